@@ -1,0 +1,33 @@
+"""Parameterised manipulation environments that define task distributions.
+
+Importing this package registers ``metarobot/Reach-v0`` and ``metarobot/Grip-v0`` with Gymnasium,
+for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
+"""
+
+from metarobot.envs.registration import FAMILIES, make_env, register_families
+from metarobot.envs.tasks import (
+    SPLITS,
+    Split,
+    TaskDistribution,
+    TaskError,
+    TaskParameter,
+    Tasks,
+    nearest_name,
+)
+from metarobot.envs.vector_env import ManipulationVectorEnv, ObservationElement
+
+register_families()
+
+__all__ = [
+    "FAMILIES",
+    "SPLITS",
+    "ManipulationVectorEnv",
+    "ObservationElement",
+    "Split",
+    "TaskDistribution",
+    "TaskError",
+    "TaskParameter",
+    "Tasks",
+    "make_env",
+    "nearest_name",
+]

@@ -1,0 +1,177 @@
+"""Reach: bring the tool to a goal in view, with a command frame turned by an unknown yaw.
+
+The agent steers the set-point of a Cartesian impedance controller.  Its command frame is turned
+about the vertical against the frame that it observes in, as with a base that was calibrated
+wrongly, so the same command moves the tool another way in every task.  Payload, joint losses and
+drive strength differ as well.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from metarobot.envs.physics import set_body_mass, set_drive_strength, set_joint_losses
+from metarobot.envs.single_env import ManipulationEnv
+from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
+from metarobot.envs.vector_env import ManipulationVectorEnv, ObservationElement
+
+JOINTS = tuple(f"joint{index}" for index in range(1, 8))
+DRIVES = ("x", "y", "z", "rx", "ry", "rz")
+WRIST_FRICTION_RATIO = 0.2
+"""Dry friction of joints 5 to 7 over that of joints 1 to 4, about the ratio of their torque limits."""
+
+MAX_SPEED_M_PER_S = 0.5
+"""Set-point speed along each axis at an action of 1."""
+MAX_LEAD_M = 0.08
+"""The set-point runs at most this far ahead of the tool, along each axis."""
+GOAL_RADIUS_M = (0.10, 0.25)
+"""Horizontal distance of the goal from the tool's home, drawn uniformly."""
+GOAL_HEIGHT_M = 0.10
+"""Greatest height of the goal above or below the tool's home."""
+START_SPREAD_RAD = 0.05
+"""Greatest initial offset of each joint from its home."""
+GOAL_TOLERANCE_M = 0.05
+
+DISTRIBUTION = TaskDistribution(
+    (
+        TaskParameter(
+            name="frame_yaw_rad",
+            unit="rad",
+            description="yaw of the command frame",
+            nominal=0.0,
+            train=(-2.5, 2.5),
+            gaps=((-1.5, -1.1), (0.5, 0.9)),
+            extrapolation=((-np.pi, -2.5), (2.5, np.pi)),
+            allowed=(-np.pi, np.pi),
+        ),
+        TaskParameter(
+            name="payload_kg",
+            unit="kg",
+            description="payload at the tool",
+            nominal=0.5,
+            train=(0.1, 2.0),
+            gaps=((0.8, 1.1),),
+            extrapolation=((2.0, 3.0),),
+            allowed=(0.001, 5.0),
+        ),
+        TaskParameter(
+            name="joint_friction_nm",
+            unit="N m",
+            description="dry friction of joints 1 to 4",
+            nominal=0.3,
+            train=(0.0, 1.5),
+            gaps=((0.6, 0.8),),
+            extrapolation=((1.5, 2.2),),
+            allowed=(0.0, 10.0),
+        ),
+        TaskParameter(
+            name="joint_damping_ratio",
+            unit="1",
+            description="viscous joint damping over the nominal",
+            nominal=1.0,
+            train=(0.5, 2.0),
+            gaps=((1.1, 1.3),),
+            extrapolation=((2.0, 3.0),),
+            allowed=(0.1, 10.0),
+        ),
+        TaskParameter(
+            name="drive_strength",
+            unit="1",
+            description="force delivered over force commanded",
+            nominal=1.0,
+            train=(0.7, 1.1),
+            gaps=((0.85, 0.92),),
+            extrapolation=((0.55, 0.7), (1.1, 1.2)),
+            allowed=(0.2, 2.0),
+        ),
+    )
+)
+
+
+class ReachVectorEnv(ManipulationVectorEnv):
+    """The Reach family as one batch.
+
+    Action: 3 elements, the velocity of the set-point along x, y, z of the command frame, 0.5 m/s
+    at 1.
+
+    Reward, per control step: minus the distance between tool and goal, in units of 0.1 m.
+
+    Success: the tool ends within 5 cm of the goal.
+
+    Observation:
+
+    {observation_table}
+    """
+
+    family = "Reach"
+    scene_path = Path(__file__).parent / "reach.xml"
+    distribution = DISTRIBUTION
+    heat_map_axes = ("payload_kg", "joint_friction_nm")
+    observation_elements = (
+        ObservationElement("goal - tool, x", "m", -0.5, 0.5, "goal, tool_position"),
+        ObservationElement("goal - tool, y", "m", -0.5, 0.5, "goal, tool_position"),
+        ObservationElement("goal - tool, z", "m", -0.5, 0.5, "goal, tool_position"),
+        ObservationElement("tool, x", "m", 0.1, 0.8, "tool_position"),
+        ObservationElement("tool, y", "m", -0.5, 0.5, "tool_position"),
+        ObservationElement("tool, z", "m", 0.0, 0.8, "tool_position"),
+    )
+    action_elements = ("set-point velocity x", "set-point velocity y", "set-point velocity z")
+    default_horizon = 40
+    substeps = 12
+    start_size = 10
+
+    def _bind(self) -> None:
+        self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")
+        self._qpos = self.batch.bind("qpos")
+        self._goal = self.batch.bind("mocap_pos")[:, 0]
+        tool = self.model.sensor("tool_position").adr[0]
+        self._tool = self._sensors[:, tool : tool + 3]
+        self._home_tool = self._find_home_tool()
+
+    def _find_home_tool(self) -> np.ndarray:
+        self.batch.reset(keyframe=self._home)
+        return self._tool[0].copy()
+
+    def _apply_tasks(self, tasks: Tasks) -> None:
+        set_body_mass(self.batch, "payload", tasks["payload_kg"])
+        wrist = np.array([1.0] * 4 + [WRIST_FRICTION_RATIO] * 3)
+        friction_nm = tasks["joint_friction_nm"][:, None] * wrist
+        set_joint_losses(self.batch, JOINTS, friction_nm, tasks["joint_damping_ratio"])
+        set_drive_strength(self.batch, DRIVES, tasks["drive_strength"])
+        self._cos, self._sin = np.cos(tasks["frame_yaw_rad"]), np.sin(tasks["frame_yaw_rad"])
+
+    def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
+        """Draw a posture near home and a goal around it, the set-point where the tool is."""
+        self._qpos[ids[:, None], np.arange(7)] += (2 * start[:, :7] - 1) * START_SPREAD_RAD
+        near, far = GOAL_RADIUS_M
+        radius, angle = near + (far - near) * start[:, 7], 2 * np.pi * start[:, 8]
+        height = (2 * start[:, 9] - 1) * GOAL_HEIGHT_M
+        offset = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+        self._goal[ids] = self._home_tool + offset
+        self.batch.forward(ids)
+        self._setpoint[ids, :3] = self._tool[ids]
+
+    def _command(self, actions: np.ndarray) -> None:
+        x, y, z = actions.T
+        velocity = np.stack(
+            [self._cos * x - self._sin * y, self._sin * x + self._cos * y, z], axis=1
+        )
+        self._ctrl[:, :3] = MAX_SPEED_M_PER_S * velocity
+        self._setpoint[:, :3] = np.clip(
+            self._setpoint[:, :3], self._tool - MAX_LEAD_M, self._tool + MAX_LEAD_M
+        )
+
+    def _observe(self) -> np.ndarray:
+        return np.concatenate([self._goal - self._tool, self._tool], axis=1)
+
+    def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distance_m = np.linalg.norm(self._goal - self._tool, axis=1)
+        return -distance_m / 0.1, distance_m < GOAL_TOLERANCE_M
+
+
+class ReachEnv(ManipulationEnv):
+    """The Reach family as a single environment; see :class:`ReachVectorEnv`."""
+
+    vector_class = ReachVectorEnv

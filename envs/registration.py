@@ -1,0 +1,50 @@
+"""The task families and their Gymnasium ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+from metarobot.envs.grip import GripEnv
+from metarobot.envs.reach import ReachEnv
+from metarobot.envs.single_env import ManipulationEnv
+from metarobot.envs.tasks import TaskError, nearest_name
+from metarobot.envs.vector_env import ManipulationVectorEnv
+
+FAMILIES: dict[str, type[ManipulationEnv]] = {
+    "metarobot/Reach-v0": ReachEnv,
+    "metarobot/Grip-v0": GripEnv,
+}
+"""Gymnasium id to single environment; its ``vector_class`` is the native batch."""
+
+
+def register_families() -> None:
+    """Register every family with Gymnasium; a second call changes nothing."""
+    for env_id, env_class in FAMILIES.items():
+        if env_id not in gym.registry:
+            gym.register(
+                env_id, entry_point=env_class, vector_entry_point=env_class.vector_class
+            )
+
+
+def make_env(env_id: str, num_envs: int, **kwargs: Any) -> ManipulationVectorEnv:
+    """Make a family's native batch.
+
+    Args:
+        env_id: Gymnasium id, such as ``metarobot/Grip-v0``.
+        num_envs: Number of simulations.
+        **kwargs: As for :class:`ManipulationVectorEnv`.
+
+    Returns:
+        The vector environment.
+
+    Raises:
+        TaskError: No family has that id.
+    """
+    if env_id not in FAMILIES:
+        raise TaskError(
+            f"no task family {env_id!r}, allowed: {', '.join(FAMILIES)}"
+            + nearest_name(env_id, FAMILIES)
+        )
+    return FAMILIES[env_id].vector_class(num_envs, **kwargs)

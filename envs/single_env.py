@@ -1,0 +1,70 @@
+"""One simulation as a ``gymnasium.Env``: a batch of one over the same code."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.vector_env import ManipulationVectorEnv
+
+
+class ManipulationEnv(gym.Env):
+    """A task family with a single simulation, equal bit for bit to a row of the batch.
+
+    Args:
+        **kwargs: As for the family's vector environment, without ``num_envs``.
+    """
+
+    vector_class: ClassVar[type[ManipulationVectorEnv]]
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.vector_env = self.vector_class(1, **kwargs)
+        self.observation_space = self.vector_env.single_observation_space
+        self.action_space = self.vector_env.single_action_space
+        self.render_mode = self.vector_env.render_mode
+        self.metadata = {**self.metadata, "render_fps": self.vector_env.metadata["render_fps"]}
+
+    @property
+    def distribution(self) -> TaskDistribution:
+        """The family's task parameters."""
+        return self.vector_env.distribution
+
+    @property
+    def tasks(self) -> Tasks:
+        """The task held, as one row."""
+        return self.vector_env.tasks
+
+    def set_tasks(self, tasks: Tasks) -> None:
+        """Set the one task; it stays across resets until the next call."""
+        self.vector_env.set_tasks(tasks)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start a new episode; ``options={"start": (S,)}`` fixes the initial state."""
+        super().reset(seed=seed)
+        start = (options or {}).get("start")
+        if start is None:
+            start = self.np_random.random(self.vector_env.start_size)
+        observations, _ = self.vector_env.reset(options={"start": np.asarray(start)[None]})
+        return observations[0], {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Advance by one control step; ``info`` holds ``is_success`` and ``sim_unstable``."""
+        results = self.vector_env.step(np.asarray(action)[None])
+        observations, rewards, terminated, truncated, infos = results
+        info = {key: bool(value[0]) for key, value in infos.items()}
+        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def render(self) -> np.ndarray | None:
+        """Return the current frame, (480, 640, 3) uint8, or None without a render mode."""
+        frames = self.vector_env.render()
+        return None if frames is None else frames[0]
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self.vector_env.close()

@@ -1,0 +1,240 @@
+"""Tasks, their parameters and the distributions they are drawn from.
+
+A *task* is one setting of the physics: a payload, a friction, a miscalibrated frame.  Its
+parameters are declared once per family as :class:`TaskParameter`, with the range trained on, the
+gaps held out inside that range (interpolation) and the ranges beyond it (extrapolation).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+Interval = tuple[float, float]
+Split = Literal["train", "interpolation", "extrapolation"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class TaskError(ValueError):
+    """A task, a task parameter or a split is not what the family allows."""
+
+
+def nearest_name(name: str, allowed: Iterable[str]) -> str:
+    """Return ", did you mean 'x'?" for the nearest allowed name, or an empty string."""
+    close = difflib.get_close_matches(name, list(allowed), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskParameter:
+    """One physical quantity that differs between tasks."""
+
+    name: str
+    """Identifier that ends in its unit, such as ``payload_kg``; ratios carry no unit."""
+    unit: str
+    """Unit as written on an axis; ``1`` for a ratio."""
+    description: str
+    """What it is, for a table or an axis."""
+    nominal: float
+    """Value of the robot as built: the parameter's value where a task does not vary it."""
+    train: Interval
+    """Range trained on, without its gaps."""
+    gaps: tuple[Interval, ...]
+    """Intervals inside ``train`` never trained on: the interpolation split."""
+    extrapolation: tuple[Interval, ...]
+    """Intervals beyond ``train``: the extrapolation split."""
+    allowed: Interval
+    """Values that make physical sense; anything else is refused."""
+    log_uniform: bool = False
+    """Draw, normalise and plot on a logarithmic scale."""
+
+    def __post_init__(self) -> None:
+        """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``."""
+        low, high = self.train
+        inside = all(low <= a < b <= high for a, b in self.gaps)
+        outside = all(a < b and (b <= low or a >= high) for a, b in self.extrapolation)
+        bounds = [self.nominal, *self.train, *(edge for pair in self.extrapolation for edge in pair)]
+        within = all(self.allowed[0] <= value <= self.allowed[1] for value in bounds)
+        if not (low < high and inside and outside and within):
+            raise TaskError(
+                f"ranges of {self.name!r} do not nest: allowed {self.allowed} must hold train "
+                f"{self.train} and extrapolation {self.extrapolation}, train must hold gaps {self.gaps}"
+            )
+        if self.log_uniform and self.allowed[0] <= 0:
+            raise TaskError(f"{self.name!r} is log-uniform, so allowed {self.allowed} must be positive")
+
+    def intervals(self, split: Split) -> tuple[Interval, ...]:
+        """Return the disjoint intervals that ``split`` draws this parameter from."""
+        if split == "interpolation":
+            return self.gaps or self.intervals("train")
+        if split == "extrapolation":
+            return self.extrapolation or self.intervals("train")
+        edges = [self.train[0], *(edge for gap in sorted(self.gaps) for edge in gap), self.train[1]]
+        pairs = zip(edges[::2], edges[1::2], strict=True)
+        return tuple((a, b) for a, b in pairs if a < b)
+
+    def scale(self, values: np.ndarray) -> np.ndarray:
+        """Map values onto the axis they are uniform on: the logarithm where log-uniform."""
+        return np.log(values) if self.log_uniform else np.asarray(values, np.float64)
+
+    def unscale(self, values: np.ndarray) -> np.ndarray:
+        """Invert :meth:`scale`."""
+        return np.exp(values) if self.log_uniform else values
+
+    def sample(self, rng: np.random.Generator, num_tasks: int, split: Split) -> np.ndarray:
+        """Draw values uniformly (log-uniformly) over the union of the split's intervals, (N,)."""
+        edges = self.scale(np.asarray(self.intervals(split)))  # (I, 2)
+        ends = np.cumsum(edges[:, 1] - edges[:, 0])  # (I,)
+        position = rng.random(num_tasks) * ends[-1]  # along the intervals laid end to end
+        interval = np.minimum(np.searchsorted(ends, position, side="right"), len(ends) - 1)
+        return self.unscale(edges[interval, 1] - (ends[interval] - position))
+
+
+class Tasks:
+    """N tasks as a struct of arrays: ``tasks["payload_kg"]`` is (N,).
+
+    Args:
+        columns: Name of each task parameter to its values, each (N,).
+
+    Raises:
+        TaskError: Columns differ in length, or there is none.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[float] | np.ndarray]) -> None:
+        self.names = tuple(columns)
+        arrays = [np.atleast_1d(np.asarray(column, np.float64)) for column in columns.values()]
+        if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 1:
+            lengths = {name: len(array) for name, array in zip(self.names, arrays, strict=True)}
+            raise TaskError(f"task parameters must be columns of one length, got lengths {lengths}")
+        self.values = np.stack(arrays, axis=1)  # (N, P)
+        self.values.flags.writeable = False
+
+    @classmethod
+    def _from_values(cls, names: tuple[str, ...], values: np.ndarray) -> Tasks:
+        return cls({name: values[:, column] for column, name in enumerate(names)})
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Tasks)
+            and self.names == other.names
+            and np.array_equal(self.values, other.values)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise TaskError(
+                f"no task parameter {name!r}, allowed: {', '.join(self.names)}"
+                + nearest_name(name, self.names)
+            )
+        return self.values[:, self.names.index(name)]
+
+    def rows(self, indices: slice | Sequence[int] | np.ndarray) -> Tasks:
+        """Return the tasks at ``indices``."""
+        return self._from_values(self.names, self.values[indices])
+
+    def repeat(self, count: int) -> Tasks:
+        """Return every task ``count`` times in a row: (N * count) tasks."""
+        return self._from_values(self.names, np.repeat(self.values, count, axis=0))
+
+    def to_dicts(self) -> list[dict[str, float]]:
+        """Return one ``{name: value}`` per task."""
+        return [dict(zip(self.names, map(float, row), strict=True)) for row in self.values]
+
+    def __repr__(self) -> str:
+        return f"Tasks({len(self)} x {', '.join(self.names)})"
+
+
+@dataclass(frozen=True)
+class TaskDistribution:
+    """The task parameters of one family, and how tasks are drawn from them."""
+
+    parameters: tuple[TaskParameter, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the task parameters, in the order of a task's values."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    def __getitem__(self, name: str) -> TaskParameter:
+        if name not in self.names:
+            raise TaskError(
+                f"no task parameter {name!r}, allowed: {', '.join(self.names)}"
+                + nearest_name(name, self.names)
+            )
+        return self.parameters[self.names.index(name)]
+
+    def sample(self, rng: np.random.Generator, num_tasks: int, split: Split = "train") -> Tasks:
+        """Draw tasks of a split.
+
+        In a held-out split every parameter takes a held-out value, so that no test task shares
+        even one of its values with training.
+
+        Args:
+            rng: Source of randomness.
+            num_tasks: Number of tasks N.
+            split: ``train``, ``interpolation`` (the gaps) or ``extrapolation`` (beyond).
+
+        Returns:
+            N tasks.
+
+        Raises:
+            TaskError: The split's name is unknown.
+        """
+        if split not in SPLITS:
+            raise TaskError(f"no split {split!r}, allowed: {', '.join(SPLITS)}" + nearest_name(split, SPLITS))
+        return Tasks({p.name: p.sample(rng, num_tasks, split) for p in self.parameters})
+
+    def nominal(self, num_tasks: int = 1) -> Tasks:
+        """Return the robot as built, ``num_tasks`` times."""
+        return Tasks({p.name: np.full(num_tasks, p.nominal) for p in self.parameters})
+
+    def with_values(self, columns: Mapping[str, Sequence[float] | np.ndarray]) -> Tasks:
+        """Complete the given columns, each (N,), with nominal values and check the result."""
+        for name in columns:
+            self[name]  # raises on an unknown name
+        num_tasks = max((len(np.atleast_1d(column)) for column in columns.values()), default=1)
+        tasks = Tasks({p.name: columns.get(p.name, np.full(num_tasks, p.nominal)) for p in self.parameters})
+        self.validate(tasks)
+        return tasks
+
+    def grid(
+        self, x_name: str, x_values: np.ndarray, y_name: str, y_values: np.ndarray
+    ) -> Tasks:
+        """Return the len(y) * len(x) tasks of a grid, row by row of y, all else nominal."""
+        y, x = np.meshgrid(y_values, x_values, indexing="ij")
+        return self.with_values({x_name: x.ravel(), y_name: y.ravel()})
+
+    def normalise(self, tasks: Tasks) -> np.ndarray:
+        """Map task values to (N, P), where the training range becomes [-1, 1]."""
+        columns = []
+        for parameter in self.parameters:
+            low, high = parameter.scale(np.asarray(parameter.train))
+            columns.append(2 * (parameter.scale(tasks[parameter.name]) - low) / (high - low) - 1)
+        return np.stack(columns, axis=1)
+
+    def validate(self, tasks: Tasks) -> None:
+        """Refuse tasks whose names or values this family does not allow.
+
+        Raises:
+            TaskError: A name is unknown or missing, or a value is not finite or not allowed.
+        """
+        for name in tasks.names:
+            self[name]
+        for parameter in self.parameters:
+            values = tasks[parameter.name]
+            low, high = parameter.allowed
+            bad = values[~((values >= low) & (values <= high))]  # NaN compares false
+            if bad.size:
+                raise TaskError(
+                    f"{parameter.name} = {bad[0]:g} {parameter.unit} is not allowed: "
+                    f"it must lie in [{low:g}, {high:g}]"
+                )

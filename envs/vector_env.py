@@ -1,0 +1,336 @@
+"""All simulations of a task family as one native batch: the primary environment.
+
+N tasks are held by E simulations each.  Every simulation is a row of one ``mujoco.batch.Batch``,
+stepped together on native threads; no Python loop runs over environments or tasks in a step.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from gymnasium.utils.seeding import np_random as make_generator
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from mujoco.batch import Batch
+
+from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
+
+_BAD_STATE_WARNINGS = [
+    mujoco.mjtWarning.mjWARN_BADQPOS.value,
+    mujoco.mjtWarning.mjWARN_BADQVEL.value,
+    mujoco.mjtWarning.mjWARN_BADQACC.value,
+    mujoco.mjtWarning.mjWARN_BADCTRL.value,
+]
+_FRAME_HEIGHT_PX, _FRAME_WIDTH_PX = 480, 640
+
+
+@dataclass(frozen=True)
+class ObservationElement:
+    """One element of the observation vector."""
+
+    quantity: str
+    """What it measures."""
+    unit: str
+    """Its unit; ``1`` for a ratio."""
+    low: float
+    """Lowest value reported; lower ones saturate."""
+    high: float
+    """Highest value reported; higher ones saturate."""
+    source: str
+    """Where the model holds it: a sensor's name, or how it is computed."""
+
+
+class ManipulationVectorEnv(VectorEnv):
+    """A batch of simulations of one task family.
+
+    A family is a subclass that declares the class variables below and implements ``_apply_tasks``,
+    ``_start``, ``_command``, ``_observe`` and ``_evaluate``.
+
+    Args:
+        num_envs: Number of simulations.
+        horizon: Control steps per episode T; the family's own when None.
+        num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
+            on it.
+        observe_task: Append the task parameters, scaled to the training range, to the observation.
+            This is what the oracle sees.
+        render_mode: ``rgb_array`` or None.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    family: ClassVar[str]
+    scene_path: ClassVar[Path]
+    distribution: ClassVar[TaskDistribution]
+    heat_map_axes: ClassVar[tuple[str, str]]
+    observation_elements: ClassVar[tuple[ObservationElement, ...]]
+    action_elements: ClassVar[tuple[str, ...]]
+    default_horizon: ClassVar[int]
+    substeps: ClassVar[int]
+    start_size: ClassVar[int]
+
+    metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's own type
+        "render_modes": ["rgb_array"],
+        "render_fps": 20,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init_subclass__(cls) -> None:
+        """Write the observation table into the family's docstring, so that it cannot drift."""
+        super().__init_subclass__()
+        if cls.__doc__ and hasattr(cls, "observation_elements"):
+            cls.__doc__ = cls.__doc__.replace("{observation_table}", cls.observation_table())
+
+    @classmethod
+    def observation_table(cls) -> str:
+        """Return the observation elements as a Markdown table: index, quantity, unit, range."""
+        rows = [
+            f"| {index} | {e.quantity} | {e.unit} | {e.low:g} .. {e.high:g} | {e.source} |"
+            for index, e in enumerate(cls.observation_elements)
+        ]
+        header = ["| index | quantity | unit | range | source |", "| --- | --- | --- | --- | --- |"]
+        return "\n    ".join(header + rows)
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        horizon: int | None = None,
+        num_threads: int = 0,
+        observe_task: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
+            raise ValueError(
+                f"need num_envs >= 1, num_threads >= 0 and horizon >= 1, "
+                f"got {num_envs}, {num_threads} and {horizon}"
+            )
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode {render_mode!r} is not allowed: use 'rgb_array' or None")
+        self.num_envs = num_envs
+        self.horizon = horizon or self.default_horizon
+        self.observe_task = observe_task
+        self.render_mode = render_mode
+
+        self.model = mujoco.MjModel.from_xml_path(str(self.scene_path))
+        self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
+        self.control_dt_s = self.substeps * self.model.opt.timestep
+        self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
+        self._sensors = self.batch.bind("sensordata")
+        self._home = self.model.key("home").id
+
+        self._make_spaces()
+        self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset, per simulation
+        self._needs_reset = np.ones(num_envs, bool)
+        self._last_observation = np.zeros(self.observation_space.shape, np.float32)
+        self._generators: list[np.random.Generator] | None = None
+        self._renderer: mujoco.Renderer | None = None
+        self._bind()
+        self.set_tasks(self.distribution.nominal())
+
+    # What a family implements.
+
+    def _bind(self) -> None:
+        """Bind the batch's fields and allocate the family's own state, (num_envs, ...) each."""
+        raise NotImplementedError
+
+    def _apply_tasks(self, tasks: Tasks) -> None:
+        """Write ``tasks``, one per simulation, into the batch's per-simulation model fields."""
+        raise NotImplementedError
+
+    def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
+        """Write the initial state of simulations ``ids`` from uniforms ``start``, (len(ids), S)."""
+        raise NotImplementedError
+
+    def _command(self, actions: np.ndarray) -> None:
+        """Write the controls for ``actions`` in [-1, 1], (num_envs, A)."""
+        raise NotImplementedError
+
+    def _observe(self) -> np.ndarray:
+        """Return the observation without the task, (num_envs, O)."""
+        raise NotImplementedError
+
+    def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return rewards (num_envs,) and whether the task is solved now, (num_envs,)."""
+        raise NotImplementedError
+
+    # What every family shares.
+
+    @property
+    def tasks(self) -> Tasks:
+        """The task that each simulation holds, (num_envs) tasks."""
+        return self._tasks
+
+    def set_tasks(self, tasks: Tasks) -> None:
+        """Give every simulation its task: task n is held by simulations n*E .. (n+1)*E - 1.
+
+        The physics changes at once and stays, across resets, until the next call.  Call ``reset``
+        before the next step.
+
+        Args:
+            tasks: N tasks, where N divides ``num_envs``; parameters not named are not allowed to
+                be missing.
+
+        Raises:
+            TaskError: A value is not allowed, or N does not divide ``num_envs``.
+        """
+        self.distribution.validate(tasks)
+        if len(tasks) == 0 or self.num_envs % len(tasks):
+            raise TaskError(
+                f"{len(tasks)} tasks cannot share {self.num_envs} simulations equally: "
+                "the number of tasks must divide num_envs"
+            )
+        self._tasks = tasks.repeat(self.num_envs // len(tasks))
+        self._apply_tasks(self._tasks)
+        self.batch.set_const()
+        self._observed_task = self._scaled_tasks(self._tasks)
+        self._needs_reset[:] = True
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start a new episode in every simulation; tasks stay.
+
+        Args:
+            seed: Seed of simulation 0; simulation i gets ``seed + i``.  Or one seed each.
+            options: ``{"start": array}`` of uniforms in [0, 1), (num_envs, S), fixes the initial
+                states, whatever the seed.
+
+        Returns:
+            Observations (num_envs, O) and an empty info.
+        """
+        if seed is not None:
+            self._seed(seed)
+        start = (options or {}).get("start")
+        ids = np.arange(self.num_envs)
+        self._reset_rows(ids, self._draw_start(ids) if start is None else np.asarray(start))
+        self._last_observation = self._observation()
+        return self._last_observation.copy(), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Advance every simulation by one control step.
+
+        A simulation whose episode has ended is reset instead; its action is ignored and its reward
+        is 0 (Gymnasium's next-step autoreset).
+
+        Args:
+            actions: (num_envs, A), clipped to [-1, 1].
+
+        Returns:
+            Observations (num_envs, O), rewards, terminated, truncated, and ``info`` with
+            ``is_success`` and ``sim_unstable``, (num_envs,) each.
+        """
+        actions = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"actions have shape {actions.shape}, need {self.action_space.shape}")
+        restarting = self._needs_reset.copy()
+        running = ~restarting
+        self._command(np.nan_to_num(actions))
+        ids = None if running.all() else np.flatnonzero(running)
+        self.batch.step(ids, nstep=self.substeps, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        self._elapsed += running
+        rewards, success = self._evaluate(actions)
+        unstable = self._find_unstable() & running
+        if restarting.any():
+            ids = np.flatnonzero(restarting)
+            self._reset_rows(ids, self._draw_start(ids))
+        observations = self._observation()
+        observations[unstable] = self._last_observation[unstable]
+        self._last_observation = observations
+        rewards = np.where(running & ~unstable, rewards, 0.0)
+        truncated = running & (unstable | (self._elapsed >= self.horizon))
+        self._needs_reset = truncated.copy()
+        info = {"is_success": success & running & ~unstable, "sim_unstable": unstable}
+        return observations.copy(), rewards, np.zeros(self.num_envs, bool), truncated, info
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Draw every simulation from its ``video`` camera, (480, 640, 3) uint8 each.
+
+        Returns:
+            One frame a simulation, or None without a render mode.
+        """
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._render_model = copy.copy(self.model)
+            self._render_data = mujoco.MjData(self._render_model)
+            self._renderer = mujoco.Renderer(self._render_model, _FRAME_HEIGHT_PX, _FRAME_WIDTH_PX)
+        frames = []
+        for sim in range(self.num_envs):
+            self.batch.get_model(sim, self._render_model)
+            self.batch.get_data(sim, self._render_data)
+            mujoco.mj_forward(self._render_model, self._render_data)
+            self._renderer.update_scene(self._render_data, camera="video")
+            frames.append(self._renderer.render())
+        return tuple(frames)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the renderer, which holds about 100 MB."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _make_spaces(self) -> None:
+        low = [element.low for element in self.observation_elements]
+        high = [element.high for element in self.observation_elements]
+        if self.observe_task:
+            edges = [(p.train, *p.extrapolation) for p in self.distribution.parameters]
+            corners = Tasks(
+                {
+                    parameter.name: [np.min(intervals), np.max(intervals)]
+                    for parameter, intervals in zip(self.distribution.parameters, edges, strict=True)
+                }
+            )
+            self._task_bounds = self.distribution.normalise(corners)  # (2, P)
+            low, high = [*low, *self._task_bounds[0]], [*high, *self._task_bounds[1]]
+        self.single_observation_space = gym.spaces.Box(np.float32(low), np.float32(high))
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (len(self.action_elements),))
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def _scaled_tasks(self, tasks: Tasks) -> np.ndarray:
+        if not self.observe_task:
+            return np.zeros((self.num_envs, 0))
+        return np.clip(self.distribution.normalise(tasks), *self._task_bounds)
+
+    def _observation(self) -> np.ndarray:
+        observation = np.concatenate([self._observe(), self._observed_task], axis=1)
+        space = self.single_observation_space
+        return np.clip(observation.astype(np.float32), space.low, space.high)
+
+    def _seed(self, seed: int | Sequence[int | None]) -> None:
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"got {len(seeds)} seeds for {self.num_envs} simulations")
+        self._generators = [make_generator(s)[0] for s in seeds]
+
+    def _draw_start(self, ids: np.ndarray) -> np.ndarray:
+        if self._generators is None:
+            self._generators = [make_generator()[0] for _ in range(self.num_envs)]
+        return np.stack([self._generators[i].random(self.start_size) for i in ids])
+
+    def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
+        if start.shape != (len(ids), self.start_size):
+            raise ValueError(f"start has shape {start.shape}, need {(len(ids), self.start_size)}")
+        self.batch.reset(ids, keyframe=self._home, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self._elapsed[ids] = 0
+        self._start(ids, start)
+        self.batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        self._needs_reset[ids] = False
+
+    def _find_unstable(self) -> np.ndarray:
+        """Return which simulations have left the numbers that physics can continue from."""
+        warned = self.batch.warning[:, _BAD_STATE_WARNINGS, 1].any(axis=1)
+        return warned | ~np.isfinite(self.batch.state).all(axis=1)

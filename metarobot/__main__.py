@@ -1,0 +1,8 @@
+"""``python -m metarobot``: the same as the command ``metarobot``."""
+
+import sys
+
+from metarobot.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

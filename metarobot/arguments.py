@@ -1,0 +1,220 @@
+"""The options of every command, and their parser: what is wrong with them is said in one line."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import tyro
+
+from metarobot.config import AGENTS, PRESETS, Agent, TrainConfig
+from metarobot.evaluation import EvaluationConfig
+from metarobot.rendering import RenderConfig
+
+_Hidden = tyro.conf.Suppress[tyro.conf.Fixed[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(TrainConfig):
+    """The fields of a TrainConfig that are options: the preset names the family, --agents who."""
+
+    env_id: _Hidden = "metarobot/Grip-v0"
+    agent: tyro.conf.Suppress[tyro.conf.Fixed[Agent]] = "maml"
+
+
+if TYPE_CHECKING:
+    Preset = TrainOptions
+else:
+    Preset = Annotated[
+        tyro.extras.subcommand_type_from_defaults(
+            {name: TrainOptions(**vars(preset)) for name, preset in PRESETS.items()}
+        ),
+        tyro.conf.arg(name=""),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """Train the agents of one task family and one seed, each with the same budget."""
+
+    config: Preset
+    """Preset: a task family with the configuration that suits it."""
+    out: Path | None = None
+    """Run folder to make; runs/FAMILY-seedSEED if not given."""
+    agents: tuple[Agent, ...] = AGENTS
+    """Who to train: the meta-learner, and the references it is compared with."""
+    overwrite: bool = False
+    """Replace a run that is there already."""
+
+    def __post_init__(self) -> None:
+        """Refuse to train nobody."""
+        if not self.agents:
+            raise ValueError(f"--agents must name at least one of {', '.join(AGENTS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCommand:
+    """Measure adaptation on tasks never trained on, and write the report."""
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
+    """Run folders: several seeds of one task family."""
+    out: Path
+    """Folder for evaluation.json, evaluation.csv, the pictures and report.html."""
+    video: Path | None = None
+    """MP4 from `metarobot render` to show in the report."""
+    config: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How much is measured."""
+
+    def __post_init__(self) -> None:
+        """Refuse to evaluate nothing."""
+        if not self.runs:
+            raise ValueError("name at least one run folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderCommand:
+    """Film one task before and after adaptation, side by side."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+    out: Path = Path("adaptation.mp4")
+    """MP4 to write."""
+    task: tuple[str, ...] = ()
+    """Task to film, as NAME=VALUE ..., all else nominal; drawn from the split if not given."""
+    config: RenderConfig = field(default_factory=RenderConfig)
+    """What is filmed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoCommand:
+    """Train on Grip, evaluate on unseen payloads and frictions, film it and write the report."""
+
+    out: Path = Path("runs/demo")
+    """Folder to make."""
+    seed: int = 0
+    """Seed of the training."""
+    quick: bool = False
+    """Check in about a minute that everything works; far too short to learn much."""
+    overwrite: bool = False
+    """Replace a demo that is there already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListCommand:
+    """List the task families with their task parameters, splits and observations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand:
+    """Check the installation."""
+
+    runs_folder: Path = Path("runs")
+    """Where runs are to be written."""
+
+
+CommandT = TypeVar("CommandT")
+_HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
+
+
+def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> CommandT:
+    """Parse the arguments of one command.
+
+    Args:
+        command: Its options.
+        arguments: What follows the command's name.
+        prog: How the command was called, for its help.
+
+    Raises:
+        ValueError: The arguments are wrong; the message is one line.
+        SystemExit: Help was asked for and printed.
+    """
+    markers = (
+        tyro.conf.OmitArgPrefixes,
+        tyro.conf.OmitSubcommandPrefixes,
+        tyro.conf.CascadeSubcommandArgs,
+        tyro.conf.FlagCreatePairsOff,
+    )
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.cli(command, args=list(arguments), prog=prog, config=markers)
+    except SystemExit as exit_:
+        if exit_.code in (0, None):
+            raise
+        raise ValueError(one_line(complaint.getvalue())) from None
+
+
+def check_preset(arguments: Sequence[str]) -> None:
+    """Refuse a missing or unknown preset by naming those there are.
+
+    Raises:
+        ValueError: The first argument is neither a preset nor a call for help.
+    """
+    name = arguments[0] if arguments else ""
+    if name in (*PRESETS, "-h", "--help"):
+        return
+    if not name or name.startswith("-"):
+        raise ValueError(f"name a preset first: {' or '.join(PRESETS)}")
+    close = difflib.get_close_matches(name, PRESETS, n=1)
+    hint = f", did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"no preset {name!r}, allowed: {', '.join(PRESETS)}{hint}")
+
+
+def parse_task(settings: Sequence[str]) -> dict[str, float] | None:
+    """Parse NAME=VALUE settings; None if there is none.
+
+    Raises:
+        ValueError: A setting has another form, or sets a name twice.
+    """
+    task: dict[str, float] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name in task:
+            raise ValueError(f"--task sets {name} twice")
+        try:
+            task[name] = float(value)
+        except ValueError:
+            example = "block_mass_kg=1.5"
+            raise ValueError(
+                f"--task takes NAME=VALUE such as {example}, got {setting!r}"
+            ) from None
+    return task or None
+
+
+def one_line(box: str) -> str:
+    """Condense tyro's boxed complaint to its first paragraph and the name it thinks was meant."""
+    first, *others = _paragraphs(box)
+    # The culprit is a field or class of ours unless it is an option, which keeps its name.
+    text = re.sub(r"^Error parsing (\w+: )?", "", " ".join(first)) or "wrong arguments"
+    for paragraph in others:
+        if paragraph[:1] == ["Perhaps you meant:"] and len(paragraph) > 1:
+            text += f", did you mean {paragraph[1].split()[0].rstrip(',')}?"
+    return text[0].lower() + text[1:] + _nearest_choice(text)
+
+
+def _paragraphs(box: str) -> list[list[str]]:
+    """Return the paragraphs between a box's rules, without the help texts that it repeats."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    paragraphs: list[list[str]] = [[]]
+    for line in plain.splitlines():
+        text = line.removeprefix("│ ").rstrip("│ ")
+        if text.strip("─") == "" and text:
+            paragraphs.append([])
+        elif text and not text.startswith(("╭", "╰", _HELP_TEXT)):
+            paragraphs[-1].append(text.strip())
+    return paragraphs
+
+
+def _nearest_choice(text: str) -> str:
+    """Name the nearest of the choices that a complaint quotes."""
+    quoted = re.findall(r"'([^']*)'", text)
+    if not text.lower().startswith("invalid choice") or len(quoted) < 3:
+        return ""
+    close = difflib.get_close_matches(quoted[0], quoted[2:], n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,236 @@
+"""The command line: parse, call, and say what went wrong in one line.
+
+Commands import what they need themselves, so that ``metarobot --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metarobot.doctor import OpenGLError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
+"""Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments after the program's name; those of the process when None.
+
+    Returns:
+        The exit code: 0, 2 after a one-line error on stderr, or 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone away is no surprise
+        return code
+    except KeyboardInterrupt as interrupt:
+        return _say(str(interrupt) or "interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of `metarobot list | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        return _say(f"error: {name}{error.strerror or error}", BAD_INPUT)
+    except MemoryError:
+        return _say("error: there is not enough memory for sizes like these", BAD_INPUT)
+    except (ValueError, OpenGLError) as error:
+        return _say(f"error: {error}", BAD_INPUT)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(_help())
+        return OK
+    if name == "--version":
+        from metarobot import __version__
+
+        print(f"metarobot {__version__}")
+        return OK
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"no command {name!r}, allowed: {', '.join(COMMANDS)}{hint}")
+    try:
+        return COMMANDS[name][0](rest, f"metarobot {name}")
+    except SystemExit as exit_:  # help was asked for and printed
+        return int(exit_.code or OK)
+
+
+def _train(arguments: list[str], prog: str) -> int:
+    from metarobot.arguments import TrainCommand, check_preset, parse
+    from metarobot.config import TrainConfig
+    from metarobot.display import TrainingDisplay
+    from metarobot.training import train_run
+
+    check_preset(arguments)
+    command = parse(TrainCommand, arguments, prog)
+    config = TrainConfig(**vars(command.config))
+    family = config.env_id.rpartition("/")[2].partition("-v")[0].lower()
+    out = command.out or Path("runs") / f"{family}-seed{config.seed}"
+    console = _prepare()
+    try:
+        with TrainingDisplay(command.agents, config.total_steps, console) as display:
+            train_run(config, command.agents, out, display, overwrite=command.overwrite)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted: the last checkpoints are in {out}") from None
+    console.print(f"trained {', '.join(command.agents)}: {out}", soft_wrap=True, markup=False)
+    return OK
+
+
+def _evaluate(arguments: list[str], prog: str) -> int:
+    from metarobot.arguments import EvaluateCommand, parse
+    from metarobot.display import StageDisplay
+    from metarobot.reporting import evaluate_to_folder
+    from metarobot.run_folder import load_runs
+
+    command = parse(EvaluateCommand, arguments, prog)
+    console = _prepare()
+    runs = load_runs(command.runs)
+    for run in runs:
+        if run.unfinished:
+            _say(f"note: {run.path} was interrupted: {', '.join(run.unfinished)}", OK)
+    with StageDisplay(console) as stages:
+        evaluation = evaluate_to_folder(
+            runs,
+            command.out,
+            command.config,
+            video=command.video,
+            commands=[_shell_line(prog, arguments)],
+            progress=stages,
+        )
+    _conclude(evaluation, command.out, console)
+    return OK
+
+
+def _render(arguments: list[str], prog: str) -> int:
+    from metarobot.arguments import RenderCommand, parse, parse_task
+    from metarobot.opengl import prepare_opengl
+    from metarobot.rendering import render_adaptation
+    from metarobot.run_folder import load_run
+    from metarobot.video import VideoError
+
+    command = parse(RenderCommand, arguments, prog)
+    task = parse_task(command.task)
+    if command.out.suffix.lower() != ".mp4":
+        raise ValueError(f"--out must end in .mp4, got {command.out}")
+    console = _prepare()
+    run = load_run(command.run)
+    prepare_opengl()
+    try:
+        shown = render_adaptation(run, command.out, command.config, task)
+    except VideoError as error:
+        raise ValueError(str(error)) from error
+    values = ", ".join(f"{name} {value:.3g}" for name, value in shown.task.items())
+    change = f"return {shown.return_before:.2f} -> {shown.return_after:.2f}"
+    console.print(f"{values}: {change}", soft_wrap=True, markup=False)
+    console.print(f"video: {command.out}", soft_wrap=True, markup=False)
+    return OK
+
+
+def _demo(arguments: list[str], prog: str) -> int:
+    from metarobot.arguments import DemoCommand, parse
+    from metarobot.demo import run_demo
+
+    command = parse(DemoCommand, arguments, prog)
+    console = _prepare()
+    evaluation = run_demo(
+        command.out,
+        console,
+        seed=command.seed,
+        quick=command.quick,
+        overwrite=command.overwrite,
+    )
+    _conclude(evaluation, command.out, console)
+    return OK
+
+
+def _list(arguments: list[str], prog: str) -> int:
+    from metarobot.arguments import ListCommand, parse
+    from metarobot.listing import print_families
+
+    parse(ListCommand, arguments, prog)
+    print_families()
+    return OK
+
+
+def _doctor(arguments: list[str], prog: str) -> int:
+    from metarobot.arguments import DoctorCommand, parse
+    from metarobot.doctor import print_report, run_checks
+
+    command = parse(DoctorCommand, arguments, prog)
+    failed = print_report(_prepare(), run_checks(command.runs_folder))
+    return BAD_INPUT if failed else OK
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str], str], int], str]] = {
+    "demo": (_demo, "train, evaluate, film and report on one family, in minutes"),
+    "train": (_train, "train the agents of a task family"),
+    "evaluate": (_evaluate, "measure adaptation on tasks never trained on, and write the report"),
+    "render": (_render, "film one task before and after adaptation"),
+    "list": (_list, "list the task families, their task parameters and observations"),
+    "doctor": (_doctor, "check the installation"),
+}
+"""Every command, and what it does."""
+
+
+def _help() -> str:
+    lines = [f"  {name:<10}{meaning}" for name, (_, meaning) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: metarobot COMMAND [options]",
+            "",
+            "Meta-learn robot policies that adapt to a new payload, surface or drive.",
+            "",
+            *lines,
+            "",
+            "metarobot COMMAND --help lists the options; metarobot --version the version.",
+        ]
+    )
+
+
+def _prepare() -> Console:
+    """Silence MuJoCo's log file, choose torch's threads, and return the console."""
+    import torch
+
+    from metarobot.listing import make_console
+    from metarobot.opengl import silence_mujoco
+    from metarobot.training import choose_num_threads
+
+    silence_mujoco()
+    torch.set_num_threads(choose_num_threads())
+    return make_console()
+
+
+def _conclude(evaluation: dict, out: Path, console: Console) -> None:
+    """Print the verdict of an evaluation, and where its report is."""
+    from metarobot.report import verdicts
+    from metarobot.reporting import REPORT_FILE
+
+    for verdict in verdicts(evaluation):
+        console.print(verdict, soft_wrap=True, markup=False)
+    console.print(f"report: {out / REPORT_FILE}", soft_wrap=True, markup=False)
+
+
+def _shell_line(prog: str, arguments: list[str]) -> str:
+    import shlex
+
+    return f"{prog} {shlex.join(arguments)}"
+
+
+def _say(message: str, code: int) -> int:
+    """Print one line on stderr and return the exit code."""
+    print("metarobot: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,180 @@
+"""Configuration of a training run."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, get_args
+
+from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
+
+Agent = Literal["maml", "domain_randomisation", "oracle"]
+AGENTS: tuple[Agent, ...] = get_args(Agent)
+
+REFERENCE_MIN_STD = 0.02
+"""Floor of the reference agents' action noise, in half action ranges: it keeps ratios finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides the result of a training run."""
+
+    env_id: str = "metarobot/Grip-v0"
+    """Registered id of the task family."""
+    agent: Agent = "maml"
+    """maml adapts; domain_randomisation trains one policy on all tasks by the same code without
+    adaptation; oracle does likewise, and observes the task parameters."""
+    seed: int = 0
+    """Seed of every draw."""
+    total_steps: int = 2_000_000
+    """Budget of simulated control steps, summed over all simulations and phases."""
+    num_tasks: int = 20
+    """N, tasks in a meta-batch."""
+    episodes_per_task: int = 20
+    """E, episodes on each task before each adaptation step, and after the last."""
+    num_adaptation_steps: int = 1
+    """K, adaptation steps before the post-update episodes; counted as 0 unless agent is maml."""
+    inner_lr: float = 0.1
+    """α, step size of an adaptation step."""
+    inner_objective: InnerObjective = "lvc"
+    """What an adaptation step climbs; with likelihood_ratio the line search follows the function
+    that was differentiated, and accepts longer steps."""
+    first_order: bool = False
+    """Drop the second derivatives of the adaptation from the meta-gradient."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Widths of the policy's tanh layers."""
+    initial_std: float = 0.5
+    """Initial standard deviation of the action noise, in half action ranges."""
+    min_std: float = 0.02
+    """Floor of maml's action noise, in half action ranges. Its gradient does not credit exploration for what
+    adaptation learns from it, so that without a floor trial episodes end up telling little. The reference
+    agents need no trials: their floor is 0.02."""
+    normalise_inner: bool = True
+    """Normalise the advantages of each task to standard deviation 1 before an adaptation step. Without,
+    a task farther from its optimum takes a larger step; inner_lr is then per unit of return."""
+    discount: float = 0.99
+    """γ, per control step."""
+    gae_lambda: float = 1.0
+    """λ of the advantage estimates."""
+    max_kl: float = 0.01
+    """Bound on the mean KL divergence of a meta-update between adapted policies, in nats."""
+    cg_iterations: int = 10
+    """Fisher products per meta-update."""
+    cg_damping: float = 1e-2
+    """Multiple of the identity added to the Fisher matrix."""
+    line_search_steps: int = 15
+    """Step lengths tried before the meta-update is given up."""
+    line_search_decay: float = 0.8
+    """Ratio of one step length to the one tried before."""
+    fisher_episodes: int = 5
+    """Episodes per task, at most, from which Fisher products are estimated."""
+    num_threads: int = 0
+    """Threads of the simulator and of torch; 0 takes every processor."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: A field is not allowed; the message names it, its value and what is allowed.
+        """
+        if not isinstance(self.env_id, str):
+            self._refuse("env_id", "a string")
+        for name in ("first_order", "normalise_inner"):
+            if not isinstance(getattr(self, name), bool):
+                self._refuse(name, "true or false")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                self._refuse(name, "one of " + ", ".join(choices))
+        for name, least in _INTEGERS.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                self._refuse(name, f"an integer of at least {least}")
+        for name, (low, high) in _INTERVALS.items():
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not low <= value <= high:
+                self._refuse(name, f"a number in [{low:g}, {high:g}]")
+        if self.initial_std < self.std_floor:
+            self._refuse("initial_std", f"at least the noise floor {self.std_floor:g}")
+        sizes = self.hidden_sizes
+        if not isinstance(sizes, tuple) or not all(isinstance(n, int) and n > 0 for n in sizes):
+            self._refuse("hidden_sizes", "a tuple of positive integers")
+
+    def _refuse(self, name: str, allowed: str) -> NoReturn:
+        raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)!r}")
+
+    @property
+    def adaptation_steps(self) -> int:
+        """K as trained with: num_adaptation_steps for maml, 0 for the reference agents."""
+        return self.num_adaptation_steps if self.agent == "maml" else 0
+
+    @property
+    def std_floor(self) -> float:
+        """Floor of the action noise as trained with, in half action ranges."""
+        return self.min_std if self.agent == "maml" else REFERENCE_MIN_STD
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as values that JSON can hold."""
+        return {**dataclasses.asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
+        """Rebuild a configuration from `to_dict`; fields that are missing take their defaults.
+
+        Raises:
+            ValueError: A key is unknown, or a value is not allowed.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
+                raise ValueError(f"unknown configuration field {key!r}: nearest is {near!r}")
+        fields = dict(values)
+        if isinstance(fields.get("hidden_sizes"), list):
+            fields["hidden_sizes"] = tuple(fields["hidden_sizes"])
+        return cls(**fields)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {"agent": AGENTS, "inner_objective": INNER_OBJECTIVES}
+_INTEGERS: dict[str, int] = {
+    "seed": 0,
+    "total_steps": 1,
+    "num_tasks": 1,
+    "episodes_per_task": 1,
+    "num_adaptation_steps": 0,
+    "cg_iterations": 1,
+    "line_search_steps": 1,
+    "fisher_episodes": 1,
+    "num_threads": 0,
+}
+_INTERVALS: dict[str, tuple[float, float]] = {
+    "inner_lr": (1e-6, 100.0),
+    "initial_std": (0.001, 10.0),
+    "min_std": (1e-3, 10.0),
+    "discount": (0.0, 1.0),
+    "gae_lambda": (0.0, 1.0),
+    "max_kl": (1e-8, 10.0),
+    "cg_damping": (0.0, 10.0),
+    "line_search_decay": (0.01, 0.99),
+}
+
+PRESETS: dict[str, TrainConfig] = {
+    "reach": TrainConfig(
+        env_id="metarobot/Reach-v0",
+        total_steps=2_400_000,
+        initial_std=0.3,
+        discount=0.95,
+        gae_lambda=0.9,
+    ),
+    "grip": TrainConfig(
+        env_id="metarobot/Grip-v0",
+        total_steps=1_200_000,
+        inner_lr=0.5,
+        inner_objective="likelihood_ratio",
+        normalise_inner=False,
+        initial_std=0.4,
+        min_std=0.2,
+        gae_lambda=0.5,
+        max_kl=0.02,
+    ),
+}
+"""Named configurations, one per task family."""

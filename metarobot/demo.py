@@ -1,0 +1,76 @@
+"""The demonstration: everything once, small enough for eight minutes on two cores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from metarobot.config import AGENTS, PRESETS, TrainConfig
+from metarobot.display import StageDisplay, TrainingDisplay
+from metarobot.doctor import OpenGLError
+from metarobot.evaluation import EvaluationConfig
+from metarobot.opengl import prepare_opengl
+from metarobot.rendering import render_adaptation
+from metarobot.reporting import evaluate_to_folder
+from metarobot.run_folder import TrainedRun, load_run
+from metarobot.training import train_run
+from metarobot.video import VideoError
+
+# Half the preset's episodes and twice its step: more and bolder meta-updates from a small budget.
+TRAINING = replace(PRESETS["grip"], total_steps=300_000, episodes_per_task=10, max_kl=0.02)
+EVALUATION = EvaluationConfig(num_tasks=50, num_adaptation_steps=3, grid_size=7)
+QUICK_TRAINING = replace(TRAINING, total_steps=16_000, num_tasks=8, episodes_per_task=10)
+QUICK_EVALUATION = EvaluationConfig(
+    num_tasks=8, episodes_per_step=10, num_adaptation_steps=2, deterministic_episodes=2, grid_size=3
+)
+
+
+def run_demo(
+    out: Path, console: Console, *, seed: int = 0, quick: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
+    """Train, evaluate, film and report on the Grip family.
+
+    Args:
+        out: Folder to make: ``run/``, the evaluation's files, ``adaptation.mp4``, ``report.html``.
+        console: Where to show the progress.
+        seed: Seed of the training.
+        quick: Only check that everything works.
+        overwrite: Replace a demo that is there already.
+
+    Returns:
+        The evaluation, in the layout of evaluation.json.
+
+    Raises:
+        RunError: The folder is in use.
+    """
+    training: TrainConfig = replace(QUICK_TRAINING if quick else TRAINING, seed=seed)
+    evaluation = QUICK_EVALUATION if quick else EVALUATION
+    with TrainingDisplay(AGENTS, training.total_steps, console) as display:
+        train_run(training, AGENTS, out / "run", display, overwrite=overwrite)
+    run = load_run(out / "run")
+    video = _film(run, out / "adaptation.mp4", console)
+    flags = f" --seed {seed}" * (seed != 0) + " --quick" * quick
+    with StageDisplay(console) as stages:
+        return evaluate_to_folder(
+            [run],
+            out,
+            evaluation,
+            video=video,
+            commands=[f"metarobot demo{flags}"],
+            progress=stages,
+        )
+
+
+def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
+    """Film the adaptation, or say why not: a machine without OpenGL does everything else."""
+    path.unlink(missing_ok=True)
+    try:
+        prepare_opengl()
+        render_adaptation(run, path)
+    except (OpenGLError, VideoError) as error:
+        console.print(f"no video: {error}", soft_wrap=True, markup=False)
+        return None
+    return path

@@ -1,0 +1,321 @@
+"""Checks of the installation, for `metarobot doctor`, and the choice of an OpenGL backend.
+
+Only the standard library is imported at the top: choose_gl_backend has to run before mujoco is
+imported anywhere, because mujoco reads MUJOCO_GL once, at import.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MINIMUM_PYTHON = (3, 11)
+# Import name -> (distribution, minimum version); a test holds it against pyproject.toml.
+DEPENDENCIES = {
+    "torch": ("torch", "2.10"),
+    "gymnasium": ("gymnasium", "1.1"),
+    "mujoco": ("mujoco", "4.0"),
+    "numpy": ("numpy", ""),
+    "stable_baselines3": ("stable-baselines3", ""),
+    "scipy": ("scipy", ""),
+    "safetensors": ("safetensors", ""),
+    "imageio": ("imageio", ""),
+    "PIL": ("pillow", ""),
+    "matplotlib": ("matplotlib", ""),
+    "jinja2": ("jinja2", ""),
+    "tensorboard": ("tensorboard", ""),
+    "rich": ("rich", ""),
+    "tyro": ("tyro", ""),
+}
+# MuJoCo's backends without a display, best first -> the libraries each one loads.
+GL_LIBRARIES = {"egl": ("EGL", "OpenGL"), "osmesa": ("OSMesa",)}
+INSTALL_OPENGL = "`apt-get install libegl1 libopengl0` or `apt-get install libosmesa6`"
+_PROBE_TIMEOUT_S = 60.0
+_ERROR_LENGTH = 120
+_PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom size="1"/></worldbody></mujoco>')
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+renderer = mujoco.Renderer(model, 16, 16)
+renderer.update_scene(data)
+assert renderer.render().shape == (16, 16, 3)
+renderer.close()
+"""
+
+
+class OpenGLError(RuntimeError):
+    """Nothing on this machine can render; the message names what to install."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    """What was found: a version, a number, the first line of an error."""
+    remedy: str = ""
+    """What to do if it is not ok."""
+    required: bool = True
+    """Whether training is impossible without it; otherwise a failure is a warning."""
+
+
+def choose_gl_backend() -> str | None:
+    """Set MUJOCO_GL to a backend without a display, unless it is set; do so before mujoco's import.
+
+    Only looks for the libraries, which takes milliseconds; whether they can render is for
+    working_gl_backend. Where none is found (or not on Linux) mujoco's own choice stands. Once
+    mujoco is imported this comes too late for the running process.
+
+    Returns:
+        The value of MUJOCO_GL, or None if it stays unset.
+    """
+    if "MUJOCO_GL" not in os.environ and sys.platform == "linux":
+        for backend, libraries in GL_LIBRARIES.items():
+            if all(ctypes.util.find_library(library) for library in libraries):
+                os.environ["MUJOCO_GL"] = backend
+                break
+    return os.environ.get("MUJOCO_GL")
+
+
+def working_gl_backend() -> str | None:
+    """Return the first backend that renders a picture in a process of its own, or None.
+
+    MUJOCO_GL is tried alone if it is set; else EGL, then OSMesa. A process of its own, because
+    mujoco takes MUJOCO_GL only once and a broken driver can abort the process.
+    """
+    chosen = os.environ.get("MUJOCO_GL")
+    for backend in (chosen,) if chosen else tuple(GL_LIBRARIES):
+        if not _probe(backend):
+            return backend
+    return None
+
+
+def opengl_problem() -> str | None:
+    """Return None if this machine can render, else one line saying what to set or install."""
+    if working_gl_backend() is not None:
+        return None
+    chosen = os.environ.get("MUJOCO_GL")
+    if chosen:
+        others = [backend for backend in GL_LIBRARIES if not _probe(backend)]
+        remedy = f"set MUJOCO_GL={others[0]}" if others else f"on Debian {INSTALL_OPENGL}"
+        return f"MuJoCo cannot render with MUJOCO_GL={chosen} ({_probe(chosen)}): {remedy}"
+    return f"MuJoCo cannot render, OpenGL is missing: on Debian {INSTALL_OPENGL}"
+
+
+def require_opengl() -> None:
+    """Raise before rendering starts, rather than deep within it.
+
+    Raises:
+        OpenGLError: No OpenGL backend works.
+    """
+    problem = opengl_problem()
+    if problem:
+        raise OpenGLError(problem)
+
+
+@functools.cache
+def _probe(backend: str) -> str:
+    """Render once with a backend; return "" or the last line of the error."""
+    with tempfile.TemporaryDirectory() as folder:  # mujoco drops its log where it runs
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", _PROBE],
+                env={**os.environ, "MUJOCO_GL": backend},
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=_PROBE_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"no picture within {_PROBE_TIMEOUT_S:.0f} s"
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1][:_ERROR_LENGTH] if lines else f"exit status {done.returncode}"
+
+
+def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:
+    """Look at everything metarobot needs; takes a few seconds for the imports and the renderer.
+
+    Args:
+        runs_folder: Where runs are to be written; it is not created.
+    """
+    return [
+        _check_python(),
+        *(_check_dependency(name, *wanted) for name, wanted in DEPENDENCIES.items()),
+        _check_batch(),
+        _check_package("metarobot.envs"),
+        _check_package("metarobot.policies"),
+        _check_runs_folder(runs_folder),
+        _check_cores(),
+        _check_ffmpeg(),
+        _check_opengl(),
+    ]
+
+
+def print_report(console: Console, checks: list[Check]) -> int:
+    """Print the checks as a table, with the remedies below, and return the exit status.
+
+    Returns:
+        The number of required checks that failed; warnings do not count.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    marks = {(True, True): ("ok", "green"), (True, False): ("ok", "green")}
+    marks |= {(False, True): ("FAILED", "bold red"), (False, False): ("warning", "yellow")}
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "check", "found"):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        # Text, not markup: an error message may hold square brackets.
+        table.add_row(Text(*marks[check.ok, check.required]), Text(check.name), Text(check.detail))
+    console.print(table)
+    for check in checks:
+        if not check.ok:
+            console.print(Text(f"{check.name}: {check.remedy}"), soft_wrap=True)
+    failed = sum(not check.ok and check.required for check in checks)
+    warned = sum(not check.ok and not check.required for check in checks)
+    console.print(f"{len(checks) - failed - warned} ok, {warned} warnings, {failed} failed")
+    return failed
+
+
+def _check_python() -> Check:
+    wanted = ".".join(map(str, MINIMUM_PYTHON))
+    return Check(
+        name="Python",
+        ok=sys.version_info[:2] >= MINIMUM_PYTHON,
+        detail=f"{platform.python_version()} (needs {wanted})",
+        remedy=f"install Python {wanted} or newer",
+    )
+
+
+def _check_dependency(module: str, distribution: str, minimum: str) -> Check:
+    wanted = f"{distribution}>={minimum}" if minimum else distribution
+    remedy = f"pip install '{wanted}'"
+    problem = _import_problem(module)
+    if problem:
+        return Check(name=distribution, ok=False, detail=problem, remedy=remedy)
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name=distribution, ok=not minimum, detail="version unknown", remedy=remedy)
+    return Check(
+        name=distribution,
+        ok=_version_key(version) >= _version_key(minimum),
+        detail=f"{version} (needs {minimum})" if minimum else version,
+        remedy=remedy,
+    )
+
+
+def _check_batch() -> Check:
+    problem = _import_problem("mujoco.batch")
+    return Check(
+        name="mujoco.batch",
+        ok=not problem,
+        detail=problem or "steps all simulations at once",
+        remedy="pip install 'mujoco>=4.0'",
+    )
+
+
+def _check_package(name: str) -> Check:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ImportError:
+        spec = None
+    # A link that git checked out as a text file is found by nobody; a stray folder has no origin.
+    return Check(
+        name=name,
+        ok=spec is not None and spec.origin is not None,
+        detail=(spec and spec.origin) or "not found",
+        remedy="pip install . ; in a checkout on Windows: git config core.symlinks true, then "
+        "git checkout -- metarobot",
+    )
+
+
+def _check_runs_folder(folder: Path) -> Check:
+    """Check the folder, or the nearest existing folder above it that would have to hold it."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return Check(
+        name="runs folder",
+        ok=existing.is_dir() and os.access(existing, os.W_OK | os.X_OK),
+        detail=str(folder),
+        remedy=f"make {existing} a writable folder, or choose another for the runs",
+    )
+
+
+def _check_cores() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = "unknown"
+    if not _import_problem("torch"):
+        threads = str(importlib.import_module("torch").get_num_threads())
+    return Check(name="processor", ok=True, detail=f"{cores} cores, {threads} torch threads")
+
+
+def _check_ffmpeg() -> Check:
+    def version() -> str:
+        return f"version {importlib.import_module('imageio_ffmpeg').get_ffmpeg_version()}"
+
+    found, detail = _attempt(version)
+    return Check(
+        name="ffmpeg",
+        ok=found,
+        detail=detail,
+        remedy="pip install 'imageio[ffmpeg]' (only videos need it)",
+        required=False,
+    )
+
+
+def _check_opengl() -> Check:
+    backend = working_gl_backend()
+    return Check(
+        name="OpenGL",
+        ok=backend is not None,
+        detail=f"renders with MUJOCO_GL={backend}" if backend else "nothing renders",
+        remedy=f"{opengl_problem()} (only videos need it)" if not backend else "",
+        required=False,
+    )
+
+
+def _import_problem(module: str) -> str:
+    """Import a module; return "" or one line saying why it fails."""
+    ok, detail = _attempt(lambda: importlib.import_module(module).__name__)
+    return "" if ok else detail
+
+
+def _attempt(look: Callable[[], str]) -> tuple[bool, str]:
+    """Run what may fail in any way a broken installation can, and say in one line how it went."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return True, look()
+    except Exception as error:
+        lines = str(error).splitlines()
+        return False, f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    """Return the leading numbers, enough to compare releases: "2.13.0+cpu" -> (2, 13, 0)."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()

@@ -1,0 +1,134 @@
+"""From runs to an evaluation's folder: numbers, table, pictures and the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metarobot.evaluation import EvaluationConfig, Progress, evaluate_runs
+from metarobot.files import read_json, write_atomically, write_json
+from metarobot.plots import adaptation_curve, heat_map, training_curve
+from metarobot.report import write_report
+from metarobot.run_folder import (
+    CONFIG_FILE,
+    DONE_FILE,
+    RunError,
+    TrainedRun,
+    agent_folder,
+    load_curve,
+)
+
+REPORT_FILE = "report.html"
+_NEEDED = ("maml", "domain_randomisation", "oracle")
+_SHOWN_AGENTS = {"maml": "adapted"}  # the pictures name agents by what they do in the evaluation
+
+
+def evaluate_to_folder(
+    runs: Sequence[TrainedRun],
+    out: Path,
+    config: EvaluationConfig,
+    *,
+    video: Path | None = None,
+    commands: Sequence[str] = (),
+    progress: Progress,
+) -> dict[str, Any]:
+    """Evaluate runs of one family and write everything there is to see into a folder.
+
+    Args:
+        runs: Seeds of one task family.
+        out: Folder to write to; made if missing.
+        config: How much is measured.
+        video: MP4 to embed in the report.
+        commands: Command lines that reproduce the report.
+        progress: Called with a stage and the share of the work done.
+
+    Returns:
+        The evaluation, in the layout of evaluation.json.
+
+    Raises:
+        RunError: A run lacks an agent that the comparison needs, or its training curve.
+        OSError: The folder cannot be written to, or the video cannot be read.
+    """
+    for run in runs:
+        if missing := [agent for agent in _NEEDED if agent not in run.agents]:
+            raise RunError(f"{run.path} lacks {', '.join(missing)}, which the comparison needs")
+    curves = [curve for run in runs for curve in _curves(run)]
+    if video is not None:
+        video.stat()
+    out.mkdir(parents=True, exist_ok=True)
+    evaluation = evaluate_runs(runs, config, progress)
+    write_json(out / "evaluation.json", evaluation)
+    write_atomically(out / "evaluation.csv", _csv(evaluation["rows"]).encode())
+    pictures = {name: out / f"{name}.png" for name in ("adaptation_curve", "heat_map")}
+    adaptation_curve(evaluation, pictures["adaptation_curve"])
+    heat_map(evaluation, pictures["heat_map"])
+    if curves:
+        pictures["training_curve"] = out / "training_curve.png"
+        training_curve(curves, pictures["training_curve"])
+    facts = {**_facts(runs), "commands": list(commands)}
+    write_report(out / REPORT_FILE, evaluation, pictures, video, facts)
+    return evaluation
+
+
+def _curves(run: TrainedRun) -> list[dict[str, Any]]:
+    """Return the training curves of a run as the picture takes them, without empty ones."""
+    curves = []
+    for agent, trained in run.agents.items():
+        columns = load_curve(run.path, agent)
+        if not columns["total_steps"]:
+            continue
+        curve = {
+            "agent": _SHOWN_AGENTS.get(agent, agent),
+            "simulation_steps": columns["total_steps"],
+            "return_pre": columns["pre_return"],
+        }
+        if trained.config.adaptation_steps:
+            curve["return_post"] = columns["post_return"]
+        curves.append(curve)
+    return curves
+
+
+def _facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
+    """Return what is worth knowing about how the runs came to be."""
+    first = runs[0]
+    agents = list(first.agents)
+    saved = read_json(agent_folder(first.path, agents[0]) / CONFIG_FILE)
+    return {
+        "runs": [str(run.path) for run in runs],
+        "seeds": [run.seed for run in runs],
+        "training": {agent: ", ".join(_cost(run, agent) for run in runs) for agent in agents},
+        "machine": saved.get("machine", {}),
+        "versions": saved.get("versions", {}),
+        "git_revision": saved.get("git_revision"),
+    }
+
+
+def _cost(run: TrainedRun, agent: str) -> str:
+    try:
+        done = read_json(agent_folder(run.path, agent) / DONE_FILE)
+        return f"{int(done['total_steps']):,} steps in {float(done['seconds']):,.0f} s"
+    except FileNotFoundError:
+        return "interrupted"
+    except (KeyError, TypeError, ValueError):
+        return "unknown"
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as CSV; an interval becomes two columns, ``_low`` and ``_high``."""
+    flat = []
+    for row in rows:
+        cells: dict[str, Any] = {}
+        for name, value in row.items():
+            if isinstance(value, list | tuple):
+                cells[f"{name}_low"], cells[f"{name}_high"] = value
+            else:
+                cells[name] = value
+        flat.append(cells)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(flat[0]) if flat else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()

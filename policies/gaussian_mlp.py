@@ -1,0 +1,126 @@
+"""A diagonal Gaussian policy called with parameters from outside: every task can have its own."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+Params = dict[str, Tensor]
+"""Policy parameters by name; leaves are (N, ...) where every task has its own policy."""
+
+MIN_STD = 0.02
+"""Floor of the action noise in half action ranges, so that probability ratios stay finite."""
+
+LAST_LAYER_GAIN = 0.1
+"""Small, so that an untrained policy explores around the middle of the action range."""
+
+
+class GaussianMLP(nn.Module):
+    """π_θ(a | o) = N(mean_θ(o), diag(std_θ)²) with a multilayer perceptron as the mean.
+
+    The module is a skeleton: it is called with parameters from outside (`policy_distribution`), and
+    its own parameters are never trained. `log_std` is one free vector, learned and adapted
+    like the weights.
+    """
+
+    observation_centre: Tensor  # (O,)
+    observation_half_range: Tensor  # (O,)
+
+    def __init__(
+        self,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+        hidden_sizes: Sequence[int] = (64, 64),
+        initial_std: float = 0.5,
+        min_std: float = 0.02,
+    ) -> None:
+        """Lay out the network.
+
+        Args:
+            observation_low: Lower bound of every observation element, (O,).
+            observation_high: Upper bound of every observation element, (O,).
+            action_size: A, number of action elements.
+            hidden_sizes: Width of each tanh layer.
+            initial_std: Standard deviation of the initial action noise, in half action ranges.
+            min_std: Floor of the action noise, so that ratios stay finite and trials informative.
+
+        Raises:
+            ValueError: Bounds are not finite or not ordered, or initial_std is below the floor.
+        """
+        super().__init__()
+        low = torch.as_tensor(observation_low, dtype=torch.float32)
+        high = torch.as_tensor(observation_high, dtype=torch.float32)
+        if not bool(
+            torch.isfinite(low).all() and torch.isfinite(high).all() and (low < high).all()
+        ):
+            raise ValueError(
+                f"observation bounds must be finite with low < high, got {low}, {high}"
+            )
+        if not initial_std >= min_std > 0:
+            raise ValueError(f"initial_std must be at least min_std {min_std}, got {initial_std}")
+        self.action_size = action_size
+        self.initial_std = initial_std
+        self.min_log_std = math.log(min_std)
+        self.register_buffer("observation_centre", (low + high) / 2, persistent=False)
+        self.register_buffer("observation_half_range", (high - low) / 2, persistent=False)
+        sizes = (len(low), *hidden_sizes, action_size)
+        # skip_init: the default initialisation would draw from the global random stream.
+        self.layers = nn.ModuleList(
+            cast(nn.Linear, nn.utils.skip_init(nn.Linear, size_in, size_out))
+            for size_in, size_out in pairwise(sizes)
+        )
+        self.log_std = nn.Parameter(torch.empty(action_size))
+        self.load_state_dict(self.initial_params(torch.Generator().manual_seed(0)))
+
+    def scale_observations(self, observations: Tensor) -> Tensor:
+        """Map observations (..., O) from their bounds to [-1, 1]."""
+        return (observations - self.observation_centre) / self.observation_half_range
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean (..., A) and log standard deviation (A,) for observations (..., O)."""
+        hidden = self.scale_observations(observations)
+        *hidden_layers, last_layer = self.layers
+        for layer in hidden_layers:
+            hidden = torch.tanh(layer(hidden))
+        return last_layer(hidden), self.log_std.clamp(min=self.min_log_std)
+
+    def initial_params(self, generator: torch.Generator) -> Params:
+        """Draw fresh parameters: Xavier weights, zero biases, `log_std` = log(initial_std)."""
+        params = {name: torch.zeros_like(leaf) for name, leaf in self.named_parameters()}
+        last = len(self.layers) - 1
+        for index in range(len(self.layers)):
+            gain = LAST_LAYER_GAIN if index == last else 1.0
+            weight = params[f"layers.{index}.weight"]
+            nn.init.xavier_uniform_(weight, gain=gain, generator=generator)
+        params["log_std"].fill_(self.initial_std).log_()
+        return {name: leaf.detach() for name, leaf in params.items()}
+
+
+def policy_distribution(
+    policy: nn.Module, params: Params, observations: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Evaluate every task's policy on that task's observations.
+
+    Args:
+        policy: The skeleton, called as policy(observations) -> (mean, log_std).
+        params: One policy per task, each leaf (N, ...).
+        observations: (N, ..., O).
+
+    Returns:
+        mean (N, ..., A) and log_std (N, A).
+    """
+
+    def one_task(task_params: Params, task_observations: Tensor) -> tuple[Tensor, Tensor]:
+        return functional_call(policy, task_params, (task_observations,))
+
+    return vmap(one_task)(params, observations)
+
+
+def repeat_params(params: Params, num_tasks: int) -> Params:
+    """Give every task the same parameters: each leaf becomes a view of shape (N, ...)."""
+    return {name: leaf.expand(num_tasks, *leaf.shape) for name, leaf in params.items()}

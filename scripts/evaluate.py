@@ -1,0 +1,8 @@
+"""Measure adaptation on tasks never trained on: the same as ``metarobot evaluate``."""
+
+import sys
+
+from metarobot.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -1,0 +1,8 @@
+"""Train the agents of a task family: the same as ``metarobot train``."""
+
+import sys
+
+from metarobot.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))

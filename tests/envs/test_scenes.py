@@ -1,0 +1,333 @@
+"""Laws that the scene files obey: kinematics, torques, equilibria, squeezing force, friction."""
+
+import contextlib
+import copy
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+
+import metarobot.envs
+
+SCENES = Path(metarobot.envs.__file__).parent
+FAMILIES = ("reach", "grip")
+ACTUATORS = ["x", "y", "z", "rx", "ry", "rz"]
+AXES = ("x", "y", "z")
+GRAVITY_M_PER_S2 = 9.81
+PADS = ("pad_left", "pad_right")
+
+# Craig's convention, Franka Panda: a and d in metres, alpha in radians, one row per joint.
+DH_A = (0, 0, 0, 0.0825, -0.0825, 0, 0.088)
+DH_D = (0.333, 0, 0.316, 0, 0.384, 0, 0)
+DH_ALPHA = np.radians((0, -90, 90, 90, -90, 90, 90))
+FLANGE_M = 0.107
+JOINT_LIMITS = np.array(
+    [
+        (-2.8973, 2.8973),
+        (-1.7628, 1.7628),
+        (-2.8973, 2.8973),
+        (-3.0718, -0.0698),
+        (-2.8973, 2.8973),
+        (-0.0175, 3.7525),
+        (-2.8973, 2.8973),
+    ]
+)
+TORQUE_LIMITS_NM = np.array([87, 87, 87, 87, 12, 12, 12])
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    # MuJoCo writes its log file into the working directory.
+    with contextlib.chdir(tmp_path_factory.mktemp("log")):
+        return {f: mujoco.MjModel.from_xml_path(str(SCENES / f"{f}.xml")) for f in FAMILIES}
+
+
+@pytest.fixture
+def reach(compiled):
+    return copy.copy(compiled["reach"])
+
+
+@pytest.fixture
+def grip(compiled):
+    return copy.copy(compiled["grip"])
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request, compiled):
+    return copy.copy(compiled[request.param])
+
+
+def at_home(model):
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, model.key("home").id)
+    mujoco.mj_forward(model, data)
+    return data
+
+
+def simulate(model, data, seconds):
+    mujoco.mj_step(model, data, round(seconds / model.opt.timestep))
+    mujoco.mj_forward(model, data)
+    assert not any(data.warning.number)
+
+
+def set_mass(model, body, mass_kg):
+    index = model.body(body).id
+    model.body_inertia[index] *= mass_kg / model.body_mass[index]
+    model.body_mass[index] = mass_kg
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+
+
+def set_pad_friction(model, friction):
+    for pad in PADS:
+        index = model.geom(pad).id
+        model.geom_friction[index] *= friction / model.geom_friction[index, 0]
+
+
+def empty_hand(model):
+    """Take the payload off; a family without one stays as it is."""
+    with contextlib.suppress(KeyError):
+        set_mass(model, "payload", 1e-6)
+
+
+def tilt_deg(data):
+    return np.degrees(np.arccos(np.clip(-data.site("tool").xmat[8], -1, 1)))
+
+
+def dh_frames(q):
+    """Poses (rotation, position) of the link frames 1 to 7 from the DH table alone."""
+    pose, frames = np.eye(4), []
+    for a, d, alpha, angle in zip(DH_A, DH_D, DH_ALPHA, q, strict=True):
+        c, s, ca, sa = np.cos(angle), np.sin(angle), np.cos(alpha), np.sin(alpha)
+        pose = pose @ np.array(
+            [
+                [c, -s, 0, a],
+                [s * ca, c * ca, -sa, -d * sa],
+                [s * sa, c * sa, ca, d * ca],
+                [0, 0, 0, 1],
+            ]
+        )
+        frames.append(pose)
+    return frames
+
+
+# The arm.
+
+
+def test_links_follow_the_dh_table(model):
+    data = mujoco.MjData(model)
+    rng = np.random.default_rng(0)
+    for q in rng.uniform(JOINT_LIMITS[:, 0], JOINT_LIMITS[:, 1], (20, 7)):
+        data.qpos[:7] = q
+        mujoco.mj_kinematics(model, data)
+        frames = dh_frames(q)
+        for index, frame in enumerate(frames, start=1):
+            link = data.body(f"link{index}")
+            np.testing.assert_allclose(link.xpos, frame[:3, 3], atol=1e-9)
+            np.testing.assert_allclose(link.xmat.reshape(3, 3), frame[:3, :3], atol=1e-9)
+        flange = frames[-1] @ (0, 0, FLANGE_M, 1)
+        np.testing.assert_allclose(data.body("end_effector").xpos, flange[:3], atol=1e-9)
+
+
+def test_limits_are_the_published_ones(model):
+    joints = [model.joint(f"joint{index}").id for index in range(1, 8)]
+    np.testing.assert_allclose(model.jnt_range[joints], JOINT_LIMITS)
+    expected = np.stack([-TORQUE_LIMITS_NM, TORQUE_LIMITS_NM], axis=1)
+    np.testing.assert_allclose(model.jnt_actfrcrange[joints], expected)
+
+
+def test_no_motor_exceeds_its_torque(model):
+    data = at_home(model)
+    for target in ([0.9, 0.9, 0.9], [-0.9, 0.3, -0.9]):
+        data.act[:3] = target
+        for _ in range(50):
+            mujoco.mj_step(model, data)
+            assert (np.abs(data.qfrc_actuator[:7]) <= TORQUE_LIMITS_NM + 1e-9).all()
+
+
+def test_gravity_compensation_floats_the_arm_but_not_the_payload(reach):
+    reach.actuator_gainprm[:], reach.actuator_biasprm[:] = 0, 0
+    reach.jnt_stiffness[:] = 0
+    payload = reach.body("payload").id
+    reach.body_mass[payload], reach.body_inertia[payload] = 0, 0
+    data = mujoco.MjData(reach)
+    rng = np.random.default_rng(0)
+    for q in rng.uniform(JOINT_LIMITS[:, 0], JOINT_LIMITS[:, 1], (20, 7)):
+        data.qpos[:7] = q
+        mujoco.mj_forward(reach, data)
+        np.testing.assert_allclose(data.qacc, 0, atol=1e-9)
+    reach.body_mass[payload] = 1
+    mujoco.mj_forward(reach, data)
+    assert np.abs(data.qacc).max() > 0.1
+
+
+def test_commands_come_in_the_documented_order(reach, grip):
+    assert [reach.actuator(index).name for index in range(reach.nu)] == ACTUATORS
+    assert [grip.actuator(index).name for index in range(grip.nu)] == [*ACTUATORS, "grip"]
+
+
+def test_home_is_an_equilibrium(model):
+    empty_hand(model)
+    data = at_home(model)
+    home = data.site("tool").xpos.copy()
+    np.testing.assert_allclose(home, data.act[:3], atol=1e-9)
+    simulate(model, data, 2.0)
+    assert np.linalg.norm(data.site("tool").xpos - home) < 1e-3
+    assert tilt_deg(data) < 0.5
+
+
+def test_payload_sags_by_its_weight_over_the_stiffness(reach):
+    data = at_home(reach)
+    simulate(reach, data, 2.0)
+    weight_n = reach.body("payload").mass[0] * GRAVITY_M_PER_S2
+    sag_m = data.act[2] - data.site("tool").xpos[2]
+    np.testing.assert_allclose(sag_m, weight_n / reach.actuator("z").gainprm[0], rtol=0.05)
+
+
+@pytest.mark.parametrize("axis", range(3), ids=AXES)
+def test_step_of_4_cm_settles_within_300_ms(reach, axis):
+    data = at_home(reach)
+    simulate(reach, data, 1.0)
+    start_m = data.site("tool").xpos[axis]
+    data.act[axis] += 0.04
+    simulate(reach, data, 0.3)
+    for _ in range(50):
+        simulate(reach, data, 0.01)
+        np.testing.assert_allclose(data.site("tool").xpos[axis] - start_m, 0.04, atol=0.002)
+
+
+@pytest.mark.parametrize("payload_kg", [0.01, 4.0])
+def test_velocity_command_moves_the_tool_at_any_payload(reach, payload_kg):
+    set_mass(reach, "payload", payload_kg)
+    data = at_home(reach)
+    simulate(reach, data, 1.0)
+    start_m = data.site("tool").xpos.copy()
+    data.ctrl[:2] = (0.1, -0.2)
+    simulate(reach, data, 0.5)
+    data.ctrl[:2] = 0
+    simulate(reach, data, 1.5)
+    np.testing.assert_allclose(data.site("tool").xpos - start_m, (0.05, -0.1, 0), atol=0.003)
+    assert np.abs(data.qvel).max() < 0.02
+
+
+def test_nothing_touches_in_reach(reach):
+    assert not reach.geom_contype.any()
+
+
+# The gripper.
+
+
+def hold_over_nothing(model, force_n):
+    """Squeeze the block on the table, then take the table away; return the slip in 0.5 s, m."""
+    data = at_home(model)
+    grip = model.actuator("grip").id
+    data.ctrl[grip] = max(force_n, 1.0)
+    simulate(model, data, 0.3)
+    data.ctrl[grip] = force_n
+    simulate(model, data, 0.3)
+    model.geom_conaffinity[model.geom("table").id] = 0
+    simulate(model, data, 0.1)
+    before_m = data.body("block").xpos[2] - data.site("tool").xpos[2]
+    simulate(model, data, 0.5)
+    return before_m - (data.body("block").xpos[2] - data.site("tool").xpos[2]), data
+
+
+def pad_contacts(model, data):
+    """Return the (contact, normal force in N) of every pad that touches the block."""
+    pads, found = {model.geom(pad).id for pad in PADS}, []
+    for index, contact in enumerate(data.contact):
+        if pads & set(contact.geom.tolist()):
+            wrench = np.zeros(6)
+            mujoco.mj_contactForce(model, data, index, wrench)
+            found.append((contact, wrench[0]))
+    return found
+
+
+@pytest.mark.parametrize("force_n", [0.2, 5.0, 60.0])
+def test_each_pad_presses_with_the_commanded_force(grip, force_n):
+    data = at_home(grip)
+    data.ctrl[grip.actuator("grip").id] = force_n
+    simulate(grip, data, 1.0)
+    forces = [force for _, force in pad_contacts(grip, data)]
+    np.testing.assert_allclose(forces, [force_n, force_n], rtol=0.01)
+
+
+def test_gripper_closes_within_50_ms_at_5_newtons(grip):
+    data = at_home(grip)
+    data.ctrl[grip.actuator("grip").id] = 5.0
+    simulate(grip, data, 0.048)
+    assert len(pad_contacts(grip, data)) == 2
+
+
+@pytest.mark.parametrize("friction", [0.2, 1.2])
+def test_pad_friction_is_the_friction_of_the_contact(grip, friction):
+    set_pad_friction(grip, friction)
+    data = at_home(grip)
+    data.ctrl[grip.actuator("grip").id] = 5.0
+    simulate(grip, data, 0.5)
+    for contact, _ in pad_contacts(grip, data):
+        np.testing.assert_allclose(contact.friction[:2], friction)
+
+
+@pytest.mark.parametrize("friction", [0.2, 0.6, 1.2])
+@pytest.mark.parametrize("mass_kg", [0.05, 0.3, 1.5])
+def test_block_slides_when_friction_cannot_carry_its_weight(grip, mass_kg, friction):
+    set_mass(grip, "block", mass_kg)
+    set_pad_friction(grip, friction)
+    limit_n = mass_kg * GRAVITY_M_PER_S2 / (2 * friction)
+    slip_m, _ = hold_over_nothing(copy.copy(grip), 0.95 * limit_n)
+    assert slip_m > 0.02
+    slip_m, _ = hold_over_nothing(copy.copy(grip), 1.05 * limit_n)
+    assert abs(slip_m) < 0.5e-3
+
+
+def test_held_block_does_not_creep(grip):
+    set_mass(grip, "block", 1.0)
+    slip_m, _ = hold_over_nothing(grip, 2 * GRAVITY_M_PER_S2 / (2 * 0.6))
+    assert abs(slip_m) / 0.5 < 1e-3
+
+
+def test_lift_of_20_cm_with_a_heavy_block(grip):
+    set_mass(grip, "block", 1.5)
+    data = at_home(grip)
+    data.ctrl[grip.actuator("grip").id] = 50.0
+    simulate(grip, data, 0.3)
+    data.ctrl[grip.actuator("z").id] = 0.4
+    simulate(grip, data, 0.5)
+    data.ctrl[grip.actuator("z").id] = 0.0
+    simulate(grip, data, 0.8)
+    np.testing.assert_allclose(data.site("tool").xpos, (0.5, 0, 0.23), atol=0.006)
+    np.testing.assert_allclose(data.body("block").xpos, data.site("tool").xpos, atol=0.003)
+    assert tilt_deg(data) < 1.0
+
+
+@pytest.mark.parametrize("mass_kg", [0.05, 1.8])
+def test_slamming_shut_stays_finite(grip, mass_kg):
+    set_mass(grip, "block", mass_kg)
+    set_pad_friction(grip, 1.3)
+    data = at_home(grip)
+    block = grip.joint("block").qposadr[0]
+    data.qpos[block : block + 2] += (0.004, -0.004)
+    data.ctrl[grip.actuator("grip").id] = 80.0
+    simulate(grip, data, 1.0)
+    assert np.abs(data.qvel).max() < 0.1
+    np.testing.assert_allclose(data.body("block").xpos, (0.5, 0, 0.03), atol=0.02)
+
+
+# What an environment relies on.
+
+
+def test_sensors_read_the_base_frame(model):
+    data = at_home(model)
+    np.testing.assert_allclose(data.sensor("tool_position").data, data.site("tool").xpos)
+    assert data.sensor("tool_velocity").data.shape == (3,)
+    assert model.camera("video").id >= 0
+
+
+def test_block_stands_on_the_table_between_open_fingers(grip):
+    data = at_home(grip)
+    np.testing.assert_allclose(data.sensor("block_position").data, (0.5, 0, 0.03))
+    assert not pad_contacts(grip, data)
+    gap_m = data.joint("finger_left").qpos[0] + data.joint("finger_right").qpos[0]
+    width_m = 2 * grip.geom("block").size[1]
+    np.testing.assert_allclose(gap_m - width_m, 0.01, atol=1e-9)

@@ -1,0 +1,129 @@
+"""Stand-ins: a vector environment that keeps the contract, and made-up episodes in float64."""
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+
+from metarobot.adapt import adapt
+from metarobot.episodes import Episodes
+from metarobot.policies import GaussianMLP, log_prob, policy_distribution, repeat_params
+from metarobot.trpo import MetaBatch
+
+N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
+
+
+def small_policy(hidden_sizes=(4,)):
+    """A policy with 2 observation and 2 action elements, and parameters that are not symmetric."""
+    policy = GaussianMLP([-1.0, -2.0], [1.0, 2.0], 2, hidden_sizes).double()
+    params = policy.initial_params(torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(2)
+    return policy, {
+        name: leaf + 0.3 * torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
+        for name, leaf in params.items()
+    }
+
+
+def made_up_episodes(policy, params, seed):
+    """Episodes (N, E, T) of the policies params (N, ...), with their own log-probabilities."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    observations = normal(N, E, T, 2)
+    mean, log_std = policy_distribution(policy, params, observations)
+    log_std = log_std[:, None, None]
+    actions = mean + log_std.exp() * normal(N, E, T, 2)
+    mask = torch.ones(N, E, T, dtype=torch.float64)
+    mask[0, 1, 3:] = 0.0
+    episodes = Episodes(
+        observations=observations,
+        actions=actions,
+        log_probs=log_prob(mean, log_std, actions),
+        rewards=normal(N, E, T),
+        mask=mask,
+        success=torch.zeros(N, E, dtype=torch.bool),
+    )
+    return episodes, normal(N, E, T) * mask
+
+
+def made_up_batch(policy, params, config):
+    """A meta-batch whose blocks are collected by the policies that adaptation really reaches."""
+    adapted = repeat_params(params, N)
+    blocks, advantages = [], []
+    for k in range(config.adaptation_steps):
+        block, block_advantages = made_up_episodes(policy, adapted, seed=10 + k)
+        adapted = adapt(
+            policy,
+            adapted,
+            block,
+            block_advantages,
+            config.inner_lr,
+            config.inner_objective,
+            config.first_order,
+        )
+        blocks.append(block)
+        advantages.append(block_advantages)
+    post_episodes, post_advantages = made_up_episodes(policy, adapted, seed=20)
+    return MetaBatch(
+        pre_episodes=tuple(blocks),
+        pre_advantages=tuple(advantages),
+        post_episodes=post_episodes,
+        post_advantages=post_advantages,
+    )
+
+
+class Targets:
+    """Tasks are hidden targets in a square, (N, 2)."""
+
+    def sample(self, rng, num_tasks, split="train"):
+        return rng.uniform(-0.8, 0.8, (num_tasks, 2))
+
+
+class FakeEnv:
+    """Each step earns 1 - |clip(action) - target|²; the observation is a random spot and the time.
+
+    `unstable_at` maps a simulation to the step in which it fails; from then on it shows NaN.
+    `terminated_at` maps a simulation to the step in which its episode ends.
+    """
+
+    distribution = Targets()
+    start_size = 2
+
+    def __init__(self, num_envs, horizon=5, unstable_at=None, terminated_at=None):
+        self.num_envs = num_envs
+        self.horizon = horizon
+        self.unstable_at = unstable_at or {}
+        self.terminated_at = terminated_at or {}
+        self.single_observation_space = Box(np.full(3, -1, np.float32), np.ones(3, np.float32))
+        self.single_action_space = Box(-1.0, 1.0, (2,))
+        self.set_tasks(np.zeros((1, 2)))
+
+    def set_tasks(self, tasks):
+        self.targets = np.repeat(tasks, self.num_envs // len(tasks), axis=0)
+
+    def reset(self, seed=None, options=None):
+        self.t = 0
+        self.spot = options["start"] * 2 - 1
+        assert self.spot.shape == (self.num_envs, self.start_size)
+        return self._observe(), {}
+
+    def step(self, actions):
+        distance = ((np.clip(actions, -1, 1) - self.targets) ** 2).sum(-1)
+        unstable = np.zeros(self.num_envs, bool)
+        terminated = np.zeros(self.num_envs, bool)
+        for sim, t in self.unstable_at.items():
+            unstable[sim] = self.t >= t
+        for sim, t in self.terminated_at.items():
+            terminated[sim] = self.t == t
+        self.t += 1
+        observation = self._observe()
+        observation[unstable] = np.nan
+        truncated = np.full(self.num_envs, self.t >= self.horizon)
+        info = {"is_success": distance < 0.1, "sim_unstable": unstable}
+        rewards = np.where(unstable, np.nan, 1 - distance)
+        return observation, rewards, terminated, truncated, info
+
+    def _observe(self):
+        clock = np.full((self.num_envs, 1), self.t / self.horizon)
+        return np.concatenate([self.spot, clock], axis=1).astype(np.float32)

@@ -1,0 +1,296 @@
+import csv
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from metarobot.arguments import one_line, parse_task
+from metarobot.cli import COMMANDS, main
+from metarobot.doctor import working_gl_backend
+from metarobot.meta_trainer import MetaTrainer
+
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
+TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
+FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--deterministic-episodes", "1"]
+EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "run"
+    assert main([*TRAIN, "--out", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def one_error_line(capfd) -> str:
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("metarobot: error: ")
+    return lines[0]
+
+
+def test_help_names_every_command_and_needs_no_torch():
+    command = [sys.executable, "-X", "importtime", "-m", "metarobot", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert all(name in done.stdout for name in COMMANDS)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "tyro", "matplotlib", "tensorboard"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"usage: metarobot {command}" in capsys.readouterr().out
+
+
+def test_a_preset_has_every_option_but_what_the_command_decides(capsys):
+    assert main(["train", "grip", "--help"]) == 0
+    out = capsys.readouterr().out
+    for option in ("--seed", "--total-steps", "--inner-lr", "--agents", "--out", "--overwrite"):
+        assert option in out
+    assert "--env-id" not in out
+    assert "--agent " not in out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("metarobot 0")
+
+
+def test_train_writes_plain_lines_in_a_pipe(tmp_path, capfd):
+    arguments = ["--agents", "maml", "oracle", "--seed", "3", "--out", "a/run"]
+    assert main([*TRAIN, *arguments]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "maml: iteration 1," in out
+    assert "oracle: iteration 1," in out
+    assert out.splitlines()[-1] == "trained maml, oracle: a/run"
+    config = json.loads((tmp_path / "a/run/oracle/config.json").read_text())["train"]
+    assert (config["agent"], config["seed"], config["hidden_sizes"]) == ("oracle", 3, [4])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]  # and no MUJOCO_LOG.TXT
+
+
+def test_train_names_the_run_folder_itself(tmp_path):
+    assert main([*TRAIN, "--agents", "maml", "--seed", "5"]) == 0
+    assert (tmp_path / "runs/grip-seed5/maml/policy.safetensors").is_file()
+
+
+def test_ctrl_c_is_one_line(tmp_path, capfd, monkeypatch):
+    step = MetaTrainer.step
+
+    def interrupted_step(self):
+        if self.iteration:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(MetaTrainer, "step", interrupted_step)
+    assert main([*TRAIN, "--total-steps", "9999", "--out", "run"]) == 130
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == ["metarobot: interrupted: the last checkpoints are in run"]
+    assert (tmp_path / "run/maml/policy.safetensors").is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_real_interrupt_ends_a_real_process(tmp_path):
+    command = [sys.executable, "-m", "metarobot", *TRAIN, "--total-steps", "100000000"]
+    process = subprocess.Popen(
+        [*command, "--out", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    curve = tmp_path / "run/maml/curve.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (
+        curve.exists() and curve.read_text().count("\n") > 1
+    ):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines() == ["metarobot: interrupted: the last checkpoints are in run"]
+    assert (tmp_path / "run/maml/policy.safetensors").is_file()
+
+
+def test_evaluate_writes_everything(trained, tmp_path, capfd):
+    assert main(["evaluate", str(trained), "--out", "result", *EVALUATION_SIZES]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert out.splitlines()[-1] == f"report: {Path('result/report.html')}"
+    names = "evaluation.json evaluation.csv adaptation_curve.png heat_map.png training_curve.png"
+    folder = tmp_path / "result"
+    assert {path.name for path in folder.iterdir()} == {*names.split(), "report.html"}
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["family"] == "metarobot/Grip-v0"
+    with (folder / "evaluation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(evaluation["rows"])
+    assert {"split", "agent", "return_mean", "return_mean_ci_low", "success_ci_high"} <= set(
+        rows[0]
+    )
+    report = (folder / "report.html").read_text()
+    assert "metarobot evaluate" in report
+    assert "MUJOCO_LOG.TXT" not in {path.name for path in tmp_path.iterdir()}
+
+
+def test_evaluate_says_so_when_training_was_interrupted(trained, tmp_path, capfd):
+    shutil.copytree(trained, "run")
+    Path("run/maml/done.json").unlink()
+    assert main(["evaluate", "run", "--out", "result", *EVALUATION_SIZES]) == 0
+    assert capfd.readouterr().err == "metarobot: note: run was interrupted: maml\n"
+
+
+@pytest.mark.skipif(working_gl_backend() is None, reason="needs OpenGL")
+def test_render_writes_a_video(trained, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("metarobot.rendering.FRAMES_PER_STEP", 1)
+    task = ["--task", "block_mass_kg=1.5", "pad_friction=0.3"]
+    arguments = ["render", str(trained), "--out", "sub/film.mp4", "--num-episodes", "3"]
+    assert main([*arguments, *task]) == 0
+    assert (tmp_path / "sub/film.mp4").read_bytes()[4:8] == b"ftyp"
+    assert "block_mass_kg 1.5, pad_friction 0.3: return" in capfd.readouterr().out
+
+
+def test_without_opengl_render_names_the_packages(trained, capfd, monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr("metarobot.doctor._probe", lambda backend: "no such library")
+    assert main(["render", str(trained)]) == 2
+    assert "libosmesa6" in one_error_line(capfd)
+
+
+def test_list_is_plain_in_a_pipe(capfd):
+    assert main(["list"]) == 0
+    out = capfd.readouterr().out
+    assert "metarobot/Grip-v0" in out
+    assert "block_mass_kg   kg    0.3" in out
+    assert not set(out) & set("│┃━\x1b")
+
+
+def test_doctor(capfd):
+    assert main(["doctor", "--runs-folder", "x"]) == 0
+    assert "torch" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "render"])
+def test_scripts_are_their_commands(script, capfd, monkeypatch):
+    path = Path(__file__).parents[2] / "scripts" / f"{script}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(path), run_name="__main__")
+    assert exit_.value.code == 0
+    assert f"usage: metarobot {script}" in capfd.readouterr().out
+
+
+BAD_INPUT = {
+    "trian": "did you mean 'train'",
+    "train": "name a preset first: reach or grip",
+    "train --seed 3": "name a preset first",
+    "train grop": "did you mean 'grip'",
+    "train grip extra": "extra",
+    "train grip --sead 3": "did you mean --seed",
+    "train grip --seed x": "--seed",
+    "train grip --seed -1": "seed must be an integer of at least 0",
+    "train grip --total-steps 1e6": "--total-steps",
+    "train grip --inner-lr nan": "inner_lr",
+    "train grip --max-kl -1": "max_kl",
+    "train grip --discount inf": "discount",
+    "train grip --agents mamel": "Did you mean 'maml'",
+    "train grip --agents": "agents",
+    "train grip --inner-objective lvg": "Did you mean 'lvc'",
+    "train grip --hidden-sizes 4 0": "hidden_sizes",
+    "train grip --out": "--out",
+    "train grip --out file": "is a file",
+    "train grip --out file/run": "file",
+    "train grip --out used": "not empty",
+    "evaluate": "--out",
+    "evaluate --out result": "at least one run folder",
+    "evaluate RUN": "--out",
+    "evaluate missing --out result": "no run folder at missing",
+    "evaluate used --out result": "is not a run folder",
+    "evaluate RUN RUN --out result": "same seed",
+    "evaluate RUN REACH --out result": "one task family",
+    "evaluate RUN --out file": "file",
+    "evaluate RUN --out result --num-tasks 0": "num_tasks",
+    "evaluate RUN --out result --video missing.mp4": "missing.mp4",
+    "evaluate CORRUPT --out result": "policy.safetensors",
+    "evaluate MAML --out result": "lacks domain_randomisation, oracle",
+    "render": "missing from metarobot render: RUN",
+    "render missing": "no run folder",
+    "render RUN --out film.gif": ".mp4",
+    "render RUN --split tests": "--split",
+    "render RUN --seed -1": "seed",
+    "render RUN --slow-motion nan": "slow_motion",
+    "render RUN --task mass": "NAME=VALUE",
+    "render RUN --task block_mass=1": "did you mean 'block_mass_kg'",
+    "render RUN --task block_mass_kg=nan": "not allowed",
+    "render RUN --task block_mass_kg=-1": "not allowed",
+    "render RUN --task block_mass_kg=1 block_mass_kg=2": "twice",
+    "list --famly": "--famly",
+    "doctor now": "now",
+    "demo --quik": "did you mean --quick",
+}
+
+
+@pytest.fixture(scope="module")
+def bad_runs(trained, tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("bad")
+    corrupt, maml, reach = folder / "corrupt", folder / "maml", folder / "reach"
+    shutil.copytree(trained, corrupt)
+    (corrupt / "maml" / "policy.safetensors").write_bytes(b"\x80\x04K\x01.")
+    shutil.copytree(trained / "maml", maml / "maml")
+    assert main(["train", "reach", "--total-steps", "64", *SIZES, "--out", str(reach)]) == 0
+    return {"RUN": str(trained), "CORRUPT": str(corrupt), "MAML": str(maml), "REACH": str(reach)}
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_INPUT.items())
+def test_bad_input_is_one_line_and_exit_code_2(line, message, bad_runs, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("")
+    assert main([bad_runs.get(word, word) for word in line.split()]) == 2
+    assert message in one_error_line(capfd)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "used"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_one_line(tmp_path, capfd):
+    tmp_path.chmod(0o500)
+    assert main([*TRAIN, "--out", "run"]) == 2
+    assert "run: Permission denied" in one_error_line(capfd)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_a_reader_that_has_gone_away_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "metarobot", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=True, timeout=60)
+    os.close(writer)
+    assert done.stderr == b""
+
+
+def test_one_line_survives_an_unknown_box():
+    assert one_line("") == "wrong arguments"
+    assert one_line("╭─ x ─╮\n│ Some thing: │\n│ went wrong │\n╰─────╯") == "some thing: went wrong"
+
+
+def test_parse_task():
+    assert parse_task(()) is None
+    assert parse_task(("a=1", "b=-2e3")) == {"a": 1.0, "b": -2000.0}
+
+
+@pytest.mark.slow
+def test_quick_demo(tmp_path, capfd):
+    assert main(["demo", "--quick", "--out", "demo"]) == 0
+    assert (tmp_path / "demo/report.html").is_file()
+    assert capfd.readouterr().out.splitlines()[-1] == f"report: {Path('demo/report.html')}"
+    assert main(["demo", "--quick", "--out", "demo"]) == 2

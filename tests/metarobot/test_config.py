@@ -1,0 +1,59 @@
+import dataclasses
+import json
+
+import pytest
+
+from metarobot.config import PRESETS, TrainConfig
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), TrainConfig(hidden_sizes=(8,), seed=3)])
+def test_json_round_trip(config):
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_an_unknown_field_names_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown configuration field 'iner_lr'.*'inner_lr'"):
+        TrainConfig.from_dict({"iner_lr": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("agent", "mamml", "one of maml, domain_randomisation, oracle"),
+        ("inner_objective", "ppo", "one of lvc, likelihood_ratio"),
+        ("seed", -1, "an integer of at least 0"),
+        ("num_tasks", 0, "an integer of at least 1"),
+        ("num_tasks", 2.5, "an integer of at least 1"),
+        ("num_tasks", True, "an integer of at least 1"),
+        ("discount", 1.01, r"a number in \[0, 1\]"),
+        ("inner_lr", float("nan"), r"a number in \[1e-06, 100\]"),
+        ("inner_lr", "0.1", "a number in"),
+        ("line_search_decay", 1.0, r"a number in \[0\.01, 0\.99\]"),
+        ("hidden_sizes", (64, 0), "a tuple of positive integers"),
+        ("env_id", 3, "a string"),
+        ("first_order", 1, "true or false"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(field, value, allowed):
+    with pytest.raises(ValueError, match=f"^{field} must be {allowed}.*, got "):
+        TrainConfig(**{field: value})
+
+
+def test_every_field_is_checked():
+    class Alien:
+        """Fits no field."""
+
+    for field in dataclasses.fields(TrainConfig):
+        with pytest.raises(ValueError, match=f"^{field.name} must be"):
+            TrainConfig(**{field.name: Alien()})
+
+
+def test_only_maml_adapts():
+    assert TrainConfig(num_adaptation_steps=2).adaptation_steps == 2
+    assert TrainConfig(agent="oracle").adaptation_steps == 0
+    assert TrainConfig(agent="domain_randomisation").adaptation_steps == 0
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().seed = 1

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+
+from metarobot import rendering
+from metarobot.config import TrainConfig
+from metarobot.envs import TaskError, make_env
+from metarobot.envs.grip import DISTRIBUTION
+from metarobot.meta_trainer import make_policy
+from metarobot.policies import repeat_params
+from metarobot.rendering import FRAMES_PER_STEP, RenderConfig, adapt_to, choose_task, film
+from metarobot.run_folder import RunError, TrainedAgent, TrainedRun
+
+GRIP = "metarobot/Grip-v0"
+
+
+@pytest.fixture
+def agent() -> TrainedAgent:
+    config = TrainConfig(env_id=GRIP, hidden_sizes=(4,))
+    policy = make_policy(config, make_env(GRIP, 1))
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    return TrainedAgent(policy, params, config)
+
+
+@pytest.fixture
+def camera(monkeypatch) -> list[np.ndarray]:
+    """Where pictures would be taken, the configuration is noted instead: no OpenGL is needed."""
+    seen = []
+
+    def note(env):
+        seen.append(env.batch.bind("qpos")[0].copy())
+        return (np.zeros((2, 2, 3), np.uint8),)
+
+    monkeypatch.setattr(rendering, "_picture", note)
+    return seen
+
+
+def test_a_drawn_task_is_held_out_and_a_given_one_is_completed_with_nominal_values():
+    drawn = choose_task(DISTRIBUTION, RenderConfig(seed=3), None)
+    for parameter in DISTRIBUTION.parameters:
+        value = drawn[parameter.name][0]
+        assert any(low <= value <= high for low, high in parameter.extrapolation)
+    assert choose_task(DISTRIBUTION, RenderConfig(seed=3), None) == drawn
+    given = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
+    assert given.to_dicts() == [{"block_mass_kg": 1.5, "pad_friction": 0.5}]
+    with pytest.raises(TaskError, match="block_mass_kg"):
+        choose_task(DISTRIBUTION, RenderConfig(), {"block_mas_kg": 1.5})
+
+
+def test_the_filmed_episode_is_the_collected_one(agent, camera):
+    env = make_env(GRIP, 1, num_threads=1)
+    start = np.full((1, 1, env.start_size), 0.3)
+    clip = film(env, agent, repeat_params(agent.params, 1), start, "before")
+    assert len(clip.frames) == 1 + FRAMES_PER_STEP * env.horizon
+    end = camera[-1]
+
+    with torch.no_grad():
+        observation, _ = env.reset(options={"start": start[0]})
+        rewards = []
+        for _ in range(env.horizon):
+            mean = torch.func.functional_call(
+                agent.policy, agent.params, (torch.from_numpy(observation),)
+            )[0]
+            observation, reward, *_ = env.step(mean.numpy())
+            rewards.append(reward[0])
+    assert clip.rewards == pytest.approx(rewards, abs=1e-6)
+    assert end == pytest.approx(env.batch.bind("qpos")[0], abs=1e-6)
+
+
+def test_pictures_between_steps_lie_between(agent, camera):
+    env = make_env(GRIP, 1, num_threads=1)
+    start = np.full((1, 1, env.start_size), 0.3)
+    film(env, agent, repeat_params(agent.params, 1), start, "before")
+    tool = np.array(camera)[:, env.model.joint("finger_left").qposadr[0]]
+    for index in range(0, len(tool) - 1, FRAMES_PER_STEP):
+        piece = tool[index : index + FRAMES_PER_STEP + 1]
+        assert piece == pytest.approx(np.linspace(piece[0], piece[-1], len(piece)), abs=1e-9)
+    block = env.model.joint("block").qposadr[0]
+    turns = np.array(camera)[:, block + 3 : block + 7]
+    assert np.linalg.norm(turns, axis=1) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_adaptation_changes_the_policy_and_is_repeatable(agent):
+    tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
+    first, second = (adapt_to(GRIP, tasks, agent, RenderConfig(num_episodes=4)) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["log_std"], agent.params["log_std"][None])
+
+
+def test_a_run_without_the_agent_that_adapts(agent, tmp_path):
+    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, agents={"oracle": agent})
+    with pytest.raises(RunError, match="no maml agent"):
+        rendering.render_adaptation(run, tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_episodes", 0), ("num_adaptation_steps", 0), ("seed", -1), ("slow_motion", float("nan"))],
+)
+def test_bad_numbers_are_refused(field, value):
+    with pytest.raises(ValueError, match=field):
+        RenderConfig(**{field: value})

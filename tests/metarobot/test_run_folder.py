@@ -1,0 +1,234 @@
+import json
+import math
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from metarobot.checkpoint import load_policy, policy_shapes, save_policy
+from metarobot.config import AGENTS, TrainConfig
+from metarobot.files import read_json, write_atomically, write_json
+from metarobot.policies import GaussianMLP
+from metarobot.run_folder import (
+    RunError,
+    load_curve,
+    load_run,
+    load_runs,
+    prepare_run_folder,
+)
+from metarobot.training import train_run
+
+TINY = TrainConfig(
+    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "grip"
+    train_run(TINY, AGENTS, path)
+    return path
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    """A copy to be damaged."""
+    import shutil
+
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def edit_config(run: Path, folder: str, **fields) -> None:
+    path = run / folder / "config.json"
+    values = read_json(path)
+    values["train"].update(fields)
+    write_json(path, values)
+
+
+def test_policy_shapes_are_those_of_the_policy():
+    policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7, 2))
+    expected = {name: tuple(leaf.shape) for name, leaf in policy.named_parameters()}
+    assert policy_shapes(5, 3, (7, 2)) == expected
+    assert list(policy_shapes(5, 3, (7, 2))) == list(expected)
+
+
+def test_parameters_survive_the_file_bit_for_bit(tmp_path):
+    policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7,))
+    params = policy.initial_params(torch.Generator().manual_seed(1))
+    save_policy(tmp_path / "p.safetensors", params)
+    loaded = load_policy(tmp_path / "p.safetensors", policy_shapes(5, 3, (7,)))
+    assert list(loaded) == list(params)
+    assert all(torch.equal(loaded[name], leaf) for name, leaf in params.items())
+
+
+def test_a_run_is_read_back_as_it_was_trained(trained):
+    run = load_run(trained)
+    assert (run.seed, run.env_id, run.unfinished) == (0, "metarobot/Grip-v0", ())
+    assert tuple(run.agents) == AGENTS
+    for name, agent in run.agents.items():
+        assert agent.config == replace(TINY, agent=name)
+    oracle, maml = run.agents["oracle"], run.agents["maml"]
+    observed = oracle.params["layers.0.weight"].shape[1] - maml.params["layers.0.weight"].shape[1]
+    assert observed == 2  # the two task parameters of Grip
+
+
+def test_the_curve_has_a_row_per_meta_iteration(trained):
+    curve = load_curve(trained, "domain_randomisation")
+    assert curve["iteration"] == [1.0]
+    assert curve["total_steps"] == [64.0]
+    assert curve["pre_return"] == curve["post_return"]
+
+
+def test_an_interrupted_agent_is_named(run):
+    (run / "maml" / "done.json").unlink()
+    assert load_run(run).unfinished == ("maml",)
+
+
+def test_write_atomically_leaves_the_old_content_when_it_fails(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_holds_null_for_what_is_not_finite(tmp_path):
+    write_json(tmp_path / "x.json", {"a": [math.nan, 1.5, (math.inf,)], "b": None})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5, [None]], "b": None}
+
+
+def test_prepare_refuses_a_folder_in_use_and_overwrites_only_a_run(run):
+    (run / "notes.txt").write_text("keep me")
+    with pytest.raises(RunError, match="not empty"):
+        prepare_run_folder(run, overwrite=False)
+    assert (run / "maml" / "policy.safetensors").exists()
+    prepare_run_folder(run, overwrite=True)
+    assert [entry.name for entry in run.iterdir()] == ["notes.txt"]
+
+
+def test_prepare_refuses_a_file(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(RunError, match="is a file"):
+        prepare_run_folder(tmp_path / "x", overwrite=True)
+
+
+def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
+    outside = tmp_path / "outside"
+    (run / "maml").rename(outside)
+    (run / "maml").symlink_to(outside)
+    with pytest.raises(RunError, match="leads out"):
+        load_run(run)
+    with pytest.raises(RunError, match="leads out"):
+        prepare_run_folder(run, overwrite=True)
+    assert (outside / "policy.safetensors").exists()
+
+
+def test_a_missing_run_names_its_neighbour(run):
+    with pytest.raises(RunError, match=r"did you mean .*run"):
+        load_run(run.with_name("rum"))
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="is not a run folder"):
+        load_run(tmp_path)
+
+
+def test_runs_must_agree(run, tmp_path):
+    import shutil
+
+    twin = Path(shutil.copytree(run, tmp_path / "twin"))
+    with pytest.raises(RunError, match="same seed, 0"):
+        load_runs([run, twin])
+    for agent in AGENTS:
+        edit_config(twin, agent, seed=1)
+    assert [loaded.seed for loaded in load_runs([run, twin])] == [0, 1]
+    shutil.rmtree(twin / "oracle")
+    with pytest.raises(RunError, match="holds maml, domain_randomisation, but"):
+        load_runs([run, twin])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"env_id": "metarobot/Grab-v0"}, "did you mean 'metarobot/Grip-v0'"),
+        ({"env_id": "metarobot/Reach-v0"}, "does not fit its configuration"),
+        ({"env_id": 3}, "env_id"),
+        ({"env_id": []}, "config.json"),
+        ({"agent": "oracle"}, "lies in the folder of maml"),
+        ({"hidden_sizes": [8]}, "does not fit its configuration"),
+        ({"hidden_sizes": [4, 10**12]}, "does not fit its configuration"),
+        ({"inner_lr": None}, "inner_lr"),
+        ({"colour": 1}, "colour"),
+        ({"total_steps": 128}, "different total_steps"),
+    ],
+)
+def test_a_bad_configuration_is_one_line(run, fields, message):
+    edit_config(run, "maml", **fields)
+    with pytest.raises(RunError, match=message) as error:
+        load_run(run)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a checkpoint",
+        struct.pack("<Q", 2**62) + b"{}",
+        struct.pack("<Q", 2) + b"{}",
+        b"\x80\x04K\x01.",  # a pickle
+    ],
+)
+def test_a_bad_policy_file_is_one_line(run, content):
+    (run / "maml" / "policy.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match=r"policy\.safetensors") as error:
+        load_run(run)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "{}", '{"train": 3}', "[" * 100_000, "\udcff"])
+def test_a_bad_configuration_file_is_one_line(run, content):
+    path = run / "maml" / "config.json"
+    path.write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(RunError, match=r"config\.json") as error:
+        load_run(run)
+    assert "\n" not in str(error.value)
+
+
+def test_parameters_that_are_not_finite_or_not_float32(run):
+    path = run / "maml" / "policy.safetensors"
+    params = load_file(path)
+    save_file({**params, "log_std": torch.tensor([math.nan])}, path)
+    with pytest.raises(RunError, match="not finite in log_std"):
+        load_run(run)
+    save_file({**params, "log_std": params["log_std"].double()}, path)
+    with pytest.raises(RunError, match="must be F32"):
+        load_run(run)
+    save_file({**params, "extra": torch.zeros(1)}, path)
+    with pytest.raises(RunError, match="'extra' is too many"):
+        load_run(run)
+
+
+def test_a_missing_policy_is_explained(run):
+    (run / "oracle" / "policy.safetensors").unlink()
+    with pytest.raises(RunError, match="interrupted"):
+        load_run(run)
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "iteration,total_steps\n1\n"])
+def test_a_bad_curve(run, content):
+    (run / "maml" / "curve.csv").write_text(content)
+    if content:
+        with pytest.raises(RunError, match=r"curve\.csv"):
+            load_curve(run, "maml")
+    else:
+        assert load_curve(run, "maml")["iteration"] == []

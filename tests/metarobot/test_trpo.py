@@ -1,0 +1,218 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from fakes import N, made_up_batch, small_policy
+from torch.func import grad, jacrev
+
+from metarobot import trpo
+from metarobot.adapt import EmptyEpisodesError
+from metarobot.config import TrainConfig
+from metarobot.objectives import INNER_OBJECTIVES
+from metarobot.policies import policy_distribution, repeat_params
+from metarobot.trpo import (
+    adapted_distribution,
+    fisher_product,
+    flatten,
+    mean_kl,
+    meta_update,
+    surrogate,
+    unflatten,
+)
+
+POLICY, PARAMS = small_policy()
+
+
+def make(steps=1, **fields):
+    config = TrainConfig(num_adaptation_steps=steps, inner_lr=0.3, **fields)
+    return config, made_up_batch(POLICY, PARAMS, config)
+
+
+def loss_of(batch, config):
+    return lambda theta: surrogate(adapted_distribution(POLICY, theta, batch, config), batch)
+
+
+def numerical_gradient(function, params, width=1e-5):
+    centre = flatten(params)
+    gradient = torch.zeros_like(centre)
+    for i in range(len(centre)):
+        offset = torch.zeros_like(centre)
+        offset[i] = width
+        above, below = (function(unflatten(centre + s * offset, params)) for s in (1, -1))
+        gradient[i] = (above - below) / (2 * width)
+    return gradient
+
+
+def relative_error(found, expected):
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("objective", INNER_OBJECTIVES)
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_meta_gradient_agrees_with_finite_differences(steps, objective):
+    config, batch = make(steps, inner_objective=objective)
+    # lvc differentiates as if its denominator were the stored probability: it is measured against
+    # the function of which that is true.
+    ratio_config = dataclasses.replace(config, inner_objective="likelihood_ratio")
+    expected = numerical_gradient(loss_of(batch, ratio_config), PARAMS)
+    found = flatten(grad(loss_of(batch, config))(PARAMS))
+    assert relative_error(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_meta_gradient_of_the_ratio_holds_away_from_the_behaviour_policy(steps):
+    config, batch = make(steps, inner_objective="likelihood_ratio")
+    moved = {name: leaf + 0.05 for name, leaf in PARAMS.items()}
+    expected = numerical_gradient(loss_of(batch, config), moved)
+    assert relative_error(flatten(grad(loss_of(batch, config))(moved)), expected) <= 1e-5
+
+
+def test_first_order_gives_another_gradient():
+    config, batch = make()
+    exact = flatten(grad(loss_of(batch, config))(PARAMS))
+    first_order = dataclasses.replace(config, first_order=True)
+    assert relative_error(flatten(grad(loss_of(batch, first_order))(PARAMS)), exact) > 0.01
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_fisher_product_agrees_with_an_explicit_jacobian(steps):
+    config, batch = make(steps)
+
+    def outputs(vector):
+        return adapted_distribution(POLICY, unflatten(vector, PARAMS), batch, config)
+
+    theta = flatten(PARAMS)
+    mean_jacobian, log_std_jacobian = jacrev(outputs)(theta)  # (N, E, T, A, p), (N, A, p)
+    variance = outputs(theta).log_std.mul(2).exp()[:, None, None]
+    metric = batch.post_episodes.step_weights[..., None] / variance / N
+    fisher = torch.einsum("netai,neta,netaj->ij", mean_jacobian, metric, mean_jacobian)
+    fisher += torch.einsum("nai,naj->ij", log_std_jacobian, log_std_jacobian) * 2 / N
+
+    product = fisher_product(POLICY, PARAMS, batch, config)
+    v = torch.randn(len(theta), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for vector in (v, v.flip(0)):
+        found = flatten(product(unflatten(vector, PARAMS)))
+        torch.testing.assert_close(found, fisher @ vector)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_fisher_product_is_the_hessian_of_the_kl_divergence(steps):
+    config, batch = make(steps)
+    old = adapted_distribution(POLICY, PARAMS, batch, config)
+
+    def kl(vector):
+        new = adapted_distribution(POLICY, unflatten(vector, PARAMS), batch, config)
+        return mean_kl(old, new, batch.post_episodes)
+
+    theta = flatten(PARAMS)
+    v = torch.linspace(-1, 1, len(theta), dtype=torch.float64)
+    found = flatten(fisher_product(POLICY, PARAMS, batch, config)(unflatten(v, PARAMS)))
+    torch.testing.assert_close(found, jacrev(jacrev(kl))(theta) @ v)
+
+
+def test_kl_between_adapted_policies_is_zero_at_the_start_and_weighs_tasks_equally():
+    config, batch = make()
+    old = adapted_distribution(POLICY, PARAMS, batch, config)
+    assert mean_kl(old, old, batch.post_episodes).abs() < 1e-12
+    shifted = old._replace(mean=old.mean + old.log_std.exp()[:, None, None])
+    # One standard deviation on each of two action elements: 2 · ½ on every step of every task.
+    assert mean_kl(old, shifted, batch.post_episodes).item() == pytest.approx(1.0)
+
+
+def test_surrogate_at_the_behaviour_policy_is_minus_the_mean_advantage():
+    config, batch = make()
+    weights = batch.post_episodes.step_weights
+    expected = -(weights * batch.post_advantages).sum((1, 2)).mean()
+    torch.testing.assert_close(loss_of(batch, config)(PARAMS), expected)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_a_meta_update_improves_the_surrogate_within_the_trust_region(steps):
+    config, batch = make(steps)
+    params, report = meta_update(POLICY, PARAMS, batch, config)
+    assert report.accepted
+    assert report.surrogate_after < report.surrogate_before
+    assert 0.1 * config.max_kl < report.kl <= config.max_kl
+    assert report.surrogate_after == pytest.approx(loss_of(batch, config)(params).item())
+
+
+def test_the_step_solves_the_damped_system_at_the_edge_of_the_trust_region():
+    config, batch = make(0, cg_iterations=200, cg_damping=0.1)
+    gradient = grad(loss_of(batch, config))(PARAMS)
+    step = flatten(trpo._natural_step(POLICY, PARAMS, batch, gradient, config))
+    product = fisher_product(POLICY, PARAMS, batch, config)
+    damped = flatten(product(unflatten(step, PARAMS))) + 0.1 * step
+    assert (step @ damped).item() / 2 == pytest.approx(config.max_kl, rel=1e-4)
+    direction = -flatten(gradient)
+    cosine = (damped @ direction) / (damped.norm() * direction.norm())
+    assert cosine.item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_failed_line_search_restores_the_parameters():
+    config, batch = make()
+    uphill = grad(loss_of(batch, config))(PARAMS)
+    old = adapted_distribution(POLICY, PARAMS, batch, config)
+    before = loss_of(batch, config)(PARAMS).item()
+    params, report = trpo._line_search(POLICY, PARAMS, batch, uphill, old, before, config)
+    assert params is PARAMS
+    assert not report.accepted
+    assert report.line_search_steps == config.line_search_steps
+    assert report.surrogate_after == before
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["pre_advantages", "post_advantages"])
+def test_numbers_that_are_not_finite_never_reach_the_parameters(where, bad):
+    config, batch = make()
+    if where == "post_advantages":
+        broken = batch.post_advantages.clone()
+        broken[0, 0, 0] = bad
+    else:
+        broken = (batch.pre_advantages[0].clone(),)
+        broken[0][0, 0, 0] = bad
+    batch = dataclasses.replace(batch, **{where: broken})
+    params, report = meta_update(POLICY, PARAMS, batch, config)
+    assert params is PARAMS
+    assert not report.accepted
+
+
+def test_without_any_advantage_parameters_stay():
+    config, batch = make()
+    batch = dataclasses.replace(batch, post_advantages=torch.zeros_like(batch.post_advantages))
+    params, report = meta_update(POLICY, PARAMS, batch, config)
+    assert params is PARAMS
+    assert not report.accepted
+
+
+def test_an_empty_post_update_task_is_refused():
+    config, batch = make(0)
+    mask = batch.post_episodes.mask.clone()
+    mask[2] = 0.0
+    empty = dataclasses.replace(batch.post_episodes, mask=mask)
+    with pytest.raises(EmptyEpisodesError, match=r"tasks \[2\]"):
+        meta_update(POLICY, PARAMS, dataclasses.replace(batch, post_episodes=empty), config)
+
+
+def test_without_adaptation_every_task_holds_the_initialisation():
+    config, batch = make(0)
+    found = adapted_distribution(POLICY, PARAMS, batch, config)
+    observations = batch.post_episodes.observations
+    mean, log_std = policy_distribution(POLICY, repeat_params(PARAMS, N), observations)
+    torch.testing.assert_close(found.mean, mean)
+    torch.testing.assert_close(found.log_std, log_std)
+
+
+def test_the_subsample_takes_whole_episodes_of_every_task_and_block():
+    _, batch = make(2)
+    part = batch.first(2)
+    assert part.post_episodes.rewards.shape == (N, 2, 5)
+    assert [block.num_episodes for block in part.pre_episodes] == [2, 2]
+    assert part.pre_advantages[1].shape == (N, 2, 5)
+    np.testing.assert_array_equal(part.post_advantages, batch.post_advantages[:, :2])
+
+
+def test_flatten_and_unflatten_are_inverse():
+    restored = unflatten(flatten(PARAMS), PARAMS)
+    assert all(torch.equal(restored[name], leaf) for name, leaf in PARAMS.items())
