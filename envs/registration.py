@@ -23,9 +23,7 @@ def register_families() -> None:
     """Register every family with Gymnasium; a second call changes nothing."""
     for env_id, env_class in FAMILIES.items():
         if env_id not in gym.registry:
-            gym.register(
-                env_id, entry_point=env_class, vector_entry_point=env_class.vector_class
-            )
+            gym.register(env_id, entry_point=env_class, vector_entry_point=env_class.vector_class)
 
 
 def make_env(env_id: str, num_envs: int, **kwargs: Any) -> ManipulationVectorEnv:

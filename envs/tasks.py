@@ -57,7 +57,11 @@ class TaskParameter:
         low, high = self.train
         inside = all(low <= a < b <= high for a, b in self.gaps)
         outside = all(a < b and (b <= low or a >= high) for a, b in self.extrapolation)
-        bounds = [self.nominal, *self.train, *(edge for pair in self.extrapolation for edge in pair)]
+        bounds = [
+            self.nominal,
+            *self.train,
+            *(edge for pair in self.extrapolation for edge in pair),
+        ]
         within = all(self.allowed[0] <= value <= self.allowed[1] for value in bounds)
         if not (low < high and inside and outside and within):
             raise TaskError(
@@ -65,7 +69,9 @@ class TaskParameter:
                 f"{self.train} and extrapolation {self.extrapolation}, train must hold gaps {self.gaps}"
             )
         if self.log_uniform and self.allowed[0] <= 0:
-            raise TaskError(f"{self.name!r} is log-uniform, so allowed {self.allowed} must be positive")
+            raise TaskError(
+                f"{self.name!r} is log-uniform, so allowed {self.allowed} must be positive"
+            )
 
     def intervals(self, split: Split) -> tuple[Interval, ...]:
         """Return the disjoint intervals that ``split`` draws this parameter from."""
@@ -190,7 +196,9 @@ class TaskDistribution:
             TaskError: The split's name is unknown.
         """
         if split not in SPLITS:
-            raise TaskError(f"no split {split!r}, allowed: {', '.join(SPLITS)}" + nearest_name(split, SPLITS))
+            raise TaskError(
+                f"no split {split!r}, allowed: {', '.join(SPLITS)}" + nearest_name(split, SPLITS)
+            )
         return Tasks({p.name: p.sample(rng, num_tasks, split) for p in self.parameters})
 
     def nominal(self, num_tasks: int = 1) -> Tasks:
@@ -202,13 +210,13 @@ class TaskDistribution:
         for name in columns:
             self[name]  # raises on an unknown name
         num_tasks = max((len(np.atleast_1d(column)) for column in columns.values()), default=1)
-        tasks = Tasks({p.name: columns.get(p.name, np.full(num_tasks, p.nominal)) for p in self.parameters})
+        tasks = Tasks(
+            {p.name: columns.get(p.name, np.full(num_tasks, p.nominal)) for p in self.parameters}
+        )
         self.validate(tasks)
         return tasks
 
-    def grid(
-        self, x_name: str, x_values: np.ndarray, y_name: str, y_values: np.ndarray
-    ) -> Tasks:
+    def grid(self, x_name: str, x_values: np.ndarray, y_name: str, y_values: np.ndarray) -> Tasks:
         """Return the len(y) * len(x) tasks of a grid, row by row of y, all else nominal."""
         y, x = np.meshgrid(y_values, x_values, indexing="ij")
         return self.with_values({x_name: x.ravel(), y_name: y.ravel()})

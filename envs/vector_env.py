@@ -127,7 +127,9 @@ class ManipulationVectorEnv(VectorEnv):
         self._home = self.model.key("home").id
 
         self._make_spaces()
-        self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset, per simulation
+        self._elapsed = np.zeros(
+            num_envs, np.int64
+        )  # control steps since the reset, per simulation
         self._needs_reset = np.ones(num_envs, bool)
         self._last_observation = np.zeros(self.observation_space.shape, np.float32)
         self._generators: list[np.random.Generator] | None = None
@@ -290,7 +292,9 @@ class ManipulationVectorEnv(VectorEnv):
             corners = Tasks(
                 {
                     parameter.name: [np.min(intervals), np.max(intervals)]
-                    for parameter, intervals in zip(self.distribution.parameters, edges, strict=True)
+                    for parameter, intervals in zip(
+                        self.distribution.parameters, edges, strict=True
+                    )
                 }
             )
             self._task_bounds = self.distribution.normalise(corners)  # (2, P)
@@ -311,7 +315,9 @@ class ManipulationVectorEnv(VectorEnv):
         return np.clip(observation.astype(np.float32), space.low, space.high)
 
     def _seed(self, seed: int | Sequence[int | None]) -> None:
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
+        seeds = (
+            [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
+        )
         if len(seeds) != self.num_envs:
             raise ValueError(f"got {len(seeds)} seeds for {self.num_envs} simulations")
         self._generators = [make_generator(s)[0] for s in seeds]

@@ -5,7 +5,11 @@ Importing the package registers the task families with Gymnasium.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from metarobot import envs
+from metarobot.doctor import choose_gl_backend
+
+choose_gl_backend()  # MuJoCo reads MUJOCO_GL when it is imported, which envs does
+
+from metarobot import envs  # noqa: E402
 
 try:
     __version__ = version("metarobot")

@@ -106,6 +106,11 @@ def adapt_through(
     return params
 
 
+def trial_policy(policy: GaussianMLP, config: TrainConfig) -> GaussianMLP:
+    """Return the policy as it explores in trial episodes: with the floor of their action noise."""
+    return policy.with_min_std(config.trial_min_std)
+
+
 def inner_advantages(policy: GaussianMLP, episodes: Episodes, config: TrainConfig) -> Tensor:
     """Advantages (N, E, T) that an adaptation step climbs, as the configuration says.
 
@@ -132,7 +137,7 @@ def adapt_once(
     Args:
         policy: Policy skeleton.
         params: Parameters the episodes were collected with, each leaf (N, ...).
-        episodes: Trial episodes (N, E, T).
+        episodes: Trial episodes (N, E, T), collected with `trial_policy`.
         config: What the policy was trained with.
 
     Returns:
@@ -144,7 +149,7 @@ def adapt_once(
     advantages = inner_advantages(policy, episodes, config)
     with torch.no_grad():
         return adapt(
-            policy,
+            trial_policy(policy, config),
             params,
             episodes,
             advantages,

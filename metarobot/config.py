@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args
 
 from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
+from metarobot.policies.gaussian_mlp import MIN_STD
 
 Agent = Literal["maml", "domain_randomisation", "oracle"]
 AGENTS: tuple[Agent, ...] = get_args(Agent)
-
-REFERENCE_MIN_STD = 0.02
-"""Floor of the reference agents' action noise, in half action ranges: it keeps ratios finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +43,14 @@ class TrainConfig:
     """Widths of the policy's tanh layers."""
     initial_std: float = 0.5
     """Initial standard deviation of the action noise, in half action ranges."""
-    min_std: float = 0.02
-    """Floor of maml's action noise, in half action ranges. Its gradient does not credit exploration for what
-    adaptation learns from it, so that without a floor trial episodes end up telling little. The reference
-    agents need no trials: their floor is 0.02."""
+    trial_min_std: float = 0.02
+    """Floor of the action noise in trial episodes, in half action ranges. MAML's gradient does not
+    credit exploration for what adaptation learns from it: without a floor, trials end up telling
+    little; with a floor on all episodes, the adapted policy would learn to guard against noise."""
     normalise_inner: bool = True
-    """Normalise the advantages of each task to standard deviation 1 before an adaptation step. Without,
-    a task farther from its optimum takes a larger step; inner_lr is then per unit of return."""
+    """Normalise the advantages of each task to standard deviation 1 before an adaptation step.
+    Without, a task farther from its optimum takes a larger step, and inner_lr is per unit of
+    return."""
     discount: float = 0.99
     """γ, per control step."""
     gae_lambda: float = 1.0
@@ -85,6 +84,12 @@ class TrainConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 self._refuse(name, "one of " + ", ".join(choices))
+        self._check_numbers()
+        sizes = self.hidden_sizes
+        if not isinstance(sizes, tuple) or not all(isinstance(n, int) and n > 0 for n in sizes):
+            self._refuse("hidden_sizes", "a tuple of positive integers")
+
+    def _check_numbers(self) -> None:
         for name, least in _INTEGERS.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -93,11 +98,6 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not low <= value <= high:
                 self._refuse(name, f"a number in [{low:g}, {high:g}]")
-        if self.initial_std < self.std_floor:
-            self._refuse("initial_std", f"at least the noise floor {self.std_floor:g}")
-        sizes = self.hidden_sizes
-        if not isinstance(sizes, tuple) or not all(isinstance(n, int) and n > 0 for n in sizes):
-            self._refuse("hidden_sizes", "a tuple of positive integers")
 
     def _refuse(self, name: str, allowed: str) -> NoReturn:
         raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)!r}")
@@ -106,11 +106,6 @@ class TrainConfig:
     def adaptation_steps(self) -> int:
         """K as trained with: num_adaptation_steps for maml, 0 for the reference agents."""
         return self.num_adaptation_steps if self.agent == "maml" else 0
-
-    @property
-    def std_floor(self) -> float:
-        """Floor of the action noise as trained with, in half action ranges."""
-        return self.min_std if self.agent == "maml" else REFERENCE_MIN_STD
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
@@ -148,8 +143,8 @@ _INTEGERS: dict[str, int] = {
 }
 _INTERVALS: dict[str, tuple[float, float]] = {
     "inner_lr": (1e-6, 100.0),
-    "initial_std": (0.001, 10.0),
-    "min_std": (1e-3, 10.0),
+    "initial_std": (MIN_STD, 10.0),
+    "trial_min_std": (MIN_STD, 10.0),
     "discount": (0.0, 1.0),
     "gae_lambda": (0.0, 1.0),
     "max_kl": (1e-8, 10.0),
@@ -160,7 +155,7 @@ _INTERVALS: dict[str, tuple[float, float]] = {
 PRESETS: dict[str, TrainConfig] = {
     "reach": TrainConfig(
         env_id="metarobot/Reach-v0",
-        total_steps=2_400_000,
+        total_steps=1_600_000,
         initial_std=0.3,
         discount=0.95,
         gae_lambda=0.9,
@@ -172,7 +167,7 @@ PRESETS: dict[str, TrainConfig] = {
         inner_objective="likelihood_ratio",
         normalise_inner=False,
         initial_std=0.4,
-        min_std=0.2,
+        trial_min_std=0.25,
         gae_lambda=0.5,
         max_kl=0.02,
     ),

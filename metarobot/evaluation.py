@@ -16,15 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metarobot.adapt import adapt_once
-from metarobot.config import TrainConfig
+from metarobot.adapt import adapt_once, trial_policy
 from metarobot.envs import FAMILIES, SPLITS, TaskDistribution, TaskParameter, Tasks, make_env
 from metarobot.episodes import Episodes
-from metarobot.policies import GaussianMLP, Params, repeat_params
+from metarobot.policies import Params, repeat_params
 from metarobot.randomness import Phase, draw_episodes, numpy_generator
 from metarobot.rollout import collect
 from metarobot.run_folder import TrainedAgent, TrainedRun
-from metarobot.statistics import bootstrap_captured, bootstrap_headroom, bootstrap_iqm, bootstrap_mean
+from metarobot.statistics import (
+    bootstrap_captured,
+    bootstrap_headroom,
+    bootstrap_iqm,
+    bootstrap_mean,
+)
 
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the work done, 0 to 1."""
@@ -97,6 +101,7 @@ class _Trial:
     env_id: str
     tasks: Tasks
     key: int
+    """What the draws of this trial are addressed by."""
     config: EvaluationConfig
 
     def collect(
@@ -107,8 +112,7 @@ class _Trial:
         num_episodes: int,
         exploring: bool,
         step: int,
-        observe_task: bool,
-        uniform: bool = False,
+        observe_task: bool = False,
     ) -> Episodes:
         """Collect episodes on every task, with chance keyed by the task and the step."""
         num_tasks = len(self.tasks)
@@ -124,28 +128,24 @@ class _Trial:
             adaptation_step=2 * step + exploring,
         )
         noise = draws.noise if exploring else None
-        if uniform:
+        if isinstance(policy, UniformPolicy):
             rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
             noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
         return collect(env, policy, params, noise=noise, start=draws.start)
 
     def score_random(self) -> Scores:
         """Score uniformly random actions."""
-        action_size = FAMILIES[self.env_id].vector_class.action_elements
-        episodes = self.collect(
-            UniformPolicy(len(action_size)),
-            {},
-            num_episodes=self.config.deterministic_episodes,
-            exploring=True,
-            step=0,
-            observe_task=False,
-            uniform=True,
+        policy = UniformPolicy(len(FAMILIES[self.env_id].vector_class.action_elements))
+        num_episodes = self.config.deterministic_episodes
+        return Scores.of(
+            self.collect(policy, {}, num_episodes=num_episodes, exploring=True, step=0)
         )
-        return Scores.of(episodes)
 
     def score(self, agent: TrainedAgent, num_adaptation_steps: int) -> list[StepScores]:
         """Score an agent after 0..K adaptation steps."""
         observe_task = agent.config.agent == "oracle"
+        adapts = agent.config.adaptation_steps > 0
+        explorer = trial_policy(agent.policy, agent.config) if adapts else agent.policy
         params = repeat_params(agent.params, len(self.tasks))
         scores = []
         for step in range(num_adaptation_steps + 1):
@@ -158,7 +158,7 @@ class _Trial:
                 observe_task=observe_task,
             )
             exploring = self.collect(
-                agent.policy,
+                explorer,
                 params,
                 num_episodes=self.config.episodes_per_step,
                 exploring=True,
@@ -169,3 +169,209 @@ class _Trial:
             if step < num_adaptation_steps:
                 params = adapt_once(agent.policy, params, exploring, agent.config)
         return scores
+
+
+class _Split(NamedTuple):
+    """Scores on the tasks of one split, by agent; every array is (S, N): seeds, tasks."""
+
+    random: Scores
+    domain_randomisation: StepScores
+    oracle: StepScores
+    adapted: list[StepScores]
+    """After 0..K adaptation steps."""
+
+
+def evaluate_runs(
+    runs: Sequence[TrainedRun], config: EvaluationConfig, progress: Progress
+) -> dict[str, Any]:
+    """Evaluate the agents of several seeds on the same held-out tasks.
+
+    Args:
+        runs: One run per seed, of one task family, each with all agents.
+        config: How much is measured.
+        progress: Called as the work goes on.
+
+    Returns:
+        The evaluation as plain values: ``rows`` (every agent on every split, exploring and
+        deterministic), ``headroom`` (per split), ``heat_map``, and what they were measured with.
+    """
+    env_id = runs[0].env_id
+    distribution = FAMILIES[env_id].vector_class.distribution
+    work = len(runs) * (len(SPLITS) + 1)
+    rows, headroom = [], []
+    for index, split in enumerate(SPLITS):
+        rng = numpy_generator(config.seed, index, Phase.EVALUATION_TASKS)
+        trial = _Trial(env_id, distribution.sample(rng, config.num_tasks, split), index, config)
+        scores = []
+        for number, run in enumerate(runs):
+            progress(f"{split}, seed {run.seed}", (index * len(runs) + number) / work)
+            scores.append(_score_split(trial, run, config))
+        joined = _join(scores)
+        rows += _rows(split, joined, config)
+        headroom.append(_headroom_row(split, joined, config))
+    progress("heat map", len(runs) * len(SPLITS) / work)
+    grid = _heat_map(runs, distribution, config)
+    progress("done", 1.0)
+    return {
+        "family": env_id,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": asdict(config),
+        "training": {name: agent.config.to_dict() for name, agent in runs[0].agents.items()},
+        "seeds": [run.seed for run in runs],
+        "episodes_per_adaptation_step": config.episodes_per_step,
+        "num_adaptation_steps": config.num_adaptation_steps,
+        "task_parameters": [_describe(parameter) for parameter in distribution.parameters],
+        "rows": rows,
+        "headroom": headroom,
+        "heat_map": grid,
+    }
+
+
+def _score_split(trial: _Trial, run: TrainedRun, config: EvaluationConfig) -> _Split:
+    """Score all agents of one seed."""
+    return _Split(
+        random=trial.score_random(),
+        domain_randomisation=trial.score(run.agents["domain_randomisation"], 0)[0],
+        oracle=trial.score(run.agents["oracle"], 0)[0],
+        adapted=trial.score(run.agents["maml"], config.num_adaptation_steps),
+    )
+
+
+def _join(splits: Sequence[Any]) -> Any:
+    """Stack the arrays of several seeds, wherever they are nested, along a new first axis."""
+    first = splits[0]
+    if isinstance(first, np.ndarray):
+        return np.stack(splits)
+    parts = [_join(part) for part in zip(*splits, strict=True)]
+    return parts if isinstance(first, list) else type(first)(*parts)
+
+
+def _rows(split: str, scores: _Split, config: EvaluationConfig) -> list[dict[str, Any]]:
+    """Return a table row per agent, number of adaptation steps, and kind of episodes."""
+    rows = [_row(split, "random", 0, True, scores.random, config)]
+    stages = [
+        ("domain_randomisation", 0, scores.domain_randomisation),
+        *(("adapted", step, stage) for step, stage in enumerate(scores.adapted)),
+        ("oracle", 0, scores.oracle),
+    ]
+    for agent, step, stage in stages:
+        rows.append(_row(split, agent, step, False, stage.deterministic, config))
+        rows.append(_row(split, agent, step, True, stage.exploring, config))
+    return rows
+
+
+def _row(
+    split: str, agent: str, step: int, exploring: bool, scores: Scores, config: EvaluationConfig
+) -> dict[str, Any]:
+    rng = np.random.default_rng(config.seed)
+    mean, iqm = bootstrap_mean(scores.returns, rng), bootstrap_iqm(scores.returns, rng)
+    success = bootstrap_mean(scores.success, rng)
+    return {
+        "split": split,
+        "agent": agent,
+        "adaptation_steps": step,
+        "episodes_used": step * config.episodes_per_step,
+        "exploration": exploring,
+        "return_mean": mean.value,
+        "return_mean_ci": mean.to_list(),
+        "return_iqm": iqm.value,
+        "return_iqm_ci": iqm.to_list(),
+        "success": success.value,
+        "success_ci": success.to_list(),
+        "num_seeds": scores.returns.shape[0],
+        "num_tasks": scores.returns.shape[1],
+    }
+
+
+def _headroom_row(split: str, scores: _Split, config: EvaluationConfig) -> dict[str, Any]:
+    """Return what adaptation captured of the headroom, from deterministic returns."""
+    rng = np.random.default_rng(config.seed)
+    reference = scores.domain_randomisation.deterministic.returns
+    oracle = scores.oracle.deterministic.returns
+    adapted = [stage.deterministic.returns for stage in scores.adapted]
+    difference = bootstrap_headroom(reference, oracle, rng)
+    captured = [bootstrap_captured(returns, reference, oracle, rng) for returns in adapted]
+    per_seed = [
+        _ratio(returns.mean(1) - reference.mean(1), oracle.mean(1) - reference.mean(1))
+        for returns in adapted
+    ]
+    random = float(scores.random.returns.mean())
+    return {
+        "split": split,
+        "random": random,
+        "domain_randomisation": float(reference.mean()),
+        "adapted": [float(returns.mean()) for returns in adapted],
+        "oracle": float(oracle.mean()),
+        "headroom": difference.value,
+        "headroom_ci": difference.to_list(),
+        "headroom_over_random": float(_ratio(difference.value, oracle.mean() - random)),
+        "captured": [fraction.value for fraction in captured],
+        "captured_ci": [fraction.to_list() for fraction in captured],
+        "captured_per_seed": [fractions.tolist() for fractions in per_seed],
+    }
+
+
+def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
+    """Return part / whole, NaN where there is no whole."""
+    whole = np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole != 0)
+
+
+def _heat_map(
+    runs: Sequence[TrainedRun], distribution: TaskDistribution, config: EvaluationConfig
+) -> dict[str, Any]:
+    """Score all agents on a grid over two task parameters, the others nominal, mean over seeds."""
+    env_id = runs[0].env_id
+    x, y = (distribution[name] for name in FAMILIES[env_id].vector_class.heat_map_axes)
+    x_values, y_values = _grid_values(x, config.grid_size), _grid_values(y, config.grid_size)
+    tasks = distribution.grid(x.name, x_values, y.name, y_values)
+    trial = _Trial(env_id, tasks, _GRID_KEY, config)
+    steps = min(1, config.num_adaptation_steps)
+    stages: dict[str, list[Scores]] = {}
+    for run in runs:
+        for name in ("domain_randomisation", "oracle"):
+            scores = trial.score(run.agents[name], 0)[0].deterministic
+            stages.setdefault(name, []).append(scores)
+        for step, stage in enumerate(trial.score(run.agents["maml"], steps)):
+            stages.setdefault(f"adapted_{step}", []).append(stage.deterministic)
+    shape = (len(y_values), len(x_values))
+    agents = {
+        name: {
+            "return": np.mean([s.returns for s in scores], axis=0).reshape(shape).tolist(),
+            "success": np.mean([s.success for s in scores], axis=0).reshape(shape).tolist(),
+        }
+        for name, scores in stages.items()
+    }
+    axes = {"x": _axis(x, x_values), "y": _axis(y, y_values)}
+    return {**axes, "agents": agents}
+
+
+def _grid_values(parameter: TaskParameter, size: int) -> np.ndarray:
+    """Return values from the lowest to the highest that any split draws, (size,)."""
+    edges = np.array([parameter.train, *parameter.extrapolation])
+    low, high = parameter.scale(np.array([edges.min(), edges.max()]))
+    # Within the range in spite of rounding: an allowed range may end right there.
+    return np.clip(parameter.unscale(np.linspace(low, high, size)), edges.min(), edges.max())
+
+
+def _axis(parameter: TaskParameter, values: np.ndarray) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "unit": parameter.unit,
+        "values": values.tolist(),
+        "train": list(parameter.train),
+        "log": parameter.log_uniform,
+    }
+
+
+def _describe(parameter: TaskParameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "unit": parameter.unit,
+        "description": parameter.description,
+        "nominal": parameter.nominal,
+        "train": list(parameter.train),
+        "gaps": [list(gap) for gap in parameter.gaps],
+        "extrapolation": [list(interval) for interval in parameter.extrapolation],
+        "log_uniform": parameter.log_uniform,
+    }

@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from metarobot.adapt import adapt, inner_advantages
+from metarobot.adapt import adapt, inner_advantages, trial_policy
 from metarobot.advantages import estimate_advantages, scale_over_tasks
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
@@ -92,17 +92,17 @@ class MetaTrainer:
             EmptyEpisodesError: All simulations of a task became unstable at once.
         """
         started, self._sampling_s = time.perf_counter(), 0.0
-        K = self.config.adaptation_steps
+        K, trials = self.config.adaptation_steps, trial_policy(self.policy, self.config)
         self.env.set_tasks(self._sample_tasks())
         adapted = repeat_params(self.params, self.config.num_tasks)
         pre_episodes, pre_advantages = [], []
         for k in range(K):
-            episodes = self._collect(adapted, Phase.PRE_UPDATE, k)
+            episodes = self._collect(trials, adapted, Phase.PRE_UPDATE, k)
             advantages = inner_advantages(self.policy, episodes, self.config)
-            adapted = self._adapt(adapted, episodes, advantages)
+            adapted = self._adapt(trials, adapted, episodes, advantages)
             pre_episodes.append(episodes)
             pre_advantages.append(advantages)
-        post_episodes = self._collect(adapted, Phase.POST_UPDATE, K)
+        post_episodes = self._collect(self.policy, adapted, Phase.POST_UPDATE, K)
         batch = MetaBatch(
             pre_episodes=tuple(pre_episodes),
             pre_advantages=tuple(pre_advantages),
@@ -131,7 +131,9 @@ class MetaTrainer:
         rng = numpy_generator(self.config.seed, self.iteration, Phase.TASKS)
         return self.env.distribution.sample(rng, self.config.num_tasks)
 
-    def _collect(self, params: Params, phase: Phase, adaptation_step: int) -> Episodes:
+    def _collect(
+        self, policy: GaussianMLP, params: Params, phase: Phase, adaptation_step: int
+    ) -> Episodes:
         """Collect one block of episodes, (N, E, T)."""
         config, env = self.config, self.env
         started = time.perf_counter()
@@ -148,7 +150,7 @@ class MetaTrainer:
             ),
             adaptation_step=adaptation_step,
         )
-        episodes = collect(env, self.policy, params, noise=draws.noise, start=draws.start)
+        episodes = collect(env, policy, params, noise=draws.noise, start=draws.start)
         self._sampling_s += time.perf_counter() - started
         return episodes
 
@@ -160,10 +162,12 @@ class MetaTrainer:
         )
         return scale_over_tasks(advantages, episodes.mask)
 
-    def _adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+    def _adapt(
+        self, policy: GaussianMLP, params: Params, episodes: Episodes, advantages: Tensor
+    ) -> Params:
         config = self.config
         return adapt(
-            self.policy,
+            policy,
             params,
             episodes,
             advantages,
@@ -185,7 +189,6 @@ def make_policy(config: TrainConfig, env: "ManipulationVectorEnv") -> GaussianML
         action_space.shape[0],
         config.hidden_sizes,
         config.initial_std,
-        config.std_floor,
     )
 
 

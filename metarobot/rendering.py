@@ -9,9 +9,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from metarobot.adapt import adapt_once, trial_policy
 from metarobot.envs import FAMILIES, ManipulationVectorEnv, Split, TaskDistribution, Tasks, make_env
 from metarobot.episodes import Episodes
-from metarobot.adapt import adapt_once
 from metarobot.policies import Params, repeat_params
 from metarobot.randomness import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.rollout import collect
@@ -132,10 +132,10 @@ def adapt_to(env_id: str, tasks: Tasks, agent: TrainedAgent, config: RenderConfi
     """Adapt an agent to one task from its own exploring episodes; leaves are (1, ...)."""
     env = make_env(env_id, config.num_episodes, num_threads=1)
     env.set_tasks(tasks)
-    params = repeat_params(agent.params, 1)
+    params, trials = repeat_params(agent.params, 1), trial_policy(agent.policy, agent.config)
     for step in range(config.num_adaptation_steps):
         draws = _draws(env, config, _TRIALS, config.num_episodes, adaptation_step=step)
-        episodes = collect(env, agent.policy, params, noise=draws.noise, start=draws.start)
+        episodes = collect(env, trials, params, noise=draws.noise, start=draws.start)
         params = adapt_once(agent.policy, params, episodes, agent.config)
     env.close()
     return params

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from metarobot import __version__
 from metarobot.checkpoint import save_policy
 from metarobot.config import Agent, TrainConfig
 from metarobot.envs import make_env
@@ -36,7 +37,7 @@ from metarobot.run_folder import (
 CHECKPOINT_EVERY = 10
 """Meta-iterations between checkpoints."""
 
-_PACKAGES = ("metarobot", "torch", "mujoco", "numpy", "gymnasium")
+_PACKAGES = ("torch", "mujoco", "numpy", "gymnasium")
 
 
 class Display(Protocol):
@@ -175,7 +176,7 @@ def _curve_writers(folder: Path) -> Iterator[Callable[[Metrics], None]]:
 
 
 def _versions() -> dict[str, str]:
-    return {package: version(package) for package in _PACKAGES}
+    return {"metarobot": __version__, **{package: version(package) for package in _PACKAGES}}
 
 
 def _git_revision() -> str | None:

@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, cg
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import grad_and_value, vjp
 
-from metarobot.adapt import adapt_through, require_steps
+from metarobot.adapt import adapt_through, require_steps, trial_policy
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
 from metarobot.policies import (
+    GaussianMLP,
     Params,
     kl_divergence,
     log_prob,
@@ -73,7 +74,7 @@ class TrpoReport(NamedTuple):
 
 
 def adapted_distribution(
-    policy: nn.Module, params: Params, batch: MetaBatch, config: TrainConfig
+    policy: GaussianMLP, params: Params, batch: MetaBatch, config: TrainConfig
 ) -> Distribution:
     """θ -> π_{θ'_n} on the post-update observations: the map that every derivative here is of.
 
@@ -87,7 +88,7 @@ def adapted_distribution(
         Mean (N, E, T, A) and log_std (N, A).
     """
     adapted = adapt_through(
-        policy,
+        trial_policy(policy, config),
         repeat_params(params, batch.post_episodes.num_tasks),
         batch.pre_episodes,
         batch.pre_advantages,
@@ -117,7 +118,7 @@ def mean_kl(old: Distribution, new: Distribution, episodes: Episodes) -> Tensor:
 
 
 def fisher_product(
-    policy: nn.Module, params: Params, batch: MetaBatch, config: TrainConfig
+    policy: GaussianMLP, params: Params, batch: MetaBatch, config: TrainConfig
 ) -> Callable[[Params], Params]:
     """Return v -> F v, where F is the Hessian of `mean_kl` at θ.
 
@@ -156,7 +157,7 @@ def fisher_product(
 
 
 def meta_update(
-    policy: nn.Module, params: Params, batch: MetaBatch, config: TrainConfig
+    policy: GaussianMLP, params: Params, batch: MetaBatch, config: TrainConfig
 ) -> tuple[Params, TrpoReport]:
     """Improve the initialisation θ within the trust region.
 
@@ -189,7 +190,7 @@ def meta_update(
 
 
 def _natural_step(
-    policy: nn.Module, params: Params, batch: MetaBatch, gradient: Params, config: TrainConfig
+    policy: GaussianMLP, params: Params, batch: MetaBatch, gradient: Params, config: TrainConfig
 ) -> Params | None:
     """Solve (F + damping I) s = -g, scaled to the trust region's edge; None where that fails."""
     g = flatten(gradient).double().numpy()
@@ -216,7 +217,7 @@ def _natural_step(
 
 @torch.no_grad()
 def _line_search(
-    policy: nn.Module,
+    policy: GaussianMLP,
     params: Params,
     batch: MetaBatch,
     step: Params,

@@ -1,5 +1,6 @@
 """A diagonal Gaussian policy called with parameters from outside: every task can have its own."""
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,6 +15,9 @@ Params = dict[str, Tensor]
 
 MIN_STD = 0.02
 """Floor of the action noise in half action ranges, so that probability ratios stay finite."""
+
+MIN_STD = 0.02
+"""Floor of the action noise, in half action ranges, so that ratios stay finite."""
 
 LAST_LAYER_GAIN = 0.1
 """Small, so that an untrained policy explores around the middle of the action range."""
@@ -37,7 +41,6 @@ class GaussianMLP(nn.Module):
         action_size: int,
         hidden_sizes: Sequence[int] = (64, 64),
         initial_std: float = 0.5,
-        min_std: float = 0.02,
     ) -> None:
         """Lay out the network.
 
@@ -47,7 +50,6 @@ class GaussianMLP(nn.Module):
             action_size: A, number of action elements.
             hidden_sizes: Width of each tanh layer.
             initial_std: Standard deviation of the initial action noise, in half action ranges.
-            min_std: Floor of the action noise, so that ratios stay finite and trials informative.
 
         Raises:
             ValueError: Bounds are not finite or not ordered, or initial_std is below the floor.
@@ -61,11 +63,11 @@ class GaussianMLP(nn.Module):
             raise ValueError(
                 f"observation bounds must be finite with low < high, got {low}, {high}"
             )
-        if not initial_std >= min_std > 0:
-            raise ValueError(f"initial_std must be at least min_std {min_std}, got {initial_std}")
+        if not initial_std >= MIN_STD:
+            raise ValueError(f"initial_std must be at least {MIN_STD}, got {initial_std}")
         self.action_size = action_size
         self.initial_std = initial_std
-        self.min_log_std = math.log(min_std)
+        self.min_log_std = math.log(MIN_STD)
         self.register_buffer("observation_centre", (low + high) / 2, persistent=False)
         self.register_buffer("observation_half_range", (high - low) / 2, persistent=False)
         sizes = (len(low), *hidden_sizes, action_size)
@@ -76,6 +78,12 @@ class GaussianMLP(nn.Module):
         )
         self.log_std = nn.Parameter(torch.empty(action_size))
         self.load_state_dict(self.initial_params(torch.Generator().manual_seed(0)))
+
+    def with_min_std(self, min_std: float) -> "GaussianMLP":
+        """Return the same policy with another floor of its action noise; all else is shared."""
+        twin = copy.copy(self)
+        twin.min_log_std = math.log(min_std)
+        return twin
 
     def scale_observations(self, observations: Tensor) -> Tensor:
         """Map observations (..., O) from their bounds to [-1, 1]."""

@@ -57,10 +57,12 @@ def test_building_a_policy_leaves_the_global_random_stream_alone():
 
 
 def test_initial_std_and_its_floor():
-    policy, params = make_params(initial_std=0.6, min_std=0.1)
+    policy, params = make_params(initial_std=0.6)
     assert params["log_std"].exp().tolist() == pytest.approx([0.6, 0.6])
     params["log_std"] = torch.full((2,), -50.0)
     _, log_std = torch.func.functional_call(policy, params, (torch.zeros(3),))
+    assert log_std.tolist() == pytest.approx([math.log(0.02)] * 2)
+    _, log_std = torch.func.functional_call(policy.with_min_std(0.1), params, (torch.zeros(3),))
     assert log_std.tolist() == pytest.approx([math.log(0.1)] * 2)
 
 
@@ -79,5 +81,5 @@ def test_bounds_must_be_finite_and_ordered(low, high):
 
 
 def test_initial_std_below_the_floor_is_refused():
-    with pytest.raises(ValueError, match=r"initial_std must be at least min_std 0\.02, got 0"):
+    with pytest.raises(ValueError, match=r"initial_std must be at least 0\.02, got 0"):
         GaussianMLP([0.0], [1.0], 1, initial_std=0.0)
