@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mujoco
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
@@ -43,6 +44,10 @@ SLIP_LOST_M = 0.10
 SLIP_TOLERANCE_M = 0.02
 CRUSH_TOLERANCE = 1.0
 """Success needs a slip below the one and a mean crush below the other."""
+
+SOUND_RGBA = np.array([0.96, 0.48, 0.14, 1.0])
+CRUSHED_RGBA = np.array([0.30, 0.03, 0.10, 1.0])
+"""Colour of the block before and after it is crushed, in pictures only."""
 
 DISTRIBUTION = TaskDistribution(
     (
@@ -182,6 +187,11 @@ class GripVectorEnv(ManipulationVectorEnv):
         self._total_crush += step_crush
         mean_crush = self._total_crush / np.maximum(self._elapsed, 1)
         return rewards, (slip < SLIP_TOLERANCE_M) & (mean_crush < CRUSH_TOLERANCE)
+
+    def _paint(self, sim: int, model: mujoco.MjModel) -> None:
+        """Darken the block as it is crushed: at the tolerance it is as dark as it gets."""
+        damage = min(1.0, self._total_crush[sim] / (CRUSH_TOLERANCE * self.horizon))
+        model.geom("block").rgba = (1 - damage) * SOUND_RGBA + damage * CRUSHED_RGBA
 
 
 class GripEnv(ManipulationEnv):

@@ -20,7 +20,7 @@ from metarobot.envs.vector_env import ManipulationVectorEnv, ObservationElement
 JOINTS = tuple(f"joint{index}" for index in range(1, 8))
 DRIVES = ("x", "y", "z", "rx", "ry", "rz")
 WRIST_FRICTION_RATIO = 0.2
-"""Dry friction of joints 5 to 7 over that of joints 1 to 4, about the ratio of their torque limits."""
+"""Dry friction of joints 5 to 7 over that of joints 1 to 4, about as their torque limits."""
 
 MAX_SPEED_M_PER_S = 0.5
 """Set-point speed along each axis at an action of 1."""

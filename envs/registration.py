@@ -23,7 +23,16 @@ def register_families() -> None:
     """Register every family with Gymnasium; a second call changes nothing."""
     for env_id, env_class in FAMILIES.items():
         if env_id not in gym.registry:
-            gym.register(env_id, entry_point=env_class, vector_entry_point=env_class.vector_class)
+            gym.register(
+                env_id,
+                entry_point=_import_path(env_class),
+                vector_entry_point=_import_path(env_class.vector_class),
+            )
+
+
+def _import_path(env_class: type) -> str:
+    """Return ``module:name``: unlike a class, Gymnasium can write it to JSON."""
+    return f"{env_class.__module__}:{env_class.__name__}"
 
 
 def make_env(env_id: str, num_envs: int, **kwargs: Any) -> ManipulationVectorEnv:

@@ -66,7 +66,8 @@ class TaskParameter:
         if not (low < high and inside and outside and within):
             raise TaskError(
                 f"ranges of {self.name!r} do not nest: allowed {self.allowed} must hold train "
-                f"{self.train} and extrapolation {self.extrapolation}, train must hold gaps {self.gaps}"
+                f"{self.train} and extrapolation {self.extrapolation}, "
+                f"train must hold gaps {self.gaps}"
             )
         if self.log_uniform and self.allowed[0] <= 0:
             raise TaskError(
@@ -97,7 +98,9 @@ class TaskParameter:
         ends = np.cumsum(edges[:, 1] - edges[:, 0])  # (I,)
         position = rng.random(num_tasks) * ends[-1]  # along the intervals laid end to end
         interval = np.minimum(np.searchsorted(ends, position, side="right"), len(ends) - 1)
-        return self.unscale(edges[interval, 1] - (ends[interval] - position))
+        values = self.unscale(edges[interval, 1] - (ends[interval] - position))
+        # Rounding must not carry a value across the edge of a held-out interval.
+        return np.clip(values, *np.asarray(self.intervals(split))[interval].T)
 
 
 class Tasks:
@@ -237,6 +240,12 @@ class TaskDistribution:
         """
         for name in tasks.names:
             self[name]
+        missing = [name for name in self.names if name not in tasks.names]
+        if missing:
+            raise TaskError(
+                f"no value for task parameter {missing[0]!r}: "
+                f"a task needs all of {', '.join(self.names)}"
+            )
         for parameter in self.parameters:
             values = tasks[parameter.name]
             low, high = parameter.allowed

@@ -22,13 +22,34 @@ from mujoco.batch import Batch
 
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
 
+_mj: Any = mujoco
+"""MuJoCo, whose compiled names type checkers cannot see."""
+
 _BAD_STATE_WARNINGS = [
-    mujoco.mjtWarning.mjWARN_BADQPOS.value,
-    mujoco.mjtWarning.mjWARN_BADQVEL.value,
-    mujoco.mjtWarning.mjWARN_BADQACC.value,
-    mujoco.mjtWarning.mjWARN_BADCTRL.value,
+    _mj.mjtWarning.mjWARN_BADQPOS.value,
+    _mj.mjtWarning.mjWARN_BADQVEL.value,
+    _mj.mjtWarning.mjWARN_BADQACC.value,
+    _mj.mjtWarning.mjWARN_BADCTRL.value,
 ]
+_NO_STAGE: int = _mj.mjtStage.mjSTAGE_NONE.value
+_SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
+"""Stage up to which positions, velocities and their sensors describe the new state."""
 _FRAME_HEIGHT_PX, _FRAME_WIDTH_PX = 480, 640
+
+
+def _compile(scene: Path) -> Any:
+    """Compile a scene without MuJoCo's warning that the result may not save to XML.
+
+    arm.xml says why it does not matter; MuJoCo would write it to MUJOCO_LOG.TXT in the working
+    directory each time.
+    """
+    log, quiet = _mj.MjLogConfig.get(), _mj.MjLogConfig.get()
+    quiet.logto_file = quiet.logto_console = False
+    quiet.set()
+    try:
+        return _mj.MjModel.from_xml_path(str(scene))
+    finally:
+        log.set()
 
 
 @dataclass(frozen=True)
@@ -119,7 +140,7 @@ class ManipulationVectorEnv(VectorEnv):
         self.observe_task = observe_task
         self.render_mode = render_mode
 
-        self.model = mujoco.MjModel.from_xml_path(str(self.scene_path))
+        self.model = _compile(self.scene_path)
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.substeps * self.model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
@@ -127,11 +148,9 @@ class ManipulationVectorEnv(VectorEnv):
         self._home = self.model.key("home").id
 
         self._make_spaces()
-        self._elapsed = np.zeros(
-            num_envs, np.int64
-        )  # control steps since the reset, per simulation
+        self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset
         self._needs_reset = np.ones(num_envs, bool)
-        self._last_observation = np.zeros(self.observation_space.shape, np.float32)
+        self._last_observation = np.zeros((num_envs, len(self._low)), np.float32)
         self._generators: list[np.random.Generator] | None = None
         self._renderer: mujoco.Renderer | None = None
         self._bind()
@@ -162,6 +181,9 @@ class ManipulationVectorEnv(VectorEnv):
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return rewards (num_envs,) and whether the task is solved now, (num_envs,)."""
         raise NotImplementedError
+
+    def _paint(self, sim: int, model: mujoco.MjModel) -> None:
+        """Change how simulation ``sim`` is drawn, and nothing else; by default leave it."""
 
     # What every family shares.
 
@@ -228,20 +250,20 @@ class ManipulationVectorEnv(VectorEnv):
         is 0 (Gymnasium's next-step autoreset).
 
         Args:
-            actions: (num_envs, A), clipped to [-1, 1].
+            actions: (num_envs, A), clipped to [-1, 1]; NaN counts as 0.
 
         Returns:
             Observations (num_envs, O), rewards, terminated, truncated, and ``info`` with
             ``is_success`` and ``sim_unstable``, (num_envs,) each.
         """
-        actions = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        actions = np.nan_to_num(np.clip(np.asarray(actions, np.float64), -1.0, 1.0))
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, need {self.action_space.shape}")
         restarting = self._needs_reset.copy()
         running = ~restarting
-        self._command(np.nan_to_num(actions))
+        self._command(actions)
         ids = None if running.all() else np.flatnonzero(running)
-        self.batch.step(ids, nstep=self.substeps, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        self.batch.step(ids, nstep=self.substeps, stage=_SENSORS_CURRENT)
         self._elapsed += running
         rewards, success = self._evaluate(actions)
         unstable = self._find_unstable() & running
@@ -267,13 +289,14 @@ class ManipulationVectorEnv(VectorEnv):
             return None
         if self._renderer is None:
             self._render_model = copy.copy(self.model)
-            self._render_data = mujoco.MjData(self._render_model)
+            self._render_data = _mj.MjData(self._render_model)
             self._renderer = mujoco.Renderer(self._render_model, _FRAME_HEIGHT_PX, _FRAME_WIDTH_PX)
         frames = []
         for sim in range(self.num_envs):
             self.batch.get_model(sim, self._render_model)
+            self._paint(sim, self._render_model)
             self.batch.get_data(sim, self._render_data)
-            mujoco.mj_forward(self._render_model, self._render_data)
+            _mj.mj_forward(self._render_model, self._render_data)
             self._renderer.update_scene(self._render_data, camera="video")
             frames.append(self._renderer.render())
         return tuple(frames)
@@ -299,7 +322,8 @@ class ManipulationVectorEnv(VectorEnv):
             )
             self._task_bounds = self.distribution.normalise(corners)  # (2, P)
             low, high = [*low, *self._task_bounds[0]], [*high, *self._task_bounds[1]]
-        self.single_observation_space = gym.spaces.Box(np.float32(low), np.float32(high))
+        self._low, self._high = np.array([low, high], np.float32)
+        self.single_observation_space = gym.spaces.Box(self._low, self._high)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (len(self.action_elements),))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -311,8 +335,7 @@ class ManipulationVectorEnv(VectorEnv):
 
     def _observation(self) -> np.ndarray:
         observation = np.concatenate([self._observe(), self._observed_task], axis=1)
-        space = self.single_observation_space
-        return np.clip(observation.astype(np.float32), space.low, space.high)
+        return np.clip(observation, self._low, self._high).astype(np.float32)
 
     def _seed(self, seed: int | Sequence[int | None]) -> None:
         seeds = (
@@ -330,10 +353,10 @@ class ManipulationVectorEnv(VectorEnv):
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if start.shape != (len(ids), self.start_size):
             raise ValueError(f"start has shape {start.shape}, need {(len(ids), self.start_size)}")
-        self.batch.reset(ids, keyframe=self._home, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self.batch.reset(ids, keyframe=self._home, stage=_NO_STAGE)
         self._elapsed[ids] = 0
         self._start(ids, start)
-        self.batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        self.batch.forward(ids, stage=_SENSORS_CURRENT)
         self._needs_reset[ids] = False
 
     def _find_unstable(self) -> np.ndarray:

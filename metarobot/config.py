@@ -43,10 +43,13 @@ class TrainConfig:
     """Widths of the policy's tanh layers."""
     initial_std: float = 0.5
     """Initial standard deviation of the action noise, in half action ranges."""
-    trial_min_std: float = 0.02
-    """Floor of the action noise in trial episodes, in half action ranges. MAML's gradient does not
-    credit exploration for what adaptation learns from it: without a floor, trials end up telling
-    little; with a floor on all episodes, the adapted policy would learn to guard against noise."""
+    min_std: float = MIN_STD
+    """Floor of maml's action noise, in half action ranges. The trust region is as narrow as the
+    noise, so that a policy that has become certain can hardly learn. The reference agents, which
+    suffer less from that, always have the lowest floor, 0.02."""
+    trial_min_std: float = MIN_STD
+    """Floor of the action noise in maml's trial episodes. Its gradient does not credit exploration
+    for what adaptation learns from it: without this floor, trials end up telling little."""
     normalise_inner: bool = True
     """Normalise the advantages of each task to standard deviation 1 before an adaptation step.
     Without, a task farther from its optimum takes a larger step, and inner_lr is per unit of
@@ -144,6 +147,7 @@ _INTEGERS: dict[str, int] = {
 _INTERVALS: dict[str, tuple[float, float]] = {
     "inner_lr": (1e-6, 100.0),
     "initial_std": (MIN_STD, 10.0),
+    "min_std": (MIN_STD, 10.0),
     "trial_min_std": (MIN_STD, 10.0),
     "discount": (0.0, 1.0),
     "gae_lambda": (0.0, 1.0),
@@ -156,17 +160,20 @@ PRESETS: dict[str, TrainConfig] = {
     "reach": TrainConfig(
         env_id="metarobot/Reach-v0",
         total_steps=1_600_000,
+        inner_lr=0.3,
         initial_std=0.3,
+        trial_min_std=0.3,
         discount=0.95,
         gae_lambda=0.9,
     ),
     "grip": TrainConfig(
         env_id="metarobot/Grip-v0",
         total_steps=1_200_000,
-        inner_lr=0.5,
+        inner_lr=0.3,
         inner_objective="likelihood_ratio",
         normalise_inner=False,
         initial_std=0.4,
+        min_std=0.2,
         trial_min_std=0.25,
         gae_lambda=0.5,
         max_kl=0.02,

@@ -183,13 +183,14 @@ def make_policy(config: TrainConfig, env: "ManipulationVectorEnv") -> GaussianML
     action_space = env.single_action_space
     if not isinstance(space, Box) or not isinstance(action_space, Box):
         raise ValueError(f"observations and actions must be boxes, got {space}, {action_space}")
-    return GaussianMLP(
+    policy = GaussianMLP(
         space.low.tolist(),
         space.high.tolist(),
         action_space.shape[0],
         config.hidden_sizes,
         config.initial_std,
     )
+    return policy.with_min_std(config.min_std) if config.agent == "maml" else policy
 
 
 def _episode_metrics(batch: MetaBatch) -> Metrics:

@@ -139,8 +139,12 @@ def provenance(threads: int) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **_versions()},
         "git_revision": _git_revision(),
-        "machine": {"cpu": _cpu_model(), "threads": threads, "system": platform.platform()},
-        "command": sys.argv,
+        "machine": {
+            "cpu": _cpu_model(),
+            "threads": threads,
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 
 

@@ -37,10 +37,8 @@ TORQUE_LIMITS_NM = np.array([87, 87, 87, 87, 12, 12, 12])
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    # MuJoCo writes its log file into the working directory.
-    with contextlib.chdir(tmp_path_factory.mktemp("log")):
-        return {f: mujoco.MjModel.from_xml_path(str(SCENES / f"{f}.xml")) for f in FAMILIES}
+def compiled():
+    return {f: mujoco.MjModel.from_xml_path(str(SCENES / f"{f}.xml")) for f in FAMILIES}
 
 
 @pytest.fixture

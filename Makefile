@@ -1,0 +1,25 @@
+# Every target makes .venv where it is missing; PYTHON chooses another interpreter for it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test slow check benchmark
+
+demo: .venv/installed
+	$(BIN)/metarobot demo --overwrite
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2
+
+slow: .venv/installed
+	$(BIN)/python -m pytest -n 2 -m slow
+
+check:
+	.ci/run
+
+benchmark: .venv/installed
+	$(BIN)/python scripts/benchmark.py --json docs/results/benchmark.json --check
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -e '.[dev]'
+	touch $@

@@ -1,0 +1,300 @@
+"""How much of the time goes into physics: rollouts, the meta-update, and whole iterations.
+
+All three are ratios of durations taken in one process on the same trajectories, so that they say
+the same on a slow machine as on a fast one:
+
+- ``rollout_over_physics``: environment steps per second of ``collect`` over those of the bare
+  ``Batch.step``.  The controls of the rollout are recorded and replayed from the same start states
+  on the same simulations, with the same tasks: the contacts to be solved are the same ones.
+- ``update_over_sampling``: seconds of a meta-update (advantages, adaptation, TRPO) over seconds of
+  collecting its pre- and post-update episodes.
+- ``iteration_over_physics``: seconds of a whole meta-iteration over those of the bare
+  ``Batch.step`` on the trajectories of that iteration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+
+from metarobot.arguments import parse
+from metarobot.config import PRESETS, TrainConfig
+from metarobot.envs import ManipulationVectorEnv, make_env
+from metarobot.meta_trainer import MetaTrainer
+from metarobot.opengl import silence_mujoco
+from metarobot.policies import repeat_params
+from metarobot.randomness import Phase, draw_episodes
+from metarobot.rollout import collect
+from metarobot.training import choose_num_threads, provenance
+
+HORIZON = 40
+"""Control steps per episode, in every family."""
+MIN_ROLLOUT_OVER_PHYSICS, MAX_UPDATE_OVER_SAMPLING = 0.80, 0.35
+"""The bars that --check holds the medians against."""
+
+_mj: Any = mujoco  # type checkers cannot see its compiled names
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkCommand:
+    """Measure the shares of physics, rollouts and meta-updates, for each task family."""
+
+    json: Path | None = None
+    """File to write the list of rows to."""
+    families: tuple[str, ...] = tuple(PRESETS)
+    """Presets of the families to measure."""
+    repetitions: int = 5
+    """Meta-iterations and rollouts that count; one more comes first, to warm up."""
+    threads: int = 0
+    """Threads of the simulator and of torch; 0 chooses as training does."""
+    quick: bool = False
+    """Only check that it works: tiny sizes, whose numbers mean nothing."""
+    check: bool = False
+    """Exit with 1 where a bar is missed."""
+
+    def __post_init__(self) -> None:
+        """Check the names and the numbers."""
+        for family in self.families:
+            if family not in PRESETS:
+                raise ValueError(f"no family {family!r}, allowed: {', '.join(PRESETS)}")
+        if self.repetitions < 1 or self.threads < 0:
+            raise ValueError("--repetitions must be at least 1 and --threads at least 0")
+
+
+@dataclass
+class Take:
+    """The controls of one block of episodes: enough to repeat its physics."""
+
+    start: np.ndarray
+    """Uniforms that place the start of every simulation, (N * E, S)."""
+    ctrl: list[np.ndarray] = field(default_factory=list)
+    """Controls of every control step, (N * E, nu) each."""
+    act: list[np.ndarray] = field(default_factory=list)
+    """Actuator activations, which an environment may reset before a step, (N * E, na) each."""
+
+
+class Recorder:
+    """Sits between an environment and its batch, and writes down the controls of every step.
+
+    Args:
+        env: The environment to listen to, for the rest of its life.
+    """
+
+    def __init__(self, env: ManipulationVectorEnv) -> None:
+        self.takes: list[Take] = []
+        self._env, self._batch, self._reset = env, env.batch, env.reset
+        self._ctrl, self._act = env.batch.bind("ctrl"), env.batch.bind("act")
+        env.batch = self  # type: ignore[assignment]
+        env.reset = self._record_reset
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def _record_reset(self, **kwargs: Any) -> Any:
+        self.takes.append(Take(kwargs["options"]["start"]))
+        return self._reset(**kwargs)
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        """Record the controls and step the batch."""
+        self.takes[-1].ctrl.append(self._ctrl.copy())
+        self.takes[-1].act.append(self._act.copy())
+        return self._batch.step(*args, **kwargs)
+
+    def pop(self) -> list[Take]:
+        """Return what was recorded since the last call."""
+        takes, self.takes = self.takes, []
+        return takes
+
+    def replay(self, take: Take) -> float:
+        """Repeat the physics of a take and return the seconds that ``Batch.step`` alone took."""
+        self._reset(options={"start": take.start})
+        seconds = 0.0
+        for ctrl, act in zip(take.ctrl, take.act, strict=True):
+            self._ctrl[:], self._act[:] = ctrl, act
+            started = time.perf_counter()
+            self._batch.step(nstep=self._env.substeps, stage=_mj.mjtStage.mjSTAGE_VEL.value)
+            seconds += time.perf_counter() - started
+        return seconds
+
+
+class FamilyBenchmark:
+    """Trains one family for a few meta-iterations, and measures each of them.
+
+    Args:
+        config: Sizes and settings of the training.
+        horizon: Control steps per episode.
+        threads: Threads of the simulator.
+    """
+
+    def __init__(self, config: TrainConfig, horizon: int, threads: int) -> None:
+        self.config = config
+        self.num_envs = config.num_tasks * config.episodes_per_task
+        self.env = make_env(config.env_id, self.num_envs, horizon=horizon, num_threads=threads)
+        self.trainer = MetaTrainer(config, self.env)
+        self.recorder = Recorder(self.env)
+
+    def measure(self, repetition: int) -> Row:
+        """Take one meta-iteration and one rollout; return their ratios and rates."""
+        update_s, sampling_s, iteration_s, iteration_physics_s = self._iterate()
+        rollout_s, physics_s = self._roll_out(repetition)
+        num_steps = self.num_envs * self.env.horizon
+        return {
+            "rollout_over_physics": physics_s / rollout_s,
+            "update_over_sampling": update_s / sampling_s,
+            "iteration_over_physics": iteration_s / iteration_physics_s,
+            "rollout_steps_per_s": num_steps / rollout_s,
+            "physics_steps_per_s": num_steps / physics_s,
+        }
+
+    def _iterate(self) -> tuple[float, float, float, float]:
+        """Take one meta-iteration: seconds of update, sampling, all of it, and its bare physics."""
+        started = time.perf_counter()
+        metrics = self.trainer.step()
+        seconds = time.perf_counter() - started
+        physics_s = sum(self.recorder.replay(take) for take in self.recorder.pop())
+        return metrics["time/update_s"], metrics["time/sampling_s"], seconds, physics_s
+
+    def _roll_out(self, repetition: int) -> tuple[float, float]:
+        """Collect one block of episodes: seconds of it all, and of its bare physics.
+
+        Both are taken twice, in turns, so that a machine that slows down meanwhile favours neither.
+
+        Raises:
+            RuntimeError: The replay did not end in the state, bit for bit, of the rollout.
+        """
+        config, env = self.config, self.env
+        params = repeat_params(self.trainer.params, config.num_tasks)
+        draws = draw_episodes(
+            config.seed,
+            repetition,
+            Phase.EVALUATION,
+            tasks=range(config.num_tasks),
+            episode_shape=(
+                config.episodes_per_task,
+                env.horizon,
+                env.start_size,
+                len(env.action_elements),
+            ),
+        )
+        rollouts, physics = [], []
+        for _ in range(2):
+            started = time.perf_counter()
+            collect(env, self.trainer.policy, params, noise=draws.noise, start=draws.start)
+            rollouts.append(time.perf_counter() - started)
+            end = env.batch.state.copy()
+            physics.append(self.recorder.replay(self.recorder.pop()[0]))
+            if not np.array_equal(end, env.batch.state):
+                raise RuntimeError("the replay left the trajectories of the rollout")
+        return sum(rollouts), sum(physics)
+
+
+def benchmark(command: BenchmarkCommand) -> list[Row]:
+    """Measure every family; families take turns, so that all meet the same machine.
+
+    Returns:
+        One row per family: medians over the repetitions.
+    """
+    threads = choose_num_threads(command.threads)
+    torch.set_num_threads(threads)
+    sizes = {"num_tasks": 4, "episodes_per_task": 5} if command.quick else {}
+    sizes = {"num_tasks": 20, "episodes_per_task": 20, **sizes}
+    repetitions = 1 if command.quick else command.repetitions
+    benchmarks = [
+        FamilyBenchmark(
+            replace(PRESETS[family], num_threads=threads, **sizes),
+            horizon=HORIZON // 4 if command.quick else HORIZON,
+            threads=threads,
+        )
+        for family in command.families
+    ]
+    measured: list[list[Row]] = [[] for _ in benchmarks]
+    for repetition in range(repetitions + 1):
+        for family, rows in zip(benchmarks, measured, strict=True):
+            rows.append(family.measure(repetition))
+    return [
+        {
+            "family": family.config.env_id,
+            "nsim": family.num_envs,
+            **{name: median(row[name] for row in rows[1:]) for name in rows[0]},
+            "repetitions": repetitions,
+            "threads": threads,
+            "cpu": provenance(threads)["machine"]["cpu"],
+        }
+        for family, rows in zip(benchmarks, measured, strict=True)
+    ]
+
+
+def missed_bars(rows: Sequence[Row]) -> list[str]:
+    """Return a line for every ratio that misses its bar."""
+    return [
+        f"{row['family']}: {name} {row[name]:.2f}, wanted {wanted}"
+        for row in rows
+        for name, wanted, missed in (
+            (
+                "rollout_over_physics",
+                f">= {MIN_ROLLOUT_OVER_PHYSICS:.2f}",
+                row["rollout_over_physics"] < MIN_ROLLOUT_OVER_PHYSICS,
+            ),
+            (
+                "update_over_sampling",
+                f"<= {MAX_UPDATE_OVER_SAMPLING:.2f}",
+                row["update_over_sampling"] > MAX_UPDATE_OVER_SAMPLING,
+            ),
+        )
+        if missed
+    ]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as an aligned table."""
+    lines = [
+        f"{'family':<20} {'sims':>5} {'rollout/physics':>16} {'update/sampling':>16} "
+        f"{'iteration/physics':>18} {'rollout steps/s':>16} {'physics steps/s':>16}"
+    ]
+    lines += [
+        f"{row['family']:<20} {row['nsim']:>5} {row['rollout_over_physics']:>16.3f} "
+        f"{row['update_over_sampling']:>16.3f} {row['iteration_over_physics']:>18.3f} "
+        f"{row['rollout_steps_per_s']:>16,.0f} {row['physics_steps_per_s']:>16,.0f}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return 0, 1 where --check finds a bar missed, 2 on bad input."""
+    try:
+        command = parse(BenchmarkCommand, sys.argv[1:] if argv is None else argv, "benchmark.py")
+    except ValueError as error:
+        print(f"benchmark.py: error: {error}", file=sys.stderr)
+        return 2
+    silence_mujoco()
+    rows = benchmark(command)
+    machine = f"{rows[0]['cpu']}, {os.cpu_count()} logical processors, {platform.platform()}"
+    print(f"{machine}; {rows[0]['threads']} threads; torch {torch.__version__}, ", end="")
+    print(f"mujoco {mujoco.__version__}; medians of {rows[0]['repetitions']}")
+    print(table(rows))
+    if command.json is not None:
+        command.json.parent.mkdir(parents=True, exist_ok=True)
+        command.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    missed = missed_bars(rows) if command.check else []
+    for line in missed:
+        print(f"missed: {line}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

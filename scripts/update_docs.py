@@ -1,0 +1,277 @@
+"""Write the tables of the documentation from the code and from the committed results.
+
+A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything else is left
+alone.  The tests fail when a table is not what this script would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from metarobot.envs import FAMILIES, SPLITS, ManipulationVectorEnv, TaskParameter
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "docs/results.md", "docs/families/reach.md", "docs/families/grip.md")
+RESULTS = ROOT / "docs" / "results"
+PENDING = "_No committed result yet: the commands on this page make it._"
+_BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def update(text: str) -> str:
+    """Return a page with every generated block written anew.
+
+    Raises:
+        KeyError: A block's name is unknown.
+    """
+    return _BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}\n{match[3]}", text)
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def parameters(family: type[ManipulationVectorEnv]) -> str:
+    """Return the task parameters of a family, with unit and ranges."""
+    headings = ("parameter", "meaning", "unit", "nominal", "trained on", "gaps", "extrapolation")
+    rows = [
+        (
+            f"`{p.name}`",
+            p.description + (", log-uniform" if p.log_uniform else ""),
+            p.unit,
+            f"{p.nominal:g}",
+            _ranges([p.train]),
+            _ranges(p.gaps),
+            _ranges(p.extrapolation),
+        )
+        for p in family.distribution.parameters
+    ]
+    return markdown_table(headings, rows)
+
+
+def observation(family: type[ManipulationVectorEnv]) -> str:
+    """Return the observation of a family, element by element."""
+    return inspect.cleandoc(family.observation_table())
+
+
+def constants(family: type[ManipulationVectorEnv]) -> str:
+    """Return what a family's module declares in capitals, and the length of its episodes."""
+    module = inspect.getmodule(family)
+    numbers = {
+        name: value
+        for name, value in vars(module).items()
+        if name.isupper() and not name.startswith("_") and _is_number(value)
+    }
+    env = family()
+    facts = {"control step": f"{1000 * env.control_dt_s:g} ms"}
+    facts["horizon T"] = f"{family.default_horizon} control steps"
+    env.close()
+    rows = [*facts.items(), *((f"`{name}`", _number(value)) for name, value in numbers.items())]
+    return markdown_table(("constant", "value"), rows)
+
+
+def families() -> str:
+    """Return one line per family: its id and its task parameters."""
+    rows = []
+    for env_id, env_class in FAMILIES.items():
+        family = env_class.vector_class
+        page = f"docs/families/{family.family.lower()}.md"
+        names = ", ".join(_with_unit(p) for p in family.distribution.parameters)
+        rows.append((f"[`{env_id}`]({page})", names))
+    return markdown_table(("family", "what differs between its tasks"), rows)
+
+
+def returns(name: str) -> str:
+    """Return the deterministic returns of a committed evaluation, split by split."""
+    evaluation = _read(RESULTS / name / "evaluation.json")
+    if evaluation is None:
+        return PENDING
+    steps = range(evaluation["num_adaptation_steps"] + 1)
+    headings = ["split", "random", "domain randomisation"]
+    headings += [f"adapted, {step} steps" for step in steps]
+    headings += ["oracle", "headroom / (oracle - random)", "captured by 1 step", "each seed"]
+    rows = []
+    for row in evaluation["headroom"]:
+        low, high = row["captured_ci"][1]
+        seeds = ", ".join(f"{fraction:.2f}" for fraction in row["captured_per_seed"][1])
+        rows.append(
+            [
+                row["split"],
+                *(f"{row[agent]:.2f}" for agent in ("random", "domain_randomisation")),
+                *(f"{value:.2f}" for value in row["adapted"]),
+                f"{row['oracle']:.2f}",
+                f"{row['headroom_over_random']:.2f}",
+                f"**{row['captured'][1]:.2f}** [{low:.2f}, {high:.2f}]",
+                seeds,
+            ]
+        )
+    return markdown_table(headings, rows)
+
+
+def success(name: str) -> str:
+    """Return the success rates of a committed evaluation: deterministic (exploring)."""
+    evaluation = _read(RESULTS / name / "evaluation.json")
+    if evaluation is None:
+        return PENDING
+    steps = range(evaluation["num_adaptation_steps"] + 1)
+    stages = [("random", 0), ("domain_randomisation", 0)]
+    stages += [*(("adapted", step) for step in steps), ("oracle", 0)]
+    rates = {
+        (row["split"], row["agent"], row["adaptation_steps"], row["exploration"]): row["success"]
+        for row in evaluation["rows"]
+    }
+    rows = []
+    for split in SPLITS:
+        cells = [split]
+        for agent, step in stages:
+            sure, exploring = (rates.get((split, agent, step, flag)) for flag in (False, True))
+            cells.append(_rate(sure) + ("" if exploring is None else f" ({_rate(exploring)})"))
+        rows.append(cells)
+    names = [
+        f"adapted, {step} steps" if agent == "adapted" else agent.replace("_", " ")
+        for agent, step in stages
+    ]
+    return markdown_table(["split", *names], rows)
+
+
+def headline() -> str:
+    """Return one sentence per family: what one adaptation step is worth on each split."""
+    lines = []
+    for name in ("grip", "reach"):
+        evaluation = _read(RESULTS / name / "evaluation.json")
+        if evaluation is None:
+            lines.append(f"- {name.capitalize()}: {PENDING.strip('_')}")
+            continue
+        captured = ", ".join(
+            f"{r['captured'][1]:.2f} ({r['split']})" for r in evaluation["headroom"]
+        )
+        lines.append(
+            f"- {name.capitalize()}, {len(evaluation['seeds'])} seeds: one adaptation step of "
+            f"{evaluation['episodes_per_adaptation_step']} episodes captures this fraction of the "
+            f"headroom: {captured}."
+        )
+    return "\n".join(lines)
+
+
+def sweep() -> str:
+    """Return the committed sweep of constant commands on Grip."""
+    summary = _read(RESULTS / "grip_sweep.json")
+    if summary is None:
+        return PENDING
+    for_all, each = summary["best_for_all"], summary["best_for_each"]
+    low, high = each["force_n"]
+    rows = [
+        ("uniformly random", "", f"{summary['random_return']:.2f}", ""),
+        (
+            "best constant force for all tasks",
+            f"{for_all['force_n']:.1f} N",
+            f"{for_all['return']:.2f}",
+            f"{for_all['success']:.2f}",
+        ),
+        (
+            "best constant force for each task",
+            f"{low:.1f} to {high:.1f} N",
+            f"{each['return']:.2f}",
+            f"{each['success']:.2f}",
+        ),
+    ]
+    correlations = summary["correlation_of_log_best_force"]
+    powers = summary["elasticity_of_best_force"]
+    best = ", ".join(
+        f"`{name}` to the power {powers[name]:.2f} (correlation {value:.2f})"
+        for name, value in correlations.items()
+    )
+    text = (
+        f"Headroom over (best for each - random): **{summary['headroom_over_random']:.2f}**. "
+        f"The best force goes with {best}. Slip falls with the force in "
+        f"{summary['slip_monotone_share']:.1%} of all steps between neighbouring forces."
+    )
+    return markdown_table(("command", "force", "return", "success"), rows) + "\n\n" + text
+
+
+def speed() -> str:
+    """Return the committed benchmark."""
+    rows = _read(RESULTS / "benchmark.json")
+    if rows is None:
+        return PENDING
+    headings = ["family", "simulations", "rollout / physics", "update / sampling"]
+    headings += ["iteration / physics", "rollout steps/s"]
+    cells = [
+        [
+            f"`{row['family']}`",
+            str(row["nsim"]),
+            f"{row['rollout_over_physics']:.2f}",
+            f"{row['update_over_sampling']:.2f}",
+            f"{row['iteration_over_physics']:.2f}",
+            f"{row['rollout_steps_per_s']:,.0f}",
+        ]
+        for row in rows
+    ]
+    machine = f"\n\n{rows[0]['cpu']}, {rows[0]['threads']} threads."
+    return markdown_table(headings, cells) + machine
+
+
+def main() -> int:
+    """Update every page."""
+    for name in PAGES:
+        page = ROOT / name
+        old = page.read_text(encoding="utf-8")
+        new = update(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+            print(f"updated {name}")
+    return 0
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _ranges(pairs: Iterable[tuple[float, float]]) -> str:
+    return ", ".join(f"{_number(low)} to {_number(high)}" for low, high in pairs) or "none"
+
+
+def _with_unit(parameter: TaskParameter) -> str:
+    unit = "" if parameter.unit == "1" else f" ({parameter.unit})"
+    return f"{parameter.description}{unit}"
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.2f}"
+
+
+def _is_number(value: object) -> bool:
+    numbers = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(number, int | float) for number in numbers)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(map(_number, value))
+    return f"{value:.4g}"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "families": families,
+    "headline": headline,
+    "sweep": sweep,
+    "speed": speed,
+}
+for _env_class in FAMILIES.values():
+    _family, _name = _env_class.vector_class, _env_class.vector_class.family.lower()
+    BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)
+    BLOCKS[f"{_name} observation"] = lambda family=_family: observation(family)
+    BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)
+    BLOCKS[f"{_name} returns"] = lambda name=_name: returns(name)
+    BLOCKS[f"{_name} success"] = lambda name=_name: success(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Laws of Grip: how force, mass and friction decide between slipping, holding and crushing."""
+
+import numpy as np
+import pytest
+
+from metarobot.envs import FAMILIES, make_env
+from metarobot.envs.grip import (
+    BEARABLE_WEIGHTS,
+    CLOSE_STEPS,
+    CRUSH_PENALTY,
+    FORCE_MAX_N,
+    FORCE_MIN_N,
+    GRAVITY_M_PER_S2,
+    LIFT_HEIGHT_M,
+    LIFT_STEPS,
+    SLIP_LOST_M,
+    SLIP_PENALTY,
+    SLIP_TOLERANCE_M,
+    crush,
+    lift_velocity,
+    squeeze_force,
+)
+
+GRIP = "metarobot/Grip-v0"
+ACTIONS = np.linspace(-1, 1, 41)
+TASKS = [(0.3, 0.5), (0.08, 0.25), (1.2, 1.0), (1.2, 0.25)]  # kg, 1
+
+each_task = pytest.mark.parametrize(("mass_kg", "friction"), TASKS)
+
+
+def height(env, body):
+    """Height of the tool or the block in every simulation, m."""
+    return env.batch.bind("sensordata")[:, env.model.sensor(f"{body}_position").adr[0] + 2].copy()
+
+
+def squeeze_constantly(mass_kg, friction, actions=ACTIONS):
+    """One episode per constant action; return slip, lift, summed rewards and success, each (N,)."""
+    env = make_env(GRIP, len(actions), num_threads=1)
+    columns = {"block_mass_kg": [mass_kg], "pad_friction": [friction]}
+    env.set_tasks(env.distribution.with_values(columns))
+    env.reset(options={"start": np.full((len(actions), env.start_size), 0.5)})
+    low, total = height(env, "tool"), np.zeros(len(actions))
+    for _ in range(env.horizon):
+        _, rewards, _, _, info = env.step(actions[:, None])
+        total += rewards
+    slip = height(env, "tool") - height(env, "block")
+    return slip, height(env, "tool") - low, total, info["is_success"]
+
+
+@each_task
+def test_success_falls_with_too_little_and_with_too_much_force(mass_kg, friction):
+    success = squeeze_constantly(mass_kg, friction)[-1]
+    assert success.any()
+    assert not success[0]
+    assert not success[-1]
+    assert np.abs(np.diff(success.astype(int))).sum() == 2  # one interval of forces holds
+
+
+@each_task
+def test_slip_falls_with_the_force(mass_kg, friction):
+    slip = squeeze_constantly(mass_kg, friction)[0]
+    assert (np.diff(slip) < 2e-3).all()
+    assert slip[0] > SLIP_LOST_M
+    assert slip[-1] < 1e-3
+
+
+@each_task
+def test_the_force_needed_is_the_weight_over_twice_the_friction(mass_kg, friction):
+    slip = squeeze_constantly(mass_kg, friction)[0]
+    needed_n = mass_kg * GRAVITY_M_PER_S2 / (2 * friction)
+    weakest_n = squeeze_force(ACTIONS[slip < SLIP_TOLERANCE_M]).min()
+    assert needed_n < weakest_n < 1.5 * needed_n  # more than at rest: the lift accelerates
+
+
+def test_too_small_a_force_leaves_the_block_on_the_table():
+    env = make_env(GRIP, 1, num_threads=1)
+    env.reset(seed=0)
+    total = 0.0
+    for _ in range(env.horizon):
+        _, rewards, _, _, info = env.step(np.full((1, 1), -1.0))
+        total += rewards[0]
+    np.testing.assert_allclose(height(env, "block"), 0.03, atol=1e-3)
+    assert not info["is_success"][0]
+    np.testing.assert_allclose(total, -SLIP_PENALTY)
+
+
+def test_a_firm_grip_lifts_the_block_with_the_tool():
+    slip, lift, _, success = squeeze_constantly(0.3, 0.5, actions=np.array([0.2]))
+    np.testing.assert_allclose(lift, LIFT_HEIGHT_M, atol=2e-3)
+    assert np.abs(slip[0]) < 1e-3
+    assert success[0]
+
+
+@each_task
+def test_the_return_is_the_crush_and_the_slip(mass_kg, friction):
+    slip, _, total, _ = squeeze_constantly(mass_kg, friction)
+    cost = CRUSH_PENALTY * crush(squeeze_force(ACTIONS), mass_kg)
+    cost += SLIP_PENALTY * np.clip(slip, 0, SLIP_LOST_M) / SLIP_LOST_M
+    np.testing.assert_allclose(total, -cost, atol=1e-9)
+
+
+def test_the_best_force_grows_with_mass_and_falls_with_friction():
+    def best_n(mass_kg, friction):
+        return squeeze_force(ACTIONS[squeeze_constantly(mass_kg, friction)[2].argmax()])
+
+    assert best_n(0.1, 0.5) < best_n(0.3, 0.5) < best_n(1.0, 0.5)
+    assert best_n(0.3, 1.0) < best_n(0.3, 0.5) < best_n(0.3, 0.25)
+
+
+# Functions.
+
+
+def test_actions_map_to_forces_logarithmically():
+    np.testing.assert_allclose(squeeze_force(np.array([-1.0, 1.0])), [FORCE_MIN_N, FORCE_MAX_N])
+    np.testing.assert_allclose(squeeze_force(np.array(0.0)), np.sqrt(FORCE_MIN_N * FORCE_MAX_N))
+    ratios = np.diff(np.log(squeeze_force(ACTIONS)))
+    np.testing.assert_allclose(ratios, ratios[0])
+
+
+def test_crush_is_the_squared_e_folds_beyond_what_the_block_bears():
+    mass_kg = np.array([0.1, 0.5, 1.0])
+    bearable_n = BEARABLE_WEIGHTS * mass_kg * GRAVITY_M_PER_S2
+    np.testing.assert_array_equal(crush(0.9 * bearable_n, mass_kg), 0)
+    np.testing.assert_allclose(crush(np.e * bearable_n, mass_kg), 1)
+    np.testing.assert_allclose(crush(np.e**2 * bearable_n, mass_kg), 4)
+
+
+def test_the_lift_is_smooth_and_reaches_its_height():
+    dt_s = 0.06
+    steps = np.arange(CLOSE_STEPS + LIFT_STEPS + 6)
+    velocity = lift_velocity(steps, dt_s)
+    lifting = (steps >= CLOSE_STEPS) & (steps < CLOSE_STEPS + LIFT_STEPS)
+    assert (velocity[lifting] > 0).all()
+    np.testing.assert_array_equal(velocity[~lifting], 0)
+    np.testing.assert_allclose(velocity.sum() * dt_s, LIFT_HEIGHT_M)
+    np.testing.assert_allclose(velocity[lifting], velocity[lifting][::-1])  # symmetric
+
+
+def test_the_observed_lift_is_the_integral_of_the_commanded_velocity():
+    env = make_env(GRIP, 1, num_threads=1)
+    lifted = [env.reset(seed=0)[0][0, 1]]
+    for step in range(env.horizon):
+        lifted.append(env.step(np.zeros((1, 1)))[0][0, 1])
+        expected = lift_velocity(np.arange(step + 1), env.control_dt_s).sum() * env.control_dt_s
+        np.testing.assert_allclose(lifted[-1], expected, atol=1e-7)
+    np.testing.assert_allclose(lifted[-1], LIFT_HEIGHT_M)
+
+
+def test_the_gripper_feels_neither_weight_nor_slip_before_the_lift():
+    env = make_env(GRIP, 4, num_threads=1)
+    columns = {"block_mass_kg": [0.1, 1.0, 0.1, 1.0], "pad_friction": [0.3, 0.3, 0.9, 0.9]}
+    env.set_tasks(env.distribution.with_values(columns))
+    env.reset(options={"start": np.full((4, env.start_size), 0.5)})
+    space = env.single_observation_space
+    for _ in range(CLOSE_STEPS):
+        observations = env.step(np.full((4, 1), 0.3))[0] / (space.high - space.low)
+        assert np.ptp(observations, axis=0).max() < 0.01
+
+
+def test_the_family_is_registered():
+    assert FAMILIES[GRIP].vector_class.family == "Grip"

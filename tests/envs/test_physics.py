@@ -1,0 +1,199 @@
+"""A task in the batch is the model that a compiler would make of the same numbers."""
+
+import mujoco
+import numpy as np
+import pytest
+
+from metarobot.envs import FAMILIES, make_env
+from metarobot.envs.grip import FORCE_MAX_N, FORCE_MIN_N
+from metarobot.envs.physics import set_body_mass
+from metarobot.envs.reach import DRIVES, JOINTS, WRIST_FRICTION_RATIO
+
+REACH, GRIP = FAMILIES
+SUBSTEPS, HELD_SUBSTEPS = 200, 10
+PADS = ("pad_left", "pad_right")
+
+pytestmark = pytest.mark.filterwarnings("ignore:Attaching a spec with an empty prefix")
+
+
+# The same tasks, written into the scene before it is compiled.
+
+
+def edit_reach(spec, task):
+    payload = spec.body("payload")
+    payload.inertia = np.array(payload.inertia) * task["payload_kg"] / payload.mass
+    payload.mass = task["payload_kg"]
+    for index, name in enumerate(JOINTS):
+        joint = spec.joint(name)
+        joint.frictionloss = task["joint_friction_nm"] * (1 if index < 4 else WRIST_FRICTION_RATIO)
+        joint.damping = np.array(joint.damping) * task["joint_damping_ratio"]
+    for name in DRIVES:
+        drive = spec.actuator(name)
+        drive.gainprm = np.array(drive.gainprm) * task["drive_strength"]
+        drive.biasprm = np.array(drive.biasprm) * task["drive_strength"]
+
+
+def edit_grip(spec, task):
+    spec.geom("block").mass = task["block_mass_kg"]
+    for name in PADS:
+        pad = spec.geom(name)
+        pad.friction = np.array(pad.friction) * task["pad_friction"] / pad.friction[0]
+
+
+def recompiled(env, task):
+    spec = mujoco.MjSpec.from_file(str(env.scene_path))
+    {"Reach": edit_reach, "Grip": edit_grip}[env.family](spec, task)
+    return spec.compile()
+
+
+def random_ctrl(env, rng):
+    """Commands that exercise a scene: all directions in Reach, squeeze and lift in Grip."""
+    ctrl = np.zeros(env.model.nu)
+    if env.family == "Reach":
+        ctrl[:3] = rng.uniform(-0.5, 0.5, 3)
+    else:
+        ctrl[env.model.actuator("z").id] = rng.uniform(-0.1, 0.4)
+        ctrl[env.model.actuator("grip").id] = rng.uniform(FORCE_MIN_N, FORCE_MAX_N)
+    return ctrl
+
+
+def greatest_difference(env, models):
+    """Step batch and models through the same commands; return max |qpos, qvel| difference."""
+    env.reset(seed=0)
+    qpos, qvel, ctrl = (env.batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
+    datas, rng, worst = [mujoco.MjData(model) for model in models], np.random.default_rng(1), 0.0
+    start = env.batch.state.copy()
+    for model, data, state in zip(models, datas, start, strict=True):
+        mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+    for _ in range(SUBSTEPS // HELD_SUBSTEPS):
+        ctrl[:] = random_ctrl(env, rng)
+        env.batch.step(nstep=HELD_SUBSTEPS, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        for sim, (model, data) in enumerate(zip(models, datas, strict=True)):
+            data.ctrl[:] = ctrl[sim]
+            mujoco.mj_step(model, data, HELD_SUBSTEPS)
+            for ours, theirs in ((qpos[sim], data.qpos), (qvel[sim], data.qvel)):
+                worst = np.maximum(worst, np.abs(ours - theirs).max())  # NaN stays NaN
+    assert np.abs(qpos - start[:, 1 : 1 + env.model.nq]).max() > 0.05  # it did move
+    return worst
+
+
+def extremes(parameter):
+    """The lowest and highest value of any split."""
+    edges = np.array([parameter.train, *parameter.extrapolation])
+    return [edges.min(), edges.max()]
+
+
+PARAMETERS = [
+    (env_id, parameter)
+    for env_id, env_class in FAMILIES.items()
+    for parameter in env_class.vector_class.distribution.parameters
+]
+
+
+@pytest.mark.parametrize(("env_id", "parameter"), PARAMETERS, ids=lambda x: getattr(x, "name", x))
+def test_each_parameter_equals_a_recompiled_model(env_id, parameter):
+    env = make_env(env_id, 2, num_threads=1)
+    env.set_tasks(env.distribution.with_values({parameter.name: extremes(parameter)}))
+    models = [recompiled(env, task) for task in env.tasks.to_dicts()]
+    assert greatest_difference(env, models) <= 1e-9
+
+
+def test_all_parameters_at_once_equal_a_recompiled_model(env_id):
+    env = make_env(env_id, 6, num_threads=1)
+    rng = np.random.default_rng(0)
+    drawn = [env.distribution.sample(rng, 2, split) for split in ("train", "extrapolation")]
+    corners = env.distribution.with_values(
+        {p.name: extremes(p) for p in env.distribution.parameters}
+    )
+    columns = {
+        name: np.concatenate([tasks[name] for tasks in (*drawn, corners)])
+        for name in env.distribution.names
+    }
+    env.set_tasks(env.distribution.with_values(columns))
+    models = [recompiled(env, task) for task in env.tasks.to_dicts()]
+    assert greatest_difference(env, models) <= 1e-9
+
+
+def test_every_field_of_the_model_follows(env_id):
+    env = make_env(env_id, 3, num_threads=1)
+    env.set_tasks(env.distribution.sample(np.random.default_rng(0), 3, "extrapolation"))
+    for sim, task in enumerate(env.tasks.to_dicts()):
+        ours, theirs = env.batch.get_model(sim), recompiled(env, task)
+        for name in mujoco.batch.MODEL_FIELDS:
+            if not name.startswith("opt."):
+                np.testing.assert_allclose(
+                    getattr(ours, name), getattr(theirs, name), rtol=1e-12, err_msg=name
+                )
+
+
+# The comparison above can fail.
+
+
+def test_mass_without_set_const_differs_from_a_recompiled_model():
+    env = make_env(GRIP, 1, num_threads=1)
+    task = env.distribution.with_values({"block_mass_kg": [0.1]})
+    set_body_mass(env.batch, "block", task["block_mass_kg"])
+    models = [recompiled(env, task.to_dicts()[0])]
+    assert greatest_difference(env, models) > 1e-6
+    env.batch.set_const()
+    assert greatest_difference(env, models) <= 1e-9
+
+
+@pytest.mark.parametrize(
+    ("env_id", "body", "parameter", "mass_kg"),
+    [(REACH, "payload", "payload_kg", 3.0), (GRIP, "block", "block_mass_kg", 1.8)],
+)
+def test_mass_without_inertia_differs_from_a_recompiled_model(env_id, body, parameter, mass_kg):
+    env = make_env(env_id, 1, num_threads=1)
+    env.batch.expand("body_mass")[:, env.model.body(body).id] = mass_kg
+    env.batch.set_const()
+    task = env.distribution.with_values({parameter: [mass_kg]}).to_dicts()[0]
+    assert greatest_difference(env, [recompiled(env, task)]) > 1e-6
+
+
+@pytest.mark.parametrize(("env_id", "parameter"), PARAMETERS, ids=lambda x: getattr(x, "name", x))
+def test_each_parameter_changes_the_motion(env_id, parameter):
+    env = make_env(env_id, 2, num_threads=1)
+    env.set_tasks(env.distribution.with_values({parameter.name: parameter.train}))
+    env.reset(options={"start": np.full((2, env.start_size), 0.5)})
+    actions = np.full(env.action_space.shape, 0.2)
+    for _ in range(8):
+        env.step(actions)
+    qpos = env.batch.bind("qpos")
+    assert np.abs(qpos[0] - qpos[1]).max() > 1e-4
+
+
+# Contacts.
+
+
+def test_the_pads_friction_is_the_friction_of_the_contact():
+    env = make_env(GRIP, 4, num_threads=1)
+    friction = np.array([0.18, 0.5, 1.0, 1.3])
+    env.set_tasks(env.distribution.with_values({"pad_friction": friction}))
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(np.full((4, 1), 0.4))
+    pads = {env.model.geom(name).id for name in PADS}
+    for sim in range(4):
+        model, data = env.batch.get_model(sim), env.batch.get_data(sim)
+        mujoco.mj_forward(model, data)
+        gripped = [contact for contact in data.contact if pads & set(contact.geom.tolist())]
+        assert len(gripped) == len(PADS)
+        for contact in gripped:
+            np.testing.assert_array_equal(contact.friction[:2], friction[sim])
+
+
+# Each setter scales from the model as compiled.
+
+
+def test_setting_a_mass_twice_is_setting_it_once():
+    env = make_env(GRIP, 1, num_threads=1)
+    for mass_kg in (1.8, 0.05, 0.7):
+        set_body_mass(env.batch, "block", np.array([mass_kg]))
+    block = env.model.body("block").id
+    model = env.batch.get_model(0)
+    np.testing.assert_array_equal(model.body_mass[block], 0.7)
+    nominal_kg = env.model.body_mass[block]
+    np.testing.assert_array_equal(
+        model.body_inertia[block], 0.7 / nominal_kg * env.model.body_inertia[block]
+    )

@@ -1,0 +1,68 @@
+"""The single environment is a batch of one; what is its own is only the unwrapping."""
+
+import numpy as np
+import pytest
+
+from metarobot.envs import FAMILIES
+
+
+@pytest.fixture
+def single(env_id):
+    env = FAMILIES[env_id](num_threads=1)
+    yield env
+    env.close()
+
+
+def test_it_returns_scalars_and_rows(single):
+    observation, info = single.reset(seed=0)
+    assert observation.shape == single.observation_space.shape
+    assert info == {}
+    observation, reward, terminated, truncated, info = single.step(single.action_space.sample())
+    assert observation.shape == single.observation_space.shape
+    assert [type(value) for value in (reward, terminated, truncated)] == [float, bool, bool]
+    assert info.keys() == {"is_success", "sim_unstable"}
+    assert all(type(value) is bool for value in info.values())
+
+
+def test_a_given_start_overrides_the_seed(single):
+    start = {"start": np.full(single.vector_env.start_size, 0.25)}
+    qpos = single.vector_env.batch.bind("qpos")
+    starts = []
+    for seed in (0, 1):
+        single.reset(seed=seed, options=start)
+        starts.append(qpos.copy())
+    np.testing.assert_array_equal(*starts)
+
+
+def test_its_task_is_set_and_stays(single):
+    task = single.distribution.sample(np.random.default_rng(0), 1)
+    single.set_tasks(task)
+    single.reset(seed=0)
+    assert single.tasks == task
+    assert single.vector_env.tasks == task
+
+
+def test_it_takes_the_vector_environments_arguments(env_id):
+    env = FAMILIES[env_id](horizon=2, observe_task=True, num_threads=1)
+    plain = FAMILIES[env_id](num_threads=1)
+    num_parameters = len(env.distribution.parameters)
+    assert env.observation_space.shape[0] == plain.observation_space.shape[0] + num_parameters
+    env.reset(seed=0)
+    truncated = [env.step(env.action_space.sample())[3] for _ in range(2)]
+    assert truncated == [False, True]
+
+
+def test_frames_play_at_the_speed_of_the_world(single):
+    assert single.metadata["render_fps"] == round(1 / single.vector_env.control_dt_s)
+    assert single.metadata["render_modes"] == ["rgb_array"]
+
+
+def test_closing_twice_is_allowed(single):
+    single.reset(seed=0)
+    single.close()
+    single.close()
+
+
+def test_without_a_render_mode_nothing_is_rendered(single):
+    single.reset(seed=0)
+    assert single.render() is None

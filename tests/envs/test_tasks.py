@@ -1,0 +1,275 @@
+"""Laws of tasks and their distributions: disjoint splits, uniformity, scaling, refusals."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kstest
+
+from metarobot.envs import FAMILIES, SPLITS, TaskDistribution, TaskError, TaskParameter, Tasks
+
+DISTRIBUTIONS = {env_id: FAMILIES[env_id].vector_class.distribution for env_id in FAMILIES}
+PARAMETERS = [p for distribution in DISTRIBUTIONS.values() for p in distribution.parameters]
+GRIP = DISTRIBUTIONS["metarobot/Grip-v0"]
+LAW = settings(deadline=None, derandomize=True, max_examples=60)
+
+every_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=FAMILIES)
+every_parameter = pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda p: p.name)
+
+
+def in_any(values, intervals, *, edges):
+    """Whether each value lies in one of the intervals, (N,), with or without their edges."""
+    inside = np.zeros(len(values), bool)
+    for low, high in intervals:
+        inside |= (low <= values) & (values <= high) if edges else (low < values) & (values < high)
+    return inside
+
+
+def assert_in_split(parameter, values, split):
+    low, high = parameter.train
+    if split == "extrapolation":
+        assert in_any(values, parameter.extrapolation, edges=True).all()
+        assert ((values <= low) | (values >= high)).all()
+        return
+    assert ((low <= values) & (values <= high)).all()
+    if split == "interpolation":
+        assert in_any(values, parameter.gaps, edges=True).all()
+    else:
+        assert not in_any(values, parameter.gaps, edges=False).any()
+
+
+@st.composite
+def task_parameters(draw):
+    """Any parameter whose ranges nest: beyond, train with two gaps, beyond."""
+    start, steps = draw(st.floats(0.01, 5)), st.floats(0.001, 10)
+    edges = start + np.cumsum([0, *draw(st.tuples(*[steps] * 7))])
+    a, b, c, d, e, f, g, h = map(float, edges)
+    return TaskParameter(
+        name="quantity_m",
+        unit="m",
+        description="",
+        nominal=d,
+        train=(b, g),
+        gaps=((e, f), (c, d)),
+        extrapolation=((a, b), (g, h)),
+        allowed=(a, h),
+        log_uniform=draw(st.booleans()),
+    )
+
+
+# Splits.
+
+
+@LAW
+@given(parameter=task_parameters(), seed=st.integers(0, 2**32), split=st.sampled_from(SPLITS))
+def test_a_sample_lies_in_its_split_and_in_no_other(parameter, seed, split):
+    values = parameter.sample(np.random.default_rng(seed), 50, split)
+    assert_in_split(parameter, values, split)
+
+
+@LAW
+@given(
+    seed=st.integers(0, 2**32),
+    split=st.sampled_from(SPLITS),
+    distribution=st.sampled_from(list(DISTRIBUTIONS.values())),
+)
+def test_every_family_keeps_its_splits_apart(distribution, seed, split):
+    tasks = distribution.sample(np.random.default_rng(seed), 50, split)
+    distribution.validate(tasks)
+    assert tasks.names == distribution.names
+    for parameter in distribution.parameters:
+        assert_in_split(parameter, tasks[parameter.name], split)
+
+
+@every_parameter
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_interval_is_drawn_in_proportion_to_its_scaled_length(parameter, split):
+    values = parameter.sample(np.random.default_rng(0), 20_000, split)
+    intervals = parameter.intervals(split)
+    lengths = np.array([np.diff(parameter.scale(np.array(pair)))[0] for pair in intervals])
+    shares = [in_any(values, [pair], edges=True).mean() for pair in intervals]
+    np.testing.assert_allclose(shares, lengths / lengths.sum(), atol=0.02)
+
+
+@every_parameter
+def test_values_are_uniform_on_their_declared_scale(parameter):
+    whole = dataclasses.replace(parameter, gaps=())
+    values = parameter.scale(whole.sample(np.random.default_rng(0), 5_000, "train"))
+    low, high = parameter.scale(np.array(parameter.train))
+    assert kstest((values - low) / (high - low), "uniform").pvalue > 0.01
+    if parameter.log_uniform:
+        low, high = parameter.train
+        linear = (np.exp(values) - low) / (high - low)
+        assert kstest(linear, "uniform").pvalue < 1e-6
+
+
+@every_parameter
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
+def test_rounding_carries_no_sample_across_an_edge(parameter, split, uniform):
+    class Constant:
+        def random(self, size):
+            return np.full(size, uniform)
+
+    values = parameter.sample(Constant(), 1, split)
+    assert in_any(values, parameter.intervals(split), edges=True).all()
+
+
+@every_distribution
+def test_sampling_is_reproducible(distribution):
+    first, again, other = (
+        distribution.sample(np.random.default_rng(seed), 7) for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_an_unknown_split_is_refused_with_the_nearest_name():
+    with pytest.raises(TaskError, match=r"no split 'extrapolate'.*did you mean 'extrapolation'\?"):
+        GRIP.sample(np.random.default_rng(0), 1, "extrapolate")
+
+
+# Scaling.
+
+
+@every_distribution
+def test_normalise_maps_the_training_range_to_minus_one_to_one(distribution):
+    columns = {
+        p.name: [*p.train, p.unscale(p.scale(np.array(p.train)).mean())]
+        for p in distribution.parameters
+    }
+    expected = np.repeat([[-1.0], [1.0], [0.0]], len(distribution.parameters), axis=1)
+    np.testing.assert_allclose(distribution.normalise(Tasks(columns)), expected, atol=1e-12)
+
+
+@every_distribution
+def test_normalise_reads_columns_by_name(distribution):
+    tasks = distribution.sample(np.random.default_rng(0), 5)
+    swapped = Tasks({name: tasks[name] for name in reversed(tasks.names)})
+    np.testing.assert_array_equal(distribution.normalise(swapped), distribution.normalise(tasks))
+
+
+# Nominal tasks and grids.
+
+
+@every_distribution
+def test_nominal_tasks_are_the_robot_as_built(distribution):
+    for row in distribution.nominal(2).to_dicts():
+        assert row == {p.name: p.nominal for p in distribution.parameters}
+
+
+def test_a_grid_runs_along_x_first():
+    grid = GRIP.grid("pad_friction", np.array([0.3, 0.5, 0.9]), "block_mass_kg", np.array([1, 2]))
+    np.testing.assert_array_equal(grid["pad_friction"], [0.3, 0.5, 0.9, 0.3, 0.5, 0.9])
+    np.testing.assert_array_equal(grid["block_mass_kg"], [1, 1, 1, 2, 2, 2])
+
+
+def test_a_grid_leaves_other_parameters_nominal():
+    reach = DISTRIBUTIONS["metarobot/Reach-v0"]
+    grid = reach.grid("payload_kg", np.array([0.2, 0.4]), "frame_yaw_rad", np.array([0.0, 1.0]))
+    for name in set(reach.names) - {"payload_kg", "frame_yaw_rad"}:
+        np.testing.assert_array_equal(grid[name], reach[name].nominal)
+
+
+def test_with_values_completes_and_checks():
+    tasks = GRIP.with_values({"block_mass_kg": [0.1, 0.2]})
+    np.testing.assert_array_equal(tasks["pad_friction"], GRIP["pad_friction"].nominal)
+    with pytest.raises(TaskError, match="did you mean 'block_mass_kg'"):
+        GRIP.with_values({"block_mass": [0.1]})
+
+
+# Refusals.
+
+
+@every_parameter
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e3, 1e3])
+def test_a_senseless_value_is_refused_by_name_unit_and_range(parameter, value):
+    distribution = next(d for d in DISTRIBUTIONS.values() if parameter in d.parameters)
+    with pytest.raises(TaskError) as refusal:
+        distribution.with_values({parameter.name: [parameter.nominal, value]})
+    low, high = parameter.allowed
+    message = str(refusal.value)
+    assert message.startswith(f"{parameter.name} = {value:g} {parameter.unit} is not allowed")
+    assert message.endswith(f"it must lie in [{low:g}, {high:g}]")
+    assert "\n" not in message
+
+
+def test_negative_mass_and_friction_are_refused():
+    for name in GRIP.names:
+        with pytest.raises(TaskError, match=f"{name} = -0.1 "):
+            GRIP.with_values({name: [-0.1]})
+
+
+def test_an_unknown_parameter_is_refused_with_the_nearest_name():
+    tasks = Tasks({"block_mass_kg": [0.3], "pad_friction": [0.5], "pad_frictoin": [0.5]})
+    with pytest.raises(TaskError, match=r"'pad_frictoin', allowed: .*mean 'pad_friction'\?"):
+        GRIP.validate(tasks)
+    with pytest.raises(TaskError, match="did you mean 'pad_friction'"):
+        tasks.rows([0])["padfriction"]
+
+
+def test_a_missing_parameter_is_refused_by_name():
+    with pytest.raises(TaskError, match="no value for task parameter 'pad_friction'"):
+        GRIP.validate(Tasks({"block_mass_kg": [0.3]}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gaps": ((0.05, 0.2),)},
+        {"extrapolation": ((0.5, 3.0),)},
+        {"nominal": 100.0},
+        {"train": (2.0, 0.1)},
+        {"allowed": (0.5, 3.0)},
+        {"nominal": float("nan")},
+    ],
+    ids=str,
+)
+def test_ranges_that_do_not_nest_are_refused(change):
+    with pytest.raises(TaskError, match="'block_mass_kg' do not nest"):
+        dataclasses.replace(GRIP["block_mass_kg"], **change)
+
+
+def test_a_log_uniform_parameter_must_be_positive():
+    with pytest.raises(TaskError, match="must be positive"):
+        dataclasses.replace(GRIP["block_mass_kg"], allowed=(0.0, 3.0))
+
+
+# Tasks.
+
+
+def test_tasks_are_columns_by_name():
+    tasks = Tasks({"a": [1, 2, 3], "b": [4, 5, 6]})
+    assert len(tasks) == 3
+    np.testing.assert_array_equal(tasks["b"], [4, 5, 6])
+    assert tasks.to_dicts()[1] == {"a": 2.0, "b": 5.0}
+    assert tasks.rows([2, 0]).to_dicts() == [{"a": 3.0, "b": 6.0}, {"a": 1.0, "b": 4.0}]
+    assert tasks.rows(slice(1, 3)) == tasks.rows(np.array([False, True, True]))
+
+
+def test_repeat_keeps_a_tasks_copies_together():
+    tasks = Tasks({"a": [1, 2]}).repeat(3)
+    np.testing.assert_array_equal(tasks["a"], [1, 1, 1, 2, 2, 2])
+
+
+def test_tasks_cannot_be_written():
+    column = np.array([1.0, 2.0])
+    tasks = Tasks({"a": column})
+    column[0] = 9.0
+    assert tasks["a"][0] == 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        tasks["a"][0] = 9.0
+
+
+@pytest.mark.parametrize("columns", [{}, {"a": [1, 2], "b": [1]}, {"a": [[1, 2]]}], ids=str)
+def test_columns_must_be_of_one_length(columns):
+    with pytest.raises(TaskError, match="columns of one length"):
+        Tasks(columns)
+
+
+def test_a_distribution_names_its_parameters():
+    assert TaskDistribution((GRIP["pad_friction"],)).names == ("pad_friction",)
+    with pytest.raises(TaskError, match="did you mean 'pad_friction'"):
+        GRIP["friction"]

@@ -1,0 +1,301 @@
+"""Laws of the batch: rows are single environments, threads change nothing, tasks stay."""
+
+import mujoco
+import numpy as np
+import pytest
+
+from metarobot.envs import FAMILIES, TaskError, Tasks, make_env
+
+REACH, GRIP = FAMILIES
+
+
+def draw_tasks(env, num_tasks, seed=0):
+    return env.distribution.sample(np.random.default_rng(seed), num_tasks)
+
+
+def draw_actions(env, num_steps, seed=0):
+    return np.random.default_rng(seed).uniform(-1.2, 1.2, (num_steps, *env.action_space.shape))
+
+
+def play(env, actions, **reset):
+    """Reset, then step through actions (T, N, A); return everything that was seen, as arrays."""
+    seen = [(env.reset(**reset)[0],)]
+    for action in actions:
+        *results, info = env.step(action)
+        seen.append((*results, *info.values()))
+    return [np.stack(column) for column in zip(*seen[1:], strict=True)] + [seen[0][0]]
+
+
+def assert_bitwise_equal(first, second):
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# Rows and single environments.
+
+
+@pytest.mark.parametrize("start", ["seed", "given"])
+def test_each_row_is_a_single_environment_bit_for_bit(env, env_id, start):
+    env.set_tasks(draw_tasks(env, 4))
+    actions = draw_actions(env, env.horizon)
+    uniforms = np.random.default_rng(2).random((4, env.start_size))
+    options = {"start": uniforms} if start == "given" else None
+    batch, infos = [env.reset(seed=7, options=options)[0]], []
+    rewards = []
+    for action in actions:
+        observations, reward, _, truncated, info = env.step(action)
+        batch.append(observations)
+        rewards.append(reward)
+        infos.append(info)
+    assert truncated.all()
+    for sim in range(4):
+        single = FAMILIES[env_id](num_threads=1)
+        single.set_tasks(env.tasks.rows([sim]))
+        options = {"start": uniforms[sim]} if start == "given" else None
+        observation, _ = single.reset(seed=7 + sim, options=options)
+        np.testing.assert_array_equal(observation, batch[0][sim])
+        for step, action in enumerate(actions[:, sim]):
+            observation, reward, terminated, truncated, info = single.step(action)
+            np.testing.assert_array_equal(observation, batch[step + 1][sim])
+            assert reward == rewards[step][sim]
+            assert info == {key: bool(value[sim]) for key, value in infos[step].items()}
+            assert (terminated, truncated) == (False, step == env.horizon - 1)
+
+
+def test_autoreset_draws_the_start_that_a_single_environment_draws(env, env_id):
+    env.set_tasks(draw_tasks(env, 4))
+    actions = draw_actions(env, 2 * env.horizon + 1)
+    observations, rewards, *_ = play(env, actions, seed=3)
+    single = FAMILIES[env_id](num_threads=1)
+    single.set_tasks(env.tasks.rows([2]))
+    single.reset(seed=3 + 2)
+    single.reset()
+    for step in range(env.horizon + 1, 2 * env.horizon + 1):
+        observation, reward, *_ = single.step(actions[step, 2])
+        np.testing.assert_array_equal(observation, observations[step, 2])
+        assert reward == rewards[step, 2]
+
+
+# Threads.
+
+
+def test_the_number_of_threads_changes_no_bit(env_id):
+    episodes = []
+    for num_threads in (1, 2, 4):
+        env = make_env(env_id, 8, num_threads=num_threads)
+        assert env.batch.nthread == num_threads
+        env.set_tasks(draw_tasks(env, 8))
+        episodes.append(play(env, draw_actions(env, env.horizon + 5), seed=0))
+    assert_bitwise_equal(episodes[0], episodes[1])
+    assert_bitwise_equal(episodes[0], episodes[2])
+
+
+# Tasks.
+
+
+def test_task_n_is_held_by_its_share_of_the_simulations(env):
+    tasks = draw_tasks(env, 2)
+    env.set_tasks(tasks)
+    assert env.tasks == tasks.rows([0, 0, 1, 1])
+
+
+def test_task_a_then_b_then_a_plays_as_a(env):
+    a, b = draw_tasks(env, 4, seed=1), draw_tasks(env, 4, seed=2)
+    actions, seen = draw_actions(env, env.horizon + 3), []
+    for tasks in (a, b, a):
+        env.set_tasks(tasks)
+        seen.append(play(env, actions, seed=0))
+    assert_bitwise_equal(seen[0], seen[2])
+    assert not np.array_equal(seen[0][1], seen[1][1])
+
+
+def test_a_task_plays_as_in_a_new_environment(env, env_id):
+    env.set_tasks(draw_tasks(env, 4, seed=1))
+    actions = draw_actions(env, env.horizon)
+    play(env, actions[:5], seed=0)
+    new = make_env(env_id, 4, num_threads=1)
+    for one in (env, new):
+        one.set_tasks(draw_tasks(env, 4, seed=2))
+    assert_bitwise_equal(play(env, actions, seed=0), play(new, actions, seed=0))
+
+
+def test_tasks_survive_resets_until_they_are_set_again(env):
+    tasks = draw_tasks(env, 4)
+    env.set_tasks(tasks)
+    actions = draw_actions(env, env.horizon)
+    first = play(env, actions, seed=0)
+    env.step(actions[0])  # the autoreset
+    assert_bitwise_equal(first, play(env, actions, seed=0))
+    assert env.tasks == tasks
+    env.set_tasks(env.distribution.nominal())
+    assert not np.array_equal(first[1], play(env, actions, seed=0)[1])
+
+
+def test_after_set_tasks_the_next_step_resets(env):
+    env.reset(seed=0)
+    env.step(draw_actions(env, 1)[0])
+    env.set_tasks(draw_tasks(env, 4))
+    observations, rewards, terminated, truncated, info = env.step(draw_actions(env, 1)[0])
+    for nothing in (rewards, terminated, truncated, *info.values()):
+        assert not nothing.any()
+    assert env.observation_space.contains(observations)
+
+
+@pytest.mark.parametrize("num_tasks", [0, 3, 5, 8])
+def test_a_number_of_tasks_that_does_not_divide_the_simulations_is_refused(env, num_tasks):
+    with pytest.raises(TaskError, match=f"{num_tasks} tasks cannot share 4 simulations equally"):
+        env.set_tasks(draw_tasks(env, num_tasks))
+
+
+def test_a_refused_task_changes_nothing(env):
+    env.set_tasks(draw_tasks(env, 4))
+    before = env.tasks
+    nominal = {name: list(column) for name, column in _columns(env.distribution.nominal(4)).items()}
+    for bad in (np.nan, -1e6):
+        for name in env.distribution.names:
+            with pytest.raises(TaskError, match=f"{name} = "):
+                env.set_tasks(Tasks({**nominal, name: [1.0, 1.0, bad, 1.0]}))
+    with pytest.raises(TaskError, match="no value for task parameter"):
+        env.set_tasks(Tasks({env.distribution.names[0]: [1.0]}))
+    assert env.tasks == before
+
+
+def _columns(tasks):
+    return {name: tasks[name] for name in tasks.names}
+
+
+# Episodes.
+
+
+def test_every_episode_lasts_the_horizon_and_is_truncated(env_id):
+    env = make_env(env_id, 2, horizon=3, num_threads=1)
+    _, rewards, terminated, truncated, success, _, _ = play(env, draw_actions(env, 8), seed=0)
+    assert not terminated.any()
+    np.testing.assert_array_equal(truncated[:, 0], [0, 0, 1, 0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(rewards[3], 0)  # the autoreset's
+    assert not success[3].any()
+
+
+def test_the_action_of_an_autoreset_is_ignored(env):
+    env.set_tasks(draw_tasks(env, 4))
+    actions = draw_actions(env, env.horizon + 6)
+    other = actions.copy()
+    other[env.horizon] = 0.9
+    assert_bitwise_equal(play(env, actions, seed=0), play(env, other, seed=0))
+
+
+def test_actions_are_clipped(env):
+    actions = draw_actions(env, env.horizon)
+    far = np.where(np.abs(actions) > 1, 50 * actions, actions)
+    assert_bitwise_equal(play(env, actions, seed=0), play(env, far, seed=0))
+
+
+def test_no_action_makes_a_number_that_is_not_finite(env):
+    env.reset(seed=0)
+    for bad in (np.nan, np.inf, -np.inf):
+        action = np.zeros(env.action_space.shape)
+        action[1] = bad
+        observations, rewards, _, truncated, info = env.step(action)
+        assert np.isfinite(observations).all()
+        assert np.isfinite(rewards).all()
+        assert not truncated.any()
+        assert not info["sim_unstable"].any()
+
+
+def test_seeds_may_be_given_one_by_one(env):
+    actions = draw_actions(env, 4)
+    assert_bitwise_equal(play(env, actions, seed=5), play(env, actions, seed=[5, 6, 7, 8]))
+    with pytest.raises(ValueError, match="got 2 seeds for 4 simulations"):
+        env.reset(seed=[1, 2])
+
+
+# An unstable simulation.
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300, 1e9])
+def test_an_unstable_simulation_is_truncated_and_recovers(env, env_id, bad):
+    tasks = draw_tasks(env, 4)
+    actions = draw_actions(env, env.horizon + 4)
+    env.set_tasks(tasks)
+    healthy = play(env, actions, seed=0)
+
+    observations, _ = env.reset(seed=0)
+    seen = []
+    for step, action in enumerate(actions):
+        if step == 2:
+            env.batch.bind("qvel")[1, 3] = bad
+        *results, info = env.step(action)
+        seen.append((*results, *info.values()))
+        if step == 1:
+            observations = results[0]
+    sick = [np.stack(column) for column in zip(*seen, strict=True)]
+
+    others = [0, 2, 3]
+    for ours, theirs in zip(sick, healthy[:-1], strict=True):
+        np.testing.assert_array_equal(ours[:, others], theirs[:, others])
+    shown, rewards, terminated, truncated, success, unstable = sick
+    assert np.flatnonzero(unstable[:, 1]).tolist() == [2]
+    assert truncated[2, 1]
+    assert not terminated.any()
+    assert not success[2, 1]
+    assert rewards[2, 1] == 0
+    np.testing.assert_array_equal(shown[2, 1], observations[1])  # the last good one
+    for column in sick:
+        assert np.isfinite(column).all()
+
+    # From its autoreset on it is a healthy simulation in its second episode.
+    single = FAMILIES[env_id](num_threads=1)
+    single.set_tasks(tasks.rows([1]))
+    single.reset(seed=1)
+    np.testing.assert_array_equal(single.reset()[0], shown[3, 1])
+    for step in range(4, env.horizon + 4):
+        observation, reward, _, ended, _ = single.step(actions[step, 1])
+        np.testing.assert_array_equal(observation, shown[step, 1])
+        assert reward == rewards[step, 1]
+        assert ended == truncated[step, 1]
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"num_envs": 0}, {"num_threads": -1}, {"horizon": 0}], ids=str
+)
+def test_sizes_out_of_range_are_refused(env_id, arguments):
+    with pytest.raises(ValueError, match="need num_envs >= 1"):
+        make_env(env_id, **{"num_envs": 1, **arguments})
+
+
+def test_an_unknown_render_mode_is_refused(env_id):
+    with pytest.raises(ValueError, match="render_mode 'human' is not allowed: use 'rgb_array'"):
+        make_env(env_id, 1, render_mode="human")
+
+
+def test_arrays_of_the_wrong_shape_are_refused(env):
+    with pytest.raises(ValueError, match="start has shape"):
+        env.reset(options={"start": np.zeros((1, env.start_size))})
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="actions have shape"):
+        env.step(np.zeros((4, 9)))
+
+
+# Silence.
+
+
+def test_no_log_file_is_written_when_a_scene_is_compiled(env_id, tmp_path):
+    before, loud = mujoco.MjLogConfig.get(), mujoco.MjLogConfig.get()
+    loud.logto_file, loud.logfile = True, str(tmp_path / "log.txt")
+    loud.set()
+    try:
+        env = make_env(env_id, 1)
+        assert not list(tmp_path.iterdir())
+        # What it was silenced for; and the setting is back.
+        mujoco.MjModel.from_xml_path(str(env.scene_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
+    finally:
+        before.set()
+
+
+def test_without_a_render_mode_nothing_is_rendered(env):
+    env.reset(seed=0)
+    assert env.render() is None

@@ -1,0 +1,160 @@
+"""The documentation against the code: tables, commands, the example, links, the list of files."""
+
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from loading import ROOT, load_script
+
+from metarobot import arguments
+from metarobot.cli import COMMANDS
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+}
+COMMAND_CLASSES = {name: getattr(arguments, f"{name.capitalize()}Command") for name in COMMANDS}
+SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+SET_UP = "python3 -m venv .venv && .venv/bin/pip install -e "
+
+
+def shell_commands() -> list[tuple[str, str]]:
+    """Return every command of every shell block: its page, and the command."""
+    return [
+        (page, command.strip())
+        for page, text in PAGES.items()
+        for block in SHELL_BLOCK.findall(text)
+        for line in block.splitlines()
+        for command in line.split("&&")
+    ]
+
+
+def parse_shell_command(command: str) -> bool:
+    """Parse a command of ours, and run nothing; return whether it is one."""
+    program, *rest = shlex.split(command)
+    if Path(program).name == "metarobot":
+        name, *options = rest
+        if name == "train":
+            arguments.check_preset(options)
+        arguments.parse(COMMAND_CLASSES[name], options, f"metarobot {name}")
+        return True
+    if Path(program).name == "python" and rest[0].startswith("scripts/"):
+        script = load_script(Path(rest[0]).stem)
+        commands = [c for n, c in vars(script).items() if n.endswith("Command")]
+        assert len(commands) == 1 or not rest[1:]
+        for script_command in commands:
+            arguments.parse(script_command, rest[1:], rest[0])
+        return True
+    return False
+
+
+@pytest.mark.parametrize("page", load_script("update_docs").PAGES)
+def test_tables_are_what_the_code_and_the_results_say(page):
+    old = PAGES[page].splitlines()
+    new = load_script("update_docs").update(PAGES[page]).splitlines()
+    stale = [line for line in new if line not in old]
+    assert old == new, f"run `python scripts/update_docs.py`; {page} lacks: {stale}"
+
+
+def test_every_page_with_generated_tables_is_updated():
+    generated = {page for page, text in PAGES.items() if "<!-- generated:" in text}
+    assert generated == set(load_script("update_docs").PAGES)
+
+
+def test_every_constant_that_a_family_page_names_is_in_its_table():
+    for name in ("grip", "reach"):
+        text = PAGES[f"docs/families/{name}.md"]
+        for constant in re.findall(r"\b[A-Z]+_[A-Z_]+\b", text):
+            assert f"| `{constant}` |" in text
+
+
+def test_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_shell_commands_parse():
+    ours = [command for _, command in shell_commands() if parse_shell_command(command)]
+    assert len(ours) > 10
+    assert not [command for command in ours if "\\" in command]
+
+
+def test_parsing_finds_what_is_wrong():
+    with pytest.raises(ValueError, match="--sed"):
+        parse_shell_command("metarobot train grip --sed 0")
+    with pytest.raises(ValueError, match="no preset"):
+        parse_shell_command("metarobot train grap --seed 0")
+    with pytest.raises(ValueError, match="--jason"):
+        parse_shell_command("python scripts/benchmark.py --jason out.json")
+
+
+def test_commands_named_in_the_text_exist():
+    for page, text in PAGES.items():
+        for name in re.findall(r"`(?:\.venv/bin/)?metarobot (\w+)", text):
+            assert name in COMMANDS, f"{page} names metarobot {name}"
+        for script in re.findall(r"scripts/\w+\.py", text):
+            assert (ROOT / script).is_file(), f"{page} names {script}"
+
+
+def test_links_lead_somewhere():
+    for page, text in PAGES.items():
+        for target in LINK.findall(text):
+            path = (ROOT / page).parent / target
+            results = path.parent  # of a family: made by an evaluation, all files together
+            waiting = (
+                results.parent.name == "results" and not (results / "evaluation.json").exists()
+            )
+            assert target.startswith("https://") or path.exists() or waiting, f"{page}: {target}"
+
+
+def test_anchors_lead_somewhere():
+    for page, text in PAGES.items():
+        for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", text):
+            other = (ROOT / page).parent / target if target else ROOT / page
+            headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("package", ["envs", "policies", "metarobot"])
+def test_architecture_lists_every_file(package):
+    listed = set(re.findall(rf"^\| `({package}/[\w./]+)`", PAGES["docs/architecture.md"], re.M))
+    folder = ROOT / package
+    files = [*folder.glob("*.py"), *folder.glob("*.xml")]
+    assert listed == {f"{package}/{file.name}" for file in files if file.name != "__init__.py"}
+
+
+def test_two_lines_do_all_the_set_up():
+    lines = [line for line in README.splitlines() if line.startswith("python3 ")]
+    assert [line.removeprefix(SET_UP) for line in lines] == [
+        ". && .venv/bin/metarobot demo",
+        "'.[dev]' && .venv/bin/python -m pytest -n 2",
+    ]
+
+
+def test_ci_runs_the_tests_that_the_readme_names():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"grep -m 1 -E '([^']+)' README.md", script)
+    (line,) = [line for line in README.splitlines() if re.search(pattern, line)]
+    assert line.endswith("pytest -n 2")
+    subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=True, timeout=60)
+
+
+def test_family_docstrings_are_the_source_of_the_observation_table():
+    update_docs = load_script("update_docs")
+    for env_class in update_docs.FAMILIES.values():
+        family = env_class.vector_class
+        doc = inspect.cleandoc(family.__doc__ or "")
+        assert update_docs.observation(family) in doc
+
+
+def test_python_version_is_the_one_promised():
+    assert sys.version_info >= (3, 11)
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert "Python 3.11" in README

@@ -1,0 +1,198 @@
+"""The scripts that do more than call the command line: benchmark, sweep, documentation."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from loading import load_script
+
+from metarobot.config import TrainConfig
+from metarobot.envs import Tasks
+
+benchmark = load_script("benchmark")
+sweep_commands = load_script("sweep_commands")
+update_docs = load_script("update_docs")
+
+RATIOS = ("rollout_over_physics", "update_over_sampling", "iteration_over_physics")
+
+
+def row(rollout_over_physics, update_over_sampling):
+    return {
+        "family": "metarobot/Grip-v0",
+        "rollout_over_physics": rollout_over_physics,
+        "update_over_sampling": update_over_sampling,
+    }
+
+
+def test_benchmark_writes_a_list_of_rows(tmp_path, capsys):
+    out = tmp_path / "new" / "benchmark.json"
+    assert benchmark.main(["--quick", "--threads", "1", "--json", str(out)]) == 0
+    rows = json.loads(out.read_text())
+    assert [r["family"] for r in rows] == ["metarobot/Reach-v0", "metarobot/Grip-v0"]
+    for r in rows:
+        assert r["nsim"] == 20
+        assert all(math.isfinite(r[name]) and r[name] > 0 for name in RATIOS)
+        # A whole iteration is two rollouts and an update, none of which is faster than physics.
+        assert r["iteration_over_physics"] > 1.0
+    assert "metarobot/Grip-v0" in capsys.readouterr().out
+
+
+def small_benchmark():
+    config = TrainConfig(env_id="metarobot/Grip-v0", num_tasks=2, episodes_per_task=2)
+    return benchmark.FamilyBenchmark(config, horizon=4, threads=1)
+
+
+def test_replay_repeats_the_rollout_bit_for_bit():
+    small = small_benchmark()
+    small.measure(0)  # raises otherwise
+
+
+def test_replay_notices_another_trajectory(monkeypatch):
+    small = small_benchmark()
+    replay = small.recorder.replay
+
+    def replay_something_else(take):
+        take.ctrl[-1] += 0.1
+        return replay(take)
+
+    monkeypatch.setattr(small.recorder, "replay", replay_something_else)
+    with pytest.raises(RuntimeError, match="left the trajectories"):
+        small.measure(0)
+
+
+def test_bars():
+    assert benchmark.missed_bars([row(0.80, 0.35)]) == []
+    (line,) = benchmark.missed_bars([row(0.79, 0.35)])
+    assert line == "metarobot/Grip-v0: rollout_over_physics 0.79, wanted >= 0.80"
+    (line,) = benchmark.missed_bars([row(0.80, 0.36)])
+    assert "update_over_sampling 0.36, wanted <= 0.35" in line
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (benchmark.main, ["--families", "gripp"]),
+        (benchmark.main, ["--repetitions", "0"]),
+        (sweep_commands.main, ["--num-forces", "1"]),
+        (sweep_commands.main, ["--nonsense"]),
+    ],
+)
+def test_bad_input_is_one_line(main, arguments, capsys):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert ".py: error: " in err
+
+
+@pytest.fixture(scope="module")
+def small_sweep():
+    command = sweep_commands.SweepCommand(num_tasks=24, num_forces=21, num_starts=1)
+    return sweep_commands.sweep(command)
+
+
+def test_slip_that_the_sweep_infers_is_a_slip(small_sweep):
+    lost = sweep_commands.SLIP_LOST_M
+    assert small_sweep.slip_m.min() > -1e-3 * lost
+    assert small_sweep.slip_m.max() < 1.001 * lost
+    # The smallest force holds no block, the largest holds all.
+    np.testing.assert_allclose(small_sweep.slip_m[:, 0], lost, rtol=0.01)
+    assert small_sweep.slip_m[:, -1].max() < 0.1 * lost
+
+
+def test_sweep_finds_headroom_that_mass_and_friction_decide(small_sweep):
+    summary = sweep_commands.summarise(small_sweep)
+    assert summary["best_for_each"]["return"] > summary["best_for_all"]["return"]
+    assert summary["headroom_over_random"] > 0.2
+    assert summary["elasticity_of_best_force"]["block_mass_kg"] > 0.5
+    assert summary["elasticity_of_best_force"]["pad_friction"] < 0.0
+    assert summary["slip_monotone_share"] > 0.98
+
+
+def test_summary_by_hand():
+    # Task 0 is best at 1 N, task 1 at 4 N; 2 N serves both best: mean -1 against -1.5 and -2.
+    returns = np.array([[0.0, -1.0, -4.0], [-3.0, -1.0, 0.0]])
+    result = sweep_commands.Sweep(
+        tasks=Tasks({"block_mass_kg": [0.1, 0.4], "pad_friction": [0.5, 0.25]}),
+        force_n=np.array([1.0, 2.0, 4.0]),
+        returns=returns,
+        success=(returns == 0).astype(float),
+        slip_m=np.array([[0.0, 0.0, 0.0], [0.1, 0.05, 0.06]]),
+        random_returns=np.array([-4.0, -4.0]),
+    )
+    summary = sweep_commands.summarise(result)
+    assert summary["best_for_all"] == {"force_n": 2.0, "return": -1.0, "success": 0.0}
+    assert summary["best_for_each"] == {"force_n": [1.0, 4.0], "return": 0.0, "success": 1.0}
+    assert summary["headroom"] == 1.0
+    assert summary["headroom_over_random"] == 0.25
+    correlations = summary["correlation_of_log_best_force"]
+    assert correlations["block_mass_kg"] == pytest.approx(1.0)
+    assert correlations["pad_friction"] == pytest.approx(-1.0)
+    assert summary["slip_monotone_share"] == 0.75
+    assert summary["greatest_slip_increase_m"] == pytest.approx(0.01)
+
+
+def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
+    sizes = ["--num-tasks", "4", "--num-forces", "5", "--num-starts", "1"]
+    assert sweep_commands.main([*sizes, "--out", str(tmp_path / "new")]) == 0
+    assert json.loads((tmp_path / "new" / "grip_sweep.json").read_text())["num_tasks"] == 4
+    assert (tmp_path / "new" / "grip_sweep.png").stat().st_size > 10_000
+    assert "best constant for each task" in capsys.readouterr().out
+
+
+def evaluation():
+    rates = {("adapted", 1, False): 0.9, ("adapted", 1, True): 0.7, ("random", 0, True): 0.1}
+    return {
+        "seeds": [0, 1],
+        "num_adaptation_steps": 1,
+        "episodes_per_adaptation_step": 20,
+        "rows": [
+            {
+                "split": "train",
+                "agent": agent,
+                "adaptation_steps": step,
+                "exploration": exploring,
+                "success": rate,
+            }
+            for (agent, step, exploring), rate in rates.items()
+        ],
+        "headroom": [
+            {
+                "split": "train",
+                "random": -6.0,
+                "domain_randomisation": -2.0,
+                "adapted": [-2.1, -1.25],
+                "oracle": -1.0,
+                "headroom_over_random": 0.2,
+                "captured": [-0.1, 0.75],
+                "captured_ci": [[-0.2, 0.0], [0.7, 0.8]],
+                "captured_per_seed": [[-0.1, -0.1], [0.7, 0.8]],
+            }
+        ],
+    }
+
+
+def test_tables_of_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(update_docs, "RESULTS", tmp_path)
+    assert update_docs.returns("grip") == update_docs.PENDING
+    (tmp_path / "grip").mkdir()
+    (tmp_path / "grip" / "evaluation.json").write_text(json.dumps(evaluation()))
+    assert update_docs.returns("grip").splitlines()[-1] == (
+        "| train | -6.00 | -2.00 | -2.10 | -1.25 | -1.00 | 0.20 "
+        "| **0.75** [0.70, 0.80] | 0.70, 0.80 |"
+    )
+    train = update_docs.success("grip").splitlines()[2]
+    assert train == "| train |  (0.10) |  |  | 0.90 (0.70) |  |"
+    assert "Grip, 2 seeds: one adaptation step of 20 episodes" in update_docs.headline()
+    assert "0.75 (train)" in update_docs.headline()
+
+
+def test_update_touches_only_what_is_generated():
+    text = "before\n<!-- generated: grip parameters -->\nold\n<!-- end -->\nafter\n"
+    new = update_docs.update(text)
+    assert new.startswith("before\n<!-- generated: grip parameters -->\n| parameter |")
+    assert new.endswith("|\n<!-- end -->\nafter\n")
+    assert update_docs.update(new) == new
+    with pytest.raises(KeyError):
+        update_docs.update(text.replace("grip", "grap"))
