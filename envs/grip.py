@@ -9,8 +9,8 @@ feels neither the weight nor the slip.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import mujoco
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
@@ -188,7 +188,7 @@ class GripVectorEnv(ManipulationVectorEnv):
         mean_crush = self._total_crush / np.maximum(self._elapsed, 1)
         return rewards, (slip < SLIP_TOLERANCE_M) & (mean_crush < CRUSH_TOLERANCE)
 
-    def _paint(self, sim: int, model: mujoco.MjModel) -> None:
+    def _paint(self, sim: int, model: Any) -> None:
         """Darken the block as it is crushed: at the tolerance it is as dark as it gets."""
         damage = min(1.0, self._total_crush[sim] / (CRUSH_TOLERANCE * self.horizon))
         model.geom("block").rgba = (1 - damage) * SOUND_RGBA + damage * CRUSHED_RGBA

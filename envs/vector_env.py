@@ -182,7 +182,7 @@ class ManipulationVectorEnv(VectorEnv):
         """Return rewards (num_envs,) and whether the task is solved now, (num_envs,)."""
         raise NotImplementedError
 
-    def _paint(self, sim: int, model: mujoco.MjModel) -> None:
+    def _paint(self, sim: int, model: Any) -> None:
         """Change how simulation ``sim`` is drawn, and nothing else; by default leave it."""
 
     # What every family shares.
