@@ -16,9 +16,6 @@ Params = dict[str, Tensor]
 MIN_STD = 0.02
 """Floor of the action noise in half action ranges, so that probability ratios stay finite."""
 
-MIN_STD = 0.02
-"""Floor of the action noise, in half action ranges, so that ratios stay finite."""
-
 LAST_LAYER_GAIN = 0.1
 """Small, so that an untrained policy explores around the middle of the action range."""
 
