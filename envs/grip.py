@@ -32,7 +32,7 @@ START_SPREAD_M = 0.004
 """Greatest initial offset of the block from the middle of the fingers, along each axis."""
 START_YAW_RAD = 0.1
 
-BEARABLE_WEIGHTS = 2.0
+BEARABLE_WEIGHTS = 1.75
 """A block bears a squeeze of this many times its own weight undamaged: light blocks are fragile."""
 CRUSH_PENALTY = 1.0
 """Cost of an episode that squeezes one e-fold beyond what the block bears, throughout."""

@@ -173,9 +173,9 @@ PRESETS: dict[str, TrainConfig] = {
         inner_objective="likelihood_ratio",
         normalise_inner=False,
         initial_std=0.4,
-        min_std=0.2,
+        min_std=0.15,
         trial_min_std=0.35,
-        gae_lambda=0.5,
+        discount=0.6,
         max_kl=0.02,
     ),
 }
