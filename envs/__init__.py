@@ -5,6 +5,7 @@ for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
 from metarobot.envs.registration import FAMILIES, make_env, register_families
+from metarobot.envs.scene import silence_mujoco
 from metarobot.envs.tasks import (
     SPLITS,
     Split,
@@ -30,4 +31,5 @@ __all__ = [
     "Tasks",
     "make_env",
     "nearest_name",
+    "silence_mujoco",
 ]

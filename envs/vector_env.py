@@ -20,6 +20,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
+from metarobot.envs.scene import compile_scene
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
 
 _mj: Any = mujoco
@@ -35,21 +36,6 @@ _NO_STAGE: int = _mj.mjtStage.mjSTAGE_NONE.value
 _SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
 _FRAME_HEIGHT_PX, _FRAME_WIDTH_PX = 480, 640
-
-
-def _compile(scene: Path) -> Any:
-    """Compile a scene without MuJoCo's warning that the result may not save to XML.
-
-    arm.xml says why it does not matter; MuJoCo would write it to MUJOCO_LOG.TXT in the working
-    directory each time.
-    """
-    log, quiet = _mj.MjLogConfig.get(), _mj.MjLogConfig.get()
-    quiet.logto_file = quiet.logto_console = False
-    quiet.set()
-    try:
-        return _mj.MjModel.from_xml_path(str(scene))
-    finally:
-        log.set()
 
 
 @dataclass(frozen=True)
@@ -140,7 +126,7 @@ class ManipulationVectorEnv(VectorEnv):
         self.observe_task = observe_task
         self.render_mode = render_mode
 
-        self.model = _compile(self.scene_path)
+        self.model = compile_scene(self.scene_path)
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.substeps * self.model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}

@@ -5,7 +5,7 @@ Importing the package registers the task families with Gymnasium.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from metarobot.doctor import choose_gl_backend
+from metarobot.opengl import choose_gl_backend
 
 choose_gl_backend()  # MuJoCo reads MUJOCO_GL when it is imported, which envs does
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metarobot.doctor import OpenGLError
+from metarobot.opengl import OpenGLError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,7 +117,7 @@ def _evaluate(arguments: list[str], prog: str) -> int:
 
 def _render(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import RenderCommand, parse, parse_task
-    from metarobot.opengl import prepare_opengl
+    from metarobot.opengl import require_opengl
     from metarobot.rendering import render_adaptation
     from metarobot.run_folder import load_run
     from metarobot.video import VideoError
@@ -128,7 +128,7 @@ def _render(arguments: list[str], prog: str) -> int:
         raise ValueError(f"--out must end in .mp4, got {command.out}")
     console = _prepare()
     run = load_run(command.run)
-    prepare_opengl()
+    require_opengl()
     try:
         shown = render_adaptation(run, command.out, command.config, task)
     except VideoError as error:
@@ -205,8 +205,8 @@ def _prepare() -> Console:
     """Silence MuJoCo's log file, choose torch's threads, and return the console."""
     import torch
 
+    from metarobot.envs import silence_mujoco
     from metarobot.listing import make_console
-    from metarobot.opengl import silence_mujoco
     from metarobot.training import choose_num_threads
 
     silence_mujoco()

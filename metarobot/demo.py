@@ -10,9 +10,8 @@ from rich.console import Console
 
 from metarobot.config import AGENTS, PRESETS, TrainConfig
 from metarobot.display import StageDisplay, TrainingDisplay
-from metarobot.doctor import OpenGLError
 from metarobot.evaluation import EvaluationConfig
-from metarobot.opengl import prepare_opengl
+from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.rendering import render_adaptation
 from metarobot.reporting import evaluate_to_folder
 from metarobot.run_folder import TrainedRun, load_run
@@ -68,7 +67,7 @@ def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
     """Film the adaptation, or say why not: a machine without OpenGL does everything else."""
     path.unlink(missing_ok=True)
     try:
-        prepare_opengl()
+        require_opengl()
         render_adaptation(run, path)
     except (OpenGLError, VideoError) as error:
         console.print(f"no video: {error}", soft_wrap=True, markup=False)

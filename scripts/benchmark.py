@@ -31,9 +31,8 @@ import torch
 
 from metarobot.arguments import parse
 from metarobot.config import PRESETS, TrainConfig
-from metarobot.envs import ManipulationVectorEnv, make_env
+from metarobot.envs import ManipulationVectorEnv, make_env, silence_mujoco
 from metarobot.meta_trainer import MetaTrainer
-from metarobot.opengl import silence_mujoco
 from metarobot.policies import repeat_params
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from metarobot.arguments import parse
-from metarobot.envs import ManipulationVectorEnv, Tasks, make_env
+from metarobot.envs import ManipulationVectorEnv, Tasks, make_env, silence_mujoco
 from metarobot.envs.grip import (
     CRUSH_PENALTY,
     FORCE_MAX_N,
@@ -33,7 +33,6 @@ from metarobot.envs.grip import (
     squeeze_force,
 )
 from metarobot.files import write_json
-from metarobot.opengl import silence_mujoco
 from metarobot.plots import AGENT_COLOURS
 from metarobot.randomness import Phase, numpy_generator
 from metarobot.training import choose_num_threads

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from metarobot.doctor import opengl_problem, working_gl_backend
-from metarobot.envs import FAMILIES, make_env
-from metarobot.opengl import prepare_opengl, silence_mujoco
+from metarobot.envs import FAMILIES, make_env, silence_mujoco
+from metarobot.opengl import opengl_problem
 
 silence_mujoco()
 torch.set_num_threads(1)
@@ -25,18 +24,8 @@ def env(env_id):
 
 
 @pytest.fixture
-def can_render(monkeypatch):
-    """Whether this machine can render; if so, the environments render in this test."""
-    backend = working_gl_backend()
-    if backend is None:
-        return False
-    monkeypatch.setenv("MUJOCO_GL", backend)  # so that what prepare_opengl sets is undone
-    prepare_opengl()
-    return True
-
-
-@pytest.fixture
-def opengl(can_render):
+def opengl():
     """Skip the test on a machine that cannot render."""
-    if not can_render:
-        pytest.skip(opengl_problem() or "no OpenGL")
+    problem = opengl_problem()
+    if problem:
+        pytest.skip(problem)

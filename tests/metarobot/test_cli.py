@@ -13,8 +13,8 @@ import pytest
 
 from metarobot.arguments import one_line, parse_task
 from metarobot.cli import COMMANDS, main
-from metarobot.doctor import working_gl_backend
 from metarobot.meta_trainer import MetaTrainer
+from metarobot.opengl import working_gl_backend
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
@@ -162,7 +162,7 @@ def test_render_writes_a_video(trained, tmp_path, capfd, monkeypatch):
 
 def test_without_opengl_render_names_the_packages(trained, capfd, monkeypatch):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr("metarobot.doctor._probe", lambda backend: "no such library")
+    monkeypatch.setattr("metarobot.opengl._probe", lambda backend: "no such library")
     assert main(["render", str(trained)]) == 2
     assert "libosmesa6" in one_error_line(capfd)
 

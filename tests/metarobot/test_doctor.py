@@ -1,9 +1,6 @@
 import importlib
 import io
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -12,12 +9,6 @@ from rich.console import Console
 
 from metarobot import doctor
 from metarobot.doctor import Check
-
-
-@pytest.fixture(autouse=True)
-def _fresh_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    doctor._probe.cache_clear()
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
 
 
 def printed(checks: list[Check]) -> tuple[int, str]:
@@ -60,7 +51,7 @@ def test_dependencies_agree_with_pyproject() -> None:
 
 def test_a_missing_module_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     break_import(monkeypatch, "tyro", ModuleNotFoundError("No module named 'tyro'"))
-    monkeypatch.setattr(doctor, "_probe", lambda backend: "")
+    monkeypatch.setattr("metarobot.opengl._probe", lambda backend: "")
     status, text = printed(doctor.run_checks())
     assert status == 1
     assert "No module named 'tyro'" in text
@@ -98,72 +89,6 @@ def test_optional_failures_are_warnings() -> None:
     assert "b: or that" in text
     assert "1 ok, 1 warnings, 1 failed" in text
     assert printed([soft])[0] == 0
-
-
-def test_no_opengl_names_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_probe", lambda backend: "no such library")
-    problem = doctor.opengl_problem()
-    assert problem is not None
-    assert "libegl1 libopengl0" in problem
-    assert "libosmesa6" in problem
-    assert "\n" not in problem
-    with pytest.raises(doctor.OpenGLError, match="libosmesa6"):
-        doctor.require_opengl()
-    check = doctor._check_opengl()
-    assert not check.ok
-    assert not check.required
-
-
-def test_osmesa_is_tried_after_egl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_probe", lambda backend: "" if backend == "osmesa" else "broken")
-    assert doctor.working_gl_backend() == "osmesa"
-    assert doctor.opengl_problem() is None
-    monkeypatch.setenv("MUJOCO_GL", "egl")
-    assert doctor.working_gl_backend() is None
-    assert "set MUJOCO_GL=osmesa" in (doctor.opengl_problem() or "")
-
-
-def test_a_crashing_probe_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_PROBE", "import os; os.abort()")
-    assert doctor._probe("egl").startswith("exit status")
-
-
-def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_PROBE", "import time; time.sleep(60)")
-    monkeypatch.setattr(doctor, "_PROBE_TIMEOUT_S", 0.2)
-    assert "no picture within" in doctor._probe("egl")
-
-
-def test_choosing_a_backend_respects_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.sys, "platform", "linux")
-    monkeypatch.setattr(doctor.ctypes.util, "find_library", lambda name: f"lib{name}.so")
-    assert doctor.choose_gl_backend() == os.environ["MUJOCO_GL"] == "egl"
-    monkeypatch.setenv("MUJOCO_GL", "glfw")
-    assert doctor.choose_gl_backend() == "glfw"
-
-
-def test_choosing_a_backend_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.sys, "platform", "linux")
-    # EGL without libOpenGL cannot render.
-    found = {"EGL": "libEGL.so.1", "OSMesa": "libOSMesa.so.8"}
-    monkeypatch.setattr(doctor.ctypes.util, "find_library", found.get)
-    assert doctor.choose_gl_backend() == "osmesa"
-    monkeypatch.delenv("MUJOCO_GL")
-    monkeypatch.setattr(doctor.ctypes.util, "find_library", lambda name: None)
-    assert doctor.choose_gl_backend() is None
-    assert "MUJOCO_GL" not in os.environ
-
-
-def test_the_module_needs_only_the_standard_library() -> None:
-    script = (
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('doctor', {doctor.__file__!r})\n"
-        "module = sys.modules['doctor'] = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(module)\n"
-        "module.choose_gl_backend()\n"
-        "assert not {'mujoco', 'numpy', 'torch', 'rich'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_runs_folder_that_is_a_file(tmp_path: Path) -> None:
