@@ -24,6 +24,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
+from metarobot.statistics import captured_is_meaningful
+
 SPLIT_TITLES = {
     "train": "Training",
     "interpolation": "Interpolation",
@@ -259,7 +261,7 @@ def _light_grid(axes: Axes) -> None:
 
 def _captured(evaluation: dict[str, Any], split: str) -> list[float | None]:
     for entry in evaluation["headroom"]:
-        if entry["split"] == split:
+        if entry["split"] == split and captured_is_meaningful(entry):
             return entry["captured"]
     return []
 

@@ -21,6 +21,7 @@ from metarobot.plots import (
     parameter_label,
     percent,
 )
+from metarobot.statistics import captured_is_meaningful
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 # Headroom below this part of (oracle - random) is called small.
@@ -132,7 +133,7 @@ def _verdict(entry: dict[str, Any], episodes: int) -> str:
         return f"{where}no adaptation step was evaluated."
     step = f"one adaptation step of {episodes} episodes"
     share, (low, high) = entry["captured"][1], entry["captured_ci"][1]
-    if not _finite(share, low, high) or entry["headroom_ci"][0] <= 0.0:
+    if not _finite(share, low, high) or not captured_is_meaningful(entry):
         return where + _no_headroom(entry)
     amount = f"{percent(share)} {_percent_interval([low, high])}"
     gap = "the gap between domain randomisation and the oracle"
@@ -159,6 +160,11 @@ def _no_headroom(entry: dict[str, Any]) -> str:
         return (
             f"domain randomisation scores above the oracle (headroom {headroom}), which is then "
             f"no upper bound: no fraction of a gap can be given. {returns}"
+        )
+    if entry["oracle"] <= entry["random"]:
+        return (
+            "the oracle does no better than random actions, so that no fraction of its lead over "
+            f"domain randomisation can be given. {returns}"
         )
     return (
         "there is no measurable gap between domain randomisation and the oracle (headroom "

@@ -8,8 +8,9 @@ how much the number would change with another training seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -106,6 +107,18 @@ def bootstrap_headroom(
     """
     _check_same_tasks(domain_randomisation, oracle)
     return bootstrap_mean(np.subtract(oracle, domain_randomisation), generator, num_resamples)
+
+
+def captured_is_meaningful(entry: Mapping[str, Any]) -> bool:
+    """Whether a fraction of the headroom says anything about adaptation on a split.
+
+    The oracle must clearly beat domain randomisation, and random actions: one that is lost itself,
+    as it may be far outside its training range, is no measure of what there is to win.
+
+    Args:
+        entry: An entry of an evaluation's ``headroom``.
+    """
+    return entry["headroom_ci"][0] > 0.0 and entry["oracle"] > entry["random"]
 
 
 def bootstrap_captured(

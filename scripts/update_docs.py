@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from metarobot.envs import FAMILIES, SPLITS, ManipulationVectorEnv, TaskParameter
+from metarobot.statistics import captured_is_meaningful
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/results.md", "docs/families/reach.md", "docs/families/grip.md")
@@ -99,7 +100,6 @@ def returns(name: str) -> str:
     headings += ["oracle", "headroom / (oracle - random)", "captured by 1 step", "each seed"]
     rows = []
     for row in evaluation["headroom"]:
-        low, high = row["captured_ci"][1]
         seeds = ", ".join(f"{fraction:.2f}" for fraction in row["captured_per_seed"][1])
         rows.append(
             [
@@ -108,8 +108,8 @@ def returns(name: str) -> str:
                 *(f"{value:.2f}" for value in row["adapted"]),
                 f"{row['oracle']:.2f}",
                 f"{row['headroom_over_random']:.2f}",
-                f"**{row['captured'][1]:.2f}** [{low:.2f}, {high:.2f}]",
-                seeds,
+                _captured(row),
+                seeds if captured_is_meaningful(row) else "-",
             ]
         )
     return markdown_table(headings, rows)
@@ -123,10 +123,7 @@ def success(name: str) -> str:
     steps = range(evaluation["num_adaptation_steps"] + 1)
     stages = [("random", 0), ("domain_randomisation", 0)]
     stages += [*(("adapted", step) for step in steps), ("oracle", 0)]
-    rates = {
-        (row["split"], row["agent"], row["adaptation_steps"], row["exploration"]): row["success"]
-        for row in evaluation["rows"]
-    }
+    rates = _success_rates(evaluation)
     rows = []
     for split in SPLITS:
         cells = [split]
@@ -142,22 +139,19 @@ def success(name: str) -> str:
 
 
 def headline() -> str:
-    """Return one sentence per family: what one adaptation step is worth on each split."""
-    lines = []
+    """Return what one adaptation step is worth, family by family and split by split."""
+    rows = []
     for name in ("grip", "reach"):
         evaluation = _read(RESULTS / name / "evaluation.json")
         if evaluation is None:
-            lines.append(f"- {name.capitalize()}: {PENDING.strip('_')}")
-            continue
-        captured = ", ".join(
-            f"{r['captured'][1]:.2f} ({r['split']})" for r in evaluation["headroom"]
-        )
-        lines.append(
-            f"- {name.capitalize()}, {len(evaluation['seeds'])} seeds: one adaptation step of "
-            f"{evaluation['episodes_per_adaptation_step']} episodes captures this fraction of the "
-            f"headroom: {captured}."
-        )
-    return "\n".join(lines)
+            return PENDING
+        rates = _success_rates(evaluation)
+        for entry in evaluation["headroom"]:
+            stages = [("domain_randomisation", 0), ("adapted", 0), ("adapted", 1), ("oracle", 0)]
+            success = [_rate(rates[entry["split"], agent, k, False]) for agent, k in stages]
+            rows.append([name.capitalize(), entry["split"], *success, _captured(entry)])
+    headings = ["success", "split", "never adapting", "before adapting", "after one step"]
+    return markdown_table([*headings, "told the task", "headroom captured"], rows)
 
 
 def sweep() -> str:
@@ -241,6 +235,22 @@ def _ranges(pairs: Iterable[tuple[float, float]]) -> str:
 def _with_unit(parameter: TaskParameter) -> str:
     unit = "" if parameter.unit == "1" else f" ({parameter.unit})"
     return f"{parameter.description}{unit}"
+
+
+def _captured(entry: dict[str, Any]) -> str:
+    """Return the fraction that one step captures, or a dash where it would say nothing."""
+    if not captured_is_meaningful(entry):
+        return "-"
+    low, high = entry["captured_ci"][1]
+    return f"**{entry['captured'][1]:.2f}** [{low:.2f}, {high:.2f}]"
+
+
+def _success_rates(evaluation: dict[str, Any]) -> dict[tuple[str, str, int, bool], float]:
+    """Return success by split, agent, adaptation steps, and whether episodes explore."""
+    return {
+        (row["split"], row["agent"], row["adaptation_steps"], row["exploration"]): row["success"]
+        for row in evaluation["rows"]
+    }
 
 
 def _rate(rate: float | None) -> str:

@@ -236,6 +236,12 @@ def test_verdict_where_the_oracle_is_worse(evaluation: dict) -> None:
     assert "after one adaptation step −1.26" in sentence
 
 
+def test_verdict_where_the_oracle_is_lost_itself(evaluation: dict) -> None:
+    sentence = verdict(evaluation, random=-0.9, **captured(4.3, 3.8, 5.0))
+    assert "the oracle does no better than random actions" in sentence
+    assert "430" not in sentence
+
+
 def test_verdict_on_small_headroom(evaluation: dict) -> None:
     sentence = verdict(evaluation, headroom=0.25, headroom_ci=[0.2, 0.3])
     assert sentence.endswith(
