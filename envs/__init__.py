@@ -14,6 +14,7 @@ from metarobot.envs.tasks import (
     TaskParameter,
     Tasks,
     nearest_name,
+    parameter_words,
 )
 from metarobot.envs.vector_env import ManipulationVectorEnv, ObservationElement
 
@@ -31,5 +32,6 @@ __all__ = [
     "Tasks",
     "make_env",
     "nearest_name",
+    "parameter_words",
     "silence_mujoco",
 ]

@@ -29,6 +29,17 @@ def nearest_name(name: str, allowed: Iterable[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
+def parameter_words(name: str, unit: str) -> str:
+    """Return a task parameter's name for people, without its unit: "block_mass_kg" -> "block mass".
+
+    Args:
+        name: Identifier that ends in its unit, ``N m`` as ``_nm``.
+        unit: Unit as written on an axis; ``1`` or nothing for a ratio.
+    """
+    suffix = unit.replace(" ", "").lower()
+    return (name.removesuffix(f"_{suffix}") if suffix else name).replace("_", " ")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskParameter:
     """One physical quantity that differs between tasks."""

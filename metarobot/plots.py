@@ -24,6 +24,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
+from metarobot.envs import parameter_words
 from metarobot.statistics import captured_is_meaningful
 
 SPLIT_TITLES = {
@@ -76,7 +77,7 @@ _STYLE = {
 
 def parameter_label(name: str, unit: str) -> str:
     """Return a task parameter's name for people: ("block_mass_kg", "kg") -> "block mass [kg]"."""
-    words = name.removesuffix(f"_{unit}").replace("_", " ") if unit else name.replace("_", " ")
+    words = parameter_words(name, unit)
     return f"{words} [{unit}]" if unit not in ("", "1", "-") else words
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 
+from metarobot.envs import parameter_words
+
 Frame = np.ndarray  # (H, W, 3) uint8
 
 _BACKGROUND, _TRACK = (20, 24, 31), (46, 53, 66)
@@ -57,8 +59,7 @@ def describe_task(task: Mapping[str, float], units: Mapping[str, str]) -> str:
     parts = []
     for name, value in task.items():
         unit = units.get(name, "")
-        words = name.removesuffix(f"_{unit}") if unit else name
-        parts.append(f"{words.replace('_', ' ')} {value:.3g} {unit}".rstrip())
+        parts.append(f"{parameter_words(name, unit)} {value:.3g} {unit}".rstrip())
     return "  ·  ".join(parts)
 
 

@@ -51,7 +51,14 @@ def evaluation() -> dict:
         ],
         "rows": [row(split, *agent) for split in plots.SPLIT_TITLES for agent in agents],
         "headroom": [
-            {"split": split, "captured": [-0.1, 0.6, None]} for split in plots.SPLIT_TITLES
+            {
+                "split": split,
+                "captured": [-0.1, 0.6, None],
+                "headroom_ci": [0.9, 1.1],
+                "oracle": -1.0,
+                "random": -6.0,
+            }
+            for split in plots.SPLIT_TITLES
         ],
         "heat_map": {
             "x": x,
@@ -174,6 +181,7 @@ def test_errors_name_what_is_wrong(evaluation: dict, tmp_path: Path) -> None:
 
 
 def test_words_and_numbers() -> None:
+    assert plots.parameter_label("joint_friction_nm", "N m") == "joint friction [N m]"
     assert plots.parameter_label("block_mass_kg", "kg") == "block mass [kg]"
     assert plots.parameter_label("pad_friction", "1") == "pad friction"
     assert plots.family_title("metarobot/Grip-v0") == "Grip"
