@@ -164,6 +164,7 @@ def evaluation():
                 "domain_randomisation": -2.0,
                 "adapted": [-2.1, -1.25],
                 "oracle": -1.0,
+                "headroom_ci": [0.9, 1.1],
                 "headroom_over_random": 0.2,
                 "captured": [-0.1, 0.75],
                 "captured_ci": [[-0.2, 0.0], [0.7, 0.8]],
