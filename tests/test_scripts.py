@@ -176,7 +176,7 @@ def evaluation():
 
 def test_tables_of_results(tmp_path, monkeypatch):
     monkeypatch.setattr(update_docs, "RESULTS", tmp_path)
-    assert update_docs.returns("grip") == update_docs.PENDING
+    assert update_docs.returns("grip") == update_docs.headline() == update_docs.PENDING
     (tmp_path / "grip").mkdir()
     (tmp_path / "grip" / "evaluation.json").write_text(json.dumps(evaluation()))
     assert update_docs.returns("grip").splitlines()[-1] == (
@@ -185,8 +185,14 @@ def test_tables_of_results(tmp_path, monkeypatch):
     )
     train = update_docs.success("grip").splitlines()[2]
     assert train == "| train |  (0.10) |  |  | 0.90 (0.70) |  |"
-    assert "Grip, 2 seeds: one adaptation step of 20 episodes" in update_docs.headline()
-    assert "0.75 (train)" in update_docs.headline()
+    assert update_docs.headline().splitlines()[2] == (
+        "| Grip | train |  |  | 0.90 |  | **0.75** [0.70, 0.80] |"
+    )
+    lost = evaluation()
+    lost["headroom"][0]["random"] = -0.5  # the oracle is worse than random: no fraction is given
+    (tmp_path / "grip" / "evaluation.json").write_text(json.dumps(lost))
+    assert update_docs.headline().splitlines()[2].endswith("| - |")
+    assert update_docs.returns("grip").splitlines()[-1].endswith("| - | - |")
 
 
 def test_update_touches_only_what_is_generated():
