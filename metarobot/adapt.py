@@ -13,10 +13,6 @@ from metarobot.objectives import OBJECTIVES, InnerObjective
 from metarobot.policies import GaussianMLP, Params, log_prob
 
 
-class EmptyEpisodesError(ValueError):
-    """A task has no step to learn from."""
-
-
 def adapt(
     policy: nn.Module,
     params: Params,
@@ -38,27 +34,11 @@ def adapt(
         first_order: Treat the gradient as a constant, so that dθ'/dθ = 1.
 
     Returns:
-        Adapted parameters, same keys and shapes as params.
-
-    Raises:
-        EmptyEpisodesError: A task's mask selects no step.
+        Adapted parameters, same keys and shapes as params; those of a task whose mask selects no
+        step are as they came.
 
     Source: Finn et al. 2017, arXiv:1703.03400, Algorithm 3.
     """
-    require_steps(episodes)
-    return _step(policy, params, episodes, advantages, inner_lr, objective, first_order)
-
-
-def _step(
-    policy: nn.Module,
-    params: Params,
-    episodes: Episodes,
-    advantages: Tensor,
-    inner_lr: float,
-    objective: InnerObjective,
-    first_order: bool,
-) -> Params:
-    """`adapt` without its check; a task without steps keeps its parameters."""
     per_step = OBJECTIVES[objective]
 
     def task_loss(
@@ -87,8 +67,6 @@ def adapt_through(
 ) -> Params:
     """Take one adaptation step for each block of pre-update episodes, in order.
 
-    A task whose mask selects no step of a block keeps its parameters: the block may be a subsample.
-
     Args:
         policy: Policy skeleton.
         params: Parameters before the first step, each leaf (N, ...).
@@ -102,7 +80,7 @@ def adapt_through(
         Parameters after K steps, each leaf (N, ...); params itself when K = 0.
     """
     for block, block_advantages in zip(episodes, advantages, strict=True):
-        params = _step(policy, params, block, block_advantages, inner_lr, objective, first_order)
+        params = adapt(policy, params, block, block_advantages, inner_lr, objective, first_order)
     return params
 
 
@@ -142,9 +120,6 @@ def adapt_once(
 
     Returns:
         Adapted parameters, each leaf (N, ...).
-
-    Raises:
-        EmptyEpisodesError: A task's mask selects no step.
     """
     advantages = inner_advantages(policy, episodes, config)
     with torch.no_grad():
@@ -156,14 +131,4 @@ def adapt_once(
             config.inner_lr,
             config.inner_objective,
             config.first_order,
-        )
-
-
-def require_steps(episodes: Episodes) -> None:
-    """Raise EmptyEpisodesError if a task's mask selects no step."""
-    empty = (episodes.mask.sum(dim=(1, 2)) == 0).nonzero().flatten().tolist()
-    if empty:
-        raise EmptyEpisodesError(
-            f"tasks {empty} have no step that counts in {episodes.num_episodes} episodes: "
-            "every simulation became unstable at once"
         )

@@ -4,11 +4,14 @@ Masks are 1 on the first steps of an episode and 0 afterwards: nothing counts, o
 from, once the mask is 0.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from metarobot.episodes import Episodes
 from metarobot.policies import GaussianMLP, fit_values
+from metarobot.workers import ALONE, Workers
 
 _TINY = 1e-8  # keeps a task whose advantages are all equal finite
 
@@ -87,7 +90,7 @@ def normalise_per_task(a_t: Tensor, mask: Tensor) -> Tensor:
     return centred / (variance.sqrt() + _TINY)
 
 
-def scale_over_tasks(a_t: Tensor, mask: Tensor) -> Tensor:
+def scale_over_tasks(a_t: Tensor, mask: Tensor, workers: Workers = ALONE) -> Tensor:
     """Divide all advantages by one number, their root mean square over the whole meta-batch.
 
     The meta-objective is the mean return over tasks, so a meta-update must keep the proportions
@@ -95,14 +98,18 @@ def scale_over_tasks(a_t: Tensor, mask: Tensor) -> Tensor:
     which everything is, and train another objective than the one reported.
 
     Args:
-        a_t: Advantages (N, E, T), 0 where the mask is 0.
+        a_t: Advantages of this process' tasks (N, E, T), 0 where the mask is 0.
         mask: 1.0 where a step counts (N, E, T).
+        workers: The processes that hold the other tasks.
 
     Returns:
-        Scaled advantages (N, E, T).
+        Scaled advantages (N, E, T). A task with a number that is not finite stays so, and does not
+        spoil the scale of the others.
     """
-    mean_square = a_t.square().sum() / mask.sum().clamp(min=1.0)
-    return a_t / (mean_square.sqrt() + _TINY)
+    sums = torch.stack([a_t.square().sum((1, 2)), mask.sum((1, 2))], dim=1)
+    sums = workers.gather(sums).double()  # (all tasks, 2)
+    square_sum, count = sums[sums.isfinite().all(dim=1)].numpy().sum(axis=0)
+    return a_t / (math.sqrt(square_sum / max(count, 1.0)) + _TINY)
 
 
 def _backward_sum(x_t: Tensor, mask_t: Tensor, decay: float) -> Tensor:

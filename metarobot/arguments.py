@@ -51,11 +51,22 @@ class TrainCommand:
     """Who to train: the meta-learner, and the references it is compared with."""
     overwrite: bool = False
     """Replace a run that is there already."""
+    resume: Path | None = None
+    """Run folder to go on with, as if never interrupted; its configuration must be this one.
+    `metarobot train --resume RUN` takes the configuration from the folder."""
 
     def __post_init__(self) -> None:
         """Refuse to train nobody."""
         if not self.agents:
             raise ValueError(f"--agents must name at least one of {', '.join(AGENTS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeCommand:
+    """Go on with a run that was interrupted, as if it never had been."""
+
+    resume: Path
+    """Run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +79,8 @@ class EvaluateCommand:
     """Folder for evaluation.json, evaluation.csv, the pictures and report.html."""
     video: Path | None = None
     """MP4 from `metarobot render` to show in the report."""
+    best: bool = False
+    """Measure the policies with the best smoothed return in training instead of the last."""
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How much is measured."""
 
@@ -81,14 +94,27 @@ class EvaluateCommand:
 class RenderCommand:
     """Film one task before and after adaptation, side by side."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Run folder."""
+    replay: Path | None = None
+    """Instead of a run: a file from its refused/ folder, whose episodes are shown as they were."""
+    episode: int = 0
+    """Number of the episode that --replay shows."""
+    best: bool = False
+    """Show the policy with the best smoothed return in training instead of the last."""
     out: Path = Path("adaptation.mp4")
     """MP4 to write."""
     task: tuple[str, ...] = ()
     """Task to film, as NAME=VALUE ..., all else nominal; drawn from the split if not given."""
     config: RenderConfig = field(default_factory=RenderConfig)
     """What is filmed."""
+
+    def __post_init__(self) -> None:
+        """Refuse to film nothing, or two things."""
+        if (self.run is None) == (self.replay is None):
+            raise ValueError("name a run folder, or a file with --replay")
+        if self.replay is not None and self.task:
+            raise ValueError("--task does not go with --replay, which has its own task")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,17 +176,26 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         raise ValueError(one_line(complaint.getvalue())) from None
 
 
-def check_preset(arguments: Sequence[str]) -> None:
-    """Refuse a missing or unknown preset by naming those there are.
+def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCommand:
+    """Parse the arguments of `metarobot train`: a preset with its options, or a run to resume.
 
     Raises:
-        ValueError: The first argument is neither a preset nor a call for help.
+        ValueError: The arguments are wrong; the message is one line.
+        SystemExit: Help was asked for and printed.
     """
+    if arguments and arguments[0].startswith("--resume"):
+        return parse(ResumeCommand, arguments, prog)
+    _check_preset(arguments)
+    return parse(TrainCommand, arguments, prog)
+
+
+def _check_preset(arguments: Sequence[str]) -> None:
+    """Refuse a missing or unknown preset by naming those there are."""
     name = arguments[0] if arguments else ""
     if name in (*PRESETS, "-h", "--help"):
         return
     if not name or name.startswith("-"):
-        raise ValueError(f"name a preset first: {' or '.join(PRESETS)}")
+        raise ValueError(f"name a preset first, {' or '.join(PRESETS)}, or --resume a run")
     close = difflib.get_close_matches(name, PRESETS, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"no preset {name!r}, allowed: {', '.join(PRESETS)}{hint}")

@@ -12,13 +12,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metarobot.interruption import InterruptedTrainingError
 from metarobot.opengl import OpenGLError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from metarobot.config import Agent, TrainConfig
+
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
+
+_EXPECTED = (
+    InterruptedTrainingError,
+    KeyboardInterrupt,
+    MemoryError,
+    OSError,
+    OpenGLError,
+    ValueError,
+)
+"""What ends a command with one line; anything else is a defect, and shows its traceback."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,25 +41,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; those of the process when None.
 
     Returns:
-        The exit code: 0, 2 after a one-line error on stderr, or 130 after Ctrl-C.
+        The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a reader that has gone away is no surprise
         return code
-    except KeyboardInterrupt as interrupt:
-        return _say(str(interrupt) or "interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of `metarobot list | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except OSError as error:
+    except _EXPECTED as error:
+        return _say(*_explain(error))
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Return the line that says what went wrong, and the exit code."""
+    if isinstance(error, InterruptedTrainingError):
+        return str(error), 128 + error.signal_number
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", INTERRUPTED
+    if isinstance(error, MemoryError):
+        return "error: there is not enough memory for sizes like these", BAD_INPUT
+    if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return _say(f"error: {name}{error.strerror or error}", BAD_INPUT)
-    except MemoryError:
-        return _say("error: there is not enough memory for sizes like these", BAD_INPUT)
-    except (ValueError, OpenGLError) as error:
-        return _say(f"error: {error}", BAD_INPUT)
+        return f"error: {name}{error.strerror or error}", BAD_INPUT
+    return f"error: {error}", BAD_INPUT
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -70,23 +90,44 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str], prog: str) -> int:
-    from metarobot.arguments import TrainCommand, check_preset, parse
+    from metarobot.arguments import ResumeCommand, parse_train
     from metarobot.config import TrainConfig
-    from metarobot.display import TrainingDisplay
-    from metarobot.training import train_run
+    from metarobot.run_folder import default_run_folder
+    from metarobot.workers import restarted_by_torchrun
 
-    check_preset(arguments)
-    command = parse(TrainCommand, arguments, prog)
+    command = parse_train(arguments, prog)
+    if isinstance(command, ResumeCommand):
+        return _run_training(command.resume, None)
     config = TrainConfig(**vars(command.config))
-    family = config.env_id.rpartition("/")[2].partition("-v")[0].lower()
-    out = command.out or Path("runs") / f"{family}-seed{config.seed}"
+    out = command.resume or command.out or default_run_folder(config)
+    if command.resume or (restarted_by_torchrun() and out.exists()):
+        return _run_training(out, config)
+    return _run_training(out, config, command.agents, overwrite=command.overwrite)
+
+
+def _run_training(
+    out: Path,
+    config: TrainConfig | None,
+    agents: Sequence[Agent] = (),
+    *,
+    overwrite: bool = False,
+) -> int:
+    """Train the agents into a new folder, or go on with what is there where none is named."""
+    from metarobot.display import TrainingDisplay
+    from metarobot.training import resume_run, train_run
+    from metarobot.workers import join_workers
+
     console = _prepare()
-    try:
-        with TrainingDisplay(command.agents, config.total_steps, console) as display:
-            train_run(config, command.agents, out, display, overwrite=command.overwrite)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted: the last checkpoints are in {out}") from None
-    console.print(f"trained {', '.join(command.agents)}: {out}", soft_wrap=True, markup=False)
+    with join_workers() as workers:
+        console.quiet = not workers.first
+        with TrainingDisplay(agents, config.total_steps if config else 0, console) as display:
+            if config and agents:
+                train_run(config, agents, out, display, overwrite=overwrite, workers=workers)
+                trained = agents
+            else:
+                trained = resume_run(out, display, expected=config, workers=workers)
+    done = f"trained {', '.join(trained)}" if trained else "nothing to do, all agents are trained"
+    console.print(f"{done}: {out}", soft_wrap=True, markup=False)
     return OK
 
 
@@ -98,7 +139,7 @@ def _evaluate(arguments: list[str], prog: str) -> int:
 
     command = parse(EvaluateCommand, arguments, prog)
     console = _prepare()
-    runs = load_runs(command.runs)
+    runs = load_runs(command.runs, best=command.best)
     for run in runs:
         if run.unfinished:
             _say(f"note: {run.path} was interrupted: {', '.join(run.unfinished)}", OK)
@@ -118,7 +159,8 @@ def _evaluate(arguments: list[str], prog: str) -> int:
 def _render(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import RenderCommand, parse, parse_task
     from metarobot.opengl import require_opengl
-    from metarobot.rendering import render_adaptation
+    from metarobot.rendering import render_adaptation, render_replay
+    from metarobot.replay import Replay
     from metarobot.run_folder import load_run
     from metarobot.video import VideoError
 
@@ -127,15 +169,23 @@ def _render(arguments: list[str], prog: str) -> int:
     if command.out.suffix.lower() != ".mp4":
         raise ValueError(f"--out must end in .mp4, got {command.out}")
     console = _prepare()
-    run = load_run(command.run)
-    require_opengl()
     try:
-        shown = render_adaptation(run, command.out, command.config, task)
+        if command.run is not None:
+            run = load_run(command.run, best=command.best)
+            require_opengl()
+            shown = render_adaptation(run, command.out, command.config, task)
+            task, returns = shown.task, (shown.return_before, shown.return_after)
+        else:
+            replay = Replay.load(command.replay or Path())
+            require_opengl()
+            slow_motion = command.config.slow_motion
+            clips = render_replay(replay, command.out, command.episode, slow_motion)
+            task, returns = replay.task, [sum(clip.rewards) for clip in clips]
     except VideoError as error:
         raise ValueError(str(error)) from error
-    values = ", ".join(f"{name} {value:.3g}" for name, value in shown.task.items())
-    change = f"return {shown.return_before:.2f} -> {shown.return_after:.2f}"
-    console.print(f"{values}: {change}", soft_wrap=True, markup=False)
+    values = ", ".join(f"{name} {value:.3g}" for name, value in task.items())
+    change = " -> ".join(f"{value:.2f}" for value in returns)
+    console.print(f"{values}: return {change}", soft_wrap=True, markup=False)
     console.print(f"video: {command.out}", soft_wrap=True, markup=False)
     return OK
 
@@ -207,7 +257,7 @@ def _prepare() -> Console:
 
     from metarobot.envs import silence_mujoco
     from metarobot.listing import make_console
-    from metarobot.training import choose_num_threads
+    from metarobot.provenance import choose_num_threads
 
     silence_mujoco()
     torch.set_num_threads(choose_num_threads())

@@ -1,4 +1,4 @@
-"""The demonstration: everything once, small enough for eight minutes on two cores."""
+"""The demonstration: everything once, small enough for minutes on two cores."""
 
 from __future__ import annotations
 

@@ -29,9 +29,11 @@ class AgentProgress:
     """Budget of control steps."""
     adapts: bool = False
     """Whether it takes adaptation steps, so that pre- and post-update episodes differ."""
-    started_s: float | None = None
+    resumed_steps: int = 0
+    """Control steps simulated before this session."""
+    started_s: float = 0.0
     seconds: float = 0.0
-    """Time since its training started."""
+    """Time since this session started."""
     metrics: Metrics = field(default_factory=dict)
     """Of the last meta-iteration; empty before the first."""
 
@@ -51,7 +53,8 @@ class AgentProgress:
         if not self.metrics:
             return dict.fromkeys(_HEADINGS, "") | {"agent": self.agent.replace("_", " ")}
         m = self.metrics
-        steps_per_s = self.steps / self.seconds if self.seconds > 0 else 0.0
+        taken = self.steps - self.resumed_steps
+        steps_per_s = taken / self.seconds if self.seconds > 0 else 0.0
         left_s = max(0, self.total_steps - self.steps) / steps_per_s if steps_per_s else 0.0
         post_return, post_success = m["meta/post_return"], m["meta/post_success_rate"]
         pre_return, pre_success = m["meta/pre_return"], m["meta/pre_success_rate"]
@@ -81,7 +84,7 @@ class TrainingDisplay:
     """Shows the training of several agents; a context manager.
 
     Args:
-        agents: Who will train, in this order.
+        agents: Who will train, in this order, as far as that is known before it begins.
         total_steps: Budget of each in control steps.
         console: Where to write; standard output when None.
         interval_s: Least time between two plain lines, in seconds.
@@ -95,9 +98,9 @@ class TrainingDisplay:
         interval_s: float = PLAIN_INTERVAL_S,
     ) -> None:
         self._console = console or Console(highlight=False)
-        self._rows = [AgentProgress(agent, total_steps) for agent in dict.fromkeys(agents)]
+        self._rows = {agent: AgentProgress(agent, total_steps) for agent in agents}
+        self._current: AgentProgress | None = None
         self._interval_s = interval_s
-        self._current = self._rows[0]
         self._printed_s = float("-inf")
         self._printed_steps = 0
         self._live: Live | None = None
@@ -117,30 +120,33 @@ class TrainingDisplay:
         if self._live is not None:
             self._live.stop()
 
-    def begin(self, config: TrainConfig) -> None:
-        """An agent starts to train."""
-        self._current = next(row for row in self._rows if row.agent == config.agent)
-        self._current.adapts = config.adaptation_steps > 0
-        self._current.started_s = time.monotonic()
+    def begin(self, config: TrainConfig, total_steps: int) -> None:
+        """An agent starts to train, or goes on after total_steps control steps."""
+        new = AgentProgress(config.agent, config.total_steps)
+        row = self._current = self._rows.setdefault(config.agent, new)
+        row.adapts, row.resumed_steps = config.adaptation_steps > 0, total_steps
+        row.started_s = time.monotonic()
         self._printed_s, self._printed_steps = float("-inf"), 0
 
     def update(self, metrics: Metrics) -> None:
         """A meta-iteration is over."""
         row, now = self._current, time.monotonic()
+        if row is None:
+            raise RuntimeError("no agent has begun to train")
         row.metrics = metrics
-        row.seconds = now - (row.started_s or now)
+        row.seconds = now - row.started_s
         if self._live is None and now - self._printed_s >= self._interval_s:
-            self._print_line(now)
+            self._print_line(row, now)
 
     def end(self) -> None:
         """The agent's budget is spent."""
-        if self._live is None and self._current.steps > self._printed_steps:
-            self._print_line(time.monotonic())
+        row = self._current
+        if self._live is None and row is not None and row.steps > self._printed_steps:
+            self._print_line(row, time.monotonic())
 
-    def _print_line(self, now: float) -> None:
-        self._printed_s, self._printed_steps = now, self._current.steps
-        cells = self._current.cells
-        self._console.print(_plain_line(cells), soft_wrap=True, markup=False)
+    def _print_line(self, row: AgentProgress, now: float) -> None:
+        self._printed_s, self._printed_steps = now, row.steps
+        self._console.print(_plain_line(row.cells), soft_wrap=True, markup=False)
 
     def _table(self) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False)
@@ -149,7 +155,7 @@ class TrainingDisplay:
             left = heading == "agent"
             table.add_column(heading, justify="left" if left else "right", no_wrap=True)
         table.add_column("", width=16)
-        for row in self._rows:
+        for row in self._rows.values():
             style = "bold" if row is self._current and row.share < 1 else ""
             bar = ProgressBar(total=1.0, completed=row.share, width=16)
             cells = row.cells

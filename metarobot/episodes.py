@@ -1,6 +1,7 @@
 """The episodes of a meta-batch, as one block of tensors."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
@@ -21,9 +22,14 @@ class Episodes:
     """1.0 where a step counts, 0.0 after the end or once the simulation failed, (N, E, T)."""
     success: Tensor
     """Whether the episode ended in success, (N, E) bool."""
+    unstable: Tensor
+    """Whether the simulation became unstable, and the rest was cut, (N, E) bool."""
+    start: Tensor
+    """Uniforms in [0, 1) that placed the start: with the actions, the episode can be replayed;
+    (N, E, S)."""
 
     def __post_init__(self) -> None:
-        """Check that all six tensors describe the same block."""
+        """Check that all tensors describe the same block."""
         shape = tuple(self.rewards.shape)
         if len(shape) != 3:
             raise ValueError(f"rewards must have shape (N, E, T), got {shape}")
@@ -33,6 +39,8 @@ class Episodes:
             "log_probs": shape,
             "mask": shape,
             "success": shape[:2],
+            "unstable": shape[:2],
+            "start": (*shape[:2], self.start.shape[-1]),
         }
         for name, wanted in expected.items():
             found = tuple(getattr(self, name).shape)
@@ -64,13 +72,12 @@ class Episodes:
         """Weights (N, E, T) that make a sum over one task's steps a mean over those that count."""
         return self.mask / self.mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
 
+    def rows(self, tasks: Sequence[int]) -> "Episodes":
+        """Return the episodes of some tasks."""
+        return Episodes(**{field.name: getattr(self, field.name)[tasks] for field in fields(self)})
+
     def first(self, num_episodes: int) -> "Episodes":
         """Return the first episodes of every task, as views."""
         return Episodes(
-            observations=self.observations[:, :num_episodes],
-            actions=self.actions[:, :num_episodes],
-            log_probs=self.log_probs[:, :num_episodes],
-            rewards=self.rewards[:, :num_episodes],
-            mask=self.mask[:, :num_episodes],
-            success=self.success[:, :num_episodes],
+            **{field.name: getattr(self, field.name)[:, :num_episodes] for field in fields(self)}
         )

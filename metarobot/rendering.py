@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from metarobot.adapt import adapt_once, trial_policy
 from metarobot.envs import FAMILIES, ManipulationVectorEnv, Split, TaskDistribution, Tasks, make_env
-from metarobot.episodes import Episodes
 from metarobot.policies import Params, repeat_params
 from metarobot.randomness import EpisodeDraws, Phase, draw_episodes, numpy_generator
+from metarobot.replay import Replay
 from metarobot.rollout import collect
 from metarobot.run_folder import RunError, TrainedAgent, TrainedRun
 from metarobot.video import Clip, Frame, compose_side_by_side, describe_task, write_mp4
@@ -100,13 +100,7 @@ def render_adaptation(
         start = _draws(env, config, _SHOWN, num_episodes=1).start
         left = film(env, agent, before, start, "before adaptation")
         right = film(env, agent, adapted, start, f"after {steps}")
-        fps = FRAMES_PER_STEP / (env.control_dt_s * config.slow_motion)
-        header = describe_task(
-            tasks.to_dicts()[0], {p.name: _unit(p.unit) for p in distribution.parameters}
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frames = compose_side_by_side(left, right, header, control_dt_s=env.control_dt_s, fps=fps)
-        write_mp4(frames, path, fps)
+        _write([left, right], env, path, config.slow_motion)
     finally:
         env.close()
     return RenderedAdaptation(
@@ -116,6 +110,39 @@ def render_adaptation(
         success_before=left.success,
         success_after=right.success,
     )
+
+
+def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) -> list[Clip]:
+    """Film one episode of a replay before and after adaptation, side by side.
+
+    Args:
+        replay: What was written down in training.
+        path: The MP4 to write.
+        episode: Number of the episode, from 0.
+        slow_motion: How much slower than the world the video runs.
+
+    Returns:
+        What is shown: one clip before the first adaptation step, one after each.
+
+    Raises:
+        ValueError: There is no such episode.
+        VideoError: ffmpeg failed.
+    """
+    num_blocks, num_episodes = replay.actions.shape[:2]
+    if not 0 <= episode < num_episodes:
+        raise ValueError(f"episode must lie in [0, {num_episodes - 1}], got {episode}")
+    env = make_env(replay.env_id, 1, render_mode="rgb_array", num_threads=1)
+    try:
+        env.set_tasks(env.distribution.with_values({k: [v] for k, v in replay.task.items()}))
+        clips = []
+        for step in range(num_blocks):
+            start, actions = replay.starts[step, episode], replay.actions[step, episode]
+            caption = f"episode {episode}, after {step} adaptation step{'s' * (step != 1)}"
+            clips.append(_replay(env, start.numpy(), actions.numpy(), caption))
+        _write(clips, env, path, slow_motion)
+    finally:
+        env.close()
+    return clips
 
 
 def choose_task(
@@ -154,30 +181,52 @@ def film(
     camera, which repeats it bit for bit.
     """
     episodes = collect(env, agent.policy, params, noise=None, start=start)
-    return Clip(
-        frames=_replay(env, episodes, start),
-        rewards=episodes.rewards[0, 0].tolist(),
-        success=bool(episodes.success[0, 0]),
-        caption=caption,
-    )
+    return _replay(env, start[0, 0], episodes.actions[0, 0].numpy(), caption)
 
 
-def _replay(env: ManipulationVectorEnv, episodes: Episodes, start: np.ndarray) -> list[Frame]:
-    """Repeat an episode: one picture of the start, FRAMES_PER_STEP of each control step."""
-    env.reset(options={"start": start.reshape(1, -1)})
-    frames = [*_picture(env)]
-    num_steps = int(episodes.mask[0, 0].sum())
+def _replay(
+    env: ManipulationVectorEnv, start: np.ndarray, actions: np.ndarray, caption: str
+) -> Clip:
+    """Repeat an episode: one picture of the start, FRAMES_PER_STEP of each control step.
+
+    Args:
+        env: One simulation, which holds the task.
+        start: Uniforms that place the start, (S,).
+        actions: (T, A); the episode ends earlier where the simulation becomes unstable.
+        caption: What the clip is called.
+    """
+    env.reset(options={"start": start[None]})
+    frames, rewards, success = [*_picture(env)], [], False
     qpos = env.batch.bind("qpos")  # (1, nq), live
-    for action in episodes.actions[0, 0, :num_steps].numpy():
+    for t, action in enumerate(actions):
         before = qpos[0].copy()
-        env.step(action[None])
+        _, reward, _, truncated, info = env.step(action[None])
+        if info["sim_unstable"][0]:
+            caption += f", unstable in step {t}"
+            break
         after = qpos[0].copy()
         for share in np.arange(1, FRAMES_PER_STEP) / FRAMES_PER_STEP:
             qpos[0] = _between(env, before, after, share)
             frames.extend(_picture(env))
         qpos[0] = after
         frames.extend(_picture(env))
-    return frames
+        rewards.append(float(reward[0]))
+        success = bool(info["is_success"][0])
+        if truncated[0]:
+            break
+    return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
+
+
+def _write(
+    clips: Sequence[Clip], env: ManipulationVectorEnv, path: Path, slow_motion: float
+) -> None:
+    """Write clips of the task that the environment holds, side by side."""
+    fps = FRAMES_PER_STEP / (env.control_dt_s * slow_motion)
+    units = {p.name: "" if p.unit == "1" else p.unit for p in env.distribution.parameters}
+    header = describe_task(env.tasks.to_dicts()[0], units)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = compose_side_by_side(clips, header, control_dt_s=env.control_dt_s, fps=fps)
+    write_mp4(frames, path, fps)
 
 
 def _between(
@@ -212,7 +261,3 @@ def _draws(
         episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
         adaptation_step=adaptation_step,
     )
-
-
-def _unit(unit: str) -> str:
-    return "" if unit == "1" else unit

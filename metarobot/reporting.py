@@ -77,7 +77,7 @@ def _curves(run: TrainedRun) -> list[dict[str, Any]]:
     """Return the training curves of a run as the picture takes them, without empty ones."""
     curves = []
     for agent, trained in run.agents.items():
-        columns = load_curve(run.path, agent)
+        columns = load_curve(run.path, agent, ("total_steps", "pre_return", "post_return"))
         if not columns["total_steps"]:
             continue
         curve = {

@@ -46,7 +46,7 @@ def collect(
     observation, _ = env.reset(options={"start": start.reshape(N * E, -1)})
     observations = np.empty((N, E, T, observation.shape[-1]), np.float32)
     rewards, mask = np.zeros((2, N, E, T), np.float32)
-    alive, success = np.ones((N, E), bool), np.zeros((N, E), bool)
+    alive, success, failed = np.ones((N, E), bool), *np.zeros((2, N, E), bool)
     means, actions, log_stds = [], [], []
 
     for t in range(T):
@@ -62,6 +62,7 @@ def collect(
         )
 
         unstable = infos["sim_unstable"].reshape(N, E)
+        failed |= alive & unstable
         counts = alive & ~unstable
         mask[:, :, t] = counts
         rewards[:, :, t] = np.where(counts, reward.reshape(N, E), 0.0)
@@ -76,6 +77,8 @@ def collect(
         rewards=torch.from_numpy(rewards),
         mask=torch.from_numpy(mask),
         success=torch.from_numpy(success),
+        unstable=torch.from_numpy(failed),
+        start=torch.from_numpy(start),
     )
 
 

@@ -3,21 +3,26 @@
 A run is one task family, one seed and up to three agents trained with the same budget::
 
     RUN/
-      maml/  domain_randomisation/  oracle/     one folder an agent
+      maml/  domain_randomisation/  oracle/     one folder an agent that is trained, or is to be
         config.json          resolved TrainConfig, versions, machine, command line
         policy.safetensors   θ at the last checkpoint
         curve.csv            one row a meta-iteration
         done.json            cost; missing until the budget is spent
+        checkpoints/         what training needs to go on
+        refused/             replays of tasks whose numbers made a meta-update impossible
         events.out.tfevents  TensorBoard
 
-Only tensors and text are read, never a pickle, so a run folder from a stranger can be loaded.  All
-of it is checked against the configuration before a policy is built.
+The folder appears with every configuration in it, so that what exists can be resumed.  Only tensors
+and text are read, never a pickle, so a run folder from a stranger can be loaded.  All of it is
+checked against the configuration before a policy is built.
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,15 +30,17 @@ from pathlib import Path
 
 import numpy as np
 
-from metarobot.checkpoint import load_policy, policy_shapes
+from metarobot.checkpoints import BEST_FILE, load_policy, policy_shapes
 from metarobot.config import AGENTS, Agent, TrainConfig
 from metarobot.envs import make_env
-from metarobot.files import read_json
+from metarobot.files import read_json, sync_folder, write_json
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, Params
+from metarobot.provenance import choose_num_threads, provenance, versions
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
 CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
+CHECKPOINT_FOLDER, REPLAY_FOLDER = "checkpoints", "refused"
 _EVENT_FILES = "events.out.tfevents.*"
 
 CURVE_COLUMNS = {
@@ -48,6 +55,8 @@ CURVE_COLUMNS = {
     "accepted": "update/accepted",
     "sampling_s": "time/sampling_s",
     "update_s": "time/update_s",
+    "unstable_episodes": "sim/unstable_episodes",
+    "refused_tasks": "update/refused_tasks",
 }
 """Columns of curve.csv, and the metric of a meta-iteration that each holds."""
 
@@ -82,18 +91,30 @@ class TrainedRun:
     agents: dict[Agent, TrainedAgent]
     path: Path = Path()
     """Its folder."""
+    untrained: tuple[Agent, ...] = ()
+    """Agents that are to be trained, and have no policy yet."""
 
     @property
     def unfinished(self) -> tuple[Agent, ...]:
         """Agents whose training was interrupted."""
-        return tuple(name for name, agent in self.agents.items() if not agent.finished)
+        interrupted: list[Agent] = [n for n, agent in self.agents.items() if not agent.finished]
+        return (*interrupted, *self.untrained)
 
 
-def prepare_run_folder(run: Path, *, overwrite: bool) -> None:
-    """Make an empty run folder.
+def default_run_folder(config: TrainConfig) -> Path:
+    """Return where a run goes that nobody named: runs/FAMILY-seedSEED."""
+    family = config.env_id.rpartition("/")[2].partition("-v")[0].lower()
+    return Path("runs") / f"{family}-seed{config.seed}"
+
+
+def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: bool) -> None:
+    """Make a run folder that holds the configuration of every agent to be trained.
+
+    It appears in one piece, so that from then on the run can be resumed.
 
     Args:
         run: Where; missing parents are made.
+        configs: One configuration an agent.
         overwrite: Remove the files of a run that is there already; files of other kinds stay.
 
     Raises:
@@ -101,16 +122,44 @@ def prepare_run_folder(run: Path, *, overwrite: bool) -> None:
     """
     if run.exists() and not run.is_dir():
         raise RunError(f"{run} is a file, not a folder")
-    if run.is_dir() and any(run.iterdir()) and not overwrite:
-        raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
-    for agent in AGENTS:
-        folder = agent_folder(run, agent)
-        names = (CONFIG_FILE, POLICY_FILE, CURVE_FILE, DONE_FILE)
-        for file in [*(folder / name for name in names), *folder.glob(_EVENT_FILES)]:
-            file.unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    run.mkdir(parents=True, exist_ok=True)
+    if run.is_dir() and any(run.iterdir()):
+        if not overwrite:
+            raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
+        _remove_agents(run)
+    is_new = not run.exists()
+    target = run.with_name(f".{run.name}.partial") if is_new else run
+    if is_new:
+        shutil.rmtree(target, ignore_errors=True)
+    for config in configs:
+        folder = target / config.agent
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = provenance(choose_num_threads(config.num_threads))
+        write_json(folder / CONFIG_FILE, {"train": config.to_dict(), **facts})
+    if is_new:
+        os.replace(target, run)
+        sync_folder(run.absolute().parent)
+
+
+def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[TrainConfig]:
+    """Return the configurations of the agents whose budget is not spent.
+
+    Args:
+        run: The run folder.
+        expected: What they must be, except for the agent; None takes any.
+
+    Raises:
+        RunError: The folder is missing or holds no agent, or an agent was made with other versions
+            or another configuration; the message names what differs.
+    """
+    configs = []
+    for agent in _agents_in(run):
+        path = _inside(run, agent_folder(run, agent) / CONFIG_FILE)
+        config = _load_config(path, agent)
+        if differences := [*_other_versions(path), *_other_fields(config, expected)]:
+            raise RunError(f"{run} cannot be resumed here: {', '.join(differences)}")
+        if not _is_finished(run, agent):
+            configs.append(config)
+    return configs
 
 
 def agent_folder(run: Path, agent: str) -> Path:
@@ -122,37 +171,52 @@ def agent_folder(run: Path, agent: str) -> Path:
     return _inside(run, run / agent)
 
 
-def load_run(path: Path) -> TrainedRun:
-    """Read all agents of a run.
+def load_run(path: Path, *, best: bool = False) -> TrainedRun:
+    """Read all agents of a run that have a policy by now.
 
     Args:
         path: The run folder.
+        best: Take the policy with the best smoothed return in training, not the last one.
 
     Returns:
         The run; agents are in the order of AGENTS.
 
     Raises:
-        RunError: The folder is missing, holds no agent, or one that cannot be read or does not
-            belong with the others.
+        RunError: The folder is missing, holds no policy, or an agent that cannot be read or does
+            not belong with the others.
     """
-    if not path.is_dir():
-        raise RunError(f"no run folder at {path}{_nearest_sibling(path)}")
-    present: list[Agent] = [agent for agent in AGENTS if (path / agent).is_dir()]
-    if not present:
-        raise RunError(f"{path} is not a run folder: it holds none of {', '.join(AGENTS)}")
-    agents: dict[Agent, TrainedAgent] = {agent: _load_agent(path, agent) for agent in present}
+    agents: dict[Agent, TrainedAgent] = {}
+    untrained: list[Agent] = []
+    file = f"{CHECKPOINT_FOLDER}/{BEST_FILE}" if best else POLICY_FILE
+    for agent in _agents_in(path):
+        if (agent_folder(path, agent) / file).is_file():
+            agents[agent] = _load_agent(path, agent, file)
+        else:
+            untrained.append(agent)
+    if not agents:
+        raise RunError(f"{path} holds no {file} yet: was it interrupted before a checkpoint?")
     _check_same_run(path, agents)
-    config = agents[present[0]].config
-    return TrainedRun(path=path, seed=config.seed, env_id=config.env_id, agents=agents)
+    config = next(iter(agents.values())).config
+    return TrainedRun(
+        path=path,
+        seed=config.seed,
+        env_id=config.env_id,
+        agents=agents,
+        untrained=tuple(untrained),
+    )
 
 
-def load_runs(paths: Sequence[Path]) -> list[TrainedRun]:
+def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
     """Read several seeds of one task family.
+
+    Args:
+        paths: The run folders.
+        best: As in load_run.
 
     Raises:
         RunError: As in load_run, or the runs differ in family or in agents, or share a seed.
     """
-    runs = [load_run(path) for path in paths]
+    runs = [load_run(path, best=best) for path in paths]
     first = runs[0]
     for index, run in enumerate(runs):
         if run.env_id != first.env_id:
@@ -171,11 +235,8 @@ def load_runs(paths: Sequence[Path]) -> list[TrainedRun]:
     return runs
 
 
-def load_curve(run: Path, agent: Agent) -> dict[str, list[float]]:
-    """Read an agent's curve.csv.
-
-    Returns:
-        Each column of CURVE_COLUMNS, one number a meta-iteration.
+def load_curve(run: Path, agent: Agent, columns: Sequence[str]) -> dict[str, list[float]]:
+    """Read columns of an agent's curve.csv, one number a meta-iteration each.
 
     Raises:
         RunError: The file is missing, or not such a table.
@@ -183,17 +244,29 @@ def load_curve(run: Path, agent: Agent) -> dict[str, list[float]]:
     path = _inside(run, run / agent / CURVE_FILE)
     with _as_run_error(path), path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-        if rows and not set(CURVE_COLUMNS) <= set(rows[0]):
+        if rows and not set(columns) <= set(rows[0]):
             raise RunError(f"{path} is not a training curve: it lacks columns")
-        return {column: [float(row[column]) for row in rows] for column in CURVE_COLUMNS}
+        return {column: [float(row[column]) for row in rows] for column in columns}
 
 
-def _load_agent(run: Path, agent: Agent) -> TrainedAgent:
+def _agents_in(run: Path) -> list[Agent]:
+    """Return the agents of a run, in the order of AGENTS."""
+    if not run.is_dir():
+        raise RunError(f"no run folder at {run}{_nearest_sibling(run)}")
+    present: list[Agent] = [agent for agent in AGENTS if (run / agent).is_dir()]
+    if not present:
+        raise RunError(f"{run} is not a run folder: it holds none of {', '.join(AGENTS)}")
+    return present
+
+
+def _is_finished(run: Path, agent: Agent) -> bool:
+    return _inside(run, agent_folder(run, agent) / DONE_FILE).is_file()
+
+
+def _load_agent(run: Path, agent: Agent, file: str) -> TrainedAgent:
     folder = agent_folder(run, agent)
     config = _load_config(_inside(run, folder / CONFIG_FILE), agent)
-    path = _inside(run, folder / POLICY_FILE)
-    if not path.is_file():
-        raise RunError(f"{path} is missing: was training interrupted before the first checkpoint?")
+    path = _inside(run, folder / file)
     with _as_run_error(path):
         env = make_env(config.env_id, 1, observe_task=agent == "oracle")
         observation_size, action_size = (
@@ -201,10 +274,9 @@ def _load_agent(run: Path, agent: Agent) -> TrainedAgent:
             for space in (env.single_observation_space, env.single_action_space)
         )
         shapes = policy_shapes(observation_size, action_size, config.hidden_sizes)
-        params = load_policy(path, shapes)
+        params = load_policy(path, config, shapes)
         policy = make_policy(config, env)
-    finished = _inside(run, folder / DONE_FILE).is_file()
-    return TrainedAgent(policy, params, config, finished)
+    return TrainedAgent(policy, params, config, _is_finished(run, agent))
 
 
 def _load_config(path: Path, agent: Agent) -> TrainConfig:
@@ -216,6 +288,42 @@ def _load_config(path: Path, agent: Agent) -> TrainConfig:
     if config.agent != agent:
         raise RunError(f"{path} configures {config.agent}, but lies in the folder of {agent}")
     return config
+
+
+def _other_versions(path: Path) -> list[str]:
+    """Say which of the versions that the numbers come from are not those of this machine."""
+    with _as_run_error(path):
+        saved = read_json(path).get("versions")
+    saved = saved if isinstance(saved, dict) else {}
+    return [
+        f"{name} was {saved.get(name)}, is {version}"
+        for name, version in versions().items()
+        if saved.get(name) != version
+    ]
+
+
+def _other_fields(config: TrainConfig, expected: TrainConfig | None) -> list[str]:
+    """Say which fields of a configuration are not as expected."""
+    wanted = config.to_dict() if expected is None else expected.to_dict()
+    return [
+        f"{name} was {value}, is {wanted[name]}"
+        for name, value in config.to_dict().items()
+        if name not in _FREE_FIELDS and value != wanted[name]
+    ]
+
+
+def _remove_agents(run: Path) -> None:
+    """Remove the files of a run; whatever else is in its folders stays."""
+    for agent in AGENTS:
+        folder = agent_folder(run, agent)
+        names = (CONFIG_FILE, POLICY_FILE, CURVE_FILE, DONE_FILE)
+        files = [folder / name for name in names]
+        patterns = (_EVENT_FILES, f"{CHECKPOINT_FOLDER}/*", f"{REPLAY_FOLDER}/*")
+        for file in [*files, *(file for pattern in patterns for file in folder.glob(pattern))]:
+            file.unlink(missing_ok=True)
+        for left in (folder / CHECKPOINT_FOLDER, folder / REPLAY_FOLDER, folder):
+            if left.is_dir() and not any(left.iterdir()):
+                left.rmdir()
 
 
 @contextmanager

@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import platform
-import subprocess
-import sys
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
-from metarobot import __version__
-from metarobot.checkpoint import save_policy
+from metarobot.checkpoints import (
+    BEST_FILE,
+    Progress,
+    load_newest_checkpoint,
+    save_checkpoint,
+    save_policy,
+)
 from metarobot.config import Agent, TrainConfig
 from metarobot.envs import make_env
 from metarobot.files import write_json
+from metarobot.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
 from metarobot.meta_trainer import MetaTrainer, Metrics
+from metarobot.provenance import choose_num_threads
 from metarobot.run_folder import (
-    CONFIG_FILE,
-    CURVE_COLUMNS,
-    CURVE_FILE,
+    CHECKPOINT_FOLDER,
     DONE_FILE,
     POLICY_FILE,
+    REPLAY_FOLDER,
     agent_folder,
-    prepare_run_folder,
+    create_run_folder,
+    unfinished_configs,
 )
+from metarobot.training_log import TrainingLog
+from metarobot.workers import ALONE, Workers
 
 CHECKPOINT_EVERY = 10
-"""Meta-iterations between checkpoints."""
-
-_PACKAGES = ("torch", "mujoco", "numpy", "gymnasium")
+"""Meta-iterations between checkpoints, and between policies compared for the best."""
+CHECKPOINT_EVERY_S = 30.0
+"""Seconds without a checkpoint, at most: more than that is never lost."""
 
 
 class Display(Protocol):
     """Shows training as it goes."""
 
-    def begin(self, config: TrainConfig) -> None:
-        """An agent starts to train."""
+    def begin(self, config: TrainConfig, total_steps: int) -> None:
+        """An agent starts to train, or goes on after total_steps control steps."""
         ...
 
     def update(self, metrics: Metrics) -> None:
@@ -63,6 +66,7 @@ def train_run(
     display: Display | None = None,
     *,
     overwrite: bool = False,
+    workers: Workers = ALONE,
 ) -> None:
     """Train agents of one family and seed with the same budget, one after the other.
 
@@ -72,157 +76,176 @@ def train_run(
         folder: The run folder to make.
         display: Shows the progress.
         overwrite: Replace a run that is there already.
+        workers: The processes that share the run.
 
     Raises:
         RunError: The folder is in use.
-        KeyboardInterrupt: Training was interrupted; the last checkpoint is in place.
+        WorkerError: The processes cannot share the tasks equally.
+        InterruptedTrainingError: Training was asked to stop; `resume_run` goes on with it.
     """
-    prepare_run_folder(folder, overwrite=overwrite)
-    for agent in dict.fromkeys(agents):
-        train_agent(replace(config, agent=agent), agent_folder(folder, agent), display)
+    configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
+    workers.share(config.num_tasks)  # refuses before anything is written
+    if workers.first:
+        create_run_folder(folder, configs, overwrite=overwrite)
+    for agent_config in configs:
+        train_agent(agent_config, agent_folder(folder, agent_config.agent), display, workers)
 
 
-def train_agent(config: TrainConfig, folder: Path, display: Display | None = None) -> None:
-    """Train one agent until its budget of control steps is spent.
+def resume_run(
+    folder: Path,
+    display: Display | None = None,
+    *,
+    expected: TrainConfig | None = None,
+    workers: Workers = ALONE,
+) -> tuple[Agent, ...]:
+    """Go on with a run that was interrupted: the result is as if it never had been.
+
+    Args:
+        folder: The run folder.
+        display: Shows the progress.
+        expected: The configuration that it must have, except for its ``agent``; None takes any.
+        workers: The processes that share the run; as many as one likes.
+
+    Returns:
+        The agents that were not finished, and now are.
+
+    Raises:
+        RunError: There is no such run, or it was made with other versions or another configuration.
+        InterruptedTrainingError: Training was asked to stop again.
+    """
+    plan = b""
+    if workers.first:
+        plan = json.dumps([c.to_dict() for c in unfinished_configs(folder, expected)]).encode()
+    configs = [
+        TrainConfig.from_dict(values) for values in json.loads(workers.broadcast(plan) or b"[]")
+    ]
+    for config in configs:
+        train_agent(config, agent_folder(folder, config.agent), display, workers)
+    return tuple(config.agent for config in configs)
+
+
+def train_agent(
+    config: TrainConfig, folder: Path, display: Display | None = None, workers: Workers = ALONE
+) -> None:
+    """Train one agent until its budget is spent, from its newest checkpoint if it has one.
 
     Args:
         config: What to train and how.
         folder: Where its files go; made if missing.
         display: Shows the progress.
+        workers: The processes that share the run.
 
     Raises:
-        KeyboardInterrupt: Training was interrupted; the last checkpoint is in place.
+        InterruptedTrainingError: Training was asked to stop; the last checkpoint is in place.
     """
     threads = choose_num_threads(config.num_threads)
     torch.set_num_threads(threads)
-    num_envs = config.num_tasks * config.episodes_per_task
-    env = make_env(
-        config.env_id, num_envs, num_threads=threads, observe_task=config.agent == "oracle"
+    num_envs = len(workers.share(config.num_tasks)) * config.episodes_per_task
+    observe_task = config.agent == "oracle"
+    env = make_env(config.env_id, num_envs, num_threads=threads, observe_task=observe_task)
+    trainer = MetaTrainer(config, env, workers=workers)
+    progress = _restore(trainer, folder)
+    with (
+        closing(env),
+        listen_for_stop() as stop,
+        _open_books(trainer, folder, progress, display) as books,
+    ):
+        _train(trainer, folder, books, stop)
+
+
+def _restore(trainer: MetaTrainer, folder: Path) -> Progress:
+    """Bring the trainer to its newest checkpoint, if it has one; return how far that was."""
+    found = load_newest_checkpoint(
+        folder / CHECKPOINT_FOLDER, trainer.config, trainer.state(), trainer.workers
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DONE_FILE).unlink(missing_ok=True)
-    write_json(folder / CONFIG_FILE, {"train": config.to_dict(), **provenance(threads)})
-    trainer = MetaTrainer(config, env)
-    started = time.perf_counter()
-    if display is not None:
-        display.begin(config)
-    try:
-        with _curve_writers(folder) as write:
-            _train(trainer, folder, write, display)
-    finally:
-        if trainer.iteration:
-            save_policy(folder / POLICY_FILE, trainer.params)
-        env.close()
-    seconds = time.perf_counter() - started
-    cost = {"iterations": trainer.iteration, "total_steps": trainer.total_steps}
-    write_json(folder / DONE_FILE, {**cost, "seconds": round(seconds, 2)})
-    if display is not None:
-        display.end()
+    if found is None:
+        return Progress()
+    state, progress = found
+    trainer.restore(state)
+    return progress
 
 
-def choose_num_threads(wanted: int = 0) -> int:
-    """Return how many threads to use: as wanted, else OMP_NUM_THREADS, else the physical cores.
-
-    Hyperthreads do not help: the second one of a core waits for the same arithmetic units.
-    """
-    if wanted > 0:
-        return wanted
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    return min(_physical_cores(), len(usable) or sys.maxsize)
-
-
-def provenance(threads: int) -> dict[str, Any]:
-    """Return what a result may depend on besides its configuration."""
-    return {
-        "versions": {"python": platform.python_version(), **_versions()},
-        "git_revision": _git_revision(),
-        "machine": {
-            "cpu": _cpu_model(),
-            "threads": threads,
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
-
-
-def _train(
-    trainer: MetaTrainer, folder: Path, write: Callable[[Metrics], None], display: Display | None
-) -> None:
+def _train(trainer: MetaTrainer, folder: Path, books: _Books | None, stop: StopRequest) -> None:
+    """Take meta-iterations until the budget is spent or a process is asked to stop."""
+    workers, saved_s = trainer.workers, time.monotonic()
     while not trainer.finished:
         metrics = trainer.step()
-        write(metrics)
-        if trainer.iteration % CHECKPOINT_EVERY == 0:
-            save_policy(folder / POLICY_FILE, trainer.params)
-        if display is not None:
-            display.update(metrics)
+        for replay in trainer.refused:
+            replay.save(folder / REPLAY_FOLDER)
+        if books is not None:
+            books.write(metrics)
+        # All processes must stop, and must save, after the same meta-iteration.
+        signal_number = workers.largest(stop.signal_number)
+        waited = workers.largest(time.monotonic() - saved_s >= CHECKPOINT_EVERY_S)
+        regular = trainer.iteration % CHECKPOINT_EVERY == 0
+        if regular or waited or signal_number or trainer.finished:
+            workers.require_equal(trainer.params)
+            if books is not None:
+                books.save()
+            saved_s = time.monotonic()
+        if signal_number:
+            raise InterruptedTrainingError(signal_number, folder.parent)
+    if books is not None:
+        books.finish()
 
 
 @contextmanager
-def _curve_writers(folder: Path) -> Iterator[Callable[[Metrics], None]]:
-    """Give a function that adds a meta-iteration's metrics to curve.csv and to TensorBoard."""
-    with (
-        (folder / CURVE_FILE).open("w", newline="", encoding="utf-8") as file,
-        SummaryWriter(str(folder)) as board,
-    ):
-        table = csv.writer(file)
-        table.writerow(CURVE_COLUMNS)
-
-        def write(metrics: Metrics) -> None:
-            table.writerow(f"{metrics[name]:.9g}" for name in CURVE_COLUMNS.values())
-            file.flush()
-            for name, value in metrics.items():
-                board.add_scalar(name, value, int(metrics["time/total_steps"]))
-
-        yield write
+def _open_books(
+    trainer: MetaTrainer, folder: Path, progress: Progress, display: Display | None
+) -> Iterator[_Books | None]:
+    """Open the books of a run: the first of its processes keeps them, the others get None."""
+    if not trainer.workers.first:
+        yield None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with TrainingLog(folder, progress.log_bytes, trainer.total_steps) as log:
+        if display is not None:
+            display.begin(trainer.config, trainer.total_steps)
+        yield _Books(trainer, folder, progress, log, display)
 
 
-def _versions() -> dict[str, str]:
-    return {"metarobot": __version__, **{package: version(package) for package in _PACKAGES}}
+class _Books:
+    """What a run leaves behind while it goes on: the log, the checkpoints, what is displayed."""
 
+    def __init__(
+        self,
+        trainer: MetaTrainer,
+        folder: Path,
+        progress: Progress,
+        log: TrainingLog,
+        display: Display | None,
+    ) -> None:
+        self._trainer, self._folder, self._progress = trainer, folder, progress
+        self._log, self._display = log, display
+        self._started_s = time.monotonic() - progress.seconds
 
-def _git_revision() -> str | None:
-    """Return the commit of the source tree the package runs from, if it runs from one."""
-    package = Path(__file__).resolve().parent
-    try:
-        top = _git(package, "rev-parse", "--show-toplevel")
-        if Path(top) != package.parent:  # installed into an environment inside another repository
-            return None
-        return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    except (OSError, subprocess.SubprocessError):
-        return None
+    def write(self, metrics: Metrics) -> None:
+        """Log and show a meta-iteration; keep its policy if it is the best of those compared."""
+        self._log.write(metrics)
+        self._progress.add_return(metrics["meta/post_return"])
+        trainer = self._trainer
+        if trainer.iteration % CHECKPOINT_EVERY == 0 and self._progress.is_best():
+            path = self._folder / CHECKPOINT_FOLDER / BEST_FILE
+            save_policy(path, trainer.config, trainer.params, trainer.iteration)
+        if self._display is not None:
+            self._display.update(metrics)
 
+    def save(self) -> None:
+        """Write a checkpoint, and the policy for those who only want to use it."""
+        trainer, folder = self._trainer, self._folder
+        self._progress.seconds = time.monotonic() - self._started_s
+        self._progress.log_bytes = self._log.flush()
+        save_checkpoint(folder / CHECKPOINT_FOLDER, trainer.config, trainer.state(), self._progress)
+        save_policy(folder / POLICY_FILE, trainer.config, trainer.params, trainer.iteration)
 
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    return result.stdout.strip()
-
-
-def _cpu_model() -> str:
-    for block in _cpuinfo():
-        if "model name" in block:
-            return block["model name"]
-    return platform.processor() or platform.machine()
-
-
-def _physical_cores() -> int:
-    cores = {(block.get("physical id"), block.get("core id")) for block in _cpuinfo()}
-    if not cores or (None, None) in cores:  # no Linux on x86: nothing says which threads are twins
-        return os.cpu_count() or 1
-    return len(cores)
-
-
-def _cpuinfo() -> list[dict[str, str]]:
-    """Return /proc/cpuinfo, one dict a logical processor; empty where there is none."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return []
-    blocks = [block.splitlines() for block in text.strip().split("\n\n")]
-    return [
-        {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block)}
-        for block in blocks
-    ]
+    def finish(self) -> None:
+        """Write down what it cost: from now on the agent counts as trained."""
+        trainer = self._trainer
+        cost = {
+            "iterations": trainer.iteration,
+            "total_steps": trainer.total_steps,
+            "seconds": round(time.monotonic() - self._started_s, 2),
+        }
+        write_json(self._folder / DONE_FILE, cost)
+        if self._display is not None:
+            self._display.end()

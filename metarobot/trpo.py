@@ -4,20 +4,23 @@
 distance is the KL divergence between ADAPTED policies and everything is differentiated through the
 adaptation. Without pre-update episodes this is plain TRPO.
 
+Every task has its own copy of θ, so that one reverse pass gives the gradient of every task, one row
+each. The mean over rows is `Workers.mean`, whoever holds them.
+
 Source: Schulman et al. 2015, arXiv:1502.05477, appendix C; Finn et al. 2017, arXiv:1703.03400.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 from torch.func import grad_and_value, vjp
 
-from metarobot.adapt import adapt_through, require_steps, trial_policy
+from metarobot.adapt import adapt_through, trial_policy
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
 from metarobot.policies import (
@@ -28,6 +31,7 @@ from metarobot.policies import (
     policy_distribution,
     repeat_params,
 )
+from metarobot.workers import ALONE, Workers, mean_over_tasks
 
 _CG_TOLERANCE = 1e-5
 """Relative residual at which conjugate gradients stop: below it float32 products are noise."""
@@ -45,6 +49,11 @@ class MetaBatch:
     """Episodes (N, E, T) of the adapted policies."""
     post_advantages: Tensor
     """Their advantages (N, E, T)."""
+
+    @property
+    def blocks(self) -> tuple[Episodes, ...]:
+        """All K + 1 blocks of episodes."""
+        return (*self.pre_episodes, self.post_episodes)
 
     def first(self, num_episodes: int) -> "MetaBatch":
         """Return the first episodes of every task and block."""
@@ -71,16 +80,18 @@ class TrpoReport(NamedTuple):
     kl: float
     line_search_steps: int
     accepted: bool
+    refused_tasks: tuple[int, ...] = ()
+    """Tasks of the meta-batch whose loss or gradient is not finite: one stops the update."""
 
 
 def adapted_distribution(
     policy: GaussianMLP, params: Params, batch: MetaBatch, config: TrainConfig
 ) -> Distribution:
-    """θ -> π_{θ'_n} on the post-update observations: the map that every derivative here is of.
+    """θ_n -> π_{θ'_n} on the post-update observations: the map that every derivative here is of.
 
     Args:
         policy: Policy skeleton.
-        params: θ, without the N dimension.
+        params: θ, once for every task, each leaf (N, ...).
         batch: Data of the meta-update.
         config: inner_lr, inner_objective and first_order are used.
 
@@ -89,7 +100,7 @@ def adapted_distribution(
     """
     adapted = adapt_through(
         trial_policy(policy, config),
-        repeat_params(params, batch.post_episodes.num_tasks),
+        params,
         batch.pre_episodes,
         batch.pre_advantages,
         config.inner_lr,
@@ -100,36 +111,35 @@ def adapted_distribution(
     return Distribution(*policy_distribution(policy, adapted, observations))
 
 
-def surrogate(distribution: Distribution, batch: MetaBatch) -> Tensor:
-    """L = -1/N Σ_n E_t[π_{θ'_n}(a_t|o_t) / π_behaviour(a_t|o_t) A_t], to be minimised; scalar."""
+def surrogates(distribution: Distribution, batch: MetaBatch) -> Tensor:
+    """L_n = -E_t[π_{θ'_n}(a_t|o_t) / π_behaviour(a_t|o_t) A_t], to be minimised; (N,)."""
     episodes = batch.post_episodes
     mean, log_std = distribution
     log_probs = log_prob(mean, log_std[:, None, None], episodes.actions)
     ratio = torch.exp(log_probs - episodes.log_probs)
-    per_step = ratio * batch.post_advantages * episodes.step_weights
-    return -per_step.sum() / episodes.num_tasks
+    return -(ratio * batch.post_advantages * episodes.step_weights).sum((1, 2))
 
 
-def mean_kl(old: Distribution, new: Distribution, episodes: Episodes) -> Tensor:
-    """1/N Σ_n E_t[KL(π_old,n ‖ π_new,n)] on the episodes' observations; scalar."""
+def kl_divergences(old: Distribution, new: Distribution, episodes: Episodes) -> Tensor:
+    """E_t[KL(π_old,n ‖ π_new,n)] on the episodes' observations; (N,)."""
     old_log_std, new_log_std = old.log_std[:, None, None], new.log_std[:, None, None]
     per_step = kl_divergence(old.mean, old_log_std, new.mean, new_log_std)
-    return (per_step * episodes.step_weights).sum() / episodes.num_tasks
+    return (per_step * episodes.step_weights).sum((1, 2))
 
 
 def fisher_product(
     policy: GaussianMLP, params: Params, batch: MetaBatch, config: TrainConfig
 ) -> Callable[[Params], Params]:
-    """Return v -> F v, where F is the Hessian of `mean_kl` at θ.
+    """Return v_n -> F_n v_n, where F_n is the Hessian of task n's KL divergence at θ.
 
-    F = Jᵀ M J, with J the Jacobian of `adapted_distribution` and M the metric of a Gaussian: 1/σ²
+    F_n = Jᵀ M J, with J the Jacobian of `adapted_distribution` and M the metric of a Gaussian: 1/σ²
     for a mean, 2 for a log standard deviation. J is the transpose of the transpose: Jᵀ u is linear
     in u, so its own reverse pass gives J v. Both graphs are built once; a forward-mode J v would
     cost four times as much.
 
     Args:
         policy: Policy skeleton.
-        params: θ, without the N dimension.
+        params: θ, once for every task, each leaf (N, ...).
         batch: Data, usually a subsample of the meta-batch.
         config: Describes the adaptation.
 
@@ -144,75 +154,117 @@ def fisher_product(
     zero = Distribution(torch.zeros_like(mean), torch.zeros_like(log_std))
     _, jacobian, *_ = vjp(lambda u: transposed_jacobian(u)[0], zero)
 
-    num_tasks = batch.post_episodes.num_tasks
-    step_weights = batch.post_episodes.step_weights[..., None] / num_tasks  # (N, E, T, 1)
+    step_weights = batch.post_episodes.step_weights[..., None]  # (N, E, T, 1)
     mean_metric = step_weights * torch.exp(-2 * log_std)[:, None, None]  # (N, E, T, A)
 
     def product(v: Params) -> Params:
         change = jacobian(v)[0]
-        weighted = Distribution(mean_metric * change.mean, change.log_std * (2.0 / num_tasks))
+        weighted = Distribution(mean_metric * change.mean, 2.0 * change.log_std)
         return transposed_jacobian(weighted)[0]
 
     return product
 
 
 def meta_update(
-    policy: GaussianMLP, params: Params, batch: MetaBatch, config: TrainConfig
+    policy: GaussianMLP,
+    params: Params,
+    batch: MetaBatch,
+    config: TrainConfig,
+    workers: Workers = ALONE,
 ) -> tuple[Params, TrpoReport]:
     """Improve the initialisation θ within the trust region.
 
     Args:
         policy: Policy skeleton.
-        params: θ, without the N dimension.
-        batch: Data collected with θ and with the policies adapted from it.
+        params: θ, each leaf in its own shape.
+        batch: Data of this process' tasks, collected with θ and with the policies adapted from it.
         config: Adaptation and trust region.
+        workers: The processes that hold the other tasks.
 
     Returns:
         The new θ and a report. Where a number is not finite or no step length is accepted, θ is
         returned as it came.
-
-    Raises:
-        EmptyEpisodesError: A task's mask selects no step.
     """
-    for episodes in (*batch.pre_episodes, batch.post_episodes):
-        require_steps(episodes)
 
-    def loss(theta: Params) -> tuple[Tensor, Distribution]:
+    def total(theta: Params) -> tuple[Tensor, tuple[Tensor, Distribution]]:
         distribution = adapted_distribution(policy, theta, batch, config)
-        return surrogate(distribution, batch), distribution
+        losses = surrogates(distribution, batch)
+        return losses.sum(), (losses, distribution)
 
-    gradient, (surrogate_before, old) = grad_and_value(loss, has_aux=True)(params)
-    before = float(surrogate_before)
-    step = _natural_step(policy, params, batch.first(config.fisher_episodes), gradient, config)
+    theta = repeat_params(params, batch.post_episodes.num_tasks)
+    gradients, (_, (losses, old)) = grad_and_value(total, has_aux=True)(theta)
+    rows = workers.gather(torch.cat([losses[:, None], flatten(gradients)], dim=1))  # (N, 1 + D)
+    if refused := (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist():
+        return params, TrpoReport(math.nan, math.nan, 0.0, 0, False, tuple(refused))
+    mean = mean_over_tasks(rows)
+    before, gradient = float(mean[0]), mean[1:]
+    subsample = batch.first(config.fisher_episodes)
+    step = _natural_step(policy, params, subsample, gradient, config, workers)
     if step is None:
         return params, TrpoReport(before, before, 0.0, 0, False)
-    return _line_search(policy, params, batch, step, old, before, config)
+    return _line_search(policy, params, batch, step, old, before, config, workers)
 
 
 def _natural_step(
-    policy: GaussianMLP, params: Params, batch: MetaBatch, gradient: Params, config: TrainConfig
-) -> Params | None:
+    policy: GaussianMLP,
+    params: Params,
+    batch: MetaBatch,
+    gradient: np.ndarray,
+    config: TrainConfig,
+    workers: Workers,
+) -> np.ndarray | None:
     """Solve (F + damping I) s = -g, scaled to the trust region's edge; None where that fails."""
-    g = flatten(gradient).double().numpy()
-    if not np.isfinite(g).all() or not g.any():
+    if not gradient.any():
         return None
-    product = fisher_product(policy, params, batch, config)
+    num_tasks = batch.post_episodes.num_tasks
+    product = fisher_product(policy, repeat_params(params, num_tasks), batch, config)
 
     def damped_product(v: np.ndarray) -> np.ndarray:
-        tree = unflatten(torch.from_numpy(v), params)
-        return flatten(product(tree)).double().numpy() + config.cg_damping * v
+        tree = unflatten(torch.from_numpy(v).expand(num_tasks, -1), params)
+        return workers.mean(flatten(product(tree))) + config.cg_damping * v
 
-    matrix = LinearOperator(
-        shape=(g.size, g.size),
-        matvec=damped_product,  # pyright: ignore[reportCallIssue]  scipy: __new__ takes it
-        dtype=np.float64,
-    )
-    s, _ = cg(matrix, -g, rtol=_CG_TOLERANCE, maxiter=config.cg_iterations)
+    s = conjugate_gradients(damped_product, -gradient, config.cg_iterations)
     # Every iterate of conjugate gradients from 0 fulfils sᵀ (F + damping I) s = -sᵀ g.
-    curvature = float(-s @ g)
+    curvature = -_dot(s, gradient)
     if not np.isfinite(s).all() or not curvature > 0.0:
         return None
-    return unflatten(torch.from_numpy(s * np.sqrt(2 * config.max_kl / curvature)), params)
+    return s * np.sqrt(2 * config.max_kl / curvature)
+
+
+def conjugate_gradients(
+    product: Callable[[np.ndarray], np.ndarray], b: np.ndarray, iterations: int
+) -> np.ndarray:
+    """Solve A x = b from x = 0, for a positive definite A.
+
+    scipy's solver takes its inner products from BLAS, whose sums depend on the number of threads;
+    these do not, and the parameters that come of it are the same on every machine of a kind.
+
+    Args:
+        product: x -> A x.
+        b: Right-hand side, (D,) float64.
+        iterations: Products at most; fewer where the residual has become noise.
+
+    Returns:
+        x, (D,).
+
+    Source: Hestenes and Stiefel 1952, doi:10.6028/jres.049.044.
+    """
+    x, r, p = np.zeros_like(b), b.copy(), b.copy()
+    r_squared, enough = _dot(b, b), _CG_TOLERANCE**2 * _dot(b, b)
+    for _ in range(iterations):
+        if not r_squared > enough:
+            break
+        q = product(p)
+        step = r_squared / _dot(p, q)
+        x += step * p
+        r -= step * q
+        r_squared, previous = _dot(r, r), r_squared
+        p = r + (r_squared / previous) * p
+    return x
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a * b).sum())
 
 
 @torch.no_grad()
@@ -220,34 +272,37 @@ def _line_search(
     policy: GaussianMLP,
     params: Params,
     batch: MetaBatch,
-    step: Params,
+    step: np.ndarray,
     old: Distribution,
     before: float,
     config: TrainConfig,
+    workers: Workers,
 ) -> tuple[Params, TrpoReport]:
     """Shorten the step until the surrogate improves and the KL divergence stays within max_kl."""
+    num_tasks = batch.post_episodes.num_tasks
+    direction = unflatten(torch.from_numpy(step), params)
     scale = 1.0
     for trial in range(1, config.line_search_steps + 1):
-        candidate = {name: leaf + scale * step[name] for name, leaf in params.items()}
-        new = adapted_distribution(policy, candidate, batch, config)
-        after = float(surrogate(new, batch))
-        kl = float(mean_kl(old, new, batch.post_episodes))
+        candidate = {name: leaf + scale * direction[name] for name, leaf in params.items()}
+        new = adapted_distribution(policy, repeat_params(candidate, num_tasks), batch, config)
+        divergences = kl_divergences(old, new, batch.post_episodes)
+        after, kl = workers.mean(torch.stack([surrogates(new, batch), divergences], dim=1))
         # A comparison with NaN is false, so that such a candidate is refused.
         if after < before and kl <= config.max_kl:
-            return candidate, TrpoReport(before, after, kl, trial, True)
+            return candidate, TrpoReport(before, float(after), float(kl), trial, True)
         scale *= config.line_search_decay
     return params, TrpoReport(before, before, 0.0, config.line_search_steps, False)
 
 
 def flatten(params: Params) -> Tensor:
-    """Join all leaves into one vector."""
-    return torch.cat([leaf.reshape(-1) for leaf in params.values()])
+    """Join the leaves (N, ...) of every task into one row: (N, D)."""
+    return torch.cat([leaf.flatten(start_dim=1) for leaf in params.values()], dim=1)
 
 
 def unflatten(vector: Tensor, like: Params) -> Params:
-    """Split a vector into leaves of the shapes and types of another tree."""
-    pieces = vector.split([leaf.numel() for leaf in like.values()])
+    """Split vectors (..., D) into leaves (..., *shape), like those of a bare tree."""
+    pieces = vector.split([leaf.numel() for leaf in like.values()], dim=-1)
     return {
-        name: piece.to(leaf.dtype).reshape(leaf.shape)
+        name: piece.to(leaf.dtype).reshape(*vector.shape[:-1], *leaf.shape)
         for (name, leaf), piece in zip(like.items(), pieces, strict=True)
     }

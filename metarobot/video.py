@@ -26,6 +26,7 @@ _BACKGROUND, _TRACK = (20, 24, 31), (46, 53, 66)
 _INK, _FAINT = (238, 240, 245), (162, 170, 184)
 # Light variants of the plots' colours, for a dark ground.
 _BEFORE, _AFTER = (242, 140, 60), (86, 180, 233)
+_COLOURS = (_BEFORE, _AFTER)
 _GOOD, _BAD = (53, 196, 150), (240, 98, 98)
 # Pillow's built-in font has no real minus sign and few symbols beyond Latin-1.
 _REPLACEMENTS = str.maketrans({"−": "-", "–": "-", "→": "to", "µ": "u", "μ": "u"})
@@ -64,22 +65,20 @@ def describe_task(task: Mapping[str, float], units: Mapping[str, str]) -> str:
 
 
 def compose_side_by_side(
-    left: Clip,
-    right: Clip,
+    clips: Sequence[Clip],
     header: str,
     *,
     control_dt_s: float,
     fps: float,
     hold_s: float = 1.0,
 ) -> Iterator[Frame]:
-    """Compose two episodes of one task into labelled frames of equal, even size.
+    """Compose episodes of one task, mostly two, into labelled frames of equal, even size.
 
     The clips run in step; one that ends sooner holds its last frame. The end is held, with a mark
     of success or failure on each side. Chain the iterators of several tasks for one longer video.
 
     Args:
-        left: The episode before adaptation.
-        right: The episode after adaptation, on the same task and from the same start.
+        clips: The episodes from left to right, such as before and after adaptation.
         header: The task in words, see describe_task.
         control_dt_s: Duration of a control step, in seconds, for the clock.
         fps: Frames a second of the video, for the length of the hold.
@@ -88,16 +87,16 @@ def compose_side_by_side(
     Raises:
         VideoError: A clip has no frames, or the frames differ in size or are not uint8 RGB.
     """
-    _check_frames(left, right)
-    num_frames = max(len(left.frames), len(right.frames))
-    num_steps = max(len(left.rewards), len(right.rewards))
+    _check_frames(clips)
+    num_frames = max(len(clip.frames) for clip in clips)
+    num_steps = max(len(clip.rewards) for clip in clips)
     last = num_frames - 1
     for index in range(num_frames + max(1, round(hold_s * fps))):
         shown = min(index, last)
         position = shown / last if last else 1.0
         step = round(position * num_steps)
         clock = f"step {step}/{num_steps}   {step * control_dt_s:.2f} s"
-        sides = [_side(clip, shown, step, index > last) for clip in (left, right)]
+        sides = [_side(clip, shown, step, index > last) for clip in clips]
         yield _frame(sides, header, clock, position)
 
 
@@ -167,7 +166,7 @@ def _even(frame: Frame) -> Frame:
     return padded
 
 
-def _check_frames(*clips: Clip) -> None:
+def _check_frames(clips: Sequence[Clip]) -> None:
     shapes = set()
     for clip in clips:
         if not len(clip.frames):
@@ -213,7 +212,7 @@ def _frame(sides: Sequence[_Side], header: str, clock: str, position: float) -> 
     unit = max(8, height // 24)  # every distance follows from the frame's height
     # Captions stand above the images: a player's controls cover what is below.
     gap, title, top = unit // 2, unit * 3, unit * 5 + unit // 2
-    total_width = 2 * width + gap
+    total_width = len(sides) * (width + gap) - gap
     total_width += total_width % 2
     total_height = top + height + unit // 2
     total_height += total_height % 2
@@ -222,7 +221,8 @@ def _frame(sides: Sequence[_Side], header: str, clock: str, position: float) -> 
     clock_width = _text(draw, (total_width - unit, title // 2), clock, unit * 1.1, _FAINT, "rm")
     room = total_width - 3 * unit - clock_width
     _text(draw, (unit, title // 2), header, unit * 1.35, _INK, "lm", room)
-    for index, (side, colour) in enumerate(zip(sides, (_BEFORE, _AFTER), strict=True)):
+    for index, side in enumerate(sides):
+        colour = _COLOURS[index % len(_COLOURS)]
         left = index * (width + gap)
         canvas.paste(Image.fromarray(side.image), (left, top))
         middle = title + (top - title) // 2 - unit // 4

@@ -34,9 +34,9 @@ from metarobot.config import PRESETS, TrainConfig
 from metarobot.envs import ManipulationVectorEnv, make_env, silence_mujoco
 from metarobot.meta_trainer import MetaTrainer
 from metarobot.policies import repeat_params
+from metarobot.provenance import choose_num_threads, provenance
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect
-from metarobot.training import choose_num_threads, provenance
 
 HORIZON = 40
 """Control steps per episode, in every family."""

@@ -34,8 +34,8 @@ from metarobot.envs.grip import (
 )
 from metarobot.files import write_json
 from metarobot.plots import AGENT_COLOURS
+from metarobot.provenance import choose_num_threads
 from metarobot.randomness import Phase, numpy_generator
-from metarobot.training import choose_num_threads
 
 ENV_ID = "metarobot/Grip-v0"
 SLIP_NOISE_M = 1e-3

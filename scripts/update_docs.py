@@ -18,7 +18,13 @@ from metarobot.envs import FAMILIES, SPLITS, ManipulationVectorEnv, TaskParamete
 from metarobot.statistics import captured_is_meaningful
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/results.md", "docs/families/reach.md", "docs/families/grip.md")
+PAGES = (
+    "README.md",
+    "docs/results.md",
+    "docs/training.md",
+    "docs/families/reach.md",
+    "docs/families/grip.md",
+)
 RESULTS = ROOT / "docs" / "results"
 PENDING = "_No committed result yet: the commands on this page make it._"
 _BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -213,6 +219,24 @@ def speed() -> str:
     return markdown_table(headings, cells) + machine
 
 
+def scaling() -> str:
+    """Return the committed measurement of several processes."""
+    rows = _read(RESULTS / "scaling.json")
+    if rows is None:
+        return PENDING
+    cells = [
+        [
+            f"`{row['family']}`",
+            str(row["processes"]),
+            f"{row['iteration_s']:.2f} s",
+            f"{row['speed_up']:.2f}",
+        ]
+        for row in rows
+    ]
+    table = markdown_table(("family", "processes", "meta-iteration", "speed-up"), cells)
+    return f"{table}\n\n{rows[0]['cpu']}, one thread a process."
+
+
 def main() -> int:
     """Update every page."""
     for name in PAGES:
@@ -274,6 +298,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "headline": headline,
     "sweep": sweep,
     "speed": speed,
+    "scaling": scaling,
 }
 for _env_class in FAMILIES.values():
     _family, _name = _env_class.vector_class, _env_class.vector_class.family.lower()

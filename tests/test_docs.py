@@ -38,11 +38,14 @@ def shell_commands() -> list[tuple[str, str]]:
 def parse_shell_command(command: str) -> bool:
     """Parse a command of ours, and run nothing; return whether it is one."""
     program, *rest = shlex.split(command)
+    if program == "torchrun":
+        program, *rest = rest[rest.index("-m") + 1 :]
     if Path(program).name == "metarobot":
         name, *options = rest
         if name == "train":
-            arguments.check_preset(options)
-        arguments.parse(COMMAND_CLASSES[name], options, f"metarobot {name}")
+            arguments.parse_train(options, "metarobot train")
+        else:
+            arguments.parse(COMMAND_CLASSES[name], options, f"metarobot {name}")
         return True
     if Path(program).name == "python" and rest[0].startswith("scripts/"):
         script = load_script(Path(rest[0]).stem)

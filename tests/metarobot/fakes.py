@@ -5,6 +5,7 @@ import torch
 from gymnasium.spaces import Box
 
 from metarobot.adapt import adapt
+from metarobot.envs import Tasks
 from metarobot.episodes import Episodes
 from metarobot.policies import GaussianMLP, log_prob, policy_distribution, repeat_params
 from metarobot.trpo import MetaBatch
@@ -43,6 +44,8 @@ def made_up_episodes(policy, params, seed):
         rewards=normal(N, E, T),
         mask=mask,
         success=torch.zeros(N, E, dtype=torch.bool),
+        unstable=torch.zeros(N, E, dtype=torch.bool),
+        start=torch.zeros(N, E, 2),
     )
     return episodes, normal(N, E, T) * mask
 
@@ -74,10 +77,11 @@ def made_up_batch(policy, params, config):
 
 
 class Targets:
-    """Tasks are hidden targets in a square, (N, 2)."""
+    """Tasks are hidden targets in a square."""
 
     def sample(self, rng, num_tasks, split="train"):
-        return rng.uniform(-0.8, 0.8, (num_tasks, 2))
+        x, y = rng.uniform(-0.8, 0.8, (num_tasks, 2)).T
+        return Tasks({"x": x, "y": y})
 
 
 class FakeEnv:
@@ -97,10 +101,10 @@ class FakeEnv:
         self.terminated_at = terminated_at or {}
         self.single_observation_space = Box(np.full(3, -1, np.float32), np.ones(3, np.float32))
         self.single_action_space = Box(-1.0, 1.0, (2,))
-        self.set_tasks(np.zeros((1, 2)))
+        self.set_tasks(Tasks({"x": [0.0], "y": [0.0]}))
 
     def set_tasks(self, tasks):
-        self.targets = np.repeat(tasks, self.num_envs // len(tasks), axis=0)
+        self.targets = np.repeat(tasks.values, self.num_envs // len(tasks), axis=0)
 
     def reset(self, seed=None, options=None):
         self.t = 0

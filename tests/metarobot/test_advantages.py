@@ -76,6 +76,8 @@ def test_advantages_are_what_the_baseline_does_not_explain():
         rewards=rewards,
         mask=torch.ones(2, 30, 4),
         success=torch.zeros(2, 30, dtype=torch.bool),
+        unstable=torch.zeros(2, 30, dtype=torch.bool),
+        start=torch.zeros(2, 30, 1),
     )
     advantages = estimate_advantages(policy, episodes, discount=1.0, gae_lambda=1.0)
     assert advantages[:, :15].mean() > 0.5

@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from metarobot.arguments import one_line, parse_task
 from metarobot.cli import COMMANDS, main
-from metarobot.meta_trainer import MetaTrainer
 from metarobot.opengl import working_gl_backend
+from metarobot.replay import Replay
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
@@ -88,23 +90,9 @@ def test_train_names_the_run_folder_itself(tmp_path):
     assert (tmp_path / "runs/grip-seed5/maml/policy.safetensors").is_file()
 
 
-def test_ctrl_c_is_one_line(tmp_path, capfd, monkeypatch):
-    step = MetaTrainer.step
-
-    def interrupted_step(self):
-        if self.iteration:
-            raise KeyboardInterrupt
-        return step(self)
-
-    monkeypatch.setattr(MetaTrainer, "step", interrupted_step)
-    assert main([*TRAIN, "--total-steps", "9999", "--out", "run"]) == 130
-    lines = capfd.readouterr().err.splitlines()
-    assert lines == ["metarobot: interrupted: the last checkpoints are in run"]
-    assert (tmp_path / "run/maml/policy.safetensors").is_file()
-
-
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_real_interrupt_ends_a_real_process(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_real_process_which_can_be_resumed(number, tmp_path, capfd):
     command = [sys.executable, "-m", "metarobot", *TRAIN, "--total-steps", "100000000"]
     process = subprocess.Popen(
         [*command, "--out", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -115,11 +103,45 @@ def test_a_real_interrupt_ends_a_real_process(tmp_path):
         curve.exists() and curve.read_text().count("\n") > 1
     ):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines() == ["metarobot: interrupted: the last checkpoints are in run"]
+    assert process.returncode == 128 + number
+    assert err.splitlines() == [
+        f"metarobot: interrupted by {number.name}: `metarobot train --resume run` goes on with it"
+    ]
     assert (tmp_path / "run/maml/policy.safetensors").is_file()
+    assert main(["train", "grip", "--inner-lr", "0.5", "--resume", "run"]) == 2
+    assert "inner_lr was 0.3, is 0.5" in one_error_line(capfd)
+
+
+def test_a_finished_run_has_nothing_left_to_resume(trained, tmp_path, capfd):
+    assert main(["train", "--resume", str(trained)]) == 0
+    assert capfd.readouterr().out.startswith("nothing to do, all agents are trained")
+
+
+def test_replay_shows_what_was_written_down(tmp_path, capfd, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr(
+        "metarobot.rendering._picture", lambda env: (np.zeros((8, 8, 3), np.uint8),)
+    )
+    monkeypatch.setattr(
+        "metarobot.rendering.write_mp4", lambda frames, path, fps: drawn.extend(frames)
+    )
+    replay = Replay(
+        env_id="metarobot/Grip-v0",
+        task={"block_mass_kg": 0.5, "pad_friction": 0.4},
+        starts=torch.full((2, 3, 3), 0.5),
+        actions=torch.full((2, 3, 16, 1), torch.nan),
+        iteration=7,
+        index=1,
+    )
+    path = str(replay.save(tmp_path))
+    assert main(["render", "--replay", path, "--episode", "2", "--out", "x.mp4"]) == 0
+    assert "block_mass_kg 0.5, pad_friction 0.4: return" in capfd.readouterr().out
+    assert len(drawn) > 16
+    assert main(["render", "--replay", path, "--episode", "3", "--out", "x.mp4"]) == 2
+    assert "episode must lie in [0, 2], got 3" in one_error_line(capfd)
 
 
 def test_evaluate_writes_everything(trained, tmp_path, capfd):
@@ -192,7 +214,7 @@ def test_scripts_are_their_commands(script, capfd, monkeypatch):
 
 BAD_INPUT = {
     "trian": "did you mean 'train'",
-    "train": "name a preset first: reach or grip",
+    "train": "name a preset first, reach or grip, or --resume a run",
     "train --seed 3": "name a preset first",
     "train grop": "did you mean 'grip'",
     "train grip extra": "extra",
@@ -223,7 +245,7 @@ BAD_INPUT = {
     "evaluate RUN --out result --video missing.mp4": "missing.mp4",
     "evaluate CORRUPT --out result": "policy.safetensors",
     "evaluate MAML --out result": "lacks domain_randomisation, oracle",
-    "render": "missing from metarobot render: RUN",
+    "render": "name a run folder, or a file with --replay",
     "render missing": "no run folder",
     "render RUN --out film.gif": ".mp4",
     "render RUN --split tests": "--split",

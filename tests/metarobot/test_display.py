@@ -22,7 +22,7 @@ def metrics(iteration: int, steps: int) -> dict[str, float]:
 def train(console: Console, interval_s: float) -> None:
     with TrainingDisplay(AGENTS, 300, console, interval_s) as display:
         for agent in AGENTS:
-            display.begin(TrainConfig(agent=agent, total_steps=300))
+            display.begin(TrainConfig(agent=agent, total_steps=300), 0)
             for iteration in range(1, 4):
                 display.update(metrics(iteration, 100 * iteration))
             display.end()
@@ -38,6 +38,17 @@ def test_plain_lines_without_a_terminal():
     assert lines[3].startswith("domain randomisation: iteration 1, 100 of 300 steps, return -1.25,")
     assert "gain" not in lines[3]
     assert "\x1b" not in text.getvalue()
+
+
+def test_a_resumed_agent_counts_the_speed_of_this_session_only(monkeypatch):
+    now = iter([0.0, 10.0])
+    monkeypatch.setattr("metarobot.display.time.monotonic", lambda: next(now))
+    text = io.StringIO()
+    with TrainingDisplay((), 0, Console(file=text)) as display:
+        display.begin(TrainConfig(total_steps=300), 100)
+        display.update(metrics(2, 200))
+    assert "200 of 300 steps" in text.getvalue()
+    assert "10 steps/s, 0:10 left" in text.getvalue()
 
 
 def test_between_two_plain_lines_some_time_must_pass_but_the_last_always_appears():

@@ -14,6 +14,8 @@ def make_episodes():
         rewards=torch.arange(24.0).reshape(2, 3, 4),
         mask=torch.ones(2, 3, 4),
         success=torch.zeros(2, 3, dtype=torch.bool),
+        unstable=torch.zeros(2, 3, dtype=torch.bool),
+        start=torch.zeros(2, 3, 6),
     )
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from fakes import FakeEnv
 
-from metarobot.adapt import EmptyEpisodesError
 from metarobot.config import TrainConfig
 from metarobot.meta_trainer import MetaTrainer
 
@@ -54,14 +53,11 @@ def test_the_same_seed_gives_the_same_parameters(agent):
     assert fingerprint(first.params) != fingerprint(other.params)
 
 
-def test_a_run_resumes_exactly_from_its_state():
-    whole, first_half = make_trainer(), make_trainer()
+def test_a_run_goes_on_exactly_from_its_state():
+    whole, first_half, second_half = (make_trainer() for _ in range(3))
     train(whole, 4)
     train(first_half, 2)
-    second_half = make_trainer()
-    second_half.params = {name: leaf.clone() for name, leaf in first_half.params.items()}
-    second_half.iteration = first_half.iteration
-    second_half.total_steps = first_half.total_steps
+    second_half.restore(first_half.state())
     train(second_half, 2)
     assert fingerprint(second_half.params) == fingerprint(whole.params)
     assert second_half.total_steps == whole.total_steps
@@ -113,11 +109,39 @@ def test_a_task_without_steps_in_the_subsample_is_no_error():
     assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
 
 
-def test_a_task_without_any_steps_is_an_error():
+def test_a_task_without_any_steps_is_left_out_and_counted():
     trainer = make_trainer()
     trainer.env.unstable_at = dict.fromkeys(range(10, 20), 0)
-    with pytest.raises(EmptyEpisodesError, match=r"tasks \[1\]"):
-        trainer.step()
+    metrics = trainer.step()
+    assert metrics["sim/unstable_episodes"] == 2 * 10
+    assert metrics["update/accepted"] == 1.0
+    assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
+
+
+class NanEnv(FakeEnv):
+    """Task 3 earns NaN, in a simulation that is stable."""
+
+    def step(self, actions):
+        observation, rewards, *rest = super().step(actions)
+        rewards[30] = np.nan
+        return observation, rewards, *rest
+
+
+def test_a_task_that_is_not_finite_stops_the_update_and_can_be_replayed():
+    config = TrainConfig(num_tasks=8, episodes_per_task=10, hidden_sizes=(16,))
+    trainer = MetaTrainer(config, NanEnv(80))
+    before = trainer.params
+    metrics = trainer.step()
+    assert trainer.params is before
+    assert metrics["update/refused_tasks"] == 1.0
+    assert metrics["update/accepted"] == 0.0
+    (replay,) = trainer.refused
+    assert (replay.iteration, replay.index) == (0, 3)
+    assert replay.actions.shape == (2, 10, 5, 2)
+    assert set(replay.task) == {"x", "y"}
+    trainer.env = FakeEnv(80)
+    assert trainer.step()["update/accepted"] == 1.0
+    assert trainer.refused == []
 
 
 def test_the_environment_must_hold_the_meta_batch():

@@ -3,6 +3,7 @@ import pytest
 import torch
 from fakes import FakeEnv
 
+from metarobot.envs import Tasks
 from metarobot.policies import GaussianMLP, log_prob, policy_distribution
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect
@@ -17,7 +18,7 @@ DRAWS = draw_episodes(0, 0, Phase.PRE_UPDATE, tasks=range(N), episode_shape=(E, 
 
 def make_episodes(noise=DRAWS.noise, **kwargs):
     env = FakeEnv(N * E, T, **kwargs)
-    env.set_tasks(TARGETS)
+    env.set_tasks(Tasks({"x": TARGETS[:, 0], "y": TARGETS[:, 1]}))
     return collect(env, POLICY, PARAMS, noise=noise, start=DRAWS.start)
 
 

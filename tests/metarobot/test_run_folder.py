@@ -8,17 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from metarobot.checkpoint import load_policy, policy_shapes, save_policy
 from metarobot.config import AGENTS, TrainConfig
 from metarobot.files import read_json, write_atomically, write_json
-from metarobot.policies import GaussianMLP
 from metarobot.run_folder import (
     RunError,
+    create_run_folder,
     load_curve,
     load_run,
     load_runs,
-    prepare_run_folder,
+    unfinished_configs,
 )
+from metarobot.tensor_files import save_tensors
 from metarobot.training import train_run
 
 TINY = TrainConfig(
@@ -48,22 +48,6 @@ def edit_config(run: Path, folder: str, **fields) -> None:
     write_json(path, values)
 
 
-def test_policy_shapes_are_those_of_the_policy():
-    policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7, 2))
-    expected = {name: tuple(leaf.shape) for name, leaf in policy.named_parameters()}
-    assert policy_shapes(5, 3, (7, 2)) == expected
-    assert list(policy_shapes(5, 3, (7, 2))) == list(expected)
-
-
-def test_parameters_survive_the_file_bit_for_bit(tmp_path):
-    policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7,))
-    params = policy.initial_params(torch.Generator().manual_seed(1))
-    save_policy(tmp_path / "p.safetensors", params)
-    loaded = load_policy(tmp_path / "p.safetensors", policy_shapes(5, 3, (7,)))
-    assert list(loaded) == list(params)
-    assert all(torch.equal(loaded[name], leaf) for name, leaf in params.items())
-
-
 def test_a_run_is_read_back_as_it_was_trained(trained):
     run = load_run(trained)
     assert (run.seed, run.env_id, run.unfinished) == (0, "metarobot/Grip-v0", ())
@@ -76,7 +60,8 @@ def test_a_run_is_read_back_as_it_was_trained(trained):
 
 
 def test_the_curve_has_a_row_per_meta_iteration(trained):
-    curve = load_curve(trained, "domain_randomisation")
+    columns = ("iteration", "total_steps", "pre_return", "post_return")
+    curve = load_curve(trained, "domain_randomisation", columns)
     assert curve["iteration"] == [1.0]
     assert curve["total_steps"] == [64.0]
     assert curve["pre_return"] == curve["post_return"]
@@ -106,19 +91,30 @@ def test_json_holds_null_for_what_is_not_finite(tmp_path):
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5, [None]], "b": None}
 
 
-def test_prepare_refuses_a_folder_in_use_and_overwrites_only_a_run(run):
+def test_a_new_run_appears_with_every_configuration(tmp_path):
+    configs = [replace(TINY, agent=agent) for agent in ("maml", "oracle")]
+    create_run_folder(tmp_path / "runs" / "x", configs, overwrite=False)
+    assert [entry.name for entry in (tmp_path / "runs").iterdir()] == ["x"]
+    assert unfinished_configs(tmp_path / "runs" / "x") == configs
+    with pytest.raises(RunError, match=r"holds no policy\.safetensors yet"):
+        load_run(tmp_path / "runs" / "x")
+
+
+def test_a_folder_in_use_is_refused_and_only_a_run_is_overwritten(run):
     (run / "notes.txt").write_text("keep me")
+    (run / "maml" / "notes.txt").write_text("keep me")
     with pytest.raises(RunError, match="not empty"):
-        prepare_run_folder(run, overwrite=False)
+        create_run_folder(run, [TINY], overwrite=False)
     assert (run / "maml" / "policy.safetensors").exists()
-    prepare_run_folder(run, overwrite=True)
-    assert [entry.name for entry in run.iterdir()] == ["notes.txt"]
+    create_run_folder(run, [TINY], overwrite=True)
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert files == {"notes.txt", "maml/notes.txt", "maml/config.json"}
 
 
-def test_prepare_refuses_a_file(tmp_path):
+def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(RunError, match="is a file"):
-        prepare_run_folder(tmp_path / "x", overwrite=True)
+        create_run_folder(tmp_path / "x", [TINY], overwrite=True)
 
 
 def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
@@ -128,7 +124,7 @@ def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
     with pytest.raises(RunError, match="leads out"):
         load_run(run)
     with pytest.raises(RunError, match="leads out"):
-        prepare_run_folder(run, overwrite=True)
+        create_run_folder(run, [TINY], overwrite=True)
     assert (outside / "policy.safetensors").exists()
 
 
@@ -204,24 +200,31 @@ def test_a_bad_configuration_file_is_one_line(run, content):
     assert "\n" not in str(error.value)
 
 
-def test_parameters_that_are_not_finite_or_not_float32(run):
+def test_parameters_that_do_not_fit(run):
     path = run / "maml" / "policy.safetensors"
-    params = load_file(path)
-    save_file({**params, "log_std": torch.tensor([math.nan])}, path)
+    params, facts = load_file(path), {"env_id": TINY.env_id, "agent": "maml"}
+    save_tensors(path, {**params, "log_std": torch.tensor([math.nan])}, facts)
     with pytest.raises(RunError, match="not finite in log_std"):
         load_run(run)
-    save_file({**params, "log_std": params["log_std"].double()}, path)
+    save_tensors(path, {**params, "log_std": params["log_std"].double()}, facts)
     with pytest.raises(RunError, match="must be F32"):
         load_run(run)
-    save_file({**params, "extra": torch.zeros(1)}, path)
+    save_tensors(path, {**params, "extra": torch.zeros(1)}, facts)
     with pytest.raises(RunError, match="'extra' is too many"):
         load_run(run)
-
-
-def test_a_missing_policy_is_explained(run):
-    (run / "oracle" / "policy.safetensors").unlink()
-    with pytest.raises(RunError, match="interrupted"):
+    save_tensors(path, params, {**facts, "agent": "domain_randomisation"})
+    with pytest.raises(RunError, match="agent 'domain_randomisation', 'maml'"):
         load_run(run)
+    save_file(params, path)
+    with pytest.raises(RunError, match="seal is broken"):
+        load_run(run)
+
+
+def test_an_agent_without_a_policy_is_still_to_be_trained(run):
+    (run / "oracle" / "policy.safetensors").unlink()
+    loaded = load_run(run)
+    assert tuple(loaded.agents) == ("maml", "domain_randomisation")
+    assert loaded.unfinished == ("oracle",)
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "iteration,total_steps\n1\n"])
@@ -229,6 +232,6 @@ def test_a_bad_curve(run, content):
     (run / "maml" / "curve.csv").write_text(content)
     if content:
         with pytest.raises(RunError, match=r"curve\.csv"):
-            load_curve(run, "maml")
+            load_curve(run, "maml", ("iteration", "post_return"))
     else:
-        assert load_curve(run, "maml")["iteration"] == []
+        assert load_curve(run, "maml", ("iteration",)) == {"iteration": []}

@@ -1,6 +1,6 @@
 import csv
-import subprocess
-import sys
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -10,9 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from metarobot import training
 from metarobot.config import TrainConfig
 from metarobot.files import read_json
+from metarobot.interruption import InterruptedTrainingError
 from metarobot.meta_trainer import MetaTrainer
-from metarobot.run_folder import CURVE_COLUMNS, RunError, load_run
-from metarobot.training import choose_num_threads, provenance, train_agent, train_run
+from metarobot.run_folder import CURVE_COLUMNS, RunError, load_curve, load_run
+from metarobot.training import resume_run, train_agent, train_run
 
 TINY = TrainConfig(
     total_steps=200, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
@@ -26,8 +27,8 @@ class Recorder:
     def __init__(self):
         self.calls = []
 
-    def begin(self, config):
-        self.calls.append(f"begin {config.agent}")
+    def begin(self, config, total_steps):
+        self.calls.append(f"begin {config.agent} at {total_steps}")
 
     def update(self, metrics):
         self.calls.append(f"update {metrics['time/total_steps']:.0f}")
@@ -40,17 +41,21 @@ def test_every_agent_gets_the_same_budget_and_the_display_hears_of_it(tmp_path):
     display = Recorder()
     train_run(TINY, ["maml", "oracle", "maml"], tmp_path / "run", display)
     assert display.calls == [
-        *("begin maml", "update 128", "update 256", "end"),
-        *("begin oracle", "update 64", "update 128", "update 192", "update 256", "end"),
+        *("begin maml at 0", "update 128", "update 256", "end"),
+        *("begin oracle at 0", "update 64", "update 128", "update 192", "update 256", "end"),
     ]
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["maml", "oracle"]
 
 
 def test_what_an_agent_leaves_behind(tmp_path):
-    train_agent(TINY, tmp_path)
+    train_run(TINY, ["maml"], tmp_path / "run")
+    tmp_path = tmp_path / "run" / "maml"
     names = {path.name.partition(".tfevents")[0] for path in tmp_path.iterdir()}
-    expected = {"config.json", "policy.safetensors", "curve.csv", "done.json", "events.out"}
-    assert names == expected
+    written = {"policy.safetensors", "curve.csv", "done.json", "events.out", "checkpoints"}
+    assert names == {"config.json", *written}
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [
+        "iteration-000002.safetensors"
+    ]
     done = read_json(tmp_path / "done.json")
     assert (done["iterations"], done["total_steps"]) == (2, 256)
     assert done["seconds"] > 0
@@ -87,61 +92,148 @@ def test_a_run_folder_in_use_is_refused(tmp_path):
     assert load_run(tmp_path).seed == 7
 
 
-def test_an_interruption_leaves_the_last_meta_iteration(tmp_path, monkeypatch):
-    step, taken = MetaTrainer.step, []
+def interrupt_in(monkeypatch, iteration, number=signal.SIGTERM):
+    """Let a signal arrive within the meta-iteration that follows this one."""
+    step = MetaTrainer.step
 
     def interrupted_step(self):
-        if len(taken) == 2:
-            raise KeyboardInterrupt
-        taken.append(step(self))
-        return taken[-1]
+        if self.iteration == iteration:
+            os.kill(os.getpid(), number)
+        return step(self)
 
     monkeypatch.setattr(MetaTrainer, "step", interrupted_step)
-    with pytest.raises(KeyboardInterrupt):
-        train_run(replace(TINY, total_steps=10_000), ["maml", "oracle"], tmp_path)
-    run = load_run(tmp_path)
-    assert run.unfinished == ("maml",)
-    assert not (tmp_path / "maml" / "done.json").exists()
-
-    monkeypatch.undo()
-    train_run(replace(TINY, total_steps=256), ["maml"], tmp_path / "whole")
-    whole = load_run(tmp_path / "whole").agents["maml"].params
-    interrupted = run.agents["maml"].params
-    assert all(torch.equal(interrupted[name], leaf) for name, leaf in whole.items())
 
 
-def test_checkpoints_are_written_on_the_way(tmp_path, monkeypatch):
+def same_curves(run, other, agent):
+    """Whether two runs have the same curve, but for the times."""
+    columns = [name for name in CURVE_COLUMNS if not name.endswith("_s")]
+    return load_curve(run, agent, columns) == load_curve(other, agent, columns)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_as_if_never_interrupted(tmp_path, monkeypatch, number):
+    config = replace(TINY, total_steps=128 * 5)
+    train_run(config, ["maml", "oracle"], tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, 2, number)
+        with pytest.raises(InterruptedTrainingError) as interrupt:
+            train_run(config, ["maml", "oracle"], tmp_path / "run")
+    assert interrupt.value.signal_number == number
+    run = load_run(tmp_path / "run")
+    assert run.unfinished == ("maml", "oracle")
+    assert len(load_curve(run.path, "maml", ["iteration"])["iteration"]) == 3
+
+    display = Recorder()
+    assert resume_run(tmp_path / "run", display) == ("maml", "oracle")
+    assert display.calls[:2] == ["begin maml at 384", "update 512"]
+    for agent in ("maml", "oracle"):
+        paths = [tmp_path / name / agent / "policy.safetensors" for name in ("whole", "run")]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+        assert same_curves(tmp_path / "whole", tmp_path / "run", agent)
+    assert resume_run(tmp_path / "run") == ()
+
+
+def test_what_was_logged_after_the_checkpoint_is_cut_off(tmp_path, monkeypatch):
+    config = replace(TINY, total_steps=64 * 10, agent="oracle")
+    train_run(config, ["oracle"], tmp_path / "whole")
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 4)
+
+    def die(self):
+        raise SystemExit  # as if killed: nothing is saved
+
+    with monkeypatch.context() as patch:
+        step = MetaTrainer.step
+        patch.setattr(
+            MetaTrainer, "step", lambda self: step(self) if self.iteration < 7 else die(self)
+        )
+        with pytest.raises(SystemExit):
+            train_run(config, ["oracle"], tmp_path / "run")
+    assert len(load_curve(tmp_path / "run", "oracle", ["iteration"])["iteration"]) == 7
+    resume_run(tmp_path / "run")
+    assert same_curves(tmp_path / "whole", tmp_path / "run", "oracle")
+    board = EventAccumulator(str(tmp_path / "run" / "oracle")).Reload()
+    steps = [event.step for event in board.Scalars("meta/post_return")]
+    assert steps == [64 * n for n in range(1, 11)]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeypatch):
+    train_run(TINY, ["maml"], tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaTrainer, "step", lambda self: exit())
+        with pytest.raises(SystemExit):
+            train_run(TINY, ["maml"], tmp_path / "run")
+    resume_run(tmp_path / "run")
+    assert same_curves(tmp_path / "whole", tmp_path / "run", "maml")
+
+
+def test_a_run_of_another_configuration_or_version_is_refused_with_what_differs(
+    tmp_path, monkeypatch
+):
+    train_run(TINY, ["maml"], tmp_path)
+    other = replace(TINY, inner_lr=0.7, seed=3, num_threads=5)
+    with pytest.raises(RunError, match=r"seed was 0, is 3, inner_lr was 0\.1, is 0\.7$"):
+        resume_run(tmp_path, expected=other)
+    monkeypatch.setattr("metarobot.run_folder.versions", lambda: {"torch": "1.0", "mujoco": "9"})
+    with pytest.raises(RunError, match=r"torch was \S+, is 1\.0, mujoco was \S+, is 9") as error:
+        resume_run(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_curve_that_has_lost_rows_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, 1)
+        with pytest.raises(InterruptedTrainingError):
+            train_run(replace(TINY, total_steps=1000), ["maml"], tmp_path)
+    curve = tmp_path / "maml" / "curve.csv"
+    curve.write_bytes(curve.read_bytes()[:-3])
+    with pytest.raises(RunError, match="lost rows"):
+        resume_run(tmp_path)
+
+
+def test_checkpoints_come_regularly_and_after_some_time(tmp_path, monkeypatch):
     saved = []
+    monkeypatch.setattr(
+        training, "save_checkpoint", lambda *args: saved.append(args[2].counters["iteration"])
+    )
+    config = replace(TINY, agent="oracle", total_steps=64 * 5)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
-    monkeypatch.setattr(training, "save_policy", lambda path, params: saved.append(path.name))
-    train_agent(replace(TINY, agent="oracle", total_steps=64 * 5), tmp_path)
-    assert saved == ["policy.safetensors"] * 3  # after 2 and 4 meta-iterations, and at the end
+    train_agent(config, tmp_path / "a")
+    assert saved == [2, 4, 5]
+    saved.clear()
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    train_agent(config, tmp_path / "b")
+    assert saved == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "variable", "threads"), [(3, "5", 3), (0, "5", 5), (0, "4,2", 4), (1, "x", 1)]
-)
-def test_threads_as_wanted_or_as_told(monkeypatch, wanted, variable, threads):
-    monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    assert choose_num_threads(wanted) == threads
+def test_the_best_policy_is_kept_and_can_be_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
+    returns = iter([-2.0, -1.0, -5.0, -5.0])
+    step = MetaTrainer.step
+    seen = []
+
+    def scripted_step(self):
+        metrics = step(self) | {"meta/post_return": next(returns)}
+        seen.append(self.params)
+        return metrics
+
+    monkeypatch.setattr(MetaTrainer, "step", scripted_step)
+    train_run(replace(TINY, total_steps=64 * 4), ["oracle"], tmp_path)
+    best, last = (load_run(tmp_path, best=best).agents["oracle"].params for best in (True, False))
+    assert all(torch.equal(best[name], leaf) for name, leaf in seen[1].items())
+    assert all(torch.equal(last[name], leaf) for name, leaf in seen[3].items())
 
 
-@pytest.mark.parametrize("variable", ["", "0", "-1", "all"])
-def test_threads_default_to_physical_cores(monkeypatch, variable):
-    cpuinfo = [{"physical id": "0", "core id": core} for core in ("0", "0", "1", "1")]
-    monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    monkeypatch.setattr(training, "_cpuinfo", lambda: cpuinfo)
-    monkeypatch.setattr(training.os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
-    assert choose_num_threads() == 2
+def test_tasks_that_spoil_an_update_are_written_down(tmp_path, monkeypatch):
+    evaluate = training.make_env(TINY.env_id, 1)._evaluate.__func__
 
+    def broken(self, actions):
+        rewards, success = evaluate(self, actions)
+        rewards[3] = float("nan")  # task 1, episode 1
+        return rewards, success
 
-def test_provenance_names_no_revision_where_git_fails(monkeypatch):
-    def fail(*args, **kwargs):
-        raise subprocess.CalledProcessError(128, "git")
-
-    monkeypatch.setattr(training.subprocess, "run", fail)
-    facts = provenance(threads=1)
-    assert facts["git_revision"] is None
-    assert facts["versions"].keys() >= {"metarobot", "torch", "mujoco", "numpy", "gymnasium"}
-    assert facts["machine"]["threads"] == 1
-    assert facts["command"] == sys.argv
+    monkeypatch.setattr(type(training.make_env(TINY.env_id, 1)), "_evaluate", broken)
+    train_run(TINY, ["maml"], tmp_path)
+    refused = sorted(path.name for path in (tmp_path / "maml" / "refused").iterdir())
+    assert refused == [f"iteration-00000{i}-task-001.safetensors" for i in (0, 1)]
+    curve = load_curve(tmp_path, "maml", ["refused_tasks", "accepted"])
+    assert curve == {"refused_tasks": [1.0, 1.0], "accepted": [0.0, 0.0]}

@@ -8,19 +8,20 @@ from fakes import N, made_up_batch, small_policy
 from torch.func import grad, jacrev
 
 from metarobot import trpo
-from metarobot.adapt import EmptyEpisodesError
 from metarobot.config import TrainConfig
 from metarobot.objectives import INNER_OBJECTIVES
 from metarobot.policies import policy_distribution, repeat_params
 from metarobot.trpo import (
     adapted_distribution,
+    conjugate_gradients,
     fisher_product,
     flatten,
-    mean_kl,
+    kl_divergences,
     meta_update,
-    surrogate,
+    surrogates,
     unflatten,
 )
+from metarobot.workers import ALONE
 
 POLICY, PARAMS = small_policy()
 
@@ -30,12 +31,30 @@ def make(steps=1, **fields):
     return config, made_up_batch(POLICY, PARAMS, config)
 
 
+def distribution_at(theta, batch, config):
+    return adapted_distribution(POLICY, repeat_params(theta, N), batch, config)
+
+
 def loss_of(batch, config):
-    return lambda theta: surrogate(adapted_distribution(POLICY, theta, batch, config), batch)
+    return lambda theta: surrogates(distribution_at(theta, batch, config), batch).mean()
+
+
+def mean_kl(old, new, episodes):
+    return kl_divergences(old, new, episodes).mean()
+
+
+def mean_fisher_product(batch, config):
+    """v -> F v for the F of the whole meta-batch."""
+    product = fisher_product(POLICY, repeat_params(PARAMS, N), batch, config)
+    return lambda v: flatten(product(repeat_params(unflatten(v, PARAMS), N))).mean(0)
+
+
+def vector_of(params):
+    return flatten(repeat_params(params, 1))[0]
 
 
 def numerical_gradient(function, params, width=1e-5):
-    centre = flatten(params)
+    centre = vector_of(params)
     gradient = torch.zeros_like(centre)
     for i in range(len(centre)):
         offset = torch.zeros_like(centre)
@@ -57,7 +76,7 @@ def test_meta_gradient_agrees_with_finite_differences(steps, objective):
     # the function of which that is true.
     ratio_config = dataclasses.replace(config, inner_objective="likelihood_ratio")
     expected = numerical_gradient(loss_of(batch, ratio_config), PARAMS)
-    found = flatten(grad(loss_of(batch, config))(PARAMS))
+    found = vector_of(grad(loss_of(batch, config))(PARAMS))
     assert relative_error(found, expected) <= 1e-5
 
 
@@ -66,14 +85,14 @@ def test_meta_gradient_of_the_ratio_holds_away_from_the_behaviour_policy(steps):
     config, batch = make(steps, inner_objective="likelihood_ratio")
     moved = {name: leaf + 0.05 for name, leaf in PARAMS.items()}
     expected = numerical_gradient(loss_of(batch, config), moved)
-    assert relative_error(flatten(grad(loss_of(batch, config))(moved)), expected) <= 1e-5
+    assert relative_error(vector_of(grad(loss_of(batch, config))(moved)), expected) <= 1e-5
 
 
 def test_first_order_gives_another_gradient():
     config, batch = make()
-    exact = flatten(grad(loss_of(batch, config))(PARAMS))
+    exact = vector_of(grad(loss_of(batch, config))(PARAMS))
     first_order = dataclasses.replace(config, first_order=True)
-    assert relative_error(flatten(grad(loss_of(batch, first_order))(PARAMS)), exact) > 0.01
+    assert relative_error(vector_of(grad(loss_of(batch, first_order))(PARAMS)), exact) > 0.01
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
@@ -81,40 +100,40 @@ def test_fisher_product_agrees_with_an_explicit_jacobian(steps):
     config, batch = make(steps)
 
     def outputs(vector):
-        return adapted_distribution(POLICY, unflatten(vector, PARAMS), batch, config)
+        return distribution_at(unflatten(vector, PARAMS), batch, config)
 
-    theta = flatten(PARAMS)
+    theta = vector_of(PARAMS)
     mean_jacobian, log_std_jacobian = jacrev(outputs)(theta)  # (N, E, T, A, p), (N, A, p)
     variance = outputs(theta).log_std.mul(2).exp()[:, None, None]
     metric = batch.post_episodes.step_weights[..., None] / variance / N
     fisher = torch.einsum("netai,neta,netaj->ij", mean_jacobian, metric, mean_jacobian)
     fisher += torch.einsum("nai,naj->ij", log_std_jacobian, log_std_jacobian) * 2 / N
 
-    product = fisher_product(POLICY, PARAMS, batch, config)
+    product = mean_fisher_product(batch, config)
     v = torch.randn(len(theta), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for vector in (v, v.flip(0)):
-        found = flatten(product(unflatten(vector, PARAMS)))
+        found = product(vector)
         torch.testing.assert_close(found, fisher @ vector)
 
 
 @pytest.mark.parametrize("steps", [0, 1])
 def test_fisher_product_is_the_hessian_of_the_kl_divergence(steps):
     config, batch = make(steps)
-    old = adapted_distribution(POLICY, PARAMS, batch, config)
+    old = distribution_at(PARAMS, batch, config)
 
     def kl(vector):
-        new = adapted_distribution(POLICY, unflatten(vector, PARAMS), batch, config)
+        new = distribution_at(unflatten(vector, PARAMS), batch, config)
         return mean_kl(old, new, batch.post_episodes)
 
-    theta = flatten(PARAMS)
+    theta = vector_of(PARAMS)
     v = torch.linspace(-1, 1, len(theta), dtype=torch.float64)
-    found = flatten(fisher_product(POLICY, PARAMS, batch, config)(unflatten(v, PARAMS)))
+    found = mean_fisher_product(batch, config)(v)
     torch.testing.assert_close(found, jacrev(jacrev(kl))(theta) @ v)
 
 
 def test_kl_between_adapted_policies_is_zero_at_the_start_and_weighs_tasks_equally():
     config, batch = make()
-    old = adapted_distribution(POLICY, PARAMS, batch, config)
+    old = distribution_at(PARAMS, batch, config)
     assert mean_kl(old, old, batch.post_episodes).abs() < 1e-12
     shifted = old._replace(mean=old.mean + old.log_std.exp()[:, None, None])
     # One standard deviation on each of two action elements: 2 · ½ on every step of every task.
@@ -140,22 +159,23 @@ def test_a_meta_update_improves_the_surrogate_within_the_trust_region(steps):
 
 def test_the_step_solves_the_damped_system_at_the_edge_of_the_trust_region():
     config, batch = make(0, cg_iterations=200, cg_damping=0.1)
-    gradient = grad(loss_of(batch, config))(PARAMS)
-    step = flatten(trpo._natural_step(POLICY, PARAMS, batch, gradient, config))
-    product = fisher_product(POLICY, PARAMS, batch, config)
-    damped = flatten(product(unflatten(step, PARAMS))) + 0.1 * step
+    gradient = vector_of(grad(loss_of(batch, config))(PARAMS))
+    step = trpo._natural_step(POLICY, PARAMS, batch, gradient.numpy(), config, ALONE)
+    step = torch.from_numpy(step)
+    damped = mean_fisher_product(batch, config)(step) + 0.1 * step
     assert (step @ damped).item() / 2 == pytest.approx(config.max_kl, rel=1e-4)
-    direction = -flatten(gradient)
+    direction = -gradient
     cosine = (damped @ direction) / (damped.norm() * direction.norm())
     assert cosine.item() == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_failed_line_search_restores_the_parameters():
     config, batch = make()
-    uphill = grad(loss_of(batch, config))(PARAMS)
-    old = adapted_distribution(POLICY, PARAMS, batch, config)
+    uphill = vector_of(grad(loss_of(batch, config))(PARAMS)).numpy()
+    old = distribution_at(PARAMS, batch, config)
     before = loss_of(batch, config)(PARAMS).item()
-    params, report = trpo._line_search(POLICY, PARAMS, batch, uphill, old, before, config)
+    search = (uphill, old, before, config, ALONE)
+    params, report = trpo._line_search(POLICY, PARAMS, batch, *search)
     assert params is PARAMS
     assert not report.accepted
     assert report.line_search_steps == config.line_search_steps
@@ -176,6 +196,7 @@ def test_numbers_that_are_not_finite_never_reach_the_parameters(where, bad):
     params, report = meta_update(POLICY, PARAMS, batch, config)
     assert params is PARAMS
     assert not report.accepted
+    assert report.refused_tasks == (0,)
 
 
 def test_without_any_advantage_parameters_stay():
@@ -186,18 +207,30 @@ def test_without_any_advantage_parameters_stay():
     assert not report.accepted
 
 
-def test_an_empty_post_update_task_is_refused():
+def test_an_empty_post_update_task_is_no_part_of_the_update():
     config, batch = make(0)
     mask = batch.post_episodes.mask.clone()
     mask[2] = 0.0
     empty = dataclasses.replace(batch.post_episodes, mask=mask)
-    with pytest.raises(EmptyEpisodesError, match=r"tasks \[2\]"):
-        meta_update(POLICY, PARAMS, dataclasses.replace(batch, post_episodes=empty), config)
+    params, report = meta_update(
+        POLICY, PARAMS, dataclasses.replace(batch, post_episodes=empty), config
+    )
+    assert report.accepted
+    assert all(leaf.isfinite().all() for leaf in params.values())
+
+
+def test_conjugate_gradients_solve_a_positive_definite_system():
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((6, 6))
+    matrix, b = root @ root.T + np.eye(6), rng.standard_normal(6)
+    x = conjugate_gradients(lambda v: matrix @ v, b, 30)
+    np.testing.assert_allclose(matrix @ x, b, atol=1e-4)
+    assert not conjugate_gradients(lambda v: matrix @ v, np.zeros(6), 30).any()
 
 
 def test_without_adaptation_every_task_holds_the_initialisation():
     config, batch = make(0)
-    found = adapted_distribution(POLICY, PARAMS, batch, config)
+    found = distribution_at(PARAMS, batch, config)
     observations = batch.post_episodes.observations
     mean, log_std = policy_distribution(POLICY, repeat_params(PARAMS, N), observations)
     torch.testing.assert_close(found.mean, mean)
@@ -214,5 +247,7 @@ def test_the_subsample_takes_whole_episodes_of_every_task_and_block():
 
 
 def test_flatten_and_unflatten_are_inverse():
-    restored = unflatten(flatten(PARAMS), PARAMS)
-    assert all(torch.equal(restored[name], leaf) for name, leaf in PARAMS.items())
+    restored = unflatten(flatten(repeat_params(PARAMS, 3)), PARAMS)
+    assert all(
+        torch.equal(restored[name], leaf.expand(3, *leaf.shape)) for name, leaf in PARAMS.items()
+    )

@@ -17,7 +17,7 @@ def clip(num_frames: int = 5, success: bool = True, size: tuple[int, int] = (120
 
 def compose(left: Clip, right: Clip, **kwargs) -> list[np.ndarray]:
     arguments = {"control_dt_s": 0.04, "fps": 10.0, "hold_s": 0.5} | kwargs
-    return list(compose_side_by_side(left, right, "block mass 0.8 kg", **arguments))
+    return list(compose_side_by_side([left, right], "block mass 0.8 kg", **arguments))
 
 
 def decode(path: Path, height: int, width: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_a_single_frame_and_no_rewards_are_enough() -> None:
 
 def test_long_and_unprintable_text_is_survived() -> None:
     side = Clip(frames=clip().frames, rewards=[0.0], success=True, caption="→ ✓ " * 60)
-    frames = compose_side_by_side(side, side, "block mass −1 µm " * 20, control_dt_s=0.1, fps=5)
+    frames = compose_side_by_side([side, side], "block mass −1 µm " * 20, control_dt_s=0.1, fps=5)
     assert next(frames).shape[1] >= 320
 
 

@@ -1,0 +1,134 @@
+"""Tensors and a few facts in one sealed safetensors file, checked before they are used.
+
+The seal is the SHA-256 of the whole file, computed with zeros in its own place, and stored in the
+header.  A file that was cut, or in which one bit has turned, is refused; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from metarobot.files import write_atomically
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_NOTES = "metarobot"
+_NO_SEAL = "0" * 64
+_BYTES_PER_NUMBER = 4
+_MAX_HEADER_BYTES = 100_000
+_MAX_BYTES = 256 * 2**20
+"""Of a file whose tensors have a length that is not known."""
+_LENGTH_BYTES = 8
+"""safetensors begins with the length of its header, a little-endian integer."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a sealed file in one piece.
+
+    Args:
+        path: The file to write or to replace.
+        tensors: 32-bit floats by name.
+        facts: What else belongs to them; JSON values.
+    """
+    plain = {name: leaf.detach().contiguous() for name, leaf in tensors.items()}
+    # One entry: safetensors writes several in any order, and equal content must give equal bytes.
+    notes = json.dumps({"sha256": _NO_SEAL, "facts": dict(facts)}, allow_nan=False)
+    data = tensors_to_bytes(plain, metadata={_NOTES: notes})
+    write_atomically(path, data.replace(_NO_SEAL.encode(), _digest(data).encode(), 1))
+
+
+def load_tensors(path: Path, shapes: Shapes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a sealed file that must hold just these tensors.
+
+    Its size is checked before it is read, its seal before it is parsed, its names and shapes before
+    a tensor is made.
+
+    Args:
+        path: The file.
+        shapes: Shape of every tensor by name; -1 for a length that is not known.
+
+    Returns:
+        The tensors, in the order of ``shapes``, and the facts.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is damaged, was not written by `save_tensors`, or holds other tensors.
+    """
+    return parse_tensors(path, read_tensor_bytes(path, shapes), shapes)
+
+
+def read_tensor_bytes(path: Path, shapes: Shapes) -> bytes:
+    """Read a file that is not longer than such tensors can be; as `load_tensors`."""
+    size, most = path.stat().st_size, _most_bytes(shapes)
+    if size > most:
+        raise ValueError(f"{path} is {size:,} bytes long, at most {most:,} are allowed")
+    return path.read_bytes()
+
+
+def parse_tensors(
+    path: Path, data: bytes, shapes: Shapes
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Check and unpack the content of a sealed file; as `load_tensors`."""
+    header, facts = _open_seal(path, data)
+    _check_names(path, set(header) - {"__metadata__"}, set(shapes))
+    for name, shape in shapes.items():
+        _check_tensor(path, name, header[name], shape)
+    try:
+        tensors = tensors_from_bytes(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return {name: tensors[name] for name in shapes}, facts
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _most_bytes(shapes: Shapes) -> int:
+    """Return how large a file of these tensors can be."""
+    if any(-1 in shape for shape in shapes.values()):
+        return _MAX_BYTES
+    numbers = sum(prod(shape) for shape in shapes.values())
+    return _LENGTH_BYTES + _MAX_HEADER_BYTES + _BYTES_PER_NUMBER * numbers
+
+
+def _open_seal(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the seal of a file's content; return its header, and the facts."""
+    end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    try:
+        header = json.loads(data[_LENGTH_BYTES:end])
+        notes = json.loads(header["__metadata__"][_NOTES])
+        seal, facts = notes["sha256"], dict(notes["facts"])
+        whole = len(seal) == len(_NO_SEAL)
+        whole = whole and _digest(data.replace(seal.encode(), _NO_SEAL.encode(), 1)) == seal
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        whole, header, facts = False, {}, {}
+    if not whole:
+        raise ValueError(f"{path} is damaged or not a file of metarobot: its seal is broken")
+    return header, facts
+
+
+def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
+    if missing := sorted(wanted - found):
+        raise ValueError(f"{path} does not fit its configuration: it lacks {missing[0]}")
+    if extra := sorted(found - wanted):
+        raise ValueError(f"{path} does not fit its configuration: {extra[0]!r} is too many")
+
+
+def _check_tensor(path: Path, name: str, found: Any, shape: tuple[int, ...]) -> None:
+    dtype, sizes = found["dtype"], tuple(found["shape"])
+    fits = len(sizes) == len(shape) and all(b in (-1, a) for a, b in zip(sizes, shape, strict=True))
+    if dtype != "F32" or not fits:
+        raise ValueError(
+            f"{path} does not fit its configuration: {name} is {dtype} {sizes}, must be F32 {shape}"
+        )

@@ -1,0 +1,147 @@
+"""The processes that share one training run: who holds which tasks, and what they tell each other.
+
+Every process holds some tasks of the meta-batch and computes their gradients.  What the update
+needs from all tasks is gathered, one row a task, in the order of the tasks, and summed by every
+process alike.  No sum depends on how the tasks are shared out, so neither do the parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+_TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others; a meta-iteration takes seconds."""
+
+
+class WorkerError(ValueError):
+    """Tasks cannot be shared out, or processes have drifted apart."""
+
+
+class Workers:
+    """The processes of a run, as seen from one of them; a run alone is the case of one process.
+
+    Args:
+        rank: Number of this process.
+        count: Number of processes.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank = rank
+        self.count = count
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that shows the progress and writes the files."""
+        return self.rank == 0
+
+    def share(self, num_tasks: int) -> range:
+        """Return the tasks of the meta-batch that this process holds.
+
+        Raises:
+            WorkerError: The tasks cannot be shared equally, two or more to each process.
+        """
+        allowed = [n for n in range(1, num_tasks + 1) if _can_share(num_tasks, n)]
+        if self.count not in allowed:
+            # A batch of one matrix takes another path through the libraries, and rounds otherwise.
+            raise WorkerError(
+                f"{self.count} processes cannot share {num_tasks} tasks equally, at least two "
+                f"each: allowed are {', '.join(map(str, allowed))} processes"
+            )
+        size = num_tasks // self.count
+        return range(self.rank * size, (self.rank + 1) * size)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows (n, ...) of all processes, in the order of the tasks: (N, ...)."""
+        if self.count == 1:
+            return rows
+        gathered = rows.new_empty((self.count * len(rows), *rows.shape[1:]))
+        dist.all_gather_into_tensor(gathered, rows.contiguous())
+        return gathered
+
+    def mean(self, rows: Tensor) -> np.ndarray:
+        """Return the mean of the rows (n, ...) of all processes, in float64."""
+        return mean_over_tasks(self.gather(rows))
+
+    def largest(self, number: int) -> int:
+        """Return the largest of the numbers that the processes hold."""
+        return int(self.gather(torch.tensor([number])).max())
+
+    def require_equal(self, params: Mapping[str, Tensor]) -> None:
+        """Make sure that all processes hold the same parameters, bit for bit.
+
+        Raises:
+            WorkerError: They do not.
+        """
+        digest = hashlib.sha256()
+        for leaf in params.values():
+            digest.update(leaf.detach().contiguous().numpy().tobytes())
+        own = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+        if not bool((self.gather(own[None]) == own).all()):
+            raise WorkerError(
+                "the processes have drifted apart: they need processors of the same kind, and "
+                "libraries of the same version"
+            )
+
+    def broadcast(self, data: bytes | None) -> bytes | None:
+        """Return what the first process holds; the others' argument is ignored.
+
+        Only bytes travel: what is received is parsed like a file, and never unpickled.
+        """
+        if self.count == 1:
+            return data
+        size = torch.tensor([-1 if data is None else len(data)])
+        dist.broadcast(size, src=0)
+        if size.item() < 0:
+            return None
+        payload = torch.empty(int(size), dtype=torch.uint8)
+        if self.first and data:
+            payload = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        dist.broadcast(payload, src=0)
+        return payload.numpy().tobytes()
+
+
+def mean_over_tasks(rows: Tensor) -> np.ndarray:
+    """Return the mean of rows (N, ...) in float64.
+
+    numpy adds one row after the other, so that the sum is the same on any number of threads.
+    """
+    return rows.double().numpy().sum(axis=0) / len(rows)
+
+
+ALONE = Workers()
+"""A run in one process."""
+
+
+@contextmanager
+def join_workers() -> Iterator[Workers]:
+    """Join the processes that torchrun has started, or stay alone where there is no torchrun.
+
+    Tensors on the processor travel by gloo, those on a GPU by nccl.
+    """
+    if not dist.is_torchelastic_launched():
+        yield ALONE
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=_TIMEOUT)
+    try:
+        yield Workers(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def restarted_by_torchrun() -> bool:
+    """Whether torchrun has started these processes anew, because one of them had died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _can_share(num_tasks: int, count: int) -> bool:
+    return count == 1 or (num_tasks % count == 0 and num_tasks // count >= 2)
