@@ -52,7 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except _EXPECTED as error:
-        return _say(*_explain(error))
+        message, code = _explain(error)
+        # What is wrong with the input is wrong for all processes of a run: the first one says so.
+        concerns_all = isinstance(error, ValueError | InterruptedTrainingError)
+        if concerns_all and os.environ.get("RANK", "0") != "0":
+            return code
+        return _say(message, code)
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

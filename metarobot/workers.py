@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 _TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others; a meta-iteration takes seconds."""
@@ -64,7 +65,7 @@ class Workers:
         if self.count == 1:
             return rows
         gathered = rows.new_empty((self.count * len(rows), *rows.shape[1:]))
-        dist.all_gather_into_tensor(gathered, rows.contiguous())
+        dist.all_gather(list(gathered.chunk(self.count)), rows.contiguous())
         return gathered
 
     def mean(self, rows: Tensor) -> np.ndarray:
@@ -130,10 +131,12 @@ def join_workers() -> Iterator[Workers]:
     if not dist.is_torchelastic_launched():
         yield ALONE
         return
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=_TIMEOUT)
+    store = _meeting_place(count)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_TIMEOUT)
     try:
-        yield Workers(dist.get_rank(), dist.get_world_size())
+        yield Workers(rank, count)
     finally:
         dist.destroy_process_group()
 
@@ -141,6 +144,17 @@ def join_workers() -> Iterator[Workers]:
 def restarted_by_torchrun() -> bool:
     """Whether torchrun has started these processes anew, because one of them had died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _meeting_place(count: int) -> PrefixStore:
+    """Return the store in which processes find each other.
+
+    torchrun keeps one store through its restarts, and with it the addresses of processes that have
+    died.  So those of each start meet under a name of their own.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(host, port, count, is_master=False, timeout=_TIMEOUT)
+    return PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def _can_share(num_tasks: int, count: int) -> bool:

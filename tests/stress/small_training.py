@@ -1,0 +1,54 @@
+"""A training of seconds, run in processes of its own, to be killed, shared out and compared."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SIZES = ["--num-tasks", "8", "--episodes-per-task", "1", "--hidden-sizes", "8"]
+OPTIONS = ["train", "grip", *SIZES, "--agents", "maml"]
+STEPS_PER_ITERATION = 2 * 8 * 16
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+METAROBOT = [sys.executable, "-m", "metarobot"]
+
+
+def train(run: Path, iterations: int) -> list[str]:
+    """Arguments that begin a run."""
+    steps = str(iterations * STEPS_PER_ITERATION)
+    return [*OPTIONS, "--total-steps", steps, "--out", str(run)]
+
+
+def resume(run: Path) -> list[str]:
+    """Arguments that go on with it."""
+    return ["train", "--resume", str(run)]
+
+
+def torchrun(processes: int, *options: str) -> list[str]:
+    """A command that starts several processes."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*launcher, "--nproc-per-node", str(processes), *options, "-m", "metarobot"]
+
+
+def execute(command: list[str], timeout_s: float = 300.0) -> None:
+    """Run a command to its end.
+
+    Raises:
+        AssertionError: It failed; the message holds what it said.
+    """
+    done = subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def fingerprint(run: Path) -> str:
+    """Hash of the policy's file, which holds its parameters and the iteration they are from."""
+    return hashlib.sha256((run / "maml" / "policy.safetensors").read_bytes()).hexdigest()
+
+
+def curve(run: Path) -> list[list[str]]:
+    """Rows of the learning curve, without the times."""
+    lines = (run / "maml" / "curve.csv").read_text().splitlines()
+    kept = [i for i, name in enumerate(lines[0].split(",")) if not name.endswith("_s")]
+    return [[line.split(",")[i] for i in kept] for line in lines]

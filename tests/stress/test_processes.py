@@ -1,0 +1,111 @@
+"""Several processes give the parameters of one, bit for bit, also where one of them dies."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from small_training import (
+    ENVIRONMENT,
+    METAROBOT,
+    STEPS_PER_ITERATION,
+    curve,
+    execute,
+    fingerprint,
+    torchrun,
+    train,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    run = tmp_path_factory.mktemp("one") / "run"
+    execute([*METAROBOT, *train(run, 5)])
+    return run
+
+
+def test_any_number_of_processes_ends_at_the_same_parameters(one_process, tmp_path, in_full):
+    counts = (2, 4) if in_full else (2,)
+    for count in counts:
+        run = tmp_path / f"run{count}"
+        execute([*torchrun(count), *train(run, 5)])
+        assert fingerprint(run) == fingerprint(one_process)
+        assert curve(run) == curve(one_process)
+    print(f"1, {', '.join(map(str, counts))} processes: {fingerprint(one_process)[:12]}")
+
+
+def test_any_number_of_threads_ends_at_the_same_parameters(one_process, tmp_path):
+    execute([*METAROBOT, *train(tmp_path / "run", 5), "--num-threads", "2"])
+    assert fingerprint(tmp_path / "run") == fingerprint(one_process)
+
+
+def children_of(pid):
+    """The processes that a process has started."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def test_after_a_process_has_died_the_others_go_on_to_the_same_parameters(tmp_path, in_full):
+    iterations, kills, rng = 40, 3 if in_full else 1, random.Random(0)
+    execute([*METAROBOT, *train(tmp_path / "undisturbed", iterations)])
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [*torchrun(2, "--max-restarts", str(kills)), *train(run, iterations)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = run / "maml" / "curve.csv"
+    for kill in range(kills):
+        wanted = rng.randint(10 * kill + 2, 10 * kill + 12)  # meta-iterations until then
+        deadline = time.monotonic() + 120
+        while not log.exists() or log.read_text().count("\n") <= wanted:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(rng.choice(children_of(process.pid)), signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert fingerprint(run) == fingerprint(tmp_path / "undisturbed")
+    assert curve(run) == curve(tmp_path / "undisturbed")
+    print(f"{kills} processes killed: {fingerprint(run)[:12]}")
+
+
+def test_a_number_of_processes_that_cannot_share_is_refused_in_one_line(tmp_path):
+    command = [*torchrun(3), *train(tmp_path / "run", 1)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("metarobot:")]
+    assert complaints == [
+        "metarobot: error: 3 processes cannot share 8 tasks equally, at least two each: "
+        "allowed are 1, 2, 4 processes"
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_sigterm_stops_all_processes_at_the_same_meta_iteration(tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [*torchrun(2), *train(run, 100_000)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = run / "maml" / "curve.csv"
+    while not log.exists() or log.read_text().count("\n") < 4:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert "interrupted by SIGTERM: `metarobot train --resume" in err
+    newest = sorted((run / "maml" / "checkpoints").glob("iteration-*"))[-1]
+    rows = curve(run)[1:]
+    assert int(rows[-1][0]) == int(newest.stem.partition("-")[2])
+    assert int(float(rows[-1][1])) == len(rows) * STEPS_PER_ITERATION
