@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check benchmark
+.PHONY: demo test slow stress check benchmark
 
 demo: .venv/installed
 	$(BIN)/metarobot demo --overwrite
@@ -12,6 +12,9 @@ test: .venv/installed
 
 slow: .venv/installed
 	$(BIN)/python -m pytest -n 2 -m slow
+
+stress: .venv/installed
+	$(BIN)/python -m pytest tests/stress --stress -s
 
 check:
 	.ci/run

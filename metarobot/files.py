@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -20,8 +26,15 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
+    except OSError as error:
+        raise naming(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def naming(path: Path, error: OSError) -> OSError:
+    """Return an error that names the file: that of a full disk, for one, does not."""
+    return OSError(error.errno, error.strerror or str(error), str(path))
 
 
 def sync_folder(folder: Path) -> None:
@@ -32,6 +45,24 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes that lock it; the system lets go of it when we die.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    if fcntl is None:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ import difflib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ import numpy as np
 from metarobot.checkpoints import BEST_FILE, load_policy, policy_shapes
 from metarobot.config import AGENTS, Agent, TrainConfig
 from metarobot.envs import make_env
-from metarobot.files import read_json, sync_folder, write_json
+from metarobot.files import lock_folder, read_json, sync_folder, write_json
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, Params
 from metarobot.provenance import choose_num_threads, provenance, versions
@@ -101,6 +101,21 @@ class TrainedRun:
         return (*interrupted, *self.untrained)
 
 
+@contextmanager
+def hold_run(run: Path) -> Iterator[None]:
+    """Keep others from training in the same folder, for as long as this process does.
+
+    Raises:
+        RunError: Another process is training there.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock_folder(run))
+        except BlockingIOError:
+            raise RunError(f"{run} is being trained by another process") from None
+        yield
+
+
 def default_run_folder(config: TrainConfig) -> Path:
     """Return where a run goes that nobody named: runs/FAMILY-seedSEED."""
     family = config.env_id.rpartition("/")[2].partition("-v")[0].lower()
@@ -125,7 +140,8 @@ def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: b
     if run.is_dir() and any(run.iterdir()):
         if not overwrite:
             raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
-        _remove_agents(run)
+        with hold_run(run):
+            _remove_agents(run)
     is_new = not run.exists()
     target = run.with_name(f".{run.name}.partial") if is_new else run
     if is_new:

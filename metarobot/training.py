@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,7 @@ from metarobot.run_folder import (
     REPLAY_FOLDER,
     agent_folder,
     create_run_folder,
+    hold_run,
     unfinished_configs,
 )
 from metarobot.training_log import TrainingLog
@@ -87,8 +88,7 @@ def train_run(
     workers.share(config.num_tasks)  # refuses before anything is written
     if workers.first:
         create_run_folder(folder, configs, overwrite=overwrite)
-    for agent_config in configs:
-        train_agent(agent_config, agent_folder(folder, agent_config.agent), display, workers)
+    _train_agents(configs, folder, display, workers)
 
 
 def resume_run(
@@ -119,9 +119,16 @@ def resume_run(
     configs = [
         TrainConfig.from_dict(values) for values in json.loads(workers.broadcast(plan) or b"[]")
     ]
-    for config in configs:
-        train_agent(config, agent_folder(folder, config.agent), display, workers)
+    _train_agents(configs, folder, display, workers)
     return tuple(config.agent for config in configs)
+
+
+def _train_agents(
+    configs: Sequence[TrainConfig], folder: Path, display: Display | None, workers: Workers
+) -> None:
+    with hold_run(folder) if workers.first else nullcontext():
+        for config in configs:
+            train_agent(config, agent_folder(folder, config.agent), display, workers)
 
 
 def train_agent(
@@ -232,14 +239,15 @@ class _Books:
 
     def save(self) -> None:
         """Write a checkpoint, and the policy for those who only want to use it."""
-        trainer, folder = self._trainer, self._folder
+        trainer, folder = self._trainer, self._folder / CHECKPOINT_FOLDER
         self._progress.seconds = time.monotonic() - self._started_s
         self._progress.log_bytes = self._log.flush()
-        save_checkpoint(folder / CHECKPOINT_FOLDER, trainer.config, trainer.state(), self._progress)
-        save_policy(folder / POLICY_FILE, trainer.config, trainer.params, trainer.iteration)
+        save_checkpoint(folder, trainer.config, trainer.state(), self._progress)
+        self._save_policy()
 
     def finish(self) -> None:
         """Write down what it cost: from now on the agent counts as trained."""
+        self._save_policy()  # a kill may have come between the last checkpoint and its policy
         trainer = self._trainer
         cost = {
             "iterations": trainer.iteration,
@@ -249,3 +257,8 @@ class _Books:
         write_json(self._folder / DONE_FILE, cost)
         if self._display is not None:
             self._display.end()
+
+    def _save_policy(self) -> None:
+        trainer = self._trainer
+        path = self._folder / POLICY_FILE
+        save_policy(path, trainer.config, trainer.params, trainer.iteration)

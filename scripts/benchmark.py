@@ -10,6 +10,8 @@ the same on a slow machine as on a fast one:
   collecting its pre- and post-update episodes.
 - ``iteration_over_physics``: seconds of a whole meta-iteration over those of the bare
   ``Batch.step`` on the trajectories of that iteration.
+
+``--scaling`` measures something else: a meta-iteration on one and on more processes.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +41,7 @@ from metarobot.policies import repeat_params
 from metarobot.provenance import choose_num_threads, provenance
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect
+from metarobot.run_folder import load_curve
 
 HORIZON = 40
 """Control steps per episode, in every family."""
@@ -64,6 +69,10 @@ class BenchmarkCommand:
     """Only check that it works: tiny sizes, whose numbers mean nothing."""
     check: bool = False
     """Exit with 1 where a bar is missed."""
+    scaling: Path | None = None
+    """Measure several processes instead, of one thread each, and write the rows to this file."""
+    processes: tuple[int, ...] = (1, 2)
+    """Numbers of processes that --scaling measures."""
 
     def __post_init__(self) -> None:
         """Check the names and the numbers."""
@@ -237,6 +246,48 @@ def benchmark(command: BenchmarkCommand) -> list[Row]:
     ]
 
 
+def scaling(command: BenchmarkCommand) -> list[Row]:
+    """Train every family for some meta-iterations with several numbers of processes.
+
+    Returns:
+        One row per family and number: the median time of a meta-iteration, as the log has it.
+    """
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for family in command.families:
+            for count in command.processes:
+                run = Path(folder) / f"{family}{count}"
+                row = _train_with(family, count, run, command)
+                first = next((r for r in rows if r["family"] == family), row)
+                rows.append({**row, "speed_up": first["iteration_s"] / row["iteration_s"]})
+    return rows
+
+
+def _train_with(family: str, count: int, run: Path, command: BenchmarkCommand) -> Row:
+    """Train one family with a number of processes, of one thread each; return its row."""
+    config = PRESETS[family]
+    iterations = 3 if command.quick else command.repetitions + 1  # the first one warms up
+    horizon = make_env(config.env_id, 1).horizon
+    size = 4 if command.quick else config.num_tasks
+    episodes = 2 if command.quick else config.episodes_per_task
+    steps = iterations * (config.num_adaptation_steps + 1) * size * episodes * horizon
+    sizes = ["--num-tasks", size, "--episodes-per-task", episodes, "--total-steps", steps]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m"]
+    train = ["metarobot", "train", family, "--agents", "maml", "--out", run, *sizes]
+    arguments = [sys.executable, "-m", *launcher, *train]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([str(a) for a in arguments], env=environment, check=True, capture_output=True)
+    curve = load_curve(run, "maml", ("sampling_s", "update_s"))
+    seconds = [sum(pair) for pair in zip(*curve.values(), strict=True)]
+    return {
+        "family": family,
+        "processes": count,
+        "iteration_s": median(seconds[1:]),
+        "repetitions": iterations - 1,
+        "cpu": provenance(1)["machine"]["cpu"],
+    }
+
+
 def missed_bars(rows: Sequence[Row]) -> list[str]:
     """Return a line for every ratio that misses its bar."""
     return [
@@ -273,6 +324,12 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; return 0, 1 where --check finds a bar missed, 2 on bad input."""
     try:
@@ -281,14 +338,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmark.py: error: {error}", file=sys.stderr)
         return 2
     silence_mujoco()
+    if command.scaling is not None:
+        rows = scaling(command)
+        for row in rows:
+            print("{family} {processes} processes: {iteration_s:.2f} s".format(**row), end="")
+            print(f" a meta-iteration, {row['speed_up']:.2f} times as fast as one")
+        write_rows(command.scaling, rows)
+        return 0
     rows = benchmark(command)
     machine = f"{rows[0]['cpu']}, {os.cpu_count()} logical processors, {platform.platform()}"
     print(f"{machine}; {rows[0]['threads']} threads; torch {torch.__version__}, ", end="")
     print(f"mujoco {mujoco.__version__}; medians of {rows[0]['repetitions']}")
     print(table(rows))
     if command.json is not None:
-        command.json.parent.mkdir(parents=True, exist_ok=True)
-        command.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        write_rows(command.json, rows)
     missed = missed_bars(rows) if command.check else []
     for line in missed:
         print(f"missed: {line}")

@@ -203,3 +203,13 @@ def test_update_touches_only_what_is_generated():
     assert update_docs.update(new) == new
     with pytest.raises(KeyError):
         update_docs.update(text.replace("grip", "grap"))
+
+
+def test_scaling_compares_processes(tmp_path, capsys):
+    path = tmp_path / "new" / "scaling.json"
+    options = ["--scaling", str(path), "--quick", "--families", "grip", "--processes", "1", "2"]
+    assert benchmark.main(options) == 0
+    rows = json.loads(path.read_text())
+    assert [(row["processes"], row["speed_up"] > 0) for row in rows] == [(1, True), (2, True)]
+    assert rows[0]["speed_up"] == 1.0
+    assert "grip 2 processes" in capsys.readouterr().out

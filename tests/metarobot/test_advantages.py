@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from metarobot.advantages import (
     discounted_returns,
@@ -90,3 +92,88 @@ def test_one_scale_for_all_tasks_keeps_their_proportions():
     scaled = scale_over_tasks(advantages, mask)
     assert scaled.square().mean() == pytest.approx(1.0)
     torch.testing.assert_close(scaled[1], 10 * scaled[0])
+
+
+# Laws, for any rewards, values and masks.
+
+LAW = settings(max_examples=50, deadline=None)
+NUMBERS = st.floats(-100, 100, allow_subnormal=False)
+FRACTIONS = st.floats(0, 1)
+
+
+@st.composite
+def blocks(draw):
+    """Rewards, values and a mask of ones and then zeros, (2, 3, T) each, in float64."""
+    horizon = draw(st.integers(1, 6))
+    shape = (2, 3, horizon)
+    numbers = st.lists(NUMBERS, min_size=6 * horizon, max_size=6 * horizon)
+    rewards, values = (torch.tensor(draw(numbers), dtype=torch.float64) for _ in range(2))
+    lengths = torch.tensor(draw(st.lists(st.integers(0, horizon), min_size=6, max_size=6)))
+    mask = torch.arange(horizon) < lengths[:, None]
+    return rewards.reshape(shape), values.reshape(shape), mask.double().reshape(shape)
+
+
+@LAW
+@given(block=blocks(), discount=FRACTIONS)
+def test_a_return_is_its_reward_and_the_discounted_return_that_follows(block, discount):
+    r_t, _, mask_t = block
+    returns = discounted_returns(r_t, mask_t, discount)
+    following = torch.cat([returns[..., 1:], torch.zeros(2, 3, 1, dtype=torch.float64)], dim=-1)
+    torch.testing.assert_close(returns, mask_t * (r_t + discount * following))
+    assert (returns[mask_t == 0] == 0).all()
+
+
+@LAW
+@given(block=blocks(), discount=FRACTIONS, gae_lambda=FRACTIONS)
+def test_what_happens_after_the_mask_changes_no_advantage(block, discount, gae_lambda):
+    r_t, v_t, mask_t = block
+    options = {"discount": discount, "gae_lambda": gae_lambda}
+    advantages = gae(r_t, v_t, mask_t, **options)
+    elsewhere = gae(r_t + 7 * (1 - mask_t), v_t - 3 * (1 - mask_t), mask_t, **options)
+    torch.testing.assert_close(advantages, elsewhere)
+    assert (advantages[mask_t == 0] == 0).all()
+
+
+@LAW
+@given(block=blocks(), discount=FRACTIONS)
+def test_exact_values_leave_no_advantage(block, discount):
+    r_t, _, mask_t = block
+    values = discounted_returns(r_t, mask_t, discount)
+    for gae_lambda in (0.0, 0.7, 1.0):
+        advantages = gae(r_t, values, mask_t, discount=discount, gae_lambda=gae_lambda)
+        assert advantages.abs().max() < 1e-9
+
+
+@LAW
+@given(block=blocks(), shift=NUMBERS, scale=st.floats(0.1, 10))
+def test_normalised_advantages_do_not_know_the_unit_of_the_reward(block, shift, scale):
+    a_t, _, mask = block
+    assume(
+        all(a[m > 0].numel() > 1 and a[m > 0].std() > 0.1 for a, m in zip(a_t, mask, strict=True))
+    )
+    normalised = normalise_per_task(a_t * mask, mask)
+    torch.testing.assert_close(normalised, normalise_per_task((scale * a_t + shift) * mask, mask))
+    count = mask.sum((1, 2))
+    torch.testing.assert_close(normalised.sum((1, 2)) / count, torch.zeros(2, dtype=torch.float64))
+    variance = normalised.square().sum((1, 2)) / count
+    torch.testing.assert_close(variance, torch.ones(2, dtype=torch.float64))
+
+
+@LAW
+@given(block=blocks(), scale=st.floats(0.1, 10))
+def test_a_common_scale_keeps_signs_and_proportions(block, scale):
+    a_t, _, mask = block
+    a_t = a_t * mask
+    assume(a_t.abs().max() > 0.1)
+    scaled = scale_over_tasks(a_t, mask)
+    assert (scaled.square().sum() / mask.sum()).item() == pytest.approx(1.0)
+    torch.testing.assert_close(scaled * a_t.abs().max(), a_t * scaled.abs().max())
+    torch.testing.assert_close(scale_over_tasks(scale * a_t, mask), scaled)
+
+
+def test_a_task_that_is_not_finite_does_not_spoil_the_scale_of_the_others():
+    a_t, mask = torch.ones(3, 2, 4), torch.ones(3, 2, 4)
+    a_t[1, 0, 0] = torch.nan
+    scaled = scale_over_tasks(a_t, mask)
+    assert scaled[0].tolist() == scaled[2].tolist() == torch.ones(2, 4).tolist()
+    assert scaled[1].isnan().any()

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from metarobot.files import read_json, write_atomically, write_json
 from metarobot.run_folder import (
     RunError,
     create_run_folder,
+    hold_run,
     load_curve,
     load_run,
     load_runs,
     unfinished_configs,
 )
 from metarobot.tensor_files import save_tensors
-from metarobot.training import train_run
+from metarobot.training import resume_run, train_run
 
 TINY = TrainConfig(
     total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
@@ -109,6 +111,17 @@ def test_a_folder_in_use_is_refused_and_only_a_run_is_overwritten(run):
     create_run_folder(run, [TINY], overwrite=True)
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {"notes.txt", "maml/notes.txt", "maml/config.json"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of folders")
+def test_a_run_that_is_being_trained_is_left_alone(run):
+    with hold_run(run):
+        with pytest.raises(RunError, match="trained by another process"):
+            resume_run(run)
+        with pytest.raises(RunError, match="trained by another process"):
+            create_run_folder(run, [TINY], overwrite=True)
+    assert resume_run(run) == ()
+    assert load_run(run).unfinished == ()
 
 
 def test_a_file_is_no_folder(tmp_path):

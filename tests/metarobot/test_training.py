@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metarobot import training
+from metarobot import meta_trainer, training
 from metarobot.config import TrainConfig
 from metarobot.files import read_json
 from metarobot.interruption import InterruptedTrainingError
@@ -237,3 +237,50 @@ def test_tasks_that_spoil_an_update_are_written_down(tmp_path, monkeypatch):
     assert refused == [f"iteration-00000{i}-task-001.safetensors" for i in (0, 1)]
     curve = load_curve(tmp_path, "maml", ["refused_tasks", "accepted"])
     assert curve == {"refused_tasks": [1.0, 1.0], "accepted": [0.0, 0.0]}
+
+
+def test_a_nan_planted_in_one_simulation_is_cut_counted_and_trained_around(tmp_path, monkeypatch):
+    """Simulation 5 (task 1, episode 1) breaks in step 3 of every block of episodes."""
+    config = replace(TINY, episodes_per_task=4, total_steps=128 * 4)
+    blocks = []
+    collect = meta_trainer.collect
+
+    def planting_collect(env, *args, **kwargs):
+        step = type(env).step
+
+        def planting_step(actions):
+            if env._elapsed[0] == 3:
+                env.batch.bind("qpos")[5] = float("nan")
+            return step(env, actions)
+
+        monkeypatch.setattr(env, "step", planting_step)
+        blocks.append((collect(env, *args, **kwargs), args, kwargs))
+        monkeypatch.setattr(env, "step", lambda actions: step(env, actions))
+        healthy = collect(env, *args, **kwargs)
+        blocks[-1] = (blocks[-1][0], healthy)
+        return blocks[-1][0]
+
+    monkeypatch.setattr(meta_trainer, "collect", planting_collect)
+    train_run(config, ["maml"], tmp_path)
+    curve = load_curve(tmp_path, "maml", ["unstable_episodes", "refused_tasks", "accepted"])
+    assert curve["unstable_episodes"] == [2.0] * 2  # before and after adaptation
+    assert curve["refused_tasks"] == [0.0] * 2
+    assert curve["accepted"] == [1.0] * 2
+    assert len(blocks) == 4
+    for sick, healthy in blocks:
+        assert sick.unstable.nonzero().tolist() == [[1, 1]]
+        assert sick.mask[1, 1].tolist() == [1.0] * 3 + [0.0] * 13
+        others = ~sick.unstable
+        for name in ("observations", "actions", "rewards", "log_probs", "success"):
+            assert torch.equal(getattr(sick, name)[others], getattr(healthy, name)[others])
+
+
+def test_a_run_killed_after_its_last_checkpoint_still_gets_its_last_policy(tmp_path, monkeypatch):
+    train_run(TINY, ["maml"], tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_policy", lambda *args: exit())
+        with pytest.raises(SystemExit):
+            train_run(TINY, ["maml"], tmp_path / "run")
+    resume_run(tmp_path / "run")
+    paths = [tmp_path / name / "maml" / "policy.safetensors" for name in ("whole", "run")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
