@@ -36,6 +36,8 @@ class AgentProgress:
     """Time since this session started."""
     metrics: Metrics = field(default_factory=dict)
     """Of the last meta-iteration; empty before the first."""
+    warned: bool = False
+    """Whether it was said that an update was refused."""
 
     @property
     def steps(self) -> int:
@@ -135,6 +137,9 @@ class TrainingDisplay:
             raise RuntimeError("no agent has begun to train")
         row.metrics = metrics
         row.seconds = now - row.started_s
+        if metrics["update/refused_tasks"] and not row.warned:
+            row.warned = True
+            self._warn(row)
         if self._live is None and now - self._printed_s >= self._interval_s:
             self._print_line(row, now)
 
@@ -147,6 +152,16 @@ class TrainingDisplay:
     def _print_line(self, row: AgentProgress, now: float) -> None:
         self._printed_s, self._printed_steps = now, row.steps
         self._console.print(_plain_line(row.cells), soft_wrap=True, markup=False)
+
+    def _warn(self, row: AgentProgress) -> None:
+        """Say once that numbers were not finite; curve.csv counts how often."""
+        self._console.print(
+            f"{row.cells['agent']}: iteration {row.cells['iteration']} was refused, "
+            f"{row.metrics['update/refused_tasks']:.0f} of its tasks gave numbers that are not "
+            "finite: their episodes are in the folder refused/, for `metarobot render --replay`",
+            soft_wrap=True,
+            markup=False,
+        )
 
     def _table(self) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False)

@@ -25,6 +25,7 @@ from metarobot.files import write_json
 from metarobot.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
 from metarobot.meta_trainer import MetaTrainer, Metrics
 from metarobot.provenance import choose_num_threads
+from metarobot.replay import Replay
 from metarobot.run_folder import (
     CHECKPOINT_FOLDER,
     DONE_FILE,
@@ -42,6 +43,9 @@ CHECKPOINT_EVERY = 10
 """Meta-iterations between checkpoints, and between policies compared for the best."""
 CHECKPOINT_EVERY_S = 30.0
 """Seconds without a checkpoint, at most: more than that is never lost."""
+
+MOST_REPLAYS = 20
+"""Replays of refused tasks that are written in the folder of an agent."""
 
 
 class Display(Protocol):
@@ -177,8 +181,7 @@ def _train(trainer: MetaTrainer, folder: Path, books: _Books | None, stop: StopR
     workers, saved_s = trainer.workers, time.monotonic()
     while not trainer.finished:
         metrics = trainer.step()
-        for replay in trainer.refused:
-            replay.save(folder / REPLAY_FOLDER)
+        _write_replays(trainer.refused, folder / REPLAY_FOLDER)
         if books is not None:
             books.write(metrics)
         # All processes must stop, and must save, after the same meta-iteration.
@@ -194,6 +197,13 @@ def _train(trainer: MetaTrainer, folder: Path, books: _Books | None, stop: StopR
             raise InterruptedTrainingError(signal_number, folder.parent)
     if books is not None:
         books.finish()
+
+
+def _write_replays(replays: Sequence[Replay], folder: Path) -> None:
+    """Write the first replays of a run: a family that is broken must not fill the disk."""
+    for replay in replays:
+        if len(list(folder.glob("*"))) < MOST_REPLAYS:
+            replay.save(folder)
 
 
 @contextmanager

@@ -234,7 +234,22 @@ def scaling() -> str:
         for row in rows
     ]
     table = markdown_table(("family", "processes", "meta-iteration", "speed-up"), cells)
-    return f"{table}\n\n{rows[0]['cpu']}, one thread a process."
+    times = {(row["family"], row["processes"]): row["iteration_s"] for row in rows}
+    expected = " ".join(
+        _expected_scaling(family, times[family, 1], times[family, 2])
+        for family in dict.fromkeys(row["family"] for row in rows)
+    )
+    return f"{table}\n\n{rows[0]['cpu']}, one thread a process. {expected}"
+
+
+def _expected_scaling(family: str, one_s: float, two_s: float) -> str:
+    """Say what more processes would bring, from T(P) = shared / P + alone."""
+    alone_s = max(0.0, 2 * two_s - one_s)
+    four, ten = (one_s / ((one_s - alone_s) / count + alone_s) for count in (4, 10))
+    return (
+        f"For {family.capitalize()} that leaves {alone_s:.2f} s that do not shrink, so that on as "
+        f"many cores 4 processes should be {four:.1f} and 10 processes {ten:.1f} times as fast."
+    )
 
 
 def main() -> int:

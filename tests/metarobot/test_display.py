@@ -16,6 +16,7 @@ def metrics(iteration: int, steps: int) -> dict[str, float]:
         "meta/gain": 0.75,
         "meta/pre_success_rate": 0.25,
         "meta/post_success_rate": 0.5,
+        "update/refused_tasks": 0.0,
     }
 
 
@@ -49,6 +50,17 @@ def test_a_resumed_agent_counts_the_speed_of_this_session_only(monkeypatch):
         display.update(metrics(2, 200))
     assert "200 of 300 steps" in text.getvalue()
     assert "10 steps/s, 0:10 left" in text.getvalue()
+
+
+def test_refused_updates_are_mentioned_once():
+    text = io.StringIO()
+    with TrainingDisplay((), 0, Console(file=text), interval_s=3600.0) as display:
+        display.begin(TrainConfig(total_steps=300), 0)
+        for iteration in (1, 2, 3):
+            display.update(metrics(iteration, 100) | {"update/refused_tasks": iteration - 1.0})
+    refused = [line for line in text.getvalue().splitlines() if "refused" in line]
+    assert len(refused) == 1
+    assert refused[0].startswith("maml: iteration 2 was refused, 1 of its tasks gave numbers that")
 
 
 def test_between_two_plain_lines_some_time_must_pass_but_the_last_always_appears():
