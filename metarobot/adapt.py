@@ -122,6 +122,24 @@ def adapt_once(
         Adapted parameters, each leaf (N, ...).
     """
     advantages = inner_advantages(policy, episodes, config)
+    return adapt_as_trained(policy, params, episodes, advantages, config)
+
+
+def adapt_as_trained(
+    policy: GaussianMLP, params: Params, episodes: Episodes, advantages: Tensor, config: TrainConfig
+) -> Params:
+    """Take one adaptation step with the settings of a configuration, and keep no graph.
+
+    Args:
+        policy: Policy skeleton.
+        params: Parameters the episodes were collected with, each leaf (N, ...).
+        episodes: Trial episodes (N, E, T), collected with `trial_policy`.
+        advantages: Their advantages (N, E, T), from `inner_advantages`.
+        config: inner_lr, inner_objective and first_order are used.
+
+    Returns:
+        Adapted parameters, each leaf (N, ...).
+    """
     with torch.no_grad():
         return adapt(
             trial_policy(policy, config),

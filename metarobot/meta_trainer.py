@@ -8,7 +8,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from metarobot.adapt import adapt, inner_advantages, trial_policy
+from metarobot.adapt import adapt_as_trained, inner_advantages, trial_policy
 from metarobot.advantages import estimate_advantages, scale_over_tasks
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
@@ -126,7 +126,7 @@ class MetaTrainer:
         for k in range(K):
             episodes = self._collect(trials, adapted, Phase.PRE_UPDATE, k)
             advantages = inner_advantages(self.policy, episodes, self.config)
-            adapted = self._adapt(trials, adapted, episodes, advantages)
+            adapted = adapt_as_trained(self.policy, adapted, episodes, advantages, self.config)
             pre_episodes.append(episodes)
             pre_advantages.append(advantages)
         post_episodes = self._collect(self.policy, adapted, Phase.POST_UPDATE, K)
@@ -189,20 +189,6 @@ class MetaTrainer:
             self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
         )
         return scale_over_tasks(advantages, episodes.mask, self.workers)
-
-    def _adapt(
-        self, policy: GaussianMLP, params: Params, episodes: Episodes, advantages: Tensor
-    ) -> Params:
-        config = self.config
-        return adapt(
-            policy,
-            params,
-            episodes,
-            advantages,
-            config.inner_lr,
-            config.inner_objective,
-            config.first_order,
-        )
 
     def _task_metrics(self, batch: MetaBatch, adapted: Params, initial: Params) -> Metrics:
         """Means over the tasks of all processes: before the first adaptation step, after the last.

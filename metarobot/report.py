@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from metarobot.plots import (
+from metarobot.plot_style import (
     AGENT_NAMES,
     SPLIT_NOTES,
     SPLIT_TITLES,

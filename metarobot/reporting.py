@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from metarobot.curves import adaptation_curve, training_curve
 from metarobot.evaluation import EvaluationConfig, Progress, evaluate_runs
 from metarobot.files import read_json, write_atomically, write_json
-from metarobot.plots import adaptation_curve, heat_map, training_curve
+from metarobot.heat_map import heat_map
 from metarobot.report import write_report
 from metarobot.run_folder import (
     CONFIG_FILE,

@@ -33,7 +33,7 @@ from metarobot.envs.grip import (
     squeeze_force,
 )
 from metarobot.files import write_json
-from metarobot.plots import AGENT_COLOURS
+from metarobot.plot_style import AGENT_COLOURS
 from metarobot.provenance import choose_num_threads
 from metarobot.randomness import Phase, numpy_generator
 

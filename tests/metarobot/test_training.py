@@ -110,9 +110,16 @@ def same_curves(run, other, agent):
     return load_curve(run, agent, columns) == load_curve(other, agent, columns)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_goes_on_as_if_never_interrupted(tmp_path, monkeypatch, number):
-    config = replace(TINY, total_steps=128 * 5)
+@pytest.mark.parametrize(
+    ("number", "fields"),
+    [
+        (signal.SIGINT, {}),
+        (signal.SIGTERM, {"first_order": True, "normalise_inner": False}),
+        (signal.SIGTERM, {"num_adaptation_steps": 2, "inner_objective": "likelihood_ratio"}),
+    ],
+)
+def test_an_interrupted_run_goes_on_as_if_never_interrupted(tmp_path, monkeypatch, number, fields):
+    config = replace(TINY, **{"total_steps": 128 * 5, **fields})
     train_run(config, ["maml", "oracle"], tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_in(patch, 2, number)
@@ -125,7 +132,8 @@ def test_an_interrupted_run_goes_on_as_if_never_interrupted(tmp_path, monkeypatc
 
     display = Recorder()
     assert resume_run(tmp_path / "run", display) == ("maml", "oracle")
-    assert display.calls[:2] == ["begin maml at 384", "update 512"]
+    steps = 64 * (config.num_adaptation_steps + 1)
+    assert display.calls[:2] == [f"begin maml at {3 * steps}", f"update {4 * steps}"]
     for agent in ("maml", "oracle"):
         paths = [tmp_path / name / agent / "policy.safetensors" for name in ("whole", "run")]
         assert paths[0].read_bytes() == paths[1].read_bytes()

@@ -1,3 +1,5 @@
+"""One battery over every picture of an evaluation: curves.py, heat_map.py and plot_style.py."""
+
 import copy
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metarobot import plots
+from metarobot import curves, heat_map, plot_style
 
 
 def row(split: str, agent: str, steps: int, mean: float, exploration: bool = False) -> dict:
@@ -49,7 +51,7 @@ def evaluation() -> dict:
             {"name": "block_mass_kg", "gaps": [[0.3, 0.4]]},
             {"name": "pad_friction", "gaps": [[0.5, 0.6]]},
         ],
-        "rows": [row(split, *agent) for split in plots.SPLIT_TITLES for agent in agents],
+        "rows": [row(split, *agent) for split in plot_style.SPLIT_TITLES for agent in agents],
         "headroom": [
             {
                 "split": split,
@@ -58,7 +60,7 @@ def evaluation() -> dict:
                 "oracle": -1.0,
                 "random": -6.0,
             }
-            for split in plots.SPLIT_TITLES
+            for split in plot_style.SPLIT_TITLES
         ],
         "heat_map": {
             "x": x,
@@ -74,7 +76,7 @@ def evaluation() -> dict:
     }
 
 
-def curves() -> list[dict]:
+def made_up_curves() -> list[dict]:
     steps = [1000, 2000, 3000]
     return [
         {"agent": "domain_randomisation", "simulation_steps": steps, "return_pre": [-5, -3, -2]},
@@ -91,10 +93,10 @@ def curves() -> list[dict]:
 
 
 DRAW = {
-    "adaptation_curve": lambda evaluation, path: plots.adaptation_curve(evaluation, path),
-    "heat_map": lambda evaluation, path: plots.heat_map(evaluation, path),
-    "heat_map_success": lambda evaluation, path: plots.heat_map(evaluation, path, "success"),
-    "training_curve": lambda evaluation, path: plots.training_curve(curves(), path),
+    "adaptation_curve": lambda evaluation, path: curves.adaptation_curve(evaluation, path),
+    "heat_map": lambda evaluation, path: heat_map.heat_map(evaluation, path),
+    "heat_map_success": lambda evaluation, path: heat_map.heat_map(evaluation, path, "success"),
+    "training_curve": lambda evaluation, path: curves.training_curve(made_up_curves(), path),
 }
 
 
@@ -118,16 +120,16 @@ def test_png_is_valid_deterministic_and_anonymous(
 
 def test_global_state_is_left_alone(evaluation: dict, tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    plots.heat_map(evaluation, tmp_path / "a.png")
+    heat_map.heat_map(evaluation, tmp_path / "a.png")
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
 
 
 def test_user_style_does_not_change_the_picture(evaluation: dict, tmp_path: Path) -> None:
-    plots.adaptation_curve(evaluation, tmp_path / "a.png")
+    curves.adaptation_curve(evaluation, tmp_path / "a.png")
     with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red", "lines.linewidth": 9}):
-        plots.adaptation_curve(evaluation, tmp_path / "b.png")
+        curves.adaptation_curve(evaluation, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -136,7 +138,7 @@ def test_heat_map_survives_missing_numbers_and_agents(evaluation: dict, tmp_path
     del agents["oracle"], agents["adapted_0"]
     agents["adapted_1"]["return"][0][0] = None
     agents["domain_randomisation"]["return"][1][1] = float("nan")
-    plots.heat_map(evaluation, tmp_path / "a.png")
+    heat_map.heat_map(evaluation, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
@@ -144,51 +146,51 @@ def test_heat_map_of_equal_numbers(evaluation: dict, tmp_path: Path) -> None:
     for agent in evaluation["heat_map"]["agents"].values():
         agent["return"] = [[-1.0] * 7] * 5
         agent["success"] = [[1.0] * 7] * 5
-    plots.heat_map(evaluation, tmp_path / "a.png")
-    plots.heat_map(evaluation, tmp_path / "b.png", quantity="success")
+    heat_map.heat_map(evaluation, tmp_path / "a.png")
+    heat_map.heat_map(evaluation, tmp_path / "b.png", quantity="success")
 
 
 @pytest.mark.parametrize(("shift", "verb"), [(0.5, "beats"), (-0.5, "loses to"), (0.0, "equals")])
 def test_heat_map_title_says_who_wins(evaluation: dict, shift: float, verb: str) -> None:
     never = np.array(evaluation["heat_map"]["agents"]["domain_randomisation"]["return"])
     maps = {"domain_randomisation": never, "adapted_1": never + shift}
-    title = plots._heat_map_title(evaluation, maps, "return")
+    title = heat_map._heat_map_title(evaluation, maps, "return")
     assert title.startswith(f"Grip: one adaptation step {verb} domain randomisation")
-    assert title.endswith(f"{plots.number(-2.0 + shift)} against −2.00")
+    assert title.endswith(f"{plot_style.number(-2.0 + shift)} against −2.00")
 
 
 def test_cell_edges_by_hand() -> None:
-    np.testing.assert_allclose(plots._edges([1.0, 2.0, 4.0], log=False), [0.5, 1.5, 3.0, 5.0])
+    np.testing.assert_allclose(heat_map._edges([1.0, 2.0, 4.0], log=False), [0.5, 1.5, 3.0, 5.0])
     np.testing.assert_allclose(
-        plots._edges([1.0, 100.0], log=True), [0.1, 10.0, 1000.0]
+        heat_map._edges([1.0, 100.0], log=True), [0.1, 10.0, 1000.0]
     )  # half a step on each side, in the logarithm
 
 
 def test_errors_name_what_is_wrong(evaluation: dict, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'reward'"):
-        plots.heat_map(evaluation, tmp_path / "a.png", quantity="reward")
+        heat_map.heat_map(evaluation, tmp_path / "a.png", quantity="reward")
     with pytest.raises(ValueError, match="no training curve"):
-        plots.training_curve([], tmp_path / "a.png")
+        curves.training_curve([], tmp_path / "a.png")
     with pytest.raises(ValueError, match="2 numbers for 3"):
-        plots.training_curve([curves()[0] | {"return_pre": [1, 2]}], tmp_path / "a.png")
+        curves.training_curve([made_up_curves()[0] | {"return_pre": [1, 2]}], tmp_path / "a.png")
     evaluation["heat_map"]["agents"] = {"nobody": {}}
     with pytest.raises(ValueError, match="nobody"):
-        plots.heat_map(evaluation, tmp_path / "a.png")
+        heat_map.heat_map(evaluation, tmp_path / "a.png")
     evaluation["rows"] = [row("train", "oracle", 0, -1.0, exploration=True)]
     with pytest.raises(ValueError, match="deterministic"):
-        plots.adaptation_curve(evaluation, tmp_path / "a.png")
+        curves.adaptation_curve(evaluation, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_words_and_numbers() -> None:
-    assert plots.parameter_label("joint_friction_nm", "N m") == "joint friction [N m]"
-    assert plots.parameter_label("block_mass_kg", "kg") == "block mass [kg]"
-    assert plots.parameter_label("pad_friction", "1") == "pad friction"
-    assert plots.family_title("metarobot/Grip-v0") == "Grip"
-    assert [plots.number(value) for value in (-1.234, -0.001, None, float("nan"))] == [
+    assert plot_style.parameter_label("joint_friction_nm", "N m") == "joint friction [N m]"
+    assert plot_style.parameter_label("block_mass_kg", "kg") == "block mass [kg]"
+    assert plot_style.parameter_label("pad_friction", "1") == "pad friction"
+    assert plot_style.family_title("metarobot/Grip-v0") == "Grip"
+    assert [plot_style.number(value) for value in (-1.234, -0.001, None, float("nan"))] == [
         "−1.23",
         "0.00",
         "–",
         "–",
     ]
-    assert plots.percent(-0.061) == "−6\N{NO-BREAK SPACE}%"
+    assert plot_style.percent(-0.061) == "−6\N{NO-BREAK SPACE}%"

@@ -1,0 +1,126 @@
+"""What all pictures share: names, colours, numbers in words, figures and their headings.
+
+Every picture is 1800 pixels wide and meant to be shown at 900. The same evaluation gives the same
+bytes: no date, path or version goes into the file, and matplotlib's global state is left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from metarobot.envs import parameter_words
+
+SPLIT_TITLES = {
+    "train": "Training",
+    "interpolation": "Interpolation",
+    "extrapolation": "Extrapolation",
+}
+SPLIT_NOTES = {
+    "train": "new tasks from the training range",
+    "interpolation": "gaps in it, never trained on",
+    "extrapolation": "beyond it, never trained on",
+}
+AGENT_NAMES = {
+    "random": "random",
+    "domain_randomisation": "domain randomisation",
+    "adapted": "adapted",
+    "oracle": "oracle",
+}
+# Okabe and Ito's palette, which stays apart for colour-blind readers.
+AGENT_COLOURS = {
+    "random": "#7a7a7a",
+    "domain_randomisation": "#c65400",
+    "adapted": "#0072b2",
+    "oracle": "#007f5f",
+}
+INK, FAINT = "#1d2433", "#68707f"
+_DPI = 200
+STYLE = {
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": "#9aa1ad",
+    "axes.labelcolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": "#9aa1ad",
+    "ytick.color": "#9aa1ad",
+    "xtick.labelcolor": FAINT,
+    "ytick.labelcolor": FAINT,
+    "hatch.linewidth": 0.6,
+}
+
+
+def parameter_label(name: str, unit: str) -> str:
+    """Return a task parameter's name for people: ("block_mass_kg", "kg") -> "block mass [kg]"."""
+    words = parameter_words(name, unit)
+    return f"{words} [{unit}]" if unit not in ("", "1", "-") else words
+
+
+def family_title(family: str) -> str:
+    """Return an environment id's name for people: "metarobot/Grip-v0" -> "Grip"."""
+    return family.rpartition("/")[2].partition("-v")[0]
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Write a number with a real minus sign, or an en dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0.0 else text.replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """Write a fraction as a percentage, or an en dash where there is none."""
+    return (
+        "–"
+        if value is None or not math.isfinite(value)
+        else f"{number(100 * value, 0)}\N{NO-BREAK SPACE}%"
+    )
+
+
+def make_figure(height_px: int, width_px: int = 900) -> Figure:
+    """Return a figure to be shown at width_px: 100 of its pixels an inch, two stored for each."""
+    figure = Figure(figsize=(width_px / 100, height_px / 100), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the PNG in one piece: a reader never sees half a picture."""
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=_DPI, metadata={"Software": None})
+    os.replace(partial, path)
+
+
+def write_title(figure: Figure, title: str, subtitle: str) -> None:
+    """Write the title of a picture, and in grey below it how to read the picture."""
+    top = 1.0 - 0.10 / figure.get_figheight()
+    figure.text(0.012, top, title, size=13, weight="bold", va="top")
+    below = top - 0.26 / figure.get_figheight()
+    figure.text(0.012, below, subtitle, size=9.5, color=FAINT, va="top")
+
+
+def panel_heading(axes: Axes, heading: str, note: str, colour: str) -> None:
+    """Write two lines above a panel: its name, and what that means."""
+    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(heading, (0, 1), (0, 19), weight="bold", size=10, color=colour, **style)
+    axes.annotate(note, (0, 1), (0, 6), size=8.5, color=FAINT, **style)
+
+
+def light_grid(axes: Axes) -> None:
+    """Draw faint horizontal lines, and no frame on the left."""
+    axes.grid(axis="y", color="#e7e9ee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
