@@ -16,19 +16,19 @@ from metarobot.envs.tasks import (
     nearest_name,
     parameter_words,
 )
-from metarobot.envs.vector_env import ManipulationVectorEnv, ObservationElement
+from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 register_families()
 
 __all__ = [
     "FAMILIES",
     "SPLITS",
-    "ManipulationVectorEnv",
     "ObservationElement",
     "Split",
     "TaskDistribution",
     "TaskError",
     "TaskParameter",
+    "TaskVectorEnv",
     "Tasks",
     "make_env",
     "nearest_name",

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
-from metarobot.envs.single_env import ManipulationEnv
+from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
-from metarobot.envs.vector_env import ManipulationVectorEnv, ObservationElement
+from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 GRAVITY_M_PER_S2 = 9.81
 FORCE_MIN_N, FORCE_MAX_N = 0.3, 60.0
@@ -99,7 +99,7 @@ def crush(force_n: np.ndarray, mass_kg: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, np.log(force_n / bearable_n)) ** 2
 
 
-class GripVectorEnv(ManipulationVectorEnv):
+class GripVectorEnv(TaskVectorEnv):
     """The Grip family as one batch.
 
     Action: 1 element, the logarithm of the squeezing force per finger, 0.3 N at -1 to 60 N at +1.
@@ -194,7 +194,7 @@ class GripVectorEnv(ManipulationVectorEnv):
         model.geom("block").rgba = (1 - damage) * SOUND_RGBA + damage * CRUSHED_RGBA
 
 
-class GripEnv(ManipulationEnv):
+class GripEnv(TaskEnv):
     """The Grip family as a single environment; see :class:`GripVectorEnv`."""
 
     vector_class = GripVectorEnv

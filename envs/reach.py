@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_drive_strength, set_joint_losses
-from metarobot.envs.single_env import ManipulationEnv
+from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
-from metarobot.envs.vector_env import ManipulationVectorEnv, ObservationElement
+from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 JOINTS = tuple(f"joint{index}" for index in range(1, 8))
 DRIVES = ("x", "y", "z", "rx", "ry", "rz")
@@ -90,7 +90,7 @@ DISTRIBUTION = TaskDistribution(
 )
 
 
-class ReachVectorEnv(ManipulationVectorEnv):
+class ReachVectorEnv(TaskVectorEnv):
     """The Reach family as one batch.
 
     Action: 3 elements, the velocity of the set-point along x, y, z of the command frame, 0.5 m/s
@@ -171,7 +171,7 @@ class ReachVectorEnv(ManipulationVectorEnv):
         return -distance_m / 0.1, distance_m < GOAL_TOLERANCE_M
 
 
-class ReachEnv(ManipulationEnv):
+class ReachEnv(TaskEnv):
     """The Reach family as a single environment; see :class:`ReachVectorEnv`."""
 
     vector_class = ReachVectorEnv

@@ -8,11 +8,11 @@ import gymnasium as gym
 
 from metarobot.envs.grip import GripEnv
 from metarobot.envs.reach import ReachEnv
-from metarobot.envs.single_env import ManipulationEnv
+from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.tasks import TaskError, nearest_name
-from metarobot.envs.vector_env import ManipulationVectorEnv
+from metarobot.envs.vector_env import TaskVectorEnv
 
-FAMILIES: dict[str, type[ManipulationEnv]] = {
+FAMILIES: dict[str, type[TaskEnv]] = {
     "metarobot/Reach-v0": ReachEnv,
     "metarobot/Grip-v0": GripEnv,
 }
@@ -35,13 +35,13 @@ def _import_path(env_class: type) -> str:
     return f"{env_class.__module__}:{env_class.__name__}"
 
 
-def make_env(env_id: str, num_envs: int, **kwargs: Any) -> ManipulationVectorEnv:
+def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskVectorEnv:
     """Make a family's native batch.
 
     Args:
         env_id: Gymnasium id, such as ``metarobot/Grip-v0``.
         num_envs: Number of simulations.
-        **kwargs: As for :class:`ManipulationVectorEnv`.
+        **kwargs: As for :class:`TaskVectorEnv`.
 
     Returns:
         The vector environment.

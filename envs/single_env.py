@@ -8,17 +8,17 @@ import gymnasium as gym
 import numpy as np
 
 from metarobot.envs.tasks import TaskDistribution, Tasks
-from metarobot.envs.vector_env import ManipulationVectorEnv
+from metarobot.envs.vector_env import TaskVectorEnv
 
 
-class ManipulationEnv(gym.Env):
+class TaskEnv(gym.Env):
     """A task family with a single simulation, equal bit for bit to a row of the batch.
 
     Args:
         **kwargs: As for the family's vector environment, without ``num_envs``.
     """
 
-    vector_class: ClassVar[type[ManipulationVectorEnv]]
+    vector_class: ClassVar[type[TaskVectorEnv]]
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
 
     def __init__(self, **kwargs: Any) -> None:

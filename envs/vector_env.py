@@ -33,7 +33,7 @@ _BAD_STATE_WARNINGS = [
     _mj.mjtWarning.mjWARN_BADCTRL.value,
 ]
 _NO_STAGE: int = _mj.mjtStage.mjSTAGE_NONE.value
-_SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
+SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
 _FRAME_HEIGHT_PX, _FRAME_WIDTH_PX = 480, 640
 
@@ -54,7 +54,7 @@ class ObservationElement:
     """Where the model holds it: a sensor's name, or how it is computed."""
 
 
-class ManipulationVectorEnv(VectorEnv):
+class TaskVectorEnv(VectorEnv):
     """A batch of simulations of one task family.
 
     A family is a subclass that declares the class variables below and implements ``_apply_tasks``,
@@ -160,6 +160,10 @@ class ManipulationVectorEnv(VectorEnv):
         """Write the controls for ``actions`` in [-1, 1], (num_envs, A)."""
         raise NotImplementedError
 
+    def _advance(self, ids: np.ndarray | None) -> None:
+        """Simulate one control step of simulations ``ids``, all of them when None."""
+        self.batch.step(ids, nstep=self.substeps, stage=SENSORS_CURRENT)
+
     def _observe(self) -> np.ndarray:
         """Return the observation without the task, (num_envs, O)."""
         raise NotImplementedError
@@ -249,7 +253,7 @@ class ManipulationVectorEnv(VectorEnv):
         running = ~restarting
         self._command(actions)
         ids = None if running.all() else np.flatnonzero(running)
-        self.batch.step(ids, nstep=self.substeps, stage=_SENSORS_CURRENT)
+        self._advance(ids)
         self._elapsed += running
         rewards, success = self._evaluate(actions)
         unstable = self._find_unstable() & running
@@ -342,7 +346,7 @@ class ManipulationVectorEnv(VectorEnv):
         self.batch.reset(ids, keyframe=self._home, stage=_NO_STAGE)
         self._elapsed[ids] = 0
         self._start(ids, start)
-        self.batch.forward(ids, stage=_SENSORS_CURRENT)
+        self.batch.forward(ids, stage=SENSORS_CURRENT)
         self._needs_reset[ids] = False
 
     def _find_unstable(self) -> np.ndarray:

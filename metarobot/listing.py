@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from metarobot.envs import FAMILIES, ManipulationVectorEnv, TaskParameter
+from metarobot.envs import FAMILIES, TaskParameter, TaskVectorEnv
 from metarobot.envs.tasks import Interval
 
 _PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
@@ -32,21 +32,21 @@ def make_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
-def summary(family: type[ManipulationVectorEnv]) -> str:
+def summary(family: type[TaskVectorEnv]) -> str:
     """Return the first sentence of a family's module: what the task is."""
     module = __import__(family.__module__, fromlist=["__doc__"])
     first_line = (module.__doc__ or "").strip().partition("\n")[0]
     return first_line.partition(": ")[2] or first_line
 
 
-def parameter_table(family: type[ManipulationVectorEnv], console: Console) -> Table:
+def parameter_table(family: type[TaskVectorEnv], console: Console) -> Table:
     """Return the task parameters with their ranges."""
     headings = ("task parameter", "unit", "nominal", "trained on", "held-out gaps")
     headings += ("extrapolation", "scale", "meaning")
     return _table(headings, (_parameter_row(p) for p in family.distribution.parameters), console)
 
 
-def observation_table(family: type[ManipulationVectorEnv], console: Console) -> Table:
+def observation_table(family: type[TaskVectorEnv], console: Console) -> Table:
     """Return the elements of the observation."""
     rows = (
         (str(index), element.quantity, _unit(element.unit), f"{element.low:g} to {element.high:g}")
@@ -81,7 +81,7 @@ def _table(headings: Iterable[str], rows: Iterable[tuple[str, ...]], console: Co
     return table
 
 
-def _action_text(family: type[ManipulationVectorEnv]) -> str:
+def _action_text(family: type[TaskVectorEnv]) -> str:
     return "action: " + ", ".join(family.action_elements)
 
 

@@ -20,7 +20,7 @@ from metarobot.trpo import MetaBatch, TrpoReport, flatten, meta_update
 from metarobot.workers import ALONE, Workers
 
 if TYPE_CHECKING:
-    from metarobot.envs import ManipulationVectorEnv
+    from metarobot.envs import TaskVectorEnv
     from metarobot.envs.tasks import Tasks
 
 Metrics = dict[str, float]
@@ -46,7 +46,7 @@ class MetaTrainer:
     def __init__(
         self,
         config: TrainConfig,
-        env: "ManipulationVectorEnv",
+        env: "TaskVectorEnv",
         policy: GaussianMLP | None = None,
         workers: Workers = ALONE,
     ) -> None:
@@ -232,7 +232,7 @@ class MetaTrainer:
         ]
 
 
-def make_policy(config: TrainConfig, env: "ManipulationVectorEnv") -> GaussianMLP:
+def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianMLP:
     """Build the policy skeleton that fits the environment's spaces."""
     space = env.single_observation_space
     action_space = env.single_action_space

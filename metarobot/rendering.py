@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from metarobot.adapt import adapt_once, trial_policy
-from metarobot.envs import FAMILIES, ManipulationVectorEnv, Split, TaskDistribution, Tasks, make_env
+from metarobot.envs import FAMILIES, Split, TaskDistribution, Tasks, TaskVectorEnv, make_env
 from metarobot.policies import Params, repeat_params
 from metarobot.randomness import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.replay import Replay
@@ -169,7 +169,7 @@ def adapt_to(env_id: str, tasks: Tasks, agent: TrainedAgent, config: RenderConfi
 
 
 def film(
-    env: ManipulationVectorEnv,
+    env: TaskVectorEnv,
     agent: TrainedAgent,
     params: Params,
     start: np.ndarray,
@@ -184,9 +184,7 @@ def film(
     return _replay(env, start[0, 0], episodes.actions[0, 0].numpy(), caption)
 
 
-def _replay(
-    env: ManipulationVectorEnv, start: np.ndarray, actions: np.ndarray, caption: str
-) -> Clip:
+def _replay(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: str) -> Clip:
     """Repeat an episode: one picture of the start, FRAMES_PER_STEP of each control step.
 
     Args:
@@ -217,9 +215,7 @@ def _replay(
     return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
 
 
-def _write(
-    clips: Sequence[Clip], env: ManipulationVectorEnv, path: Path, slow_motion: float
-) -> None:
+def _write(clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: float) -> None:
     """Write clips of the task that the environment holds, side by side."""
     fps = FRAMES_PER_STEP / (env.control_dt_s * slow_motion)
     units = {p.name: "" if p.unit == "1" else p.unit for p in env.distribution.parameters}
@@ -229,9 +225,7 @@ def _write(
     write_mp4(frames, path, fps)
 
 
-def _between(
-    env: ManipulationVectorEnv, before: np.ndarray, after: np.ndarray, share: float
-) -> np.ndarray:
+def _between(env: TaskVectorEnv, before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
     """Return the configuration at a share of the way, along the shortest turn of every rotation."""
     velocity, position = np.zeros(env.model.nv), before.copy()
     differentiate = mujoco.mj_differentiatePos  # pyright: ignore[reportAttributeAccessIssue]
@@ -241,12 +235,12 @@ def _between(
     return position
 
 
-def _picture(env: ManipulationVectorEnv) -> tuple[Frame, ...]:
+def _picture(env: TaskVectorEnv) -> tuple[Frame, ...]:
     return env.render() or ()
 
 
 def _draws(
-    env: ManipulationVectorEnv,
+    env: TaskVectorEnv,
     config: RenderConfig,
     address: int,
     num_episodes: int,

@@ -10,11 +10,11 @@ from metarobot.episodes import Episodes
 from metarobot.policies import Params, log_prob, policy_distribution
 
 if TYPE_CHECKING:
-    from metarobot.envs import ManipulationVectorEnv
+    from metarobot.envs import TaskVectorEnv
 
 
 def collect(
-    env: "ManipulationVectorEnv",
+    env: "TaskVectorEnv",
     policy: nn.Module,
     params: Params,
     *,

@@ -35,7 +35,7 @@ import torch
 
 from metarobot.arguments import parse
 from metarobot.config import PRESETS, TrainConfig
-from metarobot.envs import ManipulationVectorEnv, make_env, silence_mujoco
+from metarobot.envs import TaskVectorEnv, make_env, silence_mujoco
 from metarobot.meta_trainer import MetaTrainer
 from metarobot.policies import repeat_params
 from metarobot.provenance import choose_num_threads, provenance
@@ -102,7 +102,7 @@ class Recorder:
         env: The environment to listen to, for the rest of its life.
     """
 
-    def __init__(self, env: ManipulationVectorEnv) -> None:
+    def __init__(self, env: TaskVectorEnv) -> None:
         self.takes: list[Take] = []
         self._env, self._batch, self._reset = env, env.batch, env.reset
         self._ctrl, self._act = env.batch.bind("ctrl"), env.batch.bind("act")

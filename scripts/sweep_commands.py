@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from metarobot.arguments import parse
-from metarobot.envs import ManipulationVectorEnv, Tasks, make_env, silence_mujoco
+from metarobot.envs import Tasks, TaskVectorEnv, make_env, silence_mujoco
 from metarobot.envs.grip import (
     CRUSH_PENALTY,
     FORCE_MAX_N,
@@ -104,7 +104,7 @@ def sweep(command: SweepCommand) -> Sweep:
 
 
 def run(
-    env: ManipulationVectorEnv, actions: np.ndarray, start: np.ndarray
+    env: TaskVectorEnv, actions: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run one episode in every simulation.
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.envs import FAMILIES, SPLITS, ManipulationVectorEnv, TaskParameter
+from metarobot.envs import FAMILIES, SPLITS, TaskParameter, TaskVectorEnv
 from metarobot.statistics import captured_is_meaningful
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +45,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def parameters(family: type[ManipulationVectorEnv]) -> str:
+def parameters(family: type[TaskVectorEnv]) -> str:
     """Return the task parameters of a family, with unit and ranges."""
     headings = ("parameter", "meaning", "unit", "nominal", "trained on", "gaps", "extrapolation")
     rows = [
@@ -63,12 +63,12 @@ def parameters(family: type[ManipulationVectorEnv]) -> str:
     return markdown_table(headings, rows)
 
 
-def observation(family: type[ManipulationVectorEnv]) -> str:
+def observation(family: type[TaskVectorEnv]) -> str:
     """Return the observation of a family, element by element."""
     return inspect.cleandoc(family.observation_table())
 
 
-def constants(family: type[ManipulationVectorEnv]) -> str:
+def constants(family: type[TaskVectorEnv]) -> str:
     """Return what a family's module declares in capitals, and the length of its episodes."""
     module = inspect.getmodule(family)
     numbers = {

@@ -6,7 +6,7 @@ import sys
 import gymnasium as gym
 import pytest
 
-from metarobot.envs import FAMILIES, ManipulationVectorEnv, TaskError, make_env, register_families
+from metarobot.envs import FAMILIES, TaskError, TaskVectorEnv, make_env, register_families
 
 
 def test_make_gives_the_single_environment(env_id):
@@ -66,7 +66,7 @@ def test_registering_again_changes_nothing(env_id):
 
 def test_make_env_gives_the_batch_itself(env_id):
     env = make_env(env_id, 2)
-    assert isinstance(env, ManipulationVectorEnv)
+    assert isinstance(env, TaskVectorEnv)
     assert env.num_envs == 2
 
 
