@@ -70,3 +70,15 @@ def set_drive_strength(batch: Batch, actuators: tuple[str, ...], strength: np.nd
     for field in ("actuator_gainprm", "actuator_biasprm"):
         nominal = getattr(batch.model, field)[indices]
         batch.expand(field)[:, indices] = strength[:, None, None] * nominal
+
+
+def set_body_position(batch: Batch, body: str, axis: int, position_m: np.ndarray) -> None:
+    """Move a body along one axis of its parent's frame.
+
+    Args:
+        batch: The simulations.
+        body: Name of the body, which has no joint of its own.
+        axis: 0, 1 or 2 for x, y or z.
+        position_m: Coordinate per simulation, (nsim,).
+    """
+    batch.expand("body_pos")[:, batch.model.body(body).id, axis] = position_m

@@ -9,6 +9,7 @@ drive strength differ as well.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -121,6 +122,7 @@ class ReachVectorEnv(TaskVectorEnv):
     default_horizon = 40
     substeps = 12
     start_size = 10
+    goal_tolerance_m: ClassVar[float] = GOAL_TOLERANCE_M
 
     def _bind(self) -> None:
         self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")
@@ -150,6 +152,10 @@ class ReachVectorEnv(TaskVectorEnv):
         height = (2 * start[:, 9] - 1) * GOAL_HEIGHT_M
         offset = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
         self._goal[ids] = self._home_tool + offset
+        self._rest_setpoint(ids)
+
+    def _rest_setpoint(self, ids: np.ndarray) -> None:
+        """Bring the set-point of simulations ``ids`` to where their tool is."""
         self.batch.forward(ids)
         self._setpoint[ids, :3] = self._tool[ids]
 
@@ -168,7 +174,7 @@ class ReachVectorEnv(TaskVectorEnv):
 
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         distance_m = np.linalg.norm(self._goal - self._tool, axis=1)
-        return -distance_m / 0.1, distance_m < GOAL_TOLERANCE_M
+        return -distance_m / 0.1, distance_m < self.goal_tolerance_m
 
 
 class ReachEnv(TaskEnv):

@@ -7,14 +7,22 @@ from typing import Any
 import gymnasium as gym
 
 from metarobot.envs.grip import GripEnv
+from metarobot.envs.push import PushEnv
 from metarobot.envs.reach import ReachEnv
+from metarobot.envs.reach_feed_forward import ReachFeedForwardEnv
+from metarobot.envs.reach_hidden_goal import ReachHiddenGoalEnv
 from metarobot.envs.single_env import TaskEnv
+from metarobot.envs.slide import SlideEnv
 from metarobot.envs.tasks import TaskError, nearest_name
 from metarobot.envs.vector_env import TaskVectorEnv
 
 FAMILIES: dict[str, type[TaskEnv]] = {
     "metarobot/Reach-v0": ReachEnv,
+    "metarobot/ReachHiddenGoal-v0": ReachHiddenGoalEnv,
+    "metarobot/ReachFeedForward-v0": ReachFeedForwardEnv,
     "metarobot/Grip-v0": GripEnv,
+    "metarobot/Slide-v0": SlideEnv,
+    "metarobot/Push-v0": PushEnv,
 }
 """Gymnasium id to single environment; its ``vector_class`` is the native batch."""
 

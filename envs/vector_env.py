@@ -7,7 +7,7 @@ stepped together on native threads; no Python loop runs over environments or tas
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,6 +82,12 @@ class TaskVectorEnv(VectorEnv):
     default_horizon: ClassVar[int]
     substeps: ClassVar[int]
     start_size: ClassVar[int]
+    settle_steps: ClassVar[int] = 0
+    """Control steps by which the last one of an episode is longer: until what was set in motion
+    has come to rest."""
+
+    on_advance: Callable[[], None] | None = None
+    """Called whenever a control step's time has passed: a film takes its pictures here."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's own type
         "render_modes": ["rgb_array"],
@@ -159,10 +165,6 @@ class TaskVectorEnv(VectorEnv):
     def _command(self, actions: np.ndarray) -> None:
         """Write the controls for ``actions`` in [-1, 1], (num_envs, A)."""
         raise NotImplementedError
-
-    def _advance(self, ids: np.ndarray | None) -> None:
-        """Simulate one control step of simulations ``ids``, all of them when None."""
-        self.batch.step(ids, nstep=self.substeps, stage=SENSORS_CURRENT)
 
     def _observe(self) -> np.ndarray:
         """Return the observation without the task, (num_envs, O)."""
@@ -252,8 +254,7 @@ class TaskVectorEnv(VectorEnv):
         restarting = self._needs_reset.copy()
         running = ~restarting
         self._command(actions)
-        ids = None if running.all() else np.flatnonzero(running)
-        self._advance(ids)
+        self._simulate(running)
         self._elapsed += running
         rewards, success = self._evaluate(actions)
         unstable = self._find_unstable() & running
@@ -296,6 +297,21 @@ class TaskVectorEnv(VectorEnv):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def _simulate(self, running: np.ndarray) -> None:
+        """Simulate a control step, and what follows the last one of an episode."""
+        self._advance(running)
+        settling = running & (self._elapsed == self.horizon - 1)
+        if self.settle_steps and settling.any():
+            for _ in range(self.settle_steps):
+                self._advance(settling)
+
+    def _advance(self, chosen: np.ndarray) -> None:
+        """Let a control step's time pass in the chosen simulations, (num_envs,) bool."""
+        ids = None if chosen.all() else np.flatnonzero(chosen)
+        self.batch.step(ids, nstep=self.substeps, stage=SENSORS_CURRENT)
+        if self.on_advance is not None:
+            self.on_advance()
 
     def _make_spaces(self) -> None:
         low = [element.low for element in self.observation_elements]

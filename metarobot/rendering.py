@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import mujoco
@@ -197,22 +199,33 @@ def _replay(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption:
     frames, rewards, success = [*_picture(env)], [], False
     qpos = env.batch.bind("qpos")  # (1, nq), live
     for t, action in enumerate(actions):
-        before = qpos[0].copy()
-        _, reward, _, truncated, info = env.step(action[None])
+        before, passed = qpos[0].copy(), []
+        with _watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
+            _, reward, _, truncated, info = env.step(action[None])
         if info["sim_unstable"][0]:
             caption += f", unstable in step {t}"
             break
-        after = qpos[0].copy()
-        for share in np.arange(1, FRAMES_PER_STEP) / FRAMES_PER_STEP:
-            qpos[0] = _between(env, before, after, share)
-            frames.extend(_picture(env))
-        qpos[0] = after
-        frames.extend(_picture(env))
-        rewards.append(float(reward[0]))
+        for earlier, later in pairwise([before, *passed]):
+            for share in np.arange(1, FRAMES_PER_STEP + 1) / FRAMES_PER_STEP:
+                qpos[0] = _between(env, earlier, later, share)
+                frames.extend(_picture(env))
+        qpos[0] = passed[-1]
+        # A step that settles takes as long as several: its reward comes with the last of them.
+        rewards += [*[0.0] * (len(passed) - 1), float(reward[0])]
         success = bool(info["is_success"][0])
         if truncated[0]:
             break
     return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
+
+
+@contextmanager
+def _watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
+    """Let ``look`` be called as the simulation goes on, several times where it settles."""
+    env.on_advance = look
+    try:
+        yield
+    finally:
+        env.on_advance = None
 
 
 def _write(clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: float) -> None:

@@ -7,9 +7,12 @@ import pytest
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.grip import FORCE_MAX_N, FORCE_MIN_N
 from metarobot.envs.physics import set_body_mass
+from metarobot.envs.push import LOAD_SHARE
 from metarobot.envs.reach import DRIVES, JOINTS, WRIST_FRICTION_RATIO
+from metarobot.envs.slide import FEET
 
-REACH, GRIP = FAMILIES
+REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
+SLIDE, PUSH = "metarobot/Slide-v0", "metarobot/Push-v0"
 SUBSTEPS, HELD_SUBSTEPS = 200, 10
 PADS = ("pad_left", "pad_right")
 
@@ -19,14 +22,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:Attaching a spec with an empty p
 # The same tasks, written into the scene before it is compiled.
 
 
+def scale_mass(body, mass_kg):
+    body.inertia = np.array(body.inertia) * mass_kg / body.mass
+    body.mass = mass_kg
+
+
 def edit_reach(spec, task):
-    payload = spec.body("payload")
-    payload.inertia = np.array(payload.inertia) * task["payload_kg"] / payload.mass
-    payload.mass = task["payload_kg"]
+    scale_mass(spec.body("payload"), task["payload_kg"])
     for index, name in enumerate(JOINTS):
         joint = spec.joint(name)
         joint.frictionloss = task["joint_friction_nm"] * (1 if index < 4 else WRIST_FRICTION_RATIO)
         joint.damping = np.array(joint.damping) * task["joint_damping_ratio"]
+    edit_drives(spec, task)
+
+
+def edit_drives(spec, task):
     for name in DRIVES:
         drive = spec.actuator(name)
         drive.gainprm = np.array(drive.gainprm) * task["drive_strength"]
@@ -36,20 +46,59 @@ def edit_reach(spec, task):
 def edit_grip(spec, task):
     spec.geom("block").mass = task["block_mass_kg"]
     for name in PADS:
-        pad = spec.geom(name)
-        pad.friction = np.array(pad.friction) * task["pad_friction"] / pad.friction[0]
+        scale_friction(spec.geom(name), task["pad_friction"])
+
+
+def edit_hidden_goal(spec, task):
+    nominal = FAMILIES[REACH].vector_class.distribution.nominal().to_dicts()[0]
+    edit_reach(spec, nominal)
+
+
+def edit_feed_forward(spec, task):
+    scale_mass(spec.body("payload"), task["payload_kg"])
+    edit_drives(spec, task)
+
+
+def scale_friction(geom, friction):
+    geom.friction = np.array(geom.friction) * friction / geom.friction[0]
+
+
+def edit_slide(spec, task):
+    spec.geom("puck").mass = task["puck_mass_kg"]
+    for foot in FEET:
+        scale_friction(spec.geom(foot), task["table_friction"])
+
+
+def edit_push(spec, task):
+    spec.geom("box").mass = (1 - LOAD_SHARE) * task["box_mass_kg"]
+    load = spec.body("load")
+    scale_mass(load, LOAD_SHARE * task["box_mass_kg"])
+    load.pos = [0, task["load_offset_m"] / LOAD_SHARE, 0]
+    scale_friction(spec.geom("box"), task["box_friction"])
+
+
+EDITS = {
+    "Reach": edit_reach,
+    "Reach-hidden-goal": edit_hidden_goal,
+    "Reach-feed-forward": edit_feed_forward,
+    "Grip": edit_grip,
+    "Slide": edit_slide,
+    "Push": edit_push,
+}
 
 
 def recompiled(env, task):
     spec = mujoco.MjSpec.from_file(str(env.scene_path))
-    {"Reach": edit_reach, "Grip": edit_grip}[env.family](spec, task)
+    EDITS[env.family](spec, task)
     return spec.compile()
 
 
 def random_ctrl(env, rng):
-    """Commands that exercise a scene: all directions in Reach, squeeze and lift in Grip."""
+    """Commands that exercise a scene: strokes ahead, squeeze and lift in Grip, or around."""
     ctrl = np.zeros(env.model.nu)
-    if env.family == "Reach":
+    if env.family in ("Slide", "Push"):
+        ctrl[0] = rng.uniform(0.1, 1.5)
+    elif env.family != "Grip":
         ctrl[:3] = rng.uniform(-0.5, 0.5, 3)
     else:
         ctrl[env.model.actuator("z").id] = rng.uniform(-0.1, 0.4)
@@ -141,7 +190,11 @@ def test_mass_without_set_const_differs_from_a_recompiled_model():
 
 @pytest.mark.parametrize(
     ("env_id", "body", "parameter", "mass_kg"),
-    [(REACH, "payload", "payload_kg", 3.0), (GRIP, "block", "block_mass_kg", 1.8)],
+    [
+        (REACH, "payload", "payload_kg", 3.0),
+        (GRIP, "block", "block_mass_kg", 1.8),
+        (PUSH, "load", "box_mass_kg", 2.0),
+    ],
 )
 def test_mass_without_inertia_differs_from_a_recompiled_model(env_id, body, parameter, mass_kg):
     env = make_env(env_id, 1, num_threads=1)
@@ -152,15 +205,16 @@ def test_mass_without_inertia_differs_from_a_recompiled_model(env_id, body, para
 
 
 @pytest.mark.parametrize(("env_id", "parameter"), PARAMETERS, ids=lambda x: getattr(x, "name", x))
-def test_each_parameter_changes_the_motion(env_id, parameter):
+def test_each_parameter_changes_the_motion_or_the_goal(env_id, parameter):
     env = make_env(env_id, 2, num_threads=1)
     env.set_tasks(env.distribution.with_values({parameter.name: parameter.train}))
     env.reset(options={"start": np.full((2, env.start_size), 0.5)})
     actions = np.full(env.action_space.shape, 0.2)
-    for _ in range(8):
+    for _ in range(env.horizon):
         env.step(actions)
-    qpos = env.batch.bind("qpos")
-    assert np.abs(qpos[0] - qpos[1]).max() > 1e-4
+    goals = env.batch.bind("mocap_pos").reshape(2, -1) if env.model.nmocap else np.zeros((2, 0))
+    first, second = np.concatenate([env.batch.bind("qpos"), goals], axis=1)
+    assert np.abs(first - second).max() > 1e-4
 
 
 # Contacts.
@@ -181,6 +235,37 @@ def test_the_pads_friction_is_the_friction_of_the_contact():
         assert len(gripped) == len(PADS)
         for contact in gripped:
             np.testing.assert_array_equal(contact.friction[:2], friction[sim])
+
+
+@pytest.mark.parametrize(
+    ("env_id", "parameter", "geoms"),
+    [(SLIDE, "table_friction", set(FEET)), (PUSH, "box_friction", {"box"})],
+)
+def test_the_tasks_friction_is_the_friction_of_the_contact(env_id, parameter, geoms):
+    env = make_env(env_id, 3, num_threads=1)
+    friction = np.array([0.08, 0.25, 0.38])
+    env.set_tasks(env.distribution.with_values({parameter: friction}))
+    env.reset(seed=0)
+    env.step(np.zeros(env.action_space.shape))
+    for sim in range(3):
+        model, data = env.batch.get_model(sim), env.batch.get_data(sim)
+        mujoco.mj_forward(model, data)
+        touching = [{model.geom(g).name for g in contact.geom} for contact in data.contact]
+        assert set().union(*touching) == {"table"} | geoms
+        for contact in data.contact:
+            np.testing.assert_array_equal(contact.friction[:2], friction[sim])
+
+
+def test_the_boxs_load_moves_its_centre_of_mass():
+    env = make_env(PUSH, 2, num_threads=1)
+    env.set_tasks(env.distribution.with_values({"load_offset_m": [-0.02, 0.02]}))
+    env.reset(seed=0)
+    for sim, offset_m in enumerate((-0.02, 0.02)):
+        model, data = env.batch.get_model(sim), env.batch.get_data(sim)
+        mujoco.mj_forward(model, data)
+        box = model.body("box").id
+        offset = data.xmat[box].reshape(3, 3).T @ (data.subtree_com[box] - data.xpos[box])
+        np.testing.assert_allclose(offset, [0, offset_m, 0], atol=1e-12)
 
 
 # Each setter scales from the model as compiled.

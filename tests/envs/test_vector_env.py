@@ -6,7 +6,7 @@ import pytest
 
 from metarobot.envs import FAMILIES, TaskError, Tasks, make_env
 
-REACH, GRIP = FAMILIES
+REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
 
 
 def draw_tasks(env, num_tasks, seed=0):

@@ -1,0 +1,141 @@
+"""Slide: strike a puck so that it slides on and stops at a target beyond the arm's reach.
+
+The arm pushes the puck along a fixed path and lets it go; the agent commands the speed.  How far
+the puck slides from there depends on the friction of the table, and how fast it leaves also on
+its mass.  Neither can be felt before the puck is gone: the speed must be chosen for a table that
+the agent knows only from its trial episodes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from metarobot.envs.physics import set_body_mass, set_sliding_friction
+from metarobot.envs.single_env import TaskEnv
+from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
+from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
+
+FEET = ("foot1", "foot2", "foot3")
+
+SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 0.4, 3.2
+"""Speed of the paddle at the end of the run-up at action -1 and +1; logarithmic in between."""
+
+GOAL_DISTANCE_M = (0.50, 0.65)
+"""Distance of the goal from the puck's place at the start, drawn uniformly."""
+START_SPREAD_M = 0.004
+"""Greatest initial offset of the puck along the lane."""
+MISS_SCALE_M = 0.2
+"""Distance from the goal that costs 1; the cost grows with its square."""
+LOST_M = 0.6
+"""Distance from the goal at which a puck counts as lost: farther costs no more."""
+GOAL_TOLERANCE_M = 0.05
+
+DISTRIBUTION = TaskDistribution(
+    (
+        TaskParameter(
+            name="puck_mass_kg",
+            unit="kg",
+            description="puck mass",
+            nominal=0.6,
+            train=(0.2, 2.0),
+            gaps=((0.35, 0.5), (1.0, 1.3)),
+            extrapolation=((0.12, 0.2), (2.0, 3.0)),
+            allowed=(0.02, 5.0),
+            log_uniform=True,
+        ),
+        TaskParameter(
+            name="table_friction",
+            unit="1",
+            description="friction between puck and table",
+            nominal=0.15,
+            train=(0.07, 0.35),
+            gaps=((0.09, 0.11), (0.22, 0.27)),
+            extrapolation=((0.055, 0.07), (0.35, 0.45)),
+            allowed=(0.02, 1.0),
+            log_uniform=True,
+        ),
+    )
+)
+
+
+def paddle_speed(action: np.ndarray) -> np.ndarray:
+    """Map actions in [-1, 1] to the paddle's final speed in m/s, logarithmically."""
+    return SPEED_MIN_M_PER_S * (SPEED_MAX_M_PER_S / SPEED_MIN_M_PER_S) ** ((action + 1) / 2)
+
+
+class SlideVectorEnv(TaskVectorEnv):
+    """The Slide family as one batch.
+
+    Action: 1 element, the logarithm of the speed that the paddle is to reach, 0.4 m/s at -1 to
+    3.2 m/s at +1.  The paddle's set-point follows a ramp up to it.
+
+    Reward, in the last control step, which waits until the puck has come to rest: minus the square
+    of the distance between puck and goal, in units of 0.2 m, up to 0.6 m.
+
+    Success: the puck comes to rest within 5 cm of the goal.
+
+    Observation:
+
+    {observation_table}
+    """
+
+    family = "Slide"
+    scene_path = Path(__file__).parent / "slide.xml"
+    distribution = DISTRIBUTION
+    heat_map_axes = ("puck_mass_kg", "table_friction")
+    observation_elements = (
+        ObservationElement("share of the episode elapsed", "1", 0.0, 1.0, "control steps / T"),
+        ObservationElement("goal - start of the puck, x", "m", 0.45, 0.70, "goal, puck"),
+        ObservationElement("speed commanded last, as an action", "1", -1.0, 1.0, "last action"),
+    )
+    action_elements = ("logarithm of the paddle's speed",)
+    default_horizon = 8
+    substeps = 10
+    settle_steps = 30
+    start_size = 2
+
+    def _bind(self) -> None:
+        self._ctrl, self._qpos = self.batch.bind("ctrl"), self.batch.bind("qpos")
+        self._goal = self.batch.bind("mocap_pos")[:, 0]
+        self._x = self.model.actuator("x").id
+        self._puck = self.model.joint("puck").qposadr[0]
+        self._puck_x = self.model.sensor("puck_position").adr[0]
+        self._start_x = np.zeros(self.num_envs)  # m, of the puck
+        self._last_action = np.full(self.num_envs, -1.0)
+
+    def _apply_tasks(self, tasks: Tasks) -> None:
+        set_body_mass(self.batch, "puck", tasks["puck_mass_kg"])
+        set_sliding_friction(self.batch, FEET, tasks["table_friction"])
+
+    def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
+        """Place the puck just before the paddle, and the goal down the lane."""
+        self._qpos[ids, self._puck] += start[:, 0] * START_SPREAD_M
+        self._start_x[ids] = self._qpos[ids, self._puck]
+        near, far = GOAL_DISTANCE_M
+        self._goal[ids, 0] = self._start_x[ids] + near + (far - near) * start[:, 1]
+        self._last_action[ids] = -1.0
+
+    def _command(self, actions: np.ndarray) -> None:
+        """Let the set-point's speed rise step by step, and stop it when the run-up is over."""
+        run_up = self.horizon - 1
+        share = np.where(self._elapsed < run_up, (self._elapsed + 1) / run_up, 0.0)
+        self._ctrl[:, self._x] = share * paddle_speed(actions[:, 0])
+        self._last_action = actions[:, 0]
+
+    def _observe(self) -> np.ndarray:
+        distance_m = self._goal[:, 0] - self._start_x
+        return np.stack([self._elapsed / self.horizon, distance_m, self._last_action], axis=1)
+
+    def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        miss_m = np.abs(self._sensors[:, self._puck_x] - self._goal[:, 0])
+        at_rest = self._elapsed >= self.horizon
+        rewards = np.where(at_rest, -((np.minimum(miss_m, LOST_M) / MISS_SCALE_M) ** 2), 0.0)
+        return rewards, at_rest & (miss_m < GOAL_TOLERANCE_M)
+
+
+class SlideEnv(TaskEnv):
+    """The Slide family as a single environment; see :class:`SlideVectorEnv`."""
+
+    vector_class = SlideVectorEnv
