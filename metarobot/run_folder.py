@@ -22,6 +22,7 @@ from __future__ import annotations
 import csv
 import difflib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -118,8 +119,9 @@ def hold_run(run: Path) -> Iterator[None]:
 
 def default_run_folder(config: TrainConfig) -> Path:
     """Return where a run goes that nobody named: runs/FAMILY-seedSEED."""
-    family = config.env_id.rpartition("/")[2].partition("-v")[0].lower()
-    return Path("runs") / f"{family}-seed{config.seed}"
+    family = config.env_id.rpartition("/")[2].partition("-v")[0]
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", family).lower()
+    return Path("runs") / f"{words}-seed{config.seed}"
 
 
 def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: bool) -> None:

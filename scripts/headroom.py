@@ -1,0 +1,142 @@
+"""The headroom table: what knowing the task is worth in every family, and how much is captured.
+
+One command trains whatever agents are missing, evaluates whatever is not evaluated yet, and writes
+``headroom.json``, from which `scripts/update_docs.py` makes the table in the documentation.
+Interrupted, it goes on where it was.  Without a flag it works on the committed agents, where
+nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from metarobot.arguments import parse
+from metarobot.config import AGENTS, PRESETS
+from metarobot.display import StageDisplay, TrainingDisplay
+from metarobot.envs import nearest_name, silence_mujoco
+from metarobot.evaluation import EvaluationConfig
+from metarobot.files import read_json, write_json
+from metarobot.listing import make_console
+from metarobot.reporting import evaluate_to_folder
+from metarobot.run_folder import load_runs
+from metarobot.training import resume_run, train_run
+
+EVALUATION_FILE = "evaluation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadroomCommand:
+    """Train, evaluate and tabulate every task family."""
+
+    out: Path = Path("docs/results")
+    """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED, FAMILY/evaluation.json and
+    headroom.json."""
+    families: tuple[str, ...] = tuple(PRESETS)
+    """Presets of the families."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds."""
+    again: bool = False
+    """Evaluate again what is evaluated already."""
+    config: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How much is measured."""
+
+    def __post_init__(self) -> None:
+        """Check the families."""
+        for family in self.families:
+            if family not in PRESETS:
+                allowed = ", ".join(PRESETS)
+                raise ValueError(
+                    f"no family {family!r}, allowed: {allowed}{nearest_name(family, PRESETS)}"
+                )
+
+
+def train_missing(family: str, seed: int, out: Path, console: Console) -> Path:
+    """Train the agents of a family and seed that are not trained yet; return their run folder."""
+    config = replace(PRESETS[family], seed=seed)
+    run = out / family / f"{family}-seed{seed}"
+    if run.exists() and not load_runs([run])[0].unfinished:
+        return run
+    with TrainingDisplay(AGENTS, config.total_steps, console) as display:
+        if run.exists():
+            resume_run(run, display)
+        else:
+            train_run(config, AGENTS, run, display)
+    return run
+
+
+def evaluate_missing(
+    family: str, runs: Sequence[Path], command: HeadroomCommand, console: Console
+) -> dict[str, Any]:
+    """Evaluate a family unless that is done; return the evaluation."""
+    folder = command.out / family
+    if (folder / EVALUATION_FILE).exists() and not command.again:
+        return read_json(folder / EVALUATION_FILE)
+    line = shlex.join(["metarobot", "evaluate", *map(str, runs), "--out", str(folder)])
+    with StageDisplay(console) as stages:
+        loaded = load_runs(runs)
+        return evaluate_to_folder(loaded, folder, command.config, commands=[line], progress=stages)
+
+
+def headroom_rows(family: str, evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one row a split: interquartile means with intervals, and what one step captures.
+
+    ``headroom`` is (oracle - domain randomisation) / (oracle - random) and ``captured_1`` is
+    (adapted_1 - domain randomisation) / (oracle - domain randomisation), both of the mean returns,
+    which stand beside the interquartile means as ``*_mean``.
+    """
+    stages = {
+        "random": ("random", 0, True),
+        "domain_randomisation": ("domain_randomisation", 0, False),
+        "adapted_1": ("adapted", 1, False),
+        "adapted_3": ("adapted", 3, False),
+        "oracle": ("oracle", 0, False),
+    }
+    found = {
+        (row["split"], row["agent"], row["adaptation_steps"], row["exploration"]): row
+        for row in evaluation["rows"]
+    }
+    rows = []
+    for entry in evaluation["headroom"]:
+        row: dict[str, Any] = {"family": evaluation["family"], "preset": family}
+        row["split"] = entry["split"]
+        for name, stage in stages.items():
+            measured = found.get((entry["split"], *stage))
+            row[name] = measured and measured["return_iqm"]
+            row[f"{name}_ci"] = measured and measured["return_iqm_ci"]
+            row[f"{name}_mean"] = measured and measured["return_mean"]
+        row["headroom"] = entry["headroom_over_random"]
+        row["captured_1"] = entry["captured"][1]
+        row["captured_1_ci"] = entry["captured_ci"][1]
+        row["captured_1_per_seed"] = entry["captured_per_seed"][1]
+        row["seeds"] = evaluation["seeds"]
+        rows.append(row)
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the table; return 0, or 2 on bad input."""
+    try:
+        command = parse(HeadroomCommand, sys.argv[1:] if argv is None else argv, "headroom.py")
+    except ValueError as error:
+        print(f"headroom.py: error: {error}", file=sys.stderr)
+        return 2
+    silence_mujoco()
+    console, rows = make_console(), []
+    for family in command.families:
+        runs = [train_missing(family, seed, command.out, console) for seed in command.seeds]
+        evaluation = evaluate_missing(family, runs, command, console)
+        rows += headroom_rows(family, evaluation)
+    write_json(command.out / "headroom.json", rows)
+    console.print(f"headroom: {command.out / 'headroom.json'}", soft_wrap=True, markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

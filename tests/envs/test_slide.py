@@ -1,0 +1,99 @@
+"""Laws of Slide: how far a puck goes, and that nothing tells before it is gone."""
+
+import mujoco
+import numpy as np
+import pytest
+
+from metarobot.envs import make_env
+from metarobot.envs.slide import (
+    FEET,
+    GOAL_TOLERANCE_M,
+    LOST_M,
+    MISS_SCALE_M,
+    SPEED_MAX_M_PER_S,
+    SPEED_MIN_M_PER_S,
+    paddle_speed,
+)
+
+SLIDE = "metarobot/Slide-v0"
+GRAVITY_M_PER_S2 = 9.81
+ACTIONS = np.linspace(-0.6, 0.8, 15)
+TASKS = [(0.6, 0.15), (0.2, 0.07), (2.0, 0.07), (0.2, 0.35), (2.0, 0.35)]  # kg, 1
+
+each_task = pytest.mark.parametrize(("mass_kg", "friction"), TASKS)
+
+
+def strike(mass_kg, friction, actions=ACTIONS):
+    """One episode per constant action; return the env, distances gone (m), rewards, success."""
+    env = make_env(SLIDE, len(actions), num_threads=1)
+    columns = {"puck_mass_kg": [mass_kg], "table_friction": [friction]}
+    env.set_tasks(env.distribution.with_values(columns))
+    env.reset(options={"start": np.full((len(actions), env.start_size), 0.5)})
+    rewards = []
+    for _ in range(env.horizon):
+        _, reward, _, _, info = env.step(actions[:, None])
+        rewards.append(reward)
+    gone = env._sensors[:, env._puck_x] - env._start_x
+    return env, gone, np.array(rewards), info["is_success"]
+
+
+@pytest.mark.parametrize(("friction", "speed"), [(0.07, 0.8), (0.15, 1.2), (0.35, 1.7)])
+def test_a_free_puck_slides_as_far_as_friction_lets_it(friction, speed):
+    model = mujoco.MjModel.from_xml_path(str(make_env(SLIDE, 1).scene_path))
+    model.geom_friction[[model.geom(foot).id for foot in FEET], 0] = friction
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, 0)
+    data.joint("puck").qpos[0] += 0.1  # clear of the paddle
+    mujoco.mj_step(model, data, 100)
+    start = data.joint("puck").qpos[0]
+    data.joint("puck").qvel[0] = speed
+    mujoco.mj_step(model, data, 500)
+    gone = data.joint("puck").qpos[0] - start
+    np.testing.assert_allclose(gone, speed**2 / (2 * friction * GRAVITY_M_PER_S2), rtol=0.01)
+
+
+@each_task
+def test_a_faster_strike_goes_farther(mass_kg, friction):
+    _, gone, _, _ = strike(mass_kg, friction)
+    assert (np.diff(gone) > 0).all()
+
+
+@each_task
+def test_every_goal_can_be_reached_in_every_task(mass_kg, friction):
+    _, gone, _, success = strike(mass_kg, friction, np.linspace(-0.9, 1.0, 61))
+    assert gone.min() < 0.5
+    assert gone.max() > 0.65
+    assert success.any()
+    assert np.abs(np.diff(success.astype(int))).sum() == 2  # one interval of speeds
+
+
+def test_the_same_strike_goes_farther_on_a_slippery_table():
+    gone = [strike(0.6, friction, np.array([0.3]))[1][0] for friction in (0.35, 0.15, 0.07)]
+    assert (np.diff(gone) > 0.1).all()
+
+
+def test_the_reward_comes_when_the_puck_is_at_rest():
+    env, gone, rewards, success = strike(0.6, 0.15)
+    assert np.abs(env.batch.bind("qvel")[:, 7:10]).max() < 0.01
+    assert not rewards[:-1].any()
+    miss_m = np.abs(gone - (env._goal[:, 0] - env._start_x))
+    expected = -((np.minimum(miss_m, LOST_M) / MISS_SCALE_M) ** 2)
+    np.testing.assert_allclose(rewards[-1], expected)
+    np.testing.assert_array_equal(success, miss_m < GOAL_TOLERANCE_M)
+
+
+def test_nothing_observed_tells_the_task():
+    env = make_env(SLIDE, len(TASKS), num_threads=1)
+    mass_kg, friction = np.transpose(TASKS)
+    columns = {"puck_mass_kg": mass_kg, "table_friction": friction}
+    env.set_tasks(env.distribution.with_values(columns))
+    observation, _ = env.reset(options={"start": np.full((len(TASKS), env.start_size), 0.3)})
+    for _ in range(env.horizon):
+        np.testing.assert_array_equal(observation, observation[[0] * len(TASKS)])
+        observation, *_ = env.step(np.full((len(TASKS), 1), 0.3))
+
+
+def test_speed_is_logarithmic_in_the_action():
+    speeds = paddle_speed(np.array([-1.0, 0.0, 1.0]))
+    middle = np.sqrt(SPEED_MIN_M_PER_S * SPEED_MAX_M_PER_S)
+    np.testing.assert_allclose(speeds, [SPEED_MIN_M_PER_S, middle, SPEED_MAX_M_PER_S])
