@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 
 from metarobot.envs.grip import GripEnv
+from metarobot.envs.half_cheetah import HalfCheetahDirectionEnv, HalfCheetahVelocityEnv
 from metarobot.envs.reach import ReachEnv
 from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.tasks import TaskError, nearest_name
@@ -15,6 +16,8 @@ from metarobot.envs.vector_env import TaskVectorEnv
 FAMILIES: dict[str, type[TaskEnv]] = {
     "metarobot/Reach-v0": ReachEnv,
     "metarobot/Grip-v0": GripEnv,
+    "metarobot/HalfCheetahDirection-v0": HalfCheetahDirectionEnv,
+    "metarobot/HalfCheetahVelocity-v0": HalfCheetahVelocityEnv,
 }
 """Gymnasium id to single environment; its ``vector_class`` is the native batch."""
 

@@ -76,7 +76,7 @@ class TaskVectorEnv(VectorEnv):
     family: ClassVar[str]
     scene_path: ClassVar[Path]
     distribution: ClassVar[TaskDistribution]
-    heat_map_axes: ClassVar[tuple[str, str]]
+    heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
     action_elements: ClassVar[tuple[str, ...]]
     default_horizon: ClassVar[int]
@@ -126,7 +126,7 @@ class TaskVectorEnv(VectorEnv):
         self.observe_task = observe_task
         self.render_mode = render_mode
 
-        self.model = compile_scene(self.scene_path)
+        self.model = self._compile()
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.substeps * self.model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
@@ -143,6 +143,10 @@ class TaskVectorEnv(VectorEnv):
         self.set_tasks(self.distribution.nominal())
 
     # What a family implements.
+
+    def _compile(self) -> Any:
+        """Return the compiled scene; its keyframe ``home`` is where episodes start."""
+        return compile_scene(self.scene_path)
 
     def _bind(self) -> None:
         """Bind the batch's fields and allocate the family's own state, (num_envs, ...) each."""

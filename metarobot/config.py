@@ -178,5 +178,11 @@ PRESETS: dict[str, TrainConfig] = {
         discount=0.6,
         max_kl=0.02,
     ),
+    "half-cheetah-direction": TrainConfig(
+        env_id="metarobot/HalfCheetahDirection-v0",
+        total_steps=16_000_000,
+        inner_lr=0.1,
+        initial_std=0.3,
+    ),
 }
 """Named configurations, one per task family."""
