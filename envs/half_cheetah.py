@@ -36,6 +36,8 @@ _mj: Any = mujoco
 _TINY = 2.0**-25
 """Start uniforms keep this distance from 0 and 1, where a normal would be infinite."""
 
+_BODY_RGBA, _FRONT_RGBA = [0.93, 0.94, 0.95, 1.0], [0.05, 0.55, 0.70, 1.0]
+
 DIRECTION = TaskParameter(
     name="direction",
     unit="1",
@@ -200,10 +202,27 @@ class HalfCheetahVelocityEnv(TaskEnv):
 
 
 def _decorate(spec: Any) -> None:
-    """Add the ``video`` camera, which follows the robot, and a quiet floor, sky and light."""
+    """Draw the scene as the other families are drawn, from a camera that follows the robot."""
     spec.body("torso").add_camera(
         name="video",
         mode=_mj.mjtCamLight.mjCAMLIGHT_TRACKCOM,
-        pos=[0.0, -3.2, 0.5],
-        xyaxes=[1, 0, 0, 0, 0.15, 1],
+        pos=[0.0, -3.4, 0.55],
+        xyaxes=[1, 0, 0, 0, 0.16, 1],
+        fovy=38,
     )
+    sky, _, floor = spec.textures
+    sky.rgb1, sky.rgb2, sky.height = [0.58, 0.66, 0.75], [0.96, 0.97, 0.98], 600
+    floor.rgb1, floor.rgb2 = [0.88, 0.86, 0.82], [0.80, 0.78, 0.74]
+    spec.material("MatPlane").reflectance = spec.material("MatPlane").specular = 0.0
+    spec.geom("floor").rgba = [1.0, 1.0, 1.0, 1.0]
+    for geom in spec.geoms:
+        if geom.name != "floor":
+            geom.rgba = _FRONT_RGBA if geom.name.startswith("f") else _BODY_RGBA
+    (light,) = spec.lights
+    light.pos, light.dir = [0.6, -0.8, 2.0], [-0.3, 0.4, -1.0]
+    light.diffuse = [0.52, 0.50, 0.47]
+    spec.visual.headlight.ambient = [0.44, 0.45, 0.46]
+    spec.visual.headlight.diffuse = [0.18, 0.18, 0.18]
+    spec.visual.rgba.haze = [0.77, 0.81, 0.85, 1.0]
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
+    spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 2048, 4

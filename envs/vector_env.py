@@ -176,6 +176,10 @@ class TaskVectorEnv(VectorEnv):
         """Return rewards (num_envs,) and whether the task is solved now, (num_envs,)."""
         raise NotImplementedError
 
+    def _find_finished(self) -> np.ndarray:
+        """Return in which simulations the episode has come to its end, (num_envs,)."""
+        return np.zeros(self.num_envs, bool)
+
     def _paint(self, sim: int, model: Any) -> None:
         """Change how simulation ``sim`` is drawn, and nothing else; by default leave it."""
 
@@ -261,6 +265,7 @@ class TaskVectorEnv(VectorEnv):
         self._elapsed += running
         rewards, success = self._evaluate(actions)
         unstable = self._find_unstable() & running
+        terminated = self._find_finished() & running & ~unstable
         if restarting.any():
             ids = np.flatnonzero(restarting)
             self._reset_rows(ids, self._draw_start(ids))
@@ -269,9 +274,9 @@ class TaskVectorEnv(VectorEnv):
         self._last_observation = observations
         rewards = np.where(running & ~unstable, rewards, 0.0)
         truncated = running & (unstable | (self._elapsed >= self.horizon))
-        self._needs_reset = truncated.copy()
+        self._needs_reset = terminated | truncated
         info = {"is_success": success & running & ~unstable, "sim_unstable": unstable}
-        return observations.copy(), rewards, np.zeros(self.num_envs, bool), truncated, info
+        return observations.copy(), rewards, terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Draw every simulation from its ``video`` camera, (480, 640, 3) uint8 each.

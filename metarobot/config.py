@@ -181,8 +181,23 @@ PRESETS: dict[str, TrainConfig] = {
     "half-cheetah-direction": TrainConfig(
         env_id="metarobot/HalfCheetahDirection-v0",
         total_steps=16_000_000,
-        inner_lr=0.1,
+        inner_lr=1.0,
         initial_std=0.3,
+        trial_min_std=0.2,
+    ),
+    "half-cheetah-velocity": TrainConfig(
+        env_id="metarobot/HalfCheetahVelocity-v0",
+        total_steps=16_000_000,
+        inner_lr=1.0,
+        initial_std=0.3,
+        trial_min_std=0.2,
+    ),
+    "point-navigation": TrainConfig(
+        env_id="metarobot/PointNavigation-v0",
+        total_steps=8_000_000,
+        inner_lr=0.5,
+        initial_std=0.5,
+        trial_min_std=0.3,
     ),
 }
 """Named configurations, one per task family."""
