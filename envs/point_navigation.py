@@ -93,7 +93,7 @@ class PointNavigationVectorEnv(TaskVectorEnv):
         return -distance_m, distance_m < GOAL_TOLERANCE_M
 
     def _find_finished(self) -> np.ndarray:
-        return (np.abs(self._position - self._goal) < REACHED_M).all(axis=1)
+        return np.abs(self._position - self._goal).max(axis=1) < REACHED_M
 
 
 class PointNavigationEnv(TaskEnv):

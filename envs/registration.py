@@ -37,7 +37,7 @@ def register_families() -> None:
 
 
 def file_name(env_id: str) -> str:
-    """Return a family's name as files and presets have it: "metarobot/GripSoft-v0" -> "grip-soft"."""
+    """Return a family's name for files and presets: "metarobot/GripSoft-v0" -> "grip-soft"."""
     family = env_id.rpartition("/")[2].partition("-v")[0]
     return re.sub(r"(?<!^)(?=[A-Z])", "-", family).lower()
 

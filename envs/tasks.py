@@ -95,7 +95,7 @@ class TaskParameter:
             return
         ordered = len(self.choices) > 1 and all(a < b for a, b in pairwise(self.choices))
         ranged = self.gaps or self.extrapolation
-        ends = self.train == (self.choices[0], self.choices[-1])
+        ends = self.train == (min(self.choices), max(self.choices))
         if not (ordered and ends and self.nominal in self.choices) or ranged:
             raise TaskError(
                 f"choices {self.choices} of {self.name!r} must rise from one end of train "

@@ -356,7 +356,7 @@ def _heat_map(
 
 
 def _grid_values(parameter: TaskParameter, size: int) -> np.ndarray:
-    """Return values from the lowest to the highest that any split draws, (size,), or all choices."""
+    """Return values from the lowest to the highest of any split, (size,), or all choices."""
     if parameter.choices:
         return np.array(parameter.choices)
     edges = np.array([parameter.train, *parameter.extrapolation])
