@@ -29,7 +29,15 @@ SPEED_TOLERANCE_M_PER_S = 0.2
 """Success of HalfCheetahVelocity: the mean error over the second half of the episode."""
 
 SCENE_PATH = Path(gymnasium_mujoco.__file__).parent / "assets" / "half_cheetah.xml"
-JOINTS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
+JOINTS = {
+    "bthigh": "back thigh",
+    "bshin": "back shin",
+    "bfoot": "back foot",
+    "fthigh": "front thigh",
+    "fshin": "front shin",
+    "ffoot": "front foot",
+}
+"""Joints in the model's order, and what they move."""
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
@@ -66,13 +74,19 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
     observation_elements = (
         ObservationElement("height of the torso over its start", "m", -0.6, 0.6, "joint rootz"),
         ObservationElement("pitch of the torso", "rad", -3.15, 3.15, "joint rooty"),
-        *(ObservationElement(f"angle, {j}", "rad", -1.2, 1.2, f"joint {j}") for j in JOINTS),
+        *(
+            ObservationElement(f"angle of the {link}", "rad", -1.2, 1.2, f"joint {joint}")
+            for joint, link in JOINTS.items()
+        ),
         ObservationElement("forward velocity", "m/s", -5.0, 5.0, "joint rootx"),
         ObservationElement("upward velocity", "m/s", -4.0, 4.0, "joint rootz"),
         ObservationElement("pitch rate", "rad/s", -8.0, 8.0, "joint rooty"),
-        *(ObservationElement(f"rate, {j}", "rad/s", -20.0, 20.0, f"joint {j}") for j in JOINTS),
+        *(
+            ObservationElement(f"rate of the {link}", "rad/s", -20.0, 20.0, f"joint {joint}")
+            for joint, link in JOINTS.items()
+        ),
     )
-    action_elements = tuple(f"torque, {j}" for j in JOINTS)
+    action_elements = tuple(f"torque at the {link}" for link in JOINTS.values())
     default_horizon = 200
     substeps = 5
     start_size = 18
