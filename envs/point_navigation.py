@@ -89,7 +89,7 @@ class PointNavigationVectorEnv(TaskVectorEnv):
         return self._position.copy()
 
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        distance_m = np.linalg.norm(self._position - self._goal, axis=1)
+        distance_m = np.hypot(*(self._position - self._goal).T)
         return -distance_m, distance_m < GOAL_TOLERANCE_M
 
     def _find_finished(self) -> np.ndarray:

@@ -198,10 +198,11 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "point-navigation": TrainConfig(
         env_id="metarobot/PointNavigation-v0",
-        total_steps=8_000_000,
+        total_steps=4_000_000,
         inner_lr=0.5,
         initial_std=0.5,
         trial_min_std=0.3,
+        max_kl=0.03,
     ),
 }
 """Named configurations, one per task family."""

@@ -72,6 +72,22 @@ def test_what_follows_the_goal_does_not_count():
     assert bool(episodes.success[0, 0])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_a_lost_point_is_truncated_and_recovers(bad):
+    env = make_point([(0.4, 0.4), (0.4, 0.4)])
+    env.reset(seed=0)
+    before = env.step(np.full((2, 2), 0.1))[0]
+    env.batch.bind("qpos")[1, 0] = bad
+    observation, reward, terminated, truncated, info = env.step(np.full((2, 2), 0.1))
+    assert truncated.tolist() == info["sim_unstable"].tolist() == [False, True]
+    assert not terminated.any()
+    assert reward[1] == 0.0
+    np.testing.assert_array_equal(observation[1], before[1])
+    observation, *_, info = env.step(np.full((2, 2), 0.1))
+    assert np.abs(observation[1]).max() <= START_SPREAD_M
+    assert not info["sim_unstable"].any()
+
+
 def test_the_marker_is_where_the_goal_is():
     env = make_point([(0.1, 0.2), (-0.3, 0.4)])
     env.reset(seed=0)
