@@ -1,10 +1,10 @@
-"""Parameterised manipulation environments that define task distributions.
+"""Parameterised environments that define task distributions.
 
-Importing this package registers ``metarobot/Reach-v0`` and ``metarobot/Grip-v0`` with Gymnasium,
-for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
+Importing this package registers every family of ``FAMILIES``, such as ``metarobot/Grip-v0``, with
+Gymnasium, for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
-from metarobot.envs.registration import FAMILIES, make_env, register_families
+from metarobot.envs.registration import FAMILIES, file_name, make_env, register_families
 from metarobot.envs.scene import silence_mujoco
 from metarobot.envs.tasks import (
     SPLITS,
@@ -30,6 +30,7 @@ __all__ = [
     "TaskParameter",
     "TaskVectorEnv",
     "Tasks",
+    "file_name",
     "make_env",
     "nearest_name",
     "parameter_words",

@@ -58,7 +58,7 @@ class ReachFeedForwardVectorEnv(ReachVectorEnv):
     {observation_table}
     """
 
-    family = "Reach-feed-forward"
+    family = "ReachFeedForward"
     scene_path = Path(__file__).parent / "reach_soft.xml"
     distribution = DISTRIBUTION
     heat_map_axes = ("payload_kg", "drive_strength")

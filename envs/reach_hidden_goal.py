@@ -49,7 +49,7 @@ class ReachHiddenGoalVectorEnv(ReachVectorEnv):
     {observation_table}
     """
 
-    family = "Reach-hidden-goal"
+    family = "ReachHiddenGoal"
     distribution = DISTRIBUTION
     heat_map_axes = ("goal_x_m", "goal_y_m")
     observation_elements = (

@@ -193,23 +193,25 @@ def evaluate_runs(
 
     Returns:
         The evaluation as plain values: ``rows`` (every agent on every split, exploring and
-        deterministic), ``headroom`` (per split), ``heat_map``, and what they were measured with.
+        deterministic), ``headroom`` (per split), ``heat_map`` (None
+        for a family without), and what they were measured with.
     """
     env_id = runs[0].env_id
     distribution = FAMILIES[env_id].vector_class.distribution
-    work = len(runs) * (len(SPLITS) + 1)
+    work = len(runs) * (len(distribution.splits) + 1)
     rows, headroom = [], []
-    for index, split in enumerate(SPLITS):
+    for done, split in enumerate(distribution.splits):
+        index = SPLITS.index(split)
         rng = numpy_generator(config.seed, index, Phase.EVALUATION_TASKS)
         trial = _Trial(env_id, distribution.sample(rng, config.num_tasks, split), index, config)
         scores = []
         for number, run in enumerate(runs):
-            progress(f"{split}, seed {run.seed}", (index * len(runs) + number) / work)
+            progress(f"{split}, seed {run.seed}", (done * len(runs) + number) / work)
             scores.append(_score_split(trial, run, config))
         joined = _join(scores)
         rows += _rows(split, joined, config)
         headroom.append(_headroom_row(split, joined, config))
-    progress("heat map", len(runs) * len(SPLITS) / work)
+    progress("heat map", len(runs) * len(distribution.splits) / work)
     grid = _heat_map(runs, distribution, config)
     progress("done", 1.0)
     return {
@@ -319,10 +321,17 @@ def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
 
 def _heat_map(
     runs: Sequence[TrainedRun], distribution: TaskDistribution, config: EvaluationConfig
-) -> dict[str, Any]:
-    """Score all agents on a grid over two task parameters, the others nominal, mean over seeds."""
+) -> dict[str, Any] | None:
+    """Score all agents on a grid over two task parameters, the others nominal, mean over seeds.
+
+    Returns:
+        The map, or None for a family without two parameters to draw it over.
+    """
     env_id = runs[0].env_id
-    x, y = (distribution[name] for name in FAMILIES[env_id].vector_class.heat_map_axes)
+    axes = FAMILIES[env_id].vector_class.heat_map_axes
+    if not axes:
+        return None
+    x, y = (distribution[name] for name in axes)
     x_values, y_values = _grid_values(x, config.grid_size), _grid_values(y, config.grid_size)
     tasks = distribution.grid(x.name, x_values, y.name, y_values)
     trial = _Trial(env_id, tasks, _GRID_KEY, config)
@@ -347,7 +356,9 @@ def _heat_map(
 
 
 def _grid_values(parameter: TaskParameter, size: int) -> np.ndarray:
-    """Return values from the lowest to the highest that any split draws, (size,)."""
+    """Return values from the lowest to the highest of any split, (size,), or all choices."""
+    if parameter.choices:
+        return np.array(parameter.choices)
     edges = np.array([parameter.train, *parameter.extrapolation])
     low, high = parameter.scale(np.array([edges.min(), edges.max()]))
     # Within the range in spite of rounding: an allowed range may end right there.
@@ -373,5 +384,6 @@ def _describe(parameter: TaskParameter) -> dict[str, Any]:
         "train": list(parameter.train),
         "gaps": [list(gap) for gap in parameter.gaps],
         "extrapolation": [list(interval) for interval in parameter.extrapolation],
+        "choices": list(parameter.choices),
         "log_uniform": parameter.log_uniform,
     }

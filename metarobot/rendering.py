@@ -30,8 +30,9 @@ _TRIALS, _SHOWN = 0, 1  # addresses of the draws: the trial episodes, and the on
 class RenderConfig:
     """Which task is filmed, and how it is adapted to."""
 
-    split: Split = "extrapolation"
-    """Where the task is drawn from, unless it is given."""
+    split: Split | None = None
+    """Where the task is drawn from, unless it is given; by default extrapolation, or the split
+    farthest from training that the family has."""
     seed: int = 0
     """Seed of the task, of the trial episodes and of the start that is filmed."""
     num_episodes: int = 20
@@ -82,7 +83,7 @@ def render_adaptation(
 
     Raises:
         RunError: The run holds no meta-learned agent.
-        TaskError: The family does not allow the task.
+        TaskError: The family does not allow the task, or has no such split.
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
@@ -150,11 +151,15 @@ def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) 
 def choose_task(
     distribution: TaskDistribution, config: RenderConfig, task: Mapping[str, float] | None
 ) -> Tasks:
-    """Return the given task completed with nominal values, or one drawn from the split."""
+    """Return the given task completed with nominal values, or one drawn from the split.
+
+    Raises:
+        TaskError: The family does not allow the task, or has no such split.
+    """
     if task is not None:
         return distribution.with_values({name: [value] for name, value in task.items()})
     rng = numpy_generator(config.seed, 0, Phase.EVALUATION_TASKS)
-    return distribution.sample(rng, 1, config.split)
+    return distribution.sample(rng, 1, config.split or distribution.splits[-1])
 
 
 def adapt_to(env_id: str, tasks: Tasks, agent: TrainedAgent, config: RenderConfig) -> Params:
@@ -201,7 +206,7 @@ def _replay(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption:
     for t, action in enumerate(actions):
         before, passed = qpos[0].copy(), []
         with _watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
-            _, reward, _, truncated, info = env.step(action[None])
+            _, reward, terminated, truncated, info = env.step(action[None])
         if info["sim_unstable"][0]:
             caption += f", unstable in step {t}"
             break
@@ -213,7 +218,7 @@ def _replay(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption:
         # A step that settles takes as long as several: its reward comes with the last of them.
         rewards += [*[0.0] * (len(passed) - 1), float(reward[0])]
         success = bool(info["is_success"][0])
-        if truncated[0]:
+        if terminated[0] or truncated[0]:
             break
     return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
 

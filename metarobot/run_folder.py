@@ -22,7 +22,6 @@ from __future__ import annotations
 import csv
 import difflib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,7 +32,7 @@ import numpy as np
 
 from metarobot.checkpoints import BEST_FILE, load_policy, policy_shapes
 from metarobot.config import AGENTS, Agent, TrainConfig
-from metarobot.envs import make_env
+from metarobot.envs import file_name, make_env
 from metarobot.files import lock_folder, read_json, sync_folder, write_json
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, Params
@@ -119,9 +118,7 @@ def hold_run(run: Path) -> Iterator[None]:
 
 def default_run_folder(config: TrainConfig) -> Path:
     """Return where a run goes that nobody named: runs/FAMILY-seedSEED."""
-    family = config.env_id.rpartition("/")[2].partition("-v")[0]
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", family).lower()
-    return Path("runs") / f"{words}-seed{config.seed}"
+    return Path("runs") / f"{file_name(config.env_id)}-seed{config.seed}"
 
 
 def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.envs import FAMILIES, SPLITS, TaskParameter, TaskVectorEnv
+from metarobot.envs import FAMILIES, SPLITS, TaskParameter, TaskVectorEnv, file_name
 from metarobot.statistics import captured_is_meaningful
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,12 +22,11 @@ PAGES = (
     "README.md",
     "docs/results.md",
     "docs/training.md",
-    "docs/families/reach.md",
-    "docs/families/grip.md",
+    *(f"docs/families/{file_name(env_id)}.md" for env_id in FAMILIES),
 )
 RESULTS = ROOT / "docs" / "results"
 PENDING = "_No committed result yet: the commands on this page make it._"
-_BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def update(text: str) -> str:
@@ -54,7 +53,7 @@ def parameters(family: type[TaskVectorEnv]) -> str:
             p.description + (", log-uniform" if p.log_uniform else ""),
             p.unit,
             f"{p.nominal:g}",
-            _ranges([p.train]),
+            " or ".join(map(_number, p.choices)) or _ranges([p.train]),
             _ranges(p.gaps),
             _ranges(p.extrapolation),
         )
@@ -89,7 +88,7 @@ def families() -> str:
     rows = []
     for env_id, env_class in FAMILIES.items():
         family = env_class.vector_class
-        page = f"docs/families/{family.family.lower()}.md"
+        page = f"docs/families/{file_name(env_id)}.md"
         names = ", ".join(_with_unit(p) for p in family.distribution.parameters)
         rows.append((f"[`{env_id}`]({page})", names))
     return markdown_table(("family", "what differs between its tasks"), rows)
@@ -131,7 +130,7 @@ def success(name: str) -> str:
     stages += [*(("adapted", step) for step in steps), ("oracle", 0)]
     rates = _success_rates(evaluation)
     rows = []
-    for split in SPLITS:
+    for split in (split for split in SPLITS if any(key[0] == split for key in rates)):
         cells = [split]
         for agent, step in stages:
             sure, exploring = (rates.get((split, agent, step, flag)) for flag in (False, True))
@@ -202,12 +201,13 @@ def speed() -> str:
     rows = _read(RESULTS / "benchmark.json")
     if rows is None:
         return PENDING
-    headings = ["family", "simulations", "rollout / physics", "update / sampling"]
+    headings = ["family", "simulations", "steps", "rollout / physics", "update / sampling"]
     headings += ["iteration / physics", "rollout steps/s"]
     cells = [
         [
             f"`{row['family']}`",
             str(row["nsim"]),
+            str(row["horizon"]),
             f"{row['rollout_over_physics']:.2f}",
             f"{row['update_over_sampling']:.2f}",
             f"{row['iteration_over_physics']:.2f}",
@@ -315,8 +315,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": speed,
     "scaling": scaling,
 }
-for _env_class in FAMILIES.values():
-    _family, _name = _env_class.vector_class, _env_class.vector_class.family.lower()
+for _env_id, _env_class in FAMILIES.items():
+    _family, _name = _env_class.vector_class, file_name(_env_id)
     BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)
     BLOCKS[f"{_name} observation"] = lambda family=_family: observation(family)
     BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)
