@@ -120,7 +120,7 @@ def _compare_options(family: str, model: Any, shipped: Any) -> None:
         for flag in flags.__members__.values():
             if (given ^ needed) & flag.value:
                 enabled = bool(needed & flag.value) == (field == "enableflags")
-                name, value = flag.name[5:].lower(), "enable" if enabled else "disable"
+                name, value = flag.name.split("_", 1)[1].lower(), "enable" if enabled else "disable"
                 raise SceneError(f'{family} needs <option> <flag {name}="{value}"/>')
 
 
@@ -142,7 +142,10 @@ def _compare_namesakes(family: str, kind: str, model: Any, shipped: Any) -> None
             if field == "body_mocapid":
                 has, needs = has >= 0, needs >= 0
             if has != needs:
-                raise SceneError(f"{kind} {name!r} has {field} {has}, {family} needs {needs}")
+                raise SceneError(
+                    f"{kind} {name!r} is of another kind than in {family}'s own scene: "
+                    f"{field} is {has}, not {needs}"
+                )
 
 
 def _compare_order(family: str, kind: str, model: Any, shipped: Any) -> None:
@@ -169,7 +172,7 @@ def _missing_name(family: str, model: Any, shipped: Any, complaint: str) -> str:
     ]
     kind = kinds[0] if kinds else "element"
     there = ", ".join(valid) or "none"
-    return f"{family} needs a {kind} {name!r}; there is {there}{nearest_name(name, valid)}"
+    return f"{family} needs the {kind} {name!r}; there is {there}{nearest_name(name, valid)}"
 
 
 # The family in the scene.

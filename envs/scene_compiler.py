@@ -68,8 +68,8 @@ def main() -> None:
     limit_process(order["cpu_s"], order["memory_bytes"], order["model_bytes"] + 2**20)
     try:
         compile_here(order["scene"], order["compiled"], order["model_bytes"])
-    except MemoryError:
-        Path(order["error"]).write_text("it needs too much memory")
+    except (MemoryError, RuntimeError) as error:  # MuJoCo has no name for a lack of memory
+        Path(order["error"]).write_text(f"{error} Perhaps it needs too much memory")
     except Exception as error:
         Path(order["error"]).write_text(str(error)[:2000], errors="replace")
 

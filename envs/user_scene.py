@@ -153,6 +153,7 @@ def _check_sizes(model: Any, limits: SceneLimits) -> None:
         **dict.fromkeys(("nq", "nv"), limits.positions),
         **dict.fromkeys(("nbody", "ngeom", "njnt", "nsite"), limits.geoms),
         **dict.fromkeys(("nu", "na", "nsensordata", "ntendon", "neq", "nkey"), limits.geoms),
+        **dict.fromkeys(("nuserdata", "nhistory"), limits.geoms),
     }
     for name, most in counts.items():
         _check_range(name, getattr(model, name), 0, most)
