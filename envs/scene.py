@@ -42,7 +42,7 @@ class SceneLimits:
     element_depth: int = 100
     """XML elements inside one another, in one model with all that it includes."""
     compile_cpu_s: int = 4
-    """Processor time of the compilation, s, where the system can limit it."""
+    """Processor time of the compilation and the first steps, s, where the system can limit it."""
     compile_wall_s: float = 30.0
     """Wall-clock time of the compilation, s, which a busy machine prolongs."""
     compile_bytes: int = 2**30

@@ -18,6 +18,9 @@ import mujoco
 
 _mj: Any = mujoco
 
+FIRST_STEPS = 20
+"""Steps simulated from the keyframe: what is endless or fatal in them is so here."""
+
 
 def limit_process(cpu_s: int, memory_bytes: int, file_bytes: int) -> None:
     """Limit this process, as far as the system can: it gets a signal or no memory beyond."""
@@ -51,7 +54,7 @@ def _address_space_bytes() -> int:
 
 
 def compile_here(scene: str, compiled: str, model_bytes: int) -> None:
-    """Compile ``scene`` into the binary model ``compiled``."""
+    """Compile ``scene`` into the binary model ``compiled``, and try its first steps."""
     log = _mj.MjLogConfig.get()
     log.logto_file = log.logto_console = False
     log.set()
@@ -59,6 +62,10 @@ def compile_here(scene: str, compiled: str, model_bytes: int) -> None:
     size = _mj.mj_sizeModel(model)
     if size > model_bytes:
         raise ValueError(f"the compiled model takes {size} bytes, allowed: {model_bytes}")
+    data = _mj.MjData(model)
+    if model.nkey:
+        _mj.mj_resetDataKeyframe(model, data, 0)
+    _mj.mj_step(model, data, FIRST_STEPS)
     _mj.mj_saveModel(model, compiled)
 
 

@@ -114,7 +114,7 @@ def _compiler_environment() -> dict[str, str]:
 
 def _why_it_ended(returncode: int, limits: SceneLimits) -> str:
     if -returncode == getattr(signal, "SIGXCPU", None):
-        return f"it takes more than {limits.compile_cpu_s} s of processor time to compile"
+        return f"it takes more than {limits.compile_cpu_s} s of processor time to compile and start"
     return (
         f"MuJoCo ended with code {returncode} while it compiled it, "
         f"perhaps for more memory than {limits.compile_bytes / 2**20:.0f} MiB"

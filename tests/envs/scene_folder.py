@@ -42,5 +42,5 @@ def refusal(call):
 
 
 def _processor_time_s():
-    """Return what this process and those it waited for have used: no matter how busy the machine."""
+    """Return what this process and its children have used, however busy the machine is."""
     return sum(os.times()[:4])

@@ -1,7 +1,9 @@
 """What a family needs of a user's scene: derived from the family, and said by name."""
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 from scene_folder import GRIP, GRIPPER, REACH, TOOL, refusal, write
 
@@ -159,3 +161,27 @@ def test_families_that_count_elements_need_the_same_ones(folder, monkeypatch):
     )
     path.write_text(path.read_text().replace("1.8620855246585208 0", "1.8620855246585208 0 0"))
     assert "exactly these joints" in refusal(lambda: reach(2, scene_path=path))
+
+
+# The worked example.
+
+TORCH = Path(__file__).parents[2] / "examples" / "welding_torch" / "scene.xml"
+
+
+def test_torch_reaches_its_goals():
+    env = make_env("metarobot/Reach-v0", 16, num_threads=1, scene_path=TORCH)
+    observations, _ = env.reset(seed=0)
+    for _ in range(env.horizon):
+        observations, _, _, _, info = env.step(np.clip(8 * observations[:, :3], -1, 1))
+    assert info["is_success"].all()
+
+
+def test_torch_starts_at_rest_and_sags_by_its_payload():
+    env = make_env("metarobot/Reach-v0", 2, num_threads=1, scene_path=TORCH)
+    env.set_tasks(env.distribution.with_values({"payload_kg": [0.001, 2.0]}))
+    home, _ = env.reset(options={"start": np.full((2, 10), 0.5)})
+    np.testing.assert_allclose(home[:, 3:6], [(0.52, 0, 0.26)] * 2, atol=1e-6)
+    for _ in range(env.horizon):
+        now, *_ = env.step(np.zeros(env.action_space.shape))
+    np.testing.assert_allclose(now[0, 3:6], home[0, 3:6], atol=2e-3)
+    assert home[1, 5] - now[1, 5] > 5e-3

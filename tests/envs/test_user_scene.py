@@ -1,5 +1,6 @@
 """A user's scene: compiled within limits, measured, and ours if it is a copy of ours."""
 
+import os
 import struct
 import zlib
 
@@ -70,6 +71,25 @@ BOMBS = {
         "<mesh name='m' builtin='sphere' params='30'/>",
     ),
 }
+
+
+PILE = mjcf(
+    "<replicate count='20' offset='.001 0 0'><body><freejoint/><geom type='box' size='1 1 1'/>"
+    "</body></replicate>",
+    rest="<option solver='PGS' iterations='1000000000' tolerance='0'/>",
+)
+
+
+def test_endless_steps_are_refused(folder):
+    path = write(folder, PILE)
+    assert "to compile" in refusal(lambda: load_user_scene(path, TIGHT))
+
+
+def test_meshes_lead_to_no_other_file(folder):
+    os.mkfifo(folder.parent / "pipe.mtl")  # who opens it waits for ever
+    mesh = f"mtllib {folder.parent / 'pipe.mtl'}\nmtllib ../pipe.mtl\nusemtl a\n" + TRIANGLE
+    path = write(folder, mjcf(MESH, "<mesh name='m' file='m.obj'/>"), m_obj=mesh)
+    assert load_user_scene(path).nmeshvert == 4
 
 
 @pytest.mark.parametrize("case", BOMBS)
