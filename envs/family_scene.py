@@ -48,6 +48,11 @@ _KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Kinds of elements: how many there are, and what must not differ between namesakes."""
 _SAME_OPTIONS = ("timestep", "gravity", "disableactuator")
+_FULL_WARNINGS = [
+    _mj.mjtWarning.mjWARN_CONTACTFULL.value,
+    _mj.mjtWarning.mjWARN_CNSTRFULL.value,
+]
+"""Contacts were left out for lack of memory."""
 _TRIAL_ENVS = 2
 
 
@@ -268,5 +273,7 @@ def _check_episode(env: TaskVectorEnv, limits: SceneLimits) -> None:
             raise SceneError(f"the nominal simulation is unstable in control step {step}")
         if not (np.isfinite(rewards).all() and np.isfinite(observations).all()):
             raise SceneError(f"the nominal simulation has no finite reward in control step {step}")
+        if env.batch.warning[:, _FULL_WARNINGS, 1].any():
+            raise SceneError("its memory is too small for its contacts: raise <size memory>")
         if time.monotonic() - begun_s > limits.trial_s:
             raise SceneError(f"{step} control steps take more than {limits.trial_s:g} s")

@@ -122,6 +122,12 @@ UNFIT = {
         GRIPPER.replace('friction="0.6', 'friction="0'),
         "must not be 0",
     ),
+    "memory too small": (
+        "Grip",
+        GRIP.replace("<worldbody>", '<size memory="1K"/><worldbody>'),
+        GRIPPER,
+        "memory",
+    ),
     "unstable": (
         "Reach",
         REACH.replace("<worldbody>", "<worldbody>" + SPRING).replace(
