@@ -5,7 +5,7 @@ Gymnasium, for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
 from metarobot.envs.registration import FAMILIES, file_name, make_env, register_families
-from metarobot.envs.scene import silence_mujoco
+from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
 from metarobot.envs.tasks import (
     SPLITS,
     Split,
@@ -16,6 +16,7 @@ from metarobot.envs.tasks import (
     nearest_name,
     parameter_words,
 )
+from metarobot.envs.user_scene import load_user_scene
 from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 register_families()
@@ -24,6 +25,8 @@ __all__ = [
     "FAMILIES",
     "SPLITS",
     "ObservationElement",
+    "SceneError",
+    "SceneLimits",
     "Split",
     "TaskDistribution",
     "TaskError",
@@ -31,6 +34,7 @@ __all__ = [
     "TaskVectorEnv",
     "Tasks",
     "file_name",
+    "load_user_scene",
     "make_env",
     "nearest_name",
     "parameter_words",

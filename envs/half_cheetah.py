@@ -91,9 +91,10 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
     substeps = 5
     start_size = 18
 
-    def _compile(self) -> Any:
+    @classmethod
+    def compile_own_scene(cls) -> Any:
         """Compile Gymnasium's file, with what a batch needs, and drawn as the other families."""
-        spec = _mj.MjSpec.from_file(str(self.scene_path))
+        spec = _mj.MjSpec.from_file(str(cls.scene_path))
         # A bad state must be seen and ended by the environment, not silently reset.
         spec.option.disableflags |= _mj.mjtDisableBit.mjDSBL_AUTORESET
         spec.nstack, spec.memory = -1, 1 << 19  # bytes; every simulation has its own

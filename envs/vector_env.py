@@ -20,6 +20,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
+from metarobot.envs.family_scene import VIDEO_CAMERA, load_family_scene
 from metarobot.envs.scene import compile_scene
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
 
@@ -68,13 +69,20 @@ class TaskVectorEnv(VectorEnv):
         observe_task: Append the task parameters, scaled to the training range, to the observation.
             This is what the oracle sees.
         render_mode: ``rgb_array`` or None.
+        scene_path: A scene of the user's, an MJCF file that has what the family needs; the
+            family's own, ``scene_path`` of the class, when None.  docs/scenes.md tells how to
+            write one.
 
     Raises:
         ValueError: An argument is out of range.
+        SceneError: The user's scene is not allowed or lacks what the family needs.
     """
 
     family: ClassVar[str]
     scene_path: ClassVar[Path]
+    elements_by_number: ClassVar[tuple[str, ...]] = ("joint", "actuator", "sensor")
+    """Kinds of elements that the family finds by their number instead of their name: a user's
+    scene must have the same ones in the same order."""
     distribution: ClassVar[TaskDistribution]
     heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
@@ -119,6 +127,7 @@ class TaskVectorEnv(VectorEnv):
         num_threads: int = 0,
         observe_task: bool = False,
         render_mode: str | None = None,
+        scene_path: Path | str | None = None,
     ) -> None:
         if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
             raise ValueError(
@@ -132,7 +141,7 @@ class TaskVectorEnv(VectorEnv):
         self.observe_task = observe_task
         self.render_mode = render_mode
 
-        self.model = self._compile()
+        self.model = self._load_model(scene_path)
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.substeps * self.model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
@@ -148,11 +157,19 @@ class TaskVectorEnv(VectorEnv):
         self._bind()
         self.set_tasks(self.distribution.nominal())
 
+    def _load_model(self, scene_path: Path | str | None) -> Any:
+        """Compile the family's own scene, or load a user's and check it."""
+        if scene_path is None:
+            return self.compile_own_scene()
+        family: Any = type(self)  # type checkers see this file under two names
+        return load_family_scene(family, scene_path)
+
     # What a family implements.
 
-    def _compile(self) -> Any:
-        """Return the compiled scene; its keyframe ``home`` is where episodes start."""
-        return compile_scene(self.scene_path)
+    @classmethod
+    def compile_own_scene(cls) -> Any:
+        """Compile the family's own scene; its keyframe ``home`` is where episodes start."""
+        return compile_scene(cls.scene_path)
 
     def _bind(self) -> None:
         """Bind the batch's fields and allocate the family's own state, (num_envs, ...) each."""
@@ -297,7 +314,7 @@ class TaskVectorEnv(VectorEnv):
             self._paint(sim, self._render_model)
             self.batch.get_data(sim, self._render_data)
             _mj.mj_forward(self._render_model, self._render_data)
-            self._renderer.update_scene(self._render_data, camera="video")
+            self._renderer.update_scene(self._render_data, camera=VIDEO_CAMERA)
             frames.append(self._renderer.render())
         return tuple(frames)
 

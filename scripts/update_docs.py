@@ -6,6 +6,7 @@ alone.  The tests fail when a table is not what this script would write.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -14,7 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.envs import FAMILIES, SPLITS, TaskParameter, TaskVectorEnv, file_name
+from metarobot.envs import (
+    FAMILIES,
+    SPLITS,
+    SceneLimits,
+    TaskParameter,
+    TaskVectorEnv,
+    file_name,
+)
 from metarobot.statistics import captured_is_meaningful
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +30,7 @@ PAGES = (
     "README.md",
     "docs/results.md",
     "docs/training.md",
+    "docs/scenes.md",
     *(f"docs/families/{file_name(env_id)}.md" for env_id in FAMILIES),
 )
 RESULTS = ROOT / "docs" / "results"
@@ -81,6 +90,16 @@ def constants(family: type[TaskVectorEnv]) -> str:
     env.close()
     rows = [*facts.items(), *((f"`{name}`", _number(value)) for name, value in numbers.items())]
     return markdown_table(("constant", "value"), rows)
+
+
+def scene_limits() -> str:
+    """Return how large a user's scene may be: the fields of SceneLimits with their docstrings."""
+    body = ast.parse(inspect.getsource(SceneLimits)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = [ast.literal_eval(n.value) for n in body.body[1:] if isinstance(n, ast.Expr)]
+    values = vars(SceneLimits()).items()
+    rows = [(f"`{n}`", f"{v:,}", t) for (n, v), t in zip(values, texts, strict=True)]
+    return markdown_table(("limit", "value", "what it bounds"), rows)
 
 
 def families() -> str:
@@ -314,6 +333,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sweep": sweep,
     "speed": speed,
     "scaling": scaling,
+    "scene limits": scene_limits,
 }
 for _env_id, _env_class in FAMILIES.items():
     _family, _name = _env_class.vector_class, file_name(_env_id)
