@@ -26,6 +26,7 @@ from metarobot.files import read_json, write_json
 from metarobot.listing import make_console
 from metarobot.reporting import evaluate_to_folder
 from metarobot.run_folder import load_runs
+from metarobot.statistics import captured_is_meaningful
 from metarobot.training import resume_run, train_run
 
 EVALUATION_FILE = "evaluation.json"
@@ -89,7 +90,8 @@ def headroom_rows(family: str, evaluation: dict[str, Any]) -> list[dict[str, Any
 
     ``headroom`` is (oracle - domain randomisation) / (oracle - random) and ``captured_1`` is
     (adapted_1 - domain randomisation) / (oracle - domain randomisation), both of the mean returns,
-    which stand beside the interquartile means as ``*_mean``.
+    which stand beside the interquartile means as ``*_mean``.  Where the oracle itself is lost, the
+    fraction captured is not ``meaningful``.
     """
     stages = {
         "random": ("random", 0, True),
@@ -115,6 +117,7 @@ def headroom_rows(family: str, evaluation: dict[str, Any]) -> list[dict[str, Any
         row["captured_1"] = entry["captured"][1]
         row["captured_1_ci"] = entry["captured_ci"][1]
         row["captured_1_per_seed"] = entry["captured_per_seed"][1]
+        row["meaningful"] = captured_is_meaningful(entry)
         row["seeds"] = evaluation["seeds"]
         rows.append(row)
     return rows

@@ -23,6 +23,7 @@ from metarobot.envs import (
     TaskVectorEnv,
     file_name,
 )
+from metarobot.plot_style import family_title
 from metarobot.statistics import captured_is_meaningful
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,18 +166,52 @@ def success(name: str) -> str:
 def headline() -> str:
     """Return what one adaptation step is worth, family by family and split by split."""
     rows = []
-    for name in ("grip", "reach"):
+    for name in ("grip", "slide", "push", "reach", "reach-hidden-goal"):
         evaluation = _read(RESULTS / name / "evaluation.json")
         if evaluation is None:
             continue
+        title = family_title(evaluation["family"])
         rates = _success_rates(evaluation)
         for entry in evaluation["headroom"]:
             stages = [("domain_randomisation", 0), ("adapted", 0), ("adapted", 1), ("oracle", 0)]
             success = [_rate(rates.get((entry["split"], agent, k, False))) for agent, k in stages]
-            rows.append([name.capitalize(), entry["split"], *success, _captured(entry)])
+            rows.append([title, entry["split"], *success, _captured(entry)])
     headings = ["success", "split", "never adapting", "before adapting", "after one step"]
     headings += ["told the task", "headroom captured"]
     return markdown_table(headings, rows) if rows else PENDING
+
+
+def headroom() -> str:
+    """Return the committed headroom table: every family and split, with intervals."""
+    rows = _read(RESULTS / "headroom.json")
+    if rows is None:
+        return PENDING
+    stages = ("random", "domain_randomisation", "adapted_1", "adapted_3", "oracle")
+    headings = ["family", "split", *(stage.replace("_", " ") for stage in stages)]
+    headings += ["headroom / (oracle - random)", "captured by 1 step", "each seed"]
+    cells = [
+        [
+            f"[{family_title(row['family'])}](families/{row['preset']}.md)",
+            row["split"],
+            *(_with_interval(row[stage], row[f"{stage}_ci"]) for stage in stages),
+            f"{row['headroom']:.2f}",
+            f"**{row['captured_1']:.2f}** [{row['captured_1_ci'][0]:.2f}, "
+            f"{row['captured_1_ci'][1]:.2f}]"
+            if row["meaningful"]
+            else "-",
+            ", ".join(f"{fraction:.2f}" for fraction in row["captured_1_per_seed"])
+            if row["meaningful"]
+            else "-",
+        ]
+        for row in rows
+    ]
+    return markdown_table(headings, cells)
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None or interval is None:
+        return "-"
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def sweep() -> str:
@@ -330,6 +365,7 @@ def _number(value: Any) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "families": families,
     "headline": headline,
+    "headroom": headroom,
     "sweep": sweep,
     "speed": speed,
     "scaling": scaling,
