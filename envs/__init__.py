@@ -4,6 +4,8 @@ Importing this package registers ``metarobot/Reach-v0`` and ``metarobot/Grip-v0`
 for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
+from metarobot.envs.checked_table import VariantError
+from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.registration import FAMILIES, make_env, register_families
 from metarobot.envs.scene import silence_mujoco
 from metarobot.envs.tasks import (
@@ -16,6 +18,7 @@ from metarobot.envs.tasks import (
     nearest_name,
     parameter_words,
 )
+from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
 from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 register_families()
@@ -23,6 +26,7 @@ register_families()
 __all__ = [
     "FAMILIES",
     "SPLITS",
+    "Disturbances",
     "ObservationElement",
     "Split",
     "TaskDistribution",
@@ -30,8 +34,13 @@ __all__ = [
     "TaskParameter",
     "TaskVectorEnv",
     "Tasks",
+    "Variant",
+    "VariantError",
+    "find_variant",
+    "load_variant",
     "make_env",
     "nearest_name",
     "parameter_words",
+    "shipped_variants",
     "silence_mujoco",
 ]

@@ -121,6 +121,7 @@ class ReachVectorEnv(TaskVectorEnv):
     default_horizon = 40
     substeps = 12
     start_size = 10
+    push_body = "end_effector"
 
     def _bind(self) -> None:
         self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")

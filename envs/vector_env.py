@@ -10,7 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import mujoco
@@ -20,8 +20,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
+from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.scene import compile_scene
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
+
+if TYPE_CHECKING:
+    from metarobot.envs.variants import Variant
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
@@ -68,20 +72,23 @@ class TaskVectorEnv(VectorEnv):
         observe_task: Append the task parameters, scaled to the training range, to the observation.
             This is what the oracle sees.
         render_mode: ``rgb_array`` or None.
+        variant: Other tasks and disturbances, of this family; None for the family as it is.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or the variant is of another family.
     """
 
     family: ClassVar[str]
     scene_path: ClassVar[Path]
-    distribution: ClassVar[TaskDistribution]
+    distribution: TaskDistribution  # the family's; the variant's in an environment with one
     heat_map_axes: ClassVar[tuple[str, str]]
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
     action_elements: ClassVar[tuple[str, ...]]
     default_horizon: ClassVar[int]
     substeps: ClassVar[int]
-    start_size: ClassVar[int]
+    start_size: int
+    push_body: ClassVar[str | None] = None
+    """Body that a variant's pushes act on; None where nothing can be pushed."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's own type
         "render_modes": ["rgb_array"],
@@ -113,6 +120,7 @@ class TaskVectorEnv(VectorEnv):
         num_threads: int = 0,
         observe_task: bool = False,
         render_mode: str | None = None,
+        variant: Variant | None = None,
     ) -> None:
         if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
             raise ValueError(
@@ -125,6 +133,10 @@ class TaskVectorEnv(VectorEnv):
         self.horizon = horizon or self.default_horizon
         self.observe_task = observe_task
         self.render_mode = render_mode
+        self.variant = variant
+        self._change: Change | None = None
+        if variant is not None:
+            self._take_variant(variant)
 
         self.model = compile_scene(self.scene_path)
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
@@ -140,6 +152,8 @@ class TaskVectorEnv(VectorEnv):
         self._generators: list[np.random.Generator] | None = None
         self._renderer: mujoco.Renderer | None = None
         self._bind()
+        self._disturber = self._make_disturber()
+        self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
 
     # What a family implements.
@@ -201,7 +215,10 @@ class TaskVectorEnv(VectorEnv):
                 f"{len(tasks)} tasks cannot share {self.num_envs} simulations equally: "
                 "the number of tasks must divide num_envs"
             )
+        if self._change:
+            self.distribution.validate(self._change.apply(tasks))
         self._tasks = tasks.repeat(self.num_envs // len(tasks))
+        self._changed[:] = False
         self._apply_tasks(self._tasks)
         self.batch.set_const()
         self._observed_task = self._scaled_tasks(self._tasks)
@@ -251,6 +268,11 @@ class TaskVectorEnv(VectorEnv):
             raise ValueError(f"actions have shape {actions.shape}, need {self.action_space.shape}")
         restarting = self._needs_reset.copy()
         running = ~restarting
+        if self._change:
+            self._change_physics(running & (self._elapsed == self._change.at_step), True)
+        if self._disturber:
+            actions = self._disturber.delay(actions)
+            self._disturber.push(self._elapsed)
         self._command(actions)
         ids = None if running.all() else np.flatnonzero(running)
         self._advance(ids)
@@ -297,20 +319,61 @@ class TaskVectorEnv(VectorEnv):
             self._renderer.close()
             self._renderer = None
 
+    def _take_variant(self, variant: Variant) -> None:
+        """Draw tasks as the variant does; the start is also the key of all disturbances."""
+        if not isinstance(self, variant.vector_class):
+            raise TaskError(
+                f"variant {variant.name!r} is one of {variant.vector_class.family}, "
+                f"not of {self.family}"
+            )
+        self.distribution = variant.distribution
+        self._change = variant.disturbances.change
+        self.start_size = max(1, self.start_size)
+
+    @property
+    def _family_distribution(self) -> TaskDistribution:
+        """What tasks are scaled by, so that a policy of the family understands them."""
+        return type(self).distribution
+
+    def _make_disturber(self) -> Disturber | None:
+        if self.variant is None or self.variant.disturbances == Disturbances():
+            return None
+        disturbances, force_n = self.variant.disturbances, None
+        if disturbances.push is not None:
+            body = self.model.body(self.push_body).id
+            force_n = self.batch.bind("xfrc_applied")[:, body, :2]
+        units = [element.unit for element in self.observation_elements]
+        action_size = len(self.action_elements)
+        return Disturber(
+            disturbances, self.num_envs, action_size, units, self.control_dt_s, force_n
+        )
+
+    def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
+        """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""
+        if self._change is None or not chosen.any():
+            return
+        self._changed[chosen] = changed
+        ids, rows = np.flatnonzero(chosen), self._changed[:, None]
+        values = np.where(rows, self._change.apply(self._tasks).values, self._tasks.values)
+        names = self._tasks.names
+        self._apply_tasks(Tasks(dict(zip(names, values.T, strict=True))))
+        self.batch.set_const(ids)
+        # A step goes on from the stage of the last one, which knew the old masses.
+        self.batch.forward(ids, stage=SENSORS_CURRENT)
+
     def _make_spaces(self) -> None:
         low = [element.low for element in self.observation_elements]
         high = [element.high for element in self.observation_elements]
         if self.observe_task:
-            edges = [(p.train, *p.extrapolation) for p in self.distribution.parameters]
+            parameters = self._family_distribution.parameters
+            edges = [(p.train, *p.extrapolation) for p in parameters]
             corners = Tasks(
                 {
                     parameter.name: [np.min(intervals), np.max(intervals)]
-                    for parameter, intervals in zip(
-                        self.distribution.parameters, edges, strict=True
-                    )
+                    for parameter, intervals in zip(parameters, edges, strict=True)
                 }
             )
-            self._task_bounds = self.distribution.normalise(corners)  # (2, P)
+            self._task_bounds = self._family_distribution.normalise(corners)  # (2, P)
             low, high = [*low, *self._task_bounds[0]], [*high, *self._task_bounds[1]]
         self._low, self._high = np.array([low, high], np.float32)
         self.single_observation_space = gym.spaces.Box(self._low, self._high)
@@ -321,11 +384,18 @@ class TaskVectorEnv(VectorEnv):
     def _scaled_tasks(self, tasks: Tasks) -> np.ndarray:
         if not self.observe_task:
             return np.zeros((self.num_envs, 0))
-        return np.clip(self.distribution.normalise(tasks), *self._task_bounds)
+        return np.clip(self._family_distribution.normalise(tasks), *self._task_bounds)
 
     def _observation(self) -> np.ndarray:
-        observation = np.concatenate([self._observe(), self._observed_task], axis=1)
-        return np.clip(observation, self._low, self._high).astype(np.float32)
+        seen = self._observe()
+        if self._disturber:
+            seen = self._disturber.distort(seen, self._elapsed)
+        observation = np.concatenate([seen, self._observed_task], axis=1)
+        observation = np.clip(observation, self._low, self._high).astype(np.float32)
+        if self._disturber:
+            lost = self._disturber.lost(self._elapsed)
+            observation[lost] = self._last_observation[lost]
+        return observation
 
     def _seed(self, seed: int | Sequence[int | None]) -> None:
         seeds = (
@@ -343,6 +413,10 @@ class TaskVectorEnv(VectorEnv):
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if start.shape != (len(ids), self.start_size):
             raise ValueError(f"start has shape {start.shape}, need {(len(ids), self.start_size)}")
+        if self._change:
+            self._change_physics(self._changed & np.isin(np.arange(self.num_envs), ids), False)
+        if self._disturber:
+            self._disturber.restart(ids, start)
         self.batch.reset(ids, keyframe=self._home, stage=_NO_STAGE)
         self._elapsed[ids] = 0
         self._start(ids, start)

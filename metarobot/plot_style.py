@@ -27,6 +27,13 @@ SPLIT_NOTES = {
     "interpolation": "gaps in it, never trained on",
     "extrapolation": "beyond it, never trained on",
 }
+# Where the policies were trained on something else, the splits say nothing about training.
+_OTHER_TITLES = {**SPLIT_TITLES, "train": "Main range"}
+_OTHER_NOTES = {
+    "train": "of what is measured here",
+    "interpolation": "gaps in that range",
+    "extrapolation": "beyond that range",
+}
 AGENT_NAMES = {
     "random": "random",
     "domain_randomisation": "domain randomisation",
@@ -70,6 +77,28 @@ def parameter_label(name: str, unit: str) -> str:
 def family_title(family: str) -> str:
     """Return an environment id's name for people: "metarobot/Grip-v0" -> "Grip"."""
     return family.rpartition("/")[2].partition("-v")[0]
+
+
+def evaluation_title(evaluation: dict[str, Any]) -> str:
+    """Return what an evaluation is about: "Grip", or "Grip, greasy pads" on a variant."""
+    title, variant = family_title(evaluation["family"]), evaluation.get("variant")
+    return f"{title}, {variant['name'].replace('_', ' ')}" if variant else title
+
+
+def measured_as_trained(evaluation: dict[str, Any]) -> bool:
+    """Whether the policies were trained on just what they are measured on."""
+    trained = next(iter(evaluation.get("training", {}).values()), {})
+    return evaluation.get("variant") == trained.get("variant")
+
+
+def split_titles(evaluation: dict[str, Any]) -> dict[str, str]:
+    """Return the heading of each split."""
+    return SPLIT_TITLES if measured_as_trained(evaluation) else _OTHER_TITLES
+
+
+def split_notes(evaluation: dict[str, Any]) -> dict[str, str]:
+    """Return what each split is, in a few words."""
+    return SPLIT_NOTES if measured_as_trained(evaluation) else _OTHER_NOTES
 
 
 def number(value: float | None, digits: int = 2) -> str:
