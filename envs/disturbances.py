@@ -98,7 +98,7 @@ class Disturber:
         self._push, self._force_n = disturbances.push, force_n
         self._push_age = np.full(num_envs, _NEVER)  # control steps since it began
         # Rounded, so that a duration of three control steps does not leave a trace in a fourth.
-        self._push_steps = round(self._push.duration_s / control_dt_s, 6) if self._push else 0.0
+        self._push_steps = round(self._push.duration_s / control_dt_s, 9) if self._push else 0.0
         self._direction = np.zeros((num_envs, 2))  # unit vectors
 
     def restart(self, ids: np.ndarray, start: np.ndarray) -> None:
