@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.envs import FAMILIES, SPLITS, TaskParameter, TaskVectorEnv
+from metarobot.envs import (
+    FAMILIES,
+    SPLITS,
+    TaskParameter,
+    TaskVectorEnv,
+    find_variant,
+    shipped_variants,
+)
+from metarobot.envs.variant_format import KEYS
 from metarobot.statistics import captured_is_meaningful
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +30,7 @@ PAGES = (
     "README.md",
     "docs/results.md",
     "docs/training.md",
+    "docs/variants.md",
     "docs/families/reach.md",
     "docs/families/grip.md",
 )
@@ -93,6 +102,22 @@ def families() -> str:
         names = ", ".join(_with_unit(p) for p in family.distribution.parameters)
         rows.append((f"[`{env_id}`]({page})", names))
     return markdown_table(("family", "what differs between its tasks"), rows)
+
+
+def variants() -> str:
+    """Return one line per variant that comes with the package."""
+    found = {name: find_variant(name) for name in shipped_variants()}
+    rows = [
+        (f"[`{name}`](../envs/shipped_variants/{name}.toml)", v.vector_class.family, v.description)
+        for name, v in found.items()
+    ]
+    return markdown_table(("variant", "of", "what is special about it"), rows)
+
+
+def variant_keys() -> str:
+    """Return the format of a variant, key by key."""
+    rows = [(f"`{key}`", value, meaning) for key, (value, meaning) in KEYS.items()]
+    return markdown_table(("key", "value", "meaning"), rows)
 
 
 def returns(name: str) -> str:
@@ -314,6 +339,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sweep": sweep,
     "speed": speed,
     "scaling": scaling,
+    "variants": variants,
+    "variant keys": variant_keys,
 }
 for _env_class in FAMILIES.values():
     _family, _name = _env_class.vector_class, _env_class.vector_class.family.lower()
