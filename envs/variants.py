@@ -28,7 +28,7 @@ from metarobot.envs.variant_format import (
 from metarobot.envs.vector_env import TaskVectorEnv
 
 SHIPPED_FOLDER = Path(__file__).parent / "shipped_variants"
-MAX_FILE_BYTES = 65_536
+MAX_FILE_BYTES = 16_384
 _LONGEST_LINE = 60
 _NAME = re.compile(r"[A-Za-z0-9][\w-]{0,59}", re.ASCII)
 

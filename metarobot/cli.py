@@ -104,7 +104,7 @@ def _train(arguments: list[str], prog: str) -> int:
     command = parse_train(arguments, prog)
     if isinstance(command, ResumeCommand):
         return _run_training(command.resume, None)
-    variant = find_variant(command.variant) if command.variant else None
+    variant = None if command.variant in (None, "none") else find_variant(command.variant)
     config = TrainConfig(**{**vars(command.config), "variant": variant})
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):

@@ -85,20 +85,25 @@ def evaluation_title(evaluation: dict[str, Any]) -> str:
     return f"{title}, {variant['name'].replace('_', ' ')}" if variant else title
 
 
-def measured_as_trained(evaluation: dict[str, Any]) -> bool:
-    """Whether the policies were trained on just what they are measured on."""
-    trained = next(iter(evaluation.get("training", {}).values()), {})
-    return evaluation.get("variant") == trained.get("variant")
+def tasks_as_trained(evaluation: dict[str, Any]) -> bool:
+    """Whether the policies were trained on the ranges of tasks that they are measured on."""
+    measured, trained = evaluation.get("variant") or {}, trained_variant(evaluation) or {}
+    return all(measured.get(key) == trained.get(key) for key in ("ranges", "fixed"))
+
+
+def trained_variant(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the variant that the policies were trained on, None for the family itself."""
+    return next(iter(evaluation.get("training", {}).values()), {}).get("variant")
 
 
 def split_titles(evaluation: dict[str, Any]) -> dict[str, str]:
     """Return the heading of each split."""
-    return SPLIT_TITLES if measured_as_trained(evaluation) else _OTHER_TITLES
+    return SPLIT_TITLES if tasks_as_trained(evaluation) else _OTHER_TITLES
 
 
 def split_notes(evaluation: dict[str, Any]) -> dict[str, str]:
     """Return what each split is, in a few words."""
-    return SPLIT_NOTES if measured_as_trained(evaluation) else _OTHER_NOTES
+    return SPLIT_NOTES if tasks_as_trained(evaluation) else _OTHER_NOTES
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -16,12 +16,13 @@ from metarobot.plot_style import (
     AGENT_NAMES,
     SPLIT_TITLES,
     evaluation_title,
-    measured_as_trained,
     number,
     parameter_label,
     percent,
     split_notes,
     split_titles,
+    tasks_as_trained,
+    trained_variant,
 )
 from metarobot.statistics import captured_is_meaningful
 
@@ -107,7 +108,7 @@ def render_report(
         family=evaluation["family"],
         title=evaluation_title(evaluation),
         conditions=conditions(evaluation),
-        range_name="Training range" if measured_as_trained(evaluation) else "Main range",
+        range_name="Training range" if tasks_as_trained(evaluation) else "Main range",
         variant=list(_flatten(evaluation.get("variant") or {})),
         created=evaluation["created"],
         verdicts=verdicts(evaluation),
@@ -138,23 +139,22 @@ def verdicts(evaluation: dict[str, Any]) -> list[str]:
     held_out = [split for split in ("interpolation", "extrapolation") if split in entries]
     episodes = evaluation["episodes_per_adaptation_step"]
     where, chosen = _WHERE, held_out or list(entries)
-    if not measured_as_trained(evaluation):
+    if not tasks_as_trained(evaluation):
         where, chosen = _WHERE_ELSE, list(entries)
     return [_verdict(entries[split], where.get(split, split), episodes) for split in chosen]
 
 
 def conditions(evaluation: dict[str, Any]) -> str:
     """Say what was measured and trained on where a variant is part of it; else nothing."""
-    measured = evaluation.get("variant")
-    trained = next(iter(evaluation.get("training", {}).values()), {}).get("variant")
+    measured, trained = evaluation.get("variant"), trained_variant(evaluation)
     if measured is None and trained is None:
         return ""
-    if measured_as_trained(evaluation):
+    if measured == trained:
         return f"Trained and measured on {_named(measured)}."
-    return (
-        f"Measured on {_named(measured)}. The policies were trained on {_named(trained)}: "
-        "the splits below are those of what is measured."
-    )
+    text = f"Measured on {_named(measured)}. The policies were trained on {_named(trained)}"
+    if tasks_as_trained(evaluation):
+        return f"{text}, with the same ranges of tasks."
+    return f"{text}: the splits below are those of what is measured."
 
 
 def _named(variant: Mapping[str, Any] | None) -> str:

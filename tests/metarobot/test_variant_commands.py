@@ -197,11 +197,11 @@ def test_a_malformed_file_is_one_line_and_exit_code_2(text, named, tmp_path, cap
     [
         (b'family = "grip"\nname = "\xff\xfe"', ["line 2", "UTF-8", r"\xff\xfe"]),
         (b"\x00\x01\x02", [r"\x00"]),
-        (b'family = "grip" #' + b"x" * 70_000, ["larger than 65536 bytes"]),
-        (b"a = " + b"[" * 60_000, ["nested too deeply"]),
-        (b"a = 0x" + b"f" * 50_000, ["a = int that is too long"]),
-        (b"a = " + b"9" * 50_000, ["Exceeds the limit", "9999"]),
-        (".".join("a" * 20_000).encode() + b" = 1", ["unknown key"]),
+        (b'family = "grip" #' + b"x" * 20_000, ["larger than 16384 bytes"]),
+        (b"a = " + b"[" * 16_000, ["nested too deeply"]),
+        (b"a = 0x" + b"f" * 16_000, ["a = int that is too long"]),
+        (b"a = " + b"9" * 16_000, ["Exceeds the limit", "9999"]),
+        (".".join("a" * 8_000).encode() + b" = 1", ["unknown key"]),
     ],
 )
 def test_what_is_hardly_a_file_is_one_line_too(data, named, tmp_path, capfd):
