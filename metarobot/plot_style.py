@@ -138,9 +138,11 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def write_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write the title of a picture, and in grey below it how to read the picture."""
+    """Write the title of a picture, smaller if it is long, and in grey below how to read it."""
     top = 1.0 - 0.10 / figure.get_figheight()
-    figure.text(0.012, top, title, size=13, weight="bold", va="top")
+    text = figure.text(0.012, top, title, size=13, weight="bold", va="top")
+    room = 0.976 * figure.bbox.width / text.get_window_extent().width
+    text.set_size(13 * min(1.0, room))
     below = top - 0.26 / figure.get_figheight()
     figure.text(0.012, below, subtitle, size=9.5, color=FAINT, va="top")
 
