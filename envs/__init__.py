@@ -1,12 +1,12 @@
-"""Parameterised manipulation environments that define task distributions.
+"""Parameterised environments that define task distributions.
 
-Importing this package registers ``metarobot/Reach-v0`` and ``metarobot/Grip-v0`` with Gymnasium,
-for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
+Importing this package registers every family of ``FAMILIES``, such as ``metarobot/Grip-v0``, with
+Gymnasium, for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
 from metarobot.envs.checked_table import VariantError
 from metarobot.envs.disturbances import Disturbances
-from metarobot.envs.registration import FAMILIES, make_env, register_families
+from metarobot.envs.registration import FAMILIES, file_name, make_env, register_families
 from metarobot.envs.scene import silence_mujoco
 from metarobot.envs.tasks import (
     SPLITS,
@@ -36,6 +36,7 @@ __all__ = [
     "Tasks",
     "Variant",
     "VariantError",
+    "file_name",
     "find_variant",
     "load_variant",
     "make_env",

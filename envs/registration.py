@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gymnasium as gym
 
 from metarobot.envs.grip import GripEnv
+from metarobot.envs.half_cheetah import HalfCheetahDirectionEnv, HalfCheetahVelocityEnv
+from metarobot.envs.point_navigation import PointNavigationEnv
 from metarobot.envs.reach import ReachEnv
 from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.tasks import TaskError, nearest_name
@@ -15,6 +18,9 @@ from metarobot.envs.vector_env import TaskVectorEnv
 FAMILIES: dict[str, type[TaskEnv]] = {
     "metarobot/Reach-v0": ReachEnv,
     "metarobot/Grip-v0": GripEnv,
+    "metarobot/HalfCheetahDirection-v0": HalfCheetahDirectionEnv,
+    "metarobot/HalfCheetahVelocity-v0": HalfCheetahVelocityEnv,
+    "metarobot/PointNavigation-v0": PointNavigationEnv,
 }
 """Gymnasium id to single environment; its ``vector_class`` is the native batch."""
 
@@ -28,6 +34,12 @@ def register_families() -> None:
                 entry_point=_import_path(env_class),
                 vector_entry_point=_import_path(env_class.vector_class),
             )
+
+
+def file_name(env_id: str) -> str:
+    """Return a family's name for files and presets: "metarobot/GripSoft-v0" -> "grip-soft"."""
+    family = env_id.rpartition("/")[2].partition("-v")[0]
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", family).lower()
 
 
 def _import_path(env_class: type) -> str:

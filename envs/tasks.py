@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -33,10 +34,10 @@ def parameter_words(name: str, unit: str) -> str:
     """Return a task parameter's name for people, without its unit: "block_mass_kg" -> "block mass".
 
     Args:
-        name: Identifier that ends in its unit, ``N m`` as ``_nm``.
+        name: Identifier that ends in its unit, ``N m`` as ``_nm``, ``m/s`` as ``_m_per_s``.
         unit: Unit as written on an axis; ``1`` or nothing for a ratio.
     """
-    suffix = unit.replace(" ", "").lower()
+    suffix = unit.replace(" ", "").replace("/", "_per_").lower()
     return (name.removesuffix(f"_{suffix}") if suffix else name).replace("_", " ")
 
 
@@ -54,17 +55,21 @@ class TaskParameter:
     """Value of the robot as built: the parameter's value where a task does not vary it."""
     train: Interval
     """Range trained on, without its gaps; both ends are the same where the value is fixed."""
-    gaps: tuple[Interval, ...]
-    """Intervals inside ``train`` never trained on: the interpolation split."""
-    extrapolation: tuple[Interval, ...]
-    """Intervals beyond ``train``: the extrapolation split."""
     allowed: Interval
     """Values that make physical sense; anything else is refused."""
+    gaps: tuple[Interval, ...] = ()
+    """Intervals inside ``train`` never trained on: the interpolation split."""
+    extrapolation: tuple[Interval, ...] = ()
+    """Intervals beyond ``train``: the extrapolation split."""
+    choices: tuple[float, ...] = ()
+    """The only values there are, from the lowest to the highest, all equally likely; any value of
+    the ranges where empty."""
     log_uniform: bool = False
     """Draw, normalise and plot on a logarithmic scale."""
 
     def __post_init__(self) -> None:
         """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``."""
+        self._check_choices()
         low, high = self.train
         inside = all(low <= a < b <= high for a, b in self.gaps)
         outside = all(a < b and (b <= low or a >= high) for a, b in self.extrapolation)
@@ -91,10 +96,25 @@ class TaskParameter:
         """Whether tasks differ in it."""
         return self.train[0] < self.train[1]
 
+    def _check_choices(self) -> None:
+        if not self.choices:
+            return
+        ordered = len(self.choices) > 1 and all(a < b for a, b in pairwise(self.choices))
+        ranged = self.gaps or self.extrapolation
+        ends = self.train == (min(self.choices), max(self.choices))
+        if not (ordered and ends and self.nominal in self.choices) or ranged:
+            raise TaskError(
+                f"choices {self.choices} of {self.name!r} must rise from one end of train "
+                f"{self.train} to the other and hold nominal {self.nominal:g}, "
+                "without gaps or extrapolation"
+            )
+
     def intervals(self, split: Split) -> tuple[Interval, ...]:
         """Return the disjoint intervals that ``split`` draws this parameter from."""
         if not self.varies:
             return (self.train,)
+        if self.choices:
+            return tuple((value, value) for value in self.choices)
         if split == "interpolation":
             return self.gaps or self.intervals("train")
         if split == "extrapolation":
@@ -112,7 +132,12 @@ class TaskParameter:
         return np.exp(values) if self.log_uniform else values
 
     def sample(self, rng: np.random.Generator, num_tasks: int, split: Split) -> np.ndarray:
-        """Draw values uniformly (log-uniformly) over the union of the split's intervals, (N,)."""
+        """Draw values uniformly (log-uniformly) over the union of the split's intervals, (N,).
+
+        Where the split has none for this parameter, they are those trained on.
+        """
+        if self.choices:
+            return rng.choice(self.choices, num_tasks)
         edges = self.scale(np.asarray(self.intervals(split)))  # (I, 2)
         ends = np.cumsum(edges[:, 1] - edges[:, 0])  # (I,)
         position = rng.random(num_tasks) * ends[-1]  # along the intervals laid end to end
@@ -192,6 +217,15 @@ class TaskDistribution:
         """Names of the task parameters, in the order of a task's values."""
         return tuple(parameter.name for parameter in self.parameters)
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits there are: ``train``, and those that hold values never trained on."""
+        held_out = {
+            "interpolation": any(parameter.gaps for parameter in self.parameters),
+            "extrapolation": any(parameter.extrapolation for parameter in self.parameters),
+        }
+        return tuple(split for split in SPLITS if held_out.get(split, True))
+
     def __getitem__(self, name: str) -> TaskParameter:
         if name not in self.names:
             raise TaskError(
@@ -203,8 +237,8 @@ class TaskDistribution:
     def sample(self, rng: np.random.Generator, num_tasks: int, split: Split = "train") -> Tasks:
         """Draw tasks of a split.
 
-        In a held-out split every parameter takes a held-out value, so that no test task shares
-        even one of its values with training.
+        In a held-out split every parameter that has held-out values takes one, so that no test
+        task shares even one of these values with training.
 
         Args:
             rng: Source of randomness.
@@ -215,11 +249,15 @@ class TaskDistribution:
             N tasks.
 
         Raises:
-            TaskError: The split's name is unknown.
+            TaskError: The split's name is unknown, or no parameter has such values.
         """
         if split not in SPLITS:
             raise TaskError(
                 f"no split {split!r}, allowed: {', '.join(SPLITS)}" + nearest_name(split, SPLITS)
+            )
+        if split not in self.splits:
+            raise TaskError(
+                f"{', '.join(self.names)} has no {split} split, allowed: {', '.join(self.splits)}"
             )
         return Tasks({p.name: p.sample(rng, num_tasks, split) for p in self.parameters})
 
@@ -274,4 +312,9 @@ class TaskDistribution:
                 raise TaskError(
                     f"{parameter.name} = {bad[0]:g} {parameter.unit} is not allowed: "
                     f"it must lie in [{low:g}, {high:g}]"
+                )
+            if parameter.choices and not (known := np.isin(values, parameter.choices)).all():
+                raise TaskError(
+                    f"{parameter.name} = {values[~known][0]:g} {parameter.unit} is not allowed: "
+                    f"it must be one of {', '.join(f'{value:g}' for value in parameter.choices)}"
                 )

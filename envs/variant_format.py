@@ -5,6 +5,7 @@ KEYS is the format: the reader allows these keys and no others, and the document
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -12,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from metarobot.envs.checked_table import CheckedTable, VariantError
+from metarobot.envs.checked_table import CheckedTable
 from metarobot.envs.disturbances import Change, Disturbances, Push
-from metarobot.envs.registration import FAMILIES
-from metarobot.envs.tasks import TaskDistribution, TaskError, TaskParameter
+from metarobot.envs.registration import FAMILIES, file_name
+from metarobot.envs.tasks import TaskDistribution, TaskParameter
 from metarobot.envs.vector_env import TaskVectorEnv
 
 MAX_FORCE_N = 1000.0
@@ -71,7 +72,7 @@ def names_in(table: str = "") -> list[str]:
 
 def family_names() -> dict[str, str]:
     """Return the id of every family by its short name, such as ``grip``."""
-    return {i.rpartition("/")[2].partition("-v")[0].lower(): i for i in FAMILIES}
+    return {file_name(env_id): env_id for env_id in FAMILIES}
 
 
 def read_family(document: CheckedTable) -> str:
@@ -97,17 +98,14 @@ def _read_parameter(
     name = parameter.name
     if name in fixed and name in ranges:
         fixed.refuse(name, f"is given by ranges.{name} too")
-    try:
-        if name in fixed:
-            value = fixed.number(name, *parameter.allowed, parameter.unit)
-            point = (value, value)
-            return replace(parameter, nominal=value, train=point, gaps=(), extrapolation=())
-        if name in ranges:
-            return _read_ranges(parameter, ranges.table(name, names_in("ranges.PARAMETER")))
-    except VariantError:
-        raise
-    except TaskError as error:
-        (fixed if name in fixed else ranges).refuse(name, str(error))
+    if name in fixed:
+        value = _read_value(fixed, parameter)
+        point = {"nominal": value, "train": (value, value)}
+        return replace(parameter, **point, gaps=(), extrapolation=(), choices=())
+    if name in ranges:
+        if parameter.choices:
+            ranges.refuse(name, f"has only the values {_listed(parameter.choices)}: fix one")
+        return _read_ranges(parameter, ranges.table(name, names_in("ranges.PARAMETER")))
     return parameter
 
 
@@ -203,7 +201,14 @@ def _read_change(
 
 
 def _read_value(table: CheckedTable, parameter: TaskParameter) -> float:
-    return table.number(parameter.name, *parameter.allowed, parameter.unit)
+    value = table.number(parameter.name, *parameter.allowed, parameter.unit)
+    if parameter.choices and value not in parameter.choices:
+        table.refuse(parameter.name, f"must be one of {_listed(parameter.choices)}")
+    return value
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _read_factor(table: CheckedTable, parameter: TaskParameter) -> float:
@@ -216,6 +221,8 @@ def _read_factor(table: CheckedTable, parameter: TaskParameter) -> float:
             unit = "" if parameter.unit == "1" else f" {parameter.unit}"
             why = f"takes {value:g} to {factor * value:g}, allowed is [{low:g}, {high:g}]{unit}"
             table.refuse(parameter.name, why)
+    if parameter.choices and not {factor * c for c in parameter.choices} <= {*parameter.choices}:
+        table.refuse(parameter.name, f"leads out of {_listed(parameter.choices)}")
     return factor
 
 

@@ -81,7 +81,7 @@ class TaskVectorEnv(VectorEnv):
     family: ClassVar[str]
     scene_path: ClassVar[Path]
     distribution: TaskDistribution  # the family's; the variant's in an environment with one
-    heat_map_axes: ClassVar[tuple[str, str]]
+    heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
     action_elements: ClassVar[tuple[str, ...]]
     default_horizon: ClassVar[int]
@@ -138,7 +138,7 @@ class TaskVectorEnv(VectorEnv):
         if variant is not None:
             self._take_variant(variant)
 
-        self.model = compile_scene(self.scene_path)
+        self.model = self._compile()
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.substeps * self.model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
@@ -157,6 +157,10 @@ class TaskVectorEnv(VectorEnv):
         self.set_tasks(self.distribution.nominal())
 
     # What a family implements.
+
+    def _compile(self) -> Any:
+        """Return the compiled scene; its keyframe ``home`` is where episodes start."""
+        return compile_scene(self.scene_path)
 
     def _bind(self) -> None:
         """Bind the batch's fields and allocate the family's own state, (num_envs, ...) each."""
@@ -185,6 +189,10 @@ class TaskVectorEnv(VectorEnv):
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return rewards (num_envs,) and whether the task is solved now, (num_envs,)."""
         raise NotImplementedError
+
+    def _find_finished(self) -> np.ndarray:
+        """Return in which simulations the episode has come to its end, (num_envs,)."""
+        return np.zeros(self.num_envs, bool)
 
     def _paint(self, sim: int, model: Any) -> None:
         """Change how simulation ``sim`` is drawn, and nothing else; by default leave it."""
@@ -279,6 +287,7 @@ class TaskVectorEnv(VectorEnv):
         self._elapsed += running
         rewards, success = self._evaluate(actions)
         unstable = self._find_unstable() & running
+        terminated = self._find_finished() & running & ~unstable
         if restarting.any():
             ids = np.flatnonzero(restarting)
             self._reset_rows(ids, self._draw_start(ids))
@@ -287,9 +296,9 @@ class TaskVectorEnv(VectorEnv):
         self._last_observation = observations
         rewards = np.where(running & ~unstable, rewards, 0.0)
         truncated = running & (unstable | (self._elapsed >= self.horizon))
-        self._needs_reset = truncated.copy()
+        self._needs_reset = terminated | truncated
         info = {"is_success": success & running & ~unstable, "sim_unstable": unstable}
-        return observations.copy(), rewards, np.zeros(self.num_envs, bool), truncated, info
+        return observations.copy(), rewards, terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Draw every simulation from its ``video`` camera, (480, 640, 3) uint8 each.

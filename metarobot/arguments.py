@@ -209,7 +209,7 @@ def _check_preset(arguments: Sequence[str]) -> None:
     if name in (*PRESETS, "-h", "--help"):
         return
     if not name or name.startswith("-"):
-        raise ValueError(f"name a preset first, {' or '.join(PRESETS)}, or --resume a run")
+        raise ValueError(f"name a preset first, one of {', '.join(PRESETS)}, or --resume a run")
     close = difflib.get_close_matches(name, PRESETS, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"no preset {name!r}, allowed: {', '.join(PRESETS)}{hint}")

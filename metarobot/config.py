@@ -197,5 +197,31 @@ PRESETS: dict[str, TrainConfig] = {
         discount=0.6,
         max_kl=0.02,
     ),
+    "half-cheetah-direction": TrainConfig(
+        env_id="metarobot/HalfCheetahDirection-v0",
+        total_steps=6_400_000,
+        inner_lr=0.5,
+        initial_std=0.3,
+        trial_min_std=0.2,
+        gae_lambda=0.95,
+        max_kl=0.03,
+    ),
+    "half-cheetah-velocity": TrainConfig(
+        env_id="metarobot/HalfCheetahVelocity-v0",
+        total_steps=6_400_000,
+        inner_lr=0.5,
+        initial_std=0.3,
+        trial_min_std=0.2,
+        gae_lambda=0.95,
+        max_kl=0.03,
+    ),
+    "point-navigation": TrainConfig(
+        env_id="metarobot/PointNavigation-v0",
+        total_steps=4_000_000,
+        inner_lr=0.5,
+        initial_std=0.5,
+        trial_min_std=0.3,
+        max_kl=0.03,
+    ),
 }
 """Named configurations, one per task family."""

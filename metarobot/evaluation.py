@@ -207,24 +207,26 @@ def evaluate_runs(
 
     Returns:
         The evaluation as plain values: ``rows`` (every agent on every split, exploring and
-        deterministic), ``headroom`` (per split), ``heat_map``, and what they were measured with.
+        deterministic), ``headroom`` (per split), ``heat_map`` (None
+        for a family without), and what they were measured with.
     """
     env_id = runs[0].env_id
     distribution = (variant or FAMILIES[env_id].vector_class).distribution
-    work = len(runs) * (len(SPLITS) + 1)
+    work = len(runs) * (len(distribution.splits) + 1)
     rows, headroom = [], []
-    for index, split in enumerate(SPLITS):
+    for done, split in enumerate(distribution.splits):
+        index = SPLITS.index(split)
         rng = numpy_generator(config.seed, index, Phase.EVALUATION_TASKS)
         tasks = distribution.sample(rng, config.num_tasks, split)
         trial = _Trial(env_id, tasks, index, config, variant)
         scores = []
         for number, run in enumerate(runs):
-            progress(f"{split}, seed {run.seed}", (index * len(runs) + number) / work)
+            progress(f"{split}, seed {run.seed}", (done * len(runs) + number) / work)
             scores.append(_score_split(trial, run, config))
         joined = _join(scores)
         rows += _rows(split, joined, config)
         headroom.append(_headroom_row(split, joined, config))
-    progress("heat map", len(runs) * len(SPLITS) / work)
+    progress("heat map", len(runs) * len(distribution.splits) / work)
     grid = _heat_map(runs, config, variant)
     progress("done", 1.0)
     return {
@@ -335,14 +337,19 @@ def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
 
 def _heat_map(
     runs: Sequence[TrainedRun], config: EvaluationConfig, variant: Variant | None
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Score all agents on a grid over two task parameters, the others nominal, mean over seeds.
 
     The grid covers the family, what was trained on and what is measured; the axes carry the ranges
     trained on.
+
+    Returns:
+        The map, or None for a family without two parameters to draw it over.
     """
     env_id = runs[0].env_id
     family = FAMILIES[env_id].vector_class
+    if not family.heat_map_axes:
+        return None
     measured = (variant or family).distribution
     trained = (runs[0].variant or family).distribution
     x, y = (trained[name] for name in family.heat_map_axes)
@@ -372,7 +379,12 @@ def _heat_map(
 
 
 def _grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:
-    """Return values from the lowest to the highest that any split of any of them draws, (size,)."""
+    """Return values from the lowest to the highest that any split of any of them draws, (size,).
+
+    The last one is the family's, whose choices are all values where it has some.
+    """
+    if choices := parameters[-1].choices:
+        return np.array(choices)
     edges = np.array([pair for p in parameters for pair in (p.train, *p.extrapolation)])
     scale, unscale = parameters[0].scale, parameters[0].unscale
     low, high = scale(np.array([edges.min(), edges.max()]))
@@ -400,5 +412,6 @@ def _describe(parameter: TaskParameter) -> dict[str, Any]:
         "train": list(parameter.train),
         "gaps": [list(gap) for gap in parameter.gaps],
         "extrapolation": [list(interval) for interval in parameter.extrapolation],
+        "choices": list(parameter.choices),
         "log_uniform": parameter.log_uniform,
     }

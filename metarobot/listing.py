@@ -67,7 +67,7 @@ def _parameter_row(parameter: TaskParameter) -> tuple[str, ...]:
         parameter.name,
         _unit(parameter.unit),
         f"{parameter.nominal:g}",
-        _ranges([parameter.train]),
+        " or ".join(f"{value:g}" for value in parameter.choices) or _ranges([parameter.train]),
         _ranges(parameter.gaps),
         _ranges(parameter.extrapolation),
         "log" if parameter.log_uniform else "linear",

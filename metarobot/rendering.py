@@ -36,8 +36,9 @@ _TRIALS, _SHOWN = 0, 1  # addresses of the draws: the trial episodes, and the on
 class RenderConfig:
     """Which task is filmed, and how it is adapted to."""
 
-    split: Split = "extrapolation"
-    """Where the task is drawn from, unless it is given."""
+    split: Split | None = None
+    """Where the task is drawn from, unless it is given; by default extrapolation, or the split
+    farthest from training that the family has."""
     seed: int = 0
     """Seed of the task, of the trial episodes and of the start that is filmed."""
     num_episodes: int = 20
@@ -90,7 +91,7 @@ def render_adaptation(
 
     Raises:
         RunError: The run holds no meta-learned agent.
-        TaskError: The family does not allow the task.
+        TaskError: The family does not allow the task, or has no such split.
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
@@ -158,11 +159,15 @@ def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) 
 def choose_task(
     distribution: TaskDistribution, config: RenderConfig, task: Mapping[str, float] | None
 ) -> Tasks:
-    """Return the given task completed with nominal values, or one drawn from the split."""
+    """Return the given task completed with nominal values, or one drawn from the split.
+
+    Raises:
+        TaskError: The family does not allow the task, or has no such split.
+    """
     if task is not None:
         return distribution.with_values({name: [value] for name, value in task.items()})
     rng = numpy_generator(config.seed, 0, Phase.EVALUATION_TASKS)
-    return distribution.sample(rng, 1, config.split)
+    return distribution.sample(rng, 1, config.split or distribution.splits[-1])
 
 
 def adapt_to(
@@ -214,7 +219,7 @@ def _replay(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption:
     qpos = env.batch.bind("qpos")  # (1, nq), live
     for t, action in enumerate(actions):
         before = qpos[0].copy()
-        _, reward, _, truncated, info = env.step(action[None])
+        _, reward, terminated, truncated, info = env.step(action[None])
         if info["sim_unstable"][0]:
             caption += f", unstable in step {t}"
             break
@@ -226,7 +231,7 @@ def _replay(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption:
         frames.extend(_picture(env))
         rewards.append(float(reward[0]))
         success = bool(info["is_success"][0])
-        if truncated[0]:
+        if terminated[0] or truncated[0]:
             break
     return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
 

@@ -295,7 +295,8 @@ def _parameter_row(parameter: dict[str, Any]) -> dict[str, str]:
         "name": parameter["name"],
         "label": parameter_label(parameter["name"], parameter["unit"]),
         "description": parameter["description"],
-        "train": ranges([parameter["train"]]),
+        "train": " or ".join(f"{value:g}" for value in parameter.get("choices", []))
+        or ranges([parameter["train"]]),
         "gaps": ranges(parameter["gaps"]),
         "extrapolation": ranges(parameter["extrapolation"]),
         "scale": "log-uniform" if parameter["log_uniform"] else "uniform",

@@ -66,9 +66,11 @@ def evaluate_to_folder(
     evaluation = evaluate_runs(runs, config, progress, variant)
     write_json(out / "evaluation.json", evaluation)
     write_atomically(out / "evaluation.csv", _csv(evaluation["rows"]).encode())
-    pictures = {name: out / f"{name}.png" for name in ("adaptation_curve", "heat_map")}
+    pictures = {"adaptation_curve": out / "adaptation_curve.png"}
     adaptation_curve(evaluation, pictures["adaptation_curve"])
-    heat_map(evaluation, pictures["heat_map"])
+    if evaluation["heat_map"] is not None:
+        pictures["heat_map"] = out / "heat_map.png"
+        heat_map(evaluation, pictures["heat_map"])
     if curves:
         pictures["training_curve"] = out / "training_curve.png"
         training_curve(curves, pictures["training_curve"])

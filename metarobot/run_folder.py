@@ -33,7 +33,7 @@ import numpy as np
 
 from metarobot.checkpoints import BEST_FILE, load_policy, policy_shapes
 from metarobot.config import AGENTS, Agent, TrainConfig
-from metarobot.envs import Variant, find_variant, make_env
+from metarobot.envs import Variant, file_name, find_variant, make_env
 from metarobot.files import lock_folder, read_json, sync_folder, write_json
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, Params
@@ -124,9 +124,8 @@ def hold_run(run: Path) -> Iterator[None]:
 
 def default_run_folder(config: TrainConfig) -> Path:
     """Return where a run goes that nobody named: runs/FAMILY-seedSEED, the variant in between."""
-    family = config.env_id.rpartition("/")[2].partition("-v")[0].lower()
     variant = f"-{config.variant.name}" if config.variant else ""
-    return Path("runs") / f"{family}{variant}-seed{config.seed}"
+    return Path("runs") / f"{file_name(config.env_id)}{variant}-seed{config.seed}"
 
 
 def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: bool) -> None:

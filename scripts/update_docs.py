@@ -19,6 +19,7 @@ from metarobot.envs import (
     SPLITS,
     TaskParameter,
     TaskVectorEnv,
+    file_name,
     find_variant,
     shipped_variants,
 )
@@ -33,10 +34,13 @@ PAGES = (
     "docs/variants.md",
     "docs/families/reach.md",
     "docs/families/grip.md",
+    "docs/families/half-cheetah-direction.md",
+    "docs/families/half-cheetah-velocity.md",
+    "docs/families/point-navigation.md",
 )
 RESULTS = ROOT / "docs" / "results"
 PENDING = "_No committed result yet: the commands on this page make it._"
-_BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def update(text: str) -> str:
@@ -63,7 +67,7 @@ def parameters(family: type[TaskVectorEnv]) -> str:
             p.description + (", log-uniform" if p.log_uniform else ""),
             p.unit,
             f"{p.nominal:g}",
-            _ranges([p.train]),
+            " or ".join(map(_number, p.choices)) or _ranges([p.train]),
             _ranges(p.gaps),
             _ranges(p.extrapolation),
         )
@@ -98,7 +102,7 @@ def families() -> str:
     rows = []
     for env_id, env_class in FAMILIES.items():
         family = env_class.vector_class
-        page = f"docs/families/{family.family.lower()}.md"
+        page = f"docs/families/{file_name(env_id)}.md"
         names = ", ".join(_with_unit(p) for p in family.distribution.parameters)
         rows.append((f"[`{env_id}`]({page})", names))
     return markdown_table(("family", "what differs between its tasks"), rows)
@@ -156,7 +160,7 @@ def success(name: str) -> str:
     stages += [*(("adapted", step) for step in steps), ("oracle", 0)]
     rates = _success_rates(evaluation)
     rows = []
-    for split in SPLITS:
+    for split in (split for split in SPLITS if any(key[0] == split for key in rates)):
         cells = [split]
         for agent, step in stages:
             sure, exploring = (rates.get((split, agent, step, flag)) for flag in (False, True))
@@ -227,12 +231,13 @@ def speed() -> str:
     rows = _read(RESULTS / "benchmark.json")
     if rows is None:
         return PENDING
-    headings = ["family", "simulations", "rollout / physics", "update / sampling"]
+    headings = ["family", "simulations", "steps", "rollout / physics", "update / sampling"]
     headings += ["iteration / physics", "rollout steps/s"]
     cells = [
         [
             f"`{row['family']}`",
             str(row["nsim"]),
+            str(row["horizon"]),
             f"{row['rollout_over_physics']:.2f}",
             f"{row['update_over_sampling']:.2f}",
             f"{row['iteration_over_physics']:.2f}",
@@ -342,8 +347,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "variants": variants,
     "variant keys": variant_keys,
 }
-for _env_class in FAMILIES.values():
-    _family, _name = _env_class.vector_class, _env_class.vector_class.family.lower()
+for _env_id, _env_class in FAMILIES.items():
+    _family, _name = _env_class.vector_class, file_name(_env_id)
     BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)
     BLOCKS[f"{_name} observation"] = lambda family=_family: observation(family)
     BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)

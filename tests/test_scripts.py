@@ -17,9 +17,9 @@ update_docs = load_script("update_docs")
 RATIOS = ("rollout_over_physics", "update_over_sampling", "iteration_over_physics")
 
 
-def row(rollout_over_physics, update_over_sampling):
+def row(rollout_over_physics, update_over_sampling, family="metarobot/Grip-v0"):
     return {
-        "family": "metarobot/Grip-v0",
+        "family": family,
         "rollout_over_physics": rollout_over_physics,
         "update_over_sampling": update_over_sampling,
     }
@@ -27,9 +27,12 @@ def row(rollout_over_physics, update_over_sampling):
 
 def test_benchmark_writes_a_list_of_rows(tmp_path, capsys):
     out = tmp_path / "new" / "benchmark.json"
-    assert benchmark.main(["--quick", "--threads", "1", "--json", str(out)]) == 0
+    families = ["--families", "grip", "half-cheetah-direction"]
+    assert benchmark.main(["--quick", "--threads", "1", "--json", str(out), *families]) == 0
     rows = json.loads(out.read_text())
-    assert [r["family"] for r in rows] == ["metarobot/Reach-v0", "metarobot/Grip-v0"]
+    names = ["metarobot/Grip-v0", "metarobot/HalfCheetahDirection-v0"]
+    assert [r["family"] for r in rows] == names
+    assert [r["horizon"] for r in rows] == [10, 25]
     for r in rows:
         assert r["nsim"] == 20
         assert all(math.isfinite(r[name]) and r[name] > 0 for name in RATIOS)
@@ -67,12 +70,17 @@ def test_bars():
     assert line == "metarobot/Grip-v0: rollout_over_physics 0.79, wanted >= 0.80"
     (line,) = benchmark.missed_bars([row(0.80, 0.36)])
     assert "update_over_sampling 0.36, wanted <= 0.35" in line
+    cheetah = "metarobot/HalfCheetahDirection-v0"
+    assert benchmark.missed_bars([row(0.80, 0.50, cheetah)]) == []
+    (line,) = benchmark.missed_bars([row(0.80, 0.51, cheetah)])
+    assert line == f"{cheetah}: update_over_sampling 0.51, wanted <= 0.50"
 
 
 @pytest.mark.parametrize(
     ("main", "arguments"),
     [
         (benchmark.main, ["--families", "gripp"]),
+        (benchmark.main, ["--families", "point-navigation"]),
         (benchmark.main, ["--repetitions", "0"]),
         (sweep_commands.main, ["--num-forces", "1"]),
         (sweep_commands.main, ["--nonsense"]),

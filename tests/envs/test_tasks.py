@@ -17,6 +17,18 @@ LAW = settings(deadline=None, derandomize=True, max_examples=60)
 
 every_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=FAMILIES)
 every_parameter = pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda p: p.name)
+every_range = pytest.mark.parametrize(
+    "parameter", [p for p in PARAMETERS if not p.choices], ids=lambda p: p.name
+)
+SIDE = TaskParameter(
+    name="side",
+    unit="1",
+    description="",
+    nominal=0.0,
+    train=(-1.0, 3.0),
+    choices=(-1.0, 0.0, 3.0),
+    allowed=(-5.0, 5.0),
+)
 
 
 def in_any(values, intervals, *, edges):
@@ -29,12 +41,12 @@ def in_any(values, intervals, *, edges):
 
 def assert_in_split(parameter, values, split):
     low, high = parameter.train
-    if split == "extrapolation":
+    if split == "extrapolation" and parameter.extrapolation:
         assert in_any(values, parameter.extrapolation, edges=True).all()
         assert ((values <= low) | (values >= high)).all()
         return
     assert ((low <= values) & (values <= high)).all()
-    if split == "interpolation":
+    if split == "interpolation" and parameter.gaps:
         assert in_any(values, parameter.gaps, edges=True).all()
     else:
         assert not in_any(values, parameter.gaps, edges=False).any()
@@ -76,6 +88,10 @@ def test_a_sample_lies_in_its_split_and_in_no_other(parameter, seed, split):
     distribution=st.sampled_from(list(DISTRIBUTIONS.values())),
 )
 def test_every_family_keeps_its_splits_apart(distribution, seed, split):
+    if split not in distribution.splits:
+        with pytest.raises(TaskError, match=f"no {split} split, allowed: train"):
+            distribution.sample(np.random.default_rng(seed), 50, split)
+        return
     tasks = distribution.sample(np.random.default_rng(seed), 50, split)
     distribution.validate(tasks)
     assert tasks.names == distribution.names
@@ -83,7 +99,7 @@ def test_every_family_keeps_its_splits_apart(distribution, seed, split):
         assert_in_split(parameter, tasks[parameter.name], split)
 
 
-@every_parameter
+@every_range
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_interval_is_drawn_in_proportion_to_its_scaled_length(parameter, split):
     values = parameter.sample(np.random.default_rng(0), 20_000, split)
@@ -93,7 +109,7 @@ def test_every_interval_is_drawn_in_proportion_to_its_scaled_length(parameter, s
     np.testing.assert_allclose(shares, lengths / lengths.sum(), atol=0.02)
 
 
-@every_parameter
+@every_range
 def test_values_are_uniform_on_their_declared_scale(parameter):
     whole = dataclasses.replace(parameter, gaps=())
     values = parameter.scale(whole.sample(np.random.default_rng(0), 5_000, "train"))
@@ -113,6 +129,9 @@ def test_rounding_carries_no_sample_across_an_edge(parameter, split, uniform):
         def random(self, size):
             return np.full(size, uniform)
 
+        def choice(self, values, size):
+            return np.full(size, values[int(uniform * len(values))])
+
     values = parameter.sample(Constant(), 1, split)
     assert in_any(values, parameter.intervals(split), edges=True).all()
 
@@ -124,6 +143,26 @@ def test_sampling_is_reproducible(distribution):
     )
     assert first == again
     assert first != other
+
+
+def test_choices_are_drawn_alike_and_nothing_else_is():
+    values = SIDE.sample(np.random.default_rng(0), 30_000, "train")
+    found, counts = np.unique(values, return_counts=True)
+    np.testing.assert_array_equal(found, SIDE.choices)
+    np.testing.assert_allclose(counts / 30_000, 1 / 3, atol=0.01)
+
+
+def test_a_family_has_the_splits_that_hold_values():
+    assert GRIP.splits == SPLITS
+    assert TaskDistribution((SIDE,)).splits == ("train",)
+    no_gaps = dataclasses.replace(GRIP["pad_friction"], gaps=())
+    assert TaskDistribution((no_gaps, SIDE)).splits == ("train", "extrapolation")
+    assert TaskDistribution((no_gaps, GRIP["block_mass_kg"])).splits == SPLITS
+
+
+def test_a_split_that_a_family_lacks_is_refused():
+    with pytest.raises(TaskError, match=r"^side has no interpolation split, allowed: train$"):
+        TaskDistribution((SIDE,)).sample(np.random.default_rng(0), 1, "interpolation")
 
 
 def test_an_unknown_split_is_refused_with_the_nearest_name():
@@ -213,6 +252,31 @@ def test_an_unknown_parameter_is_refused_with_the_nearest_name():
 def test_a_missing_parameter_is_refused_by_name():
     with pytest.raises(TaskError, match="no value for task parameter 'pad_friction'"):
         GRIP.validate(Tasks({"block_mass_kg": [0.3]}))
+
+
+def test_a_value_that_is_no_choice_is_refused():
+    with pytest.raises(
+        TaskError, match=r"^side = 0\.5 1 is not allowed: it must be one of -1, 0, 3$"
+    ):
+        TaskDistribution((SIDE,)).with_values({"side": [-1.0, 0.5]})
+    TaskDistribution((SIDE,)).with_values({"side": [3.0]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"choices": (-1.0,)},
+        {"choices": (-1.0, 3.0)},
+        {"choices": (0.0, -1.0, 3.0)},
+        {"choices": (-1.0, 0.0, 2.0)},
+        {"gaps": ((0.5, 1.0),)},
+        {"extrapolation": ((3.0, 4.0),)},
+    ],
+    ids=str,
+)
+def test_choices_that_make_no_sense_are_refused(change):
+    with pytest.raises(TaskError, match="of 'side' must rise"):
+        dataclasses.replace(SIDE, **change)
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,11 @@ def documents(draw):
     for parameter in family.distribution.parameters:
         low, high = parameter.allowed
         kind = draw(st.sampled_from(["untouched", "fixed", "ranges"]))
+        if parameter.choices:
+            kind = "untouched" if kind == "ranges" else kind
         if kind == "fixed":
-            document["fixed"][parameter.name] = draw(numbers(low, high))
+            value = st.sampled_from(parameter.choices) if parameter.choices else numbers(low, high)
+            document["fixed"][parameter.name] = draw(value)
         if kind == "ranges":
             edges = draw(st.lists(numbers(low, high), min_size=5, max_size=5, unique=True))
             a, b, c, d, e = sorted(edges)
@@ -175,10 +178,11 @@ def documents(draw):
         disturbances["sensor_noise"] = draw(st.dictionaries(st.sampled_from(units), std))
         push = {"force_n": draw(numbers(0, 1000)), "duration_s": draw(numbers(0.01, 0.05))}
         when = draw(st.sampled_from([{"probability": 0.0}, {"at_steps": [7, 3]}, {"at_s": [0.4]}]))
-        disturbances["push"] = {**push, **when}
-        name = draw(st.sampled_from(family.distribution.names))
-        low, high = family.distribution[name].allowed
-        document["change"] = {"at_step": 5, "values": {name: draw(numbers(low, high))}}
+        if family.push_body is not None:
+            disturbances["push"] = {**push, **when}
+        parameter = draw(st.sampled_from(family.distribution.parameters))
+        value = draw(st.sampled_from(parameter.choices or parameter.allowed))
+        document["change"] = {"at_step": 5, "values": {parameter.name: value}}
     return document
 
 
@@ -188,7 +192,7 @@ def test_valid_documents_survive_a_round_trip(document):
     variant = Variant.from_dict(document)
     written = json.loads(json.dumps(variant.to_dict()))
     assert Variant.from_dict(written) == variant
-    for split in ("train", "interpolation", "extrapolation"):
+    for split in variant.distribution.splits:
         variant.distribution.validate(
             variant.distribution.sample(np.random.default_rng(0), 3, split)
         )
@@ -275,6 +279,26 @@ def test_every_key_of_the_format_is_described_and_read():
     for key, (unit, meaning) in KEYS.items():
         assert unit, key
         assert meaning, key
+
+
+def test_a_parameter_of_choices_takes_one_of_them():
+    heads = {"family": "half-cheetah-direction", "name": "x"}
+    fixed = Variant.from_dict({**heads, "fixed": {"direction": -1}})
+    assert Variant.from_dict(fixed.to_dict()) == fixed
+    tasks = fixed.distribution.sample(np.random.default_rng(0), 5)
+    np.testing.assert_array_equal(tasks["direction"], -1)
+    for tables, why in {
+        "must be one of -1, 1": {"fixed": {"direction": 0.5}},
+        "has only the values -1, 1: fix one": {"ranges": {"direction": {"train": [-1, 1]}}},
+        "leads out of -1, 1": {"change": {"at_step": 5, "factors": {"direction": 0.5}}},
+    }.items():
+        with pytest.raises(VariantError, match=tables):
+            Variant.from_dict({**heads, **why})
+
+
+def test_pushes_need_a_body():
+    with pytest.raises(VariantError, match=r"push = .* declares no body that can be pushed"):
+        Variant.from_dict({"family": "point-navigation", "name": "x", "disturbances": {"push": {}}})
 
 
 def test_times_are_rounded_to_control_steps(env_id):

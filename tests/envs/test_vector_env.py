@@ -6,7 +6,7 @@ import pytest
 
 from metarobot.envs import FAMILIES, TaskError, Tasks, make_env
 
-REACH, GRIP = FAMILIES
+REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
 
 
 def draw_tasks(env, num_tasks, seed=0):
@@ -155,8 +155,8 @@ def test_a_refused_task_changes_nothing(env):
         for name in env.distribution.names:
             with pytest.raises(TaskError, match=f"{name} = "):
                 env.set_tasks(Tasks({**nominal, name: [1.0, 1.0, bad, 1.0]}))
-    with pytest.raises(TaskError, match="no value for task parameter"):
-        env.set_tasks(Tasks({env.distribution.names[0]: [1.0]}))
+    with pytest.raises(TaskError, match=r"no (value for )?task parameter"):
+        env.set_tasks(Tasks({(*env.distribution.names, "other")[1]: [1.0]}))
     assert env.tasks == before
 
 
@@ -214,6 +214,8 @@ def test_seeds_may_be_given_one_by_one(env):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300, 1e9])
 def test_an_unstable_simulation_is_truncated_and_recovers(env, env_id, bad):
+    if env.family == "PointNavigation":
+        pytest.skip("its velocity is set in every step; its own test breaks the position")
     tasks = draw_tasks(env, 4)
     actions = draw_actions(env, env.horizon + 4)
     env.set_tasks(tasks)
@@ -288,6 +290,8 @@ def test_no_log_file_is_written_when_a_scene_is_compiled(env_id, tmp_path):
     try:
         env = make_env(env_id, 1)
         assert not list(tmp_path.iterdir())
+        if env.family == "PointNavigation":
+            return  # there is nothing to warn of in its scene
         # What it was silenced for; and the setting is back.
         mujoco.MjModel.from_xml_path(str(env.scene_path))
         assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]

@@ -165,6 +165,22 @@ def test_evaluate_writes_everything(trained, tmp_path, capfd):
     assert "MUJOCO_LOG.TXT" not in {path.name for path in tmp_path.iterdir()}
 
 
+def test_a_family_of_one_task_parameter_is_evaluated_without_a_heat_map(tmp_path, capfd):
+    sizes = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
+    assert main(["train", "half-cheetah-direction", "--total-steps", "1", *sizes]) == 0
+    run = "runs/half-cheetah-direction-seed0"
+    assert main(["evaluate", run, "--out", "result", *EVALUATION_SIZES]) == 0
+    names = "evaluation.json evaluation.csv adaptation_curve.png training_curve.png report.html"
+    assert {path.name for path in (tmp_path / "result").iterdir()} == set(names.split())
+    report = (tmp_path / "result" / "report.html").read_text()
+    assert "Four colour maps" not in report
+    assert "<td>-1 or 1</td>" in report
+    capfd.readouterr()
+    if working_gl_backend():
+        assert main(["render", run, "--split", "interpolation"]) == 2
+        assert "direction has no interpolation split, allowed: train" in one_error_line(capfd)
+
+
 def test_evaluate_says_so_when_training_was_interrupted(trained, tmp_path, capfd):
     shutil.copytree(trained, "run")
     Path("run/maml/done.json").unlink()
@@ -214,7 +230,7 @@ def test_scripts_are_their_commands(script, capfd, monkeypatch):
 
 BAD_INPUT = {
     "trian": "did you mean 'train'",
-    "train": "name a preset first, reach or grip, or --resume a run",
+    "train": "name a preset first, one of reach, grip, ",
     "train --seed 3": "name a preset first",
     "train grop": "did you mean 'grip'",
     "train grip extra": "extra",

@@ -14,14 +14,14 @@ CONFIG = EvaluationConfig(
 )
 
 
-def untrained_run(seed):
+def untrained_run(seed, env_id=ENV_ID):
     agents = {}
     for agent in AGENTS:
-        config = TrainConfig(env_id=ENV_ID, agent=agent, seed=seed)
-        policy = make_policy(config, make_env(ENV_ID, 1, observe_task=agent == "oracle"))
+        config = TrainConfig(env_id=env_id, agent=agent, seed=seed)
+        policy = make_policy(config, make_env(env_id, 1, observe_task=agent == "oracle"))
         params = policy.initial_params(torch.Generator().manual_seed(seed))
         agents[agent] = TrainedAgent(policy, params, config)
-    return TrainedRun(seed=seed, env_id=ENV_ID, agents=agents)
+    return TrainedRun(seed=seed, env_id=env_id, agents=agents)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,15 @@ def test_heat_map_spans_the_extrapolation_ranges(evaluation):
     assert grid["x"]["values"] == pytest.approx([0.05, 1.8])
     assert set(grid["agents"]) == {"domain_randomisation", "adapted_0", "adapted_1", "oracle"}
     assert np.shape(grid["agents"]["oracle"]["return"]) == (2, 2)
+
+
+def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map():
+    run = untrained_run(0, "metarobot/HalfCheetahDirection-v0")
+    evaluation = evaluate_runs([run], CONFIG, lambda stage, share: None)
+    assert evaluation["heat_map"] is None
+    assert {row["split"] for row in evaluation["rows"]} == {"train"}
+    assert [entry["split"] for entry in evaluation["headroom"]] == ["train"]
+    assert evaluation["task_parameters"][0]["choices"] == [-1.0, 1.0]
 
 
 def test_the_same_runs_give_the_same_numbers(evaluation):

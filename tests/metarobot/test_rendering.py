@@ -4,7 +4,7 @@ import torch
 
 from metarobot import rendering
 from metarobot.config import TrainConfig
-from metarobot.envs import TaskError, make_env
+from metarobot.envs import FAMILIES, TaskError, make_env
 from metarobot.envs.grip import DISTRIBUTION
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import repeat_params
@@ -45,6 +45,13 @@ def test_a_drawn_task_is_held_out_and_a_given_one_is_completed_with_nominal_valu
     assert given.to_dicts() == [{"block_mass_kg": 1.5, "pad_friction": 0.5}]
     with pytest.raises(TaskError, match="block_mass_kg"):
         choose_task(DISTRIBUTION, RenderConfig(), {"block_mas_kg": 1.5})
+
+
+def test_a_task_is_drawn_from_the_last_split_there_is():
+    cheetah = FAMILIES["metarobot/HalfCheetahDirection-v0"].vector_class.distribution
+    assert cheetah["direction"].name in choose_task(cheetah, RenderConfig(), None).names
+    with pytest.raises(TaskError, match="direction has no extrapolation split, allowed: train"):
+        choose_task(cheetah, RenderConfig(split="extrapolation"), None)
 
 
 def test_the_filmed_episode_is_the_collected_one(agent, camera):
