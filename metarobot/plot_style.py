@@ -142,7 +142,7 @@ def write_title(figure: Figure, title: str, subtitle: str) -> None:
     top = 1.0 - 0.10 / figure.get_figheight()
     text = figure.text(0.012, top, title, size=13, weight="bold", va="top")
     room = 0.976 * figure.bbox.width / text.get_window_extent().width
-    text.set_size(13 * min(1.0, room))
+    text.set_fontsize(13 * min(1.0, room))
     below = top - 0.26 / figure.get_figheight()
     figure.text(0.012, below, subtitle, size=9.5, color=FAINT, va="top")
 
