@@ -7,7 +7,7 @@ Gymnasium, for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 from metarobot.envs.checked_table import VariantError
 from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.registration import FAMILIES, file_name, make_env, register_families
-from metarobot.envs.scene import silence_mujoco
+from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
 from metarobot.envs.tasks import (
     SPLITS,
     Split,
@@ -18,6 +18,7 @@ from metarobot.envs.tasks import (
     nearest_name,
     parameter_words,
 )
+from metarobot.envs.user_scene import load_user_scene
 from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
 from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
@@ -28,6 +29,8 @@ __all__ = [
     "SPLITS",
     "Disturbances",
     "ObservationElement",
+    "SceneError",
+    "SceneLimits",
     "Split",
     "TaskDistribution",
     "TaskError",
@@ -39,6 +42,7 @@ __all__ = [
     "file_name",
     "find_variant",
     "load_variant",
+    "load_user_scene",
     "make_env",
     "nearest_name",
     "parameter_words",

@@ -116,6 +116,7 @@ class GripVectorEnv(TaskVectorEnv):
 
     family = "Grip"
     scene_path = Path(__file__).parent / "grip.xml"
+    elements_by_number = ()
     distribution = DISTRIBUTION
     heat_map_axes = ("block_mass_kg", "pad_friction")
     observation_elements = (

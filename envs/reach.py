@@ -18,7 +18,8 @@ from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 JOINTS = tuple(f"joint{index}" for index in range(1, 8))
-DRIVES = ("x", "y", "z", "rx", "ry", "rz")
+AXES = ("x", "y", "z")
+DRIVES = (*AXES, "rx", "ry", "rz")
 WRIST_FRICTION_RATIO = 0.2
 """Dry friction of joints 5 to 7 over that of joints 1 to 4, about as their torque limits."""
 
@@ -107,6 +108,7 @@ class ReachVectorEnv(TaskVectorEnv):
 
     family = "Reach"
     scene_path = Path(__file__).parent / "reach.xml"
+    elements_by_number = ()
     distribution = DISTRIBUTION
     heat_map_axes = ("payload_kg", "joint_friction_nm")
     observation_elements = (
@@ -126,7 +128,11 @@ class ReachVectorEnv(TaskVectorEnv):
     def _bind(self) -> None:
         self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")
         self._qpos = self.batch.bind("qpos")
-        self._goal = self.batch.bind("mocap_pos")[:, 0]
+        self._joints = np.array([self.model.joint(joint).qposadr[0] for joint in JOINTS])
+        axes = [self.model.actuator(axis) for axis in AXES]
+        self._axes = np.array([axis.id for axis in axes])
+        self._axes_act = np.array([axis.actadr[0] for axis in axes])
+        self._goal = self.batch.bind("mocap_pos")[:, self.model.body("goal").mocapid[0]]
         tool = self.model.sensor("tool_position").adr[0]
         self._tool = self._sensors[:, tool : tool + 3]
         self._home_tool = self._find_home_tool()
@@ -145,23 +151,23 @@ class ReachVectorEnv(TaskVectorEnv):
 
     def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
         """Draw a posture near home and a goal around it, the set-point where the tool is."""
-        self._qpos[ids[:, None], np.arange(7)] += (2 * start[:, :7] - 1) * START_SPREAD_RAD
+        self._qpos[ids[:, None], self._joints] += (2 * start[:, :7] - 1) * START_SPREAD_RAD
         near, far = GOAL_RADIUS_M
         radius, angle = near + (far - near) * start[:, 7], 2 * np.pi * start[:, 8]
         height = (2 * start[:, 9] - 1) * GOAL_HEIGHT_M
         offset = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
         self._goal[ids] = self._home_tool + offset
         self.batch.forward(ids)
-        self._setpoint[ids, :3] = self._tool[ids]
+        self._setpoint[ids[:, None], self._axes_act] = self._tool[ids]
 
     def _command(self, actions: np.ndarray) -> None:
         x, y, z = actions.T
         velocity = np.stack(
             [self._cos * x - self._sin * y, self._sin * x + self._cos * y, z], axis=1
         )
-        self._ctrl[:, :3] = MAX_SPEED_M_PER_S * velocity
-        self._setpoint[:, :3] = np.clip(
-            self._setpoint[:, :3], self._tool - MAX_LEAD_M, self._tool + MAX_LEAD_M
+        self._ctrl[:, self._axes] = MAX_SPEED_M_PER_S * velocity
+        self._setpoint[:, self._axes_act] = np.clip(
+            self._setpoint[:, self._axes_act], self._tool - MAX_LEAD_M, self._tool + MAX_LEAD_M
         )
 
     def _observe(self) -> np.ndarray:

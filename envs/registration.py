@@ -53,13 +53,15 @@ def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskVectorEnv:
     Args:
         env_id: Gymnasium id, such as ``metarobot/Grip-v0``.
         num_envs: Number of simulations.
-        **kwargs: As for :class:`TaskVectorEnv`.
+        **kwargs: As for :class:`TaskVectorEnv`: ``scene_path`` puts a user's scene in the place of
+            the family's own.
 
     Returns:
         The vector environment.
 
     Raises:
         TaskError: No family has that id.
+        SceneError: The user's scene is not allowed or lacks what the family needs.
     """
     if env_id not in FAMILIES:
         raise TaskError(

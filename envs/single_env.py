@@ -15,7 +15,8 @@ class TaskEnv(gym.Env):
     """A task family with a single simulation, equal bit for bit to a row of the batch.
 
     Args:
-        **kwargs: As for the family's vector environment, without ``num_envs``.
+        **kwargs: As for the family's vector environment, without ``num_envs``: ``scene_path``
+            puts a user's scene in the place of the family's own.
     """
 
     vector_class: ClassVar[type[TaskVectorEnv]]

@@ -21,6 +21,7 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
+from metarobot.envs.family_scene import VIDEO_CAMERA, load_family_scene
 from metarobot.envs.scene import compile_scene
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
 
@@ -73,13 +74,20 @@ class TaskVectorEnv(VectorEnv):
             This is what the oracle sees.
         render_mode: ``rgb_array`` or None.
         variant: Other tasks and disturbances, of this family; None for the family as it is.
+        scene_path: A scene of the user's, an MJCF file that has what the family needs; the
+            family's own, ``scene_path`` of the class, when None.  docs/scenes.md tells how to
+            write one.
 
     Raises:
         ValueError: An argument is out of range, or the variant is of another family.
+        SceneError: The user's scene is not allowed or lacks what the family needs.
     """
 
     family: ClassVar[str]
     scene_path: ClassVar[Path]
+    elements_by_number: ClassVar[tuple[str, ...]] = ("joint", "actuator", "sensor")
+    """Kinds of elements that the family finds by their number instead of their name: a user's
+    scene must have the same ones in the same order."""
     distribution: TaskDistribution  # the family's; the variant's in an environment with one
     heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
@@ -121,6 +129,7 @@ class TaskVectorEnv(VectorEnv):
         observe_task: bool = False,
         render_mode: str | None = None,
         variant: Variant | None = None,
+        scene_path: Path | str | None = None,
     ) -> None:
         if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
             raise ValueError(
@@ -138,7 +147,7 @@ class TaskVectorEnv(VectorEnv):
         if variant is not None:
             self._take_variant(variant)
 
-        self.model = self._compile()
+        self.model = self._load_model(scene_path)
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.substeps * self.model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
@@ -155,6 +164,13 @@ class TaskVectorEnv(VectorEnv):
         self._disturber = self._make_disturber()
         self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
+
+    def _load_model(self, scene_path: Path | str | None) -> Any:
+        """Compile the family's own scene, or load a user's and check it."""
+        if scene_path is None:
+            return self._compile()
+        family: Any = type(self)  # type checkers see this file under two names
+        return load_family_scene(family, scene_path)
 
     # What a family implements.
 
@@ -318,7 +334,7 @@ class TaskVectorEnv(VectorEnv):
             self._paint(sim, self._render_model)
             self.batch.get_data(sim, self._render_data)
             _mj.mj_forward(self._render_model, self._render_data)
-            self._renderer.update_scene(self._render_data, camera="video")
+            self._renderer.update_scene(self._render_data, camera=VIDEO_CAMERA)
             frames.append(self._renderer.render())
         return tuple(frames)
 
@@ -349,7 +365,11 @@ class TaskVectorEnv(VectorEnv):
             return None
         disturbances, force_n = self.variant.disturbances, None
         if disturbances.push is not None:
-            body = self.model.body(self.push_body).id
+            try:
+                body = self.model.body(self.push_body).id
+            except KeyError:
+                why = f"the scene has no body {self.push_body!r}, which the variant pushes"
+                raise TaskError(why) from None
             force_n = self.batch.bind("xfrc_applied")[:, body, :2]
         units = [element.unit for element in self.observation_elements]
         action_size = len(self.action_elements)

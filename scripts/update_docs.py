@@ -6,6 +6,7 @@ alone.  The tests fail when a table is not what this script would write.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -17,6 +18,7 @@ from typing import Any
 from metarobot.envs import (
     FAMILIES,
     SPLITS,
+    SceneLimits,
     TaskParameter,
     TaskVectorEnv,
     file_name,
@@ -32,6 +34,7 @@ PAGES = (
     "docs/results.md",
     "docs/training.md",
     "docs/variants.md",
+    "docs/scenes.md",
     "docs/families/reach.md",
     "docs/families/grip.md",
     "docs/families/half-cheetah-direction.md",
@@ -95,6 +98,16 @@ def constants(family: type[TaskVectorEnv]) -> str:
     env.close()
     rows = [*facts.items(), *((f"`{name}`", _number(value)) for name, value in numbers.items())]
     return markdown_table(("constant", "value"), rows)
+
+
+def scene_limits() -> str:
+    """Return how large a user's scene may be: the fields of SceneLimits with their docstrings."""
+    body = ast.parse(inspect.getsource(SceneLimits)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = [ast.literal_eval(n.value) for n in body.body[1:] if isinstance(n, ast.Expr)]
+    values = vars(SceneLimits()).items()
+    rows = [(f"`{n}`", f"{v:,}", t) for (n, v), t in zip(values, texts, strict=True)]
+    return markdown_table(("limit", "value", "what it bounds"), rows)
 
 
 def families() -> str:
@@ -346,6 +359,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "scaling": scaling,
     "variants": variants,
     "variant keys": variant_keys,
+    "scene limits": scene_limits,
 }
 for _env_id, _env_class in FAMILIES.items():
     _family, _name = _env_class.vector_class, file_name(_env_id)

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,13 @@ def test_the_variants_of_the_documentation_are_read():
     assert examples
     for example in examples:
         parse_variant(example.encode(), "example.toml", "example")
+
+
+def test_examples_of_scenes_run(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for block in re.findall(r"```python\n(.*?)```", PAGES["docs/scenes.md"], re.DOTALL):
+        exec(compile(textwrap.dedent(block), "docs/scenes.md", "exec"), {})
+    assert capsys.readouterr().out == "[0.52 0.   0.26]\n"
 
 
 def test_shell_commands_parse():
