@@ -4,6 +4,8 @@ Importing this package registers every family of ``FAMILIES``, such as ``metarob
 Gymnasium, for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
+from metarobot.envs.checked_table import VariantError
+from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.registration import FAMILIES, file_name, make_env, register_families
 from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
 from metarobot.envs.tasks import (
@@ -17,6 +19,7 @@ from metarobot.envs.tasks import (
     parameter_words,
 )
 from metarobot.envs.user_scene import load_user_scene
+from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
 from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 register_families()
@@ -24,6 +27,7 @@ register_families()
 __all__ = [
     "FAMILIES",
     "SPLITS",
+    "Disturbances",
     "ObservationElement",
     "SceneError",
     "SceneLimits",
@@ -33,10 +37,15 @@ __all__ = [
     "TaskParameter",
     "TaskVectorEnv",
     "Tasks",
+    "Variant",
+    "VariantError",
     "file_name",
+    "find_variant",
     "load_user_scene",
+    "load_variant",
     "make_env",
     "nearest_name",
     "parameter_words",
+    "shipped_variants",
     "silence_mujoco",
 ]

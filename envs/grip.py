@@ -130,6 +130,7 @@ class GripVectorEnv(TaskVectorEnv):
     default_horizon = 16
     substeps = 15
     start_size = 3
+    push_body = "block"
 
     def _bind(self) -> None:
         self._ctrl = self.batch.bind("ctrl")

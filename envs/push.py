@@ -113,6 +113,7 @@ class PushVectorEnv(TaskVectorEnv):
     family = "Push"
     scene_path = Path(__file__).parent / "push.xml"
     distribution = DISTRIBUTION
+    push_body = "box"
     heat_map_axes = ("load_offset_m", "box_friction")
     observation_elements = (
         ObservationElement("share of the episode elapsed", "1", 0.0, 1.0, "control steps / T"),

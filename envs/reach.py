@@ -125,6 +125,7 @@ class ReachVectorEnv(TaskVectorEnv):
     substeps = 12
     start_size = 10
     goal_tolerance_m: ClassVar[float] = GOAL_TOLERANCE_M
+    push_body = "end_effector"
 
     def _bind(self) -> None:
         self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")

@@ -84,6 +84,7 @@ class SlideVectorEnv(TaskVectorEnv):
     family = "Slide"
     scene_path = Path(__file__).parent / "slide.xml"
     distribution = DISTRIBUTION
+    push_body = "puck"
     heat_map_axes = ("puck_mass_kg", "table_friction")
     observation_elements = (
         ObservationElement("share of the episode elapsed", "1", 0.0, 1.0, "control steps / T"),

@@ -54,7 +54,7 @@ class TaskParameter:
     nominal: float
     """Value of the robot as built: the parameter's value where a task does not vary it."""
     train: Interval
-    """Range trained on, without its gaps."""
+    """Range trained on, without its gaps; both ends are the same where the value is fixed."""
     allowed: Interval
     """Values that make physical sense; anything else is refused."""
     gaps: tuple[Interval, ...] = ()
@@ -79,7 +79,8 @@ class TaskParameter:
             *(edge for pair in self.extrapolation for edge in pair),
         ]
         within = all(self.allowed[0] <= value <= self.allowed[1] for value in bounds)
-        if not (low < high and inside and outside and within):
+        fixed = low == high and not self.gaps and not self.extrapolation
+        if not ((low < high or fixed) and inside and outside and within):
             raise TaskError(
                 f"ranges of {self.name!r} do not nest: allowed {self.allowed} must hold train "
                 f"{self.train} and extrapolation {self.extrapolation}, "
@@ -89,6 +90,11 @@ class TaskParameter:
             raise TaskError(
                 f"{self.name!r} is log-uniform, so allowed {self.allowed} must be positive"
             )
+
+    @property
+    def varies(self) -> bool:
+        """Whether tasks differ in it."""
+        return self.train[0] < self.train[1]
 
     def _check_choices(self) -> None:
         if not self.choices:
@@ -105,6 +111,8 @@ class TaskParameter:
 
     def intervals(self, split: Split) -> tuple[Interval, ...]:
         """Return the disjoint intervals that ``split`` draws this parameter from."""
+        if not self.varies:
+            return (self.train,)
         if self.choices:
             return tuple((value, value) for value in self.choices)
         if split == "interpolation":
@@ -278,7 +286,8 @@ class TaskDistribution:
         columns = []
         for parameter in self.parameters:
             low, high = parameter.scale(np.asarray(parameter.train))
-            columns.append(2 * (parameter.scale(tasks[parameter.name]) - low) / (high - low) - 1)
+            width = high - low if parameter.varies else 1.0
+            columns.append(2 * (parameter.scale(tasks[parameter.name]) - low) / width - 1)
         return np.stack(columns, axis=1)
 
     def validate(self, tasks: Tasks) -> None:

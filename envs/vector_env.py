@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import mujoco
@@ -20,9 +20,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
+from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.family_scene import VIDEO_CAMERA, load_family_scene
 from metarobot.envs.scene import compile_scene
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
+
+if TYPE_CHECKING:
+    from metarobot.envs.variants import Variant
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
@@ -69,12 +73,13 @@ class TaskVectorEnv(VectorEnv):
         observe_task: Append the task parameters, scaled to the training range, to the observation.
             This is what the oracle sees.
         render_mode: ``rgb_array`` or None.
+        variant: Other tasks and disturbances, of this family; None for the family as it is.
         scene_path: A scene of the user's, an MJCF file that has what the family needs; the
             family's own, ``scene_path`` of the class, when None.  docs/scenes.md tells how to
             write one.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or the variant is of another family.
         SceneError: The user's scene is not allowed or lacks what the family needs.
     """
 
@@ -83,13 +88,15 @@ class TaskVectorEnv(VectorEnv):
     elements_by_number: ClassVar[tuple[str, ...]] = ("joint", "actuator", "sensor")
     """Kinds of elements that the family finds by their number instead of their name: a user's
     scene must have the same ones in the same order."""
-    distribution: ClassVar[TaskDistribution]
+    distribution: TaskDistribution  # the family's; the variant's in an environment with one
     heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
     action_elements: ClassVar[tuple[str, ...]]
     default_horizon: ClassVar[int]
     substeps: ClassVar[int]
-    start_size: ClassVar[int]
+    start_size: int
+    push_body: ClassVar[str | None] = None
+    """Body that a variant's pushes act on; None where nothing can be pushed."""
     settle_steps: ClassVar[int] = 0
     """Control steps by which the last one of an episode is longer: until what was set in motion
     has come to rest."""
@@ -127,6 +134,7 @@ class TaskVectorEnv(VectorEnv):
         num_threads: int = 0,
         observe_task: bool = False,
         render_mode: str | None = None,
+        variant: Variant | None = None,
         scene_path: Path | str | None = None,
     ) -> None:
         if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
@@ -140,6 +148,10 @@ class TaskVectorEnv(VectorEnv):
         self.horizon = horizon or self.default_horizon
         self.observe_task = observe_task
         self.render_mode = render_mode
+        self.variant = variant
+        self._change: Change | None = None
+        if variant is not None:
+            self._take_variant(variant)
 
         self.model = self._load_model(scene_path)
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
@@ -155,6 +167,8 @@ class TaskVectorEnv(VectorEnv):
         self._generators: list[np.random.Generator] | None = None
         self._renderer: mujoco.Renderer | None = None
         self._bind()
+        self._disturber = self._make_disturber()
+        self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
 
     def _load_model(self, scene_path: Path | str | None) -> Any:
@@ -228,7 +242,10 @@ class TaskVectorEnv(VectorEnv):
                 f"{len(tasks)} tasks cannot share {self.num_envs} simulations equally: "
                 "the number of tasks must divide num_envs"
             )
+        if self._change:
+            self.distribution.validate(self._change.apply(tasks))
         self._tasks = tasks.repeat(self.num_envs // len(tasks))
+        self._changed[:] = False
         self._apply_tasks(self._tasks)
         self.batch.set_const()
         self._observed_task = self._scaled_tasks(self._tasks)
@@ -278,6 +295,11 @@ class TaskVectorEnv(VectorEnv):
             raise ValueError(f"actions have shape {actions.shape}, need {self.action_space.shape}")
         restarting = self._needs_reset.copy()
         running = ~restarting
+        if self._change:
+            self._change_physics(running & (self._elapsed == self._change.at_step), True)
+        if self._disturber:
+            actions = self._disturber.delay(actions)
+            self._disturber.push(self._elapsed)
         self._command(actions)
         self._simulate(running)
         self._elapsed += running
@@ -329,6 +351,8 @@ class TaskVectorEnv(VectorEnv):
         self._advance(running)
         settling = running & (self._elapsed == self.horizon - 1)
         if self.settle_steps and settling.any():
+            if self._disturber:
+                self._disturber.release(settling)
             for _ in range(self.settle_steps):
                 self._advance(settling)
 
@@ -339,20 +363,65 @@ class TaskVectorEnv(VectorEnv):
         if self.on_advance is not None:
             self.on_advance()
 
+    def _take_variant(self, variant: Variant) -> None:
+        """Draw tasks as the variant does; the start is also the key of all disturbances."""
+        if not isinstance(self, variant.vector_class):
+            raise TaskError(
+                f"variant {variant.name!r} is one of {variant.vector_class.family}, "
+                f"not of {self.family}"
+            )
+        self.distribution = variant.distribution
+        self._change = variant.disturbances.change
+        self.start_size = max(1, self.start_size)
+
+    @property
+    def _family_distribution(self) -> TaskDistribution:
+        """What tasks are scaled by, so that a policy of the family understands them."""
+        return type(self).distribution
+
+    def _make_disturber(self) -> Disturber | None:
+        if self.variant is None or self.variant.disturbances == Disturbances():
+            return None
+        disturbances, force_n = self.variant.disturbances, None
+        if disturbances.push is not None:
+            try:
+                body = self.model.body(self.push_body).id
+            except KeyError:
+                why = f"the scene has no body {self.push_body!r}, which the variant pushes"
+                raise TaskError(why) from None
+            force_n = self.batch.bind("xfrc_applied")[:, body, :2]
+        units = [element.unit for element in self.observation_elements]
+        action_size = len(self.action_elements)
+        return Disturber(
+            disturbances, self.num_envs, action_size, units, self.control_dt_s, force_n
+        )
+
+    def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
+        """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""
+        if self._change is None or not chosen.any():
+            return
+        self._changed[chosen] = changed
+        ids, rows = np.flatnonzero(chosen), self._changed[:, None]
+        values = np.where(rows, self._change.apply(self._tasks).values, self._tasks.values)
+        names = self._tasks.names
+        self._apply_tasks(Tasks(dict(zip(names, values.T, strict=True))))
+        self.batch.set_const(ids)
+        # A step goes on from the stage of the last one, which knew the old masses.
+        self.batch.forward(ids, stage=SENSORS_CURRENT)
+
     def _make_spaces(self) -> None:
         low = [element.low for element in self.observation_elements]
         high = [element.high for element in self.observation_elements]
         if self.observe_task:
-            edges = [(p.train, *p.extrapolation) for p in self.distribution.parameters]
+            parameters = self._family_distribution.parameters
+            edges = [(p.train, *p.extrapolation) for p in parameters]
             corners = Tasks(
                 {
                     parameter.name: [np.min(intervals), np.max(intervals)]
-                    for parameter, intervals in zip(
-                        self.distribution.parameters, edges, strict=True
-                    )
+                    for parameter, intervals in zip(parameters, edges, strict=True)
                 }
             )
-            self._task_bounds = self.distribution.normalise(corners)  # (2, P)
+            self._task_bounds = self._family_distribution.normalise(corners)  # (2, P)
             low, high = [*low, *self._task_bounds[0]], [*high, *self._task_bounds[1]]
         self._low, self._high = np.array([low, high], np.float32)
         self.single_observation_space = gym.spaces.Box(self._low, self._high)
@@ -363,11 +432,18 @@ class TaskVectorEnv(VectorEnv):
     def _scaled_tasks(self, tasks: Tasks) -> np.ndarray:
         if not self.observe_task:
             return np.zeros((self.num_envs, 0))
-        return np.clip(self.distribution.normalise(tasks), *self._task_bounds)
+        return np.clip(self._family_distribution.normalise(tasks), *self._task_bounds)
 
     def _observation(self) -> np.ndarray:
-        observation = np.concatenate([self._observe(), self._observed_task], axis=1)
-        return np.clip(observation, self._low, self._high).astype(np.float32)
+        seen = self._observe()
+        if self._disturber:
+            seen = self._disturber.distort(seen, self._elapsed)
+        observation = np.concatenate([seen, self._observed_task], axis=1)
+        observation = np.clip(observation, self._low, self._high).astype(np.float32)
+        if self._disturber:
+            lost = self._disturber.lost(self._elapsed)
+            observation[lost] = self._last_observation[lost]
+        return observation
 
     def _seed(self, seed: int | Sequence[int | None]) -> None:
         seeds = (
@@ -385,6 +461,10 @@ class TaskVectorEnv(VectorEnv):
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if start.shape != (len(ids), self.start_size):
             raise ValueError(f"start has shape {start.shape}, need {(len(ids), self.start_size)}")
+        if self._change:
+            self._change_physics(self._changed & np.isin(np.arange(self.num_envs), ids), False)
+        if self._disturber:
+            self._disturber.restart(ids, start)
         self.batch.reset(ids, keyframe=self._home, stage=_NO_STAGE)
         self._elapsed[ids] = 0
         self._start(ids, start)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import tyro
 
 from metarobot.config import AGENTS, PRESETS, Agent, TrainConfig
+from metarobot.envs import Variant
 from metarobot.evaluation import EvaluationConfig
 from metarobot.rendering import RenderConfig
 
@@ -25,6 +26,7 @@ class TrainOptions(TrainConfig):
     """The fields of a TrainConfig that are options: the preset names the family, --agents who."""
 
     env_id: _Hidden = "metarobot/Grip-v0"
+    variant: tyro.conf.Suppress[tyro.conf.Fixed[Variant | None]] = None
     agent: tyro.conf.Suppress[tyro.conf.Fixed[Agent]] = "maml"
 
 
@@ -46,7 +48,11 @@ class TrainCommand:
     config: Preset
     """Preset: a task family with the configuration that suits it."""
     out: Path | None = None
-    """Run folder to make; runs/FAMILY-seedSEED if not given."""
+    """Run folder to make; runs/FAMILY-seedSEED if not given, runs/FAMILY-VARIANT-seedSEED for a
+    variant."""
+    variant: str | None = None
+    """Train on a variant of the family: a .toml file, or the name of one that `metarobot list`
+    names."""
     agents: tuple[Agent, ...] = AGENTS
     """Who to train: the meta-learner, and the references it is compared with."""
     overwrite: bool = False
@@ -81,6 +87,9 @@ class EvaluateCommand:
     """MP4 from `metarobot render` to show in the report."""
     best: bool = False
     """Measure the policies with the best smoothed return in training instead of the last."""
+    variant: str | None = None
+    """Measure on a variant of the family: a .toml file, or the name of one that `metarobot list`
+    names. Runs trained on a variant are measured on it if not given; none is the family itself."""
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How much is measured."""
 
@@ -102,6 +111,9 @@ class RenderCommand:
     """Number of the episode that --replay shows."""
     best: bool = False
     """Show the policy with the best smoothed return in training instead of the last."""
+    variant: str | None = None
+    """Film a variant of the family: a .toml file, or the name of one that `metarobot list` names.
+    A run trained on a variant is filmed on it if not given; none is the family itself."""
     out: Path = Path("adaptation.mp4")
     """MP4 to write."""
     task: tuple[str, ...] = ()
@@ -115,6 +127,8 @@ class RenderCommand:
             raise ValueError("name a run folder, or a file with --replay")
         if self.replay is not None and self.task:
             raise ValueError("--task does not go with --replay, which has its own task")
+        if self.replay is not None and self.variant is not None:
+            raise ValueError("--variant does not go with --replay, which has its own conditions")
 
 
 @dataclass(frozen=True, kw_only=True)

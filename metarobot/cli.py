@@ -97,13 +97,15 @@ def _dispatch(arguments: list[str]) -> int:
 def _train(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import ResumeCommand, parse_train
     from metarobot.config import TrainConfig
+    from metarobot.envs import find_variant
     from metarobot.run_folder import default_run_folder
     from metarobot.workers import restarted_by_torchrun
 
     command = parse_train(arguments, prog)
     if isinstance(command, ResumeCommand):
         return _run_training(command.resume, None)
-    config = TrainConfig(**vars(command.config))
+    variant = None if command.variant in (None, "none") else find_variant(command.variant)
+    config = TrainConfig(**{**vars(command.config), "variant": variant})
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
         return _run_training(out, config)
@@ -140,11 +142,12 @@ def _evaluate(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import EvaluateCommand, parse
     from metarobot.display import StageDisplay
     from metarobot.reporting import evaluate_to_folder
-    from metarobot.run_folder import load_runs
+    from metarobot.run_folder import choose_variant, load_runs
 
     command = parse(EvaluateCommand, arguments, prog)
     console = _prepare()
     runs = load_runs(command.runs, best=command.best)
+    variant = choose_variant(runs[0], command.variant)
     for run in runs:
         if run.unfinished:
             _say(f"note: {run.path} was interrupted: {', '.join(run.unfinished)}", OK)
@@ -153,6 +156,7 @@ def _evaluate(arguments: list[str], prog: str) -> int:
             runs,
             command.out,
             command.config,
+            variant=variant,
             video=command.video,
             commands=[_shell_line(prog, arguments)],
             progress=stages,
@@ -166,7 +170,7 @@ def _render(arguments: list[str], prog: str) -> int:
     from metarobot.opengl import require_opengl
     from metarobot.rendering import render_adaptation, render_replay
     from metarobot.replay import Replay
-    from metarobot.run_folder import load_run
+    from metarobot.run_folder import choose_variant, load_run
     from metarobot.video import VideoError
 
     command = parse(RenderCommand, arguments, prog)
@@ -177,8 +181,9 @@ def _render(arguments: list[str], prog: str) -> int:
     try:
         if command.run is not None:
             run = load_run(command.run, best=command.best)
+            variant = choose_variant(run, command.variant)
             require_opengl()
-            shown = render_adaptation(run, command.out, command.config, task)
+            shown = render_adaptation(run, command.out, command.config, task, variant)
             task, returns = shown.task, (shown.return_before, shown.return_after)
         else:
             replay = Replay.load(command.replay or Path())
@@ -214,10 +219,11 @@ def _demo(arguments: list[str], prog: str) -> int:
 
 def _list(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import ListCommand, parse
-    from metarobot.listing import print_families
+    from metarobot.listing import print_families, print_variants
 
     parse(ListCommand, arguments, prog)
     print_families()
+    print_variants()
     return OK
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args
 
+from metarobot.envs.variants import Variant
 from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.policies.gaussian_mlp import MIN_STD
 
@@ -19,6 +20,8 @@ class TrainConfig:
 
     env_id: str = "metarobot/Grip-v0"
     """Registered id of the task family."""
+    variant: Variant | None = None
+    """Other tasks and disturbances of the family, from a file; none for the family as it is."""
     agent: Agent = "maml"
     """maml adapts; domain_randomisation trains one policy on all tasks by the same code without
     adaptation; oracle does likewise, and observes the task parameters."""
@@ -81,6 +84,7 @@ class TrainConfig:
         """
         if not isinstance(self.env_id, str):
             self._refuse("env_id", "a string")
+        self._check_variant()
         for name in ("first_order", "normalise_inner"):
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "true or false")
@@ -91,6 +95,17 @@ class TrainConfig:
         sizes = self.hidden_sizes
         if not isinstance(sizes, tuple) or not all(isinstance(n, int) and n > 0 for n in sizes):
             self._refuse("hidden_sizes", "a tuple of positive integers")
+
+    def _check_variant(self) -> None:
+        if self.variant is None:
+            return
+        if not isinstance(self.variant, Variant):
+            self._refuse("variant", "a table, or none")
+        if self.variant.env_id != self.env_id:
+            raise ValueError(
+                f"variant {self.variant.name!r} is one of {self.variant.env_id}, "
+                f"not of {self.env_id}"
+            )
 
     def _check_numbers(self) -> None:
         for name, least in _INTEGERS.items():
@@ -112,7 +127,9 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
-        return {**dataclasses.asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        variant = self.variant.to_dict() if self.variant else None
+        return {**fields, "variant": variant, "hidden_sizes": list(self.hidden_sizes)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
@@ -129,6 +146,8 @@ class TrainConfig:
         fields = dict(values)
         if isinstance(fields.get("hidden_sizes"), list):
             fields["hidden_sizes"] = tuple(fields["hidden_sizes"])
+        if isinstance(fields.get("variant"), Mapping):
+            fields["variant"] = Variant.from_dict(fields["variant"])
         return cls(**fields)
 
 

@@ -18,16 +18,17 @@ from metarobot.plot_style import (
     AGENT_COLOURS,
     AGENT_NAMES,
     INK,
-    SPLIT_NOTES,
     SPLIT_TITLES,
     STYLE,
-    family_title,
+    evaluation_title,
     light_grid,
     make_figure,
     number,
     panel_heading,
     percent,
     save_figure,
+    split_notes,
+    split_titles,
     write_title,
 )
 from metarobot.statistics import captured_is_meaningful
@@ -59,7 +60,9 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
             split_rows = [row for row in rows if row["split"] == split]
             _draw_references(axes, split_rows)
             _draw_adapted(axes, split_rows, _captured(evaluation, split))
-            panel_heading(axes, SPLIT_TITLES[split], SPLIT_NOTES[split], INK)
+            panel_heading(
+                axes, split_titles(evaluation)[split], split_notes(evaluation)[split], INK
+            )
         panels[0].set_ylim(low, high)
         panels[0].set_ylabel("return")
         last = [row for row in rows if row["split"] == splits[-1]]
@@ -67,7 +70,7 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
         panels[len(splits) // 2].set_xlabel("adaptation steps (episodes used)")
         write_title(
             figure,
-            f"{family_title(evaluation['family'])}: return after each adaptation step",
+            f"{evaluation_title(evaluation)}: return after each adaptation step",
             "Deterministic episodes, bands are 95 % intervals. "
             "Percentages: fraction of the headroom captured.",
         )

@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from metarobot.adapt import adapt_once, trial_policy
-from metarobot.envs import FAMILIES, SPLITS, TaskDistribution, TaskParameter, Tasks, make_env
+from metarobot.envs import (
+    FAMILIES,
+    SPLITS,
+    TaskParameter,
+    Tasks,
+    Variant,
+    make_env,
+)
 from metarobot.episodes import Episodes
 from metarobot.policies import Params, repeat_params
 from metarobot.randomness import Phase, draw_episodes, numpy_generator
@@ -103,6 +110,8 @@ class _Trial:
     key: int
     """What the draws of this trial are addressed by."""
     config: EvaluationConfig
+    variant: Variant | None = None
+    """What disturbs the episodes."""
 
     def collect(
         self,
@@ -116,7 +125,8 @@ class _Trial:
     ) -> Episodes:
         """Collect episodes on every task, with chance keyed by the task and the step."""
         num_tasks = len(self.tasks)
-        env = make_env(self.env_id, num_tasks * num_episodes, observe_task=observe_task)
+        num_envs = num_tasks * num_episodes
+        env = make_env(self.env_id, num_envs, observe_task=observe_task, variant=self.variant)
         env.set_tasks(self.tasks)
         action_size = len(env.action_elements)
         draws = draw_episodes(
@@ -182,7 +192,10 @@ class _Split(NamedTuple):
 
 
 def evaluate_runs(
-    runs: Sequence[TrainedRun], config: EvaluationConfig, progress: Progress
+    runs: Sequence[TrainedRun],
+    config: EvaluationConfig,
+    progress: Progress,
+    variant: Variant | None = None,
 ) -> dict[str, Any]:
     """Evaluate the agents of several seeds on the same held-out tasks.
 
@@ -190,6 +203,7 @@ def evaluate_runs(
         runs: One run per seed, of one task family, each with all agents.
         config: How much is measured.
         progress: Called as the work goes on.
+        variant: What to measure on; None for the family as it is.
 
     Returns:
         The evaluation as plain values: ``rows`` (every agent on every split, exploring and
@@ -197,13 +211,14 @@ def evaluate_runs(
         for a family without), and what they were measured with.
     """
     env_id = runs[0].env_id
-    distribution = FAMILIES[env_id].vector_class.distribution
+    distribution = (variant or FAMILIES[env_id].vector_class).distribution
     work = len(runs) * (len(distribution.splits) + 1)
     rows, headroom = [], []
     for done, split in enumerate(distribution.splits):
         index = SPLITS.index(split)
         rng = numpy_generator(config.seed, index, Phase.EVALUATION_TASKS)
-        trial = _Trial(env_id, distribution.sample(rng, config.num_tasks, split), index, config)
+        tasks = distribution.sample(rng, config.num_tasks, split)
+        trial = _Trial(env_id, tasks, index, config, variant)
         scores = []
         for number, run in enumerate(runs):
             progress(f"{split}, seed {run.seed}", (done * len(runs) + number) / work)
@@ -212,10 +227,11 @@ def evaluate_runs(
         rows += _rows(split, joined, config)
         headroom.append(_headroom_row(split, joined, config))
     progress("heat map", len(runs) * len(distribution.splits) / work)
-    grid = _heat_map(runs, distribution, config)
+    grid = _heat_map(runs, config, variant)
     progress("done", 1.0)
     return {
         "family": env_id,
+        "variant": variant.to_dict() if variant else None,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": asdict(config),
         "training": {name: agent.config.to_dict() for name, agent in runs[0].agents.items()},
@@ -320,21 +336,29 @@ def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
 
 
 def _heat_map(
-    runs: Sequence[TrainedRun], distribution: TaskDistribution, config: EvaluationConfig
+    runs: Sequence[TrainedRun], config: EvaluationConfig, variant: Variant | None
 ) -> dict[str, Any] | None:
     """Score all agents on a grid over two task parameters, the others nominal, mean over seeds.
+
+    The grid covers the family, what was trained on and what is measured; the axes carry the ranges
+    trained on.
 
     Returns:
         The map, or None for a family without two parameters to draw it over.
     """
     env_id = runs[0].env_id
-    axes = FAMILIES[env_id].vector_class.heat_map_axes
-    if not axes:
+    family = FAMILIES[env_id].vector_class
+    if not family.heat_map_axes:
         return None
-    x, y = (distribution[name] for name in axes)
-    x_values, y_values = _grid_values(x, config.grid_size), _grid_values(y, config.grid_size)
-    tasks = distribution.grid(x.name, x_values, y.name, y_values)
-    trial = _Trial(env_id, tasks, _GRID_KEY, config)
+    measured = (variant or family).distribution
+    trained = (runs[0].variant or family).distribution
+    x, y = (trained[name] for name in family.heat_map_axes)
+    x_values, y_values = (
+        _grid_values([p, measured[p.name], family.distribution[p.name]], config.grid_size)
+        for p in (x, y)
+    )
+    tasks = measured.grid(x.name, x_values, y.name, y_values)
+    trial = _Trial(env_id, tasks, _GRID_KEY, config, variant)
     steps = min(1, config.num_adaptation_steps)
     stages: dict[str, list[Scores]] = {}
     for run in runs:
@@ -351,18 +375,21 @@ def _heat_map(
         }
         for name, scores in stages.items()
     }
-    axes = {"x": _axis(x, x_values), "y": _axis(y, y_values)}
-    return {**axes, "agents": agents}
+    return {"x": _axis(x, x_values), "y": _axis(y, y_values), "agents": agents}
 
 
-def _grid_values(parameter: TaskParameter, size: int) -> np.ndarray:
-    """Return values from the lowest to the highest of any split, (size,), or all choices."""
-    if parameter.choices:
-        return np.array(parameter.choices)
-    edges = np.array([parameter.train, *parameter.extrapolation])
-    low, high = parameter.scale(np.array([edges.min(), edges.max()]))
+def _grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:
+    """Return values from the lowest to the highest that any split of any of them draws, (size,).
+
+    The last one is the family's, whose choices are all values where it has some.
+    """
+    if choices := parameters[-1].choices:
+        return np.array(choices)
+    edges = np.array([pair for p in parameters for pair in (p.train, *p.extrapolation)])
+    scale, unscale = parameters[0].scale, parameters[0].unscale
+    low, high = scale(np.array([edges.min(), edges.max()]))
     # Within the range in spite of rounding: an allowed range may end right there.
-    return np.clip(parameter.unscale(np.linspace(low, high, size)), edges.min(), edges.max())
+    return np.clip(unscale(np.linspace(low, high, size)), edges.min(), edges.max())
 
 
 def _axis(parameter: TaskParameter, values: np.ndarray) -> dict[str, Any]:
@@ -371,6 +398,7 @@ def _axis(parameter: TaskParameter, values: np.ndarray) -> dict[str, Any]:
         "unit": parameter.unit,
         "values": values.tolist(),
         "train": list(parameter.train),
+        "gaps": [list(gap) for gap in parameter.gaps],
         "log": parameter.log_uniform,
     }
 

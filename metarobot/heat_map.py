@@ -21,7 +21,7 @@ from metarobot.plot_style import (
     FAINT,
     INK,
     STYLE,
-    family_title,
+    evaluation_title,
     make_figure,
     number,
     panel_heading,
@@ -58,6 +58,7 @@ def heat_map(evaluation: dict[str, Any], path: Path, quantity: str = "return") -
         raise ValueError(f"no map of a known agent; the evaluation has {sorted(data['agents'])}")
     maps = {agent: _matrix(data["agents"][agent][quantity]) for agent in agents}
     gaps = {p["name"]: p["gaps"] for p in evaluation["task_parameters"]}
+    gaps |= {data[axis]["name"]: data[axis]["gaps"] for axis in "xy" if "gaps" in data[axis]}
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px=440)
         panels = figure.subplots(1, len(agents), sharey=True, squeeze=False)[0]
@@ -204,7 +205,7 @@ def _agent_heading(axes: Axes, agent: str, values: np.ndarray, episodes_per_step
 
 def _heat_map_title(evaluation: dict[str, Any], maps: dict[str, np.ndarray], quantity: str) -> str:
     """Say what the picture shows: its mean is better, worse, or about the same."""
-    family = family_title(evaluation["family"])
+    family = evaluation_title(evaluation)
     if not {"domain_randomisation", "adapted_1"} <= maps.keys():
         return f"{family}: {quantity} over the task parameters"
     never = float(np.nanmean(maps["domain_randomisation"]))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from metarobot.envs import FAMILIES, TaskParameter, TaskVectorEnv
+from metarobot.envs import FAMILIES, TaskParameter, TaskVectorEnv, find_variant, shipped_variants
 from metarobot.envs.tasks import Interval
 
 _PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
@@ -24,6 +24,13 @@ def print_families(console: Console | None = None) -> None:
         console.print(parameter_table(family, console))
         console.print(observation_table(family, console))
         console.print()
+
+
+def print_variants(console: Console | None = None) -> None:
+    """Print the variants that come with the package, one line each."""
+    console = console or make_console()
+    rows = ((v.name, v.env_id, v.description) for v in map(find_variant, shipped_variants()))
+    console.print(_table(("variant", "of", "what is special about it"), rows, console))
 
 
 def make_console() -> Console:

@@ -224,6 +224,7 @@ class MetaTrainer:
                 self.config.env_id,
                 self._sample_tasks().rows([task - self.tasks.start]),
                 [block.rows([task - self.tasks.start]) for block in batch.blocks],
+                self.config.variant,
                 iteration=self.iteration,
                 index=task,
             )

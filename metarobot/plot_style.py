@@ -27,6 +27,13 @@ SPLIT_NOTES = {
     "interpolation": "gaps in it, never trained on",
     "extrapolation": "beyond it, never trained on",
 }
+# Where the policies were trained on something else, the splits say nothing about training.
+_OTHER_TITLES = {**SPLIT_TITLES, "train": "Main range"}
+_OTHER_NOTES = {
+    "train": "of what is measured here",
+    "interpolation": "gaps in that range",
+    "extrapolation": "beyond that range",
+}
 AGENT_NAMES = {
     "random": "random",
     "domain_randomisation": "domain randomisation",
@@ -72,6 +79,33 @@ def family_title(family: str) -> str:
     return family.rpartition("/")[2].partition("-v")[0]
 
 
+def evaluation_title(evaluation: dict[str, Any]) -> str:
+    """Return what an evaluation is about: "Grip", or "Grip, greasy pads" on a variant."""
+    title, variant = family_title(evaluation["family"]), evaluation.get("variant")
+    return f"{title}, {variant['name'].replace('_', ' ')}" if variant else title
+
+
+def tasks_as_trained(evaluation: dict[str, Any]) -> bool:
+    """Whether the policies were trained on the ranges of tasks that they are measured on."""
+    measured, trained = evaluation.get("variant") or {}, trained_variant(evaluation) or {}
+    return all(measured.get(key) == trained.get(key) for key in ("ranges", "fixed"))
+
+
+def trained_variant(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the variant that the policies were trained on, None for the family itself."""
+    return next(iter(evaluation.get("training", {}).values()), {}).get("variant")
+
+
+def split_titles(evaluation: dict[str, Any]) -> dict[str, str]:
+    """Return the heading of each split."""
+    return SPLIT_TITLES if tasks_as_trained(evaluation) else _OTHER_TITLES
+
+
+def split_notes(evaluation: dict[str, Any]) -> dict[str, str]:
+    """Return what each split is, in a few words."""
+    return SPLIT_NOTES if tasks_as_trained(evaluation) else _OTHER_NOTES
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """Write a number with a real minus sign, or an en dash where there is none."""
     if value is None or not math.isfinite(value):
@@ -104,9 +138,11 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def write_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write the title of a picture, and in grey below it how to read the picture."""
+    """Write the title of a picture, smaller if it is long, and in grey below how to read it."""
     top = 1.0 - 0.10 / figure.get_figheight()
-    figure.text(0.012, top, title, size=13, weight="bold", va="top")
+    text = figure.text(0.012, top, title, size=13, weight="bold", va="top")
+    room = 0.976 * figure.bbox.width / text.get_window_extent().width
+    text.set_fontsize(13 * min(1.0, room))
     below = top - 0.26 / figure.get_figheight()
     figure.text(0.012, below, subtitle, size=9.5, color=FAINT, va="top")
 

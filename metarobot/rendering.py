@@ -12,7 +12,15 @@ import mujoco
 import numpy as np
 
 from metarobot.adapt import adapt_once, trial_policy
-from metarobot.envs import FAMILIES, Split, TaskDistribution, Tasks, TaskVectorEnv, make_env
+from metarobot.envs import (
+    FAMILIES,
+    Split,
+    TaskDistribution,
+    Tasks,
+    TaskVectorEnv,
+    Variant,
+    make_env,
+)
 from metarobot.policies import Params, repeat_params
 from metarobot.randomness import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.replay import Replay
@@ -69,6 +77,7 @@ def render_adaptation(
     path: Path,
     config: RenderConfig | None = None,
     task: Mapping[str, float] | None = None,
+    variant: Variant | None = None,
 ) -> RenderedAdaptation:
     """Film one task before and after adaptation, without action noise and from the same start.
 
@@ -77,6 +86,7 @@ def render_adaptation(
         path: The MP4 to write.
         config: Which task, and how it is adapted to.
         task: Task parameters to set; those not named stay nominal.  None draws a task.
+        variant: What to film it on; None for the family as it is.
 
     Returns:
         The task and both returns.
@@ -90,14 +100,14 @@ def render_adaptation(
     if "maml" not in run.agents:
         raise RunError(f"{run.path} holds no maml agent, which is the one that adapts")
     agent = run.agents["maml"]
-    distribution = FAMILIES[run.env_id].vector_class.distribution
-    tasks = choose_task(distribution, config, task)
-    adapted = adapt_to(run.env_id, tasks, agent, config)
+    conditions = variant or FAMILIES[run.env_id].vector_class
+    tasks = choose_task(conditions.distribution, config, task)
+    adapted = adapt_to(run.env_id, tasks, agent, config, variant)
     before = repeat_params(agent.params, 1)
     steps = (
         f"{config.num_adaptation_steps} adaptation step{'s' * (config.num_adaptation_steps > 1)}"
     )
-    env = make_env(run.env_id, 1, render_mode="rgb_array", num_threads=1)
+    env = make_env(run.env_id, 1, render_mode="rgb_array", num_threads=1, variant=variant)
     try:
         env.set_tasks(tasks)
         start = _draws(env, config, _SHOWN, num_episodes=1).start
@@ -134,7 +144,7 @@ def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) 
     num_blocks, num_episodes = replay.actions.shape[:2]
     if not 0 <= episode < num_episodes:
         raise ValueError(f"episode must lie in [0, {num_episodes - 1}], got {episode}")
-    env = make_env(replay.env_id, 1, render_mode="rgb_array", num_threads=1)
+    env = make_env(replay.env_id, 1, render_mode="rgb_array", num_threads=1, variant=replay.variant)
     try:
         env.set_tasks(env.distribution.with_values({k: [v] for k, v in replay.task.items()}))
         clips = []
@@ -162,9 +172,15 @@ def choose_task(
     return distribution.sample(rng, 1, config.split or distribution.splits[-1])
 
 
-def adapt_to(env_id: str, tasks: Tasks, agent: TrainedAgent, config: RenderConfig) -> Params:
+def adapt_to(
+    env_id: str,
+    tasks: Tasks,
+    agent: TrainedAgent,
+    config: RenderConfig,
+    variant: Variant | None = None,
+) -> Params:
     """Adapt an agent to one task from its own exploring episodes; leaves are (1, ...)."""
-    env = make_env(env_id, config.num_episodes, num_threads=1)
+    env = make_env(env_id, config.num_episodes, num_threads=1, variant=variant)
     env.set_tasks(tasks)
     params, trials = repeat_params(agent.params, 1), trial_policy(agent.policy, agent.config)
     for step in range(config.num_adaptation_steps):
@@ -238,6 +254,8 @@ def _write(clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: f
     fps = FRAMES_PER_STEP / (env.control_dt_s * slow_motion)
     units = {p.name: "" if p.unit == "1" else p.unit for p in env.distribution.parameters}
     header = describe_task(env.tasks.to_dicts()[0], units)
+    if env.variant is not None:
+        header = f"{env.variant.words}  ·  {header}"
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = compose_side_by_side(clips, header, control_dt_s=env.control_dt_s, fps=fps)
     write_mp4(frames, path, fps)

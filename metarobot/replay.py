@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metarobot.envs import FAMILIES, Tasks, make_env
+from metarobot.envs import FAMILIES, Tasks, Variant, make_env
 from metarobot.episodes import Episodes
 from metarobot.tensor_files import load_tensors, save_tensors
 
@@ -33,15 +33,25 @@ class Replay:
     """Meta-iteration in which it happened."""
     index: int
     """Number of the task within the meta-batch."""
+    variant: Variant | None = None
+    """Variant of the family that was trained on."""
 
     @classmethod
-    def of(cls, env_id: str, task: Tasks, blocks: Sequence[Episodes], **place: int) -> Replay:
+    def of(
+        cls,
+        env_id: str,
+        task: Tasks,
+        blocks: Sequence[Episodes],
+        variant: Variant | None = None,
+        **place: int,
+    ) -> Replay:
         """Take down the blocks (1, E, T) of one task."""
         return cls(
             env_id=env_id,
             task=task.to_dicts()[0],
             starts=torch.cat([block.start for block in blocks]),
             actions=torch.cat([block.actions for block in blocks]),
+            variant=variant,
             **place,
         )
 
@@ -58,6 +68,7 @@ class Replay:
             "task": self.task,
             "iteration": self.iteration,
             "index": self.index,
+            "variant": self.variant.to_dict() if self.variant else None,
         }
         tensors = {"starts": self.starts, "actions": self.actions}
         save_tensors(folder / self.name, tensors, facts)
@@ -79,6 +90,7 @@ class Replay:
                 task={str(name): float(value) for name, value in facts["task"].items()},
                 iteration=int(facts["iteration"]),
                 index=int(facts["index"]),
+                variant=Variant.from_dict(facts["variant"]) if facts.get("variant") else None,
                 **tensors,
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -91,7 +103,7 @@ class Replay:
             raise ValueError(
                 f"{path} is of the task family {self.env_id!r}, known are {', '.join(FAMILIES)}"
             )
-        env = make_env(self.env_id, 1)
+        env = make_env(self.env_id, 1, variant=self.variant)
         env.distribution.with_values({name: [value] for name, value in self.task.items()})
         num_blocks, num_episodes, *_ = self.starts.shape
         wanted = (num_blocks, num_episodes, env.horizon, len(env.action_elements))

@@ -14,12 +14,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from metarobot.plot_style import (
     AGENT_NAMES,
-    SPLIT_NOTES,
     SPLIT_TITLES,
-    family_title,
+    evaluation_title,
     number,
     parameter_label,
     percent,
+    split_notes,
+    split_titles,
+    tasks_as_trained,
+    trained_variant,
 )
 from metarobot.statistics import captured_is_meaningful
 
@@ -31,6 +34,12 @@ _WHERE = {
     "interpolation": "tasks in the gaps held out of the training range",
     "extrapolation": "tasks beyond the training range",
 }
+_WHERE_ELSE = {
+    "train": "tasks from the main range",
+    "interpolation": "tasks in the gaps of the main range",
+    "extrapolation": "tasks beyond the main range",
+}
+"""The same where the policies were trained on something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +106,18 @@ def render_report(
     facts = {key: value for key, value in training.items() if key != "commands"}
     return templates.get_template("report.html.j2").render(
         family=evaluation["family"],
-        title=family_title(evaluation["family"]),
+        title=evaluation_title(evaluation),
+        conditions=conditions(evaluation),
+        range_name="Training range" if tasks_as_trained(evaluation) else "Main range",
+        variant=list(_flatten(evaluation.get("variant") or {})),
         created=evaluation["created"],
         verdicts=verdicts(evaluation),
         pictures={name: _data_url(file, "image/png") for name, file in pictures.items()},
         video=None if video is None else _data_url(video, "video/mp4"),
         tables=_tables(evaluation),
-        headroom=[_headroom_row(entry) for entry in evaluation["headroom"]],
+        headroom=[
+            _headroom_row(entry, split_titles(evaluation)) for entry in evaluation["headroom"]
+        ],
         num_steps=evaluation["num_adaptation_steps"],
         episodes=evaluation["episodes_per_adaptation_step"],
         sample=_sample(evaluation["rows"]),
@@ -124,11 +138,34 @@ def verdicts(evaluation: dict[str, Any]) -> list[str]:
     entries = {entry["split"]: entry for entry in evaluation["headroom"]}
     held_out = [split for split in ("interpolation", "extrapolation") if split in entries]
     episodes = evaluation["episodes_per_adaptation_step"]
-    return [_verdict(entries[split], episodes) for split in held_out or list(entries)]
+    where, chosen = _WHERE, held_out or list(entries)
+    if not tasks_as_trained(evaluation):
+        where, chosen = _WHERE_ELSE, list(entries)
+    return [_verdict(entries[split], where.get(split, split), episodes) for split in chosen]
 
 
-def _verdict(entry: dict[str, Any], episodes: int) -> str:
-    where = f"On {_WHERE.get(entry['split'], entry['split'])}, "
+def conditions(evaluation: dict[str, Any]) -> str:
+    """Say what was measured and trained on where a variant is part of it; else nothing."""
+    measured, trained = evaluation.get("variant"), trained_variant(evaluation)
+    if measured is None and trained is None:
+        return ""
+    if measured == trained:
+        return f"Trained and measured on {_named(measured)}."
+    text = f"Measured on {_named(measured)}. The policies were trained on {_named(trained)}"
+    if tasks_as_trained(evaluation):
+        return f"{text}, with the same ranges of tasks."
+    return f"{text}: the splits below are those of what is measured."
+
+
+def _named(variant: Mapping[str, Any] | None) -> str:
+    if variant is None:
+        return "the family as it is"
+    text = variant.get("description", "")
+    return f"the variant {variant['name']}" + (f" ({text})" if text else "")
+
+
+def _verdict(entry: dict[str, Any], tasks: str, episodes: int) -> str:
+    where = f"On {tasks}, "
     if len(entry["captured"]) < 2:
         return f"{where}no adaptation step was evaluated."
     step = f"one adaptation step of {episodes} episodes"
@@ -185,15 +222,15 @@ def _tables(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     tables = []
     for exploration, title in ((False, "Deterministic episodes"), (True, "Exploring episodes")):
         groups = []
-        for split, split_title in SPLIT_TITLES.items():
+        for split in SPLIT_TITLES:
             rows = [
                 row
                 for row in evaluation["rows"]
                 if row["split"] == split and row["exploration"] == exploration
             ]
             if rows:
-                group = {"title": split_title, "note": SPLIT_NOTES[split], "rows": _rows(rows)}
-                groups.append(group)
+                title_, note = (words(evaluation)[split] for words in (split_titles, split_notes))
+                groups.append({"title": title_, "note": note, "rows": _rows(rows)})
         if groups:
             tables.append({"title": title, "groups": groups})
     return tables
@@ -238,10 +275,10 @@ def _label(row: dict[str, Any]) -> str:
     return "before adapting" if steps == 0 else f"after {steps} step{'s' * (steps > 1)}"
 
 
-def _headroom_row(entry: dict[str, Any]) -> dict[str, Any]:
+def _headroom_row(entry: dict[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
     shares = zip(entry["captured"], entry["captured_ci"], strict=True)
     return {
-        "split": SPLIT_TITLES.get(entry["split"], entry["split"]),
+        "split": titles.get(entry["split"], entry["split"]),
         "domain_randomisation": number(entry["domain_randomisation"]),
         "oracle": number(entry["oracle"]),
         "headroom": number(entry["headroom"]),

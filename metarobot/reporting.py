@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metarobot.curves import adaptation_curve, training_curve
+from metarobot.envs import Variant
 from metarobot.evaluation import EvaluationConfig, Progress, evaluate_runs
 from metarobot.files import read_json, write_atomically, write_json
 from metarobot.heat_map import heat_map
@@ -32,6 +33,7 @@ def evaluate_to_folder(
     out: Path,
     config: EvaluationConfig,
     *,
+    variant: Variant | None = None,
     video: Path | None = None,
     commands: Sequence[str] = (),
     progress: Progress,
@@ -42,6 +44,7 @@ def evaluate_to_folder(
         runs: Seeds of one task family.
         out: Folder to write to; made if missing.
         config: How much is measured.
+        variant: What to measure on; None for the family as it is.
         video: MP4 to embed in the report.
         commands: Command lines that reproduce the report.
         progress: Called with a stage and the share of the work done.
@@ -60,7 +63,7 @@ def evaluate_to_folder(
     if video is not None:
         video.stat()
     out.mkdir(parents=True, exist_ok=True)
-    evaluation = evaluate_runs(runs, config, progress)
+    evaluation = evaluate_runs(runs, config, progress, variant)
     write_json(out / "evaluation.json", evaluation)
     write_atomically(out / "evaluation.csv", _csv(evaluation["rows"]).encode())
     pictures = {"adaptation_curve": out / "adaptation_curve.png"}

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ import numpy as np
 
 from metarobot.checkpoints import BEST_FILE, load_policy, policy_shapes
 from metarobot.config import AGENTS, Agent, TrainConfig
-from metarobot.envs import file_name, make_env
+from metarobot.envs import Variant, file_name, find_variant, make_env
 from metarobot.files import lock_folder, read_json, sync_folder, write_json
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, Params
@@ -95,6 +96,11 @@ class TrainedRun:
     """Agents that are to be trained, and have no policy yet."""
 
     @property
+    def variant(self) -> Variant | None:
+        """The variant that it was trained on, if any."""
+        return next(iter(self.agents.values())).config.variant
+
+    @property
     def unfinished(self) -> tuple[Agent, ...]:
         """Agents whose training was interrupted."""
         interrupted: list[Agent] = [n for n, agent in self.agents.items() if not agent.finished]
@@ -117,8 +123,9 @@ def hold_run(run: Path) -> Iterator[None]:
 
 
 def default_run_folder(config: TrainConfig) -> Path:
-    """Return where a run goes that nobody named: runs/FAMILY-seedSEED."""
-    return Path("runs") / f"{file_name(config.env_id)}-seed{config.seed}"
+    """Return where a run goes that nobody named: runs/FAMILY-seedSEED, the variant in between."""
+    variant = f"-{config.variant.name}" if config.variant else ""
+    return Path("runs") / f"{file_name(config.env_id)}{variant}-seed{config.seed}"
 
 
 def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: bool) -> None:
@@ -239,6 +246,11 @@ def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
                 f"{run.path} is a run of {run.env_id}, but {first.path} one of {first.env_id}: "
                 "evaluate one task family at a time"
             )
+        if run.variant != first.variant:
+            raise RunError(
+                f"{run.path} was trained on {_named(run.variant)}, "
+                f"but {first.path} on {_named(first.variant)}"
+            )
         if list(run.agents) != list(first.agents):
             raise RunError(
                 f"{run.path} holds {', '.join(run.agents)}, "
@@ -248,6 +260,29 @@ def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
         if twin is not None:
             raise RunError(f"{run.path} and {twin.path} have the same seed, {run.seed}")
     return runs
+
+
+def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:
+    """Return what a run is measured on.
+
+    Args:
+        run: The run.
+        name: A shipped variant or a .toml file; ``none`` for the family as it is, None for what
+            the run was trained on.
+
+    Raises:
+        VariantError: There is no such variant, or something is wrong with it.
+        RunError: It is a variant of another family.
+    """
+    if name is None or name == "none":
+        return None if name else run.variant
+    variant = find_variant(name)
+    if variant.env_id != run.env_id:
+        raise RunError(
+            f"variant {variant.name!r} is one of {variant.env_id}, "
+            f"but {run.path} is a run of {run.env_id}"
+        )
+    return variant
 
 
 def load_curve(run: Path, agent: Agent, columns: Sequence[str]) -> dict[str, list[float]]:
@@ -321,7 +356,7 @@ def _other_fields(config: TrainConfig, expected: TrainConfig | None) -> list[str
     """Say which fields of a configuration are not as expected."""
     wanted = config.to_dict() if expected is None else expected.to_dict()
     return [
-        f"{name} was {value}, is {wanted[name]}"
+        f"{name} was {_brief(value)}, is {_brief(wanted[name])}"
         for name, value in config.to_dict().items()
         if name not in _FREE_FIELDS and value != wanted[name]
     ]
@@ -364,8 +399,19 @@ def _check_same_run(path: Path, agents: Mapping[Agent, TrainedAgent]) -> None:
             if field not in _FREE_FIELDS and value != wanted[field]:
                 raise RunError(
                     f"{first_name} and {name} in {path} were trained with different {field}: "
-                    f"{wanted[field]} and {value}"
+                    f"{_brief(wanted[field])} and {_brief(value)}"
                 )
+
+
+def _named(variant: Variant | None) -> str:
+    return f"the variant {variant.name!r}" if variant else "the family itself"
+
+
+def _brief(value: object) -> str:
+    """Return a configuration's value for a message: a table in one line, without its text."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return json.dumps({key: item for key, item in value.items() if key != "description"})
 
 
 def _inside(run: Path, path: Path) -> Path:

@@ -153,7 +153,13 @@ def train_agent(
     torch.set_num_threads(threads)
     num_envs = len(workers.share(config.num_tasks)) * config.episodes_per_task
     observe_task = config.agent == "oracle"
-    env = make_env(config.env_id, num_envs, num_threads=threads, observe_task=observe_task)
+    env = make_env(
+        config.env_id,
+        num_envs,
+        num_threads=threads,
+        observe_task=observe_task,
+        variant=config.variant,
+    )
     trainer = MetaTrainer(config, env, workers=workers)
     progress = _restore(trainer, folder)
     with (

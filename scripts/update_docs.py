@@ -22,7 +22,10 @@ from metarobot.envs import (
     TaskParameter,
     TaskVectorEnv,
     file_name,
+    find_variant,
+    shipped_variants,
 )
+from metarobot.envs.variant_format import KEYS
 from metarobot.plot_style import family_title
 from metarobot.statistics import captured_is_meaningful
 
@@ -31,6 +34,7 @@ PAGES = (
     "README.md",
     "docs/results.md",
     "docs/training.md",
+    "docs/variants.md",
     "docs/scenes.md",
     *(f"docs/families/{file_name(env_id)}.md" for env_id in FAMILIES),
 )
@@ -112,6 +116,22 @@ def families() -> str:
         names = ", ".join(_with_unit(p) for p in family.distribution.parameters)
         rows.append((f"[`{env_id}`]({page})", names))
     return markdown_table(("family", "what differs between its tasks"), rows)
+
+
+def variants() -> str:
+    """Return one line per variant that comes with the package."""
+    found = {name: find_variant(name) for name in shipped_variants()}
+    rows = [
+        (f"[`{name}`](../envs/shipped_variants/{name}.toml)", v.vector_class.family, v.description)
+        for name, v in found.items()
+    ]
+    return markdown_table(("variant", "of", "what is special about it"), rows)
+
+
+def variant_keys() -> str:
+    """Return the format of a variant, key by key."""
+    rows = [(f"`{key}`", value, meaning) for key, (value, meaning) in KEYS.items()]
+    return markdown_table(("key", "value", "meaning"), rows)
 
 
 def returns(name: str) -> str:
@@ -369,6 +389,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sweep": sweep,
     "speed": speed,
     "scaling": scaling,
+    "variants": variants,
+    "variant keys": variant_keys,
     "scene limits": scene_limits,
 }
 for _env_id, _env_class in FAMILIES.items():

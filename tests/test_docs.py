@@ -13,6 +13,7 @@ from loading import ROOT, load_script
 
 from metarobot import arguments
 from metarobot.cli import COMMANDS
+from metarobot.envs.variants import parse_variant
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
@@ -82,6 +83,13 @@ def test_example_runs(capsys):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out
+
+
+def test_the_variants_of_the_documentation_are_read():
+    examples = re.findall(r"```toml\n(.*?)```", PAGES["docs/variants.md"], re.DOTALL)
+    assert examples
+    for example in examples:
+        parse_variant(example.encode(), "example.toml", "example")
 
 
 def test_examples_of_scenes_run(capsys, monkeypatch):

@@ -1,0 +1,153 @@
+"""Disturbances: what stands between an agent and the physics, besides the task.
+
+Commands that act late, observations that are noisy or stay away, pushes from outside.  All of it is
+vectorised over simulations, and all chance is keyed by the start of the episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metarobot.envs.keyed_chance import keys_of, normals, uniforms
+from metarobot.envs.tasks import Tasks
+
+_PUSH, _DIRECTION, _DROPOUT, _NOISE = range(4)  # streams of chance
+_ONE, _PLANE = np.arange(1), np.arange(2)
+_NEVER = 1 << 30  # age of a push that has not come
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """A horizontal force from outside, in a random direction each time."""
+
+    force_n: float
+    """Its size."""
+    duration_s: float
+    """How long it lasts; where a part of a control step is left, that part of the force acts."""
+    probability: float = 0.0
+    """Probability that a push begins in a control step without one."""
+    at_steps: tuple[int, ...] = ()
+    """Control steps in which a push begins in every episode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """The physics changes within the episode, and is back at the next reset."""
+
+    at_step: int
+    """Control steps after which it changes."""
+    values: tuple[tuple[str, float], ...] = ()
+    """New values by task parameter."""
+    factors: tuple[tuple[str, float], ...] = ()
+    """Factors on the task's own values, by task parameter."""
+
+    def apply(self, tasks: Tasks) -> Tasks:
+        """Return the tasks that physics goes on with."""
+        columns = {name: tasks[name] for name in tasks.names}
+        columns |= {name: np.full(len(tasks), value) for name, value in self.values}
+        columns |= {name: tasks[name] * factor for name, factor in self.factors}
+        return Tasks(columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbances:
+    """All that disturbs an episode; by default nothing does."""
+
+    action_delay_steps: int = 0
+    """Control steps that a command needs to act; before the first one arrives, zeros act."""
+    observation_dropout: float = 0.0
+    """Probability that a control step's observation is lost: the last one is seen again."""
+    sensor_noise: tuple[tuple[str, float], ...] = ()
+    """Standard deviation of the noise on every observation element, by unit and in that unit."""
+    push: Push | None = None
+    change: Change | None = None
+
+
+class Disturber:
+    """Carries out delay, noise, dropout and pushes in a batch of simulations.
+
+    Args:
+        disturbances: What to carry out.
+        num_envs: Number of simulations.
+        action_size: Elements of an action A.
+        units: Unit of each observation element, O of them.
+        control_dt_s: Duration of a control step.
+        force_n: Where the push is written, a live view (num_envs, 2) of the horizontal force on a
+            body; None where nothing pushes.
+    """
+
+    def __init__(
+        self,
+        disturbances: Disturbances,
+        num_envs: int,
+        action_size: int,
+        units: Sequence[str],
+        control_dt_s: float,
+        force_n: np.ndarray | None,
+    ) -> None:
+        self._what = disturbances
+        self._keys = np.zeros(num_envs, np.uint64)
+        self._waiting = np.zeros((disturbances.action_delay_steps, num_envs, action_size))
+        noise = dict(disturbances.sensor_noise)
+        std = np.array([noise.get(unit, 0.0) for unit in units])
+        self._noisy = np.flatnonzero(std)
+        self._std = std[self._noisy]
+        self._push, self._force_n = disturbances.push, force_n
+        self._push_age = np.full(num_envs, _NEVER)  # control steps since it began
+        # Rounded, so that a duration of three control steps does not leave a trace in a fourth.
+        self._push_steps = round(self._push.duration_s / control_dt_s, 9) if self._push else 0.0
+        self._direction = np.zeros((num_envs, 2))  # unit vectors
+
+    def restart(self, ids: np.ndarray, start: np.ndarray) -> None:
+        """Begin the episodes of simulations ``ids``, whose starts (len(ids), S) are their keys."""
+        self._keys[ids] = keys_of(start)
+        self._waiting[:, ids] = 0.0
+        self._push_age[ids] = _NEVER
+
+    def delay(self, actions: np.ndarray) -> np.ndarray:
+        """Take the actions (num_envs, A) commanded now, return those that act now."""
+        if not len(self._waiting):
+            return actions
+        acting = self._waiting[0].copy()
+        self._waiting[:-1] = self._waiting[1:]
+        self._waiting[-1] = actions
+        return acting
+
+    def push(self, step: np.ndarray) -> None:
+        """Write the force of the control step that begins, (num_envs,), into the simulations."""
+        if self._push is None or self._force_n is None:
+            return
+        self._push_age += self._push_age < _NEVER
+        chance = uniforms(self._keys, step, _PUSH, _ONE)[:, 0] < self._push.probability
+        begins = np.isin(step, self._push.at_steps)
+        begins |= chance & (self._push_age >= self._push_steps)
+        if begins.any():
+            axes = normals(self._keys, step, _DIRECTION, _PLANE)
+            axes /= np.sqrt((axes**2).sum(axis=1, keepdims=True))
+            self._direction[begins] = axes[begins]
+            self._push_age[begins] = 0
+        share = np.clip(self._push_steps - self._push_age, 0.0, 1.0)
+        self._force_n[:] = self._push.force_n * share[:, None] * self._direction
+
+    def release(self, chosen: np.ndarray) -> None:
+        """End the pushes of the chosen simulations, (num_envs,) bool, with their control step."""
+        if self._force_n is not None:
+            self._force_n[chosen] = 0.0
+
+    def distort(self, observations: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Return the observations (num_envs, O) of control step ``step`` with noise on them."""
+        if not len(self._noisy):
+            return observations
+        noisy = observations.copy()
+        noisy[:, self._noisy] += self._std * normals(self._keys, step, _NOISE, self._noisy)
+        return noisy
+
+    def lost(self, step: np.ndarray) -> np.ndarray:
+        """Return whose observation of ``step`` is lost, (num_envs,) bool; the first never is."""
+        if not self._what.observation_dropout:
+            return np.zeros(len(step), bool)
+        chance = uniforms(self._keys, step, _DROPOUT, _ONE)[:, 0]
+        return (step > 0) & (chance < self._what.observation_dropout)

@@ -1,0 +1,360 @@
+"""Laws of the disturbances: delay, noise, dropout, pushes, and physics that changes in between."""
+
+import mujoco
+import numpy as np
+import pytest
+
+from metarobot.envs import FAMILIES, TaskError, Variant, make_env
+from metarobot.envs.disturbances import Change, Disturbances, Push
+
+REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
+EVERYTHING = {
+    REACH: {
+        "disturbances": {
+            "action_delay_steps": 2,
+            "observation_dropout": 0.3,
+            "sensor_noise": {"m": 0.01},
+            "push": {"force_n": 30.0, "duration_s": 0.1, "probability": 0.1},
+        },
+        "change": {"at_step": 9, "values": {"frame_yaw_rad": 1.0}, "factors": {"payload_kg": 1.5}},
+    },
+    GRIP: {
+        "disturbances": {
+            "action_delay_steps": 1,
+            "observation_dropout": 0.3,
+            "sensor_noise": {"m": 0.001, "m/s": 0.01, "1": 0.02},
+            "push": {"force_n": 2.0, "duration_s": 0.1, "at_steps": [3, 10]},
+        },
+        "change": {"at_step": 8, "factors": {"block_mass_kg": 1.4}},
+    },
+}
+
+
+def everything(env_id):
+    """Return tables of a variant that disturbs a family in all ways that suit it."""
+    if env_id in EVERYTHING:
+        return EVERYTHING[env_id]
+    family = FAMILIES[env_id].vector_class
+    noise = {family.observation_elements[0].unit: 0.01}
+    disturbances = {"observation_dropout": 0.3, "sensor_noise": noise, "action_delay_steps": 1}
+    return {"disturbances": disturbances}
+
+
+def make_variant(env_id, **tables):
+    return Variant.from_dict({"family": env_id, "name": "test", **tables})
+
+
+def disturbed(env_id, num_envs=4, *, num_threads=1, observe_task=False, **tables):
+    """Simulations under the given tables of a variant, on tasks drawn from the training range."""
+    variant = make_variant(env_id, **tables)
+    env = make_env(
+        env_id, num_envs, num_threads=num_threads, variant=variant, observe_task=observe_task
+    )
+    env.set_tasks(draw_tasks(env, num_envs))
+    return env
+
+
+def draw_tasks(env, num_tasks):
+    return env.distribution.sample(np.random.default_rng(0), num_tasks)
+
+
+def draw_actions(env, num_steps):
+    return np.random.default_rng(1).uniform(-1, 1, (num_steps, *env.action_space.shape))
+
+
+def draw_start(env, seed=2):
+    return np.random.default_rng(seed).random((env.num_envs, env.start_size))
+
+
+def play(env, actions, start):
+    """Return observations (T + 1, N, O) and rewards (T, N) of one episode."""
+    observations, rewards = [env.reset(options={"start": start})[0]], []
+    for action in actions:
+        observation, reward, *_ = env.step(action)
+        observations.append(observation)
+        rewards.append(reward)
+    return np.stack(observations), np.stack(rewards)
+
+
+def plain(env_id, num_envs=4):
+    env = make_env(env_id, num_envs, num_threads=1)
+    env.set_tasks(draw_tasks(env, num_envs))
+    return env
+
+
+# No disturbance.
+
+
+def test_a_variant_without_disturbances_changes_no_bit(env_id):
+    env, base = disturbed(env_id), plain(env_id)
+    actions, start = draw_actions(env, env.horizon), draw_start(env)
+    for one, other in zip(play(env, actions, start), play(base, actions, start), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_disturbances_do_not_move_the_starts(env_id):
+    env, base = disturbed(env_id, **everything(env_id)), plain(env_id)
+    for one in (env, base):
+        one.reset(seed=5)
+    np.testing.assert_array_equal(env.batch.bind("qpos"), base.batch.bind("qpos"))
+
+
+# Rows, threads, episodes.
+
+
+def test_each_row_is_a_single_environment_bit_for_bit(env_id):
+    env = disturbed(env_id, **everything(env_id))
+    actions = draw_actions(env, env.horizon)
+    env.reset(seed=7)
+    batch = [env.step(action) for action in actions]
+    for sim in range(4):
+        single = FAMILIES[env_id](num_threads=1, variant=env.variant)
+        single.set_tasks(env.tasks.rows([sim]))
+        single.reset(seed=7 + sim)
+        for action, (observations, rewards, *_) in zip(actions[:, sim], batch, strict=True):
+            observation, reward, *_ = single.step(action)
+            np.testing.assert_array_equal(observation, observations[sim])
+            assert reward == rewards[sim]
+
+
+def test_the_number_of_threads_changes_no_bit(env_id):
+    episodes = []
+    for num_threads in (1, 2, 4):
+        env = disturbed(env_id, num_threads=num_threads, **everything(env_id))
+        episodes.append(play(env, draw_actions(env, env.horizon), draw_start(env)))
+    for other in episodes[1:]:
+        for one, two in zip(episodes[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_an_episode_repeats_from_its_start_whatever_came_before(env_id):
+    env = disturbed(env_id, **everything(env_id))
+    actions, start = draw_actions(env, env.horizon), draw_start(env)
+    first = play(env, actions, start)
+    play(env, actions[: env.horizon // 2], draw_start(env, seed=3))  # left in the middle
+    for one, other in zip(first, play(env, actions, start), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_autoreset_episode_is_disturbed_like_any_other(env_id):
+    env = disturbed(env_id, **everything(env_id))
+    actions = draw_actions(env, 2 * env.horizon + 1)
+    env.reset(seed=3)
+    batch = [env.step(action) for action in actions]
+    single = FAMILIES[env_id](num_threads=1, variant=env.variant)
+    single.set_tasks(env.tasks.rows([2]))
+    single.reset(seed=3 + 2)
+    single.reset()
+    for step in range(env.horizon + 1, 2 * env.horizon + 1):
+        observation, reward, *_ = single.step(actions[step, 2])
+        np.testing.assert_array_equal(observation, batch[step][0][2])
+        assert reward == batch[step][1][2]
+
+
+# Delay.
+
+
+@pytest.mark.parametrize("delay", [1, 3])
+def test_a_command_acts_so_many_steps_later_and_zeros_before(env_id, delay):
+    late = disturbed(env_id, disturbances={"action_delay_steps": delay})
+    base = plain(env_id)
+    actions, start = draw_actions(late, late.horizon), draw_start(late)
+    shifted = np.concatenate([np.zeros((delay, *actions.shape[1:])), actions[:-delay]])
+    for one, other in zip(play(late, actions, start), play(base, shifted, start), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# Noise.
+
+
+def test_noise_has_the_standard_deviation_of_its_unit():
+    env = disturbed(GRIP, 2000, disturbances={"sensor_noise": {"m/s": 0.02, "m": 1e-4}})
+    base = plain(GRIP, 2000)
+    actions, start = draw_actions(env, 4), draw_start(env)
+    noise = play(env, actions, start)[0] - play(base, actions, start)[0]  # (5, N, O)
+    velocity = noise[..., 3].ravel()
+    assert velocity.std() == pytest.approx(0.02, rel=0.05)
+    assert abs(velocity.mean()) < 0.001
+    assert abs(np.corrcoef(noise[1, :, 3], noise[2, :, 3])[0, 1]) < 0.08
+    units = [element.unit for element in env.observation_elements]
+    dimensionless = [index for index, unit in enumerate(units) if unit == "1"]
+    np.testing.assert_array_equal(noise[..., dimensionless], 0)
+
+
+def test_noise_leaves_physics_and_rewards_alone():
+    env = disturbed(REACH, disturbances={"sensor_noise": {"m": 0.05}})
+    base = plain(REACH)
+    actions, start = draw_actions(env, env.horizon), draw_start(env)
+    noisy, rewards = play(env, actions, start)
+    exact, base_rewards = play(base, actions, start)
+    np.testing.assert_array_equal(rewards, base_rewards)
+    assert (noisy != exact).mean() > 0.9
+    assert env.observation_space.contains(noisy[-1])
+
+
+# Dropout.
+
+
+def test_observations_are_lost_at_the_rate_given_and_the_last_one_is_seen_again():
+    env = disturbed(REACH, 500, disturbances={"observation_dropout": 0.25})
+    base = plain(REACH, 500)
+    actions, start = draw_actions(env, 30), draw_start(env)
+    seen, there = play(env, actions, start)[0], play(base, actions, start)[0]
+    np.testing.assert_array_equal(seen[0], there[0])
+    repeated = (seen[1:] == seen[:-1]).all(axis=2)  # (T, N)
+    fresh = (seen[1:] == there[1:]).all(axis=2)
+    assert (repeated ^ fresh).all()
+    assert repeated.mean() == pytest.approx(0.25, abs=0.02)
+
+
+# Pushes.
+
+
+def test_a_push_adds_its_impulse_to_a_free_body():
+    """Force times duration is the momentum of a block that nothing holds."""
+    push = {"force_n": 0.5, "duration_s": 0.1, "at_steps": [1]}  # 1 2/3 control steps
+    env = disturbed(GRIP, disturbances={"push": push})
+    base = plain(GRIP)
+    momenta = []
+    for one in (env, base):
+        one.reset(options={"start": draw_start(one)})
+        block = one.model.joint("block")
+        qpos, qvel = one.batch.bind("qpos"), one.batch.bind("qvel")
+        qpos[:, block.qposadr[0] + 2] += 1.0  # above the hand: it falls freely
+        qpos[:, block.qposadr[0]] += 0.3
+        for _ in range(4):
+            one.step(np.full((4, 1), -1.0))
+        velocity = qvel[:, block.dofadr[0] + np.arange(3)]
+        momenta.append(one.tasks["block_mass_kg"][:, None] * velocity)
+    impulse = momenta[0] - momenta[1]  # N s
+    np.testing.assert_allclose(np.linalg.norm(impulse[:, :2], axis=1), 0.5 * 0.1, rtol=1e-8)
+    np.testing.assert_allclose(impulse[:, 2], 0, atol=1e-12)
+    assert len(np.unique(np.sign(impulse[:, :2]), axis=0)) > 1  # not all in one direction
+
+
+def test_pushes_begin_at_the_rate_given_and_last_as_long():
+    push = {"force_n": 5.0, "duration_s": 3 * 0.048, "probability": 0.1}
+    env = disturbed(REACH, 500, disturbances={"push": push})
+    env.reset(options={"start": draw_start(env)})
+    force = env.batch.bind("xfrc_applied")[:, env.model.body(env.push_body).id]
+    sizes = []
+    for _ in range(env.horizon):
+        env.step(np.zeros(env.action_space.shape))
+        sizes.append(np.linalg.norm(force, axis=1))
+    pushed = np.stack(sizes) > 0  # (T, N)
+    np.testing.assert_allclose(np.stack(sizes)[pushed], 5.0)
+    idle = ~pushed[:-1]
+    assert (pushed[1:] & idle).sum() / idle.sum() == pytest.approx(0.1, abs=0.01)
+    begins = pushed & ~np.roll(pushed, 1, axis=0)
+    begins[0] = pushed[0]
+    for later in (1, 2):
+        assert pushed[later:][begins[: env.horizon - later]].all()
+    reset_force = env.batch.bind("xfrc_applied")
+    env.reset(options={"start": draw_start(env)})
+    np.testing.assert_array_equal(reset_force, 0)
+
+
+# A change in between.
+
+
+@pytest.mark.parametrize("env_id", [REACH, GRIP])
+def test_after_a_change_the_episode_goes_on_as_in_the_other_task(env_id):
+    step = 8
+    changes = {
+        REACH: {
+            "values": {"frame_yaw_rad": -2.0, "payload_kg": 3.0},
+            "factors": {"drive_strength": 0.7},
+        },
+        GRIP: {"values": {"pad_friction": 0.3}, "factors": {"block_mass_kg": 1.5}},
+    }
+    env = disturbed(env_id, change={"at_step": step, **changes[env_id]})
+    other = plain(env_id)
+    changed = env.variant.disturbances.change.apply(env.tasks)
+    other.set_tasks(changed)
+    actions, start = draw_actions(env, env.horizon), draw_start(env)
+    for one in (env, other):
+        one.reset(options={"start": start})
+    for action in actions[:step]:
+        env.step(action)
+        other.step(action)
+    before = env.tasks
+    other.batch.state[:] = env.batch.state
+    other.batch.forward(stage=mujoco.mjtStage.mjSTAGE_VEL)
+    for action in actions[step:]:
+        env.step(action)
+        other.step(action)
+        np.testing.assert_array_equal(env.batch.state, other.batch.state)
+    assert env.tasks == before
+
+
+def test_a_changed_mass_moves_as_in_a_model_that_was_never_anything_else():
+    env = disturbed(GRIP, 1, change={"at_step": 6, "values": {"block_mass_kg": 1.1}})
+    env.reset(options={"start": draw_start(env)})
+    actions = draw_actions(env, 12)
+    for action in actions[:6]:
+        env.step(action)
+    fresh = make_env(GRIP, 1, num_threads=1)
+    task = {"block_mass_kg": [1.1], "pad_friction": env.tasks["pad_friction"]}
+    fresh.set_tasks(fresh.distribution.with_values(task))
+    model = fresh.batch.get_model(0)
+    data = mujoco.MjData(model)
+    everything = mujoco.mjtState.mjSTATE_INTEGRATION
+    mujoco.mj_setState(model, data, env.batch.state[0], everything)
+    for action in actions[6:]:
+        env.step(action)
+        data.ctrl[:] = env.batch.bind("ctrl")[0]
+        mujoco.mj_step(model, data, env.substeps)
+        np.testing.assert_allclose(env.batch.bind("qpos")[0], data.qpos, rtol=0, atol=1e-12)
+
+
+def test_the_physics_is_back_at_the_next_reset():
+    env = disturbed(GRIP, change={"at_step": 2, "values": {"block_mass_kg": 1.1}})
+    env.reset(seed=0)
+    body = env.model.body("block").id
+    masses = env.batch.expand("body_mass")[:, body]
+    own = env.tasks["block_mass_kg"]
+    for step in range(env.horizon):
+        np.testing.assert_array_equal(masses, own if step <= 2 else 1.1)
+        env.step(np.zeros((4, 1)))
+    env.step(np.zeros((4, 1)))  # the autoreset
+    np.testing.assert_array_equal(masses, own)
+    env.step(np.zeros((4, 1)))
+
+
+def test_a_change_to_what_is_not_allowed_is_refused_with_the_tasks():
+    env = disturbed(GRIP, 1, change={"at_step": 2, "factors": {"block_mass_kg": 1.6}})
+    with pytest.raises(TaskError, match=r"block_mass_kg = 4.8 kg is not allowed"):
+        env.set_tasks(env.distribution.with_values({"block_mass_kg": [3.0]}))
+
+
+# The interface.
+
+
+def test_an_oracle_reads_the_tasks_of_a_variant_on_the_familys_scale():
+    ranges = {"block_mass_kg": {"train": [1.0, 2.5]}}
+    env = disturbed(GRIP, observe_task=True, ranges=ranges)
+    base = make_env(GRIP, 4, num_threads=1, observe_task=True)
+    assert env.single_observation_space == base.single_observation_space
+    tasks = env.distribution.with_values({"block_mass_kg": [0.9, 1.2, 1.8, 2.5]})
+    for one in (env, base):
+        one.set_tasks(tasks)
+    seen, expected = (one.reset(seed=0)[0] for one in (env, base))
+    np.testing.assert_array_equal(seen, expected)
+    assert seen[2, 5] == seen[3, 5] == env.single_observation_space.high[5]  # saturated
+
+
+def test_a_variant_of_another_family_is_refused():
+    variant = make_variant(REACH)
+    with pytest.raises(TaskError, match="variant 'test' is one of Reach, not of Grip"):
+        make_env(GRIP, 1, variant=variant)
+
+
+def test_a_variant_states_what_it_disturbs():
+    disturbances = make_variant(REACH, **EVERYTHING[REACH]).disturbances
+    assert disturbances == Disturbances(
+        action_delay_steps=2,
+        observation_dropout=0.3,
+        sensor_noise=(("m", 0.01),),
+        push=Push(force_n=30.0, duration_s=0.1, probability=0.1),
+        change=Change(at_step=9, values=(("frame_yaw_rad", 1.0),), factors=(("payload_kg", 1.5),)),
+    )

@@ -1,0 +1,354 @@
+"""The format of variants, read, written and refused; and those that come with the package."""
+
+import json
+import math
+import tomllib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metarobot.envs import (
+    FAMILIES,
+    Variant,
+    VariantError,
+    find_variant,
+    load_variant,
+    make_env,
+    shipped_variants,
+)
+from metarobot.envs.disturbances import Disturbances
+from metarobot.envs.variant_format import KEYS, control_step_s, family_names, names_in
+from metarobot.envs.variants import MAX_FILE_BYTES, parse_variant
+
+EXAMPLE = """
+family = "grip"
+description = "everything at once"
+
+[fixed]
+pad_friction = 0.3
+
+[ranges.block_mass_kg]
+train = [0.5, 2]
+gaps = [[1.2, 1.4], [0.7, 0.8]]
+extrapolation = [[2.0, 2.5]]
+
+[disturbances]
+action_delay_steps = 2
+observation_dropout = 0.1
+
+[disturbances.sensor_noise]
+m = 0.001
+"m/s" = 0.01
+1 = 0.02
+
+[disturbances.push]
+force_n = 2.5
+duration_s = 0.12
+at_s = [0.6, 0.3]
+
+[change]
+at_s = 0.5
+values = {pad_friction = 0.2}
+factors = {block_mass_kg = 1.1}
+"""
+
+
+def parse(text):
+    return parse_variant(text.encode(), "my.toml", "my")
+
+
+def complaint(read, *arguments):
+    """Return what is wrong with a variant, "" if nothing is; no other error is caught."""
+    try:
+        read(*arguments)
+    except VariantError as error:
+        return str(error)
+    return ""
+
+
+# Reading.
+
+
+def test_everything_in_a_file_is_read():
+    variant = parse(EXAMPLE)
+    assert (variant.name, variant.env_id) == ("my", "metarobot/Grip-v0")
+    assert variant.description == "everything at once"
+    mass, friction = variant.distribution.parameters
+    assert (mass.train, mass.extrapolation) == ((0.5, 2.0), ((2.0, 2.5),))
+    assert mass.gaps == ((0.7, 0.8), (1.2, 1.4))
+    assert mass.nominal == 0.5  # the family's, 0.3, moved into the range
+    assert (friction.nominal, friction.train, friction.varies) == (0.3, (0.3, 0.3), False)
+    what = variant.disturbances
+    assert dict(what.sensor_noise) == {"m": 0.001, "m/s": 0.01, "1": 0.02}
+    assert (what.push.at_steps, what.change.at_step) == ((5, 10), 8)
+
+
+@pytest.mark.parametrize("split", ["train", "interpolation", "extrapolation"])
+def test_tasks_are_drawn_from_the_ranges_of_the_variant(split):
+    distribution = parse(EXAMPLE).distribution
+    tasks = distribution.sample(np.random.default_rng(0), 200, split)
+    np.testing.assert_array_equal(tasks["pad_friction"], 0.3)
+    mass = distribution["block_mass_kg"]
+    inside = [
+        (low <= tasks[mass.name]) & (tasks[mass.name] <= high)
+        for low, high in mass.intervals(split)
+    ]
+    assert np.any(inside, axis=0).all()
+
+
+def test_what_a_file_does_not_name_is_the_familys(env_id):
+    variant = Variant.from_dict({"family": env_id, "name": "plain"})
+    assert variant.distribution == FAMILIES[env_id].vector_class.distribution
+    assert variant.disturbances == Disturbances()
+
+
+def test_ranges_without_gaps_have_none():
+    variant = parse('family = "grip"\n[ranges.block_mass_kg]\ntrain = [0.5, 2.0]')
+    mass = variant.distribution["block_mass_kg"]
+    assert (mass.gaps, mass.extrapolation) == ((), ())
+
+
+def test_a_family_has_a_short_name(env_id):
+    (short,) = [name for name, value in family_names().items() if value == env_id]
+    assert Variant.from_dict({"family": short, "name": "x"}).env_id == env_id
+
+
+def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read():
+    data = b"\xef\xbb\xbf" + EXAMPLE.replace("\n", "\r\n").encode()
+    assert parse_variant(data, "my.toml", "my") == parse(EXAMPLE)
+
+
+def test_the_name_is_the_files_unless_it_gives_one(tmp_path):
+    path = tmp_path / "my own variant.toml"
+    path.write_text('family = "grip"\n')
+    assert load_variant(path).name == "my_own_variant"
+    path.write_text('family = "grip"\nname = "other-1"\n')
+    assert load_variant(path).name == "other-1"
+
+
+# Round trips.
+
+
+@pytest.mark.parametrize("name", shipped_variants())
+def test_shipped_variants_survive_json(name):
+    variant = find_variant(name)
+    assert Variant.from_dict(json.loads(json.dumps(variant.to_dict()))) == variant
+
+
+def test_the_example_survives_json():
+    variant = parse(EXAMPLE)
+    values = json.loads(json.dumps(variant.to_dict()))
+    assert Variant.from_dict(values) == variant
+    assert Variant.from_dict(values).to_dict() == values
+    assert len({variant, Variant.from_dict(values)}) == 1  # hashable, as a configuration is
+
+
+def numbers(low, high):
+    return st.floats(low, high, allow_nan=False)
+
+
+@st.composite
+def documents(draw):
+    """Draw valid documents of any family."""
+    env_id = draw(st.sampled_from(list(FAMILIES)))
+    family = FAMILIES[env_id].vector_class
+    document = {"family": env_id, "name": "drawn", "fixed": {}, "ranges": {}}
+    for parameter in family.distribution.parameters:
+        low, high = parameter.allowed
+        kind = draw(st.sampled_from(["untouched", "fixed", "ranges"]))
+        if parameter.choices:
+            kind = "untouched" if kind == "ranges" else kind
+        if kind == "fixed":
+            value = st.sampled_from(parameter.choices) if parameter.choices else numbers(low, high)
+            document["fixed"][parameter.name] = draw(value)
+        if kind == "ranges":
+            edges = draw(st.lists(numbers(low, high), min_size=5, max_size=5, unique=True))
+            a, b, c, d, e = sorted(edges)
+            ranges = {"train": [a, d], "gaps": [[b, c]], "extrapolation": [[d, e]]}
+            document["ranges"][parameter.name] = ranges
+    disturbances = document["disturbances"] = {}
+    if draw(st.booleans()):
+        steps = st.integers(0, family.default_horizon - 1)
+        disturbances["action_delay_steps"] = draw(steps)
+        disturbances["observation_dropout"] = draw(numbers(0, 1))
+        units = sorted({element.unit for element in family.observation_elements})
+        std = numbers(0, 0.03)
+        disturbances["sensor_noise"] = draw(st.dictionaries(st.sampled_from(units), std))
+        push = {"force_n": draw(numbers(0, 1000)), "duration_s": draw(numbers(0.01, 0.05))}
+        when = draw(st.sampled_from([{"probability": 0.0}, {"at_steps": [7, 3]}, {"at_s": [0.4]}]))
+        if family.push_body is not None:
+            disturbances["push"] = {**push, **when}
+        parameter = draw(st.sampled_from(family.distribution.parameters))
+        value = draw(st.sampled_from(parameter.choices or parameter.allowed))
+        document["change"] = {"at_step": 5, "values": {parameter.name: value}}
+    return document
+
+
+@settings(deadline=None, max_examples=150)
+@given(documents())
+def test_valid_documents_survive_a_round_trip(document):
+    variant = Variant.from_dict(document)
+    written = json.loads(json.dumps(variant.to_dict()))
+    assert Variant.from_dict(written) == variant
+    for split in variant.distribution.splits:
+        variant.distribution.validate(
+            variant.distribution.sample(np.random.default_rng(0), 3, split)
+        )
+
+
+# Refusing.
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+places = st.sampled_from(
+    [key.replace("PARAMETER", "block_mass_kg").replace("UNIT", "m").split(".") for key in KEYS]
+)
+
+
+def put(document, path, value):
+    """Put a value into nested tables, unless something else is in the way."""
+    for key in path[:-1]:
+        document = document.setdefault(key, {})
+        if not isinstance(document, dict):
+            return
+    document[path[-1]] = value
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.tuples(places, anything), max_size=3), st.booleans())
+def test_no_document_raises_anything_but_one_line(edits, from_example):
+    document = tomllib.loads(EXAMPLE) if from_example else {"family": "grip"}
+    for path, value in edits:
+        put(document, path, value)
+    text = complaint(Variant.from_dict, document, "my.toml", "my")
+    assert text == "" or text.startswith("my.toml: ")
+    assert text.isprintable()
+    assert len(text) < 400
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))
+)
+def test_no_bytes_raise_anything_but_one_line(data):
+    with pytest.raises(VariantError) as error:
+        parse_variant(data, "my.toml", "my")
+    assert str(error.value).isprintable()
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, len(EXAMPLE) - 1), st.characters(exclude_categories=["Cs"]))
+def test_no_slip_of_the_pen_raises_anything_but_one_line(place, character):
+    text = EXAMPLE[:place] + character + EXAMPLE[place + 1 :]
+    assert complaint(parse, text).isprintable()
+
+
+def test_what_a_file_cannot_be(tmp_path):
+    with pytest.raises(VariantError, match=r"x\.toml: there is no such file"):
+        load_variant(tmp_path / "x.toml")
+    with pytest.raises(VariantError, match="there is no such file"):
+        load_variant(tmp_path)
+    with pytest.raises(VariantError, match=r"no such file|null"):
+        load_variant(tmp_path / "a\0b.toml")
+    with pytest.raises(VariantError, match="is larger than 16384 bytes"):
+        parse_variant(b"#" * (MAX_FILE_BYTES + 1), "x.toml", "x")
+    with pytest.raises(VariantError, match="is nested too deeply"):
+        parse_variant(b"a = " + b"[" * 16_000, "x.toml", "x")
+
+
+def test_an_unknown_variant_names_the_nearest():
+    with pytest.raises(VariantError, match=r"no variant 'greasy_pad', nearest is 'greasy_pads'"):
+        find_variant("greasy_pad")
+
+
+# The format and its description.
+
+
+def test_every_key_of_the_format_is_described_and_read():
+    assert set(names_in()) == {
+        "family", "description", "name", "fixed", "ranges", "disturbances", "change",
+    }  # fmt: skip
+    for key, (unit, meaning) in KEYS.items():
+        assert unit, key
+        assert meaning, key
+
+
+def test_a_parameter_of_choices_takes_one_of_them():
+    heads = {"family": "half-cheetah-direction", "name": "x"}
+    fixed = Variant.from_dict({**heads, "fixed": {"direction": -1}})
+    assert Variant.from_dict(fixed.to_dict()) == fixed
+    tasks = fixed.distribution.sample(np.random.default_rng(0), 5)
+    np.testing.assert_array_equal(tasks["direction"], -1)
+    for tables, why in {
+        "must be one of -1, 1": {"fixed": {"direction": 0.5}},
+        "has only the values -1, 1: fix one": {"ranges": {"direction": {"train": [-1, 1]}}},
+        "leads out of -1, 1": {"change": {"at_step": 5, "factors": {"direction": 0.5}}},
+    }.items():
+        with pytest.raises(VariantError, match=tables):
+            Variant.from_dict({**heads, **why})
+
+
+def test_pushes_need_a_body():
+    with pytest.raises(VariantError, match=r"push = .* declares no body that can be pushed"):
+        Variant.from_dict({"family": "point-navigation", "name": "x", "disturbances": {"push": {}}})
+
+
+def test_times_are_rounded_to_control_steps(env_id):
+    dt_s = control_step_s(FAMILIES[env_id].vector_class)
+    name = FAMILIES[env_id].vector_class.distribution.names[0]
+    change = {"at_s": 4.4 * dt_s, "factors": {name: 1.0}}
+    variant = Variant.from_dict({"family": env_id, "name": "x", "change": change})
+    assert variant.disturbances.change.at_step == 4
+    assert math.isclose(dt_s, make_env(env_id, 1, num_threads=1).control_dt_s)
+
+
+# What comes with the package.
+
+
+def test_ten_variants_come_with_the_package_and_say_what_they_are():
+    variants = [find_variant(name) for name in shipped_variants()]
+    assert len(variants) >= 10
+    for name, variant in zip(shipped_variants(), variants, strict=True):
+        assert variant.name == name
+        assert 20 < len(variant.description) < 80
+        plain = Variant.from_dict({"family": variant.env_id, "name": name})
+        assert (variant.distribution, variant.disturbances) != (
+            plain.distribution,
+            plain.disturbances,
+        )
+
+
+@pytest.mark.parametrize("name", shipped_variants())
+@pytest.mark.parametrize("split", ["train", "extrapolation"])
+def test_shipped_variants_are_simulated(name, split):
+    variant = find_variant(name)
+    env = make_env(variant.env_id, 8, num_threads=1, variant=variant)
+    rng = np.random.default_rng(0)
+    env.set_tasks(env.distribution.sample(rng, 8, split))
+    env.reset(seed=0)
+    for _ in range(env.horizon):
+        observations, rewards, _, truncated, info = env.step(
+            rng.uniform(-1, 1, env.action_space.shape)
+        )
+        assert np.isfinite(rewards).all()
+        assert env.observation_space.contains(observations)
+        assert not info["sim_unstable"].any()
+    assert truncated.all()
+
+
+def test_gymnasium_makes_an_environment_on_a_variant():
+    import gymnasium as gym
+
+    variant = find_variant("greasy_pads")
+    env = gym.make(variant.env_id, variant=variant)
+    assert env.unwrapped.distribution == variant.distribution
+    vector = gym.make_vec(variant.env_id, num_envs=2, variant=variant)
+    assert vector.distribution == variant.distribution

@@ -1,0 +1,444 @@
+"""Variants in the commands: files with mistakes, training, evaluation, video, resume."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metarobot.cli import main
+from metarobot.config import AGENTS, TrainConfig
+from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
+from metarobot.episodes import Episodes
+from metarobot.evaluation import EvaluationConfig, evaluate_runs
+from metarobot.randomness import Phase, draw_episodes
+from metarobot.replay import Replay
+from metarobot.run_folder import default_run_folder, load_run
+from metarobot.training import resume_run, train_run
+
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
+TINY = TrainConfig(
+    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+)
+FEW = EvaluationConfig(
+    num_tasks=2,
+    episodes_per_step=2,
+    num_adaptation_steps=1,
+    deterministic_episodes=1,
+    grid_size=2,
+)
+FEW_OPTIONS = ["--num-tasks", "2", "--episodes-per-step", "2", "--grid-size", "2"]
+FEW_OPTIONS += ["--num-adaptation-steps", "1", "--deterministic-episodes", "1"]
+ENV_IDS = {"grip": "metarobot/Grip-v0", "reach": "metarobot/Reach-v0"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """A run of each family, trained on the family as it is."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, env_id in ENV_IDS.items():
+        train_run(replace(TINY, env_id=env_id), AGENTS, folder / name)
+    return {name: folder / name for name in ENV_IDS}
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def one_error_line(capfd) -> str:
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("metarobot: error: ")
+    return lines[0]
+
+
+# Files with mistakes: what stands in the file, and what the line must name.
+
+BY_HAND: dict[str, list[str]] = {
+    "": ["is empty"],
+    "# nothing but a comment": ["is empty"],
+    "family grip": ["line 1", "family grip"],
+    'family = "grip"\nfixed = {pad_friction = = 1}': ["line 2", "fixed = {pad_friction = = 1}"],
+    'family = "grip"\nfamily = "reach"': ["Cannot overwrite a value", 'family = "reach"'],
+    'family = "grip': ["family = "],
+    "family = 'grip'\n[fixed\npad_friction = 1": ["line 2", "[fixed"],
+    'description = "whose?"': ["family", "is missing", "grip"],
+    'family = "grib"': ["family = 'grib'", "nearest is 'grip'"],
+    "family = 3": ["family = 3", "grip"],
+    'famly = "grip"': ["famly = 'grip'", "nearest is 'family'"],
+    'family = "grip"\ndisturbance = {}': ["disturbance = {}", "nearest is 'disturbances'"],
+    'family = "grip"\nname = "../../etc"': ["name = '../../etc'", "letters"],
+    'family = "grip"\ndescription = "a\\nb"': ["description = 'a\\nb'", "one line"],
+    'family = "grip"\n[fixed]\nblock_mass = 1': ["fixed.block_mass = 1", "'block_mass_kg'"],
+    'family = "grip"\n[fixed]\npayload_kg = 1': ["fixed.payload_kg = 1", "nearest is"],
+    'family = "grip"\n[fixed]\nblock_mass_kg = -1': ["fixed.block_mass_kg = -1", "[0.01, 3] kg"],
+    'family = "grip"\n[fixed]\nblock_mass_kg = nan': ["fixed.block_mass_kg = nan", "kg"],
+    'family = "grip"\n[fixed]\nblock_mass_kg = "1 kg"': ["fixed.block_mass_kg = '1 kg'", "kg"],
+    'family = "grip"\n[fixed]\nblock_mass_kg = 2020-02-02': ["fixed.block_mass_kg", "2020"],
+    'family = "grip"\n[ranges.pad_friction]\n': ["ranges.pad_friction.train", "is missing"],
+    'family = "grip"\n[ranges.pad_friction]\ntrain = 0.5': ["ranges.pad_friction.train = 0.5"],
+    'family = "grip"\n[ranges.pad_friction]\ntrain = [0.5, 0.2]': ["train = [0.5, 0.2]", "low <"],
+    'family = "grip"\n[ranges.pad_friction]\ntrain = [0.5, 9]': ["train = 9", "[0.05, 2]"],
+    'family = "grip"\n[ranges.pad_friction]\nrange = [0.2, 1]': ["range = [0.2", "'train'"],
+    'family = "grip"\n[ranges.pad_friction]\ntrain = [0.2, 1]\ngaps = [[0.1, 0.3]]': [
+        "ranges.pad_friction.gaps = [0.1, 0.3]",
+        "inside train [0.2, 1.0]",
+    ],
+    'family = "grip"\n[ranges.pad_friction]\ntrain = [0.2, 1]\ngaps = [[0.2, 1]]': [
+        "ranges.pad_friction.gaps = [[0.2, 1]]",
+        "leave nothing",
+    ],
+    'family = "grip"\n[ranges.pad_friction]\ntrain=[0.2, 1]\ngaps=[[0.3, 0.5], [0.4, 0.6]]': [
+        "ranges.pad_friction.gaps = [[0.3, 0.5], [0.4, 0.6]]",
+        "overlap",
+    ],
+    'family = "grip"\n[ranges.pad_friction]\ntrain = [0.2, 1]\nextrapolation = [[0.9, 1.2]]': [
+        "ranges.pad_friction.extrapolation = [0.9, 1.2]",
+        "outside train",
+    ],
+    'family = "grip"\nfixed.pad_friction = 0.5\nranges.pad_friction.train = [0.2, 1]': [
+        "fixed.pad_friction = 0.5",
+        "ranges.pad_friction",
+    ],
+    'family = "grip"\n[disturbances]\naction_delay_steps = 16': ["action_delay_steps = 16", "15]"],
+    'family = "grip"\n[disturbances]\naction_delay_steps = 1.5': ["action_delay_steps = 1.5"],
+    'family = "grip"\n[disturbances]\naction_delay_s = 0.1': ["'action_delay_steps'"],
+    'family = "grip"\n[disturbances]\nobservation_dropout = -0.1': ["observation_dropout = -0.1"],
+    'family = "grip"\n[disturbances.sensor_noise]\nmm = 1.0': ["sensor_noise.mm = 1.0", "'m'"],
+    'family = "reach"\n[disturbances.sensor_noise]\nrad = 0.1': ["sensor_noise.rad = 0.1", "'m'"],
+    'family = "grip"\n[disturbances.sensor_noise]\n"m/s" = -1': ['sensor_noise."m/s" = -1'],
+    'family = "grip"\n[disturbances.push]\nforce_kn = 1': ["push.force_kn = 1", "'force_n'"],
+    'family = "grip"\n[disturbances.push]\nforce_n = 1\nduration_s = 0.1': ["push.probability"],
+    'family = "grip"\n[disturbances.push]\nforce_n = 1\nduration_s = 9\nprobability = 0.1': [
+        "disturbances.push.duration_s = 9",
+        "0.96] s",
+    ],
+    'family = "grip"\n[disturbances.push]\nforce_n = 1\nduration_s = 0.2\nat_steps = [3, 5]': [
+        "disturbances.push.at_steps = [3, 5]",
+        "overlap",
+    ],
+    'family = "grip"\n[disturbances.push]\nforce_n = 1\nduration_s = 0.2\nat_s = [2.0]': [
+        "disturbances.push.at_s = 2.0",
+        "[0, 0.9] s",
+    ],
+    'family = "grip"\n[change]\nat_step = 3': ["change.values", "name a task parameter"],
+    'family = "grip"\n[change]\nvalues = {pad_friction = 0.3}': ["change.at_s", "at_step"],
+    'family = "grip"\n[change]\nat_step = 99\nvalues = {pad_friction = 0.3}': ["at_step = 99"],
+    'family = "grip"\n[change]\nat_step = 3\nvalues = {friction = 0.3}': [
+        "change.values.friction = 0.3",
+        "'pad_friction'",
+    ],
+    'family = "grip"\n[change]\nat_step = 3\nfactors = {block_mass_kg = 9.0}': [
+        "change.factors.block_mass_kg = 9.0",
+        "allowed is [0.01, 3] kg",
+    ],
+}
+
+NUMBERS = {
+    "fixed.block_mass_kg": "",
+    "disturbances.action_delay_steps": "",
+    "disturbances.observation_dropout": "",
+    "disturbances.sensor_noise.m": "",
+    "disturbances.push.force_n": "duration_s = 0.1\nprobability = 0.1",
+    "disturbances.push.duration_s": "force_n = 1.0\nprobability = 0.1",
+    "disturbances.push.probability": "force_n = 1.0\nduration_s = 0.1",
+    "change.at_s": "values = {pad_friction = 0.3}",
+    "change.at_step": "values = {pad_friction = 0.3}",
+}
+"""Keys that take one number, and what else their table needs."""
+WRONG = {
+    "nan": "nan",
+    "-inf": "-inf",
+    "-1": "-1",
+    "1e9": "1000000000.0",
+    "true": "True",
+    '"0.5"': "'0.5'",
+    "[0.5]": "[0.5]",
+    "{}": "{}",
+    "12345678901234567890123": "12345678901234567890123",
+}
+"""What none of them takes, and how the line shows it."""
+
+
+def generated():
+    """Yield every number's key with every wrong value: the file, and what the line must name."""
+    for path, rest in NUMBERS.items():
+        table, _, key = path.rpartition(".")
+        for value, shown in WRONG.items():
+            yield f'family = "grip"\n[{table}]\n{key} = {value}\n{rest}', [f"{path} = {shown}"]
+
+
+MALFORMED = [*BY_HAND.items(), *generated()]
+
+
+def test_there_are_many_malformed_files():
+    assert len(BY_HAND) >= 45
+    assert len(MALFORMED) >= 100
+
+
+@pytest.mark.parametrize(("text", "named"), MALFORMED)
+def test_a_malformed_file_is_one_line_and_exit_code_2(text, named, tmp_path, capfd):
+    (tmp_path / "my.toml").write_text(text)
+    assert main(["train", "grip", "--variant", "my.toml", "--out", "run"]) == 2
+    line = one_error_line(capfd)
+    assert line.startswith("metarobot: error: my.toml: ")
+    for words in named:
+        assert words in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b'family = "grip"\nname = "\xff\xfe"', ["line 2", "UTF-8", r"\xff\xfe"]),
+        (b"\x00\x01\x02", [r"\x00"]),
+        (b'family = "grip" #' + b"x" * 20_000, ["larger than 16384 bytes"]),
+        (b"a = " + b"[" * 16_000, ["nested too deeply"]),
+        (b"a = 0x" + b"f" * 16_000, ["a = int that is too long"]),
+        (b"a = " + b"9" * 16_000, ["Exceeds the limit", "9999"]),
+        (".".join("a" * 8_000).encode() + b" = 1", ["unknown key"]),
+    ],
+)
+def test_what_is_hardly_a_file_is_one_line_too(data, named, tmp_path, capfd):
+    (tmp_path / "my.toml").write_bytes(data)
+    assert main(["train", "grip", "--variant", "my.toml", "--out", "run"]) == 2
+    line = one_error_line(capfd)
+    assert len(line) < 500
+    for words in named:
+        assert words in line
+
+
+def test_every_command_refuses_alike(runs, tmp_path, capfd):
+    (tmp_path / "my.toml").write_text('family = "grip"\n[disturbances]\nnoise = 1')
+    for command in (
+        ["train", "grip", "--variant", "my.toml", "--out", "run"],
+        ["evaluate", str(runs["grip"]), "--variant", "my.toml", "--out", "result"],
+        ["render", str(runs["grip"]), "--variant", "my.toml"],
+    ):
+        assert main(command) == 2
+        assert "disturbances.noise = 1: unknown key, nearest is" in one_error_line(capfd)
+    assert {path.name for path in tmp_path.iterdir()} == {"my.toml"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    {
+        "train grip --variant greasy_pad": "nearest is 'greasy_pads'",
+        "train grip --variant missing.toml": "missing.toml: there is no such file",
+        "train reach --variant greasy_pads": "is one of metarobot/Grip-v0, not of metarobot/Reach",
+        "train grip --variant": "--variant",
+        "evaluate REACH --variant greasy_pads --out result": "is one of metarobot/Grip-v0, but",
+        "render REACH --variant greasy_pads": "is one of metarobot/Grip-v0, but",
+        "render --replay x --variant greasy_pads": "--variant does not go with --replay",
+    }.items(),
+)
+def test_a_variant_that_does_not_fit_is_one_line(line, message, runs, capfd):
+    words = [{"REACH": str(runs["reach"])}.get(word, word) for word in line.split()]
+    assert main(words) == 2
+    assert message in one_error_line(capfd)
+
+
+# Evaluation.
+
+
+@pytest.mark.parametrize("name", shipped_variants())
+def test_every_shipped_variant_is_evaluated(name, runs):
+    variant = find_variant(name)
+    run = load_run(runs[variant.vector_class.family.lower()])
+    evaluation = evaluate_runs([run], FEW, lambda stage, share: None, variant)
+    assert evaluation["variant"] == variant.to_dict()
+    assert all(math.isfinite(row["return_mean"]) for row in evaluation["rows"])
+    described = {p["name"]: tuple(p["train"]) for p in evaluation["task_parameters"]}
+    assert described == {p.name: p.train for p in variant.distribution.parameters}
+
+
+def test_evaluate_says_what_it_was_measured_on(runs, tmp_path, capfd):
+    arguments = ["evaluate", str(runs["grip"]), "--out", "result", *FEW_OPTIONS]
+    assert main([*arguments, "--variant", "greasy_pads"]) == 0
+    assert "main range" in capfd.readouterr().out
+    evaluation = json.loads((tmp_path / "result/evaluation.json").read_text())
+    assert evaluation["variant"]["name"] == "greasy_pads"
+    report = (tmp_path / "result/report.html").read_text()
+    assert "<h1>Grip, greasy pads: what adaptation is worth</h1>" in report
+    assert "Measured on the variant greasy_pads (grease on the finger pads" in report
+    assert "trained on the family as it is" in report
+    assert "Training range" not in report
+    x = evaluation["heat_map"]["y"]
+    assert x["train"] == [0.25, 1.0]  # what the policies were trained on
+    assert (x["values"][0], x["values"][-1]) == (0.09, 1.3)  # to the ends of both
+
+
+def test_a_fixed_task_parameter_is_no_obstacle(runs, tmp_path):
+    (tmp_path / "fixed.toml").write_text(
+        'family = "grip"\nfixed.pad_friction = 0.2\nfixed.block_mass_kg = 2.0\n'
+    )
+    arguments = ["evaluate", str(runs["grip"]), "--variant", "fixed.toml", "--out", "result"]
+    assert main([*arguments, *FEW_OPTIONS]) == 0
+
+
+def test_a_variant_meets_the_starts_and_the_noise_of_the_family(runs):
+    """The same address gives the same start and noise, so that the two can be compared."""
+    envs = [
+        make_env("metarobot/Grip-v0", 2, variant=v) for v in (None, find_variant("heavy_blocks"))
+    ]
+    assert envs[0].start_size == envs[1].start_size
+
+
+# Training.
+
+
+def test_a_run_holds_its_whole_variant_and_is_measured_on_it(tmp_path, capfd):
+    source = 'family = "grip"\n[disturbances]\naction_delay_steps = 2\n[fixed]\npad_friction = 0.4'
+    (tmp_path / "slow.toml").write_text(source)
+    train = ["train", "grip", "--total-steps", "64", *SIZES, "--variant", "slow.toml"]
+    assert main(train) == 0
+    run = Path("runs/grip-slow-seed0")
+    (tmp_path / "slow.toml").unlink()
+    variant = load_run(run).variant
+    assert variant is not None
+    assert variant.disturbances.action_delay_steps == 2
+    saved = json.loads((run / "maml/config.json").read_text())["train"]
+    assert saved["variant"] == variant.to_dict()
+    assert main(["evaluate", str(run), "--out", "own", *FEW_OPTIONS]) == 0
+    report = Path("own/report.html").read_text()
+    assert "Trained and measured on the variant slow." in report
+    assert "Training range" in report
+    assert main(["evaluate", str(run), "--variant", "none", "--out", "base", *FEW_OPTIONS]) == 0
+    assert "Measured on the family as it is. The policies were trained on the variant slow" in (
+        Path("base/report.html").read_text()
+    )
+    capfd.readouterr()
+    (tmp_path / "slow.toml").write_text(source.replace("steps = 2", "steps = 3"))
+    assert main([*train, "--resume", str(run)]) == 2
+    line = one_error_line(capfd)
+    assert 'variant was {"name": "slow"' in line
+    assert '"action_delay_steps": 3' in line
+
+
+def test_runs_on_different_variants_are_not_mixed(runs, tmp_path, capfd):
+    config = replace(TINY, seed=1, variant=find_variant("greasy_pads"))
+    train_run(config, AGENTS, tmp_path / "greasy")
+    assert main(["evaluate", str(runs["grip"]), "greasy", "--out", "result"]) == 2
+    assert "greasy was trained on the variant 'greasy_pads', but" in one_error_line(capfd)
+
+
+class StoppedError(Exception):
+    """Stands for a kill."""
+
+
+class StopAfter:
+    """A display that kills the training after some meta-iterations."""
+
+    def __init__(self, iterations):
+        self.left = iterations
+
+    def begin(self, config, total_steps):
+        pass
+
+    def update(self, metrics):
+        self.left -= 1
+        if not self.left:
+            raise StoppedError
+
+    def end(self):
+        pass
+
+
+def test_a_run_on_a_variant_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("metarobot.training.CHECKPOINT_EVERY", 1)
+    disturbances = {
+        "action_delay_steps": 1,
+        "observation_dropout": 0.2,
+        "sensor_noise": {"m": 0.001},
+        "push": {"force_n": 2.0, "duration_s": 0.1, "probability": 0.2},
+    }
+    change = {"at_step": 8, "factors": {"block_mass_kg": 1.3}}
+    variant = Variant.from_dict(
+        {"family": "grip", "name": "all", "disturbances": disturbances, "change": change}
+    )
+    config = replace(TINY, total_steps=6 * 128, variant=variant)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train_run(config, ["maml"], whole)
+    with pytest.raises(StoppedError):
+        train_run(config, ["maml"], stopped, StopAfter(3))
+    resume_run(stopped)
+    one, other = (load_run(path).agents["maml"].params for path in (whole, stopped))
+    for name, leaf in one.items():
+        assert torch.equal(leaf, other[name])
+
+
+def test_a_configuration_knows_the_family_of_its_variant():
+    with pytest.raises(ValueError, match="'heavy_tool' is one of metarobot/Reach-v0"):
+        TrainConfig(variant=find_variant("heavy_tool"))
+    config = TrainConfig(variant=find_variant("greasy_pads"))
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert default_run_folder(config) == Path("runs/grip-greasy_pads-seed0")
+
+
+# Videos and replays.
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Take no pictures: every frame is black; return the headers that are written."""
+    headers = []
+    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr(
+        "metarobot.rendering._picture", lambda env: (np.zeros((8, 8, 3), np.uint8),)
+    )
+    monkeypatch.setattr("metarobot.rendering.write_mp4", lambda frames, path, fps: None)
+
+    def compose(clips, header, **kwargs):
+        headers.append(header)
+
+    monkeypatch.setattr("metarobot.rendering.compose_side_by_side", compose)
+    return headers
+
+
+def test_a_video_names_the_variant(runs, no_pictures, capfd):
+    command = ["render", str(runs["grip"]), "--variant", "greasy_pads", "--num-episodes", "3"]
+    assert main(command) == 0
+    assert no_pictures[0].startswith("greasy pads  ·  block mass ")
+    assert "pad_friction 0." in capfd.readouterr().out
+
+
+def test_a_replay_has_the_disturbances_of_its_run(tmp_path, no_pictures):
+    variant = find_variant("greasy_pads")
+    variant = Variant.from_dict(
+        {**variant.to_dict(), "disturbances": {"sensor_noise": {"m": 0.01}}}
+    )
+    env = make_env(variant.env_id, 2, variant=variant)
+    tasks = env.distribution.nominal()
+    env.set_tasks(tasks)
+    episodes = play_zeros(env)
+    place = {"iteration": 3, "index": 0}
+    replay = Replay.of(variant.env_id, tasks, [episodes, episodes], variant, **place)
+    loaded = Replay.load(replay.save(tmp_path))
+    assert loaded.variant == variant
+    assert main(["render", "--replay", str(tmp_path / replay.name), "--out", "x.mp4"]) == 0
+    assert no_pictures[0].startswith("greasy pads")
+
+
+def play_zeros(env: TaskVectorEnv) -> Episodes:
+    from metarobot.policies import GaussianMLP, repeat_params
+    from metarobot.rollout import collect
+
+    space = env.single_observation_space
+    policy = GaussianMLP(space.low.tolist(), space.high.tolist(), 1, (2,), 0.3)
+    params = repeat_params(policy.initial_params(torch.Generator().manual_seed(0)), 1)
+    shape = (2, env.horizon, env.start_size, 1)
+    draws = draw_episodes(0, 0, Phase.RENDERING, tasks=range(1), episode_shape=shape)
+    return collect(env, policy, params, noise=None, start=draws.start)
+
+
+def test_list_names_the_variants(capfd):
+    assert main(["list"]) == 0
+    out = capfd.readouterr().out
+    for name in shipped_variants():
+        assert f"{name} " in out
+        assert find_variant(name).description in out
