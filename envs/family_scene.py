@@ -203,8 +203,9 @@ def _check_tasks(env: TaskVectorEnv) -> None:
     """Refuse a scene in which the task parameters would not do what they say."""
     ends = [Tasks({p.name: [p.train[end]] for p in env.distribution.parameters}) for end in (0, 1)]
     low, high = (_model_of_task(env, tasks) for tasks in ends)
+    shipped = env.compile_own_scene()
     for geom in np.flatnonzero((low.geom_friction != high.geom_friction).any(axis=1)):
-        _check_friction(low, high, int(geom))
+        _check_friction(low, high, int(geom), shipped)
     for body in np.flatnonzero(low.body_mass != high.body_mass):
         if low.body_gravcomp[body]:
             raise SceneError(
@@ -227,13 +228,14 @@ def _model_of_task(env: TaskVectorEnv, tasks: Tasks) -> Any:
     return model
 
 
-def _check_friction(low: Any, high: Any, geom: int) -> None:
+def _check_friction(low: Any, high: Any, geom: int, shipped: Any) -> None:
     """Refuse contacts of a geom whose friction is the task's, if another friction would count.
 
     Args:
         low: Model of one task.
         high: Model of another.
         geom: Index of the geom.
+        shipped: The family's own scene: what outranks the geom there may do so here.
     """
     name = low.geom(geom).name
     if low.geom_condim[geom] == 1:
@@ -245,12 +247,21 @@ def _check_friction(low: Any, high: Any, geom: int) -> None:
         raise SceneError(f"geom {name!r} can touch nothing: see contype and conaffinity")
     for other in partners:
         tasks_own = (low.geom_friction[other] != high.geom_friction[other]).any()
-        if not tasks_own and low.geom_priority[other] >= low.geom_priority[geom]:
+        meant = _outranks(shipped, low.geom(other).name, name)
+        if not (tasks_own or meant) and low.geom_priority[other] >= low.geom_priority[geom]:
             raise SceneError(
                 f"geom {name!r} has priority {low.geom_priority[geom]} and may touch geom "
                 f"{low.geom(other).name!r} of priority {low.geom_priority[other]}: "
                 "its own must be higher, or the task's friction would not count"
             )
+
+
+def _outranks(model: Any, first: str, second: str) -> bool:
+    """Return whether a model has both geoms, and the first has the higher priority."""
+    names = _names(model, "geom")
+    if not (first and second and first in names and second in names):
+        return False
+    return bool(model.geom(first).priority[0] > model.geom(second).priority[0])
 
 
 def _partners(model: Any, geom: int) -> list[int]:

@@ -18,7 +18,7 @@ from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
-SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 0.35, 1.6
+SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 0.5, 1.7
 """Greatest speed of the tip at action -1 and +1; logarithmic in between."""
 CONTACT_MAX_M = 0.05
 """Distance of the tip from the path's line at an action of 1."""
@@ -39,7 +39,7 @@ LOAD_SHARE = 0.6
 
 MISS_SCALE_M, YAW_SCALE_RAD = 0.15, 0.6
 """Distance from the goal, and turn, that cost 1 each; both costs grow with the square."""
-LOST_M, LOST_RAD = 0.4, 1.2
+LOST_M, LOST_RAD = 0.4, 2.0
 """Distance and turn at which a box counts as lost: more costs no more."""
 GOAL_TOLERANCE_M, YAW_TOLERANCE_RAD = 0.04, 0.35
 
@@ -92,7 +92,7 @@ def tip_speed(action: np.ndarray) -> np.ndarray:
 class PushVectorEnv(TaskVectorEnv):
     """The Push family as one batch.
 
-    Action: 2 elements, the logarithm of the tip's greatest speed, 0.35 m/s at -1 to 1.6 m/s at +1,
+    Action: 2 elements, the logarithm of the tip's greatest speed, 0.5 m/s at -1 to 1.7 m/s at +1,
     and its distance sideways from the path's line, 5 cm at 1.
 
     Reward, in the last control step, which waits until the box has come to rest: minus the squares

@@ -19,17 +19,17 @@ from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 FEET = ("foot1", "foot2", "foot3")
 
-SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 0.4, 3.2
+SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 1.0, 3.4
 """Speed of the paddle at the end of the run-up at action -1 and +1; logarithmic in between."""
 
 GOAL_DISTANCE_M = (0.50, 0.65)
 """Distance of the goal from the puck's place at the start, drawn uniformly."""
 START_SPREAD_M = 0.004
 """Greatest initial offset of the puck along the lane."""
-MISS_SCALE_M = 0.2
-"""Distance from the goal that costs 1; the cost grows with its square."""
-LOST_M = 0.6
-"""Distance from the goal at which a puck counts as lost: farther costs no more."""
+MISS_RATIO = 1.5
+"""Distance gone over the distance wanted, or the reverse, that costs 1."""
+LOST_RATIO = 4.0
+"""Ratio beyond which it costs no more."""
 GOAL_TOLERANCE_M = 0.05
 
 DISTRIBUTION = TaskDistribution(
@@ -65,14 +65,20 @@ def paddle_speed(action: np.ndarray) -> np.ndarray:
     return SPEED_MIN_M_PER_S * (SPEED_MAX_M_PER_S / SPEED_MIN_M_PER_S) ** ((action + 1) / 2)
 
 
+def miss_cost(gone_m: np.ndarray, wanted_m: np.ndarray) -> np.ndarray:
+    """Return the squared logarithm, to base MISS_RATIO, of the distance gone over that wanted."""
+    ratio = np.clip(gone_m / wanted_m, 1 / LOST_RATIO, LOST_RATIO)
+    return (np.log(ratio) / np.log(MISS_RATIO)) ** 2
+
+
 class SlideVectorEnv(TaskVectorEnv):
     """The Slide family as one batch.
 
-    Action: 1 element, the logarithm of the speed that the paddle is to reach, 0.4 m/s at -1 to
-    3.2 m/s at +1.  The paddle's set-point follows a ramp up to it.
+    Action: 1 element, the logarithm of the speed that the paddle is to reach, 1 m/s at -1 to
+    3.4 m/s at +1.  The paddle's set-point follows a ramp up to it.
 
     Reward, in the last control step, which waits until the puck has come to rest: minus the square
-    of the distance between puck and goal, in units of 0.2 m, up to 0.6 m.
+    of the logarithm, to base 1.5, of the distance gone over the distance wanted.
 
     Success: the puck comes to rest within 5 cm of the goal.
 
@@ -130,10 +136,11 @@ class SlideVectorEnv(TaskVectorEnv):
         return np.stack([self._elapsed / self.horizon, distance_m, self._last_action], axis=1)
 
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        miss_m = np.abs(self._sensors[:, self._puck_x] - self._goal[:, 0])
+        gone_m = self._sensors[:, self._puck_x] - self._start_x
+        wanted_m = self._goal[:, 0] - self._start_x
         at_rest = self._elapsed >= self.horizon
-        rewards = np.where(at_rest, -((np.minimum(miss_m, LOST_M) / MISS_SCALE_M) ** 2), 0.0)
-        return rewards, at_rest & (miss_m < GOAL_TOLERANCE_M)
+        rewards = np.where(at_rest, -miss_cost(gone_m, wanted_m), 0.0)
+        return rewards, at_rest & (np.abs(gone_m - wanted_m) < GOAL_TOLERANCE_M)
 
 
 class SlideEnv(TaskEnv):

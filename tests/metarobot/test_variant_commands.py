@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metarobot.cli import main
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.config import AGENTS, PRESETS, TrainConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
 from metarobot.episodes import Episodes
 from metarobot.evaluation import EvaluationConfig, evaluate_runs
@@ -32,7 +32,7 @@ FEW = EvaluationConfig(
 )
 FEW_OPTIONS = ["--num-tasks", "2", "--episodes-per-step", "2", "--grid-size", "2"]
 FEW_OPTIONS += ["--num-adaptation-steps", "1", "--deterministic-episodes", "1"]
-ENV_IDS = {"grip": "metarobot/Grip-v0", "reach": "metarobot/Reach-v0"}
+ENV_IDS = {name: PRESETS[name].env_id for name in ("grip", "reach", "slide", "push")}
 
 
 @pytest.fixture(scope="module")
