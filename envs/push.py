@@ -20,7 +20,7 @@ from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
 
 SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 0.5, 1.7
 """Greatest speed of the tip at action -1 and +1; logarithmic in between."""
-CONTACT_MAX_M = 0.05
+CONTACT_MAX_M = 0.036
 """Distance of the tip from the path's line at an action of 1."""
 AIM_SPEED_M_PER_S = 0.4
 """Speed at which the tip moves sideways to where it is to touch."""
@@ -37,7 +37,7 @@ START_YAW_RAD = 0.08
 LOAD_SHARE = 0.6
 """Share of the mass that lies off the centre."""
 
-MISS_SCALE_M, YAW_SCALE_RAD = 0.15, 0.6
+MISS_SCALE_M, YAW_SCALE_RAD = 0.15, 0.8
 """Distance from the goal, and turn, that cost 1 each; both costs grow with the square."""
 LOST_M, LOST_RAD = 0.4, 2.0
 """Distance and turn at which a box counts as lost: more costs no more."""
@@ -93,10 +93,10 @@ class PushVectorEnv(TaskVectorEnv):
     """The Push family as one batch.
 
     Action: 2 elements, the logarithm of the tip's greatest speed, 0.5 m/s at -1 to 1.7 m/s at +1,
-    and its distance sideways from the path's line, 5 cm at 1.
+    and its distance sideways from the path's line, 3.6 cm at 1.
 
     Reward, in the last control step, which waits until the box has come to rest: minus the squares
-    of the distance between box and goal, in units of 0.15 m, and of the turn, in units of 0.6 rad.
+    of the distance between box and goal, in units of 0.15 m, and of the turn, in units of 0.8 rad.
 
     Success: the box comes to rest within 4 cm of the goal, turned by less than 0.35 rad.
 

@@ -33,7 +33,7 @@ def push(actions, start=0.5, **columns):
 @pytest.mark.parametrize("offset_m", [-0.025, -0.01, 0.0, 0.01, 0.025])
 @pytest.mark.parametrize("friction", [0.1, 0.4])
 def test_a_push_along_the_centre_of_mass_goes_straight(offset_m, friction):
-    aims = offset_m / CONTACT_MAX_M + np.array([-0.3, 0.0, 0.3])
+    aims = offset_m / CONTACT_MAX_M + np.array([-0.4, 0.0, 0.4])
     actions = np.stack([np.zeros(3), aims], axis=1)
     columns = {"load_offset_m": [offset_m], "box_friction": [friction]}
     _, pose, _, _ = push(actions, **columns)
