@@ -228,7 +228,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "slide": TrainConfig(
         env_id="metarobot/Slide-v0",
-        total_steps=400_000,
+        total_steps=320_000,
         inner_lr=0.2,
         inner_objective="likelihood_ratio",
         normalise_inner=False,
