@@ -145,7 +145,6 @@ class HalfCheetahDirectionVectorEnv(HalfCheetahVectorEnv):
 
     family = "HalfCheetahDirection"
     distribution = TaskDistribution((DIRECTION,))
-    observation_elements = HalfCheetahVectorEnv.observation_elements
 
     def _bind(self) -> None:
         super()._bind()
@@ -183,7 +182,6 @@ class HalfCheetahVelocityVectorEnv(HalfCheetahVectorEnv):
 
     family = "HalfCheetahVelocity"
     distribution = TaskDistribution((GOAL_VELOCITY,))
-    observation_elements = HalfCheetahVectorEnv.observation_elements
 
     def _bind(self) -> None:
         super()._bind()

@@ -57,6 +57,10 @@ class TrainConfig:
     """Normalise the advantages of each task to standard deviation 1 before an adaptation step.
     Without, a task farther from its optimum takes a larger step, and inner_lr is per unit of
     return."""
+    normalise_outer: bool = False
+    """Normalise them for the meta-update as well, as the literature does. Every task then counts
+    alike, however much is at stake in it. Without, tasks count as they do in the mean return, and
+    one that has been learned first drowns the others."""
     discount: float = 0.99
     """γ, per control step."""
     gae_lambda: float = 1.0
@@ -85,7 +89,7 @@ class TrainConfig:
         if not isinstance(self.env_id, str):
             self._refuse("env_id", "a string")
         self._check_variant()
-        for name in ("first_order", "normalise_inner"):
+        for name in ("first_order", "normalise_inner", "normalise_outer"):
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "true or false")
         for name, choices in _CHOICES.items():
@@ -243,6 +247,7 @@ PRESETS: dict[str, TrainConfig] = {
         inner_lr=0.5,
         initial_std=0.3,
         trial_min_std=0.2,
+        normalise_outer=True,
         gae_lambda=0.95,
         max_kl=0.03,
     ),
@@ -252,6 +257,7 @@ PRESETS: dict[str, TrainConfig] = {
         inner_lr=0.5,
         initial_std=0.3,
         trial_min_std=0.2,
+        normalise_outer=True,
         gae_lambda=0.95,
         max_kl=0.03,
     ),

@@ -9,7 +9,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from metarobot.adapt import adapt_as_trained, inner_advantages, trial_policy
-from metarobot.advantages import estimate_advantages, scale_over_tasks
+from metarobot.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
 from metarobot.policies import GaussianMLP, Params, repeat_params
@@ -183,11 +183,13 @@ class MetaTrainer:
         return episodes
 
     def _outer_advantages(self, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) on one scale for all tasks."""
+        """Advantages (N, E, T) on one scale for all tasks, or on one for each where configured."""
         config = self.config
         advantages = estimate_advantages(
             self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
         )
+        if config.normalise_outer:
+            return normalise_per_task(advantages, episodes.mask)
         return scale_over_tasks(advantages, episodes.mask, self.workers)
 
     def _task_metrics(self, batch: MetaBatch, adapted: Params, initial: Params) -> Metrics:

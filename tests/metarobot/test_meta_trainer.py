@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -82,6 +83,22 @@ def test_reference_agents_collect_once_and_do_not_adapt(agent):
     assert metrics["meta/gain"] == 0.0
     assert metrics["adapt/distance"] == 0.0
     assert metrics["update/accepted"] == 1.0
+
+
+@pytest.mark.parametrize("normalise_outer", [False, True])
+def test_tasks_count_as_in_the_mean_return_or_alike(normalise_outer):
+    trainer = make_trainer(normalise_outer=normalise_outer)
+    seen = []
+    trainer._outer_advantages = lambda episodes: seen.append(episodes) or outer(episodes)
+    outer = type(trainer)._outer_advantages.__get__(trainer)
+    trainer.step()
+    (episodes,) = seen
+    rewards = episodes.rewards * torch.linspace(1.0, 3.0, 8)[:, None, None]  # more is at stake
+    stds = outer(dataclasses.replace(episodes, rewards=rewards)).std((1, 2), correction=0)
+    if normalise_outer:
+        torch.testing.assert_close(stds, torch.ones(8))
+    else:
+        assert stds.max() > 1.5 * stds.min()
 
 
 def test_metrics_are_finite_numbers_under_the_names_dashboards_expect():
