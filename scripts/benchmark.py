@@ -60,8 +60,11 @@ _CHEETAH = Bars(horizon=100, update_over_sampling=0.50)
 OWN_BARS = {
     "half-cheetah-direction": _CHEETAH,
     "half-cheetah-velocity": _CHEETAH,
+    "slide": Bars(horizon=8),
+    "push": Bars(horizon=12),
 }
-"""Presets whose physics is so cheap that a meta-update weighs more; all others have ``Bars()``."""
+"""Presets whose physics is so cheap that a meta-update weighs more, and strokes, which have the
+length that they have; all others have ``Bars()``."""
 WITHOUT_PHYSICS = ("point-navigation",)
 """Presets that cannot be measured: nothing is to be solved for, and episodes end anywhere."""
 DEFAULT_FAMILIES = tuple(
