@@ -221,8 +221,8 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "push": TrainConfig(
         env_id="metarobot/Push-v0",
-        total_steps=700_000,
-        inner_lr=0.2,
+        total_steps=600_000,
+        inner_lr=0.3,
         inner_objective="likelihood_ratio",
         normalise_inner=False,
         initial_std=0.4,
