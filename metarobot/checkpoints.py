@@ -82,6 +82,7 @@ def save_checkpoint(
     iteration = state.counters["iteration"]
     facts = {
         **_origin(config, iteration),
+        "config": _decisive(config),
         "counters": state.counters,
         "progress": asdict(progress),
     }
@@ -154,6 +155,7 @@ def _parse(
 ) -> tuple[TrainerState, Progress]:
     tensors, facts = parse_tensors(path, data, shapes)
     _check(path, tensors, facts, config)
+    _check_config(path, facts.get("config"), config)
     try:
         counters = {name: int(facts["counters"][name]) for name in ("iteration", "total_steps")}
         return TrainerState(tensors, counters), Progress(**facts["progress"])
@@ -176,6 +178,22 @@ def _check(
     for name, leaf in tensors.items():
         if not bool(leaf.isfinite().all()):
             raise ValueError(f"{path} holds numbers that are not finite in {name}")
+
+
+def _decisive(config: TrainConfig) -> dict[str, Any]:
+    """Return all fields that decide the result."""
+    return {name: value for name, value in config.to_dict().items() if name != "num_threads"}
+
+
+def _check_config(path: Path, found: Any, config: TrainConfig) -> None:
+    """Refuse a checkpoint that another run has left in the folder."""
+    wanted = _decisive(config)
+    found = found if isinstance(found, dict) else {}
+    for name in wanted:
+        if found.get(name) != wanted[name]:
+            raise ValueError(
+                f"{path} is of another run: {name} is {found.get(name)!r}, not {wanted[name]!r}"
+            )
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -68,6 +68,13 @@ def test_another_agents_checkpoint_is_refused(tmp_path, other):
         newest(tmp_path)
 
 
+def test_a_checkpoint_that_another_run_has_left_is_refused(tmp_path):
+    save_checkpoint(tmp_path, CONFIG, state(10), Progress())
+    assert newest(tmp_path, replace(CONFIG, num_threads=2)) is not None
+    with pytest.raises(ValueError, match=r"of another run: inner_lr is 0\.1, not 0\.2"):
+        newest(tmp_path, replace(CONFIG, inner_lr=0.2))
+
+
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     broken = TrainerState({"params.a": torch.tensor([1.0, 2.0, torch.nan])}, state(10).counters)
     save_checkpoint(tmp_path, CONFIG, broken, Progress())
