@@ -203,7 +203,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "reach-hidden-goal": TrainConfig(
         env_id="metarobot/ReachHiddenGoal-v0",
-        total_steps=1_600_000,
+        total_steps=800_000,
         inner_lr=0.3,
         initial_std=0.4,
         trial_min_std=0.4,
@@ -212,7 +212,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "reach-feed-forward": TrainConfig(
         env_id="metarobot/ReachFeedForward-v0",
-        total_steps=1_000_000,
+        total_steps=600_000,
         inner_lr=0.3,
         initial_std=0.3,
         trial_min_std=0.3,

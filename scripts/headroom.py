@@ -8,6 +8,7 @@ nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ class HeadroomCommand:
     """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED, FAMILY/evaluation.json and
     headroom.json."""
     families: tuple[str, ...] = tuple(PRESETS)
-    """Presets of the families."""
+    """Presets of the families; headroom.json keeps its rows of the others."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     again: bool = False
@@ -131,13 +132,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"headroom.py: error: {error}", file=sys.stderr)
         return 2
     silence_mujoco()
-    console, rows = make_console(), []
+    console, table = make_console(), command.out / "headroom.json"
     for family in command.families:
         runs = [train_missing(family, seed, command.out, console) for seed in command.seeds]
         evaluation = evaluate_missing(family, runs, command, console)
+        kept = json.loads(table.read_text(encoding="utf-8")) if table.exists() else []
+        rows = [row for row in kept if row["preset"] != family]
         rows += headroom_rows(family, evaluation)
-    write_json(command.out / "headroom.json", rows)
-    console.print(f"headroom: {command.out / 'headroom.json'}", soft_wrap=True, markup=False)
+        write_json(table, sorted(rows, key=lambda row: list(PRESETS).index(row["preset"])))
+    console.print(f"headroom: {table}", soft_wrap=True, markup=False)
     return 0
 
 

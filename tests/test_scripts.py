@@ -2,16 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from loading import load_script
 
-from metarobot.config import TrainConfig
+from metarobot.config import PRESETS, TrainConfig
 from metarobot.envs import Tasks
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
+headroom = load_script("headroom")
 update_docs = load_script("update_docs")
 
 RATIOS = ("rollout_over_physics", "update_over_sampling", "iteration_over_physics")
@@ -221,3 +223,49 @@ def test_scaling_compares_processes(tmp_path, capsys):
     assert [(row["processes"], row["speed_up"] > 0) for row in rows] == [(1, True), (2, True)]
     assert rows[0]["speed_up"] == 1.0
     assert "grip 2 processes" in capsys.readouterr().out
+
+
+# The headroom table.
+
+
+@pytest.fixture(scope="module")
+def small_headroom(tmp_path_factory):
+    """Make the table of one family with tiny trainings, twice; return folder and both outputs."""
+    out, tiny = tmp_path_factory.mktemp("headroom"), pytest.MonkeyPatch()
+    few = {"total_steps": 400, "num_tasks": 2, "episodes_per_task": 3, "num_threads": 1}
+    presets = {name: replace(preset, **few) for name, preset in PRESETS.items()}
+    tiny.setattr(headroom, "PRESETS", presets)
+    arguments = ["--out", str(out), "--families", "grip", "--seeds", "0", "1"]
+    arguments += ["--num-tasks", "2", "--episodes-per-step", "2", "--grid-size", "2"]
+    (out / "headroom.json").write_text(json.dumps([{"preset": "reach", "kept": True}]))
+    try:
+        assert headroom.main(arguments) == 0
+        first = (out / "grip" / "evaluation.json").stat().st_mtime_ns
+        assert headroom.main(arguments) == 0
+    finally:
+        tiny.undo()
+    assert (out / "grip" / "evaluation.json").stat().st_mtime_ns == first  # nothing was missing
+    return out
+
+
+def test_headroom_rows_are_those_of_the_evaluation(small_headroom):
+    other, *rows = json.loads((small_headroom / "headroom.json").read_text())
+    assert other == {"preset": "reach", "kept": True}
+    assert [row["split"] for row in rows] == ["train", "interpolation", "extrapolation"]
+    for row in rows:
+        assert row["family"] == "metarobot/Grip-v0"
+        assert row["seeds"] == [0, 1]
+        dr, oracle, adapted = (
+            row[f"{name}_mean"] for name in ("domain_randomisation", "oracle", "adapted_1")
+        )
+        random = row["random_mean"]
+        assert row["headroom"] == pytest.approx((oracle - dr) / (oracle - random))
+        if row["captured_1"] is not None:
+            assert row["captured_1"] == pytest.approx((adapted - dr) / (oracle - dr))
+        low, high = row["oracle_ci"]
+        assert low <= row["oracle"] <= high
+
+
+def test_headroom_refuses_an_unknown_family_in_one_line(capsys):
+    assert headroom.main(["--families", "gripp"]) == 2
+    assert "no family 'gripp'" in capsys.readouterr().err
