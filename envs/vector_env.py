@@ -6,7 +6,6 @@ stepped together on native threads; no Python loop runs over environments or tas
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
+from metarobot.envs.batch_renderer import BatchRenderer
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
-from metarobot.envs.family_scene import VIDEO_CAMERA, load_family_scene
+from metarobot.envs.family_scene import load_family_scene
 from metarobot.envs.scene import compile_scene
 from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
 
@@ -40,7 +40,6 @@ _BAD_STATE_WARNINGS = [
 _NO_STAGE: int = _mj.mjtStage.mjSTAGE_NONE.value
 SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
-_FRAME_HEIGHT_PX, _FRAME_WIDTH_PX = 480, 640
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class TaskVectorEnv(VectorEnv):
         self._needs_reset = np.ones(num_envs, bool)
         self._last_observation = np.zeros((num_envs, len(self._low)), np.float32)
         self._generators: list[np.random.Generator] | None = None
-        self._renderer: mujoco.Renderer | None = None
+        self._renderer: BatchRenderer | None = None
         self._bind()
         self._disturber = self._make_disturber()
         self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
@@ -327,18 +326,8 @@ class TaskVectorEnv(VectorEnv):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            self._render_model = copy.copy(self.model)
-            self._render_data = _mj.MjData(self._render_model)
-            self._renderer = mujoco.Renderer(self._render_model, _FRAME_HEIGHT_PX, _FRAME_WIDTH_PX)
-        frames = []
-        for sim in range(self.num_envs):
-            self.batch.get_model(sim, self._render_model)
-            self._paint(sim, self._render_model)
-            self.batch.get_data(sim, self._render_data)
-            _mj.mj_forward(self._render_model, self._render_data)
-            self._renderer.update_scene(self._render_data, camera=VIDEO_CAMERA)
-            frames.append(self._renderer.render())
-        return tuple(frames)
+            self._renderer = BatchRenderer(self.model, self.batch)
+        return self._renderer.render(self._paint)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer, which holds about 100 MB."""
