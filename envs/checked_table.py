@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -79,12 +79,12 @@ class CheckedTable:
             self.refuse(key, "must be text of one line in quotes")
         return value
 
-    def choice(self, key: str, allowed: Sequence[str]) -> str:
-        """Return one of the names allowed."""
+    def choice(self, key: str, allowed: Sequence[str], also: Iterable[str] = ()) -> str:
+        """Return one of the names allowed; the long forms of ``also`` go without saying."""
         if key not in self:
             self.refuse(key, f"is missing, must be one of {', '.join(allowed)}")
         value = self._values[key]
-        if value not in allowed:
+        if value not in (*allowed, *also):
             near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)
             self.refuse(key, f"must be one of {', '.join(allowed)}, nearest is {near[0]!r}")
         return value

@@ -78,7 +78,7 @@ def family_names() -> dict[str, str]:
 def read_family(document: CheckedTable) -> str:
     """Return the id of the family that a document names."""
     ids = family_names()
-    name = document.choice("family", [*ids, *ids.values()])
+    name = document.choice("family", list(ids), also=ids.values())
     return ids.get(name, name)
 
 

@@ -154,6 +154,7 @@ def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
 def evaluation():
     rates = {("adapted", 1, False): 0.9, ("adapted", 1, True): 0.7, ("random", 0, True): 0.1}
     return {
+        "family": "metarobot/Grip-v0",
         "seeds": [0, 1],
         "num_adaptation_steps": 1,
         "episodes_per_adaptation_step": 20,
