@@ -177,7 +177,7 @@ def documents(draw):
         std = numbers(0, 0.03)
         disturbances["sensor_noise"] = draw(st.dictionaries(st.sampled_from(units), std))
         push = {"force_n": draw(numbers(0, 1000)), "duration_s": draw(numbers(0.01, 0.05))}
-        when = draw(st.sampled_from([{"probability": 0.0}, {"at_steps": [7, 3]}, {"at_s": [0.4]}]))
+        when = draw(st.sampled_from([{"probability": 0.0}, {"at_steps": [7, 3]}, {"at_s": [0.2]}]))
         if family.push_body is not None:
             disturbances["push"] = {**push, **when}
         parameter = draw(st.sampled_from(family.distribution.parameters))
