@@ -27,6 +27,7 @@ from metarobot.envs import (
 )
 from metarobot.envs.variant_format import KEYS
 from metarobot.plot_style import family_title
+from metarobot.run_folder import load_curve
 from metarobot.statistics import captured_is_meaningful
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,7 @@ PAGES = (
     *(f"docs/families/{file_name(env_id)}.md" for env_id in FAMILIES),
 )
 RESULTS = ROOT / "docs" / "results"
+_LAST_ITERATIONS = 10
 PENDING = "_No committed result yet: the commands on this page make it._"
 _BLOCK = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -234,6 +236,24 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
     return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
+def curve(name: str) -> str:
+    """Return what the committed training of a family's first seed came to, and its cost."""
+    run = RESULTS / name / f"{name}-seed0"
+    done = _read(run / "maml" / "done.json")
+    if done is None:
+        return PENDING
+    returns = load_curve(run, "maml", ("post_return", "sampling_s", "update_s"))
+    last = returns["post_return"][-_LAST_ITERATIONS:]
+    share = sum(returns["update_s"]) / sum(returns["sampling_s"])
+    return (
+        f"{done['iterations']} meta-iterations, {done['total_steps']:,} control steps, "
+        f"{done['seconds']:,.0f} s on one thread; meta-updates took {share:.2f} of the time of "
+        f"sampling. Return of exploring episodes after one adaptation step: "
+        f"{sum(last) / len(last):.1f} on average over the last {len(last)} meta-iterations, "
+        f"{max(returns['post_return']):.1f} in the best."
+    )
+
+
 def sweep() -> str:
     """Return the committed sweep of constant commands on Grip."""
     summary = _read(RESULTS / "grip_sweep.json")
@@ -400,6 +420,7 @@ for _env_id, _env_class in FAMILIES.items():
     BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)
     BLOCKS[f"{_name} returns"] = lambda name=_name: returns(name)
     BLOCKS[f"{_name} success"] = lambda name=_name: success(name)
+    BLOCKS[f"{_name} curve"] = lambda name=_name: curve(name)
 
 
 if __name__ == "__main__":
