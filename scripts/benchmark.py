@@ -16,6 +16,9 @@ the same on a slow machine as on a fast one:
 
 from __future__ import annotations
 
+import metarobot  # noqa: F401  before torch: it says how torch's threads are to wait
+
+# isort: split
 import json
 import os
 import platform
