@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_drive_strength
+from metarobot.envs.reach import DISTRIBUTION as REACH
 from metarobot.envs.reach import DRIVES, MAX_SPEED_M_PER_S, ReachVectorEnv
 from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
@@ -31,16 +32,7 @@ DISTRIBUTION = TaskDistribution(
             extrapolation=((3.0, 4.0),),
             allowed=(0.001, 6.0),
         ),
-        TaskParameter(
-            name="drive_strength",
-            unit="1",
-            description="force delivered over force commanded",
-            nominal=1.0,
-            train=(0.7, 1.1),
-            gaps=((0.85, 0.92),),
-            extrapolation=((0.55, 0.7), (1.1, 1.2)),
-            allowed=(0.2, 2.0),
-        ),
+        REACH["drive_strength"],
     )
 )
 
@@ -88,11 +80,12 @@ class ReachFeedForwardVectorEnv(ReachVectorEnv):
         self._start_tool[ids] = self._tool[ids]
 
     def _command(self, actions: np.ndarray) -> None:
-        self._ctrl[:, :3] = MAX_SPEED_M_PER_S * actions
+        self._ctrl[:, self._axes] = MAX_SPEED_M_PER_S * actions
 
     def _observe(self) -> np.ndarray:
         elapsed = self._elapsed[:, None] / self.horizon
-        goal, setpoint = self._goal - self._start_tool, self._setpoint[:, :3] - self._start_tool
+        goal = self._goal - self._start_tool
+        setpoint = self._setpoint[:, self._axes_act] - self._start_tool
         return np.concatenate([elapsed, goal, setpoint], axis=1)
 
 

@@ -66,7 +66,7 @@ class ReachHiddenGoalVectorEnv(ReachVectorEnv):
 
     def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
         """Draw a posture near home, and put the task's goal in its place."""
-        self._qpos[ids[:, None], np.arange(7)] += (2 * start - 1) * START_SPREAD_RAD
+        self._qpos[ids[:, None], self._joints] += (2 * start - 1) * START_SPREAD_RAD
         self._goal[ids] = self._home_tool + self._goal_offset[ids]
         self._rest_setpoint(ids)
 
