@@ -47,6 +47,7 @@ DISTRIBUTION = TaskDistribution(
             gaps=((-1.5, -1.1), (0.5, 0.9)),
             extrapolation=((-np.pi, -2.5), (2.5, np.pi)),
             allowed=(-np.pi, np.pi),
+            circular=True,
         ),
         TaskParameter(
             name="payload_kg",

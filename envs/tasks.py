@@ -66,10 +66,16 @@ class TaskParameter:
     the ranges where empty."""
     log_uniform: bool = False
     """Draw, normalise and plot on a logarithmic scale."""
+    circular: bool = False
+    """An angle: both ends of ``allowed``, a full turn apart, are the same task."""
 
     def __post_init__(self) -> None:
         """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``."""
         self._check_choices()
+        if self.circular and not np.isclose(self.allowed[1] - self.allowed[0], 2 * np.pi):
+            raise TaskError(
+                f"{self.name!r} is circular, so allowed {self.allowed} must be a full turn, 2 pi"
+            )
         low, high = self.train
         inside = all(low <= a < b <= high for a, b in self.gaps)
         outside = all(a < b and (b <= low or a >= high) for a, b in self.extrapolation)
@@ -130,6 +136,25 @@ class TaskParameter:
     def unscale(self, values: np.ndarray) -> np.ndarray:
         """Invert :meth:`scale`."""
         return np.exp(values) if self.log_uniform else values
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return values (N,) as a policy is told them, (N, C): the training range is [-1, 1].
+
+        An angle is told as its cosine and sine, so that the two ends of a turn look alike.
+        """
+        if self.circular:
+            return np.stack([np.cos(values), np.sin(values)], axis=1)
+        low, high = self.scale(np.asarray(self.train))
+        width = high - low if self.varies else 1.0
+        return (2 * (self.scale(values) - low) / width - 1)[:, None]
+
+    @property
+    def encoded_bounds(self) -> np.ndarray:
+        """Lowest and highest of each encoded element, over all splits: (2, C)."""
+        if self.circular:
+            return np.array([[-1.0, -1.0], [1.0, 1.0]])
+        edges = np.array([self.train, *self.extrapolation])
+        return self.encode(np.array([edges.min(), edges.max()]))
 
     def sample(self, rng: np.random.Generator, num_tasks: int, split: Split) -> np.ndarray:
         """Draw values uniformly (log-uniformly) over the union of the split's intervals, (N,).
@@ -281,14 +306,18 @@ class TaskDistribution:
         y, x = np.meshgrid(y_values, x_values, indexing="ij")
         return self.with_values({x_name: x.ravel(), y_name: y.ravel()})
 
-    def normalise(self, tasks: Tasks) -> np.ndarray:
-        """Map task values to (N, P), where the training range becomes [-1, 1]."""
-        columns = []
-        for parameter in self.parameters:
-            low, high = parameter.scale(np.asarray(parameter.train))
-            width = high - low if parameter.varies else 1.0
-            columns.append(2 * (parameter.scale(tasks[parameter.name]) - low) / width - 1)
-        return np.stack(columns, axis=1)
+    def encode(self, tasks: Tasks) -> np.ndarray:
+        """Return tasks as a policy is told them, (N, C): one element a parameter, two an angle.
+
+        The training range becomes [-1, 1]; what lies beyond all splits saturates.
+        """
+        encoded = [p.encode(tasks[p.name]) for p in self.parameters]
+        return np.clip(np.concatenate(encoded, axis=1), *self.encoded_bounds)
+
+    @property
+    def encoded_bounds(self) -> np.ndarray:
+        """Lowest and highest value of each encoded element, (2, C)."""
+        return np.concatenate([p.encoded_bounds for p in self.parameters], axis=1)
 
     def validate(self, tasks: Tasks) -> None:
         """Refuse tasks whose names or values this family does not allow.

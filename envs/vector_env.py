@@ -69,8 +69,8 @@ class TaskVectorEnv(VectorEnv):
         horizon: Control steps per episode T; the family's own when None.
         num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
             on it.
-        observe_task: Append the task parameters, scaled to the training range, to the observation.
-            This is what the oracle sees.
+        observe_task: Append the task parameters to the observation, scaled to the training range,
+            an angle as its cosine and sine.  This is what the oracle sees.
         render_mode: ``rgb_array`` or None.
         variant: Other tasks and disturbances, of this family; None for the family as it is.
         scene_path: A scene of the user's, an MJCF file that has what the family needs; the
@@ -247,7 +247,7 @@ class TaskVectorEnv(VectorEnv):
         self._changed[:] = False
         self._apply_tasks(self._tasks)
         self.batch.set_const()
-        self._observed_task = self._scaled_tasks(self._tasks)
+        self._observed_task = self._encoded_tasks(self._tasks)
         self._needs_reset[:] = True
 
     def reset(
@@ -402,26 +402,18 @@ class TaskVectorEnv(VectorEnv):
         low = [element.low for element in self.observation_elements]
         high = [element.high for element in self.observation_elements]
         if self.observe_task:
-            parameters = self._family_distribution.parameters
-            edges = [(p.train, *p.extrapolation) for p in parameters]
-            corners = Tasks(
-                {
-                    parameter.name: [np.min(intervals), np.max(intervals)]
-                    for parameter, intervals in zip(parameters, edges, strict=True)
-                }
-            )
-            self._task_bounds = self._family_distribution.normalise(corners)  # (2, P)
-            low, high = [*low, *self._task_bounds[0]], [*high, *self._task_bounds[1]]
+            task_low, task_high = self._family_distribution.encoded_bounds
+            low, high = [*low, *task_low], [*high, *task_high]
         self._low, self._high = np.array([low, high], np.float32)
         self.single_observation_space = gym.spaces.Box(self._low, self._high)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (len(self.action_elements),))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
-    def _scaled_tasks(self, tasks: Tasks) -> np.ndarray:
+    def _encoded_tasks(self, tasks: Tasks) -> np.ndarray:
         if not self.observe_task:
             return np.zeros((self.num_envs, 0))
-        return np.clip(self._family_distribution.normalise(tasks), *self._task_bounds)
+        return self._family_distribution.encode(tasks)
 
     def _observation(self) -> np.ndarray:
         seen = self._observe()

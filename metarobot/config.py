@@ -191,7 +191,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "grip": TrainConfig(
         env_id="metarobot/Grip-v0",
-        total_steps=800_000,
+        total_steps=1_000_000,
         inner_lr=0.3,
         inner_objective="likelihood_ratio",
         normalise_inner=False,

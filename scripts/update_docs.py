@@ -66,7 +66,7 @@ def parameters(family: type[TaskVectorEnv]) -> str:
     rows = [
         (
             f"`{p.name}`",
-            p.description + (", log-uniform" if p.log_uniform else ""),
+            p.description + ", log-uniform" * p.log_uniform + ", circular" * p.circular,
             p.unit,
             f"{p.nominal:g}",
             " or ".join(map(_number, p.choices)) or _ranges([p.train]),

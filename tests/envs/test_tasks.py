@@ -13,6 +13,7 @@ from metarobot.envs import FAMILIES, SPLITS, TaskDistribution, TaskError, TaskPa
 DISTRIBUTIONS = {env_id: FAMILIES[env_id].vector_class.distribution for env_id in FAMILIES}
 PARAMETERS = [p for distribution in DISTRIBUTIONS.values() for p in distribution.parameters]
 GRIP = DISTRIBUTIONS["metarobot/Grip-v0"]
+REACH = DISTRIBUTIONS["metarobot/Reach-v0"]
 LAW = settings(deadline=None, derandomize=True, max_examples=60)
 
 every_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=FAMILIES)
@@ -174,20 +175,41 @@ def test_an_unknown_split_is_refused_with_the_nearest_name():
 
 
 @every_distribution
-def test_normalise_maps_the_training_range_to_minus_one_to_one(distribution):
-    columns = {
-        p.name: [*p.train, p.unscale(p.scale(np.array(p.train)).mean())]
-        for p in distribution.parameters
-    }
-    expected = np.repeat([[-1.0], [1.0], [0.0]], len(distribution.parameters), axis=1)
-    np.testing.assert_allclose(distribution.normalise(Tasks(columns)), expected, atol=1e-12)
+def test_the_training_range_is_told_as_minus_one_to_one(distribution):
+    for p in distribution.parameters:
+        if not p.circular:
+            middle = p.unscale(p.scale(np.array(p.train)).mean())
+            told = p.encode(np.array([*p.train, middle]))
+            np.testing.assert_allclose(told, [[-1.0], [1.0], [0.0]], atol=1e-12)
+
+
+def test_both_ends_of_a_turn_are_told_alike():
+    yaw = REACH["frame_yaw_rad"]
+    half_turn = np.nextafter(np.pi, 0)
+    told = yaw.encode(np.array([-half_turn, half_turn, 0.0, np.pi / 2]))
+    np.testing.assert_allclose(told, [[-1, 0], [-1, 0], [1, 0], [0, 1]], atol=1e-12)
+
+
+def test_a_circular_parameter_must_allow_a_full_turn():
+    with pytest.raises(TaskError, match=r"'frame_yaw_rad' is circular.*must be a full turn"):
+        dataclasses.replace(REACH["frame_yaw_rad"], allowed=(-np.pi, 3.5))
 
 
 @every_distribution
-def test_normalise_reads_columns_by_name(distribution):
+def test_what_is_told_lies_within_its_bounds(distribution):
+    low, high = distribution.encoded_bounds
+    for split in distribution.splits:
+        tasks = distribution.sample(np.random.default_rng(0), 500, split)
+        told = distribution.encode(tasks)
+        assert told.shape == (500, len(low))
+        assert ((low <= told) & (told <= high)).all()
+
+
+@every_distribution
+def test_tasks_are_encoded_by_name(distribution):
     tasks = distribution.sample(np.random.default_rng(0), 5)
     swapped = Tasks({name: tasks[name] for name in reversed(tasks.names)})
-    np.testing.assert_array_equal(distribution.normalise(swapped), distribution.normalise(tasks))
+    np.testing.assert_array_equal(distribution.encode(swapped), distribution.encode(tasks))
 
 
 # Nominal tasks and grids.
