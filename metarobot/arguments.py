@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
-from metarobot.config import AGENTS, PRESETS, Agent, TrainConfig
+from metarobot.config import AGENTS, STANDARD_AGENTS, Agent, TrainConfig
 from metarobot.envs import Variant
 from metarobot.evaluation import EvaluationConfig
+from metarobot.presets import PRESETS
 from metarobot.rendering import RenderConfig
 
 _Hidden = tyro.conf.Suppress[tyro.conf.Fixed[str]]
@@ -53,8 +54,8 @@ class TrainCommand:
     variant: str | None = None
     """Train on a variant of the family: a .toml file, or the name of one that `metarobot list`
     names."""
-    agents: tuple[Agent, ...] = AGENTS
-    """Who to train: the meta-learner, and the references it is compared with."""
+    agents: tuple[Agent, ...] = STANDARD_AGENTS
+    """Who to train: meta-learners, and the references they are compared with."""
     overwrite: bool = False
     """Replace a run that is there already."""
     resume: Path | None = None

@@ -10,8 +10,16 @@ from metarobot.envs.variants import Variant
 from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.policies.gaussian_mlp import MIN_STD
 
-Agent = Literal["maml", "domain_randomisation", "oracle"]
-AGENTS: tuple[Agent, ...] = get_args(Agent)
+MetaLearner = Literal["maml", "fomaml"]
+"""An agent that learns to adapt."""
+ReferenceAgent = Literal["domain_randomisation", "oracle"]
+"""An agent that never adapts, for comparison."""
+Agent = MetaLearner | ReferenceAgent
+META_LEARNERS: tuple[MetaLearner, ...] = get_args(MetaLearner)
+REFERENCE_AGENTS: tuple[ReferenceAgent, ...] = get_args(ReferenceAgent)
+AGENTS: tuple[Agent, ...] = (*META_LEARNERS, *REFERENCE_AGENTS)
+STANDARD_AGENTS: tuple[Agent, ...] = ("maml", *REFERENCE_AGENTS)
+"""Who is trained where nobody is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +31,8 @@ class TrainConfig:
     variant: Variant | None = None
     """Other tasks and disturbances of the family, from a file; none for the family as it is."""
     agent: Agent = "maml"
-    """maml adapts; domain_randomisation trains one policy on all tasks by the same code without
-    adaptation; oracle does likewise, and observes the task parameters."""
+    """Who is trained. domain_randomisation trains one policy on all tasks by the same code without
+    adaptation; oracle does likewise, and observes the task parameters; all others adapt."""
     seed: int = 0
     """Seed of every draw."""
     total_steps: int = 2_000_000
@@ -34,7 +42,7 @@ class TrainConfig:
     episodes_per_task: int = 20
     """E, episodes on each task before each adaptation step, and after the last."""
     num_adaptation_steps: int = 1
-    """K, adaptation steps before the post-update episodes; counted as 0 unless agent is maml."""
+    """K, adaptation steps before the post-update episodes; none for the reference agents."""
     inner_lr: float = 0.1
     """α, step size of an adaptation step."""
     inner_objective: InnerObjective = "lvc"
@@ -47,11 +55,11 @@ class TrainConfig:
     initial_std: float = 0.5
     """Initial standard deviation of the action noise, in half action ranges."""
     min_std: float = MIN_STD
-    """Floor of maml's action noise, in half action ranges. The trust region is as narrow as the
-    noise, so that a policy that has become certain can hardly learn. The reference agents, which
-    suffer less from that, always have the lowest floor, 0.02."""
+    """Floor of the action noise of agents that adapt, in half action ranges. The trust region is as
+    narrow as the noise, so that a policy that has become certain can hardly learn. The reference
+    agents, which suffer less from that, always have the lowest floor, 0.02."""
     trial_min_std: float = MIN_STD
-    """Floor of the action noise in maml's trial episodes. Its gradient does not credit exploration
+    """Floor of the action noise in trial episodes. MAML's gradient does not credit exploration
     for what adaptation learns from it: without this floor, trials end up telling little."""
     normalise_inner: bool = True
     """Normalise the advantages of each task to standard deviation 1 before an adaptation step.
@@ -126,8 +134,8 @@ class TrainConfig:
 
     @property
     def adaptation_steps(self) -> int:
-        """K as trained with: num_adaptation_steps for maml, 0 for the reference agents."""
-        return self.num_adaptation_steps if self.agent == "maml" else 0
+        """K as trained with: none for the reference agents."""
+        return 0 if self.agent in REFERENCE_AGENTS else self.num_adaptation_steps
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
@@ -178,96 +186,3 @@ _INTERVALS: dict[str, tuple[float, float]] = {
     "cg_damping": (0.0, 10.0),
     "line_search_decay": (0.01, 0.99),
 }
-
-PRESETS: dict[str, TrainConfig] = {
-    "reach": TrainConfig(
-        env_id="metarobot/Reach-v0",
-        total_steps=1_600_000,
-        inner_lr=0.3,
-        initial_std=0.3,
-        trial_min_std=0.3,
-        discount=0.95,
-        gae_lambda=0.9,
-    ),
-    "grip": TrainConfig(
-        env_id="metarobot/Grip-v0",
-        total_steps=1_000_000,
-        inner_lr=0.3,
-        inner_objective="likelihood_ratio",
-        normalise_inner=False,
-        initial_std=0.4,
-        min_std=0.15,
-        trial_min_std=0.35,
-        discount=0.6,
-        max_kl=0.02,
-    ),
-    "reach-hidden-goal": TrainConfig(
-        env_id="metarobot/ReachHiddenGoal-v0",
-        total_steps=800_000,
-        inner_lr=0.3,
-        initial_std=0.4,
-        trial_min_std=0.4,
-        discount=0.95,
-        gae_lambda=0.9,
-    ),
-    "reach-feed-forward": TrainConfig(
-        env_id="metarobot/ReachFeedForward-v0",
-        total_steps=600_000,
-        inner_lr=0.3,
-        initial_std=0.3,
-        trial_min_std=0.3,
-        discount=0.95,
-        gae_lambda=0.9,
-    ),
-    "push": TrainConfig(
-        env_id="metarobot/Push-v0",
-        total_steps=600_000,
-        inner_lr=0.3,
-        inner_objective="likelihood_ratio",
-        normalise_inner=False,
-        initial_std=0.4,
-        min_std=0.1,
-        trial_min_std=0.4,
-        max_kl=0.02,
-    ),
-    "slide": TrainConfig(
-        env_id="metarobot/Slide-v0",
-        total_steps=320_000,
-        inner_lr=0.2,
-        inner_objective="likelihood_ratio",
-        normalise_inner=False,
-        initial_std=0.4,
-        min_std=0.1,
-        trial_min_std=0.4,
-        max_kl=0.02,
-    ),
-    "half-cheetah-direction": TrainConfig(
-        env_id="metarobot/HalfCheetahDirection-v0",
-        total_steps=6_400_000,
-        inner_lr=0.5,
-        initial_std=0.3,
-        trial_min_std=0.2,
-        normalise_outer=True,
-        gae_lambda=0.95,
-        max_kl=0.03,
-    ),
-    "half-cheetah-velocity": TrainConfig(
-        env_id="metarobot/HalfCheetahVelocity-v0",
-        total_steps=6_400_000,
-        inner_lr=0.5,
-        initial_std=0.3,
-        trial_min_std=0.2,
-        normalise_outer=True,
-        gae_lambda=0.95,
-        max_kl=0.03,
-    ),
-    "point-navigation": TrainConfig(
-        env_id="metarobot/PointNavigation-v0",
-        total_steps=4_000_000,
-        inner_lr=0.5,
-        initial_std=0.5,
-        trial_min_std=0.3,
-        max_kl=0.03,
-    ),
-}
-"""Named configurations, one per task family."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from metarobot.config import AGENTS, PRESETS, TrainConfig
+from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.display import StageDisplay, TrainingDisplay
 from metarobot.evaluation import EvaluationConfig
 from metarobot.opengl import OpenGLError, require_opengl
+from metarobot.presets import PRESETS
 from metarobot.rendering import render_adaptation
 from metarobot.reporting import evaluate_to_folder
 from metarobot.run_folder import TrainedRun, load_run
@@ -47,8 +48,8 @@ def run_demo(
     """
     training: TrainConfig = replace(QUICK_TRAINING if quick else TRAINING, seed=seed)
     evaluation = QUICK_EVALUATION if quick else EVALUATION
-    with TrainingDisplay(AGENTS, training.total_steps, console) as display:
-        train_run(training, AGENTS, out / "run", display, overwrite=overwrite)
+    with TrainingDisplay(STANDARD_AGENTS, training.total_steps, console) as display:
+        train_run(training, STANDARD_AGENTS, out / "run", display, overwrite=overwrite)
     run = load_run(out / "run")
     video = _film(run, out / "adaptation.mp4", console)
     flags = f" --seed {seed}" * (seed != 0) + " --quick" * quick

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metarobot.adapt import adapt_once, trial_policy
 from metarobot.envs import (
     FAMILIES,
     SPLITS,
@@ -154,8 +153,8 @@ class _Trial:
     def score(self, agent: TrainedAgent, num_adaptation_steps: int) -> list[StepScores]:
         """Score an agent after 0..K adaptation steps."""
         observe_task = agent.config.agent == "oracle"
-        adapts = agent.config.adaptation_steps > 0
-        explorer = trial_policy(agent.policy, agent.config) if adapts else agent.policy
+        algorithm = agent.algorithm
+        explorer = algorithm.trial_policy if agent.config.adaptation_steps else agent.policy
         params = repeat_params(agent.params, len(self.tasks))
         scores = []
         for step in range(num_adaptation_steps + 1):
@@ -177,7 +176,8 @@ class _Trial:
             )
             scores.append(StepScores(Scores.of(deterministic), Scores.of(exploring)))
             if step < num_adaptation_steps:
-                params = adapt_once(agent.policy, params, exploring, agent.config)
+                advantages = algorithm.trial_advantages(exploring)
+                params = algorithm.adapt(params, exploring, advantages)
         return scores
 
 

@@ -8,15 +8,15 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from metarobot.adapt import adapt_as_trained, inner_advantages, trial_policy
 from metarobot.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
+from metarobot.algorithms import ALGORITHMS, make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
-from metarobot.policies import GaussianMLP, Params, repeat_params
+from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.policies import GaussianMLP, Params, flatten_params, repeat_params
 from metarobot.randomness import Phase, draw_episodes, numpy_generator, torch_generator
 from metarobot.replay import Replay
 from metarobot.rollout import collect
-from metarobot.trpo import MetaBatch, TrpoReport, flatten, meta_update
 from metarobot.workers import ALONE, Workers
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ class MetaTrainer:
         self,
         config: TrainConfig,
         env: "TaskVectorEnv",
-        policy: GaussianMLP | None = None,
         workers: Workers = ALONE,
     ) -> None:
         """Prepare a run.
@@ -56,7 +55,6 @@ class MetaTrainer:
             config: What to train and how.
             env: episodes_per_task simulations for each task held here; with observe_task for the
                 oracle.
-            policy: Policy skeleton; built for the environment's spaces when None.
             workers: The processes that share the run.
 
         Raises:
@@ -73,7 +71,8 @@ class MetaTrainer:
         self.config = config
         self.env = env
         self.workers = workers
-        self.policy = policy or make_policy(config, env)
+        self.policy = make_policy(config, env)
+        self.algorithm = make_algorithm(config, self.policy)
         generator = torch_generator(config.seed, 0, Phase.INITIALISATION)
         self.params: Params = self.policy.initial_params(generator)
         self.iteration = 0
@@ -87,29 +86,36 @@ class MetaTrainer:
 
     def state(self) -> TrainerState:
         """Return what `restore` needs to go on as if never interrupted."""
-        tensors = {f"params.{name}": leaf for name, leaf in self.params.items()}
+        parts = {"params": self.params, "algorithm": self.algorithm.state()}
+        tensors = {
+            f"{part}.{name}": leaf for part, tree in parts.items() for name, leaf in tree.items()
+        }
         return TrainerState(tensors, {"iteration": self.iteration, "total_steps": self.total_steps})
 
     def restore(self, state: TrainerState) -> None:
         """Go on from a state: every draw to come is addressed by the iteration."""
-        self.params = {name: state.tensors[f"params.{name}"] for name in self.params}
+        tensors = state.tensors
+        self.params = {name: tensors[f"params.{name}"] for name in self.params}
+        self.algorithm.restore(
+            {name: tensors[f"algorithm.{name}"] for name in self.algorithm.state()}
+        )
         self.iteration = state.counters["iteration"]
         self.total_steps = state.counters["total_steps"]
 
     def step(self) -> Metrics:
         """Take one meta-iteration.
 
-        Algorithm (Finn et al. 2017, arXiv:1703.03400, Algorithm 3), with K adaptation steps::
+        With K adaptation steps (for MAML: Finn et al. 2017, arXiv:1703.03400, Algorithm 3)::
 
             sample N tasks and give each to E simulations
             θ_0 = θ for every task
             for k = 0 .. K-1:
                 collect pre-update episodes with θ_k, and their advantages
-                θ_{k+1} = θ_k - α ∇ L(θ_k)
+                θ_{k+1} = adapt θ_k (MAML: θ_k - α ∇ L(θ_k))
             collect post-update episodes with θ_K, and their advantages
-            meta-update θ, differentiating through every adaptation
+            meta-update θ (MAML: differentiating through every adaptation)
 
-        With K = 0 this is TRPO on the episodes of all tasks: domain randomisation.
+        With K = 0 and TRPO this is domain randomisation.
 
         Where several processes share the run, each does this for its own tasks, and all of them
         end with the same θ.
@@ -119,14 +125,14 @@ class MetaTrainer:
             episodes.
         """
         started, self._sampling_s = time.perf_counter(), 0.0
-        K, trials = self.config.adaptation_steps, trial_policy(self.policy, self.config)
+        algorithm, K = self.algorithm, self.config.adaptation_steps
         self.env.set_tasks(self._sample_tasks())
         adapted = repeat_params(self.params, len(self.tasks))
         pre_episodes, pre_advantages = [], []
         for k in range(K):
-            episodes = self._collect(trials, adapted, Phase.PRE_UPDATE, k)
-            advantages = inner_advantages(self.policy, episodes, self.config)
-            adapted = adapt_as_trained(self.policy, adapted, episodes, advantages, self.config)
+            episodes = self._collect(algorithm.trial_policy, adapted, Phase.PRE_UPDATE, k)
+            advantages = algorithm.trial_advantages(episodes)
+            adapted = algorithm.adapt(adapted, episodes, advantages)
             pre_episodes.append(episodes)
             pre_advantages.append(advantages)
         post_episodes = self._collect(self.policy, adapted, Phase.POST_UPDATE, K)
@@ -137,7 +143,7 @@ class MetaTrainer:
             post_advantages=self._outer_advantages(post_episodes),
         )
         before = self.params
-        self.params, report = meta_update(self.policy, before, batch, self.config, self.workers)
+        self.params, report = algorithm.update(before, batch, self.workers)
         self.refused = self._replays(report.refused_tasks, batch)
 
         num_steps = (K + 1) * self.workers.count * self.env.num_envs * self.env.horizon
@@ -207,7 +213,7 @@ class MetaTrainer:
             "meta/post_success_rate": post.success.float().mean(1),
             "rollout/counted_steps": post.mask.mean((1, 2)),
             "sim/unstable_episodes": unstable * float(self.config.num_tasks),
-            "adapt/distance": (flatten(adapted) - flatten(repeat_params(initial, 1))).norm(dim=1),
+            "adapt/distance": _distances(adapted, initial),
             "adapt/std": adapted["log_std"].exp().mean(1),
         }
         means = self.workers.mean(torch.stack(list(columns.values()), dim=1))
@@ -241,17 +247,17 @@ def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianMLP:
     action_space = env.single_action_space
     if not isinstance(space, Box) or not isinstance(action_space, Box):
         raise ValueError(f"observations and actions must be boxes, got {space}, {action_space}")
-    policy = GaussianMLP(
-        space.low.tolist(),
-        space.high.tolist(),
-        action_space.shape[0],
-        config.hidden_sizes,
-        config.initial_std,
+    return ALGORITHMS[config.agent].make_policy(
+        config, space.low.tolist(), space.high.tolist(), action_space.shape[0]
     )
-    return policy.with_min_std(config.min_std) if config.agent == "maml" else policy
 
 
-def _update_metrics(report: TrpoReport) -> Metrics:
+def _distances(adapted: Params, initial: Params) -> Tensor:
+    """How far adaptation has moved the parameters of each task, (N,)."""
+    return (flatten_params(adapted) - flatten_params(repeat_params(initial, 1))).norm(dim=1)
+
+
+def _update_metrics(report: UpdateReport) -> Metrics:
     """What the meta-update did."""
     return {
         "update/surrogate_before": report.surrogate_before,

@@ -11,7 +11,6 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from metarobot.adapt import adapt_once, trial_policy
 from metarobot.envs import (
     FAMILIES,
     Split,
@@ -182,11 +181,13 @@ def adapt_to(
     """Adapt an agent to one task from its own exploring episodes; leaves are (1, ...)."""
     env = make_env(env_id, config.num_episodes, num_threads=1, variant=variant)
     env.set_tasks(tasks)
-    params, trials = repeat_params(agent.params, 1), trial_policy(agent.policy, agent.config)
+    params, algorithm = repeat_params(agent.params, 1), agent.algorithm
     for step in range(config.num_adaptation_steps):
         draws = _draws(env, config, _TRIALS, config.num_episodes, adaptation_step=step)
-        episodes = collect(env, trials, params, noise=draws.noise, start=draws.start)
-        params = adapt_once(agent.policy, params, episodes, agent.config)
+        episodes = collect(
+            env, algorithm.trial_policy, params, noise=draws.noise, start=draws.start
+        )
+        params = algorithm.adapt(params, episodes, algorithm.trial_advantages(episodes))
     env.close()
     return params
 

@@ -27,10 +27,12 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from metarobot.algorithms import Algorithm, make_algorithm
 from metarobot.checkpoints import BEST_FILE, load_policy, policy_shapes
 from metarobot.config import AGENTS, Agent, TrainConfig
 from metarobot.envs import Variant, file_name, find_variant, make_env
@@ -81,6 +83,11 @@ class TrainedAgent:
     """What it was trained with."""
     finished: bool = True
     """Whether its whole budget was spent."""
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """How it adapts."""
+        return make_algorithm(self.config, self.policy)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,21 @@
 """Policies and the value baseline: torch only, no simulator."""
 
-from metarobot.policies.gaussian import entropy, kl_divergence, log_prob
-from metarobot.policies.gaussian_mlp import (
-    GaussianMLP,
-    Params,
-    policy_distribution,
-    repeat_params,
-)
+from metarobot.policies.gaussian import Distribution, entropy, kl_divergence, log_prob
+from metarobot.policies.gaussian_mlp import GaussianMLP, policy_distribution
+from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.value_baseline import fit_values, value_features
 
 __all__ = [
+    "Distribution",
     "GaussianMLP",
     "Params",
     "entropy",
     "fit_values",
+    "flatten_params",
     "kl_divergence",
     "log_prob",
     "policy_distribution",
     "repeat_params",
+    "unflatten_params",
     "value_features",
 ]

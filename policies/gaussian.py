@@ -4,11 +4,19 @@ Means have shape (..., A), log standard deviations any shape that broadcasts wit
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 _LOG_2PI = math.log(2 * math.pi)
+
+
+class Distribution(NamedTuple):
+    """What every task's policy does on that task's observations."""
+
+    mean: Tensor  # (N, ..., A)
+    log_std: Tensor  # (N, A)
 
 
 def log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:

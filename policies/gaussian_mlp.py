@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-Params = dict[str, Tensor]
-"""Policy parameters by name; leaves are (N, ...) where every task has its own policy."""
+from metarobot.policies.gaussian import Distribution
+from metarobot.policies.params import Params
 
 MIN_STD = 0.02
 """Floor of the action noise in half action ranges, so that probability ratios stay finite."""
@@ -106,9 +106,7 @@ class GaussianMLP(nn.Module):
         return {name: leaf.detach() for name, leaf in params.items()}
 
 
-def policy_distribution(
-    policy: nn.Module, params: Params, observations: Tensor
-) -> tuple[Tensor, Tensor]:
+def policy_distribution(policy: nn.Module, params: Params, observations: Tensor) -> Distribution:
     """Evaluate every task's policy on that task's observations.
 
     Args:
@@ -123,9 +121,4 @@ def policy_distribution(
     def one_task(task_params: Params, task_observations: Tensor) -> tuple[Tensor, Tensor]:
         return functional_call(policy, task_params, (task_observations,))
 
-    return vmap(one_task)(params, observations)
-
-
-def repeat_params(params: Params, num_tasks: int) -> Params:
-    """Give every task the same parameters: each leaf becomes a view of shape (N, ...)."""
-    return {name: leaf.expand(num_tasks, *leaf.shape) for name, leaf in params.items()}
+    return Distribution(*vmap(one_task)(params, observations))

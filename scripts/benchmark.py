@@ -37,10 +37,11 @@ import numpy as np
 import torch
 
 from metarobot.arguments import parse
-from metarobot.config import PRESETS, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, make_env, silence_mujoco
 from metarobot.meta_trainer import MetaTrainer
 from metarobot.policies import repeat_params
+from metarobot.presets import PRESETS
 from metarobot.provenance import choose_num_threads, provenance
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect

@@ -19,12 +19,13 @@ from typing import Any
 from rich.console import Console
 
 from metarobot.arguments import parse
-from metarobot.config import AGENTS, PRESETS
+from metarobot.config import STANDARD_AGENTS
 from metarobot.display import StageDisplay, TrainingDisplay
 from metarobot.envs import nearest_name, silence_mujoco
 from metarobot.evaluation import EvaluationConfig
 from metarobot.files import read_json, write_json
 from metarobot.listing import make_console
+from metarobot.presets import PRESETS
 from metarobot.reporting import evaluate_to_folder
 from metarobot.run_folder import load_runs
 from metarobot.statistics import captured_is_meaningful
@@ -65,11 +66,11 @@ def train_missing(family: str, seed: int, out: Path, console: Console) -> Path:
     run = out / family / f"{family}-seed{seed}"
     if run.exists() and not load_runs([run])[0].unfinished:
         return run
-    with TrainingDisplay(AGENTS, config.total_steps, console) as display:
+    with TrainingDisplay(STANDARD_AGENTS, config.total_steps, console) as display:
         if run.exists():
             resume_run(run, display)
         else:
-            train_run(config, AGENTS, run, display)
+            train_run(config, STANDARD_AGENTS, run, display)
     return run
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from loading import load_script
 
-from metarobot.config import PRESETS, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.envs import Tasks
+from metarobot.presets import PRESETS
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")

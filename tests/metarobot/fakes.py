@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from metarobot.adapt import adapt
+from metarobot.algorithms import make_algorithm
 from metarobot.envs import Tasks
 from metarobot.episodes import Episodes
+from metarobot.meta_batch import MetaBatch
 from metarobot.policies import GaussianMLP, log_prob, policy_distribution, repeat_params
-from metarobot.trpo import MetaBatch
 
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
 
@@ -52,19 +52,11 @@ def made_up_episodes(policy, params, seed):
 
 def made_up_batch(policy, params, config):
     """A meta-batch whose blocks are collected by the policies that adaptation really reaches."""
-    adapted = repeat_params(params, N)
+    algorithm, adapted = make_algorithm(config, policy), repeat_params(params, N)
     blocks, advantages = [], []
     for k in range(config.adaptation_steps):
         block, block_advantages = made_up_episodes(policy, adapted, seed=10 + k)
-        adapted = adapt(
-            policy,
-            adapted,
-            block,
-            block_advantages,
-            config.inner_lr,
-            config.inner_objective,
-            config.first_order,
-        )
+        adapted = algorithm.adapt(adapted, block, block_advantages)
         blocks.append(block)
         advantages.append(block_advantages)
     post_episodes, post_advantages = made_up_episodes(policy, adapted, seed=20)

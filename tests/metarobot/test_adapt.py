@@ -5,7 +5,7 @@ import torch
 from fakes import N, made_up_episodes, small_policy
 from torch.func import functional_call, jacrev
 
-from metarobot.adapt import adapt, adapt_through
+from metarobot.adapt import adapt
 from metarobot.objectives import INNER_OBJECTIVES
 from metarobot.policies import log_prob, repeat_params
 
@@ -81,20 +81,15 @@ def test_first_order_takes_the_same_step_with_the_identity_as_jacobian():
     assert (jacrev(bias_after)(bias, False) - identity).abs().max() > 0.01
 
 
-def test_adapting_through_two_blocks_is_adapting_twice():
-    params, first, first_advantages = make_tasks()
-    second, second_advantages = made_up_episodes(POLICY, params, seed=5)
-    expected = adapt(POLICY, params, first, first_advantages, 0.1)
-    expected = adapt(POLICY, expected, second, second_advantages, 0.1)
-    advantages = [first_advantages, second_advantages]
-    found = adapt_through(POLICY, params, [first, second], advantages, 0.1)
-    for name, leaf in expected.items():
-        torch.testing.assert_close(found[name], leaf)
-
-
-def test_without_blocks_parameters_stay():
-    params, _, _ = make_tasks()
-    assert adapt_through(POLICY, params, [], [], 0.1) is params
+def test_only_the_leaves_with_a_step_size_adapt_each_by_its_own():
+    params, episodes, advantages = make_tasks()
+    together = adapt(POLICY, params, episodes, advantages, 1.0)
+    sizes = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)[:, None]  # one for every task
+    found = adapt(POLICY, params, episodes, advantages, {"layers.1.bias": sizes, "log_std": 0.5})
+    assert list(found) == list(params)
+    for name, leaf in params.items():
+        size = {"layers.1.bias": sizes, "log_std": 0.5}.get(name, 0.0)
+        torch.testing.assert_close(found[name], leaf + size * (together[name] - leaf))
 
 
 def test_a_task_without_steps_keeps_its_parameters():

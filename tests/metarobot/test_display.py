@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.display import StageDisplay, TrainingDisplay, duration
 
 
@@ -21,8 +21,8 @@ def metrics(iteration: int, steps: int) -> dict[str, float]:
 
 
 def train(console: Console, interval_s: float) -> None:
-    with TrainingDisplay(AGENTS, 300, console, interval_s) as display:
-        for agent in AGENTS:
+    with TrainingDisplay(STANDARD_AGENTS, 300, console, interval_s) as display:
+        for agent in STANDARD_AGENTS:
             display.begin(TrainConfig(agent=agent, total_steps=300), 0)
             for iteration in range(1, 4):
                 display.update(metrics(iteration, 100 * iteration))

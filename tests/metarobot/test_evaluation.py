@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.envs import SPLITS, make_env
 from metarobot.evaluation import EvaluationConfig, UniformPolicy, _ratio, evaluate_runs
 from metarobot.meta_trainer import make_policy
@@ -16,7 +16,7 @@ CONFIG = EvaluationConfig(
 
 def untrained_run(seed, env_id=ENV_ID):
     agents = {}
-    for agent in AGENTS:
+    for agent in STANDARD_AGENTS:
         config = TrainConfig(env_id=env_id, agent=agent, seed=seed)
         policy = make_policy(config, make_env(env_id, 1, observe_task=agent == "oracle"))
         params = policy.initial_params(torch.Generator().manual_seed(seed))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.files import read_json, write_atomically, write_json
 from metarobot.run_folder import (
     RunError,
@@ -31,7 +31,7 @@ TINY = TrainConfig(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "grip"
-    train_run(TINY, AGENTS, path)
+    train_run(TINY, STANDARD_AGENTS, path)
     return path
 
 
@@ -53,7 +53,7 @@ def edit_config(run: Path, folder: str, **fields) -> None:
 def test_a_run_is_read_back_as_it_was_trained(trained):
     run = load_run(trained)
     assert (run.seed, run.env_id, run.unfinished) == (0, "metarobot/Grip-v0", ())
-    assert tuple(run.agents) == AGENTS
+    assert tuple(run.agents) == STANDARD_AGENTS
     for name, agent in run.agents.items():
         assert agent.config == replace(TINY, agent=name)
     oracle, maml = run.agents["oracle"], run.agents["maml"]
@@ -157,7 +157,7 @@ def test_runs_must_agree(run, tmp_path):
     twin = Path(shutil.copytree(run, tmp_path / "twin"))
     with pytest.raises(RunError, match="same seed, 0"):
         load_runs([run, twin])
-    for agent in AGENTS:
+    for agent in STANDARD_AGENTS:
         edit_config(twin, agent, seed=1)
     assert [loaded.seed for loaded in load_runs([run, twin])] == [0, 1]
     shutil.rmtree(twin / "oracle")

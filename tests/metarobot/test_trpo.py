@@ -8,19 +8,17 @@ from fakes import N, made_up_batch, small_policy
 from torch.func import grad, jacrev
 
 from metarobot import trpo
+from metarobot.algorithms import make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.objectives import INNER_OBJECTIVES
-from metarobot.policies import policy_distribution, repeat_params
-from metarobot.trpo import (
-    adapted_distribution,
-    conjugate_gradients,
-    fisher_product,
-    flatten,
-    kl_divergences,
-    meta_update,
-    surrogates,
-    unflatten,
+from metarobot.policies import (
+    flatten_params,
+    policy_distribution,
+    repeat_params,
+    unflatten_params,
 )
+from metarobot.surrogates import kl_divergences
+from metarobot.trpo import conjugate_gradients, fisher_product, trpo_update
 from metarobot.workers import ALONE
 
 POLICY, PARAMS = small_policy()
@@ -31,12 +29,20 @@ def make(steps=1, **fields):
     return config, made_up_batch(POLICY, PARAMS, config)
 
 
+def maml(config):
+    return make_algorithm(config, POLICY)
+
+
+def update(batch, config):
+    return trpo_update(maml(config), PARAMS, batch)
+
+
 def distribution_at(theta, batch, config):
-    return adapted_distribution(POLICY, repeat_params(theta, N), batch, config)
+    return maml(config).adapted_distribution(repeat_params(theta, N), batch)
 
 
 def loss_of(batch, config):
-    return lambda theta: surrogates(distribution_at(theta, batch, config), batch).mean()
+    return lambda theta: maml(config).losses(repeat_params(theta, N), batch)[0].mean()
 
 
 def mean_kl(old, new, episodes):
@@ -45,12 +51,12 @@ def mean_kl(old, new, episodes):
 
 def mean_fisher_product(batch, config):
     """v -> F v for the F of the whole meta-batch."""
-    product = fisher_product(POLICY, repeat_params(PARAMS, N), batch, config)
-    return lambda v: flatten(product(repeat_params(unflatten(v, PARAMS), N))).mean(0)
+    product = fisher_product(maml(config), repeat_params(PARAMS, N), batch)
+    return lambda v: flatten_params(product(repeat_params(unflatten_params(v, PARAMS), N))).mean(0)
 
 
 def vector_of(params):
-    return flatten(repeat_params(params, 1))[0]
+    return flatten_params(repeat_params(params, 1))[0]
 
 
 def numerical_gradient(function, params, width=1e-5):
@@ -59,7 +65,7 @@ def numerical_gradient(function, params, width=1e-5):
     for i in range(len(centre)):
         offset = torch.zeros_like(centre)
         offset[i] = width
-        above, below = (function(unflatten(centre + s * offset, params)) for s in (1, -1))
+        above, below = (function(unflatten_params(centre + s * offset, params)) for s in (1, -1))
         gradient[i] = (above - below) / (2 * width)
     return gradient
 
@@ -100,7 +106,7 @@ def test_fisher_product_agrees_with_an_explicit_jacobian(steps):
     config, batch = make(steps)
 
     def outputs(vector):
-        return distribution_at(unflatten(vector, PARAMS), batch, config)
+        return distribution_at(unflatten_params(vector, PARAMS), batch, config)
 
     theta = vector_of(PARAMS)
     mean_jacobian, log_std_jacobian = jacrev(outputs)(theta)  # (N, E, T, A, p), (N, A, p)
@@ -122,7 +128,7 @@ def test_fisher_product_is_the_hessian_of_the_kl_divergence(steps):
     old = distribution_at(PARAMS, batch, config)
 
     def kl(vector):
-        new = distribution_at(unflatten(vector, PARAMS), batch, config)
+        new = distribution_at(unflatten_params(vector, PARAMS), batch, config)
         return mean_kl(old, new, batch.post_episodes)
 
     theta = vector_of(PARAMS)
@@ -150,7 +156,7 @@ def test_surrogate_at_the_behaviour_policy_is_minus_the_mean_advantage():
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_a_meta_update_improves_the_surrogate_within_the_trust_region(steps):
     config, batch = make(steps)
-    params, report = meta_update(POLICY, PARAMS, batch, config)
+    params, report = update(batch, config)
     assert report.accepted
     assert report.surrogate_after < report.surrogate_before
     assert 0.1 * config.max_kl < report.kl <= config.max_kl
@@ -160,7 +166,7 @@ def test_a_meta_update_improves_the_surrogate_within_the_trust_region(steps):
 def test_the_step_solves_the_damped_system_at_the_edge_of_the_trust_region():
     config, batch = make(0, cg_iterations=200, cg_damping=0.1)
     gradient = vector_of(grad(loss_of(batch, config))(PARAMS))
-    step = trpo._natural_step(POLICY, PARAMS, batch, gradient.numpy(), config, ALONE)
+    step = trpo._natural_step(maml(config), PARAMS, batch, gradient.numpy(), ALONE)
     step = torch.from_numpy(step)
     damped = mean_fisher_product(batch, config)(step) + 0.1 * step
     assert (step @ damped).item() / 2 == pytest.approx(config.max_kl, rel=1e-4)
@@ -174,8 +180,8 @@ def test_a_failed_line_search_restores_the_parameters():
     uphill = vector_of(grad(loss_of(batch, config))(PARAMS)).numpy()
     old = distribution_at(PARAMS, batch, config)
     before = loss_of(batch, config)(PARAMS).item()
-    search = (uphill, old, before, config, ALONE)
-    params, report = trpo._line_search(POLICY, PARAMS, batch, *search)
+    search = (uphill, old, before, ALONE)
+    params, report = trpo._line_search(maml(config), PARAMS, batch, *search)
     assert params is PARAMS
     assert not report.accepted
     assert report.line_search_steps == config.line_search_steps
@@ -193,7 +199,7 @@ def test_numbers_that_are_not_finite_never_reach_the_parameters(where, bad):
         broken = (batch.pre_advantages[0].clone(),)
         broken[0][0, 0, 0] = bad
     batch = dataclasses.replace(batch, **{where: broken})
-    params, report = meta_update(POLICY, PARAMS, batch, config)
+    params, report = update(batch, config)
     assert params is PARAMS
     assert not report.accepted
     assert report.refused_tasks == (0,)
@@ -202,7 +208,7 @@ def test_numbers_that_are_not_finite_never_reach_the_parameters(where, bad):
 def test_without_any_advantage_parameters_stay():
     config, batch = make()
     batch = dataclasses.replace(batch, post_advantages=torch.zeros_like(batch.post_advantages))
-    params, report = meta_update(POLICY, PARAMS, batch, config)
+    params, report = update(batch, config)
     assert params is PARAMS
     assert not report.accepted
 
@@ -212,9 +218,7 @@ def test_an_empty_post_update_task_is_no_part_of_the_update():
     mask = batch.post_episodes.mask.clone()
     mask[2] = 0.0
     empty = dataclasses.replace(batch.post_episodes, mask=mask)
-    params, report = meta_update(
-        POLICY, PARAMS, dataclasses.replace(batch, post_episodes=empty), config
-    )
+    params, report = update(dataclasses.replace(batch, post_episodes=empty), config)
     assert report.accepted
     assert all(leaf.isfinite().all() for leaf in params.values())
 
@@ -247,7 +251,7 @@ def test_the_subsample_takes_whole_episodes_of_every_task_and_block():
 
 
 def test_flatten_and_unflatten_are_inverse():
-    restored = unflatten(flatten(repeat_params(PARAMS, 3)), PARAMS)
+    restored = unflatten_params(flatten_params(repeat_params(PARAMS, 3)), PARAMS)
     assert all(
         torch.equal(restored[name], leaf.expand(3, *leaf.shape)) for name, leaf in PARAMS.items()
     )

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from metarobot.cli import main
-from metarobot.config import AGENTS, PRESETS, TrainConfig
+from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
 from metarobot.episodes import Episodes
 from metarobot.evaluation import EvaluationConfig, evaluate_runs
+from metarobot.presets import PRESETS
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.replay import Replay
 from metarobot.run_folder import default_run_folder, load_run
@@ -40,7 +41,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     """A run of each family, trained on the family as it is."""
     folder = tmp_path_factory.mktemp("runs")
     for name, env_id in ENV_IDS.items():
-        train_run(replace(TINY, env_id=env_id), AGENTS, folder / name)
+        train_run(replace(TINY, env_id=env_id), STANDARD_AGENTS, folder / name)
     return {name: folder / name for name in ENV_IDS}
 
 
@@ -322,7 +323,7 @@ def test_a_run_holds_its_whole_variant_and_is_measured_on_it(tmp_path, capfd):
 
 def test_runs_on_different_variants_are_not_mixed(runs, tmp_path, capfd):
     config = replace(TINY, seed=1, variant=find_variant("greasy_pads"))
-    train_run(config, AGENTS, tmp_path / "greasy")
+    train_run(config, STANDARD_AGENTS, tmp_path / "greasy")
     assert main(["evaluate", str(runs["grip"]), "greasy", "--out", "result"]) == 2
     assert "greasy was trained on the variant 'greasy_pads', but" in one_error_line(capfd)
 

@@ -1,0 +1,97 @@
+"""What all ways to learn have in common: adapt to a task, and improve over tasks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from metarobot.advantages import estimate_advantages, normalise_per_task
+from metarobot.config import TrainConfig
+from metarobot.episodes import Episodes
+from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.policies import GaussianMLP, Params
+from metarobot.workers import Workers
+
+
+class Algorithm(ABC):
+    """How an agent adapts to a task, and how it is trained over tasks.
+
+    Args:
+        config: What is trained and how.
+        policy: Policy skeleton, from `make_policy`.
+    """
+
+    def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
+        self.config = config
+        self.policy = policy
+
+    @classmethod
+    def make_policy(
+        cls,
+        config: TrainConfig,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+    ) -> GaussianMLP:
+        """Lay out the policy for observations within bounds (O,) and A action elements."""
+        policy = GaussianMLP(
+            observation_low, observation_high, action_size, config.hidden_sizes, config.initial_std
+        )
+        return policy.with_min_std(config.min_std)
+
+    @property
+    def trial_policy(self) -> GaussianMLP:
+        """The policy as it explores in trial episodes: with the floor of their action noise."""
+        return self.policy.with_min_std(self.config.trial_min_std)
+
+    def trial_advantages(self, episodes: Episodes) -> Tensor:
+        """Advantages (N, E, T) that an adaptation step climbs.
+
+        Where they are not normalised, a task farther from its optimum has larger ones and adapts by
+        a larger step.
+        """
+        config = self.config
+        advantages = estimate_advantages(
+            self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
+        )
+        if config.normalise_inner:
+            return normalise_per_task(advantages, episodes.mask)
+        return advantages
+
+    @abstractmethod
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Learn from a block of trial episodes, and keep no graph.
+
+        Args:
+            params: Parameters the episodes were collected with, each leaf (N, ...).
+            episodes: Trial episodes (N, E, T) of the `trial_policy`.
+            advantages: Their advantages (N, E, T), from `trial_advantages`.
+
+        Returns:
+            Adapted parameters, each leaf (N, ...).
+        """
+
+    @abstractmethod
+    def update(
+        self, params: Params, batch: MetaBatch, workers: Workers
+    ) -> tuple[Params, UpdateReport]:
+        """Improve the initialisation.
+
+        Args:
+            params: θ, each leaf in its own shape.
+            batch: Episodes of this process' tasks, from θ and from the policies adapted from it.
+            workers: The processes that hold the other tasks.
+
+        Returns:
+            The new θ and a report. Where a number is not finite, θ is returned as it came.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what training depends on besides θ, such as an optimiser's moments."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+        del state

@@ -1,0 +1,26 @@
+"""Policy parameters as a tree: one policy, or one for every task."""
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+"""Policy parameters by name; leaves are (N, ...) where every task has its own policy."""
+
+
+def repeat_params(params: Params, num_tasks: int) -> Params:
+    """Give every task the same parameters: each leaf becomes a view of shape (N, ...)."""
+    return {name: leaf.expand(num_tasks, *leaf.shape) for name, leaf in params.items()}
+
+
+def flatten_params(params: Params) -> Tensor:
+    """Join the leaves (N, ...) of every task into one row: (N, D)."""
+    return torch.cat([leaf.flatten(start_dim=1) for leaf in params.values()], dim=1)
+
+
+def unflatten_params(vector: Tensor, like: Params) -> Params:
+    """Split vectors (..., D) into leaves (..., *shape), like those of a bare tree."""
+    pieces = vector.split([leaf.numel() for leaf in like.values()], dim=-1)
+    return {
+        name: piece.to(leaf.dtype).reshape(*vector.shape[:-1], *leaf.shape)
+        for (name, leaf), piece in zip(like.items(), pieces, strict=True)
+    }

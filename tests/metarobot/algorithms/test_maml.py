@@ -1,0 +1,50 @@
+import torch
+from fakes import N, made_up_batch, small_policy
+
+from metarobot.adapt import adapt
+from metarobot.algorithms import make_algorithm
+from metarobot.config import TrainConfig
+from metarobot.policies import repeat_params
+
+POLICY, PARAMS = small_policy()
+
+
+def test_adapting_through_two_blocks_is_adapting_twice():
+    config = TrainConfig(num_adaptation_steps=2, inner_lr=0.1)
+    batch = made_up_batch(POLICY, PARAMS, config)
+    expected = repeat_params(PARAMS, N)
+    for block, advantages in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
+        expected = adapt(POLICY, expected, block, advantages, 0.1)
+    chain = make_algorithm(config, POLICY).adaptations(repeat_params(PARAMS, N), batch)
+    assert len(chain) == 3
+    for name, leaf in expected.items():
+        torch.testing.assert_close(chain[-1][name], leaf)
+
+
+def test_without_blocks_parameters_stay():
+    config = TrainConfig(agent="domain_randomisation")
+    params = repeat_params(PARAMS, N)
+    batch = made_up_batch(POLICY, PARAMS, config)
+    assert make_algorithm(config, POLICY).adaptations(params, batch) == [params]
+
+
+def test_first_order_maml_is_maml_without_second_derivatives():
+    config = TrainConfig(agent="fomaml", inner_lr=0.1)
+    batch = made_up_batch(POLICY, PARAMS, config)
+    slope = torch.func.grad(lambda shift: shifted_loss(config, batch, shift))(
+        torch.zeros((), dtype=torch.float64)
+    )
+    same = TrainConfig(agent="maml", inner_lr=0.1, first_order=True)
+    other = TrainConfig(agent="maml", inner_lr=0.1)
+    zero = torch.zeros((), dtype=torch.float64)
+    torch.testing.assert_close(
+        slope, torch.func.grad(lambda shift: shifted_loss(same, batch, shift))(zero)
+    )
+    exact = torch.func.grad(lambda shift: shifted_loss(other, batch, shift))(zero)
+    assert (slope - exact).abs() > 1e-4
+
+
+def shifted_loss(config, batch, shift):
+    """The loss with every parameter shifted."""
+    theta = repeat_params({name: leaf + shift for name, leaf in PARAMS.items()}, N)
+    return make_algorithm(config, POLICY).losses(theta, batch)[0].mean()
