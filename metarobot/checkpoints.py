@@ -8,9 +8,7 @@ CHECKPOINTS/
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -136,18 +134,6 @@ def load_newest_checkpoint(
     except ValueError as error:
         hint = f"; delete it to go on from {paths[-2].name}" if len(paths) > 1 else ""
         raise ValueError(f"{error}{hint}") from error
-
-
-def policy_shapes(
-    observation_size: int, action_size: int, hidden_sizes: Sequence[int]
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of GaussianMLP's parameters, in its order, without building one."""
-    sizes = (observation_size, *hidden_sizes, action_size)
-    shapes: dict[str, tuple[int, ...]] = {"log_std": (action_size,)}
-    for index, (size_in, size_out) in enumerate(pairwise(sizes)):
-        shapes[f"layers.{index}.weight"] = (size_out, size_in)
-        shapes[f"layers.{index}.bias"] = (size_out,)
-    return shapes
 
 
 def _parse(

@@ -10,7 +10,9 @@ from metarobot.envs.variants import Variant
 from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.policies.gaussian_mlp import MIN_STD
 
-MetaLearner = Literal["maml", "fomaml"]
+MetaLearner = Literal[
+    "maml", "fomaml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd", "reptile"
+]
 """An agent that learns to adapt."""
 ReferenceAgent = Literal["domain_randomisation", "oracle"]
 """An agent that never adapts, for comparison."""
@@ -85,6 +87,18 @@ class TrainConfig:
     """Ratio of one step length to the one tried before."""
     fisher_episodes: int = 5
     """Episodes per task, at most, from which Fisher products are estimated."""
+    outer_lr: float = 3e-3
+    """Learning rate of Adam, for those who meta-update by it."""
+    outer_epochs: int = 10
+    """Steps of Adam on each meta-batch."""
+    clip_ratio: float = 0.2
+    """How far probability ratios may move from 1 before PPO's gradient ends."""
+    inner_kl_penalty: float = 5e-4
+    """ProMP's weight of the KL divergence of the policies that adaptation starts from."""
+    reptile_steps: int = 3
+    """Adaptation steps on each task before Reptile moves θ towards where they lead."""
+    reptile_rate: float = 1.0
+    """How far Reptile moves θ towards their mean end, in (0, 1]."""
     num_threads: int = 0
     """Threads of the simulator and of torch; 0 takes every processor."""
 
@@ -134,7 +148,9 @@ class TrainConfig:
 
     @property
     def adaptation_steps(self) -> int:
-        """K as trained with: none for the reference agents."""
+        """K as trained with: none for the reference agents; Reptile's last is on the last block."""
+        if self.agent == "reptile":
+            return self.reptile_steps - 1
         return 0 if self.agent in REFERENCE_AGENTS else self.num_adaptation_steps
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,6 +189,8 @@ _INTEGERS: dict[str, int] = {
     "cg_iterations": 1,
     "line_search_steps": 1,
     "fisher_episodes": 1,
+    "outer_epochs": 1,
+    "reptile_steps": 1,
     "num_threads": 0,
 }
 _INTERVALS: dict[str, tuple[float, float]] = {
@@ -185,4 +203,8 @@ _INTERVALS: dict[str, tuple[float, float]] = {
     "max_kl": (1e-8, 10.0),
     "cg_damping": (0.0, 10.0),
     "line_search_decay": (0.01, 0.99),
+    "outer_lr": (1e-8, 10.0),
+    "clip_ratio": (0.01, 1.0),
+    "inner_kl_penalty": (0.0, 100.0),
+    "reptile_rate": (1e-6, 1.0),
 }

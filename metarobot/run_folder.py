@@ -30,10 +30,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from metarobot.algorithms import Algorithm, make_algorithm
-from metarobot.checkpoints import BEST_FILE, load_policy, policy_shapes
+from metarobot.checkpoints import BEST_FILE, load_policy
 from metarobot.config import AGENTS, Agent, TrainConfig
 from metarobot.envs import Variant, file_name, find_variant, make_env
 from metarobot.files import lock_folder, read_json, sync_folder, write_json
@@ -326,13 +324,8 @@ def _load_agent(run: Path, agent: Agent, file: str) -> TrainedAgent:
     path = _inside(run, folder / file)
     with _as_run_error(path):
         env = make_env(config.env_id, 1, observe_task=agent == "oracle")
-        observation_size, action_size = (
-            int(np.prod(space.shape or ()))
-            for space in (env.single_observation_space, env.single_action_space)
-        )
-        shapes = policy_shapes(observation_size, action_size, config.hidden_sizes)
-        params = load_policy(path, config, shapes)
         policy = make_policy(config, env)
+        params = load_policy(path, config, policy.shapes)
     return TrainedAgent(policy, params, config, _is_finished(run, agent))
 
 

@@ -4,23 +4,18 @@
 distance is the KL divergence between ADAPTED policies and everything is differentiated through the
 adaptation. Without adaptation this is plain TRPO.
 
-Every task has its own copy of θ, so that one reverse pass gives the gradient of every task, one row
-each. The mean over rows is `Workers.mean`, whoever holds them.
-
 Source: Schulman et al. 2015, arXiv:1502.05477, appendix C; Finn et al. 2017, arXiv:1703.03400.
 """
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.func import grad_and_value, vjp
+from torch.func import vjp
 
-from metarobot.config import TrainConfig
 from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.meta_gradient import MetaObjective, loss_and_gradient_rows, refused_rows
 from metarobot.policies import (
     Distribution,
     Params,
@@ -33,20 +28,6 @@ from metarobot.workers import ALONE, Workers, mean_over_tasks
 
 _CG_TOLERANCE = 1e-5
 """Relative residual at which conjugate gradients stop: below it float32 products are noise."""
-
-
-class MetaObjective(Protocol):
-    """What a meta-update improves, as a function of θ, once for every task."""
-
-    config: TrainConfig
-
-    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_{θ'_n} on the post-update observations."""
-        ...
-
-    def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
-        """θ_n -> loss of every task (N,), to be minimised, and π_{θ'_n}."""
-        ...
 
 
 def fisher_product(
@@ -102,8 +83,8 @@ def trpo_update(
         returned as it came.
     """
     rows, old = loss_and_gradient_rows(objective, params, batch, workers)
-    if refused := (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist():
-        return params, UpdateReport(math.nan, math.nan, 0.0, 0, False, tuple(refused))
+    if refused := refused_rows(rows):
+        return params, UpdateReport(math.nan, math.nan, 0.0, 0, False, refused)
     mean = mean_over_tasks(rows)
     before, gradient = float(mean[0]), mean[1:]
     subsample = batch.first(objective.config.fisher_episodes)
@@ -111,21 +92,6 @@ def trpo_update(
     if step is None:
         return params, UpdateReport(before, before, 0.0, 0, False)
     return _line_search(objective, params, batch, step, old, before, workers)
-
-
-def loss_and_gradient_rows(
-    objective: MetaObjective, params: Params, batch: MetaBatch, workers: Workers
-) -> tuple[Tensor, Distribution]:
-    """Return loss and gradient of every task of all processes (N, 1 + D), and π_{θ'} held here."""
-
-    def total(theta: Params) -> tuple[Tensor, tuple[Tensor, Distribution]]:
-        losses, distribution = objective.losses(theta, batch)
-        return losses.sum(), (losses, distribution)
-
-    theta = repeat_params(params, batch.post_episodes.num_tasks)
-    gradients, (_, (losses, distribution)) = grad_and_value(total, has_aux=True)(theta)
-    rows = torch.cat([losses[:, None], flatten_params(gradients)], dim=1)
-    return workers.gather(rows), distribution
 
 
 def _natural_step(

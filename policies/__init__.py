@@ -2,12 +2,14 @@
 
 from metarobot.policies.gaussian import Distribution, entropy, kl_divergence, log_prob
 from metarobot.policies.gaussian_mlp import GaussianMLP, policy_distribution
+from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.value_baseline import fit_values, value_features
 
 __all__ = [
     "Distribution",
     "GaussianMLP",
+    "LearnedStepsMLP",
     "Params",
     "entropy",
     "fit_values",

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class GaussianMLP(nn.Module):
     """π_θ(a | o) = N(mean_θ(o), diag(std_θ)²) with a multilayer perceptron as the mean.
 
     The module is a skeleton: it is called with parameters from outside (`policy_distribution`), and
-    its own parameters are never trained. `log_std` is one free vector, learned and adapted
+    its own have names and shapes, but no memory. `log_std` is one free vector, learned and adapted
     like the weights.
     """
 
@@ -68,15 +68,17 @@ class GaussianMLP(nn.Module):
         self.register_buffer("observation_centre", (low + high) / 2, persistent=False)
         self.register_buffer("observation_half_range", (high - low) / 2, persistent=False)
         sizes = (len(low), *hidden_sizes, action_size)
-        # skip_init: the default initialisation would draw from the global random stream.
         self.layers = nn.ModuleList(
-            cast(nn.Linear, nn.utils.skip_init(nn.Linear, size_in, size_out))
-            for size_in, size_out in pairwise(sizes)
+            nn.Linear(size_in, size_out, device="meta") for size_in, size_out in pairwise(sizes)
         )
-        self.log_std = nn.Parameter(torch.empty(action_size))
-        self.load_state_dict(self.initial_params(torch.Generator().manual_seed(0)))
+        self.log_std = nn.Parameter(torch.empty(action_size, device="meta"))
 
-    def with_min_std(self, min_std: float) -> "GaussianMLP":
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter, by name."""
+        return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
+
+    def with_min_std(self, min_std: float) -> Self:
         """Return the same policy with another floor of its action noise; all else is shared."""
         twin = copy.copy(self)
         twin.min_log_std = math.log(min_std)
@@ -96,7 +98,9 @@ class GaussianMLP(nn.Module):
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights, zero biases, `log_std` = log(initial_std)."""
-        params = {name: torch.zeros_like(leaf) for name, leaf in self.named_parameters()}
+        params = {
+            name: torch.zeros_like(leaf, device="cpu") for name, leaf in self.named_parameters()
+        }
         last = len(self.layers) - 1
         for index in range(len(self.layers)):
             gain = LAST_LAYER_GAIN if index == last else 1.0

@@ -65,7 +65,10 @@ class Maml(Algorithm):
         Returns:
             Mean (N, E, T, A) and log_std (N, A).
         """
-        adapted = self.adaptations(params, batch)[-1]
+        return self.post_distribution(self.adaptations(params, batch)[-1], batch)
+
+    def post_distribution(self, adapted: Params, batch: MetaBatch) -> Distribution:
+        """θ'_n -> π_{θ'_n} on the post-update observations."""
         return policy_distribution(self.policy, adapted, batch.post_episodes.observations)
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:

@@ -8,7 +8,6 @@ from metarobot.checkpoints import (
     Progress,
     load_newest_checkpoint,
     load_policy,
-    policy_shapes,
     save_checkpoint,
     save_policy,
 )
@@ -100,16 +99,9 @@ def test_a_policy_survives_its_file_bit_for_bit(tmp_path):
     policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7,))
     params = policy.initial_params(torch.Generator().manual_seed(1))
     save_policy(tmp_path / "p.safetensors", CONFIG, params, 5)
-    loaded = load_policy(tmp_path / "p.safetensors", CONFIG, policy_shapes(5, 3, (7,)))
+    loaded = load_policy(tmp_path / "p.safetensors", CONFIG, policy.shapes)
     assert list(loaded) == list(params)
     assert all(torch.equal(loaded[name], leaf) for name, leaf in params.items())
-
-
-def test_policy_shapes_are_those_of_the_policy():
-    policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7, 2))
-    expected = {name: tuple(leaf.shape) for name, leaf in policy.named_parameters()}
-    assert policy_shapes(5, 3, (7, 2)) == expected
-    assert list(policy_shapes(5, 3, (7, 2))) == list(expected)
 
 
 def test_the_best_is_judged_by_a_smoothed_return():

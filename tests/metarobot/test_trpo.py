@@ -10,7 +10,7 @@ from torch.func import grad, jacrev
 from metarobot import trpo
 from metarobot.algorithms import make_algorithm
 from metarobot.config import TrainConfig
-from metarobot.objectives import INNER_OBJECTIVES
+from metarobot.objectives import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
 from metarobot.policies import (
     flatten_params,
     policy_distribution,
@@ -74,16 +74,37 @@ def relative_error(found, expected):
     return ((found - expected).norm() / expected.norm()).item()
 
 
+def whole_episode_ratio(log_probs, behaviour_log_probs, advantages):
+    """What dice is the derivative of, where its denominator is the stored probability."""
+    change = log_probs - behaviour_log_probs
+    return (change.cumsum(-1).exp() - (change.cumsum(-1) - change).exp()) * advantages
+
+
+# lvc and dice differentiate as if their denominator were the stored probability: they are measured
+# against the functions of which that is true.
+FUNCTIONS = {
+    "lvc": likelihood_ratio,
+    "likelihood_ratio": likelihood_ratio,
+    "dice": whole_episode_ratio,
+}
+
+
 @pytest.mark.parametrize("objective", INNER_OBJECTIVES)
 @pytest.mark.parametrize("steps", [0, 1, 2])
-def test_meta_gradient_agrees_with_finite_differences(steps, objective):
+def test_meta_gradient_agrees_with_finite_differences(steps, objective, monkeypatch):
     config, batch = make(steps, inner_objective=objective)
-    # lvc differentiates as if its denominator were the stored probability: it is measured against
-    # the function of which that is true.
-    ratio_config = dataclasses.replace(config, inner_objective="likelihood_ratio")
-    expected = numerical_gradient(loss_of(batch, ratio_config), PARAMS)
     found = vector_of(grad(loss_of(batch, config))(PARAMS))
+    monkeypatch.setitem(OBJECTIVES, objective, FUNCTIONS[objective])
+    expected = numerical_gradient(loss_of(batch, config), PARAMS)
     assert relative_error(found, expected) <= 1e-5
+
+
+def test_dice_counts_what_an_action_does_to_later_ones():
+    gradients = []
+    for objective in ("lvc", "dice"):
+        config, batch = make(inner_objective=objective)
+        gradients.append(vector_of(grad(loss_of(batch, config))(PARAMS)))
+    assert relative_error(*gradients) > 0.01
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -1,0 +1,63 @@
+"""E-MAML: trials are credited with what adaptation makes of them."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarobot.algorithms.maml import Maml
+from metarobot.config import TrainConfig
+from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.policies import Distribution, Params, policy_distribution
+from metarobot.surrogates import likelihood_ratios, surrogates
+from metarobot.trpo import trpo_update
+from metarobot.workers import Workers
+
+
+class EMaml(Maml):
+    """MAML with the term of the meta-gradient that comes from θ choosing the trials.
+
+    Source: Stadie et al. 2018, arXiv:1803.01118, equation 4; Al-Shedivat et al. 2018,
+    arXiv:1710.03641.
+    """
+
+    def update(
+        self, params: Params, batch: MetaBatch, workers: Workers
+    ) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step on surrogate and credit."""
+        objective = CreditedTrials(self, self.config, trial_credits(batch, workers))
+        return trpo_update(objective, params, batch, workers)
+
+
+class CreditedTrials(NamedTuple):
+    """What E-MAML improves: the post-update surrogate, and the odds of trials that led far."""
+
+    maml: Maml
+    config: TrainConfig
+    credits: Tensor
+    """What the trials of each task led to, (N,)."""
+
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_{θ'_n}."""
+        return self.maml.adapted_distribution(params, batch)
+
+    def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
+        """θ_n -> surrogate of every task minus the credit of its trials (N,), and π_{θ'_n}."""
+        chain = self.maml.adaptations(params, batch)
+        distribution = self.maml.post_distribution(chain[-1], batch)
+        losses = surrogates(distribution, batch.post_episodes, batch.post_advantages)
+        for theta, episodes in zip(chain, batch.pre_episodes, strict=False):
+            trial = policy_distribution(self.maml.trial_policy, theta, episodes.observations)
+            ratios = likelihood_ratios(trial, episodes)
+            losses = losses - self.credits * (ratios * episodes.step_weights).sum((1, 2))
+        return losses, distribution
+
+
+def trial_credits(batch: MetaBatch, workers: Workers) -> Tensor:
+    """Mean post-update return of each task held here, normalised over the meta-batch; (N,)."""
+    returns = batch.post_episodes.returns.double().mean(1)
+    everyone = workers.gather(returns)
+    everyone = everyone[everyone.isfinite()]
+    spread = everyone.std(correction=0) if len(everyone) else torch.ones(())
+    credits = (returns - everyone.mean()) / (spread + 1e-8)
+    return credits.to(batch.post_advantages.dtype)

@@ -1,0 +1,64 @@
+"""Reptile: move towards where several adaptation steps lead."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from metarobot.algorithms.maml import Maml
+from metarobot.config import TrainConfig
+from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.meta_gradient import refused_rows
+from metarobot.policies import GaussianMLP, Params, flatten_params, repeat_params, unflatten_params
+from metarobot.surrogates import kl_divergences, surrogates
+from metarobot.workers import Workers, mean_over_tasks
+
+
+class Reptile(Maml):
+    """θ ← θ + β mean_n(φ_n - θ), with φ_n the end of `reptile_steps` adaptation steps on task n.
+
+    All of them on fresh episodes; the last on those of the post-update block. No derivative is
+    taken through any.
+
+    Source: Nichol et al. 2018, arXiv:1803.02999, algorithm 2.
+    """
+
+    @classmethod
+    def make_policy(
+        cls,
+        config: TrainConfig,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+    ) -> GaussianMLP:
+        """Lay out a policy with the floor of trials everywhere.
+
+        The gradient grows as the noise shrinks, and no trust region bounds where it leads.
+        """
+        config = replace(config, min_std=max(config.min_std, config.trial_min_std))
+        return super().make_policy(config, observation_low, observation_high, action_size)
+
+    @torch.no_grad()
+    def update(
+        self, params: Params, batch: MetaBatch, workers: Workers
+    ) -> tuple[Params, UpdateReport]:
+        """Move θ towards the mean end."""
+        theta = repeat_params(params, batch.post_episodes.num_tasks)
+        chain = self.adaptations(theta, batch)
+        advantages = self.trial_advantages(batch.post_episodes)
+        ends = flatten_params(self.adapt(chain[-1], batch.post_episodes, advantages))
+        rows = workers.gather(ends - flatten_params(theta))
+        if refused := refused_rows(rows):
+            return params, UpdateReport(math.nan, math.nan, 0.0, 0, False, refused)
+        move = torch.from_numpy(self.config.reptile_rate * mean_over_tasks(rows))
+        direction = unflatten_params(move, params)
+        moved = {name: leaf + direction[name] for name, leaf in params.items()}
+
+        old = self.post_distribution(chain[-1], batch)
+        new = self.adapted_distribution(repeat_params(moved, len(ends)), batch)
+        post = batch.post_episodes
+        columns = [surrogates(policy, post, batch.post_advantages) for policy in (old, new)]
+        columns.append(kl_divergences(old, new, post))
+        before, after, kl = workers.mean(torch.stack(columns, dim=1)).tolist()
+        return moved, UpdateReport(before, after, kl, 0, True)
