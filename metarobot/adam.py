@@ -29,10 +29,10 @@ class AdamState(NamedTuple):
     """Steps taken, a scalar."""
 
     @classmethod
-    def fresh(cls, shapes: Mapping[str, tuple[int, ...]]) -> "AdamState":
-        """Return the state before the first step."""
-        first = {name: torch.zeros(shape) for name, shape in shapes.items()}
-        second = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    def fresh(cls, params: Mapping[str, Tensor]) -> "AdamState":
+        """Return the state before the first step on parameters like these, on any device."""
+        first = {name: torch.zeros_like(leaf, device="cpu") for name, leaf in params.items()}
+        second = {name: torch.zeros_like(leaf, device="cpu") for name, leaf in params.items()}
         return cls(first, second, torch.zeros(()))
 
     def to_tensors(self) -> dict[str, Tensor]:

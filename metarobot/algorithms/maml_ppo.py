@@ -21,7 +21,7 @@ class MamlPpo(Maml):
 
     def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
         super().__init__(config, policy)
-        self._moments = AdamState.fresh(policy.shapes)
+        self._moments = AdamState.fresh(dict(policy.named_parameters()))
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> the clipped surrogate of every task (N,), and π_{θ'_n}."""

@@ -4,18 +4,20 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from metarobot.algorithms import make_algorithm
+from metarobot.algorithms import ALGORITHMS, make_algorithm
+from metarobot.config import TrainConfig
 from metarobot.envs import Tasks
 from metarobot.episodes import Episodes
 from metarobot.meta_batch import MetaBatch
-from metarobot.policies import GaussianMLP, log_prob, policy_distribution, repeat_params
+from metarobot.policies import log_prob, policy_distribution, repeat_params
 
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
 
 
-def small_policy(hidden_sizes=(4,)):
+def small_policy(hidden_sizes=(4,), agent="maml"):
     """A policy with 2 observation and 2 action elements, and parameters that are not symmetric."""
-    policy = GaussianMLP([-1.0, -2.0], [1.0, 2.0], 2, hidden_sizes).double()
+    config = TrainConfig(agent=agent, hidden_sizes=hidden_sizes, inner_lr=0.3)
+    policy = ALGORITHMS[agent].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2).double()
     params = policy.initial_params(torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
     return policy, {

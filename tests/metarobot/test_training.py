@@ -111,33 +111,35 @@ def same_curves(run, other, agent):
 
 
 @pytest.mark.parametrize(
-    ("number", "fields"),
+    ("number", "agent", "fields"),
     [
-        (signal.SIGINT, {}),
-        (signal.SIGTERM, {"first_order": True, "normalise_inner": False}),
-        (signal.SIGTERM, {"num_adaptation_steps": 2, "inner_objective": "likelihood_ratio"}),
+        (signal.SIGINT, "maml", {}),
+        (signal.SIGTERM, "maml_ppo", {"first_order": True, "normalise_inner": False}),
+        (signal.SIGTERM, "maml", {"num_adaptation_steps": 2, "inner_objective": "dice"}),
     ],
 )
-def test_an_interrupted_run_goes_on_as_if_never_interrupted(tmp_path, monkeypatch, number, fields):
+def test_an_interrupted_run_goes_on_as_if_never_interrupted(
+    tmp_path, monkeypatch, number, agent, fields
+):
     config = replace(TINY, **{"total_steps": 128 * 5, **fields})
-    train_run(config, ["maml", "oracle"], tmp_path / "whole")
+    train_run(config, [agent, "oracle"], tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_in(patch, 2, number)
         with pytest.raises(InterruptedTrainingError) as interrupt:
-            train_run(config, ["maml", "oracle"], tmp_path / "run")
+            train_run(config, [agent, "oracle"], tmp_path / "run")
     assert interrupt.value.signal_number == number
     run = load_run(tmp_path / "run")
-    assert run.unfinished == ("maml", "oracle")
-    assert len(load_curve(run.path, "maml", ["iteration"])["iteration"]) == 3
+    assert run.unfinished == (agent, "oracle")
+    assert len(load_curve(run.path, agent, ["iteration"])["iteration"]) == 3
 
     display = Recorder()
-    assert resume_run(tmp_path / "run", display) == ("maml", "oracle")
+    assert resume_run(tmp_path / "run", display) == (agent, "oracle")
     steps = 64 * (config.num_adaptation_steps + 1)
-    assert display.calls[:2] == [f"begin maml at {3 * steps}", f"update {4 * steps}"]
-    for agent in ("maml", "oracle"):
-        paths = [tmp_path / name / agent / "policy.safetensors" for name in ("whole", "run")]
+    assert display.calls[:2] == [f"begin {agent} at {3 * steps}", f"update {4 * steps}"]
+    for name in (agent, "oracle"):
+        paths = [tmp_path / folder / name / "policy.safetensors" for folder in ("whole", "run")]
         assert paths[0].read_bytes() == paths[1].read_bytes()
-        assert same_curves(tmp_path / "whole", tmp_path / "run", agent)
+        assert same_curves(tmp_path / "whole", tmp_path / "run", name)
     assert resume_run(tmp_path / "run") == ()
 
 

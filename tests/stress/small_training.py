@@ -4,19 +4,20 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 SIZES = ["--num-tasks", "8", "--episodes-per-task", "1", "--hidden-sizes", "8"]
-OPTIONS = ["train", "grip", *SIZES, "--agents", "maml"]
+OPTIONS = ["train", "grip", *SIZES]
 STEPS_PER_ITERATION = 2 * 8 * 16
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 METAROBOT = [sys.executable, "-m", "metarobot"]
 
 
-def train(run: Path, iterations: int) -> list[str]:
+def train(run: Path, iterations: int, agents: Sequence[str] = ("maml",)) -> list[str]:
     """Arguments that begin a run."""
     steps = str(iterations * STEPS_PER_ITERATION)
-    return [*OPTIONS, "--total-steps", steps, "--out", str(run)]
+    return [*OPTIONS, "--agents", *agents, "--total-steps", steps, "--out", str(run)]
 
 
 def resume(run: Path) -> list[str]:
@@ -42,9 +43,9 @@ def execute(command: list[str], timeout_s: float = 300.0) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def fingerprint(run: Path) -> str:
+def fingerprint(run: Path, agent: str = "maml") -> str:
     """Hash of the policy's file, which holds its parameters and the iteration they are from."""
-    return hashlib.sha256((run / "maml" / "policy.safetensors").read_bytes()).hexdigest()
+    return hashlib.sha256((run / agent / "policy.safetensors").read_bytes()).hexdigest()
 
 
 def curve(run: Path) -> list[list[str]]:

@@ -19,6 +19,8 @@ from small_training import (
     train,
 )
 
+from metarobot.config import META_LEARNERS
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
@@ -37,6 +39,14 @@ def test_any_number_of_processes_ends_at_the_same_parameters(one_process, tmp_pa
         assert fingerprint(run) == fingerprint(one_process)
         assert curve(run) == curve(one_process)
     print(f"1, {', '.join(map(str, counts))} processes: {fingerprint(one_process)[:12]}")
+
+
+def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):
+    agents = [agent for agent in META_LEARNERS if agent != "maml"]
+    for name, launcher in (("one", METAROBOT), ("two", torchrun(2))):
+        execute([*launcher, *train(tmp_path / name, 2, agents)])
+    for agent in agents:
+        assert fingerprint(tmp_path / "one", agent) == fingerprint(tmp_path / "two", agent), agent
 
 
 def test_any_number_of_threads_ends_at_the_same_parameters(one_process, tmp_path):

@@ -1,0 +1,150 @@
+"""What every algorithm climbs, against central differences of what it says it lowers."""
+
+import dataclasses
+
+import fakes
+import pytest
+import torch
+from fakes import N, made_up_batch, made_up_episodes, small_policy
+from torch.func import grad
+
+from metarobot.algorithms import make_algorithm
+from metarobot.algorithms.e_maml import CreditedTrials, trial_credits
+from metarobot.config import TrainConfig
+from metarobot.objectives import OBJECTIVES, likelihood_ratio
+from metarobot.policies import flatten_params, policy_distribution, repeat_params, unflatten_params
+from metarobot.surrogates import clipped_surrogates, kl_divergences, kl_estimates, likelihood_ratios
+from metarobot.workers import ALONE
+
+AGENTS = ("maml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd")
+
+
+def make(agent, **fields):
+    config = TrainConfig(agent=agent, inner_lr=0.3, inner_kl_penalty=0.5, **fields)
+    policy, params = small_policy(agent=agent)
+    batch = made_up_batch(policy, params, config)
+    algorithm = make_algorithm(config, policy)
+    if agent == "e_maml":
+        return CreditedTrials(algorithm, config, trial_credits(batch, ALONE)), params, batch
+    return algorithm, params, batch
+
+
+def loss_at(objective, batch):
+    return lambda params: objective.losses(repeat_params(params, N), batch)[0].mean()
+
+
+def vector_of(params):
+    return flatten_params(repeat_params(params, 1))[0]
+
+
+def relative_error(found, expected):
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+def numerical_gradient(function, params, width=1e-5):
+    centre = vector_of(params)
+    gradient = torch.zeros_like(centre)
+    for i in range(len(centre)):
+        offset = torch.zeros_like(centre)
+        offset[i] = width
+        above, below = (function(unflatten_params(centre + s * offset, params)) for s in (1, -1))
+        gradient[i] = (above - below) / (2 * width)
+    return gradient
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("agent", AGENTS)
+def test_meta_gradient_agrees_with_finite_differences(agent, steps, monkeypatch):
+    # lvc differentiates as if its denominator were the stored probability.
+    objective, params, batch = make(agent, num_adaptation_steps=steps)
+    found = vector_of(grad(loss_at(objective, batch))(params))
+    monkeypatch.setitem(OBJECTIVES, "lvc", likelihood_ratio)
+    assert relative_error(found, numerical_gradient(loss_at(objective, batch), params)) <= 1e-5
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_meta_gradient_holds_where_the_first_epochs_have_led(agent, monkeypatch):
+    monkeypatch.setitem(OBJECTIVES, "lvc", likelihood_ratio)
+    objective, params, batch = make(agent)
+    moved = {name: leaf + 0.03 for name, leaf in params.items()}
+    found = vector_of(grad(loss_at(objective, batch))(moved))
+    assert relative_error(found, numerical_gradient(loss_at(objective, batch), moved)) <= 1e-5
+
+
+@pytest.mark.parametrize("agent", AGENTS[1:])
+def test_every_algorithm_climbs_something_else_than_maml(agent):
+    moved = {name: leaf + 0.03 for name, leaf in small_policy()[1].items()}
+
+    def gradient_of(agent):
+        objective, params, batch = make(agent)
+        params = {**params, **moved}
+        gradient = grad(loss_at(objective, batch))(params)
+        return vector_of({name: gradient[name] for name in moved})
+
+    if agent == "meta_sgd":  # alike until its step sizes have been trained, and they are
+        objective, params, batch = make(agent)
+        gradient = grad(loss_at(objective, batch))(params)
+        assert all(gradient[name].abs().max() > 1e-6 for name in params)
+    else:
+        assert relative_error(gradient_of(agent), gradient_of("maml")) > 1e-3
+
+
+def test_anil_moves_the_head_only():
+    algorithm, params, batch = make("anil")
+    theta = repeat_params(params, N)
+    adapted = algorithm.adapt(theta, batch.pre_episodes[0], batch.pre_advantages[0])
+    moved = {name for name in theta if not torch.equal(adapted[name], theta[name])}
+    assert moved == {"layers.1.weight", "layers.1.bias", "log_std"}
+
+
+def test_meta_sgd_takes_the_steps_that_it_has_learned():
+    algorithm, params, batch = make("meta_sgd")
+    maml, *_ = make("maml")
+    episodes, advantages = batch.pre_episodes[0], batch.pre_advantages[0]
+    plain = {name: leaf for name, leaf in params.items() if not name.startswith("step_sizes.")}
+    whole = maml.adapt(repeat_params(plain, N), episodes, advantages)
+    for name, leaf in params.items():
+        if name.startswith("step_sizes."):
+            leaf.fill_(-0.15 if name == "step_sizes.layers_0_bias" else 0.3)
+    theta = repeat_params(params, N)
+    adapted = algorithm.adapt(theta, episodes, advantages)
+    for name in plain:
+        share = -0.5 if name == "layers.0.bias" else 1.0
+        torch.testing.assert_close(adapted[name] - theta[name], share * (whole[name] - theta[name]))
+    assert all(adapted[name] is theta[name] for name in theta if name.startswith("step_sizes."))
+
+
+def test_clipping_ends_the_gain_and_never_the_loss():
+    algorithm, params, batch = make("maml_ppo")
+    _, distribution = algorithm.losses(repeat_params(params, N), batch)
+    far = distribution._replace(mean=distribution.mean + 1.0)
+    post, ones = batch.post_episodes, torch.ones_like(batch.post_advantages)
+    ratios = likelihood_ratios(far, post)
+    assert ratios.min() < 0.8 < 1.2 < ratios.max()
+    for advantages, ends in ((ones, ratios.clamp(max=1.2)), (-ones, -ratios.clamp(min=0.8))):
+        found = clipped_surrogates(far, post, advantages, 0.2)
+        torch.testing.assert_close(found, -(ends * post.step_weights).sum((1, 2)))
+
+
+def test_the_estimate_of_the_kl_divergence_has_no_bias(monkeypatch):
+    monkeypatch.setattr(fakes, "E", 2000)
+    policy, params = small_policy()
+    episodes, _ = made_up_episodes(policy, repeat_params(params, N), seed=1)
+    old = policy_distribution(policy, repeat_params(params, N), episodes.observations)
+    new = old._replace(mean=old.mean + 0.2, log_std=old.log_std - 0.1)
+    assert kl_estimates(old, episodes).abs().max() < 1e-12
+    exact = kl_divergences(old, new, episodes)
+    torch.testing.assert_close(kl_estimates(new, episodes), exact, rtol=0.1, atol=0.0)
+
+
+def test_credits_compare_tasks():
+    _, _, batch = make("e_maml")
+    credits = trial_credits(batch, ALONE)
+    assert credits.mean().abs() < 1e-6
+    assert credits.std(correction=0) == pytest.approx(1.0, abs=1e-6)
+    assert credits.argmax() == batch.post_episodes.returns.mean(1).argmax()
+    alike = dataclasses.replace(
+        batch.post_episodes, rewards=torch.ones(N, 4, 5, dtype=torch.double)
+    )
+    alike = dataclasses.replace(alike, mask=torch.ones_like(alike.mask))
+    assert not trial_credits(dataclasses.replace(batch, post_episodes=alike), ALONE).any()

@@ -1,0 +1,46 @@
+"""Whatever the algorithm, a training goes on as if never interrupted."""
+
+import pytest
+import torch
+from fakes import FakeEnv
+
+from metarobot.config import AGENTS, TrainConfig
+from metarobot.meta_trainer import MetaTrainer
+
+
+def trainer_of(agent, seed=0):
+    config = TrainConfig(
+        agent=agent,
+        seed=seed,
+        num_tasks=4,
+        episodes_per_task=4,
+        hidden_sizes=(8,),
+        trial_min_std=0.3,
+    )
+    return MetaTrainer(config, FakeEnv(16))
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_two_halves_make_a_whole(agent):
+    whole, first, second = (trainer_of(agent) for _ in range(3))
+    for _ in range(4):
+        whole.step()
+    for _ in range(2):
+        first.step()
+    second.restore(first.state())
+    for _ in range(2):
+        second.step()
+    expected, found = whole.state(), second.state()
+    assert expected.counters == found.counters
+    assert list(expected.tensors) == list(found.tensors)
+    assert all(torch.equal(found.tensors[name], leaf) for name, leaf in expected.tensors.items())
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_state_is_of_the_shapes_that_a_fresh_trainer_expects(agent):
+    """So a checkpoint is checked against them before it is believed."""
+    fresh, trained = trainer_of(agent), trainer_of(agent)
+    shapes = {name: leaf.shape for name, leaf in fresh.state().tensors.items()}
+    trained.step()
+    assert {name: leaf.shape for name, leaf in trained.state().tensors.items()} == shapes
+    assert all(leaf.is_cpu and leaf.isfinite().all() for leaf in trained.state().tensors.values())
