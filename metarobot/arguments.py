@@ -15,9 +15,9 @@ import tyro
 
 from metarobot.config import AGENTS, STANDARD_AGENTS, Agent, TrainConfig
 from metarobot.envs import Variant
-from metarobot.evaluation import EvaluationConfig
 from metarobot.presets import PRESETS
 from metarobot.rendering import RenderConfig
+from metarobot.trial import EvaluationConfig
 
 _Hidden = tyro.conf.Suppress[tyro.conf.Fixed[str]]
 

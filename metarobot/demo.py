@@ -10,13 +10,13 @@ from rich.console import Console
 
 from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.display import StageDisplay, TrainingDisplay
-from metarobot.evaluation import EvaluationConfig
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
 from metarobot.rendering import render_adaptation
 from metarobot.reporting import evaluate_to_folder
 from metarobot.run_folder import TrainedRun, load_run
 from metarobot.training import train_run
+from metarobot.trial import EvaluationConfig
 from metarobot.video import VideoError
 
 # Half the preset's episodes per task: twice as many meta-updates from a small budget.

@@ -8,177 +8,26 @@ task.  Headroom is oracle minus domain randomisation; adaptation is read as the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from metarobot.envs import (
-    FAMILIES,
-    SPLITS,
-    TaskParameter,
-    Tasks,
-    Variant,
-    make_env,
-)
-from metarobot.episodes import Episodes
-from metarobot.policies import Params, repeat_params
-from metarobot.randomness import Phase, draw_episodes, numpy_generator
-from metarobot.rollout import collect
-from metarobot.run_folder import TrainedAgent, TrainedRun
+from metarobot.envs import FAMILIES, SPLITS, TaskParameter, Variant
+from metarobot.run_folder import TrainedRun
 from metarobot.statistics import (
     bootstrap_captured,
     bootstrap_headroom,
     bootstrap_iqm,
     bootstrap_mean,
 )
+from metarobot.trial import EvaluationConfig, Scores, StepScores, Trial
 
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the work done, 0 to 1."""
 
 _GRID_KEY = len(SPLITS)  # the heat map's tasks are keyed after those of the splits
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """How much is measured.  None of it changes a policy."""
-
-    num_tasks: int = 100
-    """Tasks per split."""
-    episodes_per_step: int = 20
-    """Exploring episodes per task that an adaptation step learns from."""
-    num_adaptation_steps: int = 3
-    """Adaptation steps taken, K."""
-    deterministic_episodes: int = 5
-    """Episodes per task without action noise, by which policies are judged."""
-    grid_size: int = 9
-    """Values along each axis of the heat map."""
-    seed: int = 20_000_003
-    """Seed of the test tasks and of their episodes, the same for every policy."""
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that measure nothing."""
-        least = {"num_tasks": 2, "num_adaptation_steps": 0, "grid_size": 2, "seed": 0}
-        for name, value in asdict(self).items():
-            if value < least.get(name, 1):
-                raise ValueError(f"{name} must be at least {least.get(name, 1)}, got {value}")
-
-
-class Scores(NamedTuple):
-    """What a policy reached on each task, averaged over that task's episodes."""
-
-    returns: np.ndarray  # (N,)
-    success: np.ndarray  # (N,)
-
-    @classmethod
-    def of(cls, episodes: Episodes) -> Scores:
-        """Average over episodes."""
-        success = episodes.success.double().mean(dim=1)
-        return cls(episodes.returns.double().mean(dim=1).numpy(), success.numpy())
-
-
-class StepScores(NamedTuple):
-    """Scores after some number of adaptation steps."""
-
-    deterministic: Scores
-    exploring: Scores
-
-
-class UniformPolicy(nn.Module):
-    """The agent *random*: mean 0 and standard deviation 1, so that its noise is its action."""
-
-    def __init__(self, action_size: int) -> None:
-        super().__init__()
-        self.action_size = action_size
-
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (..., A) and log standard deviation (A,)."""
-        zeros = torch.zeros(self.action_size)
-        return zeros.expand(*observations.shape[:-1], -1), zeros
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """One fixed set of tasks, with the chance of all its episodes."""
-
-    env_id: str
-    tasks: Tasks
-    key: int
-    """What the draws of this trial are addressed by."""
-    config: EvaluationConfig
-    variant: Variant | None = None
-    """What disturbs the episodes."""
-
-    def collect(
-        self,
-        policy: nn.Module,
-        params: Params,
-        *,
-        num_episodes: int,
-        exploring: bool,
-        step: int,
-        observe_task: bool = False,
-    ) -> Episodes:
-        """Collect episodes on every task, with chance keyed by the task and the step."""
-        num_tasks = len(self.tasks)
-        num_envs = num_tasks * num_episodes
-        env = make_env(self.env_id, num_envs, observe_task=observe_task, variant=self.variant)
-        env.set_tasks(self.tasks)
-        action_size = len(env.action_elements)
-        draws = draw_episodes(
-            self.config.seed,
-            self.key,
-            Phase.EVALUATION,
-            tasks=range(num_tasks),
-            episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
-            adaptation_step=2 * step + exploring,
-        )
-        noise = draws.noise if exploring else None
-        if isinstance(policy, UniformPolicy):
-            rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
-            noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
-        return collect(env, policy, params, noise=noise, start=draws.start)
-
-    def score_random(self) -> Scores:
-        """Score uniformly random actions."""
-        policy = UniformPolicy(len(FAMILIES[self.env_id].vector_class.action_elements))
-        num_episodes = self.config.deterministic_episodes
-        return Scores.of(
-            self.collect(policy, {}, num_episodes=num_episodes, exploring=True, step=0)
-        )
-
-    def score(self, agent: TrainedAgent, num_adaptation_steps: int) -> list[StepScores]:
-        """Score an agent after 0..K adaptation steps."""
-        observe_task = agent.config.agent == "oracle"
-        algorithm = agent.algorithm
-        explorer = algorithm.trial_policy if agent.config.adaptation_steps else agent.policy
-        params = repeat_params(agent.params, len(self.tasks))
-        scores = []
-        for step in range(num_adaptation_steps + 1):
-            deterministic = self.collect(
-                agent.policy,
-                params,
-                num_episodes=self.config.deterministic_episodes,
-                exploring=False,
-                step=step,
-                observe_task=observe_task,
-            )
-            exploring = self.collect(
-                explorer,
-                params,
-                num_episodes=self.config.episodes_per_step,
-                exploring=True,
-                step=step,
-                observe_task=observe_task,
-            )
-            scores.append(StepScores(Scores.of(deterministic), Scores.of(exploring)))
-            if step < num_adaptation_steps:
-                advantages = algorithm.trial_advantages(exploring)
-                params = algorithm.adapt(params, exploring, advantages)
-        return scores
 
 
 class _Split(NamedTuple):
@@ -215,10 +64,7 @@ def evaluate_runs(
     work = len(runs) * (len(distribution.splits) + 1)
     rows, headroom = [], []
     for done, split in enumerate(distribution.splits):
-        index = SPLITS.index(split)
-        rng = numpy_generator(config.seed, index, Phase.EVALUATION_TASKS)
-        tasks = distribution.sample(rng, config.num_tasks, split)
-        trial = _Trial(env_id, tasks, index, config, variant)
+        trial = Trial.of_split(env_id, split, config, variant)
         scores = []
         for number, run in enumerate(runs):
             progress(f"{split}, seed {run.seed}", (done * len(runs) + number) / work)
@@ -245,7 +91,7 @@ def evaluate_runs(
     }
 
 
-def _score_split(trial: _Trial, run: TrainedRun, config: EvaluationConfig) -> _Split:
+def _score_split(trial: Trial, run: TrainedRun, config: EvaluationConfig) -> _Split:
     """Score all agents of one seed."""
     return _Split(
         random=trial.score_random(),
@@ -266,21 +112,22 @@ def _join(splits: Sequence[Any]) -> Any:
 
 def _rows(split: str, scores: _Split, config: EvaluationConfig) -> list[dict[str, Any]]:
     """Return a table row per agent, number of adaptation steps, and kind of episodes."""
-    rows = [_row(split, "random", 0, True, scores.random, config)]
+    rows = [table_row(split, "random", 0, True, scores.random, config)]
     stages = [
         ("domain_randomisation", 0, scores.domain_randomisation),
         *(("adapted", step, stage) for step, stage in enumerate(scores.adapted)),
         ("oracle", 0, scores.oracle),
     ]
     for agent, step, stage in stages:
-        rows.append(_row(split, agent, step, False, stage.deterministic, config))
-        rows.append(_row(split, agent, step, True, stage.exploring, config))
+        rows.append(table_row(split, agent, step, False, stage.deterministic, config))
+        rows.append(table_row(split, agent, step, True, stage.exploring, config))
     return rows
 
 
-def _row(
+def table_row(
     split: str, agent: str, step: int, exploring: bool, scores: Scores, config: EvaluationConfig
 ) -> dict[str, Any]:
+    """Return one row of a table: mean and interquartile mean of scores (S, N), with intervals."""
     rng = np.random.default_rng(config.seed)
     mean, iqm = bootstrap_mean(scores.returns, rng), bootstrap_iqm(scores.returns, rng)
     success = bootstrap_mean(scores.success, rng)
@@ -358,7 +205,7 @@ def _heat_map(
         for p in (x, y)
     )
     tasks = measured.grid(x.name, x_values, y.name, y_values)
-    trial = _Trial(env_id, tasks, _GRID_KEY, config, variant)
+    trial = Trial(env_id, tasks, _GRID_KEY, config, variant)
     steps = min(1, config.num_adaptation_steps)
     stages: dict[str, list[Scores]] = {}
     for run in runs:

@@ -10,7 +10,7 @@ from typing import Any
 
 from metarobot.curves import adaptation_curve, training_curve
 from metarobot.envs import Variant
-from metarobot.evaluation import EvaluationConfig, Progress, evaluate_runs
+from metarobot.evaluation import Progress, evaluate_runs
 from metarobot.files import read_json, write_atomically, write_json
 from metarobot.heat_map import heat_map
 from metarobot.report import write_report
@@ -22,6 +22,7 @@ from metarobot.run_folder import (
     agent_folder,
     load_curve,
 )
+from metarobot.trial import EvaluationConfig
 
 REPORT_FILE = "report.html"
 _NEEDED = ("maml", "domain_randomisation", "oracle")

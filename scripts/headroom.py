@@ -22,7 +22,6 @@ from metarobot.arguments import parse
 from metarobot.config import STANDARD_AGENTS
 from metarobot.display import StageDisplay, TrainingDisplay
 from metarobot.envs import nearest_name, silence_mujoco
-from metarobot.evaluation import EvaluationConfig
 from metarobot.files import read_json, write_json
 from metarobot.listing import make_console
 from metarobot.presets import PRESETS
@@ -30,6 +29,7 @@ from metarobot.reporting import evaluate_to_folder
 from metarobot.run_folder import load_runs
 from metarobot.statistics import captured_is_meaningful
 from metarobot.training import resume_run, train_run
+from metarobot.trial import EvaluationConfig
 
 EVALUATION_FILE = "evaluation.json"
 

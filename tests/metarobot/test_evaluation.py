@@ -4,9 +4,10 @@ import torch
 
 from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.envs import SPLITS, make_env
-from metarobot.evaluation import EvaluationConfig, UniformPolicy, _ratio, evaluate_runs
+from metarobot.evaluation import _ratio, evaluate_runs
 from metarobot.meta_trainer import make_policy
 from metarobot.run_folder import TrainedAgent, TrainedRun
+from metarobot.trial import EvaluationConfig, UniformPolicy
 
 ENV_ID = "metarobot/Grip-v0"
 CONFIG = EvaluationConfig(

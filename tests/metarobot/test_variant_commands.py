@@ -13,12 +13,13 @@ from metarobot.cli import main
 from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
 from metarobot.episodes import Episodes
-from metarobot.evaluation import EvaluationConfig, evaluate_runs
+from metarobot.evaluation import evaluate_runs
 from metarobot.presets import PRESETS
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.replay import Replay
 from metarobot.run_folder import default_run_folder, load_run
 from metarobot.training import resume_run, train_run
+from metarobot.trial import EvaluationConfig
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TINY = TrainConfig(

@@ -1,0 +1,168 @@
+"""A trial: what agents are put through on tasks that they have not been trained on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metarobot.envs import FAMILIES, SPLITS, Tasks, Variant, make_env
+from metarobot.envs.tasks import Split
+from metarobot.episodes import Episodes
+from metarobot.policies import Params, repeat_params
+from metarobot.randomness import Phase, draw_episodes, numpy_generator
+from metarobot.rollout import collect
+from metarobot.run_folder import TrainedAgent
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How much is measured.  None of it changes a policy."""
+
+    num_tasks: int = 100
+    """Tasks per split."""
+    episodes_per_step: int = 20
+    """Exploring episodes per task that an adaptation step learns from."""
+    num_adaptation_steps: int = 3
+    """Adaptation steps taken, K."""
+    deterministic_episodes: int = 5
+    """Episodes per task without action noise, by which policies are judged."""
+    grid_size: int = 9
+    """Values along each axis of the heat map."""
+    seed: int = 20_000_003
+    """Seed of the test tasks and of their episodes, the same for every policy."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that measure nothing."""
+        least = {"num_tasks": 2, "num_adaptation_steps": 0, "grid_size": 2, "seed": 0}
+        for name, value in asdict(self).items():
+            if value < least.get(name, 1):
+                raise ValueError(f"{name} must be at least {least.get(name, 1)}, got {value}")
+
+
+class Scores(NamedTuple):
+    """What a policy reached on each task, averaged over that task's episodes."""
+
+    returns: np.ndarray  # (N,)
+    success: np.ndarray  # (N,)
+
+    @classmethod
+    def of(cls, episodes: Episodes) -> Scores:
+        """Average over episodes."""
+        success = episodes.success.double().mean(dim=1)
+        return cls(episodes.returns.double().mean(dim=1).numpy(), success.numpy())
+
+
+class StepScores(NamedTuple):
+    """Scores after some number of adaptation steps."""
+
+    deterministic: Scores
+    exploring: Scores
+
+
+class UniformPolicy(nn.Module):
+    """The agent *random*: mean 0 and standard deviation 1, so that its noise is its action."""
+
+    def __init__(self, action_size: int) -> None:
+        super().__init__()
+        self.action_size = action_size
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean (..., A) and log standard deviation (A,)."""
+        zeros = torch.zeros(self.action_size)
+        return zeros.expand(*observations.shape[:-1], -1), zeros
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fixed set of tasks, with the chance of all its episodes: the same for every agent."""
+
+    env_id: str
+    tasks: Tasks
+    key: int
+    """What the draws of this trial are addressed by."""
+    config: EvaluationConfig
+    variant: Variant | None = None
+    """What disturbs the episodes."""
+
+    def collect(
+        self,
+        policy: nn.Module,
+        params: Params,
+        *,
+        num_episodes: int,
+        exploring: bool,
+        step: int,
+        observe_task: bool = False,
+    ) -> Episodes:
+        """Collect episodes on every task, with chance keyed by the task and the step."""
+        num_tasks = len(self.tasks)
+        num_envs = num_tasks * num_episodes
+        env = make_env(self.env_id, num_envs, observe_task=observe_task, variant=self.variant)
+        env.set_tasks(self.tasks)
+        action_size = len(env.action_elements)
+        draws = draw_episodes(
+            self.config.seed,
+            self.key,
+            Phase.EVALUATION,
+            tasks=range(num_tasks),
+            episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
+            adaptation_step=2 * step + exploring,
+        )
+        noise = draws.noise if exploring else None
+        if isinstance(policy, UniformPolicy):
+            rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
+            noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
+        return collect(env, policy, params, noise=noise, start=draws.start)
+
+    @classmethod
+    def of_split(
+        cls, env_id: str, split: Split, config: EvaluationConfig, variant: Variant | None = None
+    ) -> Trial:
+        """Draw the tasks of a split."""
+        distribution = (variant or FAMILIES[env_id].vector_class).distribution
+        key = SPLITS.index(split)
+        rng = numpy_generator(config.seed, key, Phase.EVALUATION_TASKS)
+        tasks = distribution.sample(rng, config.num_tasks, split)
+        return cls(env_id, tasks, key, config, variant)
+
+    def score_random(self) -> Scores:
+        """Score uniformly random actions."""
+        policy = UniformPolicy(len(FAMILIES[self.env_id].vector_class.action_elements))
+        num_episodes = self.config.deterministic_episodes
+        return Scores.of(
+            self.collect(policy, {}, num_episodes=num_episodes, exploring=True, step=0)
+        )
+
+    def score(self, agent: TrainedAgent, num_adaptation_steps: int) -> list[StepScores]:
+        """Score an agent after 0..K adaptation steps."""
+        observe_task = agent.config.agent == "oracle"
+        algorithm = agent.algorithm
+        explorer = algorithm.trial_policy if agent.config.adaptation_steps else agent.policy
+        params = repeat_params(agent.params, len(self.tasks))
+        scores = []
+        for step in range(num_adaptation_steps + 1):
+            deterministic = self.collect(
+                agent.policy,
+                params,
+                num_episodes=self.config.deterministic_episodes,
+                exploring=False,
+                step=step,
+                observe_task=observe_task,
+            )
+            exploring = self.collect(
+                explorer,
+                params,
+                num_episodes=self.config.episodes_per_step,
+                exploring=True,
+                step=step,
+                observe_task=observe_task,
+            )
+            scores.append(StepScores(Scores.of(deterministic), Scores.of(exploring)))
+            if step < num_adaptation_steps:
+                advantages = algorithm.trial_advantages(exploring)
+                params = algorithm.adapt(params, exploring, advantages)
+        return scores
