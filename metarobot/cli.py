@@ -165,6 +165,36 @@ def _evaluate(arguments: list[str], prog: str) -> int:
     return OK
 
 
+def _compare(arguments: list[str], prog: str) -> int:
+    from dataclasses import replace
+
+    from metarobot.arguments import CompareCommand, parse
+    from metarobot.comparison import compare_to_folder
+    from metarobot.display import StageDisplay, TrainingDisplay
+    from metarobot.presets import PRESETS
+    from metarobot.run_folder import load_runs
+    from metarobot.training import complete_run
+    from metarobot.trial import EvaluationConfig
+
+    command = parse(CompareCommand, arguments, prog)
+    config = replace(PRESETS[command.preset], num_threads=command.num_threads)
+    if command.total_steps is not None:
+        config = replace(config, total_steps=command.total_steps)
+    measured = EvaluationConfig(
+        num_tasks=command.test_tasks, num_adaptation_steps=command.num_adaptation_steps
+    )
+    console = _prepare()
+    out = command.out or Path("runs") / f"compare-{command.preset}"
+    folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
+    for seed, folder in zip(command.seeds, folders, strict=True):
+        with TrainingDisplay(command.agents, config.total_steps, console) as display:
+            complete_run(replace(config, seed=seed), command.agents, folder, display)
+    with StageDisplay(console) as stages:
+        compare_to_folder(load_runs(folders), measured, out, stages)
+    console.print(f"comparison: {out}", soft_wrap=True, markup=False)
+    return OK
+
+
 def _render(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import RenderCommand, parse, parse_task
     from metarobot.opengl import require_opengl
@@ -240,6 +270,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str], str], int], str]] = {
     "demo": (_demo, "train, evaluate, film and report on one family, in minutes"),
     "train": (_train, "train the agents of a task family"),
     "evaluate": (_evaluate, "measure adaptation on tasks never trained on, and write the report"),
+    "compare": (_compare, "train several algorithms and hold them against each other"),
     "render": (_render, "film one task before and after adaptation"),
     "list": (_list, "list the task families, their task parameters and observations"),
     "doctor": (_doctor, "check the installation"),

@@ -87,7 +87,7 @@ class TrainConfig:
     """Ratio of one step length to the one tried before."""
     fisher_episodes: int = 5
     """Episodes per task, at most, from which Fisher products are estimated."""
-    outer_lr: float = 3e-3
+    outer_lr: float = 1e-3
     """Learning rate of Adam, for those who meta-update by it."""
     outer_epochs: int = 10
     """Steps of Adam on each meta-batch."""

@@ -81,7 +81,7 @@ def training_curve(curves: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the return against simulation steps, a thin line a seed and a thick one their mean.
 
     Args:
-        curves: One dict a training run: "agent" (a key of AGENT_NAMES), "simulation_steps" (I,),
+        curves: One dict a training run: "agent" (a key of AGENT_COLOURS), "simulation_steps" (I,),
             "return_pre" (I,), and for the adapted agent "return_post" (I,); I iterations.
         path: The PNG to write.
 
@@ -206,7 +206,7 @@ def _curve_groups(
 ) -> list[tuple[str, str, str, list[tuple[np.ndarray, np.ndarray]]]]:
     """Return (label, colour, line style, one (steps, returns) a seed) of each agent and phase."""
     groups = []
-    for agent in AGENT_NAMES:
+    for agent in AGENT_COLOURS:
         for column, dashes in (("return_pre", "--"), ("return_post", "-")):
             chosen = [c for c in curves if c["agent"] == agent and column in c]
             lines = [_line(curve, column) for curve in chosen]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
@@ -85,6 +87,24 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a JSON object, not a {type(values).__name__}")
     return values
+
+
+def csv_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as CSV; an interval becomes two columns, ``_low`` and ``_high``."""
+    flat = []
+    for row in rows:
+        cells: dict[str, Any] = {}
+        for name, value in row.items():
+            if isinstance(value, list | tuple):
+                cells[f"{name}_low"], cells[f"{name}_high"] = value
+            else:
+                cells[name] = value
+        flat.append(cells)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(flat[0]) if flat else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
 
 
 def _finite_or_none(value: Any) -> Any:

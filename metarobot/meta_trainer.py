@@ -73,8 +73,7 @@ class MetaTrainer:
         self.workers = workers
         self.policy = make_policy(config, env)
         self.algorithm = make_algorithm(config, self.policy)
-        generator = torch_generator(config.seed, 0, Phase.INITIALISATION)
-        self.params: Params = self.policy.initial_params(generator)
+        self.params: Params = initial_params(config, self.policy)
         self.iteration = 0
         self.total_steps = 0
         self.refused: list[Replay] = []
@@ -267,3 +266,8 @@ def _update_metrics(report: UpdateReport) -> Metrics:
         "update/accepted": float(report.accepted),
         "update/refused_tasks": float(len(report.refused_tasks)),
     }
+
+
+def initial_params(config: TrainConfig, policy: GaussianMLP) -> Params:
+    """Draw the parameters that training begins with."""
+    return policy.initial_params(torch_generator(config.seed, 0, Phase.INITIALISATION))

@@ -39,6 +39,16 @@ AGENT_NAMES = {
     "domain_randomisation": "domain randomisation",
     "adapted": "adapted",
     "oracle": "oracle",
+    "from_scratch": "from scratch",
+    "fine_tuning": "fine-tuning",
+    "maml": "MAML-TRPO",
+    "fomaml": "first-order MAML",
+    "maml_ppo": "MAML-PPO",
+    "promp": "ProMP",
+    "e_maml": "E-MAML",
+    "anil": "ANIL",
+    "meta_sgd": "Meta-SGD",
+    "reptile": "Reptile",
 }
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 AGENT_COLOURS = {
@@ -47,6 +57,7 @@ AGENT_COLOURS = {
     "adapted": "#0072b2",
     "oracle": "#007f5f",
 }
+SPLIT_COLOURS = {"train": "#0072b2", "interpolation": "#c65400", "extrapolation": "#007f5f"}
 INK, FAINT = "#1d2433", "#68707f"
 _DPI = 200
 STYLE = {

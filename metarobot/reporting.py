@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 from metarobot.curves import adaptation_curve, training_curve
 from metarobot.envs import Variant
 from metarobot.evaluation import Progress, evaluate_runs
-from metarobot.files import read_json, write_atomically, write_json
+from metarobot.files import csv_table, read_json, write_atomically, write_json
 from metarobot.heat_map import heat_map
 from metarobot.report import write_report
 from metarobot.run_folder import (
@@ -66,7 +64,7 @@ def evaluate_to_folder(
     out.mkdir(parents=True, exist_ok=True)
     evaluation = evaluate_runs(runs, config, progress, variant)
     write_json(out / "evaluation.json", evaluation)
-    write_atomically(out / "evaluation.csv", _csv(evaluation["rows"]).encode())
+    write_atomically(out / "evaluation.csv", csv_table(evaluation["rows"]).encode())
     pictures = {"adaptation_curve": out / "adaptation_curve.png"}
     adaptation_curve(evaluation, pictures["adaptation_curve"])
     if evaluation["heat_map"] is not None:
@@ -83,7 +81,7 @@ def evaluate_to_folder(
 def _curves(run: TrainedRun) -> list[dict[str, Any]]:
     """Return the training curves of a run as the picture takes them, without empty ones."""
     curves = []
-    for agent, trained in run.agents.items():
+    for agent in _NEEDED:
         columns = load_curve(run.path, agent, ("total_steps", "pre_return", "post_return"))
         if not columns["total_steps"]:
             continue
@@ -92,7 +90,7 @@ def _curves(run: TrainedRun) -> list[dict[str, Any]]:
             "simulation_steps": columns["total_steps"],
             "return_pre": columns["pre_return"],
         }
-        if trained.config.adaptation_steps:
+        if run.agents[agent].config.adaptation_steps:
             curve["return_post"] = columns["post_return"]
         curves.append(curve)
     return curves
@@ -121,21 +119,3 @@ def _cost(run: TrainedRun, agent: str) -> str:
         return "interrupted"
     except (KeyError, TypeError, ValueError):
         return "unknown"
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as CSV; an interval becomes two columns, ``_low`` and ``_high``."""
-    flat = []
-    for row in rows:
-        cells: dict[str, Any] = {}
-        for name, value in row.items():
-            if isinstance(value, list | tuple):
-                cells[f"{name}_low"], cells[f"{name}_high"] = value
-            else:
-                cells[name] = value
-        flat.append(cells)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(flat[0]) if flat else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()

@@ -43,6 +43,7 @@ CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
 CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
 CHECKPOINT_FOLDER, REPLAY_FOLDER = "checkpoints", "refused"
 _EVENT_FILES = "events.out.tfevents.*"
+_PARTIAL = ".partial"  # where a folder is prepared until it appears in one piece
 
 CURVE_COLUMNS = {
     "iteration": "time/iteration",
@@ -158,13 +159,34 @@ def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: b
     if is_new:
         shutil.rmtree(target, ignore_errors=True)
     for config in configs:
-        folder = target / config.agent
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = provenance(choose_num_threads(config.num_threads))
-        write_json(folder / CONFIG_FILE, {"train": config.to_dict(), **facts})
+        _prepare_agent(target, config)
     if is_new:
         os.replace(target, run)
         sync_folder(run.absolute().parent)
+
+
+def add_agents(run: Path, configs: Sequence[TrainConfig]) -> None:
+    """Prepare more agents in a run folder, with the configuration of those that are there.
+
+    Agents that are there stay as they are, trained or not.
+
+    Args:
+        run: The run folder.
+        configs: One configuration an agent, which differ in nothing else.
+
+    Raises:
+        RunError: The folder holds no run, another process trains in it, or its agents were made
+            with another configuration; the message names what differs.
+    """
+    unfinished_configs(run, configs[0])
+    present = _agents_in(run)
+    with hold_run(run):
+        for config in configs:
+            if config.agent not in present:
+                _prepare_agent(run / _PARTIAL, config)
+                os.replace(run / _PARTIAL / config.agent, agent_folder(run, config.agent))
+        shutil.rmtree(run / _PARTIAL, ignore_errors=True)
+        sync_folder(run)
 
 
 def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[TrainConfig]:
@@ -182,9 +204,11 @@ def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[T
     for agent in _agents_in(run):
         path = _inside(run, agent_folder(run, agent) / CONFIG_FILE)
         config = _load_config(path, agent)
-        if differences := [*_other_versions(path), *_other_fields(config, expected)]:
+        finished = _is_finished(run, agent)
+        versions_differ = [] if finished else _other_versions(path)
+        if differences := [*versions_differ, *_other_fields(config, expected)]:
             raise RunError(f"{run} cannot be resumed here: {', '.join(differences)}")
-        if not _is_finished(run, agent):
+        if not finished:
             configs.append(config)
     return configs
 
@@ -302,6 +326,14 @@ def load_curve(run: Path, agent: Agent, columns: Sequence[str]) -> dict[str, lis
         if rows and not set(columns) <= set(rows[0]):
             raise RunError(f"{path} is not a training curve: it lacks columns")
         return {column: [float(row[column]) for row in rows] for column in columns}
+
+
+def _prepare_agent(run: Path, config: TrainConfig) -> None:
+    """Write down what an agent is to be trained with."""
+    folder = run / config.agent
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = provenance(choose_num_threads(config.num_threads))
+    write_json(folder / CONFIG_FILE, {"train": config.to_dict(), **facts})
 
 
 def _agents_in(run: Path) -> list[Agent]:

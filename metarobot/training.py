@@ -31,6 +31,7 @@ from metarobot.run_folder import (
     DONE_FILE,
     POLICY_FILE,
     REPLAY_FOLDER,
+    add_agents,
     agent_folder,
     create_run_folder,
     hold_run,
@@ -93,6 +94,31 @@ def train_run(
     if workers.first:
         create_run_folder(folder, configs, overwrite=overwrite)
     _train_agents(configs, folder, display, workers)
+
+
+def complete_run(
+    config: TrainConfig,
+    agents: Sequence[Agent],
+    folder: Path,
+    display: Display | None = None,
+) -> None:
+    """Train those agents of a run that are not trained yet; make the run if it is not there.
+
+    Args:
+        config: What they have in common; its ``agent`` is ignored.
+        agents: Who must be trained in the end.
+        folder: The run folder.
+        display: Shows the progress.
+
+    Raises:
+        RunError: The folder holds agents of another configuration, or is in use.
+        InterruptedTrainingError: Training was asked to stop; the same call goes on with it.
+    """
+    if not folder.exists():
+        train_run(config, agents, folder, display)
+        return
+    add_agents(folder, [replace(config, agent=agent) for agent in dict.fromkeys(agents)])
+    resume_run(folder, display, expected=config)
 
 
 def resume_run(

@@ -28,7 +28,7 @@ from metarobot.presets import PRESETS
 from metarobot.reporting import evaluate_to_folder
 from metarobot.run_folder import load_runs
 from metarobot.statistics import captured_is_meaningful
-from metarobot.training import resume_run, train_run
+from metarobot.training import complete_run
 from metarobot.trial import EvaluationConfig
 
 EVALUATION_FILE = "evaluation.json"
@@ -64,13 +64,8 @@ def train_missing(family: str, seed: int, out: Path, console: Console) -> Path:
     """Train the agents of a family and seed that are not trained yet; return their run folder."""
     config = replace(PRESETS[family], seed=seed)
     run = out / family / f"{family}-seed{seed}"
-    if run.exists() and not load_runs([run])[0].unfinished:
-        return run
     with TrainingDisplay(STANDARD_AGENTS, config.total_steps, console) as display:
-        if run.exists():
-            resume_run(run, display)
-        else:
-            train_run(config, STANDARD_AGENTS, run, display)
+        complete_run(config, STANDARD_AGENTS, run, display)
     return run
 
 

@@ -1,0 +1,210 @@
+"""Hold ways to learn against each other: one family, one budget, the same held-out tasks.
+
+Every agent that was trained is put through the same trials, beside those that need no training of
+their own. What was measured is kept, so that a comparison that is interrupted or gets another agent
+measures only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from metarobot.comparison_figure import draw_comparison
+from metarobot.config import META_LEARNERS, REFERENCE_AGENTS, Agent
+from metarobot.envs import FAMILIES
+from metarobot.envs.tasks import Split
+from metarobot.evaluation import Progress, table_row
+from metarobot.files import csv_table, read_json, write_atomically, write_json
+from metarobot.reference_agents import fine_tuning, from_scratch, with_best_step_size
+from metarobot.run_folder import DONE_FILE, POLICY_FILE, TrainedAgent, TrainedRun, agent_folder
+from metarobot.statistics import bootstrap_captured
+from metarobot.trial import EvaluationConfig, Scores, StepScores, Trial
+
+COMPARED = (
+    *("random", "from_scratch", "domain_randomisation", "fine_tuning"),
+    *META_LEARNERS,
+    "oracle",
+)
+"""Everyone who can stand in a comparison, in the order of its tables."""
+
+_TUNING_SEED_SHIFT = 1
+"""Tasks on which step sizes are chosen are drawn with another seed than those reported on."""
+_TUNING_TASKS = 20
+
+Stages = list[StepScores]
+"""Scores after 0, 1, .. adaptation steps."""
+
+
+def compare(
+    runs: Sequence[TrainedRun], config: EvaluationConfig, folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Measure all agents of several seeds on the same held-out tasks.
+
+    Args:
+        runs: One run per seed, of one task family, with the same agents each.
+        config: How much is measured; its heat map is not.
+        folder: Where measured scores are kept.
+        progress: Called as the work goes on.
+
+    Returns:
+        The comparison as plain values: ``rows`` (every agent on every split after every adaptation
+        step, deterministic episodes, with the fraction of the headroom captured where domain
+        randomisation and the oracle stand beside it), ``costs`` by agent, and what it was measured
+        with.
+    """
+    env_id = runs[0].env_id
+    splits = FAMILIES[env_id].vector_class.distribution.splits
+    names = _names(runs[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    by_split: dict[str, dict[str, list[Stages]]] = {split: {} for split in splits}
+    for done, (name, run) in enumerate((name, run) for name in names for run in runs):
+        progress(f"{name}, seed {run.seed}", done / (len(names) * len(runs)))
+        path = folder / f"{name}-seed{run.seed}.json"
+        measure = partial(_measure, name, run, config, splits)
+        for split, stages in _kept(path, _key(name, run, config), measure).items():
+            by_split[split].setdefault(name, []).append(stages)
+    progress("done", 1.0)
+    return {
+        "family": env_id,
+        "seeds": [run.seed for run in runs],
+        "config": asdict(config),
+        "agents": names,
+        "rows": [row for split in splits for row in _rows(split, by_split[split], config)],
+        "costs": {name: _costs(name, runs) for name in names if name in runs[0].agents},
+    }
+
+
+def _names(run: TrainedRun) -> list[str]:
+    """Return who is compared: the agents of a run, and the references that need no training."""
+    given = {"random", *run.agents}
+    if "domain_randomisation" in run.agents:
+        given |= {"fine_tuning", "from_scratch"}
+    return [name for name in COMPARED if name in given]
+
+
+def _measure(
+    name: str, run: TrainedRun, config: EvaluationConfig, splits: Sequence[Split]
+) -> dict[str, Stages]:
+    """Put one agent through the trials of all splits."""
+    trials = {split: Trial.of_split(run.env_id, split, config) for split in splits}
+    if name == "random":
+        scores = {split: trial.score_random() for split, trial in trials.items()}
+        return {split: [StepScores(score, score)] for split, score in scores.items()}
+    steps = 0 if name in REFERENCE_AGENTS else config.num_adaptation_steps
+    agent = _agent(name, run, config)
+    return {split: trial.score(agent, steps) for split, trial in trials.items()}
+
+
+def _agent(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedAgent:
+    """Return who goes by a name."""
+    if name not in ("fine_tuning", "from_scratch"):
+        return run.agents[cast(Agent, name)]
+    start = fine_tuning if name == "fine_tuning" else from_scratch
+    tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
+    trial = Trial.of_split(run.env_id, "train", tuning)
+
+    def return_after_one_step(agent: TrainedAgent) -> float:
+        return float(trial.score(agent, 1)[1].deterministic.returns.mean())
+
+    return with_best_step_size(start(run.agents["domain_randomisation"]), return_after_one_step)
+
+
+def _kept(path: Path, key: str, measure: Callable[[], dict[str, Stages]]) -> dict[str, Stages]:
+    """Return the scores kept in a file, or measure them where it holds none of this key."""
+    if path.exists():
+        kept = read_json(path)
+        if kept.get("key") == key:
+            return {
+                split: [
+                    StepScores(*(Scores(*map(np.array, kind)) for kind in stage))
+                    for stage in stages
+                ]
+                for split, stages in kept["scores"].items()
+            }
+    scores = measure()
+    plain = {
+        split: [[[values.tolist() for values in kind] for kind in stage] for stage in stages]
+        for split, stages in scores.items()
+    }
+    write_json(path, {"key": key, "scores": plain})
+    return scores
+
+
+def _key(name: str, run: TrainedRun, config: EvaluationConfig) -> str:
+    """Return what scores depend on, as one word."""
+    trained = name if name in run.agents else "domain_randomisation"
+    digest = hashlib.sha256(repr((name, run.env_id, run.seed, asdict(config))).encode())
+    if name != "random":
+        digest.update((agent_folder(run.path, trained) / POLICY_FILE).read_bytes())
+    return digest.hexdigest()
+
+
+def _rows(
+    split: str, agents: dict[str, list[Stages]], config: EvaluationConfig
+) -> list[dict[str, Any]]:
+    """Return a row per agent and number of adaptation steps, from deterministic returns."""
+    rows = []
+    for name, seeds in agents.items():
+        for step in range(len(seeds[0])):
+            scores = _stack(seeds, step)
+            row = table_row(split, name, step, False, scores, config)
+            rows.append({**row, **_captured(scores, agents, config)})
+    return rows
+
+
+def _stack(seeds: Sequence[Stages], step: int) -> Scores:
+    """Return deterministic scores of all seeds after a number of steps, (S, N)."""
+    stages = [stages[step].deterministic for stages in seeds]
+    return Scores(np.stack([s.returns for s in stages]), np.stack([s.success for s in stages]))
+
+
+def _captured(
+    scores: Scores, agents: dict[str, list[Stages]], config: EvaluationConfig
+) -> dict[str, Any]:
+    """Return the fraction of the headroom captured, None where it is not defined."""
+    if not {"domain_randomisation", "oracle"} <= set(agents):
+        return {"captured": None, "captured_ci": None}
+    reference, oracle = (_stack(agents[n], 0).returns for n in ("domain_randomisation", "oracle"))
+    rng = np.random.default_rng(config.seed)
+    captured = bootstrap_captured(scores.returns, reference, oracle, rng)
+    if not captured.is_defined:
+        return {"captured": None, "captured_ci": None}
+    return {"captured": captured.value, "captured_ci": captured.to_list()}
+
+
+def _costs(name: str, runs: Sequence[TrainedRun]) -> dict[str, Any]:
+    """Return control steps and seconds of each seed's training."""
+    done = [read_json(agent_folder(run.path, name) / DONE_FILE) for run in runs]
+    return {column: [entry[column] for entry in done] for column in ("total_steps", "seconds")}
+
+
+def compare_to_folder(
+    runs: Sequence[TrainedRun], config: EvaluationConfig, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Compare runs, and write the numbers, the table and the figure into a folder.
+
+    Args:
+        runs: As for `compare`.
+        config: How much is measured.
+        out: Folder for comparison.json, comparison.csv and comparison.png; measured scores are
+            kept in its ``scores``.
+        progress: Called as the work goes on.
+
+    Returns:
+        The comparison, in the layout of comparison.json.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    comparison = compare(runs, config, out / "scores", progress)
+    write_json(out / "comparison.json", comparison)
+    write_atomically(out / "comparison.csv", csv_table(comparison["rows"]).encode())
+    draw_comparison(comparison, out / "comparison.png")
+    return comparison
