@@ -69,6 +69,7 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
         grid[0, 0].set_ylim(low, high)
         _write_legend(figure, splits, height_px)
         figure.text(0.53, 10 / height_px, "adaptation steps", color=FAINT, ha="center")
+        figure.supylabel("return", x=0.008, size="medium", color=FAINT)
         write_title(
             figure,
             f"{family_title(comparison['family'])}: return while adapting, agent by agent",
@@ -107,17 +108,18 @@ def _rows_of(rows: Sequence[Row], agent: str, split: str) -> list[Row]:
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Return y limits that hold every agent but those that are worse than random actions."""
+    """Return y limits that hold every agent, but random actions and what is worse than they."""
     random = [row["return_mean"] for row in rows if row["agent"] == "random"]
     floor = min(random, default=-math.inf)
-    means = [row["return_mean"] for row in rows if row["return_mean"] >= floor]
+    others = [row for row in rows if row["agent"] != "random"]
+    means = [row["return_mean"] for row in others if row["return_mean"] >= floor] or random
     span = max(max(means) - min(means), 1e-9)
     return min(means) - 0.08 * span, max(means) + 0.08 * span
 
 
 def _write_legend(figure: Any, splits: Sequence[str], height_px: int) -> None:
     """Name the splits in their colours, in one line below the title."""
-    x = 0.075
+    x = 0.012
     for split in splits:
         text = figure.text(
             x,

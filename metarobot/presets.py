@@ -55,7 +55,6 @@ PRESETS: dict[str, TrainConfig] = {
     "reach-hidden-goal": replace(
         _REACH,
         env_id="metarobot/ReachHiddenGoal-v0",
-        total_steps=800_000,
         initial_std=0.4,
         trial_min_std=0.4,
     ),

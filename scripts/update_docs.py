@@ -26,7 +26,8 @@ from metarobot.envs import (
     shipped_variants,
 )
 from metarobot.envs.variant_format import KEYS
-from metarobot.plot_style import family_title
+from metarobot.plot_style import AGENT_NAMES, family_title
+from metarobot.presets import PRESETS
 from metarobot.run_folder import load_curve
 from metarobot.statistics import captured_is_meaningful
 
@@ -230,6 +231,39 @@ def headroom() -> str:
     return markdown_table(headings, cells)
 
 
+def comparison(preset: str) -> str:
+    """Return the committed comparison on a family: every agent, one line each."""
+    rows = [row for row in _read(RESULTS / "comparison.json") or [] if row["preset"] == preset]
+    if not rows:
+        return PENDING
+    splits = list(dict.fromkeys(row["split"] for row in rows))
+    headings = ["agent"]
+    for split in splits:
+        headings += [f"{split}: 0 steps", "1 step", "3 steps", "captured by 1"]
+    headings += ["training steps", "seconds"]
+    by_key = {(row["agent"], row["split"], row["adaptation_steps"]): row for row in rows}
+    lines = []
+    for agent in dict.fromkeys(row["agent"] for row in rows):
+        cells = [AGENT_NAMES[agent]]
+        for split in splits:
+            after = [by_key.get((agent, split, step)) for step in (0, 1, 3)]
+            cells += [
+                _with_interval(row["return_mean"], row["return_mean_ci"]) if row else ""
+                for row in after
+            ]
+            share = after[1] and after[1]["captured"]
+            cells.append("" if share is None else f"{share:.2f}")
+        first = by_key[agent, splits[0], 0]
+        steps, seconds = first.get("training_total_steps"), first.get("training_seconds")
+        cells += ["" if cost is None else f"{cost:,.0f}" for cost in (steps, seconds)]
+        lines.append(cells)
+    return markdown_table(headings, lines)
+
+
+def _return_with_interval(row: dict[str, Any] | None) -> str:
+    return _with_interval(row["return_mean"], row["return_mean_ci"]) if row else ""
+
+
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None or interval is None:
         return "-"
@@ -413,6 +447,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "variant keys": variant_keys,
     "scene limits": scene_limits,
 }
+for _preset in PRESETS:
+    BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
 for _env_id, _env_class in FAMILIES.items():
     _family, _name = _env_class.vector_class, file_name(_env_id)
     BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)

@@ -21,7 +21,7 @@ from metarobot.run_folder import (
     unfinished_configs,
 )
 from metarobot.tensor_files import save_tensors
-from metarobot.training import resume_run, train_run
+from metarobot.training import complete_run, resume_run, train_run
 
 TINY = TrainConfig(
     total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
@@ -248,3 +248,27 @@ def test_a_bad_curve(run, content):
             load_curve(run, "maml", ("iteration", "post_return"))
     else:
         assert load_curve(run, "maml", ("iteration",)) == {"iteration": []}
+
+
+def test_agents_join_a_run_and_those_there_stay(run):
+    before = (run / "maml" / "policy.safetensors").read_bytes()
+    complete_run(TINY, ["maml", "reptile"], run)
+    loaded = load_run(run)
+    assert tuple(loaded.agents) == ("maml", "reptile", "domain_randomisation", "oracle")
+    assert loaded.unfinished == ()
+    assert (run / "maml" / "policy.safetensors").read_bytes() == before
+    assert not [entry.name for entry in run.iterdir() if entry.name.startswith(".partial")]
+    curve = (run / "reptile" / "curve.csv").read_bytes()
+    complete_run(TINY, ["maml", "reptile"], run)
+    assert (run / "reptile" / "curve.csv").read_bytes() == curve
+
+
+def test_agents_of_another_configuration_do_not_join(run):
+    with pytest.raises(RunError, match=r"cannot be resumed here: inner_lr was 0\.1, is 0\.3"):
+        complete_run(replace(TINY, inner_lr=0.3), ["reptile"], run)
+    assert not (run / "reptile").exists()
+
+
+def test_a_run_that_is_not_there_is_made(tmp_path):
+    complete_run(TINY, ["maml"], tmp_path / "run")
+    assert load_run(tmp_path / "run").unfinished == ()

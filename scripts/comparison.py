@@ -1,0 +1,73 @@
+"""The comparison of algorithms: `metarobot compare` on several families, and all rows in one file.
+
+One command trains whatever agents are missing, measures what is not measured yet, and writes
+``comparison.json``, from which `scripts/update_docs.py` makes the tables in the documentation.
+Interrupted, it goes on where it was.  Without a flag it works on the committed agents, where
+nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metarobot.arguments import parse
+from metarobot.cli import main as metarobot
+from metarobot.config import AGENTS, Agent
+from metarobot.files import read_json, write_json
+from metarobot.presets import PRESETS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonCommand:
+    """Compare algorithms on several task families."""
+
+    out: Path = Path("docs/results")
+    """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED and comparison.json."""
+    families: tuple[str, ...] = ("reach", "slide", "grip")
+    """Presets of the families; comparison.json keeps its rows of the others."""
+    agents: tuple[Agent, ...] = AGENTS
+    """Who is compared."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds."""
+    num_threads: int = 0
+    """Threads of the simulator and of torch; 0 takes every processor."""
+
+
+def comparison_rows(preset: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of one family, each with what its agent's training cost on average."""
+    rows = []
+    for row in comparison["rows"]:
+        cost = comparison["costs"].get(row["agent"])
+        means = {f"training_{name}": sum(v) / len(v) for name, v in (cost or {}).items()}
+        rows.append({"family": comparison["family"], "preset": preset, **row, **means})
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare; return 0, or the exit code of what went wrong."""
+    try:
+        command = parse(ComparisonCommand, sys.argv[1:] if argv is None else argv, "comparison.py")
+    except ValueError as error:
+        print(f"comparison.py: error: {error}", file=sys.stderr)
+        return 2
+    table = command.out / "comparison.json"
+    for preset in command.families:
+        folder = command.out / preset
+        seeds, threads = map(str, command.seeds), str(command.num_threads)
+        arguments = ["--agents", *command.agents, "--seeds", *seeds, "--num-threads", threads]
+        if code := metarobot(["compare", preset, *arguments, "--out", str(folder)]):
+            return code
+        kept = json.loads(table.read_text(encoding="utf-8")) if table.exists() else []
+        rows = [row for row in kept if row["preset"] != preset]
+        rows += comparison_rows(preset, read_json(folder / "comparison.json"))
+        write_json(table, sorted(rows, key=lambda row: list(PRESETS).index(row["preset"])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
