@@ -1,5 +1,6 @@
 """The documentation against the code: tables, commands, the example, links, the list of files."""
 
+import dataclasses
 import inspect
 import re
 import shlex
@@ -13,7 +14,10 @@ from loading import ROOT, load_script
 
 from metarobot import arguments
 from metarobot.cli import COMMANDS
+from metarobot.comparison import COMPARED
+from metarobot.config import AGENTS, TrainConfig
 from metarobot.envs.variants import parse_variant
+from metarobot.objectives import INNER_OBJECTIVES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
@@ -154,6 +158,15 @@ def test_architecture_lists_every_file(package):
     ]
     names = {file.relative_to(ROOT).as_posix() for file in files if file.name != "__init__.py"}
     assert listed == names
+
+
+def test_every_agent_and_its_own_options_are_explained():
+    page = PAGES["docs/algorithms.md"]
+    for agent in (*AGENTS, *COMPARED):
+        assert f"| `{agent}` |" in page, agent
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    named = set(re.findall(r"`(\w+)`", page.partition("## References")[0]))
+    assert named - fields <= {*AGENTS, *INNER_OBJECTIVES}
 
 
 def test_two_lines_do_all_the_set_up():
