@@ -54,8 +54,10 @@ class Observer:
             measured = self._disturber.distort(measured, step)
             lost = self._disturber.lost(step)
             held = lost if held is None else held | lost
-        observations = np.concatenate([measured, self._task], axis=1)
-        observations = np.clip(observations, self.space.low, self.space.high).astype(np.float32)
+        if self._task.size:
+            measured = np.concatenate([measured, self._task], axis=1)
+        observations = np.empty_like(self._last)
+        np.clip(measured, self.space.low, self.space.high, out=observations, casting="same_kind")
         if held is not None:
             observations[held] = self._last[held]
         self._last = observations

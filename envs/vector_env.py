@@ -200,7 +200,8 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
             Observations (num_envs, O), rewards, terminated, truncated, and ``info`` with
             ``is_success`` and ``sim_unstable``, (num_envs,) each.
         """
-        actions = np.nan_to_num(np.clip(np.asarray(actions, np.float64), -1.0, 1.0))
+        actions = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        actions[np.isnan(actions)] = 0.0
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, need {self.action_space.shape}")
         restarting = self._needs_reset.copy()
@@ -247,8 +248,10 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
     def _simulate(self, running: np.ndarray) -> None:
         """Simulate a control step, and what follows the last one of an episode."""
         self._advance(running)
+        if not self.settle_steps:
+            return
         settling = running & (self._elapsed == self.horizon - 1)
-        if self.settle_steps and settling.any():
+        if settling.any():
             if self._disturber:
                 self._disturber.release(settling)
             for _ in range(self.settle_steps):

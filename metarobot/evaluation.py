@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from metarobot.envs import (
     FAMILIES,
@@ -25,7 +24,7 @@ from metarobot.envs import (
     make_env,
 )
 from metarobot.episodes import Episodes
-from metarobot.policies import Params, repeat_params
+from metarobot.policies import GaussianMLP, Params, repeat_params
 from metarobot.randomness import Phase, draw_episodes, numpy_generator
 from metarobot.rollout import collect
 from metarobot.run_folder import TrainedAgent, TrainedRun
@@ -87,19 +86,6 @@ class StepScores(NamedTuple):
     exploring: Scores
 
 
-class UniformPolicy(nn.Module):
-    """The agent *random*: mean 0 and standard deviation 1, so that its noise is its action."""
-
-    def __init__(self, action_size: int) -> None:
-        super().__init__()
-        self.action_size = action_size
-
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (..., A) and log standard deviation (A,)."""
-        zeros = torch.zeros(self.action_size)
-        return zeros.expand(*observations.shape[:-1], -1), zeros
-
-
 @dataclass(frozen=True)
 class _Trial:
     """One fixed set of tasks, with the chance of all its episodes."""
@@ -114,15 +100,19 @@ class _Trial:
 
     def collect(
         self,
-        policy: nn.Module,
+        policy: GaussianMLP,
         params: Params,
         *,
         num_episodes: int,
         exploring: bool,
         step: int,
         observe_task: bool = False,
+        uniform: bool = False,
     ) -> Episodes:
-        """Collect episodes on every task, with chance keyed by the task and the step."""
+        """Collect episodes on every task, with chance keyed by the task and the step.
+
+        With ``uniform``, the noise is uniform in [-1, 1] instead of normal.
+        """
         num_tasks = len(self.tasks)
         num_envs = num_tasks * num_episodes
         env = make_env(self.env_id, num_envs, observe_task=observe_task, variant=self.variant)
@@ -137,18 +127,26 @@ class _Trial:
             adaptation_step=2 * step + exploring,
         )
         noise = draws.noise if exploring else None
-        if isinstance(policy, UniformPolicy):
+        if uniform:
             rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
             noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
         return collect(env, policy, params, noise=noise, start=draws.start)
 
     def score_random(self) -> Scores:
-        """Score uniformly random actions."""
-        policy = UniformPolicy(len(FAMILIES[self.env_id].vector_class.action_elements))
-        num_episodes = self.config.deterministic_episodes
-        return Scores.of(
-            self.collect(policy, {}, num_episodes=num_episodes, exploring=True, step=0)
+        """Score uniformly random actions, which the noise of a policy is whose parameters are 0."""
+        family = FAMILIES[self.env_id].vector_class
+        low, high = zip(*((e.low, e.high) for e in family.observation_elements), strict=True)
+        policy = GaussianMLP(low, high, len(family.action_elements), hidden_sizes=())
+        zeros = {name: torch.zeros(leaf.shape) for name, leaf in policy.named_parameters()}
+        episodes = self.collect(
+            policy,
+            repeat_params(zeros, len(self.tasks)),
+            num_episodes=self.config.deterministic_episodes,
+            exploring=True,
+            step=0,
+            uniform=True,
         )
+        return Scores.of(episodes)
 
     def score(self, agent: TrainedAgent, num_adaptation_steps: int) -> list[StepScores]:
         """Score an agent after 0..K adaptation steps."""

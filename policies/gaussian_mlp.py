@@ -8,7 +8,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from metarobot.policies.gaussian import Distribution
 from metarobot.policies.params import Params
@@ -106,19 +105,26 @@ class GaussianMLP(nn.Module):
         return {name: leaf.detach() for name, leaf in params.items()}
 
 
-def policy_distribution(policy: nn.Module, params: Params, observations: Tensor) -> Distribution:
+def policy_distribution(policy: GaussianMLP, params: Params, observations: Tensor) -> Distribution:
     """Evaluate every task's policy on that task's observations.
 
+    The same numbers as ``functional_call`` under ``vmap``, derivatives included, for half the time
+    where there is little to compute, as in a control step of a rollout.
+
     Args:
-        policy: The skeleton, called as policy(observations) -> (mean, log_std).
+        policy: Policy skeleton.
         params: One policy per task, each leaf (N, ...).
-        observations: (N, ..., O).
+        observations: (N, ..., O), with at least one dimension between.
 
     Returns:
         mean (N, ..., A) and log_std (N, A).
     """
-
-    def one_task(task_params: Params, task_observations: Tensor) -> tuple[Tensor, Tensor]:
-        return functional_call(policy, task_params, (task_observations,))
-
-    return Distribution(*vmap(one_task)(params, observations))
+    hidden = policy.scale_observations(observations).flatten(1, -2)  # (N, M, O)
+    last = len(policy.layers) - 1
+    for index in range(last + 1):
+        weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
+        hidden = bias.unsqueeze(1) + hidden @ weight.mT
+        if index < last:
+            hidden = torch.tanh(hidden)
+    mean = hidden.unflatten(1, observations.shape[1:-1])
+    return Distribution(mean, params["log_std"].clamp(min=policy.min_log_std))

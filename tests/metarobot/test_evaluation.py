@@ -4,8 +4,9 @@ import torch
 
 from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.envs import SPLITS, make_env
-from metarobot.evaluation import EvaluationConfig, UniformPolicy, _ratio, evaluate_runs
+from metarobot.evaluation import EvaluationConfig, _ratio, _Trial, evaluate_runs
 from metarobot.meta_trainer import make_policy
+from metarobot.rollout import collect
 from metarobot.run_folder import TrainedAgent, TrainedRun
 
 ENV_ID = "metarobot/Grip-v0"
@@ -91,12 +92,21 @@ def test_the_same_runs_give_the_same_numbers(evaluation):
     assert again["heat_map"] == evaluation["heat_map"]
 
 
-def test_the_random_agent_plays_its_noise():
-    policy = UniformPolicy(2)
-    mean, log_std = policy(torch.zeros(4, 5))
-    assert mean.shape == (4, 2)
-    assert not mean.any()
-    assert not log_std.any()
+def test_the_random_agent_plays_uniform_actions(monkeypatch):
+    blocks = []
+
+    def listen(*args, **kwargs):
+        blocks.append(collect(*args, **kwargs))
+        return blocks[-1]
+
+    monkeypatch.setattr("metarobot.evaluation.collect", listen)
+    tasks = make_env(ENV_ID, 1).distribution.sample(np.random.default_rng(0), 40)
+    _Trial(ENV_ID, tasks, 0, CONFIG).score_random()
+    actions = blocks[0].actions
+    assert actions.shape[:2] == (40, CONFIG.deterministic_episodes)
+    assert 0.98 < actions.abs().max() <= 1.0
+    assert actions.mean().abs() < 0.1
+    assert actions.std() == pytest.approx(1 / np.sqrt(3), abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["num_tasks", "episodes_per_step", "grid_size"])

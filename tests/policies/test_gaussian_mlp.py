@@ -83,3 +83,36 @@ def test_bounds_must_be_finite_and_ordered(low, high):
 def test_initial_std_below_the_floor_is_refused():
     with pytest.raises(ValueError, match=r"initial_std must be at least 0\.02, got 0"):
         GaussianMLP([0.0], [1.0], 1, initial_std=0.0)
+
+
+def test_the_tasks_together_give_the_numbers_of_each_alone_derivatives_included():
+    policy, params = make_params()
+    generator = torch.Generator().manual_seed(1)
+    params = {
+        name: leaf + 0.1 * torch.randn(3, *leaf.shape, generator=generator)
+        for name, leaf in params.items()
+    }
+    observations = torch.rand(3, 4, 5, 3, generator=generator) * 30
+    weights = torch.randn(3, 4, 5, 2, generator=generator)
+
+    def each_alone(params):
+        call = torch.func.vmap(lambda tree, o: torch.func.functional_call(policy, tree, (o,)))
+        return call(params, observations)
+
+    def together(params):
+        return policy_distribution(policy, params, observations)
+
+    def slope(params, distribution):
+        mean, log_std = distribution(params)
+        return (weights * mean).sum() + log_std.sum()
+
+    def curvature(params, distribution):
+        gradient = torch.func.grad(slope)(params, distribution)
+        return sum(leaf.square().sum() for leaf in gradient.values())
+
+    def derivatives(distribution):
+        return [torch.func.grad(f)(params, distribution) for f in (slope, curvature)]
+
+    for one, other in zip(together(params), each_alone(params), strict=True):
+        assert torch.equal(one, other)
+    torch.testing.assert_close(derivatives(together), derivatives(each_alone))
