@@ -8,6 +8,7 @@ from metarobot.envs.checked_table import VariantError
 from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.registration import FAMILIES, file_name, make_env, register_families
 from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
+from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import (
     SPLITS,
     Split,
@@ -20,7 +21,7 @@ from metarobot.envs.tasks import (
 )
 from metarobot.envs.user_scene import load_user_scene
 from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
-from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
+from metarobot.envs.vector_env import TaskVectorEnv
 
 register_families()
 

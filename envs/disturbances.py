@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from mujoco.batch import Batch
 
 from metarobot.envs.keyed_chance import keys_of, normals, uniforms
-from metarobot.envs.tasks import Tasks
+from metarobot.envs.tasks import TaskError, Tasks
 
 _PUSH, _DIRECTION, _DROPOUT, _NOISE = range(4)  # streams of chance
 _ONE, _PLANE = np.arange(1), np.arange(2)
@@ -71,23 +72,27 @@ class Disturber:
 
     Args:
         disturbances: What to carry out.
-        num_envs: Number of simulations.
+        batch: The simulations.
+        units: Unit of each observation element that the family measures.
         action_size: Elements of an action A.
-        units: Unit of each observation element, O of them.
         control_dt_s: Duration of a control step.
-        force_n: Where the push is written, a live view (num_envs, 2) of the horizontal force on a
-            body; None where nothing pushes.
+        push_body: Name of the body that pushes act on.
+
+    Raises:
+        TaskError: The scene has no such body.
     """
 
     def __init__(
         self,
         disturbances: Disturbances,
-        num_envs: int,
-        action_size: int,
+        batch: Batch,
+        *,
         units: Sequence[str],
+        action_size: int,
         control_dt_s: float,
-        force_n: np.ndarray | None,
+        push_body: str | None,
     ) -> None:
+        num_envs = batch.nsim
         self._what = disturbances
         self._keys = np.zeros(num_envs, np.uint64)
         self._waiting = np.zeros((disturbances.action_delay_steps, num_envs, action_size))
@@ -95,7 +100,8 @@ class Disturber:
         std = np.array([noise.get(unit, 0.0) for unit in units])
         self._noisy = np.flatnonzero(std)
         self._std = std[self._noisy]
-        self._push, self._force_n = disturbances.push, force_n
+        self._push = disturbances.push
+        self._force_n = _bind_force(batch, push_body) if self._push else None
         self._push_age = np.full(num_envs, _NEVER)  # control steps since it began
         # Rounded, so that a duration of three control steps does not leave a trace in a fourth.
         self._push_steps = round(self._push.duration_s / control_dt_s, 9) if self._push else 0.0
@@ -151,3 +157,12 @@ class Disturber:
             return np.zeros(len(step), bool)
         chance = uniforms(self._keys, step, _DROPOUT, _ONE)[:, 0]
         return (step > 0) & (chance < self._what.observation_dropout)
+
+
+def _bind_force(batch: Batch, body: str | None) -> np.ndarray:
+    """Return a live view of the horizontal force on a body, (num_envs, 2)."""
+    try:
+        index = batch.model.body(body).id
+    except KeyError:
+        raise TaskError(f"the scene has no body {body!r}, which the variant pushes") from None
+    return batch.bind("xfrc_applied")[:, index, :2]

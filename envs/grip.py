@@ -15,8 +15,9 @@ import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
 from metarobot.envs.single_env import TaskEnv
+from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
-from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
+from metarobot.envs.vector_env import TaskVectorEnv
 
 GRAVITY_M_PER_S2 = 9.81
 FORCE_MIN_N, FORCE_MAX_N = 0.3, 60.0

@@ -16,8 +16,9 @@ from gymnasium.envs import mujoco as gymnasium_mujoco
 from scipy.special import ndtri
 
 from metarobot.envs.single_env import TaskEnv
+from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
-from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
+from metarobot.envs.vector_env import TaskVectorEnv
 
 ACTION_COST = 0.05
 """Cost of a squared action in a control step, in m/s."""

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from metarobot.envs.single_env import TaskEnv
+from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
-from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
+from metarobot.envs.vector_env import TaskVectorEnv
 
 MAX_STEP_M = 0.1
 """Way along each axis in a control step at an action of 1."""

@@ -15,8 +15,9 @@ import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_body_position, set_sliding_friction
 from metarobot.envs.single_env import TaskEnv
+from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
-from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
+from metarobot.envs.vector_env import TaskVectorEnv
 
 SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 0.5, 1.7
 """Greatest speed of the tip at action -1 and +1; logarithmic in between."""

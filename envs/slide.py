@@ -14,8 +14,9 @@ import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
 from metarobot.envs.single_env import TaskEnv
+from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
-from metarobot.envs.vector_env import ObservationElement, TaskVectorEnv
+from metarobot.envs.vector_env import TaskVectorEnv
 
 FEET = ("foot1", "foot2", "foot3")
 

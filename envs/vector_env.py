@@ -7,14 +7,12 @@ stepped together on native threads; no Python loop runs over environments or tas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import mujoco
 import numpy as np
-from gymnasium.utils.seeding import np_random as make_generator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
@@ -22,8 +20,10 @@ from mujoco.batch import Batch
 from metarobot.envs.batch_renderer import BatchRenderer
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.family_scene import load_family_scene
-from metarobot.envs.scene import compile_scene
-from metarobot.envs.tasks import TaskDistribution, TaskError, Tasks
+from metarobot.envs.observer import Observer
+from metarobot.envs.starts import Starts
+from metarobot.envs.task_family import TaskFamily
+from metarobot.envs.tasks import TaskError, Tasks
 
 if TYPE_CHECKING:
     from metarobot.envs.variants import Variant
@@ -42,27 +42,10 @@ SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
 
 
-@dataclass(frozen=True)
-class ObservationElement:
-    """One element of the observation vector."""
-
-    quantity: str
-    """What it measures."""
-    unit: str
-    """Its unit; ``1`` for a ratio."""
-    low: float
-    """Lowest value reported; lower ones saturate."""
-    high: float
-    """Highest value reported; higher ones saturate."""
-    source: str
-    """Where the model holds it: a sensor's name, or how it is computed."""
-
-
-class TaskVectorEnv(VectorEnv):
+class TaskVectorEnv(TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
-    A family is a subclass that declares the class variables below and implements ``_apply_tasks``,
-    ``_start``, ``_command``, ``_observe`` and ``_evaluate``.
+    A family is a subclass that says what ``TaskFamily`` leaves open.
 
     Args:
         num_envs: Number of simulations.
@@ -82,24 +65,6 @@ class TaskVectorEnv(VectorEnv):
         SceneError: The user's scene is not allowed or lacks what the family needs.
     """
 
-    family: ClassVar[str]
-    scene_path: ClassVar[Path]
-    elements_by_number: ClassVar[tuple[str, ...]] = ("joint", "actuator", "sensor")
-    """Kinds of elements that the family finds by their number instead of their name: a user's
-    scene must have the same ones in the same order."""
-    distribution: TaskDistribution  # the family's; the variant's in an environment with one
-    heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
-    observation_elements: ClassVar[tuple[ObservationElement, ...]]
-    action_elements: ClassVar[tuple[str, ...]]
-    default_horizon: ClassVar[int]
-    substeps: ClassVar[int]
-    start_size: int
-    push_body: ClassVar[str | None] = None
-    """Body that a variant's pushes act on; None where nothing can be pushed."""
-    settle_steps: ClassVar[int] = 0
-    """Control steps by which the last one of an episode is longer: until what was set in motion
-    has come to rest."""
-
     on_advance: Callable[[], None] | None = None
     """Called whenever a control step's time has passed: a film takes its pictures here."""
 
@@ -108,22 +73,6 @@ class TaskVectorEnv(VectorEnv):
         "render_fps": 20,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
-
-    def __init_subclass__(cls) -> None:
-        """Write the observation table into the family's docstring, so that it cannot drift."""
-        super().__init_subclass__()
-        if cls.__doc__ and hasattr(cls, "observation_elements"):
-            cls.__doc__ = cls.__doc__.replace("{observation_table}", cls.observation_table())
-
-    @classmethod
-    def observation_table(cls) -> str:
-        """Return the observation elements as a Markdown table: index, quantity, unit, range."""
-        rows = [
-            f"| {index} | {e.quantity} | {e.unit} | {e.low:g} .. {e.high:g} | {e.source} |"
-            for index, e in enumerate(cls.observation_elements)
-        ]
-        header = ["| index | quantity | unit | range | source |", "| --- | --- | --- | --- | --- |"]
-        return "\n    ".join(header + rows)
 
     def __init__(
         self,
@@ -159,14 +108,14 @@ class TaskVectorEnv(VectorEnv):
         self._sensors = self.batch.bind("sensordata")
         self._home = self.model.key("home").id
 
-        self._make_spaces()
         self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset
         self._needs_reset = np.ones(num_envs, bool)
-        self._last_observation = np.zeros((num_envs, len(self._low)), np.float32)
-        self._generators: list[np.random.Generator] | None = None
+        self._starts = Starts(num_envs, self.start_size)
         self._renderer: BatchRenderer | None = None
         self._bind()
         self._disturber = self._make_disturber()
+        self._observer = self._make_observer()
+        self._make_spaces()
         self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
 
@@ -176,44 +125,6 @@ class TaskVectorEnv(VectorEnv):
             return self.compile_own_scene()
         family: Any = type(self)  # type checkers see this file under two names
         return load_family_scene(family, scene_path)
-
-    # What a family implements.
-
-    @classmethod
-    def compile_own_scene(cls) -> Any:
-        """Compile the family's own scene; its keyframe ``home`` is where episodes start."""
-        return compile_scene(cls.scene_path)
-
-    def _bind(self) -> None:
-        """Bind the batch's fields and allocate the family's own state, (num_envs, ...) each."""
-        raise NotImplementedError
-
-    def _apply_tasks(self, tasks: Tasks) -> None:
-        """Write ``tasks``, one per simulation, into the batch's per-simulation model fields."""
-        raise NotImplementedError
-
-    def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
-        """Write the initial state of simulations ``ids`` from uniforms ``start``, (len(ids), S)."""
-        raise NotImplementedError
-
-    def _command(self, actions: np.ndarray) -> None:
-        """Write the controls for ``actions`` in [-1, 1], (num_envs, A)."""
-        raise NotImplementedError
-
-    def _observe(self) -> np.ndarray:
-        """Return the observation without the task, (num_envs, O)."""
-        raise NotImplementedError
-
-    def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return rewards (num_envs,) and whether the task is solved now, (num_envs,)."""
-        raise NotImplementedError
-
-    def _find_finished(self) -> np.ndarray:
-        """Return in which simulations the episode has come to its end, (num_envs,)."""
-        return np.zeros(self.num_envs, bool)
-
-    def _paint(self, sim: int, model: Any) -> None:
-        """Change how simulation ``sim`` is drawn, and nothing else; by default leave it."""
 
     # What every family shares.
 
@@ -247,7 +158,8 @@ class TaskVectorEnv(VectorEnv):
         self._changed[:] = False
         self._apply_tasks(self._tasks)
         self.batch.set_const()
-        self._observed_task = self._encoded_tasks(self._tasks)
+        if self.observe_task:
+            self._observer.show_tasks(type(self).distribution.encode(self._tasks))
         self._needs_reset[:] = True
 
     def reset(
@@ -267,12 +179,11 @@ class TaskVectorEnv(VectorEnv):
             Observations (num_envs, O) and an empty info.
         """
         if seed is not None:
-            self._seed(seed)
+            self._starts.seed(seed)
         start = (options or {}).get("start")
         ids = np.arange(self.num_envs)
-        self._reset_rows(ids, self._draw_start(ids) if start is None else np.asarray(start))
-        self._last_observation = self._observation()
-        return self._last_observation.copy(), {}
+        self._reset_rows(ids, self._starts.draw(ids) if start is None else np.asarray(start))
+        return self._observer.observe(self._observe(), self._elapsed), {}
 
     def step(
         self, actions: np.ndarray
@@ -289,7 +200,8 @@ class TaskVectorEnv(VectorEnv):
             Observations (num_envs, O), rewards, terminated, truncated, and ``info`` with
             ``is_success`` and ``sim_unstable``, (num_envs,) each.
         """
-        actions = np.nan_to_num(np.clip(np.asarray(actions, np.float64), -1.0, 1.0))
+        actions = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        actions[np.isnan(actions)] = 0.0
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, need {self.action_space.shape}")
         restarting = self._needs_reset.copy()
@@ -307,15 +219,13 @@ class TaskVectorEnv(VectorEnv):
         terminated = self._find_finished() & running & ~unstable
         if restarting.any():
             ids = np.flatnonzero(restarting)
-            self._reset_rows(ids, self._draw_start(ids))
-        observations = self._observation()
-        observations[unstable] = self._last_observation[unstable]
-        self._last_observation = observations
+            self._reset_rows(ids, self._starts.draw(ids))
+        observations = self._observer.observe(self._observe(), self._elapsed, held=unstable)
         rewards = np.where(running & ~unstable, rewards, 0.0)
         truncated = running & (unstable | (self._elapsed >= self.horizon))
         self._needs_reset = terminated | truncated
         info = {"is_success": success & running & ~unstable, "sim_unstable": unstable}
-        return observations.copy(), rewards, terminated, truncated, info
+        return observations, rewards, terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Draw every simulation from its ``video`` camera, (480, 640, 3) uint8 each.
@@ -338,8 +248,10 @@ class TaskVectorEnv(VectorEnv):
     def _simulate(self, running: np.ndarray) -> None:
         """Simulate a control step, and what follows the last one of an episode."""
         self._advance(running)
+        if not self.settle_steps:
+            return
         settling = running & (self._elapsed == self.horizon - 1)
-        if self.settle_steps and settling.any():
+        if settling.any():
             if self._disturber:
                 self._disturber.release(settling)
             for _ in range(self.settle_steps):
@@ -363,27 +275,30 @@ class TaskVectorEnv(VectorEnv):
         self._change = variant.disturbances.change
         self.start_size = max(1, self.start_size)
 
-    @property
-    def _family_distribution(self) -> TaskDistribution:
-        """What tasks are scaled by, so that a policy of the family understands them."""
-        return type(self).distribution
-
     def _make_disturber(self) -> Disturber | None:
         if self.variant is None or self.variant.disturbances == Disturbances():
             return None
-        disturbances, force_n = self.variant.disturbances, None
-        if disturbances.push is not None:
-            try:
-                body = self.model.body(self.push_body).id
-            except KeyError:
-                why = f"the scene has no body {self.push_body!r}, which the variant pushes"
-                raise TaskError(why) from None
-            force_n = self.batch.bind("xfrc_applied")[:, body, :2]
         units = [element.unit for element in self.observation_elements]
-        action_size = len(self.action_elements)
         return Disturber(
-            disturbances, self.num_envs, action_size, units, self.control_dt_s, force_n
+            self.variant.disturbances,
+            self.batch,
+            units=units,
+            action_size=len(self.action_elements),
+            control_dt_s=self.control_dt_s,
+            push_body=self.push_body,
         )
+
+    def _make_observer(self) -> Observer:
+        # Tasks are scaled as the family does, so that a policy of the family understands them.
+        encoded_bounds = type(self).distribution.encoded_bounds
+        task_bounds = encoded_bounds if self.observe_task else np.zeros((2, 0))
+        return Observer(self.num_envs, self.observation_elements, task_bounds, self._disturber)
+
+    def _make_spaces(self) -> None:
+        self.single_observation_space = self._observer.space
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (len(self.action_elements),))
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
         """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""
@@ -397,47 +312,6 @@ class TaskVectorEnv(VectorEnv):
         self.batch.set_const(ids)
         # A step goes on from the stage of the last one, which knew the old masses.
         self.batch.forward(ids, stage=SENSORS_CURRENT)
-
-    def _make_spaces(self) -> None:
-        low = [element.low for element in self.observation_elements]
-        high = [element.high for element in self.observation_elements]
-        if self.observe_task:
-            task_low, task_high = self._family_distribution.encoded_bounds
-            low, high = [*low, *task_low], [*high, *task_high]
-        self._low, self._high = np.array([low, high], np.float32)
-        self.single_observation_space = gym.spaces.Box(self._low, self._high)
-        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (len(self.action_elements),))
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-
-    def _encoded_tasks(self, tasks: Tasks) -> np.ndarray:
-        if not self.observe_task:
-            return np.zeros((self.num_envs, 0))
-        return self._family_distribution.encode(tasks)
-
-    def _observation(self) -> np.ndarray:
-        seen = self._observe()
-        if self._disturber:
-            seen = self._disturber.distort(seen, self._elapsed)
-        observation = np.concatenate([seen, self._observed_task], axis=1)
-        observation = np.clip(observation, self._low, self._high).astype(np.float32)
-        if self._disturber:
-            lost = self._disturber.lost(self._elapsed)
-            observation[lost] = self._last_observation[lost]
-        return observation
-
-    def _seed(self, seed: int | Sequence[int | None]) -> None:
-        seeds = (
-            [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
-        )
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"got {len(seeds)} seeds for {self.num_envs} simulations")
-        self._generators = [make_generator(s)[0] for s in seeds]
-
-    def _draw_start(self, ids: np.ndarray) -> np.ndarray:
-        if self._generators is None:
-            self._generators = [make_generator()[0] for _ in range(self.num_envs)]
-        return np.stack([self._generators[i].random(self.start_size) for i in ids])
 
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if start.shape != (len(ids), self.start_size):

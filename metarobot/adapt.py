@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch import Tensor
+from torch.func import grad
 
 from metarobot.episodes import Episodes
 from metarobot.objectives import OBJECTIVES, InnerObjective
-from metarobot.policies import Params, log_prob
+from metarobot.policies import Params, Policy, log_prob
 
 
 def adapt(
-    policy: nn.Module,
+    policy: Policy,
     params: Params,
     episodes: Episodes,
     advantages: Tensor,
@@ -43,16 +43,14 @@ def adapt(
     adapting = {name: params[name] for name in step_sizes}
     staying = {name: leaf for name, leaf in params.items() if name not in step_sizes}
 
-    def task_loss(
-        adapting: Params, staying: Params, observations: Tensor, constants: tuple[Tensor, ...]
-    ) -> Tensor:
-        actions, behaviour_log_probs, task_advantages, weights = constants
-        mean, log_std = functional_call(policy, {**adapting, **staying}, (observations,))
-        log_probs = log_prob(mean, log_std, actions)
-        return -(weights * per_step(log_probs, behaviour_log_probs, task_advantages)).sum()
+    def total_loss(adapting: Params) -> Tensor:
+        """Σ_n L_n, whose gradient holds that of every task: L_n depends on the row n alone."""
+        mean, log_std = policy.distribution({**adapting, **staying}, episodes.observations)
+        log_probs = log_prob(mean, log_std[:, None, None], episodes.actions)
+        objective = per_step(log_probs, episodes.log_probs, advantages)
+        return -(episodes.step_weights * objective).sum()
 
-    constants = (episodes.actions, episodes.log_probs, advantages, episodes.step_weights)
-    gradient = vmap(grad(task_loss))(adapting, staying, episodes.observations, constants)
+    gradient = grad(total_loss)(adapting)
     if first_order:
         gradient = {name: leaf.detach() for name, leaf in gradient.items()}
     moved = {name: leaf - step_sizes[name] * gradient[name] for name, leaf in adapting.items()}

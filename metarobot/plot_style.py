@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from metarobot.envs import parameter_words
+from metarobot.envs import file_name, parameter_words
 
 SPLIT_TITLES = {
     "train": "Training",
@@ -86,8 +86,8 @@ def parameter_label(name: str, unit: str) -> str:
 
 
 def family_title(family: str) -> str:
-    """Return an environment id's name for people: "metarobot/Grip-v0" -> "Grip"."""
-    return family.rpartition("/")[2].partition("-v")[0]
+    """Return an environment id's name for people: "metarobot/GripSoft-v0" -> "Grip soft"."""
+    return file_name(family).replace("-", " ").capitalize()
 
 
 def evaluation_title(evaluation: dict[str, Any]) -> str:

@@ -4,18 +4,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from metarobot.episodes import Episodes
-from metarobot.policies import Params, log_prob, policy_distribution
+from metarobot.policies import Params, Policy, log_prob
 
 if TYPE_CHECKING:
     from metarobot.envs import TaskVectorEnv
 
 
+@torch.no_grad()
 def collect(
     env: "TaskVectorEnv",
-    policy: nn.Module,
+    policy: Policy,
     params: Params,
     *,
     noise: np.ndarray | None,
@@ -42,50 +42,50 @@ def collect(
     N, E = start.shape[:2]
     if env.num_envs != N * E:
         raise ValueError(f"start holds {N} x {E} episodes, but the environment has {env.num_envs}")
-    T = env.horizon
+    noises = None if noise is None else torch.from_numpy(noise).unbind(2)
     observation, _ = env.reset(options={"start": start.reshape(N * E, -1)})
-    observations = np.empty((N, E, T, observation.shape[-1]), np.float32)
-    rewards, mask = np.zeros((2, N, E, T), np.float32)
-    alive, success, failed = np.ones((N, E), bool), *np.zeros((2, N, E), bool)
-    means, actions, log_stds = [], [], []
+    observations, distributions, actions, rewards, masks = [], [], [], [], []
+    alive, success, failed = np.ones(N * E, bool), *np.zeros((2, N * E), bool)
 
-    for t in range(T):
-        # What a dead simulation shows may be anything, and NaN would pass through any mask.
-        observations[:, :, t] = np.where(alive[..., None], observation.reshape(N, E, -1), 0.0)
-        mean, log_std = _distribution(policy, params, observations[:, :, t])
-        action = mean if noise is None else mean + log_std.exp() * torch.from_numpy(noise[:, :, t])
-        means.append(mean)
+    for t in range(env.horizon):
+        if not alive.all():
+            # What a dead simulation shows may be anything, and NaN would pass through any mask.
+            observation = np.where(alive[:, None], observation, np.float32(0.0))
+        seen = torch.from_numpy(observation).view(N, E, -1)
+        distribution = mean, log_std = policy.distribution(params, seen)
+        action = mean if noises is None else mean + log_std.exp().unsqueeze(1) * noises[t]
+        observations.append(seen)
+        distributions.append(distribution)
         actions.append(action)
-        log_stds.append(log_std)
         observation, reward, terminated, truncated, infos = env.step(
             action.numpy().reshape(N * E, -1)
         )
 
-        unstable = infos["sim_unstable"].reshape(N, E)
+        unstable = infos["sim_unstable"]
         failed |= alive & unstable
         counts = alive & ~unstable
-        mask[:, :, t] = counts
-        rewards[:, :, t] = np.where(counts, reward.reshape(N, E), 0.0)
-        success = np.where(alive, infos["is_success"].reshape(N, E) & counts, success)
-        alive = counts & ~(terminated | truncated).reshape(N, E)
+        masks.append(counts)
+        rewards.append(np.where(counts, reward, 0.0))
+        success = np.where(alive, infos["is_success"] & counts, success)
+        alive = counts & ~(terminated | truncated)
 
+    means = torch.stack([distribution.mean for distribution in distributions], dim=2)
+    log_std = distributions[-1].log_std[:, None, None]  # of the parameters alone, so never another
     taken = torch.stack(actions, dim=2)
     return Episodes(
-        observations=torch.from_numpy(observations),
+        observations=torch.stack(observations, dim=2),
         actions=taken,
-        log_probs=log_prob(torch.stack(means, dim=2), torch.stack(log_stds, dim=2), taken),
-        rewards=torch.from_numpy(rewards),
-        mask=torch.from_numpy(mask),
-        success=torch.from_numpy(success),
-        unstable=torch.from_numpy(failed),
+        log_probs=log_prob(means, log_std, taken),
+        rewards=_block(rewards, N),
+        mask=_block(masks, N),
+        success=torch.from_numpy(success).view(N, E),
+        unstable=torch.from_numpy(failed).view(N, E),
         start=torch.from_numpy(start),
     )
 
 
-@torch.no_grad()
-def _distribution(
-    policy: nn.Module, params: Params, observations: np.ndarray
-) -> tuple[Tensor, Tensor]:
-    """Return mean (N, E, A) and log_std (N, 1, A) for observations (N, E, O)."""
-    mean, log_std = policy_distribution(policy, params, torch.from_numpy(observations))
-    return mean, log_std.unsqueeze(1)
+def _block(steps: list[np.ndarray], num_tasks: int) -> torch.Tensor:
+    """Return what was noted in every control step, (N E,) each, as one block (N, E, T)."""
+    return torch.from_numpy(np.stack(steps, axis=1).astype(np.float32)).unflatten(
+        0, (num_tasks, -1)
+    )

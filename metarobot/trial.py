@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metarobot.envs import FAMILIES, SPLITS, Tasks, Variant, make_env
 from metarobot.envs.tasks import Split
 from metarobot.episodes import Episodes
-from metarobot.policies import Params, repeat_params
+from metarobot.policies import Distribution, Params, Policy, repeat_params
 from metarobot.randomness import Phase, draw_episodes, numpy_generator
 from metarobot.rollout import collect
 from metarobot.run_folder import TrainedAgent
@@ -63,17 +63,17 @@ class StepScores(NamedTuple):
     exploring: Scores
 
 
-class UniformPolicy(nn.Module):
+class UniformPolicy:
     """The agent *random*: mean 0 and standard deviation 1, so that its noise is its action."""
 
     def __init__(self, action_size: int) -> None:
-        super().__init__()
         self.action_size = action_size
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (..., A) and log standard deviation (A,)."""
-        zeros = torch.zeros(self.action_size)
-        return zeros.expand(*observations.shape[:-1], -1), zeros
+    def distribution(self, params: Params, observations: Tensor) -> Distribution:
+        """Return mean (N, ..., A) and log standard deviation (N, A)."""
+        del params
+        zeros = torch.zeros(*observations.shape[:-1], self.action_size)
+        return Distribution(zeros, torch.zeros(len(observations), self.action_size))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Trial:
 
     def collect(
         self,
-        policy: nn.Module,
+        policy: Policy,
         params: Params,
         *,
         num_episodes: int,

@@ -1,9 +1,10 @@
 """Policies and the value baseline: torch only, no simulator."""
 
 from metarobot.policies.gaussian import Distribution, entropy, kl_divergence, log_prob
-from metarobot.policies.gaussian_mlp import GaussianMLP, policy_distribution
+from metarobot.policies.gaussian_mlp import GaussianMLP
 from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
+from metarobot.policies.policy import Policy
 from metarobot.policies.value_baseline import fit_values, value_features
 
 __all__ = [
@@ -11,12 +12,12 @@ __all__ = [
     "GaussianMLP",
     "LearnedStepsMLP",
     "Params",
+    "Policy",
     "entropy",
     "fit_values",
     "flatten_params",
     "kl_divergence",
     "log_prob",
-    "policy_distribution",
     "repeat_params",
     "unflatten_params",
     "value_features",

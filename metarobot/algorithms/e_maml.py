@@ -8,7 +8,7 @@ from torch import Tensor
 from metarobot.algorithms.maml import Maml
 from metarobot.config import TrainConfig
 from metarobot.meta_batch import MetaBatch, UpdateReport
-from metarobot.policies import Distribution, Params, policy_distribution
+from metarobot.policies import Distribution, Params
 from metarobot.surrogates import likelihood_ratios, surrogates
 from metarobot.trpo import trpo_update
 from metarobot.workers import Workers
@@ -47,7 +47,7 @@ class CreditedTrials(NamedTuple):
         distribution = self.maml.post_distribution(chain[-1], batch)
         losses = surrogates(distribution, batch.post_episodes, batch.post_advantages)
         for theta, episodes in zip(chain, batch.pre_episodes, strict=False):
-            trial = policy_distribution(self.maml.trial_policy, theta, episodes.observations)
+            trial = self.maml.trial_policy.distribution(theta, episodes.observations)
             ratios = likelihood_ratios(trial, episodes)
             losses = losses - self.credits * (ratios * episodes.step_weights).sum((1, 2))
         return losses, distribution

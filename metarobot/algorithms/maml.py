@@ -11,7 +11,7 @@ from metarobot.algorithms.algorithm import Algorithm
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
 from metarobot.meta_batch import MetaBatch, UpdateReport
-from metarobot.policies import Distribution, GaussianMLP, Params, policy_distribution
+from metarobot.policies import Distribution, GaussianMLP, Params
 from metarobot.policies.gaussian_mlp import MIN_STD
 from metarobot.surrogates import surrogates
 from metarobot.trpo import trpo_update
@@ -69,7 +69,7 @@ class Maml(Algorithm):
 
     def post_distribution(self, adapted: Params, batch: MetaBatch) -> Distribution:
         """θ'_n -> π_{θ'_n} on the post-update observations."""
-        return policy_distribution(self.policy, adapted, batch.post_episodes.observations)
+        return self.policy.distribution(adapted, batch.post_episodes.observations)
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> what the meta-update lowers, for every task (N,), and π_{θ'_n}."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from metarobot.algorithms.maml_ppo import MamlPpo
 from metarobot.config import TrainConfig
 from metarobot.meta_batch import MetaBatch
-from metarobot.policies import Distribution, GaussianMLP, Params, policy_distribution
+from metarobot.policies import Distribution, GaussianMLP, Params
 from metarobot.surrogates import kl_estimates
 
 
@@ -29,6 +29,6 @@ class ProMP(MamlPpo):
         distribution = self.post_distribution(chain[-1], batch)
         losses = self.clipped(distribution, batch)
         for theta, episodes in zip(chain, batch.pre_episodes, strict=False):
-            trial = policy_distribution(self.trial_policy, theta, episodes.observations)
+            trial = self.trial_policy.distribution(theta, episodes.observations)
             losses = losses + self.config.inner_kl_penalty * kl_estimates(trial, episodes)
         return losses, distribution

@@ -45,8 +45,8 @@ def test_its_task_is_set_and_stays(single):
 def test_it_takes_the_vector_environments_arguments(env_id):
     env = FAMILIES[env_id](horizon=2, observe_task=True, num_threads=1)
     plain = FAMILIES[env_id](num_threads=1)
-    num_parameters = len(env.distribution.parameters)
-    assert env.observation_space.shape[0] == plain.observation_space.shape[0] + num_parameters
+    told = env.distribution.encoded_bounds.shape[1]  # more than parameters, where one is an angle
+    assert env.observation_space.shape[0] == plain.observation_space.shape[0] + told
     env.reset(seed=0)
     truncated = [env.step(env.action_space.sample())[3] for _ in range(2)]
     assert truncated == [False, True]

@@ -9,7 +9,7 @@ from metarobot.config import TrainConfig
 from metarobot.envs import Tasks
 from metarobot.episodes import Episodes
 from metarobot.meta_batch import MetaBatch
-from metarobot.policies import log_prob, policy_distribution, repeat_params
+from metarobot.policies import log_prob, repeat_params
 
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
 
@@ -34,7 +34,7 @@ def made_up_episodes(policy, params, seed):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     observations = normal(N, E, T, 2)
-    mean, log_std = policy_distribution(policy, params, observations)
+    mean, log_std = policy.distribution(params, observations)
     log_std = log_std[:, None, None]
     actions = mean + log_std.exp() * normal(N, E, T, 2)
     mask = torch.ones(N, E, T, dtype=torch.float64)

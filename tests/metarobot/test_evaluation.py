@@ -94,8 +94,9 @@ def test_the_same_runs_give_the_same_numbers(evaluation):
 
 def test_the_random_agent_plays_its_noise():
     policy = UniformPolicy(2)
-    mean, log_std = policy(torch.zeros(4, 5))
-    assert mean.shape == (4, 2)
+    mean, log_std = policy.distribution({}, torch.zeros(4, 5, 3))
+    assert mean.shape == (4, 5, 2)
+    assert log_std.shape == (4, 2)
     assert not mean.any()
     assert not log_std.any()
 

@@ -187,6 +187,7 @@ def test_words_and_numbers() -> None:
     assert plot_style.parameter_label("block_mass_kg", "kg") == "block mass [kg]"
     assert plot_style.parameter_label("pad_friction", "1") == "pad friction"
     assert plot_style.family_title("metarobot/Grip-v0") == "Grip"
+    assert plot_style.family_title("metarobot/ReachHiddenGoal-v0") == "Reach hidden goal"
     assert [plot_style.number(value) for value in (-1.234, -0.001, None, float("nan"))] == [
         "−1.23",
         "0.00",

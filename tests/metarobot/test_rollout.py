@@ -4,7 +4,7 @@ import torch
 from fakes import FakeEnv
 
 from metarobot.envs import Tasks
-from metarobot.policies import GaussianMLP, log_prob, policy_distribution
+from metarobot.policies import GaussianMLP, log_prob
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect
 
@@ -24,7 +24,7 @@ def make_episodes(noise=DRAWS.noise, **kwargs):
 
 def test_actions_are_mean_plus_scaled_noise_and_log_probs_are_theirs():
     episodes = make_episodes()
-    mean, log_std = policy_distribution(POLICY, PARAMS, episodes.observations)
+    mean, log_std = POLICY.distribution(PARAMS, episodes.observations)
     log_std = log_std[:, None, None]
     expected = mean + log_std.exp() * torch.from_numpy(DRAWS.noise)
     torch.testing.assert_close(episodes.actions, expected)
@@ -44,7 +44,7 @@ def test_simulations_belong_to_their_tasks_and_starts():
 
 def test_without_noise_actions_are_the_means():
     episodes = make_episodes(noise=None)
-    mean, _ = policy_distribution(POLICY, PARAMS, episodes.observations)
+    mean, _ = POLICY.distribution(PARAMS, episodes.observations)
     torch.testing.assert_close(episodes.actions, mean)
 
 

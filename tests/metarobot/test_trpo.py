@@ -13,7 +13,6 @@ from metarobot.config import TrainConfig
 from metarobot.objectives import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
 from metarobot.policies import (
     flatten_params,
-    policy_distribution,
     repeat_params,
     unflatten_params,
 )
@@ -257,7 +256,7 @@ def test_without_adaptation_every_task_holds_the_initialisation():
     config, batch = make(0)
     found = distribution_at(PARAMS, batch, config)
     observations = batch.post_episodes.observations
-    mean, log_std = policy_distribution(POLICY, repeat_params(PARAMS, N), observations)
+    mean, log_std = POLICY.distribution(repeat_params(PARAMS, N), observations)
     torch.testing.assert_close(found.mean, mean)
     torch.testing.assert_close(found.log_std, log_std)
 

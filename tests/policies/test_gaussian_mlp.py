@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from metarobot.policies import GaussianMLP, policy_distribution, repeat_params
+from metarobot.policies import GaussianMLP, repeat_params
 
 LOW, HIGH = [-1.0, 0.0, 10.0], [1.0, 0.5, 30.0]
 
@@ -25,7 +25,7 @@ def test_every_task_is_evaluated_with_its_own_parameters():
     trees[1]["log_std"] += 0.3
     params = {name: torch.stack([tree[name] for tree in trees]) for name in trees[0]}
     observations = torch.rand(3, 4, 5, 3)
-    mean, log_std = policy_distribution(policy, params, observations)
+    mean, log_std = policy.distribution(params, observations)
     assert mean.shape == (3, 4, 5, 2)
     assert log_std.shape == (3, 2)
     for task, tree in enumerate(trees):
@@ -37,7 +37,7 @@ def test_every_task_is_evaluated_with_its_own_parameters():
 def test_repeated_params_agree_between_tasks():
     policy, params = make_params()
     observations = torch.rand(5, 3).expand(4, 5, 3)
-    mean, _ = policy_distribution(policy, repeat_params(params, 4), observations)
+    mean, _ = policy.distribution(repeat_params(params, 4), observations)
     torch.testing.assert_close(mean[0], mean[3])
 
 
@@ -83,3 +83,36 @@ def test_bounds_must_be_finite_and_ordered(low, high):
 def test_initial_std_below_the_floor_is_refused():
     with pytest.raises(ValueError, match=r"initial_std must be at least 0\.02, got 0"):
         GaussianMLP([0.0], [1.0], 1, initial_std=0.0)
+
+
+def test_the_tasks_together_give_the_numbers_of_each_alone_derivatives_included():
+    policy, params = make_params()
+    generator = torch.Generator().manual_seed(1)
+    params = {
+        name: leaf + 0.1 * torch.randn(3, *leaf.shape, generator=generator)
+        for name, leaf in params.items()
+    }
+    observations = torch.rand(3, 4, 5, 3, generator=generator) * 30
+    weights = torch.randn(3, 4, 5, 2, generator=generator)
+
+    def each_alone(params):
+        call = torch.func.vmap(lambda tree, o: torch.func.functional_call(policy, tree, (o,)))
+        return call(params, observations)
+
+    def together(params):
+        return policy.distribution(params, observations)
+
+    def slope(params, distribution):
+        mean, log_std = distribution(params)
+        return (weights * mean).sum() + log_std.sum()
+
+    def curvature(params, distribution):
+        gradient = torch.func.grad(slope)(params, distribution)
+        return sum(leaf.square().sum() for leaf in gradient.values())
+
+    def derivatives(distribution):
+        return [torch.func.grad(f)(params, distribution) for f in (slope, curvature)]
+
+    for one, other in zip(together(params), each_alone(params), strict=True):
+        assert torch.equal(one, other)
+    torch.testing.assert_close(derivatives(together), derivatives(each_alone))

@@ -12,7 +12,7 @@ from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.e_maml import CreditedTrials, trial_credits
 from metarobot.config import TrainConfig
 from metarobot.objectives import OBJECTIVES, likelihood_ratio
-from metarobot.policies import flatten_params, policy_distribution, repeat_params, unflatten_params
+from metarobot.policies import flatten_params, repeat_params, unflatten_params
 from metarobot.surrogates import clipped_surrogates, kl_divergences, kl_estimates, likelihood_ratios
 from metarobot.workers import ALONE
 
@@ -130,7 +130,7 @@ def test_the_estimate_of_the_kl_divergence_has_no_bias(monkeypatch):
     monkeypatch.setattr(fakes, "E", 2000)
     policy, params = small_policy()
     episodes, _ = made_up_episodes(policy, repeat_params(params, N), seed=1)
-    old = policy_distribution(policy, repeat_params(params, N), episodes.observations)
+    old = policy.distribution(repeat_params(params, N), episodes.observations)
     new = old._replace(mean=old.mean + 0.2, log_std=old.log_std - 0.1)
     assert kl_estimates(old, episodes).abs().max() < 1e-12
     exact = kl_divergences(old, new, episodes)

@@ -1,0 +1,133 @@
+"""What a task family declares and implements; `TaskVectorEnv` makes environments of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mujoco.batch import Batch
+
+from metarobot.envs.scene import compile_scene
+from metarobot.envs.tasks import TaskDistribution, Tasks
+
+
+@dataclass(frozen=True)
+class ObservationElement:
+    """One element of the observation vector."""
+
+    quantity: str
+    """What it measures."""
+    unit: str
+    """Its unit; ``1`` for a ratio."""
+    low: float
+    """Lowest value reported; lower ones saturate."""
+    high: float
+    """Highest value reported; higher ones saturate."""
+    source: str
+    """Where the model holds it: a sensor's name, or how it is computed."""
+
+
+class TaskFamily:
+    """The physics, tasks, observations and rewards of a family, for a batch of simulations.
+
+    A family declares the class variables below, and implements ``_bind``, ``_apply_tasks``,
+    ``_start``, ``_command``, ``_observe`` and ``_evaluate``.
+    """
+
+    # What a family declares.
+
+    family: ClassVar[str]
+    scene_path: ClassVar[Path]
+    elements_by_number: ClassVar[tuple[str, ...]] = ("joint", "actuator", "sensor")
+    """Kinds of elements that the family finds by their number instead of their name: a user's
+    scene must have the same ones in the same order."""
+    distribution: TaskDistribution  # the family's; the variant's in an environment with one
+    heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
+    observation_elements: ClassVar[tuple[ObservationElement, ...]]
+    action_elements: ClassVar[tuple[str, ...]]
+    default_horizon: ClassVar[int]
+    substeps: ClassVar[int]
+    start_size: int
+    push_body: ClassVar[str | None] = None
+    """Body that a variant's pushes act on; None where nothing can be pushed."""
+    settle_steps: ClassVar[int] = 0
+    """Control steps by which the last one of an episode is longer: until what was set in motion
+    has come to rest."""
+
+    # What a family finds there.
+
+    num_envs: int
+    """Number of simulations."""
+    horizon: int
+    """Control steps per episode T."""
+    control_dt_s: float
+    """Duration of a control step."""
+    model: Any
+    """The compiled scene, with the robot as built."""
+    batch: Batch
+    """The simulations."""
+    _sensors: np.ndarray
+    """Sensors of the simulations, a live view (num_envs, nsensordata)."""
+    _elapsed: np.ndarray
+    """Control steps since the reset, (num_envs,)."""
+
+    @property
+    def tasks(self) -> Tasks:
+        """The task that each simulation holds, (num_envs) tasks."""
+        raise NotImplementedError
+
+    def __init_subclass__(cls) -> None:
+        """Write the observation table into the family's docstring, so that it cannot drift."""
+        super().__init_subclass__()
+        if cls.__doc__ and hasattr(cls, "observation_elements"):
+            cls.__doc__ = cls.__doc__.replace("{observation_table}", cls.observation_table())
+
+    @classmethod
+    def observation_table(cls) -> str:
+        """Return the observation elements as a Markdown table: index, quantity, unit, range."""
+        rows = [
+            f"| {index} | {e.quantity} | {e.unit} | {e.low:g} .. {e.high:g} | {e.source} |"
+            for index, e in enumerate(cls.observation_elements)
+        ]
+        header = ["| index | quantity | unit | range | source |", "| --- | --- | --- | --- | --- |"]
+        return "\n    ".join(header + rows)
+
+    # What a family implements.
+
+    @classmethod
+    def compile_own_scene(cls) -> Any:
+        """Compile the family's own scene; its keyframe ``home`` is where episodes start."""
+        return compile_scene(cls.scene_path)
+
+    def _bind(self) -> None:
+        """Bind the batch's fields and allocate the family's own state, (num_envs, ...) each."""
+        raise NotImplementedError
+
+    def _apply_tasks(self, tasks: Tasks) -> None:
+        """Write ``tasks``, one per simulation, into the batch's per-simulation model fields."""
+        raise NotImplementedError
+
+    def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
+        """Write the initial state of simulations ``ids`` from uniforms ``start``, (len(ids), S)."""
+        raise NotImplementedError
+
+    def _command(self, actions: np.ndarray) -> None:
+        """Write the controls for ``actions`` in [-1, 1], (num_envs, A)."""
+        raise NotImplementedError
+
+    def _observe(self) -> np.ndarray:
+        """Return the observation without the task, (num_envs, O)."""
+        raise NotImplementedError
+
+    def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return rewards (num_envs,) and whether the task is solved now, (num_envs,)."""
+        raise NotImplementedError
+
+    def _find_finished(self) -> np.ndarray:
+        """Return in which simulations the episode has come to its end, (num_envs,)."""
+        return np.zeros(self.num_envs, bool)
+
+    def _paint(self, sim: int, model: Any) -> None:
+        """Change how simulation ``sim`` is drawn, and nothing else; by default leave it."""
