@@ -256,22 +256,24 @@ class TaskVectorEnv(VectorEnv):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start a new episode in every simulation; tasks stay.
+        """Start a new episode in every simulation, or in those chosen; tasks stay.
 
         Args:
             seed: Seed of simulation 0; simulation i gets ``seed + i``.  Or one seed each.
             options: ``{"start": array}`` of uniforms in [0, 1), (num_envs, S), fixes the initial
-                states, whatever the seed.
+                states, whatever the seed.  ``{"reset_mask": array}``, (num_envs,) bool, chooses
+                simulations, as in Gymnasium; then ``start`` has one row for each of them.
 
         Returns:
             Observations (num_envs, O) and an empty info.
         """
         if seed is not None:
             self._seed(seed)
-        start = (options or {}).get("start")
-        ids = np.arange(self.num_envs)
+        options = options or {}
+        ids = self._chosen(options.get("reset_mask"))
+        start = options.get("start")
         self._reset_rows(ids, self._draw_start(ids) if start is None else np.asarray(start))
-        self._last_observation = self._observation()
+        self._last_observation[ids] = self._observation()[ids]
         return self._last_observation.copy(), {}
 
     def step(
@@ -433,6 +435,18 @@ class TaskVectorEnv(VectorEnv):
         if len(seeds) != self.num_envs:
             raise ValueError(f"got {len(seeds)} seeds for {self.num_envs} simulations")
         self._generators = [make_generator(s)[0] for s in seeds]
+
+    def _chosen(self, mask: np.ndarray | None) -> np.ndarray:
+        """Return the simulations that a mask (num_envs,) chooses; all of them without one."""
+        if mask is None:
+            return np.arange(self.num_envs)
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ValueError(
+                f"reset_mask must be ({self.num_envs},) bool and choose a simulation, "
+                f"got {mask.dtype} {mask.shape}"
+            )
+        return np.flatnonzero(mask)
 
     def _draw_start(self, ids: np.ndarray) -> np.ndarray:
         if self._generators is None:

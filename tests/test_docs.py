@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ from loading import ROOT, load_script
 from metarobot import arguments
 from metarobot.cli import COMMANDS
 from metarobot.envs.variants import parse_variant
+from metarobot.files import read_json
+from metarobot.presets import PRESETS
+from metarobot.run_folder import load_run
+from metarobot.training import train_run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
@@ -99,6 +104,20 @@ def test_examples_of_scenes_run(capsys, monkeypatch):
     assert capsys.readouterr().out == "[0.52 0.   0.26]\n"
 
 
+def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
+    examples = re.findall(r"```python\n(.*?)```", PAGES["docs/stable-baselines3.md"], re.DOTALL)
+    assert [len(example.splitlines()) < 20 for example in examples] == [True] * 3
+    monkeypatch.chdir(tmp_path)
+    small = replace(PRESETS["grip"], total_steps=1, num_tasks=2, episodes_per_task=2)
+    train_run(small, ["maml"], Path("runs/grip-seed0"))
+    for example in examples:
+        exec(compile(example, "docs/stable-baselines3.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    run = load_run(Path("runs/grip-from-ppo"))
+    assert run.agents["maml"].finished
+    assert read_json(run.path / "maml/config.json")["initial_policy"]["file"] == "ppo.safetensors"
+
+
 def test_shell_commands_parse():
     ours = [command for _, command in shell_commands() if parse_shell_command(command)]
     assert len(ours) > 10
@@ -145,7 +164,7 @@ def test_anchors_lead_somewhere():
 def test_architecture_lists_every_file(package):
     listed = set(re.findall(rf"^\| `({package}/[\w./]+)`", PAGES["docs/architecture.md"], re.M))
     folder = ROOT / package
-    below = ["algorithms/"] if package == "metarobot" else []
+    below = ["algorithms/", "sb3/"] if package == "metarobot" else []
     files = [
         file
         for sub in ["", *below]
