@@ -108,11 +108,12 @@ def import_ppo(path: Path, env_id: str) -> TrainedAgent:
 
 def _require_plain(agent: TrainedAgent) -> None:
     """Refuse a policy that is more than a Gaussian perceptron: PPO has no place for the rest."""
-    layers = range(len(agent.policy.layers))
-    plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
-    extra = sorted(set(agent.params) - plain)
-    if type(agent.policy) is not GaussianMLP or extra:
-        what = extra[0] if extra else type(agent.policy).__name__
+    what = None if type(agent.policy) is GaussianMLP else type(agent.policy).__name__
+    if what is None:
+        layers = range(len(agent.policy.layers))
+        plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
+        what = min(set(agent.params) - plain, default=None)
+    if what is not None:
         raise ValueError(
             f"{agent.config.agent} cannot be exported: PPO's policy has no place for {what}; "
             "choose another agent"

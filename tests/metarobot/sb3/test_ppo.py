@@ -225,6 +225,8 @@ def test_a_missing_file_is_not_looked_for_elsewhere(tmp_path):
 def test_what_ppo_has_no_place_for_is_not_exported(tmp_path):
     ours = made_up_agent(GRIP)
     more = replace(ours, params={**ours.params, "context": torch.zeros(3)})
-    with pytest.raises(ValueError, match=r"maml cannot be exported: .* no place for context"):
-        export_ppo(more, tmp_path / "policy.zip")
+    other = replace(ours, policy=torch.nn.GRU(1, 1))
+    for agent, what in ((more, "context"), (other, "GRU")):
+        with pytest.raises(ValueError, match=f"maml cannot be exported: .* no place for {what}"):
+            export_ppo(agent, tmp_path / "policy.zip")
     assert not list(tmp_path.iterdir())
