@@ -168,22 +168,24 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start a new episode in every simulation; tasks stay.
+        """Start a new episode in every simulation, or in those chosen; tasks stay.
 
         Args:
             seed: Seed of simulation 0; simulation i gets ``seed + i``.  Or one seed each.
             options: ``{"start": array}`` of uniforms in [0, 1), (num_envs, S), fixes the initial
-                states, whatever the seed.
+                states, whatever the seed.  ``{"reset_mask": array}``, (num_envs,) bool, chooses
+                simulations, as in Gymnasium; then ``start`` has one row for each of them.
 
         Returns:
             Observations (num_envs, O) and an empty info.
         """
         if seed is not None:
             self._starts.seed(seed)
-        start = (options or {}).get("start")
-        ids = np.arange(self.num_envs)
+        options = options or {}
+        chosen = self._chosen(options.get("reset_mask"))
+        ids, start = np.flatnonzero(chosen), options.get("start")
         self._reset_rows(ids, self._starts.draw(ids) if start is None else np.asarray(start))
-        return self._observer.observe(self._observe(), self._elapsed), {}
+        return self._observer.observe(self._observe(), self._elapsed, held=~chosen), {}
 
     def step(
         self, actions: np.ndarray
@@ -312,6 +314,18 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         self.batch.set_const(ids)
         # A step goes on from the stage of the last one, which knew the old masses.
         self.batch.forward(ids, stage=SENSORS_CURRENT)
+
+    def _chosen(self, mask: np.ndarray | None) -> np.ndarray:
+        """Return which simulations a mask chooses, (num_envs,) bool; all of them without one."""
+        if mask is None:
+            return np.ones(self.num_envs, bool)
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ValueError(
+                f"reset_mask must be ({self.num_envs},) bool and choose a simulation, "
+                f"got {mask.dtype} {mask.shape}"
+            )
+        return mask
 
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if start.shape != (len(ids), self.start_size):

@@ -56,6 +56,9 @@ class TrainCommand:
     names."""
     agents: tuple[Agent, ...] = STANDARD_AGENTS
     """Who to train: meta-learners, and the references they are compared with."""
+    initial_policy: Path | None = None
+    """Begin with the parameters in this .safetensors file, of a run or from `metarobot import`,
+    instead of random ones."""
     overwrite: bool = False
     """Replace a run that is there already."""
     resume: Path | None = None
@@ -63,9 +66,11 @@ class TrainCommand:
     `metarobot train --resume RUN` takes the configuration from the folder."""
 
     def __post_init__(self) -> None:
-        """Refuse to train nobody."""
+        """Refuse to train nobody, and to begin twice."""
         if not self.agents:
             raise ValueError(f"--agents must name at least one of {', '.join(AGENTS)}")
+        if self.initial_policy is not None and self.resume is not None:
+            raise ValueError("--initial-policy does not go with --resume, which has begun already")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +171,35 @@ class RenderCommand:
             raise ValueError("--task does not go with --replay, which has its own task")
         if self.replay is not None and self.variant is not None:
             raise ValueError("--variant does not go with --replay, which has its own conditions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCommand:
+    """Write a trained initialisation as a Stable-Baselines3 PPO model."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+    out: Path
+    """The .zip to write, for PPO.load."""
+    agent: Agent = "maml"
+    """Whose policy."""
+    best: bool = False
+    """Take the policy with the best smoothed return in training instead of the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportCommand:
+    """Read the policy of a Stable-Baselines3 PPO model, for `metarobot train --initial-policy`.
+
+    Stable-Baselines3 unpickles the file, which can run any code: import only what you trust.
+    """
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.zip")]
+    """What PPO.save has written."""
+    env_id: str
+    """Task family that it was trained on, such as metarobot/Grip-v0."""
+    out: Path
+    """The .safetensors to write."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,13 @@ def _train(arguments: list[str], prog: str) -> int:
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
         return _run_training(out, config)
-    return _run_training(out, config, command.agents, overwrite=command.overwrite)
+    return _run_training(
+        out,
+        config,
+        command.agents,
+        overwrite=command.overwrite,
+        initial_policy=command.initial_policy,
+    )
 
 
 def _run_training(
@@ -118,6 +124,7 @@ def _run_training(
     agents: Sequence[Agent] = (),
     *,
     overwrite: bool = False,
+    initial_policy: Path | None = None,
 ) -> int:
     """Train the agents into a new folder, or go on with what is there where none is named."""
     from metarobot.display import TrainingDisplay
@@ -129,7 +136,15 @@ def _run_training(
         console.quiet = not workers.first
         with TrainingDisplay(agents, config.total_steps if config else 0, console) as display:
             if config and agents:
-                train_run(config, agents, out, display, overwrite=overwrite, workers=workers)
+                train_run(
+                    config,
+                    agents,
+                    out,
+                    display,
+                    overwrite=overwrite,
+                    initial_policy=initial_policy,
+                    workers=workers,
+                )
                 trained = agents
             else:
                 trained = resume_run(out, display, expected=config, workers=workers)
@@ -230,6 +245,39 @@ def _render(arguments: list[str], prog: str) -> int:
     return OK
 
 
+def _export(arguments: list[str], prog: str) -> int:
+    from metarobot.arguments import ExportCommand, parse
+    from metarobot.run_folder import load_run
+    from metarobot.sb3 import export_ppo
+
+    command = parse(ExportCommand, arguments, prog)
+    if command.out.suffix != ".zip":
+        raise ValueError(f"--out must end in .zip, got {command.out}")
+    console = _prepare()
+    agents = load_run(command.run, best=command.best).agents
+    if command.agent not in agents:
+        raise ValueError(f"{command.run} holds no {command.agent}, only {', '.join(agents)}")
+    export_ppo(agents[command.agent], command.out)
+    console.print(f"exported {command.agent}: {command.out}", soft_wrap=True, markup=False)
+    return OK
+
+
+def _import(arguments: list[str], prog: str) -> int:
+    from metarobot.arguments import ImportCommand, parse
+    from metarobot.checkpoints import save_policy
+    from metarobot.sb3 import import_ppo
+
+    command = parse(ImportCommand, arguments, prog)
+    if command.out.suffix != ".safetensors":
+        raise ValueError(f"--out must end in .safetensors, got {command.out}")
+    console = _prepare()
+    agent = import_ppo(command.model, command.env_id)
+    save_policy(command.out, agent.config, agent.params, iteration=0)
+    sizes = " ".join(map(str, agent.config.hidden_sizes))
+    console.print(f"imported, hidden sizes {sizes}: {command.out}", soft_wrap=True, markup=False)
+    return OK
+
+
 def _demo(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import DemoCommand, parse
     from metarobot.demo import run_demo
@@ -272,6 +320,8 @@ COMMANDS: dict[str, tuple[Callable[[list[str], str], int], str]] = {
     "evaluate": (_evaluate, "measure adaptation on tasks never trained on, and write the report"),
     "compare": (_compare, "train several algorithms and hold them against each other"),
     "render": (_render, "film one task before and after adaptation"),
+    "export": (_export, "write a trained policy as a Stable-Baselines3 PPO model"),
+    "import": (_import, "read the policy of such a model that you trust, to begin with"),
     "list": (_list, "list the task families, their task parameters and observations"),
     "doctor": (_doctor, "check the installation"),
 }

@@ -31,10 +31,16 @@ from functools import cached_property
 from pathlib import Path
 
 from metarobot.algorithms import Algorithm, make_algorithm
-from metarobot.checkpoints import BEST_FILE, load_policy
+from metarobot.checkpoints import (
+    BEST_FILE,
+    Progress,
+    load_policy,
+    save_checkpoint,
+)
 from metarobot.config import AGENTS, Agent, TrainConfig
 from metarobot.envs import Variant, file_name, find_variant, make_env
 from metarobot.files import lock_folder, read_json, sync_folder, write_json
+from metarobot.initial_policy import InitialPolicy
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, Params
 from metarobot.provenance import choose_num_threads, provenance, versions
@@ -134,7 +140,13 @@ def default_run_folder(config: TrainConfig) -> Path:
     return Path("runs") / f"{file_name(config.env_id)}{variant}-seed{config.seed}"
 
 
-def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: bool) -> None:
+def create_run_folder(
+    run: Path,
+    configs: Sequence[TrainConfig],
+    *,
+    overwrite: bool,
+    initial: InitialPolicy | None = None,
+) -> None:
     """Make a run folder that holds the configuration of every agent to be trained.
 
     It appears in one piece, so that from then on the run can be resumed.
@@ -143,6 +155,8 @@ def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: b
         run: Where; missing parents are made.
         configs: One configuration an agent.
         overwrite: Remove the files of a run that is there already; files of other kinds stay.
+        initial: What the agents begin with; their first checkpoints, so that a run that is
+            interrupted before it has any of its own begins with it again.
 
     Raises:
         RunError: Something is there already, and overwrite is not set.
@@ -159,7 +173,7 @@ def create_run_folder(run: Path, configs: Sequence[TrainConfig], *, overwrite: b
     if is_new:
         shutil.rmtree(target, ignore_errors=True)
     for config in configs:
-        _prepare_agent(target, config)
+        _prepare_agent(target, config, initial)
     if is_new:
         os.replace(target, run)
         sync_folder(run.absolute().parent)
@@ -328,11 +342,15 @@ def load_curve(run: Path, agent: Agent, columns: Sequence[str]) -> dict[str, lis
         return {column: [float(row[column]) for row in rows] for column in columns}
 
 
-def _prepare_agent(run: Path, config: TrainConfig) -> None:
-    """Write down what an agent is to be trained with."""
+def _prepare_agent(run: Path, config: TrainConfig, initial: InitialPolicy | None = None) -> None:
+    """Write down what an agent is to be trained with, and what it begins with."""
     folder = run / config.agent
     folder.mkdir(parents=True, exist_ok=True)
     facts = provenance(choose_num_threads(config.num_threads))
+    if initial is not None:  # before the configuration, with which there is a run to resume
+        state = initial.states[config.agent]
+        save_checkpoint(folder / CHECKPOINT_FOLDER, config, state, Progress())
+        facts["initial_policy"] = initial.source
     write_json(folder / CONFIG_FILE, {"train": config.to_dict(), **facts})
 
 

@@ -67,12 +67,26 @@ def load_tensors(path: Path, shapes: Shapes) -> tuple[dict[str, Tensor], dict[st
     return parse_tensors(path, read_tensor_bytes(path, shapes), shapes)
 
 
-def read_tensor_bytes(path: Path, shapes: Shapes) -> bytes:
-    """Read a file that is not longer than such tensors can be; as `load_tensors`."""
+def read_tensor_bytes(path: Path, shapes: Shapes | None = None) -> bytes:
+    """Read a file that is not longer than such, or any, tensors can be; as `load_tensors`."""
     size, most = path.stat().st_size, _most_bytes(shapes)
     if size > most:
         raise ValueError(f"{path} is {size:,} bytes long, at most {most:,} are allowed")
     return path.read_bytes()
+
+
+def open_tensors(path: Path, data: bytes) -> tuple[Shapes, dict[str, Any]]:
+    """Check the seal of a file's content; return the shape of every tensor, and the facts.
+
+    Raises:
+        ValueError: It is damaged, or was not written by `save_tensors`.
+    """
+    header, facts = _open_seal(path, data)
+    header.pop("__metadata__")
+    try:
+        return {name: tuple(header[name]["shape"]) for name in header}, facts
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: its header holds no shapes") from error
 
 
 def parse_tensors(
@@ -94,9 +108,9 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _most_bytes(shapes: Shapes) -> int:
+def _most_bytes(shapes: Shapes | None) -> int:
     """Return how large a file of these tensors can be."""
-    if any(-1 in shape for shape in shapes.values()):
+    if shapes is None or any(-1 in shape for shape in shapes.values()):
         return _MAX_BYTES
     numbers = sum(prod(shape) for shape in shapes.values())
     return _LENGTH_BYTES + _MAX_HEADER_BYTES + _BYTES_PER_NUMBER * numbers

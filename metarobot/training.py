@@ -22,6 +22,7 @@ from metarobot.checkpoints import (
 from metarobot.config import Agent, TrainConfig
 from metarobot.envs import make_env
 from metarobot.files import write_json
+from metarobot.initial_policy import InitialPolicy, file_source, load_initial_policy
 from metarobot.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
 from metarobot.meta_trainer import MetaTrainer, Metrics
 from metarobot.provenance import choose_num_threads
@@ -72,6 +73,7 @@ def train_run(
     display: Display | None = None,
     *,
     overwrite: bool = False,
+    initial_policy: Path | None = None,
     workers: Workers = ALONE,
 ) -> None:
     """Train agents of one family and seed with the same budget, one after the other.
@@ -82,17 +84,20 @@ def train_run(
         folder: The run folder to make.
         display: Shows the progress.
         overwrite: Replace a run that is there already.
+        initial_policy: A file with the parameters that all agents begin with; random if None.
         workers: The processes that share the run.
 
     Raises:
         RunError: The folder is in use.
+        ValueError: The initial policy does not fit an agent.
         WorkerError: The processes cannot share the tasks equally.
         InterruptedTrainingError: Training was asked to stop; `resume_run` goes on with it.
     """
     configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
     workers.share(config.num_tasks)  # refuses before anything is written
     if workers.first:
-        create_run_folder(folder, configs, overwrite=overwrite)
+        initial = _begin_with(initial_policy, configs, workers) if initial_policy else None
+        create_run_folder(folder, configs, overwrite=overwrite, initial=initial)
     _train_agents(configs, folder, display, workers)
 
 
@@ -153,6 +158,17 @@ def resume_run(
     return tuple(config.agent for config in configs)
 
 
+def _begin_with(path: Path, configs: Sequence[TrainConfig], workers: Workers) -> InitialPolicy:
+    """Return the state of every agent's trainer before it has begun, with parameters of a file."""
+    states = {}
+    for config in configs:
+        trainer = _make_trainer(config, workers)
+        with closing(trainer.env):
+            trainer.params = load_initial_policy(path, config, trainer.params)
+            states[config.agent] = trainer.state()
+    return InitialPolicy(states, file_source(path))
+
+
 def _train_agents(
     configs: Sequence[TrainConfig], folder: Path, display: Display | None, workers: Workers
 ) -> None:
@@ -175,25 +191,27 @@ def train_agent(
     Raises:
         InterruptedTrainingError: Training was asked to stop; the last checkpoint is in place.
     """
-    threads = choose_num_threads(config.num_threads)
-    torch.set_num_threads(threads)
-    num_envs = len(workers.share(config.num_tasks)) * config.episodes_per_task
-    observe_task = config.agent == "oracle"
-    env = make_env(
-        config.env_id,
-        num_envs,
-        num_threads=threads,
-        observe_task=observe_task,
-        variant=config.variant,
-    )
-    trainer = MetaTrainer(config, env, workers=workers)
+    torch.set_num_threads(choose_num_threads(config.num_threads))
+    trainer = _make_trainer(config, workers)
     progress = _restore(trainer, folder)
     with (
-        closing(env),
+        closing(trainer.env),
         listen_for_stop() as stop,
         _open_books(trainer, folder, progress, display) as books,
     ):
         _train(trainer, folder, books, stop)
+
+
+def _make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
+    """Make a trainer that has not begun, with the environment that it needs."""
+    env = make_env(
+        config.env_id,
+        len(workers.share(config.num_tasks)) * config.episodes_per_task,
+        num_threads=choose_num_threads(config.num_threads),
+        observe_task=config.agent == "oracle",
+        variant=config.variant,
+    )
+    return MetaTrainer(config, env, workers=workers)
 
 
 def _restore(trainer: MetaTrainer, folder: Path) -> Progress:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,11 @@ from metarobot.cli import COMMANDS
 from metarobot.comparison import COMPARED
 from metarobot.config import AGENTS, TrainConfig
 from metarobot.envs.variants import parse_variant
+from metarobot.files import read_json
 from metarobot.objectives import INNER_OBJECTIVES
+from metarobot.presets import PRESETS
+from metarobot.run_folder import load_run
+from metarobot.training import train_run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
@@ -103,6 +108,20 @@ def test_examples_of_scenes_run(capsys, monkeypatch):
     assert capsys.readouterr().out == "[0.52 0.   0.26]\n"
 
 
+def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
+    examples = re.findall(r"```python\n(.*?)```", PAGES["docs/stable-baselines3.md"], re.DOTALL)
+    assert [len(example.splitlines()) < 20 for example in examples] == [True] * 3
+    monkeypatch.chdir(tmp_path)
+    small = replace(PRESETS["grip"], total_steps=1, num_tasks=2, episodes_per_task=2)
+    train_run(small, ["maml"], Path("runs/grip-seed0"))
+    for example in examples:
+        exec(compile(example, "docs/stable-baselines3.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    run = load_run(Path("runs/grip-from-ppo"))
+    assert run.agents["maml"].finished
+    assert read_json(run.path / "maml/config.json")["initial_policy"]["file"] == "ppo.safetensors"
+
+
 def test_shell_commands_parse():
     ours = [command for _, command in shell_commands() if parse_shell_command(command)]
     assert len(ours) > 10
@@ -149,7 +168,7 @@ def test_anchors_lead_somewhere():
 def test_architecture_lists_every_file(package):
     listed = set(re.findall(rf"^\| `({package}/[\w./]+)`", PAGES["docs/architecture.md"], re.M))
     folder = ROOT / package
-    below = ["algorithms/"] if package == "metarobot" else []
+    below = ["algorithms/", "sb3/"] if package == "metarobot" else []
     files = [
         file
         for sub in ["", *below]
@@ -165,8 +184,8 @@ def test_every_agent_and_its_own_options_are_explained():
     for agent in (*AGENTS, *COMPARED):
         assert f"| `{agent}` |" in page, agent
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    named = set(re.findall(r"`(\w+)`", page.partition("## References")[0]))
-    assert named - fields <= {*AGENTS, *INNER_OBJECTIVES}
+    rows = "".join(re.findall(r"^\| `.*$", page.partition("## References")[0], re.M))
+    assert set(re.findall(r"`(\w+)`", rows)) - fields <= {*AGENTS, *INNER_OBJECTIVES}
 
 
 def test_two_lines_do_all_the_set_up():

@@ -272,6 +272,33 @@ def test_an_unknown_render_mode_is_refused(env_id):
         make_env(env_id, 1, render_mode="human")
 
 
+def test_a_mask_chooses_who_is_reset_and_the_others_go_on(env, env_id):
+    env.set_tasks(draw_tasks(env, 4))
+    actions = draw_actions(env, 3)
+    undisturbed = play(env, actions, seed=7)
+    env.reset(seed=7)
+    before = env.step(actions[0])[0]
+    start = np.random.default_rng(2).random((2, env.start_size))
+    mask = np.array([False, True, False, True])
+    after, _ = env.reset(options={"reset_mask": mask, "start": start})
+    np.testing.assert_array_equal(after[~mask], before[~mask])
+    fresh = make_env(env_id, 2, num_threads=1)
+    fresh.set_tasks(env.tasks.rows([1, 3]))
+    np.testing.assert_array_equal(after[mask], fresh.reset(options={"start": start})[0])
+    for step in (1, 2):
+        observations, rewards, *_ = env.step(actions[step])
+        np.testing.assert_array_equal(observations[~mask], undisturbed[0][step][~mask])
+        observations_of_fresh, rewards_of_fresh, *_ = fresh.step(actions[step, mask])
+        np.testing.assert_array_equal(observations[mask], observations_of_fresh)
+        np.testing.assert_array_equal(rewards[mask], rewards_of_fresh)
+
+
+@pytest.mark.parametrize("mask", [np.zeros(4, bool), np.ones(3, bool), np.ones(4), [0, 1]])
+def test_a_mask_that_chooses_nobody_or_is_none_is_refused(env, mask):
+    with pytest.raises(ValueError, match=r"reset_mask must be \(4,\) bool and choose a simulation"):
+        env.reset(options={"reset_mask": mask})
+
+
 def test_arrays_of_the_wrong_shape_are_refused(env):
     with pytest.raises(ValueError, match="start has shape"):
         env.reset(options={"start": np.zeros((1, env.start_size))})

@@ -1,0 +1,225 @@
+"""Policies as Stable-Baselines3 PPO models, and back.
+
+Ours scales an observation o from its bounds to (o - c) / h before its first layer, theirs takes it
+as it comes.  So the scale moves into that layer: W (o - c) / h + b = W' o + b' with W' = W / h and
+b' = b - W' c.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import torch
+from gymnasium import Space
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import Tensor, nn
+
+from metarobot.config import Agent, TrainConfig
+from metarobot.envs import TaskVectorEnv, make_env
+from metarobot.files import write_atomically
+from metarobot.meta_trainer import make_policy
+from metarobot.policies import GaussianMLP, Params
+from metarobot.policies.gaussian_mlp import MIN_STD
+from metarobot.run_folder import TrainedAgent
+from metarobot.sb3.vec_env import SB3VecEnv
+
+_ROUNDING = 1e-6
+"""Relative error of a standard deviation that went through a logarithm in single precision."""
+
+
+def export_ppo(agent: TrainedAgent, path: Path) -> None:
+    """Write a policy as a PPO model that acts as it does; `PPO.load` reads it.
+
+    The noise is that of post-update episodes, floor included.  Discount and λ are the agent's, all
+    else is PPO's default.  The value network has the policy's sizes and is fresh, always from the
+    same seed: the agent's value baseline is fitted to each batch anew, and leaves nothing.
+
+    Args:
+        agent: Whose initialisation; `dataclasses.replace` puts adapted parameters in its place.
+        path: The .zip to write or to replace, in one piece.
+
+    Raises:
+        ValueError: The policy has more than layers and a noise.
+        OSError: The file cannot be written.
+    """
+    policy, params = agent.policy, agent.params
+    _require_plain(agent)
+    with torch.random.fork_rng(devices=[]):  # fresh weights come from the global stream
+        torch.manual_seed(0)
+        model = _fresh_model(agent)
+    network = model.policy
+    layers = _actor_layers(network)
+    with torch.no_grad():
+        for index, layer in enumerate(layers):
+            layer.weight.copy_(params[f"layers.{index}.weight"])
+            layer.bias.copy_(params[f"layers.{index}.bias"])
+        for layer in (layers[0], _critic_layers(network)[0]):
+            _take_raw_observations(layer, policy)
+        network.log_std.copy_(params["log_std"].clamp(min=policy.min_log_std))
+    content = io.BytesIO()
+    model.save(content)
+    write_atomically(path, content.getvalue())
+
+
+def import_ppo(path: Path, env_id: str) -> TrainedAgent:
+    """Read the policy of a PPO model that Stable-Baselines3 has saved.
+
+    Stable-Baselines3 unpickles parts of the file, which can run any code: read only files that you
+    trust.
+
+    Args:
+        path: The .zip.
+        env_id: The task family that it was trained on.
+
+    Returns:
+        A policy that acts as it does: the oracle's where its observation holds the task, else an
+        initialisation of MAML.  Its sizes are in the configuration; all else there is a default.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is no PPO model, or its policy is not like ours; the message says why.
+    """
+    model = _load_model(path)
+    for problem in _misfits(model):
+        raise ValueError(f"{path} cannot be imported: {problem}")
+    network = model.policy
+    layers = _actor_layers(network)
+    env, agent = _find_env(path, model, env_id)
+    hidden_sizes = tuple(layer.out_features for layer in layers[:-1])
+    config = TrainConfig(env_id=env_id, agent=agent, hidden_sizes=hidden_sizes)
+    policy = make_policy(config, env)
+    params: Params = {"log_std": network.log_std}
+    for index, layer in enumerate(layers):
+        params[f"layers.{index}.weight"] = layer.weight
+        params[f"layers.{index}.bias"] = layer.bias
+    params = {name: leaf.detach().clone() for name, leaf in params.items()}
+    _take_scaled_observations(params, policy)
+    return TrainedAgent(
+        policy, {name: params[name] for name, _ in policy.named_parameters()}, config
+    )
+
+
+def _require_plain(agent: TrainedAgent) -> None:
+    """Refuse a policy that is more than a Gaussian perceptron: PPO has no place for the rest."""
+    what = None if type(agent.policy) is GaussianMLP else type(agent.policy).__name__
+    if what is None:
+        layers = range(len(agent.policy.layers))
+        plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
+        what = min(set(agent.params) - plain, default=None)
+    if what is not None:
+        raise ValueError(
+            f"{agent.config.agent} cannot be exported: PPO's policy has no place for {what}; "
+            "choose another agent"
+        )
+
+
+def _fresh_model(agent: TrainedAgent) -> PPO:
+    config = agent.config
+    sizes = list(config.hidden_sizes)
+    env = make_env(config.env_id, 1, num_threads=1, observe_task=config.agent == "oracle")
+    return PPO(
+        ActorCriticPolicy,
+        SB3VecEnv(env),
+        gamma=config.discount,
+        gae_lambda=config.gae_lambda,
+        policy_kwargs={"net_arch": {"pi": sizes, "vf": sizes}, "activation_fn": nn.Tanh},
+        device="cpu",
+    )
+
+
+def _actor_layers(network: ActorCriticPolicy) -> list[nn.Linear]:
+    modules = [*network.mlp_extractor.policy_net, network.action_net]
+    return [module for module in modules if isinstance(module, nn.Linear)]
+
+
+def _critic_layers(network: ActorCriticPolicy) -> list[nn.Linear]:
+    modules = [*network.mlp_extractor.value_net, network.value_net]
+    return [module for module in modules if isinstance(module, nn.Linear)]
+
+
+def _take_raw_observations(layer: nn.Linear, policy: GaussianMLP) -> None:
+    """Move the scale of the observations into a layer, in double precision."""
+    layer.weight.copy_(layer.weight.double() / policy.observation_half_range.double())
+    # From W' as it is rounded: then its rounding counts from the centre, not from zero.
+    shift = layer.weight.double() @ policy.observation_centre.double()
+    layer.bias.copy_(layer.bias.double() - shift)
+
+
+def _take_scaled_observations(params: Params, policy: GaussianMLP) -> None:
+    """Take the scale of the observations out of the first layer: b = b' + W' c, W = W' h."""
+    weight = params["layers.0.weight"].double()
+    shift: Tensor = weight @ policy.observation_centre.double()
+    params["layers.0.bias"] = (params["layers.0.bias"].double() + shift).float()
+    params["layers.0.weight"] = (weight * policy.observation_half_range.double()).float()
+
+
+def _load_model(path: Path) -> PPO:
+    """Let Stable-Baselines3 read its file: whatever fails there is said in one line."""
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on what of the model is lost: the policy is checked
+        try:
+            return PPO.load(cast(io.BufferedIOBase, file), device="cpu")
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{path} is not a PPO model that can be loaded: {why}") from error
+
+
+def _misfits(model: PPO) -> Iterator[str]:
+    """Say how a model's policy differs from ours, and what to do about it."""
+    network = model.policy
+    if type(network) is not ActorCriticPolicy:
+        yield f"its policy is a {type(network).__name__}: train 'MlpPolicy'"
+        return  # nothing else is known about it
+    if network.use_sde:
+        yield "its noise depends on the state (gSDE): train with use_sde=False"
+    if type(network.features_extractor) is not FlattenExtractor:
+        name = type(network.features_extractor).__name__
+        yield f"a {name} computes features before its layers: train without"
+    for module in network.mlp_extractor.policy_net:
+        if not isinstance(module, nn.Linear | nn.Tanh):
+            name = type(module).__name__
+            yield f"its hidden layers are {name}, not Tanh: train with activation_fn=torch.nn.Tanh"
+    # What VecNormalize does to observations is in a file of its own.
+    if getattr(model, "_last_original_obs", None) is not None:
+        yield "VecNormalize scaled what it was trained on, and is not in the file: train without"
+    for name, leaf in network.named_parameters():
+        if not bool(leaf.isfinite().all()):
+            yield f"numbers in {name} are not finite"
+    lowest = math.exp(float(network.log_std.detach().min()))
+    if lowest < MIN_STD * (1 - _ROUNDING):
+        yield (
+            f"the standard deviation of an action is {lowest:.3g}, below the floor of {MIN_STD}: "
+            "train with a larger ent_coef, or raise policy.log_std before saving"
+        )
+
+
+def _find_env(path: Path, model: PPO, env_id: str) -> tuple[TaskVectorEnv, Agent]:
+    """Return an environment with the model's spaces, and the agent that acts in it."""
+    found = model.observation_space, model.action_space
+    allowed = []
+    agents: tuple[Agent, ...] = ("maml", "oracle")
+    for agent in agents:
+        env = make_env(env_id, 1, num_threads=1, observe_task=agent == "oracle")
+        spaces = env.single_observation_space, env.single_action_space
+        if found == spaces:
+            return env, agent
+        allowed.append(_sizes(spaces))
+    if _sizes(found) in allowed:
+        why = f"its observations or actions have other bounds than in {env_id}: train without"
+        raise ValueError(f"{path} cannot be imported: {why} wrappers that change them")
+    raise ValueError(
+        f"{path} cannot be imported: it maps {_sizes(found)}, but {env_id} needs {allowed[0]}, "
+        f"or {allowed[1]} for a policy that is told the task"
+    )
+
+
+def _sizes(spaces: tuple[Space, Space]) -> str:
+    observation, action = (space.shape for space in spaces)
+    return f"observations {observation} to actions {action}"

@@ -1,0 +1,232 @@
+"""Policies to PPO and back: the same actions, and one line for what cannot be had."""
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecNormalize
+from torch.func import functional_call
+
+from metarobot.config import TrainConfig
+from metarobot.envs import make_env
+from metarobot.meta_trainer import make_policy
+from metarobot.run_folder import TrainedAgent, load_run
+from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
+
+GRIP = "metarobot/Grip-v0"
+RESULTS = Path(__file__).parents[3] / "docs/results"
+
+
+def made_up_agent(env_id, agent="maml", hidden_sizes=(8, 6), **fields):
+    """An agent whose parameters are all different from zero."""
+    config = TrainConfig(env_id=env_id, agent=agent, hidden_sizes=hidden_sizes, **fields)
+    env = make_env(env_id, 1, num_threads=1, observe_task=agent == "oracle")
+    policy = make_policy(config, env)
+    generator = torch.Generator().manual_seed(0)
+    params = policy.initial_params(generator)
+    noise = {n: torch.randn(leaf.shape, generator=generator) for n, leaf in params.items()}
+    return TrainedAgent(policy, {n: params[n] + 0.3 * noise[n] for n in params}, config)
+
+
+def draw_observations(space, count=500):
+    rng = np.random.default_rng(0)
+    return rng.uniform(space.low, space.high, (count, *space.shape)).astype(np.float32)
+
+
+def actions_of(agent, observations):
+    mean, _ = functional_call(agent.policy, agent.params, (torch.as_tensor(observations),))
+    return mean.clamp(-1, 1).numpy()
+
+
+def learned_model(env_id=GRIP, **kwargs):
+    vec_env = SB3VecEnv(make_env(env_id, 4, num_threads=1))
+    kwargs = {"n_steps": 16, "batch_size": 32, "n_epochs": 1, "seed": 0, **kwargs}
+    return PPO("MlpPolicy", vec_env, device="cpu", **kwargs)
+
+
+@pytest.mark.parametrize("agent", ["maml", "oracle"])
+def test_ppo_acts_as_the_agent_does_and_so_does_what_comes_back(env_id, agent, tmp_path):
+    ours = made_up_agent(env_id, agent)
+    export_ppo(ours, tmp_path / "policy.zip")
+    model = PPO.load(tmp_path / "policy.zip", device="cpu")
+    observations = draw_observations(model.observation_space)
+    wanted = actions_of(ours, observations)
+    assert wanted.std() > 0.1
+    actions, _ = model.predict(observations, deterministic=True)
+    np.testing.assert_allclose(actions, wanted, rtol=0, atol=1e-6)
+    back = import_ppo(tmp_path / "policy.zip", env_id)
+    assert (back.config.agent, back.config.hidden_sizes) == (agent, (8, 6))
+    assert list(back.params) == [name for name, _ in back.policy.named_parameters()]
+    np.testing.assert_allclose(actions_of(back, observations), wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(actions_of(back, observations), actions, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["grip", "push", "slide"])
+def test_trained_initialisations_act_the_same(family, tmp_path):
+    ours = load_run(RESULTS / family / f"{family}-seed0").agents["maml"]
+    export_ppo(ours, tmp_path / "policy.zip")
+    model = PPO.load(tmp_path / "policy.zip", device="cpu")
+    observations = draw_observations(model.observation_space, 5000)
+    actions, _ = model.predict(observations, deterministic=True)
+    np.testing.assert_allclose(actions, actions_of(ours, observations), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (5,), (7, 6, 5)])
+def test_any_number_of_layers(hidden_sizes, tmp_path):
+    ours = made_up_agent(GRIP, hidden_sizes=hidden_sizes)
+    export_ppo(ours, tmp_path / "policy.zip")
+    back = import_ppo(tmp_path / "policy.zip", GRIP)
+    assert back.config.hidden_sizes == hidden_sizes
+    for name, leaf in ours.params.items():
+        torch.testing.assert_close(back.params[name], leaf, rtol=1e-5, atol=1e-6)
+
+
+def test_the_noise_is_that_of_post_update_episodes(tmp_path):
+    ours = made_up_agent(GRIP, min_std=0.15, trial_min_std=0.5)
+    for std, wanted in ((0.01, 0.15), (0.4, 0.4)):
+        params = {**ours.params, "log_std": torch.tensor([std]).log()}
+        export_ppo(replace(ours, params=params), tmp_path / "policy.zip")
+        policy = PPO.load(tmp_path / "policy.zip", device="cpu").policy
+        stddev = policy.get_distribution(torch.zeros(1, 5)).distribution.stddev
+        assert stddev.item() == pytest.approx(wanted)
+
+
+def test_the_lowest_noise_comes_back(tmp_path):
+    ours = made_up_agent(GRIP)
+    params = {**ours.params, "log_std": torch.tensor([-9.0])}
+    export_ppo(replace(ours, params=params), tmp_path / "policy.zip")
+    log_std = import_ppo(tmp_path / "policy.zip", GRIP).params["log_std"]
+    assert log_std.exp().item() == pytest.approx(0.02)
+
+
+def test_the_value_network_is_fresh_and_repeats_and_no_global_draw_is_made(tmp_path):
+    ours = made_up_agent(GRIP, discount=0.6, gae_lambda=0.9)
+    values = []
+    for name in ("a.zip", "b.zip"):
+        state = torch.get_rng_state()
+        export_ppo(ours, tmp_path / name)
+        assert torch.equal(torch.get_rng_state(), state)
+        model = PPO.load(tmp_path / name, device="cpu")
+        observations = torch.as_tensor(draw_observations(model.observation_space))
+        values.append(model.policy.predict_values(observations))
+    assert torch.equal(*values)
+    assert values[0].std() > 0.1
+    assert (model.gamma, model.gae_lambda) == (0.6, 0.9)
+
+
+def test_what_was_exported_goes_on_learning_on_the_batch(tmp_path):
+    export_ppo(made_up_agent(GRIP), tmp_path / "policy.zip")
+    vec_env = SB3VecEnv(make_env(GRIP, 4, num_threads=1))
+    model = PPO.load(tmp_path / "policy.zip", vec_env, device="cpu", n_steps=16, n_epochs=1)
+    assert model.learn(64).num_timesteps == 64
+
+
+def test_what_ppo_has_learned_is_imported(tmp_path):
+    model = learned_model(policy_kwargs={"net_arch": [9, 5]}).learn(64)
+    model.save(tmp_path / "ppo.zip")
+    agent = import_ppo(tmp_path / "ppo.zip", GRIP)
+    assert agent.config.hidden_sizes == (9, 5)
+    observations = draw_observations(model.observation_space)
+    actions, _ = model.predict(observations, deterministic=True)
+    np.testing.assert_allclose(actions_of(agent, observations), actions, rtol=0, atol=1e-6)
+    assert torch.equal(agent.params["log_std"], model.policy.log_std)
+
+
+class Features(BaseFeaturesExtractor):
+    def __init__(self, observation_space):
+        super().__init__(observation_space, 5)
+
+    def forward(self, observations):
+        return observations
+
+
+def lower_the_noise(model):
+    model.policy.log_std.data.fill_(-5.0)
+
+
+def spoil(model):
+    model.policy.action_net.bias.data.fill_(torch.nan)
+
+
+REFUSED = {
+    "hidden layers are ReLU, not Tanh": {"policy_kwargs": {"activation_fn": torch.nn.ReLU}},
+    "use_sde=False": {"use_sde": True},
+    r"\(gSDE\)": {"use_sde": True, "policy_kwargs": {"squash_output": True}},
+    "a Features computes features": {"policy_kwargs": {"features_extractor_class": Features}},
+    "0.00674, below the floor of 0.02": {"change": lower_the_noise},
+    "numbers in action_net.bias are not finite": {"change": spoil},
+    r"maps observations \(5,\) to actions \(1,\), but": {"env_id": "metarobot/Reach-v0"},
+    "did you mean 'metarobot/Grip-v0'": {"env_id": "metarobot/Grab-v0"},
+}
+
+
+@pytest.mark.parametrize(("message", "kwargs"), REFUSED.items())
+def test_a_policy_that_is_not_like_ours_is_refused_in_one_line(message, kwargs, tmp_path):
+    kwargs = dict(kwargs)
+    env_id, change = kwargs.pop("env_id", GRIP), kwargs.pop("change", None)
+    model = learned_model(**kwargs)
+    if change:
+        change(model)
+    model.save(tmp_path / "ppo.zip")
+    with pytest.raises(ValueError, match=message) as error:
+        import_ppo(tmp_path / "ppo.zip", env_id)
+    assert "\n" not in str(error.value)
+
+
+def test_observations_that_vec_normalize_scaled_are_refused(tmp_path):
+    vec_env = VecNormalize(SB3VecEnv(make_env(GRIP, 4, num_threads=1)))
+    model = PPO("MlpPolicy", vec_env, n_steps=16, batch_size=32, n_epochs=1, device="cpu")
+    model.learn(64).save(tmp_path / "ppo.zip")
+    with pytest.raises(ValueError, match="VecNormalize scaled what it was trained on"):
+        import_ppo(tmp_path / "ppo.zip", GRIP)
+
+
+def test_other_bounds_are_refused(tmp_path):
+    vec_env = SB3VecEnv(make_env(GRIP, 4, num_threads=1))
+    vec_env.observation_space.high[0] += 1
+    PPO("MlpPolicy", vec_env, n_steps=16, batch_size=32, device="cpu").save(tmp_path / "ppo.zip")
+    with pytest.raises(ValueError, match="observations or actions have other bounds than in"):
+        import_ppo(tmp_path / "ppo.zip", GRIP)
+
+
+def write_junk(path):
+    path.write_bytes(b"\x80\x04K\x01.")
+
+
+def write_other_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", "[]")
+
+
+def write_sac(path):
+    vec_env = SB3VecEnv(make_env(GRIP, 2, num_threads=1))
+    SAC("MlpPolicy", vec_env, buffer_size=10, device="cpu").save(path)
+
+
+@pytest.mark.parametrize("write", [write_junk, write_other_zip, write_sac])
+def test_a_file_that_is_no_ppo_model_is_one_line(write, tmp_path):
+    write(tmp_path / "ppo.zip")
+    with pytest.raises(ValueError, match="not a PPO model that can be loaded") as error:
+        import_ppo(tmp_path / "ppo.zip", GRIP)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_not_looked_for_elsewhere(tmp_path):
+    export_ppo(made_up_agent(GRIP), tmp_path / "policy.zip")
+    with pytest.raises(FileNotFoundError):
+        import_ppo(tmp_path / "policy", GRIP)
+
+
+def test_what_ppo_has_no_place_for_is_not_exported(tmp_path):
+    ours = made_up_agent(GRIP)
+    more = replace(ours, params={**ours.params, "context": torch.zeros(3)})
+    other = replace(ours, policy=torch.nn.GRU(1, 1))
+    for agent, what in ((more, "context"), (other, "GRU")):
+        with pytest.raises(ValueError, match=f"maml cannot be exported: .* no place for {what}"):
+            export_ppo(agent, tmp_path / "policy.zip")
+    assert not list(tmp_path.iterdir())
