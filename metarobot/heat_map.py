@@ -35,6 +35,9 @@ _SUCCESS = "#d0003c"
 _NO_DIFFERENCE = 0.01
 _LOG_TICKS = (1.0, 3.0)
 
+_LEFT, _RIGHT = 0.08, 0.89
+"""Edges of the maps: numbers of three digits and a sign have room beside them."""
+
 
 def heat_map(evaluation: dict[str, Any], path: Path, quantity: str = "return") -> None:
     """Draw the return (or success) over two task parameters, one panel an agent, one scale.
@@ -62,7 +65,7 @@ def heat_map(evaluation: dict[str, Any], path: Path, quantity: str = "return") -
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px=440)
         panels = figure.subplots(1, len(agents), sharey=True, squeeze=False)[0]
-        figure.subplots_adjust(left=0.062, right=0.905, top=0.75, bottom=0.125, wspace=0.1)
+        figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.75, bottom=0.125, wspace=0.1)
         limits = (0.0, 1.0) if quantity == "success" else _colour_limits(list(maps.values()))
         meshes = []
         for axes, agent in zip(panels, agents, strict=True):
@@ -72,7 +75,7 @@ def heat_map(evaluation: dict[str, Any], path: Path, quantity: str = "return") -
             _agent_heading(axes, agent, maps[agent], evaluation["episodes_per_adaptation_step"])
         panels[0].set_ylabel(parameter_label(data["y"]["name"], data["y"]["unit"]))
         figure.text(
-            (0.062 + 0.905) / 2,
+            (_LEFT + _RIGHT) / 2,
             0.012,
             parameter_label(data["x"]["name"], data["x"]["unit"]),
             ha="center",
@@ -81,7 +84,7 @@ def heat_map(evaluation: dict[str, Any], path: Path, quantity: str = "return") -
         clipped = quantity == "return" and min(np.nanmin(m) for m in maps.values()) < limits[0]
         bar = figure.colorbar(
             meshes[0],
-            cax=figure.add_axes((0.919, 0.125, 0.014, 0.625)),
+            cax=figure.add_axes((_RIGHT + 0.014, 0.125, 0.014, 0.625)),
             extend="min" if clipped else "neither",
         )
         bar.outline.set_visible(False)
