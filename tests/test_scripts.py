@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from metarobot.presets import PRESETS
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
+comparison = load_script("comparison")
 headroom = load_script("headroom")
 update_docs = load_script("update_docs")
 
@@ -271,3 +273,53 @@ def test_headroom_rows_are_those_of_the_evaluation(small_headroom):
 def test_headroom_refuses_an_unknown_family_in_one_line(capsys):
     assert headroom.main(["--families", "gripp"]) == 2
     assert "no family 'gripp'" in capsys.readouterr().err
+
+
+def compared(preset):
+    row = {
+        "split": "train",
+        "return_mean": -2.0,
+        "return_mean_ci": [-3.0, -1.0],
+        "captured": 0.5,
+    }
+    rows = [{**row, "agent": "maml", "adaptation_steps": k} for k in (0, 1, 3)]
+    rows.append({**row, "agent": "random", "adaptation_steps": 0, "captured": None})
+    costs = {"maml": {"total_steps": [100, 300], "seconds": [1.0, 2.0]}}
+    return {"family": f"metarobot/{preset}-v0", "rows": rows, "costs": costs}
+
+
+def test_comparisons_are_joined_and_other_families_kept(tmp_path, monkeypatch):
+    calls = []
+
+    def fake(arguments):
+        calls.append(arguments)
+        _, preset, *_, out = arguments
+        Path(out).mkdir(parents=True)
+        (Path(out) / "comparison.json").write_text(json.dumps(compared(preset)))
+        return 0
+
+    monkeypatch.setattr(comparison, "metarobot", fake)
+    for families in (["grip"], ["reach", "slide"]):
+        arguments = ["--out", str(tmp_path), "--seeds", "4", "5", "--families", *families]
+        assert comparison.main(arguments) == 0
+    assert [call[1] for call in calls] == ["grip", "reach", "slide"]
+    assert "--seeds 4 5" in " ".join(calls[0])
+    rows = json.loads((tmp_path / "comparison.json").read_text())
+    assert [row["preset"] for row in rows[::4]] == ["reach", "grip", "slide"]
+    assert (rows[0]["training_total_steps"], rows[0]["training_seconds"]) == (200.0, 1.5)
+    assert "training_seconds" not in rows[3]
+    monkeypatch.setattr(update_docs, "RESULTS", tmp_path)
+    table = update_docs.comparison("grip").splitlines()
+    assert len(table) == 2 + 2
+    assert table[2].startswith("| MAML-TRPO | -2.00 [-3.00, -1.00] | ")
+    assert table[2].endswith("| 0.50 | 200 | 2 |")
+    assert table[3] == "| random | -2.00 [-3.00, -1.00] |  |  |  |  |  |"
+    assert update_docs.comparison("push") == update_docs.PENDING
+
+
+def test_a_comparison_that_fails_ends_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(comparison, "metarobot", lambda arguments: 2)
+    assert comparison.main(["--out", str(tmp_path)]) == 2
+    assert not list(tmp_path.iterdir())
+    assert comparison.main(["--agents", "nobody"]) == 2
+    assert "comparison.py: error: " in capsys.readouterr().err
