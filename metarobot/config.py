@@ -11,7 +11,7 @@ from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.policies.gaussian_mlp import MIN_STD
 
 MetaLearner = Literal[
-    "maml", "fomaml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd", "reptile"
+    "maml", "fomaml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd", "reptile", "prototype"
 ]
 """An agent that learns to adapt."""
 ReferenceAgent = Literal["domain_randomisation", "oracle"]
@@ -99,6 +99,8 @@ class TrainConfig:
     """Adaptation steps on each task before Reptile moves θ towards where they lead."""
     reptile_rate: float = 1.0
     """How far Reptile moves θ towards their mean end, in (0, 1]."""
+    embedding_size: int = 8
+    """D, elements of the prototype that tells a policy its task."""
     num_threads: int = 0
     """Threads of the simulator and of torch; 0 takes every processor."""
 
@@ -118,6 +120,12 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 self._refuse(name, "one of " + ", ".join(choices))
         self._check_numbers()
+        if self.agent == "prototype" and self.num_adaptation_steps * self.episodes_per_task < 2:
+            raise ValueError(
+                "the agent prototype compares the trial episodes of a task: "
+                "num_adaptation_steps x episodes_per_task must be at least 2, "
+                f"got {self.num_adaptation_steps} x {self.episodes_per_task}"
+            )
         sizes = self.hidden_sizes
         if not isinstance(sizes, tuple) or not all(isinstance(n, int) and n > 0 for n in sizes):
             self._refuse("hidden_sizes", "a tuple of positive integers")
@@ -191,6 +199,7 @@ _INTEGERS: dict[str, int] = {
     "fisher_episodes": 1,
     "outer_epochs": 1,
     "reptile_steps": 1,
+    "embedding_size": 1,
     "num_threads": 0,
 }
 _INTERVALS: dict[str, tuple[float, float]] = {

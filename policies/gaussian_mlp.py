@@ -87,9 +87,14 @@ class GaussianMLP(nn.Module):
         """Map observations (..., O) from their bounds to [-1, 1]."""
         return (observations - self.observation_centre) / self.observation_half_range
 
+    def inputs(self, observations: Tensor, params: Params) -> Tensor:
+        """What the first layer sees, (N, M, I) for observations (N, M, O); no N for one policy."""
+        del params
+        return self.scale_observations(observations)
+
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean (..., A) and log standard deviation (A,) for observations (..., O)."""
-        hidden = self.scale_observations(observations)
+        hidden = self.inputs(observations, dict(self.named_parameters()))
         *hidden_layers, last_layer = self.layers
         for layer in hidden_layers:
             hidden = torch.tanh(layer(hidden))
@@ -108,7 +113,7 @@ class GaussianMLP(nn.Module):
         Returns:
             mean (N, ..., A) and log_std (N, A).
         """
-        hidden = self.scale_observations(observations).flatten(1, -2)  # (N, M, O)
+        hidden = self.inputs(observations.flatten(1, -2), params)  # (N, M, I)
         last = len(self.layers) - 1
         for index in range(last + 1):
             weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]

@@ -7,6 +7,7 @@ from metarobot.algorithms.maml import FirstOrderMaml, Maml, NoAdaptation
 from metarobot.algorithms.maml_ppo import MamlPpo
 from metarobot.algorithms.meta_sgd import MetaSgd
 from metarobot.algorithms.promp import ProMP
+from metarobot.algorithms.prototype import Prototype
 from metarobot.algorithms.reptile import Reptile
 from metarobot.config import Agent, TrainConfig
 from metarobot.policies import GaussianMLP
@@ -20,6 +21,7 @@ ALGORITHMS: dict[Agent, type[Algorithm]] = {
     "anil": Anil,
     "meta_sgd": MetaSgd,
     "reptile": Reptile,
+    "prototype": Prototype,
     "domain_randomisation": NoAdaptation,
     "oracle": NoAdaptation,
 }

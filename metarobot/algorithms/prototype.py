@@ -1,0 +1,206 @@
+"""Adaptation by recognition: trials are embedded, and their mean tells the policy the task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarobot.adam import AdamState, adam_step
+from metarobot.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
+from metarobot.algorithms.algorithm import Algorithm
+from metarobot.config import TrainConfig
+from metarobot.episodes import Episodes
+from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.meta_gradient import refused_rows
+from metarobot.policies import (
+    Distribution,
+    Params,
+    PrototypePolicy,
+    embed,
+    repeat_params,
+    transition_features,
+    unflatten_params,
+)
+from metarobot.policies.gaussian_mlp import MIN_STD
+from metarobot.policies.prototype_policy import CONTEXT
+from metarobot.prototypes import encoder_gradient_rows, episode_counts, prototypes
+from metarobot.surrogates import surrogates
+from metarobot.trpo import trpo_update
+from metarobot.workers import Workers, mean_over_tasks
+
+
+class Prototype(Algorithm):
+    """A policy that is told the prototype of the trials, and an encoder that learns by distances.
+
+    The encoder learns to put the episodes of one task together and those of different tasks apart,
+    from trials alone; no return reaches it. Within a meta-update embeddings stay near where they
+    were, lest the policy lose track. The policy learns by TRPO, in trials and after them, and takes
+    prototypes for data.
+
+    Source: Snell et al. 2017, arXiv:1703.05175, for the encoder; Rakelly et al. 2019, PEARL,
+    arXiv:1903.08254, for a policy conditioned on what trials are embedded as.
+    """
+
+    policy: PrototypePolicy
+
+    def __init__(self, config: TrainConfig, policy: PrototypePolicy) -> None:
+        super().__init__(config, policy)
+        self._moments = AdamState.fresh(dict(policy.encoder.named_parameters()))
+
+    @classmethod
+    def make_policy(
+        cls,
+        config: TrainConfig,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+    ) -> PrototypePolicy:
+        """Lay out a policy with an encoder."""
+        policy = PrototypePolicy(
+            observation_low,
+            observation_high,
+            action_size,
+            config.hidden_sizes,
+            config.initial_std,
+            config.embedding_size,
+        )
+        return policy.with_min_std(config.min_std)
+
+    def trial_advantages(self, episodes: Episodes) -> Tensor:
+        """Advantages (N, E, T) in the unit of the return; adaptation does without."""
+        config = self.config
+        return estimate_advantages(
+            self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
+        )
+
+    @torch.no_grad()
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Take the episodes into the mean that the prototype is."""
+        del advantages
+        encoder, steps = self.policy.encoder, self._encoder_inputs([episodes])
+        embeddings = embed(encoder, self.policy.encoder_params(params), *steps)
+        counts = episode_counts(episodes.mask)
+        known, more = params["num_episodes"], counts.sum(1, keepdim=True)
+        sums = known * params["prototype"] + more * prototypes(embeddings, counts)
+        prototype = sums / (known + more).clamp(min=1.0)
+        return {**params, "prototype": prototype, "num_episodes": known + more}
+
+    def update(
+        self, params: Params, batch: MetaBatch, workers: Workers
+    ) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step on the policy, and Adam's steps on the encoder."""
+        objective, blocks = self._policy_objective(params, batch, workers)
+        acting, report = trpo_update(objective, self.policy.acting_params(params), blocks, workers)
+        if rows := report.refused_tasks:
+            refused = tuple(sorted({row // len(batch.blocks) for row in rows}))
+            return params, report._replace(refused_tasks=refused)
+        encoder = self._train_encoder(params, batch, workers)
+        return {**params, **acting, **encoder}, report
+
+    def _policy_objective(
+        self, params: Params, batch: MetaBatch, workers: Workers
+    ) -> tuple["EveryBlock", MetaBatch]:
+        """Return what the policy improves, and the episodes that it does so on."""
+        num_tasks, K = batch.post_episodes.num_tasks, len(batch.pre_episodes)
+        stages, advantages = [repeat_params(params, num_tasks)], []
+        for episodes, raw in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
+            stages.append(self.adapt(stages[-1], episodes, raw))
+            advantages.append(self._scaled(raw, episodes, workers))
+        context = {name: _rows([stage[name] for stage in stages]) for name in CONTEXT}
+        floors = torch.tensor([self.trial_policy.min_log_std] * K + [self.policy.min_log_std])
+        objective = EveryBlock(
+            config=self.config,
+            policy=self.policy.with_min_std(MIN_STD),
+            context=context,
+            min_log_std=floors.repeat(num_tasks)[:, None],
+        )
+        blocks = MetaBatch(
+            pre_episodes=(),
+            pre_advantages=(),
+            post_episodes=_rows_of_episodes(batch.blocks),
+            post_advantages=_rows([*advantages, batch.post_advantages]),
+        )
+        return objective, blocks
+
+    def _scaled(self, advantages: Tensor, episodes: Episodes, workers: Workers) -> Tensor:
+        """Scale the advantages of trials as those of the post-update episodes are."""
+        if self.config.normalise_outer:
+            return normalise_per_task(advantages, episodes.mask)
+        return scale_over_tasks(advantages, episodes.mask, workers)
+
+    def _train_encoder(self, params: Params, batch: MetaBatch, workers: Workers) -> Params:
+        """Take the epochs of one meta-batch; return the encoder's leaves of the parameters."""
+        skeleton, steps = self.policy.encoder, self._encoder_inputs(batch.pre_episodes)
+        encoder, moments = self.policy.encoder_params(params), self._moments
+        anchors = embed(skeleton, repeat_params(encoder, len(steps[0])), *steps)
+        for _ in range(self.config.outer_epochs):
+            rows = encoder_gradient_rows(skeleton, encoder, steps, anchors, workers)
+            if refused_rows(rows):  # too large for its numbers: the encoder stays as it was
+                return {}
+            gradient = unflatten_params(torch.from_numpy(mean_over_tasks(rows)[1:]), encoder)
+            encoder, moments = adam_step(encoder, gradient, moments, self.config.outer_lr)
+        self._moments = moments
+        return self.policy.with_encoder_params({}, encoder)
+
+    def _encoder_inputs(self, blocks: Sequence[Episodes]) -> tuple[Tensor, Tensor]:
+        """Return features (N, E, T, F) and mask (N, E, T) of the episodes of all blocks."""
+        features = [
+            transition_features(
+                self.policy.scale_observations(block.observations),
+                block.actions,
+                block.rewards,
+                block.mask,
+            )
+            for block in blocks
+        ]
+        return torch.cat(features, dim=1), torch.cat([block.mask for block in blocks], dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the moments of the encoder's Adam."""
+        return self._moments.to_tensors()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take the moments from a checkpoint."""
+        self._moments = AdamState.from_tensors(state, self.policy.encoder.shapes)
+
+
+class EveryBlock(NamedTuple):
+    """What the policy improves: the surrogate of every block of every task, as if each were a task.
+
+    So trials count as much as the episodes after them, in the trust region as well. Rows are in the
+    order of the tasks, all blocks of a task together.
+    """
+
+    config: TrainConfig
+    policy: PrototypePolicy
+    context: Params
+    """What the policy knew in each row: leaves (N (K + 1), ...)."""
+    min_log_std: Tensor
+    """Floor of the action noise in each row, (N (K + 1), 1)."""
+
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_θ given the prototypes."""
+        observations = batch.post_episodes.observations
+        mean, log_std = self.policy.distribution({**params, **self.context}, observations)
+        return Distribution(mean, log_std.clamp(min=self.min_log_std))
+
+    def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
+        """θ_n -> surrogate of every row, and π_θ given the prototypes."""
+        distribution = self.adapted_distribution(params, batch)
+        return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
+
+
+def _rows(blocks: Sequence[Tensor]) -> Tensor:
+    """Join K + 1 blocks (N, ...) to rows (N (K + 1), ...), all blocks of a task together."""
+    return torch.stack(list(blocks), dim=1).flatten(0, 1)
+
+
+def _rows_of_episodes(blocks: Sequence[Episodes]) -> Episodes:
+    return Episodes(
+        **{
+            field.name: _rows([getattr(block, field.name) for block in blocks])
+            for field in fields(Episodes)
+        }
+    )

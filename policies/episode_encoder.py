@@ -1,0 +1,141 @@
+"""What an episode tells about its task, as a point in a small space.
+
+Nothing here knows of policies, or of how an encoder is trained: any sequence of steps can be
+embedded.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from metarobot.policies.params import Params
+
+CHANGE_UNIT = 0.01
+"""Change of an observation in a control step, in half ranges, at which its logarithm sets in."""
+
+
+class EpisodeEncoder(nn.Module):
+    """z = tanh(C tanh(B mean_t[(U x_t + u) ∘ (V x_t + v)] + b) + c), in [-1, 1]^D.
+
+    What tells tasks apart is how that which was done goes with that which came of it: the second
+    moments of a step's features. The products are a sketch of them, and the mean over the steps
+    takes episodes of any length. Like `GaussianMLP`, the module is a skeleton: it is called with
+    parameters from outside.
+    """
+
+    def __init__(self, feature_size: int, embedding_size: int, hidden_size: int = 64) -> None:
+        """Lay out the network.
+
+        Args:
+            feature_size: F, features of a step.
+            embedding_size: D.
+            hidden_size: Number of products, and width of the tanh layer behind their mean.
+        """
+        super().__init__()
+        self.left = nn.Linear(feature_size, hidden_size, device="meta")
+        self.right = nn.Linear(feature_size, hidden_size, device="meta")
+        self.hidden = nn.Linear(hidden_size, hidden_size, device="meta")
+        self.last = nn.Linear(hidden_size, embedding_size, device="meta")
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter, by name."""
+        return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Embed episodes.
+
+        Args:
+            features: (..., T, F).
+            mask: 1.0 where a step counts, (..., T).
+
+        Returns:
+            Embeddings (..., D); of an episode without a step, what the biases make of nothing.
+        """
+        weights = mask / mask.sum(-1, keepdim=True).clamp(min=1.0)
+        products = self.left(features) * self.right(features)  # (..., T, H)
+        moments = (products * weights[..., None]).sum(-2)
+        return torch.tanh(self.last(torch.tanh(self.hidden(moments))))
+
+    def initial_params(self, generator: torch.Generator) -> Params:
+        """Draw fresh parameters: Xavier weights, zero biases."""
+        params = {
+            name: torch.zeros_like(leaf, device="cpu").detach()
+            for name, leaf in self.named_parameters()
+        }
+        for name, leaf in params.items():
+            if name.endswith(".weight"):
+                nn.init.xavier_uniform_(leaf, generator=generator)
+        return params
+
+
+def embed(encoder: EpisodeEncoder, params: Params, features: Tensor, mask: Tensor) -> Tensor:
+    """Embed every task's episodes by that task's parameters.
+
+    Args:
+        encoder: The skeleton.
+        params: Each leaf (N, ...).
+        features: (N, E, T, F).
+        mask: (N, E, T).
+
+    Returns:
+        Embeddings (N, E, D).
+    """
+
+    def one_task(task_params: Params, task_features: Tensor, task_mask: Tensor) -> Tensor:
+        return functional_call(encoder, task_params, (task_features, task_mask))
+
+    return vmap(one_task)(params, features, mask)
+
+
+def transition_features(
+    observations: Tensor, actions: Tensor, rewards: Tensor, mask: Tensor
+) -> Tensor:
+    """Describe every step by where it was, what was done, and what came of it.
+
+    [o_t, log(o_{t+1} - o_t), whether there is an o_{t+1}, a_t, a_{t-1}, log(r_t), t / T], where log
+    is the symmetric logarithm sign(x) log(1 + |x|), of changes in units of 0.01: what an action
+    does may show a step later, and be small.
+
+    Args:
+        observations: Scaled to [-1, 1], (..., T, O).
+        actions: In half action ranges, clipped here as the environment clips them, (..., T, A).
+        rewards: (..., T).
+        mask: 1.0 where a step counts, (..., T).
+
+    Returns:
+        Features (..., T, 2 O + 2 A + 3).
+
+    Source: Hafner et al. 2023, arXiv:2301.04104, for the symmetric logarithm.
+    """
+    clipped = actions.clamp(-1.0, 1.0)
+    has_next = _shift(mask[..., None], -1)
+    change = has_next * (_shift(observations, -1) - observations)
+    time = torch.arange(mask.shape[-1], dtype=mask.dtype) / mask.shape[-1]
+    features = [
+        observations,
+        _symlog(change / CHANGE_UNIT),
+        has_next,
+        clipped,
+        _shift(clipped, 1),
+        _symlog(rewards)[..., None],
+        time.expand_as(mask)[..., None],
+    ]
+    return torch.cat(features, dim=-1)
+
+
+def transition_feature_size(observation_size: int, action_size: int) -> int:
+    """Return F, the number of `transition_features`."""
+    return 2 * observation_size + 2 * action_size + 3
+
+
+def _symlog(x: Tensor) -> Tensor:
+    return x.sign() * x.abs().log1p()
+
+
+def _shift(x: Tensor, steps: int) -> Tensor:
+    """Move x (..., T, X) by one step, later (1) or earlier (-1), with 0 where nothing comes in."""
+    empty = torch.zeros_like(x[..., :1, :])
+    if steps > 0:
+        return torch.cat([empty, x[..., :-1, :]], dim=-2)
+    return torch.cat([x[..., 1:, :], empty], dim=-2)

@@ -1,0 +1,159 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeEnv, N, made_up_batch, small_policy
+from torch.func import grad
+
+from metarobot.algorithms import make_algorithm
+from metarobot.config import TrainConfig
+from metarobot.meta_trainer import MetaTrainer
+from metarobot.policies import flatten_params, repeat_params, unflatten_params
+from metarobot.policies.prototype_policy import CONTEXT
+from metarobot.trpo import trpo_update
+from metarobot.workers import ALONE
+
+
+def make(**fields):
+    config = TrainConfig(agent="prototype", num_adaptation_steps=2, trial_min_std=0.9, **fields)
+    policy, params = small_policy(agent="prototype")
+    params = {**params, **{name: torch.zeros_like(params[name]) for name in CONTEXT}}
+    algorithm = make_algorithm(config, policy)
+    return algorithm, params, made_up_batch(policy, params, config)
+
+
+def test_the_prototype_of_two_blocks_is_that_of_all_their_episodes():
+    algorithm, params, batch = make()
+    start = repeat_params(params, N)
+    one, other = batch.pre_episodes
+    whole = dataclasses.replace(
+        one,
+        **{
+            field.name: torch.cat([getattr(one, field.name), getattr(other, field.name)], dim=1)
+            for field in dataclasses.fields(one)
+        },
+    )
+    twice = algorithm.adapt(algorithm.adapt(start, one, one.rewards), other, other.rewards)
+    once = algorithm.adapt(start, whole, whole.rewards)
+    for name in params:
+        torch.testing.assert_close(twice[name], once[name])
+    assert (once["num_episodes"] == 2 * one.num_episodes).all()
+    assert once["prototype"].std(0).min() > 0.0
+
+
+def test_the_prototype_does_not_depend_on_the_order_of_the_episodes():
+    algorithm, params, batch = make()
+    episodes, start = batch.pre_episodes[0], repeat_params(params, N)
+    turned = dataclasses.replace(
+        episodes,
+        **{
+            field.name: getattr(episodes, field.name).flip(1)
+            for field in dataclasses.fields(episodes)
+        },
+    )
+    found, expected = (algorithm.adapt(start, block, block.rewards) for block in (turned, episodes))
+    torch.testing.assert_close(found["prototype"], expected["prototype"])
+
+
+def test_episodes_without_a_step_are_no_evidence():
+    algorithm, params, batch = make()
+    episodes, start = batch.pre_episodes[0], repeat_params(params, N)
+    mask = episodes.mask.clone()
+    mask[0], mask[1, 2:] = 0.0, 0.0
+    adapted = algorithm.adapt(start, dataclasses.replace(episodes, mask=mask), episodes.rewards)
+    assert adapted["num_episodes"].flatten().tolist() == [0.0, 2.0, 4.0]
+    assert not adapted["prototype"][0].any()
+    first = algorithm.adapt(start, episodes.first(2), episodes.rewards)
+    torch.testing.assert_close(adapted["prototype"][1], first["prototype"][1])
+
+
+def test_the_policys_gradient_agrees_with_finite_differences():
+    algorithm, params, batch = make()
+    objective, blocks = algorithm._policy_objective(params, batch, ALONE)
+    acting = algorithm.policy.acting_params(params)
+    # Away from the floors of the noise: two of them lie on log_std itself.
+    acting = {**acting, "log_std": acting["log_std"] + 0.4}
+    rows = blocks.post_episodes.num_tasks
+    assert rows == 3 * N
+
+    def loss(vector):
+        theta = repeat_params(unflatten_params(vector, acting), rows)
+        return objective.losses(theta, blocks)[0].mean()
+
+    centre = flatten_params(repeat_params(acting, 1))[0]
+    found = grad(loss)(centre)
+    offsets = 1e-5 * torch.eye(len(centre), dtype=torch.float64)
+    expected = torch.stack([(loss(centre + o) - loss(centre - o)) / 2e-5 for o in offsets])
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_rows_are_the_policies_that_acted():
+    """So all probability ratios are 1 before the update, whatever the floor of the noise."""
+    algorithm, params, batch = make(normalise_outer=True)
+    objective, blocks = algorithm._policy_objective(params, batch, ALONE)
+    theta = repeat_params(algorithm.policy.acting_params(params), 3 * N)
+    mean, log_std = objective.adapted_distribution(theta, blocks)
+    post = algorithm.adapt(
+        algorithm.adapt(repeat_params(params, N), batch.pre_episodes[0], batch.pre_advantages[0]),
+        batch.pre_episodes[1],
+        batch.pre_advantages[1],
+    )
+    torch.testing.assert_close(objective.context["prototype"][2::3], post["prototype"])
+    assert not objective.context["num_episodes"][0::3].any()
+    assert torch.equal(blocks.post_episodes.actions[1::3], batch.pre_episodes[1].actions)
+    assert mean.shape == blocks.post_episodes.actions.shape
+    floors = torch.tensor([0.9, 0.9, 0.02]).log().repeat(N)
+    expected = params["log_std"].clamp(min=floors[:, None])
+    torch.testing.assert_close(log_std, expected.double(), rtol=1e-6, atol=0.0)
+
+
+def test_an_update_trains_policy_and_encoder_and_leaves_what_is_known():
+    algorithm, params, batch = make()
+    new, report = algorithm.update(params, batch, ALONE)
+    assert report.accepted
+    assert list(new) == list(params)
+    assert all(torch.equal(new[name], params[name]) for name in CONTEXT)
+    moved = [name for name in params if not torch.equal(new[name], params[name])]
+    assert len(moved) == len(params) - len(CONTEXT)
+
+
+def test_the_policy_moves_as_trpo_moves_it_whatever_the_encoder_does():
+    algorithm, params, batch = make()
+    objective, blocks = algorithm._policy_objective(params, batch, ALONE)
+    acting = algorithm.policy.acting_params(params)
+    expected, _ = trpo_update(objective, acting, blocks)
+    new, _ = algorithm.update(params, batch, ALONE)
+    assert all(torch.equal(new[name], leaf) for name, leaf in expected.items())
+
+
+def test_a_task_that_is_not_finite_stops_the_update():
+    algorithm, params, batch = make()
+    advantages = batch.post_advantages.clone()
+    advantages[1, 0, 0] = torch.nan
+    broken = dataclasses.replace(batch, post_advantages=advantages)
+    new, report = algorithm.update(params, broken, ALONE)
+    assert new is params
+    assert report.refused_tasks == (1,)
+    assert algorithm.state()["num_steps"] == 0
+
+
+def test_one_trial_episode_cannot_be_compared():
+    with pytest.raises(ValueError, match=r"must be at least 2, got 1 x 1"):
+        TrainConfig(agent="prototype", episodes_per_task=1)
+
+
+def test_hidden_targets_are_recognised():
+    config = TrainConfig(
+        agent="prototype",
+        num_tasks=8,
+        episodes_per_task=10,
+        hidden_sizes=(16,),
+        initial_std=0.4,
+        trial_min_std=0.3,
+        max_kl=0.05,
+    )
+    trainer = MetaTrainer(config, FakeEnv(80))
+    gains = np.array([trainer.step()["meta/gain"] for _ in range(24)])
+    assert gains[-5:].mean() > gains[:5].mean() + 1.0
+    assert gains[-5:].mean() > 1.0
