@@ -49,6 +49,7 @@ AGENT_NAMES = {
     "anil": "ANIL",
     "meta_sgd": "Meta-SGD",
     "reptile": "Reptile",
+    "prototype": "prototypes",
 }
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 AGENT_COLOURS = {
