@@ -7,11 +7,11 @@ from torch.func import grad
 
 from metarobot.episodes import Episodes
 from metarobot.objectives import OBJECTIVES, InnerObjective
-from metarobot.policies import Params, Policy, log_prob
+from metarobot.policies import Params, ReactivePolicy, log_prob
 
 
 def adapt(
-    policy: Policy,
+    policy: ReactivePolicy,
     params: Params,
     episodes: Episodes,
     advantages: Tensor,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metarobot.episodes import Episodes
-from metarobot.policies import GaussianMLP, fit_values
+from metarobot.policies import GaussianPolicy, fit_values
 from metarobot.workers import ALONE, Workers
 
 _TINY = 1e-8  # keeps a task whose advantages are all equal finite
@@ -55,7 +55,7 @@ def gae(r_t: Tensor, v_t: Tensor, mask_t: Tensor, *, discount: float, gae_lambda
 
 
 def estimate_advantages(
-    policy: GaussianMLP, episodes: Episodes, *, discount: float, gae_lambda: float
+    policy: GaussianPolicy, episodes: Episodes, *, discount: float, gae_lambda: float
 ) -> Tensor:
     """Advantages of all episodes in the unit of the return, from a value baseline fitted per task.
 

@@ -8,10 +8,19 @@ from typing import Any, Literal, NoReturn, get_args
 
 from metarobot.envs.variants import Variant
 from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
-from metarobot.policies.gaussian_mlp import MIN_STD
+from metarobot.policies.gaussian_policy import MIN_STD
 
 MetaLearner = Literal[
-    "maml", "fomaml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd", "reptile", "prototype"
+    "maml",
+    "fomaml",
+    "maml_ppo",
+    "promp",
+    "e_maml",
+    "anil",
+    "meta_sgd",
+    "reptile",
+    "prototype",
+    "rl2",
 ]
 """An agent that learns to adapt."""
 ReferenceAgent = Literal["domain_randomisation", "oracle"]
@@ -53,7 +62,7 @@ class TrainConfig:
     first_order: bool = False
     """Drop the second derivatives of the adaptation from the meta-gradient."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Widths of the policy's tanh layers."""
+    """Widths of the policy's tanh layers; the last is that of the memory where there is one."""
     initial_std: float = 0.5
     """Initial standard deviation of the action noise, in half action ranges."""
     min_std: float = MIN_STD
@@ -101,6 +110,9 @@ class TrainConfig:
     """How far Reptile moves θ towards their mean end, in (0, 1]."""
     embedding_size: int = 8
     """D, elements of the prototype that tells a policy its task."""
+    trial_episodes: int = 10
+    """Episodes of a trial of rl2, at most episodes_per_task. It has more tasks for it, so that a
+    meta-batch holds as many episodes as those of the others."""
     num_threads: int = 0
     """Threads of the simulator and of torch; 0 takes every processor."""
 
@@ -126,6 +138,7 @@ class TrainConfig:
                 "num_adaptation_steps x episodes_per_task must be at least 2, "
                 f"got {self.num_adaptation_steps} x {self.episodes_per_task}"
             )
+        self._check_trials()
         sizes = self.hidden_sizes
         if not isinstance(sizes, tuple) or not all(isinstance(n, int) and n > 0 for n in sizes):
             self._refuse("hidden_sizes", "a tuple of positive integers")
@@ -140,6 +153,11 @@ class TrainConfig:
                 f"variant {self.variant.name!r} is one of {self.variant.env_id}, "
                 f"not of {self.env_id}"
             )
+
+    def _check_trials(self) -> None:
+        N, E = self.num_tasks, self.episodes_per_task
+        if self.agent == "rl2" and N * E % min(E, self.trial_episodes):
+            self._refuse("trial_episodes", f"a divisor of num_tasks {N} x episodes_per_task {E}")
 
     def _check_numbers(self) -> None:
         for name, least in _INTEGERS.items():
@@ -156,10 +174,22 @@ class TrainConfig:
 
     @property
     def adaptation_steps(self) -> int:
-        """K as trained with: none for the reference agents; Reptile's last is on the last block."""
+        """K as trained with: none for the reference agents; Reptile's last is on the last block.
+
+        rl2 adapts from episode to episode within the post-update block, its trial.
+        """
         if self.agent == "reptile":
             return self.reptile_steps - 1
-        return 0 if self.agent in REFERENCE_AGENTS else self.num_adaptation_steps
+        return 0 if self.agent in (*REFERENCE_AGENTS, "rl2") else self.num_adaptation_steps
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """N tasks of a meta-batch, and E episodes on each of them in a block."""
+        N, E = self.num_tasks, self.episodes_per_task
+        if self.agent != "rl2":
+            return N, E
+        trial = min(E, self.trial_episodes)
+        return N * E // trial, trial
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
@@ -200,6 +230,7 @@ _INTEGERS: dict[str, int] = {
     "outer_epochs": 1,
     "reptile_steps": 1,
     "embedding_size": 1,
+    "trial_episodes": 1,
     "num_threads": 0,
 }
 _INTERVALS: dict[str, tuple[float, float]] = {

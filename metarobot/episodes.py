@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
 
@@ -80,4 +81,20 @@ class Episodes:
         """Return the first episodes of every task, as views."""
         return Episodes(
             **{field.name: getattr(self, field.name)[:, :num_episodes] for field in fields(self)}
+        )
+
+    def last(self, num_episodes: int) -> "Episodes":
+        """Return the last episodes of every task, as views."""
+        return Episodes(
+            **{field.name: getattr(self, field.name)[:, -num_episodes:] for field in fields(self)}
+        )
+
+    @classmethod
+    def join(cls, blocks: Sequence["Episodes"]) -> "Episodes":
+        """Return the episodes of several blocks on the same tasks as one block."""
+        return cls(
+            **{
+                field.name: torch.cat([getattr(block, field.name) for block in blocks], dim=1)
+                for field in fields(cls)
+            }
         )

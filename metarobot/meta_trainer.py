@@ -1,5 +1,6 @@
 """The outer loop: learn an initialisation from which one adaptation step goes far."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,12 +9,11 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from metarobot.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.algorithms import ALGORITHMS, make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
 from metarobot.meta_batch import MetaBatch, UpdateReport
-from metarobot.policies import GaussianMLP, Params, flatten_params, repeat_params
+from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_params
 from metarobot.randomness import Phase, draw_episodes, numpy_generator, torch_generator
 from metarobot.replay import Replay
 from metarobot.rollout import collect
@@ -53,19 +53,19 @@ class MetaTrainer:
 
         Args:
             config: What to train and how.
-            env: episodes_per_task simulations for each task held here; with observe_task for the
-                oracle.
+            env: As many simulations as `num_simulations` says; with observe_task for the oracle.
             workers: The processes that share the run.
 
         Raises:
             ValueError: The environment has another number of simulations.
             WorkerError: The tasks cannot be shared equally.
         """
-        self.tasks = workers.share(config.num_tasks)
-        wanted = len(self.tasks) * config.episodes_per_task
+        num_tasks, num_episodes = config.block_shape
+        self.tasks = workers.share(num_tasks)
+        wanted = num_simulations(config, workers)
         if env.num_envs != wanted:
             raise ValueError(
-                f"num_tasks {len(self.tasks)} x episodes_per_task {config.episodes_per_task} "
+                f"{config.agent} with {len(self.tasks)} tasks x {num_episodes} episodes "
                 f"needs an environment of {wanted} simulations, got {env.num_envs}"
             )
         self.config = config
@@ -139,13 +139,13 @@ class MetaTrainer:
             pre_episodes=tuple(pre_episodes),
             pre_advantages=tuple(pre_advantages),
             post_episodes=post_episodes,
-            post_advantages=self._outer_advantages(post_episodes),
+            post_advantages=algorithm.outer_advantages(adapted, post_episodes, self.workers),
         )
         before = self.params
         self.params, report = algorithm.update(before, batch, self.workers)
         self.refused = self._replays(report.refused_tasks, batch)
 
-        num_steps = (K + 1) * self.workers.count * self.env.num_envs * self.env.horizon
+        num_steps = (K + 1) * math.prod(self.config.block_shape) * self.env.horizon
         self.iteration += 1
         self.total_steps += num_steps
         seconds = time.perf_counter() - started
@@ -162,10 +162,10 @@ class MetaTrainer:
 
     def _sample_tasks(self) -> "Tasks":
         rng = numpy_generator(self.config.seed, self.iteration, Phase.TASKS)
-        return self.env.distribution.sample(rng, self.config.num_tasks).rows(self.tasks)
+        return self.env.distribution.sample(rng, self.config.block_shape[0]).rows(self.tasks)
 
     def _collect(
-        self, policy: GaussianMLP, params: Params, phase: Phase, adaptation_step: int
+        self, policy: GaussianPolicy, params: Params, phase: Phase, adaptation_step: int
     ) -> Episodes:
         """Collect one block of episodes, (N, E, T)."""
         config, env = self.config, self.env
@@ -176,7 +176,7 @@ class MetaTrainer:
             phase,
             tasks=self.tasks,
             episode_shape=(
-                config.episodes_per_task,
+                config.block_shape[1],
                 env.horizon,
                 env.start_size,
                 self.policy.action_size,
@@ -187,31 +187,20 @@ class MetaTrainer:
         self._sampling_s += time.perf_counter() - started
         return episodes
 
-    def _outer_advantages(self, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) on one scale for all tasks, or on one for each where configured."""
-        config = self.config
-        advantages = estimate_advantages(
-            self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
-        )
-        if config.normalise_outer:
-            return normalise_per_task(advantages, episodes.mask)
-        return scale_over_tasks(advantages, episodes.mask, self.workers)
-
     def _task_metrics(self, batch: MetaBatch, adapted: Params, initial: Params) -> Metrics:
         """Means over the tasks of all processes: before the first adaptation step, after the last.
 
         A task whose numbers are not finite makes its means so: the log shows what happened.
         """
-        post = batch.post_episodes
-        blocks = batch.blocks
-        unstable = torch.stack([block.unstable.sum(1) for block in blocks]).sum(0)
+        first, last = self.algorithm.first_and_last(batch)
+        unstable = torch.stack([block.unstable.sum(1) for block in batch.blocks]).sum(0)
         columns = {
-            "meta/pre_return": blocks[0].returns.mean(1),
-            "meta/post_return": post.returns.mean(1),
-            "meta/pre_success_rate": blocks[0].success.float().mean(1),
-            "meta/post_success_rate": post.success.float().mean(1),
-            "rollout/counted_steps": post.mask.mean((1, 2)),
-            "sim/unstable_episodes": unstable * float(self.config.num_tasks),
+            "meta/pre_return": first.returns.mean(1),
+            "meta/post_return": last.returns.mean(1),
+            "meta/pre_success_rate": first.success.float().mean(1),
+            "meta/post_success_rate": last.success.float().mean(1),
+            "rollout/counted_steps": batch.post_episodes.mask.mean((1, 2)),
+            "sim/unstable_episodes": unstable * float(self.config.block_shape[0]),
             "adapt/distance": _distances(adapted, initial),
             "adapt/std": adapted["log_std"].exp().mean(1),
         }
@@ -240,7 +229,18 @@ class MetaTrainer:
         ]
 
 
-def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianMLP:
+def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
+    """Return how many simulations the tasks take that this process holds.
+
+    Raises:
+        WorkerError: The tasks cannot be shared equally.
+    """
+    num_tasks, num_episodes = config.block_shape
+    held = len(workers.share(num_tasks))
+    return ALGORITHMS[config.agent].num_simulations(held, num_episodes)
+
+
+def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianPolicy:
     """Build the policy skeleton that fits the environment's spaces."""
     space = env.single_observation_space
     action_space = env.single_action_space
@@ -268,6 +268,6 @@ def _update_metrics(report: UpdateReport) -> Metrics:
     }
 
 
-def initial_params(config: TrainConfig, policy: GaussianMLP) -> Params:
+def initial_params(config: TrainConfig, policy: GaussianPolicy) -> Params:
     """Draw the parameters that training begins with."""
     return policy.initial_params(torch_generator(config.seed, 0, Phase.INITIALISATION))

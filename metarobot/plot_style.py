@@ -50,6 +50,7 @@ AGENT_NAMES = {
     "meta_sgd": "Meta-SGD",
     "reptile": "Reptile",
     "prototype": "prototypes",
+    "rl2": "RL²",
 }
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 AGENT_COLOURS = {

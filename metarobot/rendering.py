@@ -179,9 +179,10 @@ def adapt_to(
     variant: Variant | None = None,
 ) -> Params:
     """Adapt an agent to one task from its own exploring episodes; leaves are (1, ...)."""
-    env = make_env(env_id, config.num_episodes, num_threads=1, variant=variant)
-    env.set_tasks(tasks)
     params, algorithm = repeat_params(agent.params, 1), agent.algorithm
+    num_envs = algorithm.num_simulations(1, config.num_episodes)
+    env = make_env(env_id, num_envs, num_threads=1, variant=variant)
+    env.set_tasks(tasks)
     for step in range(config.num_adaptation_steps):
         draws = _draws(env, config, _TRIALS, config.num_episodes, adaptation_step=step)
         episodes = collect(

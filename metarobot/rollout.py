@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from metarobot.episodes import Episodes
-from metarobot.policies import Params, Policy, log_prob
+from metarobot.policies import Actor, Params, Policy, log_prob
 
 if TYPE_CHECKING:
     from metarobot.envs import TaskVectorEnv
@@ -21,13 +21,16 @@ def collect(
     noise: np.ndarray | None,
     start: np.ndarray,
 ) -> Episodes:
-    """Run one episode in every simulation: a_t = μ(o_t) + σ · noise_t.
+    """Run E episodes on every task: a_t = μ(o_t) + σ · noise_t.
+
+    Where the environment has a simulation for each, they run side by side; where it has one for
+    each task, one after the other, and what the policy remembers passes from one to the next.
 
     A step counts until its episode ends or its simulation becomes unstable; success is that of the
     last step that counts, and an unstable episode never succeeds.
 
     Args:
-        env: N · E simulations, simulation n · E + e holding task n.
+        env: N · E simulations, simulation n · E + e holding task n; or N, one for each task.
         policy: Policy skeleton.
         params: One policy per task, each leaf (N, ...).
         noise: Standard normals (N, E, T, A), or None for deterministic episodes.
@@ -37,22 +40,38 @@ def collect(
         N tasks, E episodes each, T = env.horizon steps.
 
     Raises:
-        ValueError: start does not hold one row per simulation.
+        ValueError: start holds rows neither for N · E simulations nor for N.
     """
     N, E = start.shape[:2]
-    if env.num_envs != N * E:
+    if env.num_envs not in (N * E, N):
         raise ValueError(f"start holds {N} x {E} episodes, but the environment has {env.num_envs}")
+    actor = policy.actor(params)
+    if env.num_envs == N * E:
+        return _run_side_by_side(env, actor, noise, start)
+    rounds = [
+        _run_side_by_side(env, actor, None if noise is None else noise[:, [e]], start[:, [e]])
+        for e in range(E)
+    ]
+    return Episodes.join(rounds)
+
+
+def _run_side_by_side(
+    env: "TaskVectorEnv", actor: Actor, noise: np.ndarray | None, start: np.ndarray
+) -> Episodes:
+    """Run one episode in every simulation; the arguments are those of `collect`."""
+    N, E = start.shape[:2]
     noises = None if noise is None else torch.from_numpy(noise).unbind(2)
     observation, _ = env.reset(options={"start": start.reshape(N * E, -1)})
     observations, distributions, actions, rewards, masks = [], [], [], [], []
     alive, success, failed = np.ones(N * E, bool), *np.zeros((2, N * E), bool)
 
+    actor.begin()
     for t in range(env.horizon):
         if not alive.all():
             # What a dead simulation shows may be anything, and NaN would pass through any mask.
             observation = np.where(alive[:, None], observation, np.float32(0.0))
         seen = torch.from_numpy(observation).view(N, E, -1)
-        distribution = mean, log_std = policy.distribution(params, seen)
+        distribution = mean, log_std = actor.act(seen)
         action = mean if noises is None else mean + log_std.exp().unsqueeze(1) * noises[t]
         observations.append(seen)
         distributions.append(distribution)
@@ -65,7 +84,9 @@ def collect(
         failed |= alive & unstable
         counts = alive & ~unstable
         masks.append(counts)
-        rewards.append(np.where(counts, reward, 0.0))
+        rewards.append(np.where(counts, reward, 0.0).astype(np.float32))
+        earned, counted = torch.from_numpy(rewards[-1]), torch.from_numpy(counts)
+        actor.learn(action, earned.view(N, E), counted.view(N, E))
         success = np.where(alive, infos["is_success"] & counts, success)
         alive = counts & ~(terminated | truncated)
 

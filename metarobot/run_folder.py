@@ -42,7 +42,7 @@ from metarobot.envs import Variant, file_name, find_variant, make_env
 from metarobot.files import lock_folder, read_json, sync_folder, write_json
 from metarobot.initial_policy import InitialPolicy
 from metarobot.meta_trainer import make_policy
-from metarobot.policies import GaussianMLP, Params
+from metarobot.policies import GaussianPolicy, Params
 from metarobot.provenance import choose_num_threads, provenance, versions
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
@@ -80,7 +80,7 @@ class RunError(ValueError):
 class TrainedAgent:
     """A policy with the parameters it was trained to."""
 
-    policy: GaussianMLP
+    policy: GaussianPolicy
     """Policy skeleton."""
     params: Params
     """θ, each leaf in its own shape."""

@@ -24,7 +24,7 @@ from metarobot.envs import make_env
 from metarobot.files import write_json
 from metarobot.initial_policy import InitialPolicy, file_source, load_initial_policy
 from metarobot.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
-from metarobot.meta_trainer import MetaTrainer, Metrics
+from metarobot.meta_trainer import MetaTrainer, Metrics, num_simulations
 from metarobot.provenance import choose_num_threads
 from metarobot.replay import Replay
 from metarobot.run_folder import (
@@ -94,7 +94,8 @@ def train_run(
         InterruptedTrainingError: Training was asked to stop; `resume_run` goes on with it.
     """
     configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
-    workers.share(config.num_tasks)  # refuses before anything is written
+    for each in configs:
+        workers.share(each.block_shape[0])  # refuses before anything is written
     if workers.first:
         initial = _begin_with(initial_policy, configs, workers) if initial_policy else None
         create_run_folder(folder, configs, overwrite=overwrite, initial=initial)
@@ -206,7 +207,7 @@ def _make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
     """Make a trainer that has not begun, with the environment that it needs."""
     env = make_env(
         config.env_id,
-        len(workers.share(config.num_tasks)) * config.episodes_per_task,
+        num_simulations(config, workers),
         num_threads=choose_num_threads(config.num_threads),
         observe_task=config.agent == "oracle",
         variant=config.variant,

@@ -12,7 +12,7 @@ from torch import Tensor
 from metarobot.envs import FAMILIES, SPLITS, Tasks, Variant, make_env
 from metarobot.envs.tasks import Split
 from metarobot.episodes import Episodes
-from metarobot.policies import Distribution, Params, Policy, repeat_params
+from metarobot.policies import Distribution, Params, Policy, ReactivePolicy, repeat_params
 from metarobot.randomness import Phase, draw_episodes, numpy_generator
 from metarobot.rollout import collect
 from metarobot.run_folder import TrainedAgent
@@ -63,7 +63,7 @@ class StepScores(NamedTuple):
     exploring: Scores
 
 
-class UniformPolicy:
+class UniformPolicy(ReactivePolicy):
     """The agent *random*: mean 0 and standard deviation 1, so that its noise is its action."""
 
     def __init__(self, action_size: int) -> None:
@@ -97,10 +97,11 @@ class Trial:
         exploring: bool,
         step: int,
         observe_task: bool = False,
+        num_envs: int | None = None,
     ) -> Episodes:
         """Collect episodes on every task, with chance keyed by the task and the step."""
         num_tasks = len(self.tasks)
-        num_envs = num_tasks * num_episodes
+        num_envs = num_envs or num_tasks * num_episodes
         env = make_env(self.env_id, num_envs, observe_task=observe_task, variant=self.variant)
         env.set_tasks(self.tasks)
         action_size = len(env.action_elements)
@@ -160,6 +161,7 @@ class Trial:
                 exploring=True,
                 step=step,
                 observe_task=observe_task,
+                num_envs=algorithm.num_simulations(len(self.tasks), self.config.episodes_per_step),
             )
             scores.append(StepScores(Scores.of(deterministic), Scores.of(exploring)))
             if step < num_adaptation_steps:

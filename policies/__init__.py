@@ -3,20 +3,27 @@
 from metarobot.policies.episode_encoder import EpisodeEncoder, embed, transition_features
 from metarobot.policies.gaussian import Distribution, entropy, kl_divergence, log_prob
 from metarobot.policies.gaussian_mlp import GaussianMLP
+from metarobot.policies.gaussian_policy import GaussianPolicy
 from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
-from metarobot.policies.policy import Policy
+from metarobot.policies.policy import Actor, Policy, ReactivePolicy
 from metarobot.policies.prototype_policy import PrototypePolicy
-from metarobot.policies.value_baseline import fit_values, value_features
+from metarobot.policies.recurrent import Lived, RecurrentPolicy
+from metarobot.policies.value_baseline import fit_values, solve_ridge, value_features
 
 __all__ = [
+    "Actor",
     "Distribution",
     "EpisodeEncoder",
     "GaussianMLP",
+    "GaussianPolicy",
     "LearnedStepsMLP",
+    "Lived",
     "Params",
     "Policy",
     "PrototypePolicy",
+    "ReactivePolicy",
+    "RecurrentPolicy",
     "embed",
     "entropy",
     "fit_values",
@@ -24,6 +31,7 @@ __all__ = [
     "kl_divergence",
     "log_prob",
     "repeat_params",
+    "solve_ridge",
     "transition_features",
     "unflatten_params",
     "value_features",

@@ -1,34 +1,19 @@
 """A diagonal Gaussian policy called with parameters from outside: every task can have its own."""
 
-import copy
-import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from metarobot.policies.gaussian import Distribution
+from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN, GaussianPolicy
 from metarobot.policies.params import Params
-
-MIN_STD = 0.02
-"""Floor of the action noise in half action ranges, so that probability ratios stay finite."""
-
-LAST_LAYER_GAIN = 0.1
-"""Small, so that an untrained policy explores around the middle of the action range."""
+from metarobot.policies.policy import ReactivePolicy
 
 
-class GaussianMLP(nn.Module):
-    """π_θ(a | o) = N(mean_θ(o), diag(std_θ)²) with a multilayer perceptron as the mean.
-
-    The module is a skeleton: it is called with parameters from outside (`distribution`), and
-    its own have names and shapes, but no memory. `log_std` is one free vector, learned and adapted
-    like the weights.
-    """
-
-    observation_centre: Tensor  # (O,)
-    observation_half_range: Tensor  # (O,)
+class GaussianMLP(ReactivePolicy, GaussianPolicy):
+    """π_θ(a | o) = N(mean_θ(o), diag(std_θ)²) with a multilayer perceptron as the mean."""
 
     def __init__(
         self,
@@ -50,42 +35,11 @@ class GaussianMLP(nn.Module):
         Raises:
             ValueError: Bounds are not finite or not ordered, or initial_std is below the floor.
         """
-        super().__init__()
-        low = torch.as_tensor(observation_low, dtype=torch.float32)
-        high = torch.as_tensor(observation_high, dtype=torch.float32)
-        if not bool(
-            torch.isfinite(low).all() and torch.isfinite(high).all() and (low < high).all()
-        ):
-            raise ValueError(
-                f"observation bounds must be finite with low < high, got {low}, {high}"
-            )
-        if not initial_std >= MIN_STD:
-            raise ValueError(f"initial_std must be at least {MIN_STD}, got {initial_std}")
-        self.action_size = action_size
-        self.initial_std = initial_std
-        self.min_log_std = math.log(MIN_STD)
-        self.register_buffer("observation_centre", (low + high) / 2, persistent=False)
-        self.register_buffer("observation_half_range", (high - low) / 2, persistent=False)
-        sizes = (len(low), *hidden_sizes, action_size)
+        super().__init__(observation_low, observation_high, action_size, initial_std)
+        sizes = (len(observation_low), *hidden_sizes, action_size)
         self.layers = nn.ModuleList(
             nn.Linear(size_in, size_out, device="meta") for size_in, size_out in pairwise(sizes)
         )
-        self.log_std = nn.Parameter(torch.empty(action_size, device="meta"))
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter, by name."""
-        return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
-
-    def with_min_std(self, min_std: float) -> Self:
-        """Return the same policy with another floor of its action noise; all else is shared."""
-        twin = copy.copy(self)
-        twin.min_log_std = math.log(min_std)
-        return twin
-
-    def scale_observations(self, observations: Tensor) -> Tensor:
-        """Map observations (..., O) from their bounds to [-1, 1]."""
-        return (observations - self.observation_centre) / self.observation_half_range
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
         """What the first layer sees, (N, M, I) for observations (N, M, O); no N for one policy."""
@@ -121,17 +75,14 @@ class GaussianMLP(nn.Module):
             if index < last:
                 hidden = torch.tanh(hidden)
         mean = hidden.unflatten(1, observations.shape[1:-1])
-        return Distribution(mean, params["log_std"].clamp(min=self.min_log_std))
+        return Distribution(mean, self.log_std_of(params))
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights, zero biases, `log_std` = log(initial_std)."""
-        params = {
-            name: torch.zeros_like(leaf, device="cpu") for name, leaf in self.named_parameters()
-        }
+        params = self._blank_params()
         last = len(self.layers) - 1
         for index in range(len(self.layers)):
             gain = LAST_LAYER_GAIN if index == last else 1.0
             weight = params[f"layers.{index}.weight"]
             nn.init.xavier_uniform_(weight, gain=gain, generator=generator)
-        params["log_std"].fill_(self.initial_std).log_()
-        return {name: leaf.detach() for name, leaf in params.items()}
+        return params

@@ -51,11 +51,11 @@ def fit_values(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     weights = mask.double().reshape(num_tasks, -1, 1)
     features = value_features(observations).reshape(num_tasks, weights.shape[1], -1) * weights
     targets = returns.double().reshape(num_tasks, -1, 1) * weights
-    coefficients = _solve_ridge(features.mT @ features, features.mT @ targets)
+    coefficients = solve_ridge(features.mT @ features, features.mT @ targets)
     return (features @ coefficients).reshape(returns.shape).to(returns.dtype)
 
 
-def _solve_ridge(gram: Tensor, moments: Tensor) -> Tensor:
+def solve_ridge(gram: Tensor, moments: Tensor) -> Tensor:
     """Solve (gram + ridge I) w = moments per task, with a larger ridge for the tasks that fail.
 
     Args:

@@ -1,5 +1,7 @@
 """Every way to learn, by the name of the agent that learns so."""
 
+from typing import Any
+
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.algorithms.anil import Anil
 from metarobot.algorithms.e_maml import EMaml
@@ -9,10 +11,11 @@ from metarobot.algorithms.meta_sgd import MetaSgd
 from metarobot.algorithms.promp import ProMP
 from metarobot.algorithms.prototype import Prototype
 from metarobot.algorithms.reptile import Reptile
+from metarobot.algorithms.rl2 import Rl2
 from metarobot.config import Agent, TrainConfig
-from metarobot.policies import GaussianMLP
+from metarobot.policies import GaussianPolicy
 
-ALGORITHMS: dict[Agent, type[Algorithm]] = {
+ALGORITHMS: dict[Agent, type[Algorithm[Any]]] = {
     "maml": Maml,
     "fomaml": FirstOrderMaml,
     "maml_ppo": MamlPpo,
@@ -22,13 +25,14 @@ ALGORITHMS: dict[Agent, type[Algorithm]] = {
     "meta_sgd": MetaSgd,
     "reptile": Reptile,
     "prototype": Prototype,
+    "rl2": Rl2,
     "domain_randomisation": NoAdaptation,
     "oracle": NoAdaptation,
 }
 """One for every agent."""
 
 
-def make_algorithm(config: TrainConfig, policy: GaussianMLP) -> Algorithm:
+def make_algorithm(config: TrainConfig, policy: GaussianPolicy) -> Algorithm[Any]:
     """Return what the agent of a configuration learns by."""
     return ALGORITHMS[config.agent](config, policy)
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from metarobot.advantages import estimate_advantages, normalise_per_task
+from metarobot.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
 from metarobot.meta_batch import MetaBatch, UpdateReport
-from metarobot.policies import GaussianMLP, Params
+from metarobot.policies import GaussianMLP, GaussianPolicy, Params
 from metarobot.workers import Workers
 
+PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
 
-class Algorithm(ABC):
+
+class Algorithm(ABC, Generic[PolicyT]):
     """How an agent adapts to a task, and how it is trained over tasks.
 
     Args:
@@ -23,7 +26,7 @@ class Algorithm(ABC):
         policy: Policy skeleton, from `make_policy`.
     """
 
-    def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
+    def __init__(self, config: TrainConfig, policy: PolicyT) -> None:
         self.config = config
         self.policy = policy
 
@@ -34,15 +37,20 @@ class Algorithm(ABC):
         observation_low: Sequence[float],
         observation_high: Sequence[float],
         action_size: int,
-    ) -> GaussianMLP:
+    ) -> GaussianPolicy:
         """Lay out the policy for observations within bounds (O,) and A action elements."""
         policy = GaussianMLP(
             observation_low, observation_high, action_size, config.hidden_sizes, config.initial_std
         )
         return policy.with_min_std(config.min_std)
 
+    @classmethod
+    def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
+        """Return how many simulations a block of trial episodes takes: here, one for each."""
+        return num_tasks * num_episodes
+
     @property
-    def trial_policy(self) -> GaussianMLP:
+    def trial_policy(self) -> PolicyT:
         """The policy as it explores in trial episodes: with the floor of their action noise."""
         return self.policy.with_min_std(self.config.trial_min_std)
 
@@ -72,6 +80,31 @@ class Algorithm(ABC):
         Returns:
             Adapted parameters, each leaf (N, ...).
         """
+
+    def outer_advantages(self, params: Params, episodes: Episodes, workers: Workers) -> Tensor:
+        """Advantages (N, E, T) that a meta-update climbs, on the scale that is configured.
+
+        Args:
+            params: Parameters the episodes were collected with, each leaf (N, ...).
+            episodes: Post-update episodes (N, E, T) of this process' tasks.
+            workers: The processes that hold the other tasks.
+        """
+        del params
+        config = self.config
+        advantages = estimate_advantages(
+            self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
+        )
+        return self.scale_outer(advantages, episodes.mask, workers)
+
+    def scale_outer(self, advantages: Tensor, mask: Tensor, workers: Workers) -> Tensor:
+        """Put advantages (N, E, T) on one scale for all tasks, or on one for each."""
+        if self.config.normalise_outer:
+            return normalise_per_task(advantages, mask)
+        return scale_over_tasks(advantages, mask, workers)
+
+    def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
+        """Return the episodes before anything was learned about the tasks, and the last ones."""
+        return batch.blocks[0], batch.post_episodes
 
     @abstractmethod
     def update(

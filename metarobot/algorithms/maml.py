@@ -11,14 +11,14 @@ from metarobot.algorithms.algorithm import Algorithm
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
 from metarobot.meta_batch import MetaBatch, UpdateReport
-from metarobot.policies import Distribution, GaussianMLP, Params
-from metarobot.policies.gaussian_mlp import MIN_STD
+from metarobot.policies import Distribution, GaussianMLP, GaussianPolicy, Params
+from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.surrogates import surrogates
 from metarobot.trpo import trpo_update
 from metarobot.workers import Workers
 
 
-class Maml(Algorithm):
+class Maml(Algorithm[GaussianMLP]):
     """MAML with TRPO as its meta-update, exact to second order.
 
     Source: Finn et al. 2017, arXiv:1703.03400, Algorithm 3.
@@ -100,7 +100,7 @@ class NoAdaptation(Maml):
         observation_low: Sequence[float],
         observation_high: Sequence[float],
         action_size: int,
-    ) -> GaussianMLP:
+    ) -> GaussianPolicy:
         """Lay out a policy that may become as certain as it likes."""
         config = replace(config, min_std=MIN_STD)
         return super().make_policy(config, observation_low, observation_high, action_size)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metarobot.adam import AdamState, adam_step
-from metarobot.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
+from metarobot.advantages import estimate_advantages
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
@@ -23,7 +23,7 @@ from metarobot.policies import (
     transition_features,
     unflatten_params,
 )
-from metarobot.policies.gaussian_mlp import MIN_STD
+from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.policies.prototype_policy import CONTEXT
 from metarobot.prototypes import encoder_gradient_rows, episode_counts, prototypes
 from metarobot.surrogates import surrogates
@@ -31,7 +31,7 @@ from metarobot.trpo import trpo_update
 from metarobot.workers import Workers, mean_over_tasks
 
 
-class Prototype(Algorithm):
+class Prototype(Algorithm[PrototypePolicy]):
     """A policy that is told the prototype of the trials, and an encoder that learns by distances.
 
     The encoder learns to put the episodes of one task together and those of different tasks apart,
@@ -42,8 +42,6 @@ class Prototype(Algorithm):
     Source: Snell et al. 2017, arXiv:1703.05175, for the encoder; Rakelly et al. 2019, PEARL,
     arXiv:1903.08254, for a policy conditioned on what trials are embedded as.
     """
-
-    policy: PrototypePolicy
 
     def __init__(self, config: TrainConfig, policy: PrototypePolicy) -> None:
         super().__init__(config, policy)
@@ -107,7 +105,7 @@ class Prototype(Algorithm):
         stages, advantages = [repeat_params(params, num_tasks)], []
         for episodes, raw in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
             stages.append(self.adapt(stages[-1], episodes, raw))
-            advantages.append(self._scaled(raw, episodes, workers))
+            advantages.append(self.scale_outer(raw, episodes.mask, workers))
         context = {name: _rows([stage[name] for stage in stages]) for name in CONTEXT}
         floors = torch.tensor([self.trial_policy.min_log_std] * K + [self.policy.min_log_std])
         objective = EveryBlock(
@@ -123,12 +121,6 @@ class Prototype(Algorithm):
             post_advantages=_rows([*advantages, batch.post_advantages]),
         )
         return objective, blocks
-
-    def _scaled(self, advantages: Tensor, episodes: Episodes, workers: Workers) -> Tensor:
-        """Scale the advantages of trials as those of the post-update episodes are."""
-        if self.config.normalise_outer:
-            return normalise_per_task(advantages, episodes.mask)
-        return scale_over_tasks(advantages, episodes.mask, workers)
 
     def _train_encoder(self, params: Params, batch: MetaBatch, workers: Workers) -> Params:
         """Take the epochs of one meta-batch; return the encoder's leaves of the parameters."""

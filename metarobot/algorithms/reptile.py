@@ -10,7 +10,13 @@ from metarobot.algorithms.maml import Maml
 from metarobot.config import TrainConfig
 from metarobot.meta_batch import MetaBatch, UpdateReport
 from metarobot.meta_gradient import refused_rows
-from metarobot.policies import GaussianMLP, Params, flatten_params, repeat_params, unflatten_params
+from metarobot.policies import (
+    GaussianPolicy,
+    Params,
+    flatten_params,
+    repeat_params,
+    unflatten_params,
+)
 from metarobot.surrogates import kl_divergences, surrogates
 from metarobot.workers import Workers, mean_over_tasks
 
@@ -31,7 +37,7 @@ class Reptile(Maml):
         observation_low: Sequence[float],
         observation_high: Sequence[float],
         action_size: int,
-    ) -> GaussianMLP:
+    ) -> GaussianPolicy:
         """Lay out a policy with the floor of trials everywhere.
 
         The gradient grows as the noise shrinks, and no trust region bounds where it leads.

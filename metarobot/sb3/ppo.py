@@ -25,8 +25,8 @@ from metarobot.config import Agent, TrainConfig
 from metarobot.envs import TaskVectorEnv, make_env
 from metarobot.files import write_atomically
 from metarobot.meta_trainer import make_policy
-from metarobot.policies import GaussianMLP, Params
-from metarobot.policies.gaussian_mlp import MIN_STD
+from metarobot.policies import GaussianMLP, GaussianPolicy, Params
+from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.run_folder import TrainedAgent
 from metarobot.sb3.vec_env import SB3VecEnv
 
@@ -108,9 +108,9 @@ def import_ppo(path: Path, env_id: str) -> TrainedAgent:
 
 def _require_plain(agent: TrainedAgent) -> None:
     """Refuse a policy that is more than a Gaussian perceptron: PPO has no place for the rest."""
-    what = None if type(agent.policy) is GaussianMLP else type(agent.policy).__name__
-    if what is None:
-        layers = range(len(agent.policy.layers))
+    policy, what = agent.policy, type(agent.policy).__name__
+    if type(policy) is GaussianMLP:
+        layers = range(len(policy.layers))
         plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
         what = min(set(agent.params) - plain, default=None)
     if what is not None:
@@ -144,7 +144,7 @@ def _critic_layers(network: ActorCriticPolicy) -> list[nn.Linear]:
     return [module for module in modules if isinstance(module, nn.Linear)]
 
 
-def _take_raw_observations(layer: nn.Linear, policy: GaussianMLP) -> None:
+def _take_raw_observations(layer: nn.Linear, policy: GaussianPolicy) -> None:
     """Move the scale of the observations into a layer, in double precision."""
     layer.weight.copy_(layer.weight.double() / policy.observation_half_range.double())
     # From W' as it is rounded: then its rounding counts from the centre, not from zero.
@@ -152,7 +152,7 @@ def _take_raw_observations(layer: nn.Linear, policy: GaussianMLP) -> None:
     layer.bias.copy_(layer.bias.double() - shift)
 
 
-def _take_scaled_observations(params: Params, policy: GaussianMLP) -> None:
+def _take_scaled_observations(params: Params, policy: GaussianPolicy) -> None:
     """Take the scale of the observations out of the first layer: b = b' + W' c, W = W' h."""
     weight = params["layers.0.weight"].double()
     shift: Tensor = weight @ policy.observation_centre.double()

@@ -88,13 +88,13 @@ def test_reference_agents_collect_once_and_do_not_adapt(agent):
 @pytest.mark.parametrize("normalise_outer", [False, True])
 def test_tasks_count_as_in_the_mean_return_or_alike(normalise_outer):
     trainer = make_trainer(normalise_outer=normalise_outer)
-    seen = []
-    trainer._outer_advantages = lambda episodes: seen.append(episodes) or outer(episodes)
-    outer = type(trainer)._outer_advantages.__get__(trainer)
+    seen, outer = [], trainer.algorithm.outer_advantages
+    trainer.algorithm.outer_advantages = lambda *args: seen.append(args) or outer(*args)
     trainer.step()
-    (episodes,) = seen
+    ((params, episodes, workers),) = seen
     rewards = episodes.rewards * torch.linspace(1.0, 3.0, 8)[:, None, None]  # more is at stake
-    stds = outer(dataclasses.replace(episodes, rewards=rewards)).std((1, 2), correction=0)
+    episodes = dataclasses.replace(episodes, rewards=rewards)
+    stds = outer(params, episodes, workers).std((1, 2), correction=0)
     if normalise_outer:
         torch.testing.assert_close(stds, torch.ones(8))
     else:
@@ -163,5 +163,5 @@ def test_a_task_that_is_not_finite_stops_the_update_and_can_be_replayed():
 
 def test_the_environment_must_hold_the_meta_batch():
     config = TrainConfig(num_tasks=4, episodes_per_task=5)
-    with pytest.raises(ValueError, match=r"num_tasks 4 x episodes_per_task 5 .* 20 .* got 19"):
+    with pytest.raises(ValueError, match=r"maml with 4 tasks x 5 episodes .* 20 .* got 19"):
         MetaTrainer(config, FakeEnv(19))

@@ -94,6 +94,24 @@ def test_adaptation_changes_the_policy_and_is_repeatable(agent):
     assert not torch.equal(first["log_std"], agent.params["log_std"][None])
 
 
+def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
+    config = TrainConfig(env_id=GRIP, agent="rl2", hidden_sizes=(4, 4))
+    env = make_env(GRIP, 1, num_threads=1)
+    policy = make_policy(config, env)
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    params["head.weight"] *= 30.0
+    agent = TrainedAgent(policy, params, config)
+    tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
+    adapted = adapt_to(GRIP, tasks, agent, RenderConfig(num_episodes=2, num_adaptation_steps=2))
+    assert adapted["memory"].any()
+    env.set_tasks(tasks)
+    start = np.full((1, 1, env.start_size), 0.3)
+    before, after = (
+        film(env, agent, tree, start, "") for tree in (repeat_params(params, 1), adapted)
+    )
+    assert before.rewards != after.rewards
+
+
 def test_a_run_without_the_agent_that_adapts(agent, tmp_path):
     run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, agents={"oracle": agent})
     with pytest.raises(RunError, match="no maml agent"):

@@ -5,7 +5,7 @@ import torch
 from fakes import FakeEnv
 
 from metarobot.config import AGENTS, TrainConfig
-from metarobot.meta_trainer import MetaTrainer
+from metarobot.meta_trainer import MetaTrainer, num_simulations
 
 
 def trainer_of(agent, seed=0):
@@ -17,7 +17,7 @@ def trainer_of(agent, seed=0):
         hidden_sizes=(8,),
         trial_min_std=0.3,
     )
-    return MetaTrainer(config, FakeEnv(16))
+    return MetaTrainer(config, FakeEnv(num_simulations(config)))
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -1,0 +1,190 @@
+"""A policy with a memory, which adapts by living through episodes and by nothing else."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from metarobot.policies.gaussian import Distribution
+from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN, GaussianPolicy
+from metarobot.policies.gru import gru_sequence, gru_step
+from metarobot.policies.params import Params
+
+LONGEST_MEMORY = 100.0
+"""Control steps over which the slowest units of an untrained memory fade."""
+
+
+class Lived(NamedTuple):
+    """What a policy made of L steps in a row on each of N tasks."""
+
+    mean: Tensor
+    """Means of its actions, (N, L, A)."""
+    memories: Tensor
+    """Its memory before each step and after the last, (N, L + 1, H + A + 1)."""
+
+
+class RecurrentPolicy(GaussianPolicy):
+    """π_θ(a_t | o_1, a_1, r_1, .., o_t): a gated recurrent unit between two layers.
+
+    What it sees, o_t, a_{t-1}, r_{t-1} and whether an episode begins, passes tanh layers; the unit
+    and the last layer read their output, the last layer also what the unit makes of it.
+
+    The parameters of a task are the weights, the same for all, and the leaf `memory` (H + A + 1),
+    with which a block of episodes begins: the state of the unit, and the last action and reward,
+    which the unit sees with the next observation. It is 0 in the beginning, and not trained.
+
+    Source: Duan et al. 2016, arXiv:1611.02779.
+    """
+
+    def __init__(
+        self,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+        hidden_sizes: Sequence[int] = (64, 64),
+        initial_std: float = 0.5,
+    ) -> None:
+        """Lay out the network.
+
+        Args:
+            observation_low: Lower bound of every observation element, (O,).
+            observation_high: Upper bound of every observation element, (O,).
+            action_size: A, number of action elements.
+            hidden_sizes: Widths of the tanh layers, and H of the recurrent unit, the last.
+            initial_std: Standard deviation of the initial action noise, in half action ranges.
+
+        Raises:
+            ValueError: Bounds are not finite or not ordered, initial_std is below the floor, or
+                hidden_sizes is empty.
+        """
+        super().__init__(observation_low, observation_high, action_size, initial_std)
+        if not hidden_sizes:
+            raise ValueError("hidden_sizes must name one width at least, that of the memory")
+        *widths, memory_size = (len(observation_low) + action_size + 2, *hidden_sizes)
+        self.memory_size = memory_size
+        self.layers = nn.ModuleList(nn.Linear(*pair, device="meta") for pair in pairwise(widths))
+        self.unit = nn.GRUCell(widths[-1], memory_size, device="meta")
+        self.head = nn.Linear(widths[-1] + memory_size, action_size, device="meta")
+        self.memory = nn.Parameter(torch.empty(memory_size + action_size + 1, device="meta"))
+
+    def initial_params(self, generator: torch.Generator) -> Params:
+        """Draw fresh parameters: Xavier weights; update gates that fade over 1 to 100 steps.
+
+        Source of the gates: Tallec and Ollivier 2018, arXiv:1804.11188.
+        """
+        params, size = self._blank_params(), self.memory_size
+        for name, leaf in params.items():
+            if "weight" in name:
+                gain = LAST_LAYER_GAIN if name.startswith("head.") else 1.0
+                nn.init.xavier_uniform_(leaf, gain=gain, generator=generator)
+        update_bias = params["unit.bias_ih"][size : 2 * size]
+        update_bias.uniform_(1.0, LONGEST_MEMORY - 1.0, generator=generator).log_()
+        return params
+
+    def actor(self, params: Params) -> "RecurrentActor":
+        """Begin to act with one memory per task, each leaf (N, ...)."""
+        return RecurrentActor(self, params)
+
+    def live(
+        self, params: Params, observations: Tensor, actions: Tensor, rewards: Tensor, first: Tensor
+    ) -> Lived:
+        """Live through steps again that were taken with these parameters, or with others.
+
+        Args:
+            params: Parameters of every task, each leaf (N, ...); no gradient reaches `memory`.
+            observations: (N, L, O).
+            actions: (N, L, A), as the policy asked for them.
+            rewards: (N, L).
+            first: 1.0 where an episode begins, (N, L).
+
+        Returns:
+            Means and memories.
+        """
+        state, outcome = self._split(params["memory"].detach()[:, None])
+        outcomes = torch.cat([outcome, _outcome(actions, rewards)], dim=1)  # (N, L + 1, A + 1)
+        seen = self._embed(params, observations, outcomes[:, :-1], first)
+        states = gru_sequence(self._inputs(params, seen), state, *_recurrent(params))
+        mean = self._mean(params, seen, states[:, 1:])
+        return Lived(mean, torch.cat([states, outcomes], dim=-1))
+
+    def take_step(
+        self, params: Params, observations: Tensor, memory: Tensor, first: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return means (N, M, A) and states (N, M, H) for one step in M simulations of each task.
+
+        Args:
+            params: Parameters of every task, each leaf (N, ...).
+            observations: (N, M, O).
+            memory: (N, M, H + A + 1).
+            first: Whether episodes begin.
+        """
+        state, outcome = self._split(memory)
+        begins = torch.full(observations.shape[:-1], float(first), dtype=memory.dtype)
+        seen = self._embed(params, observations, outcome, begins)
+        state = gru_step(self._inputs(params, seen), state, *_recurrent(params))
+        return self._mean(params, seen, state), state
+
+    def _split(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the state (..., H) and the last outcome (..., A + 1) of a memory."""
+        return memory[..., : self.memory_size], memory[..., self.memory_size :]
+
+    def _embed(
+        self, params: Params, observations: Tensor, outcomes: Tensor, first: Tensor
+    ) -> Tensor:
+        scaled = self.scale_observations(observations)
+        seen = torch.cat([scaled, outcomes, first[..., None]], dim=-1)
+        for index in range(len(self.layers)):
+            weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
+            seen = torch.tanh(_linear(weight, bias, seen))
+        return seen
+
+    def _inputs(self, params: Params, seen: Tensor) -> Tensor:
+        return _linear(params["unit.weight_ih"], params["unit.bias_ih"], seen)
+
+    def _mean(self, params: Params, seen: Tensor, states: Tensor) -> Tensor:
+        both = torch.cat([seen, states], dim=-1)
+        return _linear(params["head.weight"], params["head.bias"], both)
+
+
+class RecurrentActor:
+    """Acts in M simulations of each task, whose memories part from the same one."""
+
+    def __init__(self, policy: RecurrentPolicy, params: Params) -> None:
+        self._policy = policy
+        self._params = params
+        self._memory = params["memory"][:, None]  # (N, 1, ..), and (N, M, ..) after a step
+        self._state = self._memory
+        self._first = True
+
+    def begin(self) -> None:
+        """Begin episodes in all simulations; what they have lived through is remembered."""
+        self._first = True
+
+    def act(self, observations: Tensor) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
+        memory = self._memory.expand(*observations.shape[:-1], -1)
+        mean, self._state = self._policy.take_step(self._params, observations, memory, self._first)
+        self._first = False
+        return Distribution(mean, self._policy.log_std_of(self._params))
+
+    def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
+        """Remember the step in those simulations in which it counts."""
+        lived = torch.cat([self._state, _outcome(actions, rewards)], dim=-1)
+        self._memory = torch.where(counts[..., None], lived, self._memory)
+
+
+def _outcome(actions: Tensor, rewards: Tensor) -> Tensor:
+    """Join what was done, within the action range, and what was earned: (..., A + 1)."""
+    return torch.cat([actions.clamp(-1.0, 1.0), rewards[..., None]], dim=-1)
+
+
+def _recurrent(params: Params) -> tuple[Tensor, Tensor]:
+    """Return the recurrent weights of every task, (N, 3 H, H) and (N, 1, 3 H)."""
+    return params["unit.weight_hh"], params["unit.bias_hh"][:, None]
+
+
+def _linear(weight: Tensor, bias: Tensor, inputs: Tensor) -> Tensor:
+    """Apply the layer of each task, (N, ., I) and (N, .), to inputs (N, M, I)."""
+    return torch.baddbmm(bias[:, None], inputs, weight.mT)

@@ -1,0 +1,269 @@
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeEnv
+
+from metarobot.algorithms import make_algorithm
+from metarobot.algorithms.rl2 import _lived_order, _pack, _unpack
+from metarobot.config import TrainConfig
+from metarobot.envs import Tasks, make_env
+from metarobot.meta_batch import MetaBatch
+from metarobot.meta_trainer import MetaTrainer, make_policy, num_simulations
+from metarobot.policies import RecurrentPolicy, log_prob, repeat_params
+from metarobot.randomness import Phase, draw_episodes
+from metarobot.rollout import collect
+from metarobot.run_folder import TrainedAgent
+from metarobot.trial import EvaluationConfig, Trial
+from metarobot.workers import ALONE, Workers
+
+N, E, T = 4, 3, 5
+CONFIG = TrainConfig(agent="rl2", hidden_sizes=(6, 5))
+DRAWS = draw_episodes(0, 0, Phase.POST_UPDATE, tasks=range(N), episode_shape=(2 * E, T, 2, 2))
+
+
+def small_agent(dtype=torch.float64):
+    policy = RecurrentPolicy([-1.0] * 3, [1.0] * 3, 2, (6, 5)).to(dtype)
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    params["head.weight"] *= 10.0  # a memory that shows
+    return make_algorithm(CONFIG, policy), repeat_params(params, N)
+
+
+def make_env_of(num_envs, targets=0.5, **faults):
+    env = FakeEnv(num_envs, T, **faults)
+    env.set_tasks(Tasks({"x": np.full(N, targets), "y": np.zeros(N)}))
+    return env
+
+
+def live(algorithm, params, episodes=slice(0, E), **kwargs):
+    """Collect a trial: the episodes of a task one after the other."""
+    env = make_env_of(N, **kwargs)
+    noise, start = DRAWS.noise[:, episodes], DRAWS.start[:, episodes]
+    return collect(env, algorithm.policy, params, noise=noise, start=start)
+
+
+def batch_of(algorithm, params, trial):
+    return MetaBatch(
+        pre_episodes=(),
+        pre_advantages=(),
+        post_episodes=trial,
+        post_advantages=algorithm.outer_advantages(params, trial, ALONE).double(),
+    )
+
+
+FAULTS = [{}, {"unstable_at": {1: 3, 2: 0}, "terminated_at": {0: 1}}]
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+def test_living_a_trial_again_gives_the_probabilities_it_was_collected_with(
+    faults, dtype, tolerance
+):
+    algorithm, params = small_agent(dtype)
+    trial = live(algorithm, params, **faults)
+    mean, log_std = algorithm.adapted_distribution(params, batch_of(algorithm, params, trial))
+    again = log_prob(mean, log_std[:, None, None], trial.actions)
+    error = (again - trial.log_probs).abs() * trial.mask
+    assert error.max() <= tolerance
+    assert trial.mask.bool().all() == (not faults)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    algorithm, params = small_agent()
+    trial = live(algorithm, params, unstable_at={1: 3}, terminated_at={0: 1})
+    batch = batch_of(algorithm, params, trial)
+    away = {name: leaf + 0.02 for name, leaf in params.items()}  # where ratios are not 1
+    directions = {
+        name: torch.randn(leaf.shape, generator=torch.Generator().manual_seed(1)).double()
+        for name, leaf in params.items()
+        if name != "memory"
+    }
+
+    def losses(distance):
+        moved = {n: away[n] + distance * v for n, v in directions.items()}
+        return algorithm.losses({**away, **moved}, batch)[0]
+
+    gradient = torch.func.grad(lambda theta: algorithm.losses(theta, batch)[0].sum())(away)
+    slopes = sum((gradient[n] * v).flatten(1).sum(1) for n, v in directions.items())
+    differences = (losses(1e-5) - losses(-1e-5)) / 2e-5
+    assert differences.abs().min() > 1e-3
+    torch.testing.assert_close(slopes, differences, rtol=1e-5, atol=0)
+    assert not gradient["memory"].any()
+
+
+def test_what_was_earned_in_one_episode_changes_the_next_and_not_the_next_trial():
+    algorithm, params = small_agent()
+    near, far, again = (live(algorithm, params, targets=x) for x in (0.5, -0.5, 0.5))
+    assert torch.equal(near.actions[:, 0, 0], far.actions[:, 0, 0])
+    assert not (near.actions[:, 1:] == far.actions[:, 1:]).any()
+    assert torch.equal(near.actions, again.actions)
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+def test_adapting_is_going_on_with_the_memory(faults):
+    algorithm, params = small_agent()
+    whole = live(algorithm, params, slice(0, 2 * E), **faults)
+    first = live(algorithm, params, slice(0, E), **faults)
+    adapted = algorithm.adapt(params, first, algorithm.trial_advantages(first))
+    rest = live(algorithm, adapted, slice(E, 2 * E), **faults)
+    mask = rest.mask[..., None]
+    torch.testing.assert_close(rest.actions * mask, whole.actions[:, E:] * mask)
+    changed = {name for name, leaf in adapted.items() if not torch.equal(leaf, params[name])}
+    assert changed == {"memory"}
+
+
+def test_episodes_side_by_side_begin_with_the_same_memory_and_part():
+    algorithm, params = small_agent()
+    trial = live(algorithm, params)
+    adapted = algorithm.adapt(params, trial, algorithm.trial_advantages(trial))
+    env = make_env_of(N * E)
+    judged = collect(env, algorithm.policy, adapted, noise=None, start=DRAWS.start[:, :E])
+    for e in range(E):
+        alone = collect(
+            make_env_of(N), algorithm.policy, adapted, noise=None, start=DRAWS.start[:, [e]]
+        )
+        torch.testing.assert_close(judged.actions[:, [e]], alone.actions)
+
+
+def test_advantages_count_what_later_episodes_earn():
+    algorithm, params = small_agent()
+    trial = live(algorithm, params, **FAULTS[1])
+    rewards = trial.rewards.clone()
+    rewards[:, -1, -1] += 10.0  # of the last episode
+    more = replace(trial, rewards=rewards)
+    advantages, raised = (
+        algorithm.outer_advantages(params, block, ALONE) for block in (trial, more)
+    )
+    assert advantages.shape == (N, E, T)
+    assert not (advantages[:, 0, 0] == raised[:, 0, 0]).all()
+    assert not advantages[trial.mask == 0].any()
+
+
+def test_steps_that_do_not_count_do_not_cut_a_trial():
+    trial = live(*small_agent(), **FAULTS[1])
+    order = _lived_order(trial)
+    mask = _pack(trial.mask, order)
+    assert mask[0].tolist() == [1.0] * 2 * E + [0.0] * 3 * E  # task 0 ends after two steps
+    assert (mask.diff(dim=1) <= 0).all()
+    assert torch.equal(_pack(trial.rewards, order)[0, : 2 * E], trial.rewards[0, :, :2].flatten())
+    for block in (trial.rewards, trial.actions):
+        assert torch.equal(_unpack(_pack(block, order), order, trial), block)
+
+
+class Sides(FakeEnv):
+    """The hidden target lies on one of two sides."""
+
+    class distribution:  # noqa: N801
+        @staticmethod
+        def sample(rng, num_tasks, split="train"):
+            return Tasks({"x": rng.choice([-0.7, 0.7], num_tasks), "y": np.zeros(num_tasks)})
+
+
+def make_trainer(workers=ALONE, **fields):
+    defaults = {
+        "agent": "rl2",
+        "num_tasks": 20,
+        "episodes_per_task": 10,
+        "trial_episodes": 5,
+        "hidden_sizes": (16, 16),
+        "initial_std": 0.4,
+        "outer_lr": 3e-3,
+    }
+    config = TrainConfig(**{**defaults, **fields})
+    return MetaTrainer(config, Sides(num_simulations(config, workers)), workers)
+
+
+def test_a_trial_is_learned_in_which_only_memory_can_tell():
+    trainer = make_trainer()
+    history = [trainer.step() for _ in range(16)]
+    first, last = history[0], history[-1]
+    assert last["meta/post_return"] > first["meta/post_return"] + 2.0
+    assert last["meta/gain"] > 1.0
+    assert abs(first["meta/gain"]) < 0.5
+
+
+def test_a_run_goes_on_exactly_from_its_state():
+    whole, first_half, second_half = (make_trainer(num_tasks=4) for _ in range(3))
+    for _ in range(4):
+        whole.step()
+    for _ in range(2):
+        first_half.step()
+    second_half.restore(first_half.state())
+    for _ in range(2):
+        second_half.step()
+    for name, leaf in whole.state().tensors.items():
+        assert torch.equal(leaf, second_half.state().tensors[name])
+    assert whole.total_steps == second_half.total_steps == 4 * 4 * 10 * 5
+
+
+class Threads(Workers):
+    """Processes of a run, played by threads of one."""
+
+    def __init__(self, rank, barrier, slots):
+        super().__init__(rank, len(slots))
+        self.barrier, self.slots = barrier, slots
+
+    def gather(self, rows):
+        self.slots[self.rank] = rows
+        self.barrier.wait(timeout=600)
+        gathered = torch.cat(self.slots)
+        self.barrier.wait(timeout=600)
+        return gathered
+
+
+def test_several_processes_end_at_the_parameters_of_one():
+    fields = {"num_tasks": 6, "hidden_sizes": (64, 64)}
+    alone = make_trainer(**fields)
+    barrier, slots = threading.Barrier(2), [None, None]
+    shared = [make_trainer(Threads(rank, barrier, slots), **fields) for rank in range(2)]
+
+    def train(trainer):
+        for _ in range(2):
+            trainer.step()
+
+    threads = [threading.Thread(target=train, args=(trainer,)) for trainer in shared]
+    for thread in threads:
+        thread.start()
+    train(alone)
+    for thread in threads:
+        thread.join()
+    for trainer in shared:
+        assert len(trainer.tasks) == 6
+        for name, leaf in alone.params.items():
+            assert torch.equal(leaf, trainer.params[name]), name
+
+
+def test_a_task_that_is_not_finite_stops_the_update_and_spoils_no_other():
+    trainer = make_trainer(num_tasks=4)
+    step = trainer.env.step
+
+    def spoilt(actions):
+        observation, rewards, *rest = step(actions)
+        rewards[3] = np.nan
+        return observation, rewards, *rest
+
+    trainer.env.step = spoilt
+    before = trainer.params
+    metrics = trainer.step()
+    assert trainer.params is before
+    assert metrics["update/refused_tasks"] == 1.0
+    (replay,) = trainer.refused
+    assert replay.index == 3
+    assert replay.actions.shape == (1, 5, 5, 2)
+
+
+def test_an_evaluation_lives_through_the_trial_episodes():
+    config = TrainConfig(env_id="metarobot/Grip-v0", agent="rl2", hidden_sizes=(8, 8))
+    policy = make_policy(config, make_env(config.env_id, 1))
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    params["head.weight"] *= 10.0
+    agent = TrainedAgent(policy, params, config)
+    sizes = EvaluationConfig(num_tasks=2, episodes_per_step=2, deterministic_episodes=2)
+    env = make_env(config.env_id, 1)
+    tasks = env.distribution.sample(np.random.default_rng(0), 2)
+    scores = Trial(config.env_id, tasks, 0, sizes).score(agent, 2)
+    assert len(scores) == 3
+    returns = [stage.deterministic.returns for stage in scores]
+    assert not np.allclose(returns[0], returns[1])
