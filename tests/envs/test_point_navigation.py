@@ -62,7 +62,7 @@ def test_an_episode_that_never_arrives_is_truncated():
 def test_what_follows_the_goal_does_not_count():
     env = make_point([(0.05, 0.0)])
     policy = GaussianMLP([-1.0] * 2, [1.0] * 2, 2)
-    params = {name: torch.zeros_like(leaf) for name, leaf in policy.named_parameters()}
+    params = {name: torch.zeros(shape) for name, shape in policy.shapes.items()}
     params["layers.2.bias"] = torch.tensor([0.5, 0.0])  # right there in one step
     episodes = collect(
         env, policy, repeat_params(params, 1), noise=None, start=np.full((1, 1, 2), 0.5)

@@ -184,6 +184,8 @@ def test_a_run_of_another_configuration_or_version_is_refused_with_what_differs(
     with pytest.raises(RunError, match=r"seed was 0, is 3, inner_lr was 0\.1, is 0\.7$"):
         resume_run(tmp_path, expected=other)
     monkeypatch.setattr("metarobot.run_folder.versions", lambda: {"torch": "1.0", "mujoco": "9"})
+    assert resume_run(tmp_path) == ()  # what is finished does not go on
+    (tmp_path / "maml" / "done.json").unlink()
     with pytest.raises(RunError, match=r"torch was \S+, is 1\.0, mujoco was \S+, is 9") as error:
         resume_run(tmp_path)
     assert "\n" not in str(error.value)
