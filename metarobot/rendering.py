@@ -11,6 +11,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from metarobot.config import META_LEARNERS, MetaLearner
 from metarobot.envs import (
     FAMILIES,
     Split,
@@ -37,6 +38,8 @@ _TRIALS, _SHOWN = 0, 1  # addresses of the draws: the trial episodes, and the on
 class RenderConfig:
     """Which task is filmed, and how it is adapted to."""
 
+    agent: MetaLearner = "maml"
+    """Who adapts."""
     split: Split | None = None
     """Where the task is drawn from, unless it is given; by default extrapolation, or the split
     farthest from training that the family has."""
@@ -91,14 +94,16 @@ def render_adaptation(
         The task and both returns.
 
     Raises:
-        RunError: The run holds no meta-learned agent.
+        RunError: The run does not hold the agent.
         TaskError: The family does not allow the task, or has no such split.
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
-    if "maml" not in run.agents:
-        raise RunError(f"{run.path} holds no maml agent, which is the one that adapts")
-    agent = run.agents["maml"]
+    if config.agent not in run.agents:
+        others = ", ".join(name for name in META_LEARNERS if name in run.agents)
+        hint = f": --agent shows another, of {others}" if others else ", nor another that adapts"
+        raise RunError(f"{run.path} holds no {config.agent} agent{hint}")
+    agent = run.agents[config.agent]
     conditions = variant or FAMILIES[run.env_id].vector_class
     tasks = choose_task(conditions.distribution, config, task)
     adapted = adapt_to(run.env_id, tasks, agent, config, variant)

@@ -114,8 +114,23 @@ def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
 
 def test_a_run_without_the_agent_that_adapts(agent, tmp_path):
     run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, agents={"oracle": agent})
-    with pytest.raises(RunError, match="no maml agent"):
+    with pytest.raises(RunError, match=r"no maml agent, nor another that adapts$"):
         rendering.render_adaptation(run, tmp_path / "film.mp4")
+    run.agents["promp"] = agent
+    with pytest.raises(RunError, match=r"no maml agent: --agent shows another, of promp$"):
+        rendering.render_adaptation(run, tmp_path / "film.mp4")
+
+
+def test_any_agent_that_adapts_is_filmed(agent, camera, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(rendering, "_write", lambda clips, *_: shown.extend(clips))
+    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, agents={"promp": agent})
+    config = RenderConfig(agent="promp", num_episodes=2)
+    result = rendering.render_adaptation(run, tmp_path / "film.mp4", config)
+    assert [float(np.sum(clip.rewards)) for clip in shown] == [
+        result.return_before,
+        result.return_after,
+    ]
 
 
 @pytest.mark.parametrize(
