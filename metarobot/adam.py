@@ -111,7 +111,7 @@ def adam_update(
     for _ in range(config.outer_epochs):
         rows, distribution = loss_and_gradient_rows(objective, candidate, batch, workers)
         if refused := refused_rows(rows):
-            return params, UpdateReport(math.nan, math.nan, 0.0, 0, False, refused), state
+            return params, UpdateReport.refusal(refused), state
         mean = mean_over_tasks(rows)
         if old is None:
             before, old = float(mean[0]), distribution

@@ -22,6 +22,7 @@ from metarobot.tensor_files import (
     load_tensors,
     parse_tensors,
     read_tensor_bytes,
+    require_finite,
     save_tensors,
 )
 from metarobot.workers import Workers
@@ -161,9 +162,7 @@ def _check(
         found, wanted = facts.get(name), getattr(config, name)
         if found != wanted:
             raise ValueError(f"{path} does not fit its configuration: {name} {found!r}, {wanted!r}")
-    for name, leaf in tensors.items():
-        if not bool(leaf.isfinite().all()):
-            raise ValueError(f"{path} holds numbers that are not finite in {name}")
+    require_finite(path, tensors)
 
 
 def _decisive(config: TrainConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from metarobot.comparison_figure import draw_comparison
 from metarobot.config import META_LEARNERS, REFERENCE_AGENTS, Agent
 from metarobot.envs import FAMILIES
 from metarobot.envs.tasks import Split
-from metarobot.evaluation import Progress, table_row
+from metarobot.evaluation import Progress, join_seeds, table_row
 from metarobot.files import csv_table, read_json, write_atomically, write_json
 from metarobot.reference_agents import fine_tuning, from_scratch, with_best_step_size
 from metarobot.run_folder import DONE_FILE, POLICY_FILE, TrainedAgent, TrainedRun, agent_folder
@@ -153,16 +153,10 @@ def _rows(
     rows = []
     for name, seeds in agents.items():
         for step in range(len(seeds[0])):
-            scores = _stack(seeds, step)
+            scores = join_seeds([stages[step].deterministic for stages in seeds])
             row = table_row(split, name, step, False, scores, config)
             rows.append({**row, **_captured(scores, agents, config)})
     return rows
-
-
-def _stack(seeds: Sequence[Stages], step: int) -> Scores:
-    """Return deterministic scores of all seeds after a number of steps, (S, N)."""
-    stages = [stages[step].deterministic for stages in seeds]
-    return Scores(np.stack([s.returns for s in stages]), np.stack([s.success for s in stages]))
 
 
 def _captured(
@@ -171,7 +165,10 @@ def _captured(
     """Return the fraction of the headroom captured, None where it is not defined."""
     if not {"domain_randomisation", "oracle"} <= set(agents):
         return {"captured": None, "captured_ci": None}
-    reference, oracle = (_stack(agents[n], 0).returns for n in ("domain_randomisation", "oracle"))
+    reference, oracle = (
+        join_seeds([stages[0].deterministic.returns for stages in agents[name]])
+        for name in ("domain_randomisation", "oracle")
+    )
     rng = np.random.default_rng(config.seed)
     captured = bootstrap_captured(scores.returns, reference, oracle, rng)
     if not captured.is_defined:

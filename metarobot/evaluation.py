@@ -69,7 +69,7 @@ def evaluate_runs(
         for number, run in enumerate(runs):
             progress(f"{split}, seed {run.seed}", (done * len(runs) + number) / work)
             scores.append(_score_split(trial, run, config))
-        joined = _join(scores)
+        joined = join_seeds(scores)
         rows += _rows(split, joined, config)
         headroom.append(_headroom_row(split, joined, config))
     progress("heat map", len(runs) * len(distribution.splits) / work)
@@ -101,12 +101,12 @@ def _score_split(trial: Trial, run: TrainedRun, config: EvaluationConfig) -> _Sp
     )
 
 
-def _join(splits: Sequence[Any]) -> Any:
+def join_seeds(splits: Sequence[Any]) -> Any:
     """Stack the arrays of several seeds, wherever they are nested, along a new first axis."""
     first = splits[0]
     if isinstance(first, np.ndarray):
         return np.stack(splits)
-    parts = [_join(part) for part in zip(*splits, strict=True)]
+    parts = [join_seeds(part) for part in zip(*splits, strict=True)]
     return parts if isinstance(first, list) else type(first)(*parts)
 
 

@@ -10,7 +10,13 @@ from typing import NamedTuple
 from metarobot.config import Agent, TrainConfig
 from metarobot.meta_trainer import TrainerState
 from metarobot.policies import Params
-from metarobot.tensor_files import Shapes, open_tensors, parse_tensors, read_tensor_bytes
+from metarobot.tensor_files import (
+    Shapes,
+    open_tensors,
+    parse_tensors,
+    read_tensor_bytes,
+    require_finite,
+)
 
 
 class InitialPolicy(NamedTuple):
@@ -42,9 +48,7 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
     if shapes != wanted:
         raise ValueError(f"{path} does not fit {config.agent}: {_misfit(shapes, wanted, config)}")
     params, _ = parse_tensors(path, data, wanted)
-    for name, leaf in params.items():
-        if not bool(leaf.isfinite().all()):
-            raise ValueError(f"{path} holds numbers that are not finite in {name}")
+    require_finite(path, params)
     return params
 
 

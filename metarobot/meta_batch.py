@@ -1,5 +1,6 @@
 """What a meta-update is made from, and what it did."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,3 +49,8 @@ class UpdateReport(NamedTuple):
     accepted: bool
     refused_tasks: tuple[int, ...] = ()
     """Tasks of the meta-batch whose loss or gradient is not finite: one stops the update."""
+
+    @classmethod
+    def refusal(cls, refused_tasks: tuple[int, ...]) -> "UpdateReport":
+        """Report an update that these tasks have stopped before it began."""
+        return cls(math.nan, math.nan, 0.0, 0, False, refused_tasks)

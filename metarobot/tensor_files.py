@@ -146,3 +146,14 @@ def _check_tensor(path: Path, name: str, found: Any, shape: tuple[int, ...]) -> 
         raise ValueError(
             f"{path} does not fit its configuration: {name} is {dtype} {sizes}, must be F32 {shape}"
         )
+
+
+def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Make sure that a file's tensors hold numbers, all of them.
+
+    Raises:
+        ValueError: One holds an infinity or NaN; the message names it.
+    """
+    for name, leaf in tensors.items():
+        if not bool(leaf.isfinite().all()):
+            raise ValueError(f"{path} holds numbers that are not finite in {name}")

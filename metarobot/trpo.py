@@ -7,7 +7,6 @@ adaptation. Without adaptation this is plain TRPO.
 Source: Schulman et al. 2015, arXiv:1502.05477, appendix C; Finn et al. 2017, arXiv:1703.03400.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -84,7 +83,7 @@ def trpo_update(
     """
     rows, old = loss_and_gradient_rows(objective, params, batch, workers)
     if refused := refused_rows(rows):
-        return params, UpdateReport(math.nan, math.nan, 0.0, 0, False, refused)
+        return params, UpdateReport.refusal(refused)
     mean = mean_over_tasks(rows)
     before, gradient = float(mean[0]), mean[1:]
     subsample = batch.first(objective.config.fisher_episodes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -26,6 +26,9 @@ class Algorithm(ABC, Generic[PolicyT]):
         policy: Policy skeleton, from `make_policy`.
     """
 
+    policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
+    """What `make_policy` lays out."""
+
     def __init__(self, config: TrainConfig, policy: PolicyT) -> None:
         self.config = config
         self.policy = policy
@@ -39,10 +42,26 @@ class Algorithm(ABC, Generic[PolicyT]):
         action_size: int,
     ) -> GaussianPolicy:
         """Lay out the policy for observations within bounds (O,) and A action elements."""
-        policy = GaussianMLP(
-            observation_low, observation_high, action_size, config.hidden_sizes, config.initial_std
+        policy = cls.policy_class(
+            observation_low,
+            observation_high,
+            action_size,
+            hidden_sizes=config.hidden_sizes,
+            initial_std=config.initial_std,
+            **cls.policy_options(config),
         )
-        return policy.with_min_std(config.min_std)
+        return policy.with_min_std(cls.min_std(config))
+
+    @classmethod
+    def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
+        """Return what else the class of the policy asks for."""
+        del config
+        return {}
+
+    @classmethod
+    def min_std(cls, config: TrainConfig) -> float:
+        """Return the floor of the action noise."""
+        return config.min_std
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:

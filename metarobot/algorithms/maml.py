@@ -1,6 +1,6 @@
 """Model-agnostic meta-learning: an initialisation from which a gradient step goes far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from metarobot.algorithms.algorithm import Algorithm
 from metarobot.config import TrainConfig
 from metarobot.episodes import Episodes
 from metarobot.meta_batch import MetaBatch, UpdateReport
-from metarobot.policies import Distribution, GaussianMLP, GaussianPolicy, Params
+from metarobot.policies import Distribution, GaussianMLP, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.surrogates import surrogates
 from metarobot.trpo import trpo_update
@@ -94,13 +94,7 @@ class NoAdaptation(Maml):
     """TRPO on the episodes of all tasks: domain randomisation, and the oracle if told the task."""
 
     @classmethod
-    def make_policy(
-        cls,
-        config: TrainConfig,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-    ) -> GaussianPolicy:
-        """Lay out a policy that may become as certain as it likes."""
-        config = replace(config, min_std=MIN_STD)
-        return super().make_policy(config, observation_low, observation_high, action_size)
+    def min_std(cls, config: TrainConfig) -> float:
+        """Return the lowest floor: the policy may become as certain as it likes."""
+        del config
+        return MIN_STD

@@ -43,28 +43,16 @@ class Prototype(Algorithm[PrototypePolicy]):
     arXiv:1903.08254, for a policy conditioned on what trials are embedded as.
     """
 
+    policy_class = PrototypePolicy
+
     def __init__(self, config: TrainConfig, policy: PrototypePolicy) -> None:
         super().__init__(config, policy)
         self._moments = AdamState.fresh(dict(policy.encoder.named_parameters()))
 
     @classmethod
-    def make_policy(
-        cls,
-        config: TrainConfig,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-    ) -> PrototypePolicy:
-        """Lay out a policy with an encoder."""
-        policy = PrototypePolicy(
-            observation_low,
-            observation_high,
-            action_size,
-            config.hidden_sizes,
-            config.initial_std,
-            config.embedding_size,
-        )
-        return policy.with_min_std(config.min_std)
+    def policy_options(cls, config: TrainConfig) -> dict[str, int]:
+        """Return the size of a prototype."""
+        return {"embedding_size": config.embedding_size}
 
     def trial_advantages(self, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) in the unit of the return; adaptation does without."""

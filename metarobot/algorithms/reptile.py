@@ -1,9 +1,5 @@
 """Reptile: move towards where several adaptation steps lead."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
-
 import torch
 
 from metarobot.algorithms.maml import Maml
@@ -11,7 +7,6 @@ from metarobot.config import TrainConfig
 from metarobot.meta_batch import MetaBatch, UpdateReport
 from metarobot.meta_gradient import refused_rows
 from metarobot.policies import (
-    GaussianPolicy,
     Params,
     flatten_params,
     repeat_params,
@@ -31,19 +26,12 @@ class Reptile(Maml):
     """
 
     @classmethod
-    def make_policy(
-        cls,
-        config: TrainConfig,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-    ) -> GaussianPolicy:
-        """Lay out a policy with the floor of trials everywhere.
+    def min_std(cls, config: TrainConfig) -> float:
+        """Return the floor of trials, everywhere.
 
         The gradient grows as the noise shrinks, and no trust region bounds where it leads.
         """
-        config = replace(config, min_std=max(config.min_std, config.trial_min_std))
-        return super().make_policy(config, observation_low, observation_high, action_size)
+        return max(config.min_std, config.trial_min_std)
 
     @torch.no_grad()
     def update(
@@ -56,7 +44,7 @@ class Reptile(Maml):
         ends = flatten_params(self.adapt(chain[-1], batch.post_episodes, advantages))
         rows = workers.gather(ends - flatten_params(theta))
         if refused := refused_rows(rows):
-            return params, UpdateReport(math.nan, math.nan, 0.0, 0, False, refused)
+            return params, UpdateReport.refusal(refused)
         move = torch.from_numpy(self.config.reptile_rate * mean_over_tasks(rows))
         direction = unflatten_params(move, params)
         moved = {name: leaf + direction[name] for name, leaf in params.items()}

@@ -1,16 +1,12 @@
 """RL²: a policy that learns to learn within its memory."""
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor
 
-from metarobot.adam import AdamState, adam_update
 from metarobot.advantages import discounted_returns, gae
-from metarobot.algorithms.algorithm import Algorithm
-from metarobot.config import TrainConfig
+from metarobot.algorithms.by_adam import ByAdam
 from metarobot.episodes import Episodes
-from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.meta_batch import MetaBatch
 from metarobot.policies import (
     Distribution,
     Lived,
@@ -29,7 +25,7 @@ TRIAL_GAE_LAMBDA = 0.95
 """λ of the advantage estimates."""
 
 
-class Rl2(Algorithm[RecurrentPolicy]):
+class Rl2(ByAdam[RecurrentPolicy]):
     """RL²: PPO on whole trials, whose episodes are lived one after the other with one memory.
 
     Adapting changes no weight: the policy lives through the trial episodes, and goes on with what
@@ -38,23 +34,7 @@ class Rl2(Algorithm[RecurrentPolicy]):
     Source: Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016, arXiv:1611.05763.
     """
 
-    def __init__(self, config: TrainConfig, policy: RecurrentPolicy) -> None:
-        super().__init__(config, policy)
-        self._moments = AdamState.fresh(dict(policy.named_parameters()))
-
-    @classmethod
-    def make_policy(
-        cls,
-        config: TrainConfig,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-    ) -> RecurrentPolicy:
-        """Lay out a policy with a memory."""
-        policy = RecurrentPolicy(
-            observation_low, observation_high, action_size, config.hidden_sizes, config.initial_std
-        )
-        return policy.with_min_std(config.min_std)
+    policy_class = RecurrentPolicy
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
@@ -109,21 +89,6 @@ class Rl2(Algorithm[RecurrentPolicy]):
             distribution, batch.post_episodes, batch.post_advantages, self.config.clip_ratio
         )
         return losses, distribution
-
-    def update(
-        self, params: Params, batch: MetaBatch, workers: Workers
-    ) -> tuple[Params, UpdateReport]:
-        """Take the epochs of one meta-batch."""
-        params, report, self._moments = adam_update(self, params, batch, self._moments, workers)
-        return params, report
-
-    def state(self) -> dict[str, Tensor]:
-        """Return Adam's moments."""
-        return self._moments.to_tensors()
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take Adam's moments from a checkpoint."""
-        self._moments = AdamState.from_tensors(state, self.policy.shapes)
 
     def _live(self, params: Params, episodes: Episodes) -> Lived:
         """Live through trials again; steps that count come first."""

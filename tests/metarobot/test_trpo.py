@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from derivatives import numerical_gradient, relative_error, vector_of
 from fakes import N, made_up_batch, small_policy
 from torch.func import grad, jacrev
 
@@ -52,25 +53,6 @@ def mean_fisher_product(batch, config):
     """v -> F v for the F of the whole meta-batch."""
     product = fisher_product(maml(config), repeat_params(PARAMS, N), batch)
     return lambda v: flatten_params(product(repeat_params(unflatten_params(v, PARAMS), N))).mean(0)
-
-
-def vector_of(params):
-    return flatten_params(repeat_params(params, 1))[0]
-
-
-def numerical_gradient(function, params, width=1e-5):
-    centre = vector_of(params)
-    gradient = torch.zeros_like(centre)
-    for i in range(len(centre)):
-        offset = torch.zeros_like(centre)
-        offset[i] = width
-        above, below = (function(unflatten_params(centre + s * offset, params)) for s in (1, -1))
-        gradient[i] = (above - below) / (2 * width)
-    return gradient
-
-
-def relative_error(found, expected):
-    return ((found - expected).norm() / expected.norm()).item()
 
 
 def whole_episode_ratio(log_probs, behaviour_log_probs, advantages):

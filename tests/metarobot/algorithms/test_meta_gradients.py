@@ -5,6 +5,7 @@ import dataclasses
 import fakes
 import pytest
 import torch
+from derivatives import numerical_gradient, relative_error, vector_of
 from fakes import N, made_up_batch, made_up_episodes, small_policy
 from torch.func import grad
 
@@ -12,7 +13,7 @@ from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.e_maml import CreditedTrials, trial_credits
 from metarobot.config import TrainConfig
 from metarobot.objectives import OBJECTIVES, likelihood_ratio
-from metarobot.policies import flatten_params, repeat_params, unflatten_params
+from metarobot.policies import repeat_params
 from metarobot.surrogates import clipped_surrogates, kl_divergences, kl_estimates, likelihood_ratios
 from metarobot.workers import ALONE
 
@@ -31,25 +32,6 @@ def make(agent, **fields):
 
 def loss_at(objective, batch):
     return lambda params: objective.losses(repeat_params(params, N), batch)[0].mean()
-
-
-def vector_of(params):
-    return flatten_params(repeat_params(params, 1))[0]
-
-
-def relative_error(found, expected):
-    return ((found - expected).norm() / expected.norm()).item()
-
-
-def numerical_gradient(function, params, width=1e-5):
-    centre = vector_of(params)
-    gradient = torch.zeros_like(centre)
-    for i in range(len(centre)):
-        offset = torch.zeros_like(centre)
-        offset[i] = width
-        above, below = (function(unflatten_params(centre + s * offset, params)) for s in (1, -1))
-        gradient[i] = (above - below) / (2 * width)
-    return gradient
 
 
 @pytest.mark.parametrize("steps", [1, 2])
