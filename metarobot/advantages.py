@@ -87,7 +87,7 @@ def normalise_per_task(a_t: Tensor, mask: Tensor) -> Tensor:
     count = mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
     centred = (a_t - (a_t * mask).sum(dim=(1, 2), keepdim=True) / count) * mask
     variance = centred.square().sum(dim=(1, 2), keepdim=True) / count
-    return centred / (variance.sqrt() + _TINY)
+    return centred / variance.sqrt().clamp(min=_TINY)
 
 
 def scale_over_tasks(a_t: Tensor, mask: Tensor, workers: Workers = ALONE) -> Tensor:
@@ -109,7 +109,7 @@ def scale_over_tasks(a_t: Tensor, mask: Tensor, workers: Workers = ALONE) -> Ten
     sums = torch.stack([a_t.square().sum((1, 2)), mask.sum((1, 2))], dim=1)
     sums = workers.gather(sums).double()  # (all tasks, 2)
     square_sum, count = sums[sums.isfinite().all(dim=1)].numpy().sum(axis=0)
-    return a_t / (math.sqrt(square_sum / max(count, 1.0)) + _TINY)
+    return a_t / max(math.sqrt(square_sum / max(count, 1.0)), _TINY)
 
 
 def _backward_sum(x_t: Tensor, mask_t: Tensor, decay: float) -> Tensor:
