@@ -13,7 +13,7 @@ from torch.optim.adam import adam
 
 from metarobot.meta_batch import MetaBatch, UpdateReport
 from metarobot.meta_gradient import MetaObjective, loss_and_gradient_rows, refused_rows
-from metarobot.policies import Params, repeat_params, unflatten_params
+from metarobot.policies import Params, unflatten_params
 from metarobot.surrogates import kl_divergences
 from metarobot.workers import ALONE, Workers, mean_over_tasks
 
@@ -92,10 +92,14 @@ def adam_update(
     state: AdamState,
     workers: Workers = ALONE,
 ) -> tuple[Params, UpdateReport, AdamState]:
-    """Improve the initialisation θ by `outer_epochs` steps on the same meta-batch.
+    """Improve the initialisation θ by `outer_epochs` steps on the same meta-batch, at most.
+
+    A step that would lead farther than `max_kl` from the policies that the data are from is not
+    taken, and is the last that is tried: clipped ratios alone bound no policy, and where the action
+    noise has become small, a step of the same length leads far.
 
     Args:
-        objective: What is improved; its configuration holds epochs and learning rate.
+        objective: What is improved; its configuration holds epochs, learning rate and bound.
         params: θ, each leaf in its own shape.
         batch: Data of this process' tasks, collected with θ and with the policies adapted from it.
         state: Moments so far.
@@ -106,23 +110,21 @@ def adam_update(
         returned as they came.
     """
     config = objective.config
-    candidate, moments = params, state
-    before, old = math.nan, None
-    for _ in range(config.outer_epochs):
-        rows, distribution = loss_and_gradient_rows(objective, candidate, batch, workers)
-        if refused := refused_rows(rows):
-            return params, UpdateReport.refusal(refused), state
-        mean = mean_over_tasks(rows)
-        if old is None:
-            before, old = float(mean[0]), distribution
-        gradient = unflatten_params(torch.from_numpy(mean[1:]), params)
-        candidate, moments = adam_step(candidate, gradient, moments, config.outer_lr)
-    assert old is not None
-    with torch.no_grad():
-        losses, new = objective.losses(repeat_params(candidate, len(old.mean)), batch)
-        divergences = kl_divergences(old, new, batch.post_episodes)
-        rows = workers.gather(torch.stack([losses, divergences], dim=1))
+    rows, old = loss_and_gradient_rows(objective, params, batch, workers)
     if refused := refused_rows(rows):
-        return params, UpdateReport(before, math.nan, 0.0, 0, False, refused), state
-    after, kl = mean_over_tasks(rows)
-    return candidate, UpdateReport(before, float(after), float(kl), 0, True), moments
+        return params, UpdateReport.refusal(refused), state
+    mean = mean_over_tasks(rows)
+    before = after = float(mean[0])
+    new_params, moments, reached, accepted = params, state, 0.0, False
+    for _ in range(config.outer_epochs):
+        gradient = unflatten_params(torch.from_numpy(mean[1:]), params)
+        proposal, moments = adam_step(new_params, gradient, moments, config.outer_lr)
+        rows, distribution = loss_and_gradient_rows(objective, proposal, batch, workers)
+        divergences = workers.gather(kl_divergences(old, distribution, batch.post_episodes))
+        if refused := refused_rows(torch.cat([rows, divergences[:, None]], dim=1)):
+            return params, UpdateReport(before, math.nan, 0.0, 0, False, refused), state
+        mean, kl = mean_over_tasks(rows), float(mean_over_tasks(divergences))
+        if kl > config.max_kl:
+            break
+        new_params, after, reached, accepted = proposal, float(mean[0]), kl, True
+    return new_params, UpdateReport(before, after, reached, 0, accepted), moments

@@ -14,6 +14,10 @@ from metarobot.policies.params import Params
 
 LONGEST_MEMORY = 100.0
 """Control steps over which the slowest units of an untrained memory fade."""
+CHANGE_GAIN = 50.0
+"""Units in which a change is seen that crosses half the range of an observation element. A control
+step of an arm changes it by a hundredth, which would vanish beside the observation itself; yet what
+an action changes is what there is to learn about a task."""
 
 
 class Lived(NamedTuple):
@@ -22,18 +26,19 @@ class Lived(NamedTuple):
     mean: Tensor
     """Means of its actions, (N, L, A)."""
     memories: Tensor
-    """Its memory before each step and after the last, (N, L + 1, H + A + 1)."""
+    """Its memory before each step and after the last, (N, L + 1, H + O + A + 1)."""
 
 
 class RecurrentPolicy(GaussianPolicy):
     """π_θ(a_t | o_1, a_1, r_1, .., o_t): a gated recurrent unit between two layers.
 
-    What it sees, o_t, a_{t-1}, r_{t-1} and whether an episode begins, passes tanh layers; the unit
-    and the last layer read their output, the last layer also what the unit makes of it.
+    What it sees, o_t, o_t - o_{t-1}, a_{t-1}, r_{t-1} and whether an episode begins, passes tanh
+    layers; the unit and the last layer read their output, the last layer also what the unit makes
+    of it. Where an episode begins, nothing has changed.
 
-    The parameters of a task are the weights, the same for all, and the leaf `memory` (H + A + 1),
-    with which a block of episodes begins: the state of the unit, and the last action and reward,
-    which the unit sees with the next observation. It is 0 in the beginning, and not trained.
+    The parameters of a task are the weights, the same for all, and the leaf `memory`
+    (H + O + A + 1), with which a block of episodes begins: the state of the unit, and the last
+    step, its observation, action and reward. It is 0 in the beginning, and not trained.
 
     Source: Duan et al. 2016, arXiv:1611.02779.
     """
@@ -62,12 +67,14 @@ class RecurrentPolicy(GaussianPolicy):
         super().__init__(observation_low, observation_high, action_size, initial_std)
         if not hidden_sizes:
             raise ValueError("hidden_sizes must name one width at least, that of the memory")
-        *widths, memory_size = (len(observation_low) + action_size + 2, *hidden_sizes)
+        observation_size = len(observation_low)
+        *widths, memory_size = (2 * observation_size + action_size + 2, *hidden_sizes)
         self.memory_size = memory_size
+        self.step_size = observation_size + action_size + 1
         self.layers = nn.ModuleList(nn.Linear(*pair, device="meta") for pair in pairwise(widths))
         self.unit = nn.GRUCell(widths[-1], memory_size, device="meta")
         self.head = nn.Linear(widths[-1] + memory_size, action_size, device="meta")
-        self.memory = nn.Parameter(torch.empty(memory_size + action_size + 1, device="meta"))
+        self.memory = nn.Parameter(torch.empty(memory_size + self.step_size, device="meta"))
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights; update gates that fade over 1 to 100 steps.
@@ -102,12 +109,12 @@ class RecurrentPolicy(GaussianPolicy):
         Returns:
             Means and memories.
         """
-        state, outcome = self._split(params["memory"].detach()[:, None])
-        outcomes = torch.cat([outcome, _outcome(actions, rewards)], dim=1)  # (N, L + 1, A + 1)
-        seen = self._embed(params, observations, outcomes[:, :-1], first)
+        state, last_step = self._split(params["memory"].detach()[:, None])
+        steps = torch.cat([last_step, self.remember(observations, actions, rewards)], dim=1)
+        seen = self._embed(params, observations, steps[:, :-1], first)
         states = gru_sequence(self._inputs(params, seen), state, *_recurrent(params))
         mean = self._mean(params, seen, states[:, 1:])
-        return Lived(mean, torch.cat([states, outcomes], dim=-1))
+        return Lived(mean, torch.cat([states, steps], dim=-1))
 
     def take_step(
         self, params: Params, observations: Tensor, memory: Tensor, first: bool
@@ -117,24 +124,40 @@ class RecurrentPolicy(GaussianPolicy):
         Args:
             params: Parameters of every task, each leaf (N, ...).
             observations: (N, M, O).
-            memory: (N, M, H + A + 1).
+            memory: (N, M, H + O + A + 1).
             first: Whether episodes begin.
         """
-        state, outcome = self._split(memory)
+        state, last_step = self._split(memory)
         begins = torch.full(observations.shape[:-1], float(first), dtype=memory.dtype)
-        seen = self._embed(params, observations, outcome, begins)
+        seen = self._embed(params, observations, last_step, begins)
         state = gru_step(self._inputs(params, seen), state, *_recurrent(params))
         return self._mean(params, seen, state), state
 
+    def remember(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
+        """Join what was seen, what was done within the action range, and what was earned.
+
+        Args:
+            observations: (..., O).
+            actions: (..., A), as the policy asked for them.
+            rewards: (...).
+
+        Returns:
+            Steps, (..., O + A + 1).
+        """
+        scaled = self.scale_observations(observations)
+        return torch.cat([scaled, actions.clamp(-1.0, 1.0), rewards[..., None]], dim=-1)
+
     def _split(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the state (..., H) and the last outcome (..., A + 1) of a memory."""
+        """Return the state (..., H) and the last step (..., O + A + 1) of a memory."""
         return memory[..., : self.memory_size], memory[..., self.memory_size :]
 
     def _embed(
-        self, params: Params, observations: Tensor, outcomes: Tensor, first: Tensor
+        self, params: Params, observations: Tensor, last_steps: Tensor, first: Tensor
     ) -> Tensor:
-        scaled = self.scale_observations(observations)
-        seen = torch.cat([scaled, outcomes, first[..., None]], dim=-1)
+        scaled, first = self.scale_observations(observations), first[..., None]
+        last, outcomes = last_steps.tensor_split([scaled.shape[-1]], dim=-1)
+        changes = CHANGE_GAIN * (scaled - last) * (1.0 - first)
+        seen = torch.cat([scaled, changes, outcomes, first], dim=-1)
         for index in range(len(self.layers)):
             weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
             seen = torch.tanh(_linear(weight, bias, seen))
@@ -155,7 +178,7 @@ class RecurrentActor:
         self._policy = policy
         self._params = params
         self._memory = params["memory"][:, None]  # (N, 1, ..), and (N, M, ..) after a step
-        self._state = self._memory
+        self._state, self._observations = self._memory, torch.empty(0)
         self._first = True
 
     def begin(self) -> None:
@@ -166,18 +189,14 @@ class RecurrentActor:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
         memory = self._memory.expand(*observations.shape[:-1], -1)
         mean, self._state = self._policy.take_step(self._params, observations, memory, self._first)
-        self._first = False
+        self._observations, self._first = observations, False
         return Distribution(mean, self._policy.log_std_of(self._params))
 
     def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
         """Remember the step in those simulations in which it counts."""
-        lived = torch.cat([self._state, _outcome(actions, rewards)], dim=-1)
+        step = self._policy.remember(self._observations, actions, rewards)
+        lived = torch.cat([self._state, step], dim=-1)
         self._memory = torch.where(counts[..., None], lived, self._memory)
-
-
-def _outcome(actions: Tensor, rewards: Tensor) -> Tensor:
-    """Join what was done, within the action range, and what was earned: (..., A + 1)."""
-    return torch.cat([actions.clamp(-1.0, 1.0), rewards[..., None]], dim=-1)
 
 
 def _recurrent(params: Params) -> tuple[Tensor, Tensor]:

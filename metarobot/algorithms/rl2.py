@@ -18,10 +18,10 @@ from metarobot.policies import (
 from metarobot.surrogates import clipped_surrogates
 from metarobot.workers import Workers, mean_over_tasks
 
-TRIAL_DISCOUNT = 0.99
+TRIAL_DISCOUNT = 0.95
 """γ per control step of a trial. What is found out in one episode pays in the next ones, so that
 trials look farther ahead than the episodes of a family need to."""
-TRIAL_GAE_LAMBDA = 0.95
+TRIAL_GAE_LAMBDA = 0.9
 """λ of the advantage estimates."""
 
 

@@ -92,6 +92,19 @@ def test_actions_are_remembered_as_the_environment_takes_them(policy, params, st
     assert torch.equal(clipped.mean, policy.live(params, *steps).mean)
 
 
+def test_a_small_change_is_seen_within_an_episode_and_none_where_one_begins(policy, params, steps):
+    observations, actions, rewards, _ = steps
+
+    def embed(last_observation, first):
+        last_step = policy.remember(last_observation, actions[:, :1], rewards[:, :1])
+        return policy._embed(params, observations[:, :1], last_step, first)
+
+    here, near = observations[:, :1], observations[:, :1] + 0.005
+    goes_on, begins = torch.zeros(N, 1, dtype=torch.float64), torch.ones(N, 1, dtype=torch.float64)
+    assert (embed(near, goes_on) - embed(here, goes_on)).abs().max() > 0.05
+    assert torch.equal(embed(near, begins), embed(here, begins))
+
+
 def test_where_memory_begins_is_not_trained(policy, params, steps):
     def total(params):
         return policy.live(params, *steps).mean.square().sum()
@@ -108,7 +121,7 @@ def test_initial_params_are_reproducible_and_begin_without_memory(policy):
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not torch.equal(first["unit.weight_hh"], other["unit.weight_hh"])
     assert {name: tuple(leaf.shape) for name, leaf in first.items()} == policy.shapes
-    assert first["memory"].shape == (4 + A + 1,)
+    assert first["memory"].shape == (4 + 2 + A + 1,)
     assert not first["memory"].any()
 
 

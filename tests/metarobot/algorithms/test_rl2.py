@@ -164,7 +164,7 @@ class Sides(FakeEnv):
 def make_trainer(workers=ALONE, **fields):
     defaults = {
         "agent": "rl2",
-        "num_tasks": 20,
+        "num_tasks": 40,
         "episodes_per_task": 10,
         "trial_episodes": 5,
         "hidden_sizes": (16, 16),
@@ -176,7 +176,7 @@ def make_trainer(workers=ALONE, **fields):
 
 
 def test_a_trial_is_learned_in_which_only_memory_can_tell():
-    trainer = make_trainer()
+    trainer = make_trainer(max_kl=0.05)
     history = [trainer.step() for _ in range(16)]
     first, last = history[0], history[-1]
     assert last["meta/post_return"] > first["meta/post_return"] + 2.0
@@ -185,7 +185,7 @@ def test_a_trial_is_learned_in_which_only_memory_can_tell():
 
 
 def test_a_run_goes_on_exactly_from_its_state():
-    whole, first_half, second_half = (make_trainer(num_tasks=4) for _ in range(3))
+    whole, first_half, second_half = (make_trainer(num_tasks=8) for _ in range(3))
     for _ in range(4):
         whole.step()
     for _ in range(2):
@@ -195,7 +195,7 @@ def test_a_run_goes_on_exactly_from_its_state():
         second_half.step()
     for name, leaf in whole.state().tensors.items():
         assert torch.equal(leaf, second_half.state().tensors[name])
-    assert whole.total_steps == second_half.total_steps == 4 * 4 * 10 * 5
+    assert whole.total_steps == second_half.total_steps == 4 * 8 * 5 * 5
 
 
 class Threads(Workers):
@@ -214,7 +214,7 @@ class Threads(Workers):
 
 
 def test_several_processes_end_at_the_parameters_of_one():
-    fields = {"num_tasks": 6, "hidden_sizes": (64, 64)}
+    fields = {"num_tasks": 12, "hidden_sizes": (64, 64)}
     alone = make_trainer(**fields)
     barrier, slots = threading.Barrier(2), [None, None]
     shared = [make_trainer(Threads(rank, barrier, slots), **fields) for rank in range(2)]
@@ -236,7 +236,7 @@ def test_several_processes_end_at_the_parameters_of_one():
 
 
 def test_a_task_that_is_not_finite_stops_the_update_and_spoils_no_other():
-    trainer = make_trainer(num_tasks=4)
+    trainer = make_trainer(num_tasks=8)
     step = trainer.env.step
 
     def spoilt(actions):
