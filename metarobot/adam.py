@@ -94,9 +94,9 @@ def adam_update(
 ) -> tuple[Params, UpdateReport, AdamState]:
     """Improve the initialisation θ by `outer_epochs` steps on the same meta-batch, at most.
 
-    A step that would lead farther than `max_kl` from the policies that the data are from is not
-    taken, and is the last that is tried: clipped ratios alone bound no policy, and where the action
-    noise has become small, a step of the same length leads far.
+    A step that would lead farther than `outer_max_kl` from the policies that the data are from is
+    not taken, and those after it are half as long: ratios that are clipped end the gradient of an
+    action, and bound no policy.
 
     Args:
         objective: What is improved; its configuration holds epochs, learning rate and bound.
@@ -116,15 +116,19 @@ def adam_update(
     mean = mean_over_tasks(rows)
     before = after = float(mean[0])
     new_params, moments, reached, accepted = params, state, 0.0, False
+    learning_rate = config.outer_lr
     for _ in range(config.outer_epochs):
         gradient = unflatten_params(torch.from_numpy(mean[1:]), params)
-        proposal, moments = adam_step(new_params, gradient, moments, config.outer_lr)
+        proposal, new_moments = adam_step(new_params, gradient, moments, learning_rate)
         rows, distribution = loss_and_gradient_rows(objective, proposal, batch, workers)
         divergences = workers.gather(kl_divergences(old, distribution, batch.post_episodes))
         if refused := refused_rows(torch.cat([rows, divergences[:, None]], dim=1)):
             return params, UpdateReport(before, math.nan, 0.0, 0, False, refused), state
-        mean, kl = mean_over_tasks(rows), float(mean_over_tasks(divergences))
-        if kl > config.max_kl:
-            break
-        new_params, after, reached, accepted = proposal, float(mean[0]), kl, True
+        kl = float(mean_over_tasks(divergences))
+        if kl > config.outer_max_kl:
+            learning_rate /= 2
+            continue
+        mean = mean_over_tasks(rows)
+        new_params, moments, accepted = proposal, new_moments, True
+        after, reached = float(mean[0]), kl
     return new_params, UpdateReport(before, after, reached, 0, accepted), moments

@@ -85,8 +85,7 @@ class TrainConfig:
     gae_lambda: float = 1.0
     """λ of the advantage estimates."""
     max_kl: float = 0.01
-    """Bound on the mean KL divergence of a meta-update between adapted policies, in nats. Those who
-    meta-update by Adam take no step that leads farther, and try none after it."""
+    """Bound on the mean KL divergence of a meta-update between adapted policies, in nats."""
     cg_iterations: int = 10
     """Fisher products per meta-update."""
     cg_damping: float = 1e-2
@@ -101,6 +100,9 @@ class TrainConfig:
     """Learning rate of Adam, for those who meta-update by it."""
     outer_epochs: int = 10
     """Steps of Adam on each meta-batch, at most."""
+    outer_max_kl: float = 0.03
+    """Bound, as max_kl, on where Adam's steps on a meta-batch lead. It is wider: not how far an
+    update goes, but how far it cannot go."""
     clip_ratio: float = 0.2
     """How far probability ratios may move from 1 before PPO's gradient ends."""
     inner_kl_penalty: float = 5e-4
@@ -236,6 +238,7 @@ _INTERVALS: dict[str, tuple[float, float]] = {
     "cg_damping": (0.0, 10.0),
     "line_search_decay": (0.01, 0.99),
     "outer_lr": (1e-8, 10.0),
+    "outer_max_kl": (1e-8, 10.0),
     "clip_ratio": (0.01, 1.0),
     "inner_kl_penalty": (0.0, 100.0),
     "reptile_rate": (1e-6, 1.0),

@@ -176,7 +176,7 @@ def make_trainer(workers=ALONE, **fields):
 
 
 def test_a_trial_is_learned_in_which_only_memory_can_tell():
-    trainer = make_trainer(max_kl=0.05)
+    trainer = make_trainer()
     history = [trainer.step() for _ in range(16)]
     first, last = history[0], history[-1]
     assert last["meta/post_return"] > first["meta/post_return"] + 2.0
