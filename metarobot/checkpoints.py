@@ -167,7 +167,8 @@ def _check(
 
 def _decisive(config: TrainConfig) -> dict[str, Any]:
     """Return all fields that decide the result."""
-    return {name: value for name, value in config.to_dict().items() if name != "num_threads"}
+    values = config.to_dict()
+    return {name: values[name] for name in config.decisive_fields}
 
 
 def _check_config(path: Path, found: Any, config: TrainConfig) -> None:

@@ -32,6 +32,20 @@ AGENTS: tuple[Agent, ...] = (*META_LEARNERS, *REFERENCE_AGENTS)
 STANDARD_AGENTS: tuple[Agent, ...] = ("maml", *REFERENCE_AGENTS)
 """Who is trained where nobody is named."""
 
+_BY_PPO: tuple[Agent, ...] = ("maml_ppo", "promp", "rl2")
+_READERS: dict[str, tuple[Agent, ...]] = {
+    "outer_lr": (*_BY_PPO, "prototype"),
+    "outer_epochs": (*_BY_PPO, "prototype"),
+    "outer_max_kl": _BY_PPO,
+    "clip_ratio": _BY_PPO,
+    "inner_kl_penalty": ("promp",),
+    "reptile_steps": ("reptile",),
+    "reptile_rate": ("reptile",),
+    "embedding_size": ("prototype",),
+    "trial_episodes": ("rl2",),
+}
+"""Options of some agents, which change nothing for all others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -105,8 +119,9 @@ class TrainConfig:
     update goes, but how far it cannot go."""
     clip_ratio: float = 0.2
     """How far probability ratios may move from 1 before PPO's gradient ends."""
-    inner_kl_penalty: float = 5e-4
-    """ProMP's weight of the KL divergence of the policies that adaptation starts from."""
+    inner_kl_penalty: float = 0.5
+    """ProMP's weight of the KL divergence of the policies that adaptation starts from, in units of
+    the advantages' standard deviation per nat."""
     reptile_steps: int = 3
     """Adaptation steps on each task before Reptile moves θ towards where they lead."""
     reptile_rate: float = 1.0
@@ -184,6 +199,12 @@ class TrainConfig:
         """N tasks of a meta-batch, and E episodes on each of them in a block."""
         E = self.episodes_per_task
         return self.num_tasks, min(E, self.trial_episodes) if self.agent == "rl2" else E
+
+    @property
+    def decisive_fields(self) -> list[str]:
+        """Names of the fields that decide what this agent learns."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "num_threads"]
+        return [name for name in names if self.agent in _READERS.get(name, AGENTS)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""

@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 from metarobot.algorithms import Algorithm, make_algorithm
@@ -67,9 +68,6 @@ CURVE_COLUMNS = {
     "refused_tasks": "update/refused_tasks",
 }
 """Columns of curve.csv, and the metric of a meta-iteration that each holds."""
-
-# What may differ between the agents of one run: who it is, and what does not change the result.
-_FREE_FIELDS = {"agent", "num_threads"}
 
 
 class RunError(ValueError):
@@ -404,11 +402,11 @@ def _other_versions(path: Path) -> list[str]:
 
 def _other_fields(config: TrainConfig, expected: TrainConfig | None) -> list[str]:
     """Say which fields of a configuration are not as expected."""
-    wanted = config.to_dict() if expected is None else expected.to_dict()
+    found, wanted = config.to_dict(), (expected or config).to_dict()
     return [
-        f"{name} was {_brief(value)}, is {_brief(wanted[name])}"
-        for name, value in config.to_dict().items()
-        if name not in _FREE_FIELDS and value != wanted[name]
+        f"{name} was {_brief(found[name])}, is {_brief(wanted[name])}"
+        for name in config.decisive_fields
+        if name != "agent" and found[name] != wanted[name]
     ]
 
 
@@ -442,14 +440,14 @@ def _as_run_error(path: Path) -> Iterator[None]:
 
 def _check_same_run(path: Path, agents: Mapping[Agent, TrainedAgent]) -> None:
     """Refuse agents that were not trained alike: a comparison would mean nothing."""
-    (first_name, first), *others = agents.items()
-    wanted = first.config.to_dict()
-    for name, agent in others:
-        for field, value in agent.config.to_dict().items():
-            if field not in _FREE_FIELDS and value != wanted[field]:
+    for (first_name, first), (name, agent) in combinations(agents.items(), 2):
+        found, wanted = agent.config.to_dict(), first.config.to_dict()
+        for field in first.config.decisive_fields:
+            shared = field in agent.config.decisive_fields and field != "agent"
+            if shared and found[field] != wanted[field]:
                 raise RunError(
                     f"{first_name} and {name} in {path} were trained with different {field}: "
-                    f"{_brief(wanted[field])} and {_brief(value)}"
+                    f"{_brief(wanted[field])} and {_brief(found[field])}"
                 )
 
 

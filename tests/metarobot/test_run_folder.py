@@ -263,6 +263,15 @@ def test_agents_join_a_run_and_those_there_stay(run):
     assert (run / "reptile" / "curve.csv").read_bytes() == curve
 
 
+def test_options_of_other_agents_are_not_compared(run):
+    """An option of Reptile is free to differ from what agents that do not read it were given."""
+    config = replace(TINY, reptile_steps=2, inner_kl_penalty=0.1)
+    complete_run(config, ["maml", "reptile"], run)
+    assert load_run(run).agents["reptile"].config.reptile_steps == 2
+    with pytest.raises(RunError, match="reptile_steps was 2, is 4"):
+        complete_run(replace(config, reptile_steps=4), ["reptile"], run)
+
+
 def test_agents_of_another_configuration_do_not_join(run):
     with pytest.raises(RunError, match=r"cannot be resumed here: inner_lr was 0\.1, is 0\.3"):
         complete_run(replace(TINY, inner_lr=0.3), ["reptile"], run)
