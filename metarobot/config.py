@@ -36,7 +36,7 @@ _BY_PPO: tuple[Agent, ...] = ("maml_ppo", "promp", "rl2")
 _READERS: dict[str, tuple[Agent, ...]] = {
     "outer_lr": (*_BY_PPO, "prototype"),
     "outer_epochs": (*_BY_PPO, "prototype"),
-    "outer_max_kl": _BY_PPO,
+    "outer_max_kl": (*_BY_PPO, "reptile"),
     "clip_ratio": _BY_PPO,
     "inner_kl_penalty": ("promp",),
     "reptile_steps": ("reptile",),
@@ -115,8 +115,8 @@ class TrainConfig:
     outer_epochs: int = 10
     """Steps of Adam on each meta-batch, at most."""
     outer_max_kl: float = 0.03
-    """Bound, as max_kl, on where Adam's steps on a meta-batch lead. It is wider: not how far an
-    update goes, but how far it cannot go."""
+    """Bound, as max_kl, on where Adam's steps on a meta-batch lead, or Reptile's move. It is wider:
+    not how far an update goes, but how far it cannot go."""
     clip_ratio: float = 0.2
     """How far probability ratios may move from 1 before PPO's gradient ends."""
     inner_kl_penalty: float = 0.5

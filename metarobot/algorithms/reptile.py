@@ -15,12 +15,16 @@ from metarobot.policies import (
 from metarobot.surrogates import kl_divergences, surrogates
 from metarobot.workers import Workers, mean_over_tasks
 
+MOST_RATES = 10
+"""After as many, each half as large as the one before, what is left of a move is worth nothing."""
+
 
 class Reptile(Maml):
     """θ ← θ + β mean_n(φ_n - θ), with φ_n the end of `reptile_steps` adaptation steps on task n.
 
     All of them on fresh episodes; the last on those of the post-update block. No derivative is
-    taken through any.
+    taken through any. The move is halved until adapted policies stay within `outer_max_kl`: they
+    move farther the more has been learned.
 
     Source: Nichol et al. 2018, arXiv:1803.02999, algorithm 2.
     """
@@ -45,14 +49,15 @@ class Reptile(Maml):
         rows = workers.gather(ends - flatten_params(theta))
         if refused := refused_rows(rows):
             return params, UpdateReport.refusal(refused)
-        move = torch.from_numpy(self.config.reptile_rate * mean_over_tasks(rows))
-        direction = unflatten_params(move, params)
-        moved = {name: leaf + direction[name] for name, leaf in params.items()}
-
-        old = self.post_distribution(chain[-1], batch)
-        new = self.adapted_distribution(repeat_params(moved, len(ends)), batch)
-        post = batch.post_episodes
-        columns = [surrogates(policy, post, batch.post_advantages) for policy in (old, new)]
-        columns.append(kl_divergences(old, new, post))
-        before, after, kl = workers.mean(torch.stack(columns, dim=1)).tolist()
-        return moved, UpdateReport(before, after, kl, 0, True)
+        whole = unflatten_params(torch.from_numpy(mean_over_tasks(rows)), params)
+        old, post = self.post_distribution(chain[-1], batch), batch.post_episodes
+        for halvings in range(MOST_RATES):
+            rate = self.config.reptile_rate / 2**halvings
+            moved = {name: leaf + rate * whole[name] for name, leaf in params.items()}
+            new = self.adapted_distribution(repeat_params(moved, len(ends)), batch)
+            columns = [surrogates(policy, post, batch.post_advantages) for policy in (old, new)]
+            columns.append(kl_divergences(old, new, post))
+            before, after, kl = workers.mean(torch.stack(columns, dim=1)).tolist()
+            if kl <= self.config.outer_max_kl:
+                return moved, UpdateReport(before, after, kl, halvings + 1, True)
+        return params, UpdateReport(before, before, 0.0, MOST_RATES, False)

@@ -18,12 +18,6 @@ from metarobot.policies import (
 from metarobot.surrogates import clipped_surrogates
 from metarobot.workers import Workers, mean_over_tasks
 
-TRIAL_DISCOUNT = 0.95
-"""γ per control step of a trial. What is found out in one episode pays in the next ones, so that
-trials look farther ahead than the episodes of a family need to."""
-TRIAL_GAE_LAMBDA = 0.9
-"""λ of the advantage estimates."""
-
 
 class Rl2(ByAdam[RecurrentPolicy]):
     """RL²: PPO on whole trials, whose episodes are lived one after the other with one memory.
@@ -64,11 +58,10 @@ class Rl2(ByAdam[RecurrentPolicy]):
         """Advantages (N, E, T) over whole trials, from a value baseline fitted to all of them."""
         order = _lived_order(episodes)
         rewards, mask = _pack(episodes.rewards, order), _pack(episodes.mask, order)
-        returns = discounted_returns(rewards, mask, TRIAL_DISCOUNT)
+        discount, gae_lambda = self.config.discount, self.config.gae_lambda
+        returns = discounted_returns(rewards, mask, discount)
         values = _fit_values(self._value_features(params, episodes), returns, mask, workers)
-        advantages = gae(
-            rewards, values, mask, discount=TRIAL_DISCOUNT, gae_lambda=TRIAL_GAE_LAMBDA
-        )
+        advantages = gae(rewards, values, mask, discount=discount, gae_lambda=gae_lambda)
         return self.scale_outer(_unpack(advantages, order, episodes), episodes.mask, workers)
 
     def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:

@@ -11,7 +11,7 @@ import torch
 from fakes import N, made_up_batch, small_policy
 from torch.func import grad
 
-from metarobot.algorithms import make_algorithm
+from metarobot.algorithms import make_algorithm, reptile
 from metarobot.algorithms.maml import Maml
 from metarobot.config import TrainConfig
 from metarobot.objectives import OBJECTIVES
@@ -59,6 +59,27 @@ def test_reptile_moves_to_the_mean_end_of_its_steps(steps):
     assert all(torch.equal(new[name], params[name]) for name in params if name != BIAS)
     assert report.accepted
     assert report.kl > 0
+
+
+def test_reptile_halves_a_move_that_leads_too_far():
+    algorithm, params, batch = make("reptile", reptile_steps=3)
+    whole_move, whole = algorithm.update(params, batch, ALONE)
+    half_move = params[BIAS] + (whole_move[BIAS] - params[BIAS]) / 2
+    bounded, _, _ = make("reptile", reptile_steps=3, outer_max_kl=whole.kl / 2)
+    found, report = bounded.update(params, batch, ALONE)
+    torch.testing.assert_close(found[BIAS], half_move)
+    assert report.kl <= whole.kl / 2
+    assert report.accepted
+    assert (whole.line_search_steps, report.line_search_steps) == (1, 2)
+
+
+def test_reptile_stays_where_no_move_is_short_enough(monkeypatch):
+    monkeypatch.setattr(reptile, "MOST_RATES", 1)
+    algorithm, params, batch = make("reptile", reptile_steps=3, outer_max_kl=1e-8)
+    found, report = algorithm.update(params, batch, ALONE)
+    assert found is params
+    assert not report.accepted
+    assert not report.refused_tasks
 
 
 def post_gradient(params, batch):

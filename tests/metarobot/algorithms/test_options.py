@@ -16,7 +16,7 @@ OTHER_VALUES = {
     "clip_ratio": 0.01,
     "inner_kl_penalty": 50.0,
     "reptile_steps": 2,
-    "reptile_rate": 0.5,
+    "reptile_rate": 0.3,
     "embedding_size": 3,
     "trial_episodes": 2,
 }

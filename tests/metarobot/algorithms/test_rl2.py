@@ -170,6 +170,8 @@ def make_trainer(workers=ALONE, **fields):
         "hidden_sizes": (16, 16),
         "initial_std": 0.4,
         "outer_lr": 3e-3,
+        "outer_max_kl": 0.1,
+        "gae_lambda": 0.95,
     }
     config = TrainConfig(**{**defaults, **fields})
     return MetaTrainer(config, Sides(num_simulations(config, workers)), workers)
