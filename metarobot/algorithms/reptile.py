@@ -51,13 +51,14 @@ class Reptile(Maml):
             return params, UpdateReport.refusal(refused)
         whole = unflatten_params(torch.from_numpy(mean_over_tasks(rows)), params)
         old, post = self.post_distribution(chain[-1], batch), batch.post_episodes
+        (before,) = workers.mean(surrogates(old, post, batch.post_advantages)[:, None]).tolist()
         for halvings in range(MOST_RATES):
             rate = self.config.reptile_rate / 2**halvings
             moved = {name: leaf + rate * whole[name] for name, leaf in params.items()}
             new = self.adapted_distribution(repeat_params(moved, len(ends)), batch)
-            columns = [surrogates(policy, post, batch.post_advantages) for policy in (old, new)]
-            columns.append(kl_divergences(old, new, post))
-            before, after, kl = workers.mean(torch.stack(columns, dim=1)).tolist()
+            losses = surrogates(new, post, batch.post_advantages)
+            divergences = kl_divergences(old, new, post)
+            after, kl = workers.mean(torch.stack([losses, divergences], dim=1)).tolist()
             if kl <= self.config.outer_max_kl:
                 return moved, UpdateReport(before, after, kl, halvings + 1, True)
         return params, UpdateReport(before, before, 0.0, MOST_RATES, False)
