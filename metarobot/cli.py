@@ -157,7 +157,7 @@ def _evaluate(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import EvaluateCommand, parse
     from metarobot.display import StageDisplay
     from metarobot.reporting import evaluate_to_folder
-    from metarobot.run_folder import choose_variant, load_runs
+    from metarobot.trained_run import choose_variant, load_runs
 
     command = parse(EvaluateCommand, arguments, prog)
     console = _prepare()
@@ -187,7 +187,7 @@ def _compare(arguments: list[str], prog: str) -> int:
     from metarobot.comparison import compare_to_folder
     from metarobot.display import StageDisplay, TrainingDisplay
     from metarobot.presets import PRESETS
-    from metarobot.run_folder import load_runs
+    from metarobot.trained_run import load_runs
     from metarobot.training import complete_run
     from metarobot.trial import EvaluationConfig
 
@@ -215,7 +215,7 @@ def _render(arguments: list[str], prog: str) -> int:
     from metarobot.opengl import require_opengl
     from metarobot.rendering import render_adaptation, render_replay
     from metarobot.replay import Replay
-    from metarobot.run_folder import choose_variant, load_run
+    from metarobot.trained_run import choose_variant, load_run
     from metarobot.video import VideoError
 
     command = parse(RenderCommand, arguments, prog)
@@ -247,8 +247,8 @@ def _render(arguments: list[str], prog: str) -> int:
 
 def _export(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import ExportCommand, parse
-    from metarobot.run_folder import load_run
     from metarobot.sb3 import export_ppo
+    from metarobot.trained_run import load_run
 
     command = parse(ExportCommand, arguments, prog)
     if command.out.suffix != ".zip":

@@ -23,8 +23,9 @@ from metarobot.envs.tasks import Split
 from metarobot.evaluation import Progress, join_seeds, table_row
 from metarobot.files import csv_table, read_json, write_atomically, write_json
 from metarobot.reference_agents import fine_tuning, from_scratch, with_best_step_size
-from metarobot.run_folder import DONE_FILE, POLICY_FILE, TrainedAgent, TrainedRun, agent_folder
+from metarobot.run_folder import DONE_FILE, POLICY_FILE, agent_folder
 from metarobot.statistics import bootstrap_captured
+from metarobot.trained_run import TrainedAgent, TrainedRun
 from metarobot.trial import EvaluationConfig, Scores, StepScores, Trial
 
 COMPARED = (

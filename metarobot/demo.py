@@ -14,7 +14,7 @@ from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
 from metarobot.rendering import render_adaptation
 from metarobot.reporting import evaluate_to_folder
-from metarobot.run_folder import TrainedRun, load_run
+from metarobot.trained_run import TrainedRun, load_run
 from metarobot.training import train_run
 from metarobot.trial import EvaluationConfig
 from metarobot.video import VideoError

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metarobot.envs import FAMILIES, SPLITS, TaskParameter, Variant
-from metarobot.run_folder import TrainedRun
 from metarobot.statistics import (
     bootstrap_captured,
     bootstrap_headroom,
     bootstrap_iqm,
     bootstrap_mean,
 )
+from metarobot.trained_run import TrainedRun
 from metarobot.trial import EvaluationConfig, Scores, StepScores, Trial
 
 Progress = Callable[[str, float], None]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from metarobot.meta_trainer import initial_params
-from metarobot.run_folder import TrainedAgent
+from metarobot.trained_run import TrainedAgent
 
 STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)
 """Multiples of inner_lr among which a reference's step size is chosen."""

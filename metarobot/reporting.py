@@ -12,14 +12,8 @@ from metarobot.evaluation import Progress, evaluate_runs
 from metarobot.files import csv_table, read_json, write_atomically, write_json
 from metarobot.heat_map import heat_map
 from metarobot.report import write_report
-from metarobot.run_folder import (
-    CONFIG_FILE,
-    DONE_FILE,
-    RunError,
-    TrainedRun,
-    agent_folder,
-    load_curve,
-)
+from metarobot.run_folder import CONFIG_FILE, DONE_FILE, RunError, agent_folder
+from metarobot.trained_run import TrainedRun, load_curve
 from metarobot.trial import EvaluationConfig
 
 REPORT_FILE = "report.html"

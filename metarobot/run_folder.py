@@ -1,6 +1,6 @@
-"""The run folder: what training leaves on disk, and how it is read back.
+"""The run folder: what training leaves on disk, and what it finds there to go on with.
 
-A run is one task family, one seed and up to three agents trained with the same budget::
+A run is one task family, one seed and some agents trained with the same budget::
 
     RUN/
       maml/  domain_randomisation/  oracle/     one folder an agent that is trained, or is to be
@@ -12,38 +12,27 @@ A run is one task family, one seed and up to three agents trained with the same 
         refused/             replays of tasks whose numbers made a meta-update impossible
         events.out.tfevents  TensorBoard
 
-The folder appears with every configuration in it, so that what exists can be resumed.  Only tensors
-and text are read, never a pickle, so a run folder from a stranger can be loaded.  All of it is
-checked against the configuration before a policy is built.
+The folder appears with every configuration in it, so that what exists can be resumed.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 
-from metarobot.algorithms import Algorithm, make_algorithm
 from metarobot.checkpoints import (
-    BEST_FILE,
     Progress,
-    load_policy,
     save_checkpoint,
 )
 from metarobot.config import AGENTS, Agent, TrainConfig
-from metarobot.envs import Variant, file_name, find_variant, make_env
+from metarobot.envs import file_name
 from metarobot.files import lock_folder, read_json, sync_folder, write_json
 from metarobot.initial_policy import InitialPolicy
-from metarobot.meta_trainer import make_policy
-from metarobot.policies import GaussianPolicy, Params
 from metarobot.provenance import choose_num_threads, provenance, versions
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
@@ -72,49 +61,6 @@ CURVE_COLUMNS = {
 
 class RunError(ValueError):
     """A run folder is missing, incomplete, unreadable or inconsistent."""
-
-
-@dataclass(frozen=True)
-class TrainedAgent:
-    """A policy with the parameters it was trained to."""
-
-    policy: GaussianPolicy
-    """Policy skeleton."""
-    params: Params
-    """θ, each leaf in its own shape."""
-    config: TrainConfig
-    """What it was trained with."""
-    finished: bool = True
-    """Whether its whole budget was spent."""
-
-    @cached_property
-    def algorithm(self) -> Algorithm:
-        """How it adapts."""
-        return make_algorithm(self.config, self.policy)
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """The agents of one run."""
-
-    seed: int
-    env_id: str
-    agents: dict[Agent, TrainedAgent]
-    path: Path = Path()
-    """Its folder."""
-    untrained: tuple[Agent, ...] = ()
-    """Agents that are to be trained, and have no policy yet."""
-
-    @property
-    def variant(self) -> Variant | None:
-        """The variant that it was trained on, if any."""
-        return next(iter(self.agents.values())).config.variant
-
-    @property
-    def unfinished(self) -> tuple[Agent, ...]:
-        """Agents whose training was interrupted."""
-        interrupted: list[Agent] = [n for n, agent in self.agents.items() if not agent.finished]
-        return (*interrupted, *self.untrained)
 
 
 @contextmanager
@@ -191,7 +137,7 @@ def add_agents(run: Path, configs: Sequence[TrainConfig]) -> None:
             with another configuration; the message names what differs.
     """
     unfinished_configs(run, configs[0])
-    present = _agents_in(run)
+    present = agents_in(run)
     with hold_run(run):
         for config in configs:
             if config.agent not in present:
@@ -213,10 +159,10 @@ def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[T
             or another configuration; the message names what differs.
     """
     configs = []
-    for agent in _agents_in(run):
-        path = _inside(run, agent_folder(run, agent) / CONFIG_FILE)
-        config = _load_config(path, agent)
-        finished = _is_finished(run, agent)
+    for agent in agents_in(run):
+        path = file_inside(run, agent_folder(run, agent) / CONFIG_FILE)
+        config = load_config(path, agent)
+        finished = is_finished(run, agent)
         versions_differ = [] if finished else _other_versions(path)
         if differences := [*versions_differ, *_other_fields(config, expected)]:
             raise RunError(f"{run} cannot be resumed here: {', '.join(differences)}")
@@ -231,113 +177,7 @@ def agent_folder(run: Path, agent: str) -> Path:
     Raises:
         RunError: A link leads out of the run folder.
     """
-    return _inside(run, run / agent)
-
-
-def load_run(path: Path, *, best: bool = False) -> TrainedRun:
-    """Read all agents of a run that have a policy by now.
-
-    Args:
-        path: The run folder.
-        best: Take the policy with the best smoothed return in training, not the last one.
-
-    Returns:
-        The run; agents are in the order of AGENTS.
-
-    Raises:
-        RunError: The folder is missing, holds no policy, or an agent that cannot be read or does
-            not belong with the others.
-    """
-    agents: dict[Agent, TrainedAgent] = {}
-    untrained: list[Agent] = []
-    file = f"{CHECKPOINT_FOLDER}/{BEST_FILE}" if best else POLICY_FILE
-    for agent in _agents_in(path):
-        if (agent_folder(path, agent) / file).is_file():
-            agents[agent] = _load_agent(path, agent, file)
-        else:
-            untrained.append(agent)
-    if not agents:
-        raise RunError(f"{path} holds no {file} yet: was it interrupted before a checkpoint?")
-    _check_same_run(path, agents)
-    config = next(iter(agents.values())).config
-    return TrainedRun(
-        path=path,
-        seed=config.seed,
-        env_id=config.env_id,
-        agents=agents,
-        untrained=tuple(untrained),
-    )
-
-
-def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
-    """Read several seeds of one task family.
-
-    Args:
-        paths: The run folders.
-        best: As in load_run.
-
-    Raises:
-        RunError: As in load_run, or the runs differ in family or in agents, or share a seed.
-    """
-    runs = [load_run(path, best=best) for path in paths]
-    first = runs[0]
-    for index, run in enumerate(runs):
-        if run.env_id != first.env_id:
-            raise RunError(
-                f"{run.path} is a run of {run.env_id}, but {first.path} one of {first.env_id}: "
-                "evaluate one task family at a time"
-            )
-        if run.variant != first.variant:
-            raise RunError(
-                f"{run.path} was trained on {_named(run.variant)}, "
-                f"but {first.path} on {_named(first.variant)}"
-            )
-        if list(run.agents) != list(first.agents):
-            raise RunError(
-                f"{run.path} holds {', '.join(run.agents)}, "
-                f"but {first.path} holds {', '.join(first.agents)}"
-            )
-        twin = next((other for other in runs[:index] if other.seed == run.seed), None)
-        if twin is not None:
-            raise RunError(f"{run.path} and {twin.path} have the same seed, {run.seed}")
-    return runs
-
-
-def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:
-    """Return what a run is measured on.
-
-    Args:
-        run: The run.
-        name: A shipped variant or a .toml file; ``none`` for the family as it is, None for what
-            the run was trained on.
-
-    Raises:
-        VariantError: There is no such variant, or something is wrong with it.
-        RunError: It is a variant of another family.
-    """
-    if name is None or name == "none":
-        return None if name else run.variant
-    variant = find_variant(name)
-    if variant.env_id != run.env_id:
-        raise RunError(
-            f"variant {variant.name!r} is one of {variant.env_id}, "
-            f"but {run.path} is a run of {run.env_id}"
-        )
-    return variant
-
-
-def load_curve(run: Path, agent: Agent, columns: Sequence[str]) -> dict[str, list[float]]:
-    """Read columns of an agent's curve.csv, one number a meta-iteration each.
-
-    Raises:
-        RunError: The file is missing, or not such a table.
-    """
-    path = _inside(run, run / agent / CURVE_FILE)
-    with _as_run_error(path), path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-        if rows and not set(columns) <= set(rows[0]):
-            raise RunError(f"{path} is not a training curve: it lacks columns")
-        return {column: [float(row[column]) for row in rows] for column in columns}
+    return file_inside(run, run / agent)
 
 
 def _prepare_agent(run: Path, config: TrainConfig, initial: InitialPolicy | None = None) -> None:
@@ -352,7 +192,7 @@ def _prepare_agent(run: Path, config: TrainConfig, initial: InitialPolicy | None
     write_json(folder / CONFIG_FILE, {"train": config.to_dict(), **facts})
 
 
-def _agents_in(run: Path) -> list[Agent]:
+def agents_in(run: Path) -> list[Agent]:
     """Return the agents of a run, in the order of AGENTS."""
     if not run.is_dir():
         raise RunError(f"no run folder at {run}{_nearest_sibling(run)}")
@@ -362,23 +202,22 @@ def _agents_in(run: Path) -> list[Agent]:
     return present
 
 
-def _is_finished(run: Path, agent: Agent) -> bool:
-    return _inside(run, agent_folder(run, agent) / DONE_FILE).is_file()
+def is_finished(run: Path, agent: Agent) -> bool:
+    """Return whether the whole budget of an agent is spent.
+
+    Raises:
+        RunError: A link leads out of the run folder.
+    """
+    return file_inside(run, agent_folder(run, agent) / DONE_FILE).is_file()
 
 
-def _load_agent(run: Path, agent: Agent, file: str) -> TrainedAgent:
-    folder = agent_folder(run, agent)
-    config = _load_config(_inside(run, folder / CONFIG_FILE), agent)
-    path = _inside(run, folder / file)
-    with _as_run_error(path):
-        env = make_env(config.env_id, 1, observe_task=agent == "oracle")
-        policy = make_policy(config, env)
-        params = load_policy(path, config, policy.shapes)
-    return TrainedAgent(policy, params, config, _is_finished(run, agent))
+def load_config(path: Path, agent: Agent) -> TrainConfig:
+    """Read what an agent is trained with.
 
-
-def _load_config(path: Path, agent: Agent) -> TrainConfig:
-    with _as_run_error(path):
+    Raises:
+        RunError: The file cannot be read, or is not a configuration of this agent.
+    """
+    with as_run_error(path):
         values = read_json(path).get("train")
         if not isinstance(values, dict):
             raise RunError(f"{path} holds no configuration under 'train'")
@@ -390,7 +229,7 @@ def _load_config(path: Path, agent: Agent) -> TrainConfig:
 
 def _other_versions(path: Path) -> list[str]:
     """Say which of the versions that the numbers come from are not those of this machine."""
-    with _as_run_error(path):
+    with as_run_error(path):
         saved = read_json(path).get("versions")
     saved = saved if isinstance(saved, dict) else {}
     return [
@@ -404,7 +243,7 @@ def _other_fields(config: TrainConfig, expected: TrainConfig | None) -> list[str
     """Say which fields of a configuration are not as expected."""
     found, wanted = config.to_dict(), (expected or config).to_dict()
     return [
-        f"{name} was {_brief(found[name])}, is {_brief(wanted[name])}"
+        f"{name} was {brief(found[name])}, is {brief(wanted[name])}"
         for name in config.decisive_fields
         if name != "agent" and found[name] != wanted[name]
     ]
@@ -425,7 +264,7 @@ def _remove_agents(run: Path) -> None:
 
 
 @contextmanager
-def _as_run_error(path: Path) -> Iterator[None]:
+def as_run_error(path: Path) -> Iterator[None]:
     """Turn what goes wrong with a file into a RunError that names it."""
     try:
         yield
@@ -438,31 +277,19 @@ def _as_run_error(path: Path) -> Iterator[None]:
         raise RunError(text if str(path) in text else f"{path}: {text}") from error
 
 
-def _check_same_run(path: Path, agents: Mapping[Agent, TrainedAgent]) -> None:
-    """Refuse agents that were not trained alike: a comparison would mean nothing."""
-    for (first_name, first), (name, agent) in combinations(agents.items(), 2):
-        found, wanted = agent.config.to_dict(), first.config.to_dict()
-        for field in first.config.decisive_fields:
-            shared = field in agent.config.decisive_fields and field != "agent"
-            if shared and found[field] != wanted[field]:
-                raise RunError(
-                    f"{first_name} and {name} in {path} were trained with different {field}: "
-                    f"{_brief(wanted[field])} and {_brief(found[field])}"
-                )
-
-
-def _named(variant: Variant | None) -> str:
-    return f"the variant {variant.name!r}" if variant else "the family itself"
-
-
-def _brief(value: object) -> str:
+def brief(value: object) -> str:
     """Return a configuration's value for a message: a table in one line, without its text."""
     if not isinstance(value, Mapping):
         return str(value)
     return json.dumps({key: item for key, item in value.items() if key != "description"})
 
 
-def _inside(run: Path, path: Path) -> Path:
+def file_inside(run: Path, path: Path) -> Path:
+    """Return a path in a run folder as it came.
+
+    Raises:
+        RunError: A link leads out of the run folder.
+    """
     if not path.resolve().is_relative_to(run.resolve()):
         raise RunError(f"{path} is a link that leads out of the run folder")
     return path

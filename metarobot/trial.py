@@ -15,7 +15,7 @@ from metarobot.episodes import Episodes
 from metarobot.policies import Distribution, Params, Policy, ReactivePolicy, repeat_params
 from metarobot.randomness import Phase, draw_episodes, numpy_generator
 from metarobot.rollout import collect
-from metarobot.run_folder import TrainedAgent
+from metarobot.trained_run import TrainedAgent
 
 
 @dataclass(frozen=True, kw_only=True)

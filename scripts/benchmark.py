@@ -45,7 +45,7 @@ from metarobot.presets import PRESETS
 from metarobot.provenance import choose_num_threads, provenance
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect
-from metarobot.run_folder import load_curve
+from metarobot.trained_run import load_curve
 
 
 @dataclass(frozen=True, kw_only=True)

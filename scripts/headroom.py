@@ -26,8 +26,8 @@ from metarobot.files import read_json, write_json
 from metarobot.listing import make_console
 from metarobot.presets import PRESETS
 from metarobot.reporting import evaluate_to_folder
-from metarobot.run_folder import load_runs
 from metarobot.statistics import captured_is_meaningful
+from metarobot.trained_run import load_runs
 from metarobot.training import complete_run
 from metarobot.trial import EvaluationConfig
 

@@ -28,8 +28,8 @@ from metarobot.envs import (
 from metarobot.envs.variant_format import KEYS
 from metarobot.plot_style import AGENT_NAMES, family_title
 from metarobot.presets import PRESETS
-from metarobot.run_folder import load_curve
 from metarobot.statistics import captured_is_meaningful
+from metarobot.trained_run import load_curve
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (

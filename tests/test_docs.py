@@ -21,7 +21,7 @@ from metarobot.envs.variants import parse_variant
 from metarobot.files import read_json
 from metarobot.objectives import INNER_OBJECTIVES
 from metarobot.presets import PRESETS
-from metarobot.run_folder import load_run
+from metarobot.trained_run import load_run
 from metarobot.training import train_run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

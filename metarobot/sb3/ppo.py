@@ -27,8 +27,8 @@ from metarobot.files import write_atomically
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
-from metarobot.run_folder import TrainedAgent
 from metarobot.sb3.vec_env import SB3VecEnv
+from metarobot.trained_run import TrainedAgent
 
 _ROUNDING = 1e-6
 """Relative error of a standard deviation that went through a logarithm in single precision."""

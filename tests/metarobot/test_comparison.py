@@ -18,7 +18,7 @@ from metarobot.reference_agents import (
     from_scratch,
     with_best_step_size,
 )
-from metarobot.run_folder import TrainedRun, load_run, load_runs
+from metarobot.trained_run import TrainedRun, load_run, load_runs
 from metarobot.training import train_run
 from metarobot.trial import EvaluationConfig, Trial
 

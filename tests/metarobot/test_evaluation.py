@@ -6,7 +6,7 @@ from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.envs import SPLITS, make_env
 from metarobot.evaluation import _ratio, evaluate_runs
 from metarobot.meta_trainer import make_policy
-from metarobot.run_folder import TrainedAgent, TrainedRun
+from metarobot.trained_run import TrainedAgent, TrainedRun
 from metarobot.trial import EvaluationConfig, UniformPolicy
 
 ENV_ID = "metarobot/Grip-v0"

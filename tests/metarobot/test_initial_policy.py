@@ -11,8 +11,8 @@ from metarobot.config import TrainConfig
 from metarobot.files import read_json
 from metarobot.initial_policy import load_initial_policy
 from metarobot.meta_trainer import MetaTrainer
-from metarobot.run_folder import load_run
 from metarobot.tensor_files import save_tensors
+from metarobot.trained_run import load_run
 from metarobot.training import resume_run, train_run
 
 TINY = TrainConfig(

@@ -11,16 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.files import read_json, write_atomically, write_json
-from metarobot.run_folder import (
-    RunError,
-    create_run_folder,
-    hold_run,
-    load_curve,
-    load_run,
-    load_runs,
-    unfinished_configs,
-)
+from metarobot.run_folder import RunError, create_run_folder, hold_run, unfinished_configs
 from metarobot.tensor_files import save_tensors
+from metarobot.trained_run import load_curve, load_run, load_runs
 from metarobot.training import complete_run, resume_run, train_run
 
 TINY = TrainConfig(

@@ -12,7 +12,8 @@ from metarobot.config import TrainConfig
 from metarobot.files import read_json
 from metarobot.interruption import InterruptedTrainingError
 from metarobot.meta_trainer import MetaTrainer
-from metarobot.run_folder import CURVE_COLUMNS, RunError, load_curve, load_run
+from metarobot.run_folder import CURVE_COLUMNS, RunError
+from metarobot.trained_run import load_curve, load_run
 from metarobot.training import resume_run, train_agent, train_run
 
 TINY = TrainConfig(

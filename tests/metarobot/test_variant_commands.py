@@ -17,7 +17,8 @@ from metarobot.evaluation import evaluate_runs
 from metarobot.presets import PRESETS
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.replay import Replay
-from metarobot.run_folder import default_run_folder, load_run
+from metarobot.run_folder import default_run_folder
+from metarobot.trained_run import load_run
 from metarobot.training import resume_run, train_run
 from metarobot.trial import EvaluationConfig
 

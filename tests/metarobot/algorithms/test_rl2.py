@@ -15,7 +15,7 @@ from metarobot.meta_trainer import MetaTrainer, make_policy, num_simulations
 from metarobot.policies import RecurrentPolicy, log_prob, repeat_params
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect
-from metarobot.run_folder import TrainedAgent
+from metarobot.trained_run import TrainedAgent
 from metarobot.trial import EvaluationConfig, Trial
 from metarobot.workers import ALONE, Workers
 
