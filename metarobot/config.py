@@ -119,7 +119,7 @@ class TrainConfig:
     not how far an update goes, but how far it cannot go."""
     clip_ratio: float = 0.2
     """How far probability ratios may move from 1 before PPO's gradient ends."""
-    inner_kl_penalty: float = 0.5
+    inner_kl_penalty: float = 5.0
     """ProMP's weight of the KL divergence of the policies that adaptation starts from, in units of
     the advantages' standard deviation per nat."""
     reptile_steps: int = 3

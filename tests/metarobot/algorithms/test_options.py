@@ -14,7 +14,7 @@ OTHER_VALUES = {
     "outer_epochs": 3,
     "outer_max_kl": 1e-7,
     "clip_ratio": 0.01,
-    "inner_kl_penalty": 50.0,
+    "inner_kl_penalty": 0.0,
     "reptile_steps": 2,
     "reptile_rate": 0.3,
     "embedding_size": 3,
