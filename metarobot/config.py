@@ -32,7 +32,7 @@ AGENTS: tuple[Agent, ...] = (*META_LEARNERS, *REFERENCE_AGENTS)
 STANDARD_AGENTS: tuple[Agent, ...] = ("maml", *REFERENCE_AGENTS)
 """Who is trained where nobody is named."""
 
-_BY_PPO: tuple[Agent, ...] = ("maml_ppo", "promp", "rl2")
+_BY_PPO: tuple[Agent, ...] = ("maml_ppo", "promp")
 _READERS: dict[str, tuple[Agent, ...]] = {
     "outer_lr": (*_BY_PPO, "prototype"),
     "outer_epochs": (*_BY_PPO, "prototype"),

@@ -1,19 +1,27 @@
 """MAML whose meta-update is PPO's: several epochs of Adam on a clipped surrogate."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
-from metarobot.algorithms.by_adam import ByAdam
+from metarobot.adam import AdamState, adam_update
 from metarobot.algorithms.maml import Maml
-from metarobot.meta_batch import MetaBatch
+from metarobot.config import TrainConfig
+from metarobot.meta_batch import MetaBatch, UpdateReport
 from metarobot.policies import Distribution, GaussianMLP, Params
 from metarobot.surrogates import clipped_surrogates
+from metarobot.workers import Workers
 
 
-class MamlPpo(ByAdam[GaussianMLP], Maml):
+class MamlPpo(Maml):
     """MAML-PPO, differentiated through the adaptation to second order.
 
     Source: Schulman et al. 2017, arXiv:1707.06347, for the surrogate.
     """
+
+    def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
+        super().__init__(config, policy)
+        self._moments = AdamState.fresh(dict(policy.named_parameters()))
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> the clipped surrogate of every task (N,), and π_{θ'_n}."""
@@ -25,3 +33,18 @@ class MamlPpo(ByAdam[GaussianMLP], Maml):
         return clipped_surrogates(
             distribution, batch.post_episodes, batch.post_advantages, self.config.clip_ratio
         )
+
+    def update(
+        self, params: Params, batch: MetaBatch, workers: Workers
+    ) -> tuple[Params, UpdateReport]:
+        """Take the epochs of one meta-batch."""
+        params, report, self._moments = adam_update(self, params, batch, self._moments, workers)
+        return params, report
+
+    def state(self) -> dict[str, Tensor]:
+        """Return Adam's moments."""
+        return self._moments.to_tensors()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take Adam's moments from a checkpoint."""
+        self._moments = AdamState.from_tensors(state, self.policy.shapes)

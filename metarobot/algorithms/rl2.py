@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from metarobot.advantages import discounted_returns, gae
-from metarobot.algorithms.by_adam import ByAdam
+from metarobot.algorithms.algorithm import Algorithm
 from metarobot.episodes import Episodes
-from metarobot.meta_batch import MetaBatch
+from metarobot.meta_batch import MetaBatch, UpdateReport
 from metarobot.policies import (
     Distribution,
     Lived,
@@ -15,12 +15,13 @@ from metarobot.policies import (
     solve_ridge,
     value_features,
 )
-from metarobot.surrogates import clipped_surrogates
+from metarobot.surrogates import surrogates
+from metarobot.trpo import trpo_update
 from metarobot.workers import Workers, mean_over_tasks
 
 
-class Rl2(ByAdam[RecurrentPolicy]):
-    """RL²: PPO on whole trials, whose episodes are lived one after the other with one memory.
+class Rl2(Algorithm[RecurrentPolicy]):
+    """RL²: TRPO on whole trials, whose episodes are lived one after the other with one memory.
 
     Adapting changes no weight: the policy lives through the trial episodes, and goes on with what
     it remembers.
@@ -76,12 +77,15 @@ class Rl2(ByAdam[RecurrentPolicy]):
         return Distribution(mean, self.policy.log_std_of(params))
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
-        """θ_n -> the clipped surrogate of every trial (N,), and what the policy does in it."""
+        """θ_n -> the surrogate of every trial (N,), and what the policy does in it."""
         distribution = self.adapted_distribution(params, batch)
-        losses = clipped_surrogates(
-            distribution, batch.post_episodes, batch.post_advantages, self.config.clip_ratio
-        )
-        return losses, distribution
+        return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
+
+    def update(
+        self, params: Params, batch: MetaBatch, workers: Workers
+    ) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step within the trust region."""
+        return trpo_update(self, params, batch, workers)
 
     def _live(self, params: Params, episodes: Episodes) -> Lived:
         """Live through trials again; steps that count come first."""

@@ -12,11 +12,13 @@ from metarobot.config import TrainConfig
 from metarobot.envs import Tasks, make_env
 from metarobot.meta_batch import MetaBatch
 from metarobot.meta_trainer import MetaTrainer, make_policy, num_simulations
-from metarobot.policies import RecurrentPolicy, log_prob, repeat_params
+from metarobot.policies import RecurrentPolicy, flatten_params, log_prob, repeat_params
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.rollout import collect
+from metarobot.surrogates import kl_divergences
 from metarobot.trained_run import TrainedAgent
 from metarobot.trial import EvaluationConfig, Trial
+from metarobot.trpo import fisher_product
 from metarobot.workers import ALONE, Workers
 
 N, E, T = 4, 3, 5
@@ -91,6 +93,29 @@ def test_the_gradient_is_that_of_finite_differences():
     assert differences.abs().min() > 1e-3
     torch.testing.assert_close(slopes, differences, rtol=1e-5, atol=0)
     assert not gradient["memory"].any()
+
+
+def test_fisher_products_are_those_of_finite_differences():
+    """So the chain rule by hand may be differentiated again."""
+    algorithm, params = small_agent()
+    trial = live(algorithm, params, unstable_at={1: 3}, terminated_at={0: 1})
+    batch = batch_of(algorithm, params, trial)
+    generator = torch.Generator().manual_seed(2)
+    v = {n: torch.randn(leaf.shape, generator=generator).double() for n, leaf in params.items()}
+    v["memory"] *= 0.0
+    old = algorithm.adapted_distribution(params, batch)
+
+    def kl_gradient(distance):
+        def kl(theta):
+            new = algorithm.adapted_distribution(theta, batch)
+            return kl_divergences(old, new, batch.post_episodes).sum()
+
+        return torch.func.grad(kl)({n: leaf + distance * v[n] for n, leaf in params.items()})
+
+    found = flatten_params(fisher_product(algorithm, params, batch)(v))
+    ahead, behind = (flatten_params(kl_gradient(distance)) for distance in (1e-5, -1e-5))
+    expected = (ahead - behind) / 2e-5
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
 
 
 def test_what_was_earned_in_one_episode_changes_the_next_and_not_the_next_trial():
@@ -169,8 +194,7 @@ def make_trainer(workers=ALONE, **fields):
         "trial_episodes": 5,
         "hidden_sizes": (16, 16),
         "initial_std": 0.4,
-        "outer_lr": 3e-3,
-        "outer_max_kl": 0.1,
+        "max_kl": 0.05,
         "gae_lambda": 0.95,
     }
     config = TrainConfig(**{**defaults, **fields})
@@ -179,10 +203,10 @@ def make_trainer(workers=ALONE, **fields):
 
 def test_a_trial_is_learned_in_which_only_memory_can_tell():
     trainer = make_trainer()
-    history = [trainer.step() for _ in range(16)]
+    history = [trainer.step() for _ in range(20)]
     first, last = history[0], history[-1]
     assert last["meta/post_return"] > first["meta/post_return"] + 2.0
-    assert last["meta/gain"] > 1.0
+    assert last["meta/gain"] > 0.7
     assert abs(first["meta/gain"]) < 0.5
 
 
