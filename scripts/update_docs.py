@@ -42,6 +42,13 @@ PAGES = (
 )
 RESULTS = ROOT / "docs" / "results"
 _LAST_ITERATIONS = 10
+PUBLISHED = {
+    "half-cheetah-direction": ((-50.7, 293.2, 313.5, 315.7), 442.7),
+    "half-cheetah-velocity": ((-129.5, -78.6, -66.6, -60.8), -54.5),
+    "point-navigation": ((-40.4, -11.7, -3.3, -3.2), None),
+}
+"""Returns of MAML after 0 to 3 adaptation steps, means over 40 tasks, and of its oracle: from the
+data that the authors of arXiv:1703.03400 have published with their code."""
 PENDING = "_No committed result yet: the commands on this page make it._"
 _BLOCK = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -229,6 +236,30 @@ def headroom() -> str:
         for row in rows
     ]
     return markdown_table(headings, cells)
+
+
+def published() -> str:
+    """Return MAML's published returns on the benchmark families beside those of this package."""
+    lines = []
+    for name, (returns_after, oracle) in PUBLISHED.items():
+        evaluation = _read(RESULTS / name / "evaluation.json")
+        if evaluation is None:
+            continue
+        title = family_title(evaluation["family"])
+        theirs = [f"{value}" for value in returns_after]
+        lines.append([title, "MAML, published", *theirs, "" if oracle is None else f"{oracle}"])
+        rows = {
+            (row["agent"], row["adaptation_steps"], row["exploration"]): row
+            for row in evaluation["rows"]
+            if row["split"] == "train"
+        }
+        for exploration, how in ((True, "exploring"), (False, "deterministic")):
+            ours = [rows["adapted", step, exploration] for step in range(len(returns_after))]
+            ours.append(rows["oracle", 0, exploration])
+            cells = [_with_interval(row["return_mean"], row["return_mean_ci"]) for row in ours]
+            lines.append([title, f"MAML here, {how}", *cells])
+    headings = ["family", "agent", "0 steps", "1 step", "2 steps", "3 steps", "oracle"]
+    return markdown_table(headings, lines) if lines else PENDING
 
 
 def comparison(preset: str) -> str:
@@ -441,6 +472,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "headline": headline,
     "headroom": headroom,
     "sweep": sweep,
+    "published": published,
     "speed": speed,
     "scaling": scaling,
     "variants": variants,
