@@ -34,7 +34,9 @@ class RecurrentPolicy(GaussianPolicy):
 
     What it sees, o_t, o_t - o_{t-1}, a_{t-1}, r_{t-1} and whether an episode begins, passes tanh
     layers; the unit and the last layer read their output, the last layer also what the unit makes
-    of it. Where an episode begins, nothing has changed.
+    of it. Where an episode begins, nothing has changed. Two products are told as well, since sums
+    stand for them badly: a_{t-1} times the change, by which one learns what actions do, to the
+    first layer; and what is remembered times o_t, by which one uses it, to the last.
 
     The parameters of a task are the weights, the same for all, and the leaf `memory`
     (H + O + A + 1), with which a block of episodes begins: the state of the unit, and the last
@@ -68,12 +70,15 @@ class RecurrentPolicy(GaussianPolicy):
         if not hidden_sizes:
             raise ValueError("hidden_sizes must name one width at least, that of the memory")
         observation_size = len(observation_low)
-        *widths, memory_size = (2 * observation_size + action_size + 2, *hidden_sizes)
+        input_size = observation_size * (2 + action_size) + action_size + 2
+        *widths, memory_size = (input_size, *hidden_sizes)
         self.memory_size = memory_size
         self.step_size = observation_size + action_size + 1
         self.layers = nn.ModuleList(nn.Linear(*pair, device="meta") for pair in pairwise(widths))
         self.unit = nn.GRUCell(widths[-1], memory_size, device="meta")
-        self.head = nn.Linear(widths[-1] + memory_size, action_size, device="meta")
+        self.head = nn.Linear(
+            widths[-1] + memory_size * (1 + observation_size), action_size, device="meta"
+        )
         self.memory = nn.Parameter(torch.empty(memory_size + self.step_size, device="meta"))
 
     def initial_params(self, generator: torch.Generator) -> Params:
@@ -113,7 +118,7 @@ class RecurrentPolicy(GaussianPolicy):
         steps = torch.cat([last_step, self.remember(observations, actions, rewards)], dim=1)
         seen = self._embed(params, observations, steps[:, :-1], first)
         states = gru_sequence(self._inputs(params, seen), state, *_recurrent(params))
-        mean = self._mean(params, seen, states[:, 1:])
+        mean = self._mean(params, observations, seen, states[:, 1:])
         return Lived(mean, torch.cat([states, steps], dim=-1))
 
     def take_step(
@@ -131,7 +136,7 @@ class RecurrentPolicy(GaussianPolicy):
         begins = torch.full(observations.shape[:-1], float(first), dtype=memory.dtype)
         seen = self._embed(params, observations, last_step, begins)
         state = gru_step(self._inputs(params, seen), state, *_recurrent(params))
-        return self._mean(params, seen, state), state
+        return self._mean(params, observations, seen, state), state
 
     def remember(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
         """Join what was seen, what was done within the action range, and what was earned.
@@ -157,7 +162,8 @@ class RecurrentPolicy(GaussianPolicy):
         scaled, first = self.scale_observations(observations), first[..., None]
         last, outcomes = last_steps.tensor_split([scaled.shape[-1]], dim=-1)
         changes = CHANGE_GAIN * (scaled - last) * (1.0 - first)
-        seen = torch.cat([scaled, changes, outcomes, first], dim=-1)
+        effects = _products(outcomes[..., :-1], changes)
+        seen = torch.cat([scaled, changes, outcomes, first, effects], dim=-1)
         for index in range(len(self.layers)):
             weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
             seen = torch.tanh(_linear(weight, bias, seen))
@@ -166,8 +172,9 @@ class RecurrentPolicy(GaussianPolicy):
     def _inputs(self, params: Params, seen: Tensor) -> Tensor:
         return _linear(params["unit.weight_ih"], params["unit.bias_ih"], seen)
 
-    def _mean(self, params: Params, seen: Tensor, states: Tensor) -> Tensor:
-        both = torch.cat([seen, states], dim=-1)
+    def _mean(self, params: Params, observations: Tensor, seen: Tensor, states: Tensor) -> Tensor:
+        scaled = self.scale_observations(observations)
+        both = torch.cat([seen, states, _products(states, scaled)], dim=-1)
         return _linear(params["head.weight"], params["head.bias"], both)
 
 
@@ -207,3 +214,8 @@ def _recurrent(params: Params) -> tuple[Tensor, Tensor]:
 def _linear(weight: Tensor, bias: Tensor, inputs: Tensor) -> Tensor:
     """Apply the layer of each task, (N, ., I) and (N, .), to inputs (N, M, I)."""
     return torch.baddbmm(bias[:, None], inputs, weight.mT)
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply every element of (..., I) with every one of (..., J): (..., I J)."""
+    return (a[..., :, None] * b[..., None, :]).flatten(-2)

@@ -105,6 +105,24 @@ def test_a_small_change_is_seen_within_an_episode_and_none_where_one_begins(poli
     assert torch.equal(embed(near, begins), embed(here, begins))
 
 
+def test_what_actions_do_and_what_is_known_are_told_as_products(policy, params, steps):
+    """Of the heads' inputs, the last H O are products of memory and observation, and so on."""
+    lived = policy.live(params, *steps)
+    head = params["head.weight"]
+    names = ("layers.0.weight", "head.weight")
+    without = {n: params[n].clone() for n in names}
+    without["layers.0.weight"][..., -2 * A :] = 0.0
+    without["head.weight"][..., -4 * 2 :] = 0.0
+    products = policy.live({**params, "head.weight": head - without["head.weight"]}, *steps).mean
+    states, scaled = lived.memories[:, 1:, :4], policy.scale_observations(steps[0])
+    outer = torch.einsum("nlh,nlo->nlho", states, scaled).flatten(-2)
+    expected = outer @ head[..., -4 * 2 :].mT + params["head.bias"][:, None]
+    torch.testing.assert_close(products, expected)
+    effects = policy.live({**params, "layers.0.weight": without["layers.0.weight"]}, *steps).mean
+    assert torch.equal(effects[:, 0], lived.mean[:, 0])
+    assert not (effects[:, 1] == lived.mean[:, 1]).any()
+
+
 def test_where_memory_begins_is_not_trained(policy, params, steps):
     def total(params):
         return policy.live(params, *steps).mean.square().sum()
