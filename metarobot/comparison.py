@@ -24,7 +24,11 @@ from metarobot.evaluation import Progress, join_seeds, table_row
 from metarobot.files import csv_table, read_json, write_atomically, write_json
 from metarobot.reference_agents import fine_tuning, from_scratch, with_best_step_size
 from metarobot.run_folder import DONE_FILE, POLICY_FILE, agent_folder
-from metarobot.statistics import bootstrap_captured
+from metarobot.statistics import (
+    bootstrap_captured,
+    bootstrap_headroom,
+    captured_is_meaningful,
+)
 from metarobot.trained_run import TrainedAgent, TrainedRun
 from metarobot.trial import EvaluationConfig, Scores, StepScores, Trial
 
@@ -163,17 +167,23 @@ def _rows(
 def _captured(
     scores: Scores, agents: dict[str, list[Stages]], config: EvaluationConfig
 ) -> dict[str, Any]:
-    """Return the fraction of the headroom captured, None where it is not defined."""
+    """Return the fraction of the headroom captured, None where it says nothing."""
+    nothing = {"captured": None, "captured_ci": None}
     if not {"domain_randomisation", "oracle"} <= set(agents):
-        return {"captured": None, "captured_ci": None}
-    reference, oracle = (
+        return nothing
+    random, reference, oracle = (
         join_seeds([stages[0].deterministic.returns for stages in agents[name]])
-        for name in ("domain_randomisation", "oracle")
+        for name in ("random", "domain_randomisation", "oracle")
     )
     rng = np.random.default_rng(config.seed)
+    headroom = {
+        "headroom_ci": bootstrap_headroom(reference, oracle, rng).to_list(),
+        "oracle": oracle.mean(),
+        "random": random.mean(),
+    }
     captured = bootstrap_captured(scores.returns, reference, oracle, rng)
-    if not captured.is_defined:
-        return {"captured": None, "captured_ci": None}
+    if not captured_is_meaningful(headroom) or not captured.is_defined:
+        return nothing
     return {"captured": captured.value, "captured_ci": captured.to_list()}
 
 

@@ -95,8 +95,8 @@ def _draw_panel(axes: Axes, name: str, rows: Sequence[Row], splits: Sequence[str
         axes.plot(steps, means, color=colour, linewidth=2.0, marker="o", markersize=4, zorder=4)
         captured += [row["captured"] for row in line if row["adaptation_steps"] == 1]
     axes.set_title(AGENT_NAMES.get(name, name), size=10, color=INK, pad=5)
-    shares = [percent(share) for share in captured if share is not None]
-    if shares:
+    shares = [percent(share) if share is not None else "\N{EN DASH}" for share in captured]
+    if any(share is not None for share in captured):
         axes.text(0.97, 0.04, " / ".join(shares), transform=axes.transAxes, ha="right", size=8.5)
     axes.set_xticks(range(1 + max(row["adaptation_steps"] for row in rows)))
     light_grid(axes)

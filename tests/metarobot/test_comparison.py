@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metarobot.comparison import COMPARED, compare, compare_to_folder
+from metarobot.comparison import COMPARED, _rows, compare, compare_to_folder
 from metarobot.comparison_figure import draw_comparison
 from metarobot.config import AGENTS, TrainConfig
 from metarobot.files import read_json
@@ -20,7 +20,7 @@ from metarobot.reference_agents import (
 )
 from metarobot.trained_run import TrainedRun, load_run, load_runs
 from metarobot.training import train_run
-from metarobot.trial import EvaluationConfig, Trial
+from metarobot.trial import EvaluationConfig, Scores, StepScores, Trial
 
 TINY = TrainConfig(
     total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), outer_epochs=1
@@ -79,6 +79,27 @@ def test_the_headroom_runs_from_domain_randomisation_to_the_oracle(comparison):
     for row in comparison["rows"]:
         if row["captured"] is not None and row["agent"] in ("domain_randomisation", "oracle"):
             assert row["captured"] == (row["agent"] == "oracle")
+
+
+@pytest.mark.parametrize(("oracle", "captured"), [(-1.0, 0.75), (-9.0, None), (-4.9, None)])
+def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(oracle, captured):
+    """It must beat random actions, here -8, and domain randomisation, -5, beyond chance."""
+
+    rng = np.random.default_rng(0)
+
+    def stages(*means):
+        scores = [Scores(rng.normal(mean, 0.5, 20), np.zeros(20)) for mean in means]
+        return [[StepScores(score, score) for score in scores]] * 2
+
+    agents = {
+        "random": stages(-8.0),
+        "domain_randomisation": stages(-5.0),
+        "maml": stages(-6.0, -2.0),
+        "oracle": stages(oracle),
+    }
+    rows = _rows("extrapolation", agents, EvaluationConfig())
+    (found,) = [row for row in rows if row["agent"] == "maml" and row["adaptation_steps"] == 1]
+    assert found["captured"] == (None if captured is None else pytest.approx(captured, abs=0.1))
 
 
 def test_the_folder_holds_numbers_table_and_figure(comparison, folder):
