@@ -168,7 +168,7 @@ def _captured(
     scores: Scores, agents: dict[str, list[Stages]], config: EvaluationConfig
 ) -> dict[str, Any]:
     """Return the fraction of the headroom captured, None where it says nothing."""
-    nothing = {"captured": None, "captured_ci": None}
+    nothing = {"captured": None, "captured_ci": [None, None]}
     if not {"domain_randomisation", "oracle"} <= set(agents):
         return nothing
     random, reference, oracle = (

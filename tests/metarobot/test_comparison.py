@@ -10,7 +10,7 @@ from PIL import Image
 from metarobot.comparison import COMPARED, _rows, compare, compare_to_folder
 from metarobot.comparison_figure import draw_comparison
 from metarobot.config import AGENTS, TrainConfig
-from metarobot.files import read_json
+from metarobot.files import csv_table, read_json
 from metarobot.plot_style import AGENT_NAMES
 from metarobot.reference_agents import (
     STEP_SIZE_FACTORS,
@@ -98,8 +98,10 @@ def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(oracle, c
         "oracle": stages(oracle),
     }
     rows = _rows("extrapolation", agents, EvaluationConfig())
-    (found,) = [row for row in rows if row["agent"] == "maml" and row["adaptation_steps"] == 1]
+    rows += _rows("train", {**agents, "oracle": stages(-1.0)}, EvaluationConfig())
+    found = next(r for r in rows if r["agent"] == "maml" and r["adaptation_steps"] == 1)
     assert found["captured"] == (None if captured is None else pytest.approx(captured, abs=0.1))
+    assert csv_table(rows).count("\n") == 1 + len(rows)
 
 
 def test_the_folder_holds_numbers_table_and_figure(comparison, folder):
