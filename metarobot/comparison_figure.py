@@ -73,9 +73,8 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
         write_title(
             figure,
             f"{family_title(comparison['family'])}: return while adapting, agent by agent",
-            "Deterministic episodes, bands are 95 % intervals over "
-            f"{_counted(len(comparison['seeds']), 'seed')}. Dashed: domain randomisation. "
-            "Dotted: the oracle.",
+            f"Deterministic episodes, {_counted(len(comparison['seeds']), 'seed')}, bands are 95 % "
+            "intervals over tasks. Dashed: domain randomisation. Dotted: the oracle.",
         )
         save_figure(figure, path)
 
@@ -97,7 +96,14 @@ def _draw_panel(axes: Axes, name: str, rows: Sequence[Row], splits: Sequence[str
     axes.set_title(AGENT_NAMES.get(name, name), size=10, color=INK, pad=5)
     shares = [percent(share) if share is not None else "\N{EN DASH}" for share in captured]
     if any(share is not None for share in captured):
-        axes.text(0.97, 0.04, " / ".join(shares), transform=axes.transAxes, ha="right", size=8.5)
+        axes.text(
+            *(0.97, 0.04, " / ".join(shares)),
+            transform=axes.transAxes,
+            ha="right",
+            size=8.5,
+            zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.0},
+        )
     axes.set_xticks(range(1 + max(row["adaptation_steps"] for row in rows)))
     light_grid(axes)
 
