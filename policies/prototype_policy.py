@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from metarobot.policies.episode_encoder import EpisodeEncoder, transition_feature_size
 from metarobot.policies.gaussian_mlp import GaussianMLP
 from metarobot.policies.params import Params
+from metarobot.policies.products import products
 
 _ENCODER = "encoder."
 CONTEXT = ("prototype", "num_episodes")
@@ -50,8 +51,8 @@ class PrototypePolicy(GaussianMLP):
         context = torch.cat([params["prototype"], known], dim=-1)
         ones = [1] * (scaled.ndim - context.ndim)
         context = context.reshape(*context.shape[:-1], *ones, -1).expand(*scaled.shape[:-1], -1)
-        products = (scaled[..., None] * context[..., None, :-1]).flatten(-2)
-        return torch.cat([scaled, context, products], dim=-1)
+        crossed = products(scaled, context[..., :-1])
+        return torch.cat([scaled, context, crossed], dim=-1)
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; no prototype is known."""

@@ -11,6 +11,7 @@ from metarobot.policies.gaussian import Distribution
 from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN, GaussianPolicy
 from metarobot.policies.gru import gru_sequence, gru_step
 from metarobot.policies.params import Params
+from metarobot.policies.products import products
 
 LONGEST_MEMORY = 100.0
 """Control steps over which the slowest units of an untrained memory fade."""
@@ -73,13 +74,13 @@ class RecurrentPolicy(GaussianPolicy):
         input_size = observation_size * (2 + action_size) + action_size + 2
         *widths, memory_size = (input_size, *hidden_sizes)
         self.memory_size = memory_size
-        self.step_size = observation_size + action_size + 1
+        step_size = observation_size + action_size + 1
         self.layers = nn.ModuleList(nn.Linear(*pair, device="meta") for pair in pairwise(widths))
         self.unit = nn.GRUCell(widths[-1], memory_size, device="meta")
         self.head = nn.Linear(
             widths[-1] + memory_size * (1 + observation_size), action_size, device="meta"
         )
-        self.memory = nn.Parameter(torch.empty(memory_size + self.step_size, device="meta"))
+        self.memory = nn.Parameter(torch.empty(memory_size + step_size, device="meta"))
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights; update gates that fade over 1 to 100 steps.
@@ -116,9 +117,10 @@ class RecurrentPolicy(GaussianPolicy):
         """
         state, last_step = self._split(params["memory"].detach()[:, None])
         steps = torch.cat([last_step, self.remember(observations, actions, rewards)], dim=1)
-        seen = self._embed(params, observations, steps[:, :-1], first)
+        scaled = self.scale_observations(observations)
+        seen = self._embed(params, scaled, steps[:, :-1], first)
         states = gru_sequence(self._inputs(params, seen), state, *_recurrent(params))
-        mean = self._mean(params, observations, seen, states[:, 1:])
+        mean = self._mean(params, scaled, seen, states[:, 1:])
         return Lived(mean, torch.cat([states, steps], dim=-1))
 
     def take_step(
@@ -134,9 +136,10 @@ class RecurrentPolicy(GaussianPolicy):
         """
         state, last_step = self._split(memory)
         begins = torch.full(observations.shape[:-1], float(first), dtype=memory.dtype)
-        seen = self._embed(params, observations, last_step, begins)
+        scaled = self.scale_observations(observations)
+        seen = self._embed(params, scaled, last_step, begins)
         state = gru_step(self._inputs(params, seen), state, *_recurrent(params))
-        return self._mean(params, observations, seen, state), state
+        return self._mean(params, scaled, seen, state), state
 
     def remember(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
         """Join what was seen, what was done within the action range, and what was earned.
@@ -156,13 +159,11 @@ class RecurrentPolicy(GaussianPolicy):
         """Return the state (..., H) and the last step (..., O + A + 1) of a memory."""
         return memory[..., : self.memory_size], memory[..., self.memory_size :]
 
-    def _embed(
-        self, params: Params, observations: Tensor, last_steps: Tensor, first: Tensor
-    ) -> Tensor:
-        scaled, first = self.scale_observations(observations), first[..., None]
+    def _embed(self, params: Params, scaled: Tensor, last_steps: Tensor, first: Tensor) -> Tensor:
+        first = first[..., None]
         last, outcomes = last_steps.tensor_split([scaled.shape[-1]], dim=-1)
         changes = CHANGE_GAIN * (scaled - last) * (1.0 - first)
-        effects = _products(outcomes[..., :-1], changes)
+        effects = products(outcomes[..., :-1], changes)
         seen = torch.cat([scaled, changes, outcomes, first, effects], dim=-1)
         for index in range(len(self.layers)):
             weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
@@ -172,10 +173,9 @@ class RecurrentPolicy(GaussianPolicy):
     def _inputs(self, params: Params, seen: Tensor) -> Tensor:
         return _linear(params["unit.weight_ih"], params["unit.bias_ih"], seen)
 
-    def _mean(self, params: Params, observations: Tensor, seen: Tensor, states: Tensor) -> Tensor:
-        scaled = self.scale_observations(observations)
-        both = torch.cat([seen, states, _products(states, scaled)], dim=-1)
-        return _linear(params["head.weight"], params["head.bias"], both)
+    def _mean(self, params: Params, scaled: Tensor, seen: Tensor, states: Tensor) -> Tensor:
+        told = torch.cat([seen, states, products(states, scaled)], dim=-1)
+        return _linear(params["head.weight"], params["head.bias"], told)
 
 
 class RecurrentActor:
@@ -214,8 +214,3 @@ def _recurrent(params: Params) -> tuple[Tensor, Tensor]:
 def _linear(weight: Tensor, bias: Tensor, inputs: Tensor) -> Tensor:
     """Apply the layer of each task, (N, ., I) and (N, .), to inputs (N, M, I)."""
     return torch.baddbmm(bias[:, None], inputs, weight.mT)
-
-
-def _products(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply every element of (..., I) with every one of (..., J): (..., I J)."""
-    return (a[..., :, None] * b[..., None, :]).flatten(-2)

@@ -97,7 +97,9 @@ def test_a_small_change_is_seen_within_an_episode_and_none_where_one_begins(poli
 
     def embed(last_observation, first):
         last_step = policy.remember(last_observation, actions[:, :1], rewards[:, :1])
-        return policy._embed(params, observations[:, :1], last_step, first)
+        return policy._embed(
+            params, policy.scale_observations(observations[:, :1]), last_step, first
+        )
 
     here, near = observations[:, :1], observations[:, :1] + 0.005
     goes_on, begins = torch.zeros(N, 1, dtype=torch.float64), torch.ones(N, 1, dtype=torch.float64)
