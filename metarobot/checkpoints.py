@@ -81,7 +81,7 @@ def save_checkpoint(
     iteration = state.counters["iteration"]
     facts = {
         **_origin(config, iteration),
-        "config": _decisive(config),
+        "config": config.decisive_values,
         "counters": state.counters,
         "progress": asdict(progress),
     }
@@ -165,15 +165,9 @@ def _check(
     require_finite(path, tensors)
 
 
-def _decisive(config: TrainConfig) -> dict[str, Any]:
-    """Return all fields that decide the result."""
-    values = config.to_dict()
-    return {name: values[name] for name in config.decisive_fields}
-
-
 def _check_config(path: Path, found: Any, config: TrainConfig) -> None:
     """Refuse a checkpoint that another run has left in the folder."""
-    wanted = _decisive(config)
+    wanted = config.decisive_values
     found = found if isinstance(found, dict) else {}
     for name in wanted:
         if found.get(name) != wanted[name]:

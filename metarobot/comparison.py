@@ -144,9 +144,10 @@ def _kept(path: Path, key: str, measure: Callable[[], dict[str, Stages]]) -> dic
 
 def _key(name: str, run: TrainedRun, config: EvaluationConfig) -> str:
     """Return what scores depend on, as one word."""
-    trained = name if name in run.agents else "domain_randomisation"
+    trained: Agent = cast(Agent, name) if name in run.agents else "domain_randomisation"
     digest = hashlib.sha256(repr((name, run.env_id, run.seed, asdict(config))).encode())
     if name != "random":
+        digest.update(repr(run.agents[trained].config.decisive_values).encode())
         digest.update((agent_folder(run.path, trained) / POLICY_FILE).read_bytes())
     return digest.hexdigest()
 
@@ -155,36 +156,46 @@ def _rows(
     split: str, agents: dict[str, list[Stages]], config: EvaluationConfig
 ) -> list[dict[str, Any]]:
     """Return a row per agent and number of adaptation steps, from deterministic returns."""
-    rows = []
+    ends, rows = _ends_of_headroom(agents, config), []
     for name, seeds in agents.items():
         for step in range(len(seeds[0])):
             scores = join_seeds([stages[step].deterministic for stages in seeds])
             row = table_row(split, name, step, False, scores, config)
-            rows.append({**row, **_captured(scores, agents, config)})
+            rows.append({**row, **_captured(scores.returns, ends, config)})
     return rows
 
 
-def _captured(
-    scores: Scores, agents: dict[str, list[Stages]], config: EvaluationConfig
-) -> dict[str, Any]:
-    """Return the fraction of the headroom captured, None where it says nothing."""
-    nothing = {"captured": None, "captured_ci": [None, None]}
+def _ends_of_headroom(
+    agents: dict[str, list[Stages]], config: EvaluationConfig
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the returns of domain randomisation and of the oracle, (seeds, tasks) each.
+
+    None where a fraction of what lies between them would say nothing.
+    """
     if not {"domain_randomisation", "oracle"} <= set(agents):
-        return nothing
+        return None
     random, reference, oracle = (
         join_seeds([stages[0].deterministic.returns for stages in agents[name]])
         for name in ("random", "domain_randomisation", "oracle")
     )
-    rng = np.random.default_rng(config.seed)
-    headroom = {
-        "headroom_ci": bootstrap_headroom(reference, oracle, rng).to_list(),
+    headroom = bootstrap_headroom(reference, oracle, np.random.default_rng(config.seed))
+    entry = {
+        "headroom_ci": headroom.to_list(),
         "oracle": oracle.mean(),
         "random": random.mean(),
     }
-    captured = bootstrap_captured(scores.returns, reference, oracle, rng)
-    if not captured_is_meaningful(headroom) or not captured.is_defined:
-        return nothing
-    return {"captured": captured.value, "captured_ci": captured.to_list()}
+    return (reference, oracle) if captured_is_meaningful(entry) else None
+
+
+def _captured(
+    returns: np.ndarray, ends: tuple[np.ndarray, np.ndarray] | None, config: EvaluationConfig
+) -> dict[str, Any]:
+    """Return the fraction of the headroom captured, None where it says nothing."""
+    if ends is not None:
+        captured = bootstrap_captured(returns, *ends, np.random.default_rng(config.seed))
+        if captured.is_defined:
+            return {"captured": captured.value, "captured_ci": captured.to_list()}
+    return {"captured": None, "captured_ci": [None, None]}
 
 
 def _costs(name: str, runs: Sequence[TrainedRun]) -> dict[str, Any]:

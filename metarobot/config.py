@@ -206,6 +206,12 @@ class TrainConfig:
         names = [field.name for field in dataclasses.fields(self) if field.name != "num_threads"]
         return [name for name in names if self.agent in _READERS.get(name, AGENTS)]
 
+    @property
+    def decisive_values(self) -> dict[str, Any]:
+        """These fields, as values that JSON can hold."""
+        values = self.to_dict()
+        return {name: values[name] for name in self.decisive_fields}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

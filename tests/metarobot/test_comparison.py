@@ -133,6 +133,16 @@ def test_another_policy_is_measured_again(comparison, runs, folder, tmp_path):
     compare(runs, MEASURED, folder / "scores", lambda stage, share: None)
 
 
+def test_another_step_size_is_measured_again(comparison, runs, folder):
+    agent = runs[0].agents["maml"]
+    bolder = replace(agent, config=replace(agent.config, inner_lr=3.0))
+    other = [replace(runs[0], agents={**runs[0].agents, "maml": bolder}), runs[1]]
+    again = compare(other, MEASURED, folder / "scores", lambda stage, share: None)
+    changed = {a["agent"] for a, b in zip(again["rows"], comparison["rows"], strict=True) if a != b}
+    assert changed == {"maml"}
+    compare(runs, MEASURED, folder / "scores", lambda stage, share: None)
+
+
 def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
     agent = runs[0].agents["domain_randomisation"]
     tuned, fresh = fine_tuning(agent), from_scratch(agent)
