@@ -122,8 +122,9 @@ class TrainConfig:
     inner_kl_penalty: float = 5.0
     """ProMP's weight of the KL divergence of the policies that adaptation starts from, in units of
     the advantages' standard deviation per nat."""
-    reptile_steps: int = 3
-    """Adaptation steps on each task before Reptile moves θ towards where they lead."""
+    reptile_steps: int = 6
+    """Adaptation steps on each task before Reptile moves θ towards where they lead. What makes that
+    more than joint training grows with the pairs of them: 3 steps hardly learn to adapt."""
     reptile_rate: float = 1.0
     """How far Reptile moves θ towards their mean end, in (0, 1]."""
     embedding_size: int = 8
