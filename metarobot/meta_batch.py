@@ -49,6 +49,8 @@ class UpdateReport(NamedTuple):
     accepted: bool
     refused_tasks: tuple[int, ...] = ()
     """Tasks of the meta-batch whose loss or gradient is not finite: one stops the update."""
+    encoder_loss: float | None = None
+    """Of a task encoder, before its part of the update; None where there is none to learn."""
 
     @classmethod
     def refusal(cls, refused_tasks: tuple[int, ...]) -> "UpdateReport":

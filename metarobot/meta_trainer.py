@@ -258,7 +258,9 @@ def _distances(adapted: Params, initial: Params) -> Tensor:
 
 def _update_metrics(report: UpdateReport) -> Metrics:
     """What the meta-update did."""
+    encoder = {} if report.encoder_loss is None else {"update/encoder_loss": report.encoder_loss}
     return {
+        **encoder,
         "update/surrogate_before": report.surrogate_before,
         "update/surrogate_after": report.surrogate_after,
         "update/kl": report.kl,

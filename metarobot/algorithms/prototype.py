@@ -1,5 +1,6 @@
 """Adaptation by recognition: trials are embedded, and their mean tells the policy the task."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import NamedTuple
@@ -82,8 +83,8 @@ class Prototype(Algorithm[PrototypePolicy]):
         if rows := report.refused_tasks:
             refused = tuple(sorted({row // len(batch.blocks) for row in rows}))
             return params, report._replace(refused_tasks=refused)
-        encoder = self._train_encoder(params, batch, workers)
-        return {**params, **acting, **encoder}, report
+        encoder, loss = self._train_encoder(params, batch, workers)
+        return {**params, **acting, **encoder}, report._replace(encoder_loss=loss)
 
     def _policy_objective(
         self, params: Params, batch: MetaBatch, workers: Workers
@@ -110,19 +111,29 @@ class Prototype(Algorithm[PrototypePolicy]):
         )
         return objective, blocks
 
-    def _train_encoder(self, params: Params, batch: MetaBatch, workers: Workers) -> Params:
-        """Take the epochs of one meta-batch; return the encoder's leaves of the parameters."""
+    def _train_encoder(
+        self, params: Params, batch: MetaBatch, workers: Workers
+    ) -> tuple[Params, float]:
+        """Take the epochs of one meta-batch.
+
+        Returns:
+            The encoder's leaves of the parameters, and the loss before the first epoch: that of
+            telling the tasks apart, as nothing has moved yet.
+        """
         skeleton, steps = self.policy.encoder, self._encoder_inputs(batch.pre_episodes)
         encoder, moments = self.policy.encoder_params(params), self._moments
         anchors = embed(skeleton, repeat_params(encoder, len(steps[0])), *steps)
+        losses = []
         for _ in range(self.config.outer_epochs):
             rows = encoder_gradient_rows(skeleton, encoder, steps, anchors, workers)
             if refused_rows(rows):  # too large for its numbers: the encoder stays as it was
-                return {}
-            gradient = unflatten_params(torch.from_numpy(mean_over_tasks(rows)[1:]), encoder)
+                return {}, math.nan
+            mean = mean_over_tasks(rows)
+            losses.append(float(mean[0]))
+            gradient = unflatten_params(torch.from_numpy(mean[1:]), encoder)
             encoder, moments = adam_step(encoder, gradient, moments, self.config.outer_lr)
         self._moments = moments
-        return self.policy.with_encoder_params({}, encoder)
+        return self.policy.with_encoder_params({}, encoder), losses[0]
 
     def _encoder_inputs(self, blocks: Sequence[Episodes]) -> tuple[Tensor, Tensor]:
         """Return features (N, E, T, F) and mask (N, E, T) of the episodes of all blocks."""

@@ -9,8 +9,9 @@ from torch.func import grad
 from metarobot.algorithms import make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.meta_trainer import MetaTrainer
-from metarobot.policies import flatten_params, repeat_params, unflatten_params
+from metarobot.policies import embed, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.prototype_policy import CONTEXT
+from metarobot.prototypes import episode_counts, prototypical_losses
 from metarobot.trpo import trpo_update
 from metarobot.workers import ALONE
 
@@ -118,6 +119,19 @@ def test_an_update_trains_policy_and_encoder_and_leaves_what_is_known():
     assert len(moved) == len(params) - len(CONTEXT)
 
 
+def test_the_log_holds_how_well_the_encoder_told_the_tasks_apart():
+    algorithm, params, batch = make()
+    encoder, steps = algorithm.policy.encoder, algorithm._encoder_inputs(batch.pre_episodes)
+    theta = repeat_params(algorithm.policy.encoder_params(params), N)
+    expected = prototypical_losses(embed(encoder, theta, *steps), episode_counts(steps[1])).mean()
+    losses = []
+    for _ in range(5):
+        params, report = algorithm.update(params, batch, ALONE)
+        losses.append(report.encoder_loss)
+    assert losses[0] == pytest.approx(float(expected), rel=1e-6)
+    assert losses == sorted(losses, reverse=True)
+
+
 def test_the_policy_moves_as_trpo_moves_it_whatever_the_encoder_does():
     algorithm, params, batch = make()
     objective, blocks = algorithm._policy_objective(params, batch, ALONE)
@@ -154,6 +168,9 @@ def test_hidden_targets_are_recognised():
         max_kl=0.05,
     )
     trainer = MetaTrainer(config, FakeEnv(80))
-    gains = np.array([trainer.step()["meta/gain"] for _ in range(24)])
+    log = [trainer.step() for _ in range(24)]
+    gains = np.array([metrics["meta/gain"] for metrics in log])
+    losses = np.array([metrics["update/encoder_loss"] for metrics in log])
+    assert losses[-5:].mean() < np.log(config.num_tasks) - 0.2  # by chance: log(num_tasks)
     assert gains[-5:].mean() > gains[:5].mean() + 1.0
     assert gains[-5:].mean() > 1.0
