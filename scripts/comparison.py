@@ -34,6 +34,8 @@ class ComparisonCommand:
     """Who is compared."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
+    total_steps: int | None = None
+    """Simulated control steps of each training; the preset's if not given."""
     num_threads: int = 0
     """Threads of the simulator and of torch; 0 takes every processor."""
 
@@ -60,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = command.out / preset
         seeds, threads = map(str, command.seeds), str(command.num_threads)
         arguments = ["--agents", *command.agents, "--seeds", *seeds, "--num-threads", threads]
+        if command.total_steps is not None:
+            arguments += ["--total-steps", str(command.total_steps)]
         if code := metarobot(["compare", preset, *arguments, "--out", str(folder)]):
             return code
         kept = json.loads(table.read_text(encoding="utf-8")) if table.exists() else []

@@ -41,6 +41,8 @@ PAGES = (
     *(f"docs/families/{file_name(env_id)}.md" for env_id in FAMILIES),
 )
 RESULTS = ROOT / "docs" / "results"
+LONGER = RESULTS / "longer"
+"""What was trained for longer than its preset says."""
 _LAST_ITERATIONS = 10
 PUBLISHED = {
     "half-cheetah-direction": ((-50.7, 293.2, 313.5, 315.7), 442.7),
@@ -256,15 +258,34 @@ def published() -> str:
         for exploration, how in ((True, "exploring"), (False, "deterministic")):
             ours = [rows["adapted", step, exploration] for step in range(len(returns_after))]
             ours.append(rows["oracle", 0, exploration])
-            cells = [_with_interval(row["return_mean"], row["return_mean_ci"]) for row in ours]
-            lines.append([title, f"MAML here, {how}", *cells])
+            lines.append([title, f"MAML here, {how}", *map(_return_with_interval, ours)])
+        lines += _longer_line(name, title, len(returns_after))
     headings = ["family", "agent", "0 steps", "1 step", "2 steps", "3 steps", "oracle"]
     return markdown_table(headings, lines) if lines else PENDING
 
 
-def comparison(preset: str) -> str:
-    """Return the committed comparison on a family: every agent, one line each."""
-    rows = [row for row in _read(RESULTS / "comparison.json") or [] if row["preset"] == preset]
+def _longer_line(preset: str, title: str, num_stages: int) -> list[list[str]]:
+    """Return the line of Meta-SGD with more simulated steps, or none where there is no such run."""
+    rows = {
+        (row["agent"], row["adaptation_steps"]): row
+        for row in _comparison_rows(preset, LONGER)
+        if row["split"] == "train"
+    }
+    if not rows:
+        return []
+    line = [rows["meta_sgd", step] for step in range(num_stages)] + [rows["oracle", 0]]
+    million = rows["meta_sgd", 0]["training_total_steps"] / 1e6
+    how = f"Meta-SGD here, {million:.1f} million steps, deterministic"
+    return [[title, how, *map(_return_with_interval, line)]]
+
+
+def _comparison_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
+    return [row for row in _read(folder / "comparison.json") or [] if row["preset"] == preset]
+
+
+def comparison(preset: str, folder: Path) -> str:
+    """Return the comparison on a family that a folder holds: every agent, one line each."""
+    rows = _comparison_rows(preset, folder)
     if not rows:
         return PENDING
     splits = list(dict.fromkeys(row["split"] for row in rows))
@@ -278,10 +299,7 @@ def comparison(preset: str) -> str:
         cells = [AGENT_NAMES[agent]]
         for split in splits:
             after = [by_key.get((agent, split, step)) for step in (0, 1, 3)]
-            cells += [
-                _with_interval(row["return_mean"], row["return_mean_ci"]) if row else ""
-                for row in after
-            ]
+            cells += map(_return_with_interval, after)
             share = after[1] and after[1]["captured"]
             cells.append("" if share is None else f"{share:.2f}")
         first = by_key[agent, splits[0], 0]
@@ -479,8 +497,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "variant keys": variant_keys,
     "scene limits": scene_limits,
 }
+BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)
 for _preset in PRESETS:
-    BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
+    BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset, RESULTS)
 for _env_id, _env_class in FAMILIES.items():
     _family, _name = _env_class.vector_class, file_name(_env_id)
     BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)

@@ -308,13 +308,26 @@ def test_comparisons_are_joined_and_other_families_kept(tmp_path, monkeypatch):
     assert [row["preset"] for row in rows[::4]] == ["reach", "grip", "slide"]
     assert (rows[0]["training_total_steps"], rows[0]["training_seconds"]) == (200.0, 1.5)
     assert "training_seconds" not in rows[3]
-    monkeypatch.setattr(update_docs, "RESULTS", tmp_path)
-    table = update_docs.comparison("grip").splitlines()
+    table = update_docs.comparison("grip", tmp_path).splitlines()
     assert len(table) == 2 + 2
     assert table[2].startswith("| MAML-TRPO | -2.00 [-3.00, -1.00] | ")
     assert table[2].endswith("| 0.50 | 200 | 2 |")
     assert table[3] == "| random | -2.00 [-3.00, -1.00] |  |  |  |  |  |"
-    assert update_docs.comparison("push") == update_docs.PENDING
+    assert update_docs.comparison("push", tmp_path) == update_docs.PENDING
+
+
+def test_comparisons_take_another_budget_where_asked(tmp_path, monkeypatch):
+    calls = []
+
+    def fake(arguments):
+        calls.append(" ".join(arguments))
+        return 2  # enough seen
+
+    monkeypatch.setattr(comparison, "metarobot", fake)
+    comparison.main(["--out", str(tmp_path), "--total-steps", "1200"])
+    comparison.main(["--out", str(tmp_path)])
+    assert ["--total-steps 1200" in call for call in calls] == [True, False]
+    assert ["--total-steps" in call for call in calls] == [True, False]
 
 
 def test_a_comparison_that_fails_ends_there(tmp_path, monkeypatch, capsys):
