@@ -29,8 +29,9 @@ def test_provenance_names_no_revision_where_git_fails(monkeypatch):
         raise subprocess.CalledProcessError(128, "git")
 
     monkeypatch.setattr(module.subprocess, "run", fail)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/metarobot", "train", "grip"])
     facts = provenance(threads=1)
     assert facts["git_revision"] is None
     assert facts["versions"].keys() >= {"metarobot", "torch", "mujoco", "numpy", "gymnasium"}
     assert facts["machine"]["threads"] == 1
-    assert facts["command"] == sys.argv
+    assert facts["command"] == ["metarobot", "train", "grip"]
