@@ -35,13 +35,14 @@ STANDARD_AGENTS: tuple[Agent, ...] = ("maml", *REFERENCE_AGENTS)
 _BY_PPO: tuple[Agent, ...] = ("maml_ppo", "promp")
 _READERS: dict[str, tuple[Agent, ...]] = {
     "outer_lr": (*_BY_PPO, "prototype"),
-    "outer_epochs": (*_BY_PPO, "prototype"),
+    "outer_epochs": _BY_PPO,
     "outer_max_kl": (*_BY_PPO, "reptile"),
     "clip_ratio": _BY_PPO,
     "inner_kl_penalty": ("promp",),
     "reptile_steps": ("reptile",),
     "reptile_rate": ("reptile",),
     "embedding_size": ("prototype",),
+    "encoder_epochs": ("prototype",),
     "trial_episodes": ("rl2",),
 }
 """Options of some agents, which change nothing for all others."""
@@ -129,6 +130,9 @@ class TrainConfig:
     """How far Reptile moves θ towards their mean end, in (0, 1]."""
     embedding_size: int = 8
     """D, elements of the prototype that tells a policy its task."""
+    encoder_epochs: int = 10
+    """Steps of Adam that the task encoder takes on the trials of each meta-batch. Where they are
+    too few, its loss in the log stays near log N, that of guessing."""
     trial_episodes: int = 5
     """Episodes of a trial of rl2, at most episodes_per_task. Its meta-batches are that much smaller
     than those of the others: within the same budget it improves more often."""
@@ -252,6 +256,7 @@ _INTEGERS: dict[str, int] = {
     "outer_epochs": 1,
     "reptile_steps": 1,
     "embedding_size": 1,
+    "encoder_epochs": 1,
     "trial_episodes": 1,
     "num_threads": 0,
 }

@@ -25,6 +25,7 @@ _STROKE = TrainConfig(
     min_std=0.1,
     trial_min_std=0.4,
     max_kl=0.02,
+    encoder_epochs=100,  # there are few meta-iterations, and one reward an episode tells the task
 )
 
 _HALF_CHEETAH = TrainConfig(

@@ -124,7 +124,7 @@ class Prototype(Algorithm[PrototypePolicy]):
         encoder, moments = self.policy.encoder_params(params), self._moments
         anchors = embed(skeleton, repeat_params(encoder, len(steps[0])), *steps)
         losses = []
-        for _ in range(self.config.outer_epochs):
+        for _ in range(self.config.encoder_epochs):
             rows = encoder_gradient_rows(skeleton, encoder, steps, anchors, workers)
             if refused_rows(rows):  # too large for its numbers: the encoder stays as it was
                 return {}, math.nan

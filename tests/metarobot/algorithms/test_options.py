@@ -18,6 +18,7 @@ OTHER_VALUES = {
     "reptile_steps": 2,
     "reptile_rate": 0.3,
     "embedding_size": 3,
+    "encoder_epochs": 3,
     "trial_episodes": 2,
 }
 
