@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from metarobot.config import META_LEARNERS
 from metarobot.envs import (
     FAMILIES,
     SPLITS,
@@ -259,24 +260,21 @@ def published() -> str:
             ours = [rows["adapted", step, exploration] for step in range(len(returns_after))]
             ours.append(rows["oracle", 0, exploration])
             lines.append([title, f"MAML here, {how}", *map(_return_with_interval, ours)])
-        lines += _longer_line(name, title, len(returns_after))
+        lines += _longer_lines(name, title, len(returns_after))
     headings = ["family", "agent", "0 steps", "1 step", "2 steps", "3 steps", "oracle"]
     return markdown_table(headings, lines) if lines else PENDING
 
 
-def _longer_line(preset: str, title: str, num_stages: int) -> list[list[str]]:
-    """Return the line of Meta-SGD with more simulated steps, or none where there is no such run."""
-    rows = {
-        (row["agent"], row["adaptation_steps"]): row
-        for row in _comparison_rows(preset, LONGER)
-        if row["split"] == "train"
-    }
-    if not rows:
-        return []
-    line = [rows["meta_sgd", step] for step in range(num_stages)] + [rows["oracle", 0]]
-    million = rows["meta_sgd", 0]["training_total_steps"] / 1e6
-    how = f"Meta-SGD here, {million:.1f} million steps, deterministic"
-    return [[title, how, *map(_return_with_interval, line)]]
+def _longer_lines(preset: str, title: str, num_stages: int) -> list[list[str]]:
+    """Return a line for each meta-learner that was trained for longer."""
+    rows = [row for row in _comparison_rows(preset, LONGER) if row["split"] == "train"]
+    lines = []
+    for agent in dict.fromkeys(row["agent"] for row in rows if row["agent"] in META_LEARNERS):
+        stages = [row for row in rows if row["agent"] == agent][:num_stages]
+        million = stages[0]["training_total_steps"] / 1e6
+        how = f"{AGENT_NAMES[agent]} here, {million:.1f} million steps, deterministic"
+        lines.append([title, how, *map(_return_with_interval, stages), ""])
+    return lines
 
 
 def _comparison_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
