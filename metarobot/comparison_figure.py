@@ -74,7 +74,7 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
             figure,
             f"{family_title(comparison['family'])}: return while adapting, agent by agent",
             f"Deterministic episodes, {_counted(len(comparison['seeds']), 'seed')}, bands are 95 % "
-            "intervals over tasks. Dashed: domain randomisation. Dotted: the oracle.",
+            f"intervals over tasks.{_named_lines({row['agent'] for row in rows})}",
         )
         save_figure(figure, path)
 
@@ -138,6 +138,15 @@ def _write_legend(figure: Any, splits: Sequence[str], height_px: int) -> None:
     figure.text(
         x, 1 - 62 / height_px, "percentages: headroom captured by one step", color=FAINT, size=8.5
     )
+
+
+def _named_lines(agents: set[str]) -> str:
+    """Return what the level lines are, of those that are there."""
+    names = {
+        "domain_randomisation": " Dashed: domain randomisation.",
+        "oracle": " Dotted: the oracle.",
+    }
+    return "".join(text for agent, text in names.items() if agent in agents)
 
 
 def _counted(count: int, noun: str) -> str:
