@@ -16,6 +16,11 @@ from datetime import timedelta
 import numpy as np
 import torch
 import torch.distributed as dist
+
+# Its functions take the default process group as the value of an argument.  Imported later, once
+# the group is there (torch.func does so), they would keep the group, and with it threads that may
+# be at work still while Python ends: now and then the process would then abort.
+import torch.distributed.nn.functional
 from torch import Tensor
 from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 

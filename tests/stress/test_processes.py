@@ -50,6 +50,29 @@ def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):
         assert fingerprint(tmp_path / "one", agent) == fingerprint(tmp_path / "two", agent), agent
 
 
+WORK_TOGETHER = """
+import os
+import torch
+from metarobot.workers import join_workers
+
+def threads():
+    return [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+
+with join_workers() as workers:
+    rows = torch.func.vmap(torch.func.grad(torch.sum))(torch.ones(2, 3))
+    assert workers.gather(rows).shape == (4, 3)
+    assert any("gloo" in name for name in threads()), threads()
+assert not any("gloo" in name for name in threads()), threads()
+"""
+
+
+def test_processes_that_have_parted_keep_no_thread_of_their_group(tmp_path):
+    # A thread of the group that still runs while Python ends aborts the process now and then.
+    script = tmp_path / "work_together.py"
+    script.write_text(WORK_TOGETHER)
+    execute([*torchrun(2)[:-2], str(script)])
+
+
 def test_any_number_of_threads_ends_at_the_same_parameters(one_process, tmp_path):
     execute([*METAROBOT, *train(tmp_path / "run", 5), "--num-threads", "2"])
     assert fingerprint(tmp_path / "run") == fingerprint(one_process)
