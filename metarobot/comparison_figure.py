@@ -26,7 +26,7 @@ from metarobot.plot_style import (
     write_title,
 )
 
-_COLUMNS = 4
+_MOST_COLUMNS = 4
 _REFERENCES = ("domain_randomisation", "oracle")
 _PANEL_PX = 190
 
@@ -48,11 +48,12 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
     splits = [split for split in SPLIT_TITLES if any(row["split"] == split for row in rows)]
     shown = [name for name in comparison["agents"] if name not in (*_REFERENCES, "random")]
     shown = shown or comparison["agents"]
-    num_rows = math.ceil(len(shown) / _COLUMNS)
+    num_columns = min(len(shown), _MOST_COLUMNS)
+    num_rows = math.ceil(len(shown) / num_columns)
     height_px = 130 + _PANEL_PX * num_rows
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px)
-        grid = figure.subplots(num_rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+        grid = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
         figure.subplots_adjust(
             left=0.075,
             right=0.985,
@@ -67,7 +68,8 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
             axes.set_visible(False)
         low, high = _limits(rows)
         grid[0, 0].set_ylim(low, high)
-        _write_legend(figure, splits, height_px)
+        with_shares = any(row["captured"] is not None for row in rows)
+        _write_legend(figure, splits, height_px, with_shares=with_shares)
         figure.text(0.53, 10 / height_px, "adaptation steps", color=FAINT, ha="center")
         figure.supylabel("return", x=0.008, size="medium", color=FAINT)
         write_title(
@@ -123,8 +125,8 @@ def _limits(rows: Sequence[Row]) -> tuple[float, float]:
     return min(means) - 0.08 * span, max(means) + 0.08 * span
 
 
-def _write_legend(figure: Any, splits: Sequence[str], height_px: int) -> None:
-    """Name the splits in their colours, in one line below the title."""
+def _write_legend(figure: Any, splits: Sequence[str], height_px: int, *, with_shares: bool) -> None:
+    """Name the splits in their colours, in one line below the title, and what percentages are."""
     x = 0.012
     for split in splits:
         text = figure.text(
@@ -135,9 +137,9 @@ def _write_legend(figure: Any, splits: Sequence[str], height_px: int) -> None:
             weight="bold",
         )
         x += text.get_window_extent().width / figure.bbox.width + 0.02
-    figure.text(
-        x, 1 - 62 / height_px, "percentages: headroom captured by one step", color=FAINT, size=8.5
-    )
+    if with_shares:
+        meaning = "percentages: headroom captured by one step"
+        figure.text(x, 1 - 62 / height_px, meaning, color=FAINT, size=8.5)
 
 
 def _named_lines(agents: set[str]) -> str:
