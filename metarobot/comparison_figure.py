@@ -21,7 +21,7 @@ from metarobot.plot_style import (
     family_title,
     light_grid,
     make_figure,
-    percent,
+    number,
     save_figure,
     write_title,
 )
@@ -96,15 +96,10 @@ def _draw_panel(axes: Axes, name: str, rows: Sequence[Row], splits: Sequence[str
         axes.plot(steps, means, color=colour, linewidth=2.0, marker="o", markersize=4, zorder=4)
         captured += [row["captured"] for row in line if row["adaptation_steps"] == 1]
     axes.set_title(AGENT_NAMES.get(name, name), size=10, color=INK, pad=5)
-    shares = [percent(share) if share is not None else "\N{EN DASH}" for share in captured]
     if any(share is not None for share in captured):
-        axes.text(
-            *(0.97, 0.04, " / ".join(shares)),
-            transform=axes.transAxes,
-            ha="right",
-            size=8.5,
-            zorder=5,
-            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.0},
+        shares = ["–" if share is None else number(100 * share, 0) for share in captured]
+        axes.set_title(
+            " / ".join(shares), loc="right", size=8.5, color=FAINT, pad=5, weight="normal"
         )
     axes.set_xticks(range(1 + max(row["adaptation_steps"] for row in rows)))
     light_grid(axes)
@@ -126,7 +121,7 @@ def _limits(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def _write_legend(figure: Any, splits: Sequence[str], height_px: int, *, with_shares: bool) -> None:
-    """Name the splits in their colours, in one line below the title, and what percentages are."""
+    """Name the splits in their colours, in one line below the title, and what stands in grey."""
     x = 0.012
     for split in splits:
         text = figure.text(
@@ -138,7 +133,7 @@ def _write_legend(figure: Any, splits: Sequence[str], height_px: int, *, with_sh
         )
         x += text.get_window_extent().width / figure.bbox.width + 0.02
     if with_shares:
-        meaning = "percentages: headroom captured by one step"
+        meaning = "grey: percent of the headroom captured by one step"
         figure.text(x, 1 - 62 / height_px, meaning, color=FAINT, size=8.5)
 
 

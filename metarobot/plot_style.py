@@ -42,7 +42,7 @@ AGENT_NAMES = {
     "from_scratch": "from scratch",
     "fine_tuning": "fine-tuning",
     "maml": "MAML-TRPO",
-    "fomaml": "first-order MAML",
+    "fomaml": "FOMAML",
     "maml_ppo": "MAML-PPO",
     "promp": "ProMP",
     "e_maml": "E-MAML",

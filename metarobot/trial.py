@@ -60,7 +60,10 @@ class StepScores(NamedTuple):
     """Scores after some number of adaptation steps."""
 
     deterministic: Scores
+    """Without action noise: what the agent is judged by."""
     exploring: Scores
+    """With the action noise of trials, as what the next adaptation step learns from; with the
+    policy's own where it never adapts."""
 
 
 class UniformPolicy(ReactivePolicy):

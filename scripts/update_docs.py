@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.config import META_LEARNERS
 from metarobot.envs import (
     FAMILIES,
     SPLITS,
@@ -243,38 +242,33 @@ def headroom() -> str:
 
 def published() -> str:
     """Return MAML's published returns on the benchmark families beside those of this package."""
+    measured = _read(RESULTS / "literature.json")
+    if measured is None:
+        return PENDING
     lines = []
-    for name, (returns_after, oracle) in PUBLISHED.items():
-        evaluation = _read(RESULTS / name / "evaluation.json")
-        if evaluation is None:
-            continue
-        title = family_title(evaluation["family"])
+    for preset, (returns_after, oracle) in PUBLISHED.items():
+        rows = [row for row in measured if row["preset"] == preset]
+        title = family_title(PRESETS[preset].env_id)
         theirs = [f"{value}" for value in returns_after]
-        lines.append([title, "MAML, published", *theirs, "" if oracle is None else f"{oracle}"])
-        rows = {
-            (row["agent"], row["adaptation_steps"], row["exploration"]): row
-            for row in evaluation["rows"]
-            if row["split"] == "train"
-        }
-        for exploration, how in ((True, "exploring"), (False, "deterministic")):
-            ours = [rows["adapted", step, exploration] for step in range(len(returns_after))]
-            ours.append(rows["oracle", 0, exploration])
-            lines.append([title, f"MAML here, {how}", *map(_return_with_interval, ours)])
-        lines += _longer_lines(name, title, len(returns_after))
-    headings = ["family", "agent", "0 steps", "1 step", "2 steps", "3 steps", "oracle"]
-    return markdown_table(headings, lines) if lines else PENDING
+        lines.append([title, "MAML, published", "", *theirs, "" if oracle is None else f"{oracle}"])
+        for training_steps in sorted({row["training_steps"] for row in rows}):
+            trained = [row for row in rows if row["training_steps"] == training_steps]
+            lines += _lines_of_agents(title, trained, len(returns_after))
+    stages = ["0 steps", "1 step", "2 steps", "3 steps"]
+    return markdown_table(["family", "agent", "training steps", *stages, "oracle"], lines)
 
 
-def _longer_lines(preset: str, title: str, num_stages: int) -> list[list[str]]:
-    """Return a line for each meta-learner that was trained for longer."""
-    rows = [row for row in _comparison_rows(preset, LONGER) if row["split"] == "train"]
-    lines = []
-    for agent in dict.fromkeys(row["agent"] for row in rows if row["agent"] in META_LEARNERS):
-        stages = [row for row in rows if row["agent"] == agent][:num_stages]
-        million = stages[0]["training_total_steps"] / 1e6
-        how = f"{AGENT_NAMES[agent]} here, {million:.1f} million steps, deterministic"
-        lines.append([title, how, *map(_return_with_interval, stages), ""])
-    return lines
+def _lines_of_agents(title: str, rows: list[dict[str, Any]], num_stages: int) -> list[list[str]]:
+    """Return a line for each agent but the oracle, which stands in the last column of all."""
+    stages: dict[str, list[str]] = {}
+    for row in rows:
+        stages.setdefault(row["agent"], []).append(_return_with_interval(row))
+    (oracle,) = stages.pop("oracle")
+    cost = f"{rows[0]['training_steps']:,}"
+    return [
+        [title, AGENT_NAMES[agent], cost, *cells, *[""] * (num_stages - len(cells)), oracle]
+        for agent, cells in stages.items()
+    ]
 
 
 def _comparison_rows(preset: str, folder: Path) -> list[dict[str, Any]]:

@@ -7,18 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from loading import load_script
 
 from metarobot.config import TrainConfig
 from metarobot.envs import Tasks
+from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
+from metarobot.trained_run import load_run
+from metarobot.trial import EvaluationConfig, Trial
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
 comparison = load_script("comparison")
 headroom = load_script("headroom")
+literature = load_script("literature")
 update_docs = load_script("update_docs")
 
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
 RATIOS = ("rollout_over_physics", "update_over_sampling", "iteration_over_physics")
 
 
@@ -336,3 +342,63 @@ def test_a_comparison_that_fails_ends_there(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
     assert comparison.main(["--agents", "nobody"]) == 2
     assert "comparison.py: error: " in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def point_run():
+    return load_run(RESULTS / "point-navigation" / "point-navigation-seed0")
+
+
+def small_trial(run):
+    config = EvaluationConfig(num_tasks=2, episodes_per_step=3)
+    return Trial.of_split(run.env_id, "train", config)
+
+
+def test_literature_takes_later_steps_half_as_long(point_run):
+    agent, trial = point_run.agents["maml"], small_trial(point_run)
+    halved = replace(agent, config=replace(agent.config, inner_lr=agent.config.inner_lr / 2))
+    params = repeat_params(agent.params, 2)
+    explorer = agent.algorithm.trial_policy
+    episodes = trial.collect(explorer, params, num_episodes=3, exploring=True, step=0)
+    taken = literature.take_step(agent, params, episodes, 0.5)
+    expected = halved.algorithm.adapt(params, episodes, agent.algorithm.trial_advantages(episodes))
+    torch.testing.assert_close(taken, expected)
+    assert any((taken[name] != params[name]).any() for name in params)
+
+
+def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_trials(
+    point_run, monkeypatch
+):
+    agent, trial, floors = point_run.agents["maml"], small_trial(point_run), []
+    collect = Trial.collect
+
+    def spy(self, policy, *args, **options):
+        assert options["exploring"]
+        floors.append(policy.min_log_std)
+        return collect(self, policy, *args, **options)
+
+    monkeypatch.setattr(Trial, "collect", spy)
+    scores = literature.score(trial, agent, 2)
+    own, of_trials = agent.policy.min_log_std, agent.algorithm.trial_policy.min_log_std
+    assert floors == [own, of_trials, own, of_trials, own]
+    assert own != of_trials
+    assert len({tuple(score.returns) for score in scores}) == 3
+
+
+def test_literature_writes_a_row_for_every_agent_and_step(tmp_path, capsys):
+    out = tmp_path / "literature.json"
+    options = ["--families", "point-navigation", "--seeds", "0", "--num-tasks", "2"]
+    options += ["--num-adaptation-steps", "1", "--results", str(RESULTS), "--out", str(out)]
+    assert literature.main(options) == 0
+    rows = json.loads(out.read_text())
+    found = {(row["preset"], row["agent"], row["adaptation_steps"]) for row in rows}
+    assert found == {
+        ("point-navigation", "maml", 0),
+        ("point-navigation", "maml", 1),
+        ("point-navigation", "domain_randomisation", 0),
+        ("point-navigation", "oracle", 0),
+    }
+    assert [row["episodes_used"] for row in rows if row["agent"] == "maml"] == [0, 40]
+    assert all(row["exploration"] and row["num_tasks"] == 2 for row in rows)
+    assert literature.main(["--families", "point-navigation", "--seeds", "9", *options[4:]]) == 2
+    assert "point-navigation-seed9" in capsys.readouterr().err

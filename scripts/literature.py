@@ -1,0 +1,142 @@
+"""The benchmark families of the literature, measured as the authors of MAML measured theirs.
+
+By their published scripts, a return is that of the policy with its own action noise, each
+adaptation step learns from 4,000 control steps, and the steps after the first are half as long.
+(`metarobot evaluate` judges policies without action noise, shows what the noise of trials costs
+beside it, and takes all steps alike.)  Only the episodes learned from differ here: they have the
+noise of trials, as in training.
+
+Writes ``literature.json``, from which `scripts/update_docs.py` makes the table in the
+documentation, from the committed agents.  Source: `test_maml_cheetah.py`,
+`test_maml_cheetah_direc.py` and `test_maml_point.py` in https://github.com/cbfinn/maml_rl.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metarobot.arguments import parse
+from metarobot.display import StageDisplay
+from metarobot.envs import FAMILIES, silence_mujoco
+from metarobot.episodes import Episodes
+from metarobot.evaluation import Progress, join_seeds, table_row
+from metarobot.files import write_json
+from metarobot.listing import make_console
+from metarobot.policies import GaussianPolicy, Params, repeat_params
+from metarobot.provenance import choose_num_threads
+from metarobot.run_folder import RunError
+from metarobot.trained_run import TrainedAgent, TrainedRun, load_runs
+from metarobot.trial import EvaluationConfig, Scores, Trial
+
+LEARNED_FROM = 4000
+"""Control steps that an adaptation step learns from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiteratureCommand:
+    """Measure agents on the benchmark families as the authors of MAML did."""
+
+    results: Path = Path("docs/results")
+    """Folder that holds FAMILY/FAMILY-seedSEED, and longer/FAMILY/FAMILY-seedSEED for agents that
+    were trained for longer than their preset says."""
+    out: Path = Path("docs/results/literature.json")
+    """File to write."""
+    families: tuple[str, ...] = (
+        *("half-cheetah-direction", "half-cheetah-velocity"),
+        "point-navigation",
+    )
+    """Presets of the families."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds."""
+    num_tasks: int = 40
+    """Tasks of the training range, drawn anew."""
+    num_adaptation_steps: int = 3
+    """Adaptation steps taken, K."""
+
+
+def score(trial: Trial, agent: TrainedAgent, num_adaptation_steps: int) -> list[Scores]:
+    """Score an agent with its own action noise after 0..K adaptation steps."""
+    params, scores = repeat_params(agent.params, len(trial.tasks)), []
+    for step in range(num_adaptation_steps + 1):
+        scores.append(Scores.of(_explore(trial, agent, agent.policy, params, step)))
+        if step < num_adaptation_steps:
+            episodes = _explore(trial, agent, agent.algorithm.trial_policy, params, step)
+            params = take_step(agent, params, episodes, 1.0 if step == 0 else 0.5)
+    return scores
+
+
+def take_step(agent: TrainedAgent, params: Params, episodes: Episodes, length: float) -> Params:
+    """Take an adaptation step (of gradient ascent, and so linear in its size) of some length."""
+    adapted = agent.algorithm.adapt(params, episodes, agent.algorithm.trial_advantages(episodes))
+    return {name: torch.lerp(leaf, adapted[name], length) for name, leaf in params.items()}
+
+
+def _explore(
+    trial: Trial, agent: TrainedAgent, policy: GaussianPolicy, params: Params, step: int
+) -> Episodes:
+    return trial.collect(
+        policy,
+        params,
+        num_episodes=trial.config.episodes_per_step,
+        exploring=True,
+        step=step,
+        observe_task=agent.config.agent == "oracle",
+    )
+
+
+def measure(
+    preset: str, runs: Sequence[TrainedRun], command: LiteratureCommand, progress: Progress
+) -> list[dict[str, Any]]:
+    """Measure all agents of several seeds; return a row for each after each adaptation step."""
+    env_id = runs[0].env_id
+    config = EvaluationConfig(
+        num_tasks=command.num_tasks,
+        episodes_per_step=LEARNED_FROM // FAMILIES[env_id].vector_class.default_horizon,
+        num_adaptation_steps=command.num_adaptation_steps,
+    )
+    trial = Trial.of_split(env_id, "train", config)
+    rows = []
+    for done, name in enumerate(runs[0].agents):
+        progress(f"{runs[0].path.parent}: {name}", done / len(runs[0].agents))
+        agents = [run.agents[name] for run in runs]
+        steps = config.num_adaptation_steps if agents[0].config.adaptation_steps else 0
+        after = join_seeds([score(trial, agent, steps) for agent in agents])
+        training = {"training_steps": agents[0].config.total_steps}
+        for step, scores in enumerate(after):
+            row = table_row("train", name, step, True, scores, config)
+            rows.append({"preset": preset, **row, **training})
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; return 0, or 2 on bad input."""
+    try:
+        command = parse(LiteratureCommand, sys.argv[1:] if argv is None else argv, "literature.py")
+        measured = [
+            (family, load_runs([folder / f"{family}-seed{seed}" for seed in command.seeds]))
+            for family in command.families
+            for folder in (command.results / family, command.results / "longer" / family)
+            if folder.exists()
+        ]
+    except (ValueError, RunError) as error:
+        print(f"literature.py: error: {error}", file=sys.stderr)
+        return 2
+    silence_mujoco()
+    torch.set_num_threads(choose_num_threads())
+    console, rows = make_console(), []
+    with StageDisplay(console) as stages:
+        for family, runs in measured:
+            rows += measure(family, runs, command, stages)
+    write_json(command.out, rows)
+    console.print(f"literature: {command.out}", soft_wrap=True, markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
