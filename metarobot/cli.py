@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
+
+_FIRST_SPEAKS_WITHIN_S = 60.0
+"""How long other processes wait for the first one to say what is wrong with the input."""
 
 _EXPECTED = (
     InterruptedTrainingError,
@@ -53,10 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except _EXPECTED as error:
         message, code = _explain(error)
-        # What is wrong with the input is wrong for all processes of a run: the first one says so.
-        concerns_all = isinstance(error, ValueError | InterruptedTrainingError)
-        if concerns_all and os.environ.get("RANK", "0") != "0":
-            return code
+        # What stops all processes of a run is said by the first one.
+        if os.environ.get("RANK", "0") != "0":
+            if isinstance(error, InterruptedTrainingError):
+                return code
+            if isinstance(error, ValueError):
+                # Were this one quicker, torchrun would end the first before it has spoken.  As
+                # things are it ends this one here, unless only this one's input is bad.
+                time.sleep(_FIRST_SPEAKS_WITHIN_S)
         return _say(message, code)
 
 

@@ -111,8 +111,28 @@ def test_after_a_process_has_died_the_others_go_on_to_the_same_parameters(tmp_pa
     print(f"{kills} processes killed: {fingerprint(run)[:12]}")
 
 
+FIRST_IS_LATE = """
+import os
+import sys
+import time
+from metarobot.cli import main
+from metarobot.workers import Workers
+
+share = Workers.share
+
+def share_late(self, num_tasks):
+    time.sleep(2 * self.first)
+    return share(self, num_tasks)
+
+Workers.share = share_late
+sys.exit(main())
+"""
+
+
 def test_a_number_of_processes_that_cannot_share_is_refused_in_one_line(tmp_path):
-    command = [*torchrun(3), *train(tmp_path / "run", 1)]
+    script = tmp_path / "first_is_late.py"
+    script.write_text(FIRST_IS_LATE)
+    command = [*torchrun(3)[:-2], str(script), *train(tmp_path / "run", 1)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     complaints = [line for line in done.stderr.splitlines() if line.startswith("metarobot:")]
