@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _EXPECTED as error:
         message, code = _explain(error)
         # What stops all processes of a run is said by the first one.
-        if os.environ.get("RANK", "0") != "0":
+        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
             if isinstance(error, InterruptedTrainingError):
                 return code
             if isinstance(error, ValueError):
@@ -139,7 +139,7 @@ def _run_training(
     from metarobot.training import resume_run, train_run
     from metarobot.workers import join_workers
 
-    console = _prepare()
+    console = prepare()
     with join_workers() as workers:
         console.quiet = not workers.first
         with TrainingDisplay(agents, config.total_steps if config else 0, console) as display:
@@ -168,7 +168,7 @@ def _evaluate(arguments: list[str], prog: str) -> int:
     from metarobot.trained_run import choose_variant, load_runs
 
     command = parse(EvaluateCommand, arguments, prog)
-    console = _prepare()
+    console = prepare()
     runs = load_runs(command.runs, best=command.best)
     variant = choose_variant(runs[0], command.variant)
     for run in runs:
@@ -206,7 +206,7 @@ def _compare(arguments: list[str], prog: str) -> int:
     measured = EvaluationConfig(
         num_tasks=command.test_tasks, num_adaptation_steps=command.num_adaptation_steps
     )
-    console = _prepare()
+    console = prepare()
     out = command.out or Path("runs") / f"compare-{command.preset}"
     folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
     for seed, folder in zip(command.seeds, folders, strict=True):
@@ -230,7 +230,7 @@ def _render(arguments: list[str], prog: str) -> int:
     task = parse_task(command.task)
     if command.out.suffix.lower() != ".mp4":
         raise ValueError(f"--out must end in .mp4, got {command.out}")
-    console = _prepare()
+    console = prepare()
     try:
         if command.run is not None:
             run = load_run(command.run, best=command.best)
@@ -261,7 +261,7 @@ def _export(arguments: list[str], prog: str) -> int:
     command = parse(ExportCommand, arguments, prog)
     if command.out.suffix != ".zip":
         raise ValueError(f"--out must end in .zip, got {command.out}")
-    console = _prepare()
+    console = prepare()
     agents = load_run(command.run, best=command.best).agents
     if command.agent not in agents:
         raise ValueError(f"{command.run} holds no {command.agent}, only {', '.join(agents)}")
@@ -278,7 +278,7 @@ def _import(arguments: list[str], prog: str) -> int:
     command = parse(ImportCommand, arguments, prog)
     if command.out.suffix != ".safetensors":
         raise ValueError(f"--out must end in .safetensors, got {command.out}")
-    console = _prepare()
+    console = prepare()
     agent = import_ppo(command.model, command.env_id)
     save_policy(command.out, agent.config, agent.params, iteration=0)
     sizes = " ".join(map(str, agent.config.hidden_sizes))
@@ -291,7 +291,7 @@ def _demo(arguments: list[str], prog: str) -> int:
     from metarobot.demo import run_demo
 
     command = parse(DemoCommand, arguments, prog)
-    console = _prepare()
+    console = prepare()
     evaluation = run_demo(
         command.out,
         console,
@@ -318,7 +318,7 @@ def _doctor(arguments: list[str], prog: str) -> int:
     from metarobot.doctor import print_report, run_checks
 
     command = parse(DoctorCommand, arguments, prog)
-    failed = print_report(_prepare(), run_checks(command.runs_folder))
+    failed = print_report(prepare(), run_checks(command.runs_folder))
     return BAD_INPUT if failed else OK
 
 
@@ -351,7 +351,7 @@ def _help() -> str:
     )
 
 
-def _prepare() -> Console:
+def prepare() -> Console:
     """Silence MuJoCo's log file, choose torch's threads, and return the console."""
     import torch
 

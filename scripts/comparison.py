@@ -8,7 +8,6 @@ nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 from metarobot.arguments import parse
 from metarobot.cli import main as metarobot
 from metarobot.config import AGENTS, Agent
-from metarobot.files import read_json, write_json
+from metarobot.files import read_json, replace_rows
 from metarobot.presets import PRESETS
 
 
@@ -66,10 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments += ["--total-steps", str(command.total_steps)]
         if code := metarobot(["compare", preset, *arguments, "--out", str(folder)]):
             return code
-        kept = json.loads(table.read_text(encoding="utf-8")) if table.exists() else []
-        rows = [row for row in kept if row["preset"] != preset]
-        rows += comparison_rows(preset, read_json(folder / "comparison.json"))
-        write_json(table, sorted(rows, key=lambda row: list(PRESETS).index(row["preset"])))
+        rows = comparison_rows(preset, read_json(folder / "comparison.json"))
+        replace_rows(table, preset, rows, list(PRESETS))
     return 0
 
 

@@ -8,7 +8,6 @@ nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from metarobot.arguments import parse
 from metarobot.config import STANDARD_AGENTS
 from metarobot.display import StageDisplay, TrainingDisplay
 from metarobot.envs import nearest_name, silence_mujoco
-from metarobot.files import read_json, write_json
+from metarobot.files import read_json, replace_rows
 from metarobot.listing import make_console
 from metarobot.presets import PRESETS
 from metarobot.reporting import evaluate_to_folder
@@ -132,10 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for family in command.families:
         runs = [train_missing(family, seed, command.out, console) for seed in command.seeds]
         evaluation = evaluate_missing(family, runs, command, console)
-        kept = json.loads(table.read_text(encoding="utf-8")) if table.exists() else []
-        rows = [row for row in kept if row["preset"] != family]
-        rows += headroom_rows(family, evaluation)
-        write_json(table, sorted(rows, key=lambda row: list(PRESETS).index(row["preset"])))
+        replace_rows(table, family, headroom_rows(family, evaluation), list(PRESETS))
     console.print(f"headroom: {table}", soft_wrap=True, markup=False)
     return 0
 

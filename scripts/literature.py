@@ -22,15 +22,14 @@ from typing import Any
 import torch
 
 from metarobot.arguments import parse
+from metarobot.cli import prepare
 from metarobot.display import StageDisplay
-from metarobot.envs import FAMILIES, silence_mujoco
+from metarobot.envs import FAMILIES
 from metarobot.episodes import Episodes
 from metarobot.evaluation import Progress, join_seeds, table_row
-from metarobot.files import write_json
-from metarobot.listing import make_console
+from metarobot.files import replace_rows
 from metarobot.policies import GaussianPolicy, Params, repeat_params
-from metarobot.provenance import choose_num_threads
-from metarobot.run_folder import RunError
+from metarobot.presets import PRESETS
 from metarobot.trained_run import TrainedAgent, TrainedRun, load_runs
 from metarobot.trial import EvaluationConfig, Scores, Trial
 
@@ -51,13 +50,24 @@ class LiteratureCommand:
         *("half-cheetah-direction", "half-cheetah-velocity"),
         "point-navigation",
     )
-    """Presets of the families."""
+    """Presets of the families; literature.json keeps its rows of the others."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     num_tasks: int = 40
     """Tasks of the training range, drawn anew."""
     num_adaptation_steps: int = 3
     """Adaptation steps taken, K."""
+
+
+def load_groups(family: str, command: LiteratureCommand) -> list[list[TrainedRun]]:
+    """Read the runs of a family, and those that were trained for longer where there are any.
+
+    Raises:
+        RunError: A run is missing, or cannot be read.
+    """
+    longer = command.results / "longer" / family
+    folders = [command.results / family, *([longer] if longer.exists() else [])]
+    return [load_runs([folder / f"{family}-seed{n}" for n in command.seeds]) for folder in folders]
 
 
 def score(trial: Trial, agent: TrainedAgent, num_adaptation_steps: int) -> list[Scores]:
@@ -107,10 +117,10 @@ def measure(
         agents = [run.agents[name] for run in runs]
         steps = config.num_adaptation_steps if agents[0].config.adaptation_steps else 0
         after = join_seeds([score(trial, agent, steps) for agent in agents])
-        training = {"training_steps": agents[0].config.total_steps}
         for step, scores in enumerate(after):
             row = table_row("train", name, step, True, scores, config)
-            rows.append({"preset": preset, **row, **training})
+            training_steps = agents[0].config.total_steps
+            rows.append({"preset": preset, **row, "training_steps": training_steps})
     return rows
 
 
@@ -118,22 +128,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure; return 0, or 2 on bad input."""
     try:
         command = parse(LiteratureCommand, sys.argv[1:] if argv is None else argv, "literature.py")
-        measured = [
-            (family, load_runs([folder / f"{family}-seed{seed}" for seed in command.seeds]))
-            for family in command.families
-            for folder in (command.results / family, command.results / "longer" / family)
-            if folder.exists()
-        ]
-    except (ValueError, RunError) as error:
+        runs_of = {family: load_groups(family, command) for family in command.families}
+    except ValueError as error:
         print(f"literature.py: error: {error}", file=sys.stderr)
         return 2
-    silence_mujoco()
-    torch.set_num_threads(choose_num_threads())
-    console, rows = make_console(), []
+    console = prepare()
     with StageDisplay(console) as stages:
-        for family, runs in measured:
-            rows += measure(family, runs, command, stages)
-    write_json(command.out, rows)
+        for family, groups in runs_of.items():
+            rows = [row for runs in groups for row in measure(family, runs, command, stages)]
+            replace_rows(command.out, family, rows, list(PRESETS))
     console.print(f"literature: {command.out}", soft_wrap=True, markup=False)
     return 0
 

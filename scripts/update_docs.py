@@ -263,7 +263,7 @@ def _lines_of_agents(title: str, rows: list[dict[str, Any]], num_stages: int) ->
     stages: dict[str, list[str]] = {}
     for row in rows:
         stages.setdefault(row["agent"], []).append(_return_with_interval(row))
-    (oracle,) = stages.pop("oracle")
+    (oracle,) = stages.pop("oracle", [""])
     cost = f"{rows[0]['training_steps']:,}"
     return [
         [title, AGENT_NAMES[agent], cost, *cells, *[""] * (num_stages - len(cells)), oracle]

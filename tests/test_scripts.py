@@ -369,19 +369,25 @@ def test_literature_takes_later_steps_half_as_long(point_run):
 def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_trials(
     point_run, monkeypatch
 ):
-    agent, trial, floors = point_run.agents["maml"], small_trial(point_run), []
-    collect = Trial.collect
+    agent, trial, floors, lengths = point_run.agents["maml"], small_trial(point_run), [], []
+    collect, take_step = Trial.collect, literature.take_step
 
     def spy(self, policy, *args, **options):
         assert options["exploring"]
         floors.append(policy.min_log_std)
         return collect(self, policy, *args, **options)
 
+    def spy_on_step(*args):
+        lengths.append(args[-1])
+        return take_step(*args)
+
     monkeypatch.setattr(Trial, "collect", spy)
+    monkeypatch.setattr(literature, "take_step", spy_on_step)
     scores = literature.score(trial, agent, 2)
     own, of_trials = agent.policy.min_log_std, agent.algorithm.trial_policy.min_log_std
     assert floors == [own, of_trials, own, of_trials, own]
     assert own != of_trials
+    assert lengths == [1.0, 0.5]
     assert len({tuple(score.returns) for score in scores}) == 3
 
 
@@ -402,3 +408,21 @@ def test_literature_writes_a_row_for_every_agent_and_step(tmp_path, capsys):
     assert all(row["exploration"] and row["num_tasks"] == 2 for row in rows)
     assert literature.main(["--families", "point-navigation", "--seeds", "9", *options[4:]]) == 2
     assert "point-navigation-seed9" in capsys.readouterr().err
+    before = out.read_text()
+    assert literature.main(["--families", "jumping", *options[2:]]) == 2
+    assert "jumping" in capsys.readouterr().err
+    assert out.read_text() == before
+
+
+def test_literature_keeps_the_rows_of_other_families(tmp_path):
+    out = tmp_path / "literature.json"
+    other = {"preset": "half-cheetah-velocity", "return_mean": -78.6}
+    old = {"preset": "point-navigation", "return_mean": -11.7}
+    out.write_text(json.dumps([other, old]))
+    options = ["--families", "point-navigation", "--seeds", "0", "--num-tasks", "2"]
+    options += ["--num-adaptation-steps", "0", "--results", str(RESULTS), "--out", str(out)]
+    assert literature.main(options) == 0
+    first, *rows = json.loads(out.read_text())
+    assert first == other
+    assert [row["preset"] for row in rows] == 3 * ["point-navigation"]
+    assert old not in rows

@@ -25,10 +25,12 @@ def resume(run: Path) -> list[str]:
     return ["train", "--resume", str(run)]
 
 
-def torchrun(processes: int, *options: str) -> list[str]:
-    """A command that starts several processes."""
+def torchrun(
+    processes: int, *options: str, program: Sequence[str] = ("-m", "metarobot")
+) -> list[str]:
+    """A command that starts several processes of a program."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*launcher, "--nproc-per-node", str(processes), *options, "-m", "metarobot"]
+    return [*launcher, "--nproc-per-node", str(processes), *options, *program]
 
 
 def execute(command: list[str], timeout_s: float = 300.0) -> None:

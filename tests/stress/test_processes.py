@@ -70,7 +70,7 @@ def test_processes_that_have_parted_keep_no_thread_of_their_group(tmp_path):
     # A thread of the group that still runs while Python ends aborts the process now and then.
     script = tmp_path / "work_together.py"
     script.write_text(WORK_TOGETHER)
-    execute([*torchrun(2)[:-2], str(script)])
+    execute(torchrun(2, program=[str(script)]))
 
 
 def test_any_number_of_threads_ends_at_the_same_parameters(one_process, tmp_path):
@@ -132,7 +132,7 @@ sys.exit(main())
 def test_a_number_of_processes_that_cannot_share_is_refused_in_one_line(tmp_path):
     script = tmp_path / "first_is_late.py"
     script.write_text(FIRST_IS_LATE)
-    command = [*torchrun(3)[:-2], str(script), *train(tmp_path / "run", 1)]
+    command = [*torchrun(3, program=[str(script)]), *train(tmp_path / "run", 1)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     complaints = [line for line in done.stderr.splitlines() if line.startswith("metarobot:")]
