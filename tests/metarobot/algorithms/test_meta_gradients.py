@@ -7,6 +7,7 @@ import pytest
 import torch
 from derivatives import numerical_gradient, relative_error, vector_of
 from fakes import N, made_up_batch, made_up_episodes, small_policy
+from torch.distributions import Normal
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
@@ -117,6 +118,43 @@ def test_the_estimate_of_the_kl_divergence_has_no_bias(monkeypatch):
     assert kl_estimates(old, episodes).abs().max() < 1e-12
     exact = kl_divergences(old, new, episodes)
     torch.testing.assert_close(kl_estimates(new, episodes), exact, rtol=0.1, atol=0.0)
+
+
+def test_promp_is_charged_for_how_far_trials_have_moved(monkeypatch):
+    monkeypatch.setattr(fakes, "E", 2000)
+    promp, params, batch = make("promp")
+    ppo, *_ = make("maml_ppo")
+    start, moved = (
+        repeat_params({name: leaf + shift for name, leaf in params.items()}, N)
+        for shift in (0.0, 0.1)
+    )
+    charged = promp.losses(moved, batch)[0] - ppo.losses(moved, batch)[0]
+    (trials,) = batch.pre_episodes
+    old, new = (
+        promp.trial_policy.distribution(theta, trials.observations) for theta in (start, moved)
+    )
+    divergences = kl_divergences(old, new, trials)
+    torch.testing.assert_close(charged, 0.5 * divergences, rtol=0.1, atol=0.0)
+
+
+def test_e_maml_makes_trials_that_led_far_more_likely():
+    # What it adds to MAML's gradient is the score of the trials, times what came of them.
+    objective, params, batch = make("e_maml")
+    maml, *_ = make("maml")
+    (trials,) = batch.pre_episodes
+    returns = batch.post_episodes.returns.mean(1)
+    credits = (returns - returns.mean()) / returns.std(correction=0)
+
+    def gain(params):
+        policy = maml.trial_policy
+        mean, log_std = policy.distribution(repeat_params(params, N), trials.observations)[:2]
+        chances = Normal(mean, log_std[:, None, None].exp()).log_prob(trials.actions).sum(-1)
+        return (credits * (chances * trials.step_weights).sum((1, 2))).mean()
+
+    added = vector_of(grad(loss_at(objective, batch))(params)) - vector_of(
+        grad(loss_at(maml, batch))(params)
+    )
+    assert relative_error(-added, numerical_gradient(gain, params)) <= 1e-5
 
 
 def test_credits_compare_tasks():
