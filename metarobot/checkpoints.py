@@ -8,6 +8,7 @@ CHECKPOINTS/
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,22 @@ from typing import Any
 from torch import Tensor
 
 from metarobot.config import TrainConfig
+from metarobot.folder import Folder
 from metarobot.meta_trainer import TrainerState
 from metarobot.policies import Params
 from metarobot.tensor_files import (
     Shapes,
-    load_tensors,
+    most_bytes,
     parse_tensors,
-    read_tensor_bytes,
     require_finite,
-    save_tensors,
+    seal_tensors,
 )
 from metarobot.workers import Workers
 
 NUM_KEPT = 3
 """Checkpoints kept, besides the best policy."""
 BEST_FILE = "best.safetensors"
-_PATTERN = "iteration-*.safetensors"
+_NAME = re.compile(r"iteration-(\d{6,})\.safetensors", re.ASCII)
 _SMOOTHING = 0.9
 
 
@@ -64,7 +65,7 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, config: TrainConfig, state: TrainerState, progress: Progress
+    folder: Folder, config: TrainConfig, state: TrainerState, progress: Progress
 ) -> None:
     """Write a checkpoint in one piece, and then remove all but the last NUM_KEPT.
 
@@ -77,7 +78,7 @@ def save_checkpoint(
     Raises:
         OSError: The disk is full or cannot be written to; the checkpoints before stay.
     """
-    folder.mkdir(exist_ok=True)
+    folder.make()
     iteration = state.counters["iteration"]
     facts = {
         **_origin(config, iteration),
@@ -85,31 +86,31 @@ def save_checkpoint(
         "counters": state.counters,
         "progress": asdict(progress),
     }
-    save_tensors(folder / f"iteration-{iteration:06}.safetensors", state.tensors, facts)
+    folder.write(f"iteration-{iteration:06}.safetensors", seal_tensors(state.tensors, facts))
     for old in _checkpoints(folder)[:-NUM_KEPT]:
-        old.unlink()
+        folder.remove(old)
 
 
-def save_policy(path: Path, config: TrainConfig, params: Params, iteration: int) -> None:
-    """Write a policy's parameters in one piece, with where they come from."""
-    path.parent.mkdir(exist_ok=True)
-    save_tensors(path, params, _origin(config, iteration))
+def policy_bytes(config: TrainConfig, params: Params, iteration: int) -> bytes:
+    """Return the content of a policy's file: its parameters, and where they come from."""
+    return seal_tensors(params, _origin(config, iteration))
 
 
-def load_policy(path: Path, config: TrainConfig, shapes: Shapes) -> Params:
+def load_policy(folder: Folder, name: str, config: TrainConfig, shapes: Shapes) -> Params:
     """Read a policy's parameters.
 
     Raises:
         OSError: The file is missing or cannot be read.
         ValueError: It is damaged, of another agent, or does not fit.
     """
-    tensors, facts = load_tensors(path, shapes)
+    path, data = folder.path / name, folder.read(name, most_bytes(shapes))
+    tensors, facts = parse_tensors(path, data, shapes)
     _check(path, tensors, facts, config)
     return tensors
 
 
 def load_newest_checkpoint(
-    folder: Path, config: TrainConfig, fresh: TrainerState, workers: Workers
+    folder: Folder, config: TrainConfig, fresh: TrainerState, workers: Workers
 ) -> tuple[TrainerState, Progress] | None:
     """Read the newest checkpoint; the first process reads, and tells the others.
 
@@ -127,13 +128,14 @@ def load_newest_checkpoint(
         ValueError: It is damaged, or of another agent; the message says how to go on before it.
     """
     shapes = {name: tuple(leaf.shape) for name, leaf in fresh.tensors.items()}
-    paths = _checkpoints(folder) if workers.first else []
-    path = paths[-1] if paths else folder
+    names = _checkpoints(folder) if workers.first else []
+    path = folder.path / names[-1] if names else folder.path
     try:
-        data = workers.broadcast(read_tensor_bytes(path, shapes) if paths else None)
+        read = folder.read(names[-1], most_bytes(shapes)) if names else None
+        data = workers.broadcast(read)
         return None if data is None else _parse(path, data, shapes, config)
     except ValueError as error:
-        hint = f"; delete it to go on from {paths[-2].name}" if len(paths) > 1 else ""
+        hint = f"; delete it to go on from {names[-2]}" if len(names) > 1 else ""
         raise ValueError(f"{error}{hint}") from error
 
 
@@ -176,6 +178,7 @@ def _check_config(path: Path, found: Any, config: TrainConfig) -> None:
             )
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints, the newest last."""
-    return sorted(folder.glob(_PATTERN), key=lambda path: (len(path.name), path.name))
+def _checkpoints(folder: Folder) -> list[str]:
+    """Return the names of the checkpoints, the newest last."""
+    found = [name for name in folder.names() if _NAME.fullmatch(name)]
+    return sorted(found, key=lambda name: (len(name), name))

@@ -106,7 +106,7 @@ def _train(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import ResumeCommand, parse_train
     from metarobot.config import TrainConfig
     from metarobot.envs import find_variant
-    from metarobot.run_folder import default_run_folder
+    from metarobot.run_creation import default_run_folder
     from metarobot.workers import restarted_by_torchrun
 
     command = parse_train(arguments, prog)
@@ -192,7 +192,7 @@ def _compare(arguments: list[str], prog: str) -> int:
     from dataclasses import replace
 
     from metarobot.arguments import CompareCommand, parse
-    from metarobot.comparison import compare_to_folder
+    from metarobot.comparison import compare_to_folder, prepare_comparison
     from metarobot.display import StageDisplay, TrainingDisplay
     from metarobot.presets import PRESETS
     from metarobot.trained_run import load_runs
@@ -208,6 +208,7 @@ def _compare(arguments: list[str], prog: str) -> int:
     )
     console = prepare()
     out = command.out or Path("runs") / f"compare-{command.preset}"
+    prepare_comparison(out)  # before what takes hours
     folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
     for seed, folder in zip(command.seeds, folders, strict=True):
         with TrainingDisplay(command.agents, config.total_steps, console) as display:
@@ -220,6 +221,7 @@ def _compare(arguments: list[str], prog: str) -> int:
 
 def _render(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import RenderCommand, parse, parse_task
+    from metarobot.folder import require_writable
     from metarobot.opengl import require_opengl
     from metarobot.rendering import render_adaptation, render_replay
     from metarobot.replay import Replay
@@ -231,6 +233,7 @@ def _render(arguments: list[str], prog: str) -> int:
     if command.out.suffix.lower() != ".mp4":
         raise ValueError(f"--out must end in .mp4, got {command.out}")
     console = prepare()
+    require_writable(command.out)
     try:
         if command.run is not None:
             run = load_run(command.run, best=command.best)
@@ -255,6 +258,7 @@ def _render(arguments: list[str], prog: str) -> int:
 
 def _export(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import ExportCommand, parse
+    from metarobot.folder import require_writable
     from metarobot.sb3 import export_ppo
     from metarobot.trained_run import load_run
 
@@ -262,6 +266,7 @@ def _export(arguments: list[str], prog: str) -> int:
     if command.out.suffix != ".zip":
         raise ValueError(f"--out must end in .zip, got {command.out}")
     console = prepare()
+    require_writable(command.out)
     agents = load_run(command.run, best=command.best).agents
     if command.agent not in agents:
         raise ValueError(f"{command.run} holds no {command.agent}, only {', '.join(agents)}")
@@ -272,15 +277,17 @@ def _export(arguments: list[str], prog: str) -> int:
 
 def _import(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import ImportCommand, parse
-    from metarobot.checkpoints import save_policy
+    from metarobot.checkpoints import policy_bytes
+    from metarobot.folder import require_writable, write_file
     from metarobot.sb3 import import_ppo
 
     command = parse(ImportCommand, arguments, prog)
     if command.out.suffix != ".safetensors":
         raise ValueError(f"--out must end in .safetensors, got {command.out}")
     console = prepare()
+    require_writable(command.out)
     agent = import_ppo(command.model, command.env_id)
-    save_policy(command.out, agent.config, agent.params, iteration=0)
+    write_file(command.out, policy_bytes(agent.config, agent.params, iteration=0))
     sizes = " ".join(map(str, agent.config.hidden_sizes))
     console.print(f"imported, hidden sizes {sizes}: {command.out}", soft_wrap=True, markup=False)
     return OK

@@ -21,9 +21,11 @@ from metarobot.config import META_LEARNERS, REFERENCE_AGENTS, Agent
 from metarobot.envs import FAMILIES
 from metarobot.envs.tasks import Split
 from metarobot.evaluation import Progress, join_seeds, table_row
-from metarobot.files import csv_table, read_json, write_atomically, write_json
+from metarobot.files import MAX_JSON_BYTES, csv_table, json_bytes, parse_json
+from metarobot.folder import Folder
 from metarobot.reference_agents import fine_tuning, from_scratch, with_best_step_size
-from metarobot.run_folder import DONE_FILE, POLICY_FILE, agent_folder
+from metarobot.run_folder import agent_folder, read_facts
+from metarobot.run_layout import DONE_FILE, POLICY_FILE
 from metarobot.statistics import (
     bootstrap_captured,
     bootstrap_headroom,
@@ -43,12 +45,17 @@ _TUNING_SEED_SHIFT = 1
 """Tasks on which step sizes are chosen are drawn with another seed than those reported on."""
 _TUNING_TASKS = 20
 
+PRODUCTS = ("comparison.csv", "comparison.png", "comparison.json")
+"""Files of a comparison; the last one holds all that is in the others."""
+_SCORES = "scores"
+"""The folder with what was measured, which is not measured again."""
+
 Stages = list[StepScores]
 """Scores after 0, 1, .. adaptation steps."""
 
 
 def compare(
-    runs: Sequence[TrainedRun], config: EvaluationConfig, folder: Path, progress: Progress
+    runs: Sequence[TrainedRun], config: EvaluationConfig, folder: Folder, progress: Progress
 ) -> dict[str, Any]:
     """Measure all agents of several seeds on the same held-out tasks.
 
@@ -67,13 +74,13 @@ def compare(
     env_id = runs[0].env_id
     splits = FAMILIES[env_id].vector_class.distribution.splits
     names = _names(runs[0])
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.make()
     by_split: dict[str, dict[str, list[Stages]]] = {split: {} for split in splits}
     for done, (name, run) in enumerate((name, run) for name in names for run in runs):
         progress(f"{name}, seed {run.seed}", done / (len(names) * len(runs)))
-        path = folder / f"{name}-seed{run.seed}.json"
+        file = f"{name}-seed{run.seed}.json"
         measure = partial(_measure, name, run, config, splits)
-        for split, stages in _kept(path, _key(name, run, config), measure).items():
+        for split, stages in _kept(folder, file, _key(name, run, config), measure).items():
             by_split[split].setdefault(name, []).append(stages)
     progress("done", 1.0)
     return {
@@ -121,10 +128,12 @@ def _agent(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedAgent
     return with_best_step_size(start(run.agents["domain_randomisation"]), return_after_one_step)
 
 
-def _kept(path: Path, key: str, measure: Callable[[], dict[str, Stages]]) -> dict[str, Stages]:
+def _kept(
+    folder: Folder, file: str, key: str, measure: Callable[[], dict[str, Stages]]
+) -> dict[str, Stages]:
     """Return the scores kept in a file, or measure them where it holds none of this key."""
-    if path.exists():
-        kept = read_json(path)
+    if folder.has(file):
+        kept = parse_json(folder.read(file, MAX_JSON_BYTES), folder.path / file)
         if kept.get("key") == key:
             return {
                 split: [
@@ -138,7 +147,7 @@ def _kept(path: Path, key: str, measure: Callable[[], dict[str, Stages]]) -> dic
         split: [[[values.tolist() for values in kind] for kind in stage] for stage in stages]
         for split, stages in scores.items()
     }
-    write_json(path, {"key": key, "scores": plain})
+    folder.write(file, json_bytes({"key": key, "scores": plain}))
     return scores
 
 
@@ -148,7 +157,7 @@ def _key(name: str, run: TrainedRun, config: EvaluationConfig) -> str:
     digest = hashlib.sha256(repr((name, run.env_id, run.seed, asdict(config))).encode())
     if name != "random":
         digest.update(repr(run.agents[trained].config.decisive_values).encode())
-        digest.update((agent_folder(run.path, trained) / POLICY_FILE).read_bytes())
+        digest.update(agent_folder(run.path, trained).read(POLICY_FILE))
     return digest.hexdigest()
 
 
@@ -200,8 +209,24 @@ def _captured(
 
 def _costs(name: str, runs: Sequence[TrainedRun]) -> dict[str, Any]:
     """Return control steps and seconds of each seed's training."""
-    done = [read_json(agent_folder(run.path, name) / DONE_FILE) for run in runs]
+    done = [read_facts(run.path, cast(Agent, name), DONE_FILE) for run in runs]
     return {column: [entry[column] for entry in done] for column in ("total_steps", "seconds")}
+
+
+def prepare_comparison(out: Path) -> Folder:
+    """Return the folder of a comparison, made if missing, after a look at all that may be there.
+
+    Raises:
+        FolderError: Something else is in the place of one of its files or folders.
+        OSError: It cannot be made.
+    """
+    folder = Folder(out)
+    scores = folder / _SCORES
+    folder.make()
+    folder.require_replaceable(*PRODUCTS)
+    if scores.exists():
+        scores.require_replaceable(*scores.names())
+    return folder
 
 
 def compare_to_folder(
@@ -222,8 +247,12 @@ def compare_to_folder(
     Raises:
         OSError: The folder cannot be written to.
     """
-    comparison = compare(runs, config, out / "scores", progress)
-    write_json(out / "comparison.json", comparison)
-    write_atomically(out / "comparison.csv", csv_table(comparison["rows"]).encode())
-    draw_comparison(comparison, out / "comparison.png")
+    folder = prepare_comparison(out)
+    comparison = compare(runs, config, folder / _SCORES, progress)
+    contents = (
+        csv_table(comparison["rows"]).encode(),
+        draw_comparison(comparison),
+        json_bytes(comparison),
+    )
+    folder.write_together(dict(zip(PRODUCTS, contents, strict=True)))
     return comparison

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -22,7 +21,7 @@ from metarobot.plot_style import (
     light_grid,
     make_figure,
     number,
-    save_figure,
+    png_bytes,
     write_title,
 )
 
@@ -33,7 +32,7 @@ _PANEL_PX = 190
 Row = dict[str, Any]
 
 
-def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
+def draw_comparison(comparison: dict[str, Any]) -> bytes:
     """Draw the return after 0, 1, .. adaptation steps, a panel an agent and a line a split.
 
     Bands are 95 % bootstrap intervals. In every panel stand domain randomisation and the oracle, as
@@ -42,7 +41,6 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
 
     Args:
         comparison: In the layout of comparison.json.
-        path: The PNG to write.
     """
     rows = comparison["rows"]
     splits = [split for split in SPLIT_TITLES if any(row["split"] == split for row in rows)]
@@ -78,7 +76,7 @@ def draw_comparison(comparison: dict[str, Any], path: Path) -> None:
             f"Deterministic episodes, {_counted(len(comparison['seeds']), 'seed')}, bands are 95 % "
             f"intervals over tasks.{_named_lines({row['agent'] for row in rows})}",
         )
-        save_figure(figure, path)
+        return png_bytes(figure)
 
 
 def _draw_panel(axes: Axes, name: str, rows: Sequence[Row], splits: Sequence[str]) -> None:

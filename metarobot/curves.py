@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -26,7 +25,7 @@ from metarobot.plot_style import (
     number,
     panel_heading,
     percent,
-    save_figure,
+    png_bytes,
     split_notes,
     split_titles,
     write_title,
@@ -34,7 +33,7 @@ from metarobot.plot_style import (
 from metarobot.statistics import captured_is_meaningful
 
 
-def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
+def adaptation_curve(evaluation: dict[str, Any]) -> bytes:
     """Draw the return after 0, 1, ..., K adaptation steps, one panel a split.
 
     Bands are 95 % bootstrap intervals, horizontal lines the reference agents, percentages the
@@ -42,7 +41,6 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
 
     Args:
         evaluation: The evaluation, in the layout of evaluation.json.
-        path: The PNG to write.
 
     Raises:
         ValueError: The evaluation has no deterministic rows.
@@ -74,16 +72,15 @@ def adaptation_curve(evaluation: dict[str, Any], path: Path) -> None:
             "Deterministic episodes, bands are 95 % intervals. "
             "Percentages: fraction of the headroom captured.",
         )
-        save_figure(figure, path)
+        return png_bytes(figure)
 
 
-def training_curve(curves: Sequence[dict[str, Any]], path: Path) -> None:
+def training_curve(curves: Sequence[dict[str, Any]]) -> bytes:
     """Draw the return against simulation steps, a thin line a seed and a thick one their mean.
 
     Args:
         curves: One dict a training run: "agent" (a key of AGENT_COLOURS), "simulation_steps" (I,),
             "return_pre" (I,), and for the adapted agent "return_post" (I,); I iterations.
-        path: The PNG to write.
 
     Raises:
         ValueError: There is no curve, or a column's length differs from simulation_steps.
@@ -104,7 +101,7 @@ def training_curve(curves: Sequence[dict[str, Any]], path: Path) -> None:
         light_grid(axes)
         _label_ends(axes, ends, 420)
         write_title(figure, "Training: return while learning", "Thin lines: single seeds.")
-        save_figure(figure, path)
+        return png_bytes(figure)
 
 
 def _captured(evaluation: dict[str, Any], split: str) -> list[float | None]:

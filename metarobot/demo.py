@@ -10,15 +10,17 @@ from rich.console import Console
 
 from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.display import StageDisplay, TrainingDisplay
+from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
 from metarobot.rendering import render_adaptation
-from metarobot.reporting import evaluate_to_folder
+from metarobot.reporting import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.trained_run import TrainedRun, load_run
 from metarobot.training import train_run
 from metarobot.trial import EvaluationConfig
 from metarobot.video import VideoError
 
+VIDEO_FILE = "adaptation.mp4"
 # Half the preset's episodes per task: twice as many meta-updates from a small budget.
 TRAINING = replace(PRESETS["grip"], total_steps=300_000, episodes_per_task=10)
 EVALUATION = EvaluationConfig(num_tasks=50, num_adaptation_steps=2, grid_size=7)
@@ -45,13 +47,19 @@ def run_demo(
 
     Raises:
         RunError: The folder is in use.
+        FolderError: Something other than a file or folder is in the place of one of ours.
     """
     training: TrainConfig = replace(QUICK_TRAINING if quick else TRAINING, seed=seed)
     evaluation = QUICK_EVALUATION if quick else EVALUATION
+    folder = Folder(out)
+    folder.make()
+    folder.require_replaceable(*PRODUCTS, VIDEO_FILE)
     with TrainingDisplay(STANDARD_AGENTS, training.total_steps, console) as display:
         train_run(training, STANDARD_AGENTS, out / "run", display, overwrite=overwrite)
     run = load_run(out / "run")
-    video = _film(run, out / "adaptation.mp4", console)
+    for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run
+        folder.remove(file)
+    video = _film(run, out / VIDEO_FILE, console)
     flags = f" --seed {seed}" * (seed != 0) + " --quick" * quick
     with StageDisplay(console) as stages:
         return evaluate_to_folder(
@@ -66,7 +74,6 @@ def run_demo(
 
 def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
     """Film the adaptation, or say why not: a machine without OpenGL does everything else."""
-    path.unlink(missing_ok=True)
     try:
         require_opengl()
         render_adaptation(run, path)

@@ -1,4 +1,4 @@
-"""Files that appear in one piece, and JSON that every reader accepts."""
+"""JSON and CSV that every reader accepts."""
 
 from __future__ import annotations
 
@@ -6,87 +6,54 @@ import csv
 import io
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from metarobot.folder import read_file, write_file
+
+MAX_JSON_BYTES = 16 * 2**20
+"""The longest JSON file that is read."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file in one piece: a reader, or a crash, sees the old content or the new."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise naming(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def naming(path: Path, error: OSError) -> OSError:
-    """Return an error that names the file: that of a full disk, for one, does not."""
-    return OSError(error.errno, error.strerror or str(error), str(path))
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk: without, a file that was renamed may come back."""
-    if os.name == "posix":  # Windows cannot open a folder, and does not need to
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes that lock it; the system lets go of it when we die.
-
-    Raises:
-        BlockingIOError: Another process holds it.
-    """
-    if fcntl is None:  # Windows
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """Return values as the content of a JSON file; a number that is not finite becomes null."""
+    text = json.dumps(_finite_or_none(values), indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write a JSON file in one piece; a number that is not finite becomes null."""
-    text = json.dumps(_finite_or_none(values), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, text.encode() + b"\n")
+    """Write a JSON file in one piece; see `json_bytes`."""
+    write_file(path, json_bytes(values))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def parse_json(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Args:
+        data: Its content.
+        path: Where it is, for messages.
 
     Raises:
-        OSError: The file cannot be read.
         ValueError: It holds something else.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a JSON object, not a {type(values).__name__}")
     return values
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file that the user has named.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no regular file, is too long, or holds something else.
+    """
+    return parse_json(read_file(path, MAX_JSON_BYTES), path)
 
 
 def replace_rows(
@@ -100,7 +67,7 @@ def replace_rows(
         rows: The new ones.
         presets: All presets, in the order of the table.
     """
-    table = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    table = json.loads(read_file(path, MAX_JSON_BYTES)) if path.exists() else []
     kept = [row for row in table if row["preset"] != preset]
     write_json(path, sorted([*kept, *rows], key=lambda row: presets.index(row["preset"])))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -26,7 +25,7 @@ from metarobot.plot_style import (
     number,
     panel_heading,
     parameter_label,
-    save_figure,
+    png_bytes,
     write_title,
 )
 
@@ -39,7 +38,7 @@ _LEFT, _RIGHT = 0.08, 0.89
 """Edges of the maps: numbers of three digits and a sign have room beside them."""
 
 
-def heat_map(evaluation: dict[str, Any], path: Path, quantity: str = "return") -> None:
+def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
     """Draw the return (or success) over two task parameters, one panel an agent, one scale.
 
     The box is the training range, the hatched bands in it are held out of training, the red line
@@ -47,7 +46,6 @@ def heat_map(evaluation: dict[str, Any], path: Path, quantity: str = "return") -
 
     Args:
         evaluation: The evaluation, in the layout of evaluation.json.
-        path: The PNG to write.
         quantity: "return" or "success".
 
     Raises:
@@ -95,7 +93,7 @@ def heat_map(evaluation: dict[str, Any], path: Path, quantity: str = "return") -
             "Box: training range, hatched bands in it held out. "
             "Red line: half of the episodes succeed.",
         )
-        save_figure(figure, path)
+        return png_bytes(figure)
 
 
 def _heat_map_agents(evaluation: dict[str, Any]) -> list[str]:

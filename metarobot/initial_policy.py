@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metarobot.config import Agent, TrainConfig
+from metarobot.folder import read_file
 from metarobot.meta_trainer import TrainerState
 from metarobot.policies import Params
 from metarobot.tensor_files import (
     Shapes,
+    most_bytes,
     open_tensors,
     parse_tensors,
-    read_tensor_bytes,
     require_finite,
 )
 
@@ -40,7 +41,7 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
         OSError: The file is missing or cannot be read.
         ValueError: It is damaged, of another task family, or has other layers than the agent.
     """
-    data = read_tensor_bytes(path)
+    data = read_file(path, most_bytes())
     shapes, facts = open_tensors(path, data)
     if facts.get("env_id") != config.env_id:
         raise ValueError(f"{path} is a policy of {facts.get('env_id')}, not of {config.env_id}")
@@ -54,7 +55,7 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
 
 def file_source(path: Path) -> dict[str, str]:
     """Return a file's name and its SHA-256."""
-    return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"file": str(path), "sha256": hashlib.sha256(read_file(path, most_bytes())).hexdigest()}
 
 
 def _misfit(found: Shapes, wanted: Shapes, config: TrainConfig) -> str:

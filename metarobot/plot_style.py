@@ -6,9 +6,8 @@ bytes: no date, path or version goes into the file, and matplotlib's global stat
 
 from __future__ import annotations
 
+import io
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -143,11 +142,11 @@ def make_figure(height_px: int, width_px: int = 900) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write the PNG in one piece: a reader never sees half a picture."""
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=_DPI, metadata={"Software": None})
-    os.replace(partial, path)
+def png_bytes(figure: Figure) -> bytes:
+    """Return a figure as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": None})
+    return content.getvalue()
 
 
 def write_title(figure: Figure, title: str, subtitle: str) -> None:

@@ -25,7 +25,7 @@ from metarobot.policies import Params, repeat_params
 from metarobot.randomness import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.replay import Replay
 from metarobot.rollout import collect
-from metarobot.run_folder import RunError
+from metarobot.run_layout import RunError
 from metarobot.trained_run import TrainedAgent, TrainedRun
 from metarobot.video import Clip, Frame, compose_side_by_side, describe_task, write_mp4
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from metarobot.envs import FAMILIES, Tasks, Variant, make_env
 from metarobot.episodes import Episodes
-from metarobot.tensor_files import load_tensors, save_tensors
+from metarobot.folder import Folder
+from metarobot.tensor_files import load_tensors, seal_tensors
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Replay:
         """Name of its file."""
         return f"iteration-{self.iteration:06}-task-{self.index:03}.safetensors"
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: Folder) -> Path:
         """Write the replay into a folder, which is made if missing; return its file."""
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.make()
         facts = {
             "env_id": self.env_id,
             "task": self.task,
@@ -71,8 +72,8 @@ class Replay:
             "variant": self.variant.to_dict() if self.variant else None,
         }
         tensors = {"starts": self.starts, "actions": self.actions}
-        save_tensors(folder / self.name, tensors, facts)
-        return folder / self.name
+        folder.write(self.name, seal_tensors(tensors, facts))
+        return folder.path / self.name
 
     @classmethod
     def load(cls, path: Path) -> Replay:

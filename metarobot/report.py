@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,17 +59,15 @@ class Row:
     """Low, mean and high return on the split's own scale, from 0 (and below) to 100."""
 
 
-def write_report(
-    path: Path,
+def render_report(
     evaluation: dict[str, Any],
-    pictures: Mapping[str, Path],
-    video: Path | None,
+    pictures: Mapping[str, bytes],
+    video: bytes | None,
     training: Mapping[str, Any],
-) -> None:
-    """Write the report of one task family as a single self-contained HTML file.
+) -> str:
+    """Return the report of one task family as a single self-contained HTML page.
 
     Args:
-        path: The HTML file to write; it appears in one piece or not at all.
         evaluation: The evaluation, in the layout of evaluation.json.
         pictures: PNG files to embed, by "heat_map", "adaptation_curve" and "training_curve"; a
             missing one leaves its section out.
@@ -79,22 +76,8 @@ def write_report(
             reproduce them; every other key is printed as it is, nested mappings as "outer.inner".
 
     Raises:
-        FileNotFoundError: A picture or the video does not exist.
         KeyError: The evaluation lacks a key of the layout.
     """
-    html = render_report(evaluation, pictures, video, training)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def render_report(
-    evaluation: dict[str, Any],
-    pictures: Mapping[str, Path],
-    video: Path | None,
-    training: Mapping[str, Any],
-) -> str:
-    """Return the HTML that write_report writes."""
     # A template named .j2 is outside jinja2's default rule, so escaping is switched on for all.
     templates = Environment(
         loader=FileSystemLoader(TEMPLATE_FOLDER),
@@ -112,7 +95,7 @@ def render_report(
         variant=list(_flatten(evaluation.get("variant") or {})),
         created=evaluation["created"],
         verdicts=verdicts(evaluation),
-        pictures={name: _data_url(file, "image/png") for name, file in pictures.items()},
+        pictures={name: _data_url(data, "image/png") for name, data in pictures.items()},
         video=None if video is None else _data_url(video, "video/mp4"),
         tables=_tables(evaluation),
         headroom=[
@@ -336,5 +319,5 @@ def _percent_interval(bounds: Sequence[float | None]) -> str:
     return f"[{number(low, 0)}, {number(high, 0)}]" if _finite(low, high) else ""
 
 
-def _data_url(file: Path, media_type: str) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
+def _data_url(data: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

@@ -6,17 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from metarobot.config import Agent
 from metarobot.curves import adaptation_curve, training_curve
 from metarobot.envs import Variant
 from metarobot.evaluation import Progress, evaluate_runs
-from metarobot.files import csv_table, read_json, write_atomically, write_json
+from metarobot.files import csv_table, json_bytes
+from metarobot.folder import Folder, read_file
 from metarobot.heat_map import heat_map
-from metarobot.report import write_report
-from metarobot.run_folder import CONFIG_FILE, DONE_FILE, RunError, agent_folder
+from metarobot.report import render_report
+from metarobot.run_folder import read_facts
+from metarobot.run_layout import CONFIG_FILE, DONE_FILE, RunError
 from metarobot.trained_run import TrainedRun, load_curve
 from metarobot.trial import EvaluationConfig
 
+PICTURES = ("adaptation_curve", "heat_map", "training_curve")
 REPORT_FILE = "report.html"
+PRODUCTS = (
+    *("evaluation.json", "evaluation.csv"),
+    *(f"{name}.png" for name in PICTURES),
+    REPORT_FILE,
+)
+"""Files of an evaluation; the report tells of all others."""
+MAX_VIDEO_BYTES = 64 * 2**20
 _NEEDED = ("maml", "domain_randomisation", "oracle")
 _SHOWN_AGENTS = {"maml": "adapted"}  # the pictures name agents by what they do in the evaluation
 
@@ -47,29 +58,41 @@ def evaluate_to_folder(
 
     Raises:
         RunError: A run lacks an agent that the comparison needs, or its training curve.
-        OSError: The folder cannot be written to, or the video cannot be read.
+        FolderError: Something other than a file is in the place of a product.
+        OSError: The folder cannot be written to, or the video cannot be read. What is in the folder
+            is then of one evaluation: the old one, or the new one whose report may be missing.
     """
     for run in runs:
         if missing := [agent for agent in _NEEDED if agent not in run.agents]:
             raise RunError(f"{run.path} lacks {', '.join(missing)}, which the comparison needs")
     curves = [curve for run in runs for curve in _curves(run)]
-    if video is not None:
-        video.stat()
-    out.mkdir(parents=True, exist_ok=True)
+    film = None if video is None else read_file(video, MAX_VIDEO_BYTES)
+    folder = Folder(out)
+    folder.make()
+    folder.require_replaceable(*PRODUCTS)
     evaluation = evaluate_runs(runs, config, progress, variant)
-    write_json(out / "evaluation.json", evaluation)
-    write_atomically(out / "evaluation.csv", csv_table(evaluation["rows"]).encode())
-    pictures = {"adaptation_curve": out / "adaptation_curve.png"}
-    adaptation_curve(evaluation, pictures["adaptation_curve"])
-    if evaluation["heat_map"] is not None:
-        pictures["heat_map"] = out / "heat_map.png"
-        heat_map(evaluation, pictures["heat_map"])
-    if curves:
-        pictures["training_curve"] = out / "training_curve.png"
-        training_curve(curves, pictures["training_curve"])
+    pictures = _draw(evaluation, curves)
     facts = {**_facts(runs), "commands": list(commands)}
-    write_report(out / REPORT_FILE, evaluation, pictures, video, facts)
+    report = render_report(evaluation, pictures, film, facts)
+    folder.write_together(
+        {
+            "evaluation.json": json_bytes(evaluation),
+            "evaluation.csv": csv_table(evaluation["rows"]).encode(),
+            **{f"{name}.png": pictures.get(name) for name in PICTURES},
+            REPORT_FILE: report.encode(),
+        }
+    )
     return evaluation
+
+
+def _draw(evaluation: dict[str, Any], curves: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """Return the pictures there are, as PNG files."""
+    pictures = {"adaptation_curve": adaptation_curve(evaluation)}
+    if evaluation["heat_map"] is not None:
+        pictures["heat_map"] = heat_map(evaluation)
+    if curves:
+        pictures["training_curve"] = training_curve(curves)
+    return pictures
 
 
 def _curves(run: TrainedRun) -> list[dict[str, Any]]:
@@ -94,7 +117,7 @@ def _facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
     """Return what is worth knowing about how the runs came to be."""
     first = runs[0]
     agents = list(first.agents)
-    saved = read_json(agent_folder(first.path, agents[0]) / CONFIG_FILE)
+    saved = read_facts(first.path, agents[0], CONFIG_FILE)
     return {
         "runs": [str(run.path) for run in runs],
         "seeds": [run.seed for run in runs],
@@ -105,9 +128,9 @@ def _facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
     }
 
 
-def _cost(run: TrainedRun, agent: str) -> str:
+def _cost(run: TrainedRun, agent: Agent) -> str:
     try:
-        done = read_json(agent_folder(run.path, agent) / DONE_FILE)
+        done = read_facts(run.path, agent, DONE_FILE)
         return f"{int(done['total_steps']):,} steps in {float(done['seconds']):,.0f} s"
     except FileNotFoundError:
         return "interrupted"

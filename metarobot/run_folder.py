@@ -1,45 +1,28 @@
-"""The run folder: what training leaves on disk, and what it finds there to go on with.
-
-A run is one task family, one seed and some agents trained with the same budget::
-
-    RUN/
-      maml/  domain_randomisation/  oracle/     one folder an agent that is trained, or is to be
-        config.json          resolved TrainConfig, versions, machine, command line
-        policy.safetensors   θ at the last checkpoint
-        curve.csv            one row a meta-iteration
-        done.json            cost; missing until the budget is spent
-        checkpoints/         what training needs to go on
-        refused/             replays of tasks whose numbers made a meta-update impossible
-        events.out.tfevents  TensorBoard
-
-The folder appears with every configuration in it, so that what exists can be resumed.
-"""
+"""The run folder read back: which agents it holds, and what each is trained with."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from metarobot.checkpoints import (
-    Progress,
-    save_checkpoint,
-)
 from metarobot.config import AGENTS, Agent, TrainConfig
-from metarobot.envs import file_name
-from metarobot.files import lock_folder, read_json, sync_folder, write_json
-from metarobot.initial_policy import InitialPolicy
-from metarobot.provenance import choose_num_threads, provenance, versions
-
-CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
-CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
-CHECKPOINT_FOLDER, REPLAY_FOLDER = "checkpoints", "refused"
-_EVENT_FILES = "events.out.tfevents.*"
-_PARTIAL = ".partial"  # where a folder is prepared until it appears in one piece
+from metarobot.files import parse_json
+from metarobot.folder import Folder
+from metarobot.provenance import versions
+from metarobot.run_layout import (
+    CONFIG_FILE,
+    DONE_FILE,
+    MAX_CONFIG_BYTES,
+    RunError,
+    agents_there,
+    as_run_error,
+    hold_run,
+    refusals_as_run_errors,
+)
+from metarobot.run_replacement import finish_replacement, is_being_replaced
 
 CURVE_COLUMNS = {
     "iteration": "time/iteration",
@@ -59,92 +42,28 @@ CURVE_COLUMNS = {
 """Columns of curve.csv, and the metric of a meta-iteration that each holds."""
 
 
-class RunError(ValueError):
-    """A run folder is missing, incomplete, unreadable or inconsistent."""
-
-
-@contextmanager
-def hold_run(run: Path) -> Iterator[None]:
-    """Keep others from training in the same folder, for as long as this process does.
+def agents_in(run: Path) -> list[Agent]:
+    """Return the agents of a run, in the order of AGENTS.
 
     Raises:
-        RunError: Another process is training there.
+        RunError: The folder is missing, is no run, or holds what no run holds, such as links.
     """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(lock_folder(run))
-        except BlockingIOError:
-            raise RunError(f"{run} is being trained by another process") from None
-        yield
+    folder = Folder.named(run)
+    with refusals_as_run_errors():
+        if not folder.exists():
+            raise RunError(f"no run folder at {run}{_nearest_sibling(run)}")
+        if is_being_replaced(folder):
+            with hold_run(folder):
+                finish_replacement(folder)
+        present = agents_there(folder)
+    if not present:
+        raise RunError(f"{run} is not a run folder: it holds none of {', '.join(AGENTS)}")
+    return present
 
 
-def default_run_folder(config: TrainConfig) -> Path:
-    """Return where a run goes that nobody named: runs/FAMILY-seedSEED, the variant in between."""
-    variant = f"-{config.variant.name}" if config.variant else ""
-    return Path("runs") / f"{file_name(config.env_id)}{variant}-seed{config.seed}"
-
-
-def create_run_folder(
-    run: Path,
-    configs: Sequence[TrainConfig],
-    *,
-    overwrite: bool,
-    initial: InitialPolicy | None = None,
-) -> None:
-    """Make a run folder that holds the configuration of every agent to be trained.
-
-    It appears in one piece, so that from then on the run can be resumed.
-
-    Args:
-        run: Where; missing parents are made.
-        configs: One configuration an agent.
-        overwrite: Remove the files of a run that is there already; files of other kinds stay.
-        initial: What the agents begin with; their first checkpoints, so that a run that is
-            interrupted before it has any of its own begins with it again.
-
-    Raises:
-        RunError: Something is there already, and overwrite is not set.
-    """
-    if run.exists() and not run.is_dir():
-        raise RunError(f"{run} is a file, not a folder")
-    if run.is_dir() and any(run.iterdir()):
-        if not overwrite:
-            raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
-        with hold_run(run):
-            _remove_agents(run)
-    is_new = not run.exists()
-    target = run.with_name(f".{run.name}.partial") if is_new else run
-    if is_new:
-        shutil.rmtree(target, ignore_errors=True)
-    for config in configs:
-        _prepare_agent(target, config, initial)
-    if is_new:
-        os.replace(target, run)
-        sync_folder(run.absolute().parent)
-
-
-def add_agents(run: Path, configs: Sequence[TrainConfig]) -> None:
-    """Prepare more agents in a run folder, with the configuration of those that are there.
-
-    Agents that are there stay as they are, trained or not.
-
-    Args:
-        run: The run folder.
-        configs: One configuration an agent, which differ in nothing else.
-
-    Raises:
-        RunError: The folder holds no run, another process trains in it, or its agents were made
-            with another configuration; the message names what differs.
-    """
-    unfinished_configs(run, configs[0])
-    present = agents_in(run)
-    with hold_run(run):
-        for config in configs:
-            if config.agent not in present:
-                _prepare_agent(run / _PARTIAL, config)
-                os.replace(run / _PARTIAL / config.agent, agent_folder(run, config.agent))
-        shutil.rmtree(run / _PARTIAL, ignore_errors=True)
-        sync_folder(run)
+def agent_folder(run: Path, agent: str) -> Folder:
+    """Return the folder of an agent."""
+    return Folder.named(run) / agent
 
 
 def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[TrainConfig]:
@@ -160,10 +79,9 @@ def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[T
     """
     configs = []
     for agent in agents_in(run):
-        path = file_inside(run, agent_folder(run, agent) / CONFIG_FILE)
-        config = load_config(path, agent)
+        saved, config = _read_config(run, agent)
         finished = is_finished(run, agent)
-        versions_differ = [] if finished else _other_versions(path)
+        versions_differ = [] if finished else _other_versions(saved)
         if differences := [*versions_differ, *_other_fields(config, expected)]:
             raise RunError(f"{run} cannot be resumed here: {', '.join(differences)}")
         if not finished:
@@ -171,71 +89,65 @@ def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[T
     return configs
 
 
-def agent_folder(run: Path, agent: str) -> Path:
-    """Return the folder of an agent.
-
-    Raises:
-        RunError: A link leads out of the run folder.
-    """
-    return file_inside(run, run / agent)
-
-
-def _prepare_agent(run: Path, config: TrainConfig, initial: InitialPolicy | None = None) -> None:
-    """Write down what an agent is to be trained with, and what it begins with."""
-    folder = run / config.agent
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = provenance(choose_num_threads(config.num_threads))
-    if initial is not None:  # before the configuration, with which there is a run to resume
-        state = initial.states[config.agent]
-        save_checkpoint(folder / CHECKPOINT_FOLDER, config, state, Progress())
-        facts["initial_policy"] = initial.source
-    write_json(folder / CONFIG_FILE, {"train": config.to_dict(), **facts})
-
-
-def agents_in(run: Path) -> list[Agent]:
-    """Return the agents of a run, in the order of AGENTS."""
-    if not run.is_dir():
-        raise RunError(f"no run folder at {run}{_nearest_sibling(run)}")
-    present: list[Agent] = [agent for agent in AGENTS if (run / agent).is_dir()]
-    if not present:
-        raise RunError(f"{run} is not a run folder: it holds none of {', '.join(AGENTS)}")
-    return present
-
-
 def is_finished(run: Path, agent: Agent) -> bool:
     """Return whether the whole budget of an agent is spent.
 
     Raises:
-        RunError: A link leads out of the run folder.
+        RunError: Something other than a file is in the place of the one that says so.
     """
-    return file_inside(run, agent_folder(run, agent) / DONE_FILE).is_file()
+    with refusals_as_run_errors():
+        return agent_folder(run, agent).has(DONE_FILE)
 
 
-def load_config(path: Path, agent: Agent) -> TrainConfig:
+def load_config(run: Path, agent: Agent) -> TrainConfig:
     """Read what an agent is trained with.
 
     Raises:
         RunError: The file cannot be read, or is not a configuration of this agent.
     """
+    return _read_config(run, agent)[1]
+
+
+def read_facts(run: Path, agent: Agent, name: str) -> dict[str, Any]:
+    """Read CONFIG_FILE or DONE_FILE of an agent.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no JSON object.
+    """
+    folder = agent_folder(run, agent)
+    return parse_json(folder.read(name, MAX_CONFIG_BYTES), run / agent / name)
+
+
+def brief(value: object) -> str:
+    """Return a configuration's value for a message: a table in one line, without its text."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return json.dumps({key: item for key, item in value.items() if key != "description"})
+
+
+def _read_config(run: Path, agent: Agent) -> tuple[dict[str, Any], TrainConfig]:
+    """Return all that an agent's CONFIG_FILE holds, and the configuration in it."""
+    path = run / agent / CONFIG_FILE
     with as_run_error(path):
-        values = read_json(path).get("train")
+        saved = read_facts(run, agent, CONFIG_FILE)
+        values = saved.get("train")
         if not isinstance(values, dict):
             raise RunError(f"{path} holds no configuration under 'train'")
         config = TrainConfig.from_dict(values)
     if config.agent != agent:
         raise RunError(f"{path} configures {config.agent}, but lies in the folder of {agent}")
-    return config
+    return saved, config
 
 
-def _other_versions(path: Path) -> list[str]:
+def _other_versions(saved: Mapping[str, Any]) -> list[str]:
     """Say which of the versions that the numbers come from are not those of this machine."""
-    with as_run_error(path):
-        saved = read_json(path).get("versions")
-    saved = saved if isinstance(saved, dict) else {}
+    found = saved.get("versions")
+    found = found if isinstance(found, dict) else {}
     return [
-        f"{name} was {saved.get(name)}, is {version}"
+        f"{name} was {found.get(name)}, is {version}"
         for name, version in versions().items()
-        if saved.get(name) != version
+        if found.get(name) != version
     ]
 
 
@@ -247,52 +159,6 @@ def _other_fields(config: TrainConfig, expected: TrainConfig | None) -> list[str
         for name in config.decisive_fields
         if name != "agent" and found[name] != wanted[name]
     ]
-
-
-def _remove_agents(run: Path) -> None:
-    """Remove the files of a run; whatever else is in its folders stays."""
-    for agent in AGENTS:
-        folder = agent_folder(run, agent)
-        names = (CONFIG_FILE, POLICY_FILE, CURVE_FILE, DONE_FILE)
-        files = [folder / name for name in names]
-        patterns = (_EVENT_FILES, f"{CHECKPOINT_FOLDER}/*", f"{REPLAY_FOLDER}/*")
-        for file in [*files, *(file for pattern in patterns for file in folder.glob(pattern))]:
-            file.unlink(missing_ok=True)
-        for left in (folder / CHECKPOINT_FOLDER, folder / REPLAY_FOLDER, folder):
-            if left.is_dir() and not any(left.iterdir()):
-                left.rmdir()
-
-
-@contextmanager
-def as_run_error(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with a file into a RunError that names it."""
-    try:
-        yield
-    except RunError:
-        raise
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, TypeError) as error:
-        text = str(error)
-        raise RunError(text if str(path) in text else f"{path}: {text}") from error
-
-
-def brief(value: object) -> str:
-    """Return a configuration's value for a message: a table in one line, without its text."""
-    if not isinstance(value, Mapping):
-        return str(value)
-    return json.dumps({key: item for key, item in value.items() if key != "description"})
-
-
-def file_inside(run: Path, path: Path) -> Path:
-    """Return a path in a run folder as it came.
-
-    Raises:
-        RunError: A link leads out of the run folder.
-    """
-    if not path.resolve().is_relative_to(run.resolve()):
-        raise RunError(f"{path} is a link that leads out of the run folder")
-    return path
 
 
 def _nearest_sibling(path: Path) -> str:

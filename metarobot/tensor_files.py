@@ -18,7 +18,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from metarobot.files import write_atomically
+from metarobot.folder import read_file, write_file
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -33,10 +33,14 @@ _LENGTH_BYTES = 8
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a sealed file in one piece.
+    """Write a sealed file that the user has named, in one piece; see `seal_tensors`."""
+    write_file(path, seal_tensors(tensors, facts))
+
+
+def seal_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+    """Return the content of a sealed file.
 
     Args:
-        path: The file to write or to replace.
         tensors: 32-bit floats by name.
         facts: What else belongs to them; JSON values.
     """
@@ -44,11 +48,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     # One entry: safetensors writes several in any order, and equal content must give equal bytes.
     notes = json.dumps({"sha256": _NO_SEAL, "facts": dict(facts)}, allow_nan=False)
     data = tensors_to_bytes(plain, metadata={_NOTES: notes})
-    write_atomically(path, data.replace(_NO_SEAL.encode(), _digest(data).encode(), 1))
+    return data.replace(_NO_SEAL.encode(), _digest(data).encode(), 1)
 
 
 def load_tensors(path: Path, shapes: Shapes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a sealed file that must hold just these tensors.
+    """Read a sealed file that the user has named, which must hold just these tensors.
 
     Its size is checked before it is read, its seal before it is parsed, its names and shapes before
     a tensor is made.
@@ -64,15 +68,7 @@ def load_tensors(path: Path, shapes: Shapes) -> tuple[dict[str, Tensor], dict[st
         OSError: The file is missing or cannot be read.
         ValueError: It is damaged, was not written by `save_tensors`, or holds other tensors.
     """
-    return parse_tensors(path, read_tensor_bytes(path, shapes), shapes)
-
-
-def read_tensor_bytes(path: Path, shapes: Shapes | None = None) -> bytes:
-    """Read a file that is not longer than such, or any, tensors can be; as `load_tensors`."""
-    size, most = path.stat().st_size, _most_bytes(shapes)
-    if size > most:
-        raise ValueError(f"{path} is {size:,} bytes long, at most {most:,} are allowed")
-    return path.read_bytes()
+    return parse_tensors(path, read_file(path, most_bytes(shapes)), shapes)
 
 
 def open_tensors(path: Path, data: bytes) -> tuple[Shapes, dict[str, Any]]:
@@ -104,24 +100,24 @@ def parse_tensors(
     return {name: tensors[name] for name in shapes}, facts
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _most_bytes(shapes: Shapes | None) -> int:
-    """Return how large a file of these tensors can be."""
+def most_bytes(shapes: Shapes | None = None) -> int:
+    """Return how long a file of these tensors, or of any, can be."""
     if shapes is None or any(-1 in shape for shape in shapes.values()):
         return _MAX_BYTES
     numbers = sum(prod(shape) for shape in shapes.values())
     return _LENGTH_BYTES + _MAX_HEADER_BYTES + _BYTES_PER_NUMBER * numbers
 
 
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def _open_seal(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the seal of a file's content; return its header, and the facts."""
     end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     try:
-        header = json.loads(data[_LENGTH_BYTES:end])
-        notes = json.loads(header["__metadata__"][_NOTES])
+        header = _loads_once(data[_LENGTH_BYTES:end])
+        notes = _loads_once(header["__metadata__"][_NOTES])
         seal, facts = notes["sha256"], dict(notes["facts"])
         whole = len(seal) == len(_NO_SEAL)
         whole = whole and _digest(data.replace(seal.encode(), _NO_SEAL.encode(), 1)) == seal
@@ -130,6 +126,18 @@ def _open_seal(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]
     if not whole:
         raise ValueError(f"{path} is damaged or not a file of metarobot: its seal is broken")
     return header, facts
+
+
+def _loads_once(text: bytes | str) -> Any:
+    """Parse JSON in which no key stands twice: readers would disagree on which one counts."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            raise ValueError("a key stands twice")
+        return values
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:

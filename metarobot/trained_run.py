@@ -7,6 +7,7 @@ of it is checked against the configuration before a policy is built.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,21 +18,17 @@ from metarobot.algorithms import Algorithm, make_algorithm
 from metarobot.checkpoints import BEST_FILE, load_policy
 from metarobot.config import Agent, TrainConfig
 from metarobot.envs import Variant, find_variant, make_env
+from metarobot.folder import Folder
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianPolicy, Params
-from metarobot.run_folder import (
+from metarobot.run_folder import agent_folder, agents_in, brief, is_finished, load_config
+from metarobot.run_layout import (
     CHECKPOINT_FOLDER,
-    CONFIG_FILE,
     CURVE_FILE,
+    MAX_CURVE_BYTES,
     POLICY_FILE,
     RunError,
-    agent_folder,
-    agents_in,
     as_run_error,
-    brief,
-    file_inside,
-    is_finished,
-    load_config,
 )
 
 
@@ -94,13 +91,14 @@ def load_run(path: Path, *, best: bool = False) -> TrainedRun:
     """
     agents: dict[Agent, TrainedAgent] = {}
     untrained: list[Agent] = []
-    file = f"{CHECKPOINT_FOLDER}/{BEST_FILE}" if best else POLICY_FILE
     for agent in agents_in(path):
-        if (agent_folder(path, agent) / file).is_file():
-            agents[agent] = _load_agent(path, agent, file)
+        folder, file = _policy_place(path, agent, best)
+        if folder.has(file):
+            agents[agent] = _load_agent(path, agent, best)
         else:
             untrained.append(agent)
     if not agents:
+        file = f"{CHECKPOINT_FOLDER}/{BEST_FILE}" if best else POLICY_FILE
         raise RunError(f"{path} holds no {file} yet: was it interrupted before a checkpoint?")
     _check_same_run(path, agents)
     config = next(iter(agents.values())).config
@@ -176,22 +174,28 @@ def load_curve(run: Path, agent: Agent, columns: Sequence[str]) -> dict[str, lis
     Raises:
         RunError: The file is missing, or not such a table.
     """
-    path = file_inside(run, run / agent / CURVE_FILE)
-    with as_run_error(path), path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    path = run / agent / CURVE_FILE
+    with as_run_error(path):
+        text = agent_folder(run, agent).read(CURVE_FILE, MAX_CURVE_BYTES).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         if rows and not set(columns) <= set(rows[0]):
             raise RunError(f"{path} is not a training curve: it lacks columns")
         return {column: [float(row[column]) for row in rows] for column in columns}
 
 
-def _load_agent(run: Path, agent: Agent, file: str) -> TrainedAgent:
+def _policy_place(run: Path, agent: Agent, best: bool) -> tuple[Folder, str]:
+    """Return where an agent's policy is, the last or the best one."""
     folder = agent_folder(run, agent)
-    config = load_config(file_inside(run, folder / CONFIG_FILE), agent)
-    path = file_inside(run, folder / file)
-    with as_run_error(path):
+    return (folder / CHECKPOINT_FOLDER, BEST_FILE) if best else (folder, POLICY_FILE)
+
+
+def _load_agent(run: Path, agent: Agent, best: bool) -> TrainedAgent:
+    config = load_config(run, agent)
+    folder, file = _policy_place(run, agent, best)
+    with as_run_error(folder.path / file):
         env = make_env(config.env_id, 1, observe_task=agent == "oracle")
         policy = make_policy(config, env)
-        params = load_policy(path, config, policy.shapes)
+        params = load_policy(folder, file, config, policy.shapes)
     return TrainedAgent(policy, params, config, is_finished(run, agent))
 
 

@@ -16,27 +16,27 @@ from metarobot.checkpoints import (
     BEST_FILE,
     Progress,
     load_newest_checkpoint,
+    policy_bytes,
     save_checkpoint,
-    save_policy,
 )
 from metarobot.config import Agent, TrainConfig
 from metarobot.envs import make_env
-from metarobot.files import write_json
+from metarobot.files import json_bytes
+from metarobot.folder import Folder
 from metarobot.initial_policy import InitialPolicy, file_source, load_initial_policy
 from metarobot.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
 from metarobot.meta_trainer import MetaTrainer, Metrics, num_simulations
 from metarobot.provenance import choose_num_threads
 from metarobot.replay import Replay
-from metarobot.run_folder import (
+from metarobot.run_creation import add_agents, create_run_folder
+from metarobot.run_folder import unfinished_configs
+from metarobot.run_layout import (
     CHECKPOINT_FOLDER,
     DONE_FILE,
     POLICY_FILE,
     REPLAY_FOLDER,
-    add_agents,
-    agent_folder,
-    create_run_folder,
     hold_run,
-    unfinished_configs,
+    refusals_as_run_errors,
 )
 from metarobot.training_log import TrainingLog
 from metarobot.workers import ALONE, Workers
@@ -120,7 +120,9 @@ def complete_run(
         RunError: The folder holds agents of another configuration, or is in use.
         InterruptedTrainingError: Training was asked to stop; the same call goes on with it.
     """
-    if not folder.exists():
+    with refusals_as_run_errors():
+        is_new = not Folder(folder).exists()
+    if is_new:
         train_run(config, agents, folder, display)
         return
     add_agents(folder, [replace(config, agent=agent) for agent in dict.fromkeys(agents)])
@@ -173,13 +175,14 @@ def _begin_with(path: Path, configs: Sequence[TrainConfig], workers: Workers) ->
 def _train_agents(
     configs: Sequence[TrainConfig], folder: Path, display: Display | None, workers: Workers
 ) -> None:
-    with hold_run(folder) if workers.first else nullcontext():
+    run = Folder(folder)
+    with hold_run(run) if workers.first else nullcontext():
         for config in configs:
-            train_agent(config, agent_folder(folder, config.agent), display, workers)
+            train_agent(config, run / config.agent, display, workers)
 
 
 def train_agent(
-    config: TrainConfig, folder: Path, display: Display | None = None, workers: Workers = ALONE
+    config: TrainConfig, folder: Folder, display: Display | None = None, workers: Workers = ALONE
 ) -> None:
     """Train one agent until its budget is spent, from its newest checkpoint if it has one.
 
@@ -215,7 +218,7 @@ def _make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
     return MetaTrainer(config, env, workers=workers)
 
 
-def _restore(trainer: MetaTrainer, folder: Path) -> Progress:
+def _restore(trainer: MetaTrainer, folder: Folder) -> Progress:
     """Bring the trainer to its newest checkpoint, if it has one; return how far that was."""
     found = load_newest_checkpoint(
         folder / CHECKPOINT_FOLDER, trainer.config, trainer.state(), trainer.workers
@@ -227,7 +230,7 @@ def _restore(trainer: MetaTrainer, folder: Path) -> Progress:
     return progress
 
 
-def _train(trainer: MetaTrainer, folder: Path, books: _Books | None, stop: StopRequest) -> None:
+def _train(trainer: MetaTrainer, folder: Folder, books: _Books | None, stop: StopRequest) -> None:
     """Take meta-iterations until the budget is spent or a process is asked to stop."""
     workers, saved_s = trainer.workers, time.monotonic()
     while not trainer.finished:
@@ -245,27 +248,27 @@ def _train(trainer: MetaTrainer, folder: Path, books: _Books | None, stop: StopR
                 books.save()
             saved_s = time.monotonic()
         if signal_number:
-            raise InterruptedTrainingError(signal_number, folder.parent)
+            raise InterruptedTrainingError(signal_number, folder.path.parent)
     if books is not None:
         books.finish()
 
 
-def _write_replays(replays: Sequence[Replay], folder: Path) -> None:
+def _write_replays(replays: Sequence[Replay], folder: Folder) -> None:
     """Write the first replays of a run: a family that is broken must not fill the disk."""
     for replay in replays:
-        if len(list(folder.glob("*"))) < MOST_REPLAYS:
+        if len(folder.names()) < MOST_REPLAYS:
             replay.save(folder)
 
 
 @contextmanager
 def _open_books(
-    trainer: MetaTrainer, folder: Path, progress: Progress, display: Display | None
+    trainer: MetaTrainer, folder: Folder, progress: Progress, display: Display | None
 ) -> Iterator[_Books | None]:
     """Open the books of a run: the first of its processes keeps them, the others get None."""
     if not trainer.workers.first:
         yield None
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.make()
     with TrainingLog(folder, progress.log_bytes, trainer.total_steps) as log:
         if display is not None:
             display.begin(trainer.config, trainer.total_steps)
@@ -278,7 +281,7 @@ class _Books:
     def __init__(
         self,
         trainer: MetaTrainer,
-        folder: Path,
+        folder: Folder,
         progress: Progress,
         log: TrainingLog,
         display: Display | None,
@@ -293,8 +296,7 @@ class _Books:
         self._progress.add_return(metrics["meta/post_return"])
         trainer = self._trainer
         if trainer.iteration % CHECKPOINT_EVERY == 0 and self._progress.is_best():
-            path = self._folder / CHECKPOINT_FOLDER / BEST_FILE
-            save_policy(path, trainer.config, trainer.params, trainer.iteration)
+            self._save_policy(self._folder / CHECKPOINT_FOLDER, BEST_FILE)
         if self._display is not None:
             self._display.update(metrics)
 
@@ -304,22 +306,23 @@ class _Books:
         self._progress.seconds = time.monotonic() - self._started_s
         self._progress.log_bytes = self._log.flush()
         save_checkpoint(folder, trainer.config, trainer.state(), self._progress)
-        self._save_policy()
+        self._save_policy(self._folder, POLICY_FILE)
 
     def finish(self) -> None:
         """Write down what it cost: from now on the agent counts as trained."""
-        self._save_policy()  # a kill may have come between the last checkpoint and its policy
+        # A kill may have come between the last checkpoint and its policy.
+        self._save_policy(self._folder, POLICY_FILE)
         trainer = self._trainer
         cost = {
             "iterations": trainer.iteration,
             "total_steps": trainer.total_steps,
             "seconds": round(time.monotonic() - self._started_s, 2),
         }
-        write_json(self._folder / DONE_FILE, cost)
+        self._folder.write(DONE_FILE, json_bytes(cost))
         if self._display is not None:
             self._display.end()
 
-    def _save_policy(self) -> None:
+    def _save_policy(self, folder: Folder, name: str) -> None:
         trainer = self._trainer
-        path = self._folder / POLICY_FILE
-        save_policy(path, trainer.config, trainer.params, trainer.iteration)
+        folder.make()
+        folder.write(name, policy_bytes(trainer.config, trainer.params, trainer.iteration))

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
-import threading
-from pathlib import Path
+import socket
+import time
+from contextlib import ExitStack
 from types import TracebackType
+from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from metarobot.files import naming
+from metarobot.directory import naming
+from metarobot.folder import Folder
 from metarobot.meta_trainer import Metrics
-from metarobot.run_folder import CURVE_COLUMNS, CURVE_FILE, RunError
+from metarobot.run_folder import CURVE_COLUMNS
+from metarobot.run_layout import CURVE_FILE, EVENTS_PREFIX, refusals_as_run_errors
+
+# Generated classes, which type checkers cannot see.
+Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+SessionLog: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+Summary: Any = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
+
+_EVENTS_VERSION = "brain.Event:2"
+"""What the first record of a file says to TensorBoard."""
 
 
 class TrainingLog:
-    """Adds the metrics of every meta-iteration to curve.csv and to TensorBoard.
+    """Adds the metrics of every meta-iteration to curve.csv and to a file of TensorBoard events.
 
     Args:
         folder: The agent's folder.
@@ -24,26 +37,24 @@ class TrainingLog:
         total_steps: Control steps simulated until then.
 
     Raises:
-        RunError: curve.csv is missing or shorter than that.
+        RunError: curve.csv is missing, shorter than that, or no plain file.
     """
 
-    def __init__(self, folder: Path, num_bytes: int, total_steps: int) -> None:
+    def __init__(self, folder: Folder, num_bytes: int, total_steps: int) -> None:
         self._folder = folder
-        path = folder / CURVE_FILE
-        if num_bytes and (not path.is_file() or path.stat().st_size < num_bytes):
-            raise RunError(
-                f"{path} has lost rows since the checkpoint: it must be {num_bytes} long"
-            )
-        self._file = path.open("r+b" if num_bytes else "wb")
-        self._file.truncate(num_bytes)
-        self._file.seek(num_bytes)
-        self._board = SummaryWriter(str(folder), purge_step=total_steps + 1 if num_bytes else None)
-        if not num_bytes:
+        with ExitStack() as stack, refusals_as_run_errors():
+            self._file = stack.enter_context(folder.open_log(CURVE_FILE, num_bytes))
+            self._events_file = stack.enter_context(folder.create(_events_name()))
+            self._files = stack.pop_all()
+        self._events = RecordWriter(self._events_file)
+        self._write_event(Event(file_version=_EVENTS_VERSION))
+        if num_bytes:  # TensorBoard forgets what an interrupted session wrote from here on
+            start = SessionLog(status=SessionLog.START)
+            self._write_event(Event(step=total_steps + 1, session_log=start))
+        else:
             self._write_row(list(CURVE_COLUMNS))
 
     def __enter__(self) -> TrainingLog:
-        # TensorBoard writes in a thread, and raises in this one what went wrong there.
-        self._excepthook, threading.excepthook = threading.excepthook, self._hush
         return self
 
     def __exit__(
@@ -53,13 +64,10 @@ class TrainingLog:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._file.close()
-            self._board.close()
+            self._files.close()
         except OSError as broken:
             if error is None:
-                raise naming(self._folder, broken) from broken
-        finally:
-            threading.excepthook = self._excepthook
+                raise naming(self._folder.path, broken) from broken
 
     def write(self, metrics: Metrics) -> None:
         """Add one meta-iteration.
@@ -69,20 +77,27 @@ class TrainingLog:
         """
         try:
             self._write_row([f"{metrics[name]:.9g}" for name in CURVE_COLUMNS.values()])
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, int(metrics["time/total_steps"]))
+            values = [Summary.Value(tag=name, simple_value=v) for name, v in metrics.items()]
+            step = int(metrics["time/total_steps"])
+            self._write_event(Event(step=step, summary=Summary(value=values)))
         except OSError as error:
-            raise naming(self._folder, error) from error
+            raise naming(self._folder.path, error) from error
 
     def flush(self) -> int:
         """Bring curve.csv to the disk, and return its length in bytes."""
         os.fsync(self._file.fileno())
         return self._file.tell()
 
-    def _hush(self, arguments: threading.ExceptHookArgs) -> None:
-        if not isinstance(arguments.exc_value, OSError):
-            self._excepthook(arguments)
+    def _write_event(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._events.write(event.SerializeToString())
+        self._events.flush()
 
     def _write_row(self, cells: list[str]) -> None:
         self._file.write((",".join(cells) + "\n").encode())
         self._file.flush()
+
+
+def _events_name() -> str:
+    """Return a name that TensorBoard looks for, and that no other session takes."""
+    return f"{EVENTS_PREFIX}{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"

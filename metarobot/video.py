@@ -6,10 +6,11 @@ render. Text uses Pillow's built-in font, so there is no font file to find.
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 
 from metarobot.envs import parameter_words
+from metarobot.folder import read_file, require_writable, write_file
 
 Frame = np.ndarray  # (H, W, 3) uint8
 
@@ -104,7 +106,7 @@ def write_mp4(frames: Iterable[Frame], path: Path, fps: float) -> None:
     """Write frames as an H.264 MP4 that browsers play while it loads.
 
     Odd sizes get one more row or column of background, which yuv420p needs. The file appears in
-    one piece or not at all.
+    one piece, after every frame of it was decoded again, or not at all.
 
     Args:
         frames: Images (H, W, 3) uint8, all of one size.
@@ -113,31 +115,52 @@ def write_mp4(frames: Iterable[Frame], path: Path, fps: float) -> None:
 
     Raises:
         VideoError: There is no frame, sizes differ, or ffmpeg fails.
+        FolderError: Something other than a file is in its place.
+        OSError: The disk is full, or the folder cannot be written to; the old file stays.
     """
-    partial = path.with_name(f".{path.stem}.partial.mp4")
+    require_writable(path)
+    with tempfile.TemporaryDirectory(prefix="metarobot-video-") as folder:
+        film = Path(folder) / "film.mp4"
+        try:
+            num_frames = _encode(frames, film, fps)
+            found, _ = imageio_ffmpeg.count_frames_and_secs(str(film))
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, VideoError):
+                raise
+            raise VideoError(f"ffmpeg could not make {path}: {_last_line(error)}") from error
+        if found != num_frames:
+            raise VideoError(
+                f"ffmpeg could not make {path}: it wrote {found} of {num_frames} pictures, "
+                f"perhaps for want of room in {folder}"
+            )
+        write_file(path, read_file(film))
+
+
+def _encode(frames: Iterable[Frame], path: Path, fps: float) -> int:
+    """Have ffmpeg encode the frames; return how many there are."""
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None:
         raise VideoError("there are no frames to write")
     height, width = first.shape[:2]
+    size = (width + width % 2, height + height % 2)
+    writer = imageio_ffmpeg.write_frames(str(path), size, **_encoding(fps))
+    writer.send(None)
+    count = 0
     try:
-        size = (width + width % 2, height + height % 2)
-        writer = imageio_ffmpeg.write_frames(str(partial), size, **_encoding(fps))
-        writer.send(None)
-        try:
-            for frame in _chain(first, iterator):
-                if frame.shape != first.shape:
-                    raise VideoError(f"frames differ in size: {first.shape} and {frame.shape}")
-                writer.send(_even(frame))
-        finally:
-            writer.close()
-        if not partial.is_file() or partial.stat().st_size == 0:
-            raise VideoError(f"ffmpeg wrote nothing to {path}")
-        os.replace(partial, path)
-    except OSError as error:
-        raise VideoError(f"ffmpeg could not write {path}: {error}") from error
+        for frame in chain([first], iterator):
+            if frame.shape != first.shape:
+                raise VideoError(f"frames differ in size: {first.shape} and {frame.shape}")
+            writer.send(_even(frame))
+            count += 1
     finally:
-        partial.unlink(missing_ok=True)
+        writer.close()
+    return count
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def _encoding(fps: float) -> dict[str, Any]:
@@ -150,11 +173,6 @@ def _encoding(fps: float) -> dict[str, Any]:
         # bitexact: neither date nor encoder version in the file.
         "output_params": ["-movflags", "+faststart", "-fflags", "+bitexact"],
     }
-
-
-def _chain(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from rest
 
 
 def _even(frame: Frame) -> Frame:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import metarobot  # noqa: F401  before torch: it says how torch's threads are to wait
 
 # isort: split
-import json
 import os
 import platform
 import subprocess
@@ -39,6 +38,7 @@ import torch
 from metarobot.arguments import parse
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, make_env, silence_mujoco
+from metarobot.files import write_json
 from metarobot.meta_trainer import MetaTrainer
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
@@ -357,12 +357,6 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; return 0, 1 where --check finds a bar missed, 2 on bad input."""
     try:
@@ -376,7 +370,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row in rows:
             print("{family} {processes} processes: {iteration_s:.2f} s".format(**row), end="")
             print(f" a meta-iteration, {row['speed_up']:.2f} times as fast as one")
-        write_rows(command.scaling, rows)
+        write_json(command.scaling, rows)
         return 0
     rows = benchmark(command)
     machine = f"{rows[0]['cpu']}, {os.cpu_count()} logical processors, {platform.platform()}"
@@ -384,7 +378,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"mujoco {mujoco.__version__}; medians of {rows[0]['repetitions']}")
     print(table(rows))
     if command.json is not None:
-        write_rows(command.json, rows)
+        write_json(command.json, rows)
     missed = missed_bars(rows) if command.check else []
     for line in missed:
         print(f"missed: {line}")

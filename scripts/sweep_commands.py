@@ -8,6 +8,7 @@ command, and which task parameter the best command depends on.  No learning, abo
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from metarobot.envs.grip import (
     squeeze_force,
 )
 from metarobot.files import write_json
+from metarobot.folder import write_file
 from metarobot.plot_style import AGENT_COLOURS
 from metarobot.provenance import choose_num_threads
 from metarobot.randomness import Phase, numpy_generator
@@ -203,8 +205,9 @@ def draw(result: Sweep, path: Path) -> None:
     axes.set_title("Grip: what every constant command is worth", loc="left", fontsize=11)
     axes.legend(fontsize=8.5, frameon=False, loc="lower left")
     axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.print_png(str(path), metadata={"Software": None})
+    content = io.BytesIO()
+    canvas.print_png(content, metadata={"Software": None})
+    write_file(path, content.getvalue())
 
 
 def _draw_tasks(axes: Axes, result: Sweep) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from metarobot.config import Agent, TrainConfig
 from metarobot.envs import TaskVectorEnv, make_env
-from metarobot.files import write_atomically
+from metarobot.folder import read_file, write_file
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
@@ -65,7 +65,7 @@ def export_ppo(agent: TrainedAgent, path: Path) -> None:
         network.log_std.copy_(params["log_std"].clamp(min=policy.min_log_std))
     content = io.BytesIO()
     model.save(content)
-    write_atomically(path, content.getvalue())
+    write_file(path, content.getvalue())
 
 
 def import_ppo(path: Path, env_id: str) -> TrainedAgent:
@@ -162,7 +162,8 @@ def _take_scaled_observations(params: Params, policy: GaussianPolicy) -> None:
 
 def _load_model(path: Path) -> PPO:
     """Let Stable-Baselines3 read its file: whatever fails there is said in one line."""
-    with path.open("rb") as file, warnings.catch_warnings():
+    file = io.BytesIO(read_file(path))
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on what of the model is lost: the policy is checked
         try:
             return PPO.load(cast(io.BufferedIOBase, file), device="cpu")

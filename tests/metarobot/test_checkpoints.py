@@ -8,10 +8,11 @@ from metarobot.checkpoints import (
     Progress,
     load_newest_checkpoint,
     load_policy,
+    policy_bytes,
     save_checkpoint,
-    save_policy,
 )
 from metarobot.config import TrainConfig
+from metarobot.folder import Folder
 from metarobot.meta_trainer import TrainerState
 from metarobot.policies import GaussianMLP
 from metarobot.workers import ALONE
@@ -25,7 +26,7 @@ def state(iteration):
 
 
 def newest(folder, config=CONFIG):
-    return load_newest_checkpoint(folder, config, state(0), ALONE)
+    return load_newest_checkpoint(Folder(folder), config, state(0), ALONE)
 
 
 def test_without_checkpoints_there_is_nothing_to_load(tmp_path):
@@ -34,7 +35,7 @@ def test_without_checkpoints_there_is_nothing_to_load(tmp_path):
 
 def test_the_newest_comes_back_whole_and_the_last_ones_are_kept(tmp_path):
     for iteration in (10, 20, 30, 37, 40):
-        save_checkpoint(tmp_path, CONFIG, state(iteration), Progress(log_bytes=iteration))
+        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress(log_bytes=iteration))
     assert len(list(tmp_path.iterdir())) == NUM_KEPT
     found, progress = newest(tmp_path)
     assert found.counters == {"iteration": 40, "total_steps": 400}
@@ -44,7 +45,7 @@ def test_the_newest_comes_back_whole_and_the_last_ones_are_kept(tmp_path):
 
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_named(tmp_path):
     for iteration in (10, 20):
-        save_checkpoint(tmp_path, CONFIG, state(iteration), Progress())
+        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress())
     last = tmp_path / "iteration-000020.safetensors"
     last.write_bytes(last.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"000020.* delete it to go on from .*000010") as error:
@@ -56,19 +57,19 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_named(tmp_path):
 
 def test_checkpoints_are_in_order_beyond_six_digits(tmp_path):
     for iteration in (999_999, 1_000_000):
-        save_checkpoint(tmp_path, CONFIG, state(iteration), Progress())
+        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress())
     assert newest(tmp_path)[0].counters["iteration"] == 1_000_000
 
 
 @pytest.mark.parametrize("other", [{"agent": "oracle"}, {"env_id": "metarobot/Reach-v0"}])
 def test_another_agents_checkpoint_is_refused(tmp_path, other):
-    save_checkpoint(tmp_path, replace(CONFIG, **other), state(10), Progress())
+    save_checkpoint(Folder(tmp_path), replace(CONFIG, **other), state(10), Progress())
     with pytest.raises(ValueError, match=next(iter(other))):
         newest(tmp_path)
 
 
 def test_a_checkpoint_that_another_run_has_left_is_refused(tmp_path):
-    save_checkpoint(tmp_path, CONFIG, state(10), Progress())
+    save_checkpoint(Folder(tmp_path), CONFIG, state(10), Progress())
     assert newest(tmp_path, replace(CONFIG, num_threads=2)) is not None
     with pytest.raises(ValueError, match=r"of another run: inner_lr is 0\.1, not 0\.2"):
         newest(tmp_path, replace(CONFIG, inner_lr=0.2))
@@ -76,30 +77,31 @@ def test_a_checkpoint_that_another_run_has_left_is_refused(tmp_path):
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     broken = TrainerState({"params.a": torch.tensor([1.0, 2.0, torch.nan])}, state(10).counters)
-    save_checkpoint(tmp_path, CONFIG, broken, Progress())
+    save_checkpoint(Folder(tmp_path), CONFIG, broken, Progress())
     with pytest.raises(ValueError, match=r"not finite in params\.a"):
         newest(tmp_path)
 
 
 def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
     for iteration in (10, 20, 30):
-        save_checkpoint(tmp_path, CONFIG, state(iteration), Progress())
+        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress())
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("metarobot.files.os.fsync", full)
+    monkeypatch.setattr("metarobot.directory.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(tmp_path, CONFIG, state(40), Progress())
+        save_checkpoint(Folder(tmp_path), CONFIG, state(40), Progress())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_policy_survives_its_file_bit_for_bit(tmp_path):
     policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7,))
     params = policy.initial_params(torch.Generator().manual_seed(1))
-    save_policy(tmp_path / "p.safetensors", CONFIG, params, 5)
-    loaded = load_policy(tmp_path / "p.safetensors", CONFIG, policy.shapes)
+    folder = Folder(tmp_path)
+    folder.write("p.safetensors", policy_bytes(CONFIG, params, 5))
+    loaded = load_policy(folder, "p.safetensors", CONFIG, policy.shapes)
     assert list(loaded) == list(params)
     assert all(torch.equal(loaded[name], leaf) for name, leaf in params.items())
 

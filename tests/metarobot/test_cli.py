@@ -15,6 +15,7 @@ import torch
 
 from metarobot.arguments import one_line, parse_task
 from metarobot.cli import COMMANDS, main
+from metarobot.folder import Folder
 from metarobot.opengl import working_gl_backend
 from metarobot.replay import Replay
 
@@ -136,7 +137,7 @@ def test_replay_shows_what_was_written_down(tmp_path, capfd, monkeypatch):
         iteration=7,
         index=1,
     )
-    path = str(replay.save(tmp_path))
+    path = str(replay.save(Folder(tmp_path)))
     assert main(["render", "--replay", path, "--episode", "2", "--out", "x.mp4"]) == 0
     assert "block_mass_kg 0.5, pad_friction 0.4: return" in capfd.readouterr().out
     assert len(drawn) > 16

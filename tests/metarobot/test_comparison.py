@@ -1,4 +1,5 @@
 import copy
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from metarobot.comparison import COMPARED, _rows, compare, compare_to_folder
 from metarobot.comparison_figure import draw_comparison
 from metarobot.config import AGENTS, TrainConfig
 from metarobot.files import csv_table, read_json
+from metarobot.folder import Folder
 from metarobot.plot_style import AGENT_NAMES
 from metarobot.reference_agents import (
     STEP_SIZE_FACTORS,
@@ -116,11 +118,11 @@ def test_what_is_measured_is_not_measured_again(comparison, runs, folder, monkey
     measured = []
     score = Trial.score
     monkeypatch.setattr(Trial, "score", lambda *args: measured.append(args) or score(*args))
-    again = compare(runs, MEASURED, folder / "scores", lambda stage, share: None)
+    again = compare(runs, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
     assert again == comparison
     assert not measured
     other = replace(MEASURED, seed=5)
-    assert compare(runs, other, folder / "other", lambda stage, share: None) != comparison
+    assert compare(runs, other, Folder(folder / "other"), lambda stage, share: None) != comparison
     assert measured
 
 
@@ -128,19 +130,19 @@ def test_another_policy_is_measured_again(comparison, runs, folder, tmp_path):
     config = replace(TINY, seed=0, total_steps=128 * 3)
     train_run(config, TRAINED, tmp_path / "run")
     longer = [load_run(tmp_path / "run"), runs[1]]
-    again = compare(longer, MEASURED, folder / "scores", lambda stage, share: None)
+    again = compare(longer, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
     assert again["rows"] != comparison["rows"]
-    compare(runs, MEASURED, folder / "scores", lambda stage, share: None)
+    compare(runs, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
 
 
 def test_another_step_size_is_measured_again(comparison, runs, folder):
     agent = runs[0].agents["maml"]
     bolder = replace(agent, config=replace(agent.config, inner_lr=3.0))
     other = [replace(runs[0], agents={**runs[0].agents, "maml": bolder}), runs[1]]
-    again = compare(other, MEASURED, folder / "scores", lambda stage, share: None)
+    again = compare(other, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
     changed = {a["agent"] for a, b in zip(again["rows"], comparison["rows"], strict=True) if a != b}
     assert changed == {"maml"}
-    compare(runs, MEASURED, folder / "scores", lambda stage, share: None)
+    compare(runs, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
 
 
 def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
@@ -166,7 +168,7 @@ def test_the_figure_shows_any_number_of_agents(comparison, tmp_path):
     fewer = copy.deepcopy(comparison)
     fewer["agents"] = ["domain_randomisation"]
     fewer["rows"] = [row for row in fewer["rows"] if row["agent"] in fewer["agents"]]
-    draw_comparison(fewer, tmp_path / "one.png")
+    one = draw_comparison(fewer)
     many = copy.deepcopy(comparison)
     for name in AGENTS:
         if name not in many["agents"]:
@@ -174,9 +176,8 @@ def test_the_figure_shows_any_number_of_agents(comparison, tmp_path):
             many["rows"] += [
                 {**row, "agent": name} for row in comparison["rows"] if row["agent"] == "maml"
             ]
-    draw_comparison(many, tmp_path / "many.png")
-    draw_comparison(many, tmp_path / "again.png")
-    heights = [pixels(tmp_path / f"{name}.png").shape[0] for name in ("one", "many")]
+    png = draw_comparison(many)
+    heights = [pixels(io.BytesIO(data)).shape[0] for data in (one, png)]
     assert heights[0] < heights[1]
-    assert (tmp_path / "many.png").read_bytes() == (tmp_path / "again.png").read_bytes()
-    assert pixels(tmp_path / "many.png").std() > 10
+    assert png == draw_comparison(many)
+    assert pixels(io.BytesIO(png)).std() > 10

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metarobot.checkpoints import save_policy
+from metarobot.checkpoints import policy_bytes
 from metarobot.config import TrainConfig
 from metarobot.files import read_json
+from metarobot.folder import write_file
 from metarobot.initial_policy import load_initial_policy
 from metarobot.meta_trainer import MetaTrainer
 from metarobot.tensor_files import save_tensors
@@ -36,7 +37,7 @@ def made_up(shapes):
 def file(tmp_path):
     """A policy that is like no trainer's own."""
     path = tmp_path / "policy.safetensors"
-    save_policy(path, TINY, made_up(GRIP_SHAPES), iteration=0)
+    write_file(path, policy_bytes(TINY, made_up(GRIP_SHAPES), iteration=0))
     return path
 
 
@@ -130,6 +131,8 @@ def test_another_family_and_numbers_that_are_not_finite_are_refused(file):
     reach = replace(TINY, env_id="metarobot/Reach-v0")
     with pytest.raises(ValueError, match="is a policy of metarobot/Grip-v0, not of metarobot/Reac"):
         load_initial_policy(file, reach, fresh)
-    save_policy(file, TINY, {**fresh, "log_std": torch.tensor([torch.nan])}, iteration=0)
+    write_file(
+        file, policy_bytes(TINY, {**fresh, "log_std": torch.tensor([torch.nan])}, iteration=0)
+    )
     with pytest.raises(ValueError, match="not finite in log_std"):
         load_initial_policy(file, TINY, fresh)

@@ -1,6 +1,7 @@
 """One battery over every picture of an evaluation: curves.py, heat_map.py and plot_style.py."""
 
 import copy
+import io
 import sys
 from pathlib import Path
 
@@ -93,10 +94,10 @@ def made_up_curves() -> list[dict]:
 
 
 DRAW = {
-    "adaptation_curve": lambda evaluation, path: curves.adaptation_curve(evaluation, path),
-    "heat_map": lambda evaluation, path: heat_map.heat_map(evaluation, path),
-    "heat_map_success": lambda evaluation, path: heat_map.heat_map(evaluation, path, "success"),
-    "training_curve": lambda evaluation, path: curves.training_curve(made_up_curves(), path),
+    "adaptation_curve": lambda evaluation: curves.adaptation_curve(evaluation),
+    "heat_map": lambda evaluation: heat_map.heat_map(evaluation),
+    "heat_map_success": lambda evaluation: heat_map.heat_map(evaluation, "success"),
+    "training_curve": lambda evaluation: curves.training_curve(made_up_curves()),
 }
 
 
@@ -105,32 +106,30 @@ def test_png_is_valid_deterministic_and_anonymous(
     name: str, evaluation: dict, tmp_path: Path
 ) -> None:
     before = copy.deepcopy(evaluation)
-    for file in ("a.png", "b.png"):
-        DRAW[name](evaluation, tmp_path / file)
+    png, again = DRAW[name](evaluation), DRAW[name](evaluation)
     assert evaluation == before
-    with Image.open(tmp_path / "a.png") as image:
+    with Image.open(io.BytesIO(png)) as image:
         image.load()
         assert image.width == 1800
         assert 700 <= image.height <= 1000
         assert set(image.info) <= {"dpi"}
         assert np.ptp(np.asarray(image.convert("L"))) > 150
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "b.png"]
+    assert png == again
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_global_state_is_left_alone(evaluation: dict, tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    heat_map.heat_map(evaluation, tmp_path / "a.png")
+    heat_map.heat_map(evaluation)
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
 
 
 def test_user_style_does_not_change_the_picture(evaluation: dict, tmp_path: Path) -> None:
-    curves.adaptation_curve(evaluation, tmp_path / "a.png")
+    png = curves.adaptation_curve(evaluation)
     with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red", "lines.linewidth": 9}):
-        curves.adaptation_curve(evaluation, tmp_path / "b.png")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+        assert curves.adaptation_curve(evaluation) == png
 
 
 def test_heat_map_survives_missing_numbers_and_agents(evaluation: dict, tmp_path: Path) -> None:
@@ -138,16 +137,15 @@ def test_heat_map_survives_missing_numbers_and_agents(evaluation: dict, tmp_path
     del agents["oracle"], agents["adapted_0"]
     agents["adapted_1"]["return"][0][0] = None
     agents["domain_randomisation"]["return"][1][1] = float("nan")
-    heat_map.heat_map(evaluation, tmp_path / "a.png")
-    assert (tmp_path / "a.png").stat().st_size > 10_000
+    assert len(heat_map.heat_map(evaluation)) > 10_000
 
 
 def test_heat_map_of_equal_numbers(evaluation: dict, tmp_path: Path) -> None:
     for agent in evaluation["heat_map"]["agents"].values():
         agent["return"] = [[-1.0] * 7] * 5
         agent["success"] = [[1.0] * 7] * 5
-    heat_map.heat_map(evaluation, tmp_path / "a.png")
-    heat_map.heat_map(evaluation, tmp_path / "b.png", quantity="success")
+    heat_map.heat_map(evaluation)
+    heat_map.heat_map(evaluation, quantity="success")
 
 
 @pytest.mark.parametrize(("shift", "verb"), [(0.5, "beats"), (-0.5, "loses to"), (0.0, "equals")])
@@ -168,17 +166,17 @@ def test_cell_edges_by_hand() -> None:
 
 def test_errors_name_what_is_wrong(evaluation: dict, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'reward'"):
-        heat_map.heat_map(evaluation, tmp_path / "a.png", quantity="reward")
+        heat_map.heat_map(evaluation, quantity="reward")
     with pytest.raises(ValueError, match="no training curve"):
-        curves.training_curve([], tmp_path / "a.png")
+        curves.training_curve([])
     with pytest.raises(ValueError, match="2 numbers for 3"):
-        curves.training_curve([made_up_curves()[0] | {"return_pre": [1, 2]}], tmp_path / "a.png")
+        curves.training_curve([made_up_curves()[0] | {"return_pre": [1, 2]}])
     evaluation["heat_map"]["agents"] = {"nobody": {}}
     with pytest.raises(ValueError, match="nobody"):
-        heat_map.heat_map(evaluation, tmp_path / "a.png")
+        heat_map.heat_map(evaluation)
     evaluation["rows"] = [row("train", "oracle", 0, -1.0, exploration=True)]
     with pytest.raises(ValueError, match="deterministic"):
-        curves.adaptation_curve(evaluation, tmp_path / "a.png")
+        curves.adaptation_curve(evaluation)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from metarobot.envs.grip import DISTRIBUTION
 from metarobot.meta_trainer import make_policy
 from metarobot.policies import repeat_params
 from metarobot.rendering import FRAMES_PER_STEP, RenderConfig, adapt_to, choose_task, film
-from metarobot.run_folder import RunError
+from metarobot.run_layout import RunError
 from metarobot.trained_run import TrainedAgent, TrainedRun
 
 GRIP = "metarobot/Grip-v0"

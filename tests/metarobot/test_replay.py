@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metarobot.folder import Folder
 from metarobot.replay import Replay
 
 REPLAY = Replay(
@@ -16,7 +17,7 @@ REPLAY = Replay(
 
 
 def test_a_replay_survives_its_file(tmp_path):
-    path = REPLAY.save(tmp_path / "refused")
+    path = REPLAY.save(Folder(tmp_path) / "refused")
     assert path == tmp_path / "refused" / "iteration-000007-task-001.safetensors"
     loaded = Replay.load(path)
     assert torch.equal(loaded.starts, REPLAY.starts)
@@ -26,7 +27,7 @@ def test_a_replay_survives_its_file(tmp_path):
 
 def test_actions_need_not_be_finite(tmp_path):
     broken = replace(REPLAY, actions=torch.full((2, 3, 16, 1), torch.nan))
-    assert Replay.load(broken.save(tmp_path)).actions.isnan().all()
+    assert Replay.load(broken.save(Folder(tmp_path))).actions.isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_actions_need_not_be_finite(tmp_path):
     ],
 )
 def test_what_does_not_fit_its_family_is_refused_in_one_line(tmp_path, fields, message):
-    path = replace(REPLAY, **fields).save(tmp_path)
+    path = replace(REPLAY, **fields).save(Folder(tmp_path))
     with pytest.raises(ValueError, match=message) as error:
         Replay.load(path)
     assert "\n" not in str(error.value)

@@ -10,8 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from metarobot.config import STANDARD_AGENTS, TrainConfig
-from metarobot.files import read_json, write_atomically, write_json
-from metarobot.run_folder import RunError, create_run_folder, hold_run, unfinished_configs
+from metarobot.files import read_json, write_json
+from metarobot.folder import Folder, write_file
+from metarobot.run_creation import create_run_folder
+from metarobot.run_folder import unfinished_configs
+from metarobot.run_layout import RunError, hold_run
 from metarobot.tensor_files import save_tensors
 from metarobot.trained_run import load_curve, load_run, load_runs
 from metarobot.training import complete_run, resume_run, train_run
@@ -67,16 +70,16 @@ def test_an_interrupted_agent_is_named(run):
     assert load_run(run).unfinished == ("maml",)
 
 
-def test_write_atomically_leaves_the_old_content_when_it_fails(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_content_when_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    write_atomically(path, b"old")
+    write_file(path, b"old")
 
     def fail(descriptor):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
+        write_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -108,7 +111,7 @@ def test_a_folder_in_use_is_refused_and_only_a_run_is_overwritten(run):
 
 @pytest.mark.skipif(os.name != "posix", reason="locks of folders")
 def test_a_run_that_is_being_trained_is_left_alone(run):
-    with hold_run(run):
+    with hold_run(Folder(run)):
         with pytest.raises(RunError, match="trained by another process"):
             resume_run(run)
         with pytest.raises(RunError, match="trained by another process"):

@@ -10,9 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from metarobot import meta_trainer, training
 from metarobot.config import TrainConfig
 from metarobot.files import read_json
+from metarobot.folder import Folder
 from metarobot.interruption import InterruptedTrainingError
 from metarobot.meta_trainer import MetaTrainer
-from metarobot.run_folder import CURVE_COLUMNS, RunError
+from metarobot.run_folder import CURVE_COLUMNS
+from metarobot.run_layout import RunError
 from metarobot.trained_run import load_curve, load_run
 from metarobot.training import resume_run, train_agent, train_run
 
@@ -66,7 +68,7 @@ def test_what_an_agent_leaves_behind(tmp_path):
 
 
 def test_curve_and_tensorboard_hold_the_same_numbers(tmp_path):
-    train_agent(TINY, tmp_path)
+    train_agent(TINY, Folder(tmp_path))
     with (tmp_path / "curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     board = EventAccumulator(str(tmp_path)).Reload()
@@ -210,11 +212,11 @@ def test_checkpoints_come_regularly_and_after_some_time(tmp_path, monkeypatch):
     )
     config = replace(TINY, agent="oracle", total_steps=64 * 5)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
-    train_agent(config, tmp_path / "a")
+    train_agent(config, Folder(tmp_path / "a"))
     assert saved == [2, 4, 5]
     saved.clear()
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
-    train_agent(config, tmp_path / "b")
+    train_agent(config, Folder(tmp_path / "b"))
     assert saved == [1, 2, 3, 4, 5]
 
 
@@ -292,7 +294,7 @@ def test_a_nan_planted_in_one_simulation_is_cut_counted_and_trained_around(tmp_p
 def test_a_run_killed_after_its_last_checkpoint_still_gets_its_last_policy(tmp_path, monkeypatch):
     train_run(TINY, ["maml"], tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_policy", lambda *args: exit())
+        patch.setattr(training, "policy_bytes", lambda *args: exit())
         with pytest.raises(SystemExit):
             train_run(TINY, ["maml"], tmp_path / "run")
     resume_run(tmp_path / "run")

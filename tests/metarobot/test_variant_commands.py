@@ -14,10 +14,11 @@ from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
 from metarobot.episodes import Episodes
 from metarobot.evaluation import evaluate_runs
+from metarobot.folder import Folder
 from metarobot.presets import PRESETS
 from metarobot.randomness import Phase, draw_episodes
 from metarobot.replay import Replay
-from metarobot.run_folder import default_run_folder
+from metarobot.run_creation import default_run_folder
 from metarobot.trained_run import load_run
 from metarobot.training import resume_run, train_run
 from metarobot.trial import EvaluationConfig
@@ -421,7 +422,7 @@ def test_a_replay_has_the_disturbances_of_its_run(tmp_path, no_pictures):
     episodes = play_zeros(env)
     place = {"iteration": 3, "index": 0}
     replay = Replay.of(variant.env_id, tasks, [episodes, episodes], variant, **place)
-    loaded = Replay.load(replay.save(tmp_path))
+    loaded = Replay.load(replay.save(Folder(tmp_path)))
     assert loaded.variant == variant
     assert main(["render", "--replay", str(tmp_path / replay.name), "--out", "x.mp4"]) == 0
     assert no_pictures[0].startswith("greasy pads")

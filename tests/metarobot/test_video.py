@@ -126,10 +126,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
 
 
-def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
     frames = [np.zeros((32, 32, 3), dtype=np.uint8)] * 3
-    with pytest.raises(VideoError, match="ffmpeg"):
-        write_mp4(frames, tmp_path / "nowhere" / "clip.mp4", fps=10)
+    with pytest.raises((OSError, ValueError), match="file"):
+        write_mp4(frames, tmp_path / "file" / "clip.mp4", fps=10)
+
+
+def test_an_encoder_that_loses_frames_is_found_out(tmp_path: Path, monkeypatch) -> None:
+    def count(path: str) -> tuple[int, float]:
+        return 2, 0.2
+
+    monkeypatch.setattr(imageio_ffmpeg, "count_frames_and_secs", count)
+    frames = [np.zeros((32, 32, 3), dtype=np.uint8)] * 3
+    with pytest.raises(VideoError, match=r"clip\.mp4: it wrote 2 of 3 pictures"):
+        write_mp4(frames, tmp_path / "clip.mp4", fps=10)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_describe_task() -> None:

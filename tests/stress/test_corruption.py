@@ -12,7 +12,7 @@ from metarobot.cli import main
 from metarobot.config import TrainConfig
 from metarobot.interruption import InterruptedTrainingError
 from metarobot.meta_trainer import MetaTrainer
-from metarobot.run_folder import RunError
+from metarobot.run_layout import RunError
 from metarobot.trained_run import load_run
 from metarobot.training import resume_run, train_run
 

@@ -1,0 +1,131 @@
+"""What a run folder holds, and what is refused in its place.
+
+A run is one task family, one seed and some agents trained with the same budget::
+
+    RUN/
+      maml/  domain_randomisation/  oracle/     one folder an agent that is trained, or is to be
+        config.json          resolved TrainConfig, versions, machine, command line
+        policy.safetensors   θ at the last checkpoint
+        curve.csv            one row a meta-iteration
+        done.json            cost; missing until the budget is spent
+        checkpoints/         what training needs to go on
+        refused/             replays of tasks whose numbers made a meta-update impossible
+        events.out.tfevents  TensorBoard
+
+A run folder may come from a stranger. So each of these is a plain file or folder of a sensible
+size, or no command touches the run. Other files are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from metarobot.config import AGENTS, Agent
+from metarobot.folder import MAX_FILE_BYTES, Folder, FolderError
+
+CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
+CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
+CHECKPOINT_FOLDER, REPLAY_FOLDER = "checkpoints", "refused"
+EVENTS_PREFIX = "events.out.tfevents."
+MAX_CONFIG_BYTES, MAX_CURVE_BYTES = 2**20, 64 * 2**20
+
+_MAX_BYTES = {
+    CONFIG_FILE: MAX_CONFIG_BYTES,
+    POLICY_FILE: MAX_FILE_BYTES,
+    CURVE_FILE: MAX_CURVE_BYTES,
+    DONE_FILE: MAX_CONFIG_BYTES,
+}
+_FOLDERS = (CHECKPOINT_FOLDER, REPLAY_FOLDER)
+
+
+class RunError(ValueError):
+    """A run folder is missing, incomplete, unreadable or inconsistent."""
+
+
+@contextmanager
+def as_run_error(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file into a RunError that names it."""
+    try:
+        yield
+    except RunError:
+        raise
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        raise RunError(text if str(path) in text else f"{path}: {text}") from error
+
+
+@contextmanager
+def refusals_as_run_errors() -> Iterator[None]:
+    """Turn the refusal of what stands in a folder into a RunError; errors of the system stay."""
+    try:
+        yield
+    except FolderError as error:
+        raise RunError(str(error)) from error
+
+
+@contextmanager
+def hold_run(run: Folder) -> Iterator[None]:
+    """Keep others from training in the same folder, for as long as this process does.
+
+    Raises:
+        RunError: Another process is training there.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(run.lock())
+        except BlockingIOError:
+            raise RunError(f"{run} is being trained by another process") from None
+        yield
+
+
+def agents_there(run: Folder) -> list[Agent]:
+    """Return the agents that have left something in their folder, in the order of AGENTS.
+
+    Raises:
+        RunError: What stands in the place of one of their files or folders is something else.
+    """
+    with refusals_as_run_errors():
+        found: list[Agent] = [agent for agent in AGENTS if (run / agent).exists()]
+        for agent in found:
+            _check_agent(run / agent)
+        return [agent for agent in found if _holds_agent(run / agent)]
+
+
+def remove_agent(folder: Folder) -> None:
+    """Remove the files of an agent; whatever else is in its folder stays."""
+    for name in folder.names():
+        if _is_ours(name):
+            folder.remove(name)
+    for name in _FOLDERS:
+        below = folder / name
+        for entry in below.names():
+            below.remove(entry)
+        below.remove_if_empty()
+    folder.remove_if_empty()
+
+
+def _holds_agent(folder: Folder) -> bool:
+    """Whether more than somebody else's files is in a folder."""
+    return any(_is_ours(name) or name in _FOLDERS for name in folder.names())
+
+
+def _is_ours(name: str) -> bool:
+    return name in _MAX_BYTES or name.startswith(EVENTS_PREFIX)
+
+
+def _check_agent(folder: Folder) -> None:
+    """Make sure that each file or folder of an agent is one, and not longer than any of ours."""
+    for name in folder.names():
+        kind = folder.kind(name)
+        if _is_ours(name):
+            folder.require_file(name, _MAX_BYTES.get(name, MAX_FILE_BYTES))
+        elif name in _FOLDERS:
+            below = folder / name
+            for entry in below.names():
+                below.require_file(entry, MAX_FILE_BYTES)
+        elif kind not in ("file", "folder", None):
+            raise FolderError(f"{folder.path / name} is a {kind} file, which no run holds")

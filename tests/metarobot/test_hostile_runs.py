@@ -1,0 +1,219 @@
+"""Run folders from a stranger: whatever stands in them, each command ends in one line."""
+
+import resource
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
+
+from metarobot.cli import main
+from metarobot.comparison import PRODUCTS as COMPARISON_PRODUCTS
+from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.folder import Folder
+from metarobot.meta_trainer import MetaTrainer
+from metarobot.replay import Replay
+from metarobot.reporting import PRODUCTS
+from metarobot.training import train_run
+from metarobot.trial import Trial
+
+pytestmark = needs_posix
+
+TINY = TrainConfig(
+    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+)
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
+MOST_SECONDS, MOST_BYTES = 5.0, 200 * 2**20
+
+FILES = (
+    *("config.json", "policy.safetensors", "curve.csv", "done.json", "events"),
+    *("checkpoints/checkpoint", "checkpoints/best.safetensors", "refused/replay"),
+)
+FOLDERS = ("", "checkpoints", "refused")
+COMMANDS = {
+    "resume": ["train", "--resume", "RUN"],
+    "overwrite": ["train", "grip", "--out", "RUN", "--overwrite", "--total-steps", "64", *SIZES],
+    "evaluate": ["evaluate", "RUN", "--out", "OUT"],
+    "evaluate the best": ["evaluate", "RUN", "--out", "OUT", "--best"],
+    "render": ["render", "RUN", "--out", "OUT.mp4"],
+    "export": ["export", "RUN", "--out", "OUT.zip"],
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run that holds every kind of file that a run can hold."""
+    run = tmp_path_factory.mktemp("runs") / "grip"
+    train_run(TINY, STANDARD_AGENTS, run)
+    for agent in STANDARD_AGENTS:
+        checkpoints = Folder(run) / agent / "checkpoints"
+        checkpoints.write("best.safetensors", (Folder(run) / agent).read("policy.safetensors"))
+        Replay(
+            env_id="metarobot/Grip-v0",
+            task={"block_mass_kg": 0.5, "pad_friction": 0.4},
+            starts=torch.rand(1, 1, 3),
+            actions=torch.rand(1, 1, 16, 1),
+            iteration=0,
+            index=0,
+        ).save(Folder(run) / agent / "refused")
+    return run
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture
+def canary(tmp_path) -> Path:
+    return make_canary(tmp_path / "canary")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_simulated(trained, monkeypatch):
+    """What takes more than seconds has not begun when a command is refused."""
+
+    def fail(*arguments, **options):
+        raise AssertionError("was not refused before the work began")
+
+    monkeypatch.setattr(MetaTrainer, "step", fail)
+    monkeypatch.setattr(Trial, "collect", fail)
+
+
+def place_in(agent: Path, name: str) -> Path:
+    """Return where a file of an agent is, whatever its name holds of time and number."""
+    patterns = {
+        "events": "events.out.tfevents.*",
+        "checkpoints/checkpoint": "checkpoints/iteration-*",
+        "refused/replay": "refused/*",
+    }
+    (path,) = agent.glob(patterns[name]) if name in patterns else [agent / name]
+    return path
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def assert_refused(command, names, capfd, canary, place):
+    """Run a command that must end in one line, soon, without memory, and change nothing."""
+    before, started_s = snapshot(canary), time.monotonic()
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    capfd.readouterr()
+    code = main([names.get(word, word) for word in command])
+    err = capfd.readouterr().err
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert place.name in err
+    assert snapshot(canary) == before
+    assert time.monotonic() - started_s < MOST_SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used) * 1024 < MOST_BYTES
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("thing", IN_PLACE_OF_A_FILE)
+def test_in_place_of_a_file_of_a_run(run, canary, tmp_path, capfd, thing, command):
+    names = {"RUN": str(run)}
+    names |= {f"OUT{end}": str(tmp_path / f"out{end}") for end in ("", ".mp4", ".zip")}
+    for number, name in enumerate(FILES):
+        agent = run / STANDARD_AGENTS[number % len(STANDARD_AGENTS)]
+        place = place_in(agent, name)
+        kept = place.read_bytes()
+        place.unlink()
+        IN_PLACE_OF_A_FILE[thing](place, canary)
+        assert_refused(COMMANDS[command], names, capfd, canary, place)
+        remove(place)
+        place.write_bytes(kept)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("thing", IN_PLACE_OF_A_FOLDER)
+def test_in_place_of_a_folder_of_a_run(run, canary, tmp_path, capfd, thing, command):
+    names = {"RUN": str(run)}
+    names |= {f"OUT{end}": str(tmp_path / f"out{end}") for end in ("", ".mp4", ".zip")}
+    for number, name in enumerate(FOLDERS):
+        place = run / STANDARD_AGENTS[number] / name
+        place.rename(tmp_path / "kept")
+        IN_PLACE_OF_A_FOLDER[thing](place, canary)
+        assert_refused(COMMANDS[command], names, capfd, canary, place)
+        remove(place)
+        (tmp_path / "kept").rename(place)
+
+
+@pytest.mark.parametrize("thing", IN_PLACE_OF_A_FOLDER)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_in_place_of_the_run(canary, tmp_path, capfd, thing, command):
+    """A link to a run may be evaluated; nothing is written through it."""
+    place = tmp_path / "run"
+    names = {"RUN": str(place)}
+    names |= {f"OUT{end}": str(tmp_path / f"out{end}") for end in ("", ".mp4", ".zip")}
+    IN_PLACE_OF_A_FOLDER[thing](place, canary)
+    assert_refused(COMMANDS[command], names, capfd, canary, place)
+
+
+OUTPUTS = [("evaluate", product) for product in PRODUCTS]
+OUTPUTS += [("compare", product) for product in COMPARISON_PRODUCTS]
+OUTPUTS += [("compare", "scores/maml-seed0.json")]
+OUTPUTS += [("demo", product) for product in (*PRODUCTS, "adaptation.mp4")]
+OUTPUTS += [("render", ".mp4"), ("export", ".zip"), ("import", ".safetensors")]
+WRITERS = {
+    "evaluate": ["evaluate", "RUN", "--out", "OUT"],
+    "compare": ["compare", "grip", "--out", "OUT", "--agents", "maml", "--seeds", "0"],
+    "demo": ["demo", "--quick", "--overwrite", "--out", "OUT"],
+    "render": ["render", "RUN", "--out", "FILE"],
+    "export": ["export", "RUN", "--out", "FILE"],
+    "import": ["import", "x.zip", "--env-id", "metarobot/Grip-v0", "--out", "FILE"],
+}
+
+
+@pytest.mark.parametrize("thing", IN_PLACE_OF_A_FILE)
+@pytest.mark.parametrize(("command", "product"), OUTPUTS)
+def test_in_place_of_a_product(run, canary, tmp_path, capfd, command, product, thing):
+    """Before anything is measured or trained: that would take more than seconds."""
+    out = tmp_path / "out"
+    place = out / (f"x{product}" if product.startswith(".") else product)
+    place.parent.mkdir(parents=True)
+    IN_PLACE_OF_A_FILE[thing](place, canary)
+    names = {"RUN": str(run), "OUT": str(out), "FILE": str(place)}
+    assert_refused(WRITERS[command], names, capfd, canary, place)
+    assert [entry.name for entry in place.parent.iterdir()] == [place.name]
+
+
+@pytest.mark.parametrize("thing", IN_PLACE_OF_A_FOLDER)
+@pytest.mark.parametrize("command", ["evaluate", "compare", "demo"])
+def test_in_place_of_the_folder_of_an_evaluation(run, canary, tmp_path, capfd, command, thing):
+    out = tmp_path / "out"
+    IN_PLACE_OF_A_FOLDER[thing](out, canary)
+    names = {"RUN": str(run), "OUT": str(out)}
+    assert_refused(WRITERS[command], names, capfd, canary, out)
+
+
+@pytest.mark.parametrize("thing", IN_PLACE_OF_A_FOLDER)
+@pytest.mark.parametrize(
+    ("command", "below"), [("compare", "grip-seed0"), ("compare", "scores"), ("demo", "run")]
+)
+def test_in_place_of_a_folder_of_an_evaluation(canary, tmp_path, capfd, command, below, thing):
+    out = tmp_path / "out"
+    out.mkdir()
+    IN_PLACE_OF_A_FOLDER[thing](out / below, canary)
+    assert_refused(WRITERS[command], {"OUT": str(out)}, capfd, canary, out / below)
+
+
+READERS = {
+    "variant": ["train", "grip", "--out", "OUT", "--variant", "FILE.toml"],
+    "initial policy": ["train", "grip", "--out", "OUT", "--initial-policy", "FILE"],
+    "replay": ["render", "--replay", "FILE", "--out", "x.mp4"],
+    "video": ["evaluate", "RUN", "--out", "OUT", "--video", "FILE"],
+    "model": ["import", "FILE.zip", "--env-id", "metarobot/Grip-v0", "--out", "x.safetensors"],
+}
+
+
+@pytest.mark.parametrize("command", READERS)
+@pytest.mark.parametrize("thing", [t for t in IN_PLACE_OF_A_FILE if t != "link to a file"])
+def test_in_place_of_a_file_that_is_named(run, canary, tmp_path, capfd, command, thing):
+    ends = {word.removeprefix("FILE") for word in READERS[command] if word.startswith("FILE")}
+    place = tmp_path / f"file{ends.pop()}"
+    IN_PLACE_OF_A_FILE[thing](place, canary)
+    names = {"RUN": str(run), "OUT": str(tmp_path / "out"), f"FILE{place.suffix}": str(place)}
+    assert_refused(READERS[command], names, capfd, canary, place)

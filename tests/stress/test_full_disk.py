@@ -1,0 +1,129 @@
+"""Commands on a disk that fills up: no success without a whole product, no product lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+from small_training import ENVIRONMENT, METAROBOT
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
+
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
+TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
+MEASURE = ["--num-tasks", "2", "--episodes-per-step", "2", "--deterministic-episodes", "1"]
+MEASURE += ["--grid-size", "2", "--num-adaptation-steps", "1"]
+COMMANDS = {
+    "train": [*TRAIN, "--out", "DISK/new"],
+    "overwrite": [*TRAIN, "--seed", "1", "--out", "DISK/run", "--overwrite"],
+    "resume": ["train", "--resume", "DISK/run"],
+    "evaluate": ["evaluate", "RUN", "--out", "DISK/results", *MEASURE],
+    "compare": [
+        *("compare", "grip", "--agents", "domain_randomisation", "--seeds", "0"),
+        *("--out", "DISK/comparison", "--total-steps", "6400", "--test-tasks", "2"),
+        *("--num-adaptation-steps", "0"),
+    ],
+    "render": ["render", "RUN", "--out", "DISK/film.mp4", "--num-episodes", "2"],
+    "export": ["export", "RUN", "--out", "DISK/model.zip"],
+    "import": ["import", "MODEL", "--env-id", "metarobot/Grip-v0", "--out", "DISK/p.safetensors"],
+}
+NEEDED = {"train": 200, "overwrite": 200, "resume": 60, "evaluate": 900, "compare": 300}
+NEEDED |= {"render": 400, "export": 150, "import": 30}
+"""About what each command writes, KiB; disks of up to this size, and a bit more, are tried."""
+
+
+NUM_SIZES = 20
+
+
+@contextmanager
+def small_disk(folder: Path, kib: int) -> Iterator[Path]:
+    """Mount a file system of this size."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory, in_full) -> Path:
+    """What a full disk must not take away: a run, an evaluation, a film, a model, a policy."""
+    if not in_full:
+        pytest.skip("takes half an hour: tests/metarobot/test_folder.py has the short form")
+    folder = tmp_path_factory.mktemp("products")
+    names = {"DISK": folder, "RUN": folder / "run", "MODEL": folder / "model.zip"}
+    call([*TRAIN, "--out", "DISK/run"], names)
+    for command in ("evaluate", "render", "export", "import"):
+        call(COMMANDS[command], names)
+    return folder
+
+
+def call(command: list[str], names: Mapping[str, Path], check=True) -> subprocess.CompletedProcess:
+    words = []
+    for word in command:
+        first, _, rest = word.partition("/")
+        words.append(str(names[first] / rest) if first in names else word)
+    return subprocess.run(
+        [*METAROBOT, *words], env=ENVIRONMENT, capture_output=True, text=True, check=check
+    )
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def assert_whole(disk: Path, command: str) -> None:
+    """What a command that reports success has written can be used."""
+    names = {"DISK": disk, "RUN": disk / "run", "MODEL": disk / "model.zip"}
+    if command == "render":
+        frames, _ = imageio_ffmpeg.count_frames_and_secs(str(disk / "film.mp4"))
+        assert frames > 10
+    if command == "export":
+        other = disk.parent / "again.safetensors"
+        call(["import", "MODEL", "--env-id", "metarobot/Grip-v0", "--out", str(other)], names)
+    if command == "evaluate":
+        text = (disk / "results" / "report.html").read_text(encoding="utf-8")
+        assert text.rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("with_products", [False, True], ids=["empty", "with products"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_disk_that_fills_up(products, tmp_path, command, with_products):
+    needed = NEEDED[command]
+    there = sum(len(data) // 4096 + 1 for data in content(products).values()) * 4 + 80
+    if command in ("overwrite", "resume") and not with_products:
+        pytest.skip("there must be a run")
+    outcomes = set()
+    for index in range(NUM_SIZES):
+        kib = (there if with_products else 0) + 8 + int(needed * 1.3 * index / (NUM_SIZES - 1))
+        with small_disk(tmp_path / "disk", kib) as disk:
+            if with_products:
+                shutil.copytree(products, disk, dirs_exist_ok=True)
+                (disk / "run" / "maml" / "done.json").unlink()  # there is something to resume
+            before = content(disk)
+            names = {"DISK": disk, "RUN": products / "run", "MODEL": products / "model.zip"}
+            done = call(COMMANDS[command], names, check=False)
+            after = content(disk)
+            outcomes.add(done.returncode)
+            if done.returncode == 0:
+                assert_whole(disk, command)
+                continue
+            assert done.returncode == 2, done.stderr
+            assert len(done.stderr.splitlines()) == 1, done.stderr
+            assert str(disk) in done.stderr
+            if command not in ("overwrite", "resume"):
+                assert before.items() <= after.items()
+            assert not [name for name in after if name.endswith(".partial")]
+    assert outcomes == {0, 2}
