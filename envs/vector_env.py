@@ -6,7 +6,7 @@ stepped together on native threads; no Python loop runs over environments or tas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
 from metarobot.envs.batch_renderer import BatchRenderer
+from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.family_scene import load_family_scene
 from metarobot.envs.observer import Observer
@@ -133,20 +134,21 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         """The task that each simulation holds, (num_envs) tasks."""
         return self._tasks
 
-    def set_tasks(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks | Mapping[str, Any]) -> None:
         """Give every simulation its task: task n is held by simulations n*E .. (n+1)*E - 1.
 
         The physics changes at once and stays, across resets, until the next call.  Call ``reset``
         before the next step.
 
         Args:
-            tasks: N tasks, where N divides ``num_envs``; parameters not named are not allowed to
-                be missing.
+            tasks: N tasks, where N divides ``num_envs``, with all of their parameters; or a mapping
+                of some parameters to N values each, or to one: the others take their nominal
+                values, as in ``{"block_mass_kg": 1.5}``.
 
         Raises:
             TaskError: A value is not allowed, or N does not divide ``num_envs``.
         """
-        self.distribution.validate(tasks)
+        tasks = self.distribution.read(tasks)
         if len(tasks) == 0 or self.num_envs % len(tasks):
             raise TaskError(
                 f"{len(tasks)} tasks cannot share {self.num_envs} simulations equally: "
@@ -175,16 +177,26 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
             options: ``{"start": array}`` of uniforms in [0, 1), (num_envs, S), fixes the initial
                 states, whatever the seed.  ``{"reset_mask": array}``, (num_envs,) bool, chooses
                 simulations, as in Gymnasium; then ``start`` has one row for each of them.
+                ``{"tasks": tasks}`` calls ``set_tasks`` first.  Other options are refused.
 
         Returns:
             Observations (num_envs, O) and an empty info.
+
+        Raises:
+            ValueError: An option is unknown or not what it must be; nothing has changed.
         """
+        given = read_options(options, ("start", "reset_mask", "tasks"))
+        chosen = self._chosen(given.get("reset_mask"))
+        ids, start = np.flatnonzero(chosen), given.get("start")
+        if start is not None:
+            start = read_start(start, (len(ids), self.start_size))
+        if "tasks" in given:
+            if not chosen.all():
+                raise ValueError("tasks are set in all simulations: leave out reset_mask")
+            self.set_tasks(given["tasks"])
         if seed is not None:
             self._starts.seed(seed)
-        options = options or {}
-        chosen = self._chosen(options.get("reset_mask"))
-        ids, start = np.flatnonzero(chosen), options.get("start")
-        self._reset_rows(ids, self._starts.draw(ids) if start is None else np.asarray(start))
+        self._reset_rows(ids, self._starts.draw(ids) if start is None else start)
         return self._observer.observe(self._observe(), self._elapsed, held=~chosen), {}
 
     def step(
@@ -201,11 +213,13 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         Returns:
             Observations (num_envs, O), rewards, terminated, truncated, and ``info`` with
             ``is_success`` and ``sim_unstable``, (num_envs,) each.
+
+        Raises:
+            ValueError: The actions are no real numbers, or of another shape.
         """
-        actions = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        actions = read_numbers("actions", actions, self._action_shape)
+        actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
         actions[np.isnan(actions)] = 0.0
-        if actions.shape != self.action_space.shape:
-            raise ValueError(f"actions have shape {actions.shape}, need {self.action_space.shape}")
         restarting = self._needs_reset.copy()
         running = ~restarting
         if self._change:
@@ -301,6 +315,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (len(self.action_elements),))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._action_shape = (self.num_envs, len(self.action_elements))
 
     def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
         """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""
@@ -328,8 +343,6 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         return mask
 
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
-        if start.shape != (len(ids), self.start_size):
-            raise ValueError(f"start has shape {start.shape}, need {(len(ids), self.start_size)}")
         if self._change:
             self._change_physics(self._changed & np.isin(np.arange(self.num_envs), ids), False)
         if self._disturber:
