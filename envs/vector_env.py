@@ -56,13 +56,15 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         observe_task: Append the task parameters to the observation, scaled to the training range,
             an angle as its cosine and sine.  This is what the oracle sees.
         render_mode: ``rgb_array`` or None.
-        variant: Other tasks and disturbances, of this family; None for the family as it is.
+        variant: Other tasks and disturbances, of this family: the name of a shipped variant, the
+            path of a TOML file, or a ``Variant``; None for the family as it is.
         scene_path: A scene of the user's, an MJCF file that has what the family needs; the
             family's own, ``scene_path`` of the class, when None.  docs/scenes.md tells how to
             write one.
 
     Raises:
-        ValueError: An argument is out of range, or the variant is of another family.
+        ValueError: An argument is out of range, or the variant is of another family, or there is
+            none of that name.
         SceneError: The user's scene is not allowed or lacks what the family needs.
     """
 
@@ -83,7 +85,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         num_threads: int = 0,
         observe_task: bool = False,
         render_mode: str | None = None,
-        variant: Variant | None = None,
+        variant: Variant | str | Path | None = None,
         scene_path: Path | str | None = None,
     ) -> None:
         if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
@@ -97,10 +99,10 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         self.horizon = horizon or self.default_horizon
         self.observe_task = observe_task
         self.render_mode = render_mode
-        self.variant = variant
+        self.variant = None if variant is None else self._read_variant(variant)
         self._change: Change | None = None
-        if variant is not None:
-            self._take_variant(variant)
+        if self.variant is not None:
+            self._take_variant(self.variant)
 
         self.model = self._load_model(scene_path)
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
@@ -279,6 +281,21 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         self.batch.step(ids, nstep=self.substeps, stage=SENSORS_CURRENT)
         if self.on_advance is not None:
             self.on_advance()
+
+    @staticmethod
+    def _read_variant(variant: Variant | str | Path) -> Variant:
+        """Return a variant, or the one that a name or path names."""
+        # Variants know the families, so they cannot be imported before them.
+        from metarobot.envs.variants import Variant, find_variant
+
+        if isinstance(variant, (str, Path)):
+            return find_variant(str(variant))
+        if not isinstance(variant, Variant):
+            raise TaskError(
+                "variant must be a Variant, the name of a shipped one or the path of a .toml file, "
+                f"got a {type(variant).__name__}"
+            )
+        return variant
 
     def _take_variant(self, variant: Variant) -> None:
         """Draw tasks as the variant does; the start is also the key of all disturbances."""
