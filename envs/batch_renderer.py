@@ -11,7 +11,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from metarobot.envs.family_scene import VIDEO_CAMERA
-from metarobot.opengl import make_renderer
+from metarobot.opengl import make_renderer, require_own_process
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
@@ -45,7 +45,11 @@ class BatchRenderer:
 
         Returns:
             One frame a simulation, (FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3) uint8.
+
+        Raises:
+            OpenGLError: The process was forked since the renderer was made.
         """
+        require_own_process()
         frames = []
         for sim in range(self._batch.nsim):
             self._batch.get_model(sim, self._model)

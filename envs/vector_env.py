@@ -21,6 +21,7 @@ from metarobot.envs.batch_renderer import BatchRenderer
 from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.family_scene import load_family_scene
+from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.observer import Observer
 from metarobot.envs.starts import Starts
 from metarobot.envs.task_family import TaskFamily
@@ -52,7 +53,8 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         num_envs: Number of simulations.
         horizon: Control steps per episode T; the family's own when None.
         num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
-            on it.
+            on it.  A batch of several threads is refused in a process that was forked after it
+            was made.
         observe_task: Append the task parameters to the observation, scaled to the training range,
             an angle as its cosine and sine.  This is what the oracle sees.
         render_mode: ``rgb_array`` or None.
@@ -111,6 +113,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         self._sensors = self.batch.bind("sensordata")
         self._home = self.model.key("home").id
 
+        self._threads = NativeThreads(self.batch)
         self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset
         self._needs_reset = np.ones(num_envs, bool)
         self._starts = Starts(num_envs, self.start_size)
@@ -150,6 +153,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         Raises:
             TaskError: A value is not allowed, or N does not divide ``num_envs``.
         """
+        self._threads.require()
         tasks = self.distribution.read(tasks)
         if len(tasks) == 0 or self.num_envs % len(tasks):
             raise TaskError(
@@ -187,6 +191,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         Raises:
             ValueError: An option is unknown or not what it must be; nothing has changed.
         """
+        self._threads.require()
         given = read_options(options, ("start", "reset_mask", "tasks"))
         chosen = self._chosen(given.get("reset_mask"))
         ids, start = np.flatnonzero(chosen), given.get("start")
@@ -219,6 +224,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         Raises:
             ValueError: The actions are no real numbers, or of another shape.
         """
+        self._threads.require()
         actions = read_numbers("actions", actions, self._action_shape)
         actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
         actions[np.isnan(actions)] = 0.0

@@ -45,6 +45,10 @@ renderer.close()
 """
 
 
+_process_that_renders: int | None = None
+"""The process that has loaded OpenGL; in one that is forked from it, drivers wait forever."""
+
+
 class OpenGLError(RuntimeError):
     """MuJoCo cannot render here; the message says what to install or to set, in one line."""
 
@@ -68,8 +72,7 @@ def make_renderer(model: Any, height_px: int, width_px: int) -> Any:
     Raises:
         OpenGLError: There is none.
     """
-    context_class = _load_backend()
-    _give_mujoco(context_class)
+    _give_mujoco(_load_backend())
     try:
         return sys.modules["mujoco"].Renderer(model, height_px, width_px)
     except Exception as error:  # MuJoCo, PyOpenGL and GLFW each raise their own
@@ -116,6 +119,19 @@ def require_opengl() -> None:
         raise OpenGLError(problem)
 
 
+def require_own_process() -> None:
+    """Raise before a driver waits forever.
+
+    Raises:
+        OpenGLError: This process was forked from one that has rendered.
+    """
+    if _process_that_renders not in (None, os.getpid()):
+        raise OpenGLError(
+            "this process was forked from one that has rendered: OpenGL does not work in both; "
+            "start processes by 'spawn', or render in one only"
+        )
+
+
 def _allowed_backends() -> tuple[str, ...]:
     """Return the backends that MUJOCO_GL allows: all, one or none."""
     name = os.environ.get("MUJOCO_GL", "").strip().lower()
@@ -131,7 +147,10 @@ def _load_backend() -> Any:
     Raises:
         OpenGLError: None works.
     """
+    global _process_that_renders
+    require_own_process()
     require_opengl()
+    _process_that_renders = os.getpid()
     try:
         return importlib.import_module(f"mujoco.{working_gl_backend()}").GLContext
     except Exception as error:  # another OpenGL is loaded in this process

@@ -238,3 +238,40 @@ def test_mujocos_own_renderer_works_after_ours_is_imported(tmp_path: Path) -> No
     )
     done = run_python(["-W", "error", "-c", code], None, True, tmp_path)
     assert (done.stdout, done.stderr) == ("(16, 16, 3)\n", "")
+
+
+FORK = """
+import multiprocessing, sys
+from metarobot.envs import make_env
+from metarobot.opengl import OpenGLError
+POINT = "metarobot/PointNavigation-v0"
+envs = [make_env(POINT, 1, render_mode="rgb_array") for _ in range(2)]
+for env in envs:
+    env.reset(seed=0)
+envs[0].render()
+
+def child(env, outcome):
+    try:
+        outcome.put(env.render()[0].shape)
+    except OpenGLError as error:
+        outcome.put(str(error))
+
+context = multiprocessing.get_context("fork")
+for env in envs:
+    outcome = context.SimpleQueue()
+    process = context.Process(target=child, args=(env, outcome))
+    process.start()
+    process.join(20)
+    print(outcome.get() if process.exitcode == 0 else "it hangs")
+    process.kill()
+"""
+
+
+@pytest.mark.usefixtures("opengl")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_forked_from_one_that_renders_is_told_so(tmp_path: Path) -> None:
+    done = run_python(["-c", FORK], None, True, tmp_path)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all("was forked from one that has rendered" in line for line in lines)
