@@ -9,12 +9,16 @@ import gymnasium as gym
 import numpy as np
 
 from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
+from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 
-class TaskEnv(gym.Env):
+class TaskEnv(MadeAgain, gym.Env):
     """A task family with a single simulation, equal bit for bit to a row of the batch.
+
+    A copy, also by ``pickle``, is a new environment with the same arguments and task, whose episode
+    has not begun (``MadeAgain``).
 
     Args:
         **kwargs: As for the family's vector environment, without ``num_envs``: ``scene_path``

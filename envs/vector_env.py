@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import mujoco
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
@@ -21,6 +22,7 @@ from metarobot.envs.batch_renderer import BatchRenderer
 from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.family_scene import load_family_scene
+from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.observer import Observer
 from metarobot.envs.starts import Starts
@@ -44,10 +46,13 @@ SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
 
 
-class TaskVectorEnv(TaskFamily, VectorEnv):
+class TaskVectorEnv(MadeAgain, TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
     A family is a subclass that says what ``TaskFamily`` leaves open.
+
+    A copy, also by ``pickle``, is a new batch with the same arguments and tasks, whose episodes
+    have not begun (``MadeAgain``).
 
     Args:
         num_envs: Number of simulations.
@@ -116,6 +121,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         self._threads = NativeThreads(self.batch)
         self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset
         self._needs_reset = np.ones(num_envs, bool)
+        self._begun = False  # whether there was a reset
         self._starts = Starts(num_envs, self.start_size)
         self._renderer: BatchRenderer | None = None
         self._bind()
@@ -204,6 +210,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         if seed is not None:
             self._starts.seed(seed)
         self._reset_rows(ids, self._starts.draw(ids) if start is None else start)
+        self._begun = True
         return self._observer.observe(self._observe(), self._elapsed, held=~chosen), {}
 
     def step(
@@ -223,8 +230,11 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
 
         Raises:
             ValueError: The actions are no real numbers, or of another shape.
+            ResetNeeded: The environment, or a copy of it, was never reset.
         """
         self._threads.require()
+        if not self._begun:
+            raise ResetNeeded("call reset before the first step")
         actions = read_numbers("actions", actions, self._action_shape)
         actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
         actions[np.isnan(actions)] = 0.0
