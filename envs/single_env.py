@@ -9,12 +9,13 @@ import gymnasium as gym
 import numpy as np
 
 from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
+from metarobot.envs.episode_limit import EpisodeLimit
 from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 
-class TaskEnv(MadeAgain, gym.Env):
+class TaskEnv(MadeAgain, EpisodeLimit, gym.Env):
     """A task family with a single simulation, equal bit for bit to a row of the batch.
 
     A copy, also by ``pickle``, is a new environment with the same arguments and task, whose episode
@@ -35,6 +36,11 @@ class TaskEnv(MadeAgain, gym.Env):
         self._action_shape = (len(self.vector_env.action_elements),)
         self.render_mode = self.vector_env.render_mode
         self.metadata = {**self.metadata, "render_fps": self.vector_env.metadata["render_fps"]}
+
+    @property
+    def horizon(self) -> int:
+        """Control steps per episode T."""
+        return self.vector_env.horizon
 
     @property
     def distribution(self) -> TaskDistribution:

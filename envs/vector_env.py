@@ -6,6 +6,7 @@ stepped together on native threads; no Python loop runs over environments or tas
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from mujoco.batch import Batch
 from metarobot.envs.batch_renderer import BatchRenderer
 from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
+from metarobot.envs.episode_limit import EpisodeLimit
 from metarobot.envs.family_scene import load_family_scene
 from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.native_threads import NativeThreads
@@ -46,7 +48,7 @@ SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
 
 
-class TaskVectorEnv(MadeAgain, TaskFamily, VectorEnv):
+class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
     A family is a subclass that says what ``TaskFamily`` leaves open.
@@ -57,6 +59,7 @@ class TaskVectorEnv(MadeAgain, TaskFamily, VectorEnv):
     Args:
         num_envs: Number of simulations.
         horizon: Control steps per episode T; the family's own when None.
+        max_episode_steps: Gymnasium's word for an upper limit of the horizon; none when None.
         num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
             on it.  A batch of several threads is refused in a process that was forked after it
             was made.
@@ -89,6 +92,7 @@ class TaskVectorEnv(MadeAgain, TaskFamily, VectorEnv):
         num_envs: int = 1,
         *,
         horizon: int | None = None,
+        max_episode_steps: int | None = None,
         num_threads: int = 0,
         observe_task: bool = False,
         render_mode: str | None = None,
@@ -100,10 +104,12 @@ class TaskVectorEnv(MadeAgain, TaskFamily, VectorEnv):
                 f"need num_envs >= 1, num_threads >= 0 and horizon >= 1, "
                 f"got {num_envs}, {num_threads} and {horizon}"
             )
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is not allowed: use 'rgb_array' or None")
         self.num_envs = num_envs
-        self.horizon = horizon or self.default_horizon
+        self.horizon = min(horizon or self.default_horizon, max_episode_steps or sys.maxsize)
         self.observe_task = observe_task
         self.render_mode = render_mode
         self.variant = None if variant is None else self._read_variant(variant)
