@@ -11,6 +11,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from metarobot.envs.family_scene import VIDEO_CAMERA
+from metarobot.opengl import make_renderer, require_own_process
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
@@ -24,13 +25,16 @@ class BatchRenderer:
     Args:
         model: The model that the batch was made of.
         batch: The simulations.
+
+    Raises:
+        OpenGLError: Nothing on this machine can render.
     """
 
     def __init__(self, model: Any, batch: Batch) -> None:
         self._batch = batch
         self._model = copy.copy(model)
         self._data = _mj.MjData(self._model)
-        self._renderer = mujoco.Renderer(self._model, FRAME_HEIGHT_PX, FRAME_WIDTH_PX)
+        self._renderer = make_renderer(self._model, FRAME_HEIGHT_PX, FRAME_WIDTH_PX)
 
     def render(self, paint: Callable[[int, Any], None]) -> tuple[np.ndarray, ...]:
         """Draw all simulations.
@@ -41,7 +45,11 @@ class BatchRenderer:
 
         Returns:
             One frame a simulation, (FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3) uint8.
+
+        Raises:
+            OpenGLError: The process was forked since the renderer was made.
         """
+        require_own_process()
         frames = []
         for sim in range(self._batch.nsim):
             self._batch.get_model(sim, self._model)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
+from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
+from metarobot.envs.episode_limit import EpisodeLimit
+from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 
-class TaskEnv(gym.Env):
+class TaskEnv(MadeAgain, EpisodeLimit, gym.Env):
     """A task family with a single simulation, equal bit for bit to a row of the batch.
+
+    A copy, also by ``pickle``, is a new environment with the same arguments and task, whose episode
+    has not begun (``MadeAgain``).
 
     Args:
         **kwargs: As for the family's vector environment, without ``num_envs``: ``scene_path``
@@ -26,8 +33,14 @@ class TaskEnv(gym.Env):
         self.vector_env = self.vector_class(1, **kwargs)
         self.observation_space = self.vector_env.single_observation_space
         self.action_space = self.vector_env.single_action_space
+        self._action_shape = (len(self.vector_env.action_elements),)
         self.render_mode = self.vector_env.render_mode
         self.metadata = {**self.metadata, "render_fps": self.vector_env.metadata["render_fps"]}
+
+    @property
+    def horizon(self) -> int:
+        """Control steps per episode T."""
+        return self.vector_env.horizon
 
     @property
     def distribution(self) -> TaskDistribution:
@@ -39,24 +52,57 @@ class TaskEnv(gym.Env):
         """The task held, as one row."""
         return self.vector_env.tasks
 
-    def set_tasks(self, tasks: Tasks) -> None:
-        """Set the one task; it stays across resets until the next call."""
+    def set_tasks(self, tasks: Tasks | Mapping[str, Any]) -> None:
+        """Set the one task; it stays across resets until the next call.
+
+        Behind the wrappers of ``gym.make`` it is ``env.unwrapped.set_tasks``.
+
+        Args:
+            tasks: One task, or a mapping of some task parameters to their values: the others take
+                their nominal values.
+
+        Raises:
+            TaskError: A value is not allowed, or there are several tasks.
+        """
         self.vector_env.set_tasks(tasks)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start a new episode; ``options={"start": (S,)}`` fixes the initial state."""
+        """Start a new episode; the task stays.
+
+        Args:
+            seed: Seed of the starts from here on.
+            options: ``{"start": array}`` of uniforms in [0, 1), (S,), fixes the initial state,
+                whatever the seed.  ``{"tasks": tasks}`` calls ``set_tasks`` first: it reaches
+                through wrappers, as in ``{"tasks": {"block_mass_kg": 1.5}}``.  Other options
+                are refused.
+
+        Returns:
+            The observation (O,) and an empty info.
+
+        Raises:
+            ValueError: An option is unknown or not what it must be; nothing has changed.
+        """
+        given, start_shape = (
+            read_options(options, ("start", "tasks")),
+            (self.vector_env.start_size,),
+        )
+        start = given.get("start")
+        if start is not None:
+            start = read_start(start, start_shape)
+        if "tasks" in given:
+            self.set_tasks(given["tasks"])
         super().reset(seed=seed)
-        start = (options or {}).get("start")
         if start is None:
-            start = self.np_random.random(self.vector_env.start_size)
-        observations, _ = self.vector_env.reset(options={"start": np.asarray(start)[None]})
+            start = self.np_random.random(start_shape)
+        observations, _ = self.vector_env.reset(options={"start": start[None]})
         return observations[0], {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Advance by one control step; ``info`` holds ``is_success`` and ``sim_unstable``."""
-        results = self.vector_env.step(np.asarray(action)[None])
+        action = read_numbers("actions", action, self._action_shape)
+        results = self.vector_env.step(action[None])
         observations, rewards, terminated, truncated, infos = results
         info = {key: bool(value[0]) for key, value in infos.items()}
         return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info

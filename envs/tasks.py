@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class TaskError(ValueError):
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the nearest allowed name, or an empty string."""
-    close = difflib.get_close_matches(name, list(allowed), n=1)
+    close = difflib.get_close_matches(str(name), list(allowed), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
@@ -231,6 +231,17 @@ class Tasks:
         return f"Tasks({len(self)} x {', '.join(self.names)})"
 
 
+def _column(name: str, values: Any) -> np.ndarray:
+    """Return the values of one task parameter, (N,)."""
+    try:
+        column = np.atleast_1d(np.asarray(values))
+    except ValueError:  # rows of several lengths
+        column = np.array(None, ndmin=1)
+    if column.dtype.kind not in "fiub" or column.ndim != 1:
+        raise TaskError(f"{name} must be a number or a column of numbers, got {str(values)[:40]!r}")
+    return column
+
+
 @dataclass(frozen=True)
 class TaskDistribution:
     """The task parameters of one family, and how tasks are drawn from them."""
@@ -300,6 +311,22 @@ class TaskDistribution:
         )
         self.validate(tasks)
         return tasks
+
+    def read(self, tasks: Tasks | Mapping[str, Any]) -> Tasks:
+        """Return checked tasks, from tasks or from columns to be completed with nominal values.
+
+        Raises:
+            TaskError: They are neither, or not allowed.
+        """
+        if isinstance(tasks, Tasks):
+            self.validate(tasks)
+            return tasks
+        if not isinstance(tasks, Mapping):
+            raise TaskError(
+                "tasks must be Tasks or a mapping of task parameters to numbers, "
+                f"got a {type(tasks).__name__}"
+            )
+        return self.with_values({name: _column(name, tasks[name]) for name in tasks})
 
     def grid(self, x_name: str, x_values: np.ndarray, y_name: str, y_values: np.ndarray) -> Tasks:
         """Return the len(y) * len(x) tasks of a grid, row by row of y, all else nominal."""

@@ -152,7 +152,7 @@ def find_variant(name: str) -> Variant:
     if name in shipped:
         return load_variant(shipped[name])
     path = Path(name)
-    if path.suffix == ".toml" or len(path.parts) > 1 or path.exists():
+    if path.suffix == ".toml" or len(path.parts) > 1 or path.is_file():
         return load_variant(path)
     near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.0)
     raise VariantError(

@@ -6,20 +6,26 @@ stepped together on native threads; no Python loop runs over environments or tas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import mujoco
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
 from metarobot.envs.batch_renderer import BatchRenderer
+from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
+from metarobot.envs.episode_limit import EpisodeLimit
 from metarobot.envs.family_scene import load_family_scene
+from metarobot.envs.made_again import MadeAgain
+from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.observer import Observer
 from metarobot.envs.starts import Starts
 from metarobot.envs.task_family import TaskFamily
@@ -42,26 +48,33 @@ SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
 
 
-class TaskVectorEnv(TaskFamily, VectorEnv):
+class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
     A family is a subclass that says what ``TaskFamily`` leaves open.
 
+    A copy, also by ``pickle``, is a new batch with the same arguments and tasks, whose episodes
+    have not begun (``MadeAgain``).
+
     Args:
         num_envs: Number of simulations.
         horizon: Control steps per episode T; the family's own when None.
+        max_episode_steps: Gymnasium's word for an upper limit of the horizon; none when None.
         num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
-            on it.
+            on it.  A batch of several threads is refused in a process that was forked after it
+            was made.
         observe_task: Append the task parameters to the observation, scaled to the training range,
             an angle as its cosine and sine.  This is what the oracle sees.
         render_mode: ``rgb_array`` or None.
-        variant: Other tasks and disturbances, of this family; None for the family as it is.
+        variant: Other tasks and disturbances, of this family: the name of a shipped variant, the
+            path of a TOML file, or a ``Variant``; None for the family as it is.
         scene_path: A scene of the user's, an MJCF file that has what the family needs; the
             family's own, ``scene_path`` of the class, when None.  docs/scenes.md tells how to
             write one.
 
     Raises:
-        ValueError: An argument is out of range, or the variant is of another family.
+        ValueError: An argument is out of range, or the variant is of another family, or there is
+            none of that name.
         SceneError: The user's scene is not allowed or lacks what the family needs.
     """
 
@@ -79,10 +92,11 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         num_envs: int = 1,
         *,
         horizon: int | None = None,
+        max_episode_steps: int | None = None,
         num_threads: int = 0,
         observe_task: bool = False,
         render_mode: str | None = None,
-        variant: Variant | None = None,
+        variant: Variant | str | Path | None = None,
         scene_path: Path | str | None = None,
     ) -> None:
         if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
@@ -90,16 +104,18 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
                 f"need num_envs >= 1, num_threads >= 0 and horizon >= 1, "
                 f"got {num_envs}, {num_threads} and {horizon}"
             )
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is not allowed: use 'rgb_array' or None")
         self.num_envs = num_envs
-        self.horizon = horizon or self.default_horizon
+        self.horizon = min(horizon or self.default_horizon, max_episode_steps or sys.maxsize)
         self.observe_task = observe_task
         self.render_mode = render_mode
-        self.variant = variant
+        self.variant = None if variant is None else self._read_variant(variant)
         self._change: Change | None = None
-        if variant is not None:
-            self._take_variant(variant)
+        if self.variant is not None:
+            self._take_variant(self.variant)
 
         self.model = self._load_model(scene_path)
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
@@ -108,8 +124,10 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         self._sensors = self.batch.bind("sensordata")
         self._home = self.model.key("home").id
 
+        self._threads = NativeThreads(self.batch)
         self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset
         self._needs_reset = np.ones(num_envs, bool)
+        self._begun = False  # whether there was a reset
         self._starts = Starts(num_envs, self.start_size)
         self._renderer: BatchRenderer | None = None
         self._bind()
@@ -133,20 +151,22 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         """The task that each simulation holds, (num_envs) tasks."""
         return self._tasks
 
-    def set_tasks(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks | Mapping[str, Any]) -> None:
         """Give every simulation its task: task n is held by simulations n*E .. (n+1)*E - 1.
 
         The physics changes at once and stays, across resets, until the next call.  Call ``reset``
         before the next step.
 
         Args:
-            tasks: N tasks, where N divides ``num_envs``; parameters not named are not allowed to
-                be missing.
+            tasks: N tasks, where N divides ``num_envs``, with all of their parameters; or a mapping
+                of some parameters to N values each, or to one: the others take their nominal
+                values, as in ``{"block_mass_kg": 1.5}``.
 
         Raises:
             TaskError: A value is not allowed, or N does not divide ``num_envs``.
         """
-        self.distribution.validate(tasks)
+        self._threads.require()
+        tasks = self.distribution.read(tasks)
         if len(tasks) == 0 or self.num_envs % len(tasks):
             raise TaskError(
                 f"{len(tasks)} tasks cannot share {self.num_envs} simulations equally: "
@@ -175,16 +195,28 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
             options: ``{"start": array}`` of uniforms in [0, 1), (num_envs, S), fixes the initial
                 states, whatever the seed.  ``{"reset_mask": array}``, (num_envs,) bool, chooses
                 simulations, as in Gymnasium; then ``start`` has one row for each of them.
+                ``{"tasks": tasks}`` calls ``set_tasks`` first.  Other options are refused.
 
         Returns:
             Observations (num_envs, O) and an empty info.
+
+        Raises:
+            ValueError: An option is unknown or not what it must be; nothing has changed.
         """
+        self._threads.require()
+        given = read_options(options, ("start", "reset_mask", "tasks"))
+        chosen = self._chosen(given.get("reset_mask"))
+        ids, start = np.flatnonzero(chosen), given.get("start")
+        if start is not None:
+            start = read_start(start, (len(ids), self.start_size))
+        if "tasks" in given:
+            if not chosen.all():
+                raise ValueError("tasks are set in all simulations: leave out reset_mask")
+            self.set_tasks(given["tasks"])
         if seed is not None:
             self._starts.seed(seed)
-        options = options or {}
-        chosen = self._chosen(options.get("reset_mask"))
-        ids, start = np.flatnonzero(chosen), options.get("start")
-        self._reset_rows(ids, self._starts.draw(ids) if start is None else np.asarray(start))
+        self._reset_rows(ids, self._starts.draw(ids) if start is None else start)
+        self._begun = True
         return self._observer.observe(self._observe(), self._elapsed, held=~chosen), {}
 
     def step(
@@ -201,11 +233,17 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         Returns:
             Observations (num_envs, O), rewards, terminated, truncated, and ``info`` with
             ``is_success`` and ``sim_unstable``, (num_envs,) each.
+
+        Raises:
+            ValueError: The actions are no real numbers, or of another shape.
+            ResetNeeded: The environment, or a copy of it, was never reset.
         """
-        actions = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        self._threads.require()
+        if not self._begun:
+            raise ResetNeeded("call reset before the first step")
+        actions = read_numbers("actions", actions, self._action_shape)
+        actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
         actions[np.isnan(actions)] = 0.0
-        if actions.shape != self.action_space.shape:
-            raise ValueError(f"actions have shape {actions.shape}, need {self.action_space.shape}")
         restarting = self._needs_reset.copy()
         running = ~restarting
         if self._change:
@@ -266,6 +304,21 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         if self.on_advance is not None:
             self.on_advance()
 
+    @staticmethod
+    def _read_variant(variant: Variant | str | Path) -> Variant:
+        """Return a variant, or the one that a name or path names."""
+        # Variants know the families, so they cannot be imported before them.
+        from metarobot.envs.variants import Variant, find_variant
+
+        if isinstance(variant, (str, Path)):
+            return find_variant(str(variant))
+        if not isinstance(variant, Variant):
+            raise TaskError(
+                "variant must be a Variant, the name of a shipped one or the path of a .toml file, "
+                f"got a {type(variant).__name__}"
+            )
+        return variant
+
     def _take_variant(self, variant: Variant) -> None:
         """Draw tasks as the variant does; the start is also the key of all disturbances."""
         if not isinstance(self, variant.vector_class):
@@ -301,6 +354,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (len(self.action_elements),))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._action_shape = (self.num_envs, len(self.action_elements))
 
     def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
         """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""
@@ -328,8 +382,6 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         return mask
 
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
-        if start.shape != (len(ids), self.start_size):
-            raise ValueError(f"start has shape {start.shape}, need {(len(ids), self.start_size)}")
         if self._change:
             self._change_physics(self._changed & np.isin(np.arange(self.num_envs), ids), False)
         if self._disturber:

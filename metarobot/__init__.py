@@ -6,12 +6,12 @@ Importing the package registers the task families with Gymnasium.
 import os
 from importlib.metadata import PackageNotFoundError, version
 
-from metarobot.opengl import choose_gl_backend
+from metarobot.opengl import import_mujoco
 
 # torch's threads wait for more work by spinning, on the cores that MuJoCo's threads then need: a
 # rollout would take up to a third longer.  OpenMP reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-choose_gl_backend()  # MuJoCo reads MUJOCO_GL when it is imported, which envs does
+import_mujoco()  # before envs does: its own import fails where the OpenGL of MUJOCO_GL is missing
 
 from metarobot import envs  # noqa: E402
 

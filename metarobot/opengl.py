@@ -1,21 +1,36 @@
-"""The choice of an OpenGL backend that renders without a display.
+"""The choice of an OpenGL backend, made when something is rendered and not before.
 
-Only the standard library is imported: choose_gl_backend has to run before mujoco is imported
-anywhere, because mujoco reads MUJOCO_GL once, at import.
+MuJoCo makes this choice when it is imported: it loads what MUJOCO_GL names, and where that is
+missing the import fails, for programs that never render as well.  So this package imports MuJoCo
+without OpenGL, and gives MuJoCo a backend only where a picture is wanted.
+
+At import only the standard library is needed, as import_mujoco comes before everything else.
 """
 
 from __future__ import annotations
 
-import ctypes.util
+import contextlib
 import functools
+import importlib
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
-# MuJoCo's backends without a display, best first -> the libraries each one loads.
-GL_LIBRARIES = {"egl": ("EGL", "OpenGL"), "osmesa": ("OSMesa",)}
+_PLATFORM_BACKENDS = {"darwin": ("cgl", "glfw"), "win32": ("glfw",)}
+BACKENDS = _PLATFORM_BACKENDS.get(sys.platform, ("egl", "osmesa", "glfw"))
+"""MuJoCo's backends on this platform, best first: those that need no display."""
 INSTALL_OPENGL = "`apt-get install libegl1 libopengl0` or `apt-get install libosmesa6`"
+_REMEDIES = {
+    "egl": "on Debian `apt-get install libegl1 libopengl0`",
+    "osmesa": "on Debian `apt-get install libosmesa6`",
+}
+# MuJoCo's other words for MUJOCO_GL.
+_ANY = ("", "1", "on", "true", "enable", "enabled")
+_NONE = ("0", "off", "false", "disable", "disabled")
+_OTHER_NAMES = {"glx": "glfw", "wgl": "glfw"}
 _PROBE_TIMEOUT_S = 60.0
 _ERROR_LENGTH = 120
 _PROBE = """
@@ -30,51 +45,67 @@ renderer.close()
 """
 
 
+_process_that_renders: int | None = None
+"""The process that has loaded OpenGL; in one that is forked from it, drivers wait forever."""
+
+
 class OpenGLError(RuntimeError):
-    """Nothing on this machine can render; the message names what to install."""
+    """MuJoCo cannot render here; the message says what to install or to set, in one line."""
 
 
-def choose_gl_backend() -> str | None:
-    """Set MUJOCO_GL to a backend without a display, unless it is set; do so before mujoco's import.
+def import_mujoco() -> None:
+    """Import MuJoCo without OpenGL, whatever MUJOCO_GL says, unless it is imported already.
 
-    Only looks for the libraries, which takes milliseconds; whether they can render is for
-    working_gl_backend. Where none is found (or not on Linux) mujoco's own choice stands. Once
-    mujoco is imported this comes too late for the running process.
-
-    Returns:
-        The value of MUJOCO_GL, or None if it stays unset.
+    ``mujoco.Renderer`` and ``mujoco.GLContext`` work all the same: they look for a backend when
+    they are used.
     """
-    if "MUJOCO_GL" not in os.environ and sys.platform == "linux":
-        for backend, libraries in GL_LIBRARIES.items():
-            if all(ctypes.util.find_library(library) for library in libraries):
-                os.environ["MUJOCO_GL"] = backend
-                break
-    return os.environ.get("MUJOCO_GL")
+    if "mujoco" in sys.modules:
+        return
+    with _variable("MUJOCO_GL", "disable"):
+        importlib.import_module("mujoco")
+    _give_mujoco(_open_context)
+
+
+def make_renderer(model: Any, height_px: int, width_px: int) -> Any:
+    """Make a ``mujoco.Renderer`` with the first backend that works and that MUJOCO_GL allows.
+
+    Raises:
+        OpenGLError: There is none.
+    """
+    _give_mujoco(_load_backend())
+    try:
+        return sys.modules["mujoco"].Renderer(model, height_px, width_px)
+    except Exception as error:  # MuJoCo, PyOpenGL and GLFW each raise their own
+        raise _not_here(error) from error
 
 
 def working_gl_backend() -> str | None:
-    """Return the first backend that renders a picture in a process of its own, or None.
+    """Return the first backend that MUJOCO_GL allows and that renders a picture, or None.
 
-    MUJOCO_GL is tried alone if it is set; else EGL, then OSMesa. A process of its own, because
-    mujoco takes MUJOCO_GL only once and a broken driver can abort the process.
+    The picture is rendered in a process of its own, as a broken driver can abort the process.
     """
-    chosen = os.environ.get("MUJOCO_GL")
-    for backend in (chosen,) if chosen else tuple(GL_LIBRARIES):
-        if not _probe(backend):
-            return backend
-    return None
+    return next((backend for backend in _allowed_backends() if not _probe(backend)), None)
 
 
 def opengl_problem() -> str | None:
     """Return None if this machine can render, else one line saying what to set or install."""
     if working_gl_backend() is not None:
         return None
-    chosen = os.environ.get("MUJOCO_GL")
-    if chosen:
-        others = [backend for backend in GL_LIBRARIES if not _probe(backend)]
-        remedy = f"set MUJOCO_GL={others[0]}" if others else f"on Debian {INSTALL_OPENGL}"
-        return f"MuJoCo cannot render with MUJOCO_GL={chosen} ({_probe(chosen)}): {remedy}"
-    return f"MuJoCo cannot render, OpenGL is missing: on Debian {INSTALL_OPENGL}"
+    chosen = os.environ.get("MUJOCO_GL", "").strip()
+    allowed = _allowed_backends()
+    if allowed == BACKENDS:
+        return f"MuJoCo cannot render, OpenGL is missing: on Debian {INSTALL_OPENGL}"
+    if chosen.lower() in _NONE:
+        return f"MUJOCO_GL={chosen} turns rendering off: unset it to render"
+    if not allowed:
+        return f"MUJOCO_GL={chosen[:_ERROR_LENGTH]!r} is not allowed, allowed: " + (
+            f"{', '.join(BACKENDS)}, disable; or unset it, for the first that works"
+        )
+    others = [backend for backend in BACKENDS if not _probe(backend)]
+    remedy = _REMEDIES.get(allowed[0], f"unset it, and on Debian {INSTALL_OPENGL}")
+    if others:
+        remedy = f"set MUJOCO_GL={others[0]}, or unset it"
+    return f"MuJoCo cannot render with MUJOCO_GL={chosen} ({_probe(allowed[0])}): {remedy}"
 
 
 def require_opengl() -> None:
@@ -86,6 +117,84 @@ def require_opengl() -> None:
     problem = opengl_problem()
     if problem:
         raise OpenGLError(problem)
+
+
+def require_own_process() -> None:
+    """Raise before a driver waits forever.
+
+    Raises:
+        OpenGLError: This process was forked from one that has rendered.
+    """
+    if _process_that_renders not in (None, os.getpid()):
+        raise OpenGLError(
+            "this process was forked from one that has rendered: OpenGL does not work in both; "
+            "start processes by 'spawn', or render in one only"
+        )
+
+
+def _allowed_backends() -> tuple[str, ...]:
+    """Return the backends that MUJOCO_GL allows: all, one or none."""
+    name = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if name in _ANY:
+        return BACKENDS
+    name = _OTHER_NAMES.get(name, name)
+    return (name,) if name in BACKENDS else ()
+
+
+def _load_backend() -> Any:
+    """Return MuJoCo's class of OpenGL contexts for the first backend that works.
+
+    Raises:
+        OpenGLError: None works.
+    """
+    global _process_that_renders
+    require_own_process()
+    require_opengl()
+    _process_that_renders = os.getpid()
+    try:
+        return importlib.import_module(f"mujoco.{working_gl_backend()}").GLContext
+    except Exception as error:  # another OpenGL is loaded in this process
+        raise _not_here(error) from error
+
+
+def _open_context(max_width: int, max_height: int) -> Any:
+    """Stand in for ``mujoco.GLContext`` until a backend is chosen."""
+    return _load_backend()(max_width, max_height)
+
+
+def _give_mujoco(context_class: Any) -> None:
+    """Make ``mujoco.Renderer`` and ``mujoco.GLContext`` use a class of OpenGL contexts."""
+    modules: list[Any] = [
+        importlib.import_module("mujoco.rendering.classic.gl_context"),  # the renderer's
+        sys.modules["mujoco"],
+    ]
+    for module in modules:
+        module.GLContext = context_class
+
+
+def _not_here(error: Exception) -> OpenGLError:
+    """Return an error for a backend that works in a process of its own, but not in this one."""
+    lines = str(error).splitlines()
+    reason = f"{type(error).__name__}: {lines[0] if lines else ''}"[:_ERROR_LENGTH]
+    backend = working_gl_backend()
+    return OpenGLError(
+        f"MuJoCo renders with MUJOCO_GL={backend}, but not in this process ({reason}): "
+        "render in a process of its own"
+    )
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @functools.cache
@@ -107,4 +216,10 @@ def _probe(backend: str) -> str:
     if done.returncode == 0:
         return ""
     lines = done.stderr.strip().splitlines()
-    return lines[-1][:_ERROR_LENGTH] if lines else f"exit status {done.returncode}"
+    if not lines:
+        return f"exit status {done.returncode}"
+    if lines[-1].startswith("AttributeError: 'NoneType'"):  # PyOpenGL, about one it has not found
+        return "its library is missing"
+    if "OpenGL platform library has not been loaded" in lines[-1]:  # MuJoCo, after GLFW's failure
+        return "there is no display"
+    return lines[-1][:_ERROR_LENGTH]

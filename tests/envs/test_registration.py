@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 from metarobot.envs import FAMILIES, TaskError, TaskVectorEnv, make_env, register_families
@@ -73,3 +74,77 @@ def test_make_env_gives_the_batch_itself(env_id):
 def test_an_unknown_family_is_refused_with_the_nearest_id():
     with pytest.raises(TaskError, match=r"'metarobot/Girp-v0', .*mean 'metarobot/Grip-v0'\?"):
         make_env("metarobot/Girp-v0", 1)
+
+
+# The length of an episode.
+
+
+def count_steps(env):
+    """Control steps until every episode has ended."""
+    env.reset(seed=0)
+    for step in range(1, 500):
+        _, _, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape, np.float32))
+        assert not np.any(terminated)
+        if np.all(truncated):
+            return step
+    raise AssertionError("no episode has ended")
+
+
+MAKERS = {
+    "make": gym.make,
+    "make_vec": lambda env_id, **kwargs: gym.make_vec(env_id, num_envs=2, **kwargs),
+    "sync": lambda env_id, **kwargs: gym.make_vec(
+        env_id, num_envs=2, vectorization_mode="sync", **kwargs
+    ),
+}
+LIMITS = [  # horizon, Gymnasium's limit; as a change to the family's own, None for not given
+    (None, None),
+    (-3, None),
+    (+3, None),
+    (None, -3),
+    (+3, -3),
+    (-3, -5),
+    (-5, -3),
+    (+5, +3),
+]
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize(("horizon", "limit"), LIMITS)
+def test_the_spec_knows_how_long_episodes_are(env_id, maker, horizon, limit):
+    own = FAMILIES[env_id].vector_class.default_horizon
+    options = {"horizon": horizon, "max_episode_steps": limit}
+    options = {name: own + change for name, change in options.items() if change is not None}
+    env = MAKERS[maker](env_id, **options)
+    length = min([options.get("horizon", own), options.get("max_episode_steps", own + 99)])
+    assert count_steps(env) == length
+    spec = env.envs[0].spec if maker == "sync" else env.spec
+    if maker != "make_vec":  # Gymnasium's wrapper knows its own limit only, were it the longer one
+        length = options.get("max_episode_steps", length)
+    assert spec.max_episode_steps == length
+    env.close()
+
+
+@pytest.mark.parametrize("horizon", [None, 3, 40])
+def test_what_is_made_of_a_spec_has_episodes_of_the_same_length(env_id, horizon):
+    first = gym.make(env_id, horizon=horizon)
+    for again in (gym.make(first.spec), gym.make_vec(first.spec, num_envs=2)):
+        assert again.spec.max_episode_steps == count_steps(again) == first.spec.max_episode_steps
+    batch = gym.make_vec(env_id, num_envs=2, horizon=horizon)
+    again = gym.make_vec(batch.spec)
+    assert again.spec.max_episode_steps == count_steps(again) == batch.spec.max_episode_steps
+
+
+def test_wrappers_that_ask_for_the_length_get_it(env_id):
+    env = gym.wrappers.TimeAwareObservation(gym.make(env_id), normalize_time=True)
+    env.reset(seed=0)
+    truncated = False
+    while not truncated:
+        observation, _, _, truncated, _ = env.step(np.zeros(env.action_space.shape, np.float32))
+        assert observation in env.observation_space
+    assert observation[-1] == 1.0
+
+
+def test_a_limit_below_one_is_refused():
+    with pytest.raises(ValueError, match="max_episode_steps must be at least 1, got 0"):
+        make_env("metarobot/Grip-v0", 1, max_episode_steps=0)

@@ -3,7 +3,9 @@
 import json
 import math
 import tomllib
+from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -352,3 +354,41 @@ def test_gymnasium_makes_an_environment_on_a_variant():
     assert env.unwrapped.distribution == variant.distribution
     vector = gym.make_vec(variant.env_id, num_envs=2, variant=variant)
     assert vector.distribution == variant.distribution
+
+
+MAKERS = {
+    "make": lambda env_id, variant: gym.make(env_id, variant=variant).unwrapped.vector_env,
+    "make_vec": lambda env_id, variant: gym.make_vec(env_id, num_envs=2, variant=variant),
+    "make_env": lambda env_id, variant: make_env(env_id, 2, variant=variant),
+    "class": lambda env_id, variant: FAMILIES[env_id].vector_class(2, variant=variant),
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("name", shipped_variants())
+def test_a_variant_is_given_by_name_by_path_or_as_it_is(maker, name):
+    variant, path = find_variant(name), shipped_variants()[name]
+    for given_as in (name, str(path), path, variant):
+        env = MAKERS[maker](variant.env_id, given_as)
+        assert env.variant == variant
+        env.close()
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize(
+    ("variant", "line"),
+    [
+        ("gresy_pads", "nearest is 'greasy_pads'"),
+        (Path("nowhere") / "my.toml", "there is no such file"),
+        ("heavy_tool", "is one of Reach, not of Grip"),
+        ("", "no variant ''"),
+        (3, "got a int"),
+        ({"name": "mine"}, "got a dict"),
+        (b"greasy_pads", "got a bytes"),
+    ],
+    ids=str,
+)
+def test_what_is_no_variant_of_the_family_is_one_line(maker, variant, line):
+    with pytest.raises(ValueError, match=line) as raised:
+        MAKERS[maker]("metarobot/Grip-v0", variant)
+    assert "\n" not in str(raised.value)

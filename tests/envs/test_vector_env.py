@@ -300,7 +300,7 @@ def test_a_mask_that_chooses_nobody_or_is_none_is_refused(env, mask):
 
 
 def test_arrays_of_the_wrong_shape_are_refused(env):
-    with pytest.raises(ValueError, match="start has shape"):
+    with pytest.raises(ValueError, match="start values have shape"):
         env.reset(options={"start": np.zeros((1, env.start_size))})
     env.reset(seed=0)
     with pytest.raises(ValueError, match="actions have shape"):

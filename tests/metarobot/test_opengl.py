@@ -1,6 +1,9 @@
+import itertools
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,24 +51,30 @@ def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
     assert "no picture within" in opengl._probe("egl")
 
 
-def test_choosing_a_backend_respects_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opengl.sys, "platform", "linux")
-    monkeypatch.setattr(opengl.ctypes.util, "find_library", lambda name: f"lib{name}.so")
-    assert opengl.choose_gl_backend() == os.environ["MUJOCO_GL"] == "egl"
-    monkeypatch.setenv("MUJOCO_GL", "glfw")
-    assert opengl.choose_gl_backend() == "glfw"
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        *((name, "all") for name in ("", " ", "1", "on", "true", "Enable", "enabled")),
+        *((name, "none") for name in ("0", "off", "false", "DISABLE", "disabled", "x", "eg1")),
+        *((name, "egl") for name in ("egl", "EGL", " egl ")),
+        *((name, "glfw") for name in ("glfw", "glx")),
+    ],
+)
+def test_mujoco_gl_is_read_as_mujoco_does(
+    monkeypatch: pytest.MonkeyPatch, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", value)
+    monkeypatch.setattr(opengl, "BACKENDS", ("egl", "osmesa", "glfw"))
+    expected = {"all": opengl.BACKENDS, "none": ()}.get(allowed, (allowed,))
+    assert opengl._allowed_backends() == expected
 
 
-def test_choosing_a_backend_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opengl.sys, "platform", "linux")
-    # EGL without libOpenGL cannot render.
-    found = {"EGL": "libEGL.so.1", "OSMesa": "libOSMesa.so.8"}
-    monkeypatch.setattr(opengl.ctypes.util, "find_library", found.get)
-    assert opengl.choose_gl_backend() == "osmesa"
-    monkeypatch.delenv("MUJOCO_GL")
-    monkeypatch.setattr(opengl.ctypes.util, "find_library", lambda name: None)
-    assert opengl.choose_gl_backend() is None
-    assert "MUJOCO_GL" not in os.environ
+def test_a_backend_that_works_elsewhere_only_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opengl, "_probe", lambda backend: "")
+    monkeypatch.setattr(opengl, "BACKENDS", ("nothing",))
+    with pytest.raises(opengl.OpenGLError, match="render in a process of its own") as raised:
+        opengl.make_renderer(None, 16, 16)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_module_needs_only_the_standard_library() -> None:
@@ -74,7 +83,195 @@ def test_the_module_needs_only_the_standard_library() -> None:
         f"spec = importlib.util.spec_from_file_location('opengl', {opengl.__file__!r})\n"
         "module = sys.modules['opengl'] = importlib.util.module_from_spec(spec)\n"
         "spec.loader.exec_module(module)\n"
-        "module.choose_gl_backend()\n"
         "assert not {'mujoco', 'numpy', 'torch', 'rich'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# Real processes: any order of imports, any MUJOCO_GL, with and without the libraries.
+
+IMPORTS = {
+    "metarobot": "import metarobot",
+    # Its own import may fail; a program that goes on without MuJoCo shall not lose us.
+    "mujoco": "try: import mujoco\nexcept (AttributeError, RuntimeError): pass\nimport metarobot",
+    "gymnasium": "import gymnasium",
+    "envs": "import metarobot.envs",
+}
+VALUES = (None, "egl", "osmesa", "glfw", "disable", "nonsense", "", "EGL")
+QUICK = {  # every import, every value, both ways: the rest is for -m slow
+    ("metarobot", "egl", False),
+    ("mujoco", None, True),
+    ("gymnasium", "nonsense", True),
+    ("envs", "osmesa", False),
+    ("metarobot", "EGL", True),
+    ("mujoco", "", False),
+    ("envs", "disable", True),
+    ("gymnasium", "glfw", True),
+}
+PLAY = """
+import json
+import gymnasium
+env = gymnasium.make("metarobot:metarobot/PointNavigation-v0", render_mode="rgb_array")
+env.reset(seed=0)
+env.step(env.action_space.sample())
+from metarobot.opengl import OpenGLError
+try:
+    print(json.dumps(env.render().shape))
+except OpenGLError as error:
+    print(json.dumps(str(error)))
+env.close()
+"""
+# What PyOpenGL sees of a library that is not there.
+WITHOUT_LIBRARIES = """
+import ctypes, re
+class Library(ctypes.CDLL):
+    def __init__(self, name, *args, **kwargs):
+        if name and re.search(r"libEGL|libOSMesa|libOpenGL|libGL(?!IBC|FW)", str(name)):
+            raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+        super().__init__(name, *args, **kwargs)
+ctypes.CDLL = ctypes.cdll._dlltype = Library
+"""
+
+
+def run_python(
+    arguments: list[str], value: str | None, libraries: bool, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in ``folder`` with MUJOCO_GL, without a display, with OpenGL or without."""
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "PYOPENGL_PLATFORM", "MUJOCO_GL")
+    environment = {key: text for key, text in os.environ.items() if key not in hidden}
+    if value is not None:
+        environment["MUJOCO_GL"] = value
+    if not libraries:
+        (folder / "stub").mkdir(exist_ok=True)
+        (folder / "stub" / "sitecustomize.py").write_text(WITHOUT_LIBRARIES)
+        path = (str(folder / "stub"), environment.get("PYTHONPATH", ""))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def expected_outcome(monkeypatch: pytest.MonkeyPatch, value: str | None, libraries: bool) -> str:
+    """Return what rendering must say, or "" for a picture."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    if value == "disable":
+        return "unset it"
+    if value == "nonsense":
+        return "allowed: "
+    if value is not None:
+        monkeypatch.setenv("MUJOCO_GL", value)
+    if libraries and opengl.working_gl_backend():
+        return ""
+    return "set MUJOCO_GL=" if libraries and value == "glfw" else "apt-get install"
+
+
+def cells(quick: set[tuple], *axes: tuple) -> list:
+    return [
+        pytest.param(*cell, marks=[] if cell in quick else [pytest.mark.slow])
+        for cell in itertools.product(*axes)
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the backends of Linux")
+@pytest.mark.parametrize(
+    ("order", "value", "libraries"), cells(QUICK, tuple(IMPORTS), VALUES, (True, False))
+)
+def test_only_rendering_needs_opengl_whatever_is_imported_first(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    order: str,
+    value: str | None,
+    libraries: bool,
+) -> None:
+    code = f"{IMPORTS[order]}\n{PLAY}"
+    done = run_python(["-W", "error", "-c", code], value, libraries, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    outcome = json.loads(done.stdout)
+    expected = expected_outcome(monkeypatch, value, libraries)
+    if expected:
+        assert expected in outcome
+        assert "\n" not in outcome
+    else:
+        assert outcome == [480, 640, 3]
+
+
+COMMANDS = """
+from metarobot.cli import main
+for command in ("--version", "--help", "list", "doctor"):
+    assert main([command]) == 0, command
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "libraries"), cells({("egl", False), ("nonsense", True)}, VALUES, (True, False))
+)
+def test_commands_that_do_not_render_need_no_opengl(
+    tmp_path: Path, value: str | None, libraries: bool
+) -> None:
+    done = run_python(["-c", COMMANDS], value, libraries, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "metarobot/Grip-v0" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the backends of Linux")
+@pytest.mark.parametrize("value", ["egl", "osmesa"])
+def test_the_stub_breaks_mujocos_own_import_as_missing_libraries_do(
+    tmp_path: Path, value: str
+) -> None:
+    done = run_python(["-c", "import mujoco"], value, False, tmp_path)
+    assert "AttributeError: 'NoneType' object has no attribute" in done.stderr
+
+
+@pytest.mark.usefixtures("opengl")
+def test_mujocos_own_renderer_works_after_ours_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import metarobot, mujoco\n"
+        "mujoco.GLContext(16, 16).free()\n"
+        "model = mujoco.MjModel.from_xml_string('<mujoco/>')\n"
+        "print(mujoco.Renderer(model, 16, 16).render().shape)\n"
+    )
+    done = run_python(["-W", "error", "-c", code], None, True, tmp_path)
+    assert (done.stdout, done.stderr) == ("(16, 16, 3)\n", "")
+
+
+FORK = """
+import multiprocessing, sys
+from metarobot.envs import make_env
+from metarobot.opengl import OpenGLError
+POINT = "metarobot/PointNavigation-v0"
+envs = [make_env(POINT, 1, render_mode="rgb_array") for _ in range(2)]
+for env in envs:
+    env.reset(seed=0)
+envs[0].render()
+
+def child(env, outcome):
+    try:
+        outcome.put(env.render()[0].shape)
+    except OpenGLError as error:
+        outcome.put(str(error))
+
+context = multiprocessing.get_context("fork")
+for env in envs:
+    outcome = context.SimpleQueue()
+    process = context.Process(target=child, args=(env, outcome))
+    process.start()
+    process.join(20)
+    print(outcome.get() if process.exitcode == 0 else "it hangs")
+    process.kill()
+"""
+
+
+@pytest.mark.usefixtures("opengl")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_forked_from_one_that_renders_is_told_so(tmp_path: Path) -> None:
+    done = run_python(["-c", FORK], None, True, tmp_path)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all("was forked from one that has rendered" in line for line in lines)
