@@ -20,6 +20,7 @@ from mujoco.batch import Batch
 from metarobot.envs.batch_renderer import BatchRenderer
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.family_scene import load_family_scene
+from metarobot.envs.memory import check_counts, require_memory, simulation_bytes
 from metarobot.envs.observer import Observer
 from metarobot.envs.starts import Starts
 from metarobot.envs.task_family import TaskFamily
@@ -48,7 +49,8 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
     A family is a subclass that says what ``TaskFamily`` leaves open.
 
     Args:
-        num_envs: Number of simulations.
+        num_envs: Number of simulations, as many as there is memory for; envs/memory.py has the
+            bounds of all numbers.
         horizon: Control steps per episode T; the family's own when None.
         num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
             on it.
@@ -85,11 +87,7 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
         variant: Variant | None = None,
         scene_path: Path | str | None = None,
     ) -> None:
-        if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
-            raise ValueError(
-                f"need num_envs >= 1, num_threads >= 0 and horizon >= 1, "
-                f"got {num_envs}, {num_threads} and {horizon}"
-            )
+        check_counts(num_envs, num_threads, horizon)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is not allowed: use 'rgb_array' or None")
         self.num_envs = num_envs
@@ -102,6 +100,8 @@ class TaskVectorEnv(TaskFamily, VectorEnv):
             self._take_variant(variant)
 
         self.model = self._load_model(scene_path)
+        simulations = {f"{num_envs} simulations": num_envs * simulation_bytes(self.model)}
+        require_memory(simulations, "take fewer (num_envs)")
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.substeps * self.model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}

@@ -208,10 +208,12 @@ def _compare(arguments: list[str], prog: str) -> int:
     )
     console = prepare()
     out = command.out or Path("runs") / f"compare-{command.preset}"
+    measured.require_memory(replace(config, agent=agent) for agent in command.agents)
+    configs = [replace(config, seed=seed) for seed in command.seeds]
     folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
-    for seed, folder in zip(command.seeds, folders, strict=True):
+    for each, folder in zip(configs, folders, strict=True):
         with TrainingDisplay(command.agents, config.total_steps, console) as display:
-            complete_run(replace(config, seed=seed), command.agents, folder, display)
+            complete_run(each, command.agents, folder, display)
     with StageDisplay(console) as stages:
         compare_to_folder(load_runs(folders), measured, out, stages)
     console.print(f"comparison: {out}", soft_wrap=True, markup=False)

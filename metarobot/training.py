@@ -24,6 +24,7 @@ from metarobot.envs import make_env
 from metarobot.files import write_json
 from metarobot.initial_policy import InitialPolicy, file_source, load_initial_policy
 from metarobot.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
+from metarobot.memory import require_training_memory
 from metarobot.meta_trainer import MetaTrainer, Metrics, num_simulations
 from metarobot.provenance import choose_num_threads
 from metarobot.replay import Replay
@@ -94,8 +95,7 @@ def train_run(
         InterruptedTrainingError: Training was asked to stop; `resume_run` goes on with it.
     """
     configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
-    for each in configs:
-        workers.share(each.block_shape[0])  # refuses before anything is written
+    require_training_memory(configs, workers)  # refuses before anything is written
     if workers.first:
         initial = _begin_with(initial_policy, configs, workers) if initial_policy else None
         create_run_folder(folder, configs, overwrite=overwrite, initial=initial)
@@ -123,7 +123,9 @@ def complete_run(
     if not folder.exists():
         train_run(config, agents, folder, display)
         return
-    add_agents(folder, [replace(config, agent=agent) for agent in dict.fromkeys(agents)])
+    configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
+    require_training_memory(configs)
+    add_agents(folder, configs)
     resume_run(folder, display, expected=config)
 
 
@@ -192,6 +194,7 @@ def train_agent(
     Raises:
         InterruptedTrainingError: Training was asked to stop; the last checkpoint is in place.
     """
+    require_training_memory([config], workers)
     torch.set_num_threads(choose_num_threads(config.num_threads))
     trainer = _make_trainer(config, workers)
     progress = _restore(trainer, folder)

@@ -236,7 +236,7 @@ BAD_INPUT = {
     "train grip extra": "extra",
     "train grip --sead 3": "did you mean --seed",
     "train grip --seed x": "--seed",
-    "train grip --seed -1": "seed must be an integer of at least 0",
+    "train grip --seed -1": "seed must be an integer in [0, ",
     "train grip --total-steps 1e6": "--total-steps",
     "train grip --inner-lr nan": "inner_lr",
     "train grip --max-kl -1": "max_kl",
