@@ -7,7 +7,7 @@ A run is one task family, one seed and some agents trained with the same budget:
         config.json          resolved TrainConfig, versions, machine, command line
         policy.safetensors   θ at the last checkpoint
         curve.csv            one row a meta-iteration
-        done.json            cost; missing until the budget is spent
+        done.json            cost; missing, or of a smaller budget, until the budget is spent
         checkpoints/         what training needs to go on
         refused/             replays of tasks whose numbers made a meta-update impossible
         events.out.tfevents  TensorBoard
@@ -23,7 +23,9 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from metarobot.checkpoints import (
     Progress,
@@ -31,6 +33,7 @@ from metarobot.checkpoints import (
 )
 from metarobot.config import AGENTS, Agent, TrainConfig
 from metarobot.envs import file_name
+from metarobot.envs.checked_numbers import show
 from metarobot.files import lock_folder, read_json, sync_folder, write_json
 from metarobot.initial_policy import InitialPolicy
 from metarobot.provenance import choose_num_threads, provenance, versions
@@ -147,6 +150,85 @@ def add_agents(run: Path, configs: Sequence[TrainConfig]) -> None:
         sync_folder(run)
 
 
+def extend_budget(run: Path, total_steps: int) -> None:
+    """Give every agent of a run a larger budget: what it becomes is what it had been with that one.
+
+    Each configuration is replaced in one piece. Where that is interrupted between two of them, the
+    next call of `level_budgets` goes on with it.
+
+    Args:
+        run: The run folder.
+        total_steps: The budget; nothing changes where it is the present one.
+
+    Raises:
+        RunError: It is smaller than the present one, another process trains in the folder, or an
+            agent was made with other versions.
+        ValueError: The budget is not allowed.
+    """
+    configs = run_configs(run)
+    present = max(config.total_steps for config in configs.values())
+    if total_steps < present:
+        raise RunError(
+            f"the budget of {run} is {present} control steps, and a run can only go on: "
+            f"--total-steps must be at least that, got {show(total_steps)}"
+        )
+    shorter = [config for config in configs.values() if config.total_steps < total_steps]
+    longer = {
+        agent_folder(run, config.agent) / CONFIG_FILE: replace(config, total_steps=total_steps)
+        for config in shorter
+    }
+    for path in longer:
+        if differences := _other_versions(path):
+            raise RunError(f"{run} cannot be extended here: {', '.join(differences)}")
+    with hold_run(run):
+        for path, config in longer.items():
+            write_json(path, {**read_json(path), "train": config.to_dict()})
+
+
+def level_budgets(run: Path) -> None:
+    """Go on with an extension that was interrupted, if one was: it gave some agents more."""
+    budgets = {config.total_steps for config in run_configs(run).values()}
+    if len(budgets) > 1:
+        extend_budget(run, max(budgets))
+
+
+def configs_like(
+    run: Path, agents: Sequence[Agent], given: TrainConfig | None = None
+) -> list[TrainConfig]:
+    """Return what further agents of a run are trained with.
+
+    Args:
+        run: The run folder.
+        agents: Who they are.
+        given: What they are trained with; None takes what the agents there have, an option that
+            some of them do not read from those that do.
+
+    Raises:
+        RunError: The folder holds no run, or one that began with a policy from a file.
+        ValueError: The options do not suit an agent.
+    """
+    values: dict[str, Any] = {}
+    for agent, config in run_configs(run).items():
+        if "initial_policy" in read_json(agent_folder(run, agent) / CONFIG_FILE):
+            raise RunError(f"{run} began with a policy from a file: it can get no further agents")
+        values = {**config.to_dict(), **values, **config.decisive_values}
+    if given is not None:
+        values = given.to_dict()
+    return [TrainConfig.from_dict({**values, "agent": agent}) for agent in dict.fromkeys(agents)]
+
+
+def run_configs(run: Path) -> dict[Agent, TrainConfig]:
+    """Return the configuration of every agent of a run.
+
+    Raises:
+        RunError: The folder is missing or holds no agent, or a configuration cannot be read.
+    """
+    return {
+        agent: load_config(file_inside(run, agent_folder(run, agent) / CONFIG_FILE), agent)
+        for agent in agents_in(run)
+    }
+
+
 def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[TrainConfig]:
     """Return the configurations of the agents whose budget is not spent.
 
@@ -159,10 +241,9 @@ def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[T
             or another configuration; the message names what differs.
     """
     configs = []
-    for agent in agents_in(run):
-        path = file_inside(run, agent_folder(run, agent) / CONFIG_FILE)
-        config = load_config(path, agent)
-        finished = is_finished(run, agent)
+    for agent, config in run_configs(run).items():
+        path = agent_folder(run, agent) / CONFIG_FILE
+        finished = is_finished(run, config)
         versions_differ = [] if finished else _other_versions(path)
         if differences := [*versions_differ, *_other_fields(config, expected)]:
             raise RunError(f"{run} cannot be resumed here: {', '.join(differences)}")
@@ -202,13 +283,20 @@ def agents_in(run: Path) -> list[Agent]:
     return present
 
 
-def is_finished(run: Path, agent: Agent) -> bool:
-    """Return whether the whole budget of an agent is spent.
+def is_finished(run: Path, config: TrainConfig) -> bool:
+    """Return whether the whole budget of an agent is spent: the present one, if it was extended.
 
     Raises:
-        RunError: A link leads out of the run folder.
+        RunError: A link leads out of the run folder, or done.json cannot be read.
     """
-    return file_inside(run, agent_folder(run, agent) / DONE_FILE).is_file()
+    path = file_inside(run, agent_folder(run, config.agent) / DONE_FILE)
+    if not path.is_file():
+        return False
+    with as_run_error(path):
+        spent = read_json(path).get("total_steps")
+    if not isinstance(spent, int):
+        raise RunError(f"{path} does not say how many control steps were simulated")
+    return spent >= config.total_steps
 
 
 def load_config(path: Path, agent: Agent) -> TrainConfig:

@@ -316,6 +316,18 @@ def test_a_reader_that_has_gone_away_is_no_error():
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_complaints_are_the_same_whatever_the_terminal_can_show(encoding):
+    command = [sys.executable, "-m", "metarobot", "train", "grip", "--sead", "3"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60, env=environment
+    )
+    assert done.stderr == (
+        "metarobot: error: unrecognized options: --sead, 3, did you mean --seed?\n"
+    )
+
+
 def test_one_line_survives_an_unknown_box():
     assert one_line("") == "wrong arguments"
     assert one_line("╭─ x ─╮\n│ Some thing: │\n│ went wrong │\n╰─────╯") == "some thing: went wrong"
