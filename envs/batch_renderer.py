@@ -17,6 +17,7 @@ _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
 FRAME_HEIGHT_PX, FRAME_WIDTH_PX = 480, 640
+FRAME_BYTES = FRAME_HEIGHT_PX * FRAME_WIDTH_PX * 3
 
 
 class BatchRenderer:

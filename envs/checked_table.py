@@ -9,10 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
+from metarobot.envs.checked_numbers import LONGEST_VALUE, is_integer, is_number, show
 from metarobot.envs.tasks import Interval, TaskError
-
-_LONGEST_VALUE = 60
-"""Characters of a value that an error shows."""
 
 
 class VariantError(TaskError):
@@ -62,7 +60,7 @@ class CheckedTable:
             VariantError: Always; the message is one line with the key's path and the value.
         """
         shown = self._values.get(key) if value is None else value
-        text = f" = {_show(shown)}" if key in self._values else ""
+        text = f" = {show(shown)}" if key in self._values else ""
         raise VariantError(f"{self._source}: {_dotted((*self._path, key))}{text}: {why}")
 
     def table(self, key: str, names: Sequence[str], kind: str = "key") -> CheckedTable:
@@ -131,14 +129,13 @@ class CheckedTable:
         return list(value)
 
     def _number(self, key: str, value: Any, low: float, high: float, unit: str) -> float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (fits and low <= value <= high):  # NaN compares false
+        if not is_number(value, low, high):
             text = "" if unit == "1" else f" {unit}"
             self.refuse(key, f"must be a number in [{low:g}, {high:g}]{text}", value)
         return float(value)
 
     def _integer(self, key: str, value: Any, low: int, high: int) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        if not is_integer(value, low, high):
             self.refuse(key, f"must be an integer in [{low}, {high}]", value)
         return value
 
@@ -153,14 +150,5 @@ class CheckedTable:
 
 def _dotted(path: Sequence[Any]) -> str:
     """Return a path as TOML writes it; a part with odd characters stands in quotes."""
-    parts = (str(part)[:_LONGEST_VALUE] for part in path)
+    parts = (str(part)[:LONGEST_VALUE] for part in path)
     return ".".join(p if re.fullmatch(r"[\w-]+", p, re.ASCII) else json.dumps(p) for p in parts)
-
-
-def _show(value: Any) -> str:
-    """Return a value in one line that is not too long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or a deep nest
-        text = f"{type(value).__name__} that is too long to show"
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -59,6 +59,12 @@ class SceneLimits:
     """Iterations of any solver within a step."""
     picture_px: int = 4096
     """Sides of the off-screen picture and of the shadow map, pixels."""
+    slices: int = 200
+    """Slices and stacks of drawn spheres; sides of the grid of drawn planes, likewise."""
+    samples: int = 16
+    """Samples a pixel."""
+    triangles: int = 1_000_000
+    """Triangles drawn in a picture, once more for every light that casts shadows."""
     trial_s: float = 20.0
     """Wall-clock time of two simulated episodes, s."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from metarobot.envs.scene import SceneError, SceneLimits
+from metarobot.envs.scene_physics import check_physics
 from metarobot.envs.scene_xml import Element, SceneWriter, parse_xml
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
@@ -97,6 +98,7 @@ class SceneFiles:
             raise SceneError(f"{root.place}: the root element is {root.tag!r}, need 'mujoco'")
         includers = {id(root): source}
         self._include(root, 1, source, source, includers, {source.path})
+        check_physics(root)
         folders = _asset_folders(root)
         for element, includer in _walk_with_source(root, source, includers):
             self._gather_element(element, includer, source, folders)

@@ -20,6 +20,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from metarobot.envs.memory import simulation_bytes
 from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
 from metarobot.envs.scene_files import SCENE_FILE, SceneFiles
 
@@ -28,6 +29,8 @@ _mj: Any = mujoco
 
 DEFAULT_LIMITS = SceneLimits()
 _COMPILED_FILE, _ERROR_FILE = "scene.mjb", "error.txt"
+_PLANE = _mj.mjtGeom.mjGEOM_PLANE.value
+_MESHES = (_mj.mjtGeom.mjGEOM_MESH, _mj.mjtGeom.mjGEOM_SDF)
 _SHORTEST_PICTURE_PX = {"offwidth": 640, "offheight": 480}
 _NOT_NEGATIVE = (
     *("body_mass", "body_inertia", "geom_friction", "pair_friction"),
@@ -153,6 +156,7 @@ def _check_sizes(model: Any, limits: SceneLimits) -> None:
         **dict.fromkeys(("nq", "nv"), limits.positions),
         **dict.fromkeys(("nbody", "ngeom", "njnt", "nsite"), limits.geoms),
         **dict.fromkeys(("nu", "na", "nsensordata", "ntendon", "neq", "nkey"), limits.geoms),
+        **dict.fromkeys(("nlight", "ncam", "nmat", "ntex", "npair"), limits.geoms),
         **dict.fromkeys(("nuserdata", "nhistory"), limits.geoms),
     }
     for name, most in counts.items():
@@ -164,11 +168,35 @@ def _check_sizes(model: Any, limits: SceneLimits) -> None:
     for name, least in _SHORTEST_PICTURE_PX.items():
         size = getattr(model.vis.global_, name)
         _check_range(f"visual global {name}", size, least, limits.picture_px)
-    _check_range("visual shadowsize", model.vis.quality.shadowsize, 0, limits.picture_px)
+    _check_drawing(model, limits)
     _check_range("size memory in bytes", model.narena, 0, limits.simulation_bytes)
-    data = _mj.MjData(model)
-    simulation_bytes = data.nbuffer + data.narena
-    _check_range("memory of a simulation in bytes", simulation_bytes, 0, limits.simulation_bytes)
+    taken = simulation_bytes(model)
+    _check_range("memory of a simulation in bytes", taken, 0, limits.simulation_bytes)
+
+
+def _check_drawing(model: Any, limits: SceneLimits) -> None:
+    """Refuse a model that takes too long to draw, without drawing it: there may be no OpenGL."""
+    quality = model.vis.quality
+    bounds = {
+        "shadowsize": (0, limits.picture_px),
+        "offsamples": (0, limits.samples),
+        "numslices": (3, limits.slices),
+        "numstacks": (2, limits.slices),
+        "numquads": (1, limits.slices),
+    }
+    for name, (least, most) in bounds.items():
+        _check_range(f"visual quality {name}", getattr(quality, name), least, most)
+    round_shape = 2 * quality.numslices * (quality.numstacks + 2)
+    meshes = {kind.value: model.mesh_facenum for kind in _MESHES}
+    grids = {_mj.mjtGeom.mjGEOM_HFIELD.value: 2 * model.hfield_nrow * model.hfield_ncol}
+    drawn = {**meshes, **grids}
+    triangles = (model.nsite + model.nwrap + model.ntendon) * round_shape
+    for kind, data in zip(model.geom_type, model.geom_dataid, strict=True):
+        shape = drawn.get(int(kind))
+        triangles += round_shape if shape is None or data < 0 else int(shape[data])
+    triangles += 2 * quality.numquads**2 * int((model.geom_type == _PLANE).sum())
+    pictures = 1 + int(model.light_castshadow.sum())
+    _check_range("number of drawn triangles", triangles * pictures, 0, limits.triangles)
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:

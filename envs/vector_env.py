@@ -25,6 +25,7 @@ from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.episode_limit import EpisodeLimit
 from metarobot.envs.family_scene import load_family_scene
 from metarobot.envs.made_again import MadeAgain
+from metarobot.envs.memory import check_counts, require_memory, simulation_bytes
 from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.observer import Observer
 from metarobot.envs.starts import Starts
@@ -57,7 +58,8 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
     have not begun (``MadeAgain``).
 
     Args:
-        num_envs: Number of simulations.
+        num_envs: Number of simulations, as many as there is memory for; envs/memory.py has the
+            bounds of all numbers.
         horizon: Control steps per episode T; the family's own when None.
         max_episode_steps: Gymnasium's word for an upper limit of the horizon; none when None.
         num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
@@ -99,11 +101,7 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         variant: Variant | str | Path | None = None,
         scene_path: Path | str | None = None,
     ) -> None:
-        if num_envs < 1 or num_threads < 0 or (horizon is not None and horizon < 1):
-            raise ValueError(
-                f"need num_envs >= 1, num_threads >= 0 and horizon >= 1, "
-                f"got {num_envs}, {num_threads} and {horizon}"
-            )
+        check_counts(num_envs, num_threads, horizon)
         if max_episode_steps is not None and max_episode_steps < 1:
             raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
         if render_mode not in (None, "rgb_array"):
@@ -118,6 +116,8 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
             self._take_variant(self.variant)
 
         self.model = self._load_model(scene_path)
+        simulations = {f"{num_envs} simulations": num_envs * simulation_bytes(self.model)}
+        require_memory(simulations, "take fewer (num_envs)")
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.substeps * self.model.opt.timestep
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}

@@ -54,8 +54,9 @@ class TrainCommand:
     variant: str | None = None
     """Train on a variant of the family: a .toml file, or the name of one that `metarobot list`
     names."""
-    agents: tuple[Agent, ...] = STANDARD_AGENTS
-    """Who to train: meta-learners, and the references they are compared with."""
+    agents: tuple[Agent, ...] = ()
+    """Who to train: meta-learners, and the references they are compared with; maml,
+    domain_randomisation and oracle if not given. With --resume: whom the run gets besides."""
     initial_policy: Path | None = None
     """Begin with the parameters in this .safetensors file, of a run or from `metarobot import`,
     instead of random ones."""
@@ -65,20 +66,28 @@ class TrainCommand:
     """Run folder to go on with, as if never interrupted; its configuration must be this one.
     `metarobot train --resume RUN` takes the configuration from the folder."""
 
+    @property
+    def trained(self) -> tuple[Agent, ...]:
+        """Who is trained in a new run."""
+        return self.agents or STANDARD_AGENTS
+
     def __post_init__(self) -> None:
-        """Refuse to train nobody, and to begin twice."""
-        if not self.agents:
-            raise ValueError(f"--agents must name at least one of {', '.join(AGENTS)}")
+        """Refuse to begin twice."""
         if self.initial_policy is not None and self.resume is not None:
             raise ValueError("--initial-policy does not go with --resume, which has begun already")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeCommand:
-    """Go on with a run that was interrupted, as if it never had been."""
+    """Go on with a run that was interrupted, as if it never had been, or give it more to do."""
 
     resume: Path
     """Run folder."""
+    agents: tuple[Agent, ...] = ()
+    """Agents that the run gets besides, trained with its configuration."""
+    total_steps: int | None = None
+    """New budget of control steps of every agent, at least the present one. The result is that of a
+    run which had it from the beginning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +239,9 @@ class DoctorCommand:
 
 
 CommandT = TypeVar("CommandT")
+_LONGEST_COMPLAINT = 600
+"""Characters of tyro's complaint that an error shows."""
+_WITH_RESUME = ("--resume", "--agents", "--total-steps", "--help")
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
 
 
@@ -269,9 +281,25 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCom
         SystemExit: Help was asked for and printed.
     """
     if arguments and arguments[0].startswith("--resume"):
-        return parse(ResumeCommand, arguments, prog)
-    _check_preset(arguments)
-    return parse(TrainCommand, arguments, prog)
+        _check_resume_options(arguments)
+        command = parse(ResumeCommand, arguments, prog)
+    else:
+        _check_preset(arguments)
+        command = parse(TrainCommand, arguments, prog)
+    if "--agents" in arguments and not command.agents:
+        raise ValueError(f"--agents must name at least one of {', '.join(AGENTS)}")
+    return command
+
+
+def _check_resume_options(arguments: Sequence[str]) -> None:
+    """Refuse options that a run has already."""
+    for argument in arguments:
+        name = argument.partition("=")[0].replace("_", "-")
+        if name.startswith("--") and name not in _WITH_RESUME:
+            raise ValueError(
+                f"{name} does not go with --resume RUN, which goes on with the configuration in "
+                "the folder: possible are --agents and --total-steps"
+            )
 
 
 def _check_preset(arguments: Sequence[str]) -> None:
@@ -316,6 +344,8 @@ def one_line(box: str) -> str:
     first, *others = _paragraphs(box)
     # The culprit is a field or class of ours unless it is an option, which keeps its name.
     text = re.sub(r"^Error parsing (\w+: )?", "", " ".join(first)) or "wrong arguments"
+    if len(text) > _LONGEST_COMPLAINT:  # of digits by the thousand
+        text = f"{text[:_LONGEST_COMPLAINT]}..."
     for paragraph in others:
         if paragraph[:1] == ["Perhaps you meant:"] and len(paragraph) > 1:
             text += f", did you mean {paragraph[1].split()[0].rstrip(',')}?"
@@ -323,16 +353,20 @@ def one_line(box: str) -> str:
 
 
 def _paragraphs(box: str) -> list[list[str]]:
-    """Return the paragraphs between a box's rules, without the help texts that it repeats."""
+    """Return the paragraphs between a box's rules, without the help texts that it repeats.
+
+    Where the terminal knows no more than ASCII, rules are hyphens, and the title has one as well.
+    """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     paragraphs: list[list[str]] = [[]]
     for line in plain.splitlines():
-        text = line.removeprefix("│ ").rstrip("│ ")
-        if text.strip("─") == "" and text:
+        text = re.sub(r"^(│ |  )", "", line).rstrip("│ ")
+        if text.strip("─- ") == "" and text:
             paragraphs.append([])
         elif text and not text.startswith(("╭", "╰", _HELP_TEXT)):
             paragraphs[-1].append(text.strip())
-    return paragraphs
+    has_title = len(paragraphs) > 1 and "╭" not in plain
+    return paragraphs[has_title:]
 
 
 def _nearest_choice(text: str) -> str:

@@ -82,7 +82,7 @@ def save_checkpoint(
     iteration = state.counters["iteration"]
     facts = {
         **_origin(config, iteration),
-        "config": config.decisive_values,
+        "config": _state_values(config),
         "counters": state.counters,
         "progress": asdict(progress),
     }
@@ -167,9 +167,16 @@ def _check(
     require_finite(path, tensors)
 
 
+def _state_values(config: TrainConfig) -> dict[str, Any]:
+    """Return what the state depends on: not the budget, up to which training is the same."""
+    values = config.decisive_values
+    del values["total_steps"]
+    return values
+
+
 def _check_config(path: Path, found: Any, config: TrainConfig) -> None:
     """Refuse a checkpoint that another run has left in the folder."""
-    wanted = config.decisive_values
+    wanted = _state_values(config)
     found = found if isinstance(found, dict) else {}
     for name in wanted:
         if found.get(name) != wanted[name]:

@@ -111,16 +111,16 @@ def _train(arguments: list[str], prog: str) -> int:
 
     command = parse_train(arguments, prog)
     if isinstance(command, ResumeCommand):
-        return _run_training(command.resume, None)
+        return _resume_training(command.resume, None, command.agents, command.total_steps)
     variant = None if command.variant in (None, "none") else find_variant(command.variant)
     config = TrainConfig(**{**vars(command.config), "variant": variant})
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
-        return _run_training(out, config)
+        return _resume_training(out, config, command.agents if command.resume else ())
     return _run_training(
         out,
         config,
-        command.agents,
+        command.trained,
         overwrite=command.overwrite,
         initial_policy=command.initial_policy,
     )
@@ -128,34 +128,57 @@ def _train(arguments: list[str], prog: str) -> int:
 
 def _run_training(
     out: Path,
-    config: TrainConfig | None,
-    agents: Sequence[Agent] = (),
+    config: TrainConfig,
+    agents: Sequence[Agent],
     *,
-    overwrite: bool = False,
-    initial_policy: Path | None = None,
+    overwrite: bool,
+    initial_policy: Path | None,
 ) -> int:
-    """Train the agents into a new folder, or go on with what is there where none is named."""
+    """Train the agents into a new folder."""
     from metarobot.display import TrainingDisplay
-    from metarobot.training import resume_run, train_run
+    from metarobot.training import train_run
     from metarobot.workers import join_workers
 
     console = prepare()
     with join_workers() as workers:
         console.quiet = not workers.first
-        with TrainingDisplay(agents, config.total_steps if config else 0, console) as display:
-            if config and agents:
-                train_run(
-                    config,
-                    agents,
-                    out,
-                    display,
-                    overwrite=overwrite,
-                    initial_policy=initial_policy,
-                    workers=workers,
-                )
-                trained = agents
-            else:
-                trained = resume_run(out, display, expected=config, workers=workers)
+        with TrainingDisplay(agents, config.total_steps, console) as display:
+            train_run(
+                config,
+                agents,
+                out,
+                display,
+                overwrite=overwrite,
+                initial_policy=initial_policy,
+                workers=workers,
+            )
+    console.print(f"trained {', '.join(agents)}: {out}", soft_wrap=True, markup=False)
+    return OK
+
+
+def _resume_training(
+    out: Path,
+    config: TrainConfig | None,
+    agents: Sequence[Agent] = (),
+    total_steps: int | None = None,
+) -> int:
+    """Go on with what is in a folder, and with what it gets besides."""
+    from metarobot.display import TrainingDisplay
+    from metarobot.training import resume_run
+    from metarobot.workers import join_workers
+
+    console = prepare()
+    with join_workers() as workers:
+        console.quiet = not workers.first
+        with TrainingDisplay((), config.total_steps if config else 0, console) as display:
+            trained = resume_run(
+                out,
+                display,
+                expected=config,
+                agents=agents,
+                total_steps=total_steps,
+                workers=workers,
+            )
     done = f"trained {', '.join(trained)}" if trained else "nothing to do, all agents are trained"
     console.print(f"{done}: {out}", soft_wrap=True, markup=False)
     return OK
@@ -209,10 +232,12 @@ def _compare(arguments: list[str], prog: str) -> int:
     console = prepare()
     out = command.out or Path("runs") / f"compare-{command.preset}"
     prepare_comparison(out)  # before what takes hours
+    measured.require_memory(replace(config, agent=agent) for agent in command.agents)
+    configs = [replace(config, seed=seed) for seed in command.seeds]
     folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
-    for seed, folder in zip(command.seeds, folders, strict=True):
+    for each, folder in zip(configs, folders, strict=True):
         with TrainingDisplay(command.agents, config.total_steps, console) as display:
-            complete_run(replace(config, seed=seed), command.agents, folder, display)
+            complete_run(each, command.agents, folder, display)
     with StageDisplay(console) as stages:
         compare_to_folder(load_runs(folders), measured, out, stages)
     console.print(f"comparison: {out}", soft_wrap=True, markup=False)

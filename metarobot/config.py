@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args
 
+from metarobot.envs.checked_numbers import is_integer, is_number, show
+from metarobot.envs.memory import MOST_THREADS
 from metarobot.envs.variants import Variant
 from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.policies.gaussian_policy import MIN_STD
@@ -31,6 +33,14 @@ REFERENCE_AGENTS: tuple[ReferenceAgent, ...] = get_args(ReferenceAgent)
 AGENTS: tuple[Agent, ...] = (*META_LEARNERS, *REFERENCE_AGENTS)
 STANDARD_AGENTS: tuple[Agent, ...] = ("maml", *REFERENCE_AGENTS)
 """Who is trained where nobody is named."""
+
+MOST_SEED = 2**63 - 1
+MOST_TASKS = 10_000
+MOST_EPISODES = 10_000
+"""On each task, in one block."""
+MOST_ADAPTATION_STEPS = 100
+MOST_LAYERS, MOST_UNITS = 16, 8192
+"""Of `hidden_sizes`: layers, and units of each."""
 
 _BY_PPO: tuple[Agent, ...] = ("maml_ppo", "promp")
 _READERS: dict[str, tuple[Agent, ...]] = {
@@ -161,9 +171,18 @@ class TrainConfig:
                 "num_adaptation_steps x episodes_per_task must be at least 2, "
                 f"got {self.num_adaptation_steps} x {self.episodes_per_task}"
             )
+        self._check_hidden_sizes()
+
+    def _check_hidden_sizes(self) -> None:
         sizes = self.hidden_sizes
-        if not isinstance(sizes, tuple) or not all(isinstance(n, int) and n > 0 for n in sizes):
-            self._refuse("hidden_sizes", "a tuple of positive integers")
+        if (
+            not isinstance(sizes, tuple)
+            or len(sizes) > MOST_LAYERS
+            or not all(is_integer(size, 1, MOST_UNITS) for size in sizes)
+        ):
+            self._refuse(
+                "hidden_sizes", f"up to {MOST_LAYERS} integers in [1, {MOST_UNITS}], the widths"
+            )
 
     def _check_variant(self) -> None:
         if self.variant is None:
@@ -177,17 +196,15 @@ class TrainConfig:
             )
 
     def _check_numbers(self) -> None:
-        for name, least in _INTEGERS.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                self._refuse(name, f"an integer of at least {least}")
+        for name, (least, most) in _INTEGERS.items():
+            if not is_integer(getattr(self, name), least, most):
+                self._refuse(name, f"an integer in [{least}, {most}]")
         for name, (low, high) in _INTERVALS.items():
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not low <= value <= high:
+            if not is_number(getattr(self, name), low, high):
                 self._refuse(name, f"a number in [{low:g}, {high:g}]")
 
     def _refuse(self, name: str, allowed: str) -> NoReturn:
-        raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)!r}")
+        raise ValueError(f"{name} must be {allowed}, got {show(getattr(self, name))}")
 
     @property
     def adaptation_steps(self) -> int:
@@ -233,8 +250,8 @@ class TrainConfig:
         names = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in names:
-                near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
-                raise ValueError(f"unknown configuration field {key!r}: nearest is {near!r}")
+                near = difflib.get_close_matches(str(key)[:100], names, n=1, cutoff=0.0)[0]
+                raise ValueError(f"unknown configuration field {show(key)}: nearest is {near!r}")
         fields = dict(values)
         if isinstance(fields.get("hidden_sizes"), list):
             fields["hidden_sizes"] = tuple(fields["hidden_sizes"])
@@ -244,22 +261,24 @@ class TrainConfig:
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {"agent": AGENTS, "inner_objective": INNER_OBJECTIVES}
-_INTEGERS: dict[str, int] = {
-    "seed": 0,
-    "total_steps": 1,
-    "num_tasks": 1,
-    "episodes_per_task": 1,
-    "num_adaptation_steps": 0,
-    "cg_iterations": 1,
-    "line_search_steps": 1,
-    "fisher_episodes": 1,
-    "outer_epochs": 1,
-    "reptile_steps": 1,
-    "embedding_size": 1,
-    "encoder_epochs": 1,
-    "trial_episodes": 1,
-    "num_threads": 0,
+_INTEGERS: dict[str, tuple[int, int]] = {
+    "seed": (0, MOST_SEED),
+    "total_steps": (1, 10**12),  # three years at 10,000 control steps a second
+    "num_tasks": (1, MOST_TASKS),
+    "episodes_per_task": (1, MOST_EPISODES),
+    "num_adaptation_steps": (0, MOST_ADAPTATION_STEPS),
+    "cg_iterations": (1, 1000),
+    "line_search_steps": (1, 1000),
+    "fisher_episodes": (1, MOST_EPISODES),
+    "outer_epochs": (1, 10_000),
+    "reptile_steps": (1, 1000),
+    "embedding_size": (1, 1024),
+    "encoder_epochs": (1, 10_000),
+    "trial_episodes": (1, MOST_EPISODES),
+    "num_threads": (0, MOST_THREADS),
 }
+"""Least and most of every integer. What several of them multiply to is bounded by the memory that
+it takes (`metarobot/memory.py`)."""
 _INTERVALS: dict[str, tuple[float, float]] = {
     "inner_lr": (1e-6, 100.0),
     "initial_std": (MIN_STD, 10.0),

@@ -60,7 +60,11 @@ def evaluate_runs(
         for a family without), and what they were measured with.
     """
     env_id = runs[0].env_id
-    distribution = (variant or FAMILIES[env_id].vector_class).distribution
+    family = FAMILIES[env_id].vector_class
+    grid_tasks = config.grid_size**2 if family.heat_map_axes else 0
+    agents = [agent.config for run in runs for agent in run.agents.values()]
+    config.require_memory(agents, grid_tasks)
+    distribution = (variant or family).distribution
     work = len(runs) * (len(distribution.splits) + 1)
     rows, headroom = [], []
     for done, split in enumerate(distribution.splits):

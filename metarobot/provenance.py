@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metarobot import __version__
+from metarobot.envs.memory import MOST_THREADS
 
 _PACKAGES = ("torch", "mujoco", "numpy", "gymnasium")
 
@@ -23,8 +24,8 @@ def choose_num_threads(wanted: int = 0) -> int:
     if wanted > 0:
         return wanted
     told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
+    if told.isdecimal() and told.isascii() and len(told) < 10 and int(told) > 0:
+        return min(int(told), MOST_THREADS)
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     return min(_physical_cores(), len(usable) or sys.maxsize)
 

@@ -11,7 +11,13 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from metarobot.config import META_LEARNERS, MetaLearner
+from metarobot.config import (
+    META_LEARNERS,
+    MOST_ADAPTATION_STEPS,
+    MOST_EPISODES,
+    MOST_SEED,
+    MetaLearner,
+)
 from metarobot.envs import (
     FAMILIES,
     Split,
@@ -21,6 +27,10 @@ from metarobot.envs import (
     Variant,
     make_env,
 )
+from metarobot.envs.batch_renderer import FRAME_BYTES
+from metarobot.envs.checked_numbers import is_integer, is_number, show
+from metarobot.envs.memory import require_memory
+from metarobot.memory import require_trial_memory
 from metarobot.policies import Params, repeat_params
 from metarobot.randomness import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.replay import Replay
@@ -55,13 +65,22 @@ class RenderConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name in ("num_episodes", "num_adaptation_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, got {self.seed}")
-        if not 0.1 <= self.slow_motion <= 100.0:
-            raise ValueError(f"slow_motion must lie in [0.1, 100], got {self.slow_motion}")
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not is_integer(value, least, most):
+                raise ValueError(
+                    f"{name} must be an integer in [{least}, {most}], got {show(value)}"
+                )
+        if not is_number(self.slow_motion, 0.1, 100.0):
+            raise ValueError(f"slow_motion must lie in [0.1, 100], got {show(self.slow_motion)}")
+
+
+_BOUNDS: dict[str, tuple[int, int]] = {
+    "seed": (0, MOST_SEED),
+    "num_episodes": (1, MOST_EPISODES),
+    "num_adaptation_steps": (1, MOST_ADAPTATION_STEPS),
+}
+"""Least and most of the integers of a RenderConfig."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +167,10 @@ def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) 
     """
     num_blocks, num_episodes = replay.actions.shape[:2]
     if not 0 <= episode < num_episodes:
-        raise ValueError(f"episode must lie in [0, {num_episodes - 1}], got {episode}")
+        raise ValueError(f"episode must lie in [0, {num_episodes - 1}], got {show(episode)}")
+    num_frames = num_blocks * (replay.actions.shape[2] * FRAMES_PER_STEP + 1)
+    frames = {f"{num_frames} frames": num_frames * FRAME_BYTES}
+    require_memory(frames, f"a film of {num_blocks} adaptation steps is too long")
     env = make_env(replay.env_id, 1, render_mode="rgb_array", num_threads=1, variant=replay.variant)
     try:
         env.set_tasks(env.distribution.with_values({k: [v] for k, v in replay.task.items()}))
@@ -185,6 +207,7 @@ def adapt_to(
     variant: Variant | None = None,
 ) -> Params:
     """Adapt an agent to one task from its own exploring episodes; leaves are (1, ...)."""
+    require_trial_memory(agent.config, 1, config.num_episodes, "lower num_episodes")
     params, algorithm = repeat_params(agent.params, 1), agent.algorithm
     num_envs = algorithm.num_simulations(1, config.num_episodes)
     env = make_env(env_id, num_envs, num_threads=1, variant=variant)

@@ -80,8 +80,8 @@ def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[T
     configs = []
     for agent in agents_in(run):
         saved, config = _read_config(run, agent)
-        finished = is_finished(run, agent)
-        versions_differ = [] if finished else _other_versions(saved)
+        finished = is_finished(run, config)
+        versions_differ = [] if finished else other_versions(saved)
         if differences := [*versions_differ, *_other_fields(config, expected)]:
             raise RunError(f"{run} cannot be resumed here: {', '.join(differences)}")
         if not finished:
@@ -89,14 +89,29 @@ def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[T
     return configs
 
 
-def is_finished(run: Path, agent: Agent) -> bool:
-    """Return whether the whole budget of an agent is spent.
+def run_configs(run: Path) -> dict[Agent, TrainConfig]:
+    """Return the configuration of every agent of a run.
 
     Raises:
-        RunError: Something other than a file is in the place of the one that says so.
+        RunError: The folder is missing or holds no agent, or a configuration cannot be read.
     """
-    with refusals_as_run_errors():
-        return agent_folder(run, agent).has(DONE_FILE)
+    return {agent: load_config(run, agent) for agent in agents_in(run)}
+
+
+def is_finished(run: Path, config: TrainConfig) -> bool:
+    """Return whether the whole budget of an agent is spent: the present one, if it was extended.
+
+    Raises:
+        RunError: done.json cannot be read.
+    """
+    path = run / config.agent / DONE_FILE
+    with as_run_error(path):
+        if not agent_folder(run, config.agent).has(DONE_FILE):
+            return False
+        spent = read_facts(run, config.agent, DONE_FILE).get("total_steps")
+    if not isinstance(spent, int):
+        raise RunError(f"{path} does not say how many control steps were simulated")
+    return spent >= config.total_steps
 
 
 def load_config(run: Path, agent: Agent) -> TrainConfig:
@@ -140,7 +155,7 @@ def _read_config(run: Path, agent: Agent) -> tuple[dict[str, Any], TrainConfig]:
     return saved, config
 
 
-def _other_versions(saved: Mapping[str, Any]) -> list[str]:
+def other_versions(saved: Mapping[str, Any]) -> list[str]:
     """Say which of the versions that the numbers come from are not those of this machine."""
     found = saved.get("versions")
     found = found if isinstance(found, dict) else {}

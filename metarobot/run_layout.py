@@ -7,7 +7,7 @@ A run is one task family, one seed and some agents trained with the same budget:
         config.json          resolved TrainConfig, versions, machine, command line
         policy.safetensors   θ at the last checkpoint
         curve.csv            one row a meta-iteration
-        done.json            cost; missing until the budget is spent
+        done.json            cost; missing, or of a smaller budget, until the budget is spent
         checkpoints/         what training needs to go on
         refused/             replays of tasks whose numbers made a meta-update impossible
         events.out.tfevents  TensorBoard

@@ -196,7 +196,7 @@ def _load_agent(run: Path, agent: Agent, best: bool) -> TrainedAgent:
         env = make_env(config.env_id, 1, observe_task=agent == "oracle")
         policy = make_policy(config, env)
         params = load_policy(folder, file, config, policy.shapes)
-    return TrainedAgent(policy, params, config, is_finished(run, agent))
+    return TrainedAgent(policy, params, config, is_finished(run, config))
 
 
 def _check_same_run(path: Path, agents: Mapping[Agent, TrainedAgent]) -> None:

@@ -25,10 +25,12 @@ from metarobot.files import json_bytes
 from metarobot.folder import Folder
 from metarobot.initial_policy import InitialPolicy, file_source, load_initial_policy
 from metarobot.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
+from metarobot.memory import require_training_memory
 from metarobot.meta_trainer import MetaTrainer, Metrics, num_simulations
 from metarobot.provenance import choose_num_threads
 from metarobot.replay import Replay
 from metarobot.run_creation import add_agents, create_run_folder
+from metarobot.run_extension import configs_like, extend_budget, level_budgets
 from metarobot.run_folder import unfinished_configs
 from metarobot.run_layout import (
     CHECKPOINT_FOLDER,
@@ -94,8 +96,7 @@ def train_run(
         InterruptedTrainingError: Training was asked to stop; `resume_run` goes on with it.
     """
     configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
-    for each in configs:
-        workers.share(each.block_shape[0])  # refuses before anything is written
+    require_training_memory(configs, workers)  # refuses before anything is written
     if workers.first:
         initial = _begin_with(initial_policy, configs, workers) if initial_policy else None
         create_run_folder(folder, configs, overwrite=overwrite, initial=initial)
@@ -125,7 +126,9 @@ def complete_run(
     if is_new:
         train_run(config, agents, folder, display)
         return
-    add_agents(folder, [replace(config, agent=agent) for agent in dict.fromkeys(agents)])
+    configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
+    require_training_memory(configs)
+    add_agents(folder, configs)
     resume_run(folder, display, expected=config)
 
 
@@ -134,6 +137,8 @@ def resume_run(
     display: Display | None = None,
     *,
     expected: TrainConfig | None = None,
+    agents: Sequence[Agent] = (),
+    total_steps: int | None = None,
     workers: Workers = ALONE,
 ) -> tuple[Agent, ...]:
     """Go on with a run that was interrupted: the result is as if it never had been.
@@ -141,6 +146,9 @@ def resume_run(
     Args:
         folder: The run folder.
         display: Shows the progress.
+        agents: Agents that it gets besides, if it does not have them.
+        total_steps: Its new budget, at least the present one; the result is that of a run which
+            had it from the beginning.
         expected: The configuration that it must have, except for its ``agent``; None takes any.
         workers: The processes that share the run; as many as one likes.
 
@@ -148,17 +156,41 @@ def resume_run(
         The agents that were not finished, and now are.
 
     Raises:
-        RunError: There is no such run, or it was made with other versions or another configuration.
+        RunError: There is no such run, it was made with other versions or another configuration,
+            or its budget is larger.
+        ValueError: The run's options do not suit one of the agents.
         InterruptedTrainingError: Training was asked to stop again.
     """
     plan = b""
     if workers.first:
+        unfinished_configs(folder, expected)  # refuses before anything is written
+        _enlarge(folder, expected, agents, total_steps, workers)
         plan = json.dumps([c.to_dict() for c in unfinished_configs(folder, expected)]).encode()
     configs = [
         TrainConfig.from_dict(values) for values in json.loads(workers.broadcast(plan) or b"[]")
     ]
     _train_agents(configs, folder, display, workers)
     return tuple(config.agent for config in configs)
+
+
+def _enlarge(
+    folder: Path,
+    expected: TrainConfig | None,
+    agents: Sequence[Agent],
+    total_steps: int | None,
+    workers: Workers,
+) -> None:
+    """Give a run a larger budget and further agents; refuse both before either is written."""
+    configs = configs_like(folder, agents, expected) if agents else []
+    if total_steps is not None:
+        configs = [replace(config, total_steps=total_steps) for config in configs]
+    require_training_memory(configs, workers)
+    if total_steps is None:
+        level_budgets(folder)
+    else:
+        extend_budget(folder, total_steps)
+    if configs:
+        add_agents(folder, configs)
 
 
 def _begin_with(path: Path, configs: Sequence[TrainConfig], workers: Workers) -> InitialPolicy:
@@ -195,6 +227,7 @@ def train_agent(
     Raises:
         InterruptedTrainingError: Training was asked to stop; the last checkpoint is in place.
     """
+    require_training_memory([config], workers)
     torch.set_num_threads(choose_num_threads(config.num_threads))
     trainer = _make_trainer(config, workers)
     progress = _restore(trainer, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -9,10 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarobot.config import (
+    MOST_ADAPTATION_STEPS,
+    MOST_EPISODES,
+    MOST_SEED,
+    MOST_TASKS,
+    TrainConfig,
+)
 from metarobot.envs import FAMILIES, SPLITS, Tasks, Variant, make_env
+from metarobot.envs.checked_numbers import is_integer, show
 from metarobot.envs.tasks import Split
 from metarobot.episodes import Episodes
-from metarobot.policies import Distribution, Params, Policy, ReactivePolicy, repeat_params
+from metarobot.memory import require_trial_memory
+from metarobot.policies import (
+    Distribution,
+    Params,
+    Policy,
+    ReactivePolicy,
+    repeat_params,
+)
 from metarobot.randomness import Phase, draw_episodes, numpy_generator
 from metarobot.rollout import collect
 from metarobot.trained_run import TrainedAgent
@@ -36,11 +52,42 @@ class EvaluationConfig:
     """Seed of the test tasks and of their episodes, the same for every policy."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that measure nothing."""
-        least = {"num_tasks": 2, "num_adaptation_steps": 0, "grid_size": 2, "seed": 0}
+        """Refuse sizes that measure nothing, or that no machine has the time for."""
         for name, value in asdict(self).items():
-            if value < least.get(name, 1):
-                raise ValueError(f"{name} must be at least {least.get(name, 1)}, got {value}")
+            least, most = _BOUNDS[name]
+            if not is_integer(value, least, most):
+                raise ValueError(
+                    f"{name} must be an integer in [{least}, {most}], got {show(value)}"
+                )
+
+    def require_memory(self, agents: Iterable[TrainConfig], most_tasks: int = 0) -> None:
+        """Refuse to measure on more at once than this machine has memory for.
+
+        Args:
+            agents: What those who are measured were trained with.
+            most_tasks: Tasks that one of them is put on at once, if more than `num_tasks`.
+
+        Raises:
+            ValueError: It takes too much; the message names the sizes.
+        """
+        for agent in agents:
+            require_trial_memory(
+                agent,
+                num_tasks=max(self.num_tasks, most_tasks),
+                num_episodes=max(self.episodes_per_step, self.deterministic_episodes),
+                way_out="lower num_tasks, grid_size, episodes_per_step or deterministic_episodes",
+            )
+
+
+_BOUNDS: dict[str, tuple[int, int]] = {
+    "num_tasks": (2, MOST_TASKS),
+    "episodes_per_step": (1, MOST_EPISODES),
+    "num_adaptation_steps": (0, MOST_ADAPTATION_STEPS),
+    "deterministic_episodes": (1, MOST_EPISODES),
+    "grid_size": (2, 100),  # 10,000 tasks
+    "seed": (0, MOST_SEED),
+}
+"""Least and most of every field of an EvaluationConfig."""
 
 
 class Scores(NamedTuple):

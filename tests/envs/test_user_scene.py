@@ -14,9 +14,9 @@ from metarobot.envs.scene import compile_scene
 
 REFUSED = {
     "unknown element": ("<mujoco><wordlbody/></mujoco>", "'wordlbody', scene.xml line 1"),
-    "bad number": (mjcf("<geom size='one'/>"), "MuJoCo refuses it"),
-    "negative friction": (mjcf("<geom size='1' friction='-1'/>"), "geom_friction is negative"),
-    "negative mass": (mjcf("<body><geom size='1' mass='-1'/></body>"), "MuJoCo refuses it"),
+    "bad number": (mjcf("<geom pos='one'/>"), "MuJoCo refuses it"),
+    "negative friction": (mjcf("<geom size='1' friction='-1'/>"), "friction is -1, must not"),
+    "negative mass": (mjcf("<body><geom size='1' mass='-1'/></body>"), "mass is -1, must not"),
     "negative damping": (
         mjcf("<body><joint damping='-3'/><geom size='1'/></body>"),
         "negative",

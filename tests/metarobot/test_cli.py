@@ -237,7 +237,7 @@ BAD_INPUT = {
     "train grip extra": "extra",
     "train grip --sead 3": "did you mean --seed",
     "train grip --seed x": "--seed",
-    "train grip --seed -1": "seed must be an integer of at least 0",
+    "train grip --seed -1": "seed must be an integer in [0, ",
     "train grip --total-steps 1e6": "--total-steps",
     "train grip --inner-lr nan": "inner_lr",
     "train grip --max-kl -1": "max_kl",
@@ -315,6 +315,18 @@ def test_a_reader_that_has_gone_away_is_no_error():
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=True, timeout=60)
     os.close(writer)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_complaints_are_the_same_whatever_the_terminal_can_show(encoding):
+    command = [sys.executable, "-m", "metarobot", "train", "grip", "--sead", "3"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60, env=environment
+    )
+    assert done.stderr == (
+        "metarobot: error: unrecognized options: --sead, 3, did you mean --seed?\n"
+    )
 
 
 def test_one_line_survives_an_unknown_box():

@@ -99,9 +99,3 @@ def test_the_random_agent_plays_its_noise():
     assert log_std.shape == (4, 2)
     assert not mean.any()
     assert not log_std.any()
-
-
-@pytest.mark.parametrize("name", ["num_tasks", "episodes_per_step", "grid_size"])
-def test_sizes_that_measure_nothing_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least"):
-        EvaluationConfig(**{name: 0})

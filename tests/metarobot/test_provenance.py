@@ -8,7 +8,8 @@ from metarobot.provenance import choose_num_threads, provenance
 
 
 @pytest.mark.parametrize(
-    ("wanted", "variable", "threads"), [(3, "5", 3), (0, "5", 5), (0, "4,2", 4), (1, "x", 1)]
+    ("wanted", "variable", "threads"),
+    [(3, "5", 3), (0, "5", 5), (0, "4,2", 4), (1, "x", 1), (0, "99999", 1024)],
 )
 def test_threads_as_wanted_or_as_told(monkeypatch, wanted, variable, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)

@@ -50,6 +50,17 @@ def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):
         assert fingerprint(tmp_path / "one", agent) == fingerprint(tmp_path / "two", agent), agent
 
 
+def test_processes_extend_a_run_and_add_agents_as_one_does(tmp_path):
+    for name, launcher in (("one", METAROBOT), ("two", torchrun(2))):
+        run = tmp_path / name
+        execute([*launcher, *train(run, 2)])
+        more = ["--total-steps", str(5 * STEPS_PER_ITERATION), "--agents", "oracle"]
+        execute([*launcher, "train", "--resume", str(run), *more])
+    for agent in ("maml", "oracle"):
+        assert fingerprint(tmp_path / "one", agent) == fingerprint(tmp_path / "two", agent)
+    assert curve(tmp_path / "one") == curve(tmp_path / "two")
+
+
 WORK_TOGETHER = """
 import os
 import torch

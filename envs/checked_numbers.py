@@ -1,0 +1,27 @@
+"""What an integer and a number are in options and files, and how an error shows what is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST_VALUE = 60
+"""Characters of a value that an error shows."""
+
+
+def is_integer(value: Any, least: int, most: int) -> bool:
+    """Whether a value is an integer in [least, most]; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def is_number(value: Any, low: float, high: float) -> bool:
+    """Whether a value is a number in [low, high]; NaN, true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def show(value: Any) -> str:
+    """Return a value for an error, in one line that is not too long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or a deep nest
+        text = f"{type(value).__name__} that is too long to show"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

@@ -1,0 +1,168 @@
+"""A run gets a larger budget or further agents: the result is that of a run which began so."""
+
+import contextlib
+import itertools
+import os
+import shutil
+
+import pytest
+
+from metarobot import files
+from metarobot.cli import main
+from metarobot.config import AGENTS
+from metarobot.files import read_json
+from metarobot.run_folder import CURVE_COLUMNS
+from metarobot.trained_run import load_curve
+
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
+TRAIN = ["train", "grip", *SIZES, "--total-steps"]
+COLUMNS = [name for name in CURVE_COLUMNS if not name.endswith("_s")]
+
+
+class Killed(BaseException):
+    """Nothing that the program could catch."""
+
+
+def run_command(*arguments):
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def refused(capfd, *arguments):
+    capfd.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    return line
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of some agents that had the larger budget from the beginning."""
+    run = tmp_path_factory.mktemp("straight") / "run"
+    run_command(*TRAIN, 1300, "--agents", "maml", "oracle", "reptile", "--out", run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A run of two agents with a smaller budget."""
+    run = tmp_path_factory.mktemp("short") / "run"
+    run_command(*TRAIN, 200, "--agents", "maml", "oracle", "--out", run)
+    return run
+
+
+@pytest.fixture
+def run(short, tmp_path):
+    return shutil.copytree(short, tmp_path / "run")
+
+
+def assert_same(run, other, agents):
+    for agent in agents:
+        names = ["policy.safetensors"]
+        if agent != "reptile":  # which takes fewer meta-iterations than it takes for a best policy
+            names.append("checkpoints/best.safetensors")
+        for name in names:
+            assert (run / agent / name).read_bytes() == (other / agent / name).read_bytes()
+        assert load_curve(run, agent, COLUMNS) == load_curve(other, agent, COLUMNS)
+        config, done = (
+            [read_json(folder / agent / name) for folder in (run, other)]
+            for name in ("config.json", "done.json")
+        )
+        assert config[0]["train"] == config[1]["train"]
+        for name in ("iterations", "total_steps"):
+            assert done[0][name] == done[1][name]
+
+
+def test_an_extended_run_is_the_run_that_had_the_budget_from_the_beginning(run, straight):
+    for total_steps in (201, 900, 1300, 1300):
+        run_command("train", "--resume", run, "--total-steps", total_steps)
+    assert_same(run, straight, ["maml", "oracle"])
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_agent_can_be_extended(agent, tmp_path):
+    for name, budgets in (("straight", [1300]), ("extended", [300, 1300])):
+        run_command(*TRAIN, budgets[0], "--agents", agent, "--out", tmp_path / name)
+        for total_steps in budgets[1:]:
+            run_command("train", "--resume", tmp_path / name, "--total-steps", total_steps)
+    assert_same(tmp_path / "extended", tmp_path / "straight", [agent])
+
+
+def test_agents_are_added_with_and_without_a_larger_budget(run, straight, capfd):
+    run_command("train", "--resume", run, "--agents", "reptile", "maml")
+    assert "trained reptile:" in capfd.readouterr().out
+    run_command("train", "--resume", run, "--total-steps", 1300, "--agents", "reptile")
+    assert_same(run, straight, ["maml", "oracle", "reptile"])
+
+
+def test_agents_are_added_where_the_preset_is_named_too(run, capfd):
+    run_command(*TRAIN, 200, "--resume", run, "--agents", "promp")
+    assert "trained promp:" in capfd.readouterr().out
+    assert "total_steps was 200, is 300" in refused(
+        capfd, *TRAIN, 300, "--resume", run, "--agents", "reptile"
+    )
+    assert not (run / "reptile").exists()
+
+
+def test_an_option_comes_from_the_agents_that_read_it(run):
+    run_command(*TRAIN, 200, "--outer-lr", "0.01", "--resume", run, "--agents", "promp")
+    run_command("train", "--resume", run, "--agents", "maml_ppo")
+    added = read_json(run / "maml_ppo" / "config.json")["train"]
+    assert added["outer_lr"] == 0.01
+
+
+@pytest.mark.parametrize("kill_at", range(1, 8))
+def test_an_extension_that_is_killed_between_its_writes_goes_on(
+    kill_at, run, straight, monkeypatch
+):
+    """Killed just before each of its first renames and removals, and resumed without options."""
+    countdown = itertools.count(1)
+
+    def dies(operation):
+        def call(*arguments, **options):
+            if next(countdown) == kill_at:
+                raise Killed
+            return operation(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", dies(os.replace))
+        command = ["train", "--resume", str(run), "--total-steps", "1300", "--agents", "reptile"]
+        with contextlib.suppress(Killed):
+            main(command)
+    assert main(["train", "--resume", str(run)]) == 0
+    run_command(*command)
+    assert_same(run, straight, ["maml", "oracle", "reptile"])
+    assert not (run / ".partial").exists()
+
+
+def test_what_a_run_cannot_become_is_refused_in_one_line(run, capfd, monkeypatch):
+    before = {path: path.read_bytes() for path in run.rglob("*.json")}
+    resume = ["train", "--resume", run]
+    assert "budget of" in refused(capfd, *resume, "--total-steps", 100)
+    assert "at least one of maml" in refused(capfd, *resume, "--agents")
+    assert "Did you mean 'maml'" in refused(capfd, *resume, "--agents", "mamel")
+    assert "total_steps must be an integer in" in refused(capfd, *resume, "--total-steps", 10**30)
+    for options in (["--inner-lr", "0.3"], ["--seed=1"], ["--out", "x"], ["--overwrite"]):
+        line = refused(capfd, *resume, *options)
+        assert "possible are --agents and --total-steps" in line
+    monkeypatch.setattr("metarobot.run_folder.versions", lambda: {"torch": "1.0"})
+    assert "cannot be extended here: torch was" in refused(capfd, *resume, "--total-steps", 999)
+    assert {path: path.read_bytes() for path in run.rglob("*.json")} == before
+
+
+def test_a_run_that_began_with_a_policy_gets_a_larger_budget_but_no_agents(run, tmp_path, capfd):
+    policy = run / "maml" / "policy.safetensors"
+    begun = tmp_path / "begun"
+    options = ["--agents", "maml", "--initial-policy", policy, "--out", begun]
+    run_command(*TRAIN, 200, *options)
+    assert "can get no further agents" in refused(
+        capfd, "train", "--resume", begun, "--agents", "promp"
+    )
+    run_command("train", "--resume", begun, "--total-steps", 400)
+
+
+def test_a_done_file_that_says_nothing_is_refused(run, capfd):
+    for text in ("{}", "[]", '{"total_steps": "64"}', '{"total_steps": 1e400}', "\x00"):
+        (run / "maml" / "done.json").write_text(text)
+        assert "done.json" in refused(capfd, "train", "--resume", run)

@@ -1,0 +1,238 @@
+"""No number is too large for a line that says so: every field has bounds, and so has their product.
+
+What the bounds of the fields allow is refused before it is allocated, where there is no memory.
+"""
+
+import dataclasses
+import json
+import resource
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from mujoco.batch import Batch
+
+from metarobot.cli import main
+from metarobot.config import AGENTS, MOST_LAYERS, MOST_UNITS, TrainConfig
+from metarobot.envs import FAMILIES, make_env
+from metarobot.envs.memory import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
+from metarobot.memory import require_training_memory, require_trial_memory
+from metarobot.presets import PRESETS
+from metarobot.rendering import RenderConfig
+from metarobot.replay import Replay
+from metarobot.run_folder import RunError
+from metarobot.training import complete_run, resume_run, train_run
+from metarobot.trial import EvaluationConfig
+from metarobot.workers import Workers
+
+TOO_MUCH = [-1, 10**30, 10**400, 10**5000, 1e400, -1e400, float("nan"), True, "7", None]
+"""What no field takes."""
+DEFAULTS = {cls: cls() for cls in (TrainConfig, EvaluationConfig, RenderConfig)}
+NUMBERS = [
+    (cls, field.name)
+    for cls, default in DEFAULTS.items()
+    for field in dataclasses.fields(cls)
+    if type(getattr(default, field.name)) in (int, float)
+]
+GIB = 2**30
+TINY = TrainConfig(total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Pretend that this machine has so much memory."""
+
+    def set_memory(num_bytes):
+        monkeypatch.setattr("metarobot.envs.memory.machine_bytes", lambda: num_bytes)
+
+    return set_memory
+
+
+def refuse_to_allocate(*args, **kwargs):
+    raise AssertionError("nothing may be allocated")
+
+
+def one_simulation(model, num_sims, *args, **kwargs):
+    """A batch for those who only want to know the spaces of a family."""
+    assert num_sims == 1
+    return Batch(model, num_sims, *args, **kwargs)
+
+
+# One number.
+
+
+@pytest.mark.parametrize("value", TOO_MUCH, ids=lambda value: f"{type(value).__name__}")
+@pytest.mark.parametrize(("cls", "name"), NUMBERS)
+def test_every_number_of_every_configuration_has_bounds(cls, name, value):
+    with pytest.raises(ValueError, match=f"^{name} must ") as error:
+        cls(**{name: value})
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("value", TOO_MUCH[:-1], ids=lambda value: f"{type(value).__name__}")
+@pytest.mark.parametrize("name", ["num_envs", "num_threads", "horizon"])
+def test_every_number_of_an_environment_has_bounds(name, value, monkeypatch):
+    monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
+    family = FAMILIES["metarobot/PointNavigation-v0"].vector_class
+    with pytest.raises(ValueError, match=f"^{name} must be an integer in"):
+        family(**{"num_envs": 1, name: value})
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(MOST_UNITS + 1,), (0,), (True,), (4.0,), ((4,),), (10**5000,), (4,) * (MOST_LAYERS + 1)],
+    ids=lambda sizes: f"{len(sizes)} {type(sizes[0]).__name__}",
+)
+def test_layers_are_bounded_in_number_and_width(sizes):
+    with pytest.raises(ValueError, match=r"^hidden_sizes must be up to 16 integers in") as error:
+        TrainConfig(hidden_sizes=sizes)
+    assert len(str(error.value)) < 200
+
+
+def test_the_most_of_every_environment_number_is_taken(memory):
+    env = make_env(
+        "metarobot/PointNavigation-v0", 2, num_threads=MOST_THREADS, horizon=MOST_HORIZON
+    )
+    env.reset(seed=0)
+    env.step(np.zeros((2, 2)))
+    env.close()
+    memory(GIB)
+    with pytest.raises(ValueError, match=f"^this would take .*{MOST_SIMULATIONS} simulations"):
+        make_env("metarobot/PointNavigation-v0", MOST_SIMULATIONS)
+
+
+def test_torch_lives_through_the_most_threads(tmp_path):
+    threads = torch.get_num_threads()
+    try:
+        train_run(replace(TINY, num_threads=MOST_THREADS), ["maml"], tmp_path / "run")
+        assert torch.get_num_threads() == MOST_THREADS
+    finally:
+        torch.set_num_threads(threads)
+
+
+# What they multiply to.
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_and_twice_their_tasks_and_episodes_fit_into_8_gib(preset, agent, memory):
+    memory(8 * GIB)
+    config = replace(PRESETS[preset], agent=agent)
+    require_training_memory([config, replace(config, num_tasks=40, episodes_per_task=40)])
+
+
+@pytest.mark.parametrize("env_id", FAMILIES)
+def test_evaluations_as_in_the_documentation_fit_into_4_gib(env_id, memory):
+    memory(4 * GIB)
+    EvaluationConfig().require_memory([TrainConfig(env_id=env_id)], 9**2)
+
+
+PRODUCTS = {
+    "simulations": {"num_tasks": 10_000, "episodes_per_task": 10_000},
+    "blocks": {"agent": "reptile", "reptile_steps": 1000, "episodes_per_task": 500},
+    "adaptation steps": {"num_adaptation_steps": 100, "episodes_per_task": 500},
+    "parameters": {"hidden_sizes": (MOST_UNITS,) * MOST_LAYERS},
+    "parameters of tasks": {"hidden_sizes": (2048, 2048), "num_tasks": 500},
+    "one after the other": {"agent": "rl2", "episodes_per_task": 10_000, "trial_episodes": 10_000},
+    "embedding": {"agent": "prototype", "embedding_size": 1024, "num_tasks": 5000},
+}
+
+
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_what_the_machine_cannot_hold_is_refused_before_anything_is_made(
+    case, memory, tmp_path, monkeypatch
+):
+    memory(4 * GIB)
+    monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
+    config = replace(TrainConfig(), **PRODUCTS[case])
+    calls = {
+        "train": lambda: train_run(config, [config.agent], tmp_path / "run"),
+        "complete": lambda: complete_run(config, [config.agent], tmp_path / "run"),
+    }
+    for call in calls.values():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(ValueError, match=r"^this would take [\d,.]+ GiB of memory \(.*: lower"):
+            call()
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+        assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_share_the_tasks_need_less_each(memory):
+    config = TrainConfig(num_tasks=1000, episodes_per_task=40)
+    memory(4 * GIB)
+    with pytest.raises(ValueError, match="or share the tasks out with torchrun"):
+        require_training_memory([config])
+    require_training_memory([config], Workers(0, 10))
+
+
+def test_a_folder_that_asks_for_too_much_is_refused(memory, tmp_path, monkeypatch):
+    train_run(TINY, ["maml"], tmp_path / "run")
+    (tmp_path / "run/maml/done.json").unlink()
+    path = tmp_path / "run/maml/config.json"
+    whole = json.loads(path.read_text())
+    memory(4 * GIB)
+    monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
+    for name, value in {"num_tasks": 10_000, "episodes_per_task": 10_000}.items():
+        whole["train"][name] = value
+    path.write_text(json.dumps(whole))
+    with pytest.raises(ValueError, match="this would take"):
+        resume_run(tmp_path / "run")
+    path.write_text(path.read_text().replace("10000", "1" + "0" * 5000))
+    with pytest.raises(RunError, match="is not JSON"):
+        resume_run(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("limits") / "run"
+    train_run(TINY, ["maml", "domain_randomisation", "oracle"], path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "evaluate RUN --out x --num-tasks 10000 --episodes-per-step 10000",
+        "evaluate RUN --out x --num-tasks 10000 --deterministic-episodes 10000",
+        "evaluate RUN --out x --grid-size 100 --episodes-per-step 100",
+        "render RUN --num-episodes 10000",
+        "train grip --num-tasks 10000 --episodes-per-task 10000",
+        "train half-cheetah-velocity --num-adaptation-steps 100 --episodes-per-task 400",
+        "compare grip --test-tasks 10000 --out x --total-steps 64 --agents maml",
+    ],
+)
+def test_commands_say_what_there_is_no_memory_for(
+    options, trained, memory, capfd, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    memory(GIB // 2)
+    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr("metarobot.envs.vector_env.Batch", one_simulation)
+    assert main([trained if word == "RUN" else word for word in options.split()]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("metarobot: error: this would take ")
+
+
+def test_a_replay_of_too_many_blocks_is_not_filmed(memory, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr("metarobot.rendering._replay", refuse_to_allocate)
+    memory(GIB)
+    replay = Replay(
+        env_id="metarobot/Grip-v0",
+        task={"block_mass_kg": 0.5, "pad_friction": 0.4},
+        starts=torch.zeros(500, 1, 3),
+        actions=torch.zeros(500, 1, 16, 1),
+        iteration=0,
+        index=0,
+    )
+    path = str(replay.save(tmp_path))
+    assert main(["render", "--replay", path, "--out", str(tmp_path / "x.mp4")]) == 2
+    assert "24500 frames" in capfd.readouterr().err
+
+
+def test_one_task_on_many_episodes_is_measured_where_there_is_memory(memory):
+    memory(GIB)
+    require_trial_memory(TrainConfig(), 1, 1000, "")
+    with pytest.raises(ValueError, match=r"10000 simulations 5\.\d GiB.*: fewer$"):
+        require_trial_memory(TrainConfig(), 1, 10_000, "fewer")
