@@ -1,0 +1,288 @@
+"""Whatever options and configurations hold, the answer is one line: no traceback, crash or hang.
+
+Training and measuring stop where all is checked and allocated; what is allocated stays within a
+gigabyte, which is all that this machine is said to have.
+"""
+
+import contextlib
+import io
+import json
+import resource
+import shutil
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from metarobot.cli import main
+from metarobot.config import AGENTS, TrainConfig
+from metarobot.presets import PRESETS
+from metarobot.rendering import RenderConfig
+from metarobot.training import train_run
+from metarobot.trial import EvaluationConfig
+
+GIB = 2**30
+TINY = TrainConfig(total_steps=128, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
+
+NUMBERS = st.one_of(
+    st.integers(),
+    st.sampled_from([0, 1, 2, 3, 7, 64, 1000, 1024, 9999, 10**5, 2**31, 2**63, 10**18, 10**400]),
+    st.floats(),
+    st.sampled_from([0.0, 0.5, 1.0, 1e-320, 1e308, float("inf"), float("nan")]),
+    st.booleans(),
+)
+TEXT = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(
+        [*AGENTS, *PRESETS, "nan", "None", "metarobot/Grip-v0", "é\u202e\x1b[31m", "\ud800"]
+    ),
+)
+LIKELY = {
+    bool: st.booleans(),
+    int: st.one_of(st.integers(1, 8), st.integers(0, 12_000), st.sampled_from([100, 1024])),
+    float: st.floats(0.0, 2.0),
+    str: st.sampled_from([*AGENTS, "metarobot/Reach-v0", "metarobot/Grip-v0", "lvc", "dice"]),
+    tuple: st.lists(st.sampled_from([1, 4, 64, 8192]), max_size=18),
+    type(None): st.sampled_from(["grip-wet", "none", "train", "extrapolation"]),
+}
+"""What a field of that type may well take: many examples come as far as products of numbers."""
+
+
+NESTED = st.recursive(
+    st.one_of(NUMBERS, TEXT, st.none()),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXT, inner, max_size=5),
+    max_leaves=12,
+)
+RAW_JSON = st.sampled_from(
+    [
+        "1e400",
+        "-1e400",
+        "1" * 5001,
+        "-" + "1" * 4000,
+        "NaN",
+        "[" * 2000 + "]" * 2000,
+        "1e-400",
+        "{}",
+        "[[]]",
+    ]
+)
+"""Values that no Python value is written as."""
+
+
+def likely(cls):
+    """By field of a configuration: what it may well hold."""
+    return {field.name: LIKELY[type(getattr(cls(), field.name))] for field in fields(cls)}
+
+
+def mostly(strategy, wild):
+    """One value in four is wild."""
+    return st.integers(0, 3).flatmap(lambda number: strategy if number else wild)
+
+
+TRAIN_FIELDS = likely(TrainConfig) | dict.fromkeys(["", "x", "Seed"], NESTED)
+CHANGES = st.lists(
+    st.sampled_from(sorted(TRAIN_FIELDS)).flatmap(
+        lambda name: st.tuples(st.just(name), mostly(TRAIN_FIELDS[name], NESTED | RAW_JSON))
+    ),
+    min_size=1,
+    max_size=4,
+).map(dict)
+
+
+def options_of(cls):
+    return ["--" + field.name.replace("_", "-") for field in fields(cls)]
+
+
+ARGUMENTS = {
+    "train": [*options_of(TrainConfig), "--agents", "--resume", "--variant", "--initial-policy"],
+    "evaluate": [*options_of(EvaluationConfig), "--best", "--variant", "--video"],
+    "render": [*options_of(RenderConfig), "--task", "--replay", "--episode", "--best", "--variant"],
+    "compare": ["--agents", "--seeds", "--total-steps", "--num-threads", "--test-tasks"],
+    "resume": ["--agents", "--total-steps", "--seed", "--num-tasks"],
+    "export": ["--agent", "--best"],
+    "demo": ["--seed", "--quick"],
+}
+WORDS = st.one_of(
+    NUMBERS.map(str),
+    TEXT,
+    st.sampled_from(["1e400", "1" * 5001, "-" + "9" * 400, "0x10", "1_000", "٣", ""]),
+).filter(lambda word: "\0" not in word and "/" not in word and word[:1] != ".")
+
+
+OPTION_TYPES = (
+    {
+        "--" + field.name.replace("_", "-"): type(getattr(cls(), field.name))
+        for cls in (TrainConfig, EvaluationConfig, RenderConfig)
+        for field in fields(cls)
+    }
+    | dict.fromkeys(["--agents", "--variant"], str)
+    | dict.fromkeys(["--seeds"], tuple)
+)
+
+
+def words_of(option):
+    """What follows an option."""
+    kind = OPTION_TYPES.get(option, int)
+    value = LIKELY[kind].map(lambda value: [*map(str, value)] if kind is tuple else [str(value)])
+    return mostly(st.just([]) if kind is bool else value, st.lists(WORDS, max_size=3))
+
+
+class ReachedError(ValueError):
+    """All is checked and allocated."""
+
+
+def reached(*args, **kwargs):
+    raise ReachedError("reached")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fuzz") / "run"
+    train_run(TINY, ["maml", "domain_randomisation", "oracle"], path)
+    (path / "maml" / "done.json").unlink()
+    return path
+
+
+@pytest.fixture
+def checks_only(monkeypatch, tmp_path):
+    """Stop before anything is simulated; let more than a gigabyte and a half fail at once."""
+    monkeypatch.setattr("metarobot.envs.memory.machine_bytes", lambda: GIB)
+    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    for name in ("meta_trainer.MetaTrainer.step", "trial.Trial.score", "trial.Trial.score_random"):
+        monkeypatch.setattr(f"metarobot.{name}", reached)
+    monkeypatch.setattr("metarobot.rendering.film", reached)
+    monkeypatch.setattr("metarobot.rendering.collect", reached)
+    monkeypatch.chdir(tmp_path)
+    if sys.platform != "linux":
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + 3 * GIB // 2
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def assert_one_line(arguments):
+    """Run a command: it ends well, or with one line on stderr that is no lack of memory."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    err.seek(0)
+    said = err.read()
+    lines = [line for line in said.split("\n") if line and "note:" not in line]
+    assert code in (0, 2)
+    assert len(lines) == (code == 2), lines
+    assert not lines or (lines[0].startswith("metarobot: error: ") and len(lines[0]) < 1500)
+    assert "not enough memory" not in said
+    assert "allocate" not in said  # what MuJoCo says
+    shutil.rmtree("out", ignore_errors=True)
+
+
+def changed(text, changes):
+    """Return a configuration with some values changed, as JSON that Python might not write."""
+    whole, raw = json.loads(text), {}
+    for number, (name, value) in enumerate(changes.items()):
+        whole["train"][name] = value
+        if isinstance(value, str) and value[:1] in "1-N[{" and len(value) > 1:
+            whole["train"][name] = f"@{number}@"
+            raw[json.dumps(f"@{number}@")] = value
+    text = json.dumps(whole)
+    for mark, value in raw.items():
+        text = text.replace(mark, value)
+    return text
+
+
+def fuzz_configurations(run, folder, max_examples):
+    target = folder / "run"
+
+    @settings(
+        max_examples=max_examples,
+        deadline=10_000,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @example(changes={"num_tasks": 10_000}, everywhere=True)
+    @example(changes={"hidden_sizes": [8192] * 16}, everywhere=True)
+    @example(changes={"num_threads": 100_000}, everywhere=True)
+    @given(changes=CHANGES, everywhere=st.booleans())
+    def check(changes, everywhere):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(run, target)
+        agents = ["maml", "domain_randomisation", "oracle"] if everywhere else ["maml"]
+        for agent in agents:
+            path = target / agent / "config.json"
+            path.write_text(
+                changed(path.read_text(), changes), encoding="utf-8", errors="surrogateescape"
+            )
+        assert_one_line(["train", "--resume", str(target)])
+        assert_one_line(["evaluate", str(target), "--out", "out"])
+        assert_one_line(["render", str(target), "--out", "out/x.mp4"])
+
+    check()
+
+
+def fuzz_options(run, folder, max_examples):
+    target = folder / "run"
+    prefixes = {
+        "train": ["train", "grip", "--out", "out"],
+        "evaluate": ["evaluate", str(target), "--out", "out"],
+        "render": ["render", str(target), "--out", "out/x.mp4"],
+        "compare": ["compare", "grip", "--out", "out"],
+        "resume": ["train", "--resume", str(target)],
+        "export": ["export", str(target), "--out", "out/x.zip"],
+        "demo": ["demo", "--out", "out"],
+    }
+    commands = st.sampled_from(sorted(ARGUMENTS)).flatmap(
+        lambda name: st.tuples(
+            st.just(name),
+            st.lists(
+                st.sampled_from(ARGUMENTS[name]).flatmap(
+                    lambda option: st.tuples(st.just(option), words_of(option))
+                ),
+                max_size=4,
+            ),
+        )
+    )
+
+    @settings(
+        max_examples=max_examples,
+        deadline=10_000,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @example(command=("train", [("--num-tasks", ["4000"]), ("--num-threads", ["2"])]))
+    @example(command=("train", [("--num-threads", ["100000"])]))
+    @given(command=commands)
+    def check(command):
+        name, options = command
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(run, target)
+        assert_one_line(prefixes[name] + [word for key, words in options for word in (key, *words)])
+
+    check()
+
+
+def test_some_configurations(run, checks_only, tmp_path):
+    fuzz_configurations(run, tmp_path, 60)
+
+
+def test_some_options(run, checks_only, tmp_path):
+    fuzz_options(run, tmp_path, 150)
+
+
+@pytest.mark.slow
+def test_a_thousand_configurations(run, checks_only, tmp_path):
+    fuzz_configurations(run, tmp_path, 1000)
+
+
+@pytest.mark.slow
+def test_a_thousand_options(run, checks_only, tmp_path):
+    fuzz_options(run, tmp_path, 1000)
