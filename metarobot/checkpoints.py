@@ -148,7 +148,7 @@ def _parse(
     try:
         counters = {name: int(facts["counters"][name]) for name in ("iteration", "total_steps")}
         return TrainerState(tensors, counters), Progress(**facts["progress"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} is no checkpoint: {error}") from error
 
 

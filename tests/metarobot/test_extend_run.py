@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 
-from metarobot import files
 from metarobot.cli import main
 from metarobot.config import AGENTS
 from metarobot.files import read_json
@@ -126,14 +125,14 @@ def test_an_extension_that_is_killed_between_its_writes_goes_on(
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "replace", dies(os.replace))
+        patch.setattr(os, "replace", dies(os.replace))
         command = ["train", "--resume", str(run), "--total-steps", "1300", "--agents", "reptile"]
         with contextlib.suppress(Killed):
             main(command)
     assert main(["train", "--resume", str(run)]) == 0
     run_command(*command)
     assert_same(run, straight, ["maml", "oracle", "reptile"])
-    assert not (run / ".partial").exists()
+    assert not (run / ".prepared").exists()
 
 
 def test_what_a_run_cannot_become_is_refused_in_one_line(run, capfd, monkeypatch):
