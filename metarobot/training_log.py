@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -47,12 +48,13 @@ class TrainingLog:
             self._events_file = stack.enter_context(folder.create(_events_name()))
             self._files = stack.pop_all()
         self._events = RecordWriter(self._events_file)
-        self._write_event(Event(file_version=_EVENTS_VERSION))
-        if num_bytes:  # TensorBoard forgets what an interrupted session wrote from here on
-            start = SessionLog(status=SessionLog.START)
-            self._write_event(Event(step=total_steps + 1, session_log=start))
-        else:
-            self._write_row(list(CURVE_COLUMNS))
+        with self._naming():
+            self._write_event(Event(file_version=_EVENTS_VERSION))
+            if num_bytes:  # TensorBoard forgets what an interrupted session wrote from here on
+                start = SessionLog(status=SessionLog.START)
+                self._write_event(Event(step=total_steps + 1, session_log=start))
+            else:
+                self._write_row(list(CURVE_COLUMNS))
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -75,18 +77,29 @@ class TrainingLog:
         Raises:
             OSError: The disk is full; the message names the folder.
         """
-        try:
+        with self._naming():
             self._write_row([f"{metrics[name]:.9g}" for name in CURVE_COLUMNS.values()])
             values = [Summary.Value(tag=name, simple_value=v) for name, v in metrics.items()]
             step = int(metrics["time/total_steps"])
             self._write_event(Event(step=step, summary=Summary(value=values)))
-        except OSError as error:
-            raise naming(self._folder.path, error) from error
 
     def flush(self) -> int:
-        """Bring curve.csv to the disk, and return its length in bytes."""
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        """Bring curve.csv to the disk, and return its length in bytes.
+
+        Raises:
+            OSError: The disk is full; the message names the folder.
+        """
+        with self._naming():
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Let an error of the system name the folder."""
+        try:
+            yield
+        except OSError as error:
+            raise naming(self._folder.path, error) from error
 
     def _write_event(self, event: Any) -> None:
         event.wall_time = time.time()
