@@ -7,10 +7,12 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 
 from metarobot.opengl import choose_gl_backend
+from metarobot.output import occupy_closed_descriptors
 
 # torch's threads wait for more work by spinning, on the cores that MuJoCo's threads then need: a
 # rollout would take up to a third longer.  OpenMP reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+occupy_closed_descriptors()  # before the first process is started, which imports below do
 choose_gl_backend()  # MuJoCo reads MUJOCO_GL when it is imported, which envs does
 
 from metarobot import envs  # noqa: E402

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from metarobot.interruption import InterruptedTrainingError
 from metarobot.opengl import OpenGLError
+from metarobot.output import unfailing_streams
+from metarobot.printable import print_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,14 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        code = _dispatch(arguments)
-        sys.stdout.flush()  # here, where a reader that has gone away is no surprise
+    with unfailing_streams() as output:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        problem = output.problem()
+        if problem and code == OK:
+            why = problem.strerror or str(problem)
+            return _say(f"error: standard output could not be written: {why}", BAD_INPUT)
         return code
-    except BrokenPipeError:  # the reader of `metarobot list | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+
+
+def _run(arguments: list[str]) -> int:
+    """Run one command, and say in one line what stops it."""
+    try:
+        return _dispatch(arguments)
     except _EXPECTED as error:
         message, code = _explain(error)
         # What stops all processes of a run is said by the first one.
@@ -157,7 +164,7 @@ def _run_training(
             else:
                 trained = resume_run(out, display, expected=config, workers=workers)
     done = f"trained {', '.join(trained)}" if trained else "nothing to do, all agents are trained"
-    console.print(f"{done}: {out}", soft_wrap=True, markup=False)
+    print_line(console, f"{done}: {out}")
     return OK
 
 
@@ -214,7 +221,7 @@ def _compare(arguments: list[str], prog: str) -> int:
             complete_run(replace(config, seed=seed), command.agents, folder, display)
     with StageDisplay(console) as stages:
         compare_to_folder(load_runs(folders), measured, out, stages)
-    console.print(f"comparison: {out}", soft_wrap=True, markup=False)
+    print_line(console, f"comparison: {out}")
     return OK
 
 
@@ -248,8 +255,8 @@ def _render(arguments: list[str], prog: str) -> int:
         raise ValueError(str(error)) from error
     values = ", ".join(f"{name} {value:.3g}" for name, value in task.items())
     change = " -> ".join(f"{value:.2f}" for value in returns)
-    console.print(f"{values}: return {change}", soft_wrap=True, markup=False)
-    console.print(f"video: {command.out}", soft_wrap=True, markup=False)
+    print_line(console, f"{values}: return {change}")
+    print_line(console, f"video: {command.out}")
     return OK
 
 
@@ -266,7 +273,7 @@ def _export(arguments: list[str], prog: str) -> int:
     if command.agent not in agents:
         raise ValueError(f"{command.run} holds no {command.agent}, only {', '.join(agents)}")
     export_ppo(agents[command.agent], command.out)
-    console.print(f"exported {command.agent}: {command.out}", soft_wrap=True, markup=False)
+    print_line(console, f"exported {command.agent}: {command.out}")
     return OK
 
 
@@ -282,7 +289,7 @@ def _import(arguments: list[str], prog: str) -> int:
     agent = import_ppo(command.model, command.env_id)
     save_policy(command.out, agent.config, agent.params, iteration=0)
     sizes = " ".join(map(str, agent.config.hidden_sizes))
-    console.print(f"imported, hidden sizes {sizes}: {command.out}", soft_wrap=True, markup=False)
+    print_line(console, f"imported, hidden sizes {sizes}: {command.out}")
     return OK
 
 
@@ -370,8 +377,8 @@ def _conclude(evaluation: dict, out: Path, console: Console) -> None:
     from metarobot.reporting import REPORT_FILE
 
     for verdict in verdicts(evaluation):
-        console.print(verdict, soft_wrap=True, markup=False)
-    console.print(f"report: {out / REPORT_FILE}", soft_wrap=True, markup=False)
+        print_line(console, verdict)
+    print_line(console, f"report: {out / REPORT_FILE}")
 
 
 def _shell_line(prog: str, arguments: list[str]) -> str:
@@ -382,5 +389,5 @@ def _shell_line(prog: str, arguments: list[str]) -> str:
 
 def _say(message: str, code: int) -> int:
     """Print one line on stderr and return the exit code."""
-    print("metarobot: " + " ".join(message.split()), file=sys.stderr)
+    print(f"metarobot: {printable(message)}", file=sys.stderr)
     return code

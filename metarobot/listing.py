@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from metarobot.envs import FAMILIES, TaskParameter, TaskVectorEnv, find_variant, shipped_variants
 from metarobot.envs.tasks import Interval
+from metarobot.printable import print_line, printable
 
 _PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
 
@@ -18,9 +20,9 @@ def print_families(console: Console | None = None) -> None:
     console = console or make_console()
     for env_id, env_class in FAMILIES.items():
         family = env_class.vector_class
-        console.print(f"[bold]{env_id}[/bold]  {summary(family)}")
+        print_line(console, f"{env_id}  {summary(family)}", style="bold")
         details = f"{family.default_horizon} control steps an episode, {_action_text(family)}"
-        console.print(details, style="dim", markup=False)
+        print_line(console, details, style="dim")
         console.print(parameter_table(family, console))
         console.print(observation_table(family, console))
         console.print()
@@ -84,7 +86,7 @@ def _table(headings: Iterable[str], rows: Iterable[tuple[str, ...]], console: Co
     for heading in headings:
         table.add_column(heading, no_wrap=not console.is_terminal)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 
