@@ -31,8 +31,13 @@ def print_families(console: Console | None = None) -> None:
 def print_variants(console: Console | None = None) -> None:
     """Print the variants that come with the package, one line each."""
     console = console or make_console()
+    console.print(variant_table(console))
+
+
+def variant_table(console: Console) -> Table:
+    """Return the variants that come with the package."""
     rows = ((v.name, v.env_id, v.description) for v in map(find_variant, shipped_variants()))
-    console.print(_table(("variant", "of", "what is special about it"), rows, console))
+    return _table(("variant", "of", "what is special about it"), rows, console)
 
 
 def make_console() -> Console:

@@ -19,6 +19,8 @@ _UNDECODED = range(0xDC80, 0xDD00)
 
 def printable(text: str) -> str:
     r"""Return text in one line that shows every character, "a\x1b[2Jb" with its backslash."""
+    if text.isprintable():  # much faster, and the usual case
+        return text
     return "".join(c if _is_harmless(c) else escaped(c) for c in text)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from metarobot.plot_style import (
     AGENT_NAMES,
@@ -24,6 +25,7 @@ from metarobot.plot_style import (
     tasks_as_trained,
     trained_variant,
 )
+from metarobot.printable import printable
 from metarobot.statistics import captured_is_meaningful
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
@@ -99,6 +101,7 @@ def render_report(
     templates = Environment(
         loader=FileSystemLoader(TEMPLATE_FOLDER),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -334,6 +337,12 @@ def _interval(bounds: Sequence[float | None]) -> str:
 def _percent_interval(bounds: Sequence[float | None]) -> str:
     low, high = (None if bound is None else 100 * bound for bound in bounds)
     return f"[{number(low, 0)}, {number(high, 0)}]" if _finite(low, high) else ""
+
+
+def _shown(value: Any) -> Any:
+    """Return what the template writes for a value: text from outside must not turn the page."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)  # what a macro returns
+    return printable(value) if is_text else value
 
 
 def _data_url(file: Path, media_type: str) -> str:
