@@ -13,7 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metarobot.interruption import InterruptedTrainingError
+from metarobot.interruption import (
+    InterruptedCommandError,
+    InterruptedTrainingError,
+    Unwinding,
+    unwind_on_signals,
+)
 from metarobot.opengl import OpenGLError
 from metarobot.output import unfailing_streams
 from metarobot.printable import print_line, printable
@@ -49,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    with unfailing_streams() as output:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+    with unfailing_streams() as output, unwind_on_signals() as unwinding:
+        code = _run(list(sys.argv[1:] if argv is None else argv), unwinding)
         problem = output.problem()
         if problem and code == OK:
             why = problem.strerror or str(problem)
@@ -58,11 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], unwinding: Unwinding) -> int:
     """Run one command, and say in one line what stops it."""
     try:
         return _dispatch(arguments)
-    except _EXPECTED as error:
+    except BaseException as error:
+        if unwinding.signal_number and not isinstance(error, InterruptedTrainingError):
+            # Whatever a library has made of the exception on the way out.
+            error = InterruptedCommandError(unwinding.signal_number)
+        if not isinstance(error, _EXPECTED):
+            raise
         message, code = _explain(error)
         # What stops all processes of a run is said by the first one.
         if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
@@ -77,7 +87,7 @@ def _run(arguments: list[str]) -> int:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return the line that says what went wrong, and the exit code."""
-    if isinstance(error, InterruptedTrainingError):
+    if isinstance(error, (InterruptedTrainingError, InterruptedCommandError)):
         return str(error), 128 + error.signal_number
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", INTERRUPTED
