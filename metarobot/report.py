@@ -176,12 +176,13 @@ def _verdict(entry: dict[str, Any], tasks: str, episodes: int) -> str:
     if not _finite(share, low, high) or not captured_is_meaningful(entry):
         return where + _no_headroom(entry)
     amount = f"{percent(share)} {_percent_interval([low, high])}"
+    low, high = round(100 * low), round(100 * high)  # judged by what is shown
     gap = "the gap between domain randomisation and the oracle"
-    if high < 0.0:
+    if high < 0:
         text = f"domain randomisation wins: {step} ends below it, at {amount} of {gap}."
-    elif low <= 0.0:
+    elif low <= 0:
         text = f"{step} makes no measurable difference to domain randomisation: {amount} of {gap}."
-    elif low > 1.0:
+    elif low > 100:
         text = f"{step} passes the oracle, which is then no upper bound: {amount} of {gap}."
     else:
         text = f"{step} closes {amount} of {gap}."
@@ -196,7 +197,7 @@ def _no_headroom(entry: dict[str, Any]) -> str:
         f"after one adaptation step {number(entry['adapted'][1])}, "
         f"oracle {number(entry['oracle'])}."
     )
-    if entry["headroom_ci"][1] < 0.0:
+    if round(entry["headroom_ci"][1], 2) < 0.0:  # judged by what is shown
         return (
             f"domain randomisation scores above the oracle (headroom {headroom}), which is then "
             f"no upper bound: no fraction of a gap can be given. {returns}"
