@@ -11,12 +11,15 @@ from metarobot.envs import Variant
 from metarobot.evaluation import Progress, evaluate_runs
 from metarobot.files import csv_table, read_json, write_atomically, write_json
 from metarobot.heat_map import heat_map
+from metarobot.mp4 import playing_problem
 from metarobot.report import write_report
 from metarobot.run_folder import CONFIG_FILE, DONE_FILE, RunError, agent_folder
 from metarobot.trained_run import TrainedRun, load_curve
 from metarobot.trial import EvaluationConfig
 
 REPORT_FILE = "report.html"
+MAX_VIDEO_BYTES = 64 * 2**20
+"""Size of a film in a report, which holds all of it."""
 _NEEDED = ("maml", "domain_randomisation", "oracle")
 _SHOWN_AGENTS = {"maml": "adapted"}  # the pictures name agents by what they do in the evaluation
 
@@ -47,6 +50,7 @@ def evaluate_to_folder(
 
     Raises:
         RunError: A run lacks an agent that the comparison needs, or its training curve.
+        ValueError: The video is not one that browsers show.
         OSError: The folder cannot be written to, or the video cannot be read.
     """
     for run in runs:
@@ -54,7 +58,7 @@ def evaluate_to_folder(
             raise RunError(f"{run.path} lacks {', '.join(missing)}, which the comparison needs")
     curves = [curve for run in runs for curve in _curves(run)]
     if video is not None:
-        video.stat()
+        _require_film(video)
     out.mkdir(parents=True, exist_ok=True)
     evaluation = evaluate_runs(runs, config, progress, variant)
     write_json(out / "evaluation.json", evaluation)
@@ -70,6 +74,17 @@ def evaluate_to_folder(
     facts = {**_facts(runs), "commands": list(commands)}
     write_report(out / REPORT_FILE, evaluation, pictures, video, facts)
     return evaluation
+
+
+def _require_film(video: Path) -> None:
+    """Refuse to put into a report what is no film, before anything is measured."""
+    if not video.is_file():
+        video.stat()  # names the file that is missing
+        raise ValueError(f"{video} is not a file")
+    if video.stat().st_size > MAX_VIDEO_BYTES:
+        raise ValueError(f"{video} is larger than {MAX_VIDEO_BYTES >> 20} MiB")
+    if problem := playing_problem(video.read_bytes()):
+        raise ValueError(f"{video} is not an MP4 that browsers show: {problem}")
 
 
 def _curves(run: TrainedRun) -> list[dict[str, Any]]:
