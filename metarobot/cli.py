@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
 
+_HELP = ("help", "-h", "--help")
+
 _FIRST_SPEAKS_WITHIN_S = 60.0
 """How long other processes wait for the first one to say what is wrong with the input."""
 
@@ -100,11 +102,16 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    name, *rest = arguments or ["--help"]
-    if name in ("-h", "--help"):
+    if not arguments:
+        raise ValueError(f"name a command, one of {', '.join(COMMANDS)}; see `metarobot help`")
+    name, *rest = arguments
+    if name in _HELP:
+        of = [word for word in rest if word not in _HELP]
+        if of:
+            return _dispatch([*of, "--help"])
         print(_help())
         return OK
-    if name == "--version":
+    if name == "--version" and not rest:
         from metarobot import __version__
 
         print(f"metarobot {__version__}")
@@ -322,11 +329,13 @@ def _demo(arguments: list[str], prog: str) -> int:
 
 def _list(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import ListCommand, parse
-    from metarobot.listing import print_families, print_variants
+    from metarobot.envs import FAMILIES
+    from metarobot.listing import find_family, print_families, print_variants
 
-    parse(ListCommand, arguments, prog)
-    print_families()
-    print_variants()
+    name = parse(ListCommand, arguments, prog).family
+    env_ids = [*FAMILIES] if name is None else [find_family(name)]
+    print_families(env_ids)
+    print_variants(env_ids)
     return OK
 
 
@@ -363,7 +372,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "metarobot COMMAND --help lists the options; metarobot --version the version.",
+            "metarobot help COMMAND lists the options; metarobot --version the version.",
         ]
     )
 

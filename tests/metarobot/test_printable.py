@@ -95,7 +95,7 @@ def test_everything_is_printed_through_print_line():
         "listing.py: console.print()",
         "listing.py: console.print(parameter_table(family, console))",
         "listing.py: console.print(observation_table(family, console))",
-        "listing.py: console.print(variant_table(console))",
+        "listing.py: console.print(variant_table(variants, console))",
         "printable.py: console.print(Text(printable(text), style), soft_wrap=True)",
     }
 
