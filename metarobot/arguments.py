@@ -99,7 +99,7 @@ class EvaluateCommand:
     out: Path
     """Folder for evaluation.json, evaluation.csv, the pictures and report.html."""
     video: Path | None = None
-    """MP4 from `metarobot render` to show in the report."""
+    """MP4 from `metarobot render` to show in the report, up to 64 MiB."""
     best: bool = False
     """Measure the policies with the best smoothed return in training instead of the last."""
     variant: str | None = None
@@ -229,6 +229,9 @@ class DemoCommand:
 class ListCommand:
     """List the task families with their task parameters, splits and observations."""
 
+    family: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[FAMILY]")] = None
+    """Show one family alone, with its variants: a preset of `metarobot train`, or its id."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorCommand:
@@ -263,6 +266,7 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         tyro.conf.CascadeSubcommandArgs,
         tyro.conf.FlagCreatePairsOff,
     )
+    _check_words(arguments)
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
@@ -300,6 +304,23 @@ def _check_resume_options(arguments: Sequence[str]) -> None:
                 f"{name} does not go with --resume RUN, which goes on with the configuration in "
                 "the folder: possible are --agents and --total-steps"
             )
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """Refuse what a parser would take for something else: nothing, or an option given twice."""
+    given: set[str] = set()
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        option, is_set, value = word.partition("=")
+        if not word or (is_set and not value and option.startswith("--")):
+            of = option or (before if before.startswith("--") else "")
+            raise ValueError(f"{of} is given an empty word" if of else "an argument is empty")
+        if "\0" in word:
+            raise ValueError(f"{word!r} holds a null byte, which no name can")
+        if option.startswith("--"):
+            option = option.replace("_", "-")
+            if option in given:
+                raise ValueError(f"{option} is given twice")
+            given.add(option)
 
 
 def _check_preset(arguments: Sequence[str]) -> None:

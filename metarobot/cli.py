@@ -13,8 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metarobot.interruption import InterruptedTrainingError
+from metarobot.interruption import (
+    InterruptedCommandError,
+    InterruptedTrainingError,
+    Unwinding,
+    unwind_on_signals,
+)
 from metarobot.opengl import OpenGLError
+from metarobot.output import unfailing_streams
+from metarobot.printable import print_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
+
+_HELP = ("help", "-h", "--help")
 
 _FIRST_SPEAKS_WITHIN_S = 60.0
 """How long other processes wait for the first one to say what is wrong with the input."""
@@ -47,15 +56,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        code = _dispatch(arguments)
-        sys.stdout.flush()  # here, where a reader that has gone away is no surprise
+    with unfailing_streams() as output, unwind_on_signals() as unwinding:
+        code = _run(list(sys.argv[1:] if argv is None else argv), unwinding)
+        problem = output.problem()
+        if problem and code == OK:
+            why = problem.strerror or str(problem)
+            return _say(f"error: standard output could not be written: {why}", BAD_INPUT)
         return code
-    except BrokenPipeError:  # the reader of `metarobot list | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except _EXPECTED as error:
+
+
+def _run(arguments: list[str], unwinding: Unwinding) -> int:
+    """Run one command, and say in one line what stops it."""
+    try:
+        return _dispatch(arguments)
+    except BaseException as error:
+        if unwinding.signal_number and not isinstance(error, InterruptedTrainingError):
+            # Whatever a library has made of the exception on the way out.
+            error = InterruptedCommandError(unwinding.signal_number)
+        if not isinstance(error, _EXPECTED):
+            raise
         message, code = _explain(error)
         # What stops all processes of a run is said by the first one.
         if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
@@ -70,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return the line that says what went wrong, and the exit code."""
-    if isinstance(error, InterruptedTrainingError):
+    if isinstance(error, (InterruptedTrainingError, InterruptedCommandError)):
         return str(error), 128 + error.signal_number
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", INTERRUPTED
@@ -83,11 +102,16 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    name, *rest = arguments or ["--help"]
-    if name in ("-h", "--help"):
+    if not arguments:
+        raise ValueError(f"name a command, one of {', '.join(COMMANDS)}; see `metarobot help`")
+    name, *rest = arguments
+    if name in _HELP:
+        of = [word for word in rest if word not in _HELP]
+        if of:
+            return _dispatch([*of, "--help"])
         print(_help())
         return OK
-    if name == "--version":
+    if name == "--version" and not rest:
         from metarobot import __version__
 
         print(f"metarobot {__version__}")
@@ -180,7 +204,7 @@ def _resume_training(
                 workers=workers,
             )
     done = f"trained {', '.join(trained)}" if trained else "nothing to do, all agents are trained"
-    console.print(f"{done}: {out}", soft_wrap=True, markup=False)
+    print_line(console, f"{done}: {out}")
     return OK
 
 
@@ -240,7 +264,7 @@ def _compare(arguments: list[str], prog: str) -> int:
             complete_run(each, command.agents, folder, display)
     with StageDisplay(console) as stages:
         compare_to_folder(load_runs(folders), measured, out, stages)
-    console.print(f"comparison: {out}", soft_wrap=True, markup=False)
+    print_line(console, f"comparison: {out}")
     return OK
 
 
@@ -276,8 +300,8 @@ def _render(arguments: list[str], prog: str) -> int:
         raise ValueError(str(error)) from error
     values = ", ".join(f"{name} {value:.3g}" for name, value in task.items())
     change = " -> ".join(f"{value:.2f}" for value in returns)
-    console.print(f"{values}: return {change}", soft_wrap=True, markup=False)
-    console.print(f"video: {command.out}", soft_wrap=True, markup=False)
+    print_line(console, f"{values}: return {change}")
+    print_line(console, f"video: {command.out}")
     return OK
 
 
@@ -296,7 +320,7 @@ def _export(arguments: list[str], prog: str) -> int:
     if command.agent not in agents:
         raise ValueError(f"{command.run} holds no {command.agent}, only {', '.join(agents)}")
     export_ppo(agents[command.agent], command.out)
-    console.print(f"exported {command.agent}: {command.out}", soft_wrap=True, markup=False)
+    print_line(console, f"exported {command.agent}: {command.out}")
     return OK
 
 
@@ -314,7 +338,7 @@ def _import(arguments: list[str], prog: str) -> int:
     agent = import_ppo(command.model, command.env_id)
     write_file(command.out, policy_bytes(agent.config, agent.params, iteration=0))
     sizes = " ".join(map(str, agent.config.hidden_sizes))
-    console.print(f"imported, hidden sizes {sizes}: {command.out}", soft_wrap=True, markup=False)
+    print_line(console, f"imported, hidden sizes {sizes}: {command.out}")
     return OK
 
 
@@ -337,11 +361,13 @@ def _demo(arguments: list[str], prog: str) -> int:
 
 def _list(arguments: list[str], prog: str) -> int:
     from metarobot.arguments import ListCommand, parse
-    from metarobot.listing import print_families, print_variants
+    from metarobot.envs import FAMILIES
+    from metarobot.listing import find_family, print_families, print_variants
 
-    parse(ListCommand, arguments, prog)
-    print_families()
-    print_variants()
+    name = parse(ListCommand, arguments, prog).family
+    env_ids = [*FAMILIES] if name is None else [find_family(name)]
+    print_families(env_ids)
+    print_variants(env_ids)
     return OK
 
 
@@ -378,7 +404,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "metarobot COMMAND --help lists the options; metarobot --version the version.",
+            "metarobot help COMMAND lists the options; metarobot --version the version.",
         ]
     )
 
@@ -402,8 +428,8 @@ def _conclude(evaluation: dict, out: Path, console: Console) -> None:
     from metarobot.reporting import REPORT_FILE
 
     for verdict in verdicts(evaluation):
-        console.print(verdict, soft_wrap=True, markup=False)
-    console.print(f"report: {out / REPORT_FILE}", soft_wrap=True, markup=False)
+        print_line(console, verdict)
+    print_line(console, f"report: {out / REPORT_FILE}")
 
 
 def _shell_line(prog: str, arguments: list[str]) -> str:
@@ -414,5 +440,5 @@ def _shell_line(prog: str, arguments: list[str]) -> str:
 
 def _say(message: str, code: int) -> int:
     """Print one line on stderr and return the exit code."""
-    print("metarobot: " + " ".join(message.split()), file=sys.stderr)
+    print(f"metarobot: {printable(message)}", file=sys.stderr)
     return code

@@ -13,6 +13,7 @@ from metarobot.display import StageDisplay, TrainingDisplay
 from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
+from metarobot.printable import print_line
 from metarobot.rendering import render_adaptation
 from metarobot.reporting import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.trained_run import TrainedRun, load_run
@@ -78,6 +79,6 @@ def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
         require_opengl()
         render_adaptation(run, path)
     except (OpenGLError, VideoError) as error:
-        console.print(f"no video: {error}", soft_wrap=True, markup=False)
+        print_line(console, f"no video: {error}")
         return None
     return path

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from metarobot.config import Agent, TrainConfig
 from metarobot.meta_trainer import Metrics
+from metarobot.printable import print_line, printable
 
 PLAIN_INTERVAL_S = 10.0
 """Least time between two plain lines of one agent, in seconds; its first and last always appear."""
@@ -151,16 +152,15 @@ class TrainingDisplay:
 
     def _print_line(self, row: AgentProgress, now: float) -> None:
         self._printed_s, self._printed_steps = now, row.steps
-        self._console.print(_plain_line(row.cells), soft_wrap=True, markup=False)
+        print_line(self._console, _plain_line(row.cells))
 
     def _warn(self, row: AgentProgress) -> None:
         """Say once that numbers were not finite; curve.csv counts how often."""
-        self._console.print(
+        print_line(
+            self._console,
             f"{row.cells['agent']}: iteration {row.cells['iteration']} was refused, "
             f"{row.metrics['update/refused_tasks']:.0f} of its tasks gave numbers that are not "
             "finite: their episodes are in the folder refused/, for `metarobot render --replay`",
-            soft_wrap=True,
-            markup=False,
         )
 
     def _table(self) -> Table:
@@ -188,7 +188,8 @@ class StageDisplay:
 
     def __enter__(self) -> StageDisplay:
         if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            name = TextColumn("{task.description}", markup=False)
+            columns = (name, BarColumn(), TimeElapsedColumn())
             self._progress = Progress(*columns, console=self._console, transient=True)
             self._progress.start()
             self._bar = self._progress.add_task("", total=1.0)
@@ -206,9 +207,9 @@ class StageDisplay:
     def __call__(self, stage: str, share: float) -> None:
         """Show the stage and the share of all the work that is done, 0 to 1."""
         if self._progress is not None:
-            self._progress.update(self._bar, description=stage, completed=share)
+            self._progress.update(self._bar, description=printable(stage), completed=share)
         elif stage != self._stage:
-            self._console.print(f"{share:4.0%}  {stage}", soft_wrap=True, markup=False)
+            print_line(self._console, f"{share:4.0%}  {stage}")
         self._stage = stage
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metarobot.opengl import opengl_problem, working_gl_backend
+from metarobot.printable import print_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,14 +93,15 @@ def print_report(console: Console, checks: list[Check]) -> int:
         table.add_column(heading, overflow="fold")
     for check in checks:
         # Text, not markup: an error message may hold square brackets.
-        table.add_row(Text(*marks[check.ok, check.required]), Text(check.name), Text(check.detail))
+        mark = Text(*marks[check.ok, check.required])
+        table.add_row(mark, Text(check.name), Text(printable(check.detail)))
     console.print(table)
     for check in checks:
         if not check.ok:
-            console.print(Text(f"{check.name}: {check.remedy}"), soft_wrap=True)
+            print_line(console, f"{check.name}: {check.remedy}")
     failed = sum(not check.ok and check.required for check in checks)
     warned = sum(not check.ok and not check.required for check in checks)
-    console.print(f"{len(checks) - failed - warned} ok, {warned} warnings, {failed} failed")
+    print_line(console, f"{len(checks) - failed - warned} ok, {warned} warnings, {failed} failed")
     return failed
 
 

@@ -6,31 +6,68 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from metarobot.envs import FAMILIES, TaskParameter, TaskVectorEnv, find_variant, shipped_variants
+from metarobot.envs import (
+    FAMILIES,
+    TaskError,
+    TaskParameter,
+    TaskVectorEnv,
+    Variant,
+    file_name,
+    find_variant,
+    nearest_name,
+    shipped_variants,
+)
 from metarobot.envs.tasks import Interval
+from metarobot.envs.variant_format import control_step_s
+from metarobot.printable import print_line, printable
 
 _PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
 
 
-def print_families(console: Console | None = None) -> None:
-    """Print the task families: tables on a terminal, aligned plain columns in a pipe."""
+def find_family(name: str) -> str:
+    """Return the id of a task family.
+
+    Args:
+        name: A preset, such as ``grip``, or the id itself.
+
+    Raises:
+        TaskError: There is none.
+    """
+    ids = {file_name(env_id): env_id for env_id in FAMILIES}
+    if name in FAMILIES:
+        return name
+    if name not in ids:
+        hint = nearest_name(name, [*ids, *FAMILIES])
+        raise TaskError(f"no task family {name!r}, allowed: {', '.join(ids)}, or an id{hint}")
+    return ids[name]
+
+
+def print_families(env_ids: Iterable[str] = FAMILIES, console: Console | None = None) -> None:
+    """Print task families: tables on a terminal, aligned plain columns in a pipe."""
     console = console or make_console()
-    for env_id, env_class in FAMILIES.items():
-        family = env_class.vector_class
-        console.print(f"[bold]{env_id}[/bold]  {summary(family)}")
-        details = f"{family.default_horizon} control steps an episode, {_action_text(family)}"
-        console.print(details, style="dim", markup=False)
+    for env_id in env_ids:
+        family = FAMILIES[env_id].vector_class
+        print_line(console, f"{env_id}  {summary(family)}", style="bold")
+        print_line(console, f"{episode_text(family)}, {_action_text(family)}", style="dim")
         console.print(parameter_table(family, console))
         console.print(observation_table(family, console))
         console.print()
 
 
-def print_variants(console: Console | None = None) -> None:
-    """Print the variants that come with the package, one line each."""
+def print_variants(env_ids: Iterable[str] = FAMILIES, console: Console | None = None) -> None:
+    """Print the variants of families that come with the package, one line each."""
     console = console or make_console()
-    rows = ((v.name, v.env_id, v.description) for v in map(find_variant, shipped_variants()))
-    console.print(_table(("variant", "of", "what is special about it"), rows, console))
+    variants = [v for v in map(find_variant, shipped_variants()) if v.env_id in env_ids]
+    if variants:
+        console.print(variant_table(variants, console))
+
+
+def variant_table(variants: Iterable[Variant], console: Console) -> Table:
+    """Return variants with what they are of."""
+    rows = ((v.name, v.env_id, v.description) for v in variants)
+    return _table(("variant", "of", "what is special about it"), rows, console)
 
 
 def make_console() -> Console:
@@ -44,6 +81,15 @@ def summary(family: type[TaskVectorEnv]) -> str:
     module = __import__(family.__module__, fromlist=["__doc__"])
     first_line = (module.__doc__ or "").strip().partition("\n")[0]
     return first_line.partition(": ")[2] or first_line
+
+
+def episode_text(family: type[TaskVectorEnv]) -> str:
+    """Say how long an episode is, in control steps and in seconds."""
+    steps, step_s = family.default_horizon, control_step_s(family)
+    text = f"{steps} control steps of {step_s:g} s, {steps * step_s:.4g} s an episode"
+    if family.settle_steps:
+        text += f", then {family.settle_steps * step_s:.4g} s until all is at rest"
+    return text
 
 
 def parameter_table(family: type[TaskVectorEnv], console: Console) -> Table:
@@ -84,7 +130,7 @@ def _table(headings: Iterable[str], rows: Iterable[tuple[str, ...]], console: Co
     for heading in headings:
         table.add_column(heading, no_wrap=not console.is_terminal)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 

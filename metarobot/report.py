@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from metarobot.plot_style import (
     AGENT_NAMES,
@@ -23,6 +24,7 @@ from metarobot.plot_style import (
     tasks_as_trained,
     trained_variant,
 )
+from metarobot.printable import printable
 from metarobot.statistics import captured_is_meaningful
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
@@ -82,6 +84,7 @@ def render_report(
     templates = Environment(
         loader=FileSystemLoader(TEMPLATE_FOLDER),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -156,12 +159,13 @@ def _verdict(entry: dict[str, Any], tasks: str, episodes: int) -> str:
     if not _finite(share, low, high) or not captured_is_meaningful(entry):
         return where + _no_headroom(entry)
     amount = f"{percent(share)} {_percent_interval([low, high])}"
+    low, high = round(100 * low), round(100 * high)  # judged by what is shown
     gap = "the gap between domain randomisation and the oracle"
-    if high < 0.0:
+    if high < 0:
         text = f"domain randomisation wins: {step} ends below it, at {amount} of {gap}."
-    elif low <= 0.0:
+    elif low <= 0:
         text = f"{step} makes no measurable difference to domain randomisation: {amount} of {gap}."
-    elif low > 1.0:
+    elif low > 100:
         text = f"{step} passes the oracle, which is then no upper bound: {amount} of {gap}."
     else:
         text = f"{step} closes {amount} of {gap}."
@@ -176,7 +180,7 @@ def _no_headroom(entry: dict[str, Any]) -> str:
         f"after one adaptation step {number(entry['adapted'][1])}, "
         f"oracle {number(entry['oracle'])}."
     )
-    if entry["headroom_ci"][1] < 0.0:
+    if round(entry["headroom_ci"][1], 2) < 0.0:  # judged by what is shown
         return (
             f"domain randomisation scores above the oracle (headroom {headroom}), which is then "
             f"no upper bound: no fraction of a gap can be given. {returns}"
@@ -317,6 +321,12 @@ def _interval(bounds: Sequence[float | None]) -> str:
 def _percent_interval(bounds: Sequence[float | None]) -> str:
     low, high = (None if bound is None else 100 * bound for bound in bounds)
     return f"[{number(low, 0)}, {number(high, 0)}]" if _finite(low, high) else ""
+
+
+def _shown(value: Any) -> Any:
+    """Return what the template writes for a value: text from outside must not turn the page."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)  # what a macro returns
+    return printable(value) if is_text else value
 
 
 def _data_url(data: bytes, media_type: str) -> str:

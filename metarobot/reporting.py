@@ -13,6 +13,7 @@ from metarobot.evaluation import Progress, evaluate_runs
 from metarobot.files import csv_table, json_bytes
 from metarobot.folder import Folder, read_file
 from metarobot.heat_map import heat_map
+from metarobot.mp4 import playing_problem
 from metarobot.report import render_report
 from metarobot.run_folder import read_facts
 from metarobot.run_layout import CONFIG_FILE, DONE_FILE, RunError
@@ -28,6 +29,7 @@ PRODUCTS = (
 )
 """Files of an evaluation; the report tells of all others."""
 MAX_VIDEO_BYTES = 64 * 2**20
+"""Size of a film in a report, which holds all of it."""
 _NEEDED = ("maml", "domain_randomisation", "oracle")
 _SHOWN_AGENTS = {"maml": "adapted"}  # the pictures name agents by what they do in the evaluation
 
@@ -58,6 +60,7 @@ def evaluate_to_folder(
 
     Raises:
         RunError: A run lacks an agent that the comparison needs, or its training curve.
+        ValueError: The video is not one that browsers show.
         FolderError: Something other than a file is in the place of a product.
         OSError: The folder cannot be written to, or the video cannot be read. What is in the folder
             is then of one evaluation: the old one, or the new one whose report may be missing.
@@ -66,7 +69,7 @@ def evaluate_to_folder(
         if missing := [agent for agent in _NEEDED if agent not in run.agents]:
             raise RunError(f"{run.path} lacks {', '.join(missing)}, which the comparison needs")
     curves = [curve for run in runs for curve in _curves(run)]
-    film = None if video is None else read_file(video, MAX_VIDEO_BYTES)
+    film = None if video is None else _read_film(video)
     folder = Folder(out)
     folder.make()
     folder.require_replaceable(*PRODUCTS)
@@ -93,6 +96,14 @@ def _draw(evaluation: dict[str, Any], curves: Sequence[dict[str, Any]]) -> dict[
     if curves:
         pictures["training_curve"] = training_curve(curves)
     return pictures
+
+
+def _read_film(video: Path) -> bytes:
+    """Return the film for a report; what is no film is refused before anything is measured."""
+    data = read_file(video, MAX_VIDEO_BYTES)
+    if problem := playing_problem(data):
+        raise ValueError(f"{video} is not an MP4 that browsers show: {problem}")
+    return data
 
 
 def _curves(run: TrainedRun) -> list[dict[str, Any]]:

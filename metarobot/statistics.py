@@ -24,6 +24,8 @@ _MAX_RESAMPLED_SCORES = 4_000_000
 # A resample without headroom must not flip the fraction's sign: its divisor stays this positive
 # part of the measured headroom, so that it lands at the far end of its own side.
 _SMALLEST_HEADROOM = 1e-9
+# Part of a return by which two that are equal may differ as they are computed.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,9 @@ def captured_is_meaningful(entry: Mapping[str, Any]) -> bool:
     Args:
         entry: An entry of an evaluation's ``headroom``.
     """
-    return entry["headroom_ci"][0] > 0.0 and entry["oracle"] > entry["random"]
+    rounding = _ROUNDING * max(abs(entry["oracle"]), abs(entry["random"]))
+    lead = entry["oracle"] - entry["random"]
+    return entry["headroom_ci"][0] > rounding and lead > rounding
 
 
 def bootstrap_captured(

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -15,6 +16,7 @@ import torch
 
 from metarobot.arguments import one_line, parse_task
 from metarobot.cli import COMMANDS, main
+from metarobot.envs import FAMILIES, file_name, find_variant, make_env, shipped_variants
 from metarobot.folder import Folder
 from metarobot.opengl import working_gl_backend
 from metarobot.replay import Replay
@@ -94,7 +96,8 @@ def test_train_names_the_run_folder_itself(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_real_process_which_can_be_resumed(number, tmp_path, capfd):
-    command = [sys.executable, "-m", "metarobot", *TRAIN, "--total-steps", "100000000"]
+    long = ["train", "grip", "--total-steps", "100000000", *SIZES]
+    command = [sys.executable, "-m", "metarobot", *long]
     process = subprocess.Popen(
         [*command, "--out", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -230,6 +233,10 @@ def test_scripts_are_their_commands(script, capfd, monkeypatch):
 
 
 BAD_INPUT = {
+    "": "name a command, one of demo, train, ",
+    "--bogus": "no command '--bogus'",
+    "--version now": "no command '--version'",
+    "help trian": "did you mean 'train'",
     "trian": "did you mean 'train'",
     "train": "name a preset first, one of reach, grip, ",
     "train --seed 3": "name a preset first",
@@ -274,6 +281,9 @@ BAD_INPUT = {
     "render RUN --task block_mass_kg=-1": "not allowed",
     "render RUN --task block_mass_kg=1 block_mass_kg=2": "twice",
     "list --famly": "--famly",
+    "list gripp": "did you mean 'grip'",
+    "list metarobot/Grip-v1": "did you mean 'metarobot/Grip-v0'",
+    "list grip slide": "slide",
     "doctor now": "now",
     "demo --quik": "did you mean --quick",
 }
@@ -298,6 +308,101 @@ def test_bad_input_is_one_line_and_exit_code_2(line, message, bad_runs, tmp_path
     assert main([bad_runs.get(word, word) for word in line.split()]) == 2
     assert message in one_error_line(capfd)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "used"}
+
+
+PATHS = {
+    "train grip --out PATH": "--out",
+    "train --resume PATH": "--resume",
+    "train grip --initial-policy PATH": "--initial-policy",
+    "train grip --variant PATH": "--variant",
+    "evaluate PATH --out result": "",
+    "evaluate RUN --out PATH": "--out",
+    "evaluate RUN --out result --video PATH": "--video",
+    "compare grip --out PATH": "--out",
+    "render PATH": "",
+    "render --replay PATH": "--replay",
+    "render RUN --out PATH": "--out",
+    "export PATH --out x.zip": "",
+    "export RUN --out PATH": "--out",
+    "import PATH --env-id metarobot/Grip-v0 --out x.safetensors": "",
+    "import file --env-id metarobot/Grip-v0 --out PATH": "--out",
+    "demo --out PATH": "--out",
+    "doctor --runs-folder PATH": "--runs-folder",
+}
+"""Every argument that is a path, and the option that it is given by."""
+STRANGE = {"": "empty", "a\0b": "null byte", "a" * 5000: "", "/".join(["a"] * 5000): ""}
+
+
+@pytest.mark.parametrize("path", STRANGE, ids=["empty", "null byte", "long name", "deep"])
+@pytest.mark.parametrize("line", PATHS)
+def test_no_strange_path_does_more_than_end_the_command(line, path, bad_runs, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    words = {**bad_runs, "PATH": path}
+    assert main([words.get(word, word) for word in line.split()]) == 2
+    error = one_error_line(capfd)
+    assert STRANGE[path] in error
+    assert path or PATHS[line] in error
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file"}
+
+
+OPTIONS = {
+    "train grip": ["--seed 1", "--out a", "--hidden-sizes 4", "--overwrite"],
+    "train": ["--resume a"],
+    "evaluate a": ["--out a", "--num-tasks 2", "--best"],
+    "compare grip": ["--seeds 1 2", "--out a"],
+    "render a": ["--task a=1", "--split train"],
+    "export a": ["--out a.zip"],
+    "import a": ["--env-id a"],
+    "demo": ["--quick", "--seed 1"],
+    "doctor": ["--runs-folder a"],
+}
+
+
+@pytest.mark.parametrize("line", [f"{c} {o}" for c, options in OPTIONS.items() for o in options])
+def test_an_option_has_one_value_and_is_given_once(line, capfd):
+    *command, option = line.partition("--")
+    words = f"--{option}".split()
+    assert main([*command[0].split(), *words, *words]) == 2
+    assert one_error_line(capfd) == f"metarobot: error: {words[0]} is given twice"
+    spelled = [words[0].replace("-", "_").replace("__", "--"), *words[1:]]
+    assert main([*command[0].split(), *spelled, *words]) == 2
+    assert "given twice" in one_error_line(capfd)
+    takes_any_number = ("--task", "--hidden-sizes", "--seeds")
+    if len(words) > 1 and words[0] not in takes_any_number:
+        assert main([*command[0].split(), words[0]]) == 2
+        one_error_line(capfd)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("help_", ["help", "--help", "-h"])
+def test_help_on_a_command_comes_before_or_behind(command, help_, capsys):
+    assert main([help_, command]) == 0
+    out = capsys.readouterr().out
+    assert main([command, "--help"]) == 0
+    assert out == capsys.readouterr().out
+
+
+def test_help_on_help_is_help(capsys):
+    for line in (["help"], ["--help"], ["help", "help"], ["--help", "-h"]):
+        assert main(line) == 0
+        assert capsys.readouterr().out.startswith("usage: metarobot COMMAND")
+
+
+@pytest.mark.parametrize("env_id", FAMILIES)
+def test_list_shows_one_family_by_its_id_or_preset(env_id, capfd):
+    assert main(["list", env_id]) == 0
+    out = capfd.readouterr().out
+    assert main(["list", file_name(env_id)]) == 0
+    assert capfd.readouterr().out == out
+    assert re.findall(r"^metarobot/\S+", out, re.M) == [env_id]
+    for variant in map(find_variant, shipped_variants()):
+        assert (variant.description in out) == (variant.env_id == env_id)
+    found = re.search(r"^(\d+) control steps of ([\d.]+) s, ([\d.]+) s an episode", out, re.M)
+    assert found is not None
+    env = make_env(env_id, 1)
+    assert (int(found[1]), float(found[2])) == (env.horizon, env.control_dt_s)
+    assert float(found[3]) == pytest.approx(env.horizon * env.control_dt_s, rel=1e-3)
+    env.close()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")

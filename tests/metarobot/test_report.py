@@ -4,6 +4,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metarobot.report import render_report, verdicts
 
@@ -215,6 +217,40 @@ def test_verdict_where_the_oracle_is_worse(evaluation: dict) -> None:
     sentence = verdict(evaluation, headroom=-0.5, headroom_ci=[-0.7, -0.3], **changes)
     assert "domain randomisation scores above the oracle" in sentence
     assert "after one adaptation step −1.26" in sentence
+
+
+@pytest.mark.parametrize("dust", [0.0, 1e-15, -1e-15, -0.004])
+@pytest.mark.parametrize("returns", [-2.0, 0.0, 500.0])
+def test_verdict_where_domain_randomisation_equals_the_oracle(evaluation, dust, returns):
+    ends = {"domain_randomisation": returns, "oracle": returns + dust, "random": returns - 1.0}
+    nothing = captured(1e15, 0.9e15, 1.1e15)  # what a division by dust may give
+    gap = {"headroom": dust, "headroom_ci": [dust, dust]}
+    sentence = verdict(evaluation, **ends, **gap, **nothing)
+    assert "there is no measurable gap between domain randomisation and the oracle" in sentence
+    assert "above" not in sentence
+
+
+BOUND = st.floats(-3.0, 3.0)
+
+
+@given(st.lists(BOUND, min_size=3, max_size=3), st.lists(BOUND, min_size=3, max_size=3))
+def test_no_verdict_contradicts_the_numbers_that_it_shows(shares, gaps):
+    (low, share, high), (gap_low, gap, gap_high) = sorted(shares), sorted(gaps)
+    changes = {"headroom": gap, "headroom_ci": [gap_low, gap_high], **captured(share, low, high)}
+    entry = headroom("train") | changes | {"domain_randomisation": -1.0 - gap}
+    (sentence,) = verdicts({"episodes_per_adaptation_step": 20, "headroom": [entry]})
+    shown = re.findall(r"[−\d.]+", sentence[sentence.index("[") : sentence.index("]")])
+    shown_low, shown_high = (float(bound.replace("−", "-")) for bound in shown)
+    sayings = {
+        "domain randomisation wins": shown_high < 0.0,
+        "no measurable difference": shown_low <= 0.0 <= shown_high,
+        "passes the oracle": shown_low > 100.0,
+        "closes": 0.0 < shown_low <= 100.0,
+        "scores above the oracle": shown_high < 0.0,
+        "no measurable gap": shown_low <= 0.0 <= shown_high,
+    }
+    (said,) = (saying for saying in sayings if saying in sentence)
+    assert sayings[said], sentence
 
 
 def test_verdict_where_the_oracle_is_lost_itself(evaluation: dict) -> None:

@@ -1,0 +1,188 @@
+"""What comes from outside is printed in one line, and cannot move the terminal."""
+
+import ast
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+import metarobot
+from metarobot.cli import main
+from metarobot.printable import print_line, printable
+
+PACKAGE = Path(metarobot.__file__).parent
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
+TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
+FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--deterministic-episodes", "1"]
+EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
+
+NASTY = {
+    "escape": "a\x1b[2J\x1b]0;owned\x07b",
+    "newline": "a\nmetarobot: all is well\r\nb",
+    "carriage return": "a\rb",
+    "backspace": "a\b\bb",
+    "C1 control": "a\x9b2Jb",
+    "line separator": "a\u2028b\x85c",
+    "bidirectional override": "a\u202egnp.exe\u2066b",
+    "no UTF-8": "a\udcff\udc9bb",
+    "markup": "a[bold red]b[/]:fire:[link=x]c",
+}
+
+
+def assert_harmless(text: str) -> None:
+    assert {c for c in text if not c.isprintable()} <= {"\n", "\N{NO-BREAK SPACE}"}
+
+
+@given(st.text(st.characters(codec=None), max_size=30))
+def test_what_is_printable_stays_and_the_rest_is_written_out(text):
+    shown = printable(text)
+    assert_harmless(shown)
+    assert "\n" not in shown
+    assert printable(shown) == shown
+    if text.isprintable():
+        assert shown == text
+    shown.encode()
+
+
+def test_every_character_that_a_terminal_obeys_is_written_out():
+    obeyed = [*range(0x20), *range(0x7F, 0xA0), 0xAD, *range(0x200B, 0x2010)]
+    obeyed += [*range(0x2028, 0x202F), *range(0x2060, 0x2070), *range(0xD800, 0xE000), 0xFEFF]
+    for code in obeyed:
+        assert printable(chr(code)).startswith("\\")
+        assert printable(chr(code)).isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31m", r"\x1b[31m"),
+        ("a\nb\tc", r"a\nb\tc"),
+        ("\udcff", r"\xff"),
+        ("\u202e", r"\u202e"),
+        ("größer −1 → 74\N{NO-BREAK SPACE}%", "größer −1 → 74\N{NO-BREAK SPACE}%"),
+    ],
+)
+def test_characters_are_written_as_python_does(text, shown):
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_line_is_printed_as_it_is(text, is_terminal):
+    file = io.StringIO()
+    print_line(Console(file=file, force_terminal=is_terminal, width=20), text)
+    assert file.getvalue() == printable(text) + "\n"
+
+
+def test_everything_is_printed_through_print_line():
+    """Other calls may print only what the commands say themselves, and tables of printable text."""
+    calls = set()
+    for path in [*PACKAGE.glob("*.py"), *PACKAGE.glob("*/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "print":
+                calls.add(f"{path.name}: {ast.unparse(node)}")
+    assert calls == {
+        "cli.py: print(_help())",
+        "cli.py: print(f'metarobot {__version__}')",
+        "cli.py: print(f'metarobot: {printable(message)}', file=sys.stderr)",
+        "doctor.py: console.print(table)",
+        "listing.py: console.print()",
+        "listing.py: console.print(parameter_table(family, console))",
+        "listing.py: console.print(observation_table(family, console))",
+        "listing.py: console.print(variant_table(variants, console))",
+        "printable.py: console.print(Text(printable(text), style), soft_wrap=True)",
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("printable") / "run"
+    assert main([*TRAIN, "--out", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(arguments: list[str], capfd) -> tuple[int, str, str]:
+    code = main(arguments)
+    out, err = capfd.readouterr()
+    assert_harmless(out + err)
+    return code, out, err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that Windows does not allow")
+@pytest.mark.parametrize("name", NASTY.values(), ids=NASTY)
+def test_folders_may_have_any_name(name, trained, capfd):
+    shutil.copytree(trained, name)
+    Path(name, "maml", "done.json").unlink()
+    evaluate = ["evaluate", name, "--out", f"{name}/result", *EVALUATION_SIZES]
+    code, out, err = run(evaluate, capfd)
+    assert code == 0, err
+    assert out.splitlines()[-1] == f"report: {printable(name)}/result/report.html"
+    assert err == f"metarobot: note: {printable(name)} was interrupted: maml\n"
+    report = Path(name, "result", "report.html").read_text(encoding="utf-8")
+    assert_harmless(report)
+    if "\udcff" not in name:  # TensorBoard writes to no such folder
+        code, out, _ = run(["train", "--resume", name], capfd)
+        assert code == 0
+        assert out.splitlines()[-1] == f"trained maml: {printable(name)}"
+    code, out, _ = run(["doctor", "--runs-folder", name], capfd)
+    assert code == 0
+    assert printable(name) in out
+
+
+LINES = {
+    "command": "NASTY",
+    "preset": "train NASTY",
+    "option": "train grip --NASTY",
+    "value": "train grip --seed NASTY",
+    "choice": "train grip --agents NASTY",
+    "run": "evaluate NASTY --out result",
+    "resume": "train --resume NASTY",
+    "task": "render RUN --task NASTY",
+    "task parameter": "render RUN --task NASTY=1",
+    "variant": "evaluate RUN --out result --variant NASTY",
+    "variant file": "evaluate RUN --out result --variant NASTY.toml",
+    "text of a variant": "evaluate RUN --out result --variant text.toml",
+    "key of a variant": "evaluate RUN --out result --variant key.toml",
+    "text of a configuration": "evaluate TEXT --out result",
+    "key of a configuration": "evaluate KEY --out result",
+    "model": "import NASTY --env-id metarobot/Grip-v0 --out x.safetensors",
+    "family": "import FILE --env-id NASTY --out x.safetensors",
+    "film": "render RUN --out NASTY",
+}
+
+
+def write_inputs(name: str, trained: Path) -> None:
+    """Write a name where configurations and variants have text and keys."""
+    text = json.dumps(name.encode("utf-8", "replace").decode())
+    Path("text.toml").write_text(f"family = {text}\n", encoding="utf-8")
+    Path("key.toml").write_text(f'family = "metarobot/Grip-v0"\n{text} = 1\n', encoding="utf-8")
+    config = json.loads((trained / "maml/config.json").read_text(encoding="utf-8"))
+    texts, keys = ({**config, "train": {**config["train"]}} for _ in range(2))
+    texts["train"]["inner_objective"] = name
+    keys["train"][name] = 1
+    for folder, values in (("text", texts), ("key", keys)):
+        shutil.copytree(trained, folder)
+        Path(folder, "maml/config.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NASTY.values(), ids=NASTY)
+def test_errors_are_one_harmless_line(name, trained, capfd):
+    write_inputs(name, trained)
+    words = {"RUN": str(trained), "TEXT": "text", "KEY": "key", "FILE": "text.toml"}
+    for line in LINES.values():
+        arguments = [words.get(word, word).replace("NASTY", name) for word in line.split()]
+        code, out, err = run(arguments, capfd)
+        assert (code, out, err.count("\n")) == (2, "", 1), line
+        assert err.startswith("metarobot: error: "), line

@@ -1,0 +1,130 @@
+"""A signal at any moment ends a command with one line, and nothing half done stays behind."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import metarobot
+from metarobot.cli import main
+from metarobot.opengl import working_gl_backend
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
+
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
+TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
+LONG = ["--num-tasks", "40", "--grid-size", "9", "--num-adaptation-steps", "9"]
+SIGNALS = {
+    "SIGINT": [signal.SIGINT],
+    "SIGTERM": [signal.SIGTERM],
+    "twice": [signal.SIGTERM, signal.SIGTERM, signal.SIGINT],
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("signals") / "run"
+    assert main([*TRAIN, "--out", str(path)]) == 0
+    return path
+
+
+def start(arguments: list[str], folder: Path) -> subprocess.Popen:
+    (folder / "temporary").mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-m", "metarobot", *arguments],
+        cwd=folder,
+        env={
+            **os.environ,
+            "TMPDIR": str(folder / "temporary"),
+            "PYTHONPATH": str(Path(metarobot.__file__).parents[1]),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen, numbers: list[signal.Signals]) -> None:
+    """Signal a process; it must end with the code of the first signal, and say so in one line."""
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.02)
+    _, err = process.communicate(timeout=60)
+    assert err == f"metarobot: interrupted by {numbers[0].name}\n"
+    assert process.returncode == 128 + numbers[0]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert process.poll() is None
+
+
+def leftovers(folder: Path) -> list[Path]:
+    partial = [path for path in folder.rglob("*") if "partial" in path.name]
+    return [*partial, *(folder / "temporary").iterdir()]
+
+
+@pytest.mark.parametrize("numbers", SIGNALS.values(), ids=SIGNALS)
+def test_evaluate(numbers, trained, tmp_path):
+    process = start(["evaluate", str(trained), "--out", "result", *LONG], tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("  0%")
+    end(process, numbers)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(working_gl_backend() is None, reason="needs OpenGL")
+@pytest.mark.parametrize("numbers", SIGNALS.values(), ids=SIGNALS)
+@pytest.mark.parametrize("delay_s", [0.0, 0.2])
+def test_render_while_ffmpeg_is_at_work(numbers, delay_s, trained, tmp_path):
+    film = ["--out", "films/film.mp4", "--slow-motion", "100"]
+    process = start(["render", str(trained), *film], tmp_path)
+    wait_for(lambda: any(tmp_path.rglob("*.mp4")), process)
+    time.sleep(delay_s)
+    end(process, numbers)
+    assert leftovers(tmp_path) == []
+    assert not any(tmp_path.rglob("*.mp4"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_comparison_stops_politely_while_it_trains(number, tmp_path):
+    arguments = ["compare", "grip", "--agents", "maml", "--total-steps", "100000000"]
+    process = start([*arguments, "--out", "result"], tmp_path)
+    wait_for((tmp_path / "result/grip-seed0/maml/curve.csv").exists, process)
+    process.send_signal(number)
+    time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert err.startswith(f"metarobot: interrupted by {number.name}: `metarobot train --resume ")
+    assert err.count("\n") == 1
+    assert process.returncode == 128 + number
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_moment(seed, trained, tmp_path):
+    """From the first line of our own code on, whatever is being imported, drawn or written."""
+    rng = random.Random(seed)
+    sizes = ["--num-tasks", "2", "--grid-size", "2", "--deterministic-episodes", "1"]
+    process = start(["evaluate", str(trained), "--out", "result", *sizes], tmp_path)
+    status = Path(f"/proc/{process.pid}/status")
+
+    def catches() -> bool:
+        caught = [row for row in status.read_text().splitlines() if row.startswith("SigCgt")]
+        return bool(int(caught[0].split()[1], 16) & 1 << (signal.SIGTERM - 1))
+
+    if not status.exists():
+        pytest.skip("needs /proc")
+    wait_for(catches, process)
+    time.sleep(rng.uniform(0.0, 4.0))
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) in [(143, "metarobot: interrupted by SIGTERM\n"), (0, "")]
+    assert leftovers(tmp_path) == []
