@@ -176,7 +176,7 @@ def _run_training(
                 initial_policy=initial_policy,
                 workers=workers,
             )
-    console.print(f"trained {', '.join(agents)}: {out}", soft_wrap=True, markup=False)
+    print_line(console, f"trained {', '.join(agents)}: {out}")
     return OK
 
 

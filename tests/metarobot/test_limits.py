@@ -17,6 +17,7 @@ from metarobot.cli import main
 from metarobot.config import AGENTS, MOST_LAYERS, MOST_UNITS, TrainConfig
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.memory import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
+from metarobot.folder import Folder
 from metarobot.memory import require_training_memory, require_trial_memory
 from metarobot.presets import PRESETS
 from metarobot.rendering import RenderConfig
@@ -226,7 +227,7 @@ def test_a_replay_of_too_many_blocks_is_not_filmed(memory, tmp_path, capfd, monk
         iteration=0,
         index=0,
     )
-    path = str(replay.save(tmp_path))
+    path = str(replay.save(Folder(tmp_path)))
     assert main(["render", "--replay", path, "--out", str(tmp_path / "x.mp4")]) == 2
     assert "24500 frames" in capfd.readouterr().err
 

@@ -66,10 +66,10 @@ def write_large(path: Path) -> None:
 INPUTS = {
     "text": (lambda path: path.write_text("x"), "is not an MP4 that browsers show"),
     "empty": (lambda path: path.write_bytes(b""), "it is empty"),
-    "folder": (lambda path: path.mkdir(), "is not a file"),
-    "pipe": (lambda path: os.mkfifo(path), "is not a file"),
+    "folder": (lambda path: path.mkdir(), "must be a file"),
+    "pipe": (lambda path: os.mkfifo(path), "must be a file"),
     "missing": (lambda path: None, "No such file"),
-    "large": (write_large, "is larger than 64 MiB"),
+    "large": (write_large, "at most 67,108,864 are allowed"),
 }
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import struct
 
@@ -115,5 +116,21 @@ def test_the_seal_of_a_header_that_was_made_by_hand(path):
     for header in ([], {}, {"__metadata__": 3}, {"__metadata__": {"sha256": 3}}):
         text = json.dumps(header).encode()
         path.write_bytes(struct.pack("<Q", len(text)) + text)
+        with pytest.raises(ValueError, match="seal is broken"):
+            load_tensors(path, SHAPES)
+
+
+def test_a_key_that_stands_twice_is_refused(path):
+    """Readers disagree on which one counts, so that the seal would not say what is read."""
+    data = path.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header, tensors = data[8 : 8 + length].decode(), data[8 + length :]
+    entry = json.dumps(json.loads(header)["b"])
+    for text in (header.replace('"b":', f'"b":{entry},"b":', 1), header[:-1] + f',"a":{entry}}}'):
+        seal = json.loads(json.loads(header)["__metadata__"]["metarobot"])["sha256"]
+        blank = text.replace(seal, "0" * 64, 1).encode()
+        blank = struct.pack("<Q", len(blank)) + blank + tensors
+        digest = hashlib.sha256(blank).hexdigest().encode()
+        path.write_bytes(blank.replace(b"0" * 64, digest, 1))
         with pytest.raises(ValueError, match="seal is broken"):
             load_tensors(path, SHAPES)
