@@ -9,7 +9,6 @@ from typing import Any, Literal, NoReturn, get_args
 from metarobot.envs.checked_numbers import is_integer, is_number, show
 from metarobot.envs.memory import MOST_THREADS
 from metarobot.envs.variants import Variant
-from metarobot.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.policies.gaussian_policy import MIN_STD
 
 MetaLearner = Literal[
@@ -41,6 +40,10 @@ MOST_EPISODES = 10_000
 MOST_ADAPTATION_STEPS = 100
 MOST_LAYERS, MOST_UNITS = 16, 8192
 """Of `hidden_sizes`: layers, and units of each."""
+
+InnerObjective = Literal["lvc", "likelihood_ratio", "dice"]
+"""What an adaptation step climbs: metarobot/learning/objectives.py."""
+INNER_OBJECTIVES: tuple[InnerObjective, ...] = get_args(InnerObjective)
 
 _BY_PPO: tuple[Agent, ...] = ("maml_ppo", "promp")
 _READERS: dict[str, tuple[Agent, ...]] = {

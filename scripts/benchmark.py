@@ -35,17 +35,17 @@ import mujoco
 import numpy as np
 import torch
 
-from metarobot.arguments import parse
+from metarobot.cli.options import parse
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, make_env, silence_mujoco
 from metarobot.files import write_json
-from metarobot.meta_trainer import MetaTrainer
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
-from metarobot.provenance import choose_num_threads, provenance
-from metarobot.randomness import Phase, draw_episodes
-from metarobot.rollout import collect
-from metarobot.trained_run import load_curve
+from metarobot.rollout.collect import collect
+from metarobot.rollout.seeding import Phase, draw_episodes
+from metarobot.training.load import load_curve
+from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.provenance import choose_num_threads, provenance
 
 
 @dataclass(frozen=True, kw_only=True)

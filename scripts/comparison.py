@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metarobot.arguments import parse
-from metarobot.cli import main as metarobot
+from metarobot.cli.main import main as metarobot
+from metarobot.cli.options import parse
 from metarobot.config import AGENTS, Agent
 from metarobot.files import read_json, replace_rows
 from metarobot.presets import PRESETS

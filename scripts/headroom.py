@@ -17,18 +17,18 @@ from typing import Any
 
 from rich.console import Console
 
-from metarobot.arguments import parse
+from metarobot.cli.listing import make_console
+from metarobot.cli.options import parse
+from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import STANDARD_AGENTS
-from metarobot.display import StageDisplay, TrainingDisplay
 from metarobot.envs import nearest_name, silence_mujoco
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.files import read_json, replace_rows
-from metarobot.listing import make_console
 from metarobot.presets import PRESETS
-from metarobot.reporting import evaluate_to_folder
-from metarobot.statistics import captured_is_meaningful
-from metarobot.trained_run import load_runs
-from metarobot.training import complete_run
-from metarobot.trial import EvaluationConfig
+from metarobot.reporting.folder import evaluate_to_folder
+from metarobot.training.load import load_runs
+from metarobot.training.runs import complete_run
 
 EVALUATION_FILE = "evaluation.json"
 

@@ -21,17 +21,17 @@ from typing import Any
 
 import torch
 
-from metarobot.arguments import parse
-from metarobot.cli import prepare
-from metarobot.display import StageDisplay
+from metarobot.cli.main import prepare
+from metarobot.cli.options import parse
+from metarobot.cli.progress import StageDisplay
 from metarobot.envs import FAMILIES
-from metarobot.episodes import Episodes
-from metarobot.evaluation import Progress, join_seeds, table_row
+from metarobot.evaluation.evaluation import Progress, join_seeds, table_row
+from metarobot.evaluation.protocol import EvaluationConfig, Scores, Trial
 from metarobot.files import replace_rows
 from metarobot.policies import GaussianPolicy, Params, repeat_params
 from metarobot.presets import PRESETS
-from metarobot.trained_run import TrainedAgent, TrainedRun, load_runs
-from metarobot.trial import EvaluationConfig, Scores, Trial
+from metarobot.rollout.episodes import Episodes
+from metarobot.training.load import TrainedAgent, TrainedRun, load_runs
 
 LEARNED_FROM = 4000
 """Control steps that an adaptation step learns from."""

@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from metarobot.arguments import parse
+from metarobot.cli.options import parse
 from metarobot.envs import Tasks, TaskVectorEnv, make_env, silence_mujoco
 from metarobot.envs.grip import (
     CRUSH_PENALTY,
@@ -35,9 +35,9 @@ from metarobot.envs.grip import (
 )
 from metarobot.files import write_json
 from metarobot.folder import write_file
-from metarobot.plot_style import AGENT_COLOURS
-from metarobot.provenance import choose_num_threads
-from metarobot.randomness import Phase, numpy_generator
+from metarobot.reporting.style import AGENT_COLOURS
+from metarobot.rollout.seeding import Phase, numpy_generator
+from metarobot.training.provenance import choose_num_threads
 
 ENV_ID = "metarobot/Grip-v0"
 SLIP_NOISE_M = 1e-3

@@ -26,10 +26,10 @@ from metarobot.envs import (
     shipped_variants,
 )
 from metarobot.envs.variant_format import KEYS
-from metarobot.plot_style import AGENT_NAMES, family_title
+from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.presets import PRESETS
-from metarobot.statistics import captured_is_meaningful
-from metarobot.trained_run import load_curve
+from metarobot.reporting.style import AGENT_NAMES, family_title
+from metarobot.training.load import load_curve
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (

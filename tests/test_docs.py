@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 from loading import ROOT, load_script
 
-from metarobot import arguments
-from metarobot.cli import COMMANDS
-from metarobot.comparison import COMPARED
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.cli import options as arguments
+from metarobot.cli.main import COMMANDS
+from metarobot.config import AGENTS, INNER_OBJECTIVES, TrainConfig
 from metarobot.envs.variants import parse_variant
+from metarobot.evaluation.comparison import COMPARED
 from metarobot.files import read_json
-from metarobot.objectives import INNER_OBJECTIVES
 from metarobot.presets import PRESETS
-from metarobot.trained_run import load_run
-from metarobot.training import train_run
+from metarobot.training.load import load_run
+from metarobot.training.runs import train_run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {

@@ -12,10 +12,10 @@ from loading import load_script
 
 from metarobot.config import TrainConfig
 from metarobot.envs import Tasks
+from metarobot.evaluation.protocol import EvaluationConfig, Trial
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
-from metarobot.trained_run import load_run
-from metarobot.trial import EvaluationConfig, Trial
+from metarobot.training.load import load_run
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from metarobot.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.config import TrainConfig
-from metarobot.episodes import Episodes
-from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
+from metarobot.learning.distributed import Workers
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
-from metarobot.workers import Workers
+from metarobot.rollout.episodes import Episodes
 
 PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
 

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from metarobot.algorithms.maml import Maml
 from metarobot.config import TrainConfig
-from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.distributed import Workers
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.surrogates import likelihood_ratios, surrogates
+from metarobot.learning.trpo import trpo_update
 from metarobot.policies import Distribution, Params
-from metarobot.surrogates import likelihood_ratios, surrogates
-from metarobot.trpo import trpo_update
-from metarobot.workers import Workers
 
 
 class EMaml(Maml):

@@ -6,16 +6,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from metarobot.adapt import adapt
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.config import TrainConfig
-from metarobot.episodes import Episodes
-from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.distributed import Workers
+from metarobot.learning.inner_loop import adapt
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.surrogates import surrogates
+from metarobot.learning.trpo import trpo_update
 from metarobot.policies import Distribution, GaussianMLP, Params
 from metarobot.policies.gaussian_policy import MIN_STD
-from metarobot.surrogates import surrogates
-from metarobot.trpo import trpo_update
-from metarobot.workers import Workers
+from metarobot.rollout.episodes import Episodes
 
 
 class Maml(Algorithm[GaussianMLP]):

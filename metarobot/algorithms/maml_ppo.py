@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from metarobot.adam import AdamState, adam_update
 from metarobot.algorithms.maml import Maml
 from metarobot.config import TrainConfig
-from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.adam import AdamState, adam_update
+from metarobot.learning.distributed import Workers
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.surrogates import clipped_surrogates
 from metarobot.policies import Distribution, GaussianMLP, Params
-from metarobot.surrogates import clipped_surrogates
-from metarobot.workers import Workers
 
 
 class MamlPpo(Maml):

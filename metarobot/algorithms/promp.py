@@ -6,9 +6,9 @@ from torch import Tensor
 
 from metarobot.algorithms.maml_ppo import MamlPpo
 from metarobot.config import TrainConfig
-from metarobot.meta_batch import MetaBatch
+from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.surrogates import kl_estimates
 from metarobot.policies import Distribution, GaussianMLP, Params
-from metarobot.surrogates import kl_estimates
 
 
 class ProMP(MamlPpo):

@@ -8,13 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarobot.adam import AdamState, adam_step
-from metarobot.advantages import estimate_advantages
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.config import TrainConfig
-from metarobot.episodes import Episodes
-from metarobot.meta_batch import MetaBatch, UpdateReport
-from metarobot.meta_gradient import refused_rows
+from metarobot.learning.adam import AdamState, adam_step
+from metarobot.learning.advantages import estimate_advantages
+from metarobot.learning.distributed import Workers, mean_over_tasks
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.meta_gradient import refused_rows
+from metarobot.learning.prototypes import encoder_gradient_rows, episode_counts, prototypes
+from metarobot.learning.surrogates import surrogates
+from metarobot.learning.trpo import trpo_update
 from metarobot.policies import (
     Distribution,
     Params,
@@ -26,10 +29,7 @@ from metarobot.policies import (
 )
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.policies.prototype_policy import CONTEXT
-from metarobot.prototypes import encoder_gradient_rows, episode_counts, prototypes
-from metarobot.surrogates import surrogates
-from metarobot.trpo import trpo_update
-from metarobot.workers import Workers, mean_over_tasks
+from metarobot.rollout.episodes import Episodes
 
 
 class Prototype(Algorithm[PrototypePolicy]):

@@ -4,16 +4,16 @@ import torch
 
 from metarobot.algorithms.maml import Maml
 from metarobot.config import TrainConfig
-from metarobot.meta_batch import MetaBatch, UpdateReport
-from metarobot.meta_gradient import refused_rows
+from metarobot.learning.distributed import Workers, mean_over_tasks
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.meta_gradient import refused_rows
+from metarobot.learning.surrogates import kl_divergences, surrogates
 from metarobot.policies import (
     Params,
     flatten_params,
     repeat_params,
     unflatten_params,
 )
-from metarobot.surrogates import kl_divergences, surrogates
-from metarobot.workers import Workers, mean_over_tasks
 
 MOST_RATES = 10
 """After as many, each half as large as the one before, what is left of a move is worth nothing."""

@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
-from metarobot.advantages import discounted_returns, gae
 from metarobot.algorithms.algorithm import Algorithm
-from metarobot.episodes import Episodes
-from metarobot.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.advantages import discounted_returns, gae
+from metarobot.learning.distributed import Workers, mean_over_tasks
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.surrogates import surrogates
+from metarobot.learning.trpo import trpo_update
 from metarobot.policies import (
     Distribution,
     Lived,
@@ -15,9 +17,7 @@ from metarobot.policies import (
     solve_ridge,
     value_features,
 )
-from metarobot.surrogates import surrogates
-from metarobot.trpo import trpo_update
-from metarobot.workers import Workers, mean_over_tasks
+from metarobot.rollout.episodes import Episodes
 
 
 class Rl2(Algorithm[RecurrentPolicy]):

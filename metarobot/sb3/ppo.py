@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from metarobot.config import Agent, TrainConfig
 from metarobot.envs import TaskVectorEnv, make_env
 from metarobot.folder import read_file, write_file
-from metarobot.meta_trainer import make_policy
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv
-from metarobot.trained_run import TrainedAgent
+from metarobot.training.load import TrainedAgent
+from metarobot.training.meta_trainer import make_policy
 
 _ROUNDING = 1e-6
 """Relative error of a standard deviation that went through a logarithm in single precision."""

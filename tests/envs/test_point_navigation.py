@@ -7,7 +7,7 @@ import torch
 from metarobot.envs import make_env
 from metarobot.envs.point_navigation import MAX_STEP_M, START_SPREAD_M
 from metarobot.policies import GaussianMLP, repeat_params
-from metarobot.rollout import collect
+from metarobot.rollout.collect import collect
 
 FAMILY = "metarobot/PointNavigation-v0"
 

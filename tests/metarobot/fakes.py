@@ -7,9 +7,9 @@ from gymnasium.spaces import Box
 from metarobot.algorithms import ALGORITHMS, make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.envs import Tasks
-from metarobot.episodes import Episodes
-from metarobot.meta_batch import MetaBatch
+from metarobot.learning.meta_batch import MetaBatch
 from metarobot.policies import log_prob, repeat_params
+from metarobot.rollout.episodes import Episodes
 
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
 

@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from metarobot.cli import main
+from metarobot.cli.main import main
 from metarobot.config import AGENTS
 from metarobot.files import read_json
-from metarobot.run_folder import CURVE_COLUMNS
-from metarobot.trained_run import load_curve
+from metarobot.training.load import load_curve
+from metarobot.training.run_folder import CURVE_COLUMNS
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", *SIZES, "--total-steps"]
@@ -145,7 +145,7 @@ def test_what_a_run_cannot_become_is_refused_in_one_line(run, capfd, monkeypatch
     for options in (["--inner-lr", "0.3"], ["--seed=1"], ["--out", "x"], ["--overwrite"]):
         line = refused(capfd, *resume, *options)
         assert "possible are --agents and --total-steps" in line
-    monkeypatch.setattr("metarobot.run_folder.versions", lambda: {"torch": "1.0"})
+    monkeypatch.setattr("metarobot.training.run_folder.versions", lambda: {"torch": "1.0"})
     assert "cannot be extended here: torch was" in refused(capfd, *resume, "--total-steps", 999)
     assert {path: path.read_bytes() for path in run.rglob("*.json")} == before
 

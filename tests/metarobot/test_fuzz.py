@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from metarobot.cli import main
+from metarobot.cli.main import main
 from metarobot.config import AGENTS, TrainConfig
+from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
-from metarobot.rendering import RenderConfig
-from metarobot.training import train_run
-from metarobot.trial import EvaluationConfig
+from metarobot.reporting.adaptation_video import RenderConfig
+from metarobot.training.runs import train_run
 
 GIB = 2**30
 TINY = TrainConfig(total_steps=128, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
@@ -153,8 +153,8 @@ def checks_only(monkeypatch, tmp_path):
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
     for name in ("meta_trainer.MetaTrainer.step", "trial.Trial.score", "trial.Trial.score_random"):
         monkeypatch.setattr(f"metarobot.{name}", reached)
-    monkeypatch.setattr("metarobot.rendering.film", reached)
-    monkeypatch.setattr("metarobot.rendering.collect", reached)
+    monkeypatch.setattr("metarobot.reporting.adaptation_video.film", reached)
+    monkeypatch.setattr("metarobot.reporting.adaptation_video.collect", reached)
     monkeypatch.chdir(tmp_path)
     if sys.platform != "linux":
         yield

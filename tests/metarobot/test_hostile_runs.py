@@ -9,15 +9,15 @@ import pytest
 import torch
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
 
-from metarobot.cli import main
-from metarobot.comparison import PRODUCTS as COMPARISON_PRODUCTS
+from metarobot.cli.main import main
 from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.evaluation.protocol import Trial
 from metarobot.folder import Folder
-from metarobot.meta_trainer import MetaTrainer
-from metarobot.replay import Replay
-from metarobot.reporting import PRODUCTS
-from metarobot.training import train_run
-from metarobot.trial import Trial
+from metarobot.reporting.comparison_folder import PRODUCTS as COMPARISON_PRODUCTS
+from metarobot.reporting.folder import PRODUCTS
+from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.replay import Replay
+from metarobot.training.runs import train_run
 
 pytestmark = needs_posix
 

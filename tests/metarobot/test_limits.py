@@ -13,19 +13,19 @@ import pytest
 import torch
 from mujoco.batch import Batch
 
-from metarobot.cli import main
+from metarobot.cli.main import main
 from metarobot.config import AGENTS, MOST_LAYERS, MOST_UNITS, TrainConfig
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.memory import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
+from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.folder import Folder
-from metarobot.memory import require_training_memory, require_trial_memory
+from metarobot.learning.distributed import Workers
 from metarobot.presets import PRESETS
-from metarobot.rendering import RenderConfig
-from metarobot.replay import Replay
-from metarobot.run_folder import RunError
-from metarobot.training import complete_run, resume_run, train_run
-from metarobot.trial import EvaluationConfig
-from metarobot.workers import Workers
+from metarobot.reporting.adaptation_video import RenderConfig
+from metarobot.training.memory import require_training_memory, require_trial_memory
+from metarobot.training.replay import Replay
+from metarobot.training.run_folder import RunError
+from metarobot.training.runs import complete_run, resume_run, train_run
 
 TOO_MUCH = [-1, 10**30, 10**400, 10**5000, 1e400, -1e400, float("nan"), True, "7", None]
 """What no field takes."""
@@ -217,7 +217,7 @@ def test_commands_say_what_there_is_no_memory_for(
 
 def test_a_replay_of_too_many_blocks_is_not_filmed(memory, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
-    monkeypatch.setattr("metarobot.rendering._replay", refuse_to_allocate)
+    monkeypatch.setattr("metarobot.reporting.adaptation_video._replay", refuse_to_allocate)
     memory(GIB)
     replay = Replay(
         env_id="metarobot/Grip-v0",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metarobot import opengl
-from metarobot.doctor import _check_opengl
+from metarobot.cli.doctor import _check_opengl
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +202,7 @@ def test_only_rendering_needs_opengl_whatever_is_imported_first(
 
 
 COMMANDS = """
-from metarobot.cli import main
+from metarobot.cli.main import main
 for command in ("--version", "--help", "list", "doctor"):
     assert main([command]) == 0, command
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import metarobot
-from metarobot.cli import COMMANDS
+from metarobot.cli.main import COMMANDS
 from metarobot.output import unfailing_streams
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors and shells of POSIX")
@@ -38,7 +38,7 @@ WORK = [(TRAIN, 0), (EVALUATE, 0)]
 
 RUN_ALL = """
 import json, sys
-from metarobot.cli import main
+from metarobot.cli.main import main
 *others, last = json.loads(sys.argv[1])
 codes = [main(arguments) for arguments in others]
 with open("codes.json", "w") as file:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import metarobot
-from metarobot.cli import main
+from metarobot.cli.main import main
 from metarobot.printable import print_line, printable
 
 PACKAGE = Path(metarobot.__file__).parent

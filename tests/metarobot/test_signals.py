@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import metarobot
-from metarobot.cli import main
+from metarobot.cli.main import main
 from metarobot.opengl import working_gl_backend
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.cli import main
+from metarobot.cli.main import main
 from metarobot.config import STANDARD_AGENTS, TrainConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
-from metarobot.episodes import Episodes
-from metarobot.evaluation import evaluate_runs
+from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.folder import Folder
 from metarobot.presets import PRESETS
-from metarobot.randomness import Phase, draw_episodes
-from metarobot.replay import Replay
-from metarobot.run_creation import default_run_folder
-from metarobot.trained_run import load_run
-from metarobot.training import resume_run, train_run
-from metarobot.trial import EvaluationConfig
+from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.seeding import Phase, draw_episodes
+from metarobot.training.load import load_run
+from metarobot.training.replay import Replay
+from metarobot.training.run_creation import default_run_folder
+from metarobot.training.runs import resume_run, train_run
+
+FILM = "metarobot.reporting.adaptation_video."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TINY = TrainConfig(
@@ -354,7 +356,7 @@ class StopAfter:
 
 
 def test_a_run_on_a_variant_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("metarobot.training.CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr("metarobot.training.runs.CHECKPOINT_EVERY", 1)
     disturbances = {
         "action_delay_steps": 1,
         "observation_dropout": 0.2,
@@ -393,14 +395,15 @@ def no_pictures(monkeypatch):
     headers = []
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
     monkeypatch.setattr(
-        "metarobot.rendering._picture", lambda env: (np.zeros((8, 8, 3), np.uint8),)
+        FILM + "_picture",
+        lambda env: (np.zeros((8, 8, 3), np.uint8),),
     )
-    monkeypatch.setattr("metarobot.rendering.write_mp4", lambda frames, path, fps: None)
+    monkeypatch.setattr(FILM + "write_mp4", lambda frames, path, fps: None)
 
     def compose(clips, header, **kwargs):
         headers.append(header)
 
-    monkeypatch.setattr("metarobot.rendering.compose_side_by_side", compose)
+    monkeypatch.setattr(FILM + "compose_side_by_side", compose)
     return headers
 
 
@@ -430,7 +433,7 @@ def test_a_replay_has_the_disturbances_of_its_run(tmp_path, no_pictures):
 
 def play_zeros(env: TaskVectorEnv) -> Episodes:
     from metarobot.policies import GaussianMLP, repeat_params
-    from metarobot.rollout import collect
+    from metarobot.rollout.collect import collect
 
     space = env.single_observation_space
     policy = GaussianMLP(space.low.tolist(), space.high.tolist(), 1, (2,), 0.3)

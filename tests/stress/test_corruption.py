@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_training import OPTIONS, STEPS_PER_ITERATION
 
-from metarobot.cli import main
+from metarobot.cli.main import main
 from metarobot.config import TrainConfig
-from metarobot.interruption import InterruptedTrainingError
-from metarobot.meta_trainer import MetaTrainer
-from metarobot.run_layout import RunError
-from metarobot.trained_run import load_run
-from metarobot.training import resume_run, train_run
+from metarobot.training.interruption import InterruptedTrainingError
+from metarobot.training.load import load_run
+from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.run_layout import RunError
+from metarobot.training.runs import resume_run, train_run
 
 CONFIG = TrainConfig(
     num_tasks=8, episodes_per_task=1, hidden_sizes=(8,), total_steps=100 * STEPS_PER_ITERATION

@@ -8,7 +8,7 @@ from small_training import ENVIRONMENT, METAROBOT, curve, execute, fingerprint, 
 
 WITH_SMALL_FILES = """
 import resource, sys
-from metarobot.cli import main
+from metarobot.cli.main import main
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
 sys.exit(main(sys.argv[2:]))

@@ -25,7 +25,7 @@ MOST_FILE_OPERATIONS = 45
 
 DYING = """
 import os, signal, sys
-from metarobot.cli import main
+from metarobot.cli.main import main
 
 countdown = int(sys.argv[1])
 

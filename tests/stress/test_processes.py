@@ -64,7 +64,7 @@ def test_processes_extend_a_run_and_add_agents_as_one_does(tmp_path):
 WORK_TOGETHER = """
 import os
 import torch
-from metarobot.workers import join_workers
+from metarobot.learning.distributed import join_workers
 
 def threads():
     return [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
@@ -126,8 +126,8 @@ FIRST_IS_LATE = """
 import os
 import sys
 import time
-from metarobot.cli import main
-from metarobot.workers import Workers
+from metarobot.cli.main import main
+from metarobot.learning.distributed import Workers
 
 share = Workers.share
 

@@ -14,9 +14,9 @@ from torch.func import grad
 from metarobot.algorithms import make_algorithm, reptile
 from metarobot.algorithms.maml import Maml
 from metarobot.config import TrainConfig
-from metarobot.objectives import OBJECTIVES
+from metarobot.learning.distributed import ALONE
+from metarobot.learning.objectives import OBJECTIVES
 from metarobot.policies import repeat_params
-from metarobot.workers import ALONE
 
 BIAS, ALPHA, BETA = "layers.0.bias", 0.1, 0.7
 

@@ -1,9 +1,9 @@
 import torch
 from fakes import N, made_up_batch, small_policy
 
-from metarobot.adapt import adapt
 from metarobot.algorithms import make_algorithm
 from metarobot.config import TrainConfig
+from metarobot.learning.inner_loop import adapt
 from metarobot.policies import repeat_params
 
 POLICY, PARAMS = small_policy()

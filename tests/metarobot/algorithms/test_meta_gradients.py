@@ -13,10 +13,15 @@ from torch.func import grad
 from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.e_maml import CreditedTrials, trial_credits
 from metarobot.config import TrainConfig
-from metarobot.objectives import OBJECTIVES, likelihood_ratio
+from metarobot.learning.distributed import ALONE
+from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
+from metarobot.learning.surrogates import (
+    clipped_surrogates,
+    kl_divergences,
+    kl_estimates,
+    likelihood_ratios,
+)
 from metarobot.policies import repeat_params
-from metarobot.surrogates import clipped_surrogates, kl_divergences, kl_estimates, likelihood_ratios
-from metarobot.workers import ALONE
 
 AGENTS = ("maml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd")
 

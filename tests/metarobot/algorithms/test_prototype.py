@@ -8,12 +8,12 @@ from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
 from metarobot.config import TrainConfig
-from metarobot.meta_trainer import MetaTrainer
+from metarobot.learning.distributed import ALONE
+from metarobot.learning.prototypes import episode_counts, prototypical_losses
+from metarobot.learning.trpo import trpo_update
 from metarobot.policies import embed, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.prototype_policy import CONTEXT
-from metarobot.prototypes import episode_counts, prototypical_losses
-from metarobot.trpo import trpo_update
-from metarobot.workers import ALONE
+from metarobot.training.meta_trainer import MetaTrainer
 
 
 def make(**fields):

@@ -5,7 +5,7 @@ import torch
 from fakes import FakeEnv
 
 from metarobot.config import AGENTS, TrainConfig
-from metarobot.meta_trainer import MetaTrainer, num_simulations
+from metarobot.training.meta_trainer import MetaTrainer, num_simulations
 
 
 def trainer_of(agent, seed=0):

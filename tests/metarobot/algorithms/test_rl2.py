@@ -10,16 +10,16 @@ from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.rl2 import _lived_order, _pack, _unpack
 from metarobot.config import TrainConfig
 from metarobot.envs import Tasks, make_env
-from metarobot.meta_batch import MetaBatch
-from metarobot.meta_trainer import MetaTrainer, make_policy, num_simulations
+from metarobot.evaluation.protocol import EvaluationConfig, Trial
+from metarobot.learning.distributed import ALONE, Workers
+from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.surrogates import kl_divergences
+from metarobot.learning.trpo import fisher_product
 from metarobot.policies import RecurrentPolicy, flatten_params, log_prob, repeat_params
-from metarobot.randomness import Phase, draw_episodes
-from metarobot.rollout import collect
-from metarobot.surrogates import kl_divergences
-from metarobot.trained_run import TrainedAgent
-from metarobot.trial import EvaluationConfig, Trial
-from metarobot.trpo import fisher_product
-from metarobot.workers import ALONE, Workers
+from metarobot.rollout.collect import collect
+from metarobot.rollout.seeding import Phase, draw_episodes
+from metarobot.training.load import TrainedAgent
+from metarobot.training.meta_trainer import MetaTrainer, make_policy, num_simulations
 
 N, E, T = 4, 3, 5
 CONFIG = TrainConfig(agent="rl2", hidden_sizes=(6, 5))

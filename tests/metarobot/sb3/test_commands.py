@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from stable_baselines3 import PPO
 
-from metarobot.cli import main
+from metarobot.cli.main import main
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--total-steps", "1"]
 TRAIN = ["train", "grip", *SIZES, "--hidden-sizes", "4"]

@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from metarobot.config import TrainConfig
 from metarobot.envs import make_env
-from metarobot.meta_trainer import make_policy
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
-from metarobot.trained_run import TrainedAgent, load_run
+from metarobot.training.load import TrainedAgent, load_run
+from metarobot.training.meta_trainer import make_policy
 
 GRIP = "metarobot/Grip-v0"
 RESULTS = Path(__file__).parents[3] / "docs/results"

@@ -1,0 +1,84 @@
+"""The demonstration: everything once, small enough for minutes on two cores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from metarobot.cli.progress import StageDisplay, TrainingDisplay
+from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.folder import Folder
+from metarobot.opengl import OpenGLError, require_opengl
+from metarobot.presets import PRESETS
+from metarobot.printable import print_line
+from metarobot.reporting.adaptation_video import render_adaptation
+from metarobot.reporting.folder import PRODUCTS, REPORT_FILE, evaluate_to_folder
+from metarobot.reporting.video import VideoError
+from metarobot.training.load import TrainedRun, load_run
+from metarobot.training.runs import train_run
+
+VIDEO_FILE = "adaptation.mp4"
+# Half the preset's episodes per task: twice as many meta-updates from a small budget.
+TRAINING = replace(PRESETS["grip"], total_steps=300_000, episodes_per_task=10)
+EVALUATION = EvaluationConfig(num_tasks=50, num_adaptation_steps=2, grid_size=7)
+QUICK_TRAINING = replace(TRAINING, total_steps=16_000, num_tasks=8, episodes_per_task=10)
+QUICK_EVALUATION = EvaluationConfig(
+    num_tasks=8, episodes_per_step=10, num_adaptation_steps=2, deterministic_episodes=2, grid_size=3
+)
+
+
+def run_demo(
+    out: Path, console: Console, *, seed: int = 0, quick: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
+    """Train, evaluate, film and report on the Grip family.
+
+    Args:
+        out: Folder to make: ``run/``, the evaluation's files, ``adaptation.mp4``, ``report.html``.
+        console: Where to show the progress.
+        seed: Seed of the training.
+        quick: Only check that everything works.
+        overwrite: Replace a demo that is there already.
+
+    Returns:
+        The evaluation, in the layout of evaluation.json.
+
+    Raises:
+        RunError: The folder is in use.
+        FolderError: Something other than a file or folder is in the place of one of ours.
+    """
+    training: TrainConfig = replace(QUICK_TRAINING if quick else TRAINING, seed=seed)
+    evaluation = QUICK_EVALUATION if quick else EVALUATION
+    folder = Folder(out)
+    folder.make()
+    folder.require_replaceable(*PRODUCTS, VIDEO_FILE)
+    with TrainingDisplay(STANDARD_AGENTS, training.total_steps, console) as display:
+        train_run(training, STANDARD_AGENTS, out / "run", display, overwrite=overwrite)
+    run = load_run(out / "run")
+    for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run
+        folder.remove(file)
+    video = _film(run, out / VIDEO_FILE, console)
+    flags = f" --seed {seed}" * (seed != 0) + " --quick" * quick
+    with StageDisplay(console) as stages:
+        return evaluate_to_folder(
+            [run],
+            out,
+            evaluation,
+            video=video,
+            commands=[f"metarobot demo{flags}"],
+            progress=stages,
+        )
+
+
+def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
+    """Film the adaptation, or say why not: a machine without OpenGL does everything else."""
+    try:
+        require_opengl()
+        render_adaptation(run, path)
+    except (OpenGLError, VideoError) as error:
+        print_line(console, f"no video: {error}")
+        return None
+    return path

@@ -1,0 +1,444 @@
+"""The command line: parse, call, and say what went wrong in one line.
+
+Commands import what they need themselves, so that ``metarobot --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metarobot.opengl import OpenGLError
+from metarobot.output import unfailing_streams
+from metarobot.printable import print_line, printable
+from metarobot.training.interruption import (
+    InterruptedCommandError,
+    InterruptedTrainingError,
+    Unwinding,
+    unwind_on_signals,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from metarobot.config import Agent, TrainConfig
+
+OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
+"""Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
+
+_HELP = ("help", "-h", "--help")
+
+_FIRST_SPEAKS_WITHIN_S = 60.0
+"""How long other processes wait for the first one to say what is wrong with the input."""
+
+_EXPECTED = (
+    InterruptedTrainingError,
+    KeyboardInterrupt,
+    MemoryError,
+    OSError,
+    OpenGLError,
+    ValueError,
+)
+"""What ends a command with one line; anything else is a defect, and shows its traceback."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments after the program's name; those of the process when None.
+
+    Returns:
+        The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    with unfailing_streams() as output, unwind_on_signals() as unwinding:
+        code = _run(list(sys.argv[1:] if argv is None else argv), unwinding)
+        problem = output.problem()
+        if problem and code == OK:
+            why = problem.strerror or str(problem)
+            return _say(f"error: standard output could not be written: {why}", BAD_INPUT)
+        return code
+
+
+def _run(arguments: list[str], unwinding: Unwinding) -> int:
+    """Run one command, and say in one line what stops it."""
+    try:
+        return _dispatch(arguments)
+    except BaseException as error:
+        if unwinding.signal_number and not isinstance(error, InterruptedTrainingError):
+            # Whatever a library has made of the exception on the way out.
+            error = InterruptedCommandError(unwinding.signal_number)
+        if not isinstance(error, _EXPECTED):
+            raise
+        message, code = _explain(error)
+        # What stops all processes of a run is said by the first one.
+        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
+            if isinstance(error, InterruptedTrainingError):
+                return code
+            if isinstance(error, ValueError):
+                # Were this one quicker, torchrun would end the first before it has spoken.  As
+                # things are it ends this one here, unless only this one's input is bad.
+                time.sleep(_FIRST_SPEAKS_WITHIN_S)
+        return _say(message, code)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Return the line that says what went wrong, and the exit code."""
+    if isinstance(error, (InterruptedTrainingError, InterruptedCommandError)):
+        return str(error), 128 + error.signal_number
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", INTERRUPTED
+    if isinstance(error, MemoryError):
+        return "error: there is not enough memory for sizes like these", BAD_INPUT
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"error: {name}{error.strerror or error}", BAD_INPUT
+    return f"error: {error}", BAD_INPUT
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        raise ValueError(f"name a command, one of {', '.join(COMMANDS)}; see `metarobot help`")
+    name, *rest = arguments
+    if name in _HELP:
+        of = [word for word in rest if word not in _HELP]
+        if of:
+            return _dispatch([*of, "--help"])
+        print(_help())
+        return OK
+    if name == "--version" and not rest:
+        from metarobot import __version__
+
+        print(f"metarobot {__version__}")
+        return OK
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"no command {name!r}, allowed: {', '.join(COMMANDS)}{hint}")
+    try:
+        return COMMANDS[name][0](rest, f"metarobot {name}")
+    except SystemExit as exit_:  # help was asked for and printed
+        return int(exit_.code or OK)
+
+
+def _train(arguments: list[str], prog: str) -> int:
+    from metarobot.cli.options import ResumeCommand, parse_train
+    from metarobot.config import TrainConfig
+    from metarobot.envs import find_variant
+    from metarobot.learning.distributed import restarted_by_torchrun
+    from metarobot.training.run_creation import default_run_folder
+
+    command = parse_train(arguments, prog)
+    if isinstance(command, ResumeCommand):
+        return _resume_training(command.resume, None, command.agents, command.total_steps)
+    variant = None if command.variant in (None, "none") else find_variant(command.variant)
+    config = TrainConfig(**{**vars(command.config), "variant": variant})
+    out = command.resume or command.out or default_run_folder(config)
+    if command.resume or (restarted_by_torchrun() and out.exists()):
+        return _resume_training(out, config, command.agents if command.resume else ())
+    return _run_training(
+        out,
+        config,
+        command.trained,
+        overwrite=command.overwrite,
+        initial_policy=command.initial_policy,
+    )
+
+
+def _run_training(
+    out: Path,
+    config: TrainConfig,
+    agents: Sequence[Agent],
+    *,
+    overwrite: bool,
+    initial_policy: Path | None,
+) -> int:
+    """Train the agents into a new folder."""
+    from metarobot.cli.progress import TrainingDisplay
+    from metarobot.learning.distributed import join_workers
+    from metarobot.training.runs import train_run
+
+    console = prepare()
+    with join_workers() as workers:
+        console.quiet = not workers.first
+        with TrainingDisplay(agents, config.total_steps, console) as display:
+            train_run(
+                config,
+                agents,
+                out,
+                display,
+                overwrite=overwrite,
+                initial_policy=initial_policy,
+                workers=workers,
+            )
+    print_line(console, f"trained {', '.join(agents)}: {out}")
+    return OK
+
+
+def _resume_training(
+    out: Path,
+    config: TrainConfig | None,
+    agents: Sequence[Agent] = (),
+    total_steps: int | None = None,
+) -> int:
+    """Go on with what is in a folder, and with what it gets besides."""
+    from metarobot.cli.progress import TrainingDisplay
+    from metarobot.learning.distributed import join_workers
+    from metarobot.training.runs import resume_run
+
+    console = prepare()
+    with join_workers() as workers:
+        console.quiet = not workers.first
+        with TrainingDisplay((), config.total_steps if config else 0, console) as display:
+            trained = resume_run(
+                out,
+                display,
+                expected=config,
+                agents=agents,
+                total_steps=total_steps,
+                workers=workers,
+            )
+    done = f"trained {', '.join(trained)}" if trained else "nothing to do, all agents are trained"
+    print_line(console, f"{done}: {out}")
+    return OK
+
+
+def _evaluate(arguments: list[str], prog: str) -> int:
+    from metarobot.cli.options import EvaluateCommand, parse
+    from metarobot.cli.progress import StageDisplay
+    from metarobot.reporting.folder import evaluate_to_folder
+    from metarobot.training.load import choose_variant, load_runs
+
+    command = parse(EvaluateCommand, arguments, prog)
+    console = prepare()
+    runs = load_runs(command.runs, best=command.best)
+    variant = choose_variant(runs[0], command.variant)
+    for run in runs:
+        if run.unfinished:
+            _say(f"note: {run.path} was interrupted: {', '.join(run.unfinished)}", OK)
+    with StageDisplay(console) as stages:
+        evaluation = evaluate_to_folder(
+            runs,
+            command.out,
+            command.config,
+            variant=variant,
+            video=command.video,
+            commands=[_shell_line(prog, arguments)],
+            progress=stages,
+        )
+    _conclude(evaluation, command.out, console)
+    return OK
+
+
+def _compare(arguments: list[str], prog: str) -> int:
+    from dataclasses import replace
+
+    from metarobot.cli.options import CompareCommand, parse
+    from metarobot.cli.progress import StageDisplay, TrainingDisplay
+    from metarobot.evaluation.protocol import EvaluationConfig
+    from metarobot.presets import PRESETS
+    from metarobot.reporting.comparison_folder import compare_to_folder, prepare_comparison
+    from metarobot.training.load import load_runs
+    from metarobot.training.runs import complete_run
+
+    command = parse(CompareCommand, arguments, prog)
+    config = replace(PRESETS[command.preset], num_threads=command.num_threads)
+    if command.total_steps is not None:
+        config = replace(config, total_steps=command.total_steps)
+    measured = EvaluationConfig(
+        num_tasks=command.test_tasks, num_adaptation_steps=command.num_adaptation_steps
+    )
+    console = prepare()
+    out = command.out or Path("runs") / f"compare-{command.preset}"
+    prepare_comparison(out)  # before what takes hours
+    measured.require_memory(replace(config, agent=agent) for agent in command.agents)
+    configs = [replace(config, seed=seed) for seed in command.seeds]
+    folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
+    for each, folder in zip(configs, folders, strict=True):
+        with TrainingDisplay(command.agents, config.total_steps, console) as display:
+            complete_run(each, command.agents, folder, display)
+    with StageDisplay(console) as stages:
+        compare_to_folder(load_runs(folders), measured, out, stages)
+    print_line(console, f"comparison: {out}")
+    return OK
+
+
+def _render(arguments: list[str], prog: str) -> int:
+    from metarobot.cli.options import RenderCommand, parse, parse_task
+    from metarobot.folder import require_writable
+    from metarobot.opengl import require_opengl
+    from metarobot.reporting.adaptation_video import render_adaptation, render_replay
+    from metarobot.reporting.video import VideoError
+    from metarobot.training.load import choose_variant, load_run
+    from metarobot.training.replay import Replay
+
+    command = parse(RenderCommand, arguments, prog)
+    task = parse_task(command.task)
+    if command.out.suffix.lower() != ".mp4":
+        raise ValueError(f"--out must end in .mp4, got {command.out}")
+    console = prepare()
+    require_writable(command.out)
+    try:
+        if command.run is not None:
+            run = load_run(command.run, best=command.best)
+            variant = choose_variant(run, command.variant)
+            require_opengl()
+            shown = render_adaptation(run, command.out, command.config, task, variant)
+            task, returns = shown.task, (shown.return_before, shown.return_after)
+        else:
+            replay = Replay.load(command.replay or Path())
+            require_opengl()
+            slow_motion = command.config.slow_motion
+            clips = render_replay(replay, command.out, command.episode, slow_motion)
+            task, returns = replay.task, [sum(clip.rewards) for clip in clips]
+    except VideoError as error:
+        raise ValueError(str(error)) from error
+    values = ", ".join(f"{name} {value:.3g}" for name, value in task.items())
+    change = " -> ".join(f"{value:.2f}" for value in returns)
+    print_line(console, f"{values}: return {change}")
+    print_line(console, f"video: {command.out}")
+    return OK
+
+
+def _export(arguments: list[str], prog: str) -> int:
+    from metarobot.cli.options import ExportCommand, parse
+    from metarobot.folder import require_writable
+    from metarobot.sb3 import export_ppo
+    from metarobot.training.load import load_run
+
+    command = parse(ExportCommand, arguments, prog)
+    if command.out.suffix != ".zip":
+        raise ValueError(f"--out must end in .zip, got {command.out}")
+    console = prepare()
+    require_writable(command.out)
+    agents = load_run(command.run, best=command.best).agents
+    if command.agent not in agents:
+        raise ValueError(f"{command.run} holds no {command.agent}, only {', '.join(agents)}")
+    export_ppo(agents[command.agent], command.out)
+    print_line(console, f"exported {command.agent}: {command.out}")
+    return OK
+
+
+def _import(arguments: list[str], prog: str) -> int:
+    from metarobot.cli.options import ImportCommand, parse
+    from metarobot.folder import require_writable, write_file
+    from metarobot.sb3 import import_ppo
+    from metarobot.training.checkpoints import policy_bytes
+
+    command = parse(ImportCommand, arguments, prog)
+    if command.out.suffix != ".safetensors":
+        raise ValueError(f"--out must end in .safetensors, got {command.out}")
+    console = prepare()
+    require_writable(command.out)
+    agent = import_ppo(command.model, command.env_id)
+    write_file(command.out, policy_bytes(agent.config, agent.params, iteration=0))
+    sizes = " ".join(map(str, agent.config.hidden_sizes))
+    print_line(console, f"imported, hidden sizes {sizes}: {command.out}")
+    return OK
+
+
+def _demo(arguments: list[str], prog: str) -> int:
+    from metarobot.cli.demo import run_demo
+    from metarobot.cli.options import DemoCommand, parse
+
+    command = parse(DemoCommand, arguments, prog)
+    console = prepare()
+    evaluation = run_demo(
+        command.out,
+        console,
+        seed=command.seed,
+        quick=command.quick,
+        overwrite=command.overwrite,
+    )
+    _conclude(evaluation, command.out, console)
+    return OK
+
+
+def _list(arguments: list[str], prog: str) -> int:
+    from metarobot.cli.listing import find_family, print_families, print_variants
+    from metarobot.cli.options import ListCommand, parse
+    from metarobot.envs import FAMILIES
+
+    name = parse(ListCommand, arguments, prog).family
+    env_ids = [*FAMILIES] if name is None else [find_family(name)]
+    print_families(env_ids)
+    print_variants(env_ids)
+    return OK
+
+
+def _doctor(arguments: list[str], prog: str) -> int:
+    from metarobot.cli.doctor import print_report, run_checks
+    from metarobot.cli.options import DoctorCommand, parse
+
+    command = parse(DoctorCommand, arguments, prog)
+    failed = print_report(prepare(), run_checks(command.runs_folder))
+    return BAD_INPUT if failed else OK
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str], str], int], str]] = {
+    "demo": (_demo, "train, evaluate, film and report on one family, in minutes"),
+    "train": (_train, "train the agents of a task family"),
+    "evaluate": (_evaluate, "measure adaptation on tasks never trained on, and write the report"),
+    "compare": (_compare, "train several algorithms and hold them against each other"),
+    "render": (_render, "film one task before and after adaptation"),
+    "export": (_export, "write a trained policy as a Stable-Baselines3 PPO model"),
+    "import": (_import, "read the policy of such a model that you trust, to begin with"),
+    "list": (_list, "list the task families, their task parameters and observations"),
+    "doctor": (_doctor, "check the installation"),
+}
+"""Every command, and what it does."""
+
+
+def _help() -> str:
+    lines = [f"  {name:<10}{meaning}" for name, (_, meaning) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: metarobot COMMAND [options]",
+            "",
+            "Meta-learn robot policies that adapt to a new payload, surface or drive.",
+            "",
+            *lines,
+            "",
+            "metarobot help COMMAND lists the options; metarobot --version the version.",
+        ]
+    )
+
+
+def prepare() -> Console:
+    """Silence MuJoCo's log file, choose torch's threads, and return the console."""
+    import torch
+
+    from metarobot.cli.listing import make_console
+    from metarobot.envs import silence_mujoco
+    from metarobot.training.provenance import choose_num_threads
+
+    silence_mujoco()
+    torch.set_num_threads(choose_num_threads())
+    return make_console()
+
+
+def _conclude(evaluation: dict, out: Path, console: Console) -> None:
+    """Print the verdict of an evaluation, and where its report is."""
+    from metarobot.reporting.folder import REPORT_FILE
+    from metarobot.reporting.html import verdicts
+
+    for verdict in verdicts(evaluation):
+        print_line(console, verdict)
+    print_line(console, f"report: {out / REPORT_FILE}")
+
+
+def _shell_line(prog: str, arguments: list[str]) -> str:
+    import shlex
+
+    return f"{prog} {shlex.join(arguments)}"
+
+
+def _say(message: str, code: int) -> int:
+    """Print one line on stderr and return the exit code."""
+    print(f"metarobot: {printable(message)}", file=sys.stderr)
+    return code

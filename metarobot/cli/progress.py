@@ -1,0 +1,229 @@
+"""Progress on the terminal: a live table, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from metarobot.config import Agent, TrainConfig
+from metarobot.printable import print_line, printable
+from metarobot.training.meta_trainer import Metrics
+
+PLAIN_INTERVAL_S = 10.0
+"""Least time between two plain lines of one agent, in seconds; its first and last always appear."""
+
+
+@dataclass
+class AgentProgress:
+    """How far one agent's training has come."""
+
+    agent: Agent
+    total_steps: int
+    """Budget of control steps."""
+    adapts: bool = False
+    """Whether it takes adaptation steps, so that pre- and post-update episodes differ."""
+    resumed_steps: int = 0
+    """Control steps simulated before this session."""
+    started_s: float = 0.0
+    seconds: float = 0.0
+    """Time since this session started."""
+    metrics: Metrics = field(default_factory=dict)
+    """Of the last meta-iteration; empty before the first."""
+    warned: bool = False
+    """Whether it was said that an update was refused."""
+
+    @property
+    def steps(self) -> int:
+        """Control steps simulated."""
+        return int(self.metrics.get("time/total_steps", 0))
+
+    @property
+    def share(self) -> float:
+        """Share of the budget that is spent, at most 1."""
+        return min(1.0, self.steps / self.total_steps)
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """Return what the table and the plain line show, by heading."""
+        if not self.metrics:
+            return dict.fromkeys(_HEADINGS, "") | {"agent": self.agent.replace("_", " ")}
+        m = self.metrics
+        taken = self.steps - self.resumed_steps
+        steps_per_s = taken / self.seconds if self.seconds > 0 else 0.0
+        left_s = max(0, self.total_steps - self.steps) / steps_per_s if steps_per_s else 0.0
+        post_return, post_success = m["meta/post_return"], m["meta/post_success_rate"]
+        pre_return, pre_success = m["meta/pre_return"], m["meta/pre_success_rate"]
+        return {
+            "agent": self.agent.replace("_", " "),
+            "iteration": f"{m['time/iteration']:.0f}",
+            "steps": f"{self.steps:,} of {self.total_steps:,}",
+            "return": f"{pre_return:.2f} -> {post_return:.2f}"
+            if self.adapts
+            else f"{post_return:.2f}",
+            "gain": f"{m['meta/gain']:+.2f}" if self.adapts else "-",
+            "success": (
+                f"{pre_success:.0%} -> {post_success:.0%}" if self.adapts else f"{post_success:.0%}"
+            ),
+            "steps/s": f"{steps_per_s:,.0f}",
+            "time left": duration(left_s),
+        }
+
+
+_HEADINGS = ("agent", "iteration", "steps", "return", "gain", "success", "steps/s", "time left")
+_NARROW_HEADINGS = ("agent", "return", "success", "time left")
+_WIDE = 120
+"""Columns of a terminal from which on all headings fit."""
+
+
+class TrainingDisplay:
+    """Shows the training of several agents; a context manager.
+
+    Args:
+        agents: Who will train, in this order, as far as that is known before it begins.
+        total_steps: Budget of each in control steps.
+        console: Where to write; standard output when None.
+        interval_s: Least time between two plain lines, in seconds.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        total_steps: int,
+        console: Console | None = None,
+        interval_s: float = PLAIN_INTERVAL_S,
+    ) -> None:
+        self._console = console or Console(highlight=False)
+        self._rows = {agent: AgentProgress(agent, total_steps) for agent in agents}
+        self._current: AgentProgress | None = None
+        self._interval_s = interval_s
+        self._printed_s = float("-inf")
+        self._printed_steps = 0
+        self._live: Live | None = None
+
+    def __enter__(self) -> TrainingDisplay:
+        if self._console.is_terminal:
+            self._live = Live(get_renderable=self._table, console=self._console)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def begin(self, config: TrainConfig, total_steps: int) -> None:
+        """An agent starts to train, or goes on after total_steps control steps."""
+        new = AgentProgress(config.agent, config.total_steps)
+        row = self._current = self._rows.setdefault(config.agent, new)
+        row.adapts, row.resumed_steps = config.adaptation_steps > 0, total_steps
+        row.started_s = time.monotonic()
+        self._printed_s, self._printed_steps = float("-inf"), 0
+
+    def update(self, metrics: Metrics) -> None:
+        """A meta-iteration is over."""
+        row, now = self._current, time.monotonic()
+        if row is None:
+            raise RuntimeError("no agent has begun to train")
+        row.metrics = metrics
+        row.seconds = now - row.started_s
+        if metrics["update/refused_tasks"] and not row.warned:
+            row.warned = True
+            self._warn(row)
+        if self._live is None and now - self._printed_s >= self._interval_s:
+            self._print_line(row, now)
+
+    def end(self) -> None:
+        """The agent's budget is spent."""
+        row = self._current
+        if self._live is None and row is not None and row.steps > self._printed_steps:
+            self._print_line(row, time.monotonic())
+
+    def _print_line(self, row: AgentProgress, now: float) -> None:
+        self._printed_s, self._printed_steps = now, row.steps
+        print_line(self._console, _plain_line(row.cells))
+
+    def _warn(self, row: AgentProgress) -> None:
+        """Say once that numbers were not finite; curve.csv counts how often."""
+        print_line(
+            self._console,
+            f"{row.cells['agent']}: iteration {row.cells['iteration']} was refused, "
+            f"{row.metrics['update/refused_tasks']:.0f} of its tasks gave numbers that are not "
+            "finite: their episodes are in the folder refused/, for `metarobot render --replay`",
+        )
+
+    def _table(self) -> Table:
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        headings = _HEADINGS if self._console.width >= _WIDE else _NARROW_HEADINGS
+        for heading in headings:
+            left = heading == "agent"
+            table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+        table.add_column("", width=16)
+        for row in self._rows.values():
+            style = "bold" if row is self._current and row.share < 1 else ""
+            bar = ProgressBar(total=1.0, completed=row.share, width=16)
+            cells = row.cells
+            table.add_row(*(cells[heading] for heading in headings), bar, style=style)
+        return table
+
+
+class StageDisplay:
+    """Shows how far a task with named stages has come; called with (stage, share done, 0 to 1)."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._stage = ""
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> StageDisplay:
+        if self._console.is_terminal:
+            name = TextColumn("{task.description}", markup=False)
+            columns = (name, BarColumn(), TimeElapsedColumn())
+            self._progress = Progress(*columns, console=self._console, transient=True)
+            self._progress.start()
+            self._bar = self._progress.add_task("", total=1.0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, stage: str, share: float) -> None:
+        """Show the stage and the share of all the work that is done, 0 to 1."""
+        if self._progress is not None:
+            self._progress.update(self._bar, description=printable(stage), completed=share)
+        elif stage != self._stage:
+            print_line(self._console, f"{share:4.0%}  {stage}")
+        self._stage = stage
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as 0:07, 12:30 or 1:02:03."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _plain_line(cells: dict[str, str]) -> str:
+    return (
+        f"{cells['agent']}: iteration {cells['iteration']}, {cells['steps']} steps, "
+        f"return {cells['return']}"
+        + (f" (gain {cells['gain']})" if cells["gain"] != "-" else "")
+        + f", success {cells['success']}, {cells['steps/s']} steps/s, {cells['time left']} left"
+    )

@@ -1,0 +1,1 @@
+"""Measures adaptation on held-out tasks."""

@@ -1,0 +1,1 @@
+"""The mathematics of meta-learning: inner loop, objectives and meta-updates."""

@@ -1,0 +1,134 @@
+"""Adam on an initialisation: a meta-update of several epochs over one meta-batch.
+
+Source: Kingma and Ba 2015, arXiv:1412.6980.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.meta_gradient import MetaObjective, loss_and_gradient_rows, refused_rows
+from metarobot.learning.surrogates import kl_divergences
+from metarobot.policies import Params, unflatten_params
+
+
+class AdamState(NamedTuple):
+    """Running moments of the gradient; steps replace them, and change none in place."""
+
+    first: Params
+    """Running mean of the gradient."""
+    second: Params
+    """Running mean of its square."""
+    num_steps: Tensor
+    """Steps taken, a scalar."""
+
+    @classmethod
+    def fresh(cls, params: Mapping[str, Tensor]) -> "AdamState":
+        """Return the state before the first step on parameters like these, on any device."""
+        first = {name: torch.zeros_like(leaf, device="cpu") for name, leaf in params.items()}
+        second = {name: torch.zeros_like(leaf, device="cpu") for name, leaf in params.items()}
+        return cls(first, second, torch.zeros(()))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return the state as named tensors, as a checkpoint keeps them."""
+        first = {f"first.{name}": leaf for name, leaf in self.first.items()}
+        second = {f"second.{name}": leaf for name, leaf in self.second.items()}
+        return {**first, **second, "num_steps": self.num_steps}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], names: Iterable[str]) -> "AdamState":
+        """Rebuild the state of the parameters of these names."""
+        names = list(names)
+        first = {name: tensors[f"first.{name}"] for name in names}
+        second = {name: tensors[f"second.{name}"] for name in names}
+        return cls(first, second, tensors["num_steps"])
+
+
+def adam_step(
+    params: Params, gradient: Params, state: AdamState, learning_rate: float
+) -> tuple[Params, AdamState]:
+    """Take one step; all arguments stay as they are.
+
+    Args:
+        params: θ, each leaf in its own shape.
+        gradient: Of what is to be lowered, like params.
+        state: Moments so far.
+        learning_rate: Step size, about the change of every element in one step.
+
+    Returns:
+        The new θ and the new moments.
+    """
+    trees = (params, state.first, state.second)
+    new, first, second = ({name: tree[name].clone() for name in params} for tree in trees)
+    counts = [state.num_steps.clone() for _ in new]
+    adam(
+        list(new.values()),
+        [gradient[name] for name in new],
+        list(first.values()),
+        list(second.values()),
+        [],
+        counts,
+        amsgrad=False,
+        beta1=0.9,
+        beta2=0.999,
+        lr=learning_rate,
+        weight_decay=0.0,
+        eps=1e-8,
+        maximize=False,
+    )
+    return new, AdamState(first, second, state.num_steps + 1)
+
+
+def adam_update(
+    objective: MetaObjective,
+    params: Params,
+    batch: MetaBatch,
+    state: AdamState,
+    workers: Workers = ALONE,
+) -> tuple[Params, UpdateReport, AdamState]:
+    """Improve the initialisation θ by `outer_epochs` steps on the same meta-batch, at most.
+
+    A step that would lead farther than `outer_max_kl` from the policies that the data are from is
+    not taken, and those after it are half as long: ratios that are clipped end the gradient of an
+    action, and bound no policy.
+
+    Args:
+        objective: What is improved; its configuration holds epochs, learning rate and bound.
+        params: θ, each leaf in its own shape.
+        batch: Data of this process' tasks, collected with θ and with the policies adapted from it.
+        state: Moments so far.
+        workers: The processes that hold the other tasks.
+
+    Returns:
+        The new θ, a report and the new moments. Where a number is not finite, θ and moments are
+        returned as they came.
+    """
+    config = objective.config
+    rows, old = loss_and_gradient_rows(objective, params, batch, workers)
+    if refused := refused_rows(rows):
+        return params, UpdateReport.refusal(refused), state
+    mean = mean_over_tasks(rows)
+    before = after = float(mean[0])
+    new_params, moments, reached, accepted = params, state, 0.0, False
+    learning_rate = config.outer_lr
+    for _ in range(config.outer_epochs):
+        gradient = unflatten_params(torch.from_numpy(mean[1:]), params)
+        proposal, new_moments = adam_step(new_params, gradient, moments, learning_rate)
+        rows, distribution = loss_and_gradient_rows(objective, proposal, batch, workers)
+        divergences = workers.gather(kl_divergences(old, distribution, batch.post_episodes))
+        if refused := refused_rows(torch.cat([rows, divergences[:, None]], dim=1)):
+            return params, UpdateReport(before, math.nan, 0.0, 0, False, refused), state
+        kl = float(mean_over_tasks(divergences))
+        if kl > config.outer_max_kl:
+            learning_rate /= 2
+            continue
+        mean = mean_over_tasks(rows)
+        new_params, moments, accepted = proposal, new_moments, True
+        after, reached = float(mean[0]), kl
+    return new_params, UpdateReport(before, after, reached, 0, accepted), moments

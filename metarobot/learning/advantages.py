@@ -1,0 +1,122 @@
+"""Returns and advantages: pure functions of (N, E, T) tensors.
+
+Masks are 1 on the first steps of an episode and 0 afterwards: nothing counts, or is bootstrapped
+from, once the mask is 0.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from metarobot.learning.distributed import ALONE, Workers
+from metarobot.policies import GaussianPolicy, fit_values
+from metarobot.rollout.episodes import Episodes
+
+_TINY = 1e-8  # keeps a task whose advantages are all equal finite
+
+
+def discounted_returns(r_t: Tensor, mask_t: Tensor, discount: float) -> Tensor:
+    """Discounted return to go: R_t = m_t (r_t + γ R_{t+1}), with R_T = 0.
+
+    Args:
+        r_t: Rewards (..., T).
+        mask_t: 1.0 where a step counts (..., T).
+        discount: γ in [0, 1].
+
+    Returns:
+        R_t, (..., T).
+    """
+    return _backward_sum(r_t * mask_t, mask_t, discount)
+
+
+def gae(r_t: Tensor, v_t: Tensor, mask_t: Tensor, *, discount: float, gae_lambda: float) -> Tensor:
+    """Generalised advantage estimates.
+
+    δ_t = m_t (r_t + γ m_{t+1} v_{t+1} - v_t)
+    A_t = δ_t + γ λ m_t A_{t+1}, with m_T = A_T = 0: an episode ends at its horizon, without value.
+
+    Args:
+        r_t: Rewards (..., T).
+        v_t: Values of the observations that precede each step (..., T).
+        mask_t: 1.0 where a step counts (..., T).
+        discount: γ in [0, 1].
+        gae_lambda: λ in [0, 1]; 1 gives R_t - v_t.
+
+    Returns:
+        A_t, (..., T).
+
+    Source: Schulman et al. 2016, arXiv:1506.02438, equation 16.
+    """
+    v_counted = v_t * mask_t
+    v_next = torch.cat([v_counted[..., 1:], torch.zeros_like(v_t[..., :1])], dim=-1)
+    delta_t = mask_t * (r_t + discount * v_next - v_t)
+    return _backward_sum(delta_t, mask_t, discount * gae_lambda)
+
+
+def estimate_advantages(
+    policy: GaussianPolicy, episodes: Episodes, *, discount: float, gae_lambda: float
+) -> Tensor:
+    """Advantages of all episodes in the unit of the return, from a value baseline fitted per task.
+
+    Args:
+        policy: Knows how observations are scaled.
+        episodes: (N, E, T).
+        discount: γ.
+        gae_lambda: λ.
+
+    Returns:
+        Advantages (N, E, T), 0 where the mask is 0.
+    """
+    rewards, mask = episodes.rewards, episodes.mask
+    returns = discounted_returns(rewards, mask, discount)
+    values = fit_values(policy.scale_observations(episodes.observations), returns, mask)
+    return gae(rewards, values, mask, discount=discount, gae_lambda=gae_lambda)
+
+
+def normalise_per_task(a_t: Tensor, mask: Tensor) -> Tensor:
+    """Shift and scale the advantages of each task to mean 0 and standard deviation 1.
+
+    Args:
+        a_t: Advantages (N, E, T).
+        mask: 1.0 where a step counts (N, E, T).
+
+    Returns:
+        Normalised advantages (N, E, T), 0 where the mask is 0.
+    """
+    count = mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
+    centred = (a_t - (a_t * mask).sum(dim=(1, 2), keepdim=True) / count) * mask
+    variance = centred.square().sum(dim=(1, 2), keepdim=True) / count
+    return centred / variance.sqrt().clamp(min=_TINY)
+
+
+def scale_over_tasks(a_t: Tensor, mask: Tensor, workers: Workers = ALONE) -> Tensor:
+    """Divide all advantages by one number, their root mean square over the whole meta-batch.
+
+    The meta-objective is the mean return over tasks, so a meta-update must keep the proportions
+    between tasks: a scale for each would count a task in which little is at stake as much as one in
+    which everything is, and train another objective than the one reported.
+
+    Args:
+        a_t: Advantages of this process' tasks (N, E, T), 0 where the mask is 0.
+        mask: 1.0 where a step counts (N, E, T).
+        workers: The processes that hold the other tasks.
+
+    Returns:
+        Scaled advantages (N, E, T). A task with a number that is not finite stays so, and does not
+        spoil the scale of the others.
+    """
+    sums = torch.stack([a_t.square().sum((1, 2)), mask.sum((1, 2))], dim=1)
+    sums = workers.gather(sums).double()  # (all tasks, 2)
+    square_sum, count = sums[sums.isfinite().all(dim=1)].numpy().sum(axis=0)
+    return a_t / max(math.sqrt(square_sum / max(count, 1.0)), _TINY)
+
+
+def _backward_sum(x_t: Tensor, mask_t: Tensor, decay: float) -> Tensor:
+    """y_t = x_t + decay m_t y_{t+1}, with y_T = 0."""
+    y_t = torch.empty_like(x_t)
+    tail = torch.zeros_like(x_t[..., 0])
+    for t in reversed(range(x_t.shape[-1])):
+        tail = x_t[..., t] + decay * mask_t[..., t] * tail
+        y_t[..., t] = tail
+    return y_t

@@ -1,0 +1,58 @@
+"""What a meta-update is made from, and what it did."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from metarobot.rollout.episodes import Episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaBatch:
+    """All the data of one meta-update: N tasks before and after adaptation."""
+
+    pre_episodes: tuple[Episodes, ...]
+    """K blocks (N, E, T); block k was collected after k adaptation steps."""
+    pre_advantages: tuple[Tensor, ...]
+    """Their advantages, K times (N, E, T)."""
+    post_episodes: Episodes
+    """Episodes (N, E, T) of the adapted policies."""
+    post_advantages: Tensor
+    """Their advantages (N, E, T)."""
+
+    @property
+    def blocks(self) -> tuple[Episodes, ...]:
+        """All K + 1 blocks of episodes."""
+        return (*self.pre_episodes, self.post_episodes)
+
+    def first(self, num_episodes: int) -> "MetaBatch":
+        """Return the first episodes of every task and block."""
+        return MetaBatch(
+            pre_episodes=tuple(block.first(num_episodes) for block in self.pre_episodes),
+            pre_advantages=tuple(block[:, :num_episodes] for block in self.pre_advantages),
+            post_episodes=self.post_episodes.first(num_episodes),
+            post_advantages=self.post_advantages[:, :num_episodes],
+        )
+
+
+class UpdateReport(NamedTuple):
+    """What a meta-update did."""
+
+    surrogate_before: float
+    surrogate_after: float
+    kl: float
+    """Mean KL divergence between adapted policies, before and after the update."""
+    line_search_steps: int
+    """Step lengths tried; 0 where there is no line search."""
+    accepted: bool
+    refused_tasks: tuple[int, ...] = ()
+    """Tasks of the meta-batch whose loss or gradient is not finite: one stops the update."""
+    encoder_loss: float | None = None
+    """Of a task encoder, before its part of the update; None where there is none to learn."""
+
+    @classmethod
+    def refusal(cls, refused_tasks: tuple[int, ...]) -> "UpdateReport":
+        """Report an update that these tasks have stopped before it began."""
+        return cls(math.nan, math.nan, 0.0, 0, False, refused_tasks)

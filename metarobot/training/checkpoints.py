@@ -1,0 +1,191 @@
+"""The checkpoints of one agent: all that its training needs to go on as if never interrupted.
+
+CHECKPOINTS/
+  iteration-000120.safetensors   the last three: the trainer's state, and how far the log had come
+  best.safetensors               the policy with the highest smoothed return so far
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from metarobot.config import TrainConfig
+from metarobot.folder import Folder
+from metarobot.learning.distributed import Workers
+from metarobot.policies import Params
+from metarobot.tensor_files import (
+    Shapes,
+    most_bytes,
+    parse_tensors,
+    require_finite,
+    seal_tensors,
+)
+from metarobot.training.meta_trainer import TrainerState
+
+NUM_KEPT = 3
+"""Checkpoints kept, besides the best policy."""
+BEST_FILE = "best.safetensors"
+_NAME = re.compile(r"iteration-(\d{6,})\.safetensors", re.ASCII)
+_SMOOTHING = 0.9
+
+
+@dataclass
+class Progress:
+    """How far training has come, besides the trainer's state."""
+
+    log_bytes: int = 0
+    """Length of curve.csv."""
+    seconds: float = 0.0
+    """Time spent, in all sessions."""
+    smoothed_return: float | None = None
+    """Post-update return, smoothed over meta-iterations: each has other tasks."""
+    best_return: float | None = None
+    """Highest smoothed return of those that were compared."""
+
+    def add_return(self, post_return: float) -> None:
+        """Smooth the return of one more meta-iteration; one that is not finite is left out."""
+        if math.isfinite(post_return):
+            before = post_return if self.smoothed_return is None else self.smoothed_return
+            self.smoothed_return = _SMOOTHING * before + (1 - _SMOOTHING) * post_return
+
+    def is_best(self) -> bool:
+        """Whether the smoothed return is the highest so far; if so, it is remembered."""
+        if self.smoothed_return is None:
+            return False
+        better = self.best_return is None or self.smoothed_return > self.best_return
+        if better:
+            self.best_return = self.smoothed_return
+        return better
+
+
+def save_checkpoint(
+    folder: Folder, config: TrainConfig, state: TrainerState, progress: Progress
+) -> None:
+    """Write a checkpoint in one piece, and then remove all but the last NUM_KEPT.
+
+    Args:
+        folder: Where checkpoints are; made if missing.
+        config: What is trained.
+        state: The trainer's state.
+        progress: How far the log has come.
+
+    Raises:
+        OSError: The disk is full or cannot be written to; the checkpoints before stay.
+    """
+    folder.make()
+    iteration = state.counters["iteration"]
+    facts = {
+        **_origin(config, iteration),
+        "config": _state_values(config),
+        "counters": state.counters,
+        "progress": asdict(progress),
+    }
+    folder.write(f"iteration-{iteration:06}.safetensors", seal_tensors(state.tensors, facts))
+    for old in _checkpoints(folder)[:-NUM_KEPT]:
+        folder.remove(old)
+
+
+def policy_bytes(config: TrainConfig, params: Params, iteration: int) -> bytes:
+    """Return the content of a policy's file: its parameters, and where they come from."""
+    return seal_tensors(params, _origin(config, iteration))
+
+
+def load_policy(folder: Folder, name: str, config: TrainConfig, shapes: Shapes) -> Params:
+    """Read a policy's parameters.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is damaged, of another agent, or does not fit.
+    """
+    path, data = folder.path / name, folder.read(name, most_bytes(shapes))
+    tensors, facts = parse_tensors(path, data, shapes)
+    _check(path, tensors, facts, config)
+    return tensors
+
+
+def load_newest_checkpoint(
+    folder: Folder, config: TrainConfig, fresh: TrainerState, workers: Workers
+) -> tuple[TrainerState, Progress] | None:
+    """Read the newest checkpoint; the first process reads, and tells the others.
+
+    Args:
+        folder: Where checkpoints are.
+        config: What is trained.
+        fresh: State of a trainer that has not begun, with the shapes of all tensors.
+        workers: The processes that share the run.
+
+    Returns:
+        The trainer's state and the progress, or None if there is no checkpoint.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, or of another agent; the message says how to go on before it.
+    """
+    shapes = {name: tuple(leaf.shape) for name, leaf in fresh.tensors.items()}
+    names = _checkpoints(folder) if workers.first else []
+    path = folder.path / names[-1] if names else folder.path
+    try:
+        read = folder.read(names[-1], most_bytes(shapes)) if names else None
+        data = workers.broadcast(read)
+        return None if data is None else _parse(path, data, shapes, config)
+    except ValueError as error:
+        hint = f"; delete it to go on from {names[-2]}" if len(names) > 1 else ""
+        raise ValueError(f"{error}{hint}") from error
+
+
+def _parse(
+    path: Path, data: bytes, shapes: Shapes, config: TrainConfig
+) -> tuple[TrainerState, Progress]:
+    tensors, facts = parse_tensors(path, data, shapes)
+    _check(path, tensors, facts, config)
+    _check_config(path, facts.get("config"), config)
+    try:
+        counters = {name: int(facts["counters"][name]) for name in ("iteration", "total_steps")}
+        return TrainerState(tensors, counters), Progress(**facts["progress"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is no checkpoint: {error}") from error
+
+
+def _origin(config: TrainConfig, iteration: int) -> dict[str, str | int]:
+    return {"env_id": config.env_id, "agent": config.agent, "iteration": iteration}
+
+
+def _check(
+    path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], config: TrainConfig
+) -> None:
+    """Refuse what belongs to another agent, and numbers that are not finite."""
+    for name in ("env_id", "agent"):
+        found, wanted = facts.get(name), getattr(config, name)
+        if found != wanted:
+            raise ValueError(f"{path} does not fit its configuration: {name} {found!r}, {wanted!r}")
+    require_finite(path, tensors)
+
+
+def _state_values(config: TrainConfig) -> dict[str, Any]:
+    """Return what the state depends on: not the budget, up to which training is the same."""
+    values = config.decisive_values
+    del values["total_steps"]
+    return values
+
+
+def _check_config(path: Path, found: Any, config: TrainConfig) -> None:
+    """Refuse a checkpoint that another run has left in the folder."""
+    wanted = _state_values(config)
+    found = found if isinstance(found, dict) else {}
+    for name in wanted:
+        if found.get(name) != wanted[name]:
+            raise ValueError(
+                f"{path} is of another run: {name} is {found.get(name)!r}, not {wanted[name]!r}"
+            )
+
+
+def _checkpoints(folder: Folder) -> list[str]:
+    """Return the names of the checkpoints, the newest last."""
+    found = [name for name in folder.names() if _NAME.fullmatch(name)]
+    return sorted(found, key=lambda name: (len(name), name))

@@ -1,0 +1,216 @@
+"""A run that was trained, read back from its folder: the policies, and what they were trained with.
+
+Only tensors and text are read, never a pickle, so a run folder from a stranger can be loaded.  All
+of it is checked against the configuration before a policy is built.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+
+from metarobot.algorithms import Algorithm, make_algorithm
+from metarobot.config import Agent, TrainConfig
+from metarobot.envs import Variant, find_variant, make_env
+from metarobot.folder import Folder
+from metarobot.policies import GaussianPolicy, Params
+from metarobot.training.checkpoints import BEST_FILE, load_policy
+from metarobot.training.meta_trainer import make_policy
+from metarobot.training.run_folder import agent_folder, agents_in, brief, is_finished, load_config
+from metarobot.training.run_layout import (
+    CHECKPOINT_FOLDER,
+    CURVE_FILE,
+    MAX_CURVE_BYTES,
+    POLICY_FILE,
+    RunError,
+    as_run_error,
+)
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """A policy with the parameters it was trained to."""
+
+    policy: GaussianPolicy
+    """Policy skeleton."""
+    params: Params
+    """θ, each leaf in its own shape."""
+    config: TrainConfig
+    """What it was trained with."""
+    finished: bool = True
+    """Whether its whole budget was spent."""
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """How it adapts."""
+        return make_algorithm(self.config, self.policy)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The agents of one run."""
+
+    seed: int
+    env_id: str
+    agents: dict[Agent, TrainedAgent]
+    path: Path = Path()
+    """Its folder."""
+    untrained: tuple[Agent, ...] = ()
+    """Agents that are to be trained, and have no policy yet."""
+
+    @property
+    def variant(self) -> Variant | None:
+        """The variant that it was trained on, if any."""
+        return next(iter(self.agents.values())).config.variant
+
+    @property
+    def unfinished(self) -> tuple[Agent, ...]:
+        """Agents whose training was interrupted."""
+        interrupted: list[Agent] = [n for n, agent in self.agents.items() if not agent.finished]
+        return (*interrupted, *self.untrained)
+
+
+def load_run(path: Path, *, best: bool = False) -> TrainedRun:
+    """Read all agents of a run that have a policy by now.
+
+    Args:
+        path: The run folder.
+        best: Take the policy with the best smoothed return in training, not the last one.
+
+    Returns:
+        The run; agents are in the order of AGENTS.
+
+    Raises:
+        RunError: The folder is missing, holds no policy, or an agent that cannot be read or does
+            not belong with the others.
+    """
+    agents: dict[Agent, TrainedAgent] = {}
+    untrained: list[Agent] = []
+    for agent in agents_in(path):
+        folder, file = _policy_place(path, agent, best)
+        if folder.has(file):
+            agents[agent] = _load_agent(path, agent, best)
+        else:
+            untrained.append(agent)
+    if not agents:
+        file = f"{CHECKPOINT_FOLDER}/{BEST_FILE}" if best else POLICY_FILE
+        raise RunError(f"{path} holds no {file} yet: was it interrupted before a checkpoint?")
+    _check_same_run(path, agents)
+    config = next(iter(agents.values())).config
+    return TrainedRun(
+        path=path,
+        seed=config.seed,
+        env_id=config.env_id,
+        agents=agents,
+        untrained=tuple(untrained),
+    )
+
+
+def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
+    """Read several seeds of one task family.
+
+    Args:
+        paths: The run folders.
+        best: As in load_run.
+
+    Raises:
+        RunError: As in load_run, or the runs differ in family or in agents, or share a seed.
+    """
+    runs = [load_run(path, best=best) for path in paths]
+    first = runs[0]
+    for index, run in enumerate(runs):
+        if run.env_id != first.env_id:
+            raise RunError(
+                f"{run.path} is a run of {run.env_id}, but {first.path} one of {first.env_id}: "
+                "evaluate one task family at a time"
+            )
+        if run.variant != first.variant:
+            raise RunError(
+                f"{run.path} was trained on {_named(run.variant)}, "
+                f"but {first.path} on {_named(first.variant)}"
+            )
+        if list(run.agents) != list(first.agents):
+            raise RunError(
+                f"{run.path} holds {', '.join(run.agents)}, "
+                f"but {first.path} holds {', '.join(first.agents)}"
+            )
+        twin = next((other for other in runs[:index] if other.seed == run.seed), None)
+        if twin is not None:
+            raise RunError(f"{run.path} and {twin.path} have the same seed, {run.seed}")
+    return runs
+
+
+def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:
+    """Return what a run is measured on.
+
+    Args:
+        run: The run.
+        name: A shipped variant or a .toml file; ``none`` for the family as it is, None for what
+            the run was trained on.
+
+    Raises:
+        VariantError: There is no such variant, or something is wrong with it.
+        RunError: It is a variant of another family.
+    """
+    if name is None or name == "none":
+        return None if name else run.variant
+    variant = find_variant(name)
+    if variant.env_id != run.env_id:
+        raise RunError(
+            f"variant {variant.name!r} is one of {variant.env_id}, "
+            f"but {run.path} is a run of {run.env_id}"
+        )
+    return variant
+
+
+def load_curve(run: Path, agent: Agent, columns: Sequence[str]) -> dict[str, list[float]]:
+    """Read columns of an agent's curve.csv, one number a meta-iteration each.
+
+    Raises:
+        RunError: The file is missing, or not such a table.
+    """
+    path = run / agent / CURVE_FILE
+    with as_run_error(path):
+        text = agent_folder(run, agent).read(CURVE_FILE, MAX_CURVE_BYTES).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        if rows and not set(columns) <= set(rows[0]):
+            raise RunError(f"{path} is not a training curve: it lacks columns")
+        return {column: [float(row[column]) for row in rows] for column in columns}
+
+
+def _policy_place(run: Path, agent: Agent, best: bool) -> tuple[Folder, str]:
+    """Return where an agent's policy is, the last or the best one."""
+    folder = agent_folder(run, agent)
+    return (folder / CHECKPOINT_FOLDER, BEST_FILE) if best else (folder, POLICY_FILE)
+
+
+def _load_agent(run: Path, agent: Agent, best: bool) -> TrainedAgent:
+    config = load_config(run, agent)
+    folder, file = _policy_place(run, agent, best)
+    with as_run_error(folder.path / file):
+        env = make_env(config.env_id, 1, observe_task=agent == "oracle")
+        policy = make_policy(config, env)
+        params = load_policy(folder, file, config, policy.shapes)
+    return TrainedAgent(policy, params, config, is_finished(run, config))
+
+
+def _check_same_run(path: Path, agents: Mapping[Agent, TrainedAgent]) -> None:
+    """Refuse agents that were not trained alike: a comparison would mean nothing."""
+    for (first_name, first), (name, agent) in combinations(agents.items(), 2):
+        found, wanted = agent.config.to_dict(), first.config.to_dict()
+        for field in first.config.decisive_fields:
+            shared = field in agent.config.decisive_fields and field != "agent"
+            if shared and found[field] != wanted[field]:
+                raise RunError(
+                    f"{first_name} and {name} in {path} were trained with different {field}: "
+                    f"{brief(wanted[field])} and {brief(found[field])}"
+                )
+
+
+def _named(variant: Variant | None) -> str:
+    return f"the variant {variant.name!r}" if variant else "the family itself"

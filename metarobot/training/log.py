@@ -1,0 +1,116 @@
+"""The log of a training run: curve.csv and TensorBoard, cut back to the checkpoint on resuming."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from metarobot.directory import naming
+from metarobot.folder import Folder
+from metarobot.training.meta_trainer import Metrics
+from metarobot.training.run_folder import CURVE_COLUMNS
+from metarobot.training.run_layout import CURVE_FILE, EVENTS_PREFIX, refusals_as_run_errors
+
+# Generated classes, which type checkers cannot see.
+Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+SessionLog: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+Summary: Any = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
+
+_EVENTS_VERSION = "brain.Event:2"
+"""What the first record of a file says to TensorBoard."""
+
+
+class TrainingLog:
+    """Adds the metrics of every meta-iteration to curve.csv and to a file of TensorBoard events.
+
+    Args:
+        folder: The agent's folder.
+        num_bytes: Length of curve.csv at the checkpoint that training goes on from; what was
+            written after it is cut off. 0 begins a new log.
+        total_steps: Control steps simulated until then.
+
+    Raises:
+        RunError: curve.csv is missing, shorter than that, or no plain file.
+    """
+
+    def __init__(self, folder: Folder, num_bytes: int, total_steps: int) -> None:
+        self._folder = folder
+        with ExitStack() as stack, refusals_as_run_errors():
+            self._file = stack.enter_context(folder.open_log(CURVE_FILE, num_bytes))
+            self._events_file = stack.enter_context(folder.create(_events_name()))
+            self._files = stack.pop_all()
+        self._events = RecordWriter(self._events_file)
+        with self._naming():
+            self._write_event(Event(file_version=_EVENTS_VERSION))
+            if num_bytes:  # TensorBoard forgets what an interrupted session wrote from here on
+                start = SessionLog(status=SessionLog.START)
+                self._write_event(Event(step=total_steps + 1, session_log=start))
+            else:
+                self._write_row(list(CURVE_COLUMNS))
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._files.close()
+        except OSError as broken:
+            if error is None:
+                raise naming(self._folder.path, broken) from broken
+
+    def write(self, metrics: Metrics) -> None:
+        """Add one meta-iteration.
+
+        Raises:
+            OSError: The disk is full; the message names the folder.
+        """
+        with self._naming():
+            self._write_row([f"{metrics[name]:.9g}" for name in CURVE_COLUMNS.values()])
+            values = [Summary.Value(tag=name, simple_value=v) for name, v in metrics.items()]
+            step = int(metrics["time/total_steps"])
+            self._write_event(Event(step=step, summary=Summary(value=values)))
+
+    def flush(self) -> int:
+        """Bring curve.csv to the disk, and return its length in bytes.
+
+        Raises:
+            OSError: The disk is full; the message names the folder.
+        """
+        with self._naming():
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Let an error of the system name the folder."""
+        try:
+            yield
+        except OSError as error:
+            raise naming(self._folder.path, error) from error
+
+    def _write_event(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._events.write(event.SerializeToString())
+        self._events.flush()
+
+    def _write_row(self, cells: list[str]) -> None:
+        self._file.write((",".join(cells) + "\n").encode())
+        self._file.flush()
+
+
+def _events_name() -> str:
+    """Return a name that TensorBoard looks for, and that no other session takes."""
+    return f"{EVENTS_PREFIX}{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"

@@ -1,0 +1,124 @@
+"""How a run folder comes to be: it appears with every configuration in it, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metarobot.config import TrainConfig
+from metarobot.envs import file_name
+from metarobot.files import json_bytes
+from metarobot.folder import Folder
+from metarobot.training.checkpoints import Progress, save_checkpoint
+from metarobot.training.initial_policy import InitialPolicy
+from metarobot.training.provenance import choose_num_threads, provenance
+from metarobot.training.run_folder import agents_in, unfinished_configs
+from metarobot.training.run_layout import (
+    CHECKPOINT_FOLDER,
+    CONFIG_FILE,
+    RunError,
+    agents_there,
+    hold_run,
+    refusals_as_run_errors,
+)
+from metarobot.training.run_replacement import (
+    PREPARED,
+    finish_replacement,
+    place_agents,
+    replace_agents,
+)
+
+
+def default_run_folder(config: TrainConfig) -> Path:
+    """Return where a run goes that nobody named: runs/FAMILY-seedSEED, the variant in between."""
+    variant = f"-{config.variant.name}" if config.variant else ""
+    return Path("runs") / f"{file_name(config.env_id)}{variant}-seed{config.seed}"
+
+
+def create_run_folder(
+    run: Path,
+    configs: Sequence[TrainConfig],
+    *,
+    overwrite: bool,
+    initial: InitialPolicy | None = None,
+) -> None:
+    """Make a run folder that holds the configuration of every agent to be trained.
+
+    It appears in one piece, so that from then on the run can be resumed.
+
+    Args:
+        run: Where; missing parents are made.
+        configs: One configuration an agent.
+        overwrite: Replace the agents of a run that is there already; files of other kinds stay.
+        initial: What the agents begin with; their first checkpoints, so that a run that is
+            interrupted before it has any of its own begins with it again.
+
+    Raises:
+        RunError: Something is there already, and overwrite is not set; or what is there is no run.
+        OSError: The folder cannot be written to; what was there stays.
+    """
+    folder = Folder(run)
+    with refusals_as_run_errors():
+        exists = folder.exists()
+        if exists and folder.names() and not overwrite:
+            raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
+    if not exists:
+        _create(folder, configs, initial)
+        return
+    with hold_run(folder):
+        with refusals_as_run_errors():
+            finish_replacement(folder)
+        agents_there(folder)  # refuses before anything is written
+        _prepare(folder / PREPARED, configs, initial)
+        replace_agents(folder)
+
+
+def add_agents(run: Path, configs: Sequence[TrainConfig]) -> None:
+    """Prepare more agents in a run folder, with the configuration of those that are there.
+
+    Agents that are there stay as they are, trained or not.
+
+    Args:
+        run: The run folder.
+        configs: One configuration an agent, which differ in nothing else.
+
+    Raises:
+        RunError: The folder holds no run, another process trains in it, or its agents were made
+            with another configuration; the message names what differs.
+    """
+    folder = Folder(run)
+    unfinished_configs(run, configs[0])
+    present = agents_in(run)
+    with hold_run(folder):
+        _prepare(folder / PREPARED, [c for c in configs if c.agent not in present], None)
+        place_agents(folder, folder / PREPARED)
+
+
+def _create(folder: Folder, configs: Sequence[TrainConfig], initial: InitialPolicy | None) -> None:
+    """Prepare a new folder beside its place, and give it its name."""
+    above = Folder.named(folder.path.absolute().parent)
+    prepared = above / f".{folder.path.name}.partial"
+    above.make()
+    try:
+        _prepare(prepared, configs, initial)
+        above.move(prepared.path.name, above, folder.path.name)
+    finally:
+        prepared.remove_tree()
+
+
+def _prepare(folder: Folder, configs: Sequence[TrainConfig], initial: InitialPolicy | None) -> None:
+    folder.remove_tree()  # left over from a process that was killed
+    folder.make()
+    for config in configs:
+        _prepare_agent(folder / config.agent, config, initial)
+
+
+def _prepare_agent(folder: Folder, config: TrainConfig, initial: InitialPolicy | None) -> None:
+    """Write down what an agent is to be trained with, and what it begins with."""
+    folder.make()
+    facts = provenance(choose_num_threads(config.num_threads))
+    if initial is not None:
+        state = initial.states[config.agent]
+        save_checkpoint(folder / CHECKPOINT_FOLDER, config, state, Progress())
+        facts["initial_policy"] = initial.source
+    folder.write(CONFIG_FILE, json_bytes({"train": config.to_dict(), **facts}))

@@ -1,0 +1,185 @@
+"""The run folder read back: which agents it holds, and what each is trained with."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metarobot.config import AGENTS, Agent, TrainConfig
+from metarobot.files import parse_json
+from metarobot.folder import Folder
+from metarobot.training.provenance import versions
+from metarobot.training.run_layout import (
+    CONFIG_FILE,
+    DONE_FILE,
+    MAX_CONFIG_BYTES,
+    RunError,
+    agents_there,
+    as_run_error,
+    hold_run,
+    refusals_as_run_errors,
+)
+from metarobot.training.run_replacement import finish_replacement, is_being_replaced
+
+CURVE_COLUMNS = {
+    "iteration": "time/iteration",
+    "total_steps": "time/total_steps",
+    "pre_return": "meta/pre_return",
+    "post_return": "meta/post_return",
+    "gain": "meta/gain",
+    "pre_success_rate": "meta/pre_success_rate",
+    "post_success_rate": "meta/post_success_rate",
+    "kl": "update/kl",
+    "accepted": "update/accepted",
+    "sampling_s": "time/sampling_s",
+    "update_s": "time/update_s",
+    "unstable_episodes": "sim/unstable_episodes",
+    "refused_tasks": "update/refused_tasks",
+}
+"""Columns of curve.csv, and the metric of a meta-iteration that each holds."""
+
+
+def agents_in(run: Path) -> list[Agent]:
+    """Return the agents of a run, in the order of AGENTS.
+
+    Raises:
+        RunError: The folder is missing, is no run, or holds what no run holds, such as links.
+    """
+    folder = Folder.named(run)
+    with refusals_as_run_errors():
+        if not folder.exists():
+            raise RunError(f"no run folder at {run}{_nearest_sibling(run)}")
+        if is_being_replaced(folder):
+            with hold_run(folder):
+                finish_replacement(folder)
+        present = agents_there(folder)
+    if not present:
+        raise RunError(f"{run} is not a run folder: it holds none of {', '.join(AGENTS)}")
+    return present
+
+
+def agent_folder(run: Path, agent: str) -> Folder:
+    """Return the folder of an agent."""
+    return Folder.named(run) / agent
+
+
+def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[TrainConfig]:
+    """Return the configurations of the agents whose budget is not spent.
+
+    Args:
+        run: The run folder.
+        expected: What they must be, except for the agent; None takes any.
+
+    Raises:
+        RunError: The folder is missing or holds no agent, or an agent was made with other versions
+            or another configuration; the message names what differs.
+    """
+    configs = []
+    for agent in agents_in(run):
+        saved, config = _read_config(run, agent)
+        finished = is_finished(run, config)
+        versions_differ = [] if finished else other_versions(saved)
+        if differences := [*versions_differ, *_other_fields(config, expected)]:
+            raise RunError(f"{run} cannot be resumed here: {', '.join(differences)}")
+        if not finished:
+            configs.append(config)
+    return configs
+
+
+def run_configs(run: Path) -> dict[Agent, TrainConfig]:
+    """Return the configuration of every agent of a run.
+
+    Raises:
+        RunError: The folder is missing or holds no agent, or a configuration cannot be read.
+    """
+    return {agent: load_config(run, agent) for agent in agents_in(run)}
+
+
+def is_finished(run: Path, config: TrainConfig) -> bool:
+    """Return whether the whole budget of an agent is spent: the present one, if it was extended.
+
+    Raises:
+        RunError: done.json cannot be read.
+    """
+    path = run / config.agent / DONE_FILE
+    with as_run_error(path):
+        if not agent_folder(run, config.agent).has(DONE_FILE):
+            return False
+        spent = read_facts(run, config.agent, DONE_FILE).get("total_steps")
+    if not isinstance(spent, int):
+        raise RunError(f"{path} does not say how many control steps were simulated")
+    return spent >= config.total_steps
+
+
+def load_config(run: Path, agent: Agent) -> TrainConfig:
+    """Read what an agent is trained with.
+
+    Raises:
+        RunError: The file cannot be read, or is not a configuration of this agent.
+    """
+    return _read_config(run, agent)[1]
+
+
+def read_facts(run: Path, agent: Agent, name: str) -> dict[str, Any]:
+    """Read CONFIG_FILE or DONE_FILE of an agent.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no JSON object.
+    """
+    folder = agent_folder(run, agent)
+    return parse_json(folder.read(name, MAX_CONFIG_BYTES), run / agent / name)
+
+
+def brief(value: object) -> str:
+    """Return a configuration's value for a message: a table in one line, without its text."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return json.dumps({key: item for key, item in value.items() if key != "description"})
+
+
+def _read_config(run: Path, agent: Agent) -> tuple[dict[str, Any], TrainConfig]:
+    """Return all that an agent's CONFIG_FILE holds, and the configuration in it."""
+    path = run / agent / CONFIG_FILE
+    with as_run_error(path):
+        saved = read_facts(run, agent, CONFIG_FILE)
+        values = saved.get("train")
+        if not isinstance(values, dict):
+            raise RunError(f"{path} holds no configuration under 'train'")
+        config = TrainConfig.from_dict(values)
+    if config.agent != agent:
+        raise RunError(f"{path} configures {config.agent}, but lies in the folder of {agent}")
+    return saved, config
+
+
+def other_versions(saved: Mapping[str, Any]) -> list[str]:
+    """Say which of the versions that the numbers come from are not those of this machine."""
+    found = saved.get("versions")
+    found = found if isinstance(found, dict) else {}
+    return [
+        f"{name} was {found.get(name)}, is {version}"
+        for name, version in versions().items()
+        if found.get(name) != version
+    ]
+
+
+def _other_fields(config: TrainConfig, expected: TrainConfig | None) -> list[str]:
+    """Say which fields of a configuration are not as expected."""
+    found, wanted = config.to_dict(), (expected or config).to_dict()
+    return [
+        f"{name} was {brief(found[name])}, is {brief(wanted[name])}"
+        for name in config.decisive_fields
+        if name != "agent" and found[name] != wanted[name]
+    ]
+
+
+def _nearest_sibling(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.is_dir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f", did you mean {path.with_name(close[0])}?" if close else ""

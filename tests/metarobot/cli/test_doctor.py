@@ -1,0 +1,103 @@
+import importlib
+import io
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from metarobot.cli import doctor
+from metarobot.cli.doctor import Check
+
+
+def printed(checks: list[Check]) -> tuple[int, str]:
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    status = doctor.print_report(console, checks)
+    return status, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def break_import(monkeypatch: pytest.MonkeyPatch, broken: str, error: Exception) -> None:
+    real = importlib.import_module
+
+    def import_module(name: str, package: str | None = None):
+        if name == broken:
+            raise error
+        return real(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+
+
+def test_every_check_passes_here_but_perhaps_opengl(tmp_path: Path) -> None:
+    checks = doctor.run_checks(tmp_path / "runs")
+    assert [check.name for check in checks if not check.ok and check.required] == []
+    assert {"Python", "torch", "mujoco.batch", "metarobot.envs", "OpenGL", "ffmpeg"} <= {
+        check.name for check in checks
+    }
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dependencies_agree_with_pyproject() -> None:
+    pyproject = Path(doctor.__file__).resolve().parents[1] / "pyproject.toml"
+    if not pyproject.is_file():
+        pytest.skip("installed without its source tree")
+    listed = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
+    checked = dict(doctor.DEPENDENCIES.values())
+    for requirement in listed:
+        match = re.fullmatch(r"([\w-]+)(?:\[\w+\])?(?:>=([\d.]+))?", requirement)
+        assert match, requirement
+        assert checked[match[1]] == (match[2] or "")
+
+
+def test_a_missing_module_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_import(monkeypatch, "tyro", ModuleNotFoundError("No module named 'tyro'"))
+    monkeypatch.setattr("metarobot.opengl._probe", lambda backend: "")
+    status, text = printed(doctor.run_checks())
+    assert status == 1
+    assert "No module named 'tyro'" in text
+    assert "pip install 'tyro'" in text
+
+
+def test_any_import_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_import(monkeypatch, "torch", OSError("libcudart.so: cannot open\nsecond line"))
+    check = doctor._check_dependency("torch", "torch", "2.10")
+    assert not check.ok
+    assert check.detail == "OSError: libcudart.so: cannot open"
+
+
+def test_an_old_version_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "2.9.1+cpu")
+    check = doctor._check_dependency("torch", "torch", "2.10")
+    assert not check.ok
+    assert check.remedy == "pip install 'torch>=2.10'"
+
+
+@pytest.mark.parametrize(
+    ("version", "key"), [("2.13.0+cpu", (2, 13, 0)), ("4.0", (4, 0)), ("5.1rc1", (5, 1)), ("", ())]
+)
+def test_version_key(version: str, key: tuple[int, ...]) -> None:
+    assert doctor._version_key(version) == key
+
+
+def test_optional_failures_are_warnings() -> None:
+    bad = Check(name="a", ok=False, detail="[bold]not markup", remedy="do this")
+    soft = Check(name="b", ok=False, detail="", remedy="or that", required=False)
+    status, text = printed([bad, soft, Check(name="c", ok=True, detail="")])
+    assert status == 1
+    assert "[bold]not markup" in text
+    assert "a: do this" in text
+    assert "b: or that" in text
+    assert "1 ok, 1 warnings, 1 failed" in text
+    assert printed([soft])[0] == 0
+
+
+def test_runs_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    assert not doctor._check_runs_folder(tmp_path / "runs").ok
+    assert doctor._check_runs_folder(tmp_path / "new" / "runs").ok
+
+
+def test_a_missing_package_link_is_seen() -> None:
+    check = doctor._check_package("metarobot.nothing_here")
+    assert not check.ok
+    assert "symlinks" in check.remedy

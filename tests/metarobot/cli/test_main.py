@@ -1,0 +1,456 @@
+import csv
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metarobot.cli.main import COMMANDS, main
+from metarobot.cli.options import one_line, parse_task
+from metarobot.envs import FAMILIES, file_name, find_variant, make_env, shipped_variants
+from metarobot.folder import Folder
+from metarobot.opengl import working_gl_backend
+from metarobot.training.replay import Replay
+
+FILM = "metarobot.reporting.adaptation_video."
+
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
+TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
+FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--deterministic-episodes", "1"]
+EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "run"
+    assert main([*TRAIN, "--out", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def one_error_line(capfd) -> str:
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("metarobot: error: ")
+    return lines[0]
+
+
+def test_help_names_every_command_and_needs_no_torch():
+    command = [sys.executable, "-X", "importtime", "-m", "metarobot", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert all(name in done.stdout for name in COMMANDS)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "tyro", "matplotlib", "tensorboard"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"usage: metarobot {command}" in capsys.readouterr().out
+
+
+def test_a_preset_has_every_option_but_what_the_command_decides(capsys):
+    assert main(["train", "grip", "--help"]) == 0
+    out = capsys.readouterr().out
+    for option in ("--seed", "--total-steps", "--inner-lr", "--agents", "--out", "--overwrite"):
+        assert option in out
+    assert "--env-id" not in out
+    assert "--agent " not in out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("metarobot 0")
+
+
+def test_train_writes_plain_lines_in_a_pipe(tmp_path, capfd):
+    arguments = ["--agents", "maml", "oracle", "--seed", "3", "--out", "a/run"]
+    assert main([*TRAIN, *arguments]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "maml: iteration 1," in out
+    assert "oracle: iteration 1," in out
+    assert out.splitlines()[-1] == "trained maml, oracle: a/run"
+    config = json.loads((tmp_path / "a/run/oracle/config.json").read_text())["train"]
+    assert (config["agent"], config["seed"], config["hidden_sizes"]) == ("oracle", 3, [4])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]  # and no MUJOCO_LOG.TXT
+
+
+def test_train_names_the_run_folder_itself(tmp_path):
+    assert main([*TRAIN, "--agents", "maml", "--seed", "5"]) == 0
+    assert (tmp_path / "runs/grip-seed5/maml/policy.safetensors").is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_real_process_which_can_be_resumed(number, tmp_path, capfd):
+    long = ["train", "grip", "--total-steps", "100000000", *SIZES]
+    command = [sys.executable, "-m", "metarobot", *long]
+    process = subprocess.Popen(
+        [*command, "--out", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    curve = tmp_path / "run/maml/curve.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (
+        curve.exists() and curve.read_text().count("\n") > 1
+    ):
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert err.splitlines() == [
+        f"metarobot: interrupted by {number.name}: `metarobot train --resume run` goes on with it"
+    ]
+    assert (tmp_path / "run/maml/policy.safetensors").is_file()
+    assert main(["train", "grip", "--inner-lr", "0.5", "--resume", "run"]) == 2
+    assert "inner_lr was 0.3, is 0.5" in one_error_line(capfd)
+
+
+def test_a_finished_run_has_nothing_left_to_resume(trained, tmp_path, capfd):
+    assert main(["train", "--resume", str(trained)]) == 0
+    assert capfd.readouterr().out.startswith("nothing to do, all agents are trained")
+
+
+def test_replay_shows_what_was_written_down(tmp_path, capfd, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr(
+        FILM + "_picture",
+        lambda env: (np.zeros((8, 8, 3), np.uint8),),
+    )
+    monkeypatch.setattr(
+        FILM + "write_mp4",
+        lambda frames, path, fps: drawn.extend(frames),
+    )
+    replay = Replay(
+        env_id="metarobot/Grip-v0",
+        task={"block_mass_kg": 0.5, "pad_friction": 0.4},
+        starts=torch.full((2, 3, 3), 0.5),
+        actions=torch.full((2, 3, 16, 1), torch.nan),
+        iteration=7,
+        index=1,
+    )
+    path = str(replay.save(Folder(tmp_path)))
+    assert main(["render", "--replay", path, "--episode", "2", "--out", "x.mp4"]) == 0
+    assert "block_mass_kg 0.5, pad_friction 0.4: return" in capfd.readouterr().out
+    assert len(drawn) > 16
+    assert main(["render", "--replay", path, "--episode", "3", "--out", "x.mp4"]) == 2
+    assert "episode must lie in [0, 2], got 3" in one_error_line(capfd)
+
+
+def test_evaluate_writes_everything(trained, tmp_path, capfd):
+    assert main(["evaluate", str(trained), "--out", "result", *EVALUATION_SIZES]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert out.splitlines()[-1] == f"report: {Path('result/report.html')}"
+    names = "evaluation.json evaluation.csv adaptation_curve.png heat_map.png training_curve.png"
+    folder = tmp_path / "result"
+    assert {path.name for path in folder.iterdir()} == {*names.split(), "report.html"}
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["family"] == "metarobot/Grip-v0"
+    with (folder / "evaluation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(evaluation["rows"])
+    assert {"split", "agent", "return_mean", "return_mean_ci_low", "success_ci_high"} <= set(
+        rows[0]
+    )
+    report = (folder / "report.html").read_text()
+    assert "metarobot evaluate" in report
+    assert "MUJOCO_LOG.TXT" not in {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_family_of_one_task_parameter_is_evaluated_without_a_heat_map(tmp_path, capfd):
+    sizes = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
+    assert main(["train", "half-cheetah-direction", "--total-steps", "1", *sizes]) == 0
+    run = "runs/half-cheetah-direction-seed0"
+    assert main(["evaluate", run, "--out", "result", *EVALUATION_SIZES]) == 0
+    names = "evaluation.json evaluation.csv adaptation_curve.png training_curve.png report.html"
+    assert {path.name for path in (tmp_path / "result").iterdir()} == set(names.split())
+    report = (tmp_path / "result" / "report.html").read_text()
+    assert "Four colour maps" not in report
+    assert "<td>-1 or 1</td>" in report
+    capfd.readouterr()
+    if working_gl_backend():
+        assert main(["render", run, "--split", "interpolation"]) == 2
+        assert "direction has no interpolation split, allowed: train" in one_error_line(capfd)
+
+
+def test_evaluate_says_so_when_training_was_interrupted(trained, tmp_path, capfd):
+    shutil.copytree(trained, "run")
+    Path("run/maml/done.json").unlink()
+    assert main(["evaluate", "run", "--out", "result", *EVALUATION_SIZES]) == 0
+    assert capfd.readouterr().err == "metarobot: note: run was interrupted: maml\n"
+
+
+@pytest.mark.skipif(working_gl_backend() is None, reason="needs OpenGL")
+def test_render_writes_a_video(trained, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(FILM + "FRAMES_PER_STEP", 1)
+    task = ["--task", "block_mass_kg=1.5", "pad_friction=0.3"]
+    arguments = ["render", str(trained), "--out", "sub/film.mp4", "--num-episodes", "3"]
+    assert main([*arguments, *task]) == 0
+    assert (tmp_path / "sub/film.mp4").read_bytes()[4:8] == b"ftyp"
+    assert "block_mass_kg 1.5, pad_friction 0.3: return" in capfd.readouterr().out
+
+
+def test_without_opengl_render_names_the_packages(trained, capfd, monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr("metarobot.opengl._probe", lambda backend: "no such library")
+    assert main(["render", str(trained)]) == 2
+    assert "libosmesa6" in one_error_line(capfd)
+
+
+def test_list_is_plain_in_a_pipe(capfd):
+    assert main(["list"]) == 0
+    out = capfd.readouterr().out
+    assert "metarobot/Grip-v0" in out
+    assert "block_mass_kg   kg    0.3" in out
+    assert not set(out) & set("│┃━\x1b")
+
+
+def test_doctor(capfd):
+    assert main(["doctor", "--runs-folder", "x"]) == 0
+    assert "torch" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "render"])
+def test_scripts_are_their_commands(script, capfd, monkeypatch):
+    path = Path(__file__).parents[3] / "scripts" / f"{script}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(path), run_name="__main__")
+    assert exit_.value.code == 0
+    assert f"usage: metarobot {script}" in capfd.readouterr().out
+
+
+BAD_INPUT = {
+    "": "name a command, one of demo, train, ",
+    "--bogus": "no command '--bogus'",
+    "--version now": "no command '--version'",
+    "help trian": "did you mean 'train'",
+    "trian": "did you mean 'train'",
+    "train": "name a preset first, one of reach, grip, ",
+    "train --seed 3": "name a preset first",
+    "train grop": "did you mean 'grip'",
+    "train grip extra": "extra",
+    "train grip --sead 3": "did you mean --seed",
+    "train grip --seed x": "--seed",
+    "train grip --seed -1": "seed must be an integer in [0, ",
+    "train grip --total-steps 1e6": "--total-steps",
+    "train grip --inner-lr nan": "inner_lr",
+    "train grip --max-kl -1": "max_kl",
+    "train grip --discount inf": "discount",
+    "train grip --agents mamel": "Did you mean 'maml'",
+    "train grip --agents": "agents",
+    "train grip --inner-objective lvg": "Did you mean 'lvc'",
+    "train grip --hidden-sizes 4 0": "hidden_sizes",
+    "train grip --out": "--out",
+    "train grip --out file": "is a file",
+    "train grip --out file/run": "file",
+    "train grip --out used": "not empty",
+    "evaluate": "--out",
+    "evaluate --out result": "at least one run folder",
+    "evaluate RUN": "--out",
+    "evaluate missing --out result": "no run folder at missing",
+    "evaluate used --out result": "is not a run folder",
+    "evaluate RUN RUN --out result": "same seed",
+    "evaluate RUN REACH --out result": "one task family",
+    "evaluate RUN --out file": "file",
+    "evaluate RUN --out result --num-tasks 0": "num_tasks",
+    "evaluate RUN --out result --video missing.mp4": "missing.mp4",
+    "evaluate CORRUPT --out result": "policy.safetensors",
+    "evaluate MAML --out result": "lacks domain_randomisation, oracle",
+    "render": "name a run folder, or a file with --replay",
+    "render missing": "no run folder",
+    "render RUN --out film.gif": ".mp4",
+    "render RUN --split tests": "--split",
+    "render RUN --seed -1": "seed",
+    "render RUN --slow-motion nan": "slow_motion",
+    "render RUN --task mass": "NAME=VALUE",
+    "render RUN --task block_mass=1": "did you mean 'block_mass_kg'",
+    "render RUN --task block_mass_kg=nan": "not allowed",
+    "render RUN --task block_mass_kg=-1": "not allowed",
+    "render RUN --task block_mass_kg=1 block_mass_kg=2": "twice",
+    "list --famly": "--famly",
+    "list gripp": "did you mean 'grip'",
+    "list metarobot/Grip-v1": "did you mean 'metarobot/Grip-v0'",
+    "list grip slide": "slide",
+    "doctor now": "now",
+    "demo --quik": "did you mean --quick",
+}
+
+
+@pytest.fixture(scope="module")
+def bad_runs(trained, tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("bad")
+    corrupt, maml, reach = folder / "corrupt", folder / "maml", folder / "reach"
+    shutil.copytree(trained, corrupt)
+    (corrupt / "maml" / "policy.safetensors").write_bytes(b"\x80\x04K\x01.")
+    shutil.copytree(trained / "maml", maml / "maml")
+    assert main(["train", "reach", "--total-steps", "64", *SIZES, "--out", str(reach)]) == 0
+    return {"RUN": str(trained), "CORRUPT": str(corrupt), "MAML": str(maml), "REACH": str(reach)}
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_INPUT.items())
+def test_bad_input_is_one_line_and_exit_code_2(line, message, bad_runs, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("")
+    assert main([bad_runs.get(word, word) for word in line.split()]) == 2
+    assert message in one_error_line(capfd)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "used"}
+
+
+PATHS = {
+    "train grip --out PATH": "--out",
+    "train --resume PATH": "--resume",
+    "train grip --initial-policy PATH": "--initial-policy",
+    "train grip --variant PATH": "--variant",
+    "evaluate PATH --out result": "",
+    "evaluate RUN --out PATH": "--out",
+    "evaluate RUN --out result --video PATH": "--video",
+    "compare grip --out PATH": "--out",
+    "render PATH": "",
+    "render --replay PATH": "--replay",
+    "render RUN --out PATH": "--out",
+    "export PATH --out x.zip": "",
+    "export RUN --out PATH": "--out",
+    "import PATH --env-id metarobot/Grip-v0 --out x.safetensors": "",
+    "import file --env-id metarobot/Grip-v0 --out PATH": "--out",
+    "demo --out PATH": "--out",
+    "doctor --runs-folder PATH": "--runs-folder",
+}
+"""Every argument that is a path, and the option that it is given by."""
+STRANGE = {"": "empty", "a\0b": "null byte", "a" * 5000: "", "/".join(["a"] * 5000): ""}
+
+
+@pytest.mark.parametrize("path", STRANGE, ids=["empty", "null byte", "long name", "deep"])
+@pytest.mark.parametrize("line", PATHS)
+def test_no_strange_path_does_more_than_end_the_command(line, path, bad_runs, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    words = {**bad_runs, "PATH": path}
+    assert main([words.get(word, word) for word in line.split()]) == 2
+    error = one_error_line(capfd)
+    assert STRANGE[path] in error
+    assert path or PATHS[line] in error
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file"}
+
+
+OPTIONS = {
+    "train grip": ["--seed 1", "--out a", "--hidden-sizes 4", "--overwrite"],
+    "train": ["--resume a"],
+    "evaluate a": ["--out a", "--num-tasks 2", "--best"],
+    "compare grip": ["--seeds 1 2", "--out a"],
+    "render a": ["--task a=1", "--split train"],
+    "export a": ["--out a.zip"],
+    "import a": ["--env-id a"],
+    "demo": ["--quick", "--seed 1"],
+    "doctor": ["--runs-folder a"],
+}
+
+
+@pytest.mark.parametrize("line", [f"{c} {o}" for c, options in OPTIONS.items() for o in options])
+def test_an_option_has_one_value_and_is_given_once(line, capfd):
+    *command, option = line.partition("--")
+    words = f"--{option}".split()
+    assert main([*command[0].split(), *words, *words]) == 2
+    assert one_error_line(capfd) == f"metarobot: error: {words[0]} is given twice"
+    spelled = [words[0].replace("-", "_").replace("__", "--"), *words[1:]]
+    assert main([*command[0].split(), *spelled, *words]) == 2
+    assert "given twice" in one_error_line(capfd)
+    takes_any_number = ("--task", "--hidden-sizes", "--seeds")
+    if len(words) > 1 and words[0] not in takes_any_number:
+        assert main([*command[0].split(), words[0]]) == 2
+        one_error_line(capfd)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("help_", ["help", "--help", "-h"])
+def test_help_on_a_command_comes_before_or_behind(command, help_, capsys):
+    assert main([help_, command]) == 0
+    out = capsys.readouterr().out
+    assert main([command, "--help"]) == 0
+    assert out == capsys.readouterr().out
+
+
+def test_help_on_help_is_help(capsys):
+    for line in (["help"], ["--help"], ["help", "help"], ["--help", "-h"]):
+        assert main(line) == 0
+        assert capsys.readouterr().out.startswith("usage: metarobot COMMAND")
+
+
+@pytest.mark.parametrize("env_id", FAMILIES)
+def test_list_shows_one_family_by_its_id_or_preset(env_id, capfd):
+    assert main(["list", env_id]) == 0
+    out = capfd.readouterr().out
+    assert main(["list", file_name(env_id)]) == 0
+    assert capfd.readouterr().out == out
+    assert re.findall(r"^metarobot/\S+", out, re.M) == [env_id]
+    for variant in map(find_variant, shipped_variants()):
+        assert (variant.description in out) == (variant.env_id == env_id)
+    found = re.search(r"^(\d+) control steps of ([\d.]+) s, ([\d.]+) s an episode", out, re.M)
+    assert found is not None
+    env = make_env(env_id, 1)
+    assert (int(found[1]), float(found[2])) == (env.horizon, env.control_dt_s)
+    assert float(found[3]) == pytest.approx(env.horizon * env.control_dt_s, rel=1e-3)
+    env.close()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_one_line(tmp_path, capfd):
+    tmp_path.chmod(0o500)
+    assert main([*TRAIN, "--out", "run"]) == 2
+    assert "run: Permission denied" in one_error_line(capfd)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_a_reader_that_has_gone_away_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "metarobot", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=True, timeout=60)
+    os.close(writer)
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_complaints_are_the_same_whatever_the_terminal_can_show(encoding):
+    command = [sys.executable, "-m", "metarobot", "train", "grip", "--sead", "3"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60, env=environment
+    )
+    assert done.stderr == (
+        "metarobot: error: unrecognized options: --sead, 3, did you mean --seed?\n"
+    )
+
+
+def test_one_line_survives_an_unknown_box():
+    assert one_line("") == "wrong arguments"
+    assert one_line("╭─ x ─╮\n│ Some thing: │\n│ went wrong │\n╰─────╯") == "some thing: went wrong"
+
+
+def test_parse_task():
+    assert parse_task(()) is None
+    assert parse_task(("a=1", "b=-2e3")) == {"a": 1.0, "b": -2000.0}
+
+
+@pytest.mark.slow
+def test_quick_demo(tmp_path, capfd):
+    assert main(["demo", "--quick", "--out", "demo"]) == 0
+    assert (tmp_path / "demo/report.html").is_file()
+    assert capfd.readouterr().out.splitlines()[-1] == f"report: {Path('demo/report.html')}"
+    assert main(["demo", "--quick", "--out", "demo"]) == 2

@@ -1,0 +1,109 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from metarobot.cli.progress import StageDisplay, TrainingDisplay, duration
+from metarobot.config import STANDARD_AGENTS, TrainConfig
+
+
+def metrics(iteration: int, steps: int) -> dict[str, float]:
+    return {
+        "time/iteration": float(iteration),
+        "time/total_steps": float(steps),
+        "meta/pre_return": -2.0,
+        "meta/post_return": -1.25,
+        "meta/gain": 0.75,
+        "meta/pre_success_rate": 0.25,
+        "meta/post_success_rate": 0.5,
+        "update/refused_tasks": 0.0,
+    }
+
+
+def train(console: Console, interval_s: float) -> None:
+    with TrainingDisplay(STANDARD_AGENTS, 300, console, interval_s) as display:
+        for agent in STANDARD_AGENTS:
+            display.begin(TrainConfig(agent=agent, total_steps=300), 0)
+            for iteration in range(1, 4):
+                display.update(metrics(iteration, 100 * iteration))
+            display.end()
+
+
+def test_plain_lines_without_a_terminal():
+    text = io.StringIO()
+    train(Console(file=text, width=40), interval_s=0.0)
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 9
+    assert lines[0].startswith("maml: iteration 1, 100 of 300 steps, return -2.00 -> -1.25")
+    assert "(gain +0.75), success 25% -> 50%" in lines[0]
+    assert lines[3].startswith("domain randomisation: iteration 1, 100 of 300 steps, return -1.25,")
+    assert "gain" not in lines[3]
+    assert "\x1b" not in text.getvalue()
+
+
+def test_a_resumed_agent_counts_the_speed_of_this_session_only(monkeypatch):
+    now = iter([0.0, 10.0])
+    monkeypatch.setattr("metarobot.cli.progress.time.monotonic", lambda: next(now))
+    text = io.StringIO()
+    with TrainingDisplay((), 0, Console(file=text)) as display:
+        display.begin(TrainConfig(total_steps=300), 100)
+        display.update(metrics(2, 200))
+    assert "200 of 300 steps" in text.getvalue()
+    assert "10 steps/s, 0:10 left" in text.getvalue()
+
+
+def test_refused_updates_are_mentioned_once():
+    text = io.StringIO()
+    with TrainingDisplay((), 0, Console(file=text), interval_s=3600.0) as display:
+        display.begin(TrainConfig(total_steps=300), 0)
+        for iteration in (1, 2, 3):
+            display.update(metrics(iteration, 100) | {"update/refused_tasks": iteration - 1.0})
+    refused = [line for line in text.getvalue().splitlines() if "refused" in line]
+    assert len(refused) == 1
+    assert refused[0].startswith("maml: iteration 2 was refused, 1 of its tasks gave numbers that")
+
+
+def test_between_two_plain_lines_some_time_must_pass_but_the_last_always_appears():
+    text = io.StringIO()
+    train(Console(file=text, width=40), interval_s=3600.0)
+    iterations = [line.partition("iteration ")[2][0] for line in text.getvalue().splitlines()]
+    assert iterations == ["1", "3"] * 3
+
+
+def test_a_live_table_on_a_terminal():
+    text = io.StringIO()
+    train(Console(file=text, force_terminal=True, width=140, legacy_windows=False), interval_s=0.0)
+    for heading in ("agent", "iteration", "return", "gain", "success", "steps/s", "time left"):
+        assert heading in text.getvalue()
+    assert "300 of 300" in text.getvalue()
+
+
+def test_a_narrow_terminal_gets_fewer_columns_uncut():
+    text = io.StringIO()
+    train(Console(file=text, force_terminal=True, width=80, legacy_windows=False), interval_s=0.0)
+    assert "-2.00 -> -1.25" in text.getvalue()
+    assert "steps/s" not in text.getvalue()
+    assert "…" not in text.getvalue()
+
+
+def test_a_stage_is_named_once_without_a_terminal():
+    text = io.StringIO()
+    with StageDisplay(Console(file=text)) as stages:
+        stages("[train] oracle", 0.0)
+        stages("[train] oracle", 0.1)
+        stages("heat map", 0.5)
+    assert text.getvalue().splitlines() == ["  0%  [train] oracle", " 50%  heat map"]
+
+
+def test_stages_on_a_terminal():
+    text = io.StringIO()
+    with StageDisplay(Console(file=text, force_terminal=True, legacy_windows=False)) as stages:
+        stages("heat map", 0.5)
+    assert "heat map" in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (750, "12:30"), (3723, "1:02:03")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

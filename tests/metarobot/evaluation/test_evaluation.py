@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+
+from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.envs import SPLITS, make_env
+from metarobot.evaluation.evaluation import _ratio, evaluate_runs
+from metarobot.evaluation.protocol import EvaluationConfig, UniformPolicy
+from metarobot.training.load import TrainedAgent, TrainedRun
+from metarobot.training.meta_trainer import make_policy
+
+ENV_ID = "metarobot/Grip-v0"
+CONFIG = EvaluationConfig(
+    num_tasks=3, episodes_per_step=2, num_adaptation_steps=1, deterministic_episodes=1, grid_size=2
+)
+
+
+def untrained_run(seed, env_id=ENV_ID):
+    agents = {}
+    for agent in STANDARD_AGENTS:
+        config = TrainConfig(env_id=env_id, agent=agent, seed=seed)
+        policy = make_policy(config, make_env(env_id, 1, observe_task=agent == "oracle"))
+        params = policy.initial_params(torch.Generator().manual_seed(seed))
+        agents[agent] = TrainedAgent(policy, params, config)
+    return TrainedRun(seed=seed, env_id=env_id, agents=agents)
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    return evaluate_runs([untrained_run(0), untrained_run(1)], CONFIG, lambda stage, share: None)
+
+
+def test_every_agent_stands_in_every_split(evaluation):
+    expected = {("random", 0, True)} | {
+        (agent, step, exploring)
+        for agent, step in (
+            ("domain_randomisation", 0),
+            ("adapted", 0),
+            ("adapted", 1),
+            ("oracle", 0),
+        )
+        for exploring in (False, True)
+    }
+    for split in SPLITS:
+        rows = [row for row in evaluation["rows"] if row["split"] == split]
+        seen = {(row["agent"], row["adaptation_steps"], row["exploration"]) for row in rows}
+        assert seen == expected
+        assert all((row["num_seeds"], row["num_tasks"]) == (2, 3) for row in rows)
+
+
+def test_intervals_hold_their_means(evaluation):
+    for row in evaluation["rows"]:
+        low, high = row["return_mean_ci"]
+        assert low <= row["return_mean"] <= high
+        assert 0.0 <= row["success"] <= 1.0
+        assert row["episodes_used"] == 2 * row["adaptation_steps"]
+
+
+def test_captured_follows_from_the_means(evaluation):
+    for row in evaluation["headroom"]:
+        headroom = row["oracle"] - row["domain_randomisation"]
+        assert row["headroom"] == pytest.approx(headroom)
+        assert np.shape(row["captured_per_seed"]) == (2, 2)
+
+
+def test_without_headroom_there_is_no_fraction():
+    assert _ratio(np.array([1.0, 1.0]), np.array([2.0, 0.0])).tolist() == pytest.approx(
+        [0.5, np.nan], nan_ok=True
+    )
+
+
+def test_heat_map_spans_the_extrapolation_ranges(evaluation):
+    grid = evaluation["heat_map"]
+    assert grid["x"]["name"] == "block_mass_kg"
+    assert grid["x"]["values"] == pytest.approx([0.05, 1.8])
+    assert set(grid["agents"]) == {"domain_randomisation", "adapted_0", "adapted_1", "oracle"}
+    assert np.shape(grid["agents"]["oracle"]["return"]) == (2, 2)
+
+
+def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map():
+    run = untrained_run(0, "metarobot/HalfCheetahDirection-v0")
+    evaluation = evaluate_runs([run], CONFIG, lambda stage, share: None)
+    assert evaluation["heat_map"] is None
+    assert {row["split"] for row in evaluation["rows"]} == {"train"}
+    assert [entry["split"] for entry in evaluation["headroom"]] == ["train"]
+    assert evaluation["task_parameters"][0]["choices"] == [-1.0, 1.0]
+
+
+def test_the_same_runs_give_the_same_numbers(evaluation):
+    again = evaluate_runs([untrained_run(0), untrained_run(1)], CONFIG, lambda stage, share: None)
+    assert again["rows"] == evaluation["rows"]
+    assert again["heat_map"] == evaluation["heat_map"]
+
+
+def test_the_random_agent_plays_its_noise():
+    policy = UniformPolicy(2)
+    mean, log_std = policy.distribution({}, torch.zeros(4, 5, 3))
+    assert mean.shape == (4, 5, 2)
+    assert log_std.shape == (4, 2)
+    assert not mean.any()
+    assert not log_std.any()

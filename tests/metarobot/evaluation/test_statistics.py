@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+
+from metarobot.evaluation.statistics import (
+    bootstrap_captured,
+    bootstrap_headroom,
+    bootstrap_iqm,
+    bootstrap_mean,
+    interquartile_mean,
+)
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def three_agents(num_seeds: int = 3, num_tasks: int = 20, seed: int = 7):
+    rng = generator(seed)
+    difficulty = rng.normal(0.0, 5.0, (num_seeds, num_tasks))
+    dr = difficulty - 2.0 + rng.normal(0.0, 0.1, difficulty.shape)
+    oracle = difficulty - 1.0 + rng.normal(0.0, 0.1, difficulty.shape)
+    return dr, oracle
+
+
+def test_interquartile_mean_by_hand() -> None:
+    # 8 scores: leave out the 2 lowest (-100, 1) and the 2 highest (7, 900); (2+3+4+5)/4 = 3.5
+    assert interquartile_mean(np.array([[7.0, 2.0, -100.0, 4.0], [900.0, 3.0, 1.0, 5.0]])) == 3.5
+    # 5 scores: floor(5/4) = 1 off each side; (2+3+4)/3 = 3
+    assert interquartile_mean(np.array([1.0, 2.0, 3.0, 4.0, 99.0])) == 3.0
+
+
+def test_interquartile_mean_along_an_axis() -> None:
+    scores = np.array([[0.0, 1.0, 3.0, 50.0], [4.0, 4.0, 6.0, 6.0]])
+    np.testing.assert_array_equal(interquartile_mean(scores, axis=-1), [2.0, 5.0])
+
+
+@pytest.mark.parametrize("bootstrap", [bootstrap_mean, bootstrap_iqm])
+def test_same_generator_state_gives_same_interval(bootstrap) -> None:
+    scores = generator().normal(size=(3, 10))
+    assert bootstrap(scores, generator(5)) == bootstrap(scores, generator(5))
+    assert bootstrap(scores, generator(5)) != bootstrap(scores, generator(6))
+
+
+@pytest.mark.parametrize("bootstrap", [bootstrap_mean, bootstrap_iqm])
+def test_value_lies_in_its_interval_and_constants_have_none(bootstrap) -> None:
+    interval = bootstrap(generator().normal(size=(2, 15)), generator())
+    assert interval.low < interval.value < interval.high
+    constant = bootstrap(np.full((2, 5), 3.0), generator())
+    assert (constant.value, constant.low, constant.high) == (3.0, 3.0, 3.0)
+
+
+def test_strata_keep_every_seed_in_every_resample() -> None:
+    # Two seeds far apart, each constant: resampling within a seed cannot move the mean;
+    # resampling the pooled tasks would give an interval from about 20 to 80.
+    scores = np.stack([np.zeros(8), np.full(8, 100.0)])
+    interval = bootstrap_mean(scores, generator())
+    assert (interval.low, interval.value, interval.high) == (50.0, 50.0, 50.0)
+
+
+def test_mean_interval_matches_the_normal_theory() -> None:
+    # The standard error of a mean of n = 400 draws of std 2 is 0.1: the interval is about 4 * 0.1.
+    interval = bootstrap_mean(generator(3).normal(0.0, 2.0, (1, 400)), generator(), 4000)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.1, rel=0.12)
+
+
+def test_coverage_at_small_n() -> None:
+    # A percentile bootstrap of 2 x 15 normal scores covers a little less than 95 %.
+    rng = generator(11)
+    trials = 300
+    covered = 0
+    for _ in range(trials):
+        interval = bootstrap_mean(rng.normal(1.5, 1.0, (2, 15)), rng, 300)
+        covered += interval.low <= 1.5 <= interval.high
+    assert 0.88 <= covered / trials <= 0.98
+
+
+def test_headroom_is_paired() -> None:
+    dr, oracle = three_agents()
+    headroom = bootstrap_headroom(dr, oracle, generator())
+    assert headroom.value == pytest.approx(np.mean(oracle - dr))
+    # Task difficulty has std 5 and would give a width of over 2 if the pairing were lost.
+    assert headroom.high - headroom.low < 0.2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0, -0.5, 1.4])
+def test_captured_is_exact_when_adapted_is_a_mix(share: float) -> None:
+    dr, oracle = three_agents()
+    captured = bootstrap_captured(dr + share * (oracle - dr), dr, oracle, generator())
+    assert (captured.value, captured.low, captured.high) == pytest.approx((share,) * 3, abs=1e-12)
+
+
+def test_captured_does_not_depend_on_scale_and_offset() -> None:
+    dr, oracle = three_agents()
+    adapted = dr + 0.6 + generator(1).normal(0.0, 0.2, dr.shape)
+    plain = bootstrap_captured(adapted, dr, oracle, generator())
+    scaled = bootstrap_captured(7 * adapted - 40, 7 * dr - 40, 7 * oracle - 40, generator())
+    assert plain.low < plain.value < plain.high
+    assert scaled.to_list() == pytest.approx(plain.to_list())
+
+
+def test_captured_is_undefined_without_headroom() -> None:
+    dr = generator(2).normal(size=(2, 10))
+    same = bootstrap_captured(dr + 1.0, dr, dr, generator())
+    worse = bootstrap_captured(dr, dr, dr - 1.0, generator())
+    noise = bootstrap_captured(dr, dr, dr + generator(4).normal(size=dr.shape), generator())
+    assert not same.is_defined
+    assert not worse.is_defined
+    assert not noise.is_defined
+
+
+def test_captured_stays_finite_with_one_negative_task() -> None:
+    dr = np.zeros((1, 12))
+    oracle = np.ones((1, 12))
+    oracle[0, 0] = -1.0
+    captured = bootstrap_captured(dr + 0.5, dr, oracle, generator())
+    assert captured.is_defined
+    assert 0.0 < captured.low <= captured.value <= captured.high
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 1), (0, 5), (2, 3, 4)])
+def test_wrong_shapes_are_named(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"\(seeds, tasks\)"):
+        bootstrap_mean(np.zeros(shape), generator())
+
+
+def test_non_finite_and_unpaired_scores_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 non-finite"):
+        bootstrap_iqm(np.array([[1.0, np.nan, 2.0]]), generator())
+    with pytest.raises(ValueError, match="same tasks"):
+        bootstrap_captured(np.zeros((1, 3)), np.zeros((1, 4)), np.zeros((1, 3)), generator())

@@ -1,0 +1,86 @@
+import math
+
+import pytest
+import torch
+from torch.func import grad
+
+from metarobot.learning.distributed import ALONE
+from metarobot.learning.prototypes import (
+    TEMPERATURE,
+    encoder_gradient_rows,
+    episode_counts,
+    prototypes,
+    prototypical_losses,
+)
+from metarobot.policies import (
+    EpisodeEncoder,
+    embed,
+    flatten_params,
+    repeat_params,
+    unflatten_params,
+)
+
+N, E, T, F, D = 3, 4, 5, 6, 2  # tasks, episodes, steps, features, embedding
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_a_prototype_is_the_mean_of_what_counts_in_any_order():
+    z, counts = random(N, E, D), torch.ones(N, E, dtype=torch.float64)
+    counts[0, 1:3], counts[2] = 0.0, 0.0
+    found = prototypes(z, counts)
+    torch.testing.assert_close(found[0], (z[0, 0] + z[0, 3]) / 2)
+    torch.testing.assert_close(found[1], z[1].mean(0))
+    assert not found[2].any()
+    order = [2, 0, 3, 1]
+    torch.testing.assert_close(prototypes(z[:, order], counts[:, order]), found)
+
+
+def test_two_tasks_in_closed_form():
+    """Prototypes 0 and d, query x d: p(0) = 1 / (1 + exp((x² - (1 - x)²) d² / temperature))."""
+    d, x = 0.5, 0.3
+    z = torch.tensor([[[0.0], [x * d]], [[d], [d]]])
+    losses = prototypical_losses(z, torch.ones(2, 2))
+    exponents = ((x**2 - (1 - x) ** 2) * d**2 / TEMPERATURE, -(d**2) / TEMPERATURE)
+    torch.testing.assert_close(losses, torch.tensor([math.log1p(math.exp(e)) for e in exponents]))
+
+
+def test_embeddings_that_are_all_alike_are_told_apart_by_chance():
+    losses = prototypical_losses(torch.zeros(N, E, D), torch.ones(N, E))
+    torch.testing.assert_close(losses, torch.full((N,), math.log(N)))
+
+
+@pytest.mark.parametrize("lost", [[0, 1, 2, 3], [0, 2], [1, 3]])
+def test_a_task_without_support_or_queries_neither_learns_nor_disturbs(lost):
+    z, counts = random(N, E, D), torch.ones(N, E, dtype=torch.float64)
+    counts[1, lost] = 0.0
+    losses = prototypical_losses(z, counts)
+    assert losses[1] == 0.0
+    if 0 in lost:
+        others = [0, 2]
+        torch.testing.assert_close(losses[others], prototypical_losses(z[others], counts[others]))
+    assert grad(lambda z: prototypical_losses(z, counts).sum())(z).isfinite().all()
+
+
+def test_the_encoders_gradient_agrees_with_finite_differences():
+    encoder = EpisodeEncoder(F, D, hidden_size=3).double()
+    params = encoder.initial_params(torch.Generator().manual_seed(1))
+    features, mask = random(N, E, T, F), torch.ones(N, E, T, dtype=torch.float64)
+    mask[0, 1, 2:], mask[2, 3] = 0.0, 0.0
+    anchors = random(N, E, D, seed=1)
+    rows = encoder_gradient_rows(encoder, params, (features, mask), anchors, ALONE)
+
+    def loss(vector):
+        theta = repeat_params(unflatten_params(vector, params), N)
+        z = embed(encoder, theta, features, mask)
+        losses = prototypical_losses(z, episode_counts(mask))
+        distances = ((z - anchors) ** 2).sum(2) / TEMPERATURE
+        return losses.mean() + distances.mean()
+
+    centre = flatten_params(repeat_params(params, 1))[0]
+    torch.testing.assert_close(rows[:, 0].mean(), loss(centre))
+    offsets = 1e-5 * torch.eye(len(centre), dtype=torch.float64)
+    expected = torch.stack([(loss(centre + o) - loss(centre - o)) / 2e-5 for o in offsets])
+    assert (rows[:, 1:].mean(0) - expected).norm() <= 1e-5 * expected.norm()

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import torch
+
+from metarobot.config import TrainConfig
+from metarobot.envs import FAMILIES, TaskError, make_env
+from metarobot.envs.grip import DISTRIBUTION
+from metarobot.policies import repeat_params
+from metarobot.reporting import adaptation_video as rendering
+from metarobot.reporting.adaptation_video import (
+    FRAMES_PER_STEP,
+    RenderConfig,
+    adapt_to,
+    choose_task,
+    film,
+)
+from metarobot.training.load import TrainedAgent, TrainedRun
+from metarobot.training.meta_trainer import make_policy
+from metarobot.training.run_layout import RunError
+
+GRIP = "metarobot/Grip-v0"
+
+
+@pytest.fixture
+def agent() -> TrainedAgent:
+    config = TrainConfig(env_id=GRIP, hidden_sizes=(4,))
+    policy = make_policy(config, make_env(GRIP, 1))
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    return TrainedAgent(policy, params, config)
+
+
+@pytest.fixture
+def camera(monkeypatch) -> list[np.ndarray]:
+    """Where pictures would be taken, the configuration is noted instead: no OpenGL is needed."""
+    seen = []
+
+    def note(env):
+        seen.append(env.batch.bind("qpos")[0].copy())
+        return (np.zeros((2, 2, 3), np.uint8),)
+
+    monkeypatch.setattr(rendering, "_picture", note)
+    return seen
+
+
+def test_a_drawn_task_is_held_out_and_a_given_one_is_completed_with_nominal_values():
+    drawn = choose_task(DISTRIBUTION, RenderConfig(seed=3), None)
+    for parameter in DISTRIBUTION.parameters:
+        value = drawn[parameter.name][0]
+        assert any(low <= value <= high for low, high in parameter.extrapolation)
+    assert choose_task(DISTRIBUTION, RenderConfig(seed=3), None) == drawn
+    given = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
+    assert given.to_dicts() == [{"block_mass_kg": 1.5, "pad_friction": 0.5}]
+    with pytest.raises(TaskError, match="block_mass_kg"):
+        choose_task(DISTRIBUTION, RenderConfig(), {"block_mas_kg": 1.5})
+
+
+def test_a_task_is_drawn_from_the_last_split_there_is():
+    cheetah = FAMILIES["metarobot/HalfCheetahDirection-v0"].vector_class.distribution
+    assert cheetah["direction"].name in choose_task(cheetah, RenderConfig(), None).names
+    with pytest.raises(TaskError, match="direction has no extrapolation split, allowed: train"):
+        choose_task(cheetah, RenderConfig(split="extrapolation"), None)
+
+
+def test_the_filmed_episode_is_the_collected_one(agent, camera):
+    env = make_env(GRIP, 1, num_threads=1)
+    start = np.full((1, 1, env.start_size), 0.3)
+    clip = film(env, agent, repeat_params(agent.params, 1), start, "before")
+    assert len(clip.frames) == 1 + FRAMES_PER_STEP * env.horizon
+    end = camera[-1]
+
+    with torch.no_grad():
+        observation, _ = env.reset(options={"start": start[0]})
+        rewards = []
+        for _ in range(env.horizon):
+            mean = torch.func.functional_call(
+                agent.policy, agent.params, (torch.from_numpy(observation),)
+            )[0]
+            observation, reward, *_ = env.step(mean.numpy())
+            rewards.append(reward[0])
+    assert clip.rewards == pytest.approx(rewards, abs=1e-6)
+    assert end == pytest.approx(env.batch.bind("qpos")[0], abs=1e-6)
+
+
+def test_pictures_between_steps_lie_between(agent, camera):
+    env = make_env(GRIP, 1, num_threads=1)
+    start = np.full((1, 1, env.start_size), 0.3)
+    film(env, agent, repeat_params(agent.params, 1), start, "before")
+    tool = np.array(camera)[:, env.model.joint("finger_left").qposadr[0]]
+    for index in range(0, len(tool) - 1, FRAMES_PER_STEP):
+        piece = tool[index : index + FRAMES_PER_STEP + 1]
+        assert piece == pytest.approx(np.linspace(piece[0], piece[-1], len(piece)), abs=1e-9)
+    block = env.model.joint("block").qposadr[0]
+    turns = np.array(camera)[:, block + 3 : block + 7]
+    assert np.linalg.norm(turns, axis=1) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_adaptation_changes_the_policy_and_is_repeatable(agent):
+    tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
+    first, second = (adapt_to(GRIP, tasks, agent, RenderConfig(num_episodes=4)) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["log_std"], agent.params["log_std"][None])
+
+
+def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
+    config = TrainConfig(env_id=GRIP, agent="rl2", hidden_sizes=(4, 4))
+    env = make_env(GRIP, 1, num_threads=1)
+    policy = make_policy(config, env)
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    params["head.weight"] *= 30.0
+    agent = TrainedAgent(policy, params, config)
+    tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
+    adapted = adapt_to(GRIP, tasks, agent, RenderConfig(num_episodes=2, num_adaptation_steps=2))
+    assert adapted["memory"].any()
+    env.set_tasks(tasks)
+    start = np.full((1, 1, env.start_size), 0.3)
+    before, after = (
+        film(env, agent, tree, start, "") for tree in (repeat_params(params, 1), adapted)
+    )
+    assert before.rewards != after.rewards
+
+
+def test_a_run_without_the_agent_that_adapts(agent, tmp_path):
+    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, agents={"oracle": agent})
+    with pytest.raises(RunError, match=r"no maml agent, nor another that adapts$"):
+        rendering.render_adaptation(run, tmp_path / "film.mp4")
+    run.agents["promp"] = agent
+    with pytest.raises(RunError, match=r"no maml agent: --agent shows another, of promp$"):
+        rendering.render_adaptation(run, tmp_path / "film.mp4")
+
+
+def test_any_agent_that_adapts_is_filmed(agent, camera, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(rendering, "_write", lambda clips, *_: shown.extend(clips))
+    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, agents={"promp": agent})
+    config = RenderConfig(agent="promp", num_episodes=2)
+    result = rendering.render_adaptation(run, tmp_path / "film.mp4", config)
+    assert [float(np.sum(clip.rewards)) for clip in shown] == [
+        result.return_before,
+        result.return_after,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_episodes", 0), ("num_adaptation_steps", 0), ("seed", -1), ("slow_motion", float("nan"))],
+)
+def test_bad_numbers_are_refused(field, value):
+    with pytest.raises(ValueError, match=field):
+        RenderConfig(**{field: value})

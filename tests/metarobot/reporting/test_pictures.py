@@ -1,0 +1,196 @@
+"""One battery over every picture of an evaluation: curves.py, heat_map.py and plot_style.py."""
+
+import copy
+import io
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from metarobot.reporting import curves, heat_map
+from metarobot.reporting import style as plot_style
+
+
+def row(split: str, agent: str, steps: int, mean: float, exploration: bool = False) -> dict:
+    interval = [mean - 0.2, mean + 0.2]
+    return {
+        "split": split,
+        "agent": agent,
+        "adaptation_steps": steps,
+        "episodes_used": 20 * steps,
+        "exploration": exploration,
+        "return_mean": mean,
+        "return_mean_ci": interval,
+        "return_iqm": mean,
+        "return_iqm_ci": interval,
+        "success": 0.5,
+        "success_ci": [0.4, 0.6],
+        "num_seeds": 2,
+        "num_tasks": 10,
+    }
+
+
+def axis(name: str, unit: str, values: np.ndarray, train: list[float], log: bool) -> dict:
+    return {"name": name, "unit": unit, "values": values.tolist(), "train": train, "log": log}
+
+
+@pytest.fixture
+def evaluation() -> dict:
+    agents = [("random", 0, -6.0), ("domain_randomisation", 0, -2.0), ("oracle", 0, -1.0)]
+    agents += [("adapted", 0, -2.1), ("adapted", 1, -1.4), ("adapted", 2, -1.2)]
+    x = axis("block_mass_kg", "kg", np.geomspace(0.03, 3.0, 7), [0.1, 1.0], True)
+    y = axis("pad_friction", "", np.linspace(0.15, 1.3, 5), [0.25, 1.0], False)
+    slope = np.linspace(-3.0, -1.0, 35).reshape(5, 7)
+    shifts = {"domain_randomisation": 0.0, "adapted_0": -0.3, "adapted_1": 0.5, "oracle": 1.0}
+    return {
+        "family": "metarobot/Grip-v0",
+        "episodes_per_adaptation_step": 20,
+        "num_adaptation_steps": 2,
+        "task_parameters": [
+            {"name": "block_mass_kg", "gaps": [[0.3, 0.4]]},
+            {"name": "pad_friction", "gaps": [[0.5, 0.6]]},
+        ],
+        "rows": [row(split, *agent) for split in plot_style.SPLIT_TITLES for agent in agents],
+        "headroom": [
+            {
+                "split": split,
+                "captured": [-0.1, 0.6, None],
+                "headroom_ci": [0.9, 1.1],
+                "oracle": -1.0,
+                "random": -6.0,
+            }
+            for split in plot_style.SPLIT_TITLES
+        ],
+        "heat_map": {
+            "x": x,
+            "y": y,
+            "agents": {
+                name: {
+                    "return": (slope + shift).tolist(),
+                    "success": (slope + shift > -1.5).astype(float).tolist(),
+                }
+                for name, shift in shifts.items()
+            },
+        },
+    }
+
+
+def made_up_curves() -> list[dict]:
+    steps = [1000, 2000, 3000]
+    return [
+        {"agent": "domain_randomisation", "simulation_steps": steps, "return_pre": [-5, -3, -2]},
+        *(
+            {
+                "agent": "adapted",
+                "simulation_steps": steps,
+                "return_pre": [-5, -3.5, -2.1 - seed],
+                "return_post": [-5, -3, -1.2 - seed],
+            }
+            for seed in (0, 1)
+        ),
+    ]
+
+
+DRAW = {
+    "adaptation_curve": lambda evaluation: curves.adaptation_curve(evaluation),
+    "heat_map": lambda evaluation: heat_map.heat_map(evaluation),
+    "heat_map_success": lambda evaluation: heat_map.heat_map(evaluation, "success"),
+    "training_curve": lambda evaluation: curves.training_curve(made_up_curves()),
+}
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_png_is_valid_deterministic_and_anonymous(
+    name: str, evaluation: dict, tmp_path: Path
+) -> None:
+    before = copy.deepcopy(evaluation)
+    png, again = DRAW[name](evaluation), DRAW[name](evaluation)
+    assert evaluation == before
+    with Image.open(io.BytesIO(png)) as image:
+        image.load()
+        assert image.width == 1800
+        assert 700 <= image.height <= 1000
+        assert set(image.info) <= {"dpi"}
+        assert np.ptp(np.asarray(image.convert("L"))) > 150
+    assert png == again
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_global_state_is_left_alone(evaluation: dict, tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    heat_map.heat_map(evaluation)
+    assert dict(matplotlib.rcParams) == before
+    if "matplotlib.pyplot" in sys.modules:
+        assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+
+def test_user_style_does_not_change_the_picture(evaluation: dict, tmp_path: Path) -> None:
+    png = curves.adaptation_curve(evaluation)
+    with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red", "lines.linewidth": 9}):
+        assert curves.adaptation_curve(evaluation) == png
+
+
+def test_heat_map_survives_missing_numbers_and_agents(evaluation: dict, tmp_path: Path) -> None:
+    agents = evaluation["heat_map"]["agents"]
+    del agents["oracle"], agents["adapted_0"]
+    agents["adapted_1"]["return"][0][0] = None
+    agents["domain_randomisation"]["return"][1][1] = float("nan")
+    assert len(heat_map.heat_map(evaluation)) > 10_000
+
+
+def test_heat_map_of_equal_numbers(evaluation: dict, tmp_path: Path) -> None:
+    for agent in evaluation["heat_map"]["agents"].values():
+        agent["return"] = [[-1.0] * 7] * 5
+        agent["success"] = [[1.0] * 7] * 5
+    heat_map.heat_map(evaluation)
+    heat_map.heat_map(evaluation, quantity="success")
+
+
+@pytest.mark.parametrize(("shift", "verb"), [(0.5, "beats"), (-0.5, "loses to"), (0.0, "equals")])
+def test_heat_map_title_says_who_wins(evaluation: dict, shift: float, verb: str) -> None:
+    never = np.array(evaluation["heat_map"]["agents"]["domain_randomisation"]["return"])
+    maps = {"domain_randomisation": never, "adapted_1": never + shift}
+    title = heat_map._heat_map_title(evaluation, maps, "return")
+    assert title.startswith(f"Grip: one adaptation step {verb} domain randomisation")
+    assert title.endswith(f"{plot_style.number(-2.0 + shift)} against −2.00")
+
+
+def test_cell_edges_by_hand() -> None:
+    np.testing.assert_allclose(heat_map._edges([1.0, 2.0, 4.0], log=False), [0.5, 1.5, 3.0, 5.0])
+    np.testing.assert_allclose(
+        heat_map._edges([1.0, 100.0], log=True), [0.1, 10.0, 1000.0]
+    )  # half a step on each side, in the logarithm
+
+
+def test_errors_name_what_is_wrong(evaluation: dict, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'reward'"):
+        heat_map.heat_map(evaluation, quantity="reward")
+    with pytest.raises(ValueError, match="no training curve"):
+        curves.training_curve([])
+    with pytest.raises(ValueError, match="2 numbers for 3"):
+        curves.training_curve([made_up_curves()[0] | {"return_pre": [1, 2]}])
+    evaluation["heat_map"]["agents"] = {"nobody": {}}
+    with pytest.raises(ValueError, match="nobody"):
+        heat_map.heat_map(evaluation)
+    evaluation["rows"] = [row("train", "oracle", 0, -1.0, exploration=True)]
+    with pytest.raises(ValueError, match="deterministic"):
+        curves.adaptation_curve(evaluation)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_words_and_numbers() -> None:
+    assert plot_style.parameter_label("joint_friction_nm", "N m") == "joint friction [N m]"
+    assert plot_style.parameter_label("block_mass_kg", "kg") == "block mass [kg]"
+    assert plot_style.parameter_label("pad_friction", "1") == "pad friction"
+    assert plot_style.family_title("metarobot/Grip-v0") == "Grip"
+    assert plot_style.family_title("metarobot/ReachHiddenGoal-v0") == "Reach hidden goal"
+    assert [plot_style.number(value) for value in (-1.234, -0.001, None, float("nan"))] == [
+        "−1.23",
+        "0.00",
+        "–",
+        "–",
+    ]
+    assert plot_style.percent(-0.061) == "−6\N{NO-BREAK SPACE}%"

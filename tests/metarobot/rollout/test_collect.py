@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from fakes import FakeEnv
+
+from metarobot.envs import Tasks
+from metarobot.policies import GaussianMLP, log_prob
+from metarobot.rollout.collect import collect
+from metarobot.rollout.seeding import Phase, draw_episodes
+
+N, E, T = 3, 2, 5
+POLICY = GaussianMLP([-1.0] * 3, [1.0] * 3, 2, (8,))
+TREES = [POLICY.initial_params(torch.Generator().manual_seed(seed)) for seed in range(N)]
+PARAMS = {name: torch.stack([tree[name] for tree in TREES]) for name in TREES[0]}
+TARGETS = np.array([[0.1, 0.2], [-0.5, 0.0], [0.7, -0.7]])
+DRAWS = draw_episodes(0, 0, Phase.PRE_UPDATE, tasks=range(N), episode_shape=(E, T, 2, 2))
+
+
+def make_episodes(noise=DRAWS.noise, **kwargs):
+    env = FakeEnv(N * E, T, **kwargs)
+    env.set_tasks(Tasks({"x": TARGETS[:, 0], "y": TARGETS[:, 1]}))
+    return collect(env, POLICY, PARAMS, noise=noise, start=DRAWS.start)
+
+
+def test_actions_are_mean_plus_scaled_noise_and_log_probs_are_theirs():
+    episodes = make_episodes()
+    mean, log_std = POLICY.distribution(PARAMS, episodes.observations)
+    log_std = log_std[:, None, None]
+    expected = mean + log_std.exp() * torch.from_numpy(DRAWS.noise)
+    torch.testing.assert_close(episodes.actions, expected)
+    torch.testing.assert_close(episodes.log_probs, log_prob(mean, log_std, expected))
+
+
+def test_simulations_belong_to_their_tasks_and_starts():
+    episodes = make_episodes()
+    spots = episodes.observations[:, :, 0, :2]
+    torch.testing.assert_close(spots, torch.from_numpy(DRAWS.start * 2 - 1))
+    targets = torch.from_numpy(TARGETS).float()[:, None, None]
+    expected = 1 - (episodes.actions.clamp(-1, 1) - targets).square().sum(-1)
+    torch.testing.assert_close(episodes.rewards, expected)
+    assert episodes.mask.min() == 1.0
+    torch.testing.assert_close(episodes.returns, expected.sum(-1))
+
+
+def test_without_noise_actions_are_the_means():
+    episodes = make_episodes(noise=None)
+    mean, _ = POLICY.distribution(PARAMS, episodes.observations)
+    torch.testing.assert_close(episodes.actions, mean)
+
+
+def test_an_unstable_simulation_is_masked_from_the_step_in_which_it_fails():
+    episodes = make_episodes(unstable_at={3: 2, 4: 0})
+    assert episodes.mask[1, 1].tolist() == [1, 1, 0, 0, 0]
+    assert episodes.mask[2, 0].tolist() == [0, 0, 0, 0, 0]
+    assert episodes.mask.sum() == N * E * T - 3 - 5
+    blocks = (episodes.observations, episodes.actions, episodes.log_probs, episodes.rewards)
+    for tensor in blocks:
+        assert torch.isfinite(tensor).all()
+
+
+def test_steps_after_the_end_are_masked_and_success_is_that_of_the_last_step_that_counts():
+    episodes = make_episodes(terminated_at={0: 1}, unstable_at={5: 4})
+    assert episodes.mask[0, 0].tolist() == [1, 1, 0, 0, 0]
+    close = 1 - episodes.rewards < 0.1
+    assert episodes.success[0, 0] == close[0, 0, 1]
+    assert torch.equal(episodes.success[0, 1], close[0, 1, -1])
+    assert not episodes.success[2, 1]
+
+
+def test_collecting_twice_gives_the_same_bits():
+    first, second = make_episodes(), make_episodes()
+    assert torch.equal(first.observations, second.observations)
+    assert torch.equal(first.log_probs, second.log_probs)
+
+
+def test_episodes_carry_no_graph():
+    episodes = make_episodes()
+    assert not episodes.actions.requires_grad
+    assert not episodes.actions.is_inference()
+
+
+def test_starts_must_fill_the_environment():
+    with pytest.raises(ValueError, match="start holds 3 x 2 episodes, but the environment has 4"):
+        collect(FakeEnv(4), POLICY, PARAMS, noise=None, start=DRAWS.start)

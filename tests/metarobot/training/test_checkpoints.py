@@ -1,0 +1,122 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metarobot.config import TrainConfig
+from metarobot.folder import Folder
+from metarobot.learning.distributed import ALONE
+from metarobot.policies import GaussianMLP
+from metarobot.training.checkpoints import (
+    NUM_KEPT,
+    Progress,
+    load_newest_checkpoint,
+    load_policy,
+    policy_bytes,
+    save_checkpoint,
+)
+from metarobot.training.meta_trainer import TrainerState
+
+CONFIG = TrainConfig()
+
+
+def state(iteration):
+    tensors = {"params.a": torch.full((3,), float(iteration))}
+    return TrainerState(tensors, {"iteration": iteration, "total_steps": 10 * iteration})
+
+
+def newest(folder, config=CONFIG):
+    return load_newest_checkpoint(Folder(folder), config, state(0), ALONE)
+
+
+def test_without_checkpoints_there_is_nothing_to_load(tmp_path):
+    assert newest(tmp_path / "missing") is None
+
+
+def test_the_newest_comes_back_whole_and_the_last_ones_are_kept(tmp_path):
+    for iteration in (10, 20, 30, 37, 40):
+        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress(log_bytes=iteration))
+    assert len(list(tmp_path.iterdir())) == NUM_KEPT
+    found, progress = newest(tmp_path)
+    assert found.counters == {"iteration": 40, "total_steps": 400}
+    assert found.tensors["params.a"].tolist() == [40.0] * 3
+    assert progress == Progress(log_bytes=40)
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_named(tmp_path):
+    for iteration in (10, 20):
+        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress())
+    last = tmp_path / "iteration-000020.safetensors"
+    last.write_bytes(last.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"000020.* delete it to go on from .*000010") as error:
+        newest(tmp_path)
+    assert "\n" not in str(error.value)
+    last.unlink()
+    assert newest(tmp_path)[0].counters["iteration"] == 10
+
+
+def test_checkpoints_are_in_order_beyond_six_digits(tmp_path):
+    for iteration in (999_999, 1_000_000):
+        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress())
+    assert newest(tmp_path)[0].counters["iteration"] == 1_000_000
+
+
+@pytest.mark.parametrize("other", [{"agent": "oracle"}, {"env_id": "metarobot/Reach-v0"}])
+def test_another_agents_checkpoint_is_refused(tmp_path, other):
+    save_checkpoint(Folder(tmp_path), replace(CONFIG, **other), state(10), Progress())
+    with pytest.raises(ValueError, match=next(iter(other))):
+        newest(tmp_path)
+
+
+def test_a_checkpoint_that_another_run_has_left_is_refused(tmp_path):
+    save_checkpoint(Folder(tmp_path), CONFIG, state(10), Progress())
+    assert newest(tmp_path, replace(CONFIG, num_threads=2)) is not None
+    with pytest.raises(ValueError, match=r"of another run: inner_lr is 0\.1, not 0\.2"):
+        newest(tmp_path, replace(CONFIG, inner_lr=0.2))
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    broken = TrainerState({"params.a": torch.tensor([1.0, 2.0, torch.nan])}, state(10).counters)
+    save_checkpoint(Folder(tmp_path), CONFIG, broken, Progress())
+    with pytest.raises(ValueError, match=r"not finite in params\.a"):
+        newest(tmp_path)
+
+
+def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
+    for iteration in (10, 20, 30):
+        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("metarobot.directory.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(Folder(tmp_path), CONFIG, state(40), Progress())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_policy_survives_its_file_bit_for_bit(tmp_path):
+    policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7,))
+    params = policy.initial_params(torch.Generator().manual_seed(1))
+    folder = Folder(tmp_path)
+    folder.write("p.safetensors", policy_bytes(CONFIG, params, 5))
+    loaded = load_policy(folder, "p.safetensors", CONFIG, policy.shapes)
+    assert list(loaded) == list(params)
+    assert all(torch.equal(loaded[name], leaf) for name, leaf in params.items())
+
+
+def test_the_best_is_judged_by_a_smoothed_return():
+    progress = Progress()
+    assert not progress.is_best()
+    progress.add_return(-2.0)
+    assert progress.is_best()
+    assert not progress.is_best()
+    progress.add_return(0.0)
+    assert progress.smoothed_return == pytest.approx(-1.8)
+    assert progress.is_best()
+    progress.add_return(float("nan"))
+    assert progress.smoothed_return == pytest.approx(-1.8)
+    progress.add_return(-9.0)
+    assert not progress.is_best()
+    assert progress.best_return == pytest.approx(-1.8)

@@ -1,0 +1,138 @@
+"""A run that begins with parameters from a file: what it begins with, and that it survives."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metarobot.config import TrainConfig
+from metarobot.files import read_json
+from metarobot.folder import write_file
+from metarobot.tensor_files import save_tensors
+from metarobot.training.checkpoints import policy_bytes
+from metarobot.training.initial_policy import load_initial_policy
+from metarobot.training.load import load_run
+from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.runs import resume_run, train_run
+
+TINY = TrainConfig(
+    total_steps=200, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+)
+GRIP_SHAPES = {
+    "log_std": (1,),
+    "layers.0.weight": (4, 5),
+    "layers.0.bias": (4,),
+    "layers.1.weight": (1, 4),
+    "layers.1.bias": (1,),
+}
+
+
+def made_up(shapes):
+    generator = torch.Generator().manual_seed(0)
+    return {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A policy that is like no trainer's own."""
+    path = tmp_path / "policy.safetensors"
+    write_file(path, policy_bytes(TINY, made_up(GRIP_SHAPES), iteration=0))
+    return path
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_in_the_first_iteration(self):
+    raise KilledError
+
+
+def test_all_agents_begin_with_it(file, tmp_path, monkeypatch):
+    begun = {}
+
+    def remember_and_step(self):
+        begun.setdefault(self.config.agent, self.params)
+        return step(self)
+
+    step = MetaTrainer.step
+    monkeypatch.setattr(MetaTrainer, "step", remember_and_step)
+    agents = ["maml", "domain_randomisation"]
+    train_run(TINY, agents, tmp_path / "run", initial_policy=file)
+    assert list(begun) == agents
+    for params in begun.values():
+        assert all(torch.equal(params[name], leaf) for name, leaf in made_up(GRIP_SHAPES).items())
+    source = read_json(tmp_path / "run/maml/config.json")["initial_policy"]
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert source == {"file": str(file), "sha256": digest}
+
+
+def test_a_run_that_was_killed_at_once_begins_with_it_again(file, tmp_path, monkeypatch):
+    train_run(TINY, ["maml"], tmp_path / "whole", initial_policy=file)
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaTrainer, "step", kill_in_the_first_iteration)
+        with pytest.raises(KilledError):
+            train_run(TINY, ["maml"], tmp_path / "run", initial_policy=file)
+    file.unlink()
+    assert resume_run(tmp_path / "run") == ("maml",)
+    whole, run = (load_run(tmp_path / name).agents["maml"].params for name in ("whole", "run"))
+    assert all(torch.equal(run[name], leaf) for name, leaf in whole.items())
+    train_run(TINY, ["maml"], tmp_path / "other")
+    other = load_run(tmp_path / "other").agents["maml"].params
+    assert not torch.equal(run["layers.0.weight"], other["layers.0.weight"])
+
+
+def test_the_policy_of_a_run_will_do_even_of_the_one_that_is_replaced(tmp_path):
+    train_run(TINY, ["maml"], tmp_path / "run")
+    path = tmp_path / "run/maml/policy.safetensors"
+    before = load_run(tmp_path / "run").agents["maml"].params
+    config = replace(TINY, total_steps=1)
+    train_run(config, ["fomaml"], tmp_path / "run", overwrite=True, initial_policy=path)
+    assert load_run(tmp_path / "run").agents.keys() == {"fomaml"}
+    first = tmp_path / "run/fomaml/checkpoints/iteration-000000.safetensors"
+    assert first.is_file()
+    after = load_run(tmp_path / "run").agents["fomaml"].params
+    assert 0 < (after["layers.0.weight"] - before["layers.0.weight"]).abs().max() < 0.2
+
+
+def shapes_with(**layers):
+    return {**GRIP_SHAPES, **{name.replace("_", "."): shape for name, shape in layers.items()}}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (
+            shapes_with(layers_0_weight=(9, 5), layers_0_bias=(9,), layers_1_weight=(1, 9)),
+            "its layers are 5-9-1, not 5-4-1; pass --hidden-sizes 9",
+        ),
+        (
+            shapes_with(layers_0_weight=(4, 7)),
+            "its layers are 7-4-1, not 5-4-1; leave maml out with --agents",
+        ),
+        (
+            {**GRIP_SHAPES, "context": (3,)},
+            "it holds context, for which there is no place; leave maml out with --agents",
+        ),
+        ({"log_std": (1,)}, r"it lacks layers.0.bias of shape \(4,\); leave maml out"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_the_way_out(shapes, message, tmp_path):
+    path = tmp_path / "policy.safetensors"
+    save_tensors(path, made_up(shapes), {"env_id": TINY.env_id})
+    with pytest.raises(ValueError, match=f"does not fit maml: {message}"):
+        train_run(TINY, ["maml"], tmp_path / "run", initial_policy=path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_family_and_numbers_that_are_not_finite_are_refused(file):
+    fresh = made_up(GRIP_SHAPES)
+    reach = replace(TINY, env_id="metarobot/Reach-v0")
+    with pytest.raises(ValueError, match="is a policy of metarobot/Grip-v0, not of metarobot/Reac"):
+        load_initial_policy(file, reach, fresh)
+    write_file(
+        file, policy_bytes(TINY, {**fresh, "log_std": torch.tensor([torch.nan])}, iteration=0)
+    )
+    with pytest.raises(ValueError, match="not finite in log_std"):
+        load_initial_policy(file, TINY, fresh)

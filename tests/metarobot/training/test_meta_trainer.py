@@ -1,0 +1,167 @@
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeEnv
+
+from metarobot.config import TrainConfig
+from metarobot.training.meta_trainer import MetaTrainer
+
+
+def make_trainer(**fields):
+    defaults = {
+        "num_tasks": 8,
+        "episodes_per_task": 10,
+        "inner_lr": 0.1,
+        "hidden_sizes": (16,),
+        "initial_std": 0.4,
+        "max_kl": 0.05,
+        "inner_objective": "likelihood_ratio",
+    }
+    config = TrainConfig(**{**defaults, **fields})
+    return MetaTrainer(config, FakeEnv(config.num_tasks * config.episodes_per_task))
+
+
+def fingerprint(params):
+    digest = hashlib.sha256()
+    for name, leaf in sorted(params.items()):
+        digest.update(name.encode() + leaf.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def train(trainer, iterations):
+    metrics = [trainer.step() for _ in range(iterations)]
+    return {name: np.array([m[name] for m in metrics]) for name in metrics[0]}
+
+
+def test_training_makes_adaptation_better():
+    history = train(make_trainer(), 25)
+    assert history["meta/post_return"][-5:].mean() > history["meta/post_return"][:5].mean() + 1.0
+    # The target is hidden: only adaptation can find it.
+    assert history["meta/gain"][-5:].mean() > history["meta/gain"][:5].mean() + 0.1
+    assert history["update/accepted"].mean() > 0.9
+    assert history["update/kl"].max() <= 0.05
+
+
+@pytest.mark.parametrize("agent", ["maml", "domain_randomisation"])
+def test_the_same_seed_gives_the_same_parameters(agent):
+    first, same, other = (make_trainer(agent=agent, seed=seed) for seed in (5, 5, 6))
+    for trainer in (first, same, other):
+        train(trainer, 3)
+    assert fingerprint(first.params) == fingerprint(same.params)
+    assert fingerprint(first.params) != fingerprint(other.params)
+
+
+def test_a_run_goes_on_exactly_from_its_state():
+    whole, first_half, second_half = (make_trainer() for _ in range(3))
+    train(whole, 4)
+    train(first_half, 2)
+    second_half.restore(first_half.state())
+    train(second_half, 2)
+    assert fingerprint(second_half.params) == fingerprint(whole.params)
+    assert second_half.total_steps == whole.total_steps
+
+
+@pytest.mark.parametrize(("fields", "blocks"), [({}, 2), ({"num_adaptation_steps": 2}, 3)])
+def test_steps_are_counted_in_every_phase(fields, blocks):
+    trainer = make_trainer(total_steps=2 * blocks * 80 * 5, **fields)
+    trainer.step()
+    assert trainer.iteration == 1
+    assert trainer.total_steps == blocks * 80 * 5
+    assert not trainer.finished
+    trainer.step()
+    assert trainer.finished
+
+
+@pytest.mark.parametrize("agent", ["domain_randomisation", "oracle"])
+def test_reference_agents_collect_once_and_do_not_adapt(agent):
+    trainer = make_trainer(agent=agent)
+    metrics = trainer.step()
+    assert trainer.total_steps == 80 * 5
+    assert metrics["meta/gain"] == 0.0
+    assert metrics["adapt/distance"] == 0.0
+    assert metrics["update/accepted"] == 1.0
+
+
+@pytest.mark.parametrize("normalise_outer", [False, True])
+def test_tasks_count_as_in_the_mean_return_or_alike(normalise_outer):
+    trainer = make_trainer(normalise_outer=normalise_outer)
+    seen, outer = [], trainer.algorithm.outer_advantages
+    trainer.algorithm.outer_advantages = lambda *args: seen.append(args) or outer(*args)
+    trainer.step()
+    ((params, episodes, workers),) = seen
+    rewards = episodes.rewards * torch.linspace(1.0, 3.0, 8)[:, None, None]  # more is at stake
+    episodes = dataclasses.replace(episodes, rewards=rewards)
+    stds = outer(params, episodes, workers).std((1, 2), correction=0)
+    if normalise_outer:
+        torch.testing.assert_close(stds, torch.ones(8))
+    else:
+        assert stds.max() > 1.5 * stds.min()
+
+
+def test_metrics_are_finite_numbers_under_the_names_dashboards_expect():
+    metrics = make_trainer().step()
+    assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
+    assert {
+        *("rollout/ep_rew_mean", "rollout/success_rate", "time/fps", "time/sampling_s"),
+        *("meta/pre_return", "meta/post_return", "meta/gain", "adapt/distance", "update/kl"),
+    } <= set(metrics)
+
+
+def test_unstable_simulations_do_not_spoil_the_parameters():
+    trainer = make_trainer()
+    trainer.env.unstable_at = {0: 0, 17: 3, 40: 1}
+    metrics = trainer.step()
+    assert metrics["rollout/counted_steps"] == pytest.approx(1 - (5 + 2 + 4) / 400)
+    assert metrics["update/accepted"] == 1.0
+    assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
+
+
+def test_a_task_without_steps_in_the_subsample_is_no_error():
+    trainer = make_trainer(fisher_episodes=1)
+    trainer.env.unstable_at = {0: 0}
+    assert trainer.step()["update/accepted"] == 1.0
+    assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
+
+
+def test_a_task_without_any_steps_is_left_out_and_counted():
+    trainer = make_trainer()
+    trainer.env.unstable_at = dict.fromkeys(range(10, 20), 0)
+    metrics = trainer.step()
+    assert metrics["sim/unstable_episodes"] == 2 * 10
+    assert metrics["update/accepted"] == 1.0
+    assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
+
+
+class NanEnv(FakeEnv):
+    """Task 3 earns NaN, in a simulation that is stable."""
+
+    def step(self, actions):
+        observation, rewards, *rest = super().step(actions)
+        rewards[30] = np.nan
+        return observation, rewards, *rest
+
+
+def test_a_task_that_is_not_finite_stops_the_update_and_can_be_replayed():
+    config = TrainConfig(num_tasks=8, episodes_per_task=10, hidden_sizes=(16,))
+    trainer = MetaTrainer(config, NanEnv(80))
+    before = trainer.params
+    metrics = trainer.step()
+    assert trainer.params is before
+    assert metrics["update/refused_tasks"] == 1.0
+    assert metrics["update/accepted"] == 0.0
+    (replay,) = trainer.refused
+    assert (replay.iteration, replay.index) == (0, 3)
+    assert replay.actions.shape == (2, 10, 5, 2)
+    assert set(replay.task) == {"x", "y"}
+    trainer.env = FakeEnv(80)
+    assert trainer.step()["update/accepted"] == 1.0
+    assert trainer.refused == []
+
+
+def test_the_environment_must_hold_the_meta_batch():
+    config = TrainConfig(num_tasks=4, episodes_per_task=5)
+    with pytest.raises(ValueError, match=r"maml with 4 tasks x 5 episodes .* 20 .* got 19"):
+        MetaTrainer(config, FakeEnv(19))

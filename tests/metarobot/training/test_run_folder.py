@@ -1,0 +1,279 @@
+import json
+import math
+import os
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.files import read_json, write_json
+from metarobot.folder import Folder, write_file
+from metarobot.tensor_files import save_tensors
+from metarobot.training.load import load_curve, load_run, load_runs
+from metarobot.training.run_creation import create_run_folder
+from metarobot.training.run_folder import unfinished_configs
+from metarobot.training.run_layout import RunError, hold_run
+from metarobot.training.runs import complete_run, resume_run, train_run
+
+TINY = TrainConfig(
+    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "grip"
+    train_run(TINY, STANDARD_AGENTS, path)
+    return path
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    """A copy to be damaged."""
+    import shutil
+
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def edit_config(run: Path, folder: str, **fields) -> None:
+    path = run / folder / "config.json"
+    values = read_json(path)
+    values["train"].update(fields)
+    write_json(path, values)
+
+
+def test_a_run_is_read_back_as_it_was_trained(trained):
+    run = load_run(trained)
+    assert (run.seed, run.env_id, run.unfinished) == (0, "metarobot/Grip-v0", ())
+    assert tuple(run.agents) == STANDARD_AGENTS
+    for name, agent in run.agents.items():
+        assert agent.config == replace(TINY, agent=name)
+    oracle, maml = run.agents["oracle"], run.agents["maml"]
+    observed = oracle.params["layers.0.weight"].shape[1] - maml.params["layers.0.weight"].shape[1]
+    assert observed == 2  # the two task parameters of Grip
+
+
+def test_the_curve_has_a_row_per_meta_iteration(trained):
+    columns = ("iteration", "total_steps", "pre_return", "post_return")
+    curve = load_curve(trained, "domain_randomisation", columns)
+    assert curve["iteration"] == [1.0]
+    assert curve["total_steps"] == [64.0]
+    assert curve["pre_return"] == curve["post_return"]
+
+
+def test_an_interrupted_agent_is_named(run):
+    (run / "maml" / "done.json").unlink()
+    assert load_run(run).unfinished == ("maml",)
+
+
+def test_a_failed_write_leaves_the_old_content_when_it_fails(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_file(path, b"old")
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_holds_null_for_what_is_not_finite(tmp_path):
+    write_json(tmp_path / "x.json", {"a": [math.nan, 1.5, (math.inf,)], "b": None})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5, [None]], "b": None}
+
+
+def test_a_new_run_appears_with_every_configuration(tmp_path):
+    configs = [replace(TINY, agent=agent) for agent in ("maml", "oracle")]
+    create_run_folder(tmp_path / "runs" / "x", configs, overwrite=False)
+    assert [entry.name for entry in (tmp_path / "runs").iterdir()] == ["x"]
+    assert unfinished_configs(tmp_path / "runs" / "x") == configs
+    with pytest.raises(RunError, match=r"holds no policy\.safetensors yet"):
+        load_run(tmp_path / "runs" / "x")
+
+
+def test_a_folder_in_use_is_refused_and_only_a_run_is_overwritten(run):
+    (run / "notes.txt").write_text("keep me")
+    (run / "maml" / "notes.txt").write_text("keep me")
+    with pytest.raises(RunError, match="not empty"):
+        create_run_folder(run, [TINY], overwrite=False)
+    assert (run / "maml" / "policy.safetensors").exists()
+    create_run_folder(run, [TINY], overwrite=True)
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert files == {"notes.txt", "maml/notes.txt", "maml/config.json"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of folders")
+def test_a_run_that_is_being_trained_is_left_alone(run):
+    with hold_run(Folder(run)):
+        with pytest.raises(RunError, match="trained by another process"):
+            resume_run(run)
+        with pytest.raises(RunError, match="trained by another process"):
+            create_run_folder(run, [TINY], overwrite=True)
+    assert resume_run(run) == ()
+    assert load_run(run).unfinished == ()
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(RunError, match="is a file"):
+        create_run_folder(tmp_path / "x", [TINY], overwrite=True)
+
+
+def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
+    outside = tmp_path / "outside"
+    (run / "maml").rename(outside)
+    (run / "maml").symlink_to(outside)
+    with pytest.raises(RunError, match="leads out"):
+        load_run(run)
+    with pytest.raises(RunError, match="leads out"):
+        create_run_folder(run, [TINY], overwrite=True)
+    assert (outside / "policy.safetensors").exists()
+
+
+def test_a_missing_run_names_its_neighbour(run):
+    with pytest.raises(RunError, match=r"did you mean .*run"):
+        load_run(run.with_name("rum"))
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="is not a run folder"):
+        load_run(tmp_path)
+
+
+def test_runs_must_agree(run, tmp_path):
+    import shutil
+
+    twin = Path(shutil.copytree(run, tmp_path / "twin"))
+    with pytest.raises(RunError, match="same seed, 0"):
+        load_runs([run, twin])
+    for agent in STANDARD_AGENTS:
+        edit_config(twin, agent, seed=1)
+    assert [loaded.seed for loaded in load_runs([run, twin])] == [0, 1]
+    shutil.rmtree(twin / "oracle")
+    with pytest.raises(RunError, match="holds maml, domain_randomisation, but"):
+        load_runs([run, twin])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"env_id": "metarobot/Grab-v0"}, "did you mean 'metarobot/Grip-v0'"),
+        ({"env_id": "metarobot/Reach-v0"}, "does not fit its configuration"),
+        ({"env_id": 3}, "env_id"),
+        ({"env_id": []}, "config.json"),
+        ({"agent": "oracle"}, "lies in the folder of maml"),
+        ({"hidden_sizes": [8]}, "does not fit its configuration"),
+        ({"hidden_sizes": [4, 8000]}, "does not fit its configuration"),
+        ({"inner_lr": None}, "inner_lr"),
+        ({"colour": 1}, "colour"),
+        ({"total_steps": 128}, "different total_steps"),
+    ],
+)
+def test_a_bad_configuration_is_one_line(run, fields, message):
+    edit_config(run, "maml", **fields)
+    with pytest.raises(RunError, match=message) as error:
+        load_run(run)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a checkpoint",
+        struct.pack("<Q", 2**62) + b"{}",
+        struct.pack("<Q", 2) + b"{}",
+        b"\x80\x04K\x01.",  # a pickle
+    ],
+)
+def test_a_bad_policy_file_is_one_line(run, content):
+    (run / "maml" / "policy.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match=r"policy\.safetensors") as error:
+        load_run(run)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "{}", '{"train": 3}', "[" * 100_000, "\udcff"])
+def test_a_bad_configuration_file_is_one_line(run, content):
+    path = run / "maml" / "config.json"
+    path.write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(RunError, match=r"config\.json") as error:
+        load_run(run)
+    assert "\n" not in str(error.value)
+
+
+def test_parameters_that_do_not_fit(run):
+    path = run / "maml" / "policy.safetensors"
+    params, facts = load_file(path), {"env_id": TINY.env_id, "agent": "maml"}
+    save_tensors(path, {**params, "log_std": torch.tensor([math.nan])}, facts)
+    with pytest.raises(RunError, match="not finite in log_std"):
+        load_run(run)
+    save_tensors(path, {**params, "log_std": params["log_std"].double()}, facts)
+    with pytest.raises(RunError, match="must be F32"):
+        load_run(run)
+    save_tensors(path, {**params, "extra": torch.zeros(1)}, facts)
+    with pytest.raises(RunError, match="'extra' is too many"):
+        load_run(run)
+    save_tensors(path, params, {**facts, "agent": "domain_randomisation"})
+    with pytest.raises(RunError, match="agent 'domain_randomisation', 'maml'"):
+        load_run(run)
+    save_file(params, path)
+    with pytest.raises(RunError, match="seal is broken"):
+        load_run(run)
+
+
+def test_an_agent_without_a_policy_is_still_to_be_trained(run):
+    (run / "oracle" / "policy.safetensors").unlink()
+    loaded = load_run(run)
+    assert tuple(loaded.agents) == ("maml", "domain_randomisation")
+    assert loaded.unfinished == ("oracle",)
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "iteration,total_steps\n1\n"])
+def test_a_bad_curve(run, content):
+    (run / "maml" / "curve.csv").write_text(content)
+    if content:
+        with pytest.raises(RunError, match=r"curve\.csv"):
+            load_curve(run, "maml", ("iteration", "post_return"))
+    else:
+        assert load_curve(run, "maml", ("iteration",)) == {"iteration": []}
+
+
+def test_agents_join_a_run_and_those_there_stay(run):
+    before = (run / "maml" / "policy.safetensors").read_bytes()
+    complete_run(TINY, ["maml", "reptile"], run)
+    loaded = load_run(run)
+    assert tuple(loaded.agents) == ("maml", "reptile", "domain_randomisation", "oracle")
+    assert loaded.unfinished == ()
+    assert (run / "maml" / "policy.safetensors").read_bytes() == before
+    assert not [entry.name for entry in run.iterdir() if entry.name.startswith(".partial")]
+    curve = (run / "reptile" / "curve.csv").read_bytes()
+    complete_run(TINY, ["maml", "reptile"], run)
+    assert (run / "reptile" / "curve.csv").read_bytes() == curve
+
+
+def test_options_of_other_agents_are_not_compared(run):
+    """An option of Reptile is free to differ from what agents that do not read it were given."""
+    config = replace(TINY, reptile_steps=2, inner_kl_penalty=0.1)
+    complete_run(config, ["maml", "reptile"], run)
+    assert load_run(run).agents["reptile"].config.reptile_steps == 2
+    with pytest.raises(RunError, match="reptile_steps was 2, is 4"):
+        complete_run(replace(config, reptile_steps=4), ["reptile"], run)
+
+
+def test_agents_of_another_configuration_do_not_join(run):
+    with pytest.raises(RunError, match=r"cannot be resumed here: inner_lr was 0\.1, is 0\.3"):
+        complete_run(replace(TINY, inner_lr=0.3), ["reptile"], run)
+    assert not (run / "reptile").exists()
+
+
+def test_a_run_that_is_not_there_is_made(tmp_path):
+    complete_run(TINY, ["maml"], tmp_path / "run")
+    assert load_run(tmp_path / "run").unfinished == ()

@@ -1,0 +1,118 @@
+"""A process that is killed while it replaces a run leaves the old run or the new one."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from metarobot.config import TrainConfig
+from metarobot.training.run_creation import add_agents, create_run_folder
+from metarobot.training.run_folder import agents_in, unfinished_configs
+
+OLD = TrainConfig(total_steps=64, num_tasks=2, episodes_per_task=2)
+NEW = replace(OLD, seed=1)
+_CHANGES = ("open", "mkdir", "replace", "unlink", "rmdir", "fsync")
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch) -> Path:
+    """A run with three agents, one of which was trained, and a file of somebody else's."""
+    monkeypatch.setattr("metarobot.training.run_creation.provenance", lambda threads: {})
+    monkeypatch.setattr("metarobot.training.run_folder.versions", dict)
+    run = tmp_path / "run"
+    agents = ("maml", "reptile", "oracle")
+    create_run_folder(run, [replace(OLD, agent=agent) for agent in agents], overwrite=False)
+    for name in ("policy.safetensors", "curve.csv", "done.json", "checkpoints/iteration-000001.x"):
+        (run / "maml" / name).parent.mkdir(exist_ok=True)
+        (run / "maml" / name).write_text('{"total_steps": 64}')
+    (run / "reptile" / "notes.txt").write_text("kept")
+    return run
+
+
+def content(run: Path) -> dict[str, str]:
+    files = (path for path in run.rglob("*") if path.is_file())
+    return {str(path.relative_to(run)): path.read_text() for path in files}
+
+
+def _deadly(real, left):
+    def call(*args, **kwargs):
+        if left[0] == 0:
+            os._exit(9)
+        left[0] -= 1
+        return real(*args, **kwargs)
+
+    return call
+
+
+def die_after(number: int, act) -> bool:
+    """Run ``act`` in a process that dies when it changes anything for the n-th time.
+
+    Returns:
+        Whether it died.
+    """
+    child = os.fork()
+    if not child:  # nothing of pytest's may run here
+        left = [number]
+        for name in _CHANGES:
+            setattr(os, name, _deadly(getattr(os, name), left))
+        try:
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9)
+    return code == 9
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_kill_at_any_moment_leaves_the_old_run_or_the_new_one(old, tmp_path):
+    before = content(old)
+    new = [replace(NEW, agent=agent) for agent in ("maml", "promp")]
+    seen, number = set(), 0
+    died = True
+    while died:
+        run = Path(shutil.copytree(old, tmp_path / f"run{number}"))
+        died = die_after(number, lambda run=run: create_run_folder(run, new, overwrite=True))
+        present = agents_in(run)  # which finishes what can no longer be undone
+        if present == ["maml", "promp"]:
+            assert unfinished_configs(run) == new
+            files = {"maml/config.json", "promp/config.json", "reptile/notes.txt"}
+            assert set(content(run)) - leftovers(run) == files
+            seen.add("new")
+        else:
+            found = content(run)
+            assert {name: found[name] for name in set(found) - leftovers(run)} == before
+            seen.add("old")
+        create_run_folder(run, new, overwrite=True)  # and it can be done again
+        assert set(content(run)) == {"maml/config.json", "promp/config.json", "reptile/notes.txt"}
+        shutil.rmtree(run)
+        number += 5
+    assert seen == {"old", "new"}
+    assert number > 100
+
+
+def leftovers(run: Path) -> set[str]:
+    """What a killed process had prepared, and nothing reads: the next one removes it."""
+    return {name for name in content(run) if name.startswith(".prepared/") or ".partial" in name}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_kill_while_agents_are_added_leaves_those_that_were_there(old, tmp_path):
+    before, number, died = content(old), 0, True
+    while died:
+        run = Path(shutil.copytree(old, tmp_path / f"run{number}"))
+        more = [replace(OLD, agent=agent) for agent in ("promp", "rl2")]
+        died = die_after(number, lambda run=run, more=more: add_agents(run, more))
+        found = content(run)
+        assert before.items() <= found.items()
+        assert {"maml", "reptile", "oracle"} <= set(agents_in(run))
+        add_agents(run, more)
+        assert len(agents_in(run)) == 5
+        assert not leftovers(run)
+        shutil.rmtree(run)
+        number += 5

@@ -1,0 +1,305 @@
+import csv
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from metarobot.config import TrainConfig
+from metarobot.files import read_json
+from metarobot.folder import Folder
+from metarobot.training import meta_trainer
+from metarobot.training import runs as training
+from metarobot.training.interruption import InterruptedTrainingError
+from metarobot.training.load import load_curve, load_run
+from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.run_folder import CURVE_COLUMNS
+from metarobot.training.run_layout import RunError
+from metarobot.training.runs import resume_run, train_agent, train_run
+
+TINY = TrainConfig(
+    total_steps=200, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+)
+"""2 x 2 episodes of 16 steps: 64 steps a block of episodes."""
+
+
+class Recorder:
+    """A display that remembers what it was told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def begin(self, config, total_steps):
+        self.calls.append(f"begin {config.agent} at {total_steps}")
+
+    def update(self, metrics):
+        self.calls.append(f"update {metrics['time/total_steps']:.0f}")
+
+    def end(self):
+        self.calls.append("end")
+
+
+def test_every_agent_gets_the_same_budget_and_the_display_hears_of_it(tmp_path):
+    display = Recorder()
+    train_run(TINY, ["maml", "oracle", "maml"], tmp_path / "run", display)
+    assert display.calls == [
+        *("begin maml at 0", "update 128", "update 256", "end"),
+        *("begin oracle at 0", "update 64", "update 128", "update 192", "update 256", "end"),
+    ]
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["maml", "oracle"]
+
+
+def test_what_an_agent_leaves_behind(tmp_path):
+    train_run(TINY, ["maml"], tmp_path / "run")
+    tmp_path = tmp_path / "run" / "maml"
+    names = {path.name.partition(".tfevents")[0] for path in tmp_path.iterdir()}
+    written = {"policy.safetensors", "curve.csv", "done.json", "events.out", "checkpoints"}
+    assert names == {"config.json", *written}
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [
+        "iteration-000002.safetensors"
+    ]
+    done = read_json(tmp_path / "done.json")
+    assert (done["iterations"], done["total_steps"]) == (2, 256)
+    assert done["seconds"] > 0
+    config = read_json(tmp_path / "config.json")
+    assert TrainConfig.from_dict(config["train"]) == TINY
+    assert set(config) == {"train", "versions", "git_revision", "machine", "command"}
+
+
+def test_curve_and_tensorboard_hold_the_same_numbers(tmp_path):
+    train_agent(TINY, Folder(tmp_path))
+    with (tmp_path / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    board = EventAccumulator(str(tmp_path)).Reload()
+    for column, tag in CURVE_COLUMNS.items():
+        events = board.Scalars(tag)
+        assert [event.step for event in events] == [128, 256]
+        table = [float(row[column]) for row in rows]
+        assert [event.value for event in events] == pytest.approx(table, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train_run(replace(TINY, seed=seed), ["maml"], tmp_path / name)
+    a, b, c = (load_run(tmp_path / name).agents["maml"].params for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["layers.0.weight"], c["layers.0.weight"])
+
+
+def test_a_run_folder_in_use_is_refused(tmp_path):
+    train_run(TINY, ["maml"], tmp_path)
+    with pytest.raises(RunError, match="not empty"):
+        train_run(TINY, ["maml"], tmp_path)
+    train_run(replace(TINY, seed=7), ["maml"], tmp_path, overwrite=True)
+    assert load_run(tmp_path).seed == 7
+
+
+def interrupt_in(monkeypatch, iteration, number=signal.SIGTERM):
+    """Let a signal arrive within the meta-iteration that follows this one."""
+    step = MetaTrainer.step
+
+    def interrupted_step(self):
+        if self.iteration == iteration:
+            os.kill(os.getpid(), number)
+        return step(self)
+
+    monkeypatch.setattr(MetaTrainer, "step", interrupted_step)
+
+
+def same_curves(run, other, agent):
+    """Whether two runs have the same curve, but for the times."""
+    columns = [name for name in CURVE_COLUMNS if not name.endswith("_s")]
+    return load_curve(run, agent, columns) == load_curve(other, agent, columns)
+
+
+@pytest.mark.parametrize(
+    ("number", "agent", "fields"),
+    [
+        (signal.SIGINT, "maml", {}),
+        (signal.SIGTERM, "maml_ppo", {"first_order": True, "normalise_inner": False}),
+        (signal.SIGTERM, "maml", {"num_adaptation_steps": 2, "inner_objective": "dice"}),
+    ],
+)
+def test_an_interrupted_run_goes_on_as_if_never_interrupted(
+    tmp_path, monkeypatch, number, agent, fields
+):
+    config = replace(TINY, **{"total_steps": 128 * 5, **fields})
+    train_run(config, [agent, "oracle"], tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, 2, number)
+        with pytest.raises(InterruptedTrainingError) as interrupt:
+            train_run(config, [agent, "oracle"], tmp_path / "run")
+    assert interrupt.value.signal_number == number
+    run = load_run(tmp_path / "run")
+    assert run.unfinished == (agent, "oracle")
+    assert len(load_curve(run.path, agent, ["iteration"])["iteration"]) == 3
+
+    display = Recorder()
+    assert resume_run(tmp_path / "run", display) == (agent, "oracle")
+    steps = 64 * (config.num_adaptation_steps + 1)
+    assert display.calls[:2] == [f"begin {agent} at {3 * steps}", f"update {4 * steps}"]
+    for name in (agent, "oracle"):
+        paths = [tmp_path / folder / name / "policy.safetensors" for folder in ("whole", "run")]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+        assert same_curves(tmp_path / "whole", tmp_path / "run", name)
+    assert resume_run(tmp_path / "run") == ()
+
+
+def test_what_was_logged_after_the_checkpoint_is_cut_off(tmp_path, monkeypatch):
+    config = replace(TINY, total_steps=64 * 10, agent="oracle")
+    train_run(config, ["oracle"], tmp_path / "whole")
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 4)
+
+    def die(self):
+        raise SystemExit  # as if killed: nothing is saved
+
+    with monkeypatch.context() as patch:
+        step = MetaTrainer.step
+        patch.setattr(
+            MetaTrainer, "step", lambda self: step(self) if self.iteration < 7 else die(self)
+        )
+        with pytest.raises(SystemExit):
+            train_run(config, ["oracle"], tmp_path / "run")
+    assert len(load_curve(tmp_path / "run", "oracle", ["iteration"])["iteration"]) == 7
+    resume_run(tmp_path / "run")
+    assert same_curves(tmp_path / "whole", tmp_path / "run", "oracle")
+    board = EventAccumulator(str(tmp_path / "run" / "oracle")).Reload()
+    steps = [event.step for event in board.Scalars("meta/post_return")]
+    assert steps == [64 * n for n in range(1, 11)]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeypatch):
+    train_run(TINY, ["maml"], tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaTrainer, "step", lambda self: exit())
+        with pytest.raises(SystemExit):
+            train_run(TINY, ["maml"], tmp_path / "run")
+    resume_run(tmp_path / "run")
+    assert same_curves(tmp_path / "whole", tmp_path / "run", "maml")
+
+
+def test_a_run_of_another_configuration_or_version_is_refused_with_what_differs(
+    tmp_path, monkeypatch
+):
+    train_run(TINY, ["maml"], tmp_path)
+    other = replace(TINY, inner_lr=0.7, seed=3, num_threads=5)
+    with pytest.raises(RunError, match=r"seed was 0, is 3, inner_lr was 0\.1, is 0\.7$"):
+        resume_run(tmp_path, expected=other)
+    monkeypatch.setattr(
+        "metarobot.training.run_folder.versions", lambda: {"torch": "1.0", "mujoco": "9"}
+    )
+    assert resume_run(tmp_path) == ()  # what is finished does not go on
+    (tmp_path / "maml" / "done.json").unlink()
+    with pytest.raises(RunError, match=r"torch was \S+, is 1\.0, mujoco was \S+, is 9") as error:
+        resume_run(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_curve_that_has_lost_rows_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, 1)
+        with pytest.raises(InterruptedTrainingError):
+            train_run(replace(TINY, total_steps=1000), ["maml"], tmp_path)
+    curve = tmp_path / "maml" / "curve.csv"
+    curve.write_bytes(curve.read_bytes()[:-3])
+    with pytest.raises(RunError, match="lost rows"):
+        resume_run(tmp_path)
+
+
+def test_checkpoints_come_regularly_and_after_some_time(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        training, "save_checkpoint", lambda *args: saved.append(args[2].counters["iteration"])
+    )
+    config = replace(TINY, agent="oracle", total_steps=64 * 5)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    train_agent(config, Folder(tmp_path / "a"))
+    assert saved == [2, 4, 5]
+    saved.clear()
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    train_agent(config, Folder(tmp_path / "b"))
+    assert saved == [1, 2, 3, 4, 5]
+
+
+def test_the_best_policy_is_kept_and_can_be_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
+    returns = iter([-2.0, -1.0, -5.0, -5.0])
+    step = MetaTrainer.step
+    seen = []
+
+    def scripted_step(self):
+        metrics = step(self) | {"meta/post_return": next(returns)}
+        seen.append(self.params)
+        return metrics
+
+    monkeypatch.setattr(MetaTrainer, "step", scripted_step)
+    train_run(replace(TINY, total_steps=64 * 4), ["oracle"], tmp_path)
+    best, last = (load_run(tmp_path, best=best).agents["oracle"].params for best in (True, False))
+    assert all(torch.equal(best[name], leaf) for name, leaf in seen[1].items())
+    assert all(torch.equal(last[name], leaf) for name, leaf in seen[3].items())
+
+
+def test_tasks_that_spoil_an_update_are_written_down(tmp_path, monkeypatch):
+    evaluate = training.make_env(TINY.env_id, 1)._evaluate.__func__
+
+    def broken(self, actions):
+        rewards, success = evaluate(self, actions)
+        rewards[3] = float("nan")  # task 1, episode 1
+        return rewards, success
+
+    monkeypatch.setattr(type(training.make_env(TINY.env_id, 1)), "_evaluate", broken)
+    monkeypatch.setattr(training, "MOST_REPLAYS", 2)
+    train_run(replace(TINY, total_steps=128 * 3), ["maml"], tmp_path)
+    refused = sorted(path.name for path in (tmp_path / "maml" / "refused").iterdir())
+    assert refused == [f"iteration-00000{i}-task-001.safetensors" for i in (0, 1)]
+    curve = load_curve(tmp_path, "maml", ["refused_tasks", "accepted"])
+    assert curve == {"refused_tasks": [1.0] * 3, "accepted": [0.0] * 3}
+
+
+def test_a_nan_planted_in_one_simulation_is_cut_counted_and_trained_around(tmp_path, monkeypatch):
+    """Simulation 5 (task 1, episode 1) breaks in step 3 of every block of episodes."""
+    config = replace(TINY, episodes_per_task=4, total_steps=128 * 4)
+    blocks = []
+    collect = meta_trainer.collect
+
+    def planting_collect(env, *args, **kwargs):
+        step = type(env).step
+
+        def planting_step(actions):
+            if env._elapsed[0] == 3:
+                env.batch.bind("qpos")[5] = float("nan")
+            return step(env, actions)
+
+        monkeypatch.setattr(env, "step", planting_step)
+        blocks.append((collect(env, *args, **kwargs), args, kwargs))
+        monkeypatch.setattr(env, "step", lambda actions: step(env, actions))
+        healthy = collect(env, *args, **kwargs)
+        blocks[-1] = (blocks[-1][0], healthy)
+        return blocks[-1][0]
+
+    monkeypatch.setattr(meta_trainer, "collect", planting_collect)
+    train_run(config, ["maml"], tmp_path)
+    curve = load_curve(tmp_path, "maml", ["unstable_episodes", "refused_tasks", "accepted"])
+    assert curve["unstable_episodes"] == [2.0] * 2  # before and after adaptation
+    assert curve["refused_tasks"] == [0.0] * 2
+    assert curve["accepted"] == [1.0] * 2
+    assert len(blocks) == 4
+    for sick, healthy in blocks:
+        assert sick.unstable.nonzero().tolist() == [[1, 1]]
+        assert sick.mask[1, 1].tolist() == [1.0] * 3 + [0.0] * 13
+        others = ~sick.unstable
+        for name in ("observations", "actions", "rewards", "log_probs", "success"):
+            assert torch.equal(getattr(sick, name)[others], getattr(healthy, name)[others])
+
+
+def test_a_run_killed_after_its_last_checkpoint_still_gets_its_last_policy(tmp_path, monkeypatch):
+    train_run(TINY, ["maml"], tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "policy_bytes", lambda *args: exit())
+        with pytest.raises(SystemExit):
+            train_run(TINY, ["maml"], tmp_path / "run")
+    resume_run(tmp_path / "run")
+    paths = [tmp_path / name / "maml" / "policy.safetensors" for name in ("whole", "run")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
