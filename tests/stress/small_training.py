@@ -14,10 +14,12 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 METAROBOT = [sys.executable, "-m", "metarobot"]
 
 
-def train(run: Path, iterations: int, agents: Sequence[str] = ("maml",)) -> list[str]:
+def train(
+    run: Path, iterations: int, agents: Sequence[str] = ("maml",), options: Sequence[str] = OPTIONS
+) -> list[str]:
     """Arguments that begin a run."""
     steps = str(iterations * STEPS_PER_ITERATION)
-    return [*OPTIONS, "--agents", *agents, "--total-steps", steps, "--out", str(run)]
+    return [*options, "--agents", *agents, "--total-steps", steps, "--out", str(run)]
 
 
 def resume(run: Path) -> list[str]:

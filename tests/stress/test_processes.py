@@ -43,9 +43,19 @@ def test_any_number_of_processes_ends_at_the_same_parameters(one_process, tmp_pa
 
 def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):
     agents = [agent for agent in META_LEARNERS if agent != "maml"]
+    # The agent prototype compares episodes of a task: it needs two of them.
+    options = [
+        "train",
+        "grip",
+        "--num-tasks",
+        "8",
+        "--episodes-per-task",
+        "2",
+        "--hidden-sizes",
+        "8",
+    ]
     for name, launcher in (("one", METAROBOT), ("two", torchrun(2))):
-        # The agent prototype compares episodes of a task: it needs two of them.
-        execute([*launcher, *train(tmp_path / name, 4, agents), "--episodes-per-task", "2"])
+        execute([*launcher, *train(tmp_path / name, 4, agents, options)])
     for agent in agents:
         assert fingerprint(tmp_path / "one", agent) == fingerprint(tmp_path / "two", agent), agent
 

@@ -10,9 +10,9 @@ from torch.func import grad, jacrev
 
 from metarobot.algorithms import make_algorithm
 from metarobot.config import INNER_OBJECTIVES
-from metarobot.learning.objectives import OBJECTIVES, TrainConfig, likelihood_ratio
 from metarobot.learning import trpo
 from metarobot.learning.distributed import ALONE
+from metarobot.learning.objectives import OBJECTIVES, TrainConfig, likelihood_ratio
 from metarobot.learning.surrogates import kl_divergences
 from metarobot.learning.trpo import conjugate_gradients, fisher_product, trpo_update
 from metarobot.policies import (

@@ -64,11 +64,13 @@ def test_the_error_says_how_to_go_on():
 
 @pytest.fixture
 def handlers():
-    """Give the handlers back that an interrupted command has not."""
+    """Begin with the usual handlers, and give back those that were there."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-    yield before
-    for number, handler in before.items():
+    before = [(number, signal.getsignal(number)) for number in numbers]
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+    yield dict.fromkeys(numbers, signal.SIG_DFL)
+    for number, handler in before:
         signal.signal(number, handler)
 
 
