@@ -9,10 +9,10 @@ from fakes import N, made_up_batch, small_policy
 from torch.func import grad, jacrev
 
 from metarobot.algorithms import make_algorithm
-from metarobot.config import INNER_OBJECTIVES
+from metarobot.config import INNER_OBJECTIVES, TrainConfig
 from metarobot.learning import trpo
 from metarobot.learning.distributed import ALONE
-from metarobot.learning.objectives import OBJECTIVES, TrainConfig, likelihood_ratio
+from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
 from metarobot.learning.surrogates import kl_divergences
 from metarobot.learning.trpo import conjugate_gradients, fisher_product, trpo_update
 from metarobot.policies import (
