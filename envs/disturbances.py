@@ -1,4 +1,4 @@
-"""Disturbances: what stands between an agent and the physics, besides the task.
+"""Disturbances: what stands between a policy and the physics, besides the task.
 
 Commands that act late, observations that are noisy or stay away, pushes from outside.  All of it is
 vectorised over simulations, and all chance is keyed by the start of the episode.

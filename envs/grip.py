@@ -1,6 +1,6 @@
 """Grip: squeeze a block, lift it, hold it.
 
-The arm carries out a fixed lift; the agent commands the gripper's squeezing force.  Too little and
+The arm carries out a fixed lift; the policy commands the gripper's squeezing force.  Too little and
 the block slips out of the fingers, too much and it is crushed: light blocks are fragile.  The best
 force is about m (g + a) / (2 mu), and it must be chosen before any slip can be felt: the gripper
 feels neither the weight nor the slip.

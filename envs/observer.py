@@ -1,4 +1,4 @@
-"""From what a family measures to what an agent sees: noise, the task, bounds, lost observations."""
+"""From what a family measures to what a policy sees: noise, the task, bounds, lost observations."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reach: bring the tool to a goal in view, with a command frame turned by an unknown yaw.
 
-The agent steers the set-point of a Cartesian impedance controller.  Its command frame is turned
+The policy steers the set-point of a Cartesian impedance controller.  Its command frame is turned
 about the vertical against the frame that it observes in, as with a base that was calibrated
 wrongly, so the same command moves the tool another way in every task.  Payload, joint losses and
 drive strength differ as well.

@@ -1,6 +1,6 @@
 """Reach with a hidden goal: where to go shows only in the reward.
 
-The arm and its controller are those of Reach as built; the goal is the task.  The agent sees its
+The arm and its controller are those of Reach as built; the goal is the task.  The policy sees its
 tool and the time, never the goal: it has to search in its trial episodes and remember.
 """
 

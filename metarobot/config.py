@@ -23,14 +23,13 @@ MetaLearner = Literal[
     "prototype",
     "rl2",
 ]
-"""An agent that learns to adapt."""
-ReferenceAgent = Literal["domain_randomisation", "oracle"]
-"""An agent that never adapts, for comparison."""
-Agent = MetaLearner | ReferenceAgent
+"""An algorithm that learns to adapt."""
+Reference = Literal["domain_randomisation", "oracle"]
+"""An algorithm that never adapts, for comparison."""
 META_LEARNERS: tuple[MetaLearner, ...] = get_args(MetaLearner)
-REFERENCE_AGENTS: tuple[ReferenceAgent, ...] = get_args(ReferenceAgent)
-AGENTS: tuple[Agent, ...] = (*META_LEARNERS, *REFERENCE_AGENTS)
-STANDARD_AGENTS: tuple[Agent, ...] = ("maml", *REFERENCE_AGENTS)
+REFERENCES: tuple[Reference, ...] = get_args(Reference)
+ALGORITHM_NAMES: tuple[str, ...] = (*META_LEARNERS, *REFERENCES)
+STANDARD_ALGORITHMS: tuple[str, ...] = ("maml", *REFERENCES)
 """Who is trained where nobody is named."""
 
 MOST_SEED = 2**63 - 1
@@ -45,8 +44,8 @@ InnerObjective = Literal["lvc", "likelihood_ratio", "dice"]
 """What an adaptation step climbs: metarobot/learning/objectives.py."""
 INNER_OBJECTIVES: tuple[InnerObjective, ...] = get_args(InnerObjective)
 
-_BY_PPO: tuple[Agent, ...] = ("maml_ppo", "promp")
-_READERS: dict[str, tuple[Agent, ...]] = {
+_BY_PPO: tuple[str, ...] = ("maml_ppo", "promp")
+_READERS: dict[str, tuple[str, ...]] = {
     "outer_lr": (*_BY_PPO, "prototype"),
     "outer_epochs": _BY_PPO,
     "outer_max_kl": (*_BY_PPO, "reptile"),
@@ -58,7 +57,7 @@ _READERS: dict[str, tuple[Agent, ...]] = {
     "encoder_epochs": ("prototype",),
     "trial_episodes": ("rl2",),
 }
-"""Options of some agents, which change nothing for all others."""
+"""Options of some algorithms, which change nothing for all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ class TrainConfig:
     """Registered id of the task family."""
     variant: Variant | None = None
     """Other tasks and disturbances of the family, from a file; none for the family as it is."""
-    agent: Agent = "maml"
+    algorithm: str = "maml"
     """Who is trained. domain_randomisation trains one policy on all tasks by the same code without
     adaptation; oracle does likewise, and observes the task parameters; all others adapt."""
     seed: int = 0
@@ -81,7 +80,7 @@ class TrainConfig:
     episodes_per_task: int = 20
     """E, episodes on each task before each adaptation step, and after the last."""
     num_adaptation_steps: int = 1
-    """K, adaptation steps before the post-update episodes; none for the reference agents."""
+    """K, adaptation steps before the post-update episodes; none for the references."""
     inner_lr: float = 0.1
     """α, step size of an adaptation step."""
     inner_objective: InnerObjective = "lvc"
@@ -94,9 +93,9 @@ class TrainConfig:
     initial_std: float = 0.5
     """Initial standard deviation of the action noise, in half action ranges."""
     min_std: float = MIN_STD
-    """Floor of the action noise of agents that adapt, in half action ranges. The trust region is as
-    narrow as the noise, so that a policy that has become certain can hardly learn. The reference
-    agents, which suffer less from that, always have the lowest floor, 0.02."""
+    """Floor of the action noise of algorithms that adapt, in half action ranges. The trust region
+    is as narrow as the noise, so that a policy that has become certain can hardly learn. The
+    reference algorithms, which suffer less from that, always have the lowest floor, 0.02."""
     trial_min_std: float = MIN_STD
     """Floor of the action noise in trial episodes. MAML's gradient does not credit exploration
     for what adaptation learns from it: without this floor, trials end up telling little."""
@@ -168,9 +167,9 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 self._refuse(name, "one of " + ", ".join(choices))
         self._check_numbers()
-        if self.agent == "prototype" and self.num_adaptation_steps * self.episodes_per_task < 2:
+        if self.algorithm == "prototype" and self.num_adaptation_steps * self.episodes_per_task < 2:
             raise ValueError(
-                "the agent prototype compares the trial episodes of a task: "
+                "the algorithm prototype compares the trial episodes of a task: "
                 "num_adaptation_steps x episodes_per_task must be at least 2, "
                 f"got {self.num_adaptation_steps} x {self.episodes_per_task}"
             )
@@ -211,25 +210,25 @@ class TrainConfig:
 
     @property
     def adaptation_steps(self) -> int:
-        """K as trained with: none for the reference agents; Reptile's last is on the last block.
+        """K as trained with: none for the references; Reptile's last is on the last block.
 
         rl2 adapts from episode to episode within the post-update block, its trial.
         """
-        if self.agent == "reptile":
+        if self.algorithm == "reptile":
             return self.reptile_steps - 1
-        return 0 if self.agent in (*REFERENCE_AGENTS, "rl2") else self.num_adaptation_steps
+        return 0 if self.algorithm in (*REFERENCES, "rl2") else self.num_adaptation_steps
 
     @property
     def block_shape(self) -> tuple[int, int]:
         """N tasks of a meta-batch, and E episodes on each of them in a block."""
         E = self.episodes_per_task
-        return self.num_tasks, min(E, self.trial_episodes) if self.agent == "rl2" else E
+        return self.num_tasks, min(E, self.trial_episodes) if self.algorithm == "rl2" else E
 
     @property
     def decisive_fields(self) -> list[str]:
-        """Names of the fields that decide what this agent learns."""
+        """Names of the fields that decide what this algorithm learns."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "num_threads"]
-        return [name for name in names if self.agent in _READERS.get(name, AGENTS)]
+        return [name for name in names if self.algorithm in _READERS.get(name, ALGORITHM_NAMES)]
 
     @property
     def decisive_values(self) -> dict[str, Any]:
@@ -263,7 +262,10 @@ class TrainConfig:
         return cls(**fields)
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {"agent": AGENTS, "inner_objective": INNER_OBJECTIVES}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "algorithm": ALGORITHM_NAMES,
+    "inner_objective": INNER_OBJECTIVES,
+}
 _INTEGERS: dict[str, tuple[int, int]] = {
     "seed": (0, MOST_SEED),
     "total_steps": (1, 10**12),  # three years at 10,000 control steps a second

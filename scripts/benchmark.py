@@ -304,7 +304,7 @@ def _train_with(family: str, count: int, run: Path, command: BenchmarkCommand) -
     steps = iterations * (config.num_adaptation_steps + 1) * size * episodes * horizon
     sizes = ["--num-tasks", size, "--episodes-per-task", episodes, "--total-steps", steps]
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m"]
-    train = ["metarobot", "train", family, "--agents", "maml", "--out", run, *sizes]
+    train = ["metarobot", "train", family, "--algorithms", "maml", "--out", run, *sizes]
     arguments = [sys.executable, "-m", *launcher, *train]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([str(a) for a in arguments], env=environment, check=True, capture_output=True)

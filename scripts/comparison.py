@@ -1,8 +1,8 @@
 """The comparison of algorithms: `metarobot compare` on several families, and all rows in one file.
 
-One command trains whatever agents are missing, measures what is not measured yet, and writes
+One command trains whatever algorithms are missing, measures what is not measured yet, and writes
 ``comparison.json``, from which `scripts/update_docs.py` makes the tables in the documentation.
-Interrupted, it goes on where it was.  Without a flag it works on the committed agents, where
+Interrupted, it goes on where it was.  Without a flag it works on the committed algorithms, where
 nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from metarobot.cli.main import main as metarobot
 from metarobot.cli.options import parse
-from metarobot.config import AGENTS, Agent
+from metarobot.config import ALGORITHM_NAMES
 from metarobot.files import read_json, replace_rows
 from metarobot.presets import PRESETS
 
@@ -29,7 +29,7 @@ class ComparisonCommand:
     """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED and comparison.json."""
     families: tuple[str, ...] = ("reach", "slide", "grip")
     """Presets of the families; comparison.json keeps its rows of the others."""
-    agents: tuple[Agent, ...] = AGENTS
+    algorithms: tuple[str, ...] = ALGORITHM_NAMES
     """Who is compared."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
@@ -40,10 +40,10 @@ class ComparisonCommand:
 
 
 def comparison_rows(preset: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of one family, each with what its agent's training cost on average."""
+    """Return the rows of one family, each with what its algorithm's training cost on average."""
     rows = []
     for row in comparison["rows"]:
-        cost = comparison["costs"].get(row["agent"])
+        cost = comparison["costs"].get(row["algorithm"])
         means = {f"training_{name}": sum(v) / len(v) for name, v in (cost or {}).items()}
         rows.append({"family": comparison["family"], "preset": preset, **row, **means})
     return rows
@@ -60,7 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for preset in command.families:
         folder = command.out / preset
         seeds, threads = map(str, command.seeds), str(command.num_threads)
-        arguments = ["--agents", *command.agents, "--seeds", *seeds, "--num-threads", threads]
+        arguments = [
+            "--algorithms",
+            *command.algorithms,
+            "--seeds",
+            *seeds,
+            "--num-threads",
+            threads,
+        ]
         if command.total_steps is not None:
             arguments += ["--total-steps", str(command.total_steps)]
         if code := metarobot(["compare", preset, *arguments, "--out", str(folder)]):

@@ -46,7 +46,7 @@ def fingerprint(preset: str, algorithm: str, iterations: int) -> str:
     budget = (iterations - 1) * steps_of_an_iteration(preset, algorithm) + 1
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [sys.executable, "-m", "metarobot", "train", preset, "--agents", algorithm]
+        command = [sys.executable, "-m", "metarobot", "train", preset, "--algorithms", algorithm]
         command += ["--total-steps", str(budget), "--out", str(run)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         done = json.loads((run / algorithm / "done.json").read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """The headroom table: what knowing the task is worth in every family, and how much is captured.
 
-One command trains whatever agents are missing, evaluates whatever is not evaluated yet, and writes
-``headroom.json``, from which `scripts/update_docs.py` makes the table in the documentation.
-Interrupted, it goes on where it was.  Without a flag it works on the committed agents, where
+One command trains whatever algorithms are missing, evaluates whatever is not evaluated yet, and
+writes ``headroom.json``, from which `scripts/update_docs.py` makes the table in the documentation.
+Interrupted, it goes on where it was.  Without a flag it works on the committed algorithms, where
 nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
 """
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from metarobot.cli.listing import make_console
 from metarobot.cli.options import parse
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
-from metarobot.config import STANDARD_AGENTS
+from metarobot.config import STANDARD_ALGORITHMS
 from metarobot.envs import nearest_name, silence_mujoco
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import captured_is_meaningful
@@ -60,11 +60,11 @@ class HeadroomCommand:
 
 
 def train_missing(family: str, seed: int, out: Path, console: Console) -> Path:
-    """Train the agents of a family and seed that are not trained yet; return their run folder."""
+    """Train what is missing of the algorithms of a family and seed; return their run folder."""
     config = replace(PRESETS[family], seed=seed)
     run = out / family / f"{family}-seed{seed}"
-    with TrainingDisplay(STANDARD_AGENTS, config.total_steps, console) as display:
-        complete_run(config, STANDARD_AGENTS, run, display)
+    with TrainingDisplay(STANDARD_ALGORITHMS, config.total_steps, console) as display:
+        complete_run(config, STANDARD_ALGORITHMS, run, display)
     return run
 
 
@@ -97,7 +97,7 @@ def headroom_rows(family: str, evaluation: dict[str, Any]) -> list[dict[str, Any
         "oracle": ("oracle", 0, False),
     }
     found = {
-        (row["split"], row["agent"], row["adaptation_steps"], row["exploration"]): row
+        (row["split"], row["algorithm"], row["adaptation_steps"], row["exploration"]): row
         for row in evaluation["rows"]
     }
     rows = []

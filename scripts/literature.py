@@ -7,7 +7,7 @@ beside it, and takes all steps alike.)  Only the episodes learned from differ he
 noise of trials, as in training.
 
 Writes ``literature.json``, from which `scripts/update_docs.py` makes the table in the
-documentation, from the committed agents.  Source: `test_maml_cheetah.py`,
+documentation, from the committed algorithms.  Source: `test_maml_cheetah.py`,
 `test_maml_cheetah_direc.py` and `test_maml_point.py` in https://github.com/cbfinn/maml_rl.
 """
 
@@ -31,7 +31,7 @@ from metarobot.files import replace_rows
 from metarobot.policies import GaussianPolicy, Params, repeat_params
 from metarobot.presets import PRESETS
 from metarobot.rollout.episodes import Episodes
-from metarobot.training.load import TrainedAgent, TrainedRun, load_runs
+from metarobot.training.load import TrainedPolicy, TrainedRun, load_runs
 
 LEARNED_FROM = 4000
 """Control steps that an adaptation step learns from."""
@@ -39,11 +39,11 @@ LEARNED_FROM = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class LiteratureCommand:
-    """Measure agents on the benchmark families as the authors of MAML did."""
+    """Measure algorithms on the benchmark families as the authors of MAML did."""
 
     results: Path = Path("docs/results")
-    """Folder that holds FAMILY/FAMILY-seedSEED, and longer/FAMILY/FAMILY-seedSEED for agents that
-    were trained for longer than their preset says."""
+    """Folder that holds FAMILY/FAMILY-seedSEED, and longer/FAMILY/FAMILY-seedSEED for algorithms
+    that were trained for longer than their preset says."""
     out: Path = Path("docs/results/literature.json")
     """File to write."""
     families: tuple[str, ...] = (
@@ -70,25 +70,27 @@ def load_groups(family: str, command: LiteratureCommand) -> list[list[TrainedRun
     return [load_runs([folder / f"{family}-seed{n}" for n in command.seeds]) for folder in folders]
 
 
-def score(trial: Trial, agent: TrainedAgent, num_adaptation_steps: int) -> list[Scores]:
-    """Score an agent with its own action noise after 0..K adaptation steps."""
-    params, scores = repeat_params(agent.params, len(trial.tasks)), []
+def score(trial: Trial, trained: TrainedPolicy, num_adaptation_steps: int) -> list[Scores]:
+    """Score an algorithm with its own action noise after 0..K adaptation steps."""
+    params, scores = repeat_params(trained.params, len(trial.tasks)), []
     for step in range(num_adaptation_steps + 1):
-        scores.append(Scores.of(_explore(trial, agent, agent.policy, params, step)))
+        scores.append(Scores.of(_explore(trial, trained, trained.policy, params, step)))
         if step < num_adaptation_steps:
-            episodes = _explore(trial, agent, agent.algorithm.trial_policy, params, step)
-            params = take_step(agent, params, episodes, 1.0 if step == 0 else 0.5)
+            episodes = _explore(trial, trained, trained.algorithm.trial_policy, params, step)
+            params = take_step(trained, params, episodes, 1.0 if step == 0 else 0.5)
     return scores
 
 
-def take_step(agent: TrainedAgent, params: Params, episodes: Episodes, length: float) -> Params:
+def take_step(trained: TrainedPolicy, params: Params, episodes: Episodes, length: float) -> Params:
     """Take an adaptation step (of gradient ascent, and so linear in its size) of some length."""
-    adapted = agent.algorithm.adapt(params, episodes, agent.algorithm.trial_advantages(episodes))
+    adapted = trained.algorithm.adapt(
+        params, episodes, trained.algorithm.trial_advantages(episodes)
+    )
     return {name: torch.lerp(leaf, adapted[name], length) for name, leaf in params.items()}
 
 
 def _explore(
-    trial: Trial, agent: TrainedAgent, policy: GaussianPolicy, params: Params, step: int
+    trial: Trial, trained: TrainedPolicy, policy: GaussianPolicy, params: Params, step: int
 ) -> Episodes:
     return trial.collect(
         policy,
@@ -96,14 +98,14 @@ def _explore(
         num_episodes=trial.config.episodes_per_step,
         exploring=True,
         step=step,
-        observe_task=agent.config.agent == "oracle",
+        observe_task=trained.config.algorithm == "oracle",
     )
 
 
 def measure(
     preset: str, runs: Sequence[TrainedRun], command: LiteratureCommand, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Measure all agents of several seeds; return a row for each after each adaptation step."""
+    """Measure all algorithms of several seeds; return a row for each after each adaptation step."""
     env_id = runs[0].env_id
     config = EvaluationConfig(
         num_tasks=command.num_tasks,
@@ -112,14 +114,14 @@ def measure(
     )
     trial = Trial.of_split(env_id, "train", config)
     rows = []
-    for done, name in enumerate(runs[0].agents):
-        progress(f"{runs[0].path.parent}: {name}", done / len(runs[0].agents))
-        agents = [run.agents[name] for run in runs]
-        steps = config.num_adaptation_steps if agents[0].config.adaptation_steps else 0
-        after = join_seeds([score(trial, agent, steps) for agent in agents])
+    for done, name in enumerate(runs[0].policies):
+        progress(f"{runs[0].path.parent}: {name}", done / len(runs[0].policies))
+        policies = [run.policies[name] for run in runs]
+        steps = config.num_adaptation_steps if policies[0].config.adaptation_steps else 0
+        after = join_seeds([score(trial, trained, steps) for trained in policies])
         for step, scores in enumerate(after):
             row = table_row("train", name, step, True, scores, config)
-            training_steps = agents[0].config.total_steps
+            training_steps = policies[0].config.total_steps
             rows.append({"preset": preset, **row, "training_steps": training_steps})
     return rows
 

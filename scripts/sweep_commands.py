@@ -35,7 +35,7 @@ from metarobot.envs.grip import (
 )
 from metarobot.files import write_json
 from metarobot.folder import write_file
-from metarobot.reporting.style import AGENT_COLOURS
+from metarobot.reporting.style import ALGORITHM_COLOURS
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.provenance import choose_num_threads
 
@@ -189,13 +189,13 @@ def draw(result: Sweep, path: Path) -> None:
     _draw_tasks(axes, result)
     mean = result.returns.mean(axis=0)
     for_all = int(mean.argmax())
-    colour = AGENT_COLOURS["domain_randomisation"]
+    colour = ALGORITHM_COLOURS["domain_randomisation"]
     axes.plot(result.force_n, mean, color=colour, lw=2.8, label="mean over all tasks")
     axes.axvline(result.force_n[for_all], color=colour, lw=1.0, ls="--")
     force = f"{result.force_n[for_all]:.1f} N"
     _draw_level(axes, mean[for_all], f"the best force\nfor all, {force}", colour)
     each = result.returns.max(axis=1).mean()
-    _draw_level(axes, each, "the best force\nfor each task", AGENT_COLOURS["oracle"])
+    _draw_level(axes, each, "the best force\nfor each task", ALGORITHM_COLOURS["oracle"])
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlim(result.force_n[0], result.force_n[-1])

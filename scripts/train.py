@@ -1,4 +1,4 @@
-"""Train the agents of a task family: the same as ``metarobot train``."""
+"""Train the algorithms of a task family: the same as ``metarobot train``."""
 
 import sys
 

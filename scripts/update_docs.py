@@ -28,7 +28,7 @@ from metarobot.envs import (
 from metarobot.envs.variant_format import KEYS
 from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.presets import PRESETS
-from metarobot.reporting.style import AGENT_NAMES, family_title
+from metarobot.reporting.style import ALGORITHM_TITLES, family_title
 from metarobot.training.load import load_curve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,7 +161,7 @@ def returns(name: str) -> str:
         rows.append(
             [
                 row["split"],
-                *(f"{row[agent]:.2f}" for agent in ("random", "domain_randomisation")),
+                *(f"{row[algorithm]:.2f}" for algorithm in ("random", "domain_randomisation")),
                 *(f"{value:.2f}" for value in row["adapted"]),
                 f"{row['oracle']:.2f}",
                 f"{row['headroom_over_random']:.2f}",
@@ -184,13 +184,13 @@ def success(name: str) -> str:
     rows = []
     for split in (split for split in SPLITS if any(key[0] == split for key in rates)):
         cells = [split]
-        for agent, step in stages:
-            sure, exploring = (rates.get((split, agent, step, flag)) for flag in (False, True))
+        for algorithm, step in stages:
+            sure, exploring = (rates.get((split, algorithm, step, flag)) for flag in (False, True))
             cells.append(_rate(sure) + ("" if exploring is None else f" ({_rate(exploring)})"))
         rows.append(cells)
     names = [
-        f"adapted, {step} steps" if agent == "adapted" else agent.replace("_", " ")
-        for agent, step in stages
+        f"adapted, {step} steps" if algorithm == "adapted" else algorithm.replace("_", " ")
+        for algorithm, step in stages
     ]
     return markdown_table(["split", *names], rows)
 
@@ -206,7 +206,9 @@ def headline() -> str:
         rates = _success_rates(evaluation)
         for entry in evaluation["headroom"]:
             stages = [("domain_randomisation", 0), ("adapted", 0), ("adapted", 1), ("oracle", 0)]
-            success = [_rate(rates.get((entry["split"], agent, k, False))) for agent, k in stages]
+            success = [
+                _rate(rates.get((entry["split"], algorithm, k, False))) for algorithm, k in stages
+            ]
             rows.append([title, entry["split"], *success, _captured(entry)])
     headings = ["success", "split", "never adapting", "before adapting", "after one step"]
     headings += ["told the task", "headroom captured"]
@@ -253,21 +255,30 @@ def published() -> str:
         lines.append([title, "MAML, published", "", *theirs, "" if oracle is None else f"{oracle}"])
         for training_steps in sorted({row["training_steps"] for row in rows}):
             trained = [row for row in rows if row["training_steps"] == training_steps]
-            lines += _lines_of_agents(title, trained, len(returns_after))
+            lines += _lines_of_algorithms(title, trained, len(returns_after))
     stages = ["0 steps", "1 step", "2 steps", "3 steps"]
-    return markdown_table(["family", "agent", "training steps", *stages, "oracle"], lines)
+    return markdown_table(["family", "algorithm", "training steps", *stages, "oracle"], lines)
 
 
-def _lines_of_agents(title: str, rows: list[dict[str, Any]], num_stages: int) -> list[list[str]]:
-    """Return a line for each agent but the oracle, which stands in the last column of all."""
+def _lines_of_algorithms(
+    title: str, rows: list[dict[str, Any]], num_stages: int
+) -> list[list[str]]:
+    """Return a line for each algorithm but the oracle, which stands in the last column of all."""
     stages: dict[str, list[str]] = {}
     for row in rows:
-        stages.setdefault(row["agent"], []).append(_return_with_interval(row))
+        stages.setdefault(row["algorithm"], []).append(_return_with_interval(row))
     (oracle,) = stages.pop("oracle", [""])
     cost = f"{rows[0]['training_steps']:,}"
     return [
-        [title, AGENT_NAMES[agent], cost, *cells, *[""] * (num_stages - len(cells)), oracle]
-        for agent, cells in stages.items()
+        [
+            title,
+            ALGORITHM_TITLES[algorithm],
+            cost,
+            *cells,
+            *[""] * (num_stages - len(cells)),
+            oracle,
+        ]
+        for algorithm, cells in stages.items()
     ]
 
 
@@ -276,25 +287,25 @@ def _comparison_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def comparison(preset: str, folder: Path) -> str:
-    """Return the comparison on a family that a folder holds: every agent, one line each."""
+    """Return the comparison on a family that a folder holds: every algorithm, one line each."""
     rows = _comparison_rows(preset, folder)
     if not rows:
         return PENDING
     splits = list(dict.fromkeys(row["split"] for row in rows))
-    headings = ["agent"]
+    headings = ["algorithm"]
     for split in splits:
         headings += [f"{split}: 0 steps", "1 step", "3 steps", "captured by 1"]
     headings += ["training steps", "seconds"]
-    by_key = {(row["agent"], row["split"], row["adaptation_steps"]): row for row in rows}
+    by_key = {(row["algorithm"], row["split"], row["adaptation_steps"]): row for row in rows}
     lines = []
-    for agent in dict.fromkeys(row["agent"] for row in rows):
-        cells = [AGENT_NAMES[agent]]
+    for algorithm in dict.fromkeys(row["algorithm"] for row in rows):
+        cells = [ALGORITHM_TITLES[algorithm]]
         for split in splits:
-            after = [by_key.get((agent, split, step)) for step in (0, 1, 3)]
+            after = [by_key.get((algorithm, split, step)) for step in (0, 1, 3)]
             cells += map(_return_with_interval, after)
             share = after[1] and after[1]["captured"]
             cells.append("" if share is None else f"{share:.2f}")
-        first = by_key[agent, splits[0], 0]
+        first = by_key[algorithm, splits[0], 0]
         steps, seconds = first.get("training_total_steps"), first.get("training_seconds")
         cells += ["" if cost is None else f"{cost:,.0f}" for cost in (steps, seconds)]
         lines.append(cells)
@@ -455,9 +466,11 @@ def _captured(entry: dict[str, Any]) -> str:
 
 
 def _success_rates(evaluation: dict[str, Any]) -> dict[tuple[str, str, int, bool], float]:
-    """Return success by split, agent, adaptation steps, and whether episodes explore."""
+    """Return success by split, algorithm, adaptation steps, and whether episodes explore."""
     return {
-        (row["split"], row["agent"], row["adaptation_steps"], row["exploration"]): row["success"]
+        (row["split"], row["algorithm"], row["adaptation_steps"], row["exploration"]): row[
+            "success"
+        ]
         for row in evaluation["rows"]
     }
 

@@ -15,7 +15,7 @@ from loading import ROOT, load_script
 
 from metarobot.cli import options as arguments
 from metarobot.cli.main import COMMANDS
-from metarobot.config import AGENTS, INNER_OBJECTIVES, TrainConfig
+from metarobot.config import ALGORITHM_NAMES, INNER_OBJECTIVES, TrainConfig
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.comparison import COMPARED
 from metarobot.files import read_json
@@ -117,7 +117,7 @@ def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
         exec(compile(example, "docs/stable-baselines3.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 3
     run = load_run(Path("runs/grip-from-ppo"))
-    assert run.agents["maml"].finished
+    assert run.policies["maml"].finished
     assert read_json(run.path / "maml/config.json")["initial_policy"]["file"] == "ppo.safetensors"
 
 
@@ -175,13 +175,13 @@ def test_architecture_lists_every_file(package):
     assert listed == names
 
 
-def test_every_agent_and_its_own_options_are_explained():
+def test_every_algorithm_and_its_own_options_are_explained():
     page = PAGES["docs/algorithms.md"]
-    for agent in (*AGENTS, *COMPARED):
-        assert f"| `{agent}` |" in page, agent
+    for algorithm in (*ALGORITHM_NAMES, *COMPARED):
+        assert f"| `{algorithm}` |" in page, algorithm
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     rows = "".join(re.findall(r"^\| `.*$", page.partition("## References")[0], re.M))
-    assert set(re.findall(r"`(\w+)`", rows)) - fields <= {*AGENTS, *INNER_OBJECTIVES}
+    assert set(re.findall(r"`(\w+)`", rows)) - fields <= {*ALGORITHM_NAMES, *INNER_OBJECTIVES}
 
 
 def test_two_lines_do_all_the_set_up():

@@ -170,12 +170,12 @@ def evaluation():
         "rows": [
             {
                 "split": "train",
-                "agent": agent,
+                "algorithm": algorithm,
                 "adaptation_steps": step,
                 "exploration": exploring,
                 "success": rate,
             }
-            for (agent, step, exploring), rate in rates.items()
+            for (algorithm, step, exploring), rate in rates.items()
         ],
         "headroom": [
             {
@@ -288,8 +288,8 @@ def compared(preset):
         "return_mean_ci": [-3.0, -1.0],
         "captured": 0.5,
     }
-    rows = [{**row, "agent": "maml", "adaptation_steps": k} for k in (0, 1, 3)]
-    rows.append({**row, "agent": "random", "adaptation_steps": 0, "captured": None})
+    rows = [{**row, "algorithm": "maml", "adaptation_steps": k} for k in (0, 1, 3)]
+    rows.append({**row, "algorithm": "random", "adaptation_steps": 0, "captured": None})
     costs = {"maml": {"total_steps": [100, 300], "seconds": [1.0, 2.0]}}
     return {"family": f"metarobot/{preset}-v0", "rows": rows, "costs": costs}
 
@@ -340,7 +340,7 @@ def test_a_comparison_that_fails_ends_there(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(comparison, "metarobot", lambda arguments: 2)
     assert comparison.main(["--out", str(tmp_path)]) == 2
     assert not list(tmp_path.iterdir())
-    assert comparison.main(["--agents", "nobody"]) == 2
+    assert comparison.main(["--algorithms", "nobody"]) == 2
     assert "comparison.py: error: " in capsys.readouterr().err
 
 
@@ -355,13 +355,15 @@ def small_trial(run):
 
 
 def test_literature_takes_later_steps_half_as_long(point_run):
-    agent, trial = point_run.agents["maml"], small_trial(point_run)
-    halved = replace(agent, config=replace(agent.config, inner_lr=agent.config.inner_lr / 2))
-    params = repeat_params(agent.params, 2)
-    explorer = agent.algorithm.trial_policy
+    trained, trial = point_run.policies["maml"], small_trial(point_run)
+    halved = replace(trained, config=replace(trained.config, inner_lr=trained.config.inner_lr / 2))
+    params = repeat_params(trained.params, 2)
+    explorer = trained.algorithm.trial_policy
     episodes = trial.collect(explorer, params, num_episodes=3, exploring=True, step=0)
-    taken = literature.take_step(agent, params, episodes, 0.5)
-    expected = halved.algorithm.adapt(params, episodes, agent.algorithm.trial_advantages(episodes))
+    taken = literature.take_step(trained, params, episodes, 0.5)
+    expected = halved.algorithm.adapt(
+        params, episodes, trained.algorithm.trial_advantages(episodes)
+    )
     torch.testing.assert_close(taken, expected)
     assert any((taken[name] != params[name]).any() for name in params)
 
@@ -369,7 +371,7 @@ def test_literature_takes_later_steps_half_as_long(point_run):
 def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_trials(
     point_run, monkeypatch
 ):
-    agent, trial, floors, lengths = point_run.agents["maml"], small_trial(point_run), [], []
+    trained, trial, floors, lengths = point_run.policies["maml"], small_trial(point_run), [], []
     collect, take_step = Trial.collect, literature.take_step
 
     def spy(self, policy, *args, **options):
@@ -383,28 +385,28 @@ def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_tr
 
     monkeypatch.setattr(Trial, "collect", spy)
     monkeypatch.setattr(literature, "take_step", spy_on_step)
-    scores = literature.score(trial, agent, 2)
-    own, of_trials = agent.policy.min_log_std, agent.algorithm.trial_policy.min_log_std
+    scores = literature.score(trial, trained, 2)
+    own, of_trials = trained.policy.min_log_std, trained.algorithm.trial_policy.min_log_std
     assert floors == [own, of_trials, own, of_trials, own]
     assert own != of_trials
     assert lengths == [1.0, 0.5]
     assert len({tuple(score.returns) for score in scores}) == 3
 
 
-def test_literature_writes_a_row_for_every_agent_and_step(tmp_path, capsys):
+def test_literature_writes_a_row_for_every_algorithm_and_step(tmp_path, capsys):
     out = tmp_path / "literature.json"
     options = ["--families", "point-navigation", "--seeds", "0", "--num-tasks", "2"]
     options += ["--num-adaptation-steps", "1", "--results", str(RESULTS), "--out", str(out)]
     assert literature.main(options) == 0
     rows = json.loads(out.read_text())
-    found = {(row["preset"], row["agent"], row["adaptation_steps"]) for row in rows}
+    found = {(row["preset"], row["algorithm"], row["adaptation_steps"]) for row in rows}
     assert found == {
         ("point-navigation", "maml", 0),
         ("point-navigation", "maml", 1),
         ("point-navigation", "domain_randomisation", 0),
         ("point-navigation", "oracle", 0),
     }
-    assert [row["episodes_used"] for row in rows if row["agent"] == "maml"] == [0, 40]
+    assert [row["episodes_used"] for row in rows if row["algorithm"] == "maml"] == [0, 40]
     assert all(row["exploration"] and row["num_tasks"] == 2 for row in rows)
     assert literature.main(["--families", "point-navigation", "--seeds", "9", *options[4:]]) == 2
     assert "point-navigation-seed9" in capsys.readouterr().err

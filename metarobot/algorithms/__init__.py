@@ -1,4 +1,4 @@
-"""Every way to learn, by the name of the agent that learns so."""
+"""Every way to learn, by the name of the algorithm that learns so."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from metarobot.algorithms.promp import ProMP
 from metarobot.algorithms.prototype import Prototype
 from metarobot.algorithms.reptile import Reptile
 from metarobot.algorithms.rl2 import Rl2
-from metarobot.config import Agent, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.policies import GaussianPolicy
 
-ALGORITHMS: dict[Agent, type[Algorithm[Any]]] = {
+ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "maml": Maml,
     "fomaml": FirstOrderMaml,
     "maml_ppo": MamlPpo,
@@ -29,12 +29,12 @@ ALGORITHMS: dict[Agent, type[Algorithm[Any]]] = {
     "domain_randomisation": NoAdaptation,
     "oracle": NoAdaptation,
 }
-"""One for every agent."""
+"""One for every algorithm."""
 
 
 def make_algorithm(config: TrainConfig, policy: GaussianPolicy) -> Algorithm[Any]:
-    """Return what the agent of a configuration learns by."""
-    return ALGORITHMS[config.agent](config, policy)
+    """Return what the algorithm of a configuration learns by."""
+    return ALGORITHMS[config.algorithm](config, policy)
 
 
 __all__ = ["ALGORITHMS", "Algorithm", "make_algorithm"]

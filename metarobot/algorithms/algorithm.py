@@ -19,7 +19,7 @@ PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
 
 
 class Algorithm(ABC, Generic[PolicyT]):
-    """How an agent adapts to a task, and how it is trained over tasks.
+    """How an algorithm adapts to a task, and how it is trained over tasks.
 
     Args:
         config: What is trained and how.

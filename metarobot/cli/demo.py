@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
-from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
@@ -55,8 +55,8 @@ def run_demo(
     folder = Folder(out)
     folder.make()
     folder.require_replaceable(*PRODUCTS, VIDEO_FILE)
-    with TrainingDisplay(STANDARD_AGENTS, training.total_steps, console) as display:
-        train_run(training, STANDARD_AGENTS, out / "run", display, overwrite=overwrite)
+    with TrainingDisplay(STANDARD_ALGORITHMS, training.total_steps, console) as display:
+        train_run(training, STANDARD_ALGORITHMS, out / "run", display, overwrite=overwrite)
     run = load_run(out / "run")
     for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run
         folder.remove(file)

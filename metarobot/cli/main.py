@@ -26,7 +26,7 @@ from metarobot.training.interruption import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from metarobot.config import Agent, TrainConfig
+    from metarobot.config import TrainConfig
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
@@ -135,12 +135,12 @@ def _train(arguments: list[str], prog: str) -> int:
 
     command = parse_train(arguments, prog)
     if isinstance(command, ResumeCommand):
-        return _resume_training(command.resume, None, command.agents, command.total_steps)
+        return _resume_training(command.resume, None, command.algorithms, command.total_steps)
     variant = None if command.variant in (None, "none") else find_variant(command.variant)
     config = TrainConfig(**{**vars(command.config), "variant": variant})
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
-        return _resume_training(out, config, command.agents if command.resume else ())
+        return _resume_training(out, config, command.algorithms if command.resume else ())
     return _run_training(
         out,
         config,
@@ -153,12 +153,12 @@ def _train(arguments: list[str], prog: str) -> int:
 def _run_training(
     out: Path,
     config: TrainConfig,
-    agents: Sequence[Agent],
+    algorithms: Sequence[str],
     *,
     overwrite: bool,
     initial_policy: Path | None,
 ) -> int:
-    """Train the agents into a new folder."""
+    """Train the algorithms into a new folder."""
     from metarobot.cli.progress import TrainingDisplay
     from metarobot.learning.distributed import join_workers
     from metarobot.training.runs import train_run
@@ -166,24 +166,24 @@ def _run_training(
     console = prepare()
     with join_workers() as workers:
         console.quiet = not workers.first
-        with TrainingDisplay(agents, config.total_steps, console) as display:
+        with TrainingDisplay(algorithms, config.total_steps, console) as display:
             train_run(
                 config,
-                agents,
+                algorithms,
                 out,
                 display,
                 overwrite=overwrite,
                 initial_policy=initial_policy,
                 workers=workers,
             )
-    print_line(console, f"trained {', '.join(agents)}: {out}")
+    print_line(console, f"trained {', '.join(algorithms)}: {out}")
     return OK
 
 
 def _resume_training(
     out: Path,
     config: TrainConfig | None,
-    agents: Sequence[Agent] = (),
+    algorithms: Sequence[str] = (),
     total_steps: int | None = None,
 ) -> int:
     """Go on with what is in a folder, and with what it gets besides."""
@@ -199,11 +199,13 @@ def _resume_training(
                 out,
                 display,
                 expected=config,
-                agents=agents,
+                algorithms=algorithms,
                 total_steps=total_steps,
                 workers=workers,
             )
-    done = f"trained {', '.join(trained)}" if trained else "nothing to do, all agents are trained"
+    done = (
+        f"trained {', '.join(trained)}" if trained else "nothing to do, all algorithms are trained"
+    )
     print_line(console, f"{done}: {out}")
     return OK
 
@@ -256,12 +258,14 @@ def _compare(arguments: list[str], prog: str) -> int:
     console = prepare()
     out = command.out or Path("runs") / f"compare-{command.preset}"
     prepare_comparison(out)  # before what takes hours
-    measured.require_memory(replace(config, agent=agent) for agent in command.agents)
+    measured.require_memory(
+        replace(config, algorithm=algorithm) for algorithm in command.algorithms
+    )
     configs = [replace(config, seed=seed) for seed in command.seeds]
     folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
     for each, folder in zip(configs, folders, strict=True):
-        with TrainingDisplay(command.agents, config.total_steps, console) as display:
-            complete_run(each, command.agents, folder, display)
+        with TrainingDisplay(command.algorithms, config.total_steps, console) as display:
+            complete_run(each, command.algorithms, folder, display)
     with StageDisplay(console) as stages:
         compare_to_folder(load_runs(folders), measured, out, stages)
     print_line(console, f"comparison: {out}")
@@ -316,11 +320,11 @@ def _export(arguments: list[str], prog: str) -> int:
         raise ValueError(f"--out must end in .zip, got {command.out}")
     console = prepare()
     require_writable(command.out)
-    agents = load_run(command.run, best=command.best).agents
-    if command.agent not in agents:
-        raise ValueError(f"{command.run} holds no {command.agent}, only {', '.join(agents)}")
-    export_ppo(agents[command.agent], command.out)
-    print_line(console, f"exported {command.agent}: {command.out}")
+    policies = load_run(command.run, best=command.best).policies
+    if command.algorithm not in policies:
+        raise ValueError(f"{command.run} holds no {command.algorithm}, only {', '.join(policies)}")
+    export_ppo(policies[command.algorithm], command.out)
+    print_line(console, f"exported {command.algorithm}: {command.out}")
     return OK
 
 
@@ -335,9 +339,9 @@ def _import(arguments: list[str], prog: str) -> int:
         raise ValueError(f"--out must end in .safetensors, got {command.out}")
     console = prepare()
     require_writable(command.out)
-    agent = import_ppo(command.model, command.env_id)
-    write_file(command.out, policy_bytes(agent.config, agent.params, iteration=0))
-    sizes = " ".join(map(str, agent.config.hidden_sizes))
+    trained = import_ppo(command.model, command.env_id)
+    write_file(command.out, policy_bytes(trained.config, trained.params, iteration=0))
+    sizes = " ".join(map(str, trained.config.hidden_sizes))
     print_line(console, f"imported, hidden sizes {sizes}: {command.out}")
     return OK
 
@@ -382,7 +386,7 @@ def _doctor(arguments: list[str], prog: str) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[list[str], str], int], str]] = {
     "demo": (_demo, "train, evaluate, film and report on one family, in minutes"),
-    "train": (_train, "train the agents of a task family"),
+    "train": (_train, "train the algorithms of a task family"),
     "evaluate": (_evaluate, "measure adaptation on tasks never trained on, and write the report"),
     "compare": (_compare, "train several algorithms and hold them against each other"),
     "render": (_render, "film one task before and after adaptation"),

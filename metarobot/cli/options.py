@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
-from metarobot.config import AGENTS, STANDARD_AGENTS, Agent, TrainConfig
+from metarobot.config import ALGORITHM_NAMES, STANDARD_ALGORITHMS, TrainConfig
 from metarobot.envs import Variant
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
@@ -24,11 +24,11 @@ _Hidden = tyro.conf.Suppress[tyro.conf.Fixed[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(TrainConfig):
-    """The fields of a TrainConfig that are options: the preset names the family, --agents who."""
+    """The fields of a TrainConfig that are options; the preset names the family."""
 
     env_id: _Hidden = "metarobot/Grip-v0"
     variant: tyro.conf.Suppress[tyro.conf.Fixed[Variant | None]] = None
-    agent: tyro.conf.Suppress[tyro.conf.Fixed[Agent]] = "maml"
+    algorithm: tyro.conf.Suppress[tyro.conf.Fixed[str]] = "maml"
 
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand:
-    """Train the agents of one task family and one seed, each with the same budget."""
+    """Train the algorithms of one task family and one seed, each with the same budget."""
 
     config: Preset
     """Preset: a task family with the configuration that suits it."""
@@ -54,7 +54,7 @@ class TrainCommand:
     variant: str | None = None
     """Train on a variant of the family: a .toml file, or the name of one that `metarobot list`
     names."""
-    agents: tuple[Agent, ...] = ()
+    algorithms: tuple[str, ...] = ()
     """Who to train: meta-learners, and the references they are compared with; maml,
     domain_randomisation and oracle if not given. With --resume: whom the run gets besides."""
     initial_policy: Path | None = None
@@ -67,9 +67,9 @@ class TrainCommand:
     `metarobot train --resume RUN` takes the configuration from the folder."""
 
     @property
-    def trained(self) -> tuple[Agent, ...]:
+    def trained(self) -> tuple[str, ...]:
         """Who is trained in a new run."""
-        return self.agents or STANDARD_AGENTS
+        return self.algorithms or STANDARD_ALGORITHMS
 
     def __post_init__(self) -> None:
         """Refuse to begin twice."""
@@ -83,11 +83,11 @@ class ResumeCommand:
 
     resume: Path
     """Run folder."""
-    agents: tuple[Agent, ...] = ()
-    """Agents that the run gets besides, trained with its configuration."""
+    algorithms: tuple[str, ...] = ()
+    """Algorithms that the run gets besides, trained with its configuration."""
     total_steps: int | None = None
-    """New budget of control steps of every agent, at least the present one. The result is that of a
-    run which had it from the beginning."""
+    """New budget of control steps of every algorithm, at least the present one. The result is that
+    of a run which had it from the beginning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +116,14 @@ class EvaluateCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareCommand:
-    """Train several agents with one budget and hold them against each other on held-out tasks.
+    """Train several algorithms with one budget and hold them against each other on held-out tasks.
 
     What is trained or measured already is kept: interrupted, the same command goes on.
     """
 
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")]
     """Task family, with the configuration that suits it: a preset of `metarobot train`."""
-    agents: tuple[Agent, ...] = AGENTS
+    algorithms: tuple[str, ...] = ALGORITHM_NAMES
     """Who is trained. Random actions, and where domain randomisation is there its fine-tuning and
     learning from scratch, stand beside them."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -144,8 +144,10 @@ class CompareCommand:
         """Refuse an unknown preset, and to compare nobody."""
         if self.preset not in PRESETS:
             raise ValueError(_no_preset(self.preset))
-        if not self.agents or not self.seeds:
-            raise ValueError("name at least one agent with --agents, and one seed with --seeds")
+        if not self.algorithms or not self.seeds:
+            raise ValueError(
+                "name at least one algorithm with --algorithms, and one seed with --seeds"
+            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds names a seed twice: {' '.join(map(str, self.seeds))}")
 
@@ -190,7 +192,7 @@ class ExportCommand:
     """Run folder."""
     out: Path
     """The .zip to write, for PPO.load."""
-    agent: Agent = "maml"
+    algorithm: str = "maml"
     """Whose policy."""
     best: bool = False
     """Take the policy with the best smoothed return in training instead of the last."""
@@ -244,7 +246,7 @@ class DoctorCommand:
 CommandT = TypeVar("CommandT")
 _LONGEST_COMPLAINT = 600
 """Characters of tyro's complaint that an error shows."""
-_WITH_RESUME = ("--resume", "--agents", "--total-steps", "--help")
+_WITH_RESUME = ("--resume", "--algorithms", "--total-steps", "--help")
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
 
 
@@ -290,8 +292,8 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCom
     else:
         _check_preset(arguments)
         command = parse(TrainCommand, arguments, prog)
-    if "--agents" in arguments and not command.agents:
-        raise ValueError(f"--agents must name at least one of {', '.join(AGENTS)}")
+    if "--algorithms" in arguments and not command.algorithms:
+        raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHM_NAMES)}")
     return command
 
 
@@ -302,7 +304,7 @@ def _check_resume_options(arguments: Sequence[str]) -> None:
         if name.startswith("--") and name not in _WITH_RESUME:
             raise ValueError(
                 f"{name} does not go with --resume RUN, which goes on with the configuration in "
-                "the folder: possible are --agents and --total-steps"
+                "the folder: possible are --algorithms and --total-steps"
             )
 
 

@@ -13,19 +13,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from metarobot.config import Agent, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.printable import print_line, printable
 from metarobot.training.meta_trainer import Metrics
 
 PLAIN_INTERVAL_S = 10.0
-"""Least time between two plain lines of one agent, in seconds; its first and last always appear."""
+"""Least time between two plain lines of one algorithm, in seconds; its first and last always
+appear."""
 
 
 @dataclass
-class AgentProgress:
-    """How far one agent's training has come."""
+class AlgorithmProgress:
+    """How far one algorithm's training has come."""
 
-    agent: Agent
+    algorithm: str
     total_steps: int
     """Budget of control steps."""
     adapts: bool = False
@@ -54,7 +55,7 @@ class AgentProgress:
     def cells(self) -> dict[str, str]:
         """Return what the table and the plain line show, by heading."""
         if not self.metrics:
-            return dict.fromkeys(_HEADINGS, "") | {"agent": self.agent.replace("_", " ")}
+            return dict.fromkeys(_HEADINGS, "") | {"algorithm": self.algorithm.replace("_", " ")}
         m = self.metrics
         taken = self.steps - self.resumed_steps
         steps_per_s = taken / self.seconds if self.seconds > 0 else 0.0
@@ -62,7 +63,7 @@ class AgentProgress:
         post_return, post_success = m["meta/post_return"], m["meta/post_success_rate"]
         pre_return, pre_success = m["meta/pre_return"], m["meta/pre_success_rate"]
         return {
-            "agent": self.agent.replace("_", " "),
+            "algorithm": self.algorithm.replace("_", " "),
             "iteration": f"{m['time/iteration']:.0f}",
             "steps": f"{self.steps:,} of {self.total_steps:,}",
             "return": f"{pre_return:.2f} -> {post_return:.2f}"
@@ -77,17 +78,17 @@ class AgentProgress:
         }
 
 
-_HEADINGS = ("agent", "iteration", "steps", "return", "gain", "success", "steps/s", "time left")
-_NARROW_HEADINGS = ("agent", "return", "success", "time left")
+_HEADINGS = ("algorithm", "iteration", "steps", "return", "gain", "success", "steps/s", "time left")
+_NARROW_HEADINGS = ("algorithm", "return", "success", "time left")
 _WIDE = 120
 """Columns of a terminal from which on all headings fit."""
 
 
 class TrainingDisplay:
-    """Shows the training of several agents; a context manager.
+    """Shows the training of several algorithms; a context manager.
 
     Args:
-        agents: Who will train, in this order, as far as that is known before it begins.
+        algorithms: Who will train, in this order, as far as that is known before it begins.
         total_steps: Budget of each in control steps.
         console: Where to write; standard output when None.
         interval_s: Least time between two plain lines, in seconds.
@@ -95,14 +96,16 @@ class TrainingDisplay:
 
     def __init__(
         self,
-        agents: Sequence[Agent],
+        algorithms: Sequence[str],
         total_steps: int,
         console: Console | None = None,
         interval_s: float = PLAIN_INTERVAL_S,
     ) -> None:
         self._console = console or Console(highlight=False)
-        self._rows = {agent: AgentProgress(agent, total_steps) for agent in agents}
-        self._current: AgentProgress | None = None
+        self._rows = {
+            algorithm: AlgorithmProgress(algorithm, total_steps) for algorithm in algorithms
+        }
+        self._current: AlgorithmProgress | None = None
         self._interval_s = interval_s
         self._printed_s = float("-inf")
         self._printed_steps = 0
@@ -124,9 +127,9 @@ class TrainingDisplay:
             self._live.stop()
 
     def begin(self, config: TrainConfig, total_steps: int) -> None:
-        """An agent starts to train, or goes on after total_steps control steps."""
-        new = AgentProgress(config.agent, config.total_steps)
-        row = self._current = self._rows.setdefault(config.agent, new)
+        """An algorithm starts to train, or goes on after total_steps control steps."""
+        new = AlgorithmProgress(config.algorithm, config.total_steps)
+        row = self._current = self._rows.setdefault(config.algorithm, new)
         row.adapts, row.resumed_steps = config.adaptation_steps > 0, total_steps
         row.started_s = time.monotonic()
         self._printed_s, self._printed_steps = float("-inf"), 0
@@ -135,7 +138,7 @@ class TrainingDisplay:
         """A meta-iteration is over."""
         row, now = self._current, time.monotonic()
         if row is None:
-            raise RuntimeError("no agent has begun to train")
+            raise RuntimeError("no algorithm has begun to train")
         row.metrics = metrics
         row.seconds = now - row.started_s
         if metrics["update/refused_tasks"] and not row.warned:
@@ -145,20 +148,20 @@ class TrainingDisplay:
             self._print_line(row, now)
 
     def end(self) -> None:
-        """The agent's budget is spent."""
+        """The algorithm's budget is spent."""
         row = self._current
         if self._live is None and row is not None and row.steps > self._printed_steps:
             self._print_line(row, time.monotonic())
 
-    def _print_line(self, row: AgentProgress, now: float) -> None:
+    def _print_line(self, row: AlgorithmProgress, now: float) -> None:
         self._printed_s, self._printed_steps = now, row.steps
         print_line(self._console, _plain_line(row.cells))
 
-    def _warn(self, row: AgentProgress) -> None:
+    def _warn(self, row: AlgorithmProgress) -> None:
         """Say once that numbers were not finite; curve.csv counts how often."""
         print_line(
             self._console,
-            f"{row.cells['agent']}: iteration {row.cells['iteration']} was refused, "
+            f"{row.cells['algorithm']}: iteration {row.cells['iteration']} was refused, "
             f"{row.metrics['update/refused_tasks']:.0f} of its tasks gave numbers that are not "
             "finite: their episodes are in the folder refused/, for `metarobot render --replay`",
         )
@@ -167,7 +170,7 @@ class TrainingDisplay:
         table = Table(box=None, header_style="dim", pad_edge=False)
         headings = _HEADINGS if self._console.width >= _WIDE else _NARROW_HEADINGS
         for heading in headings:
-            left = heading == "agent"
+            left = heading == "algorithm"
             table.add_column(heading, justify="left" if left else "right", no_wrap=True)
         table.add_column("", width=16)
         for row in self._rows.values():
@@ -222,7 +225,7 @@ def duration(seconds: float) -> str:
 
 def _plain_line(cells: dict[str, str]) -> str:
     return (
-        f"{cells['agent']}: iteration {cells['iteration']}, {cells['steps']} steps, "
+        f"{cells['algorithm']}: iteration {cells['iteration']}, {cells['steps']} steps, "
         f"return {cells['return']}"
         + (f" (gain {cells['gain']})" if cells["gain"] != "-" else "")
         + f", success {cells['success']}, {cells['steps/s']} steps/s, {cells['time left']} left"

@@ -1,8 +1,8 @@
 """Hold ways to learn against each other: one family, one budget, the same held-out tasks.
 
-Every agent that was trained is put through the same trials, beside those that need no training of
-their own. What was measured is kept, so that a comparison that is interrupted or gets another agent
-measures only what is new.
+Every algorithm that was trained is put through the same trials, beside those that need no training
+of their own. What was measured is kept, so that a comparison that is interrupted or gets another
+algorithm measures only what is new.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from metarobot.config import META_LEARNERS, REFERENCE_AGENTS, Agent
+from metarobot.config import META_LEARNERS, REFERENCES
 from metarobot.envs import FAMILIES
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.baselines import fine_tuning, from_scratch, with_best_step_size
@@ -28,8 +28,8 @@ from metarobot.evaluation.statistics import (
 )
 from metarobot.files import MAX_JSON_BYTES, json_bytes, parse_json
 from metarobot.folder import Folder
-from metarobot.training.load import TrainedAgent, TrainedRun
-from metarobot.training.run_folder import agent_folder, read_facts
+from metarobot.training.load import TrainedPolicy, TrainedRun
+from metarobot.training.run_folder import algorithm_folder, read_facts
 from metarobot.training.run_layout import DONE_FILE, POLICY_FILE
 
 COMPARED = (
@@ -50,19 +50,19 @@ Stages = list[StepScores]
 def compare(
     runs: Sequence[TrainedRun], config: EvaluationConfig, folder: Folder, progress: Progress
 ) -> dict[str, Any]:
-    """Measure all agents of several seeds on the same held-out tasks.
+    """Measure all algorithms of several seeds on the same held-out tasks.
 
     Args:
-        runs: One run per seed, of one task family, with the same agents each.
+        runs: One run per seed, of one task family, with the same algorithms each.
         config: How much is measured; its heat map is not.
         folder: Where measured scores are kept.
         progress: Called as the work goes on.
 
     Returns:
-        The comparison as plain values: ``rows`` (every agent on every split after every adaptation
-        step, deterministic episodes, with the fraction of the headroom captured where domain
-        randomisation and the oracle stand beside it), ``costs`` by agent, and what it was measured
-        with.
+        The comparison as plain values: ``rows`` (every algorithm on every split after every
+        adaptation step, deterministic episodes, with the fraction of the headroom captured where
+        domain randomisation and the oracle stand beside it), ``costs`` by algorithm, and what it
+        was measured with.
     """
     env_id = runs[0].env_id
     splits = FAMILIES[env_id].vector_class.distribution.splits
@@ -80,16 +80,16 @@ def compare(
         "family": env_id,
         "seeds": [run.seed for run in runs],
         "config": asdict(config),
-        "agents": names,
+        "algorithms": names,
         "rows": [row for split in splits for row in _rows(split, by_split[split], config)],
-        "costs": {name: _costs(name, runs) for name in names if name in runs[0].agents},
+        "costs": {name: _costs(name, runs) for name in names if name in runs[0].policies},
     }
 
 
 def _names(run: TrainedRun) -> list[str]:
-    """Return who is compared: the agents of a run, and the references that need no training."""
-    given = {"random", *run.agents}
-    if "domain_randomisation" in run.agents:
+    """Return who is compared: the algorithms of a run, and the references that need no training."""
+    given = {"random", *run.policies}
+    if "domain_randomisation" in run.policies:
         given |= {"fine_tuning", "from_scratch"}
     return [name for name in COMPARED if name in given]
 
@@ -97,28 +97,28 @@ def _names(run: TrainedRun) -> list[str]:
 def _measure(
     name: str, run: TrainedRun, config: EvaluationConfig, splits: Sequence[Split]
 ) -> dict[str, Stages]:
-    """Put one agent through the trials of all splits."""
+    """Put one algorithm through the trials of all splits."""
     trials = {split: Trial.of_split(run.env_id, split, config) for split in splits}
     if name == "random":
         scores = {split: trial.score_random() for split, trial in trials.items()}
         return {split: [StepScores(score, score)] for split, score in scores.items()}
-    steps = 0 if name in REFERENCE_AGENTS else config.num_adaptation_steps
-    agent = _agent(name, run, config)
-    return {split: trial.score(agent, steps) for split, trial in trials.items()}
+    steps = 0 if name in REFERENCES else config.num_adaptation_steps
+    algorithm = _algorithm(name, run, config)
+    return {split: trial.score(algorithm, steps) for split, trial in trials.items()}
 
 
-def _agent(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedAgent:
+def _algorithm(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedPolicy:
     """Return who goes by a name."""
     if name not in ("fine_tuning", "from_scratch"):
-        return run.agents[cast(Agent, name)]
+        return run.policies[name]
     start = fine_tuning if name == "fine_tuning" else from_scratch
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
     trial = Trial.of_split(run.env_id, "train", tuning)
 
-    def return_after_one_step(agent: TrainedAgent) -> float:
-        return float(trial.score(agent, 1)[1].deterministic.returns.mean())
+    def return_after_one_step(trained: TrainedPolicy) -> float:
+        return float(trial.score(trained, 1)[1].deterministic.returns.mean())
 
-    return with_best_step_size(start(run.agents["domain_randomisation"]), return_after_one_step)
+    return with_best_step_size(start(run.policies["domain_randomisation"]), return_after_one_step)
 
 
 def _kept(
@@ -146,20 +146,20 @@ def _kept(
 
 def _key(name: str, run: TrainedRun, config: EvaluationConfig) -> str:
     """Return what scores depend on, as one word."""
-    trained: Agent = cast(Agent, name) if name in run.agents else "domain_randomisation"
+    trained: str = name if name in run.policies else "domain_randomisation"
     digest = hashlib.sha256(repr((name, run.env_id, run.seed, asdict(config))).encode())
     if name != "random":
-        digest.update(repr(run.agents[trained].config.decisive_values).encode())
-        digest.update(agent_folder(run.path, trained).read(POLICY_FILE))
+        digest.update(repr(run.policies[trained].config.decisive_values).encode())
+        digest.update(algorithm_folder(run.path, trained).read(POLICY_FILE))
     return digest.hexdigest()
 
 
 def _rows(
-    split: str, agents: dict[str, list[Stages]], config: EvaluationConfig
+    split: str, algorithms: dict[str, list[Stages]], config: EvaluationConfig
 ) -> list[dict[str, Any]]:
-    """Return a row per agent and number of adaptation steps, from deterministic returns."""
-    ends, rows = _ends_of_headroom(agents, config), []
-    for name, seeds in agents.items():
+    """Return a row per algorithm and number of adaptation steps, from deterministic returns."""
+    ends, rows = _ends_of_headroom(algorithms, config), []
+    for name, seeds in algorithms.items():
         for step in range(len(seeds[0])):
             scores = join_seeds([stages[step].deterministic for stages in seeds])
             row = table_row(split, name, step, False, scores, config)
@@ -168,16 +168,16 @@ def _rows(
 
 
 def _ends_of_headroom(
-    agents: dict[str, list[Stages]], config: EvaluationConfig
+    algorithms: dict[str, list[Stages]], config: EvaluationConfig
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the returns of domain randomisation and of the oracle, (seeds, tasks) each.
 
     None where a fraction of what lies between them would say nothing.
     """
-    if not {"domain_randomisation", "oracle"} <= set(agents):
+    if not {"domain_randomisation", "oracle"} <= set(algorithms):
         return None
     random, reference, oracle = (
-        join_seeds([stages[0].deterministic.returns for stages in agents[name]])
+        join_seeds([stages[0].deterministic.returns for stages in algorithms[name]])
         for name in ("random", "domain_randomisation", "oracle")
     )
     headroom = bootstrap_headroom(reference, oracle, np.random.default_rng(config.seed))
@@ -202,5 +202,5 @@ def _captured(
 
 def _costs(name: str, runs: Sequence[TrainedRun]) -> dict[str, Any]:
     """Return control steps and seconds of each seed's training."""
-    done = [read_facts(run.path, cast(Agent, name), DONE_FILE) for run in runs]
+    done = [read_facts(run.path, name, DONE_FILE) for run in runs]
     return {column: [entry[column] for entry in done] for column in ("total_steps", "seconds")}

@@ -1,4 +1,4 @@
-"""Measure adaptation: a trained policy beside the agents that decide whether it was worth it.
+"""Measure adaptation: a trained policy beside the algorithms that decide whether it was worth it.
 
 On the same held-out tasks stand *random* (uniform actions), *domain randomisation* (the policy that
 never adapts), the *adapted* policy after 0..K adaptation steps, and the *oracle* that is told the
@@ -31,7 +31,7 @@ _GRID_KEY = len(SPLITS)  # the heat map's tasks are keyed after those of the spl
 
 
 class _Split(NamedTuple):
-    """Scores on the tasks of one split, by agent; every array is (S, N): seeds, tasks."""
+    """Scores on the tasks of one split, by algorithm; every array is (S, N): seeds, tasks."""
 
     random: Scores
     domain_randomisation: StepScores
@@ -46,24 +46,24 @@ def evaluate_runs(
     progress: Progress,
     variant: Variant | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the agents of several seeds on the same held-out tasks.
+    """Evaluate the algorithms of several seeds on the same held-out tasks.
 
     Args:
-        runs: One run per seed, of one task family, each with all agents.
+        runs: One run per seed, of one task family, each with all algorithms.
         config: How much is measured.
         progress: Called as the work goes on.
         variant: What to measure on; None for the family as it is.
 
     Returns:
-        The evaluation as plain values: ``rows`` (every agent on every split, exploring and
+        The evaluation as plain values: ``rows`` (every algorithm on every split, exploring and
         deterministic), ``headroom`` (per split), ``heat_map`` (None
         for a family without), and what they were measured with.
     """
     env_id = runs[0].env_id
     family = FAMILIES[env_id].vector_class
     grid_tasks = config.grid_size**2 if family.heat_map_axes else 0
-    agents = [agent.config for run in runs for agent in run.agents.values()]
-    config.require_memory(agents, grid_tasks)
+    algorithms = [trained.config for run in runs for trained in run.policies.values()]
+    config.require_memory(algorithms, grid_tasks)
     distribution = (variant or family).distribution
     work = len(runs) * (len(distribution.splits) + 1)
     rows, headroom = [], []
@@ -84,7 +84,7 @@ def evaluate_runs(
         "variant": variant.to_dict() if variant else None,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": asdict(config),
-        "training": {name: agent.config.to_dict() for name, agent in runs[0].agents.items()},
+        "training": {name: trained.config.to_dict() for name, trained in runs[0].policies.items()},
         "seeds": [run.seed for run in runs],
         "episodes_per_adaptation_step": config.episodes_per_step,
         "num_adaptation_steps": config.num_adaptation_steps,
@@ -96,12 +96,12 @@ def evaluate_runs(
 
 
 def _score_split(trial: Trial, run: TrainedRun, config: EvaluationConfig) -> _Split:
-    """Score all agents of one seed."""
+    """Score all algorithms of one seed."""
     return _Split(
         random=trial.score_random(),
-        domain_randomisation=trial.score(run.agents["domain_randomisation"], 0)[0],
-        oracle=trial.score(run.agents["oracle"], 0)[0],
-        adapted=trial.score(run.agents["maml"], config.num_adaptation_steps),
+        domain_randomisation=trial.score(run.policies["domain_randomisation"], 0)[0],
+        oracle=trial.score(run.policies["oracle"], 0)[0],
+        adapted=trial.score(run.policies["maml"], config.num_adaptation_steps),
     )
 
 
@@ -115,21 +115,21 @@ def join_seeds(splits: Sequence[Any]) -> Any:
 
 
 def _rows(split: str, scores: _Split, config: EvaluationConfig) -> list[dict[str, Any]]:
-    """Return a table row per agent, number of adaptation steps, and kind of episodes."""
+    """Return a table row per algorithm, number of adaptation steps, and kind of episodes."""
     rows = [table_row(split, "random", 0, True, scores.random, config)]
     stages = [
         ("domain_randomisation", 0, scores.domain_randomisation),
         *(("adapted", step, stage) for step, stage in enumerate(scores.adapted)),
         ("oracle", 0, scores.oracle),
     ]
-    for agent, step, stage in stages:
-        rows.append(table_row(split, agent, step, False, stage.deterministic, config))
-        rows.append(table_row(split, agent, step, True, stage.exploring, config))
+    for algorithm, step, stage in stages:
+        rows.append(table_row(split, algorithm, step, False, stage.deterministic, config))
+        rows.append(table_row(split, algorithm, step, True, stage.exploring, config))
     return rows
 
 
 def table_row(
-    split: str, agent: str, step: int, exploring: bool, scores: Scores, config: EvaluationConfig
+    split: str, algorithm: str, step: int, exploring: bool, scores: Scores, config: EvaluationConfig
 ) -> dict[str, Any]:
     """Return one row of a table: mean and interquartile mean of scores (S, N), with intervals."""
     rng = np.random.default_rng(config.seed)
@@ -137,7 +137,7 @@ def table_row(
     success = bootstrap_mean(scores.success, rng)
     return {
         "split": split,
-        "agent": agent,
+        "algorithm": algorithm,
         "adaptation_steps": step,
         "episodes_used": step * config.episodes_per_step,
         "exploration": exploring,
@@ -189,7 +189,7 @@ def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
 def _heat_map(
     runs: Sequence[TrainedRun], config: EvaluationConfig, variant: Variant | None
 ) -> dict[str, Any] | None:
-    """Score all agents on a grid over two task parameters, the others nominal, mean over seeds.
+    """Score all algorithms on a grid over two task parameters, the others nominal, mean over seeds.
 
     The grid covers the family, what was trained on and what is measured; the axes carry the ranges
     trained on.
@@ -214,19 +214,19 @@ def _heat_map(
     stages: dict[str, list[Scores]] = {}
     for run in runs:
         for name in ("domain_randomisation", "oracle"):
-            scores = trial.score(run.agents[name], 0)[0].deterministic
+            scores = trial.score(run.policies[name], 0)[0].deterministic
             stages.setdefault(name, []).append(scores)
-        for step, stage in enumerate(trial.score(run.agents["maml"], steps)):
+        for step, stage in enumerate(trial.score(run.policies["maml"], steps)):
             stages.setdefault(f"adapted_{step}", []).append(stage.deterministic)
     shape = (len(y_values), len(x_values))
-    agents = {
+    algorithms = {
         name: {
             "return": np.mean([s.returns for s in scores], axis=0).reshape(shape).tolist(),
             "success": np.mean([s.success for s in scores], axis=0).reshape(shape).tolist(),
         }
         for name, scores in stages.items()
     }
-    return {"x": _axis(x, x_values), "y": _axis(y, y_values), "agents": agents}
+    return {"x": _axis(x, x_values), "y": _axis(y, y_values), "algorithms": algorithms}
 
 
 def _grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:

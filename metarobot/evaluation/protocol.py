@@ -1,4 +1,4 @@
-"""A trial: what agents are put through on tasks that they have not been trained on."""
+"""A trial: what algorithms are put through on tasks that they have not been trained on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from metarobot.policies import (
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
-from metarobot.training.load import TrainedAgent
+from metarobot.training.load import TrainedPolicy
 from metarobot.training.memory import require_trial_memory
 
 
@@ -60,19 +60,19 @@ class EvaluationConfig:
                     f"{name} must be an integer in [{least}, {most}], got {show(value)}"
                 )
 
-    def require_memory(self, agents: Iterable[TrainConfig], most_tasks: int = 0) -> None:
+    def require_memory(self, algorithms: Iterable[TrainConfig], most_tasks: int = 0) -> None:
         """Refuse to measure on more at once than this machine has memory for.
 
         Args:
-            agents: What those who are measured were trained with.
+            algorithms: What those who are measured were trained with.
             most_tasks: Tasks that one of them is put on at once, if more than `num_tasks`.
 
         Raises:
             ValueError: It takes too much; the message names the sizes.
         """
-        for agent in agents:
+        for algorithm in algorithms:
             require_trial_memory(
-                agent,
+                algorithm,
                 num_tasks=max(self.num_tasks, most_tasks),
                 num_episodes=max(self.episodes_per_step, self.deterministic_episodes),
                 way_out="lower num_tasks, grid_size, episodes_per_step or deterministic_episodes",
@@ -107,14 +107,14 @@ class StepScores(NamedTuple):
     """Scores after some number of adaptation steps."""
 
     deterministic: Scores
-    """Without action noise: what the agent is judged by."""
+    """Without action noise: what the algorithm is judged by."""
     exploring: Scores
     """With the action noise of trials, as what the next adaptation step learns from; with the
     policy's own where it never adapts."""
 
 
 class UniformPolicy(ReactivePolicy):
-    """The agent *random*: mean 0 and standard deviation 1, so that its noise is its action."""
+    """The algorithm *random*: mean 0 and standard deviation 1, so that its noise is its action."""
 
     def __init__(self, action_size: int) -> None:
         self.action_size = action_size
@@ -128,7 +128,7 @@ class UniformPolicy(ReactivePolicy):
 
 @dataclass(frozen=True)
 class Trial:
-    """One fixed set of tasks, with the chance of all its episodes: the same for every agent."""
+    """One fixed set of tasks, with the chance of all its episodes: the same for every algorithm."""
 
     env_id: str
     tasks: Tasks
@@ -188,16 +188,16 @@ class Trial:
             self.collect(policy, {}, num_episodes=num_episodes, exploring=True, step=0)
         )
 
-    def score(self, agent: TrainedAgent, num_adaptation_steps: int) -> list[StepScores]:
-        """Score an agent after 0..K adaptation steps."""
-        observe_task = agent.config.agent == "oracle"
-        algorithm = agent.algorithm
-        explorer = algorithm.trial_policy if agent.config.adaptation_steps else agent.policy
-        params = repeat_params(agent.params, len(self.tasks))
+    def score(self, trained: TrainedPolicy, num_adaptation_steps: int) -> list[StepScores]:
+        """Score an algorithm after 0..K adaptation steps."""
+        observe_task = trained.config.algorithm == "oracle"
+        algorithm = trained.algorithm
+        explorer = algorithm.trial_policy if trained.config.adaptation_steps else trained.policy
+        params = repeat_params(trained.params, len(self.tasks))
         scores = []
         for step in range(num_adaptation_steps + 1):
             deterministic = self.collect(
-                agent.policy,
+                trained.policy,
                 params,
                 num_episodes=self.config.deterministic_episodes,
                 exploring=False,

@@ -136,8 +136,8 @@ def bootstrap_captured(
 
         captured = (mean adapted - mean dr) / (mean oracle - mean dr)
 
-    One resample takes the same tasks for all three agents (they were evaluated on the same tasks),
-    so what makes a task hard for all of them cancels. The fraction is negative where domain
+    One resample takes the same tasks for all three algorithms (they were evaluated on the same
+    tasks), so what makes a task hard for all of them cancels. The fraction is negative where domain
     randomisation wins, and above 1 where the adapted policy passes the oracle.
 
     Args:
@@ -182,8 +182,8 @@ def _interval(
     """Bootstrap a statistic of paired score arrays, each (S, N).
 
     scipy resamples its samples independently of each other, which is what strata need, but it
-    cannot pair several agents within a stratum. So its samples are the *indices* of each seed's
-    tasks, and the statistic looks every agent's scores up with them.
+    cannot pair several algorithms within a stratum. So its samples are the *indices* of each seed's
+    tasks, and the statistic looks every algorithm's scores up with them.
     """
     arrays = [_checked(array) for array in scores]
     num_seeds, num_tasks = arrays[0].shape
@@ -225,6 +225,6 @@ def _check_same_tasks(*scores: Array) -> None:
     shapes = {np.shape(array) for array in scores}
     if len(shapes) > 1:
         raise ValueError(
-            "agents must be evaluated on the same tasks, (seeds, tasks) each, got shapes "
+            "algorithms must be evaluated on the same tasks, (seeds, tasks) each, got shapes "
             + ", ".join(str(np.shape(array)) for array in scores)
         )

@@ -34,7 +34,7 @@ from metarobot.policies import Params, repeat_params
 from metarobot.reporting.video import Clip, Frame, compose_side_by_side, describe_task, write_mp4
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
-from metarobot.training.load import TrainedAgent, TrainedRun
+from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.memory import require_trial_memory
 from metarobot.training.replay import Replay
 from metarobot.training.run_layout import RunError
@@ -49,7 +49,7 @@ _TRIALS, _SHOWN = 0, 1  # addresses of the draws: the trial episodes, and the on
 class RenderConfig:
     """Which task is filmed, and how it is adapted to."""
 
-    agent: MetaLearner = "maml"
+    algorithm: MetaLearner = "maml"
     """Who adapts."""
     split: Split | None = None
     """Where the task is drawn from, unless it is given; by default extrapolation, or the split
@@ -104,7 +104,7 @@ def render_adaptation(
     """Film one task before and after adaptation, without action noise and from the same start.
 
     Args:
-        run: A run whose meta-learned agent is shown.
+        run: A run whose meta-learned algorithm is shown.
         path: The MP4 to write.
         config: Which task, and how it is adapted to.
         task: Task parameters to set; those not named stay nominal.  None draws a task.
@@ -114,20 +114,22 @@ def render_adaptation(
         The task and both returns.
 
     Raises:
-        RunError: The run does not hold the agent.
+        RunError: The run does not hold the algorithm.
         TaskError: The family does not allow the task, or has no such split.
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
-    if config.agent not in run.agents:
-        others = ", ".join(name for name in META_LEARNERS if name in run.agents)
-        hint = f": --agent shows another, of {others}" if others else ", nor another that adapts"
-        raise RunError(f"{run.path} holds no {config.agent} agent{hint}")
-    agent = run.agents[config.agent]
+    if config.algorithm not in run.policies:
+        others = ", ".join(name for name in META_LEARNERS if name in run.policies)
+        hint = (
+            f": --algorithm shows another, of {others}" if others else ", nor another that adapts"
+        )
+        raise RunError(f"{run.path} holds no {config.algorithm} algorithm{hint}")
+    trained = run.policies[config.algorithm]
     conditions = variant or FAMILIES[run.env_id].vector_class
     tasks = choose_task(conditions.distribution, config, task)
-    adapted = adapt_to(run.env_id, tasks, agent, config, variant)
-    before = repeat_params(agent.params, 1)
+    adapted = adapt_to(run.env_id, tasks, trained, config, variant)
+    before = repeat_params(trained.params, 1)
     steps = (
         f"{config.num_adaptation_steps} adaptation step{'s' * (config.num_adaptation_steps > 1)}"
     )
@@ -135,8 +137,8 @@ def render_adaptation(
     try:
         env.set_tasks(tasks)
         start = _draws(env, config, _SHOWN, num_episodes=1).start
-        left = film(env, agent, before, start, "before adaptation")
-        right = film(env, agent, adapted, start, f"after {steps}")
+        left = film(env, trained, before, start, "before adaptation")
+        right = film(env, trained, adapted, start, f"after {steps}")
         _write([left, right], env, path, config.slow_motion)
     finally:
         env.close()
@@ -202,13 +204,13 @@ def choose_task(
 def adapt_to(
     env_id: str,
     tasks: Tasks,
-    agent: TrainedAgent,
+    trained: TrainedPolicy,
     config: RenderConfig,
     variant: Variant | None = None,
 ) -> Params:
-    """Adapt an agent to one task from its own exploring episodes; leaves are (1, ...)."""
-    require_trial_memory(agent.config, 1, config.num_episodes, "lower num_episodes")
-    params, algorithm = repeat_params(agent.params, 1), agent.algorithm
+    """Adapt an algorithm to one task from its own exploring episodes; leaves are (1, ...)."""
+    require_trial_memory(trained.config, 1, config.num_episodes, "lower num_episodes")
+    params, algorithm = repeat_params(trained.params, 1), trained.algorithm
     num_envs = algorithm.num_simulations(1, config.num_episodes)
     env = make_env(env_id, num_envs, num_threads=1, variant=variant)
     env.set_tasks(tasks)
@@ -224,7 +226,7 @@ def adapt_to(
 
 def film(
     env: TaskVectorEnv,
-    agent: TrainedAgent,
+    trained: TrainedPolicy,
     params: Params,
     start: np.ndarray,
     caption: str,
@@ -234,7 +236,7 @@ def film(
     The episode is collected as everywhere else; then its actions are replayed in front of the
     camera, which repeats it bit for bit.
     """
-    episodes = collect(env, agent.policy, params, noise=None, start=start)
+    episodes = collect(env, trained.policy, params, noise=None, start=start)
     return _replay(env, start[0, 0], episodes.actions[0, 0].numpy(), caption)
 
 

@@ -1,4 +1,4 @@
-"""The figure of a comparison: how every agent's return changes as it adapts, a panel an agent."""
+"""The figure of a comparison: the return of each algorithm while it adapts, one panel each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from metarobot.reporting.style import (
-    AGENT_NAMES,
+    ALGORITHM_TITLES,
     FAINT,
     INK,
     SPLIT_COLOURS,
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 
 def draw_comparison(comparison: dict[str, Any]) -> bytes:
-    """Draw the return after 0, 1, .. adaptation steps, a panel an agent and a line a split.
+    """Draw the return after 0, 1, .. adaptation steps, a panel an algorithm and a line a split.
 
     Bands are 95 % bootstrap intervals. In every panel stand domain randomisation and the oracle, as
     lines of the split's colour, where they were compared. Returns are those of deterministic
@@ -44,8 +44,8 @@ def draw_comparison(comparison: dict[str, Any]) -> bytes:
     """
     rows = comparison["rows"]
     splits = [split for split in SPLIT_TITLES if any(row["split"] == split for row in rows)]
-    shown = [name for name in comparison["agents"] if name not in (*_REFERENCES, "random")]
-    shown = shown or comparison["agents"]
+    shown = [name for name in comparison["algorithms"] if name not in (*_REFERENCES, "random")]
+    shown = shown or comparison["algorithms"]
     num_columns = min(len(shown), _MOST_COLUMNS)
     num_rows = math.ceil(len(shown) / num_columns)
     height_px = 130 + _PANEL_PX * num_rows
@@ -72,9 +72,9 @@ def draw_comparison(comparison: dict[str, Any]) -> bytes:
         figure.supylabel("return", x=0.008, size="medium", color=FAINT)
         write_title(
             figure,
-            f"{family_title(comparison['family'])}: return while adapting, agent by agent",
+            f"{family_title(comparison['family'])}: return while adapting, algorithm by algorithm",
             f"Deterministic episodes, {_counted(len(comparison['seeds']), 'seed')}, bands are 95 % "
-            f"intervals over tasks.{_named_lines({row['agent'] for row in rows})}",
+            f"intervals over tasks.{_named_lines({row['algorithm'] for row in rows})}",
         )
         return png_bytes(figure)
 
@@ -93,7 +93,7 @@ def _draw_panel(axes: Axes, name: str, rows: Sequence[Row], splits: Sequence[str
         means = [row["return_mean"] for row in line]
         axes.plot(steps, means, color=colour, linewidth=2.0, marker="o", markersize=4, zorder=4)
         captured += [row["captured"] for row in line if row["adaptation_steps"] == 1]
-    axes.set_title(AGENT_NAMES.get(name, name), size=10, color=INK, pad=5)
+    axes.set_title(ALGORITHM_TITLES.get(name, name), size=10, color=INK, pad=5)
     if any(share is not None for share in captured):
         shares = ["–" if share is None else number(100 * share, 0) for share in captured]
         axes.set_title(
@@ -103,16 +103,16 @@ def _draw_panel(axes: Axes, name: str, rows: Sequence[Row], splits: Sequence[str
     light_grid(axes)
 
 
-def _rows_of(rows: Sequence[Row], agent: str, split: str) -> list[Row]:
-    found = [row for row in rows if row["agent"] == agent and row["split"] == split]
+def _rows_of(rows: Sequence[Row], algorithm: str, split: str) -> list[Row]:
+    found = [row for row in rows if row["algorithm"] == algorithm and row["split"] == split]
     return sorted(found, key=lambda row: row["adaptation_steps"])
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Return y limits that hold every agent, but random actions and what is worse than they."""
-    random = [row["return_mean"] for row in rows if row["agent"] == "random"]
+    """Return y limits that hold every algorithm, but random actions and what is worse than they."""
+    random = [row["return_mean"] for row in rows if row["algorithm"] == "random"]
     floor = min(random, default=-math.inf)
-    others = [row for row in rows if row["agent"] != "random"]
+    others = [row for row in rows if row["algorithm"] != "random"]
     means = [row["return_mean"] for row in others if row["return_mean"] >= floor] or random
     span = max(max(means) - min(means), 1e-9)
     return min(means) - 0.08 * span, max(means) + 0.08 * span
@@ -135,13 +135,13 @@ def _write_legend(figure: Any, splits: Sequence[str], height_px: int, *, with_sh
         figure.text(x, 1 - 62 / height_px, meaning, color=FAINT, size=8.5)
 
 
-def _named_lines(agents: set[str]) -> str:
+def _named_lines(algorithms: set[str]) -> str:
     """Return what the level lines are, of those that are there."""
     names = {
         "domain_randomisation": " Dashed: domain randomisation.",
         "oracle": " Dotted: the oracle.",
     }
-    return "".join(text for agent, text in names.items() if agent in agents)
+    return "".join(text for algorithm, text in names.items() if algorithm in algorithms)
 
 
 def _counted(count: int, noun: str) -> str:

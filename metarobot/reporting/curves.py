@@ -15,8 +15,8 @@ from matplotlib.ticker import EngFormatter
 
 from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.reporting.style import (
-    AGENT_COLOURS,
-    AGENT_NAMES,
+    ALGORITHM_COLOURS,
+    ALGORITHM_TITLES,
     INK,
     SPLIT_TITLES,
     STYLE,
@@ -36,7 +36,7 @@ from metarobot.reporting.style import (
 def adaptation_curve(evaluation: dict[str, Any]) -> bytes:
     """Draw the return after 0, 1, ..., K adaptation steps, one panel a split.
 
-    Bands are 95 % bootstrap intervals, horizontal lines the reference agents, percentages the
+    Bands are 95 % bootstrap intervals, horizontal lines the references, percentages the
     fraction of the headroom captured. The returns are those of deterministic episodes.
 
     Args:
@@ -79,8 +79,9 @@ def training_curve(curves: Sequence[dict[str, Any]]) -> bytes:
     """Draw the return against simulation steps, a thin line a seed and a thick one their mean.
 
     Args:
-        curves: One dict a training run: "agent" (a key of AGENT_COLOURS), "simulation_steps" (I,),
-            "return_pre" (I,), and for the adapted agent "return_post" (I,); I iterations.
+        curves: One dict a training run: "algorithm" (a key of ALGORITHM_COLOURS),
+            "simulation_steps" (I,), "return_pre" (I,), and for the adapted algorithm "return_post"
+            (I,); I iterations.
 
     Raises:
         ValueError: There is no curve, or a column's length differs from simulation_steps.
@@ -112,11 +113,11 @@ def _captured(evaluation: dict[str, Any], split: str) -> list[float | None]:
 
 
 def _return_limits(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    """Return the y limits: all agents, but random only where it does not squash the others."""
-    bounds = [row["return_mean_ci"] for row in rows if row["agent"] != "random"]
+    """Return the y limits: all algorithms, but random only where it does not squash the others."""
+    bounds = [row["return_mean_ci"] for row in rows if row["algorithm"] != "random"]
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
     span = max(high - low, 1e-9)
-    random = [row["return_mean_ci"][0] for row in rows if row["agent"] == "random"]
+    random = [row["return_mean_ci"][0] for row in rows if row["algorithm"] == "random"]
     if random and min(random) > low - 0.5 * span:
         low = min(low, *random)
     return low - 0.14 * span, high + 0.12 * span
@@ -124,18 +125,20 @@ def _return_limits(rows: list[dict[str, Any]]) -> tuple[float, float]:
 
 def _draw_references(axes: Axes, rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        if row["agent"] == "adapted":
+        if row["algorithm"] == "adapted":
             continue
-        colour = AGENT_COLOURS[row["agent"]]
+        colour = ALGORITHM_COLOURS[row["algorithm"]]
         axes.axhspan(*row["return_mean_ci"], color=colour, alpha=0.13, linewidth=0)
         axes.axhline(row["return_mean"], color=colour, linewidth=1.6)
 
 
 def _draw_adapted(axes: Axes, rows: list[dict[str, Any]], captured: Sequence[float | None]) -> None:
-    rows = sorted((r for r in rows if r["agent"] == "adapted"), key=lambda r: r["adaptation_steps"])
+    rows = sorted(
+        (r for r in rows if r["algorithm"] == "adapted"), key=lambda r: r["adaptation_steps"]
+    )
     steps = [row["adaptation_steps"] for row in rows]
     means = [row["return_mean"] for row in rows]
-    colour = AGENT_COLOURS["adapted"]
+    colour = ALGORITHM_COLOURS["adapted"]
     bounds = np.array([row["return_mean_ci"] for row in rows]).reshape(-1, 2)
     axes.fill_between(steps, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.2, linewidth=0)
     axes.plot(steps, means, color=colour, linewidth=2.2, marker="o", markersize=5.5, zorder=4)
@@ -163,17 +166,17 @@ def _draw_adapted(axes: Axes, rows: list[dict[str, Any]], captured: Sequence[flo
 
 
 def _end_labels(rows: list[dict[str, Any]], low: float) -> list[tuple[float, str, str]]:
-    """Return (height, text, colour) of the label of each agent's line at the right."""
+    """Return (height, text, colour) of the label of each algorithm's line at the right."""
     ends = []
     for row in rows:
-        agent = row["agent"]
-        later = [r for r in rows if r["agent"] == agent]
+        algorithm = row["algorithm"]
+        later = [r for r in rows if r["algorithm"] == algorithm]
         if row["adaptation_steps"] < max(r["adaptation_steps"] for r in later):
             continue
-        text, height = AGENT_NAMES[agent].replace(" ", "\n"), row["return_mean"]
+        text, height = ALGORITHM_TITLES[algorithm].replace(" ", "\n"), row["return_mean"]
         if height < low:
             text, height = f"{text} {number(height, 1)} ↓", low
-        ends.append((height, text, AGENT_COLOURS[agent]))
+        ends.append((height, text, ALGORITHM_COLOURS[algorithm]))
     return ends
 
 
@@ -201,20 +204,20 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]], height_px: int) 
 def _curve_groups(
     curves: Sequence[dict[str, Any]],
 ) -> list[tuple[str, str, str, list[tuple[np.ndarray, np.ndarray]]]]:
-    """Return (label, colour, line style, one (steps, returns) a seed) of each agent and phase."""
+    """Return (label, colour, style, one (steps, returns) a seed) of each algorithm and phase."""
     groups = []
-    for agent in AGENT_COLOURS:
+    for algorithm in ALGORITHM_COLOURS:
         for column, dashes in (("return_pre", "--"), ("return_post", "-")):
-            chosen = [c for c in curves if c["agent"] == agent and column in c]
+            chosen = [c for c in curves if c["algorithm"] == algorithm and column in c]
             lines = [_line(curve, column) for curve in chosen]
             if not lines:
                 continue
-            label = AGENT_NAMES[agent].replace(" ", "\n")
-            if agent == "adapted":
+            label = ALGORITHM_TITLES[algorithm].replace(" ", "\n")
+            if algorithm == "adapted":
                 label = "before adapting" if column == "return_pre" else "adapted"
             else:
                 dashes = "-"
-            groups.append((label, AGENT_COLOURS[agent], dashes, lines))
+            groups.append((label, ALGORITHM_COLOURS[algorithm], dashes, lines))
     return groups
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.config import Agent
 from metarobot.envs import Variant
 from metarobot.evaluation.evaluation import Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -31,7 +30,9 @@ PRODUCTS = (
 MAX_VIDEO_BYTES = 64 * 2**20
 """Size of a film in a report, which holds all of it."""
 _NEEDED = ("maml", "domain_randomisation", "oracle")
-_SHOWN_AGENTS = {"maml": "adapted"}  # the pictures name agents by what they do in the evaluation
+_SHOWN_ALGORITHMS = {
+    "maml": "adapted"
+}  # the pictures name algorithms by what they do in the evaluation
 
 
 def evaluate_to_folder(
@@ -59,14 +60,14 @@ def evaluate_to_folder(
         The evaluation, in the layout of evaluation.json.
 
     Raises:
-        RunError: A run lacks an agent that the comparison needs, or its training curve.
+        RunError: A run lacks an algorithm that the comparison needs, or its training curve.
         ValueError: The video is not one that browsers show.
         FolderError: Something other than a file is in the place of a product.
         OSError: The folder cannot be written to, or the video cannot be read. What is in the folder
             is then of one evaluation: the old one, or the new one whose report may be missing.
     """
     for run in runs:
-        if missing := [agent for agent in _NEEDED if agent not in run.agents]:
+        if missing := [algorithm for algorithm in _NEEDED if algorithm not in run.policies]:
             raise RunError(f"{run.path} lacks {', '.join(missing)}, which the comparison needs")
     curves = [curve for run in runs for curve in _curves(run)]
     film = None if video is None else _read_film(video)
@@ -109,16 +110,16 @@ def _read_film(video: Path) -> bytes:
 def _curves(run: TrainedRun) -> list[dict[str, Any]]:
     """Return the training curves of a run as the picture takes them, without empty ones."""
     curves = []
-    for agent in _NEEDED:
-        columns = load_curve(run.path, agent, ("total_steps", "pre_return", "post_return"))
+    for algorithm in _NEEDED:
+        columns = load_curve(run.path, algorithm, ("total_steps", "pre_return", "post_return"))
         if not columns["total_steps"]:
             continue
         curve = {
-            "agent": _SHOWN_AGENTS.get(agent, agent),
+            "algorithm": _SHOWN_ALGORITHMS.get(algorithm, algorithm),
             "simulation_steps": columns["total_steps"],
             "return_pre": columns["pre_return"],
         }
-        if run.agents[agent].config.adaptation_steps:
+        if run.policies[algorithm].config.adaptation_steps:
             curve["return_post"] = columns["post_return"]
         curves.append(curve)
     return curves
@@ -127,21 +128,23 @@ def _curves(run: TrainedRun) -> list[dict[str, Any]]:
 def _facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
     """Return what is worth knowing about how the runs came to be."""
     first = runs[0]
-    agents = list(first.agents)
-    saved = read_facts(first.path, agents[0], CONFIG_FILE)
+    algorithms = list(first.policies)
+    saved = read_facts(first.path, algorithms[0], CONFIG_FILE)
     return {
         "runs": [str(run.path) for run in runs],
         "seeds": [run.seed for run in runs],
-        "training": {agent: ", ".join(_cost(run, agent) for run in runs) for agent in agents},
+        "training": {
+            algorithm: ", ".join(_cost(run, algorithm) for run in runs) for algorithm in algorithms
+        },
         "machine": saved.get("machine", {}),
         "versions": saved.get("versions", {}),
         "git_revision": saved.get("git_revision"),
     }
 
 
-def _cost(run: TrainedRun, agent: Agent) -> str:
+def _cost(run: TrainedRun, algorithm: str) -> str:
     try:
-        done = read_facts(run.path, agent, DONE_FILE)
+        done = read_facts(run.path, algorithm, DONE_FILE)
         return f"{int(done['total_steps']):,} steps in {float(done['seconds']):,.0f} s"
     except FileNotFoundError:
         return "interrupted"

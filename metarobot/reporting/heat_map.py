@@ -1,4 +1,4 @@
-"""The heat map of an evaluation: return or success over two task parameters, one panel an agent."""
+"""The heat map of an evaluation: return or success over two task parameters."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from metarobot.reporting.style import (
-    AGENT_COLOURS,
-    AGENT_NAMES,
+    ALGORITHM_COLOURS,
+    ALGORITHM_TITLES,
     FAINT,
     INK,
     STYLE,
@@ -39,7 +39,7 @@ _LEFT, _RIGHT = 0.08, 0.89
 
 
 def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
-    """Draw the return (or success) over two task parameters, one panel an agent, one scale.
+    """Draw the return (or success) over two task parameters, one panel an algorithm, one scale.
 
     The box is the training range, the hatched bands in it are held out of training, the red line
     surrounds the tasks in which at least half of the episodes succeed.
@@ -49,28 +49,36 @@ def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
         quantity: "return" or "success".
 
     Raises:
-        ValueError: quantity is neither, or no known agent has a map.
+        ValueError: quantity is neither, or no known algorithm has a map.
     """
     if quantity not in ("return", "success"):
         raise ValueError(f"quantity must be 'return' or 'success', got {quantity!r}")
     data = evaluation["heat_map"]
-    agents = [agent for agent in _heat_map_agents(evaluation) if agent in data["agents"]]
-    if not agents:
-        raise ValueError(f"no map of a known agent; the evaluation has {sorted(data['agents'])}")
-    maps = {agent: _matrix(data["agents"][agent][quantity]) for agent in agents}
+    algorithms = [
+        algorithm
+        for algorithm in _heat_map_algorithms(evaluation)
+        if algorithm in data["algorithms"]
+    ]
+    if not algorithms:
+        raise ValueError(
+            f"no map of a known algorithm; the evaluation has {sorted(data['algorithms'])}"
+        )
+    maps = {algorithm: _matrix(data["algorithms"][algorithm][quantity]) for algorithm in algorithms}
     gaps = {p["name"]: p["gaps"] for p in evaluation["task_parameters"]}
     gaps |= {data[axis]["name"]: data[axis]["gaps"] for axis in "xy" if "gaps" in data[axis]}
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px=440)
-        panels = figure.subplots(1, len(agents), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(algorithms), sharey=True, squeeze=False)[0]
         figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.75, bottom=0.125, wspace=0.1)
         limits = (0.0, 1.0) if quantity == "success" else _colour_limits(list(maps.values()))
         meshes = []
-        for axes, agent in zip(panels, agents, strict=True):
-            meshes.append(_draw_map(axes, data, maps[agent], limits))
-            _draw_success_line(axes, data, _matrix(data["agents"][agent]["success"]))
+        for axes, algorithm in zip(panels, algorithms, strict=True):
+            meshes.append(_draw_map(axes, data, maps[algorithm], limits))
+            _draw_success_line(axes, data, _matrix(data["algorithms"][algorithm]["success"]))
             _draw_training_box(axes, data["x"], data["y"], gaps)
-            _agent_heading(axes, agent, maps[agent], evaluation["episodes_per_adaptation_step"])
+            _algorithm_heading(
+                axes, algorithm, maps[algorithm], evaluation["episodes_per_adaptation_step"]
+            )
         panels[0].set_ylabel(parameter_label(data["y"]["name"], data["y"]["unit"]))
         figure.text(
             (_LEFT + _RIGHT) / 2,
@@ -96,7 +104,7 @@ def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
         return png_bytes(figure)
 
 
-def _heat_map_agents(evaluation: dict[str, Any]) -> list[str]:
+def _heat_map_algorithms(evaluation: dict[str, Any]) -> list[str]:
     steps = range(evaluation["num_adaptation_steps"] + 1)
     return ["domain_randomisation", *(f"adapted_{step}" for step in steps), "oracle"]
 
@@ -190,18 +198,22 @@ def _draw_training_box(
     axes.add_patch(box)
 
 
-def _agent_heading(axes: Axes, agent: str, values: np.ndarray, episodes_per_step: int) -> None:
-    name, _, steps = agent.partition("_") if agent.startswith("adapted_") else (agent, "", "")
+def _algorithm_heading(
+    axes: Axes, algorithm: str, values: np.ndarray, episodes_per_step: int
+) -> None:
+    name, _, steps = (
+        algorithm.partition("_") if algorithm.startswith("adapted_") else (algorithm, "", "")
+    )
     notes = {"domain_randomisation": "never adapts", "oracle": "told the task"}
     note = notes.get(name, "")
-    heading = AGENT_NAMES[name]
+    heading = ALGORITHM_TITLES[name]
     if steps:
         heading = (
             "before adapting" if steps == "0" else f"after {steps} step" + "s" * (steps != "1")
         )
         note = f"{int(steps) * episodes_per_step} episodes"
     note = f"{note} · mean {number(float(np.nanmean(values)))}"
-    panel_heading(axes, heading, note, AGENT_COLOURS[name])
+    panel_heading(axes, heading, note, ALGORITHM_COLOURS[name])
 
 
 def _heat_map_title(evaluation: dict[str, Any], maps: dict[str, np.ndarray], quantity: str) -> str:

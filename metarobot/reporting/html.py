@@ -15,7 +15,7 @@ from markupsafe import Markup
 from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.printable import printable
 from metarobot.reporting.style import (
-    AGENT_NAMES,
+    ALGORITHM_TITLES,
     SPLIT_TITLES,
     evaluation_title,
     number,
@@ -47,8 +47,8 @@ _WHERE_ELSE = {
 class Row:
     """One line of the table of returns, all numbers ready to print."""
 
-    agent: str
-    """Key of AGENT_NAMES; also the CSS class of its colour."""
+    algorithm: str
+    """Key of ALGORITHM_TITLES; also the CSS class of its colour."""
     label: str
     episodes_used: int
     mean: str
@@ -224,10 +224,10 @@ def _tables(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rows(rows: list[dict[str, Any]]) -> list[Row]:
-    order = list(AGENT_NAMES)
-    rows = sorted(rows, key=lambda row: (order.index(row["agent"]), row["adaptation_steps"]))
+    order = list(ALGORITHM_TITLES)
+    rows = sorted(rows, key=lambda row: (order.index(row["algorithm"]), row["adaptation_steps"]))
     # Random actions score so low that their place would squeeze all others together.
-    shown = [row for row in rows if row["agent"] != "random"] or rows
+    shown = [row for row in rows if row["algorithm"] != "random"] or rows
     bounds = [bound for row in shown for bound in row["return_mean_ci"]]
     low, span = min(bounds), max(max(bounds) - min(bounds), 1e-9)
 
@@ -236,7 +236,7 @@ def _rows(rows: list[dict[str, Any]]) -> list[Row]:
 
     return [
         Row(
-            agent=row["agent"],
+            algorithm=row["algorithm"],
             label=_label(row),
             episodes_used=row["episodes_used"],
             mean=number(row["return_mean"]),
@@ -257,8 +257,8 @@ def _rows(rows: list[dict[str, Any]]) -> list[Row]:
 
 def _label(row: dict[str, Any]) -> str:
     steps = row["adaptation_steps"]
-    if row["agent"] != "adapted":
-        return AGENT_NAMES[row["agent"]]
+    if row["algorithm"] != "adapted":
+        return ALGORITHM_TITLES[row["algorithm"]]
     return "before adapting" if steps == 0 else f"after {steps} step{'s' * (steps > 1)}"
 
 

@@ -33,7 +33,7 @@ _OTHER_NOTES = {
     "interpolation": "gaps in that range",
     "extrapolation": "beyond that range",
 }
-AGENT_NAMES = {
+ALGORITHM_TITLES = {
     "random": "random",
     "domain_randomisation": "domain randomisation",
     "adapted": "adapted",
@@ -52,7 +52,7 @@ AGENT_NAMES = {
     "rl2": "RL²",
 }
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
-AGENT_COLOURS = {
+ALGORITHM_COLOURS = {
     "random": "#7a7a7a",
     "domain_randomisation": "#c65400",
     "adapted": "#0072b2",

@@ -21,39 +21,39 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
-from metarobot.config import Agent, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, make_env
 from metarobot.folder import read_file, write_file
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv
-from metarobot.training.load import TrainedAgent
+from metarobot.training.load import TrainedPolicy
 from metarobot.training.meta_trainer import make_policy
 
 _ROUNDING = 1e-6
 """Relative error of a standard deviation that went through a logarithm in single precision."""
 
 
-def export_ppo(agent: TrainedAgent, path: Path) -> None:
+def export_ppo(trained: TrainedPolicy, path: Path) -> None:
     """Write a policy as a PPO model that acts as it does; `PPO.load` reads it.
 
-    The noise is that of post-update episodes, floor included.  Discount and λ are the agent's, all
-    else is PPO's default.  The value network has the policy's sizes and is fresh, always from the
-    same seed: the agent's value baseline is fitted to each batch anew, and leaves nothing.
+    The noise is that of post-update episodes, floor included.  Discount and λ are the algorithm's,
+    all else is PPO's default.  The value network has the policy's sizes and is fresh, always from
+    the same seed: the algorithm's value baseline is fitted to each batch anew, and leaves nothing.
 
     Args:
-        agent: Whose initialisation; `dataclasses.replace` puts adapted parameters in its place.
+        trained: Whose initialisation; `dataclasses.replace` puts adapted parameters in its place.
         path: The .zip to write or to replace, in one piece.
 
     Raises:
         ValueError: The policy has more than layers and a noise.
         OSError: The file cannot be written.
     """
-    policy, params = agent.policy, agent.params
-    _require_plain(agent)
+    policy, params = trained.policy, trained.params
+    _require_plain(trained)
     with torch.random.fork_rng(devices=[]):  # fresh weights come from the global stream
         torch.manual_seed(0)
-        model = _fresh_model(agent)
+        model = _fresh_model(trained)
     network = model.policy
     layers = _actor_layers(network)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def export_ppo(agent: TrainedAgent, path: Path) -> None:
     write_file(path, content.getvalue())
 
 
-def import_ppo(path: Path, env_id: str) -> TrainedAgent:
+def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
     """Read the policy of a PPO model that Stable-Baselines3 has saved.
 
     Stable-Baselines3 unpickles parts of the file, which can run any code: read only files that you
@@ -91,9 +91,9 @@ def import_ppo(path: Path, env_id: str) -> TrainedAgent:
         raise ValueError(f"{path} cannot be imported: {problem}")
     network = model.policy
     layers = _actor_layers(network)
-    env, agent = _find_env(path, model, env_id)
+    env, algorithm = _find_env(path, model, env_id)
     hidden_sizes = tuple(layer.out_features for layer in layers[:-1])
-    config = TrainConfig(env_id=env_id, agent=agent, hidden_sizes=hidden_sizes)
+    config = TrainConfig(env_id=env_id, algorithm=algorithm, hidden_sizes=hidden_sizes)
     policy = make_policy(config, env)
     params: Params = {"log_std": network.log_std}
     for index, layer in enumerate(layers):
@@ -101,29 +101,29 @@ def import_ppo(path: Path, env_id: str) -> TrainedAgent:
         params[f"layers.{index}.bias"] = layer.bias
     params = {name: leaf.detach().clone() for name, leaf in params.items()}
     _take_scaled_observations(params, policy)
-    return TrainedAgent(
+    return TrainedPolicy(
         policy, {name: params[name] for name, _ in policy.named_parameters()}, config
     )
 
 
-def _require_plain(agent: TrainedAgent) -> None:
+def _require_plain(trained: TrainedPolicy) -> None:
     """Refuse a policy that is more than a Gaussian perceptron: PPO has no place for the rest."""
-    policy, what = agent.policy, type(agent.policy).__name__
+    policy, what = trained.policy, type(trained.policy).__name__
     if type(policy) is GaussianMLP:
         layers = range(len(policy.layers))
         plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
-        what = min(set(agent.params) - plain, default=None)
+        what = min(set(trained.params) - plain, default=None)
     if what is not None:
         raise ValueError(
-            f"{agent.config.agent} cannot be exported: PPO's policy has no place for {what}; "
-            "choose another agent"
+            f"{trained.config.algorithm} cannot be exported: PPO's policy has no place for {what}; "
+            "choose another algorithm"
         )
 
 
-def _fresh_model(agent: TrainedAgent) -> PPO:
-    config = agent.config
+def _fresh_model(trained: TrainedPolicy) -> PPO:
+    config = trained.config
     sizes = list(config.hidden_sizes)
-    env = make_env(config.env_id, 1, num_threads=1, observe_task=config.agent == "oracle")
+    env = make_env(config.env_id, 1, num_threads=1, observe_task=config.algorithm == "oracle")
     return PPO(
         ActorCriticPolicy,
         SB3VecEnv(env),
@@ -201,16 +201,16 @@ def _misfits(model: PPO) -> Iterator[str]:
         )
 
 
-def _find_env(path: Path, model: PPO, env_id: str) -> tuple[TaskVectorEnv, Agent]:
-    """Return an environment with the model's spaces, and the agent that acts in it."""
+def _find_env(path: Path, model: PPO, env_id: str) -> tuple[TaskVectorEnv, str]:
+    """Return an environment with the model's spaces, and the algorithm that acts in it."""
     found = model.observation_space, model.action_space
     allowed = []
-    agents: tuple[Agent, ...] = ("maml", "oracle")
-    for agent in agents:
-        env = make_env(env_id, 1, num_threads=1, observe_task=agent == "oracle")
+    algorithms: tuple[str, ...] = ("maml", "oracle")
+    for algorithm in algorithms:
+        env = make_env(env_id, 1, num_threads=1, observe_task=algorithm == "oracle")
         spaces = env.single_observation_space, env.single_action_space
         if found == spaces:
-            return env, agent
+            return env, algorithm
         allowed.append(_sizes(spaces))
     if _sizes(found) in allowed:
         why = f"its observations or actions have other bounds than in {env_id}: train without"

@@ -1,4 +1,4 @@
-"""The checkpoints of one agent: all that its training needs to go on as if never interrupted.
+"""The checkpoints of one algorithm: all that its training needs to go on as if never interrupted.
 
 CHECKPOINTS/
   iteration-000120.safetensors   the last three: the trainer's state, and how far the log had come
@@ -101,7 +101,7 @@ def load_policy(folder: Folder, name: str, config: TrainConfig, shapes: Shapes) 
 
     Raises:
         OSError: The file is missing or cannot be read.
-        ValueError: It is damaged, of another agent, or does not fit.
+        ValueError: It is damaged, of another algorithm, or does not fit.
     """
     path, data = folder.path / name, folder.read(name, most_bytes(shapes))
     tensors, facts = parse_tensors(path, data, shapes)
@@ -125,7 +125,7 @@ def load_newest_checkpoint(
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is damaged, or of another agent; the message says how to go on before it.
+        ValueError: It is damaged, or of another algorithm; the message says how to go on before it.
     """
     shapes = {name: tuple(leaf.shape) for name, leaf in fresh.tensors.items()}
     names = _checkpoints(folder) if workers.first else []
@@ -153,14 +153,14 @@ def _parse(
 
 
 def _origin(config: TrainConfig, iteration: int) -> dict[str, str | int]:
-    return {"env_id": config.env_id, "agent": config.agent, "iteration": iteration}
+    return {"env_id": config.env_id, "algorithm": config.algorithm, "iteration": iteration}
 
 
 def _check(
     path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], config: TrainConfig
 ) -> None:
-    """Refuse what belongs to another agent, and numbers that are not finite."""
-    for name in ("env_id", "agent"):
+    """Refuse what belongs to another algorithm, and numbers that are not finite."""
+    for name in ("env_id", "algorithm"):
         found, wanted = facts.get(name), getattr(config, name)
         if found != wanted:
             raise ValueError(f"{path} does not fit its configuration: {name} {found!r}, {wanted!r}")

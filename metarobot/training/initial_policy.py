@@ -1,4 +1,4 @@
-"""A policy from a file for agents to begin with, in place of random parameters."""
+"""A policy from a file for algorithms to begin with, in place of random parameters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from metarobot.config import Agent, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.folder import read_file
 from metarobot.policies import Params
 from metarobot.tensor_files import (
@@ -21,25 +21,25 @@ from metarobot.training.meta_trainer import TrainerState
 
 
 class InitialPolicy(NamedTuple):
-    """What agents begin with, and where that comes from."""
+    """What algorithms begin with, and where that comes from."""
 
-    states: dict[Agent, TrainerState]
-    """The trainer's state before the first meta-iteration, of every agent."""
+    states: dict[str, TrainerState]
+    """The trainer's state before the first meta-iteration, of every algorithm."""
     source: dict[str, str]
     """File and SHA-256, for the record."""
 
 
 def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Params:
-    """Read the parameters that an agent begins with.
+    """Read the parameters that an algorithm begins with.
 
     Args:
-        path: A policy of any agent: policy.safetensors of a run, or an imported one.
+        path: A policy of any algorithm: policy.safetensors of a run, or an imported one.
         config: Who is to begin with it.
-        fresh: Parameters of that agent's own, with the shapes of all leaves.
+        fresh: Parameters of that algorithm's own, with the shapes of all leaves.
 
     Raises:
         OSError: The file is missing or cannot be read.
-        ValueError: It is damaged, of another task family, or has other layers than the agent.
+        ValueError: It is damaged, of another task family, or has other layers than the algorithm.
     """
     data = read_file(path, most_bytes())
     shapes, facts = open_tensors(path, data)
@@ -47,7 +47,9 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
         raise ValueError(f"{path} is a policy of {facts.get('env_id')}, not of {config.env_id}")
     wanted = {name: tuple(leaf.shape) for name, leaf in fresh.items()}
     if shapes != wanted:
-        raise ValueError(f"{path} does not fit {config.agent}: {_misfit(shapes, wanted, config)}")
+        raise ValueError(
+            f"{path} does not fit {config.algorithm}: {_misfit(shapes, wanted, config)}"
+        )
     params, _ = parse_tensors(path, data, wanted)
     require_finite(path, params)
     return params
@@ -60,7 +62,7 @@ def file_source(path: Path) -> dict[str, str]:
 
 def _misfit(found: Shapes, wanted: Shapes, config: TrainConfig) -> str:
     """Say what differs, and the way out."""
-    leave_out = f"leave {config.agent} out with --agents"
+    leave_out = f"leave {config.algorithm} out with --algorithms"
     sizes, wanted_sizes = _layer_sizes(found), _layer_sizes(wanted)
     if sizes == wanted_sizes or not sizes:
         name = min(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))

@@ -15,13 +15,19 @@ from itertools import combinations
 from pathlib import Path
 
 from metarobot.algorithms import Algorithm, make_algorithm
-from metarobot.config import Agent, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.envs import Variant, find_variant, make_env
 from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, load_policy
 from metarobot.training.meta_trainer import make_policy
-from metarobot.training.run_folder import agent_folder, agents_in, brief, is_finished, load_config
+from metarobot.training.run_folder import (
+    algorithm_folder,
+    algorithms_in,
+    brief,
+    is_finished,
+    load_config,
+)
 from metarobot.training.run_layout import (
     CHECKPOINT_FOLDER,
     CURVE_FILE,
@@ -33,7 +39,7 @@ from metarobot.training.run_layout import (
 
 
 @dataclass(frozen=True)
-class TrainedAgent:
+class TrainedPolicy:
     """A policy with the parameters it was trained to."""
 
     policy: GaussianPolicy
@@ -53,60 +59,60 @@ class TrainedAgent:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The agents of one run."""
+    """The algorithms of one run."""
 
     seed: int
     env_id: str
-    agents: dict[Agent, TrainedAgent]
+    policies: dict[str, TrainedPolicy]
     path: Path = Path()
     """Its folder."""
-    untrained: tuple[Agent, ...] = ()
-    """Agents that are to be trained, and have no policy yet."""
+    untrained: tuple[str, ...] = ()
+    """Algorithms that are to be trained, and have no policy yet."""
 
     @property
     def variant(self) -> Variant | None:
         """The variant that it was trained on, if any."""
-        return next(iter(self.agents.values())).config.variant
+        return next(iter(self.policies.values())).config.variant
 
     @property
-    def unfinished(self) -> tuple[Agent, ...]:
-        """Agents whose training was interrupted."""
-        interrupted: list[Agent] = [n for n, agent in self.agents.items() if not agent.finished]
+    def unfinished(self) -> tuple[str, ...]:
+        """Algorithms whose training was interrupted."""
+        interrupted: list[str] = [n for n, trained in self.policies.items() if not trained.finished]
         return (*interrupted, *self.untrained)
 
 
 def load_run(path: Path, *, best: bool = False) -> TrainedRun:
-    """Read all agents of a run that have a policy by now.
+    """Read all algorithms of a run that have a policy by now.
 
     Args:
         path: The run folder.
         best: Take the policy with the best smoothed return in training, not the last one.
 
     Returns:
-        The run; agents are in the order of AGENTS.
+        The run; algorithms are in the order of ALGORITHM_NAMES.
 
     Raises:
-        RunError: The folder is missing, holds no policy, or an agent that cannot be read or does
-            not belong with the others.
+        RunError: The folder is missing, holds no policy, or an algorithm that cannot be read or
+            does not belong with the others.
     """
-    agents: dict[Agent, TrainedAgent] = {}
-    untrained: list[Agent] = []
-    for agent in agents_in(path):
-        folder, file = _policy_place(path, agent, best)
+    policies: dict[str, TrainedPolicy] = {}
+    untrained: list[str] = []
+    for algorithm in algorithms_in(path):
+        folder, file = _policy_place(path, algorithm, best)
         if folder.has(file):
-            agents[agent] = _load_agent(path, agent, best)
+            policies[algorithm] = _load_algorithm(path, algorithm, best)
         else:
-            untrained.append(agent)
-    if not agents:
+            untrained.append(algorithm)
+    if not policies:
         file = f"{CHECKPOINT_FOLDER}/{BEST_FILE}" if best else POLICY_FILE
         raise RunError(f"{path} holds no {file} yet: was it interrupted before a checkpoint?")
-    _check_same_run(path, agents)
-    config = next(iter(agents.values())).config
+    _check_same_run(path, policies)
+    config = next(iter(policies.values())).config
     return TrainedRun(
         path=path,
         seed=config.seed,
         env_id=config.env_id,
-        agents=agents,
+        policies=policies,
         untrained=tuple(untrained),
     )
 
@@ -119,7 +125,7 @@ def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
         best: As in load_run.
 
     Raises:
-        RunError: As in load_run, or the runs differ in family or in agents, or share a seed.
+        RunError: As in load_run, or the runs differ in family or in algorithms, or share a seed.
     """
     runs = [load_run(path, best=best) for path in paths]
     first = runs[0]
@@ -134,10 +140,10 @@ def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
                 f"{run.path} was trained on {_named(run.variant)}, "
                 f"but {first.path} on {_named(first.variant)}"
             )
-        if list(run.agents) != list(first.agents):
+        if list(run.policies) != list(first.policies):
             raise RunError(
-                f"{run.path} holds {', '.join(run.agents)}, "
-                f"but {first.path} holds {', '.join(first.agents)}"
+                f"{run.path} holds {', '.join(run.policies)}, "
+                f"but {first.path} holds {', '.join(first.policies)}"
             )
         twin = next((other for other in runs[:index] if other.seed == run.seed), None)
         if twin is not None:
@@ -168,43 +174,43 @@ def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:
     return variant
 
 
-def load_curve(run: Path, agent: Agent, columns: Sequence[str]) -> dict[str, list[float]]:
-    """Read columns of an agent's curve.csv, one number a meta-iteration each.
+def load_curve(run: Path, algorithm: str, columns: Sequence[str]) -> dict[str, list[float]]:
+    """Read columns of an algorithm's curve.csv, one number a meta-iteration each.
 
     Raises:
         RunError: The file is missing, or not such a table.
     """
-    path = run / agent / CURVE_FILE
+    path = run / algorithm / CURVE_FILE
     with as_run_error(path):
-        text = agent_folder(run, agent).read(CURVE_FILE, MAX_CURVE_BYTES).decode()
+        text = algorithm_folder(run, algorithm).read(CURVE_FILE, MAX_CURVE_BYTES).decode()
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         if rows and not set(columns) <= set(rows[0]):
             raise RunError(f"{path} is not a training curve: it lacks columns")
         return {column: [float(row[column]) for row in rows] for column in columns}
 
 
-def _policy_place(run: Path, agent: Agent, best: bool) -> tuple[Folder, str]:
-    """Return where an agent's policy is, the last or the best one."""
-    folder = agent_folder(run, agent)
+def _policy_place(run: Path, algorithm: str, best: bool) -> tuple[Folder, str]:
+    """Return where an algorithm's policy is, the last or the best one."""
+    folder = algorithm_folder(run, algorithm)
     return (folder / CHECKPOINT_FOLDER, BEST_FILE) if best else (folder, POLICY_FILE)
 
 
-def _load_agent(run: Path, agent: Agent, best: bool) -> TrainedAgent:
-    config = load_config(run, agent)
-    folder, file = _policy_place(run, agent, best)
+def _load_algorithm(run: Path, algorithm: str, best: bool) -> TrainedPolicy:
+    config = load_config(run, algorithm)
+    folder, file = _policy_place(run, algorithm, best)
     with as_run_error(folder.path / file):
-        env = make_env(config.env_id, 1, observe_task=agent == "oracle")
+        env = make_env(config.env_id, 1, observe_task=algorithm == "oracle")
         policy = make_policy(config, env)
         params = load_policy(folder, file, config, policy.shapes)
-    return TrainedAgent(policy, params, config, is_finished(run, config))
+    return TrainedPolicy(policy, params, config, is_finished(run, config))
 
 
-def _check_same_run(path: Path, agents: Mapping[Agent, TrainedAgent]) -> None:
-    """Refuse agents that were not trained alike: a comparison would mean nothing."""
-    for (first_name, first), (name, agent) in combinations(agents.items(), 2):
-        found, wanted = agent.config.to_dict(), first.config.to_dict()
+def _check_same_run(path: Path, policies: Mapping[str, TrainedPolicy]) -> None:
+    """Refuse algorithms that were not trained alike: a comparison would mean nothing."""
+    for (first_name, first), (name, trained) in combinations(policies.items(), 2):
+        found, wanted = trained.config.to_dict(), first.config.to_dict()
         for field in first.config.decisive_fields:
-            shared = field in agent.config.decisive_fields and field != "agent"
+            shared = field in trained.config.decisive_fields and field != "algorithm"
             if shared and found[field] != wanted[field]:
                 raise RunError(
                     f"{first_name} and {name} in {path} were trained with different {field}: "

@@ -32,7 +32,7 @@ class TrainingLog:
     """Adds the metrics of every meta-iteration to curve.csv and to a file of TensorBoard events.
 
     Args:
-        folder: The agent's folder.
+        folder: The algorithm's folder.
         num_bytes: Length of curve.csv at the checkpoint that training goes on from; what was
             written after it is cut off. 0 begins a new log.
         total_steps: Control steps simulated until then.

@@ -52,7 +52,7 @@ def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = A
 def require_trial_memory(
     config: TrainConfig, num_tasks: int, num_episodes: int, way_out: str
 ) -> None:
-    """Refuse to put an agent through more episodes at once than this machine has memory for.
+    """Refuse to put an algorithm through more episodes at once than this machine has memory for.
 
     Args:
         config: What it was trained with.
@@ -102,7 +102,7 @@ def _require(
 def _policy_of(config: TrainConfig) -> GaussianPolicy:
     """Lay out the policy that a configuration trains; that takes no memory."""
     family = FAMILIES[config.env_id].vector_class
-    told = family.distribution.encoded_bounds.shape[1] if config.agent == "oracle" else 0
+    told = family.distribution.encoded_bounds.shape[1] if config.algorithm == "oracle" else 0
     size = len(family.observation_elements) + told
     low, high, num_actions = [-1.0] * size, [1.0] * size, len(family.action_elements)
-    return ALGORITHMS[config.agent].make_policy(config, low, high, num_actions)
+    return ALGORITHMS[config.algorithm].make_policy(config, low, high, num_actions)

@@ -65,7 +65,7 @@ class MetaTrainer:
         wanted = num_simulations(config, workers)
         if env.num_envs != wanted:
             raise ValueError(
-                f"{config.agent} with {len(self.tasks)} tasks x {num_episodes} episodes "
+                f"{config.algorithm} with {len(self.tasks)} tasks x {num_episodes} episodes "
                 f"needs an environment of {wanted} simulations, got {env.num_envs}"
             )
         self.config = config
@@ -237,7 +237,7 @@ def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
     """
     num_tasks, num_episodes = config.block_shape
     held = len(workers.share(num_tasks))
-    return ALGORITHMS[config.agent].num_simulations(held, num_episodes)
+    return ALGORITHMS[config.algorithm].num_simulations(held, num_episodes)
 
 
 def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianPolicy:
@@ -246,7 +246,7 @@ def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianPolicy:
     action_space = env.single_action_space
     if not isinstance(space, Box) or not isinstance(action_space, Box):
         raise ValueError(f"observations and actions must be boxes, got {space}, {action_space}")
-    return ALGORITHMS[config.agent].make_policy(
+    return ALGORITHMS[config.algorithm].make_policy(
         config, space.low.tolist(), space.high.tolist(), action_space.shape[0]
     )
 

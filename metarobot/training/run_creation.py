@@ -12,20 +12,20 @@ from metarobot.folder import Folder
 from metarobot.training.checkpoints import Progress, save_checkpoint
 from metarobot.training.initial_policy import InitialPolicy
 from metarobot.training.provenance import choose_num_threads, provenance
-from metarobot.training.run_folder import agents_in, unfinished_configs
+from metarobot.training.run_folder import algorithms_in, unfinished_configs
 from metarobot.training.run_layout import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
     RunError,
-    agents_there,
+    algorithms_there,
     hold_run,
     refusals_as_run_errors,
 )
 from metarobot.training.run_replacement import (
     PREPARED,
     finish_replacement,
-    place_agents,
-    replace_agents,
+    place_algorithms,
+    replace_algorithms,
 )
 
 
@@ -42,15 +42,15 @@ def create_run_folder(
     overwrite: bool,
     initial: InitialPolicy | None = None,
 ) -> None:
-    """Make a run folder that holds the configuration of every agent to be trained.
+    """Make a run folder that holds the configuration of every algorithm to be trained.
 
     It appears in one piece, so that from then on the run can be resumed.
 
     Args:
         run: Where; missing parents are made.
-        configs: One configuration an agent.
-        overwrite: Replace the agents of a run that is there already; files of other kinds stay.
-        initial: What the agents begin with; their first checkpoints, so that a run that is
+        configs: One configuration an algorithm.
+        overwrite: Replace the algorithms of a run that is there already; files of other kinds stay.
+        initial: What the algorithms begin with; their first checkpoints, so that a run that is
             interrupted before it has any of its own begins with it again.
 
     Raises:
@@ -68,30 +68,30 @@ def create_run_folder(
     with hold_run(folder):
         with refusals_as_run_errors():
             finish_replacement(folder)
-        agents_there(folder)  # refuses before anything is written
+        algorithms_there(folder)  # refuses before anything is written
         _prepare(folder / PREPARED, configs, initial)
-        replace_agents(folder)
+        replace_algorithms(folder)
 
 
-def add_agents(run: Path, configs: Sequence[TrainConfig]) -> None:
-    """Prepare more agents in a run folder, with the configuration of those that are there.
+def add_algorithms(run: Path, configs: Sequence[TrainConfig]) -> None:
+    """Prepare more algorithms in a run folder, with the configuration of those that are there.
 
-    Agents that are there stay as they are, trained or not.
+    Algorithms that are there stay as they are, trained or not.
 
     Args:
         run: The run folder.
-        configs: One configuration an agent, which differ in nothing else.
+        configs: One configuration an algorithm, which differ in nothing else.
 
     Raises:
-        RunError: The folder holds no run, another process trains in it, or its agents were made
+        RunError: The folder holds no run, another process trains in it, or its algorithms were made
             with another configuration; the message names what differs.
     """
     folder = Folder(run)
     unfinished_configs(run, configs[0])
-    present = agents_in(run)
+    present = algorithms_in(run)
     with hold_run(folder):
-        _prepare(folder / PREPARED, [c for c in configs if c.agent not in present], None)
-        place_agents(folder, folder / PREPARED)
+        _prepare(folder / PREPARED, [c for c in configs if c.algorithm not in present], None)
+        place_algorithms(folder, folder / PREPARED)
 
 
 def _create(folder: Folder, configs: Sequence[TrainConfig], initial: InitialPolicy | None) -> None:
@@ -110,15 +110,15 @@ def _prepare(folder: Folder, configs: Sequence[TrainConfig], initial: InitialPol
     folder.remove_tree()  # left over from a process that was killed
     folder.make()
     for config in configs:
-        _prepare_agent(folder / config.agent, config, initial)
+        _prepare_algorithm(folder / config.algorithm, config, initial)
 
 
-def _prepare_agent(folder: Folder, config: TrainConfig, initial: InitialPolicy | None) -> None:
-    """Write down what an agent is to be trained with, and what it begins with."""
+def _prepare_algorithm(folder: Folder, config: TrainConfig, initial: InitialPolicy | None) -> None:
+    """Write down what an algorithm is to be trained with, and what it begins with."""
     folder.make()
     facts = provenance(choose_num_threads(config.num_threads))
     if initial is not None:
-        state = initial.states[config.agent]
+        state = initial.states[config.algorithm]
         save_checkpoint(folder / CHECKPOINT_FOLDER, config, state, Progress())
         facts["initial_policy"] = initial.source
     folder.write(CONFIG_FILE, json_bytes({"train": config.to_dict(), **facts}))

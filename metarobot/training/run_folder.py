@@ -1,4 +1,4 @@
-"""The run folder read back: which agents it holds, and what each is trained with."""
+"""The run folder read back: which algorithms it holds, and what each is trained with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metarobot.config import AGENTS, Agent, TrainConfig
+from metarobot.config import ALGORITHM_NAMES, TrainConfig
 from metarobot.files import parse_json
 from metarobot.folder import Folder
 from metarobot.training.provenance import versions
@@ -17,7 +17,7 @@ from metarobot.training.run_layout import (
     DONE_FILE,
     MAX_CONFIG_BYTES,
     RunError,
-    agents_there,
+    algorithms_there,
     as_run_error,
     hold_run,
     refusals_as_run_errors,
@@ -42,8 +42,8 @@ CURVE_COLUMNS = {
 """Columns of curve.csv, and the metric of a meta-iteration that each holds."""
 
 
-def agents_in(run: Path) -> list[Agent]:
-    """Return the agents of a run, in the order of AGENTS.
+def algorithms_in(run: Path) -> list[str]:
+    """Return the algorithms of a run, in the order of ALGORITHM_NAMES.
 
     Raises:
         RunError: The folder is missing, is no run, or holds what no run holds, such as links.
@@ -55,31 +55,31 @@ def agents_in(run: Path) -> list[Agent]:
         if is_being_replaced(folder):
             with hold_run(folder):
                 finish_replacement(folder)
-        present = agents_there(folder)
+        present = algorithms_there(folder)
     if not present:
-        raise RunError(f"{run} is not a run folder: it holds none of {', '.join(AGENTS)}")
+        raise RunError(f"{run} is not a run folder: it holds none of {', '.join(ALGORITHM_NAMES)}")
     return present
 
 
-def agent_folder(run: Path, agent: str) -> Folder:
-    """Return the folder of an agent."""
-    return Folder.named(run) / agent
+def algorithm_folder(run: Path, algorithm: str) -> Folder:
+    """Return the folder of an algorithm."""
+    return Folder.named(run) / algorithm
 
 
 def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[TrainConfig]:
-    """Return the configurations of the agents whose budget is not spent.
+    """Return the configurations of the algorithms whose budget is not spent.
 
     Args:
         run: The run folder.
-        expected: What they must be, except for the agent; None takes any.
+        expected: What they must be, except for the algorithm; None takes any.
 
     Raises:
-        RunError: The folder is missing or holds no agent, or an agent was made with other versions
-            or another configuration; the message names what differs.
+        RunError: The folder is missing or holds no algorithm, or an algorithm was made with other
+            versions or another configuration; the message names what differs.
     """
     configs = []
-    for agent in agents_in(run):
-        saved, config = _read_config(run, agent)
+    for algorithm in algorithms_in(run):
+        saved, config = _read_config(run, algorithm)
         finished = is_finished(run, config)
         versions_differ = [] if finished else other_versions(saved)
         if differences := [*versions_differ, *_other_fields(config, expected)]:
@@ -89,49 +89,49 @@ def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[T
     return configs
 
 
-def run_configs(run: Path) -> dict[Agent, TrainConfig]:
-    """Return the configuration of every agent of a run.
+def run_configs(run: Path) -> dict[str, TrainConfig]:
+    """Return the configuration of every algorithm of a run.
 
     Raises:
-        RunError: The folder is missing or holds no agent, or a configuration cannot be read.
+        RunError: The folder is missing or holds no algorithm, or a configuration cannot be read.
     """
-    return {agent: load_config(run, agent) for agent in agents_in(run)}
+    return {algorithm: load_config(run, algorithm) for algorithm in algorithms_in(run)}
 
 
 def is_finished(run: Path, config: TrainConfig) -> bool:
-    """Return whether the whole budget of an agent is spent: the present one, if it was extended.
+    """Return whether the whole present budget of an algorithm is spent.
 
     Raises:
         RunError: done.json cannot be read.
     """
-    path = run / config.agent / DONE_FILE
+    path = run / config.algorithm / DONE_FILE
     with as_run_error(path):
-        if not agent_folder(run, config.agent).has(DONE_FILE):
+        if not algorithm_folder(run, config.algorithm).has(DONE_FILE):
             return False
-        spent = read_facts(run, config.agent, DONE_FILE).get("total_steps")
+        spent = read_facts(run, config.algorithm, DONE_FILE).get("total_steps")
     if not isinstance(spent, int):
         raise RunError(f"{path} does not say how many control steps were simulated")
     return spent >= config.total_steps
 
 
-def load_config(run: Path, agent: Agent) -> TrainConfig:
-    """Read what an agent is trained with.
+def load_config(run: Path, algorithm: str) -> TrainConfig:
+    """Read what an algorithm is trained with.
 
     Raises:
-        RunError: The file cannot be read, or is not a configuration of this agent.
+        RunError: The file cannot be read, or is not a configuration of this algorithm.
     """
-    return _read_config(run, agent)[1]
+    return _read_config(run, algorithm)[1]
 
 
-def read_facts(run: Path, agent: Agent, name: str) -> dict[str, Any]:
-    """Read CONFIG_FILE or DONE_FILE of an agent.
+def read_facts(run: Path, algorithm: str, name: str) -> dict[str, Any]:
+    """Read CONFIG_FILE or DONE_FILE of an algorithm.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: It is no JSON object.
     """
-    folder = agent_folder(run, agent)
-    return parse_json(folder.read(name, MAX_CONFIG_BYTES), run / agent / name)
+    folder = algorithm_folder(run, algorithm)
+    return parse_json(folder.read(name, MAX_CONFIG_BYTES), run / algorithm / name)
 
 
 def brief(value: object) -> str:
@@ -141,17 +141,19 @@ def brief(value: object) -> str:
     return json.dumps({key: item for key, item in value.items() if key != "description"})
 
 
-def _read_config(run: Path, agent: Agent) -> tuple[dict[str, Any], TrainConfig]:
-    """Return all that an agent's CONFIG_FILE holds, and the configuration in it."""
-    path = run / agent / CONFIG_FILE
+def _read_config(run: Path, algorithm: str) -> tuple[dict[str, Any], TrainConfig]:
+    """Return all that an algorithm's CONFIG_FILE holds, and the configuration in it."""
+    path = run / algorithm / CONFIG_FILE
     with as_run_error(path):
-        saved = read_facts(run, agent, CONFIG_FILE)
+        saved = read_facts(run, algorithm, CONFIG_FILE)
         values = saved.get("train")
         if not isinstance(values, dict):
             raise RunError(f"{path} holds no configuration under 'train'")
         config = TrainConfig.from_dict(values)
-    if config.agent != agent:
-        raise RunError(f"{path} configures {config.agent}, but lies in the folder of {agent}")
+    if config.algorithm != algorithm:
+        raise RunError(
+            f"{path} configures {config.algorithm}, but lies in the folder of {algorithm}"
+        )
     return saved, config
 
 
@@ -172,7 +174,7 @@ def _other_fields(config: TrainConfig, expected: TrainConfig | None) -> list[str
     return [
         f"{name} was {brief(found[name])}, is {brief(wanted[name])}"
         for name in config.decisive_fields
-        if name != "agent" and found[name] != wanted[name]
+        if name != "algorithm" and found[name] != wanted[name]
     ]
 
 

@@ -1,9 +1,9 @@
 """What a run folder holds, and what is refused in its place.
 
-A run is one task family, one seed and some agents trained with the same budget::
+A run is one task family, one seed and some algorithms trained with the same budget::
 
     RUN/
-      maml/  domain_randomisation/  oracle/     one folder an agent that is trained, or is to be
+      maml/  domain_randomisation/  oracle/     one folder an algorithm that is trained, or is to be
         config.json          resolved TrainConfig, versions, machine, command line
         policy.safetensors   θ at the last checkpoint
         curve.csv            one row a meta-iteration
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from metarobot.config import AGENTS, Agent
+from metarobot.config import ALGORITHM_NAMES
 from metarobot.folder import MAX_FILE_BYTES, Folder, FolderError
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
@@ -82,21 +82,23 @@ def hold_run(run: Folder) -> Iterator[None]:
         yield
 
 
-def agents_there(run: Folder) -> list[Agent]:
-    """Return the agents that have left something in their folder, in the order of AGENTS.
+def algorithms_there(run: Folder) -> list[str]:
+    """Return the algorithms that have left something in their folder, in their usual order.
 
     Raises:
         RunError: What stands in the place of one of their files or folders is something else.
     """
     with refusals_as_run_errors():
-        found: list[Agent] = [agent for agent in AGENTS if (run / agent).exists()]
-        for agent in found:
-            _check_agent(run / agent)
-        return [agent for agent in found if _holds_agent(run / agent)]
+        found: list[str] = [
+            algorithm for algorithm in ALGORITHM_NAMES if (run / algorithm).exists()
+        ]
+        for algorithm in found:
+            _check_algorithm(run / algorithm)
+        return [algorithm for algorithm in found if _holds_algorithm(run / algorithm)]
 
 
-def remove_agent(folder: Folder) -> None:
-    """Remove the files of an agent; whatever else is in its folder stays."""
+def remove_algorithm(folder: Folder) -> None:
+    """Remove the files of an algorithm; whatever else is in its folder stays."""
     for name in folder.names():
         if _is_ours(name):
             folder.remove(name)
@@ -108,7 +110,7 @@ def remove_agent(folder: Folder) -> None:
     folder.remove_if_empty()
 
 
-def _holds_agent(folder: Folder) -> bool:
+def _holds_algorithm(folder: Folder) -> bool:
     """Whether more than somebody else's files is in a folder."""
     return any(_is_ours(name) or name in _FOLDERS for name in folder.names())
 
@@ -117,8 +119,8 @@ def _is_ours(name: str) -> bool:
     return name in _MAX_BYTES or name.startswith(EVENTS_PREFIX)
 
 
-def _check_agent(folder: Folder) -> None:
-    """Make sure that each file or folder of an agent is one, and not longer than any of ours."""
+def _check_algorithm(folder: Folder) -> None:
+    """Refuse what is no file or folder of an algorithm, or longer than any of ours."""
     for name in folder.names():
         kind = folder.kind(name)
         if _is_ours(name):

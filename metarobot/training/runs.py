@@ -1,4 +1,4 @@
-"""Training: spend a budget of control steps on each agent of a run, and keep what was learned."""
+"""Training: spend a budget of control steps on each algorithm of a run, keep what it learned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from metarobot.config import Agent, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.envs import make_env
 from metarobot.files import json_bytes
 from metarobot.folder import Folder
@@ -31,7 +31,7 @@ from metarobot.training.memory import require_training_memory
 from metarobot.training.meta_trainer import MetaTrainer, Metrics, num_simulations
 from metarobot.training.provenance import choose_num_threads
 from metarobot.training.replay import Replay
-from metarobot.training.run_creation import add_agents, create_run_folder
+from metarobot.training.run_creation import add_algorithms, create_run_folder
 from metarobot.training.run_extension import configs_like, extend_budget, level_budgets
 from metarobot.training.run_folder import unfinished_configs
 from metarobot.training.run_layout import (
@@ -49,14 +49,14 @@ CHECKPOINT_EVERY_S = 30.0
 """Seconds without a checkpoint, at most: more than that is never lost."""
 
 MOST_REPLAYS = 20
-"""Replays of refused tasks that are written in the folder of an agent."""
+"""Replays of refused tasks that are written in the folder of an algorithm."""
 
 
 class Display(Protocol):
     """Shows training as it goes."""
 
     def begin(self, config: TrainConfig, total_steps: int) -> None:
-        """An agent starts to train, or goes on after total_steps control steps."""
+        """An algorithm starts to train, or goes on after total_steps control steps."""
         ...
 
     def update(self, metrics: Metrics) -> None:
@@ -64,13 +64,13 @@ class Display(Protocol):
         ...
 
     def end(self) -> None:
-        """The agent's budget is spent."""
+        """The algorithm's budget is spent."""
         ...
 
 
 def train_run(
     config: TrainConfig,
-    agents: Sequence[Agent],
+    algorithms: Sequence[str],
     folder: Path,
     display: Display | None = None,
     *,
@@ -78,57 +78,57 @@ def train_run(
     initial_policy: Path | None = None,
     workers: Workers = ALONE,
 ) -> None:
-    """Train agents of one family and seed with the same budget, one after the other.
+    """Train algorithms of one family and seed with the same budget, one after the other.
 
     Args:
-        config: What they have in common; its ``agent`` is ignored.
-        agents: Who to train.
+        config: What they have in common; its ``algorithm`` is ignored.
+        algorithms: Who to train.
         folder: The run folder to make.
         display: Shows the progress.
         overwrite: Replace a run that is there already.
-        initial_policy: A file with the parameters that all agents begin with; random if None.
+        initial_policy: A file with the parameters that all algorithms begin with; random if None.
         workers: The processes that share the run.
 
     Raises:
         RunError: The folder is in use.
-        ValueError: The initial policy does not fit an agent.
+        ValueError: The initial policy does not fit an algorithm.
         WorkerError: The processes cannot share the tasks equally.
         InterruptedTrainingError: Training was asked to stop; `resume_run` goes on with it.
     """
-    configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
+    configs = [replace(config, algorithm=algorithm) for algorithm in dict.fromkeys(algorithms)]
     require_training_memory(configs, workers)  # refuses before anything is written
     if workers.first:
         initial = _begin_with(initial_policy, configs, workers) if initial_policy else None
         create_run_folder(folder, configs, overwrite=overwrite, initial=initial)
-    _train_agents(configs, folder, display, workers)
+    _train_algorithms(configs, folder, display, workers)
 
 
 def complete_run(
     config: TrainConfig,
-    agents: Sequence[Agent],
+    algorithms: Sequence[str],
     folder: Path,
     display: Display | None = None,
 ) -> None:
-    """Train those agents of a run that are not trained yet; make the run if it is not there.
+    """Train those algorithms of a run that are not trained yet; make the run if it is not there.
 
     Args:
-        config: What they have in common; its ``agent`` is ignored.
-        agents: Who must be trained in the end.
+        config: What they have in common; its ``algorithm`` is ignored.
+        algorithms: Who must be trained in the end.
         folder: The run folder.
         display: Shows the progress.
 
     Raises:
-        RunError: The folder holds agents of another configuration, or is in use.
+        RunError: The folder holds algorithms of another configuration, or is in use.
         InterruptedTrainingError: Training was asked to stop; the same call goes on with it.
     """
     with refusals_as_run_errors():
         is_new = not Folder(folder).exists()
     if is_new:
-        train_run(config, agents, folder, display)
+        train_run(config, algorithms, folder, display)
         return
-    configs = [replace(config, agent=agent) for agent in dict.fromkeys(agents)]
+    configs = [replace(config, algorithm=algorithm) for algorithm in dict.fromkeys(algorithms)]
     require_training_memory(configs)
-    add_agents(folder, configs)
+    add_algorithms(folder, configs)
     resume_run(folder, display, expected=config)
 
 
@@ -137,51 +137,51 @@ def resume_run(
     display: Display | None = None,
     *,
     expected: TrainConfig | None = None,
-    agents: Sequence[Agent] = (),
+    algorithms: Sequence[str] = (),
     total_steps: int | None = None,
     workers: Workers = ALONE,
-) -> tuple[Agent, ...]:
+) -> tuple[str, ...]:
     """Go on with a run that was interrupted: the result is as if it never had been.
 
     Args:
         folder: The run folder.
         display: Shows the progress.
-        agents: Agents that it gets besides, if it does not have them.
+        algorithms: Algorithms that it gets besides, if it does not have them.
         total_steps: Its new budget, at least the present one; the result is that of a run which
             had it from the beginning.
-        expected: The configuration that it must have, except for its ``agent``; None takes any.
+        expected: The configuration that it must have, except for its ``algorithm``; None takes any.
         workers: The processes that share the run; as many as one likes.
 
     Returns:
-        The agents that were not finished, and now are.
+        The algorithms that were not finished, and now are.
 
     Raises:
         RunError: There is no such run, it was made with other versions or another configuration,
             or its budget is larger.
-        ValueError: The run's options do not suit one of the agents.
+        ValueError: The run's options do not suit one of the algorithms.
         InterruptedTrainingError: Training was asked to stop again.
     """
     plan = b""
     if workers.first:
         unfinished_configs(folder, expected)  # refuses before anything is written
-        _enlarge(folder, expected, agents, total_steps, workers)
+        _enlarge(folder, expected, algorithms, total_steps, workers)
         plan = json.dumps([c.to_dict() for c in unfinished_configs(folder, expected)]).encode()
     configs = [
         TrainConfig.from_dict(values) for values in json.loads(workers.broadcast(plan) or b"[]")
     ]
-    _train_agents(configs, folder, display, workers)
-    return tuple(config.agent for config in configs)
+    _train_algorithms(configs, folder, display, workers)
+    return tuple(config.algorithm for config in configs)
 
 
 def _enlarge(
     folder: Path,
     expected: TrainConfig | None,
-    agents: Sequence[Agent],
+    algorithms: Sequence[str],
     total_steps: int | None,
     workers: Workers,
 ) -> None:
-    """Give a run a larger budget and further agents; refuse both before either is written."""
-    configs = configs_like(folder, agents, expected) if agents else []
+    """Give a run a larger budget and further algorithms; refuse both before either is written."""
+    configs = configs_like(folder, algorithms, expected) if algorithms else []
     if total_steps is not None:
         configs = [replace(config, total_steps=total_steps) for config in configs]
     require_training_memory(configs, workers)
@@ -190,33 +190,33 @@ def _enlarge(
     else:
         extend_budget(folder, total_steps)
     if configs:
-        add_agents(folder, configs)
+        add_algorithms(folder, configs)
 
 
 def _begin_with(path: Path, configs: Sequence[TrainConfig], workers: Workers) -> InitialPolicy:
-    """Return the state of every agent's trainer before it has begun, with parameters of a file."""
+    """Return every trainer's state before it has begun, with the parameters of a file."""
     states = {}
     for config in configs:
         trainer = _make_trainer(config, workers)
         with closing(trainer.env):
             trainer.params = load_initial_policy(path, config, trainer.params)
-            states[config.agent] = trainer.state()
+            states[config.algorithm] = trainer.state()
     return InitialPolicy(states, file_source(path))
 
 
-def _train_agents(
+def _train_algorithms(
     configs: Sequence[TrainConfig], folder: Path, display: Display | None, workers: Workers
 ) -> None:
     run = Folder(folder)
     with hold_run(run) if workers.first else nullcontext():
         for config in configs:
-            train_agent(config, run / config.agent, display, workers)
+            train_algorithm(config, run / config.algorithm, display, workers)
 
 
-def train_agent(
+def train_algorithm(
     config: TrainConfig, folder: Folder, display: Display | None = None, workers: Workers = ALONE
 ) -> None:
-    """Train one agent until its budget is spent, from its newest checkpoint if it has one.
+    """Train one algorithm until its budget is spent, from its newest checkpoint if it has one.
 
     Args:
         config: What to train and how.
@@ -245,7 +245,7 @@ def _make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
         config.env_id,
         num_simulations(config, workers),
         num_threads=choose_num_threads(config.num_threads),
-        observe_task=config.agent == "oracle",
+        observe_task=config.algorithm == "oracle",
         variant=config.variant,
     )
     return MetaTrainer(config, env, workers=workers)
@@ -342,7 +342,7 @@ class _Books:
         self._save_policy(self._folder, POLICY_FILE)
 
     def finish(self) -> None:
-        """Write down what it cost: from now on the agent counts as trained."""
+        """Write down what it cost: from now on the algorithm counts as trained."""
         # A kill may have come between the last checkpoint and its policy.
         self._save_policy(self._folder, POLICY_FILE)
         trainer = self._trainer

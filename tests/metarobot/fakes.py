@@ -14,10 +14,10 @@ from metarobot.rollout.episodes import Episodes
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
 
 
-def small_policy(hidden_sizes=(4,), agent="maml"):
+def small_policy(hidden_sizes=(4,), algorithm="maml"):
     """A policy with 2 observation and 2 action elements, and parameters that are not symmetric."""
-    config = TrainConfig(agent=agent, hidden_sizes=hidden_sizes, inner_lr=0.3)
-    policy = ALGORITHMS[agent].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2).double()
+    config = TrainConfig(algorithm=algorithm, hidden_sizes=hidden_sizes, inner_lr=0.3)
+    policy = ALGORITHMS[algorithm].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2).double()
     params = policy.initial_params(torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
     return policy, {

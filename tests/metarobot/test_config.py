@@ -20,7 +20,7 @@ def test_an_unknown_field_names_the_nearest():
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        ("agent", "mamml", "one of maml, "),
+        ("algorithm", "mamml", "one of maml, "),
         ("inner_objective", "ppo", "one of lvc, likelihood_ratio"),
         ("seed", -1, r"an integer in \[0, "),
         ("num_tasks", 2.5, r"an integer in \[1, 10000\]"),
@@ -49,14 +49,14 @@ def test_every_field_is_checked():
 
 def test_only_maml_adapts():
     assert TrainConfig(num_adaptation_steps=2).adaptation_steps == 2
-    assert TrainConfig(agent="oracle").adaptation_steps == 0
-    assert TrainConfig(agent="domain_randomisation").adaptation_steps == 0
+    assert TrainConfig(algorithm="oracle").adaptation_steps == 0
+    assert TrainConfig(algorithm="domain_randomisation").adaptation_steps == 0
 
 
 def test_a_trial_is_as_long_as_configured_and_no_longer_than_a_block():
     sizes = {"num_tasks": 6, "episodes_per_task": 20, "trial_episodes": 8}
     assert TrainConfig(**sizes).block_shape == (6, 20)
-    rl2 = TrainConfig(agent="rl2", **sizes)
+    rl2 = TrainConfig(algorithm="rl2", **sizes)
     assert rl2.block_shape == (6, 8)
     assert rl2.adaptation_steps == 0
     assert dataclasses.replace(rl2, episodes_per_task=4).block_shape == (6, 4)

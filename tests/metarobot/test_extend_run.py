@@ -1,4 +1,4 @@
-"""A run gets a larger budget or further agents: the result is that of a run which began so."""
+"""A run gets a larger budget or further algorithms: the result is that of a run which began so."""
 
 import contextlib
 import itertools
@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from metarobot.cli.main import main
-from metarobot.config import AGENTS
+from metarobot.config import ALGORITHM_NAMES
 from metarobot.files import read_json
 from metarobot.training.load import load_curve
 from metarobot.training.run_folder import CURVE_COLUMNS
@@ -35,17 +35,17 @@ def refused(capfd, *arguments):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """A run of some agents that had the larger budget from the beginning."""
+    """A run of some algorithms that had the larger budget from the beginning."""
     run = tmp_path_factory.mktemp("straight") / "run"
-    run_command(*TRAIN, 1300, "--agents", "maml", "oracle", "reptile", "--out", run)
+    run_command(*TRAIN, 1300, "--algorithms", "maml", "oracle", "reptile", "--out", run)
     return run
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
-    """A run of two agents with a smaller budget."""
+    """A run of two algorithms with a smaller budget."""
     run = tmp_path_factory.mktemp("short") / "run"
-    run_command(*TRAIN, 200, "--agents", "maml", "oracle", "--out", run)
+    run_command(*TRAIN, 200, "--algorithms", "maml", "oracle", "--out", run)
     return run
 
 
@@ -54,16 +54,18 @@ def run(short, tmp_path):
     return shutil.copytree(short, tmp_path / "run")
 
 
-def assert_same(run, other, agents):
-    for agent in agents:
+def assert_same(run, other, algorithms):
+    for algorithm in algorithms:
         names = ["policy.safetensors"]
-        if agent != "reptile":  # which takes fewer meta-iterations than it takes for a best policy
+        if (
+            algorithm != "reptile"
+        ):  # which takes fewer meta-iterations than it takes for a best policy
             names.append("checkpoints/best.safetensors")
         for name in names:
-            assert (run / agent / name).read_bytes() == (other / agent / name).read_bytes()
-        assert load_curve(run, agent, COLUMNS) == load_curve(other, agent, COLUMNS)
+            assert (run / algorithm / name).read_bytes() == (other / algorithm / name).read_bytes()
+        assert load_curve(run, algorithm, COLUMNS) == load_curve(other, algorithm, COLUMNS)
         config, done = (
-            [read_json(folder / agent / name) for folder in (run, other)]
+            [read_json(folder / algorithm / name) for folder in (run, other)]
             for name in ("config.json", "done.json")
         )
         assert config[0]["train"] == config[1]["train"]
@@ -77,34 +79,34 @@ def test_an_extended_run_is_the_run_that_had_the_budget_from_the_beginning(run, 
     assert_same(run, straight, ["maml", "oracle"])
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_every_agent_can_be_extended(agent, tmp_path):
+@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+def test_every_algorithm_can_be_extended(algorithm, tmp_path):
     for name, budgets in (("straight", [1300]), ("extended", [300, 1300])):
-        run_command(*TRAIN, budgets[0], "--agents", agent, "--out", tmp_path / name)
+        run_command(*TRAIN, budgets[0], "--algorithms", algorithm, "--out", tmp_path / name)
         for total_steps in budgets[1:]:
             run_command("train", "--resume", tmp_path / name, "--total-steps", total_steps)
-    assert_same(tmp_path / "extended", tmp_path / "straight", [agent])
+    assert_same(tmp_path / "extended", tmp_path / "straight", [algorithm])
 
 
-def test_agents_are_added_with_and_without_a_larger_budget(run, straight, capfd):
-    run_command("train", "--resume", run, "--agents", "reptile", "maml")
+def test_algorithms_are_added_with_and_without_a_larger_budget(run, straight, capfd):
+    run_command("train", "--resume", run, "--algorithms", "reptile", "maml")
     assert "trained reptile:" in capfd.readouterr().out
-    run_command("train", "--resume", run, "--total-steps", 1300, "--agents", "reptile")
+    run_command("train", "--resume", run, "--total-steps", 1300, "--algorithms", "reptile")
     assert_same(run, straight, ["maml", "oracle", "reptile"])
 
 
-def test_agents_are_added_where_the_preset_is_named_too(run, capfd):
-    run_command(*TRAIN, 200, "--resume", run, "--agents", "promp")
+def test_algorithms_are_added_where_the_preset_is_named_too(run, capfd):
+    run_command(*TRAIN, 200, "--resume", run, "--algorithms", "promp")
     assert "trained promp:" in capfd.readouterr().out
     assert "total_steps was 200, is 300" in refused(
-        capfd, *TRAIN, 300, "--resume", run, "--agents", "reptile"
+        capfd, *TRAIN, 300, "--resume", run, "--algorithms", "reptile"
     )
     assert not (run / "reptile").exists()
 
 
-def test_an_option_comes_from_the_agents_that_read_it(run):
-    run_command(*TRAIN, 200, "--outer-lr", "0.01", "--resume", run, "--agents", "promp")
-    run_command("train", "--resume", run, "--agents", "maml_ppo")
+def test_an_option_comes_from_the_algorithms_that_read_it(run):
+    run_command(*TRAIN, 200, "--outer-lr", "0.01", "--resume", run, "--algorithms", "promp")
+    run_command("train", "--resume", run, "--algorithms", "maml_ppo")
     added = read_json(run / "maml_ppo" / "config.json")["train"]
     assert added["outer_lr"] == 0.01
 
@@ -126,7 +128,15 @@ def test_an_extension_that_is_killed_between_its_writes_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", dies(os.replace))
-        command = ["train", "--resume", str(run), "--total-steps", "1300", "--agents", "reptile"]
+        command = [
+            "train",
+            "--resume",
+            str(run),
+            "--total-steps",
+            "1300",
+            "--algorithms",
+            "reptile",
+        ]
         with contextlib.suppress(Killed):
             main(command)
     assert main(["train", "--resume", str(run)]) == 0
@@ -139,24 +149,26 @@ def test_what_a_run_cannot_become_is_refused_in_one_line(run, capfd, monkeypatch
     before = {path: path.read_bytes() for path in run.rglob("*.json")}
     resume = ["train", "--resume", run]
     assert "budget of" in refused(capfd, *resume, "--total-steps", 100)
-    assert "at least one of maml" in refused(capfd, *resume, "--agents")
-    assert "Did you mean 'maml'" in refused(capfd, *resume, "--agents", "mamel")
+    assert "at least one of maml" in refused(capfd, *resume, "--algorithms")
+    assert "Did you mean 'maml'" in refused(capfd, *resume, "--algorithms", "mamel")
     assert "total_steps must be an integer in" in refused(capfd, *resume, "--total-steps", 10**30)
     for options in (["--inner-lr", "0.3"], ["--seed=1"], ["--out", "x"], ["--overwrite"]):
         line = refused(capfd, *resume, *options)
-        assert "possible are --agents and --total-steps" in line
+        assert "possible are --algorithms and --total-steps" in line
     monkeypatch.setattr("metarobot.training.run_folder.versions", lambda: {"torch": "1.0"})
     assert "cannot be extended here: torch was" in refused(capfd, *resume, "--total-steps", 999)
     assert {path: path.read_bytes() for path in run.rglob("*.json")} == before
 
 
-def test_a_run_that_began_with_a_policy_gets_a_larger_budget_but_no_agents(run, tmp_path, capfd):
+def test_a_run_that_began_with_a_policy_gets_a_larger_budget_but_no_algorithms(
+    run, tmp_path, capfd
+):
     policy = run / "maml" / "policy.safetensors"
     begun = tmp_path / "begun"
-    options = ["--agents", "maml", "--initial-policy", policy, "--out", begun]
+    options = ["--algorithms", "maml", "--initial-policy", policy, "--out", begun]
     run_command(*TRAIN, 200, *options)
-    assert "can get no further agents" in refused(
-        capfd, "train", "--resume", begun, "--agents", "promp"
+    assert "can get no further algorithms" in refused(
+        capfd, "train", "--resume", begun, "--algorithms", "promp"
     )
     run_command("train", "--resume", begun, "--total-steps", 400)
 

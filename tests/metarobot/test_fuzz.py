@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metarobot.cli.main import main
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.config import ALGORITHM_NAMES, TrainConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig
@@ -37,14 +37,24 @@ NUMBERS = st.one_of(
 TEXT = st.one_of(
     st.text(max_size=20),
     st.sampled_from(
-        [*AGENTS, *PRESETS, "nan", "None", "metarobot/Grip-v0", "é\u202e\x1b[31m", "\ud800"]
+        [
+            *ALGORITHM_NAMES,
+            *PRESETS,
+            "nan",
+            "None",
+            "metarobot/Grip-v0",
+            "é\u202e\x1b[31m",
+            "\ud800",
+        ]
     ),
 )
 LIKELY = {
     bool: st.booleans(),
     int: st.one_of(st.integers(1, 8), st.integers(0, 12_000), st.sampled_from([100, 1024])),
     float: st.floats(0.0, 2.0),
-    str: st.sampled_from([*AGENTS, "metarobot/Reach-v0", "metarobot/Grip-v0", "lvc", "dice"]),
+    str: st.sampled_from(
+        [*ALGORITHM_NAMES, "metarobot/Reach-v0", "metarobot/Grip-v0", "lvc", "dice"]
+    ),
     tuple: st.lists(st.sampled_from([1, 4, 64, 8192]), max_size=18),
     type(None): st.sampled_from(["grip-wet", "none", "train", "extrapolation"]),
 }
@@ -97,12 +107,18 @@ def options_of(cls):
 
 
 ARGUMENTS = {
-    "train": [*options_of(TrainConfig), "--agents", "--resume", "--variant", "--initial-policy"],
+    "train": [
+        *options_of(TrainConfig),
+        "--algorithms",
+        "--resume",
+        "--variant",
+        "--initial-policy",
+    ],
     "evaluate": [*options_of(EvaluationConfig), "--best", "--variant", "--video"],
     "render": [*options_of(RenderConfig), "--task", "--replay", "--episode", "--best", "--variant"],
-    "compare": ["--agents", "--seeds", "--total-steps", "--num-threads", "--test-tasks"],
-    "resume": ["--agents", "--total-steps", "--seed", "--num-tasks"],
-    "export": ["--agent", "--best"],
+    "compare": ["--algorithms", "--seeds", "--total-steps", "--num-threads", "--test-tasks"],
+    "resume": ["--algorithms", "--total-steps", "--seed", "--num-tasks"],
+    "export": ["--algorithm", "--best"],
     "demo": ["--seed", "--quick"],
 }
 WORDS = st.one_of(
@@ -118,7 +134,7 @@ OPTION_TYPES = (
         for cls in (TrainConfig, EvaluationConfig, RenderConfig)
         for field in fields(cls)
     }
-    | dict.fromkeys(["--agents", "--variant"], str)
+    | dict.fromkeys(["--algorithms", "--variant"], str)
     | dict.fromkeys(["--seeds"], tuple)
 )
 
@@ -215,9 +231,9 @@ def fuzz_configurations(run, folder, max_examples):
     def check(changes, everywhere):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(run, target)
-        agents = ["maml", "domain_randomisation", "oracle"] if everywhere else ["maml"]
-        for agent in agents:
-            path = target / agent / "config.json"
+        algorithms = ["maml", "domain_randomisation", "oracle"] if everywhere else ["maml"]
+        for algorithm in algorithms:
+            path = target / algorithm / "config.json"
             path.write_text(
                 changed(path.read_text(), changes), encoding="utf-8", errors="surrogateescape"
             )

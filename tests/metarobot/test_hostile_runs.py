@@ -10,7 +10,7 @@ import torch
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
 
 from metarobot.cli.main import main
-from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 from metarobot.evaluation.protocol import Trial
 from metarobot.folder import Folder
 from metarobot.reporting.comparison_folder import PRODUCTS as COMPARISON_PRODUCTS
@@ -46,10 +46,10 @@ COMMANDS = {
 def trained(tmp_path_factory) -> Path:
     """A run that holds every kind of file that a run can hold."""
     run = tmp_path_factory.mktemp("runs") / "grip"
-    train_run(TINY, STANDARD_AGENTS, run)
-    for agent in STANDARD_AGENTS:
-        checkpoints = Folder(run) / agent / "checkpoints"
-        checkpoints.write("best.safetensors", (Folder(run) / agent).read("policy.safetensors"))
+    train_run(TINY, STANDARD_ALGORITHMS, run)
+    for algorithm in STANDARD_ALGORITHMS:
+        checkpoints = Folder(run) / algorithm / "checkpoints"
+        checkpoints.write("best.safetensors", (Folder(run) / algorithm).read("policy.safetensors"))
         Replay(
             env_id="metarobot/Grip-v0",
             task={"block_mass_kg": 0.5, "pad_friction": 0.4},
@@ -57,7 +57,7 @@ def trained(tmp_path_factory) -> Path:
             actions=torch.rand(1, 1, 16, 1),
             iteration=0,
             index=0,
-        ).save(Folder(run) / agent / "refused")
+        ).save(Folder(run) / algorithm / "refused")
     return run
 
 
@@ -82,14 +82,14 @@ def _nothing_is_simulated(trained, monkeypatch):
     monkeypatch.setattr(Trial, "collect", fail)
 
 
-def place_in(agent: Path, name: str) -> Path:
-    """Return where a file of an agent is, whatever its name holds of time and number."""
+def place_in(algorithm: Path, name: str) -> Path:
+    """Return where a file of an algorithm is, whatever its name holds of time and number."""
     patterns = {
         "events": "events.out.tfevents.*",
         "checkpoints/checkpoint": "checkpoints/iteration-*",
         "refused/replay": "refused/*",
     }
-    (path,) = agent.glob(patterns[name]) if name in patterns else [agent / name]
+    (path,) = algorithm.glob(patterns[name]) if name in patterns else [algorithm / name]
     return path
 
 
@@ -117,8 +117,8 @@ def test_in_place_of_a_file_of_a_run(run, canary, tmp_path, capfd, thing, comman
     names = {"RUN": str(run)}
     names |= {f"OUT{end}": str(tmp_path / f"out{end}") for end in ("", ".mp4", ".zip")}
     for number, name in enumerate(FILES):
-        agent = run / STANDARD_AGENTS[number % len(STANDARD_AGENTS)]
-        place = place_in(agent, name)
+        algorithm = run / STANDARD_ALGORITHMS[number % len(STANDARD_ALGORITHMS)]
+        place = place_in(algorithm, name)
         kept = place.read_bytes()
         place.unlink()
         IN_PLACE_OF_A_FILE[thing](place, canary)
@@ -133,7 +133,7 @@ def test_in_place_of_a_folder_of_a_run(run, canary, tmp_path, capfd, thing, comm
     names = {"RUN": str(run)}
     names |= {f"OUT{end}": str(tmp_path / f"out{end}") for end in ("", ".mp4", ".zip")}
     for number, name in enumerate(FOLDERS):
-        place = run / STANDARD_AGENTS[number] / name
+        place = run / STANDARD_ALGORITHMS[number] / name
         place.rename(tmp_path / "kept")
         IN_PLACE_OF_A_FOLDER[thing](place, canary)
         assert_refused(COMMANDS[command], names, capfd, canary, place)
@@ -159,7 +159,7 @@ OUTPUTS += [("demo", product) for product in (*PRODUCTS, "adaptation.mp4")]
 OUTPUTS += [("render", ".mp4"), ("export", ".zip"), ("import", ".safetensors")]
 WRITERS = {
     "evaluate": ["evaluate", "RUN", "--out", "OUT"],
-    "compare": ["compare", "grip", "--out", "OUT", "--agents", "maml", "--seeds", "0"],
+    "compare": ["compare", "grip", "--out", "OUT", "--algorithms", "maml", "--seeds", "0"],
     "demo": ["demo", "--quick", "--overwrite", "--out", "OUT"],
     "render": ["render", "RUN", "--out", "FILE"],
     "export": ["export", "RUN", "--out", "FILE"],

@@ -14,7 +14,7 @@ import torch
 from mujoco.batch import Batch
 
 from metarobot.cli.main import main
-from metarobot.config import AGENTS, MOST_LAYERS, MOST_UNITS, TrainConfig
+from metarobot.config import ALGORITHM_NAMES, MOST_LAYERS, MOST_UNITS, TrainConfig
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.memory import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -115,11 +115,11 @@ def test_torch_lives_through_the_most_threads(tmp_path):
 # What they multiply to.
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_presets_and_twice_their_tasks_and_episodes_fit_into_8_gib(preset, agent, memory):
+def test_presets_and_twice_their_tasks_and_episodes_fit_into_8_gib(preset, algorithm, memory):
     memory(8 * GIB)
-    config = replace(PRESETS[preset], agent=agent)
+    config = replace(PRESETS[preset], algorithm=algorithm)
     require_training_memory([config, replace(config, num_tasks=40, episodes_per_task=40)])
 
 
@@ -131,12 +131,16 @@ def test_evaluations_as_in_the_documentation_fit_into_4_gib(env_id, memory):
 
 PRODUCTS = {
     "simulations": {"num_tasks": 10_000, "episodes_per_task": 10_000},
-    "blocks": {"agent": "reptile", "reptile_steps": 1000, "episodes_per_task": 500},
+    "blocks": {"algorithm": "reptile", "reptile_steps": 1000, "episodes_per_task": 500},
     "adaptation steps": {"num_adaptation_steps": 100, "episodes_per_task": 500},
     "parameters": {"hidden_sizes": (MOST_UNITS,) * MOST_LAYERS},
     "parameters of tasks": {"hidden_sizes": (2048, 2048), "num_tasks": 500},
-    "one after the other": {"agent": "rl2", "episodes_per_task": 10_000, "trial_episodes": 10_000},
-    "embedding": {"agent": "prototype", "embedding_size": 1024, "num_tasks": 5000},
+    "one after the other": {
+        "algorithm": "rl2",
+        "episodes_per_task": 10_000,
+        "trial_episodes": 10_000,
+    },
+    "embedding": {"algorithm": "prototype", "embedding_size": 1024, "num_tasks": 5000},
 }
 
 
@@ -148,8 +152,8 @@ def test_what_the_machine_cannot_hold_is_refused_before_anything_is_made(
     monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
     config = replace(TrainConfig(), **PRODUCTS[case])
     calls = {
-        "train": lambda: train_run(config, [config.agent], tmp_path / "run"),
-        "complete": lambda: complete_run(config, [config.agent], tmp_path / "run"),
+        "train": lambda: train_run(config, [config.algorithm], tmp_path / "run"),
+        "complete": lambda: complete_run(config, [config.algorithm], tmp_path / "run"),
     }
     for call in calls.values():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -200,7 +204,7 @@ def trained(tmp_path_factory):
         "render RUN --num-episodes 10000",
         "train grip --num-tasks 10000 --episodes-per-task 10000",
         "train half-cheetah-velocity --num-adaptation-steps 100 --episodes-per-task 400",
-        "compare grip --test-tasks 10000 --out x --total-steps 64 --agents maml",
+        "compare grip --test-tasks 10000 --out x --total-steps 64 --algorithms maml",
     ],
 )
 def test_commands_say_what_there_is_no_memory_for(

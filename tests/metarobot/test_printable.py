@@ -146,7 +146,7 @@ LINES = {
     "preset": "train NASTY",
     "option": "train grip --NASTY",
     "value": "train grip --seed NASTY",
-    "choice": "train grip --agents NASTY",
+    "choice": "train grip --algorithms NASTY",
     "run": "evaluate NASTY --out result",
     "resume": "train --resume NASTY",
     "task": "render RUN --task NASTY",

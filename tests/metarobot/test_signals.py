@@ -98,7 +98,7 @@ def test_render_while_ffmpeg_is_at_work(numbers, delay_s, trained, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_comparison_stops_politely_while_it_trains(number, tmp_path):
-    arguments = ["compare", "grip", "--agents", "maml", "--total-steps", "100000000"]
+    arguments = ["compare", "grip", "--algorithms", "maml", "--total-steps", "100000000"]
     process = start([*arguments, "--out", "result"], tmp_path)
     wait_for((tmp_path / "result/grip-seed0/maml/curve.csv").exists, process)
     process.send_signal(number)

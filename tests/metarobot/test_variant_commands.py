@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metarobot.cli.main import main
-from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -46,7 +46,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     """A run of each family, trained on the family as it is."""
     folder = tmp_path_factory.mktemp("runs")
     for name, env_id in ENV_IDS.items():
-        train_run(replace(TINY, env_id=env_id), STANDARD_AGENTS, folder / name)
+        train_run(replace(TINY, env_id=env_id), STANDARD_ALGORITHMS, folder / name)
     return {name: folder / name for name in ENV_IDS}
 
 
@@ -328,7 +328,7 @@ def test_a_run_holds_its_whole_variant_and_is_measured_on_it(tmp_path, capfd):
 
 def test_runs_on_different_variants_are_not_mixed(runs, tmp_path, capfd):
     config = replace(TINY, seed=1, variant=find_variant("greasy_pads"))
-    train_run(config, STANDARD_AGENTS, tmp_path / "greasy")
+    train_run(config, STANDARD_ALGORITHMS, tmp_path / "greasy")
     assert main(["evaluate", str(runs["grip"]), "greasy", "--out", "result"]) == 2
     assert "greasy was trained on the variant 'greasy_pads', but" in one_error_line(capfd)
 
@@ -373,7 +373,7 @@ def test_a_run_on_a_variant_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
     with pytest.raises(StoppedError):
         train_run(config, ["maml"], stopped, StopAfter(3))
     resume_run(stopped)
-    one, other = (load_run(path).agents["maml"].params for path in (whole, stopped))
+    one, other = (load_run(path).policies["maml"].params for path in (whole, stopped))
     for name, leaf in one.items():
         assert torch.equal(leaf, other[name])
 

@@ -15,11 +15,14 @@ METAROBOT = [sys.executable, "-m", "metarobot"]
 
 
 def train(
-    run: Path, iterations: int, agents: Sequence[str] = ("maml",), options: Sequence[str] = OPTIONS
+    run: Path,
+    iterations: int,
+    algorithms: Sequence[str] = ("maml",),
+    options: Sequence[str] = OPTIONS,
 ) -> list[str]:
     """Arguments that begin a run."""
     steps = str(iterations * STEPS_PER_ITERATION)
-    return [*options, "--agents", *agents, "--total-steps", steps, "--out", str(run)]
+    return [*options, "--algorithms", *algorithms, "--total-steps", steps, "--out", str(run)]
 
 
 def resume(run: Path) -> list[str]:
@@ -47,9 +50,9 @@ def execute(command: list[str], timeout_s: float = 300.0) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def fingerprint(run: Path, agent: str = "maml") -> str:
+def fingerprint(run: Path, algorithm: str = "maml") -> str:
     """Hash of the policy's file, which holds its parameters and the iteration they are from."""
-    return hashlib.sha256((run / agent / "policy.safetensors").read_bytes()).hexdigest()
+    return hashlib.sha256((run / algorithm / "policy.safetensors").read_bytes()).hexdigest()
 
 
 def curve(run: Path) -> list[list[str]]:

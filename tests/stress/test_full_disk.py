@@ -24,7 +24,7 @@ COMMANDS = {
     "resume": ["train", "--resume", "DISK/run"],
     "evaluate": ["evaluate", "RUN", "--out", "DISK/results", *MEASURE],
     "compare": [
-        *("compare", "grip", "--agents", "domain_randomisation", "--seeds", "0"),
+        *("compare", "grip", "--algorithms", "domain_randomisation", "--seeds", "0"),
         *("--out", "DISK/comparison", "--total-steps", "6400", "--test-tasks", "2"),
         *("--num-adaptation-steps", "0"),
     ],

@@ -42,8 +42,8 @@ def test_any_number_of_processes_ends_at_the_same_parameters(one_process, tmp_pa
 
 
 def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):
-    agents = [agent for agent in META_LEARNERS if agent != "maml"]
-    # The agent prototype compares episodes of a task: it needs two of them.
+    algorithms = [algorithm for algorithm in META_LEARNERS if algorithm != "maml"]
+    # The algorithm prototype compares episodes of a task: it needs two of them.
     options = [
         "train",
         "grip",
@@ -55,19 +55,21 @@ def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):
         "8",
     ]
     for name, launcher in (("one", METAROBOT), ("two", torchrun(2))):
-        execute([*launcher, *train(tmp_path / name, 4, agents, options)])
-    for agent in agents:
-        assert fingerprint(tmp_path / "one", agent) == fingerprint(tmp_path / "two", agent), agent
+        execute([*launcher, *train(tmp_path / name, 4, algorithms, options)])
+    for algorithm in algorithms:
+        assert fingerprint(tmp_path / "one", algorithm) == fingerprint(
+            tmp_path / "two", algorithm
+        ), algorithm
 
 
-def test_processes_extend_a_run_and_add_agents_as_one_does(tmp_path):
+def test_processes_extend_a_run_and_add_algorithms_as_one_does(tmp_path):
     for name, launcher in (("one", METAROBOT), ("two", torchrun(2))):
         run = tmp_path / name
         execute([*launcher, *train(run, 2)])
-        more = ["--total-steps", str(5 * STEPS_PER_ITERATION), "--agents", "oracle"]
+        more = ["--total-steps", str(5 * STEPS_PER_ITERATION), "--algorithms", "oracle"]
         execute([*launcher, "train", "--resume", str(run), *more])
-    for agent in ("maml", "oracle"):
-        assert fingerprint(tmp_path / "one", agent) == fingerprint(tmp_path / "two", agent)
+    for algorithm in ("maml", "oracle"):
+        assert fingerprint(tmp_path / "one", algorithm) == fingerprint(tmp_path / "two", algorithm)
     assert curve(tmp_path / "one") == curve(tmp_path / "two")
 
 

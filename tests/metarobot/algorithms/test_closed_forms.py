@@ -27,9 +27,9 @@ def quadratic(monkeypatch):
     monkeypatch.setattr(Maml, "step_sizes", lambda self, params: {BIAS: ALPHA})
 
 
-def make(agent, **fields):
-    config = TrainConfig(agent=agent, reptile_rate=BETA, **fields)
-    policy, params = small_policy(hidden_sizes=(), agent=agent)
+def make(algorithm, **fields):
+    config = TrainConfig(algorithm=algorithm, reptile_rate=BETA, **fields)
+    policy, params = small_policy(hidden_sizes=(), algorithm=algorithm)
     algorithm = make_algorithm(config, policy)
     return algorithm, params, made_up_batch(policy, params, config)
 
@@ -92,10 +92,10 @@ def post_gradient(params, batch):
     return -(weights * score).sum((1, 2))
 
 
-@pytest.mark.parametrize(("agent", "second_order"), [("fomaml", 0.0), ("maml", 1.0)])
+@pytest.mark.parametrize(("algorithm", "second_order"), [("fomaml", 0.0), ("maml", 1.0)])
 @pytest.mark.parametrize("steps", [1, 2])
-def test_first_order_maml_takes_the_adaptation_for_a_shift(agent, second_order, steps):
-    algorithm, params, batch = make(agent, num_adaptation_steps=steps)
+def test_first_order_maml_takes_the_adaptation_for_a_shift(algorithm, second_order, steps):
+    algorithm, params, batch = make(algorithm, num_adaptation_steps=steps)
 
     def loss(params):
         return algorithm.losses(repeat_params(params, N), batch)[0].mean()

@@ -22,20 +22,20 @@ def test_adapting_through_two_blocks_is_adapting_twice():
 
 
 def test_without_blocks_parameters_stay():
-    config = TrainConfig(agent="domain_randomisation")
+    config = TrainConfig(algorithm="domain_randomisation")
     params = repeat_params(PARAMS, N)
     batch = made_up_batch(POLICY, PARAMS, config)
     assert make_algorithm(config, POLICY).adaptations(params, batch) == [params]
 
 
 def test_first_order_maml_is_maml_without_second_derivatives():
-    config = TrainConfig(agent="fomaml", inner_lr=0.1)
+    config = TrainConfig(algorithm="fomaml", inner_lr=0.1)
     batch = made_up_batch(POLICY, PARAMS, config)
     slope = torch.func.grad(lambda shift: shifted_loss(config, batch, shift))(
         torch.zeros((), dtype=torch.float64)
     )
-    same = TrainConfig(agent="maml", inner_lr=0.1, first_order=True)
-    other = TrainConfig(agent="maml", inner_lr=0.1)
+    same = TrainConfig(algorithm="maml", inner_lr=0.1, first_order=True)
+    other = TrainConfig(algorithm="maml", inner_lr=0.1)
     zero = torch.zeros((), dtype=torch.float64)
     torch.testing.assert_close(
         slope, torch.func.grad(lambda shift: shifted_loss(same, batch, shift))(zero)

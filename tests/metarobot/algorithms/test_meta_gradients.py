@@ -23,15 +23,15 @@ from metarobot.learning.surrogates import (
 )
 from metarobot.policies import repeat_params
 
-AGENTS = ("maml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd")
+ALGORITHM_NAMES = ("maml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd")
 
 
-def make(agent, **fields):
-    config = TrainConfig(agent=agent, inner_lr=0.3, inner_kl_penalty=0.5, **fields)
-    policy, params = small_policy(agent=agent)
+def make(algorithm, **fields):
+    config = TrainConfig(algorithm=algorithm, inner_lr=0.3, inner_kl_penalty=0.5, **fields)
+    policy, params = small_policy(algorithm=algorithm)
     batch = made_up_batch(policy, params, config)
     algorithm = make_algorithm(config, policy)
-    if agent == "e_maml":
+    if algorithm == "e_maml":
         return CreditedTrials(algorithm, config, trial_credits(batch, ALONE)), params, batch
     return algorithm, params, batch
 
@@ -41,40 +41,40 @@ def loss_at(objective, batch):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("agent", AGENTS)
-def test_meta_gradient_agrees_with_finite_differences(agent, steps, monkeypatch):
+@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+def test_meta_gradient_agrees_with_finite_differences(algorithm, steps, monkeypatch):
     # lvc differentiates as if its denominator were the stored probability.
-    objective, params, batch = make(agent, num_adaptation_steps=steps)
+    objective, params, batch = make(algorithm, num_adaptation_steps=steps)
     found = vector_of(grad(loss_at(objective, batch))(params))
     monkeypatch.setitem(OBJECTIVES, "lvc", likelihood_ratio)
     assert relative_error(found, numerical_gradient(loss_at(objective, batch), params)) <= 1e-5
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_meta_gradient_holds_where_the_first_epochs_have_led(agent, monkeypatch):
+@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+def test_meta_gradient_holds_where_the_first_epochs_have_led(algorithm, monkeypatch):
     monkeypatch.setitem(OBJECTIVES, "lvc", likelihood_ratio)
-    objective, params, batch = make(agent)
+    objective, params, batch = make(algorithm)
     moved = {name: leaf + 0.03 for name, leaf in params.items()}
     found = vector_of(grad(loss_at(objective, batch))(moved))
     assert relative_error(found, numerical_gradient(loss_at(objective, batch), moved)) <= 1e-5
 
 
-@pytest.mark.parametrize("agent", AGENTS[1:])
-def test_every_algorithm_climbs_something_else_than_maml(agent):
+@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES[1:])
+def test_every_algorithm_climbs_something_else_than_maml(algorithm):
     moved = {name: leaf + 0.03 for name, leaf in small_policy()[1].items()}
 
-    def gradient_of(agent):
-        objective, params, batch = make(agent)
+    def gradient_of(algorithm):
+        objective, params, batch = make(algorithm)
         params = {**params, **moved}
         gradient = grad(loss_at(objective, batch))(params)
         return vector_of({name: gradient[name] for name in moved})
 
-    if agent == "meta_sgd":  # alike until its step sizes have been trained, and they are
-        objective, params, batch = make(agent)
+    if algorithm == "meta_sgd":  # alike until its step sizes have been trained, and they are
+        objective, params, batch = make(algorithm)
         gradient = grad(loss_at(objective, batch))(params)
         assert all(gradient[name].abs().max() > 1e-6 for name in params)
     else:
-        assert relative_error(gradient_of(agent), gradient_of("maml")) > 1e-3
+        assert relative_error(gradient_of(algorithm), gradient_of("maml")) > 1e-3
 
 
 def test_anil_moves_the_head_only():

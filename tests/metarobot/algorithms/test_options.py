@@ -1,4 +1,4 @@
-"""An option of some agents decides what those learn, and nothing about the others."""
+"""An option of some algorithms decides what those learn, and nothing about the others."""
 
 from dataclasses import fields
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from fakes import FakeEnv
 
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.config import ALGORITHM_NAMES, TrainConfig
 from metarobot.training.meta_trainer import MetaTrainer, num_simulations
 
 OTHER_VALUES = {
@@ -23,9 +23,9 @@ OTHER_VALUES = {
 }
 
 
-def learned(agent, **options):
+def learned(algorithm, **options):
     config = TrainConfig(
-        agent=agent, num_tasks=4, episodes_per_task=4, hidden_sizes=(8,), trial_min_std=0.3
+        algorithm=algorithm, num_tasks=4, episodes_per_task=4, hidden_sizes=(8,), trial_min_std=0.3
     )
     config = TrainConfig(**{**vars(config), **options})
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
@@ -41,19 +41,19 @@ def alike(found, expected):
     )
 
 
-def test_every_option_of_some_agents_is_tried_here():
+def test_every_option_of_some_algorithms_is_tried_here():
     everywhere = {*TrainConfig().decisive_fields}
-    for agent in AGENTS:
-        everywhere &= {*TrainConfig(agent=agent).decisive_fields}
+    for algorithm in ALGORITHM_NAMES:
+        everywhere &= {*TrainConfig(algorithm=algorithm).decisive_fields}
     names = {field.name for field in fields(TrainConfig)}
     assert names - everywhere == {*OTHER_VALUES, "num_threads"}
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_options_of_other_agents_decide_nothing_and_own_ones_do(agent):
-    own = TrainConfig(agent=agent).decisive_fields
+@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+def test_options_of_other_algorithms_decide_nothing_and_own_ones_do(algorithm):
+    own = TrainConfig(algorithm=algorithm).decisive_fields
     foreign = {name: value for name, value in OTHER_VALUES.items() if name not in own}
-    expected = learned(agent)
-    assert alike(learned(agent, **foreign), expected)
+    expected = learned(algorithm)
+    assert alike(learned(algorithm, **foreign), expected)
     for name in OTHER_VALUES.keys() - foreign.keys():
-        assert not alike(learned(agent, **{name: OTHER_VALUES[name]}), expected), name
+        assert not alike(learned(algorithm, **{name: OTHER_VALUES[name]}), expected), name

@@ -17,8 +17,8 @@ from metarobot.training.meta_trainer import MetaTrainer
 
 
 def make(**fields):
-    config = TrainConfig(agent="prototype", num_adaptation_steps=2, trial_min_std=0.9, **fields)
-    policy, params = small_policy(agent="prototype")
+    config = TrainConfig(algorithm="prototype", num_adaptation_steps=2, trial_min_std=0.9, **fields)
+    policy, params = small_policy(algorithm="prototype")
     params = {**params, **{name: torch.zeros_like(params[name]) for name in CONTEXT}}
     algorithm = make_algorithm(config, policy)
     return algorithm, params, made_up_batch(policy, params, config)
@@ -154,12 +154,12 @@ def test_a_task_that_is_not_finite_stops_the_update():
 
 def test_one_trial_episode_cannot_be_compared():
     with pytest.raises(ValueError, match=r"must be at least 2, got 1 x 1"):
-        TrainConfig(agent="prototype", episodes_per_task=1)
+        TrainConfig(algorithm="prototype", episodes_per_task=1)
 
 
 def test_hidden_targets_are_recognised():
     config = TrainConfig(
-        agent="prototype",
+        algorithm="prototype",
         num_tasks=8,
         episodes_per_task=10,
         hidden_sizes=(16,),

@@ -4,13 +4,13 @@ import pytest
 import torch
 from fakes import FakeEnv
 
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.config import ALGORITHM_NAMES, TrainConfig
 from metarobot.training.meta_trainer import MetaTrainer, num_simulations
 
 
-def trainer_of(agent, seed=0):
+def trainer_of(algorithm, seed=0):
     config = TrainConfig(
-        agent=agent,
+        algorithm=algorithm,
         seed=seed,
         num_tasks=4,
         episodes_per_task=4,
@@ -20,9 +20,9 @@ def trainer_of(agent, seed=0):
     return MetaTrainer(config, FakeEnv(num_simulations(config)))
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_two_halves_make_a_whole(agent):
-    whole, first, second = (trainer_of(agent) for _ in range(3))
+@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+def test_two_halves_make_a_whole(algorithm):
+    whole, first, second = (trainer_of(algorithm) for _ in range(3))
     for _ in range(4):
         whole.step()
     for _ in range(2):
@@ -36,10 +36,10 @@ def test_two_halves_make_a_whole(agent):
     assert all(torch.equal(found.tensors[name], leaf) for name, leaf in expected.tensors.items())
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_a_state_is_of_the_shapes_that_a_fresh_trainer_expects(agent):
+@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+def test_a_state_is_of_the_shapes_that_a_fresh_trainer_expects(algorithm):
     """So a checkpoint is checked against them before it is believed."""
-    fresh, trained = trainer_of(agent), trainer_of(agent)
+    fresh, trained = trainer_of(algorithm), trainer_of(algorithm)
     shapes = {name: leaf.shape for name, leaf in fresh.state().tensors.items()}
     trained.step()
     assert {name: leaf.shape for name, leaf in trained.state().tensors.items()} == shapes

@@ -18,15 +18,15 @@ from metarobot.learning.trpo import fisher_product
 from metarobot.policies import RecurrentPolicy, flatten_params, log_prob, repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
-from metarobot.training.load import TrainedAgent
+from metarobot.training.load import TrainedPolicy
 from metarobot.training.meta_trainer import MetaTrainer, make_policy, num_simulations
 
 N, E, T = 4, 3, 5
-CONFIG = TrainConfig(agent="rl2", hidden_sizes=(6, 5))
+CONFIG = TrainConfig(algorithm="rl2", hidden_sizes=(6, 5))
 DRAWS = draw_episodes(0, 0, Phase.POST_UPDATE, tasks=range(N), episode_shape=(2 * E, T, 2, 2))
 
 
-def small_agent(dtype=torch.float64):
+def small_algorithm(dtype=torch.float64):
     policy = RecurrentPolicy([-1.0] * 3, [1.0] * 3, 2, (6, 5)).to(dtype)
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 10.0  # a memory that shows
@@ -63,7 +63,7 @@ FAULTS = [{}, {"unstable_at": {1: 3, 2: 0}, "terminated_at": {0: 1}}]
 def test_living_a_trial_again_gives_the_probabilities_it_was_collected_with(
     faults, dtype, tolerance
 ):
-    algorithm, params = small_agent(dtype)
+    algorithm, params = small_algorithm(dtype)
     trial = live(algorithm, params, **faults)
     mean, log_std = algorithm.adapted_distribution(params, batch_of(algorithm, params, trial))
     again = log_prob(mean, log_std[:, None, None], trial.actions)
@@ -73,7 +73,7 @@ def test_living_a_trial_again_gives_the_probabilities_it_was_collected_with(
 
 
 def test_the_gradient_is_that_of_finite_differences():
-    algorithm, params = small_agent()
+    algorithm, params = small_algorithm()
     trial = live(algorithm, params, unstable_at={1: 3}, terminated_at={0: 1})
     batch = batch_of(algorithm, params, trial)
     away = {name: leaf + 0.02 for name, leaf in params.items()}  # where ratios are not 1
@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_finite_differences():
 
 def test_fisher_products_are_those_of_finite_differences():
     """So the chain rule by hand may be differentiated again."""
-    algorithm, params = small_agent()
+    algorithm, params = small_algorithm()
     trial = live(algorithm, params, unstable_at={1: 3}, terminated_at={0: 1})
     batch = batch_of(algorithm, params, trial)
     generator = torch.Generator().manual_seed(2)
@@ -119,7 +119,7 @@ def test_fisher_products_are_those_of_finite_differences():
 
 
 def test_what_was_earned_in_one_episode_changes_the_next_and_not_the_next_trial():
-    algorithm, params = small_agent()
+    algorithm, params = small_algorithm()
     near, far, again = (live(algorithm, params, targets=x) for x in (0.5, -0.5, 0.5))
     assert torch.equal(near.actions[:, 0, 0], far.actions[:, 0, 0])
     assert not (near.actions[:, 1:] == far.actions[:, 1:]).any()
@@ -128,7 +128,7 @@ def test_what_was_earned_in_one_episode_changes_the_next_and_not_the_next_trial(
 
 @pytest.mark.parametrize("faults", FAULTS)
 def test_adapting_is_going_on_with_the_memory(faults):
-    algorithm, params = small_agent()
+    algorithm, params = small_algorithm()
     whole = live(algorithm, params, slice(0, 2 * E), **faults)
     first = live(algorithm, params, slice(0, E), **faults)
     adapted = algorithm.adapt(params, first, algorithm.trial_advantages(first))
@@ -140,7 +140,7 @@ def test_adapting_is_going_on_with_the_memory(faults):
 
 
 def test_episodes_side_by_side_begin_with_the_same_memory_and_part():
-    algorithm, params = small_agent()
+    algorithm, params = small_algorithm()
     trial = live(algorithm, params)
     adapted = algorithm.adapt(params, trial, algorithm.trial_advantages(trial))
     env = make_env_of(N * E)
@@ -153,7 +153,7 @@ def test_episodes_side_by_side_begin_with_the_same_memory_and_part():
 
 
 def test_advantages_count_what_later_episodes_earn():
-    algorithm, params = small_agent()
+    algorithm, params = small_algorithm()
     trial = live(algorithm, params, **FAULTS[1])
     rewards = trial.rewards.clone()
     rewards[:, -1, -1] += 10.0  # of the last episode
@@ -167,7 +167,7 @@ def test_advantages_count_what_later_episodes_earn():
 
 
 def test_steps_that_do_not_count_do_not_cut_a_trial():
-    trial = live(*small_agent(), **FAULTS[1])
+    trial = live(*small_algorithm(), **FAULTS[1])
     order = _lived_order(trial)
     mask = _pack(trial.mask, order)
     assert mask[0].tolist() == [1.0] * 2 * E + [0.0] * 3 * E  # task 0 ends after two steps
@@ -188,7 +188,7 @@ class Sides(FakeEnv):
 
 def make_trainer(workers=ALONE, **fields):
     defaults = {
-        "agent": "rl2",
+        "algorithm": "rl2",
         "num_tasks": 40,
         "episodes_per_task": 10,
         "trial_episodes": 5,
@@ -281,15 +281,15 @@ def test_a_task_that_is_not_finite_stops_the_update_and_spoils_no_other():
 
 
 def test_an_evaluation_lives_through_the_trial_episodes():
-    config = TrainConfig(env_id="metarobot/Grip-v0", agent="rl2", hidden_sizes=(8, 8))
+    config = TrainConfig(env_id="metarobot/Grip-v0", algorithm="rl2", hidden_sizes=(8, 8))
     policy = make_policy(config, make_env(config.env_id, 1))
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 10.0
-    agent = TrainedAgent(policy, params, config)
+    trained = TrainedPolicy(policy, params, config)
     sizes = EvaluationConfig(num_tasks=2, episodes_per_step=2, deterministic_episodes=2)
     env = make_env(config.env_id, 1)
     tasks = env.distribution.sample(np.random.default_rng(0), 2)
-    scores = Trial(config.env_id, tasks, 0, sizes).score(agent, 2)
+    scores = Trial(config.env_id, tasks, 0, sizes).score(trained, 2)
     assert len(scores) == 3
     returns = [stage.deterministic.returns for stage in scores]
     assert not np.allclose(returns[0], returns[1])

@@ -66,10 +66,10 @@ def test_every_command_has_help(command, capsys):
 def test_a_preset_has_every_option_but_what_the_command_decides(capsys):
     assert main(["train", "grip", "--help"]) == 0
     out = capsys.readouterr().out
-    for option in ("--seed", "--total-steps", "--inner-lr", "--agents", "--out", "--overwrite"):
+    for option in ("--seed", "--total-steps", "--inner-lr", "--algorithms", "--out", "--overwrite"):
         assert option in out
     assert "--env-id" not in out
-    assert "--agent " not in out
+    assert "--algorithm " not in out
 
 
 def test_version(capsys):
@@ -78,7 +78,7 @@ def test_version(capsys):
 
 
 def test_train_writes_plain_lines_in_a_pipe(tmp_path, capfd):
-    arguments = ["--agents", "maml", "oracle", "--seed", "3", "--out", "a/run"]
+    arguments = ["--algorithms", "maml", "oracle", "--seed", "3", "--out", "a/run"]
     assert main([*TRAIN, *arguments]) == 0
     out, err = capfd.readouterr()
     assert err == ""
@@ -86,12 +86,12 @@ def test_train_writes_plain_lines_in_a_pipe(tmp_path, capfd):
     assert "oracle: iteration 1," in out
     assert out.splitlines()[-1] == "trained maml, oracle: a/run"
     config = json.loads((tmp_path / "a/run/oracle/config.json").read_text())["train"]
-    assert (config["agent"], config["seed"], config["hidden_sizes"]) == ("oracle", 3, [4])
+    assert (config["algorithm"], config["seed"], config["hidden_sizes"]) == ("oracle", 3, [4])
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]  # and no MUJOCO_LOG.TXT
 
 
 def test_train_names_the_run_folder_itself(tmp_path):
-    assert main([*TRAIN, "--agents", "maml", "--seed", "5"]) == 0
+    assert main([*TRAIN, "--algorithms", "maml", "--seed", "5"]) == 0
     assert (tmp_path / "runs/grip-seed5/maml/policy.safetensors").is_file()
 
 
@@ -122,7 +122,7 @@ def test_a_signal_ends_a_real_process_which_can_be_resumed(number, tmp_path, cap
 
 def test_a_finished_run_has_nothing_left_to_resume(trained, tmp_path, capfd):
     assert main(["train", "--resume", str(trained)]) == 0
-    assert capfd.readouterr().out.startswith("nothing to do, all agents are trained")
+    assert capfd.readouterr().out.startswith("nothing to do, all algorithms are trained")
 
 
 def test_replay_shows_what_was_written_down(tmp_path, capfd, monkeypatch):
@@ -165,7 +165,7 @@ def test_evaluate_writes_everything(trained, tmp_path, capfd):
     with (folder / "evaluation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(evaluation["rows"])
-    assert {"split", "agent", "return_mean", "return_mean_ci_low", "success_ci_high"} <= set(
+    assert {"split", "algorithm", "return_mean", "return_mean_ci_low", "success_ci_high"} <= set(
         rows[0]
     )
     report = (folder / "report.html").read_text()
@@ -253,8 +253,8 @@ BAD_INPUT = {
     "train grip --inner-lr nan": "inner_lr",
     "train grip --max-kl -1": "max_kl",
     "train grip --discount inf": "discount",
-    "train grip --agents mamel": "Did you mean 'maml'",
-    "train grip --agents": "agents",
+    "train grip --algorithms mamel": "Did you mean 'maml'",
+    "train grip --algorithms": "algorithms",
     "train grip --inner-objective lvg": "Did you mean 'lvc'",
     "train grip --hidden-sizes 4 0": "hidden_sizes",
     "train grip --out": "--out",

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from metarobot.cli.progress import StageDisplay, TrainingDisplay, duration
-from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 
 
 def metrics(iteration: int, steps: int) -> dict[str, float]:
@@ -21,9 +21,9 @@ def metrics(iteration: int, steps: int) -> dict[str, float]:
 
 
 def train(console: Console, interval_s: float) -> None:
-    with TrainingDisplay(STANDARD_AGENTS, 300, console, interval_s) as display:
-        for agent in STANDARD_AGENTS:
-            display.begin(TrainConfig(agent=agent, total_steps=300), 0)
+    with TrainingDisplay(STANDARD_ALGORITHMS, 300, console, interval_s) as display:
+        for algorithm in STANDARD_ALGORITHMS:
+            display.begin(TrainConfig(algorithm=algorithm, total_steps=300), 0)
             for iteration in range(1, 4):
                 display.update(metrics(iteration, 100 * iteration))
             display.end()
@@ -41,7 +41,7 @@ def test_plain_lines_without_a_terminal():
     assert "\x1b" not in text.getvalue()
 
 
-def test_a_resumed_agent_counts_the_speed_of_this_session_only(monkeypatch):
+def test_a_resumed_algorithm_counts_the_speed_of_this_session_only(monkeypatch):
     now = iter([0.0, 10.0])
     monkeypatch.setattr("metarobot.cli.progress.time.monotonic", lambda: next(now))
     text = io.StringIO()
@@ -73,7 +73,7 @@ def test_between_two_plain_lines_some_time_must_pass_but_the_last_always_appears
 def test_a_live_table_on_a_terminal():
     text = io.StringIO()
     train(Console(file=text, force_terminal=True, width=140, legacy_windows=False), interval_s=0.0)
-    for heading in ("agent", "iteration", "return", "gain", "success", "steps/s", "time left"):
+    for heading in ("algorithm", "iteration", "return", "gain", "success", "steps/s", "time left"):
         assert heading in text.getvalue()
     assert "300 of 300" in text.getvalue()
 

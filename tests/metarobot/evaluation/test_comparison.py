@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metarobot.config import AGENTS, TrainConfig
+from metarobot.config import ALGORITHM_NAMES, TrainConfig
 from metarobot.evaluation.baselines import (
     STEP_SIZE_FACTORS,
     fine_tuning,
@@ -21,7 +21,7 @@ from metarobot.files import csv_table, read_json
 from metarobot.folder import Folder
 from metarobot.reporting.comparison_figure import draw_comparison
 from metarobot.reporting.comparison_folder import compare_to_folder
-from metarobot.reporting.style import AGENT_NAMES
+from metarobot.reporting.style import ALGORITHM_TITLES
 from metarobot.training.load import TrainedRun, load_run, load_runs
 from metarobot.training.runs import train_run
 
@@ -58,20 +58,20 @@ def pixels(path):
 
 
 def test_everyone_has_a_place_and_a_name():
-    assert set(AGENTS) < set(COMPARED)
-    assert set(COMPARED) < set(AGENT_NAMES)
+    assert set(ALGORITHM_NAMES) < set(COMPARED)
+    assert set(COMPARED) < set(ALGORITHM_TITLES)
 
 
-def test_every_agent_stands_on_every_split_after_every_step(comparison):
+def test_every_algorithm_stands_on_every_split_after_every_step(comparison):
     steps = {
         **dict.fromkeys(("random", "domain_randomisation", "oracle"), 1),
         **dict.fromkeys(("from_scratch", "fine_tuning", "maml", "meta_sgd"), 3),
     }
-    assert comparison["agents"] == [name for name in COMPARED if name in steps]
+    assert comparison["algorithms"] == [name for name in COMPARED if name in steps]
     for split in ("train", "interpolation", "extrapolation"):
         rows = [row for row in comparison["rows"] if row["split"] == split]
         for name, count in steps.items():
-            found = [row["adaptation_steps"] for row in rows if row["agent"] == name]
+            found = [row["adaptation_steps"] for row in rows if row["algorithm"] == name]
             assert found == list(range(count))
     assert all((row["num_seeds"], row["num_tasks"]) == (2, 2) for row in comparison["rows"])
     assert comparison["costs"]["meta_sgd"]["total_steps"] == [128, 128]
@@ -80,8 +80,8 @@ def test_every_agent_stands_on_every_split_after_every_step(comparison):
 
 def test_the_headroom_runs_from_domain_randomisation_to_the_oracle(comparison):
     for row in comparison["rows"]:
-        if row["captured"] is not None and row["agent"] in ("domain_randomisation", "oracle"):
-            assert row["captured"] == (row["agent"] == "oracle")
+        if row["captured"] is not None and row["algorithm"] in ("domain_randomisation", "oracle"):
+            assert row["captured"] == (row["algorithm"] == "oracle")
 
 
 @pytest.mark.parametrize(("oracle", "captured"), [(-1.0, 0.75), (-9.0, None), (-4.9, None)])
@@ -94,15 +94,15 @@ def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(oracle, c
         scores = [Scores(rng.normal(mean, 0.5, 20), np.zeros(20)) for mean in means]
         return [[StepScores(score, score) for score in scores]] * 2
 
-    agents = {
+    algorithms = {
         "random": stages(-8.0),
         "domain_randomisation": stages(-5.0),
         "maml": stages(-6.0, -2.0),
         "oracle": stages(oracle),
     }
-    rows = _rows("extrapolation", agents, EvaluationConfig())
-    rows += _rows("train", {**agents, "oracle": stages(-1.0)}, EvaluationConfig())
-    found = next(r for r in rows if r["agent"] == "maml" and r["adaptation_steps"] == 1)
+    rows = _rows("extrapolation", algorithms, EvaluationConfig())
+    rows += _rows("train", {**algorithms, "oracle": stages(-1.0)}, EvaluationConfig())
+    found = next(r for r in rows if r["algorithm"] == "maml" and r["adaptation_steps"] == 1)
     assert found["captured"] == (None if captured is None else pytest.approx(captured, abs=0.1))
     assert csv_table(rows).count("\n") == 1 + len(rows)
 
@@ -137,45 +137,49 @@ def test_another_policy_is_measured_again(comparison, runs, folder, tmp_path):
 
 
 def test_another_step_size_is_measured_again(comparison, runs, folder):
-    agent = runs[0].agents["maml"]
-    bolder = replace(agent, config=replace(agent.config, inner_lr=3.0))
-    other = [replace(runs[0], agents={**runs[0].agents, "maml": bolder}), runs[1]]
+    trained = runs[0].policies["maml"]
+    bolder = replace(trained, config=replace(trained.config, inner_lr=3.0))
+    other = [replace(runs[0], policies={**runs[0].policies, "maml": bolder}), runs[1]]
     again = compare(other, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
-    changed = {a["agent"] for a, b in zip(again["rows"], comparison["rows"], strict=True) if a != b}
+    changed = {
+        a["algorithm"] for a, b in zip(again["rows"], comparison["rows"], strict=True) if a != b
+    }
     assert changed == {"maml"}
     compare(runs, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
 
 
 def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
-    agent = runs[0].agents["domain_randomisation"]
-    tuned, fresh = fine_tuning(agent), from_scratch(agent)
-    assert tuned.params is agent.params
-    assert tuned.config == replace(agent.config, agent="maml")
+    trained = runs[0].policies["domain_randomisation"]
+    tuned, fresh = fine_tuning(trained), from_scratch(trained)
+    assert tuned.params is trained.params
+    assert tuned.config == replace(trained.config, algorithm="maml")
     weights = fresh.params["layers.0.weight"]
-    assert not torch.equal(weights, agent.params["layers.0.weight"])
-    assert torch.equal(weights, from_scratch(agent).params["layers.0.weight"])
+    assert not torch.equal(weights, trained.params["layers.0.weight"])
+    assert torch.equal(weights, from_scratch(trained).params["layers.0.weight"])
 
 
 def test_a_reference_gets_the_step_size_that_suits_it(runs):
-    agent = fine_tuning(runs[0].agents["domain_randomisation"])
-    wanted = STEP_SIZE_FACTORS[-1] * agent.config.inner_lr
-    best = with_best_step_size(agent, lambda a: -abs(a.config.inner_lr - wanted))
+    trained = fine_tuning(runs[0].policies["domain_randomisation"])
+    wanted = STEP_SIZE_FACTORS[-1] * trained.config.inner_lr
+    best = with_best_step_size(trained, lambda a: -abs(a.config.inner_lr - wanted))
     assert best.config.inner_lr == wanted
-    assert best.params is agent.params
-    assert best.algorithm.step_sizes(agent.params) == wanted
+    assert best.params is trained.params
+    assert best.algorithm.step_sizes(trained.params) == wanted
 
 
-def test_the_figure_shows_any_number_of_agents(comparison, tmp_path):
+def test_the_figure_shows_any_number_of_algorithms(comparison, tmp_path):
     fewer = copy.deepcopy(comparison)
-    fewer["agents"] = ["domain_randomisation"]
-    fewer["rows"] = [row for row in fewer["rows"] if row["agent"] in fewer["agents"]]
+    fewer["algorithms"] = ["domain_randomisation"]
+    fewer["rows"] = [row for row in fewer["rows"] if row["algorithm"] in fewer["algorithms"]]
     one = draw_comparison(fewer)
     many = copy.deepcopy(comparison)
-    for name in AGENTS:
-        if name not in many["agents"]:
-            many["agents"].append(name)
+    for name in ALGORITHM_NAMES:
+        if name not in many["algorithms"]:
+            many["algorithms"].append(name)
             many["rows"] += [
-                {**row, "agent": name} for row in comparison["rows"] if row["agent"] == "maml"
+                {**row, "algorithm": name}
+                for row in comparison["rows"]
+                if row["algorithm"] == "maml"
             ]
     png = draw_comparison(many)
     heights = [pixels(io.BytesIO(data)).shape[0] for data in (one, png)]

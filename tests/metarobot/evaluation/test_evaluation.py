@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 from metarobot.envs import SPLITS, make_env
 from metarobot.evaluation.evaluation import _ratio, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig, UniformPolicy
-from metarobot.training.load import TrainedAgent, TrainedRun
+from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.meta_trainer import make_policy
 
 ENV_ID = "metarobot/Grip-v0"
@@ -16,13 +16,13 @@ CONFIG = EvaluationConfig(
 
 
 def untrained_run(seed, env_id=ENV_ID):
-    agents = {}
-    for agent in STANDARD_AGENTS:
-        config = TrainConfig(env_id=env_id, agent=agent, seed=seed)
-        policy = make_policy(config, make_env(env_id, 1, observe_task=agent == "oracle"))
+    policies = {}
+    for algorithm in STANDARD_ALGORITHMS:
+        config = TrainConfig(env_id=env_id, algorithm=algorithm, seed=seed)
+        policy = make_policy(config, make_env(env_id, 1, observe_task=algorithm == "oracle"))
         params = policy.initial_params(torch.Generator().manual_seed(seed))
-        agents[agent] = TrainedAgent(policy, params, config)
-    return TrainedRun(seed=seed, env_id=env_id, agents=agents)
+        policies[algorithm] = TrainedPolicy(policy, params, config)
+    return TrainedRun(seed=seed, env_id=env_id, policies=policies)
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,10 @@ def evaluation():
     return evaluate_runs([untrained_run(0), untrained_run(1)], CONFIG, lambda stage, share: None)
 
 
-def test_every_agent_stands_in_every_split(evaluation):
+def test_every_algorithm_stands_in_every_split(evaluation):
     expected = {("random", 0, True)} | {
-        (agent, step, exploring)
-        for agent, step in (
+        (algorithm, step, exploring)
+        for algorithm, step in (
             ("domain_randomisation", 0),
             ("adapted", 0),
             ("adapted", 1),
@@ -43,7 +43,7 @@ def test_every_agent_stands_in_every_split(evaluation):
     }
     for split in SPLITS:
         rows = [row for row in evaluation["rows"] if row["split"] == split]
-        seen = {(row["agent"], row["adaptation_steps"], row["exploration"]) for row in rows}
+        seen = {(row["algorithm"], row["adaptation_steps"], row["exploration"]) for row in rows}
         assert seen == expected
         assert all((row["num_seeds"], row["num_tasks"]) == (2, 3) for row in rows)
 
@@ -73,8 +73,8 @@ def test_heat_map_spans_the_extrapolation_ranges(evaluation):
     grid = evaluation["heat_map"]
     assert grid["x"]["name"] == "block_mass_kg"
     assert grid["x"]["values"] == pytest.approx([0.05, 1.8])
-    assert set(grid["agents"]) == {"domain_randomisation", "adapted_0", "adapted_1", "oracle"}
-    assert np.shape(grid["agents"]["oracle"]["return"]) == (2, 2)
+    assert set(grid["algorithms"]) == {"domain_randomisation", "adapted_0", "adapted_1", "oracle"}
+    assert np.shape(grid["algorithms"]["oracle"]["return"]) == (2, 2)
 
 
 def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map():
@@ -92,7 +92,7 @@ def test_the_same_runs_give_the_same_numbers(evaluation):
     assert again["heat_map"] == evaluation["heat_map"]
 
 
-def test_the_random_agent_plays_its_noise():
+def test_the_random_algorithm_plays_its_noise():
     policy = UniformPolicy(2)
     mean, log_std = policy.distribution({}, torch.zeros(4, 5, 3))
     assert mean.shape == (4, 5, 2)

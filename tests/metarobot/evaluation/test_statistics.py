@@ -14,7 +14,7 @@ def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def three_agents(num_seeds: int = 3, num_tasks: int = 20, seed: int = 7):
+def three_algorithms(num_seeds: int = 3, num_tasks: int = 20, seed: int = 7):
     rng = generator(seed)
     difficulty = rng.normal(0.0, 5.0, (num_seeds, num_tasks))
     dr = difficulty - 2.0 + rng.normal(0.0, 0.1, difficulty.shape)
@@ -75,7 +75,7 @@ def test_coverage_at_small_n() -> None:
 
 
 def test_headroom_is_paired() -> None:
-    dr, oracle = three_agents()
+    dr, oracle = three_algorithms()
     headroom = bootstrap_headroom(dr, oracle, generator())
     assert headroom.value == pytest.approx(np.mean(oracle - dr))
     # Task difficulty has std 5 and would give a width of over 2 if the pairing were lost.
@@ -84,13 +84,13 @@ def test_headroom_is_paired() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0, -0.5, 1.4])
 def test_captured_is_exact_when_adapted_is_a_mix(share: float) -> None:
-    dr, oracle = three_agents()
+    dr, oracle = three_algorithms()
     captured = bootstrap_captured(dr + share * (oracle - dr), dr, oracle, generator())
     assert (captured.value, captured.low, captured.high) == pytest.approx((share,) * 3, abs=1e-12)
 
 
 def test_captured_does_not_depend_on_scale_and_offset() -> None:
-    dr, oracle = three_agents()
+    dr, oracle = three_algorithms()
     adapted = dr + 0.6 + generator(1).normal(0.0, 0.2, dr.shape)
     plain = bootstrap_captured(adapted, dr, oracle, generator())
     scaled = bootstrap_captured(7 * adapted - 40, 7 * dr - 40, 7 * oracle - 40, generator())

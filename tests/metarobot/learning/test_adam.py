@@ -52,8 +52,8 @@ def test_a_state_survives_as_tensors():
 
 
 def make():
-    config = TrainConfig(agent="maml_ppo", outer_epochs=2, outer_lr=0.01)
-    policy, params = small_policy(agent="maml_ppo")
+    config = TrainConfig(algorithm="maml_ppo", outer_epochs=2, outer_lr=0.01)
+    policy, params = small_policy(algorithm="maml_ppo")
     state = AdamState.fresh(params)
     return make_algorithm(config, policy), params, made_up_batch(policy, params, config), state
 

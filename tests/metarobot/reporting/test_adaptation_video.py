@@ -14,7 +14,7 @@ from metarobot.reporting.adaptation_video import (
     choose_task,
     film,
 )
-from metarobot.training.load import TrainedAgent, TrainedRun
+from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.meta_trainer import make_policy
 from metarobot.training.run_layout import RunError
 
@@ -22,11 +22,11 @@ GRIP = "metarobot/Grip-v0"
 
 
 @pytest.fixture
-def agent() -> TrainedAgent:
+def trained() -> TrainedPolicy:
     config = TrainConfig(env_id=GRIP, hidden_sizes=(4,))
     policy = make_policy(config, make_env(GRIP, 1))
     params = policy.initial_params(torch.Generator().manual_seed(0))
-    return TrainedAgent(policy, params, config)
+    return TrainedPolicy(policy, params, config)
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def test_a_task_is_drawn_from_the_last_split_there_is():
         choose_task(cheetah, RenderConfig(split="extrapolation"), None)
 
 
-def test_the_filmed_episode_is_the_collected_one(agent, camera):
+def test_the_filmed_episode_is_the_collected_one(trained, camera):
     env = make_env(GRIP, 1, num_threads=1)
     start = np.full((1, 1, env.start_size), 0.3)
-    clip = film(env, agent, repeat_params(agent.params, 1), start, "before")
+    clip = film(env, trained, repeat_params(trained.params, 1), start, "before")
     assert len(clip.frames) == 1 + FRAMES_PER_STEP * env.horizon
     end = camera[-1]
 
@@ -73,7 +73,7 @@ def test_the_filmed_episode_is_the_collected_one(agent, camera):
         rewards = []
         for _ in range(env.horizon):
             mean = torch.func.functional_call(
-                agent.policy, agent.params, (torch.from_numpy(observation),)
+                trained.policy, trained.params, (torch.from_numpy(observation),)
             )[0]
             observation, reward, *_ = env.step(mean.numpy())
             rewards.append(reward[0])
@@ -81,10 +81,10 @@ def test_the_filmed_episode_is_the_collected_one(agent, camera):
     assert end == pytest.approx(env.batch.bind("qpos")[0], abs=1e-6)
 
 
-def test_pictures_between_steps_lie_between(agent, camera):
+def test_pictures_between_steps_lie_between(trained, camera):
     env = make_env(GRIP, 1, num_threads=1)
     start = np.full((1, 1, env.start_size), 0.3)
-    film(env, agent, repeat_params(agent.params, 1), start, "before")
+    film(env, trained, repeat_params(trained.params, 1), start, "before")
     tool = np.array(camera)[:, env.model.joint("finger_left").qposadr[0]]
     for index in range(0, len(tool) - 1, FRAMES_PER_STEP):
         piece = tool[index : index + FRAMES_PER_STEP + 1]
@@ -94,45 +94,45 @@ def test_pictures_between_steps_lie_between(agent, camera):
     assert np.linalg.norm(turns, axis=1) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_adaptation_changes_the_policy_and_is_repeatable(agent):
+def test_adaptation_changes_the_policy_and_is_repeatable(trained):
     tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
-    first, second = (adapt_to(GRIP, tasks, agent, RenderConfig(num_episodes=4)) for _ in range(2))
+    first, second = (adapt_to(GRIP, tasks, trained, RenderConfig(num_episodes=4)) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(first["log_std"], agent.params["log_std"][None])
+    assert not torch.equal(first["log_std"], trained.params["log_std"][None])
 
 
 def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
-    config = TrainConfig(env_id=GRIP, agent="rl2", hidden_sizes=(4, 4))
+    config = TrainConfig(env_id=GRIP, algorithm="rl2", hidden_sizes=(4, 4))
     env = make_env(GRIP, 1, num_threads=1)
     policy = make_policy(config, env)
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 30.0
-    agent = TrainedAgent(policy, params, config)
+    trained = TrainedPolicy(policy, params, config)
     tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
-    adapted = adapt_to(GRIP, tasks, agent, RenderConfig(num_episodes=2, num_adaptation_steps=2))
+    adapted = adapt_to(GRIP, tasks, trained, RenderConfig(num_episodes=2, num_adaptation_steps=2))
     assert adapted["memory"].any()
     env.set_tasks(tasks)
     start = np.full((1, 1, env.start_size), 0.3)
     before, after = (
-        film(env, agent, tree, start, "") for tree in (repeat_params(params, 1), adapted)
+        film(env, trained, tree, start, "") for tree in (repeat_params(params, 1), adapted)
     )
     assert before.rewards != after.rewards
 
 
-def test_a_run_without_the_agent_that_adapts(agent, tmp_path):
-    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, agents={"oracle": agent})
-    with pytest.raises(RunError, match=r"no maml agent, nor another that adapts$"):
+def test_a_run_without_the_algorithm_that_adapts(trained, tmp_path):
+    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"oracle": trained})
+    with pytest.raises(RunError, match=r"no maml algorithm, nor another that adapts$"):
         rendering.render_adaptation(run, tmp_path / "film.mp4")
-    run.agents["promp"] = agent
-    with pytest.raises(RunError, match=r"no maml agent: --agent shows another, of promp$"):
+    run.policies["promp"] = trained
+    with pytest.raises(RunError, match=r"no maml algorithm: --algorithm shows another, of promp$"):
         rendering.render_adaptation(run, tmp_path / "film.mp4")
 
 
-def test_any_agent_that_adapts_is_filmed(agent, camera, tmp_path, monkeypatch):
+def test_any_algorithm_that_adapts_is_filmed(trained, camera, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(rendering, "_write", lambda clips, *_: shown.extend(clips))
-    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, agents={"promp": agent})
-    config = RenderConfig(agent="promp", num_episodes=2)
+    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"promp": trained})
+    config = RenderConfig(algorithm="promp", num_episodes=2)
     result = rendering.render_adaptation(run, tmp_path / "film.mp4", config)
     assert [float(np.sum(clip.rewards)) for clip in shown] == [
         result.return_before,

@@ -15,10 +15,10 @@ PIXEL = base64.b64decode(
 NAN = float("nan")
 
 
-def row(split: str, agent: str, steps: int, mean: float, exploration: bool) -> dict:
+def row(split: str, algorithm: str, steps: int, mean: float, exploration: bool) -> dict:
     return {
         "split": split,
-        "agent": agent,
+        "algorithm": algorithm,
         "adaptation_steps": steps,
         "episodes_used": 20 * steps,
         "exploration": exploration,
@@ -50,8 +50,8 @@ def headroom(split: str, captured: float = 0.74, low: float = 0.68, high: float 
 @pytest.fixture
 def evaluation() -> dict:
     splits = ("train", "interpolation", "extrapolation")
-    agents = [("random", 0, -6.0), ("domain_randomisation", 0, -2.0), ("oracle", 0, -1.0)]
-    agents += [("adapted", 0, -2.1), ("adapted", 1, -1.26)]
+    algorithms = [("random", 0, -6.0), ("domain_randomisation", 0, -2.0), ("oracle", 0, -1.0)]
+    algorithms += [("adapted", 0, -2.1), ("adapted", 1, -1.26)]
     return {
         "family": "metarobot/Grip-v0",
         "created": "2026-01-01T00:00:00+00:00",
@@ -69,7 +69,12 @@ def evaluation() -> dict:
                 "log_uniform": True,
             }
         ],
-        "rows": [row(s, *agent, explore) for s in splits for agent in agents for explore in (0, 1)],
+        "rows": [
+            row(s, *algorithm, explore)
+            for s in splits
+            for algorithm in algorithms
+            for explore in (0, 1)
+        ],
         "headroom": [headroom(split) for split in splits],
     }
 

@@ -14,11 +14,11 @@ from metarobot.reporting import curves, heat_map
 from metarobot.reporting import style as plot_style
 
 
-def row(split: str, agent: str, steps: int, mean: float, exploration: bool = False) -> dict:
+def row(split: str, algorithm: str, steps: int, mean: float, exploration: bool = False) -> dict:
     interval = [mean - 0.2, mean + 0.2]
     return {
         "split": split,
-        "agent": agent,
+        "algorithm": algorithm,
         "adaptation_steps": steps,
         "episodes_used": 20 * steps,
         "exploration": exploration,
@@ -39,8 +39,8 @@ def axis(name: str, unit: str, values: np.ndarray, train: list[float], log: bool
 
 @pytest.fixture
 def evaluation() -> dict:
-    agents = [("random", 0, -6.0), ("domain_randomisation", 0, -2.0), ("oracle", 0, -1.0)]
-    agents += [("adapted", 0, -2.1), ("adapted", 1, -1.4), ("adapted", 2, -1.2)]
+    algorithms = [("random", 0, -6.0), ("domain_randomisation", 0, -2.0), ("oracle", 0, -1.0)]
+    algorithms += [("adapted", 0, -2.1), ("adapted", 1, -1.4), ("adapted", 2, -1.2)]
     x = axis("block_mass_kg", "kg", np.geomspace(0.03, 3.0, 7), [0.1, 1.0], True)
     y = axis("pad_friction", "", np.linspace(0.15, 1.3, 5), [0.25, 1.0], False)
     slope = np.linspace(-3.0, -1.0, 35).reshape(5, 7)
@@ -53,7 +53,9 @@ def evaluation() -> dict:
             {"name": "block_mass_kg", "gaps": [[0.3, 0.4]]},
             {"name": "pad_friction", "gaps": [[0.5, 0.6]]},
         ],
-        "rows": [row(split, *agent) for split in plot_style.SPLIT_TITLES for agent in agents],
+        "rows": [
+            row(split, *algorithm) for split in plot_style.SPLIT_TITLES for algorithm in algorithms
+        ],
         "headroom": [
             {
                 "split": split,
@@ -67,7 +69,7 @@ def evaluation() -> dict:
         "heat_map": {
             "x": x,
             "y": y,
-            "agents": {
+            "algorithms": {
                 name: {
                     "return": (slope + shift).tolist(),
                     "success": (slope + shift > -1.5).astype(float).tolist(),
@@ -81,10 +83,14 @@ def evaluation() -> dict:
 def made_up_curves() -> list[dict]:
     steps = [1000, 2000, 3000]
     return [
-        {"agent": "domain_randomisation", "simulation_steps": steps, "return_pre": [-5, -3, -2]},
+        {
+            "algorithm": "domain_randomisation",
+            "simulation_steps": steps,
+            "return_pre": [-5, -3, -2],
+        },
         *(
             {
-                "agent": "adapted",
+                "algorithm": "adapted",
                 "simulation_steps": steps,
                 "return_pre": [-5, -3.5, -2.1 - seed],
                 "return_post": [-5, -3, -1.2 - seed],
@@ -133,25 +139,25 @@ def test_user_style_does_not_change_the_picture(evaluation: dict, tmp_path: Path
         assert curves.adaptation_curve(evaluation) == png
 
 
-def test_heat_map_survives_missing_numbers_and_agents(evaluation: dict, tmp_path: Path) -> None:
-    agents = evaluation["heat_map"]["agents"]
-    del agents["oracle"], agents["adapted_0"]
-    agents["adapted_1"]["return"][0][0] = None
-    agents["domain_randomisation"]["return"][1][1] = float("nan")
+def test_heat_map_survives_missing_numbers_and_algorithms(evaluation: dict, tmp_path: Path) -> None:
+    algorithms = evaluation["heat_map"]["algorithms"]
+    del algorithms["oracle"], algorithms["adapted_0"]
+    algorithms["adapted_1"]["return"][0][0] = None
+    algorithms["domain_randomisation"]["return"][1][1] = float("nan")
     assert len(heat_map.heat_map(evaluation)) > 10_000
 
 
 def test_heat_map_of_equal_numbers(evaluation: dict, tmp_path: Path) -> None:
-    for agent in evaluation["heat_map"]["agents"].values():
-        agent["return"] = [[-1.0] * 7] * 5
-        agent["success"] = [[1.0] * 7] * 5
+    for algorithm in evaluation["heat_map"]["algorithms"].values():
+        algorithm["return"] = [[-1.0] * 7] * 5
+        algorithm["success"] = [[1.0] * 7] * 5
     heat_map.heat_map(evaluation)
     heat_map.heat_map(evaluation, quantity="success")
 
 
 @pytest.mark.parametrize(("shift", "verb"), [(0.5, "beats"), (-0.5, "loses to"), (0.0, "equals")])
 def test_heat_map_title_says_who_wins(evaluation: dict, shift: float, verb: str) -> None:
-    never = np.array(evaluation["heat_map"]["agents"]["domain_randomisation"]["return"])
+    never = np.array(evaluation["heat_map"]["algorithms"]["domain_randomisation"]["return"])
     maps = {"domain_randomisation": never, "adapted_1": never + shift}
     title = heat_map._heat_map_title(evaluation, maps, "return")
     assert title.startswith(f"Grip: one adaptation step {verb} domain randomisation")
@@ -172,7 +178,7 @@ def test_errors_name_what_is_wrong(evaluation: dict, tmp_path: Path) -> None:
         curves.training_curve([])
     with pytest.raises(ValueError, match="2 numbers for 3"):
         curves.training_curve([made_up_curves()[0] | {"return_pre": [1, 2]}])
-    evaluation["heat_map"]["agents"] = {"nobody": {}}
+    evaluation["heat_map"]["algorithms"] = {"nobody": {}}
     with pytest.raises(ValueError, match="nobody"):
         heat_map.heat_map(evaluation)
     evaluation["rows"] = [row("train", "oracle", 0, -1.0, exploration=True)]

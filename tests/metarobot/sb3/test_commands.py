@@ -16,7 +16,7 @@ GRIP = ["--env-id", "metarobot/Grip-v0"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "grip"
-    assert main([*TRAIN, "--agents", "maml", "oracle", "--out", str(path)]) == 0
+    assert main([*TRAIN, "--algorithms", "maml", "oracle", "--out", str(path)]) == 0
     return path
 
 
@@ -41,22 +41,22 @@ def test_a_run_is_exported_imported_and_begun_with(run, capfd):
         "exported maml: maml.zip",
         "imported, hidden sizes 4: p.safetensors",
     ]
-    assert main([*TRAIN, "--agents", "maml", "--initial-policy", "p.safetensors"]) == 0
+    assert main([*TRAIN, "--algorithms", "maml", "--initial-policy", "p.safetensors"]) == 0
     assert Path("runs/grip-seed0/maml/done.json").is_file()
 
 
 def test_the_oracle_comes_back_as_the_oracle(run, capfd):
-    assert main(["export", str(run), "--agent", "oracle", "--out", "oracle.zip"]) == 0
+    assert main(["export", str(run), "--algorithm", "oracle", "--out", "oracle.zip"]) == 0
     model = PPO.load("oracle.zip", device="cpu")
     assert model.predict(np.zeros(7, np.float32), deterministic=True)[0].shape == (1,)
     assert main(["import", "oracle.zip", *GRIP, "--out", "p.safetensors"]) == 0
     begin = ["--initial-policy", "p.safetensors"]
-    assert main([*TRAIN, "--agents", "oracle", *begin]) == 0
+    assert main([*TRAIN, "--algorithms", "oracle", *begin]) == 0
     capfd.readouterr()
-    assert main([*TRAIN, "--agents", "maml", *begin, "--out", "x"]) == 2
+    assert main([*TRAIN, "--algorithms", "maml", *begin, "--out", "x"]) == 2
     assert error_line(capfd) == (
         "p.safetensors does not fit maml: its layers are 7-4-1, not 5-4-1; "
-        "leave maml out with --agents"
+        "leave maml out with --algorithms"
     )
     assert not Path("x").exists()
 
@@ -65,7 +65,7 @@ BAD_INPUT = {
     "export": "RUN",
     "export RUN": "--out",
     "export RUN --out x": "--out must end in .zip, got x",
-    "export RUN --out x.zip --agent fomaml": "holds no fomaml, only maml, oracle",
+    "export RUN --out x.zip --algorithm fomaml": "holds no fomaml, only maml, oracle",
     "export missing --out x.zip": "no run folder at missing",
     "export RUN --out no/folder/x.zip": "no/folder/x.zip: No such file",
     "import x.zip --env-id metarobot/Grip-v0 --out x.pt": "--out must end in .safetensors",

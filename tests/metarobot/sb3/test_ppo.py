@@ -15,22 +15,22 @@ from torch.func import functional_call
 from metarobot.config import TrainConfig
 from metarobot.envs import make_env
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
-from metarobot.training.load import TrainedAgent, load_run
+from metarobot.training.load import TrainedPolicy, load_run
 from metarobot.training.meta_trainer import make_policy
 
 GRIP = "metarobot/Grip-v0"
 RESULTS = Path(__file__).parents[3] / "docs/results"
 
 
-def made_up_agent(env_id, agent="maml", hidden_sizes=(8, 6), **fields):
-    """An agent whose parameters are all different from zero."""
-    config = TrainConfig(env_id=env_id, agent=agent, hidden_sizes=hidden_sizes, **fields)
-    env = make_env(env_id, 1, num_threads=1, observe_task=agent == "oracle")
+def made_up_algorithm(env_id, algorithm="maml", hidden_sizes=(8, 6), **fields):
+    """An algorithm whose parameters are all different from zero."""
+    config = TrainConfig(env_id=env_id, algorithm=algorithm, hidden_sizes=hidden_sizes, **fields)
+    env = make_env(env_id, 1, num_threads=1, observe_task=algorithm == "oracle")
     policy = make_policy(config, env)
     generator = torch.Generator().manual_seed(0)
     params = policy.initial_params(generator)
     noise = {n: torch.randn(leaf.shape, generator=generator) for n, leaf in params.items()}
-    return TrainedAgent(policy, {n: params[n] + 0.3 * noise[n] for n in params}, config)
+    return TrainedPolicy(policy, {n: params[n] + 0.3 * noise[n] for n in params}, config)
 
 
 def draw_observations(space, count=500):
@@ -38,8 +38,8 @@ def draw_observations(space, count=500):
     return rng.uniform(space.low, space.high, (count, *space.shape)).astype(np.float32)
 
 
-def actions_of(agent, observations):
-    mean, _ = functional_call(agent.policy, agent.params, (torch.as_tensor(observations),))
+def actions_of(trained, observations):
+    mean, _ = functional_call(trained.policy, trained.params, (torch.as_tensor(observations),))
     return mean.clamp(-1, 1).numpy()
 
 
@@ -49,9 +49,9 @@ def learned_model(env_id=GRIP, **kwargs):
     return PPO("MlpPolicy", vec_env, device="cpu", **kwargs)
 
 
-@pytest.mark.parametrize("agent", ["maml", "oracle"])
-def test_ppo_acts_as_the_agent_does_and_so_does_what_comes_back(env_id, agent, tmp_path):
-    ours = made_up_agent(env_id, agent)
+@pytest.mark.parametrize("algorithm", ["maml", "oracle"])
+def test_ppo_acts_as_the_algorithm_does_and_so_does_what_comes_back(env_id, algorithm, tmp_path):
+    ours = made_up_algorithm(env_id, algorithm)
     export_ppo(ours, tmp_path / "policy.zip")
     model = PPO.load(tmp_path / "policy.zip", device="cpu")
     observations = draw_observations(model.observation_space)
@@ -60,7 +60,7 @@ def test_ppo_acts_as_the_agent_does_and_so_does_what_comes_back(env_id, agent, t
     actions, _ = model.predict(observations, deterministic=True)
     np.testing.assert_allclose(actions, wanted, rtol=0, atol=1e-6)
     back = import_ppo(tmp_path / "policy.zip", env_id)
-    assert (back.config.agent, back.config.hidden_sizes) == (agent, (8, 6))
+    assert (back.config.algorithm, back.config.hidden_sizes) == (algorithm, (8, 6))
     assert list(back.params) == [name for name, _ in back.policy.named_parameters()]
     np.testing.assert_allclose(actions_of(back, observations), wanted, rtol=0, atol=1e-6)
     np.testing.assert_allclose(actions_of(back, observations), actions, rtol=0, atol=1e-6)
@@ -68,7 +68,7 @@ def test_ppo_acts_as_the_agent_does_and_so_does_what_comes_back(env_id, agent, t
 
 @pytest.mark.parametrize("family", ["grip", "push", "slide"])
 def test_trained_initialisations_act_the_same(family, tmp_path):
-    ours = load_run(RESULTS / family / f"{family}-seed0").agents["maml"]
+    ours = load_run(RESULTS / family / f"{family}-seed0").policies["maml"]
     export_ppo(ours, tmp_path / "policy.zip")
     model = PPO.load(tmp_path / "policy.zip", device="cpu")
     observations = draw_observations(model.observation_space, 5000)
@@ -78,7 +78,7 @@ def test_trained_initialisations_act_the_same(family, tmp_path):
 
 @pytest.mark.parametrize("hidden_sizes", [(), (5,), (7, 6, 5)])
 def test_any_number_of_layers(hidden_sizes, tmp_path):
-    ours = made_up_agent(GRIP, hidden_sizes=hidden_sizes)
+    ours = made_up_algorithm(GRIP, hidden_sizes=hidden_sizes)
     export_ppo(ours, tmp_path / "policy.zip")
     back = import_ppo(tmp_path / "policy.zip", GRIP)
     assert back.config.hidden_sizes == hidden_sizes
@@ -87,7 +87,7 @@ def test_any_number_of_layers(hidden_sizes, tmp_path):
 
 
 def test_the_noise_is_that_of_post_update_episodes(tmp_path):
-    ours = made_up_agent(GRIP, min_std=0.15, trial_min_std=0.5)
+    ours = made_up_algorithm(GRIP, min_std=0.15, trial_min_std=0.5)
     for std, wanted in ((0.01, 0.15), (0.4, 0.4)):
         params = {**ours.params, "log_std": torch.tensor([std]).log()}
         export_ppo(replace(ours, params=params), tmp_path / "policy.zip")
@@ -97,7 +97,7 @@ def test_the_noise_is_that_of_post_update_episodes(tmp_path):
 
 
 def test_the_lowest_noise_comes_back(tmp_path):
-    ours = made_up_agent(GRIP)
+    ours = made_up_algorithm(GRIP)
     params = {**ours.params, "log_std": torch.tensor([-9.0])}
     export_ppo(replace(ours, params=params), tmp_path / "policy.zip")
     log_std = import_ppo(tmp_path / "policy.zip", GRIP).params["log_std"]
@@ -105,7 +105,7 @@ def test_the_lowest_noise_comes_back(tmp_path):
 
 
 def test_the_value_network_is_fresh_and_repeats_and_no_global_draw_is_made(tmp_path):
-    ours = made_up_agent(GRIP, discount=0.6, gae_lambda=0.9)
+    ours = made_up_algorithm(GRIP, discount=0.6, gae_lambda=0.9)
     values = []
     for name in ("a.zip", "b.zip"):
         state = torch.get_rng_state()
@@ -120,7 +120,7 @@ def test_the_value_network_is_fresh_and_repeats_and_no_global_draw_is_made(tmp_p
 
 
 def test_what_was_exported_goes_on_learning_on_the_batch(tmp_path):
-    export_ppo(made_up_agent(GRIP), tmp_path / "policy.zip")
+    export_ppo(made_up_algorithm(GRIP), tmp_path / "policy.zip")
     vec_env = SB3VecEnv(make_env(GRIP, 4, num_threads=1))
     model = PPO.load(tmp_path / "policy.zip", vec_env, device="cpu", n_steps=16, n_epochs=1)
     assert model.learn(64).num_timesteps == 64
@@ -129,12 +129,12 @@ def test_what_was_exported_goes_on_learning_on_the_batch(tmp_path):
 def test_what_ppo_has_learned_is_imported(tmp_path):
     model = learned_model(policy_kwargs={"net_arch": [9, 5]}).learn(64)
     model.save(tmp_path / "ppo.zip")
-    agent = import_ppo(tmp_path / "ppo.zip", GRIP)
-    assert agent.config.hidden_sizes == (9, 5)
+    trained = import_ppo(tmp_path / "ppo.zip", GRIP)
+    assert trained.config.hidden_sizes == (9, 5)
     observations = draw_observations(model.observation_space)
     actions, _ = model.predict(observations, deterministic=True)
-    np.testing.assert_allclose(actions_of(agent, observations), actions, rtol=0, atol=1e-6)
-    assert torch.equal(agent.params["log_std"], model.policy.log_std)
+    np.testing.assert_allclose(actions_of(trained, observations), actions, rtol=0, atol=1e-6)
+    assert torch.equal(trained.params["log_std"], model.policy.log_std)
 
 
 class Features(BaseFeaturesExtractor):
@@ -217,16 +217,16 @@ def test_a_file_that_is_no_ppo_model_is_one_line(write, tmp_path):
 
 
 def test_a_missing_file_is_not_looked_for_elsewhere(tmp_path):
-    export_ppo(made_up_agent(GRIP), tmp_path / "policy.zip")
+    export_ppo(made_up_algorithm(GRIP), tmp_path / "policy.zip")
     with pytest.raises(FileNotFoundError):
         import_ppo(tmp_path / "policy", GRIP)
 
 
 def test_what_ppo_has_no_place_for_is_not_exported(tmp_path):
-    ours = made_up_agent(GRIP)
+    ours = made_up_algorithm(GRIP)
     more = replace(ours, params={**ours.params, "context": torch.zeros(3)})
     other = replace(ours, policy=torch.nn.GRU(1, 1))
-    for agent, what in ((more, "context"), (other, "GRU")):
+    for algorithm, what in ((more, "context"), (other, "GRU")):
         with pytest.raises(ValueError, match=f"maml cannot be exported: .* no place for {what}"):
-            export_ppo(agent, tmp_path / "policy.zip")
+            export_ppo(algorithm, tmp_path / "policy.zip")
     assert not list(tmp_path.iterdir())

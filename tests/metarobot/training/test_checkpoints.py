@@ -61,8 +61,8 @@ def test_checkpoints_are_in_order_beyond_six_digits(tmp_path):
     assert newest(tmp_path)[0].counters["iteration"] == 1_000_000
 
 
-@pytest.mark.parametrize("other", [{"agent": "oracle"}, {"env_id": "metarobot/Reach-v0"}])
-def test_another_agents_checkpoint_is_refused(tmp_path, other):
+@pytest.mark.parametrize("other", [{"algorithm": "oracle"}, {"env_id": "metarobot/Reach-v0"}])
+def test_another_algorithms_checkpoint_is_refused(tmp_path, other):
     save_checkpoint(Folder(tmp_path), replace(CONFIG, **other), state(10), Progress())
     with pytest.raises(ValueError, match=next(iter(other))):
         newest(tmp_path)

@@ -49,18 +49,18 @@ def kill_in_the_first_iteration(self):
     raise KilledError
 
 
-def test_all_agents_begin_with_it(file, tmp_path, monkeypatch):
+def test_all_algorithms_begin_with_it(file, tmp_path, monkeypatch):
     begun = {}
 
     def remember_and_step(self):
-        begun.setdefault(self.config.agent, self.params)
+        begun.setdefault(self.config.algorithm, self.params)
         return step(self)
 
     step = MetaTrainer.step
     monkeypatch.setattr(MetaTrainer, "step", remember_and_step)
-    agents = ["maml", "domain_randomisation"]
-    train_run(TINY, agents, tmp_path / "run", initial_policy=file)
-    assert list(begun) == agents
+    algorithms = ["maml", "domain_randomisation"]
+    train_run(TINY, algorithms, tmp_path / "run", initial_policy=file)
+    assert list(begun) == algorithms
     for params in begun.values():
         assert all(torch.equal(params[name], leaf) for name, leaf in made_up(GRIP_SHAPES).items())
     source = read_json(tmp_path / "run/maml/config.json")["initial_policy"]
@@ -76,23 +76,23 @@ def test_a_run_that_was_killed_at_once_begins_with_it_again(file, tmp_path, monk
             train_run(TINY, ["maml"], tmp_path / "run", initial_policy=file)
     file.unlink()
     assert resume_run(tmp_path / "run") == ("maml",)
-    whole, run = (load_run(tmp_path / name).agents["maml"].params for name in ("whole", "run"))
+    whole, run = (load_run(tmp_path / name).policies["maml"].params for name in ("whole", "run"))
     assert all(torch.equal(run[name], leaf) for name, leaf in whole.items())
     train_run(TINY, ["maml"], tmp_path / "other")
-    other = load_run(tmp_path / "other").agents["maml"].params
+    other = load_run(tmp_path / "other").policies["maml"].params
     assert not torch.equal(run["layers.0.weight"], other["layers.0.weight"])
 
 
 def test_the_policy_of_a_run_will_do_even_of_the_one_that_is_replaced(tmp_path):
     train_run(TINY, ["maml"], tmp_path / "run")
     path = tmp_path / "run/maml/policy.safetensors"
-    before = load_run(tmp_path / "run").agents["maml"].params
+    before = load_run(tmp_path / "run").policies["maml"].params
     config = replace(TINY, total_steps=1)
     train_run(config, ["fomaml"], tmp_path / "run", overwrite=True, initial_policy=path)
-    assert load_run(tmp_path / "run").agents.keys() == {"fomaml"}
+    assert load_run(tmp_path / "run").policies.keys() == {"fomaml"}
     first = tmp_path / "run/fomaml/checkpoints/iteration-000000.safetensors"
     assert first.is_file()
-    after = load_run(tmp_path / "run").agents["fomaml"].params
+    after = load_run(tmp_path / "run").policies["fomaml"].params
     assert 0 < (after["layers.0.weight"] - before["layers.0.weight"]).abs().max() < 0.2
 
 
@@ -109,11 +109,11 @@ def shapes_with(**layers):
         ),
         (
             shapes_with(layers_0_weight=(4, 7)),
-            "its layers are 7-4-1, not 5-4-1; leave maml out with --agents",
+            "its layers are 7-4-1, not 5-4-1; leave maml out with --algorithms",
         ),
         (
             {**GRIP_SHAPES, "context": (3,)},
-            "it holds context, for which there is no place; leave maml out with --agents",
+            "it holds context, for which there is no place; leave maml out with --algorithms",
         ),
         ({"log_std": (1,)}, r"it lacks layers.0.bias of shape \(4,\); leave maml out"),
     ],

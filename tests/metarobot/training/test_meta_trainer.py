@@ -45,9 +45,9 @@ def test_training_makes_adaptation_better():
     assert history["update/kl"].max() <= 0.05
 
 
-@pytest.mark.parametrize("agent", ["maml", "domain_randomisation"])
-def test_the_same_seed_gives_the_same_parameters(agent):
-    first, same, other = (make_trainer(agent=agent, seed=seed) for seed in (5, 5, 6))
+@pytest.mark.parametrize("algorithm", ["maml", "domain_randomisation"])
+def test_the_same_seed_gives_the_same_parameters(algorithm):
+    first, same, other = (make_trainer(algorithm=algorithm, seed=seed) for seed in (5, 5, 6))
     for trainer in (first, same, other):
         train(trainer, 3)
     assert fingerprint(first.params) == fingerprint(same.params)
@@ -75,9 +75,9 @@ def test_steps_are_counted_in_every_phase(fields, blocks):
     assert trainer.finished
 
 
-@pytest.mark.parametrize("agent", ["domain_randomisation", "oracle"])
-def test_reference_agents_collect_once_and_do_not_adapt(agent):
-    trainer = make_trainer(agent=agent)
+@pytest.mark.parametrize("algorithm", ["domain_randomisation", "oracle"])
+def test_reference_algorithms_collect_once_and_do_not_adapt(algorithm):
+    trainer = make_trainer(algorithm=algorithm)
     metrics = trainer.step()
     assert trainer.total_steps == 80 * 5
     assert metrics["meta/gain"] == 0.0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 from metarobot.files import read_json, write_json
 from metarobot.folder import Folder, write_file
 from metarobot.tensor_files import save_tensors
@@ -27,7 +27,7 @@ TINY = TrainConfig(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "grip"
-    train_run(TINY, STANDARD_AGENTS, path)
+    train_run(TINY, STANDARD_ALGORITHMS, path)
     return path
 
 
@@ -49,10 +49,10 @@ def edit_config(run: Path, folder: str, **fields) -> None:
 def test_a_run_is_read_back_as_it_was_trained(trained):
     run = load_run(trained)
     assert (run.seed, run.env_id, run.unfinished) == (0, "metarobot/Grip-v0", ())
-    assert tuple(run.agents) == STANDARD_AGENTS
-    for name, agent in run.agents.items():
-        assert agent.config == replace(TINY, agent=name)
-    oracle, maml = run.agents["oracle"], run.agents["maml"]
+    assert tuple(run.policies) == STANDARD_ALGORITHMS
+    for name, trained in run.policies.items():
+        assert trained.config == replace(TINY, algorithm=name)
+    oracle, maml = run.policies["oracle"], run.policies["maml"]
     observed = oracle.params["layers.0.weight"].shape[1] - maml.params["layers.0.weight"].shape[1]
     assert observed == 2  # the two task parameters of Grip
 
@@ -65,7 +65,7 @@ def test_the_curve_has_a_row_per_meta_iteration(trained):
     assert curve["pre_return"] == curve["post_return"]
 
 
-def test_an_interrupted_agent_is_named(run):
+def test_an_interrupted_algorithm_is_named(run):
     (run / "maml" / "done.json").unlink()
     assert load_run(run).unfinished == ("maml",)
 
@@ -90,7 +90,7 @@ def test_json_holds_null_for_what_is_not_finite(tmp_path):
 
 
 def test_a_new_run_appears_with_every_configuration(tmp_path):
-    configs = [replace(TINY, agent=agent) for agent in ("maml", "oracle")]
+    configs = [replace(TINY, algorithm=algorithm) for algorithm in ("maml", "oracle")]
     create_run_folder(tmp_path / "runs" / "x", configs, overwrite=False)
     assert [entry.name for entry in (tmp_path / "runs").iterdir()] == ["x"]
     assert unfinished_configs(tmp_path / "runs" / "x") == configs
@@ -153,8 +153,8 @@ def test_runs_must_agree(run, tmp_path):
     twin = Path(shutil.copytree(run, tmp_path / "twin"))
     with pytest.raises(RunError, match="same seed, 0"):
         load_runs([run, twin])
-    for agent in STANDARD_AGENTS:
-        edit_config(twin, agent, seed=1)
+    for algorithm in STANDARD_ALGORITHMS:
+        edit_config(twin, algorithm, seed=1)
     assert [loaded.seed for loaded in load_runs([run, twin])] == [0, 1]
     shutil.rmtree(twin / "oracle")
     with pytest.raises(RunError, match="holds maml, domain_randomisation, but"):
@@ -168,7 +168,7 @@ def test_runs_must_agree(run, tmp_path):
         ({"env_id": "metarobot/Reach-v0"}, "does not fit its configuration"),
         ({"env_id": 3}, "env_id"),
         ({"env_id": []}, "config.json"),
-        ({"agent": "oracle"}, "lies in the folder of maml"),
+        ({"algorithm": "oracle"}, "lies in the folder of maml"),
         ({"hidden_sizes": [8]}, "does not fit its configuration"),
         ({"hidden_sizes": [4, 8000]}, "does not fit its configuration"),
         ({"inner_lr": None}, "inner_lr"),
@@ -211,7 +211,7 @@ def test_a_bad_configuration_file_is_one_line(run, content):
 
 def test_parameters_that_do_not_fit(run):
     path = run / "maml" / "policy.safetensors"
-    params, facts = load_file(path), {"env_id": TINY.env_id, "agent": "maml"}
+    params, facts = load_file(path), {"env_id": TINY.env_id, "algorithm": "maml"}
     save_tensors(path, {**params, "log_std": torch.tensor([math.nan])}, facts)
     with pytest.raises(RunError, match="not finite in log_std"):
         load_run(run)
@@ -221,18 +221,18 @@ def test_parameters_that_do_not_fit(run):
     save_tensors(path, {**params, "extra": torch.zeros(1)}, facts)
     with pytest.raises(RunError, match="'extra' is too many"):
         load_run(run)
-    save_tensors(path, params, {**facts, "agent": "domain_randomisation"})
-    with pytest.raises(RunError, match="agent 'domain_randomisation', 'maml'"):
+    save_tensors(path, params, {**facts, "algorithm": "domain_randomisation"})
+    with pytest.raises(RunError, match="algorithm 'domain_randomisation', 'maml'"):
         load_run(run)
     save_file(params, path)
     with pytest.raises(RunError, match="seal is broken"):
         load_run(run)
 
 
-def test_an_agent_without_a_policy_is_still_to_be_trained(run):
+def test_an_algorithm_without_a_policy_is_still_to_be_trained(run):
     (run / "oracle" / "policy.safetensors").unlink()
     loaded = load_run(run)
-    assert tuple(loaded.agents) == ("maml", "domain_randomisation")
+    assert tuple(loaded.policies) == ("maml", "domain_randomisation")
     assert loaded.unfinished == ("oracle",)
 
 
@@ -246,11 +246,11 @@ def test_a_bad_curve(run, content):
         assert load_curve(run, "maml", ("iteration",)) == {"iteration": []}
 
 
-def test_agents_join_a_run_and_those_there_stay(run):
+def test_algorithms_join_a_run_and_those_there_stay(run):
     before = (run / "maml" / "policy.safetensors").read_bytes()
     complete_run(TINY, ["maml", "reptile"], run)
     loaded = load_run(run)
-    assert tuple(loaded.agents) == ("maml", "reptile", "domain_randomisation", "oracle")
+    assert tuple(loaded.policies) == ("maml", "reptile", "domain_randomisation", "oracle")
     assert loaded.unfinished == ()
     assert (run / "maml" / "policy.safetensors").read_bytes() == before
     assert not [entry.name for entry in run.iterdir() if entry.name.startswith(".partial")]
@@ -259,16 +259,16 @@ def test_agents_join_a_run_and_those_there_stay(run):
     assert (run / "reptile" / "curve.csv").read_bytes() == curve
 
 
-def test_options_of_other_agents_are_not_compared(run):
-    """An option of Reptile is free to differ from what agents that do not read it were given."""
+def test_options_of_other_algorithms_are_not_compared(run):
+    """An option of Reptile may differ from what algorithms that do not read it were given."""
     config = replace(TINY, reptile_steps=2, inner_kl_penalty=0.1)
     complete_run(config, ["maml", "reptile"], run)
-    assert load_run(run).agents["reptile"].config.reptile_steps == 2
+    assert load_run(run).policies["reptile"].config.reptile_steps == 2
     with pytest.raises(RunError, match="reptile_steps was 2, is 4"):
         complete_run(replace(config, reptile_steps=4), ["reptile"], run)
 
 
-def test_agents_of_another_configuration_do_not_join(run):
+def test_algorithms_of_another_configuration_do_not_join(run):
     with pytest.raises(RunError, match=r"cannot be resumed here: inner_lr was 0\.1, is 0\.3"):
         complete_run(replace(TINY, inner_lr=0.3), ["reptile"], run)
     assert not (run / "reptile").exists()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from metarobot.config import TrainConfig
-from metarobot.training.run_creation import add_agents, create_run_folder
-from metarobot.training.run_folder import agents_in, unfinished_configs
+from metarobot.training.run_creation import add_algorithms, create_run_folder
+from metarobot.training.run_folder import algorithms_in, unfinished_configs
 
 OLD = TrainConfig(total_steps=64, num_tasks=2, episodes_per_task=2)
 NEW = replace(OLD, seed=1)
@@ -18,12 +18,14 @@ _CHANGES = ("open", "mkdir", "replace", "unlink", "rmdir", "fsync")
 
 @pytest.fixture
 def old(tmp_path, monkeypatch) -> Path:
-    """A run with three agents, one of which was trained, and a file of somebody else's."""
+    """A run with three algorithms, one of which was trained, and a file of somebody else's."""
     monkeypatch.setattr("metarobot.training.run_creation.provenance", lambda threads: {})
     monkeypatch.setattr("metarobot.training.run_folder.versions", dict)
     run = tmp_path / "run"
-    agents = ("maml", "reptile", "oracle")
-    create_run_folder(run, [replace(OLD, agent=agent) for agent in agents], overwrite=False)
+    algorithms = ("maml", "reptile", "oracle")
+    create_run_folder(
+        run, [replace(OLD, algorithm=algorithm) for algorithm in algorithms], overwrite=False
+    )
     for name in ("policy.safetensors", "curve.csv", "done.json", "checkpoints/iteration-000001.x"):
         (run / "maml" / name).parent.mkdir(exist_ok=True)
         (run / "maml" / name).write_text('{"total_steps": 64}')
@@ -71,13 +73,13 @@ def die_after(number: int, act) -> bool:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_kill_at_any_moment_leaves_the_old_run_or_the_new_one(old, tmp_path):
     before = content(old)
-    new = [replace(NEW, agent=agent) for agent in ("maml", "promp")]
+    new = [replace(NEW, algorithm=algorithm) for algorithm in ("maml", "promp")]
     seen, number = set(), 0
     died = True
     while died:
         run = Path(shutil.copytree(old, tmp_path / f"run{number}"))
         died = die_after(number, lambda run=run: create_run_folder(run, new, overwrite=True))
-        present = agents_in(run)  # which finishes what can no longer be undone
+        present = algorithms_in(run)  # which finishes what can no longer be undone
         if present == ["maml", "promp"]:
             assert unfinished_configs(run) == new
             files = {"maml/config.json", "promp/config.json", "reptile/notes.txt"}
@@ -102,17 +104,17 @@ def leftovers(run: Path) -> set[str]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_kill_while_agents_are_added_leaves_those_that_were_there(old, tmp_path):
+def test_a_kill_while_algorithms_are_added_leaves_those_that_were_there(old, tmp_path):
     before, number, died = content(old), 0, True
     while died:
         run = Path(shutil.copytree(old, tmp_path / f"run{number}"))
-        more = [replace(OLD, agent=agent) for agent in ("promp", "rl2")]
-        died = die_after(number, lambda run=run, more=more: add_agents(run, more))
+        more = [replace(OLD, algorithm=algorithm) for algorithm in ("promp", "rl2")]
+        died = die_after(number, lambda run=run, more=more: add_algorithms(run, more))
         found = content(run)
         assert before.items() <= found.items()
-        assert {"maml", "reptile", "oracle"} <= set(agents_in(run))
-        add_agents(run, more)
-        assert len(agents_in(run)) == 5
+        assert {"maml", "reptile", "oracle"} <= set(algorithms_in(run))
+        add_algorithms(run, more)
+        assert len(algorithms_in(run)) == 5
         assert not leftovers(run)
         shutil.rmtree(run)
         number += 5

@@ -17,7 +17,7 @@ from metarobot.training.load import load_curve, load_run
 from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.run_folder import CURVE_COLUMNS
 from metarobot.training.run_layout import RunError
-from metarobot.training.runs import resume_run, train_agent, train_run
+from metarobot.training.runs import resume_run, train_algorithm, train_run
 
 TINY = TrainConfig(
     total_steps=200, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
@@ -32,7 +32,7 @@ class Recorder:
         self.calls = []
 
     def begin(self, config, total_steps):
-        self.calls.append(f"begin {config.agent} at {total_steps}")
+        self.calls.append(f"begin {config.algorithm} at {total_steps}")
 
     def update(self, metrics):
         self.calls.append(f"update {metrics['time/total_steps']:.0f}")
@@ -41,7 +41,7 @@ class Recorder:
         self.calls.append("end")
 
 
-def test_every_agent_gets_the_same_budget_and_the_display_hears_of_it(tmp_path):
+def test_every_algorithm_gets_the_same_budget_and_the_display_hears_of_it(tmp_path):
     display = Recorder()
     train_run(TINY, ["maml", "oracle", "maml"], tmp_path / "run", display)
     assert display.calls == [
@@ -51,7 +51,7 @@ def test_every_agent_gets_the_same_budget_and_the_display_hears_of_it(tmp_path):
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["maml", "oracle"]
 
 
-def test_what_an_agent_leaves_behind(tmp_path):
+def test_what_an_algorithm_leaves_behind(tmp_path):
     train_run(TINY, ["maml"], tmp_path / "run")
     tmp_path = tmp_path / "run" / "maml"
     names = {path.name.partition(".tfevents")[0] for path in tmp_path.iterdir()}
@@ -69,7 +69,7 @@ def test_what_an_agent_leaves_behind(tmp_path):
 
 
 def test_curve_and_tensorboard_hold_the_same_numbers(tmp_path):
-    train_agent(TINY, Folder(tmp_path))
+    train_algorithm(TINY, Folder(tmp_path))
     with (tmp_path / "curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     board = EventAccumulator(str(tmp_path)).Reload()
@@ -83,7 +83,7 @@ def test_curve_and_tensorboard_hold_the_same_numbers(tmp_path):
 def test_the_same_seed_gives_the_same_policy_and_another_seed_another(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         train_run(replace(TINY, seed=seed), ["maml"], tmp_path / name)
-    a, b, c = (load_run(tmp_path / name).agents["maml"].params for name in "abc")
+    a, b, c = (load_run(tmp_path / name).policies["maml"].params for name in "abc")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not torch.equal(a["layers.0.weight"], c["layers.0.weight"])
 
@@ -108,14 +108,14 @@ def interrupt_in(monkeypatch, iteration, number=signal.SIGTERM):
     monkeypatch.setattr(MetaTrainer, "step", interrupted_step)
 
 
-def same_curves(run, other, agent):
+def same_curves(run, other, algorithm):
     """Whether two runs have the same curve, but for the times."""
     columns = [name for name in CURVE_COLUMNS if not name.endswith("_s")]
-    return load_curve(run, agent, columns) == load_curve(other, agent, columns)
+    return load_curve(run, algorithm, columns) == load_curve(other, algorithm, columns)
 
 
 @pytest.mark.parametrize(
-    ("number", "agent", "fields"),
+    ("number", "algorithm", "fields"),
     [
         (signal.SIGINT, "maml", {}),
         (signal.SIGTERM, "maml_ppo", {"first_order": True, "normalise_inner": False}),
@@ -123,24 +123,24 @@ def same_curves(run, other, agent):
     ],
 )
 def test_an_interrupted_run_goes_on_as_if_never_interrupted(
-    tmp_path, monkeypatch, number, agent, fields
+    tmp_path, monkeypatch, number, algorithm, fields
 ):
     config = replace(TINY, **{"total_steps": 128 * 5, **fields})
-    train_run(config, [agent, "oracle"], tmp_path / "whole")
+    train_run(config, [algorithm, "oracle"], tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_in(patch, 2, number)
         with pytest.raises(InterruptedTrainingError) as interrupt:
-            train_run(config, [agent, "oracle"], tmp_path / "run")
+            train_run(config, [algorithm, "oracle"], tmp_path / "run")
     assert interrupt.value.signal_number == number
     run = load_run(tmp_path / "run")
-    assert run.unfinished == (agent, "oracle")
-    assert len(load_curve(run.path, agent, ["iteration"])["iteration"]) == 3
+    assert run.unfinished == (algorithm, "oracle")
+    assert len(load_curve(run.path, algorithm, ["iteration"])["iteration"]) == 3
 
     display = Recorder()
-    assert resume_run(tmp_path / "run", display) == (agent, "oracle")
+    assert resume_run(tmp_path / "run", display) == (algorithm, "oracle")
     steps = 64 * (config.num_adaptation_steps + 1)
-    assert display.calls[:2] == [f"begin {agent} at {3 * steps}", f"update {4 * steps}"]
-    for name in (agent, "oracle"):
+    assert display.calls[:2] == [f"begin {algorithm} at {3 * steps}", f"update {4 * steps}"]
+    for name in (algorithm, "oracle"):
         paths = [tmp_path / folder / name / "policy.safetensors" for folder in ("whole", "run")]
         assert paths[0].read_bytes() == paths[1].read_bytes()
         assert same_curves(tmp_path / "whole", tmp_path / "run", name)
@@ -148,7 +148,7 @@ def test_an_interrupted_run_goes_on_as_if_never_interrupted(
 
 
 def test_what_was_logged_after_the_checkpoint_is_cut_off(tmp_path, monkeypatch):
-    config = replace(TINY, total_steps=64 * 10, agent="oracle")
+    config = replace(TINY, total_steps=64 * 10, algorithm="oracle")
     train_run(config, ["oracle"], tmp_path / "whole")
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 4)
 
@@ -213,13 +213,13 @@ def test_checkpoints_come_regularly_and_after_some_time(tmp_path, monkeypatch):
     monkeypatch.setattr(
         training, "save_checkpoint", lambda *args: saved.append(args[2].counters["iteration"])
     )
-    config = replace(TINY, agent="oracle", total_steps=64 * 5)
+    config = replace(TINY, algorithm="oracle", total_steps=64 * 5)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
-    train_agent(config, Folder(tmp_path / "a"))
+    train_algorithm(config, Folder(tmp_path / "a"))
     assert saved == [2, 4, 5]
     saved.clear()
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
-    train_agent(config, Folder(tmp_path / "b"))
+    train_algorithm(config, Folder(tmp_path / "b"))
     assert saved == [1, 2, 3, 4, 5]
 
 
@@ -236,7 +236,7 @@ def test_the_best_policy_is_kept_and_can_be_loaded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(MetaTrainer, "step", scripted_step)
     train_run(replace(TINY, total_steps=64 * 4), ["oracle"], tmp_path)
-    best, last = (load_run(tmp_path, best=best).agents["oracle"].params for best in (True, False))
+    best, last = (load_run(tmp_path, best=best).policies["oracle"].params for best in (True, False))
     assert all(torch.equal(best[name], leaf) for name, leaf in seen[1].items())
     assert all(torch.equal(last[name], leaf) for name, leaf in seen[3].items())
 
