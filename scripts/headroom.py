@@ -2,8 +2,8 @@
 
 One command trains whatever agents are missing, evaluates whatever is not evaluated yet, and writes
 ``headroom.json``, from which `scripts/update_docs.py` makes the table in the documentation.
-Interrupted, it goes on where it was.  Without a flag it works on the committed agents, where
-nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
+Interrupted, it goes on where it was.  Few trained policies are
+committed, so it trains for hours; git ignores the run folders that it makes in docs/results.
 """
 
 from __future__ import annotations
