@@ -2,8 +2,8 @@
 
 One command trains whatever algorithms are missing, measures what is not measured yet, and writes
 ``comparison.json``, from which `scripts/update_docs.py` makes the tables in the documentation.
-Interrupted, it goes on where it was.  Without a flag it works on the committed algorithms, where
-nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
+Interrupted, it goes on where it was.  Few trained policies are
+committed, so it trains for hours; git ignores the run folders that it makes in docs/results.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The headroom table: what knowing the task is worth in every family, and how much is captured.
 
-One command trains whatever algorithms are missing, evaluates whatever is not evaluated yet, and
-writes ``headroom.json``, from which `scripts/update_docs.py` makes the table in the documentation.
-Interrupted, it goes on where it was.  Without a flag it works on the committed algorithms, where
-nothing is missing; ``--out FOLDER`` makes everything anew, which takes hours.
+One command trains the algorithms that are missing, evaluates what is not evaluated yet, and writes
+``headroom.json``, from which `scripts/update_docs.py` makes the table in the documentation.
+Interrupted, it goes on where it was.  Few trained policies are
+committed, so it trains for hours; git ignores the run folders that it makes in docs/results.
 """
 
 from __future__ import annotations

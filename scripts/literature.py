@@ -7,7 +7,7 @@ beside it, and takes all steps alike.)  Only the episodes learned from differ he
 noise of trials, as in training.
 
 Writes ``literature.json``, from which `scripts/update_docs.py` makes the table in the
-documentation, from the committed algorithms.  Source: `test_maml_cheetah.py`,
+documentation, from runs that `scripts/headroom.py` has trained.  Source: `test_maml_cheetah.py`,
 `test_maml_cheetah_direc.py` and `test_maml_point.py` in https://github.com/cbfinn/maml_rl.
 """
 

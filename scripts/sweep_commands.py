@@ -35,7 +35,7 @@ from metarobot.envs.grip import (
 )
 from metarobot.files import write_json
 from metarobot.folder import write_file
-from metarobot.reporting.style import ALGORITHM_COLOURS
+from metarobot.reporting.style import ALGORITHM_COLOURS, with_palette
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.provenance import choose_num_threads
 
@@ -207,7 +207,7 @@ def draw(result: Sweep, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     content = io.BytesIO()
     canvas.print_png(content, metadata={"Software": None})
-    write_file(path, content.getvalue())
+    write_file(path, with_palette(content.getvalue()))
 
 
 def _draw_tasks(axes: Axes, result: Sweep) -> None:
@@ -275,6 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = sweep(command)
     summary = summarise(result)
     print(table(summary))
+    command.out.mkdir(parents=True, exist_ok=True)
     draw(result, command.out / "grip_sweep.png")
     write_json(command.out / "grip_sweep.json", summary)
     return 0

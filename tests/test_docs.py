@@ -11,11 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from docs_tables.families import observation
 from loading import ROOT, load_script
+from PIL import Image
 
 from metarobot.cli import options as arguments
 from metarobot.cli.main import COMMANDS
 from metarobot.config import ALGORITHM_NAMES, INNER_OBJECTIVES, TrainConfig
+from metarobot.envs import FAMILIES
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.comparison import COMPARED
 from metarobot.files import read_json
@@ -201,11 +204,22 @@ def test_ci_runs_the_tests_that_the_readme_names():
 
 
 def test_family_docstrings_are_the_source_of_the_observation_table():
-    update_docs = load_script("update_docs")
-    for env_class in update_docs.FAMILIES.values():
+    for env_class in FAMILIES.values():
         family = env_class.vector_class
         doc = inspect.cleandoc(family.__doc__ or "")
-        assert update_docs.observation(family) in doc
+        assert observation(family) in doc
+
+
+def test_the_documentation_is_light():
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    sizes = {name: (ROOT / name).stat().st_size for name in files if (ROOT / name).is_file()}
+    assert sum(sizes.values()) <= 4_000_000
+    assert len(sizes) <= 150
+    for name in (name for name in sizes if name.endswith(".png")):
+        with Image.open(ROOT / name) as picture:
+            assert picture.mode == "P", f"{name} has no palette: with_palette writes one"
 
 
 def test_python_version_is_the_one_promised():

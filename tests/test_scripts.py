@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from docs_tables import comparisons, evaluations, results
+from docs_tables.markdown import PENDING
 from loading import load_script
 
 from metarobot.config import TrainConfig
@@ -15,13 +17,14 @@ from metarobot.envs import Tasks
 from metarobot.evaluation.protocol import EvaluationConfig, Trial
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
-from metarobot.training.load import load_run
+from metarobot.training.load import load_curve, load_run
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
 comparison = load_script("comparison")
 headroom = load_script("headroom")
 literature = load_script("literature")
+thin_curves = load_script("thin_curves")
 update_docs = load_script("update_docs")
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -195,24 +198,24 @@ def evaluation():
 
 
 def test_tables_of_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(update_docs, "RESULTS", tmp_path)
-    assert update_docs.returns("grip") == update_docs.headline() == update_docs.PENDING
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert evaluations.returns("grip") == evaluations.headline() == PENDING
     (tmp_path / "grip").mkdir()
     (tmp_path / "grip" / "evaluation.json").write_text(json.dumps(evaluation()))
-    assert update_docs.returns("grip").splitlines()[-1] == (
+    assert evaluations.returns("grip").splitlines()[-1] == (
         "| train | -6.00 | -2.00 | -2.10 | -1.25 | -1.00 | 0.20 "
         "| **0.75** [0.70, 0.80] | 0.70, 0.80 |"
     )
-    train = update_docs.success("grip").splitlines()[2]
+    train = evaluations.success("grip").splitlines()[2]
     assert train == "| train |  (0.10) |  |  | 0.90 (0.70) |  |"
-    assert update_docs.headline().splitlines()[2] == (
+    assert evaluations.headline().splitlines()[2] == (
         "| Grip | train |  |  | 0.90 |  | **0.75** [0.70, 0.80] |"
     )
     lost = evaluation()
     lost["headroom"][0]["random"] = -0.5  # the oracle is worse than random: no fraction is given
     (tmp_path / "grip" / "evaluation.json").write_text(json.dumps(lost))
-    assert update_docs.headline().splitlines()[2].endswith("| - |")
-    assert update_docs.returns("grip").splitlines()[-1].endswith("| - | - |")
+    assert evaluations.headline().splitlines()[2].endswith("| - |")
+    assert evaluations.returns("grip").splitlines()[-1].endswith("| - | - |")
 
 
 def test_update_touches_only_what_is_generated():
@@ -314,12 +317,12 @@ def test_comparisons_are_joined_and_other_families_kept(tmp_path, monkeypatch):
     assert [row["preset"] for row in rows[::4]] == ["reach", "grip", "slide"]
     assert (rows[0]["training_total_steps"], rows[0]["training_seconds"]) == (200.0, 1.5)
     assert "training_seconds" not in rows[3]
-    table = update_docs.comparison("grip", tmp_path).splitlines()
+    table = comparisons.comparison("grip", tmp_path).splitlines()
     assert len(table) == 2 + 2
     assert table[2].startswith("| MAML-TRPO | -2.00 [-3.00, -1.00] | ")
     assert table[2].endswith("| 0.50 | 200 | 2 |")
     assert table[3] == "| random | -2.00 [-3.00, -1.00] |  |  |  |  |  |"
-    assert update_docs.comparison("push", tmp_path) == update_docs.PENDING
+    assert comparisons.comparison("push", tmp_path) == PENDING
 
 
 def test_comparisons_take_another_budget_where_asked(tmp_path, monkeypatch):
@@ -428,3 +431,29 @@ def test_literature_keeps_the_rows_of_other_families(tmp_path):
     assert first == other
     assert [row["preset"] for row in rows] == 3 * ["point-navigation"]
     assert old not in rows
+
+
+def test_curves_are_thinned_and_other_families_kept(tmp_path, capsys):
+    out = tmp_path / "curves.json"
+    out.write_text(json.dumps([{"preset": "reach", "kept": True}]))
+    run = RESULTS / "slide" / "slide-seed0"
+    assert thin_curves.main(["--preset", "slide", "--runs", str(run), "--out", str(out)]) == 0
+    other, *rows = json.loads(out.read_text())
+    assert other == {"preset": "reach", "kept": True}
+    assert "maml" in {row["algorithm"] for row in rows}
+    for thinned in rows:
+        curve = load_curve(run, thinned["algorithm"], ("total_steps", "post_return", "update_s"))
+        length = len(curve["post_return"])
+        assert thinned["iterations"] == length
+        assert len(thinned["steps"]) == len(thinned["post_return"]) <= 25
+        assert thinned["steps"][-1] == curve["total_steps"][-1] == thinned["total_steps"]
+        size = math.ceil(length / 25)
+        assert thinned["post_return"][0] == pytest.approx(
+            np.mean(curve["post_return"][:size]), abs=1e-3
+        )
+        assert thinned["post_return_at_end"] == pytest.approx(np.mean(curve["post_return"][-10:]))
+        assert thinned["post_return_best"] == max(curve["post_return"])
+        assert thinned["update_s"] == pytest.approx(sum(curve["update_s"]), abs=0.01)
+    missing = ["--preset", "slide", "--runs", str(tmp_path / "none"), "--out", str(out)]
+    assert thin_curves.main(missing) == 2
+    assert "none" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from metarobot.envs import file_name, parameter_words
 
@@ -143,9 +144,30 @@ def make_figure(height_px: int, width_px: int = 900) -> Figure:
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Return a figure as the content of a PNG file."""
+    """Return a figure as the content of a PNG file with a palette of 256 colours."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": None})
+    return with_palette(content.getvalue())
+
+
+def with_palette(png: bytes) -> bytes:
+    """Return a PNG with a palette of at most 256 colours, about a third as large.
+
+    The same picture gives the same bytes.  Colours of large areas stay as they are to a level or
+    two; only those of a few pixels, at the edges of letters and lines, move farther.
+
+    Args:
+        png: Content of a PNG file, transparent nowhere.
+    """
+    content = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        small = image.convert("RGB").quantize(
+            256,
+            method=Image.Quantize.MEDIANCUT,
+            kmeans=1,  # MEDIANCUT alone leaves visible steps in the colour bar of a heat map
+            dither=Image.Dither.NONE,  # dither would be noise in flat areas, and larger
+        )
+        small.save(content, format="png", optimize=True, dpi=image.info.get("dpi", (72, 72)))
     return content.getvalue()
 
 

@@ -120,9 +120,29 @@ def test_png_is_valid_deterministic_and_anonymous(
         assert image.width == 1800
         assert 700 <= image.height <= 1000
         assert set(image.info) <= {"dpi"}
+        assert image.mode == "P"
         assert np.ptp(np.asarray(image.convert("L"))) > 150
     assert png == again
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_palette_changes_no_flat_colour_and_no_pixel_by_much() -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.full((200, 300, 3), 255, np.uint8)
+    pixels[20:180, 20:120] = (0, 114, 178)
+    pixels[20:180, 150:280] = np.linspace(0, 255, 130)[:, None].astype(np.uint8)  # a gradient
+    pixels[:8, :40] = rng.integers(0, 256, (8, 40, 3))  # 320 colours of one pixel each
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="png")
+    small = plot_style.with_palette(content.getvalue())
+    with Image.open(io.BytesIO(small)) as image:
+        again = np.asarray(image.convert("RGB")).astype(int)
+    error = np.abs(again - pixels.astype(int)).max(axis=-1)
+    assert error[100, 60] == error[100, 135] == 0
+    assert error[20:180, 150:280].max() <= 6
+    assert error.mean() < 1.0
+    assert len(np.unique(again.reshape(-1, 3), axis=0)) <= 256
+    assert small == plot_style.with_palette(content.getvalue())
 
 
 def test_global_state_is_left_alone(evaluation: dict, tmp_path: Path) -> None:

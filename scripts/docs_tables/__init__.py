@@ -1,0 +1,1 @@
+"""The generated tables of the documentation, one module for each kind of table."""

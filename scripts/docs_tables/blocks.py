@@ -1,0 +1,42 @@
+"""The names of all generated blocks, and what writes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from docs_tables.comparisons import comparison, published
+from docs_tables.evaluations import headline, headroom, returns, success
+from docs_tables.families import constants, families, observation, parameters
+from docs_tables.formats import scene_limits, variant_keys, variants
+from docs_tables.measurements import scaling, speed, sweep
+from docs_tables.training import curve
+from metarobot.envs import FAMILIES, file_name
+from metarobot.presets import PRESETS
+
+LONGER = Path("longer")
+"""Folder in docs/results of what was trained for longer than its preset says."""
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "families": families,
+    "headline": headline,
+    "headroom": headroom,
+    "sweep": sweep,
+    "published": published,
+    "speed": speed,
+    "scaling": scaling,
+    "variants": variants,
+    "variant keys": variant_keys,
+    "scene limits": scene_limits,
+}
+BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)
+for _preset in PRESETS:
+    BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
+for _env_id, _env_class in FAMILIES.items():
+    _family, _name = _env_class.vector_class, file_name(_env_id)
+    BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)
+    BLOCKS[f"{_name} observation"] = lambda family=_family: observation(family)
+    BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)
+    BLOCKS[f"{_name} returns"] = lambda name=_name: returns(name)
+    BLOCKS[f"{_name} success"] = lambda name=_name: success(name)
+    BLOCKS[f"{_name} curve"] = lambda name=_name: curve(name)

@@ -1,0 +1,48 @@
+"""Markdown tables, and how numbers are written in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from metarobot.evaluation.statistics import captured_is_meaningful
+
+PENDING = "_No committed result yet: the commands on this page make it._"
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number_text(value: Any) -> str:
+    """Return a number with four digits, or a pair as "low to high"."""
+    if isinstance(value, tuple):
+        return " to ".join(map(number_text, value))
+    return f"{value:.4g}"
+
+
+def ranges(pairs: Iterable[tuple[float, float]]) -> str:
+    """Return ranges as text, "none" if there is none."""
+    return ", ".join(f"{number_text(low)} to {number_text(high)}" for low, high in pairs) or "none"
+
+
+def rate_text(rate: float | None) -> str:
+    """Return a success rate, empty where it was not measured."""
+    return "" if rate is None else f"{rate:.2f}"
+
+
+def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    """Return a value with its interval, a dash where there is none."""
+    if value is None or interval is None:
+        return "-"
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
+def captured_text(entry: dict[str, Any]) -> str:
+    """Return the fraction that one step captures, or a dash where it would say nothing."""
+    if not captured_is_meaningful(entry):
+        return "-"
+    low, high = entry["captured_ci"][1]
+    return f"**{entry['captured'][1]:.2f}** [{low:.2f}, {high:.2f}]"

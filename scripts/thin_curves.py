@@ -1,0 +1,96 @@
+"""Write docs/results/curves.json: learning curves, thinned, and what each training cost.
+
+Run folders are too large to commit.  This file keeps what the documentation says about the
+trainings; `scripts/update_docs.py` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metarobot.cli.options import parse
+from metarobot.files import replace_rows
+from metarobot.presets import PRESETS
+from metarobot.training.load import load_curve
+from metarobot.training.run_folder import algorithms_in
+
+_COLUMNS = ("total_steps", "pre_return", "post_return", "sampling_s", "update_s")
+_AT_END = 10
+"""Meta-iterations at the end of a training whose mean return is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThinCurvesCommand:
+    """Thin the learning curves of finished runs into one JSON file."""
+
+    runs: tuple[Path, ...]
+    """Run folders."""
+    preset: str
+    """Preset of their family; the file keeps its rows of the others."""
+    out: Path = Path("docs/results/curves.json")
+    """File to write."""
+    num_points: int = 25
+    """Points that are kept of each curve."""
+
+
+def thin_curve(run: Path, algorithm: str, num_points: int) -> dict[str, Any]:
+    """Return the cost and the thinned curve of one training.
+
+    Args:
+        run: Run folder.
+        algorithm: Whose training.
+        num_points: The curve's meta-iterations are joined into at most so many groups of equal
+            size.  Of each group the last number of steps and the mean returns are kept.
+
+    Raises:
+        RunError: The curve cannot be read.
+    """
+    columns = load_curve(run, algorithm, _COLUMNS)
+    done = json.loads((run / algorithm / "done.json").read_text(encoding="utf-8"))
+    length = len(columns["total_steps"])
+    size = -(-length // num_points)
+    groups = [slice(start, start + size) for start in range(0, length, size)]
+    after = columns["post_return"]
+    return {
+        "run": run.name,
+        "algorithm": algorithm,
+        **done,
+        "sampling_s": round(sum(columns["sampling_s"]), 2),
+        "update_s": round(sum(columns["update_s"]), 2),
+        "post_return_best": max(after),
+        "post_return_at_end": _mean(after[-_AT_END:]),
+        "iterations_at_end": len(after[-_AT_END:]),
+        "steps": [int(columns["total_steps"][group][-1]) for group in groups],
+        "pre_return": [round(_mean(columns["pre_return"][group]), 3) for group in groups],
+        "post_return": [round(_mean(after[group]), 3) for group in groups],
+    }
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Thin the curves; return 0, or 2 on bad input."""
+    try:
+        arguments = sys.argv[1:] if argv is None else argv
+        command = parse(ThinCurvesCommand, arguments, "thin_curves.py")
+        rows = [
+            {"preset": command.preset, **thin_curve(run, algorithm, command.num_points)}
+            for run in command.runs
+            for algorithm in algorithms_in(run)
+        ]
+        replace_rows(command.out, command.preset, rows, list(PRESETS))
+    except ValueError as error:
+        print(f"thin_curves.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
