@@ -19,19 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from metarobot.cli.main import prepare
 from metarobot.cli.options import parse
 from metarobot.cli.progress import StageDisplay
 from metarobot.envs import FAMILIES
 from metarobot.evaluation.evaluation import Progress, join_seeds, table_row
-from metarobot.evaluation.protocol import EvaluationConfig, Scores, Trial
+from metarobot.evaluation.protocol import EvaluationConfig, Trial
 from metarobot.files import replace_rows
-from metarobot.policies import GaussianPolicy, Params, repeat_params
 from metarobot.presets import PRESETS
-from metarobot.rollout.episodes import Episodes
-from metarobot.training.load import TrainedPolicy, TrainedRun, load_runs
+from metarobot.training.load import TrainedRun, load_runs
 
 LEARNED_FROM = 4000
 """Control steps that an adaptation step learns from."""
@@ -70,35 +66,16 @@ def load_groups(family: str, command: LiteratureCommand) -> list[list[TrainedRun
     return [load_runs([folder / f"{family}-seed{n}" for n in command.seeds]) for folder in folders]
 
 
-def score(trial: Trial, trained: TrainedPolicy, num_adaptation_steps: int) -> list[Scores]:
-    """Score an algorithm with its own action noise after 0..K adaptation steps."""
-    params, scores = repeat_params(trained.params, len(trial.tasks)), []
-    for step in range(num_adaptation_steps + 1):
-        scores.append(Scores.of(_explore(trial, trained, trained.policy, params, step)))
-        if step < num_adaptation_steps:
-            episodes = _explore(trial, trained, trained.algorithm.trial_policy, params, step)
-            params = take_step(trained, params, episodes, 1.0 if step == 0 else 0.5)
-    return scores
-
-
-def take_step(trained: TrainedPolicy, params: Params, episodes: Episodes, length: float) -> Params:
-    """Take an adaptation step (of gradient ascent, and so linear in its size) of some length."""
-    adapted = trained.algorithm.adapt(
-        params, episodes, trained.algorithm.trial_advantages(episodes)
-    )
-    return {name: torch.lerp(leaf, adapted[name], length) for name, leaf in params.items()}
-
-
-def _explore(
-    trial: Trial, trained: TrainedPolicy, policy: GaussianPolicy, params: Params, step: int
-) -> Episodes:
-    return trial.collect(
-        policy,
-        params,
-        num_episodes=trial.config.episodes_per_step,
-        exploring=True,
-        step=step,
-        observe_task=trained.config.algorithm == "oracle",
+def authors_protocol(env_id: str, command: LiteratureCommand) -> EvaluationConfig:
+    """Return how the authors of MAML measured a family."""
+    episodes = LEARNED_FROM // FAMILIES[env_id].vector_class.default_horizon
+    return EvaluationConfig(
+        num_tasks=command.num_tasks,
+        episodes_per_step=episodes,
+        num_adaptation_steps=command.num_adaptation_steps,
+        later_step_length=0.5,
+        test_episodes=episodes,
+        action_noise="trained",
     )
 
 
@@ -107,21 +84,17 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Measure all algorithms of several seeds; return a row for each after each adaptation step."""
     env_id = runs[0].env_id
-    config = EvaluationConfig(
-        num_tasks=command.num_tasks,
-        episodes_per_step=LEARNED_FROM // FAMILIES[env_id].vector_class.default_horizon,
-        num_adaptation_steps=command.num_adaptation_steps,
-    )
+    config = authors_protocol(env_id, command)
     trial = Trial.of_split(env_id, "train", config)
     rows = []
     for done, name in enumerate(runs[0].policies):
         progress(f"{runs[0].path.parent}: {name}", done / len(runs[0].policies))
-        policies = [run.policies[name] for run in runs]
-        steps = config.num_adaptation_steps if policies[0].config.adaptation_steps else 0
-        after = join_seeds([score(trial, trained, steps) for trained in policies])
+        algorithms = [run.policies[name] for run in runs]
+        steps = config.num_adaptation_steps if algorithms[0].algorithm.adapts else 0
+        after = join_seeds([trial.score(algorithm, steps) for algorithm in algorithms])
         for step, scores in enumerate(after):
-            row = table_row("train", name, step, True, scores, config)
-            training_steps = policies[0].config.total_steps
+            row = table_row("train", name, step, True, scores.judged, config)
+            training_steps = algorithms[0].config.total_steps
             rows.append({"preset": preset, **row, "training_steps": training_steps})
     return rows
 

@@ -12,9 +12,10 @@ from docs_tables import comparisons, evaluations, results
 from docs_tables.markdown import PENDING
 from loading import load_script
 
+from metarobot.algorithms import adapt_in_steps
 from metarobot.config import TrainConfig
 from metarobot.envs import Tasks
-from metarobot.evaluation.protocol import EvaluationConfig, Trial
+from metarobot.evaluation.protocol import Trial
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_curve, load_run
@@ -352,48 +353,47 @@ def point_run():
     return load_run(RESULTS / "point-navigation" / "point-navigation-seed0")
 
 
-def small_trial(run):
-    config = EvaluationConfig(num_tasks=2, episodes_per_step=3)
-    return Trial.of_split(run.env_id, "train", config)
+@pytest.fixture
+def small_trial(point_run):
+    command = literature.LiteratureCommand(num_tasks=2)
+    config = literature.authors_protocol(point_run.env_id, command)
+    return Trial.of_split(point_run.env_id, "train", replace(config, episodes_per_step=3))
 
 
-def test_literature_takes_later_steps_half_as_long(point_run):
-    trained, trial = point_run.policies["maml"], small_trial(point_run)
+def test_literature_takes_later_steps_half_as_long(point_run, small_trial):
+    trained = point_run.algorithms["maml"]
+    algorithm, params = trained.algorithm, repeat_params(trained.params, 2)
     halved = replace(trained, config=replace(trained.config, inner_lr=trained.config.inner_lr / 2))
-    params = repeat_params(trained.params, 2)
-    explorer = trained.algorithm.trial_policy
-    episodes = trial.collect(explorer, params, num_episodes=3, exploring=True, step=0)
-    taken = literature.take_step(trained, params, episodes, 0.5)
-    expected = halved.algorithm.adapt(
-        params, episodes, trained.algorithm.trial_advantages(episodes)
-    )
-    torch.testing.assert_close(taken, expected)
-    assert any((taken[name] != params[name]).any() for name in params)
+
+    def explore(step, policy, params):
+        return small_trial.collect(policy, params, num_episodes=3, exploring=True, step=step)
+
+    length = small_trial.config.later_step_length
+    first, second = adapt_in_steps(algorithm, params, 2, explore, length)
+    whole = algorithm.adapt(params, first.episodes, first.advantages)
+    half = halved.algorithm.adapt(first.params, second.episodes, second.advantages)
+    torch.testing.assert_close(first.params, whole, rtol=0, atol=0)
+    torch.testing.assert_close(second.params, half)
+    assert any((half[name] != whole[name]).any() for name in half)
 
 
 def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_trials(
-    point_run, monkeypatch
+    point_run, small_trial, monkeypatch
 ):
-    trained, trial, floors, lengths = point_run.policies["maml"], small_trial(point_run), [], []
-    collect, take_step = Trial.collect, literature.take_step
+    trained, floors = point_run.policies["maml"], []
+    collect = Trial.collect
 
     def spy(self, policy, *args, **options):
         assert options["exploring"]
         floors.append(policy.min_log_std)
         return collect(self, policy, *args, **options)
 
-    def spy_on_step(*args):
-        lengths.append(args[-1])
-        return take_step(*args)
-
     monkeypatch.setattr(Trial, "collect", spy)
-    monkeypatch.setattr(literature, "take_step", spy_on_step)
-    scores = literature.score(trial, trained, 2)
+    scores = small_trial.score(trained, 2)
     own, of_trials = trained.policy.min_log_std, trained.algorithm.trial_policy.min_log_std
-    assert floors == [own, of_trials, own, of_trials, own]
+    assert floors == [own, of_trials, own, of_trials, own, of_trials]
     assert own != of_trials
-    assert lengths == [1.0, 0.5]
-    assert len({tuple(score.returns) for score in scores}) == 3
+    assert len({tuple(score.judged.returns) for score in scores}) == 3
 
 
 def test_literature_writes_a_row_for_every_algorithm_and_step(tmp_path, capsys):

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from metarobot.algorithms.adaptation import AdaptationStep, Collect, adapt_in_steps
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.algorithms.anil import Anil
 from metarobot.algorithms.e_maml import EMaml
-from metarobot.algorithms.maml import FirstOrderMaml, Maml, NoAdaptation
+from metarobot.algorithms.maml import FirstOrderMaml, Maml, NoAdaptation, Oracle
 from metarobot.algorithms.maml_ppo import MamlPpo
 from metarobot.algorithms.meta_sgd import MetaSgd
 from metarobot.algorithms.promp import ProMP
@@ -27,7 +28,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "prototype": Prototype,
     "rl2": Rl2,
     "domain_randomisation": NoAdaptation,
-    "oracle": NoAdaptation,
+    "oracle": Oracle,
 }
 """One for every algorithm."""
 
@@ -37,4 +38,11 @@ def make_algorithm(config: TrainConfig, policy: GaussianPolicy) -> Algorithm[Any
     return ALGORITHMS[config.algorithm](config, policy)
 
 
-__all__ = ["ALGORITHMS", "Algorithm", "make_algorithm"]
+__all__ = [
+    "ALGORITHMS",
+    "AdaptationStep",
+    "Algorithm",
+    "Collect",
+    "adapt_in_steps",
+    "make_algorithm",
+]

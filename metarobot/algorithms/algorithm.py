@@ -28,6 +28,12 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
     """What `make_policy` lays out."""
+    title: ClassVar[str] = ""
+    """Name in tables and pictures."""
+    adapts: ClassVar[bool] = True
+    """Whether it learns from adaptation episodes."""
+    observes_task: ClassVar[bool] = False
+    """Whether its policy is told the task parameters."""
 
     def __init__(self, config: TrainConfig, policy: PolicyT) -> None:
         self.config = config

@@ -21,6 +21,8 @@ class EMaml(Maml):
     arXiv:1710.03641.
     """
 
+    title = "E-MAML"
+
     def update(
         self, params: Params, batch: MetaBatch, workers: Workers
     ) -> tuple[Params, UpdateReport]:

@@ -24,6 +24,8 @@ class Maml(Algorithm[GaussianMLP]):
     Source: Finn et al. 2017, arXiv:1703.03400, Algorithm 3.
     """
 
+    title = "MAML-TRPO"
+
     def step_sizes(self, params: Params) -> float | Mapping[str, float | Tensor]:
         """Return α of an adaptation step, for all parameters or for each leaf that adapts."""
         del params
@@ -86,15 +88,27 @@ class Maml(Algorithm[GaussianMLP]):
 class FirstOrderMaml(Maml):
     """MAML that takes the gradient of an adaptation step for a constant."""
 
+    title = "FOMAML"
+
     def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
         super().__init__(replace(config, first_order=True), policy)
 
 
 class NoAdaptation(Maml):
-    """TRPO on the episodes of all tasks: domain randomisation, and the oracle if told the task."""
+    """TRPO on the episodes of all tasks: domain randomisation."""
+
+    title = "domain randomisation"
+    adapts = False
 
     @classmethod
     def min_std(cls, config: TrainConfig) -> float:
         """Return the lowest floor: the policy may become as certain as it likes."""
         del config
         return MIN_STD
+
+
+class Oracle(NoAdaptation):
+    """Domain randomisation of a policy that is told the task."""
+
+    title = "oracle"
+    observes_task = True

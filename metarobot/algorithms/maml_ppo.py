@@ -19,6 +19,8 @@ class MamlPpo(Maml):
     Source: Schulman et al. 2017, arXiv:1707.06347, for the surrogate.
     """
 
+    title = "MAML-PPO"
+
     def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
         super().__init__(config, policy)
         self._moments = AdamState.fresh(dict(policy.named_parameters()))

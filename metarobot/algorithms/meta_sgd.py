@@ -13,6 +13,8 @@ class MetaSgd(Maml):
     Source: Li et al. 2017, arXiv:1707.09835.
     """
 
+    title = "Meta-SGD"
+
     policy_class = LearnedStepsMLP
 
     @classmethod

@@ -20,6 +20,8 @@ class ProMP(MamlPpo):
     Source: Rothfuss et al. 2019, arXiv:1810.06784, algorithm 1.
     """
 
+    title = "ProMP"
+
     def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
         super().__init__(replace(config, inner_objective="lvc"), policy)
 

@@ -44,6 +44,8 @@ class Prototype(Algorithm[PrototypePolicy]):
     arXiv:1903.08254, for a policy conditioned on what trials are embedded as.
     """
 
+    title = "prototypes"
+
     policy_class = PrototypePolicy
 
     def __init__(self, config: TrainConfig, policy: PrototypePolicy) -> None:

@@ -29,6 +29,8 @@ class Reptile(Maml):
     Source: Nichol et al. 2018, arXiv:1803.02999, algorithm 2.
     """
 
+    title = "Reptile"
+
     @classmethod
     def min_std(cls, config: TrainConfig) -> float:
         """Return the floor of trials, everywhere.

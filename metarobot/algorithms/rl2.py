@@ -29,6 +29,8 @@ class Rl2(Algorithm[RecurrentPolicy]):
     Source: Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016, arXiv:1611.05763.
     """
 
+    title = "RL²"
+
     policy_class = RecurrentPolicy
 
     @classmethod

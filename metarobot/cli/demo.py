@@ -27,7 +27,7 @@ TRAINING = replace(PRESETS["grip"], total_steps=300_000, episodes_per_task=10)
 EVALUATION = EvaluationConfig(num_tasks=50, num_adaptation_steps=2, grid_size=7)
 QUICK_TRAINING = replace(TRAINING, total_steps=16_000, num_tasks=8, episodes_per_task=10)
 QUICK_EVALUATION = EvaluationConfig(
-    num_tasks=8, episodes_per_step=10, num_adaptation_steps=2, deterministic_episodes=2, grid_size=3
+    num_tasks=8, episodes_per_step=10, num_adaptation_steps=2, test_episodes=2, grid_size=3
 )
 
 

@@ -116,7 +116,7 @@ def _algorithm(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedP
     trial = Trial.of_split(run.env_id, "train", tuning)
 
     def return_after_one_step(trained: TrainedPolicy) -> float:
-        return float(trial.score(trained, 1)[1].deterministic.returns.mean())
+        return float(trial.score(trained, 1)[1].judged.returns.mean())
 
     return with_best_step_size(start(run.policies["domain_randomisation"]), return_after_one_step)
 
@@ -161,7 +161,7 @@ def _rows(
     ends, rows = _ends_of_headroom(algorithms, config), []
     for name, seeds in algorithms.items():
         for step in range(len(seeds[0])):
-            scores = join_seeds([stages[step].deterministic for stages in seeds])
+            scores = join_seeds([stages[step].judged for stages in seeds])
             row = table_row(split, name, step, False, scores, config)
             rows.append({**row, **_captured(scores.returns, ends, config)})
     return rows
@@ -177,7 +177,7 @@ def _ends_of_headroom(
     if not {"domain_randomisation", "oracle"} <= set(algorithms):
         return None
     random, reference, oracle = (
-        join_seeds([stages[0].deterministic.returns for stages in algorithms[name]])
+        join_seeds([stages[0].judged.returns for stages in algorithms[name]])
         for name in ("random", "domain_randomisation", "oracle")
     )
     headroom = bootstrap_headroom(reference, oracle, np.random.default_rng(config.seed))

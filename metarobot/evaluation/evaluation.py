@@ -123,7 +123,7 @@ def _rows(split: str, scores: _Split, config: EvaluationConfig) -> list[dict[str
         ("oracle", 0, scores.oracle),
     ]
     for algorithm, step, stage in stages:
-        rows.append(table_row(split, algorithm, step, False, stage.deterministic, config))
+        rows.append(table_row(split, algorithm, step, False, stage.judged, config))
         rows.append(table_row(split, algorithm, step, True, stage.exploring, config))
     return rows
 
@@ -155,9 +155,9 @@ def table_row(
 def _headroom_row(split: str, scores: _Split, config: EvaluationConfig) -> dict[str, Any]:
     """Return what adaptation captured of the headroom, from deterministic returns."""
     rng = np.random.default_rng(config.seed)
-    reference = scores.domain_randomisation.deterministic.returns
-    oracle = scores.oracle.deterministic.returns
-    adapted = [stage.deterministic.returns for stage in scores.adapted]
+    reference = scores.domain_randomisation.judged.returns
+    oracle = scores.oracle.judged.returns
+    adapted = [stage.judged.returns for stage in scores.adapted]
     difference = bootstrap_headroom(reference, oracle, rng)
     captured = [bootstrap_captured(returns, reference, oracle, rng) for returns in adapted]
     per_seed = [
@@ -214,10 +214,10 @@ def _heat_map(
     stages: dict[str, list[Scores]] = {}
     for run in runs:
         for name in ("domain_randomisation", "oracle"):
-            scores = trial.score(run.policies[name], 0)[0].deterministic
+            scores = trial.score(run.policies[name], 0)[0].judged
             stages.setdefault(name, []).append(scores)
         for step, stage in enumerate(trial.score(run.policies["maml"], steps)):
-            stages.setdefault(f"adapted_{step}", []).append(stage.deterministic)
+            stages.setdefault(f"adapted_{step}", []).append(stage.judged)
     shape = (len(y_values), len(x_values))
     algorithms = {
         name: {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from metarobot.algorithms import adapt_in_steps
 from metarobot.config import (
     MOST_ADAPTATION_STEPS,
     MOST_EPISODES,
@@ -18,7 +19,7 @@ from metarobot.config import (
     TrainConfig,
 )
 from metarobot.envs import FAMILIES, SPLITS, Tasks, Variant, make_env
-from metarobot.envs.checked_numbers import is_integer, show
+from metarobot.envs.checked_numbers import is_integer, is_number, show
 from metarobot.envs.tasks import Split
 from metarobot.policies import (
     Distribution,
@@ -33,6 +34,12 @@ from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy
 from metarobot.training.memory import require_trial_memory
 
+ActionNoise = Literal["none", "trained"]
+"""Action noise of the episodes by which policies are judged."""
+Untrained = Literal["random", "from_scratch", "fine_tuning"]
+"""A reference that is not trained for itself."""
+UNTRAINED: tuple[Untrained, ...] = get_args(Untrained)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
@@ -44,8 +51,15 @@ class EvaluationConfig:
     """Exploring episodes per task that an adaptation step learns from."""
     num_adaptation_steps: int = 3
     """Adaptation steps taken, K."""
-    deterministic_episodes: int = 5
-    """Episodes per task without action noise, by which policies are judged."""
+    later_step_length: float = 1.0
+    """How far every adaptation step after the first goes, as a part of the whole step."""
+    test_episodes: int = 5
+    """Episodes per task by which policies are judged."""
+    action_noise: ActionNoise = "none"
+    """Action noise of these episodes: none, or that which the policy was trained with."""
+    untrained: tuple[Untrained, ...] = ("random",)
+    """Who is measured besides those that were trained: random actions, and where domain
+    randomisation is there, MAML's adaptation of its policy and of one that never learned."""
     grid_size: int = 9
     """Values along each axis of the heat map."""
     seed: int = 20_000_003
@@ -53,12 +67,21 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that measure nothing, or that no machine has the time for."""
-        for name, value in asdict(self).items():
-            least, most = _BOUNDS[name]
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
             if not is_integer(value, least, most):
                 raise ValueError(
                     f"{name} must be an integer in [{least}, {most}], got {show(value)}"
                 )
+
+        if not is_number(self.later_step_length, 0.0, 10.0):
+            shown = show(self.later_step_length)
+            raise ValueError(f"later_step_length must be a number in [0, 10], got {shown}")
+        if self.action_noise not in get_args(ActionNoise):
+            raise ValueError(f"action_noise must be none or trained, got {show(self.action_noise)}")
+        if not isinstance(self.untrained, tuple) or not set(self.untrained) <= set(UNTRAINED):
+            allowed = ", ".join(UNTRAINED)
+            raise ValueError(f"untrained must name some of {allowed}, got {show(self.untrained)}")
 
     def require_memory(self, algorithms: Iterable[TrainConfig], most_tasks: int = 0) -> None:
         """Refuse to measure on more at once than this machine has memory for.
@@ -74,8 +97,8 @@ class EvaluationConfig:
             require_trial_memory(
                 algorithm,
                 num_tasks=max(self.num_tasks, most_tasks),
-                num_episodes=max(self.episodes_per_step, self.deterministic_episodes),
-                way_out="lower num_tasks, grid_size, episodes_per_step or deterministic_episodes",
+                num_episodes=max(self.episodes_per_step, self.test_episodes),
+                way_out="lower num_tasks, grid_size, episodes_per_step or test_episodes",
             )
 
 
@@ -83,7 +106,7 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "num_tasks": (2, MOST_TASKS),
     "episodes_per_step": (1, MOST_EPISODES),
     "num_adaptation_steps": (0, MOST_ADAPTATION_STEPS),
-    "deterministic_episodes": (1, MOST_EPISODES),
+    "test_episodes": (1, MOST_EPISODES),
     "grid_size": (2, 100),  # 10,000 tasks
     "seed": (0, MOST_SEED),
 }
@@ -106,8 +129,8 @@ class Scores(NamedTuple):
 class StepScores(NamedTuple):
     """Scores after some number of adaptation steps."""
 
-    deterministic: Scores
-    """Without action noise: what the algorithm is judged by."""
+    judged: Scores
+    """What the policy is judged by: without action noise unless asked for."""
     exploring: Scores
     """With the action noise of trials, as what the next adaptation step learns from; with the
     policy's own where it never adapts."""
@@ -183,38 +206,53 @@ class Trial:
     def score_random(self) -> Scores:
         """Score uniformly random actions."""
         policy = UniformPolicy(len(FAMILIES[self.env_id].vector_class.action_elements))
-        num_episodes = self.config.deterministic_episodes
+        num_episodes = self.config.test_episodes
         return Scores.of(
             self.collect(policy, {}, num_episodes=num_episodes, exploring=True, step=0)
         )
 
     def score(self, trained: TrainedPolicy, num_adaptation_steps: int) -> list[StepScores]:
-        """Score an algorithm after 0..K adaptation steps."""
-        observe_task = trained.config.algorithm == "oracle"
-        algorithm = trained.algorithm
-        explorer = algorithm.trial_policy if trained.config.adaptation_steps else trained.policy
+        """Score a policy after 0..K adaptation steps."""
+        explorer = trained.algorithm.trial_policy if trained.algorithm.adapts else trained.policy
         params = repeat_params(trained.params, len(self.tasks))
-        scores = []
-        for step in range(num_adaptation_steps + 1):
-            deterministic = self.collect(
-                trained.policy,
-                params,
-                num_episodes=self.config.deterministic_episodes,
-                exploring=False,
-                step=step,
-                observe_task=observe_task,
-            )
-            exploring = self.collect(
-                explorer,
-                params,
-                num_episodes=self.config.episodes_per_step,
-                exploring=True,
-                step=step,
-                observe_task=observe_task,
-                num_envs=algorithm.num_simulations(len(self.tasks), self.config.episodes_per_step),
-            )
-            scores.append(StepScores(Scores.of(deterministic), Scores.of(exploring)))
-            if step < num_adaptation_steps:
-                advantages = algorithm.trial_advantages(exploring)
-                params = algorithm.adapt(params, exploring, advantages)
-        return scores
+        judged, exploring = [self._judge(trained, 0, params)], []
+
+        def explore(step: int, policy: Policy, params: Params, /) -> Episodes:
+            return self._explore(trained, step, policy, params)
+
+        steps = adapt_in_steps(
+            trained.algorithm, params, num_adaptation_steps, explore, self.config.later_step_length
+        )
+        for number, step in enumerate(steps, start=1):
+            params = step.params
+            exploring.append(Scores.of(step.episodes))
+            judged.append(self._judge(trained, number, params))
+        exploring.append(Scores.of(explore(num_adaptation_steps, explorer, params)))
+        return [StepScores(*both) for both in zip(judged, exploring, strict=True)]
+
+    def _judge(self, trained: TrainedPolicy, step: int, params: Params) -> Scores:
+        """Score a policy as it is judged."""
+        episodes = self.collect(
+            trained.policy,
+            params,
+            num_episodes=self.config.test_episodes,
+            exploring=self.config.action_noise == "trained",
+            step=step,
+            observe_task=trained.algorithm.observes_task,
+        )
+        return Scores.of(episodes)
+
+    def _explore(
+        self, trained: TrainedPolicy, step: int, policy: Policy, params: Params
+    ) -> Episodes:
+        """Collect episodes as an adaptation step learns from them."""
+        num_episodes = self.config.episodes_per_step
+        return self.collect(
+            policy,
+            params,
+            num_episodes=num_episodes,
+            exploring=True,
+            step=step,
+            observe_task=trained.algorithm.observes_task,
+            num_envs=trained.algorithm.num_simulations(len(self.tasks), num_episodes),
+        )

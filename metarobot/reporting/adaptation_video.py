@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from metarobot.algorithms import adapt_in_steps
 from metarobot.config import (
     META_LEARNERS,
     MOST_ADAPTATION_STEPS,
@@ -30,9 +31,10 @@ from metarobot.envs import (
 from metarobot.envs.batch_renderer import FRAME_BYTES
 from metarobot.envs.checked_numbers import is_integer, is_number, show
 from metarobot.envs.memory import require_memory
-from metarobot.policies import Params, repeat_params
+from metarobot.policies import GaussianPolicy, Params, repeat_params
 from metarobot.reporting.video import Clip, Frame, compose_side_by_side, describe_task, write_mp4
 from metarobot.rollout.collect import collect
+from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.memory import require_trial_memory
@@ -213,14 +215,15 @@ def adapt_to(
     params, algorithm = repeat_params(trained.params, 1), trained.algorithm
     num_envs = algorithm.num_simulations(1, config.num_episodes)
     env = make_env(env_id, num_envs, num_threads=1, variant=variant)
-    env.set_tasks(tasks)
-    for step in range(config.num_adaptation_steps):
+
+    def collect_block(step: int, policy: GaussianPolicy, params: Params) -> Episodes:
         draws = _draws(env, config, _TRIALS, config.num_episodes, adaptation_step=step)
-        episodes = collect(
-            env, algorithm.trial_policy, params, noise=draws.noise, start=draws.start
-        )
-        params = algorithm.adapt(params, episodes, algorithm.trial_advantages(episodes))
-    env.close()
+        return collect(env, policy, params, noise=draws.noise, start=draws.start)
+
+    with closing(env):
+        env.set_tasks(tasks)
+        for taken in adapt_in_steps(algorithm, params, config.num_adaptation_steps, collect_block):
+            params = taken.params
     return params
 
 

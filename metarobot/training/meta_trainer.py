@@ -9,7 +9,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from metarobot.algorithms import ALGORITHMS, make_algorithm
+from metarobot.algorithms import ALGORITHMS, adapt_in_steps, make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
@@ -108,7 +108,7 @@ class MetaTrainer:
 
             sample N tasks and give each to E simulations
             θ_0 = θ for every task
-            for k = 0 .. K-1:
+            for k = 0 .. K-1 (`adapt_in_steps`):
                 collect pre-update episodes with θ_k, and their advantages
                 θ_{k+1} = adapt θ_k (MAML: θ_k - α ∇ L(θ_k))
             collect post-update episodes with θ_K, and their advantages
@@ -127,17 +127,12 @@ class MetaTrainer:
         algorithm, K = self.algorithm, self.config.adaptation_steps
         self.env.set_tasks(self._sample_tasks())
         adapted = repeat_params(self.params, len(self.tasks))
-        pre_episodes, pre_advantages = [], []
-        for k in range(K):
-            episodes = self._collect(algorithm.trial_policy, adapted, Phase.PRE_UPDATE, k)
-            advantages = algorithm.trial_advantages(episodes)
-            adapted = algorithm.adapt(adapted, episodes, advantages)
-            pre_episodes.append(episodes)
-            pre_advantages.append(advantages)
+        steps = list(adapt_in_steps(algorithm, adapted, K, self._collect_pre_update))
+        adapted = steps[-1].params if steps else adapted
         post_episodes = self._collect(self.policy, adapted, Phase.POST_UPDATE, K)
         batch = MetaBatch(
-            pre_episodes=tuple(pre_episodes),
-            pre_advantages=tuple(pre_advantages),
+            pre_episodes=tuple(step.episodes for step in steps),
+            pre_advantages=tuple(step.advantages for step in steps),
             post_episodes=post_episodes,
             post_advantages=algorithm.outer_advantages(adapted, post_episodes, self.workers),
         )
@@ -163,6 +158,9 @@ class MetaTrainer:
     def _sample_tasks(self) -> "Tasks":
         rng = numpy_generator(self.config.seed, self.iteration, Phase.TASKS)
         return self.env.distribution.sample(rng, self.config.block_shape[0]).rows(self.tasks)
+
+    def _collect_pre_update(self, step: int, policy: GaussianPolicy, params: Params, /) -> Episodes:
+        return self._collect(policy, params, Phase.PRE_UPDATE, step)
 
     def _collect(
         self, policy: GaussianPolicy, params: Params, phase: Phase, adaptation_step: int

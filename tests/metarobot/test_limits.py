@@ -199,7 +199,7 @@ def trained(tmp_path_factory):
     "options",
     [
         "evaluate RUN --out x --num-tasks 10000 --episodes-per-step 10000",
-        "evaluate RUN --out x --num-tasks 10000 --deterministic-episodes 10000",
+        "evaluate RUN --out x --num-tasks 10000 --test-episodes 10000",
         "evaluate RUN --out x --grid-size 100 --episodes-per-step 100",
         "render RUN --num-episodes 10000",
         "train grip --num-tasks 10000 --episodes-per-task 10000",

@@ -33,11 +33,11 @@ FEW = EvaluationConfig(
     num_tasks=2,
     episodes_per_step=2,
     num_adaptation_steps=1,
-    deterministic_episodes=1,
+    test_episodes=1,
     grid_size=2,
 )
 FEW_OPTIONS = ["--num-tasks", "2", "--episodes-per-step", "2", "--grid-size", "2"]
-FEW_OPTIONS += ["--num-adaptation-steps", "1", "--deterministic-episodes", "1"]
+FEW_OPTIONS += ["--num-adaptation-steps", "1", "--test-episodes", "1"]
 ENV_IDS = {name: PRESETS[name].env_id for name in ("grip", "reach", "slide", "push")}
 
 

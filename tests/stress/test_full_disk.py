@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts a small 
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
-MEASURE = ["--num-tasks", "2", "--episodes-per-step", "2", "--deterministic-episodes", "1"]
+MEASURE = ["--num-tasks", "2", "--episodes-per-step", "2", "--test-episodes", "1"]
 MEASURE += ["--grid-size", "2", "--num-adaptation-steps", "1"]
 COMMANDS = {
     "train": [*TRAIN, "--out", "DISK/new"],

@@ -286,10 +286,10 @@ def test_an_evaluation_lives_through_the_trial_episodes():
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 10.0
     trained = TrainedPolicy(policy, params, config)
-    sizes = EvaluationConfig(num_tasks=2, episodes_per_step=2, deterministic_episodes=2)
+    sizes = EvaluationConfig(num_tasks=2, episodes_per_step=2, test_episodes=2)
     env = make_env(config.env_id, 1)
     tasks = env.distribution.sample(np.random.default_rng(0), 2)
     scores = Trial(config.env_id, tasks, 0, sizes).score(trained, 2)
     assert len(scores) == 3
-    returns = [stage.deterministic.returns for stage in scores]
+    returns = [stage.judged.returns for stage in scores]
     assert not np.allclose(returns[0], returns[1])

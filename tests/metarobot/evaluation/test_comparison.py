@@ -30,7 +30,7 @@ TINY = TrainConfig(
 )
 TRAINED = ("maml", "meta_sgd", "domain_randomisation", "oracle")
 MEASURED = EvaluationConfig(
-    num_tasks=2, episodes_per_step=2, num_adaptation_steps=2, deterministic_episodes=1
+    num_tasks=2, episodes_per_step=2, num_adaptation_steps=2, test_episodes=1
 )
 
 

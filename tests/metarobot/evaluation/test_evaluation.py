@@ -11,7 +11,7 @@ from metarobot.training.meta_trainer import make_policy
 
 ENV_ID = "metarobot/Grip-v0"
 CONFIG = EvaluationConfig(
-    num_tasks=3, episodes_per_step=2, num_adaptation_steps=1, deterministic_episodes=1, grid_size=2
+    num_tasks=3, episodes_per_step=2, num_adaptation_steps=1, test_episodes=1, grid_size=2
 )
 
 

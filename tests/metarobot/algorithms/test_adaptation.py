@@ -1,0 +1,42 @@
+"""The one loop that adapts: what it collects with, learns from and hands on."""
+
+import pytest
+import torch
+
+from metarobot.algorithms import adapt_in_steps
+
+
+class Doubling:
+    """An algorithm whose step adds the sum of the advantages, which are twice the episodes."""
+
+    trial_policy = "explorer"
+
+    def trial_advantages(self, episodes):
+        return 2 * episodes
+
+    def adapt(self, params, episodes, advantages):
+        assert torch.equal(advantages, 2 * episodes)
+        return {"weight": params["weight"] + advantages}
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(1.0, [2.0, 6.0, 14.0]), (0.5, [2.0, 4.0, 7.0]), (0.0, [2.0] * 3)]
+)
+def test_each_step_learns_from_the_episodes_of_the_last(length, expected):
+    """Every step of this algorithm adds twice the episodes, or a part of that."""
+    asked = []
+
+    def collect(step, policy, params):
+        asked.append((step, policy, params["weight"].item()))
+        return torch.tensor(2.0**step if length == 1.0 else 1.0 + step)
+
+    # Whole steps: 0 + 2*1 = 2, + 2*2 = 6, + 2*4 = 14.  Half: 2, + 1*2 = 4, + 1*3 = 7.
+    start = {"weight": torch.tensor(0.0)}
+    steps = list(adapt_in_steps(Doubling(), start, 3, collect, length))
+    assert [step.params["weight"].item() for step in steps] == expected
+    assert asked == [(k, "explorer", w) for k, w in enumerate([0.0, *expected[:-1]])]
+    assert start == {"weight": torch.tensor(0.0)}
+
+
+def test_without_steps_nothing_is_collected():
+    assert list(adapt_in_steps(Doubling(), {}, 0, None)) == []
