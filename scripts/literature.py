@@ -24,7 +24,7 @@ import torch
 from metarobot.cli.main import prepare
 from metarobot.cli.options import parse
 from metarobot.cli.progress import StageDisplay
-from metarobot.envs import FAMILIES
+from metarobot.envs import find_family
 from metarobot.evaluation.evaluation import Progress, join_seeds, table_row
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, Trial
 from metarobot.files import replace_rows
@@ -107,7 +107,7 @@ def measure(
     env_id = runs[0].env_id
     config = EvaluationConfig(
         num_tasks=command.num_tasks,
-        episodes_per_step=LEARNED_FROM // FAMILIES[env_id].vector_class.default_horizon,
+        episodes_per_step=LEARNED_FROM // find_family(env_id).default_horizon,
         num_adaptation_steps=command.num_adaptation_steps,
     )
     trial = Trial.of_split(env_id, "train", config)

@@ -122,8 +122,7 @@ def scene_limits() -> str:
 def families() -> str:
     """Return one line per family: its id and its task parameters."""
     rows = []
-    for env_id, env_class in FAMILIES.items():
-        family = env_class.vector_class
+    for env_id, family in FAMILIES.items():
         page = f"docs/families/{file_name(env_id)}.md"
         names = ", ".join(_with_unit(p) for p in family.distribution.parameters)
         rows.append((f"[`{env_id}`]({page})", names))
@@ -492,8 +491,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
 BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)
 for _preset in PRESETS:
     BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset, RESULTS)
-for _env_id, _env_class in FAMILIES.items():
-    _family, _name = _env_class.vector_class, file_name(_env_id)
+for _env_id, _family in FAMILIES.items():
+    _name = file_name(_env_id)
     BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)
     BLOCKS[f"{_name} observation"] = lambda family=_family: observation(family)
     BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)

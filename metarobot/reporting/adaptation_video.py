@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,12 +19,12 @@ from metarobot.config import (
     MetaLearner,
 )
 from metarobot.envs import (
-    FAMILIES,
     Split,
     TaskDistribution,
     Tasks,
     TaskVectorEnv,
     Variant,
+    find_family,
     make_env,
 )
 from metarobot.envs.batch_renderer import FRAME_BYTES
@@ -124,7 +124,7 @@ def render_adaptation(
         hint = f": --agent shows another, of {others}" if others else ", nor another that adapts"
         raise RunError(f"{run.path} holds no {config.agent} agent{hint}")
     agent = run.agents[config.agent]
-    conditions = variant or FAMILIES[run.env_id].vector_class
+    conditions = variant or find_family(run.env_id)
     tasks = choose_task(conditions.distribution, config, task)
     adapted = adapt_to(run.env_id, tasks, agent, config, variant)
     before = repeat_params(agent.params, 1)
@@ -211,14 +211,14 @@ def adapt_to(
     params, algorithm = repeat_params(agent.params, 1), agent.algorithm
     num_envs = algorithm.num_simulations(1, config.num_episodes)
     env = make_env(env_id, num_envs, num_threads=1, variant=variant)
-    env.set_tasks(tasks)
-    for step in range(config.num_adaptation_steps):
-        draws = _draws(env, config, _TRIALS, config.num_episodes, adaptation_step=step)
-        episodes = collect(
-            env, algorithm.trial_policy, params, noise=draws.noise, start=draws.start
-        )
-        params = algorithm.adapt(params, episodes, algorithm.trial_advantages(episodes))
-    env.close()
+    with closing(env):
+        env.set_tasks(tasks)
+        for step in range(config.num_adaptation_steps):
+            draws = _draws(env, config, _TRIALS, config.num_episodes, adaptation_step=step)
+            episodes = collect(
+                env, algorithm.trial_policy, params, noise=draws.noise, start=draws.start
+            )
+            params = algorithm.adapt(params, episodes, algorithm.trial_advantages(episodes))
     return params
 
 

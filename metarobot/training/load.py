@@ -16,11 +16,11 @@ from pathlib import Path
 
 from metarobot.algorithms import Algorithm, make_algorithm
 from metarobot.config import Agent, TrainConfig
-from metarobot.envs import Variant, find_variant, make_env
+from metarobot.envs import Variant, find_variant
 from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, load_policy
-from metarobot.training.meta_trainer import make_policy
+from metarobot.training.policy_skeleton import make_policy
 from metarobot.training.run_folder import agent_folder, agents_in, brief, is_finished, load_config
 from metarobot.training.run_layout import (
     CHECKPOINT_FOLDER,
@@ -193,8 +193,7 @@ def _load_agent(run: Path, agent: Agent, best: bool) -> TrainedAgent:
     config = load_config(run, agent)
     folder, file = _policy_place(run, agent, best)
     with as_run_error(folder.path / file):
-        env = make_env(config.env_id, 1, observe_task=agent == "oracle")
-        policy = make_policy(config, env)
+        policy = make_policy(config)
         params = load_policy(folder, file, config, policy.shapes)
     return TrainedAgent(policy, params, config, is_finished(run, config))
 
