@@ -32,7 +32,7 @@ class Preset(Protocol):
         ...
 
 
-_PACKAGE_FAMILIES: dict[str, type[TaskVectorEnv]] = {
+PACKAGE_FAMILIES: dict[str, type[TaskVectorEnv]] = {
     "metarobot/Reach-v0": ReachVectorEnv,
     "metarobot/ReachHiddenGoal-v0": ReachHiddenGoalVectorEnv,
     "metarobot/ReachFeedForward-v0": ReachFeedForwardVectorEnv,
@@ -43,6 +43,7 @@ _PACKAGE_FAMILIES: dict[str, type[TaskVectorEnv]] = {
     "metarobot/HalfCheetahVelocity-v0": HalfCheetahVelocityVectorEnv,
     "metarobot/PointNavigation-v0": PointNavigationVectorEnv,
 }
+"""The families of this package: one line each."""
 
 FAMILIES: dict[str, type[TaskVectorEnv]] = {}
 """Every registered family: its Gymnasium id, and its native batch."""
@@ -72,9 +73,9 @@ def register_family(
         TaskError: The id is taken or malformed, or the class lacks something; the message is one
             line that says what.  Registering the same class again changes nothing.
     """
+    check_family(env_id, vector_class)
     if FAMILIES.get(env_id) is vector_class:
         return
-    check_family(env_id, vector_class)
     if env_id in FAMILIES or env_id in gym.registry:
         raise TaskError(f"the id {env_id!r} is registered already: choose another")
     if preset is not None and getattr(preset, "env_id", None) != env_id:
@@ -93,7 +94,7 @@ def register_family(
 
 def register_package_families() -> None:
     """Register the families of this package; a second call changes nothing."""
-    for env_id, vector_class in _PACKAGE_FAMILIES.items():
+    for env_id, vector_class in PACKAGE_FAMILIES.items():
         register_family(env_id, vector_class)
 
 

@@ -72,7 +72,8 @@ def names_in(table: str = "") -> list[str]:
 def read_family(document: CheckedTable) -> str:
     """Return the id of the family that a document names."""
     ids = short_names()
-    name = document.choice("family", list(ids), also=FAMILIES)
+    way_out = ", or one of yours once --module names its module (in Python: import it)"
+    name = document.choice("family", list(ids), also=FAMILIES, way_out=way_out)
     return ids.get(name, name)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from metarobot.config import TrainConfig
 from metarobot.envs import file_name, nearest_name
-from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS
+from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS, PACKAGE_FAMILIES
 
 _REACH = TrainConfig(
     env_id="metarobot/Reach-v0",
@@ -79,7 +79,7 @@ PRESETS: dict[str, TrainConfig] = {
 }
 """By the name that `metarobot train` takes."""
 
-for _env_id in FAMILIES:  # those of the package: others have not been imported yet
+for _env_id in PACKAGE_FAMILIES:
     PRESETS.setdefault(file_name(_env_id), TrainConfig(env_id=_env_id))
 
 
