@@ -1,13 +1,22 @@
 """Parameterised environments that define task distributions.
 
-Importing this package registers every family of ``FAMILIES``, such as ``metarobot/Grip-v0``, with
-Gymnasium, for ``gym.make`` and, as one native batch, for ``gym.make_vec``.
+Importing this package registers its families, such as ``metarobot/Grip-v0``, with Gymnasium, for
+``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
 from metarobot.envs.checked_table import VariantError
 from metarobot.envs.disturbances import Disturbances
-from metarobot.envs.registration import FAMILIES, file_name, make_env, register_families
+from metarobot.envs.registration import (
+    FAMILIES,
+    file_name,
+    find_family,
+    make_env,
+    register_family,
+    register_package_families,
+    short_names,
+)
 from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
+from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import (
     SPLITS,
@@ -23,7 +32,7 @@ from metarobot.envs.user_scene import load_user_scene
 from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
 from metarobot.envs.vector_env import TaskVectorEnv
 
-register_families()
+register_package_families()
 
 __all__ = [
     "FAMILIES",
@@ -34,6 +43,7 @@ __all__ = [
     "SceneLimits",
     "Split",
     "TaskDistribution",
+    "TaskEnv",
     "TaskError",
     "TaskParameter",
     "TaskVectorEnv",
@@ -41,12 +51,15 @@ __all__ = [
     "Variant",
     "VariantError",
     "file_name",
+    "find_family",
     "find_variant",
     "load_user_scene",
     "load_variant",
     "make_env",
     "nearest_name",
     "parameter_words",
+    "register_family",
     "shipped_variants",
+    "short_names",
     "silence_mujoco",
 ]

@@ -77,14 +77,20 @@ class CheckedTable:
             self.refuse(key, "must be text of one line in quotes")
         return value
 
-    def choice(self, key: str, allowed: Sequence[str], also: Iterable[str] = ()) -> str:
-        """Return one of the names allowed; the long forms of ``also`` go without saying."""
+    def choice(
+        self, key: str, allowed: Sequence[str], also: Iterable[str] = (), way_out: str = ""
+    ) -> str:
+        """Return one of the names allowed; the long forms of ``also`` go without saying.
+
+        A refusal of another name ends with ``way_out``.
+        """
         if key not in self:
             self.refuse(key, f"is missing, must be one of {', '.join(allowed)}")
         value = self._values[key]
         if value not in (*allowed, *also):
             near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)
-            self.refuse(key, f"must be one of {', '.join(allowed)}, nearest is {near[0]!r}")
+            why = f"must be one of {', '.join(allowed)}, nearest is {near[0]!r}"
+            self.refuse(key, why + way_out)
         return value
 
     def number(self, key: str, low: float, high: float, unit: str = "1") -> float:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
-from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -129,6 +128,7 @@ class GripVectorEnv(TaskVectorEnv):
     )
     action_elements = ("logarithm of the squeezing force",)
     default_horizon = 16
+    timestep_s = 0.004
     substeps = 15
     start_size = 3
     push_body = "block"
@@ -195,9 +195,3 @@ class GripVectorEnv(TaskVectorEnv):
         """Darken the block as it is crushed: at the tolerance it is as dark as it gets."""
         damage = min(1.0, self._total_crush[sim] / (CRUSH_TOLERANCE * self.horizon))
         model.geom("block").rgba = (1 - damage) * SOUND_RGBA + damage * CRUSHED_RGBA
-
-
-class GripEnv(TaskEnv):
-    """The Grip family as a single environment; see :class:`GripVectorEnv`."""
-
-    vector_class = GripVectorEnv

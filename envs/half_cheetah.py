@@ -15,7 +15,6 @@ import numpy as np
 from gymnasium.envs import mujoco as gymnasium_mujoco
 from scipy.special import ndtri
 
-from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -89,6 +88,7 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
     )
     action_elements = tuple(f"torque at the {link}" for link in JOINTS.values())
     default_horizon = 200
+    timestep_s = 0.01
     substeps = 5
     start_size = 18
 
@@ -201,18 +201,6 @@ class HalfCheetahVelocityVectorEnv(HalfCheetahVectorEnv):
         self._late_error += np.where(late_steps > 0, error, 0.0)
         success = (late_steps > 0) & (self._late_error < SPEED_TOLERANCE_M_PER_S * late_steps)
         return -error - ACTION_COST * (actions**2).sum(axis=1), success
-
-
-class HalfCheetahDirectionEnv(TaskEnv):
-    """HalfCheetahDirection as a single environment."""
-
-    vector_class = HalfCheetahDirectionVectorEnv
-
-
-class HalfCheetahVelocityEnv(TaskEnv):
-    """HalfCheetahVelocity as a single environment."""
-
-    vector_class = HalfCheetahVelocityVectorEnv
 
 
 def _decorate(spec: Any) -> None:

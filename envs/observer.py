@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from gymnasium.spaces import Box
 
 from metarobot.envs.disturbances import Disturber
-from metarobot.envs.task_family import ObservationElement
 
 
 class Observer:
@@ -16,24 +13,22 @@ class Observer:
 
     Args:
         num_envs: Number of simulations.
-        elements: What the family measures, M elements.
-        task_bounds: Lowest and highest value of each element of an encoded task, (2, C); the O =
-            M + C elements of an observation end with them.
+        bounds: Lowest and highest value of every element of an observation, (2, O), float32.
+        task_size: C, elements of an encoded task, with which the observation ends; the O - C
+            others are what the family measures.
         disturber: Adds noise and loses observations; None where nothing does.
     """
 
     def __init__(
         self,
         num_envs: int,
-        elements: Sequence[ObservationElement],
-        task_bounds: np.ndarray,
+        bounds: np.ndarray,
+        task_size: int,
         disturber: Disturber | None,
     ) -> None:
-        low, high = np.array([(e.low, e.high) for e in elements]).T
-        bounds = np.concatenate([[low, high], task_bounds], axis=1).astype(np.float32)  # (2, O)
         self.space = Box(*bounds)
         self._disturber = disturber
-        self._task = np.zeros((num_envs, task_bounds.shape[1]))
+        self._task = np.zeros((num_envs, task_size))
         self._last = np.zeros((num_envs, bounds.shape[1]), np.float32)
 
     def show_tasks(self, encoded: np.ndarray) -> None:
@@ -46,7 +41,7 @@ class Observer:
         """Return the observations (num_envs, O), float32.
 
         Args:
-            measured: What the family measures, (num_envs, M).
+            measured: What the family measures, (num_envs, O - C).
             step: Control steps since the reset, (num_envs,).
             held: Simulations that show what they showed last, (num_envs,) bool; none when None.
         """

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -68,6 +67,7 @@ class PointNavigationVectorEnv(TaskVectorEnv):
     )
     action_elements = ("velocity x", "velocity y")
     default_horizon = 100
+    timestep_s = 0.1
     substeps = 1
     start_size = 2
 
@@ -95,9 +95,3 @@ class PointNavigationVectorEnv(TaskVectorEnv):
 
     def _find_finished(self) -> np.ndarray:
         return np.abs(self._position - self._goal).max(axis=1) < REACHED_M
-
-
-class PointNavigationEnv(TaskEnv):
-    """The PointNavigation family as a single environment; see :class:`PointNavigationVectorEnv`."""
-
-    vector_class = PointNavigationVectorEnv

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_body_position, set_sliding_friction
-from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -126,6 +125,7 @@ class PushVectorEnv(TaskVectorEnv):
     )
     action_elements = ("logarithm of the tip's speed", "sideways distance of the tip")
     default_horizon = AIM_STEPS + PUSH_STEPS + 1
+    timestep_s = 0.004
     substeps = 10
     settle_steps = 15
     start_size = 4
@@ -199,9 +199,3 @@ class PushVectorEnv(TaskVectorEnv):
         w, _, _, z = self._qpos[:, self._turn].T
         yaw = 2 * np.arctan2(z, w)
         return np.concatenate([self._qpos[:, self._place], yaw[:, None]], axis=1)
-
-
-class PushEnv(TaskEnv):
-    """The Push family as a single environment; see :class:`PushVectorEnv`."""
-
-    vector_class = PushVectorEnv

@@ -14,7 +14,6 @@ from typing import ClassVar
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_drive_strength, set_joint_losses
-from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -124,6 +123,7 @@ class ReachVectorEnv(TaskVectorEnv):
     )
     action_elements = ("set-point velocity x", "set-point velocity y", "set-point velocity z")
     default_horizon = 40
+    timestep_s = 0.004
     substeps = 12
     start_size = 10
     goal_tolerance_m: ClassVar[float] = GOAL_TOLERANCE_M
@@ -184,9 +184,3 @@ class ReachVectorEnv(TaskVectorEnv):
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         distance_m = np.linalg.norm(self._goal - self._tool, axis=1)
         return -distance_m / 0.1, distance_m < self.goal_tolerance_m
-
-
-class ReachEnv(TaskEnv):
-    """The Reach family as a single environment; see :class:`ReachVectorEnv`."""
-
-    vector_class = ReachVectorEnv

@@ -14,7 +14,6 @@ import numpy as np
 from metarobot.envs.physics import set_body_mass, set_drive_strength
 from metarobot.envs.reach import DISTRIBUTION as REACH
 from metarobot.envs.reach import DRIVES, MAX_SPEED_M_PER_S, ReachVectorEnv
-from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 
@@ -87,9 +86,3 @@ class ReachFeedForwardVectorEnv(ReachVectorEnv):
         goal = self._goal - self._start_tool
         setpoint = self._setpoint[:, self._axes_act] - self._start_tool
         return np.concatenate([elapsed, goal, setpoint], axis=1)
-
-
-class ReachFeedForwardEnv(TaskEnv):
-    """Reach without feedback, as a single environment."""
-
-    vector_class = ReachFeedForwardVectorEnv

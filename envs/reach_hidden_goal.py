@@ -10,7 +10,6 @@ import numpy as np
 
 from metarobot.envs.reach import DISTRIBUTION as REACH
 from metarobot.envs.reach import START_SPREAD_RAD, ReachVectorEnv
-from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import Interval, TaskDistribution, TaskParameter, Tasks
 
@@ -72,9 +71,3 @@ class ReachHiddenGoalVectorEnv(ReachVectorEnv):
 
     def _observe(self) -> np.ndarray:
         return np.concatenate([self._elapsed[:, None] / self.horizon, self._tool], axis=1)
-
-
-class ReachHiddenGoalEnv(TaskEnv):
-    """Reach with a hidden goal, as a single environment."""
-
-    vector_class = ReachHiddenGoalVectorEnv

@@ -1,58 +1,133 @@
-"""The task families and their Gymnasium ids."""
+"""The task families and their Gymnasium ids, those of the package and those from outside."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 
-from metarobot.envs.grip import GripEnv
-from metarobot.envs.half_cheetah import HalfCheetahDirectionEnv, HalfCheetahVelocityEnv
-from metarobot.envs.point_navigation import PointNavigationEnv
-from metarobot.envs.push import PushEnv
-from metarobot.envs.reach import ReachEnv
-from metarobot.envs.reach_feed_forward import ReachFeedForwardEnv
-from metarobot.envs.reach_hidden_goal import ReachHiddenGoalEnv
-from metarobot.envs.single_env import TaskEnv
-from metarobot.envs.slide import SlideEnv
+from metarobot.envs.family_check import check_family
+from metarobot.envs.grip import GripVectorEnv
+from metarobot.envs.half_cheetah import (
+    HalfCheetahDirectionVectorEnv,
+    HalfCheetahVelocityVectorEnv,
+)
+from metarobot.envs.point_navigation import PointNavigationVectorEnv
+from metarobot.envs.push import PushVectorEnv
+from metarobot.envs.reach import ReachVectorEnv
+from metarobot.envs.reach_feed_forward import ReachFeedForwardVectorEnv
+from metarobot.envs.reach_hidden_goal import ReachHiddenGoalVectorEnv
+from metarobot.envs.slide import SlideVectorEnv
 from metarobot.envs.tasks import TaskError, nearest_name
 from metarobot.envs.vector_env import TaskVectorEnv
 
-FAMILIES: dict[str, type[TaskEnv]] = {
-    "metarobot/Reach-v0": ReachEnv,
-    "metarobot/ReachHiddenGoal-v0": ReachHiddenGoalEnv,
-    "metarobot/ReachFeedForward-v0": ReachFeedForwardEnv,
-    "metarobot/Grip-v0": GripEnv,
-    "metarobot/Slide-v0": SlideEnv,
-    "metarobot/Push-v0": PushEnv,
-    "metarobot/HalfCheetahDirection-v0": HalfCheetahDirectionEnv,
-    "metarobot/HalfCheetahVelocity-v0": HalfCheetahVelocityEnv,
-    "metarobot/PointNavigation-v0": PointNavigationEnv,
+
+class Preset(Protocol):
+    """The configuration that suits a family: a `TrainConfig`, which this room does not know."""
+
+    @property
+    def env_id(self) -> str:
+        """Id of the family that it trains on."""
+        ...
+
+
+PACKAGE_FAMILIES: dict[str, type[TaskVectorEnv]] = {
+    "metarobot/Reach-v0": ReachVectorEnv,
+    "metarobot/ReachHiddenGoal-v0": ReachHiddenGoalVectorEnv,
+    "metarobot/ReachFeedForward-v0": ReachFeedForwardVectorEnv,
+    "metarobot/Grip-v0": GripVectorEnv,
+    "metarobot/Slide-v0": SlideVectorEnv,
+    "metarobot/Push-v0": PushVectorEnv,
+    "metarobot/HalfCheetahDirection-v0": HalfCheetahDirectionVectorEnv,
+    "metarobot/HalfCheetahVelocity-v0": HalfCheetahVelocityVectorEnv,
+    "metarobot/PointNavigation-v0": PointNavigationVectorEnv,
 }
-"""Gymnasium id to single environment; its ``vector_class`` is the native batch."""
+"""The families of this package: one line each."""
+
+FAMILIES: dict[str, type[TaskVectorEnv]] = {}
+"""Every registered family: its Gymnasium id, and its native batch."""
+
+OUTSIDE_PRESETS: dict[str, Preset] = {}
+"""Presets of families from outside the package, by id."""
 
 
-def register_families() -> None:
-    """Register every family with Gymnasium; a second call changes nothing."""
-    for env_id, env_class in FAMILIES.items():
-        if env_id not in gym.registry:
-            gym.register(
-                env_id,
-                entry_point=_import_path(env_class),
-                vector_entry_point=_import_path(env_class.vector_class),
-            )
+def register_family(
+    env_id: str, vector_class: type[TaskVectorEnv], preset: Preset | None = None
+) -> None:
+    """Register a task family: ``gym.make``, ``gym.make_vec`` and every command then know it.
+
+    Call it in the module that holds the family, as Gymnasium's own modules do, so that importing
+    the module registers the family::
+
+        register_family("my/Push-v0", PushVectorEnv)
+
+    On the command line, name that module: ``metarobot train my_package.my_family:my/Push-v0``.
+
+    Args:
+        env_id: Its Gymnasium id, ``NAMESPACE/Name-vN``.
+        vector_class: Its native batch, which declares and implements all that `TaskFamily` asks.
+        preset: The `TrainConfig` that suits it; the defaults of `TrainConfig` when None.
+
+    Raises:
+        TaskError: The id is taken or malformed, or the class lacks something; the message is one
+            line that says what.  Registering the same class again changes nothing.
+    """
+    check_family(env_id, vector_class)
+    if FAMILIES.get(env_id) is vector_class:
+        return
+    if env_id in FAMILIES or env_id in gym.registry:
+        raise TaskError(f"the id {env_id!r} is registered already: choose another")
+    if preset is not None and getattr(preset, "env_id", None) != env_id:
+        of = getattr(preset, "env_id", preset)
+        raise TaskError(f"the preset of {env_id!r} must be a TrainConfig of it, got one of {of!r}")
+    gym.register(
+        env_id,
+        entry_point="metarobot.envs.single_env:TaskEnv",
+        vector_entry_point="metarobot.envs.registration:make_env",
+        kwargs={"env_id": env_id},
+    )
+    FAMILIES[env_id] = vector_class
+    if preset is not None:
+        OUTSIDE_PRESETS[env_id] = preset
+
+
+def register_package_families() -> None:
+    """Register the families of this package; a second call changes nothing."""
+    for env_id, vector_class in PACKAGE_FAMILIES.items():
+        register_family(env_id, vector_class)
+
+
+def find_family(env_id: str) -> type[TaskVectorEnv]:
+    """Return the native batch of a family.
+
+    Raises:
+        TaskError: No family has that id.
+    """
+    if env_id not in FAMILIES:
+        raise TaskError(
+            f"no task family {env_id!r}, allowed: {', '.join(FAMILIES)}, or one of yours once "
+            f"--module names its module (in Python: import it){nearest_name(env_id, FAMILIES)}"
+        )
+    return FAMILIES[env_id]
+
+
+def short_names() -> dict[str, str]:
+    """Return the id of every family by its short name, such as ``grip``.
+
+    Where two families have the same short name, it means the one that was registered first: a
+    family from outside never takes the name of one of the package.
+    """
+    names: dict[str, str] = {}
+    for env_id in FAMILIES:
+        names.setdefault(file_name(env_id), env_id)
+    return names
 
 
 def file_name(env_id: str) -> str:
     """Return a family's name for files and presets: "metarobot/GripSoft-v0" -> "grip-soft"."""
     family = env_id.rpartition("/")[2].partition("-v")[0]
     return re.sub(r"(?<!^)(?=[A-Z])", "-", family).lower()
-
-
-def _import_path(env_class: type) -> str:
-    """Return ``module:name``: unlike a class, Gymnasium can write it to JSON."""
-    return f"{env_class.__module__}:{env_class.__name__}"
 
 
 def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskVectorEnv:
@@ -71,9 +146,4 @@ def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskVectorEnv:
         TaskError: No family has that id.
         SceneError: The user's scene is not allowed or lacks what the family needs.
     """
-    if env_id not in FAMILIES:
-        raise TaskError(
-            f"no task family {env_id!r}, allowed: {', '.join(FAMILIES)}"
-            + nearest_name(env_id, FAMILIES)
-        )
-    return FAMILIES[env_id].vector_class(num_envs, **kwargs)
+    return find_family(env_id)(num_envs, **kwargs)

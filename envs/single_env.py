@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
 from metarobot.envs.episode_limit import EpisodeLimit
 from metarobot.envs.made_again import MadeAgain
+from metarobot.envs.registration import make_env
 from metarobot.envs.tasks import TaskDistribution, Tasks
-from metarobot.envs.vector_env import TaskVectorEnv
 
 
 class TaskEnv(MadeAgain, EpisodeLimit, gym.Env):
@@ -22,15 +22,18 @@ class TaskEnv(MadeAgain, EpisodeLimit, gym.Env):
     has not begun (``MadeAgain``).
 
     Args:
+        env_id: Which family, by its Gymnasium id; ``gym.make`` gives the id that it is asked for.
         **kwargs: As for the family's vector environment, without ``num_envs``: ``scene_path``
             puts a user's scene in the place of the family's own.
+
+    Raises:
+        TaskError: No family has that id.
     """
 
-    vector_class: ClassVar[type[TaskVectorEnv]]
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
 
-    def __init__(self, **kwargs: Any) -> None:
-        self.vector_env = self.vector_class(1, **kwargs)
+    def __init__(self, env_id: str, **kwargs: Any) -> None:
+        self.vector_env = make_env(env_id, 1, **kwargs)
         self.observation_space = self.vector_env.single_observation_space
         self.action_space = self.vector_env.single_action_space
         self._action_shape = (len(self.vector_env.action_elements),)

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
-from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -100,6 +99,7 @@ class SlideVectorEnv(TaskVectorEnv):
     )
     action_elements = ("logarithm of the paddle's speed",)
     default_horizon = 8
+    timestep_s = 0.004
     substeps = 10
     settle_steps = 30
     start_size = 2
@@ -142,9 +142,3 @@ class SlideVectorEnv(TaskVectorEnv):
         at_rest = self._elapsed >= self.horizon
         rewards = np.where(at_rest, -miss_cost(gone_m, wanted_m), 0.0)
         return rewards, at_rest & (np.abs(gone_m - wanted_m) < GOAL_TOLERANCE_M)
-
-
-class SlideEnv(TaskEnv):
-    """The Slide family as a single environment; see :class:`SlideVectorEnv`."""
-
-    vector_class = SlideVectorEnv

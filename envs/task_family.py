@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium.spaces import Box
 from mujoco.batch import Batch
 
 from metarobot.envs.scene import compile_scene
@@ -48,7 +49,10 @@ class TaskFamily:
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
     action_elements: ClassVar[tuple[str, ...]]
     default_horizon: ClassVar[int]
+    timestep_s: ClassVar[float]
+    """Time step of the scene."""
     substeps: ClassVar[int]
+    """Time steps in a control step."""
     start_size: int
     push_body: ClassVar[str | None] = None
     """Body that a variant's pushes act on; None where nothing can be pushed."""
@@ -93,6 +97,31 @@ class TaskFamily:
         ]
         header = ["| index | quantity | unit | range | source |", "| --- | --- | --- | --- | --- |"]
         return "\n    ".join(header + rows)
+
+    @classmethod
+    def observation_bounds(cls, observe_task: bool = False) -> np.ndarray:
+        """Return the lowest and the highest value of every observation element, (2, O), float32.
+
+        Args:
+            observe_task: Whether the observation ends with the task parameters, on the scale of
+                the family, whatever the variant: a policy of the family understands them.
+        """
+        low, high = np.array([(e.low, e.high) for e in cls.observation_elements]).T
+        bounds = np.stack([low, high])
+        if observe_task:
+            bounds = np.concatenate([bounds, cls.distribution.encoded_bounds], axis=1)
+        return bounds.astype(np.float32)
+
+    @classmethod
+    def spaces(cls, observe_task: bool = False) -> tuple[Box, Box]:
+        """Return the spaces of one simulation: observations (O,), and actions (A,) in [-1, 1]."""
+        low, high = cls.observation_bounds(observe_task)
+        return Box(low, high), Box(-1.0, 1.0, (len(cls.action_elements),))
+
+    @classmethod
+    def control_step_s(cls) -> float:
+        """Return the duration of a control step."""
+        return cls.substeps * cls.timestep_s
 
     # What a family implements.
 

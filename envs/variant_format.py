@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from metarobot.envs.checked_table import CheckedTable
 from metarobot.envs.disturbances import Change, Disturbances, Push
-from metarobot.envs.registration import FAMILIES, file_name
+from metarobot.envs.registration import FAMILIES, find_family, short_names
 from metarobot.envs.tasks import TaskDistribution, TaskParameter
 from metarobot.envs.vector_env import TaskVectorEnv
 
@@ -70,21 +69,17 @@ def names_in(table: str = "") -> list[str]:
     return list(dict.fromkeys(key.partition(".")[0] for key in below))
 
 
-def family_names() -> dict[str, str]:
-    """Return the id of every family by its short name, such as ``grip``."""
-    return {file_name(env_id): env_id for env_id in FAMILIES}
-
-
 def read_family(document: CheckedTable) -> str:
     """Return the id of the family that a document names."""
-    ids = family_names()
-    name = document.choice("family", list(ids), also=ids.values())
+    ids = short_names()
+    way_out = ", or one of yours once --module names its module (in Python: import it)"
+    name = document.choice("family", list(ids), also=FAMILIES, way_out=way_out)
     return ids.get(name, name)
 
 
 def read_distribution(document: CheckedTable, env_id: str) -> TaskDistribution:
     """Return the family's task distribution with the document's ranges and fixed values."""
-    family = FAMILIES[env_id].vector_class.distribution
+    family = find_family(env_id).distribution
     ranges = document.table("ranges", family.names, "task parameter")
     fixed = document.table("fixed", family.names, "task parameter")
     return TaskDistribution(
@@ -134,7 +129,7 @@ def read_disturbances(
 ) -> Disturbances:
     """Return the document's disturbances, with times in control steps."""
     table = document.table("disturbances", names_in("disturbances"))
-    family = FAMILIES[env_id].vector_class
+    family = find_family(env_id)
     spans: dict[str, float] = {}  # widest element of each unit
     for element in family.observation_elements:
         spans[element.unit] = max(spans.get(element.unit, 0.0), element.high - element.low)
@@ -153,7 +148,7 @@ def _read_push(disturbances: CheckedTable, family: type[TaskVectorEnv]) -> Push:
     if family.push_body is None:
         disturbances.refuse("push", f"{family.family} declares no body that can be pushed")
     table = disturbances.table("push", names_in("disturbances.push"))
-    dt_s, horizon = control_step_s(family), family.default_horizon
+    dt_s, horizon = family.control_step_s(), family.default_horizon
     given = [key for key in ("probability", "at_s", "at_steps") if key in table]
     if len(given) != 1:
         table.refuse((given or ["probability"])[-1], "give one of probability, at_s, at_steps")
@@ -179,7 +174,7 @@ def _read_change(
     document: CheckedTable, family: type[TaskVectorEnv], distribution: TaskDistribution
 ) -> Change:
     table = document.table("change", names_in("change"))
-    dt_s, last = control_step_s(family), family.default_horizon - 1
+    dt_s, last = family.control_step_s(), family.default_horizon - 1
     if ("at_s" in table) == ("at_step" in table):
         table.refuse("at_s", f"give one of at_s and at_step, 1 to {last} control steps")
     if "at_s" in table:
@@ -230,7 +225,7 @@ def write_document(
     env_id: str, distribution: TaskDistribution, disturbances: Disturbances
 ) -> dict[str, Any]:
     """Return the document that reads as this variant, without name and description."""
-    family = FAMILIES[env_id].vector_class.distribution
+    family = find_family(env_id).distribution
     changed = [p for p in distribution.parameters if p != family[p.name]]
     tables = {
         "fixed": {p.name: p.nominal for p in changed if not p.varies},
@@ -270,11 +265,3 @@ def _write_change(change: Change) -> dict[str, Any]:
         "values": dict(change.values),
         "factors": dict(change.factors),
     }
-
-
-@cache
-def control_step_s(family: type[TaskVectorEnv]) -> float:
-    """Return the duration of a family's control step."""
-    env = family(1, num_threads=1)
-    env.close()
-    return env.control_dt_s

@@ -16,7 +16,7 @@ from typing import Any
 
 from metarobot.envs.checked_table import CheckedTable, VariantError
 from metarobot.envs.disturbances import Disturbances
-from metarobot.envs.registration import FAMILIES
+from metarobot.envs.registration import find_family
 from metarobot.envs.tasks import TaskDistribution
 from metarobot.envs.variant_format import (
     names_in,
@@ -51,7 +51,7 @@ class Variant:
     @property
     def vector_class(self) -> type[TaskVectorEnv]:
         """The native batch of its family."""
-        return FAMILIES[self.env_id].vector_class
+        return find_family(self.env_id)
 
     @property
     def words(self) -> str:

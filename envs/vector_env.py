@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import mujoco
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -28,6 +27,7 @@ from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.memory import check_counts, require_memory, simulation_bytes
 from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.observer import Observer
+from metarobot.envs.scene import SceneError
 from metarobot.envs.starts import Starts
 from metarobot.envs.task_family import TaskFamily
 from metarobot.envs.tasks import TaskError, Tasks
@@ -119,7 +119,7 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         simulations = {f"{num_envs} simulations": num_envs * simulation_bytes(self.model)}
         require_memory(simulations, "take fewer (num_envs)")
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
-        self.control_dt_s = self.substeps * self.model.opt.timestep
+        self.control_dt_s = self.control_step_s()
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
         self._sensors = self.batch.bind("sensordata")
         self._home = self.model.key("home").id
@@ -139,10 +139,16 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
 
     def _load_model(self, scene_path: Path | str | None) -> Any:
         """Compile the family's own scene, or load a user's and check it."""
-        if scene_path is None:
-            return self.compile_own_scene()
         family: Any = type(self)  # type checkers see this file under two names
-        return load_family_scene(family, scene_path)
+        if scene_path is not None:
+            return load_family_scene(family, scene_path)
+        model = self.compile_own_scene()
+        if model.opt.timestep != self.timestep_s:
+            raise SceneError(
+                f"{self.family} declares timestep_s {self.timestep_s:g}, "
+                f"its scene has {model.opt.timestep:g}"
+            )
+        return model
 
     # What every family shares.
 
@@ -344,14 +350,13 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         )
 
     def _make_observer(self) -> Observer:
-        # Tasks are scaled as the family does, so that a policy of the family understands them.
-        encoded_bounds = type(self).distribution.encoded_bounds
-        task_bounds = encoded_bounds if self.observe_task else np.zeros((2, 0))
-        return Observer(self.num_envs, self.observation_elements, task_bounds, self._disturber)
+        bounds = self.observation_bounds(self.observe_task)
+        task_size = bounds.shape[1] - len(self.observation_elements)
+        return Observer(self.num_envs, bounds, task_size, self._disturber)
 
     def _make_spaces(self) -> None:
-        self.single_observation_space = self._observer.space
-        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (len(self.action_elements),))
+        spaces = self.spaces(self.observe_task)
+        self.single_observation_space, self.single_action_space = spaces
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._action_shape = (self.num_envs, len(self.action_elements))

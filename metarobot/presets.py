@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from metarobot.config import TrainConfig
+from metarobot.envs import file_name, nearest_name
+from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS, PACKAGE_FAMILIES
 
 _REACH = TrainConfig(
     env_id="metarobot/Reach-v0",
@@ -76,3 +78,32 @@ PRESETS: dict[str, TrainConfig] = {
     ),
 }
 """By the name that `metarobot train` takes."""
+
+for _env_id in PACKAGE_FAMILIES:
+    PRESETS.setdefault(file_name(_env_id), TrainConfig(env_id=_env_id))
+
+
+def find_preset(name: str) -> TrainConfig:
+    """Return the preset of a task family.
+
+    Args:
+        name: A preset of the package, or the id of a registered family. A family that was
+            registered without a preset has the defaults of `TrainConfig`.
+
+    Raises:
+        ValueError: There is none, or what a family was registered with is no `TrainConfig`.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    if name not in FAMILIES:
+        hint = nearest_name(name, [*PRESETS, *FAMILIES])
+        raise ValueError(
+            f"no preset {name!r}, allowed: {', '.join(PRESETS)}, or MODULE:ID for a task family of "
+            f"yours{hint}"
+        )
+    shipped = (preset for preset in PRESETS.values() if preset.env_id == name)
+    preset = OUTSIDE_PRESETS.get(name) or next(shipped, TrainConfig(env_id=name))
+    if not isinstance(preset, TrainConfig):
+        kind = type(preset).__name__
+        raise ValueError(f"the preset of {name!r} must be a TrainConfig, got a {kind}")
+    return preset

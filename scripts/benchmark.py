@@ -37,7 +37,7 @@ import torch
 
 from metarobot.cli.options import parse
 from metarobot.config import TrainConfig
-from metarobot.envs import TaskVectorEnv, file_name, make_env, silence_mujoco
+from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
 from metarobot.files import write_json
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
@@ -298,7 +298,7 @@ def _train_with(family: str, count: int, run: Path, command: BenchmarkCommand) -
     """Train one family with a number of processes, of one thread each; return its row."""
     config = PRESETS[family]
     iterations = 3 if command.quick else command.repetitions + 1  # the first one warms up
-    horizon = make_env(config.env_id, 1).horizon
+    horizon = find_family(config.env_id).default_horizon
     size = 4 if command.quick else config.num_tasks
     episodes = 2 if command.quick else config.episodes_per_task
     steps = iterations * (config.num_adaptation_steps + 1) * size * episodes * horizon

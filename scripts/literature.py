@@ -22,7 +22,7 @@ from typing import Any
 from metarobot.cli.main import prepare
 from metarobot.cli.options import parse
 from metarobot.cli.progress import StageDisplay
-from metarobot.envs import FAMILIES
+from metarobot.envs import find_family
 from metarobot.evaluation.evaluation import Progress, join_seeds, table_row
 from metarobot.evaluation.protocol import EvaluationConfig, Trial
 from metarobot.files import replace_rows
@@ -68,7 +68,7 @@ def load_groups(family: str, command: LiteratureCommand) -> list[list[TrainedRun
 
 def authors_protocol(env_id: str, command: LiteratureCommand) -> EvaluationConfig:
     """Return how the authors of MAML measured a family."""
-    episodes = LEARNED_FROM // FAMILIES[env_id].vector_class.default_horizon
+    episodes = LEARNED_FROM // find_family(env_id).default_horizon
     return EvaluationConfig(
         num_tasks=command.num_tasks,
         episodes_per_step=episodes,

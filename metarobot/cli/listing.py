@@ -14,19 +14,19 @@ from metarobot.envs import (
     TaskParameter,
     TaskVectorEnv,
     Variant,
-    file_name,
+    find_family,
     find_variant,
     nearest_name,
     shipped_variants,
+    short_names,
 )
 from metarobot.envs.tasks import Interval
-from metarobot.envs.variant_format import control_step_s
 from metarobot.printable import print_line, printable
 
 _PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
 
 
-def find_family(name: str) -> str:
+def find_env_id(name: str) -> str:
     """Return the id of a task family.
 
     Args:
@@ -35,7 +35,7 @@ def find_family(name: str) -> str:
     Raises:
         TaskError: There is none.
     """
-    ids = {file_name(env_id): env_id for env_id in FAMILIES}
+    ids = short_names()
     if name in FAMILIES:
         return name
     if name not in ids:
@@ -48,7 +48,7 @@ def print_families(env_ids: Iterable[str] = FAMILIES, console: Console | None = 
     """Print task families: tables on a terminal, aligned plain columns in a pipe."""
     console = console or make_console()
     for env_id in env_ids:
-        family = FAMILIES[env_id].vector_class
+        family = find_family(env_id)
         print_line(console, f"{env_id}  {summary(family)}", style="bold")
         print_line(console, f"{episode_text(family)}, {_action_text(family)}", style="dim")
         console.print(parameter_table(family, console))
@@ -85,7 +85,7 @@ def summary(family: type[TaskVectorEnv]) -> str:
 
 def episode_text(family: type[TaskVectorEnv]) -> str:
     """Say how long an episode is, in control steps and in seconds."""
-    steps, step_s = family.default_horizon, control_step_s(family)
+    steps, step_s = family.default_horizon, family.control_step_s()
     text = f"{steps} control steps of {step_s:g} s, {steps * step_s:.4g} s an episode"
     if family.settle_steps:
         text += f", then {family.settle_steps * step_s:.4g} s until all is at rest"

@@ -128,11 +128,14 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _train(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ResumeCommand, parse_train
+    from metarobot.cli.outside import import_family
     from metarobot.config import TrainConfig
     from metarobot.envs import find_variant
     from metarobot.learning.distributed import restarted_by_torchrun
     from metarobot.training.run_creation import default_run_folder
 
+    if arguments:
+        arguments = [import_family(arguments[0]), *arguments[1:]]
     command = parse_train(arguments, prog)
     if isinstance(command, ResumeCommand):
         return _resume_training(command.resume, None, command.algorithms, command.total_steps)
@@ -241,28 +244,32 @@ def _compare(arguments: list[str], prog: str) -> int:
     from dataclasses import replace
 
     from metarobot.cli.options import CompareCommand, parse
+    from metarobot.cli.outside import import_family
     from metarobot.cli.progress import StageDisplay, TrainingDisplay
+    from metarobot.envs import file_name
     from metarobot.evaluation.protocol import EvaluationConfig
-    from metarobot.presets import PRESETS
+    from metarobot.presets import find_preset
     from metarobot.reporting.comparison_folder import compare_to_folder, prepare_comparison
     from metarobot.training.load import load_runs
     from metarobot.training.runs import complete_run
 
     command = parse(CompareCommand, arguments, prog)
-    config = replace(PRESETS[command.preset], num_threads=command.num_threads)
+    preset = find_preset(import_family(command.preset))
+    name = file_name(preset.env_id)
+    config = replace(preset, num_threads=command.num_threads)
     if command.total_steps is not None:
         config = replace(config, total_steps=command.total_steps)
     measured = EvaluationConfig(
         num_tasks=command.test_tasks, num_adaptation_steps=command.num_adaptation_steps
     )
     console = prepare()
-    out = command.out or Path("runs") / f"compare-{command.preset}"
+    out = command.out or Path("runs") / f"compare-{name}"
     prepare_comparison(out)  # before what takes hours
     measured.require_memory(
         replace(config, algorithm=algorithm) for algorithm in command.algorithms
     )
     configs = [replace(config, seed=seed) for seed in command.seeds]
-    folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
+    folders = [out / f"{name}-seed{seed}" for seed in command.seeds]
     for each, folder in zip(configs, folders, strict=True):
         with TrainingDisplay(command.algorithms, config.total_steps, console) as display:
             complete_run(each, command.algorithms, folder, display)
@@ -364,12 +371,13 @@ def _demo(arguments: list[str], prog: str) -> int:
 
 
 def _list(arguments: list[str], prog: str) -> int:
-    from metarobot.cli.listing import find_family, print_families, print_variants
+    from metarobot.cli.listing import find_env_id, print_families, print_variants
     from metarobot.cli.options import ListCommand, parse
+    from metarobot.cli.outside import import_family
     from metarobot.envs import FAMILIES
 
     name = parse(ListCommand, arguments, prog).family
-    env_ids = [*FAMILIES] if name is None else [find_family(name)]
+    env_ids = [*FAMILIES] if name is None else [find_env_id(import_family(name))]
     print_families(env_ids)
     print_variants(env_ids)
     return OK

@@ -7,16 +7,17 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
+from metarobot.cli.outside import import_family_module
 from metarobot.config import ALGORITHM_NAMES, STANDARD_ALGORITHMS, TrainConfig
 from metarobot.envs import Variant
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.presets import PRESETS
+from metarobot.presets import PRESETS, find_preset
 from metarobot.reporting.adaptation_video import RenderConfig
 
 _Hidden = tyro.conf.Suppress[tyro.conf.Fixed[str]]
@@ -43,11 +44,21 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutsideOptions:
+    """How a command comes to know a task family from outside the package."""
+
+    module: str | None = None
+    """Module that registers a task family of yours, such as my_package.my_family; imported first.
+    A run of such a family does not import it by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainCommand:
     """Train the algorithms of one task family and one seed, each with the same budget."""
 
     config: Preset
-    """Preset: a task family with the configuration that suits it."""
+    """Preset: a task family with the configuration that suits it. A family of yours is named
+    MODULE:ID, such as my_package.my_family:my/Push-v0."""
     out: Path | None = None
     """Run folder to make; runs/FAMILY-seedSEED if not given, runs/FAMILY-VARIANT-seedSEED for a
     variant."""
@@ -78,7 +89,7 @@ class TrainCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeCommand:
+class ResumeCommand(OutsideOptions):
     """Go on with a run that was interrupted, as if it never had been, or give it more to do."""
 
     resume: Path
@@ -91,7 +102,7 @@ class ResumeCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateCommand:
+class EvaluateCommand(OutsideOptions):
     """Measure adaptation on tasks never trained on, and write the report."""
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
@@ -122,7 +133,8 @@ class CompareCommand:
     """
 
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")]
-    """Task family, with the configuration that suits it: a preset of `metarobot train`."""
+    """Task family, with the configuration that suits it: a preset of `metarobot train`, or
+    MODULE:ID."""
     algorithms: tuple[str, ...] = ALGORITHM_NAMES
     """Who is trained. Random actions, and where domain randomisation is there its fine-tuning and
     learning from scratch, stand beside them."""
@@ -141,9 +153,7 @@ class CompareCommand:
     """Adaptation steps taken on each."""
 
     def __post_init__(self) -> None:
-        """Refuse an unknown preset, and to compare nobody."""
-        if self.preset not in PRESETS:
-            raise ValueError(_no_preset(self.preset))
+        """Refuse to compare nobody."""
         if not self.algorithms or not self.seeds:
             raise ValueError(
                 "name at least one algorithm with --algorithms, and one seed with --seeds"
@@ -153,7 +163,7 @@ class CompareCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderCommand:
+class RenderCommand(OutsideOptions):
     """Film one task before and after adaptation, side by side."""
 
     run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
@@ -185,7 +195,7 @@ class RenderCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportCommand:
+class ExportCommand(OutsideOptions):
     """Write a trained initialisation as a Stable-Baselines3 PPO model."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -199,7 +209,7 @@ class ExportCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportCommand:
+class ImportCommand(OutsideOptions):
     """Read the policy of a Stable-Baselines3 PPO model, for `metarobot train --initial-policy`.
 
     Stable-Baselines3 unpickles the file, which can run any code: import only what you trust.
@@ -228,11 +238,12 @@ class DemoCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListCommand:
+class ListCommand(OutsideOptions):
     """List the task families with their task parameters, splits and observations."""
 
     family: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[FAMILY]")] = None
-    """Show one family alone, with its variants: a preset of `metarobot train`, or its id."""
+    """Show one family alone, with its variants: a preset of `metarobot train`, its id, or
+    MODULE:ID."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +257,7 @@ class DoctorCommand:
 CommandT = TypeVar("CommandT")
 _LONGEST_COMPLAINT = 600
 """Characters of tyro's complaint that an error shows."""
-_WITH_RESUME = ("--resume", "--algorithms", "--total-steps", "--help")
+_WITH_RESUME = ("--resume", "--algorithms", "--total-steps", "--module", "--help")
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
 
 
@@ -259,7 +270,8 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         prog: How the command was called, for its help.
 
     Raises:
-        ValueError: The arguments are wrong; the message is one line.
+        ValueError: The arguments are wrong, or `--module` names no module that can be imported;
+            the message is one line.
         SystemExit: Help was asked for and printed.
     """
     markers = (
@@ -272,11 +284,14 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            return tyro.cli(command, args=list(arguments), prog=prog, config=markers)
+            options = tyro.cli(command, args=list(arguments), prog=prog, config=markers)
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise
         raise ValueError(one_line(complaint.getvalue())) from None
+    if isinstance(options, OutsideOptions) and options.module is not None:
+        import_family_module(options.module)
+    return options
 
 
 def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCommand:
@@ -291,7 +306,7 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCom
         command = parse(ResumeCommand, arguments, prog)
     else:
         _check_preset(arguments)
-        command = parse(TrainCommand, arguments, prog)
+        command = parse(_train_command(arguments[0]), arguments, prog)
     if "--algorithms" in arguments and not command.algorithms:
         raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHM_NAMES)}")
     return command
@@ -304,7 +319,7 @@ def _check_resume_options(arguments: Sequence[str]) -> None:
         if name.startswith("--") and name not in _WITH_RESUME:
             raise ValueError(
                 f"{name} does not go with --resume RUN, which goes on with the configuration in "
-                "the folder: possible are --algorithms and --total-steps"
+                "the folder: possible are --algorithms, --total-steps and --module"
             )
 
 
@@ -328,17 +343,22 @@ def _check_words(arguments: Sequence[str]) -> None:
 def _check_preset(arguments: Sequence[str]) -> None:
     """Refuse a missing or unknown preset by naming those there are."""
     name = arguments[0] if arguments else ""
-    if name in (*PRESETS, "-h", "--help"):
+    if name in ("-h", "--help"):
         return
     if not name or name.startswith("-"):
         raise ValueError(f"name a preset first, one of {', '.join(PRESETS)}, or --resume a run")
-    raise ValueError(_no_preset(name))
+    find_preset(name)
 
 
-def _no_preset(name: str) -> str:
-    close = difflib.get_close_matches(name, PRESETS, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else ""
-    return f"no preset {name!r}, allowed: {', '.join(PRESETS)}{hint}"
+def _train_command(name: str) -> type[TrainCommand]:
+    """Return the options of `metarobot train`; a family of the user's is one more preset."""
+    if name in PRESETS or name.startswith("-"):
+        return TrainCommand
+    presets = {**PRESETS, name: find_preset(name)}
+    own = {key: TrainOptions(**vars(preset)) for key, preset in presets.items()}
+    choice = Annotated[tyro.extras.subcommand_type_from_defaults(own), tyro.conf.arg(name="")]
+    fields = [("config", choice)]
+    return make_dataclass("TrainCommand", fields, bases=(TrainCommand,), frozen=True, kw_only=True)
 
 
 def parse_task(settings: Sequence[str]) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from metarobot.training.load import TrainedPolicy
-from metarobot.training.meta_trainer import initial_params
+from metarobot.training.policy_skeleton import initial_params
 
 STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)
 """Multiples of inner_lr among which a reference's step size is chosen."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from metarobot.config import META_LEARNERS, REFERENCES
-from metarobot.envs import FAMILIES
+from metarobot.envs import find_family
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.baselines import fine_tuning, from_scratch, with_best_step_size
 from metarobot.evaluation.evaluation import Progress, join_seeds, table_row
@@ -65,7 +65,7 @@ def compare(
         was measured with.
     """
     env_id = runs[0].env_id
-    splits = FAMILIES[env_id].vector_class.distribution.splits
+    splits = find_family(env_id).distribution.splits
     names = _names(runs[0])
     folder.make()
     by_split: dict[str, dict[str, list[Stages]]] = {split: {} for split in splits}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarobot.envs import FAMILIES, SPLITS, TaskParameter, Variant
+from metarobot.envs import SPLITS, TaskParameter, Variant, find_family
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial
 from metarobot.evaluation.statistics import (
     bootstrap_captured,
@@ -60,7 +60,7 @@ def evaluate_runs(
         for a family without), and what they were measured with.
     """
     env_id = runs[0].env_id
-    family = FAMILIES[env_id].vector_class
+    family = find_family(env_id)
     grid_tasks = config.grid_size**2 if family.heat_map_axes else 0
     algorithms = [trained.config for run in runs for trained in run.policies.values()]
     config.require_memory(algorithms, grid_tasks)
@@ -198,7 +198,7 @@ def _heat_map(
         The map, or None for a family without two parameters to draw it over.
     """
     env_id = runs[0].env_id
-    family = FAMILIES[env_id].vector_class
+    family = find_family(env_id)
     if not family.heat_map_axes:
         return None
     measured = (variant or family).distribution

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -18,7 +19,7 @@ from metarobot.config import (
     MOST_TASKS,
     TrainConfig,
 )
-from metarobot.envs import FAMILIES, SPLITS, Tasks, Variant, make_env
+from metarobot.envs import SPLITS, Tasks, Variant, find_family, make_env
 from metarobot.envs.checked_numbers import is_integer, is_number, show
 from metarobot.envs.tasks import Split
 from metarobot.policies import (
@@ -176,28 +177,29 @@ class Trial:
         num_tasks = len(self.tasks)
         num_envs = num_envs or num_tasks * num_episodes
         env = make_env(self.env_id, num_envs, observe_task=observe_task, variant=self.variant)
-        env.set_tasks(self.tasks)
-        action_size = len(env.action_elements)
-        draws = draw_episodes(
-            self.config.seed,
-            self.key,
-            Phase.EVALUATION,
-            tasks=range(num_tasks),
-            episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
-            adaptation_step=2 * step + exploring,
-        )
-        noise = draws.noise if exploring else None
-        if isinstance(policy, UniformPolicy):
-            rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
-            noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
-        return collect(env, policy, params, noise=noise, start=draws.start)
+        with closing(env):
+            env.set_tasks(self.tasks)
+            action_size = len(env.action_elements)
+            draws = draw_episodes(
+                self.config.seed,
+                self.key,
+                Phase.EVALUATION,
+                tasks=range(num_tasks),
+                episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
+                adaptation_step=2 * step + exploring,
+            )
+            noise = draws.noise if exploring else None
+            if isinstance(policy, UniformPolicy):
+                rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
+                noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
+            return collect(env, policy, params, noise=noise, start=draws.start)
 
     @classmethod
     def of_split(
         cls, env_id: str, split: Split, config: EvaluationConfig, variant: Variant | None = None
     ) -> Trial:
         """Draw the tasks of a split."""
-        distribution = (variant or FAMILIES[env_id].vector_class).distribution
+        distribution = (variant or find_family(env_id)).distribution
         key = SPLITS.index(split)
         rng = numpy_generator(config.seed, key, Phase.EVALUATION_TASKS)
         tasks = distribution.sample(rng, config.num_tasks, split)
@@ -205,7 +207,7 @@ class Trial:
 
     def score_random(self) -> Scores:
         """Score uniformly random actions."""
-        policy = UniformPolicy(len(FAMILIES[self.env_id].vector_class.action_elements))
+        policy = UniformPolicy(len(find_family(self.env_id).action_elements))
         num_episodes = self.config.test_episodes
         return Scores.of(
             self.collect(policy, {}, num_episodes=num_episodes, exploring=True, step=0)

@@ -20,12 +20,12 @@ from metarobot.config import (
     MetaLearner,
 )
 from metarobot.envs import (
-    FAMILIES,
     Split,
     TaskDistribution,
     Tasks,
     TaskVectorEnv,
     Variant,
+    find_family,
     make_env,
 )
 from metarobot.envs.batch_renderer import FRAME_BYTES
@@ -128,7 +128,7 @@ def render_adaptation(
         )
         raise RunError(f"{run.path} holds no {config.algorithm} algorithm{hint}")
     trained = run.policies[config.algorithm]
-    conditions = variant or FAMILIES[run.env_id].vector_class
+    conditions = variant or find_family(run.env_id)
     tasks = choose_task(conditions.distribution, config, task)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
     before = repeat_params(trained.params, 1)

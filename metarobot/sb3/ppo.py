@@ -11,6 +11,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -22,13 +23,13 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
 from metarobot.config import TrainConfig
-from metarobot.envs import TaskVectorEnv, make_env
+from metarobot.envs import find_family, make_env
 from metarobot.folder import read_file, write_file
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv
 from metarobot.training.load import TrainedPolicy
-from metarobot.training.meta_trainer import make_policy
+from metarobot.training.policy_skeleton import make_policy
 
 _ROUNDING = 1e-6
 """Relative error of a standard deviation that went through a logarithm in single precision."""
@@ -91,10 +92,10 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
         raise ValueError(f"{path} cannot be imported: {problem}")
     network = model.policy
     layers = _actor_layers(network)
-    env, algorithm = _find_env(path, model, env_id)
+    algorithm = _find_algorithm(path, model, env_id)
     hidden_sizes = tuple(layer.out_features for layer in layers[:-1])
     config = TrainConfig(env_id=env_id, algorithm=algorithm, hidden_sizes=hidden_sizes)
-    policy = make_policy(config, env)
+    policy = make_policy(config)
     params: Params = {"log_std": network.log_std}
     for index, layer in enumerate(layers):
         params[f"layers.{index}.weight"] = layer.weight
@@ -124,14 +125,15 @@ def _fresh_model(trained: TrainedPolicy) -> PPO:
     config = trained.config
     sizes = list(config.hidden_sizes)
     env = make_env(config.env_id, 1, num_threads=1, observe_task=config.algorithm == "oracle")
-    return PPO(
-        ActorCriticPolicy,
-        SB3VecEnv(env),
-        gamma=config.discount,
-        gae_lambda=config.gae_lambda,
-        policy_kwargs={"net_arch": {"pi": sizes, "vf": sizes}, "activation_fn": nn.Tanh},
-        device="cpu",
-    )
+    with closing(env):
+        return PPO(
+            ActorCriticPolicy,
+            SB3VecEnv(env),
+            gamma=config.discount,
+            gae_lambda=config.gae_lambda,
+            policy_kwargs={"net_arch": {"pi": sizes, "vf": sizes}, "activation_fn": nn.Tanh},
+            device="cpu",
+        )
 
 
 def _actor_layers(network: ActorCriticPolicy) -> list[nn.Linear]:
@@ -201,16 +203,15 @@ def _misfits(model: PPO) -> Iterator[str]:
         )
 
 
-def _find_env(path: Path, model: PPO, env_id: str) -> tuple[TaskVectorEnv, str]:
-    """Return an environment with the model's spaces, and the algorithm that acts in it."""
+def _find_algorithm(path: Path, model: PPO, env_id: str) -> str:
+    """Return the algorithm that acts in the model's spaces."""
     found = model.observation_space, model.action_space
     allowed = []
     algorithms: tuple[str, ...] = ("maml", "oracle")
     for algorithm in algorithms:
-        env = make_env(env_id, 1, num_threads=1, observe_task=algorithm == "oracle")
-        spaces = env.single_observation_space, env.single_action_space
+        spaces = find_family(env_id).spaces(observe_task=algorithm == "oracle")
         if found == spaces:
-            return env, algorithm
+            return algorithm
         allowed.append(_sizes(spaces))
     if _sizes(found) in allowed:
         why = f"its observations or actions have other bounds than in {env_id}: train without"

@@ -26,7 +26,7 @@ from metarobot.tensor_files import (
     require_finite,
     seal_tensors,
 )
-from metarobot.training.meta_trainer import TrainerState
+from metarobot.training.trainer_state import TrainerState
 
 NUM_KEPT = 3
 """Checkpoints kept, besides the best policy."""

@@ -17,7 +17,7 @@ from metarobot.tensor_files import (
     parse_tensors,
     require_finite,
 )
-from metarobot.training.meta_trainer import TrainerState
+from metarobot.training.trainer_state import TrainerState
 
 
 class InitialPolicy(NamedTuple):

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from metarobot.algorithms import Algorithm, make_algorithm
 from metarobot.config import TrainConfig
-from metarobot.envs import Variant, find_variant, make_env
+from metarobot.envs import Variant, find_variant
 from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, load_policy
-from metarobot.training.meta_trainer import make_policy
+from metarobot.training.policy_skeleton import make_policy
 from metarobot.training.run_folder import (
     algorithm_folder,
     algorithms_in,
@@ -199,8 +199,7 @@ def _load_algorithm(run: Path, algorithm: str, best: bool) -> TrainedPolicy:
     config = load_config(run, algorithm)
     folder, file = _policy_place(run, algorithm, best)
     with as_run_error(folder.path / file):
-        env = make_env(config.env_id, 1, observe_task=algorithm == "oracle")
-        policy = make_policy(config, env)
+        policy = make_policy(config)
         params = load_policy(folder, file, config, policy.shapes)
     return TrainedPolicy(policy, params, config, is_finished(run, config))
 

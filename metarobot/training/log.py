@@ -15,9 +15,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from metarobot.directory import naming
 from metarobot.folder import Folder
-from metarobot.training.meta_trainer import Metrics
 from metarobot.training.run_folder import CURVE_COLUMNS
 from metarobot.training.run_layout import CURVE_FILE, EVENTS_PREFIX, refusals_as_run_errors
+from metarobot.training.trainer_state import Metrics
 
 # Generated classes, which type checkers cannot see.
 Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]

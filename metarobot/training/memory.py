@@ -11,17 +11,27 @@ from math import prod
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.config import TrainConfig
-from metarobot.envs import FAMILIES
+from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.memory import own_simulation_bytes, require_memory
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.policies import GaussianPolicy
-from metarobot.training.meta_trainer import num_simulations
+from metarobot.training.policy_skeleton import make_policy
 
 _BYTES_PER_STEP = 12
 """Of a control step, for every input and output of a layer: what is stored and what derivatives
 are taken from. Measured: 4 to 20, by algorithm."""
 _BYTES_PER_PARAMETER = 32
 """Of every parameter of every task: adapted parameters, gradients, sums in double precision."""
+
+
+def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
+    """Return how many simulations the tasks take that this process holds.
+
+    Raises:
+        WorkerError: The tasks cannot be shared equally.
+    """
+    num_tasks, num_episodes = config.block_shape
+    held = len(workers.share(num_tasks))
+    return ALGORITHMS[config.algorithm].num_simulations(held, num_episodes)
 
 
 def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = ALONE) -> None:
@@ -83,8 +93,8 @@ def _require(
     way_out: str,
 ) -> None:
     """Require memory for simulations, for what is stored of episodes, and for parameters."""
-    family = FAMILIES[config.env_id].vector_class
-    shapes = _policy_of(config).shapes.values()
+    family = find_family(config.env_id)
+    shapes = make_policy(config).shapes.values()
     num_parameters = sum(prod(shape) for shape in shapes)
     num_units = sum(sum(shape) for shape in shapes if len(shape) == 2)
     num_steps = num_blocks * num_tasks * num_episodes * family.default_horizon
@@ -97,12 +107,3 @@ def _require(
         * _BYTES_PER_PARAMETER,
     }
     require_memory(parts, way_out)
-
-
-def _policy_of(config: TrainConfig) -> GaussianPolicy:
-    """Lay out the policy that a configuration trains; that takes no memory."""
-    family = FAMILIES[config.env_id].vector_class
-    told = family.distribution.encoded_bounds.shape[1] if config.algorithm == "oracle" else 0
-    size = len(family.observation_elements) + told
-    low, high, num_actions = [-1.0] * size, [1.0] * size, len(family.action_elements)
-    return ALGORITHMS[config.algorithm].make_policy(config, low, high, num_actions)

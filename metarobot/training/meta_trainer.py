@@ -3,34 +3,27 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
-from gymnasium.spaces import Box
 from torch import Tensor
 
-from metarobot.algorithms import ALGORITHMS, adapt_in_steps, make_algorithm
+from metarobot.algorithms import adapt_in_steps, make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
-from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator, torch_generator
+from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
+from metarobot.training.memory import num_simulations
+from metarobot.training.policy_skeleton import fit_policy, initial_params
 from metarobot.training.replay import Replay
+from metarobot.training.trainer_state import Metrics, TrainerState
 
 if TYPE_CHECKING:
     from metarobot.envs import TaskVectorEnv
     from metarobot.envs.tasks import Tasks
-
-Metrics = dict[str, float]
-
-
-class TrainerState(NamedTuple):
-    """All that a training run depends on besides its configuration: no generator has a state."""
-
-    tensors: dict[str, Tensor]
-    counters: dict[str, int]
 
 
 class MetaTrainer:
@@ -71,7 +64,7 @@ class MetaTrainer:
         self.config = config
         self.env = env
         self.workers = workers
-        self.policy = make_policy(config, env)
+        self.policy = fit_policy(config, env.single_observation_space, env.single_action_space)
         self.algorithm = make_algorithm(config, self.policy)
         self.params: Params = initial_params(config, self.policy)
         self.iteration = 0
@@ -227,28 +220,6 @@ class MetaTrainer:
         ]
 
 
-def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
-    """Return how many simulations the tasks take that this process holds.
-
-    Raises:
-        WorkerError: The tasks cannot be shared equally.
-    """
-    num_tasks, num_episodes = config.block_shape
-    held = len(workers.share(num_tasks))
-    return ALGORITHMS[config.algorithm].num_simulations(held, num_episodes)
-
-
-def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianPolicy:
-    """Build the policy skeleton that fits the environment's spaces."""
-    space = env.single_observation_space
-    action_space = env.single_action_space
-    if not isinstance(space, Box) or not isinstance(action_space, Box):
-        raise ValueError(f"observations and actions must be boxes, got {space}, {action_space}")
-    return ALGORITHMS[config.algorithm].make_policy(
-        config, space.low.tolist(), space.high.tolist(), action_space.shape[0]
-    )
-
-
 def _distances(adapted: Params, initial: Params) -> Tensor:
     """How far adaptation has moved the parameters of each task, (N,)."""
     return (flatten_params(adapted) - flatten_params(repeat_params(initial, 1))).norm(dim=1)
@@ -266,8 +237,3 @@ def _update_metrics(report: UpdateReport) -> Metrics:
         "update/accepted": float(report.accepted),
         "update/refused_tasks": float(len(report.refused_tasks)),
     }
-
-
-def initial_params(config: TrainConfig, policy: GaussianPolicy) -> Params:
-    """Draw the parameters that training begins with."""
-    return policy.initial_params(torch_generator(config.seed, 0, Phase.INITIALISATION))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metarobot.envs import FAMILIES, Tasks, Variant, make_env
+from metarobot.envs import TaskError, Tasks, Variant, find_family
 from metarobot.folder import Folder
 from metarobot.rollout.episodes import Episodes
 from metarobot.tensor_files import load_tensors, seal_tensors
@@ -100,15 +100,16 @@ class Replay:
         return replay
 
     def _check(self, path: Path) -> None:
-        if self.env_id not in FAMILIES:
-            raise ValueError(
-                f"{path} is of the task family {self.env_id!r}, known are {', '.join(FAMILIES)}"
-            )
-        env = make_env(self.env_id, 1, variant=self.variant)
-        env.distribution.with_values({name: [value] for name, value in self.task.items()})
+        try:
+            family = find_family(self.env_id)
+        except TaskError as error:
+            raise ValueError(f"{path}: {error}") from error
+        distribution = (self.variant or family).distribution
+        distribution.with_values({name: [value] for name, value in self.task.items()})
+        start_size = max(family.start_size, 1 if self.variant else 0)
         num_blocks, num_episodes, *_ = self.starts.shape
-        wanted = (num_blocks, num_episodes, env.horizon, len(env.action_elements))
-        if not num_blocks * num_episodes or self.starts.shape[2] != env.start_size:
+        wanted = (num_blocks, num_episodes, family.default_horizon, len(family.action_elements))
+        if not num_blocks * num_episodes or self.starts.shape[2] != start_size:
             raise ValueError(f"{path} does not fit {self.env_id}: starts {self.starts.shape}")
         if self.actions.shape != wanted:
             raise ValueError(f"{path} does not fit {self.env_id}: actions {self.actions.shape}")

@@ -27,8 +27,8 @@ from metarobot.training.checkpoints import (
 from metarobot.training.initial_policy import InitialPolicy, file_source, load_initial_policy
 from metarobot.training.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
 from metarobot.training.log import TrainingLog
-from metarobot.training.memory import require_training_memory
-from metarobot.training.meta_trainer import MetaTrainer, Metrics, num_simulations
+from metarobot.training.memory import num_simulations, require_training_memory
+from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.provenance import choose_num_threads
 from metarobot.training.replay import Replay
 from metarobot.training.run_creation import add_algorithms, create_run_folder
@@ -42,6 +42,7 @@ from metarobot.training.run_layout import (
     hold_run,
     refusals_as_run_errors,
 )
+from metarobot.training.trainer_state import Metrics
 
 CHECKPOINT_EVERY = 10
 """Meta-iterations between checkpoints, and between policies compared for the best."""
@@ -230,13 +231,13 @@ def train_algorithm(
     require_training_memory([config], workers)
     torch.set_num_threads(choose_num_threads(config.num_threads))
     trainer = _make_trainer(config, workers)
-    progress = _restore(trainer, folder)
-    with (
-        closing(trainer.env),
-        listen_for_stop() as stop,
-        _open_books(trainer, folder, progress, display) as books,
-    ):
-        _train(trainer, folder, books, stop)
+    with closing(trainer.env):
+        progress = _restore(trainer, folder)
+        with (
+            listen_for_stop() as stop,
+            _open_books(trainer, folder, progress, display) as books,
+        ):
+            _train(trainer, folder, books, stop)
 
 
 def _make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:

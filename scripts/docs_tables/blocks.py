@@ -33,7 +33,7 @@ BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER
 for _preset in PRESETS:
     BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
 for _env_id, _env_class in FAMILIES.items():
-    _family, _name = _env_class.vector_class, file_name(_env_id)
+    _family, _name = _env_class, file_name(_env_id)
     BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)
     BLOCKS[f"{_name} observation"] = lambda family=_family: observation(family)
     BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)

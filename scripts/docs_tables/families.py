@@ -51,7 +51,7 @@ def families() -> str:
     """Return one line per family: its id and its task parameters."""
     rows = []
     for env_id, env_class in FAMILIES.items():
-        family = env_class.vector_class
+        family = env_class
         page = f"docs/families/{file_name(env_id)}.md"
         names = ", ".join(with_unit(p) for p in family.distribution.parameters)
         rows.append((f"[`{env_id}`]({page})", names))

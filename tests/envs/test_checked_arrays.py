@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.envs import FAMILIES, TaskError, Tasks, make_env
+from metarobot.envs import TaskEnv, TaskError, Tasks, make_env
 
 GRIP = "metarobot/Grip-v0"
 N = 4
@@ -16,7 +16,7 @@ N = 4
 @pytest.fixture(params=["batch", "single"])
 def either(request):
     """A batch or a single environment, whose actions and starts have one axis less."""
-    env = make_env(GRIP, N, num_threads=1) if request.param == "batch" else FAMILIES[GRIP]()
+    env = make_env(GRIP, N, num_threads=1) if request.param == "batch" else TaskEnv(GRIP)
     env.reset(seed=0)
     yield env
     env.close()

@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from metarobot.envs import FAMILIES, TaskError, Variant, make_env
+from metarobot.envs import FAMILIES, TaskEnv, TaskError, Variant, make_env
 from metarobot.envs.disturbances import Change, Disturbances, Push
 
 REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
@@ -34,7 +34,7 @@ def everything(env_id):
     """Return tables of a variant that disturbs a family in all ways that suit it."""
     if env_id in EVERYTHING:
         return EVERYTHING[env_id]
-    family = FAMILIES[env_id].vector_class
+    family = FAMILIES[env_id]
     noise = {family.observation_elements[0].unit: 0.01}
     disturbances = {"observation_dropout": 0.3, "sensor_noise": noise, "action_delay_steps": 1}
     return {"disturbances": disturbances}
@@ -108,7 +108,7 @@ def test_each_row_is_a_single_environment_bit_for_bit(env_id):
     env.reset(seed=7)
     batch = [env.step(action) for action in actions]
     for sim in range(4):
-        single = FAMILIES[env_id](num_threads=1, variant=env.variant)
+        single = TaskEnv(env_id, num_threads=1, variant=env.variant)
         single.set_tasks(env.tasks.rows([sim]))
         single.reset(seed=7 + sim)
         for action, (observations, rewards, *_) in zip(actions[:, sim], batch, strict=True):
@@ -141,7 +141,7 @@ def test_an_autoreset_episode_is_disturbed_like_any_other(env_id):
     actions = draw_actions(env, 2 * env.horizon + 1)
     env.reset(seed=3)
     batch = [env.step(action) for action in actions]
-    single = FAMILIES[env_id](num_threads=1, variant=env.variant)
+    single = TaskEnv(env_id, num_threads=1, variant=env.variant)
     single.set_tasks(env.tasks.rows([2]))
     single.reset(seed=3 + 2)
     single.reset()

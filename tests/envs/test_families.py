@@ -16,7 +16,7 @@ from metarobot.opengl import opengl_problem
 
 every_split = pytest.mark.parametrize(
     ("env_id", "split"),
-    [(env_id, s) for env_id in FAMILIES for s in FAMILIES[env_id].vector_class.distribution.splits],
+    [(env_id, s) for env_id in FAMILIES for s in FAMILIES[env_id].distribution.splits],
 )
 
 
@@ -72,7 +72,7 @@ def test_a_family_declares_itself(env):
 
 
 def test_the_docstring_holds_the_observation_table(env_id):
-    vector_class = FAMILIES[env_id].vector_class
+    vector_class = FAMILIES[env_id]
     lines = inspect.getdoc(vector_class).splitlines()
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines if "|" in line]
     assert rows[0] == ["index", "quantity", "unit", "range", "source"]

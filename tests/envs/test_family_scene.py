@@ -157,7 +157,7 @@ def test_scene_of_another_family_is_refused(folder):
 
 
 def test_families_that_count_elements_need_the_same_ones(folder, monkeypatch):
-    reach = FAMILIES["metarobot/Reach-v0"].vector_class
+    reach = FAMILIES["metarobot/Reach-v0"]
     monkeypatch.setattr(reach, "elements_by_number", ("joint",))
     more = '<joint name="swing"/><geom name="payload"'
     path = write(

@@ -158,4 +158,4 @@ def test_the_gripper_feels_neither_weight_nor_slip_before_the_lift():
 
 
 def test_the_family_is_registered():
-    assert FAMILIES[GRIP].vector_class.family == "Grip"
+    assert FAMILIES[GRIP].family == "Grip"

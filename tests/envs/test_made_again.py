@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
-from metarobot.envs import FAMILIES, make_env
+from metarobot.envs import TaskEnv, make_env
 
 WAYS = {
     "copy": copy.copy,
@@ -24,7 +24,7 @@ WAYS = {
 }
 MAKERS = {
     "batch": lambda env_id, **kwargs: make_env(env_id, 4, num_threads=1, **kwargs),
-    "single": lambda env_id, **kwargs: FAMILIES[env_id](num_threads=1, **kwargs),
+    "single": lambda env_id, **kwargs: TaskEnv(env_id, num_threads=1, **kwargs),
     "gym.make": gym.make,
     "gym.make_vec": lambda env_id, **kwargs: gym.make_vec(env_id, num_envs=4, **kwargs),
 }
@@ -79,7 +79,7 @@ def test_a_copy_does_not_pretend_to_go_on(maker, way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_keeps_what_only_its_family_takes(way):
-    env = FAMILIES["metarobot/Push-v0"](look_every_steps=2, variant="lopsided_boxes")
+    env = TaskEnv("metarobot/Push-v0", look_every_steps=2, variant="lopsided_boxes")
     again = WAYS[way](env)
     assert again.vector_env._look_every_steps == 2
     assert again.vector_env.variant == env.vector_env.variant

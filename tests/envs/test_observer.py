@@ -2,25 +2,21 @@ import numpy as np
 import pytest
 
 from metarobot.envs.observer import Observer
-from metarobot.envs.task_family import ObservationElement
 
-ELEMENTS = [
-    ObservationElement("distance", "m", 0.0, 1.0, "sensor"),
-    ObservationElement("angle", "rad", -3.0, 3.0, "joint"),
-]
-NO_TASK, ONE_PARAMETER = np.zeros((2, 0)), np.array([[-1.5], [1.5]])
+BOUNDS = np.array([[0.0, -3.0], [1.0, 3.0]], np.float32)  # a distance and an angle
+WITH_TASK = np.array([[0.0, -3.0, -1.5], [1.0, 3.0, 1.5]], np.float32)
 MEASURED = np.array([[0.5, 1.0], [-2.0, 9.0]])
 STEP = np.array([0, 3])
 
 
 def test_what_lies_beyond_the_bounds_saturates():
-    observed = Observer(2, ELEMENTS, NO_TASK, None).observe(MEASURED, STEP)
+    observed = Observer(2, BOUNDS, 0, None).observe(MEASURED, STEP)
     assert observed.dtype == np.float32
     assert observed.tolist() == [[0.5, 1.0], [0.0, 3.0]]
 
 
 def test_tasks_stand_at_the_end_within_bounds_of_their_own():
-    observer = Observer(2, ELEMENTS, ONE_PARAMETER, None)
+    observer = Observer(2, WITH_TASK, 1, None)
     observer.show_tasks(np.array([[1.25], [-0.5]]))
     assert observer.observe(MEASURED, STEP)[:, 2].tolist() == [1.25, -0.5]
     assert observer.space.low.tolist() == [0.0, -3.0, -1.5]
@@ -29,7 +25,7 @@ def test_tasks_stand_at_the_end_within_bounds_of_their_own():
 
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_held_simulations_show_what_they_showed_last(spoilt):
-    observer = Observer(2, ELEMENTS, NO_TASK, None)
+    observer = Observer(2, BOUNDS, 0, None)
     first = observer.observe(MEASURED, STEP)
     expected = first[1].copy()
     if spoilt:

@@ -55,7 +55,7 @@ def edit_grip(spec, task):
 
 
 def edit_hidden_goal(spec, task):
-    nominal = FAMILIES[REACH].vector_class.distribution.nominal().to_dicts()[0]
+    nominal = FAMILIES[REACH].distribution.nominal().to_dicts()[0]
     edit_reach(spec, nominal)
 
 
@@ -141,7 +141,7 @@ PHYSICAL = [family for family in FAMILIES if family not in TASK_IN_THE_REWARD]
 PARAMETERS = [
     (env_id, parameter)
     for env_id in PHYSICAL
-    for parameter in FAMILIES[env_id].vector_class.distribution.parameters
+    for parameter in FAMILIES[env_id].distribution.parameters
 ]
 every_physical_family = pytest.mark.parametrize("env_id", PHYSICAL)
 

@@ -7,19 +7,21 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from metarobot.envs import FAMILIES, TaskError, TaskVectorEnv, make_env, register_families
+from metarobot.envs import FAMILIES, TaskEnv, TaskError, TaskVectorEnv, make_env
+from metarobot.envs.registration import register_package_families
 
 
 def test_make_gives_the_single_environment(env_id):
     env = gym.make(env_id, horizon=5)
-    assert type(env.unwrapped) is FAMILIES[env_id]
+    assert type(env.unwrapped) is TaskEnv
+    assert type(env.unwrapped.vector_env) is FAMILIES[env_id]
     assert env.unwrapped.vector_env.horizon == 5
     env.close()
 
 
 def test_make_finds_the_package_by_the_prefix(env_id):
     env = gym.make(f"metarobot:{env_id}")
-    assert type(env.unwrapped) is FAMILIES[env_id]
+    assert type(env.unwrapped.vector_env) is FAMILIES[env_id]
     env.close()
 
 
@@ -27,7 +29,7 @@ def test_the_prefix_alone_imports_the_package(tmp_path):
     code = (
         "import gymnasium as gym\n"
         "env = gym.make('metarobot:metarobot/Grip-v0')\n"
-        "print(type(env.unwrapped).__name__)\n"
+        "print(type(env.unwrapped.vector_env).__name__)\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -36,13 +38,13 @@ def test_the_prefix_alone_imports_the_package(tmp_path):
         text=True,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("GripEnv\n", "")
+    assert (done.stdout, done.stderr) == ("GripVectorEnv\n", "")
     assert not list(tmp_path.iterdir())  # no MUJOCO_LOG.TXT
 
 
 def test_make_vec_gives_the_native_batch(env_id):
     env = gym.make_vec(env_id, num_envs=3, horizon=5)
-    assert type(env.unwrapped) is FAMILIES[env_id].vector_class
+    assert type(env.unwrapped) is FAMILIES[env_id]
     assert (env.num_envs, env.unwrapped.horizon) == (3, 5)
     assert isinstance(env.metadata["autoreset_mode"], gym.vector.AutoresetMode)
     env.close()
@@ -50,7 +52,7 @@ def test_make_vec_gives_the_native_batch(env_id):
 
 def test_make_vec_can_also_stack_single_environments(env_id):
     env = gym.make_vec(env_id, num_envs=2, vectorization_mode="sync")
-    assert type(env.envs[0].unwrapped) is FAMILIES[env_id]
+    assert type(env.envs[0].unwrapped.vector_env) is FAMILIES[env_id]
     env.close()
 
 
@@ -61,7 +63,7 @@ def test_a_spec_can_be_written_and_read(env_id):
 
 def test_registering_again_changes_nothing(env_id):
     before = gym.spec(env_id)
-    register_families()
+    register_package_families()
     assert gym.spec(env_id) is before
 
 
@@ -112,7 +114,7 @@ LIMITS = [  # horizon, Gymnasium's limit; as a change to the family's own, None 
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize(("horizon", "limit"), LIMITS)
 def test_the_spec_knows_how_long_episodes_are(env_id, maker, horizon, limit):
-    own = FAMILIES[env_id].vector_class.default_horizon
+    own = FAMILIES[env_id].default_horizon
     options = {"horizon": horizon, "max_episode_steps": limit}
     options = {name: own + change for name, change in options.items() if change is not None}
     env = MAKERS[maker](env_id, **options)

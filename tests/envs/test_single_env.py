@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from metarobot.envs import FAMILIES
+from metarobot.envs import TaskEnv
 
 
 @pytest.fixture
 def single(env_id):
-    env = FAMILIES[env_id](num_threads=1)
+    env = TaskEnv(env_id, num_threads=1)
     yield env
     env.close()
 
@@ -43,8 +43,8 @@ def test_its_task_is_set_and_stays(single):
 
 
 def test_it_takes_the_vector_environments_arguments(env_id):
-    env = FAMILIES[env_id](horizon=2, observe_task=True, num_threads=1)
-    plain = FAMILIES[env_id](num_threads=1)
+    env = TaskEnv(env_id, horizon=2, observe_task=True, num_threads=1)
+    plain = TaskEnv(env_id, num_threads=1)
     told = env.distribution.encoded_bounds.shape[1]  # more than parameters, where one is an angle
     assert env.observation_space.shape[0] == plain.observation_space.shape[0] + told
     env.reset(seed=0)

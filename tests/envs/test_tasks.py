@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from metarobot.envs import FAMILIES, SPLITS, TaskDistribution, TaskError, TaskParameter, Tasks
 
-DISTRIBUTIONS = {env_id: FAMILIES[env_id].vector_class.distribution for env_id in FAMILIES}
+DISTRIBUTIONS = {env_id: FAMILIES[env_id].distribution for env_id in FAMILIES}
 PARAMETERS = [p for distribution in DISTRIBUTIONS.values() for p in distribution.parameters]
 GRIP = DISTRIBUTIONS["metarobot/Grip-v0"]
 REACH = DISTRIBUTIONS["metarobot/Reach-v0"]

@@ -150,13 +150,13 @@ def test_picture_that_unpacks_to_gigabytes_is_refused(folder):
 
 def has_its_scene_as_a_file(env_id):
     """Whether the family compiles its file as it is; HalfCheetah adds to Gymnasium's."""
-    compiler = FAMILIES[env_id].vector_class.compile_own_scene
+    compiler = FAMILIES[env_id].compile_own_scene
     return compiler.__func__ is TaskVectorEnv.compile_own_scene.__func__
 
 
 @pytest.mark.parametrize("env_id", [*filter(has_its_scene_as_a_file, FAMILIES)])
 def test_copy_of_a_shipped_scene_is_the_shipped_scene(folder, env_id):
-    shipped = FAMILIES[env_id].vector_class.scene_path
+    shipped = FAMILIES[env_id].scene_path
     path = write(folder, shipped.read_bytes())
     model, expected = load_user_scene(path), compile_scene(shipped)
     compared = 0
@@ -170,13 +170,13 @@ def test_copy_of_a_shipped_scene_is_the_shipped_scene(folder, env_id):
 
 def has_its_scene_as_a_file(env_id):
     """Whether the family compiles its file as it is; HalfCheetah adds to Gymnasium's."""
-    compiler = FAMILIES[env_id].vector_class.compile_own_scene
+    compiler = FAMILIES[env_id].compile_own_scene
     return compiler.__func__ is TaskVectorEnv.compile_own_scene.__func__
 
 
 @pytest.mark.parametrize("env_id", [*filter(has_its_scene_as_a_file, FAMILIES)])
 def test_copy_of_a_shipped_scene_moves_bit_for_bit(folder, env_id):
-    path = write(folder, FAMILIES[env_id].vector_class.scene_path.read_bytes())
+    path = write(folder, FAMILIES[env_id].scene_path.read_bytes())
     single = gym.make(env_id, scene_path=str(path))
     assert single.unwrapped.spec.kwargs == {"scene_path": str(path)}
     vector = gym.make_vec(env_id, num_envs=3, scene_path=path)

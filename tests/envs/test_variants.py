@@ -19,9 +19,10 @@ from metarobot.envs import (
     load_variant,
     make_env,
     shipped_variants,
+    short_names,
 )
 from metarobot.envs.disturbances import Disturbances
-from metarobot.envs.variant_format import KEYS, control_step_s, family_names, names_in
+from metarobot.envs.variant_format import KEYS, names_in
 from metarobot.envs.variants import MAX_FILE_BYTES, parse_variant
 
 EXAMPLE = """
@@ -102,7 +103,7 @@ def test_tasks_are_drawn_from_the_ranges_of_the_variant(split):
 
 def test_what_a_file_does_not_name_is_the_familys(env_id):
     variant = Variant.from_dict({"family": env_id, "name": "plain"})
-    assert variant.distribution == FAMILIES[env_id].vector_class.distribution
+    assert variant.distribution == FAMILIES[env_id].distribution
     assert variant.disturbances == Disturbances()
 
 
@@ -113,7 +114,7 @@ def test_ranges_without_gaps_have_none():
 
 
 def test_a_family_has_a_short_name(env_id):
-    (short,) = [name for name, value in family_names().items() if value == env_id]
+    (short,) = [name for name, value in short_names().items() if value == env_id]
     assert Variant.from_dict({"family": short, "name": "x"}).env_id == env_id
 
 
@@ -155,7 +156,7 @@ def numbers(low, high):
 def documents(draw):
     """Draw valid documents of any family."""
     env_id = draw(st.sampled_from(list(FAMILIES)))
-    family = FAMILIES[env_id].vector_class
+    family = FAMILIES[env_id]
     document = {"family": env_id, "name": "drawn", "fixed": {}, "ranges": {}}
     for parameter in family.distribution.parameters:
         low, high = parameter.allowed
@@ -304,8 +305,8 @@ def test_pushes_need_a_body():
 
 
 def test_times_are_rounded_to_control_steps(env_id):
-    dt_s = control_step_s(FAMILIES[env_id].vector_class)
-    name = FAMILIES[env_id].vector_class.distribution.names[0]
+    dt_s = FAMILIES[env_id].control_step_s()
+    name = FAMILIES[env_id].distribution.names[0]
     change = {"at_s": 4.4 * dt_s, "factors": {name: 1.0}}
     variant = Variant.from_dict({"family": env_id, "name": "x", "change": change})
     assert variant.disturbances.change.at_step == 4
@@ -360,7 +361,7 @@ MAKERS = {
     "make": lambda env_id, variant: gym.make(env_id, variant=variant).unwrapped.vector_env,
     "make_vec": lambda env_id, variant: gym.make_vec(env_id, num_envs=2, variant=variant),
     "make_env": lambda env_id, variant: make_env(env_id, 2, variant=variant),
-    "class": lambda env_id, variant: FAMILIES[env_id].vector_class(2, variant=variant),
+    "class": lambda env_id, variant: FAMILIES[env_id](2, variant=variant),
 }
 
 

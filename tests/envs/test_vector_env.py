@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from metarobot.envs import FAMILIES, TaskError, Tasks, make_env
+from metarobot.envs import TaskEnv, TaskError, Tasks, make_env
 
 REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
 
@@ -49,7 +49,7 @@ def test_each_row_is_a_single_environment_bit_for_bit(env, env_id, start):
         infos.append(info)
     assert truncated.all()
     for sim in range(4):
-        single = FAMILIES[env_id](num_threads=1)
+        single = TaskEnv(env_id, num_threads=1)
         single.set_tasks(env.tasks.rows([sim]))
         options = {"start": uniforms[sim]} if start == "given" else None
         observation, _ = single.reset(seed=7 + sim, options=options)
@@ -66,7 +66,7 @@ def test_autoreset_draws_the_start_that_a_single_environment_draws(env, env_id):
     env.set_tasks(draw_tasks(env, 4))
     actions = draw_actions(env, 2 * env.horizon + 1)
     observations, rewards, *_ = play(env, actions, seed=3)
-    single = FAMILIES[env_id](num_threads=1)
+    single = TaskEnv(env_id, num_threads=1)
     single.set_tasks(env.tasks.rows([2]))
     single.reset(seed=3 + 2)
     single.reset()
@@ -245,7 +245,7 @@ def test_an_unstable_simulation_is_truncated_and_recovers(env, env_id, bad):
         assert np.isfinite(column).all()
 
     # From its autoreset on it is a healthy simulation in its second episode.
-    single = FAMILIES[env_id](num_threads=1)
+    single = TaskEnv(env_id, num_threads=1)
     single.set_tasks(tasks.rows([1]))
     single.reset(seed=1)
     np.testing.assert_array_equal(single.reset()[0], shown[3, 1])

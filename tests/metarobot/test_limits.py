@@ -75,7 +75,7 @@ def test_every_number_of_every_configuration_has_bounds(cls, name, value):
 @pytest.mark.parametrize("name", ["num_envs", "num_threads", "horizon"])
 def test_every_number_of_an_environment_has_bounds(name, value, monkeypatch):
     monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
-    family = FAMILIES["metarobot/PointNavigation-v0"].vector_class
+    family = FAMILIES["metarobot/PointNavigation-v0"]
     with pytest.raises(ValueError, match=f"^{name} must be an integer in"):
         family(**{"num_envs": 1, name: value})
 

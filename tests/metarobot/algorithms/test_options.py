@@ -7,7 +7,8 @@ import torch
 from fakes import FakeEnv
 
 from metarobot.config import ALGORITHM_NAMES, TrainConfig
-from metarobot.training.meta_trainer import MetaTrainer, num_simulations
+from metarobot.training.memory import num_simulations
+from metarobot.training.meta_trainer import MetaTrainer
 
 OTHER_VALUES = {
     "outer_lr": 3e-3,

@@ -5,7 +5,8 @@ import torch
 from fakes import FakeEnv
 
 from metarobot.config import ALGORITHM_NAMES, TrainConfig
-from metarobot.training.meta_trainer import MetaTrainer, num_simulations
+from metarobot.training.memory import num_simulations
+from metarobot.training.meta_trainer import MetaTrainer
 
 
 def trainer_of(algorithm, seed=0):

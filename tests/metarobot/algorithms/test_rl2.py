@@ -19,7 +19,9 @@ from metarobot.policies import RecurrentPolicy, flatten_params, log_prob, repeat
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.load import TrainedPolicy
-from metarobot.training.meta_trainer import MetaTrainer, make_policy, num_simulations
+from metarobot.training.memory import num_simulations
+from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.policy_skeleton import make_policy
 
 N, E, T = 4, 3, 5
 CONFIG = TrainConfig(algorithm="rl2", hidden_sizes=(6, 5))
@@ -282,7 +284,7 @@ def test_a_task_that_is_not_finite_stops_the_update_and_spoils_no_other():
 
 def test_an_evaluation_lives_through_the_trial_episodes():
     config = TrainConfig(env_id="metarobot/Grip-v0", algorithm="rl2", hidden_sizes=(8, 8))
-    policy = make_policy(config, make_env(config.env_id, 1))
+    policy = make_policy(config)
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 10.0
     trained = TrainedPolicy(policy, params, config)

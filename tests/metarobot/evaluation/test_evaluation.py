@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
-from metarobot.envs import SPLITS, make_env
+from metarobot.envs import SPLITS
 from metarobot.evaluation.evaluation import _ratio, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig, UniformPolicy
 from metarobot.training.load import TrainedPolicy, TrainedRun
-from metarobot.training.meta_trainer import make_policy
+from metarobot.training.policy_skeleton import make_policy
 
 ENV_ID = "metarobot/Grip-v0"
 CONFIG = EvaluationConfig(
@@ -19,7 +19,7 @@ def untrained_run(seed, env_id=ENV_ID):
     policies = {}
     for algorithm in STANDARD_ALGORITHMS:
         config = TrainConfig(env_id=env_id, algorithm=algorithm, seed=seed)
-        policy = make_policy(config, make_env(env_id, 1, observe_task=algorithm == "oracle"))
+        policy = make_policy(config)
         params = policy.initial_params(torch.Generator().manual_seed(seed))
         policies[algorithm] = TrainedPolicy(policy, params, config)
     return TrainedRun(seed=seed, env_id=env_id, policies=policies)

@@ -15,7 +15,7 @@ from metarobot.reporting.adaptation_video import (
     film,
 )
 from metarobot.training.load import TrainedPolicy, TrainedRun
-from metarobot.training.meta_trainer import make_policy
+from metarobot.training.policy_skeleton import make_policy
 from metarobot.training.run_layout import RunError
 
 GRIP = "metarobot/Grip-v0"
@@ -24,7 +24,7 @@ GRIP = "metarobot/Grip-v0"
 @pytest.fixture
 def trained() -> TrainedPolicy:
     config = TrainConfig(env_id=GRIP, hidden_sizes=(4,))
-    policy = make_policy(config, make_env(GRIP, 1))
+    policy = make_policy(config)
     params = policy.initial_params(torch.Generator().manual_seed(0))
     return TrainedPolicy(policy, params, config)
 
@@ -55,7 +55,7 @@ def test_a_drawn_task_is_held_out_and_a_given_one_is_completed_with_nominal_valu
 
 
 def test_a_task_is_drawn_from_the_last_split_there_is():
-    cheetah = FAMILIES["metarobot/HalfCheetahDirection-v0"].vector_class.distribution
+    cheetah = FAMILIES["metarobot/HalfCheetahDirection-v0"].distribution
     assert cheetah["direction"].name in choose_task(cheetah, RenderConfig(), None).names
     with pytest.raises(TaskError, match="direction has no extrapolation split, allowed: train"):
         choose_task(cheetah, RenderConfig(split="extrapolation"), None)
@@ -104,7 +104,7 @@ def test_adaptation_changes_the_policy_and_is_repeatable(trained):
 def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
     config = TrainConfig(env_id=GRIP, algorithm="rl2", hidden_sizes=(4, 4))
     env = make_env(GRIP, 1, num_threads=1)
-    policy = make_policy(config, env)
+    policy = make_policy(config)
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 30.0
     trained = TrainedPolicy(policy, params, config)

@@ -16,7 +16,7 @@ from metarobot.config import TrainConfig
 from metarobot.envs import make_env
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
 from metarobot.training.load import TrainedPolicy, load_run
-from metarobot.training.meta_trainer import make_policy
+from metarobot.training.policy_skeleton import make_policy
 
 GRIP = "metarobot/Grip-v0"
 RESULTS = Path(__file__).parents[3] / "docs/results"
@@ -25,8 +25,7 @@ RESULTS = Path(__file__).parents[3] / "docs/results"
 def made_up_algorithm(env_id, algorithm="maml", hidden_sizes=(8, 6), **fields):
     """An algorithm whose parameters are all different from zero."""
     config = TrainConfig(env_id=env_id, algorithm=algorithm, hidden_sizes=hidden_sizes, **fields)
-    env = make_env(env_id, 1, num_threads=1, observe_task=algorithm == "oracle")
-    policy = make_policy(config, env)
+    policy = make_policy(config)
     generator = torch.Generator().manual_seed(0)
     params = policy.initial_params(generator)
     noise = {n: torch.randn(leaf.shape, generator=generator) for n, leaf in params.items()}

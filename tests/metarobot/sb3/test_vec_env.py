@@ -6,7 +6,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from metarobot.envs import FAMILIES, find_variant, make_env
+from metarobot.envs import TaskEnv, find_variant, make_env
 from metarobot.sb3 import SB3VecEnv
 
 GRIP, NAVIGATION = "metarobot/Grip-v0", "metarobot/PointNavigation-v0"
@@ -24,7 +24,7 @@ def both(env_id, **kwargs):
     """The bridge, and what Stable-Baselines3 makes of single environments with the same tasks."""
     env = make_env(env_id, N, num_threads=1, **kwargs)
     env.set_tasks(env.distribution.sample(np.random.default_rng(0), N))
-    singles = [FAMILIES[env_id](num_threads=1, **kwargs) for _ in range(N)]
+    singles = [TaskEnv(env_id, num_threads=1, **kwargs) for _ in range(N)]
     for sim, single in enumerate(singles):
         single.set_tasks(env.tasks.rows([sim]))
     return SB3VecEnv(env), DummyVecEnv([lambda s=single: s for single in singles])

@@ -15,7 +15,7 @@ from metarobot.training.checkpoints import (
     policy_bytes,
     save_checkpoint,
 )
-from metarobot.training.meta_trainer import TrainerState
+from metarobot.training.trainer_state import TrainerState
 
 CONFIG = TrainConfig()
 

@@ -33,7 +33,7 @@ def test_actions_need_not_be_finite(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"env_id": "metarobot/Grab-v0"}, "known are metarobot/Reach-v0, metarobot/Reach"),
+        ({"env_id": "metarobot/Grab-v0"}, "allowed: metarobot/Reach-v0, metarobot/Reach"),
         ({"env_id": "metarobot/Reach-v0", "task": {}}, "starts"),
         ({"task": {"block_mass_kg": -1.0}}, "block_mass_kg = -1 kg is not allowed"),
         ({"task": {"colour": 1.0}}, "no task parameter 'colour'"),

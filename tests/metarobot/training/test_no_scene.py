@@ -1,0 +1,105 @@
+"""What is known of a family without its scene is what its environments have; all of them close."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.envs import FAMILIES, TaskVectorEnv, find_variant, make_env, shipped_variants
+from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.reporting.adaptation_video import RenderConfig, adapt_to, choose_task
+from metarobot.sb3 import export_ppo, import_ppo
+from metarobot.training.load import load_run
+from metarobot.training.policy_skeleton import make_policy
+from metarobot.training.runs import resume_run, train_run
+
+GRIP = "metarobot/Grip-v0"
+COMMITTED = Path(__file__).parents[3] / "docs" / "results" / "grip" / "grip-seed0"
+
+
+@pytest.mark.parametrize("observe_task", [False, True])
+def test_spaces_and_control_step_are_those_of_the_environment(env_id, observe_task):
+    family = FAMILIES[env_id]
+    variants = [v for v in map(find_variant, shipped_variants()) if v.env_id == env_id]
+    for variant in [None, *variants]:
+        env = make_env(env_id, 1, num_threads=1, observe_task=observe_task, variant=variant)
+        spaces = (env.single_observation_space, env.single_action_space)
+        assert spaces == family.spaces(observe_task)
+        assert family.control_step_s() == env.substeps * env.model.opt.timestep == env.control_dt_s
+        env.close()
+
+
+@pytest.mark.parametrize("algorithm", STANDARD_ALGORITHMS)
+def test_a_policy_is_laid_out_for_these_spaces(env_id, algorithm):
+    policy = make_policy(TrainConfig(env_id=env_id, algorithm=algorithm))
+    env = make_env(env_id, 1, num_threads=1, observe_task=algorithm == "oracle")
+    low = policy.observation_centre - policy.observation_half_range
+    torch.testing.assert_close(low, torch.from_numpy(env.single_observation_space.low))
+    env.close()
+
+
+def refuse(*args, **kwargs):
+    raise AssertionError("a scene was compiled")
+
+
+def test_reading_a_run_compiles_no_scene(monkeypatch):
+    monkeypatch.setattr(TaskVectorEnv, "__init__", refuse)
+    for family in FAMILIES.values():
+        monkeypatch.setattr(family, "compile_own_scene", refuse)
+    assert len(load_run(COMMITTED).policies) == 12
+
+
+def test_reading_a_run_imports_no_trainer():
+    trainer = "'metarobot.training.meta_trainer' in sys.modules"
+    code = f"import sys, metarobot.training.load; print({trainer})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.fixture
+def open_envs(monkeypatch):
+    """The environments that are open."""
+    found = {}
+    make, close = TaskVectorEnv.__init__, TaskVectorEnv.close
+
+    def noted(env, *args, **kwargs):
+        make(env, *args, **kwargs)
+        found[id(env)] = env  # held, so that no other gets its number
+
+    def closed(env, **kwargs):
+        close(env, **kwargs)
+        found.pop(id(env), None)
+
+    monkeypatch.setattr(TaskVectorEnv, "__init__", noted)
+    monkeypatch.setattr(TaskVectorEnv, "close", closed)
+    return found
+
+
+def test_every_environment_is_closed(open_envs, tmp_path):
+    config = TrainConfig(env_id=GRIP, total_steps=1, num_tasks=2, episodes_per_task=2)
+    train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    sizes = EvaluationConfig(
+        num_tasks=2, episodes_per_step=2, deterministic_episodes=1, grid_size=2
+    )
+    evaluate_runs([run], sizes, lambda stage, share: None)
+    task = choose_task(FAMILIES[GRIP].distribution, RenderConfig(), None)
+    adapt_to(GRIP, task, run.policies["maml"], RenderConfig(num_episodes=2))
+    export_ppo(run.policies["maml"], tmp_path / "model.zip")
+    import_ppo(tmp_path / "model.zip", GRIP)
+    assert not open_envs
+
+
+def test_an_environment_is_closed_where_training_begins_no_more(open_envs, tmp_path):
+    config = TrainConfig(env_id=GRIP, total_steps=1, num_tasks=2, episodes_per_task=2)
+    train_run(config, ["maml"], tmp_path / "run")
+    damaged = next((tmp_path / "run" / "maml" / "checkpoints").glob("iteration*"))
+    damaged.write_bytes(b"nothing")
+    (tmp_path / "run" / "maml" / "done.json").unlink()
+    with pytest.raises(ValueError, match="iteration-"):
+        resume_run(tmp_path / "run")
+    assert not open_envs
