@@ -16,6 +16,7 @@ from metarobot.envs.registration import (
     short_names,
 )
 from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
+from metarobot.envs.scene_record import SceneRecord
 from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import (
@@ -41,6 +42,7 @@ __all__ = [
     "ObservationElement",
     "SceneError",
     "SceneLimits",
+    "SceneRecord",
     "Split",
     "TaskDistribution",
     "TaskEnv",

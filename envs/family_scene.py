@@ -10,6 +10,7 @@ import ast
 import copy
 import re
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import mujoco
 import numpy as np
 
 from metarobot.envs.scene import SceneError, SceneLimits
+from metarobot.envs.scene_record import SceneRecord
 from metarobot.envs.tasks import Tasks, nearest_name
 from metarobot.envs.user_scene import DEFAULT_LIMITS, load_user_scene
 
@@ -57,7 +59,10 @@ _TRIAL_ENVS = 2
 
 
 def load_family_scene(
-    family: type[TaskVectorEnv], path: Path | str, limits: SceneLimits = DEFAULT_LIMITS
+    family: type[TaskVectorEnv],
+    path: Path | str,
+    limits: SceneLimits = DEFAULT_LIMITS,
+    sha256: str | None = None,
 ) -> Any:
     """Load a user's scene and check that the family can use it.
 
@@ -65,6 +70,7 @@ def load_family_scene(
         family: The family's vector environment.
         path: The scene, as for :func:`load_user_scene`.
         limits: How large and how slow it may be.
+        sha256: What the hash of its files must be; any when None.
 
     Returns:
         The compiled model.
@@ -73,12 +79,22 @@ def load_family_scene(
         SceneError: The scene is not allowed, or lacks what the family needs; the message is one
             line that begins with the path.
     """
-    model = load_user_scene(path, limits)
+    model = load_user_scene(path, limits, sha256)
     try:
         check_family_scene(family, model, limits)
     except SceneError as error:
         raise SceneError(f"{path}: {error}") from None
     return model
+
+
+@lru_cache(maxsize=4)
+def load_recorded_scene(family: type[TaskVectorEnv], record: SceneRecord) -> Any:
+    """Load the scene of a run, once in a process: its hash says that it is always the same.
+
+    Raises:
+        SceneError: Its files have changed, or as in :func:`load_family_scene`.
+    """
+    return load_family_scene(family, record.path, sha256=record.sha256)
 
 
 def check_family_scene(
@@ -187,7 +203,7 @@ def _run_trial(family: type[TaskVectorEnv], model: Any, limits: SceneLimits) -> 
     """Let the family use the scene as it would in training."""
 
     class Trial(family):
-        def _load_model(self, scene_path: Path | str | None) -> Any:
+        def _load_model(self, scene_path: Path | str | SceneRecord | None) -> Any:
             return model
 
     env = Trial(_TRIAL_ENVS, num_threads=1)

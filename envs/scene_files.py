@@ -9,6 +9,7 @@ beside the model; meshes, height fields and textures from the model's folder wit
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -86,6 +87,15 @@ class SceneFiles:
         folder = scene.parent.resolve()
         self._folder = folder
         self._gather_model(_Source(folder, PurePosixPath(scene.name)), SCENE_FILE)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all names and contents: equal for a copy of the scene in another folder."""
+        digest = hashlib.sha256()
+        for name, data in sorted(self.contents.items()):
+            digest.update(f"{len(name)} {name} {len(data)} ".encode())
+            digest.update(data)
+        return digest.hexdigest()
 
     def translate(self, complaint: str) -> str:
         """Say where the lines that MuJoCo complains about stand in the user's files."""

@@ -39,13 +39,16 @@ _NOT_NEGATIVE = (
 )
 
 
-def load_user_scene(path: Path | str, limits: SceneLimits = DEFAULT_LIMITS) -> Any:
+def load_user_scene(
+    path: Path | str, limits: SceneLimits = DEFAULT_LIMITS, sha256: str | None = None
+) -> Any:
     """Load a user's scene without trusting it.
 
     Args:
         path: The scene, an MJCF file.  It may use the files in its folder and, by their bare
             names, the package's own (``arm.xml``, ``gripper.xml``, ...); nothing else.
         limits: How large it may be, and how long its compilation may take.
+        sha256: What the hash of its files must be (`SceneRecord`); any when None.
 
     Returns:
         The compiled model.  A copy of a shipped scene gives the shipped model, bit for bit.
@@ -57,6 +60,12 @@ def load_user_scene(path: Path | str, limits: SceneLimits = DEFAULT_LIMITS) -> A
     path = Path(path)
     try:
         files = SceneFiles(path, limits)
+        if sha256 not in (None, files.sha256):
+            raise SceneError(
+                "the scene has changed since the run recorded it: SHA-256 "
+                f"{files.sha256[:12]}..., recorded {sha256[:12]}...; bring it back, or name a copy "
+                "with --scene"
+            )
         with tempfile.TemporaryDirectory(prefix="metarobot-scene-") as folder:
             _write_files(Path(folder), files.contents)
             _compile(Path(folder), files, limits)

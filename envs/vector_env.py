@@ -22,12 +22,13 @@ from metarobot.envs.batch_renderer import BatchRenderer
 from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
 from metarobot.envs.episode_limit import EpisodeLimit
-from metarobot.envs.family_scene import load_family_scene
+from metarobot.envs.family_scene import load_family_scene, load_recorded_scene
 from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.memory import check_counts, require_memory, simulation_bytes
 from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.observer import Observer
 from metarobot.envs.scene import SceneError
+from metarobot.envs.scene_record import SceneRecord
 from metarobot.envs.starts import Starts
 from metarobot.envs.task_family import TaskFamily
 from metarobot.envs.tasks import TaskError, Tasks
@@ -70,9 +71,9 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         render_mode: ``rgb_array`` or None.
         variant: Other tasks and disturbances, of this family: the name of a shipped variant, the
             path of a TOML file, or a ``Variant``; None for the family as it is.
-        scene_path: A scene of the user's, an MJCF file that has what the family needs; the
-            family's own, ``scene_path`` of the class, when None.  docs/scenes.md tells how to
-            write one.
+        scene_path: A scene of the user's, an MJCF file that has what the family needs, or what a
+            run recorded of one; the family's own, ``scene_path`` of the class, when None.
+            docs/scenes.md tells how to write one.
 
     Raises:
         ValueError: An argument is out of range, or the variant is of another family, or there is
@@ -99,7 +100,7 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         observe_task: bool = False,
         render_mode: str | None = None,
         variant: Variant | str | Path | None = None,
-        scene_path: Path | str | None = None,
+        scene_path: Path | str | SceneRecord | None = None,
     ) -> None:
         check_counts(num_envs, num_threads, horizon)
         if max_episode_steps is not None and max_episode_steps < 1:
@@ -137,9 +138,11 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
 
-    def _load_model(self, scene_path: Path | str | None) -> Any:
+    def _load_model(self, scene_path: Path | str | SceneRecord | None) -> Any:
         """Compile the family's own scene, or load a user's and check it."""
         family: Any = type(self)  # type checkers see this file under two names
+        if isinstance(scene_path, SceneRecord):
+            return load_recorded_scene(family, scene_path)
         if scene_path is not None:
             return load_family_scene(family, scene_path)
         model = self.compile_own_scene()

@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn, get_args
 
 from metarobot.envs.checked_numbers import is_integer, is_number, show
 from metarobot.envs.memory import MOST_THREADS
+from metarobot.envs.scene_record import SceneRecord
 from metarobot.envs.variants import Variant
 from metarobot.policies.gaussian_policy import MIN_STD
 
@@ -68,6 +69,8 @@ class TrainConfig:
     """Registered id of the task family."""
     variant: Variant | None = None
     """Other tasks and disturbances of the family, from a file; none for the family as it is."""
+    scene: SceneRecord | None = None
+    """A scene of the user's in the place of the family's own, none for that."""
     algorithm: str = "maml"
     """Who is trained. domain_randomisation trains one policy on all tasks by the same code without
     adaptation; oracle does likewise, and observes the task parameters; all others adapt."""
@@ -160,6 +163,8 @@ class TrainConfig:
         if not isinstance(self.env_id, str):
             self._refuse("env_id", "a string")
         self._check_variant()
+        if not isinstance(self.scene, SceneRecord | None):
+            self._refuse("scene", "a table, or none")
         for name in ("first_order", "normalise_inner", "normalise_outer"):
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "true or false")
@@ -240,7 +245,9 @@ class TrainConfig:
         """Return the fields as values that JSON can hold."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         variant = self.variant.to_dict() if self.variant else None
-        return {**fields, "variant": variant, "hidden_sizes": list(self.hidden_sizes)}
+        scene = self.scene.to_dict() if self.scene else None
+        sizes = list(self.hidden_sizes)
+        return {**fields, "variant": variant, "scene": scene, "hidden_sizes": sizes}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
@@ -259,6 +266,8 @@ class TrainConfig:
             fields["hidden_sizes"] = tuple(fields["hidden_sizes"])
         if isinstance(fields.get("variant"), Mapping):
             fields["variant"] = Variant.from_dict(fields["variant"])
+        if isinstance(fields.get("scene"), Mapping):
+            fields["scene"] = SceneRecord.from_dict(fields["scene"])
         return cls(**fields)
 
 

@@ -130,7 +130,7 @@ def _train(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ResumeCommand, parse_train
     from metarobot.cli.outside import import_family
     from metarobot.config import TrainConfig
-    from metarobot.envs import find_variant
+    from metarobot.envs import SceneRecord, find_variant
     from metarobot.learning.distributed import restarted_by_torchrun
     from metarobot.training.run_creation import default_run_folder
 
@@ -140,7 +140,8 @@ def _train(arguments: list[str], prog: str) -> int:
     if isinstance(command, ResumeCommand):
         return _resume_training(command.resume, None, command.algorithms, command.total_steps)
     variant = None if command.variant in (None, "none") else find_variant(command.variant)
-    config = TrainConfig(**{**vars(command.config), "variant": variant})
+    scene = None if command.scene is None else SceneRecord.of(command.scene)
+    config = TrainConfig(**{**vars(command.config), "variant": variant, "scene": scene})
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
         return _resume_training(out, config, command.algorithms if command.resume else ())
@@ -217,11 +218,12 @@ def _evaluate(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import EvaluateCommand, parse
     from metarobot.cli.progress import StageDisplay
     from metarobot.reporting.folder import evaluate_to_folder
-    from metarobot.training.load import choose_variant, load_runs
+    from metarobot.training.load import choose_variant, find_scene, load_runs
 
     command = parse(EvaluateCommand, arguments, prog)
     console = prepare()
     runs = load_runs(command.runs, best=command.best)
+    runs = [find_scene(run, command.scene) for run in runs]
     variant = choose_variant(runs[0], command.variant)
     for run in runs:
         if run.unfinished:
@@ -285,7 +287,7 @@ def _render(arguments: list[str], prog: str) -> int:
     from metarobot.opengl import require_opengl
     from metarobot.reporting.adaptation_video import render_adaptation, render_replay
     from metarobot.reporting.video import VideoError
-    from metarobot.training.load import choose_variant, load_run
+    from metarobot.training.load import choose_variant, find_scene, load_run
     from metarobot.training.replay import Replay
 
     command = parse(RenderCommand, arguments, prog)
@@ -296,7 +298,7 @@ def _render(arguments: list[str], prog: str) -> int:
     require_writable(command.out)
     try:
         if command.run is not None:
-            run = load_run(command.run, best=command.best)
+            run = find_scene(load_run(command.run, best=command.best), command.scene)
             variant = choose_variant(run, command.variant)
             require_opengl()
             shown = render_adaptation(run, command.out, command.config, task, variant)

@@ -15,7 +15,7 @@ import tyro
 
 from metarobot.cli.outside import import_family_module
 from metarobot.config import ALGORITHM_NAMES, STANDARD_ALGORITHMS, TrainConfig
-from metarobot.envs import Variant
+from metarobot.envs import SceneRecord, Variant
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS, find_preset
 from metarobot.reporting.adaptation_video import RenderConfig
@@ -29,6 +29,7 @@ class TrainOptions(TrainConfig):
 
     env_id: _Hidden = "metarobot/Grip-v0"
     variant: tyro.conf.Suppress[tyro.conf.Fixed[Variant | None]] = None
+    scene: tyro.conf.Suppress[tyro.conf.Fixed[SceneRecord | None]] = None
     algorithm: tyro.conf.Suppress[tyro.conf.Fixed[str]] = "maml"
 
 
@@ -65,6 +66,8 @@ class TrainCommand:
     variant: str | None = None
     """Train on a variant of the family: a .toml file, or the name of one that `metarobot list`
     names."""
+    scene: Path | None = None
+    """Train in a scene of yours, an MJCF file, instead of the family's own: docs/scenes.md."""
     algorithms: tuple[str, ...] = ()
     """Who to train: meta-learners, and the references they are compared with; maml,
     domain_randomisation and oracle if not given. With --resume: whom the run gets besides."""
@@ -116,6 +119,8 @@ class EvaluateCommand(OutsideOptions):
     variant: str | None = None
     """Measure on a variant of the family: a .toml file, or the name of one that `metarobot list`
     names. Runs trained on a variant are measured on it if not given; none is the family itself."""
+    scene: Path | None = None
+    """Where the scene of the runs is now, if they were trained in one of yours that has moved."""
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How much is measured."""
 
@@ -177,6 +182,8 @@ class RenderCommand(OutsideOptions):
     variant: str | None = None
     """Film a variant of the family: a .toml file, or the name of one that `metarobot list` names.
     A run trained on a variant is filmed on it if not given; none is the family itself."""
+    scene: Path | None = None
+    """Where the scene of the run is now, if it was trained in one of yours that has moved."""
     out: Path = Path("adaptation.mp4")
     """MP4 to write."""
     task: tuple[str, ...] = ()
@@ -190,6 +197,8 @@ class RenderCommand(OutsideOptions):
             raise ValueError("name a run folder, or a file with --replay")
         if self.replay is not None and self.task:
             raise ValueError("--task does not go with --replay, which has its own task")
+        if self.replay is not None and self.scene is not None:
+            raise ValueError("--scene does not go with --replay, which has its own conditions")
         if self.replay is not None and self.variant is not None:
             raise ValueError("--variant does not go with --replay, which has its own conditions")
 

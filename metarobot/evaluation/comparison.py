@@ -98,7 +98,7 @@ def _measure(
     name: str, run: TrainedRun, config: EvaluationConfig, splits: Sequence[Split]
 ) -> dict[str, Stages]:
     """Put one algorithm through the trials of all splits."""
-    trials = {split: Trial.of_split(run.env_id, split, config) for split in splits}
+    trials = {split: Trial.of_split(run.env_id, split, config, scene=run.scene) for split in splits}
     if name == "random":
         scores = {split: trial.score_random() for split, trial in trials.items()}
         return {split: [StepScores(score, score)] for split, score in scores.items()}
@@ -113,7 +113,7 @@ def _algorithm(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedP
         return run.policies[name]
     start = fine_tuning if name == "fine_tuning" else from_scratch
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
-    trial = Trial.of_split(run.env_id, "train", tuning)
+    trial = Trial.of_split(run.env_id, "train", tuning, scene=run.scene)
 
     def return_after_one_step(trained: TrainedPolicy) -> float:
         return float(trial.score(trained, 1)[1].judged.returns.mean())

@@ -68,7 +68,7 @@ def evaluate_runs(
     work = len(runs) * (len(distribution.splits) + 1)
     rows, headroom = [], []
     for done, split in enumerate(distribution.splits):
-        trial = Trial.of_split(env_id, split, config, variant)
+        trial = Trial.of_split(env_id, split, config, variant, runs[0].scene)
         scores = []
         for number, run in enumerate(runs):
             progress(f"{split}, seed {run.seed}", (done * len(runs) + number) / work)
@@ -209,7 +209,7 @@ def _heat_map(
         for p in (x, y)
     )
     tasks = measured.grid(x.name, x_values, y.name, y_values)
-    trial = Trial(env_id, tasks, _GRID_KEY, config, variant)
+    trial = Trial(env_id, tasks, _GRID_KEY, config, variant, runs[0].scene)
     steps = min(1, config.num_adaptation_steps)
     stages: dict[str, list[Scores]] = {}
     for run in runs:

@@ -19,7 +19,7 @@ from metarobot.config import (
     MOST_TASKS,
     TrainConfig,
 )
-from metarobot.envs import SPLITS, Tasks, Variant, find_family, make_env
+from metarobot.envs import SPLITS, SceneRecord, Tasks, Variant, find_family, make_env
 from metarobot.envs.checked_numbers import is_integer, is_number, show
 from metarobot.envs.tasks import Split
 from metarobot.policies import (
@@ -161,6 +161,8 @@ class Trial:
     config: EvaluationConfig
     variant: Variant | None = None
     """What disturbs the episodes."""
+    scene: SceneRecord | None = None
+    """The user's scene that they take place in."""
 
     def collect(
         self,
@@ -176,7 +178,13 @@ class Trial:
         """Collect episodes on every task, with chance keyed by the task and the step."""
         num_tasks = len(self.tasks)
         num_envs = num_envs or num_tasks * num_episodes
-        env = make_env(self.env_id, num_envs, observe_task=observe_task, variant=self.variant)
+        env = make_env(
+            self.env_id,
+            num_envs,
+            observe_task=observe_task,
+            variant=self.variant,
+            scene_path=self.scene,
+        )
         with closing(env):
             env.set_tasks(self.tasks)
             action_size = len(env.action_elements)
@@ -196,14 +204,19 @@ class Trial:
 
     @classmethod
     def of_split(
-        cls, env_id: str, split: Split, config: EvaluationConfig, variant: Variant | None = None
+        cls,
+        env_id: str,
+        split: Split,
+        config: EvaluationConfig,
+        variant: Variant | None = None,
+        scene: SceneRecord | None = None,
     ) -> Trial:
         """Draw the tasks of a split."""
         distribution = (variant or find_family(env_id)).distribution
         key = SPLITS.index(split)
         rng = numpy_generator(config.seed, key, Phase.EVALUATION_TASKS)
         tasks = distribution.sample(rng, config.num_tasks, split)
-        return cls(env_id, tasks, key, config, variant)
+        return cls(env_id, tasks, key, config, variant, scene)
 
     def score_random(self) -> Scores:
         """Score uniformly random actions."""

@@ -135,7 +135,14 @@ def render_adaptation(
     steps = (
         f"{config.num_adaptation_steps} adaptation step{'s' * (config.num_adaptation_steps > 1)}"
     )
-    env = make_env(run.env_id, 1, render_mode="rgb_array", num_threads=1, variant=variant)
+    env = make_env(
+        run.env_id,
+        1,
+        render_mode="rgb_array",
+        num_threads=1,
+        variant=variant,
+        scene_path=run.scene,
+    )
     try:
         env.set_tasks(tasks)
         start = _draws(env, config, _SHOWN, num_episodes=1).start
@@ -175,7 +182,14 @@ def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) 
     num_frames = num_blocks * (replay.actions.shape[2] * FRAMES_PER_STEP + 1)
     frames = {f"{num_frames} frames": num_frames * FRAME_BYTES}
     require_memory(frames, f"a film of {num_blocks} adaptation steps is too long")
-    env = make_env(replay.env_id, 1, render_mode="rgb_array", num_threads=1, variant=replay.variant)
+    env = make_env(
+        replay.env_id,
+        1,
+        render_mode="rgb_array",
+        num_threads=1,
+        variant=replay.variant,
+        scene_path=replay.scene,
+    )
     try:
         env.set_tasks(env.distribution.with_values({k: [v] for k, v in replay.task.items()}))
         clips = []
@@ -214,7 +228,8 @@ def adapt_to(
     require_trial_memory(trained.config, 1, config.num_episodes, "lower num_episodes")
     params, algorithm = repeat_params(trained.params, 1), trained.algorithm
     num_envs = algorithm.num_simulations(1, config.num_episodes)
-    env = make_env(env_id, num_envs, num_threads=1, variant=variant)
+    scene = trained.config.scene
+    env = make_env(env_id, num_envs, num_threads=1, variant=variant, scene_path=scene)
 
     def collect_block(step: int, policy: GaussianPolicy, params: Params) -> Episodes:
         draws = _draws(env, config, _TRIALS, config.num_episodes, adaptation_step=step)

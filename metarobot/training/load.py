@@ -9,14 +9,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
 from metarobot.algorithms import Algorithm, make_algorithm
 from metarobot.config import TrainConfig
-from metarobot.envs import Variant, find_variant
+from metarobot.envs import SceneRecord, Variant, find_variant
 from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, load_policy
@@ -73,6 +73,11 @@ class TrainedRun:
     def variant(self) -> Variant | None:
         """The variant that it was trained on, if any."""
         return next(iter(self.policies.values())).config.variant
+
+    @property
+    def scene(self) -> SceneRecord | None:
+        """The user's scene that it was trained in, if any."""
+        return next(iter(self.policies.values())).config.scene
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -140,6 +145,8 @@ def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
                 f"{run.path} was trained on {_named(run.variant)}, "
                 f"but {first.path} on {_named(first.variant)}"
             )
+        if (run.scene and run.scene.sha256) != (first.scene and first.scene.sha256):
+            raise RunError(f"{run.path} and {first.path} were trained in different scenes")
         if list(run.policies) != list(first.policies):
             raise RunError(
                 f"{run.path} holds {', '.join(run.policies)}, "
@@ -172,6 +179,29 @@ def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:
             f"but {run.path} is a run of {run.env_id}"
         )
     return variant
+
+
+def find_scene(run: TrainedRun, path: Path | None) -> TrainedRun:
+    """Return a run whose scene is read from another place than the recorded one.
+
+    Args:
+        run: The run.
+        path: Where its scene is now; None leaves it where it was.
+
+    Raises:
+        RunError: The run was trained in the family's own scene.
+        SceneError: What is there is another scene.
+    """
+    if path is None:
+        return run
+    if run.scene is None:
+        raise RunError(f"{run.path} was trained in the family's own scene: leave out --scene")
+    scene = run.scene.moved_to(path)
+    policies = {
+        name: replace(trained, config=replace(trained.config, scene=scene))
+        for name, trained in run.policies.items()
+    }
+    return replace(run, policies=policies)
 
 
 def load_curve(run: Path, algorithm: str, columns: Sequence[str]) -> dict[str, list[float]]:

@@ -212,6 +212,7 @@ class MetaTrainer:
                 self._sample_tasks().rows([task - self.tasks.start]),
                 [block.rows([task - self.tasks.start]) for block in batch.blocks],
                 self.config.variant,
+                self.config.scene,
                 iteration=self.iteration,
                 index=task,
             )

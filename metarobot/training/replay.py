@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metarobot.envs import TaskError, Tasks, Variant, find_family
+from metarobot.envs import SceneRecord, TaskError, Tasks, Variant, find_family
 from metarobot.folder import Folder
 from metarobot.rollout.episodes import Episodes
 from metarobot.tensor_files import load_tensors, seal_tensors
@@ -36,6 +36,8 @@ class Replay:
     """Number of the task within the meta-batch."""
     variant: Variant | None = None
     """Variant of the family that was trained on."""
+    scene: SceneRecord | None = None
+    """The user's scene that was trained in."""
 
     @classmethod
     def of(
@@ -44,6 +46,7 @@ class Replay:
         task: Tasks,
         blocks: Sequence[Episodes],
         variant: Variant | None = None,
+        scene: SceneRecord | None = None,
         **place: int,
     ) -> Replay:
         """Take down the blocks (1, E, T) of one task."""
@@ -53,6 +56,7 @@ class Replay:
             starts=torch.cat([block.start for block in blocks]),
             actions=torch.cat([block.actions for block in blocks]),
             variant=variant,
+            scene=scene,
             **place,
         )
 
@@ -70,6 +74,7 @@ class Replay:
             "iteration": self.iteration,
             "index": self.index,
             "variant": self.variant.to_dict() if self.variant else None,
+            "scene": self.scene.to_dict() if self.scene else None,
         }
         tensors = {"starts": self.starts, "actions": self.actions}
         folder.write(self.name, seal_tensors(tensors, facts))
@@ -92,6 +97,7 @@ class Replay:
                 iteration=int(facts["iteration"]),
                 index=int(facts["index"]),
                 variant=Variant.from_dict(facts["variant"]) if facts.get("variant") else None,
+                scene=SceneRecord.from_dict(facts["scene"]) if facts.get("scene") else None,
                 **tensors,
             )
         except (KeyError, TypeError, AttributeError) as error:

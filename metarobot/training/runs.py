@@ -248,6 +248,7 @@ def _make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
         num_threads=choose_num_threads(config.num_threads),
         observe_task=config.algorithm == "oracle",
         variant=config.variant,
+        scene_path=config.scene,
     )
     return MetaTrainer(config, env, workers=workers)
 
