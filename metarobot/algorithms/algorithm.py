@@ -28,6 +28,8 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
     """What `make_policy` lays out."""
+    adapts: ClassVar[bool] = True
+    """Whether it learns from the episodes of a task."""
 
     def __init__(self, config: TrainConfig, policy: PolicyT) -> None:
         self.config = config
@@ -67,6 +69,11 @@ class Algorithm(ABC, Generic[PolicyT]):
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
         """Return how many simulations a block of trial episodes takes: here, one for each."""
         return num_tasks * num_episodes
+
+    @property
+    def needs_log_probs(self) -> bool:
+        """Whether `adapt` reads the log-probabilities of the policy that acted in the episodes."""
+        return False
 
     @property
     def trial_policy(self) -> PolicyT:

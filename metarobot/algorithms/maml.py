@@ -24,6 +24,11 @@ class Maml(Algorithm[GaussianMLP]):
     Source: Finn et al. 2017, arXiv:1703.03400, Algorithm 3.
     """
 
+    @property
+    def needs_log_probs(self) -> bool:
+        """Likelihood ratios are relative to the policy that acted."""
+        return self.config.inner_objective == "likelihood_ratio"
+
     def step_sizes(self, params: Params) -> float | Mapping[str, float | Tensor]:
         """Return α of an adaptation step, for all parameters or for each leaf that adapts."""
         del params
@@ -92,6 +97,8 @@ class FirstOrderMaml(Maml):
 
 class NoAdaptation(Maml):
     """TRPO on the episodes of all tasks: domain randomisation, and the oracle if told the task."""
+
+    adapts = False
 
     @classmethod
     def min_std(cls, config: TrainConfig) -> float:

@@ -26,8 +26,13 @@ class RolloutEnv(Protocol):
         """S, uniforms in [0, 1) that place the start of an episode; 0 where nobody can place it."""
         ...
 
-    autoreset_mode: AutoresetMode
-    """What a step does where an episode has ended; `collect` sets it to DISABLED while it runs."""
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What a step does where an episode has ended; `collect` sets DISABLED while it runs."""
+        ...
+
+    @autoreset_mode.setter
+    def autoreset_mode(self, mode: AutoresetMode) -> None: ...
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
