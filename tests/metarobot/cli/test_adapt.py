@@ -22,7 +22,8 @@ class Robot(gym.Env):
 
     def step(self, action):
         self.t += 1
-        return self.observation_space.low.copy(), -float(np.abs(action).sum()), self.t == 3, False, {}
+        reward = -float(np.abs(action).sum())
+        return self.observation_space.low.copy(), reward, self.t == 3, False, {}
 
 gym.register("my/Robot-v0", Robot)
 """
