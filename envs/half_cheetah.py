@@ -13,7 +13,6 @@ from typing import Any
 import mujoco
 import numpy as np
 from gymnasium.envs import mujoco as gymnasium_mujoco
-from scipy.special import ndtri
 
 from metarobot.envs.task_family import ObservationElement
 from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
@@ -115,6 +114,8 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
     def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
         """Draw positions uniformly and velocities normally around rest, as Gymnasium does."""
         self._qpos[ids] += START_SPREAD * (2 * start[:, :9] - 1)
+        from scipy.special import ndtri  # slow to import, see keyed_chance
+
         self._qvel[ids] = START_SPREAD * ndtri(np.clip(start[:, 9:], _TINY, 1 - _TINY))
 
     def _command(self, actions: np.ndarray) -> None:

@@ -74,6 +74,8 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         scene_path: A scene of the user's, an MJCF file that has what the family needs, or what a
             run recorded of one; the family's own, ``scene_path`` of the class, when None.
             docs/scenes.md tells how to write one.
+        autoreset_mode: What a step does where an episode has ended: ``NEXT_STEP`` begins the next
+            one, ``DISABLED`` holds the simulation until it is reset.
 
     Raises:
         ValueError: An argument is out of range, or the variant is of another family, or there is
@@ -101,6 +103,7 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         render_mode: str | None = None,
         variant: Variant | str | Path | None = None,
         scene_path: Path | str | SceneRecord | None = None,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     ) -> None:
         check_counts(num_envs, num_threads, horizon)
         if max_episode_steps is not None and max_episode_steps < 1:
@@ -122,7 +125,9 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         self.batch = Batch(self.model, num_envs, num_threads, persistent=True)
         self.control_dt_s = self.control_step_s()
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
+        self.autoreset_mode = autoreset_mode
         self._sensors = self.batch.bind("sensordata")
+        self._commanded = [self.batch.bind(name) for name in ("ctrl", "act", "qvel")]
         self._home = self.model.key("home").id
 
         self._threads = NativeThreads(self.batch)
@@ -154,6 +159,21 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         return model
 
     # What every family shares.
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What a step does where an episode has ended; it can be set at any time.
+
+        Raises:
+            ValueError: Set to ``SAME_STEP``, which a batch cannot do.
+        """
+        return self.metadata["autoreset_mode"]
+
+    @autoreset_mode.setter
+    def autoreset_mode(self, mode: AutoresetMode) -> None:
+        if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED):
+            raise ValueError(f"autoreset_mode must be NEXT_STEP or DISABLED, got {mode!r}")
+        self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode(mode)}
 
     @property
     def tasks(self) -> Tasks:
@@ -233,8 +253,9 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Advance every simulation by one control step.
 
-        A simulation whose episode has ended is reset instead; its action is ignored and its reward
-        is 0 (Gymnasium's next-step autoreset).
+        Where an episode has ended, the action is ignored and the reward is 0.  With the
+        ``autoreset_mode`` NEXT_STEP that simulation is reset instead; with DISABLED it is held: it
+        is neither commanded nor simulated, shows its last observation, and ends no second time.
 
         Args:
             actions: (num_envs, A), clipped to [-1, 1]; NaN counts as 0.
@@ -253,26 +274,27 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         actions = read_numbers("actions", actions, self._action_shape)
         actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
         actions[np.isnan(actions)] = 0.0
-        restarting = self._needs_reset.copy()
-        running = ~restarting
+        ended = self._needs_reset.copy()
+        running = ~ended
+        held = ended & (self.autoreset_mode is AutoresetMode.DISABLED)
         if self._change:
             self._change_physics(running & (self._elapsed == self._change.at_step), True)
         if self._disturber:
             actions = self._disturber.delay(actions)
             self._disturber.push(self._elapsed)
-        self._command(actions)
+        self._command_except(held, actions)
         self._simulate(running)
         self._elapsed += running
         rewards, success = self._evaluate(actions)
         unstable = self._find_unstable() & running
         terminated = self._find_finished() & running & ~unstable
-        if restarting.any():
-            ids = np.flatnonzero(restarting)
+        ids = np.flatnonzero(ended & ~held)
+        if ids.size:
             self._reset_rows(ids, self._starts.draw(ids))
-        observations = self._observer.observe(self._observe(), self._elapsed, held=unstable)
+        observations = self._observer.observe(self._observe(), self._elapsed, held=unstable | held)
         rewards = np.where(running & ~unstable, rewards, 0.0)
         truncated = running & (unstable | (self._elapsed >= self.horizon))
-        self._needs_reset = terminated | truncated
+        self._needs_reset = terminated | truncated | held
         info = {"is_success": success & running & ~unstable, "sim_unstable": unstable}
         return observations, rewards, terminated, truncated, info
 
@@ -293,6 +315,16 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def _command_except(self, held: np.ndarray, actions: np.ndarray) -> None:
+        """Command the simulations that are not held, (num_envs,) bool."""
+        if not held.any():
+            self._command(actions)
+            return
+        before = [field[held] for field in self._commanded]
+        self._command(actions)
+        for field, values in zip(self._commanded, before, strict=True):
+            field[held] = values
 
     def _simulate(self, running: np.ndarray) -> None:
         """Simulate a control step, and what follows the last one of an episode."""

@@ -1,10 +1,24 @@
 """metarobot: meta-learned robot policies that adapt to a new payload, surface or drive.
 
-Importing the package registers the task families with Gymnasium.
+Use::
+
+    import metarobot as mr
+
+    run = mr.train("grip", algorithms=["maml"], seed=0)
+    policy = mr.load("runs/grip-seed0")["maml"]
+    adapted = policy.adapt(robot, episodes=5)
+    action = adapted.act(observation)
+    mr.evaluate(run, out="results/grip")
+    mr.render(adapted, "after.mp4")
+
+Importing the package registers the task families with Gymnasium; what needs PyTorch is imported
+when it is used.
 """
 
 import os
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from metarobot.opengl import import_mujoco
 from metarobot.output import occupy_closed_descriptors
@@ -22,4 +36,41 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__", "envs"]
+if TYPE_CHECKING:
+    from metarobot.api import (
+        AdaptablePolicy,
+        AdaptationSession,
+        Episodes,
+        Run,
+        evaluate,
+        load,
+        render,
+        train,
+    )
+
+__all__ = [
+    "AdaptablePolicy",
+    "AdaptationSession",
+    "Episodes",
+    "Run",
+    "__version__",
+    "envs",
+    "evaluate",
+    "load",
+    "render",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of `metarobot.api` when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module("metarobot.api"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

@@ -1,5 +1,6 @@
 """Policies and the value baseline: torch only, no simulator."""
 
+from metarobot.policies.controller import Controller
 from metarobot.policies.episode_encoder import EpisodeEncoder, embed, transition_features
 from metarobot.policies.gaussian import Distribution, entropy, kl_divergence, log_prob
 from metarobot.policies.gaussian_mlp import GaussianMLP
@@ -13,6 +14,7 @@ from metarobot.policies.value_baseline import fit_values, solve_ridge, value_fea
 
 __all__ = [
     "Actor",
+    "Controller",
     "Distribution",
     "EpisodeEncoder",
     "GaussianMLP",

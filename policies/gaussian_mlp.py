@@ -6,9 +6,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from metarobot.policies.controller import Array, Controller, MlpController, scaled_layer
 from metarobot.policies.gaussian import Distribution
 from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN, GaussianPolicy
-from metarobot.policies.params import Params
+from metarobot.policies.params import Params, to_array
 from metarobot.policies.policy import ReactivePolicy
 
 
@@ -76,6 +77,19 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
                 hidden = torch.tanh(hidden)
         mean = hidden.unflatten(1, observations.shape[1:-1])
         return Distribution(mean, self.log_std_of(params))
+
+    def controller(self, params: Params) -> Controller:
+        """Set one policy to work on robots, without action noise; each leaf in its own shape."""
+        first = scaled_layer(*self._first_layer(params), *self._scaling())
+        rest = [
+            (to_array(params[f"layers.{i}.weight"]).T.copy(), to_array(params[f"layers.{i}.bias"]))
+            for i in range(1, len(self.layers))
+        ]
+        return MlpController([first, *rest])
+
+    def _first_layer(self, params: Params) -> tuple[Array, Array]:
+        """Return weights (J, O) and biases (J,) of what reads the scaled observations."""
+        return to_array(params["layers.0.weight"]), to_array(params["layers.0.bias"])
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights, zero biases, `log_std` = log(initial_std)."""

@@ -9,7 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.params import Params
+from metarobot.policies.controller import Array, Controller
+from metarobot.policies.params import Params, to_array
 from metarobot.policies.policy import Actor
 
 MIN_STD = 0.02
@@ -91,6 +92,14 @@ class GaussianPolicy(nn.Module, ABC):
     @abstractmethod
     def actor(self, params: Params) -> Actor:
         """Begin to act with one policy per task, each leaf (N, ...)."""
+
+    @abstractmethod
+    def controller(self, params: Params) -> Controller:
+        """Set one policy to work on robots, without action noise; each leaf in its own shape."""
+
+    def _scaling(self) -> tuple[Array, Array]:
+        """Return the centre and the half range of the observations, (O,) each."""
+        return to_array(self.observation_centre), to_array(self.observation_half_range)
 
     def _blank_params(self) -> Params:
         """Return parameters that are 0, but for `log_std` = log(initial_std)."""

@@ -1,6 +1,8 @@
 """Policy parameters as a tree: one policy, or one for every task."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Params = dict[str, Tensor]
@@ -24,3 +26,8 @@ def unflatten_params(vector: Tensor, like: Params) -> Params:
         name: piece.to(leaf.dtype).reshape(*vector.shape[:-1], *leaf.shape)
         for (name, leaf), piece in zip(like.items(), pieces, strict=True)
     }
+
+
+def to_array(leaf: Tensor) -> NDArray[np.float64]:
+    """Return a leaf as an array in double precision."""
+    return leaf.detach().double().numpy()

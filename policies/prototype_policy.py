@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metarobot.policies.controller import Array
 from metarobot.policies.episode_encoder import EpisodeEncoder, transition_feature_size
 from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.params import Params
+from metarobot.policies.params import Params, to_array
 from metarobot.policies.products import products
 
 _ENCODER = "encoder."
@@ -53,6 +55,18 @@ class PrototypePolicy(GaussianMLP):
         context = context.reshape(*context.shape[:-1], *ones, -1).expand(*scaled.shape[:-1], -1)
         crossed = products(scaled, context[..., :-1])
         return torch.cat([scaled, context, crossed], dim=-1)
+
+    def _first_layer(self, params: Params) -> tuple[Array, Array]:
+        """Fold what is known of the task: W_o + W_x c on observations, b + W_c c + W_k known."""
+        weight, bias = super()._first_layer(params)
+        prototype = to_array(params["prototype"])
+        size, embedding_size = len(self.observation_centre), len(prototype)
+        of_seen, of_prototype, of_known, of_products = np.split(
+            weight, np.cumsum([size, embedding_size, 1]), axis=1
+        )
+        crossed = of_products.reshape(-1, size, embedding_size) @ prototype
+        known = float(params["num_episodes"] > 0)
+        return of_seen + crossed, bias + of_prototype @ prototype + known * of_known[:, 0]
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; no prototype is known."""

@@ -7,11 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from metarobot.policies.controller import Layer
 from metarobot.policies.gaussian import Distribution
 from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN, GaussianPolicy
 from metarobot.policies.gru import gru_sequence, gru_step
-from metarobot.policies.params import Params
+from metarobot.policies.params import Params, to_array
 from metarobot.policies.products import products
+from metarobot.policies.recurrent_controller import RecurrentController, RecurrentWeights
 
 LONGEST_MEMORY = 100.0
 """Control steps over which the slowest units of an untrained memory fade."""
@@ -99,6 +101,25 @@ class RecurrentPolicy(GaussianPolicy):
     def actor(self, params: Params) -> "RecurrentActor":
         """Begin to act with one memory per task, each leaf (N, ...)."""
         return RecurrentActor(self, params)
+
+    def controller(self, params: Params) -> RecurrentController:
+        """Set one policy to work on robots, without action noise; each leaf in its own shape."""
+
+        def layer(weight: str, bias: str) -> Layer:
+            return to_array(params[weight]).T.copy(), to_array(params[bias])
+
+        names = [f"layers.{index}" for index in range(len(self.layers))]
+        centre, half_range = self._scaling()
+        weights = RecurrentWeights(
+            centre=centre,
+            half_range=half_range,
+            layers=[layer(f"{name}.weight", f"{name}.bias") for name in names],
+            inputs=layer("unit.weight_ih", "unit.bias_ih"),
+            recurrent=layer("unit.weight_hh", "unit.bias_hh"),
+            head=layer("head.weight", "head.bias"),
+            change_gain=CHANGE_GAIN,
+        )
+        return RecurrentController(weights, to_array(params["memory"]))
 
     def live(
         self, params: Params, observations: Tensor, actions: Tensor, rewards: Tensor, first: Tensor

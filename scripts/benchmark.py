@@ -11,7 +11,8 @@ the same on a slow machine as on a fast one:
 - ``iteration_over_physics``: seconds of a whole meta-iteration over those of the bare
   ``Batch.step`` on the trajectories of that iteration.
 
-``--scaling`` measures something else: a meta-iteration on one and on more processes.
+``--scaling`` measures something else: a meta-iteration on one and on more processes; so does
+``--acting``: acting on one observation, by each kind of policy.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
+from acting_benchmark import measure_acting, missed_acting_bars
 
 from metarobot.cli.options import parse
 from metarobot.config import TrainConfig
@@ -101,6 +103,8 @@ class BenchmarkCommand:
     """Measure several processes instead, of one thread each, and write the rows to this file."""
     processes: tuple[int, ...] = (1, 2)
     """Numbers of processes that --scaling measures."""
+    acting: Path | None = None
+    """Measure acting on one observation instead, and write the rows to this file."""
 
     def __post_init__(self) -> None:
         """Check the names and the numbers."""
@@ -319,6 +323,22 @@ def _train_with(family: str, count: int, run: Path, command: BenchmarkCommand) -
     }
 
 
+def acting(path: Path, command: BenchmarkCommand) -> int:
+    """Measure acting on one observation; return 1 where --check finds a bar missed."""
+    rows = measure_acting(200 if command.quick else 20_000)
+    for row in rows:
+        print(
+            "{policy:<12}{median_us:6.1f} us at the median, {p99_us:6.1f} at".format(**row), end=""
+        )
+        print(" the 99th percentile; processor {processor_median_us:6.1f}".format(**row), end="")
+        print(" and {processor_p99_us:6.1f}; differs by {difference:.1e}".format(**row))
+    write_json(path, rows)
+    missed = missed_acting_bars(rows) if command.check else []
+    for line in missed:
+        print(f"missed: {line}")
+    return 1 if missed else 0
+
+
 def bars_of(preset: str) -> Bars:
     """Return what a family is held against."""
     return OWN_BARS.get(preset, Bars())
@@ -365,6 +385,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmark.py: error: {error}", file=sys.stderr)
         return 2
     silence_mujoco()
+    if command.acting is not None:
+        return acting(command.acting, command)
     if command.scaling is not None:
         rows = scaling(command)
         for row in rows:

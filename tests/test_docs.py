@@ -10,6 +10,8 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 from docs_tables.families import observation
 from loading import ROOT, load_script
@@ -20,6 +22,7 @@ from metarobot.cli.main import COMMANDS
 from metarobot.config import ALGORITHM_NAMES, INNER_OBJECTIVES, TrainConfig
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.comparison import COMPARED
+from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.files import read_json
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_run
@@ -30,6 +33,7 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 }
+README_EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMAND_CLASSES = {name: getattr(arguments, f"{name.capitalize()}Command") for name in COMMANDS}
 SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
@@ -89,8 +93,52 @@ def test_every_constant_that_a_family_page_names_is_in_its_table():
             assert f"| `{constant}` |" in text
 
 
+class Bench(gym.Wrapper):
+    """A robot with a loop of its own, beside Gymnasium's."""
+
+    def home(self):
+        return self.reset()[0]
+
+    def move(self, action):
+        observation, reward, terminated, truncated, _ = self.step(action)
+        return observation, reward, terminated or truncated
+
+
+def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch, opengl):
+    """The sizes are smaller; all else is as it stands there."""
+    sizes = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 320, "hidden_sizes": (4,)}
+    monkeypatch.setitem(PRESETS, "grip", replace(PRESETS["grip"], **sizes))
+    small = EvaluationConfig(
+        num_tasks=2,
+        episodes_per_step=2,
+        num_adaptation_steps=1,
+        deterministic_episodes=1,
+        grid_size=2,
+    )
+    monkeypatch.setattr("metarobot.api.EvaluationConfig", lambda: small)
+    monkeypatch.chdir(tmp_path)
+    robot = Bench(gym.make("metarobot/Grip-v0"))
+    steps, size = 3, len(robot.observation_space.low)
+    names = {
+        "robot": robot,
+        "observation": robot.reset(seed=0)[0],
+        "observations": [np.zeros((steps, size))],
+        "actions": [np.full((steps, *robot.action_space.shape), 0.1)],
+        "rewards": [np.arange(3.0)],
+        "log_probs": [np.full(steps, -1.0)],
+    }
+    blocks = [block for block in README_EXAMPLES if "import gymnasium" not in block]
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert robot.action_space.contains(names["action"])
+    assert names["adapted"].num_episodes == 5
+    assert (tmp_path / "results/grip/report.html").exists()
+    assert (tmp_path / "after.mp4").stat().st_size > 1000
+
+
 def test_example_runs(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (example,) = [block for block in README_EXAMPLES if "import gymnasium" in block]
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out
 

@@ -75,6 +75,11 @@ class Algorithm(ABC, Generic[PolicyT]):
         return num_tasks * num_episodes
 
     @property
+    def needs_log_probs(self) -> bool:
+        """Whether `adapt` reads the log-probabilities of the policy that acted in the episodes."""
+        return False
+
+    @property
     def trial_policy(self) -> PolicyT:
         """The policy as it explores in trial episodes: with the floor of their action noise."""
         return self.policy.with_min_std(self.config.trial_min_std)

@@ -26,6 +26,11 @@ class Maml(Algorithm[GaussianMLP]):
 
     title = "MAML-TRPO"
 
+    @property
+    def needs_log_probs(self) -> bool:
+        """Likelihood ratios are relative to the policy that acted."""
+        return self.config.inner_objective == "likelihood_ratio"
+
     def step_sizes(self, params: Params) -> float | Mapping[str, float | Tensor]:
         """Return α of an adaptation step, for all parameters or for each leaf that adapts."""
         del params

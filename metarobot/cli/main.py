@@ -318,6 +318,34 @@ def _render(arguments: list[str], prog: str) -> int:
     return OK
 
 
+def _adapt(arguments: list[str], prog: str) -> int:
+    from metarobot.adaptation.file import require_suffix
+    from metarobot.adaptation.run import Run, load_run_or_policy
+    from metarobot.cli.options import AdaptCommand, parse, parse_task
+    from metarobot.cli.robots import make_robot
+    from metarobot.folder import require_writable
+
+    command = parse(AdaptCommand, arguments, prog)
+    task = parse_task(command.task)
+    require_suffix(command.out)
+    console = prepare()
+    require_writable(command.out)
+    found = load_run_or_policy(command.run, best=command.best)
+    if isinstance(found, Run) and command.algorithm not in found:
+        raise ValueError(f"{command.run} holds no {command.algorithm}, only {', '.join(found)}")
+    policy = found[command.algorithm] if isinstance(found, Run) else found
+    robot = make_robot(policy, command.env, task)
+    try:
+        adapted = policy.adapt(
+            robot, episodes=command.episodes, steps=command.steps, seed=command.seed
+        )
+    finally:
+        robot.close()
+    adapted.save(command.out)
+    print_line(console, f"adapted by {adapted.num_episodes} episodes: {command.out}")
+    return OK
+
+
 def _export(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ExportCommand, parse
     from metarobot.folder import require_writable
@@ -400,6 +428,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str], str], int], str]] = {
     "evaluate": (_evaluate, "measure adaptation on tasks never trained on, and write the report"),
     "compare": (_compare, "train several algorithms and hold them against each other"),
     "render": (_render, "film one task before and after adaptation"),
+    "adapt": (_adapt, "adapt a trained policy to a robot, in a few episodes"),
     "export": (_export, "write a trained policy as a Stable-Baselines3 PPO model"),
     "import": (_import, "read the policy of such a model that you trust, to begin with"),
     "list": (_list, "list the task families, their task parameters and observations"),

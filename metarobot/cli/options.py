@@ -204,6 +204,35 @@ class RenderCommand(OutsideOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdaptCommand(OutsideOptions):
+    """Adapt a trained policy to a robot, and keep the adapted policy in a file."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder, or the file of an adapted policy to go on with."""
+    out: Path
+    """File to write, ending in .safetensors."""
+    episodes: int
+    """Adaptation episodes before each adaptation step."""
+    steps: int = 1
+    """Adaptation steps."""
+    seed: int = 0
+    """Seed of the action noise, and of the robot's first reset."""
+    algorithm: str = "maml"
+    """Whose policy of the run is adapted."""
+    best: bool = False
+    """Take the policy with the best smoothed return in training, not the last one."""
+    env: str | None = None
+    """Gymnasium id of the robot, as my_module:my/Robot-v0; by default the family's simulation."""
+    task: tuple[str, ...] = ()
+    """Task of the family's simulation, as payload_kg=4; those not named are nominal."""
+
+    def __post_init__(self) -> None:
+        """Refuse a task for a robot that holds its own."""
+        if self.env is not None and self.task:
+            raise ValueError("--task sets the family's simulation: leave it out with --env")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportCommand(OutsideOptions):
     """Write a trained initialisation as a Stable-Baselines3 PPO model."""
 

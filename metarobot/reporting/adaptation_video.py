@@ -11,6 +11,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import adapt_in_steps
 from metarobot.config import (
     META_LEARNERS,
@@ -160,6 +161,44 @@ def render_adaptation(
     )
 
 
+def render_policy(
+    policy: AdaptablePolicy,
+    path: Path,
+    task: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> float:
+    """Film one episode of a policy, without action noise; return the episode's return.
+
+    Args:
+        policy: A trained or an adapted policy.
+        path: The MP4 to write.
+        task: Task parameters to set; those not named stay nominal.
+        seed: Seed of the start.
+
+    Raises:
+        TaskError: The family does not allow the task.
+        VideoError: ffmpeg failed.
+    """
+    trained_with = policy.config
+    env = make_env(
+        trained_with.env_id,
+        1,
+        render_mode="rgb_array",
+        num_threads=1,
+        variant=trained_with.variant,
+        observe_task=trained_with.algorithm == "oracle",
+    )
+    try:
+        given = {name: [value] for name, value in (task or {}).items()}
+        env.set_tasks(env.distribution.with_values(given) if given else env.distribution.nominal())
+        start = _draws(env, RenderConfig(seed=seed), _SHOWN, num_episodes=1).start
+        clip = film(env, policy, policy.task_params, start, "the policy at work")
+        _write([clip], env, path, RenderConfig().slow_motion)
+    finally:
+        env.close()
+    return float(np.sum(clip.rewards))
+
+
 def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) -> list[Clip]:
     """Film one episode of a replay before and after adaptation, side by side.
 
@@ -244,7 +283,7 @@ def adapt_to(
 
 def film(
     env: TaskVectorEnv,
-    trained: TrainedPolicy,
+    trained: TrainedPolicy | AdaptablePolicy,
     params: Params,
     start: np.ndarray,
     caption: str,

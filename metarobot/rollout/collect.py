@@ -1,20 +1,17 @@
 """Collect episodes: one loop over T, in which every policy acts in all simulations of its task."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode
 
 from metarobot.policies import Actor, Params, Policy, log_prob
+from metarobot.rollout.environment import RolloutEnv
 from metarobot.rollout.episodes import Episodes
-
-if TYPE_CHECKING:
-    from metarobot.envs import TaskVectorEnv
 
 
 @torch.no_grad()
 def collect(
-    env: "TaskVectorEnv",
+    env: RolloutEnv,
     policy: Policy,
     params: Params,
     *,
@@ -23,14 +20,15 @@ def collect(
 ) -> Episodes:
     """Run E episodes on every task: a_t = μ(o_t) + σ · noise_t.
 
-    Where the environment has a simulation for each, they run side by side; where it has one for
-    each task, one after the other, and what the policy remembers passes from one to the next.
+    With M / N simulations for each task, that many episodes run side by side, in rounds; what the
+    policy remembers passes from one round to the next.  A simulation whose episode has ended, or
+    that the last round does not need, is held: it is neither commanded nor simulated.
 
     A step counts until its episode ends or its simulation becomes unstable; success is that of the
     last step that counts, and an unstable episode never succeeds.
 
     Args:
-        env: N · E simulations, simulation n · E + e holding task n; or N, one for each task.
+        env: M simulations; with E of them for each task, simulation n · E + e holds task n.
         policy: Policy skeleton.
         params: One policy per task, each leaf (N, ...).
         noise: Standard normals (N, E, T, A), or None for deterministic episodes.
@@ -40,44 +38,51 @@ def collect(
         N tasks, E episodes each, T = env.horizon steps.
 
     Raises:
-        ValueError: start holds rows neither for N · E simulations nor for N.
+        ValueError: The N tasks cannot share the simulations equally.
     """
     N, E = start.shape[:2]
-    if env.num_envs not in (N * E, N):
-        raise ValueError(f"start holds {N} x {E} episodes, but the environment has {env.num_envs}")
-    actor = policy.actor(params)
-    if env.num_envs == N * E:
-        return _run_side_by_side(env, actor, noise, start)
-    rounds = [
-        _run_side_by_side(env, actor, None if noise is None else noise[:, [e]], start[:, [e]])
-        for e in range(E)
-    ]
-    return Episodes.join(rounds)
+    if env.num_envs % N:
+        raise ValueError(
+            f"start holds {N} x {E} episodes, but the environment has {env.num_envs} simulations, "
+            f"which {N} tasks cannot share"
+        )
+    side_by_side = env.num_envs // N
+    actor, rounds = policy.actor(params), []
+    mode, env.autoreset_mode = env.autoreset_mode, AutoresetMode.DISABLED
+    try:
+        for first in range(0, E, side_by_side):
+            chosen = slice(first, first + side_by_side)
+            noises = None if noise is None else noise[:, chosen]
+            rounds.append(_run_side_by_side(env, actor, noises, start[:, chosen]))
+    finally:
+        env.autoreset_mode = mode
+    return rounds[0] if len(rounds) == 1 else Episodes.join(rounds)
 
 
 def _run_side_by_side(
-    env: "TaskVectorEnv", actor: Actor, noise: np.ndarray | None, start: np.ndarray
+    env: RolloutEnv, actor: Actor, noise: np.ndarray | None, start: np.ndarray
 ) -> Episodes:
-    """Run one episode in every simulation; the arguments are those of `collect`."""
+    """Run one episode in the first E simulations of each task; arguments as of `collect`."""
     N, E = start.shape[:2]
-    noises = None if noise is None else torch.from_numpy(noise).unbind(2)
-    observation, _ = env.reset(options={"start": start.reshape(N * E, -1)})
+    M = env.num_envs // N
+    noises = None if noise is None else torch.from_numpy(_fill(noise, M)).unbind(2)
+    observation, alive = _begin(env, start)
     observations, distributions, actions, rewards, masks = [], [], [], [], []
-    alive, success, failed = np.ones(N * E, bool), *np.zeros((2, N * E), bool)
+    success, failed = np.zeros((2, N * M), bool)
 
     actor.begin()
     for t in range(env.horizon):
         if not alive.all():
-            # What a dead simulation shows may be anything, and NaN would pass through any mask.
+            # What a held simulation shows may be anything, and NaN would pass through any mask.
             observation = np.where(alive[:, None], observation, np.float32(0.0))
-        seen = torch.from_numpy(observation).view(N, E, -1)
+        seen = torch.from_numpy(observation).view(N, M, -1)
         distribution = mean, log_std = actor.act(seen)
         action = mean if noises is None else mean + log_std.exp().unsqueeze(1) * noises[t]
         observations.append(seen)
         distributions.append(distribution)
         actions.append(action)
         observation, reward, terminated, truncated, infos = env.step(
-            action.numpy().reshape(N * E, -1)
+            action.numpy().reshape(N * M, -1)
         )
 
         unstable = infos["sim_unstable"]
@@ -86,23 +91,44 @@ def _run_side_by_side(
         masks.append(counts)
         rewards.append(np.where(counts, reward, 0.0).astype(np.float32))
         earned, counted = torch.from_numpy(rewards[-1]), torch.from_numpy(counts)
-        actor.learn(action, earned.view(N, E), counted.view(N, E))
+        actor.learn(action, earned.view(N, M), counted.view(N, M))
         success = np.where(alive, infos["is_success"] & counts, success)
         alive = counts & ~(terminated | truncated)
 
     means = torch.stack([distribution.mean for distribution in distributions], dim=2)
     log_std = distributions[-1].log_std[:, None, None]  # of the parameters alone, so never another
     taken = torch.stack(actions, dim=2)
-    return Episodes(
+    episodes = Episodes(
         observations=torch.stack(observations, dim=2),
         actions=taken,
         log_probs=log_prob(means, log_std, taken),
         rewards=_block(rewards, N),
         mask=_block(masks, N),
-        success=torch.from_numpy(success).view(N, E),
-        unstable=torch.from_numpy(failed).view(N, E),
-        start=torch.from_numpy(start),
+        success=torch.from_numpy(success).view(N, M),
+        unstable=torch.from_numpy(failed).view(N, M),
+        start=torch.from_numpy(_fill(start, M)),
     )
+    return episodes if M == E else episodes.first(E)
+
+
+def _begin(env: RolloutEnv, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Begin an episode in the first E simulations of each task.
+
+    Returns:
+        Observations (M, O), and which simulations run, (M,) bool.
+    """
+    N, E = start.shape[:2]
+    runs = np.arange(env.num_envs) % (env.num_envs // N) < E
+    options: dict[str, np.ndarray] = {"start": start.reshape(N * E, -1)}
+    if not runs.all():
+        options["reset_mask"] = runs
+    return env.reset(options=options)[0], runs
+
+
+def _fill(block: np.ndarray, num_simulations: int) -> np.ndarray:
+    """Return draws (N, E, ...) for all simulations of each task, (N, M / N, ...): 0 for others."""
+    missing = num_simulations - block.shape[1]
+    return np.pad(block, [(0, 0), (0, missing), *[(0, 0)] * (block.ndim - 2)]) if missing else block
 
 
 def _block(steps: list[np.ndarray], num_tasks: int) -> torch.Tensor:

@@ -1,10 +1,13 @@
 """The episodes of a meta-batch, as one block of tensors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Episodes:
     actions: Tensor
     """What the policy asked for, before the environment clipped it, (N, E, T, A)."""
     log_probs: Tensor
-    """Log-probability of each action under the policy that took it, (N, E, T)."""
+    """Log-probability of each action under the policy that took it, (N, E, T); NaN if unknown."""
     rewards: Tensor
     """Reward of each step, (N, E, T)."""
     mask: Tensor
@@ -89,6 +92,52 @@ class Episodes:
             **{field.name: getattr(self, field.name)[:, -num_episodes:] for field in fields(self)}
         )
 
+    def pad(self, horizon: int) -> "Episodes":
+        """Return the episodes with T = horizon steps; those that are added do not count."""
+        missing = horizon - self.horizon
+        if missing == 0:
+            return self
+        blocks = {name: getattr(self, name) for name in ("observations", "actions")}
+        blocks = {name: pad(block, (0, 0, 0, missing)) for name, block in blocks.items()}
+        rows = {name: getattr(self, name) for name in ("log_probs", "rewards", "mask")}
+        rows = {name: pad(row, (0, missing)) for name, row in rows.items()}
+        return replace(self, **blocks, **rows)
+
+    @classmethod
+    def from_log(
+        cls,
+        observations: Sequence[ArrayLike],
+        actions: Sequence[ArrayLike],
+        rewards: Sequence[ArrayLike],
+        *,
+        log_probs: Sequence[ArrayLike] | None = None,
+        success: Sequence[bool] | None = None,
+    ) -> "Episodes":
+        """Build the adaptation episodes of one task from a log: E episodes of any lengths T_e.
+
+        Use::
+
+            log = mr.Episodes.from_log(observations, actions, rewards)
+            adapted = policy.adapt_from(log)
+
+        Args:
+            observations: What the policy saw before each step, in the family's units; E arrays
+                (T_e, O).
+            actions: What it asked for in half action ranges, with its noise and before anything
+                clipped it; E arrays (T_e, A).
+            rewards: Reward of each step; E arrays (T_e,).
+            log_probs: Log-probability of each action under the policy that took it; E arrays
+                (T_e,).  Some algorithms cannot do without.
+            success: Whether each episode ended in success, (E,); not read when adapting.
+
+        Returns:
+            Episodes (1, E, T), T being the length of the longest.
+
+        Raises:
+            ValueError: Lengths or shapes do not go together, or a number is not finite.
+        """
+        return episodes_from_log(observations, actions, rewards, log_probs, success)
+
     @classmethod
     def join(cls, blocks: Sequence["Episodes"]) -> "Episodes":
         """Return the episodes of several blocks on the same tasks as one block."""
@@ -98,3 +147,72 @@ class Episodes:
                 for field in fields(cls)
             }
         )
+
+
+def episodes_from_log(
+    observations: Sequence[ArrayLike],
+    actions: Sequence[ArrayLike],
+    rewards: Sequence[ArrayLike],
+    log_probs: Sequence[ArrayLike] | None,
+    success: Sequence[bool] | None,
+) -> Episodes:
+    """Build episodes (1, E, T) from ragged lists; see `Episodes.from_log`."""
+    E = len(rewards)
+    if E == 0:
+        raise ValueError("a log must hold at least one episode")
+    earned = _logged("rewards", rewards, 1, E)
+    lengths = [len(episode) for episode in earned]
+    T = max(lengths)
+    unknown = [np.full(length, np.nan) for length in lengths]
+    known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, E, lengths)
+    flags = [False] * E if success is None else [bool(flag) for flag in success]
+    if len(flags) != E:
+        raise ValueError(f"success must hold {E} values, one for each episode, got {len(flags)}")
+    return Episodes(
+        observations=_fill(_logged("observations", observations, 2, E, lengths), T),
+        actions=_fill(_logged("actions", actions, 2, E, lengths), T),
+        log_probs=_fill(known, T),
+        rewards=_fill(earned, T),
+        mask=_fill([np.ones(length) for length in lengths], T),
+        success=torch.tensor([flags]),
+        unstable=torch.zeros(1, E, dtype=torch.bool),
+        start=torch.zeros(1, E, 0),
+    )
+
+
+def _logged(
+    name: str,
+    episodes: Sequence[ArrayLike],
+    ndim: int,
+    num_episodes: int,
+    lengths: Sequence[int] | None = None,
+) -> list[np.ndarray]:
+    """Return what was logged under a name as arrays, checked; lengths are those of the rewards."""
+    if len(episodes) != num_episodes:
+        raise ValueError(
+            f"{name} must hold {num_episodes} episodes as rewards, got {len(episodes)}"
+        )
+    arrays = [np.asarray(episode, np.float32) for episode in episodes]
+    for index, array in enumerate(arrays):
+        shape = "(T,)" if ndim == 1 else "(T, elements)"
+        if array.ndim != ndim or len(array) == 0 or array.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                f"{name} of each episode must have shape {shape} with one width and at least one "
+                f"step, got {array.shape} in episode {index}"
+            )
+        if lengths is not None and len(array) != lengths[index]:
+            raise ValueError(
+                f"{name} of episode {index} must have {lengths[index]} steps as its rewards, "
+                f"got {len(array)}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite numbers, but are not in episode {index}")
+    return arrays
+
+
+def _fill(episodes: Sequence[np.ndarray], horizon: int) -> Tensor:
+    """Join ragged arrays (T_e, ...) to a block (1, E, T, ...), 0 where there is nothing."""
+    block = np.zeros((1, len(episodes), horizon, *episodes[0].shape[1:]), np.float32)
+    for row, episode in zip(block[0], episodes, strict=True):
+        row[: len(episode)] = episode
+    return torch.from_numpy(block)

@@ -22,6 +22,7 @@ class Phase(IntEnum):
     EVALUATION_TASKS = 4
     EVALUATION = 5
     RENDERING = 6
+    ADAPTATION = 7
 
 
 class EpisodeDraws(NamedTuple):

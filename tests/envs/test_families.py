@@ -377,3 +377,29 @@ def test_a_batch_renders_one_frame_a_simulation(env_id):
     np.testing.assert_array_equal(frames[0], kept)
     env.close()
     env.close()
+
+
+def test_with_autoreset_disabled_an_ended_simulation_is_held_until_it_is_reset(env_id):
+    env = gym.make_vec(env_id, 3, horizon=4, autoreset_mode=gym.vector.AutoresetMode.DISABLED)
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    env.reset(options={"reset_mask": np.array([True, False, False])})
+    for _ in range(4):
+        *_, truncated, _ = env.step(rng.uniform(-1, 1, env.action_space.shape))
+    ended = np.array([False, True, True]) | truncated
+    fields = [env.batch.bind(name) for name in ("ctrl", "act", "qpos", "qvel", "time")]
+    before = [field.copy() for field in fields]
+    for _ in range(3):
+        _, rewards, terminated, truncated, _ = env.step(rng.uniform(-1, 1, env.action_space.shape))
+        assert not rewards[ended].any()
+        assert not (terminated | truncated)[ended].any()
+        for field, values in zip(fields, before, strict=True):
+            np.testing.assert_array_equal(field[ended], values[ended])
+    env.reset()
+    env.step(rng.uniform(-1, 1, env.action_space.shape))
+    assert not np.array_equal(env.batch.bind("time"), before[-1])
+
+
+def test_same_step_autoreset_is_refused(env_id):
+    with pytest.raises(ValueError, match="must be NEXT_STEP or DISABLED, got"):
+        gym.make_vec(env_id, 1, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode
 
 from metarobot.algorithms import ALGORITHMS, make_algorithm
 from metarobot.config import TrainConfig
@@ -83,10 +84,13 @@ class FakeEnv:
 
     `unstable_at` maps a simulation to the step in which it fails; from then on it shows NaN.
     `terminated_at` maps a simulation to the step in which its episode ends.
+    It counts in `num_steps` how many steps each simulation has taken; those that have ended are
+    held.
     """
 
     distribution = Targets()
     start_size = 2
+    autoreset_mode = AutoresetMode.NEXT_STEP
 
     def __init__(self, num_envs, horizon=5, unstable_at=None, terminated_at=None):
         self.num_envs = num_envs
@@ -95,6 +99,8 @@ class FakeEnv:
         self.terminated_at = terminated_at or {}
         self.single_observation_space = Box(np.full(3, -1, np.float32), np.ones(3, np.float32))
         self.single_action_space = Box(-1.0, 1.0, (2,))
+        self.num_steps = np.zeros(num_envs, int)
+        self.spot = np.zeros((num_envs, self.start_size))
         self.set_tasks(Tasks({"x": [0.0], "y": [0.0]}))
 
     def set_tasks(self, tasks):
@@ -102,11 +108,15 @@ class FakeEnv:
 
     def reset(self, seed=None, options=None):
         self.t = 0
-        self.spot = options["start"] * 2 - 1
-        assert self.spot.shape == (self.num_envs, self.start_size)
+        chosen = options.get("reset_mask", np.ones(self.num_envs, bool))
+        self.ended = ~chosen
+        assert options["start"].shape == (chosen.sum(), self.start_size)
+        self.spot[chosen] = options["start"] * 2 - 1
         return self._observe(), {}
 
     def step(self, actions):
+        assert self.autoreset_mode is AutoresetMode.DISABLED
+        self.num_steps += ~self.ended
         distance = ((np.clip(actions, -1, 1) - self.targets) ** 2).sum(-1)
         unstable = np.zeros(self.num_envs, bool)
         terminated = np.zeros(self.num_envs, bool)
@@ -118,6 +128,7 @@ class FakeEnv:
         observation = self._observe()
         observation[unstable] = np.nan
         truncated = np.full(self.num_envs, self.t >= self.horizon)
+        self.ended |= terminated | truncated | unstable
         info = {"is_success": distance < 0.1, "sim_unstable": unstable}
         rewards = np.where(unstable, np.nan, 1 - distance)
         return observation, rewards, terminated, truncated, info

@@ -1,11 +1,15 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 from fakes import FakeEnv
+from gymnasium.vector import AutoresetMode
 
 from metarobot.envs import Tasks
 from metarobot.policies import GaussianMLP, log_prob
 from metarobot.rollout.collect import collect
+from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 
 N, E, T = 3, 2, 5
@@ -82,3 +86,29 @@ def test_episodes_carry_no_graph():
 def test_starts_must_fill_the_environment():
     with pytest.raises(ValueError, match="start holds 3 x 2 episodes, but the environment has 4"):
         collect(FakeEnv(4), POLICY, PARAMS, noise=None, start=DRAWS.start)
+
+
+def test_what_has_ended_is_not_stepped_again():
+    env = FakeEnv(N * E, T, terminated_at={0: 1}, unstable_at={3: 2})
+    env.set_tasks(Tasks({"x": TARGETS[:, 0], "y": TARGETS[:, 1]}))
+    collect(env, POLICY, PARAMS, noise=DRAWS.noise, start=DRAWS.start)
+    assert env.num_steps.tolist() == [2, T, T, 3, T, T]
+    assert env.autoreset_mode is AutoresetMode.NEXT_STEP  # as before
+
+
+@pytest.mark.parametrize("side_by_side", [1, 2, 3, 5, 7])
+def test_rounds_of_any_size_collect_the_same_episodes(side_by_side):
+    """Whether the simulations divide the episodes or not; those that are not needed stay still."""
+    num_episodes = 5
+    shape = (num_episodes, T, 2, 2)
+    draws = draw_episodes(1, 0, Phase.PRE_UPDATE, tasks=range(N), episode_shape=shape)
+
+    def episodes_of(env):
+        env.set_tasks(Tasks({"x": TARGETS[:, 0], "y": TARGETS[:, 1]}))
+        return collect(env, POLICY, PARAMS, noise=draws.noise, start=draws.start)
+
+    env = FakeEnv(N * side_by_side, T)
+    found, expected = episodes_of(env), episodes_of(FakeEnv(N * num_episodes, T))
+    assert env.num_steps.sum() == N * num_episodes * T
+    for field in fields(Episodes):
+        torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name))

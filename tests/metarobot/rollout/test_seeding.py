@@ -57,6 +57,7 @@ def test_phases_keep_their_numbers():
         "EVALUATION_TASKS": 4,
         "EVALUATION": 5,
         "RENDERING": 6,
+        "ADAPTATION": 7,
     }
 
 

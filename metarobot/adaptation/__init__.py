@@ -1,0 +1,1 @@
+"""Adapts trained policies to robots, and acts on them."""

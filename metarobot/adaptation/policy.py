@@ -1,0 +1,282 @@
+"""A policy that acts on a robot and adapts to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from metarobot.adaptation.interface import Interface
+from metarobot.adaptation.progress import EpisodeDisplay
+from metarobot.adaptation.robot import Robot, rollout_env
+from metarobot.adaptation.session import AdaptationSession
+from metarobot.algorithms import ALGORITHMS, Algorithm, make_algorithm
+from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
+from metarobot.envs.checked_numbers import is_integer, show
+from metarobot.policies import Controller, Params, repeat_params
+from metarobot.policies.gaussian_policy import GaussianPolicy
+from metarobot.rollout.collect import collect
+from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.seeding import Phase, draw_episodes
+
+
+@dataclass(frozen=True)
+class AdaptablePolicy:
+    """A trained policy, or one that has been adapted; its parameters never change.
+
+    Use::
+
+        policy = mr.load("runs/grip-seed0")["maml"]
+        adapted = policy.adapt(robot, episodes=5)
+        adapted.begin()
+        action = adapted.act(observation)
+        adapted.save("adapted.safetensors")
+    """
+
+    config: TrainConfig
+    """What it was trained with."""
+    params: Params
+    """Parameters, each leaf in its own shape."""
+    interface: Interface
+    """The observations, actions and episodes of its task family."""
+    adaptation_steps: int = 0
+    """Adaptation steps that it has taken since training."""
+    num_episodes: int = 0
+    """Adaptation episodes that it has learned from since training."""
+
+    @cached_property
+    def policy(self) -> GaussianPolicy:
+        """Policy skeleton."""
+        interface = self.interface
+        return ALGORITHMS[self.config.algorithm].make_policy(
+            self.config,
+            interface.observation_low,
+            interface.observation_high,
+            interface.action_size,
+        )
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """How it adapts."""
+        return make_algorithm(self.config, self.policy)
+
+    @property
+    def task_params(self) -> Params:
+        """Parameters for one task, each leaf (1, ...)."""
+        return repeat_params(self.params, 1)
+
+    # Acting.
+
+    @cached_property
+    def _controller(self) -> Controller:
+        return self.policy.controller(self.params)
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.interface.observation_low), np.array(self.interface.observation_high)
+
+    def begin(self, reward: float | np.ndarray = 0.0) -> None:
+        """Tell a policy that remembers that an episode begins; others need not be told.
+
+        Args:
+            reward: Reward of the last step of the episode before.
+        """
+        self._controller.learn(reward)
+        self._controller.begin()
+
+    def act(
+        self, observation: np.ndarray, *, reward: float | np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return what to command, without action noise.
+
+        A recurrent policy remembers the calls before: act on the steps of one robot, or of the same
+        M robots, in their order, with the rewards, and call `begin` before each episode.
+
+        Args:
+            observation: What one robot shows, (O,) in the family's units, or M robots, (M, O).
+                Elements beyond the family's bounds are clipped, as the family does.
+            reward: Reward of the step before, or (M,); only a recurrent policy reads it.  None
+                in the first step of an episode.
+
+        Returns:
+            Action (A,) or (M, A), float32 in half action ranges, within [-1, 1].
+
+        Raises:
+            ValueError: The observation has another number of elements, or one is not finite.
+        """
+        seen = np.asarray(observation, np.float64)
+        low, high = self._bounds
+        if seen.shape[-1:] != low.shape or not np.isfinite(seen).all():
+            self.interface.observe(seen)  # says what is wrong
+        if reward is not None:
+            self._controller.learn(reward)
+        action = self._controller.act(np.minimum(np.maximum(seen, low), high))
+        return np.minimum(np.maximum(action, -1.0), 1.0).astype(np.float32)
+
+    # Adapting.
+
+    def adapt(
+        self,
+        robot: Robot,
+        *,
+        episodes: int,
+        steps: int = 1,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> AdaptablePolicy:
+        """Run adaptation episodes on a robot and learn from them.
+
+        The robot is reset and stepped by Gymnasium's rules alone, and stays open.  Actions have the
+        noise of exploration and are clipped to the bounds of its action space.  The result depends
+        on the seed and on the robot; call it on the result to go on with other noise.
+
+        Args:
+            robot: A ``gymnasium.Env`` or ``VectorEnv`` with the family's spaces; all robots of a
+                ``VectorEnv`` hold the same task.  ``is_success`` in its infos is optional.
+            episodes: E, episodes before each adaptation step.
+            steps: Adaptation steps, with other episodes each.
+            seed: Seed of the action noise, and of the robot's first reset.
+            progress: Show each episode's return.
+
+        Returns:
+            The adapted policy; this one stays as it is.
+
+        Raises:
+            ValueError: A number is out of bounds, the spaces do not fit, the robot shows numbers
+                that are not finite, or the algorithm does not adapt.
+            TypeError: The robot is neither a ``gymnasium.Env`` nor a ``VectorEnv``.
+        """
+        _check("steps", steps, MOST_ADAPTATION_STEPS)
+        self._require_adapting(episodes, seed)
+        with EpisodeDisplay(episodes * steps, shown=progress) as display:
+            policy = self
+            for _ in range(steps):
+                block = policy._collect(robot, episodes, seed, display.add)
+                policy = policy.adapt_from(block)
+        return policy
+
+    def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
+        """Learn from adaptation episodes that were recorded elsewhere.
+
+        Use::
+
+            log = mr.Episodes.from_log(observations, actions, rewards)
+            adapted = policy.adapt_from(log)
+
+        Args:
+            episodes: Episodes (1, E, T) on one task, of this policy while it explored; gradients
+                are biased if another policy acted.
+
+        Returns:
+            The adapted policy; this one stays as it is.
+
+        Raises:
+            ValueError: The episodes do not fit the family or are of several tasks, the algorithm
+                does not adapt, or it needs log-probabilities that the log lacks.
+        """
+        self._require_adapting(episodes.num_episodes, seed=0)
+        block = self._fit(episodes)
+        algorithm, params = self.algorithm, self.task_params
+        adapted = algorithm.adapt(params, block, algorithm.trial_advantages(block))
+        bare = {name: leaf[0].clone() for name, leaf in adapted.items()}
+        if not all(bool(leaf.isfinite().all()) for leaf in bare.values()):
+            raise ValueError("adapting gave numbers that are not finite: check the rewards' size")
+        return replace(
+            self,
+            params=bare,
+            adaptation_steps=self.adaptation_steps + 1,
+            num_episodes=self.num_episodes + episodes.num_episodes,
+        )
+
+    def session(self, *, episodes: int, seed: int = 0) -> AdaptationSession:
+        """Begin to adapt within a loop of the caller's own; see `AdaptationSession`.
+
+        Args:
+            episodes: E, adaptation episodes before each adaptation step.
+            seed: Seed of the action noise.
+
+        Raises:
+            ValueError: A number is out of bounds, or the algorithm does not adapt.
+        """
+        self._require_adapting(episodes, seed)
+        return AdaptationSession(self, episodes, seed)
+
+    def save(self, path: str | Path) -> None:
+        """Keep the policy in a sealed file, from which `metarobot.load` brings it back.
+
+        Args:
+            path: File to write, ending in .safetensors.
+
+        Raises:
+            ValueError: It ends otherwise.
+            OSError: It cannot be written.
+        """
+        from metarobot.adaptation.file import save_policy  # which knows this class
+
+        save_policy(self, Path(path))
+
+    def _collect(
+        self,
+        robot: Robot,
+        num_episodes: int,
+        seed: int,
+        on_episodes: Callable[[np.ndarray], None],
+    ) -> Episodes:
+        """Collect the next block of adaptation episodes, (1, E, T)."""
+        env = rollout_env(
+            robot,
+            self.interface,
+            one_after_the_other=self.algorithm.num_simulations(1, num_episodes) < num_episodes,
+            seed=seed + self.adaptation_steps,
+            on_episodes=on_episodes,
+        )
+        draws = draw_episodes(
+            seed,
+            0,
+            Phase.ADAPTATION,
+            tasks=[0],
+            episode_shape=(num_episodes, env.horizon, env.start_size, self.interface.action_size),
+            adaptation_step=self.adaptation_steps,
+        )
+        explorer = self.algorithm.trial_policy
+        return collect(env, explorer, self.task_params, noise=draws.noise, start=draws.start)
+
+    def _require_adapting(self, episodes: int, seed: int) -> None:
+        _check("episodes", episodes, MOST_EPISODES)
+        if not is_integer(seed, 0, MOST_SEED - MOST_ADAPTATION_STEPS):
+            raise ValueError(f"seed must be an integer of 0 or more, got {show(seed)}")
+        if not self.algorithm.adapts:
+            able = ", ".join(name for name, kind in ALGORITHMS.items() if kind.adapts)
+            raise ValueError(f"{self.config.algorithm} does not adapt: take one of {able}")
+
+    def _fit(self, episodes: Episodes) -> Episodes:
+        """Check episodes (1, E, .) and return them with T steps, as the family reports them."""
+        interface, name = self.interface, self.config.algorithm
+        if episodes.num_tasks != 1:
+            raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
+        if episodes.horizon > interface.horizon:
+            raise ValueError(
+                f"episodes of {name} have at most {interface.horizon} control steps, "
+                f"got {episodes.horizon}"
+            )
+        if episodes.actions.shape[-1] != interface.action_size:
+            raise ValueError(
+                f"actions must have {interface.action_size} elements, "
+                f"got {episodes.actions.shape[-1]}"
+            )
+        if self.algorithm.needs_log_probs and bool(episodes.log_probs.isnan().any()):
+            raise ValueError(
+                f"{name} needs the log-probabilities of the logged actions: pass log_probs, or "
+                "train it with --inner-objective lvc"
+            )
+        seen = interface.observe(episodes.observations.numpy(), "observations")
+        return replace(episodes, observations=torch.from_numpy(seen)).pad(interface.horizon)
+
+
+def _check(name: str, value: int, most: int) -> None:
+    if not is_integer(value, 1, most):
+        raise ValueError(f"{name} must be an integer in [1, {most}], got {show(value)}")

@@ -1,0 +1,160 @@
+"""The doors of the package as functions: train, load, evaluate, render.
+
+`metarobot` exports them by their names; the command line is the same doors with options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.run import Run, load_run_or_policy
+from metarobot.adaptation.session import AdaptationSession
+from metarobot.cli.main import prepare
+from metarobot.cli.progress import StageDisplay, TrainingDisplay
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.presets import PRESETS
+from metarobot.reporting.adaptation_video import render_policy
+from metarobot.reporting.folder import evaluate_to_folder
+from metarobot.rollout.episodes import Episodes
+from metarobot.training.load import load_run
+from metarobot.training.run_creation import default_run_folder
+from metarobot.training.runs import train_run
+
+__all__ = [
+    "AdaptablePolicy",
+    "AdaptationSession",
+    "Episodes",
+    "Run",
+    "evaluate",
+    "load",
+    "render",
+    "train",
+]
+
+
+def train(
+    preset: str,
+    *,
+    algorithms: Sequence[str] = (),
+    seed: int = 0,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> Run:
+    """Train policies of a task family, as ``metarobot train`` does, and show the progress.
+
+    Use::
+
+        run = mr.train("grip", algorithms=["maml"], seed=0)
+
+    Args:
+        preset: Settings to begin with: "grip", "slide", .., see ``metarobot list``.
+        algorithms: Who is trained, one after the other; by default maml and its two references.
+        seed: Seed of every draw.
+        out: Folder of the run; ``runs/PRESET-seedSEED`` when None.
+        overwrite: Replace a run that is there.
+        **options: Other fields of the preset's ``TrainConfig``, such as ``total_steps``.
+
+    Returns:
+        The run, whose policies are read back from its folder.
+
+    Raises:
+        ValueError: A name or a number is not allowed.
+        FileExistsError: There is a run in the folder.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"no preset {preset!r}, allowed: {', '.join(PRESETS)}")
+    config: TrainConfig = replace(PRESETS[preset], seed=seed, **options)
+    names: Any = tuple(algorithms) or STANDARD_ALGORITHMS
+    for name in names:
+        replace(config, algorithm=name)  # says which names there are
+    folder = default_run_folder(config) if out is None else Path(out)
+    with TrainingDisplay(names, config.total_steps, prepare()) as display:
+        train_run(config, names, folder, display, overwrite=overwrite)
+    return Run(load_run(folder))
+
+
+def load(path: str | Path, *, best: bool = False) -> Any:
+    """Read a run, or a policy that was saved; nothing in the file is executed.
+
+    Use::
+
+        policy = mr.load("runs/grip-seed0")["maml"]
+        adapted = mr.load("adapted.safetensors")
+
+    Args:
+        path: Folder of a run, or a file that `AdaptablePolicy.save` has written.
+        best: Of a run, take the policies with the best smoothed return in training, not the last.
+
+    Returns:
+        A `Run` for a folder, an `AdaptablePolicy` for a file.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+        ValueError: It is damaged, or holds something else.
+    """
+    return load_run_or_policy(Path(path), best=best)
+
+
+def evaluate(
+    runs: Run | str | Path | Sequence[Run | str | Path], *, out: str | Path, **options: Any
+) -> Any:
+    """Measure adaptation on tasks never trained on, as ``metarobot evaluate`` does.
+
+    Use::
+
+        mr.evaluate(run, out="results/grip")
+
+    Args:
+        runs: A run or its folder, or several seeds of one family.
+        out: Folder for the numbers, pictures and the report.
+        **options: Fields of ``EvaluationConfig``, such as ``num_tasks``.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: The runs do not go together, or a number is not allowed.
+    """
+    several = [runs] if isinstance(runs, (Run, str, Path)) else runs
+    trained = [run.trained if isinstance(run, Run) else load_run(Path(run)) for run in several]
+    with StageDisplay(prepare()) as stages:
+        return evaluate_to_folder(trained, Path(out), EvaluationConfig(**options), progress=stages)
+
+
+def render(
+    policy: AdaptablePolicy,
+    out: str | Path,
+    *,
+    task: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> float:
+    """Film one episode of a policy in its family's simulation, without action noise.
+
+    Use::
+
+        mr.render(adapted, "after.mp4", task={"payload_kg": 2.0})
+
+    Args:
+        policy: A trained or an adapted policy.
+        out: File to write, ending in .mp4.
+        task: Task parameters, in the units of their names; those not named are nominal.
+        seed: Seed of the start.
+
+    Returns:
+        The return of the episode.
+
+    Raises:
+        ValueError: The file ends otherwise, the family does not allow the task, or ffmpeg failed.
+        OpenGLError: This machine cannot render.
+    """
+    if Path(out).suffix.lower() != ".mp4":
+        raise ValueError(f"a film must end in .mp4, got {out}")
+    prepare()
+    return render_policy(policy, Path(out), task, seed)

@@ -1,0 +1,24 @@
+import pytest
+import torch
+from robots import HIGH, HORIZON, LOW
+
+from metarobot.adaptation.interface import Interface
+from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.algorithms import ALGORITHMS
+from metarobot.config import TrainConfig
+
+ADAPTING = [name for name, kind in ALGORITHMS.items() if kind.adapts]
+INTERFACE = Interface(tuple(LOW), tuple(HIGH), action_size=2, horizon=HORIZON)
+
+
+def make_policy(algorithm, **options):
+    """An untrained policy of the cart, whose parameters are all used."""
+    config = TrainConfig(algorithm=algorithm, hidden_sizes=(8,), **options)
+    bare = AdaptablePolicy(config, {}, INTERFACE)
+    params = bare.policy.initial_params(torch.Generator().manual_seed(0))
+    return AdaptablePolicy(config, params, INTERFACE)
+
+
+@pytest.fixture(params=ADAPTING)
+def policy(request):
+    return make_policy(request.param)

@@ -1,0 +1,293 @@
+"""Adapting on robots that know nothing of this package, and acting on them."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from conftest import INTERFACE, make_policy
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from robots import HIGH, HORIZON, LOW, Cart
+
+from metarobot.adaptation.file import load_policy_file
+from metarobot.adaptation.robot import RobotEnv
+from metarobot.adaptation.session import SessionError
+from metarobot.policies import repeat_params
+from metarobot.rollout.episodes import Episodes
+
+E = 5  # adaptation episodes, not divided by the number of robots
+
+
+def run_session(policy, robot, steps=1, seed=3):
+    """What a controller that owns the loop does; return the adapted policy and the log."""
+    session, log = policy.session(episodes=E, seed=seed), ([], [], [])
+    for _ in range(steps):
+        while not session.complete:
+            observation, _ = robot.reset(seed=seed if robot.num_episodes == 0 else None)
+            session.begin()
+            for column in log:
+                column.append([])
+            while session.running:
+                action = session.act(observation)
+                log[0][-1].append(observation)
+                log[1][-1].append(session._steps.actions[-1][0, 0].numpy())
+                observation, reward, terminated, truncated, info = robot.step(action)
+                session.record(reward, terminated, truncated, success=info["is_success"])
+                log[2][-1].append(reward)
+        session.adapt()
+    return session.adapted, log
+
+
+def assert_same_bits(first, second):
+    assert first.adaptation_steps == second.adaptation_steps
+    assert list(first.params) == list(second.params)
+    for name, leaf in first.params.items():
+        assert torch.equal(leaf, second.params[name]), name
+
+
+def test_adapting_changes_what_it_says_and_leaves_the_policy_as_it_is(policy):
+    before = {name: leaf.clone() for name, leaf in policy.params.items()}
+    adapted = policy.adapt(Cart(), episodes=E, progress=False)
+    assert (adapted.adaptation_steps, adapted.num_episodes) == (1, E)
+    assert any(not torch.equal(adapted.params[name], leaf) for name, leaf in before.items())
+    for name, leaf in before.items():
+        assert torch.equal(policy.params[name], leaf)
+
+
+def test_a_session_and_adapt_and_a_log_find_the_same_parameters_bit_for_bit(policy):
+    robot = Cart()
+    by_adapt = policy.adapt(robot, episodes=E, seed=3, progress=False)
+    assert robot.num_episodes == E
+    by_session, log = run_session(policy, other := Cart())
+    assert_same_bits(by_adapt, by_session)
+    np.testing.assert_array_equal(robot.commands, other.commands)
+    assert_same_bits(by_adapt, policy.adapt_from(Episodes.from_log(*log)))
+
+
+def test_two_steps_are_one_step_continued_and_two_rounds_of_a_session(policy):
+    class Alike(Cart):  # the same start in every episode
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=0)
+
+    at_once = policy.adapt(Alike(), episodes=E, steps=2, seed=3, progress=False)
+    first = policy.adapt(robot := Alike(), episodes=E, seed=3, progress=False)
+    assert_same_bits(at_once, first.adapt(robot, episodes=E, seed=3, progress=False))
+    assert_same_bits(at_once, run_session(policy, Alike(), steps=2)[0])
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("num_robots", [1, 2, 3, 7])
+def test_vector_environments_in_every_autoreset_mode(mode, num_robots, policy):
+    robots = SyncVectorEnv([Cart] * num_robots, autoreset_mode=mode)
+    adapted = policy.adapt(robots, episodes=E, progress=False)
+    again = SyncVectorEnv([Cart] * num_robots, autoreset_mode=mode)
+    assert_same_bits(adapted, policy.adapt(again, episodes=E, progress=False))
+    if num_robots == 1:
+        assert_same_bits(adapted, policy.adapt(Cart(), episodes=E, progress=False))
+
+
+@pytest.mark.parametrize("ending", ["terminated", "truncated"])
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_episodes_of_several_robots_are_those_of_each(mode, ending):
+    """Rewards up to and with the last step count; robots that are done are commanded 0."""
+    robots = SyncVectorEnv([lambda: Cart(ending=ending)] * 3, autoreset_mode=mode)
+    env = RobotEnv(robots, INTERFACE, seed=5)
+    env.reset()
+    masks = []
+    for _ in range(HORIZON):
+        running = env._running.copy()
+        masks.append(running)
+        _, rewards, _, _, info = env.step(np.full((3, 2), 0.7))
+        assert (rewards[running] != 0).all()
+        assert not rewards[~running].any()
+        assert not info["sim_unstable"].any()
+    assert np.sum(masks, axis=0).tolist() == [3, 3, 3]
+    for cart in robots.envs:
+        np.testing.assert_allclose(cart.unwrapped.commands[:3], 0.7)
+        assert not np.any(cart.unwrapped.commands[3:])
+
+
+@pytest.mark.parametrize("robot", [Cart(np.float32), Cart(succeeds=False), Cart(scale=0.5)])
+def test_robots_of_other_kinds(robot):
+    make_policy("maml").adapt(robot, episodes=2, progress=False)
+    assert np.abs(robot.commands).max() <= robot.action_space.high.max()
+
+
+@pytest.mark.parametrize(
+    ("spaces", "words"),
+    [
+        ({"observation_space": gym.spaces.Box(-1, 1, (4,))}, "observations are of shape (4,)"),
+        ({"observation_space": gym.spaces.Box(-1, 2, (3,))}, "but the policy needs of shape (3,)"),
+        ({"observation_space": gym.spaces.Discrete(3)}, "observations are a Discrete"),
+        ({"action_space": gym.spaces.Box(-9, 9, (2,))}, "actions are of shape (2,) in [-9. -9.]"),
+        ({"action_space": gym.spaces.Box(-1, 1, (3,))}, "but the policy gives of shape (2,)"),
+    ],
+)
+def test_spaces_that_do_not_fit_are_refused_in_one_line(spaces, words):
+    robot = Cart()
+    vars(robot).update(spaces)
+    with pytest.raises(ValueError, match=r"^the robot's") as refusal:
+        make_policy("maml").adapt(robot, episodes=1)
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert robot.num_episodes == 0
+
+
+def test_unbounded_observations_are_clipped_to_the_familys_bounds():
+    robot = Cart()
+    robot.observation_space = gym.spaces.Box(-np.inf, np.inf, (3,))
+    make_policy("maml").adapt(robot, episodes=1, progress=False)
+    assert INTERFACE.observe(np.full(3, 7.0)).tolist() == [1.0] * 3
+
+
+def test_what_is_no_robot_and_who_does_not_adapt():
+    with pytest.raises(TypeError, match=r"adapts to a gymnasium\.Env or VectorEnv, got a str"):
+        make_policy("maml").adapt("robot", episodes=1)
+    with pytest.raises(ValueError, match="domain_randomisation does not adapt: take one of maml"):
+        make_policy("domain_randomisation").adapt(Cart(), episodes=1)
+    for episodes in (0, -1, 1.5, None):
+        with pytest.raises(ValueError, match=r"episodes must be an integer in \[1,"):
+            make_policy("maml").adapt(Cart(), episodes=episodes)
+
+
+@pytest.mark.parametrize("what", ["observation", "reward"])
+def test_numbers_that_are_not_finite_stop_the_robot(what):
+    class Broken(Cart):
+        def step(self, action):
+            observation, reward, *rest = super().step(action)
+            return (
+                (observation * np.nan, reward, *rest)
+                if what == "observation"
+                else (observation, np.nan, *rest)
+            )
+
+    robot = Broken()
+    with pytest.raises(ValueError, match=f"the robot's {what}s? must"):
+        make_policy("maml").adapt(robot, episodes=1, progress=False)
+    assert len(robot.commands) == 1
+
+
+# Acting.
+
+
+def test_acting_is_the_policys_mean_one_observation_or_several(policy):
+    seen = np.random.default_rng(0).uniform(LOW, HIGH, (4, 3)).astype(np.float32)
+    actor = policy.policy.actor(repeat_params(policy.params, 1))
+    actor.begin()
+    with torch.no_grad():
+        mean = actor.act(torch.from_numpy(seen)[None]).mean[0].clamp(-1, 1).numpy()
+    found = policy.act(seen)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, mean, atol=1e-6)
+    alone = make_policy(policy.config.algorithm)
+    np.testing.assert_allclose(alone.act(seen[0]), mean[0], atol=1e-6)
+
+
+def test_a_recurrent_policy_remembers():
+    policy, seen = make_policy("rl2"), np.zeros(3)
+    params = {name: leaf + 0.1 for name, leaf in policy.params.items()}
+    policy = type(policy)(policy.config, params, INTERFACE)
+    first, second = policy.act(seen), policy.act(seen, reward=1.0)
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("observation", [np.zeros(2), np.zeros((3, 2)), 0.0, [np.nan, 0, 0]])
+def test_an_observation_that_does_not_fit_is_refused(observation):
+    with pytest.raises(ValueError, match="observation must"):
+        make_policy("maml").act(observation)
+
+
+# Sessions.
+
+
+def test_a_session_says_what_comes_first():
+    session, seen = make_policy("maml").session(episodes=2), np.zeros(3)
+
+    def refuses(words, call, *arguments):
+        with pytest.raises(SessionError, match=words):
+            call(*arguments)
+
+    refuses("no episode is running: call begin", session.act, seen)
+    refuses("call act before record", session.record, 1.0)
+    refuses("nothing has been adapted yet", lambda: session.adapted)
+    refuses("0 of 2 episodes are recorded: call begin", session.adapt)
+    session.begin()
+    refuses("an episode is running", session.begin)
+    session.act(seen)
+    refuses("call record before act", session.act, seen)
+    refuses("one is still running", session.adapt)
+    session.record(1.0, terminated=True)
+    refuses("no episode is running", session.act, seen)
+    refuses("1 of 2 episodes", session.adapt)
+    session.begin()
+    for _ in range(HORIZON):
+        session.act(seen)
+        session.record(1.0)
+    assert session.complete  # the horizon ended it
+    refuses("all 2 episodes are recorded: call adapt", session.begin)
+    session.adapt()
+    assert session.num_recorded == 0
+
+
+# Files.
+
+
+def test_a_saved_policy_acts_and_adapts_as_before(policy, tmp_path):
+    adapted = policy.adapt(Cart(), episodes=E, progress=False)
+    adapted.save(tmp_path / "adapted.safetensors")
+    loaded = load_policy_file(tmp_path / "adapted.safetensors")
+    assert_same_bits(adapted, loaded)
+    assert (loaded.config, loaded.interface) == (adapted.config, adapted.interface)
+    assert loaded.num_episodes == E
+    assert_same_bits(
+        adapted.adapt(Cart(), episodes=E, progress=False),
+        loaded.adapt(Cart(), episodes=E, progress=False),
+    )
+    np.testing.assert_array_equal(adapted.act(np.zeros(3)), loaded.act(np.zeros(3)))
+
+
+def test_a_file_that_was_changed_is_refused(tmp_path):
+    path = tmp_path / "adapted.safetensors"
+    make_policy("maml").save(path)
+    data = path.read_bytes()
+    for place in range(8, len(data), 97):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(ValueError, match="damaged"):
+            load_policy_file(path)
+    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+        make_policy("maml").save(tmp_path / "adapted.pt")
+
+
+@pytest.mark.parametrize("name", ["observation_low", "action_size", "horizon", "adaptation_steps"])
+@pytest.mark.parametrize("value", [None, -1, 10**9, "x", [], [float(10**30)] * 3, [None]])
+def test_facts_that_do_not_fit_are_refused(tmp_path, monkeypatch, name, value):
+    from metarobot.adaptation import file
+
+    def save(path, tensors, facts):
+        real(path, tensors, {**facts, name: value})
+
+    real, path = file.save_tensors, tmp_path / "adapted.safetensors"
+    monkeypatch.setattr(file, "save_tensors", save)
+    make_policy("maml").save(path)
+    with pytest.raises(ValueError, match="does not fit"):
+        load_policy_file(path)
+
+
+def test_an_algorithm_that_needs_log_probs_says_so():
+    policy = make_policy("maml", inner_objective="likelihood_ratio")
+    log = [[np.zeros((4, 3))], [np.full((4, 2), 0.3)], [np.arange(4.0)]]
+    with pytest.raises(ValueError, match="maml needs the log-probabilities of the logged actions"):
+        policy.adapt_from(Episodes.from_log(*log))
+    policy.adapt_from(Episodes.from_log(*log, log_probs=[np.full(4, -1.0)]))
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ([[np.zeros((4, 2))], [np.zeros((4, 2))], [np.zeros(4)]], "observations must have 3"),
+        ([[np.zeros((4, 3))], [np.zeros((4, 1))], [np.zeros(4)]], "actions must have 2 elements"),
+        ([[np.zeros((99, 3))], [np.zeros((99, 2))], [np.zeros(99)]], "at most 12 control steps"),
+    ],
+)
+def test_a_log_of_another_family_is_refused(log, words):
+    with pytest.raises(ValueError, match=words):
+        make_policy("maml").adapt_from(Episodes.from_log(*log))

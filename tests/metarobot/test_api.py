@@ -1,0 +1,64 @@
+"""The Python API, as the README shows it."""
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import metarobot as mr
+
+SIZES = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 64, "hidden_sizes": (4,)}
+
+
+def test_train_shows_its_progress_and_returns_what_load_reads(tmp_path, capsys):
+    run = mr.train("slide", algorithms=["maml"], out=tmp_path / "run", seed=3, **SIZES)
+    assert "iteration" in capsys.readouterr().out
+    assert list(run) == list(mr.load(tmp_path / "run")) == ["maml"]
+    policy = run["maml"]
+    adapted = policy.adapt(gym.make("metarobot/Slide-v0"), episodes=5)
+    assert "adapting: episode 5 of 5" in capsys.readouterr().err
+    with pytest.raises(KeyError, match="holds no 'promp', only maml"):
+        run["promp"]
+    adapted.save(tmp_path / "adapted.safetensors")
+    seen = np.zeros(len(policy.interface.observation_low))
+    loaded = mr.load(tmp_path / "adapted.safetensors")
+    np.testing.assert_array_equal(loaded.act(seen), adapted.act(seen))
+
+
+def test_a_native_batch_is_a_robot_too():
+    policy = mr.load("docs/results/slide/slide-seed0")["maml"]
+    adapted = policy.adapt(gym.make_vec("metarobot/Slide-v0", num_envs=3), episodes=5)
+    assert adapted.num_episodes == 5
+
+
+def test_every_public_name_is_there_and_says_how_it_is_used():
+    assert len(mr.__all__) <= 12
+    assert set(mr.__all__) <= set(dir(mr))
+    for name in set(mr.__all__) - {"__version__", "envs"}:
+        assert getattr(mr, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        mr.nothing  # noqa: B018
+
+
+def test_an_import_registers_the_families_and_brings_no_torch():
+    code = (
+        "import sys, metarobot, gymnasium; assert 'torch' not in sys.modules;"
+        "gymnasium.make('metarobot/Grip-v0').close()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mr.train("nothing"), "no preset 'nothing', allowed: reach"),
+        (lambda: mr.train("slide", algorithms=["nobody"]), "must be one of maml"),
+        (lambda: mr.train("slide", total_steps=0), "total_steps must be"),
+        (lambda: mr.render(None, "film.avi"), "must end in .mp4, got film.avi"),
+    ],
+)
+def test_what_is_wrong_is_one_line(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
