@@ -78,6 +78,9 @@ DEFAULT_FAMILIES = tuple(
 )
 """All others but one of the two that share their physics."""
 
+PASSES = 2
+"""How often a rollout and its bare physics are timed in one repetition."""
+
 _mj: Any = mujoco  # type checkers cannot see its compiled names
 
 Row = dict[str, Any]
@@ -193,7 +196,7 @@ class FamilyBenchmark:
         """Take one meta-iteration and one rollout; return their ratios and rates."""
         update_s, sampling_s, iteration_s, iteration_physics_s = self._iterate()
         rollout_s, physics_s = self._roll_out(repetition)
-        num_steps = self.num_envs * self.env.horizon
+        num_steps = PASSES * self.num_envs * self.env.horizon
         return {
             "rollout_over_physics": physics_s / rollout_s,
             "update_over_sampling": update_s / sampling_s,
@@ -211,9 +214,9 @@ class FamilyBenchmark:
         return metrics["time/update_s"], metrics["time/sampling_s"], seconds, physics_s
 
     def _roll_out(self, repetition: int) -> tuple[float, float]:
-        """Collect one block of episodes: seconds of it all, and of its bare physics.
+        """Collect one block of episodes: seconds of `PASSES` rollouts, and of as much bare physics.
 
-        Both are taken twice, in turns, so that a machine that slows down meanwhile favours neither.
+        They take turns, so that a machine that slows down meanwhile favours neither.
 
         Raises:
             RuntimeError: The replay did not end in the state, bit for bit, of the rollout.
@@ -233,7 +236,7 @@ class FamilyBenchmark:
             ),
         )
         rollouts, physics = [], []
-        for _ in range(2):
+        for _ in range(PASSES):
             started = time.perf_counter()
             collect(env, self.trainer.policy, params, noise=draws.noise, start=draws.start)
             rollouts.append(time.perf_counter() - started)

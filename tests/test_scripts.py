@@ -66,6 +66,17 @@ def test_replay_repeats_the_rollout_bit_for_bit():
     small.measure(0)  # raises otherwise
 
 
+def test_rates_count_the_steps_of_all_that_was_timed(monkeypatch):
+    small = small_benchmark()
+    monkeypatch.setattr(small, "_iterate", lambda: (1.0, 1.0, 1.0, 1.0))
+    clock = iter(range(10**6))
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: float(next(clock)))
+    # Every rollout takes one tick for its 2 x 2 x 4 steps; the physics one for each control step.
+    rates = small.measure(0)
+    assert rates["rollout_steps_per_s"] == 16
+    assert rates["physics_steps_per_s"] == 4
+
+
 def test_replay_notices_another_trajectory(monkeypatch):
     small = small_benchmark()
     replay = small.recorder.replay

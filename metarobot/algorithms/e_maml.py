@@ -54,6 +54,10 @@ class CreditedTrials(NamedTuple):
             losses = losses - self.credits * (ratios * episodes.step_weights).sum((1, 2))
         return losses, distribution
 
+    def of_tasks(self, tasks: slice) -> "CreditedTrials":
+        """Return the objective of some tasks, with their credits."""
+        return self._replace(credits=self.credits[tasks])
+
 
 def trial_credits(batch: MetaBatch, workers: Workers) -> Tensor:
     """Mean post-update return of each task held here, normalised over the meta-batch; (N,)."""

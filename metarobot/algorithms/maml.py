@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from metarobot.learning.distributed import Workers
 from metarobot.learning.inner_loop import adapt
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.surrogates import surrogates
+from metarobot.learning.task_chunks import chunks_of_steps, join_params, params_of
 from metarobot.learning.trpo import trpo_update
 from metarobot.policies import Distribution, GaussianMLP, Params
 from metarobot.policies.gaussian_policy import MIN_STD
@@ -53,7 +55,13 @@ class Maml(Algorithm[GaussianMLP]):
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Take one adaptation step on every task."""
-        return self.adapt_differentiably(params, episodes, advantages)
+        parts = [
+            self.adapt_differentiably(
+                params_of(params, tasks), episodes.rows(tasks), advantages[tasks]
+            )
+            for tasks in chunks_of_steps(episodes.rewards)
+        ]
+        return join_params(parts)
 
     def adaptations(self, params: Params, batch: MetaBatch) -> list[Params]:
         """Return θ_0 .. θ_K: the parameters before the first adaptation step, and after each."""
@@ -82,6 +90,11 @@ class Maml(Algorithm[GaussianMLP]):
         """θ_n -> what the meta-update lowers, for every task (N,), and π_{θ'_n}."""
         distribution = self.adapted_distribution(params, batch)
         return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
+
+    def of_tasks(self, tasks: slice) -> Self:
+        """Return the objective of some tasks: the same, as it holds nothing of any."""
+        del tasks
+        return self
 
     def update(
         self, params: Params, batch: MetaBatch, workers: Workers

@@ -15,8 +15,14 @@ from metarobot.learning.advantages import estimate_advantages
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import refused_rows
-from metarobot.learning.prototypes import encoder_gradient_rows, episode_counts, prototypes
+from metarobot.learning.prototypes import (
+    embed_all,
+    encoder_gradient_rows,
+    episode_counts,
+    prototypes,
+)
 from metarobot.learning.surrogates import surrogates
+from metarobot.learning.task_chunks import chunks_of_steps, params_of
 from metarobot.learning.trpo import trpo_update
 from metarobot.policies import (
     Distribution,
@@ -68,8 +74,17 @@ class Prototype(Algorithm[PrototypePolicy]):
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Take the episodes into the mean that the prototype is."""
         del advantages
-        encoder, steps = self.policy.encoder, self._encoder_inputs([episodes])
-        embeddings = embed(encoder, self.policy.encoder_params(params), *steps)
+        encoder = self.policy.encoder_params(params)
+        embeddings = torch.cat(
+            [
+                embed(
+                    self.policy.encoder,
+                    params_of(encoder, tasks),
+                    *self._encoder_inputs([episodes.rows(tasks)]),
+                )
+                for tasks in chunks_of_steps(episodes.rewards)
+            ]
+        )
         counts = episode_counts(episodes.mask)
         known, more = params["num_episodes"], counts.sum(1, keepdim=True)
         sums = known * params["prototype"] + more * prototypes(embeddings, counts)
@@ -124,7 +139,7 @@ class Prototype(Algorithm[PrototypePolicy]):
         """
         skeleton, steps = self.policy.encoder, self._encoder_inputs(batch.pre_episodes)
         encoder, moments = self.policy.encoder_params(params), self._moments
-        anchors = embed(skeleton, repeat_params(encoder, len(steps[0])), *steps)
+        anchors = embed_all(skeleton, encoder, steps)
         losses = []
         for _ in range(self.config.encoder_epochs):
             rows = encoder_gradient_rows(skeleton, encoder, steps, anchors, workers)
@@ -140,15 +155,17 @@ class Prototype(Algorithm[PrototypePolicy]):
     def _encoder_inputs(self, blocks: Sequence[Episodes]) -> tuple[Tensor, Tensor]:
         """Return features (N, E, T, F) and mask (N, E, T) of the episodes of all blocks."""
         features = [
-            transition_features(
-                self.policy.scale_observations(block.observations),
-                block.actions,
-                block.rewards,
-                block.mask,
+            torch.cat(
+                [self._features(block.rows(tasks)) for tasks in chunks_of_steps(block.rewards)]
             )
             for block in blocks
         ]
         return torch.cat(features, dim=1), torch.cat([block.mask for block in blocks], dim=1)
+
+    def _features(self, block: Episodes) -> Tensor:
+        """Return the features (N, E, T, F) of the steps of a block."""
+        observations = self.policy.scale_observations(block.observations)
+        return transition_features(observations, block.actions, block.rewards, block.mask)
 
     def state(self) -> dict[str, Tensor]:
         """Return the moments of the encoder's Adam."""
@@ -183,6 +200,12 @@ class EveryBlock(NamedTuple):
         """θ_n -> surrogate of every row, and π_θ given the prototypes."""
         distribution = self.adapted_distribution(params, batch)
         return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
+
+    def of_tasks(self, tasks: slice) -> "EveryBlock":
+        """Return the objective of some rows, with what is known in them."""
+        return self._replace(
+            context=params_of(self.context, tasks), min_log_std=self.min_log_std[tasks]
+        )
 
 
 def _rows(blocks: Sequence[Tensor]) -> Tensor:

@@ -1,14 +1,17 @@
 """Reptile: move towards where several adaptation steps lead."""
 
 import torch
+from torch import Tensor
 
 from metarobot.algorithms.maml import Maml
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import refused_rows
-from metarobot.learning.surrogates import kl_divergences, surrogates
+from metarobot.learning.meta_gradient import losses_and_divergences, refused_rows
+from metarobot.learning.surrogates import surrogates
+from metarobot.learning.task_chunks import chunks_of_batch, join_distributions
 from metarobot.policies import (
+    Distribution,
     Params,
     flatten_params,
     repeat_params,
@@ -44,23 +47,27 @@ class Reptile(Maml):
         self, params: Params, batch: MetaBatch, workers: Workers
     ) -> tuple[Params, UpdateReport]:
         """Move θ towards the mean end."""
-        theta = repeat_params(params, batch.post_episodes.num_tasks)
-        chain = self.adaptations(theta, batch)
-        advantages = self.trial_advantages(batch.post_episodes)
-        ends = flatten_params(self.adapt(chain[-1], batch.post_episodes, advantages))
-        rows = workers.gather(ends - flatten_params(theta))
+        parts = [self._moves(params, batch.rows(tasks)) for tasks in chunks_of_batch(batch)]
+        moves, distributions = zip(*parts, strict=True)
+        rows = workers.gather(torch.cat(moves))
         if refused := refused_rows(rows):
             return params, UpdateReport.refusal(refused)
         whole = unflatten_params(torch.from_numpy(mean_over_tasks(rows)), params)
-        old, post = self.post_distribution(chain[-1], batch), batch.post_episodes
-        (before,) = workers.mean(surrogates(old, post, batch.post_advantages)[:, None]).tolist()
+        old = join_distributions(distributions)
+        losses = surrogates(old, batch.post_episodes, batch.post_advantages)
+        (before,) = workers.mean(losses[:, None]).tolist()
         for halvings in range(MOST_RATES):
             rate = self.config.reptile_rate / 2**halvings
             moved = {name: leaf + rate * whole[name] for name, leaf in params.items()}
-            new = self.adapted_distribution(repeat_params(moved, len(ends)), batch)
-            losses = surrogates(new, post, batch.post_advantages)
-            divergences = kl_divergences(old, new, post)
-            after, kl = workers.mean(torch.stack([losses, divergences], dim=1)).tolist()
+            after, kl = workers.mean(losses_and_divergences(self, moved, batch, old)).tolist()
             if kl <= self.config.outer_max_kl:
                 return moved, UpdateReport(before, after, kl, halvings + 1, True)
         return params, UpdateReport(before, before, 0.0, MOST_RATES, False)
+
+    def _moves(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
+        """Return φ_n - θ of every task of a batch (n, D), and the policies of its last block."""
+        theta = repeat_params(params, batch.post_episodes.num_tasks)
+        last = self.adaptations(theta, batch)[-1]
+        advantages = self.trial_advantages(batch.post_episodes)
+        ends = self.adapt(last, batch.post_episodes, advantages)
+        return flatten_params(ends) - flatten_params(theta), self.post_distribution(last, batch)

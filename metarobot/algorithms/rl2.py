@@ -1,5 +1,7 @@
 """RL²: a policy that learns to learn within its memory."""
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from metarobot.learning.advantages import discounted_returns, gae
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.surrogates import surrogates
+from metarobot.learning.task_chunks import chunks_of_steps, params_of
 from metarobot.learning.trpo import trpo_update
 from metarobot.policies import (
     Distribution,
@@ -52,7 +55,7 @@ class Rl2(Algorithm[RecurrentPolicy]):
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Remember a block of trial episodes."""
         del advantages
-        memories = self._live(params, episodes).memories
+        memories = self._memories(params, episodes)
         num_lived = episodes.mask.sum((1, 2)).long()
         return {**params, "memory": memories[torch.arange(len(memories)), num_lived]}
 
@@ -63,7 +66,7 @@ class Rl2(Algorithm[RecurrentPolicy]):
         rewards, mask = _pack(episodes.rewards, order), _pack(episodes.mask, order)
         discount, gae_lambda = self.config.discount, self.config.gae_lambda
         returns = discounted_returns(rewards, mask, discount)
-        values = _fit_values(self._value_features(params, episodes), returns, mask, workers)
+        values = self._fit_values(params, episodes, returns, mask, workers)
         advantages = gae(rewards, values, mask, discount=discount, gae_lambda=gae_lambda)
         return self.scale_outer(_unpack(advantages, order, episodes), episodes.mask, workers)
 
@@ -83,6 +86,11 @@ class Rl2(Algorithm[RecurrentPolicy]):
         distribution = self.adapted_distribution(params, batch)
         return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
 
+    def of_tasks(self, tasks: slice) -> Self:
+        """Return the objective of some tasks: the same, as it holds nothing of any."""
+        del tasks
+        return self
+
     def update(
         self, params: Params, batch: MetaBatch, workers: Workers
     ) -> tuple[Params, UpdateReport]:
@@ -97,28 +105,52 @@ class Rl2(Algorithm[RecurrentPolicy]):
         blocks = (episodes.observations, episodes.actions, episodes.rewards, first)
         return self.policy.live(params, *(_pack(block, order) for block in blocks))
 
-    def _value_features(self, params: Params, episodes: Episodes) -> Tensor:
+    def _memories(self, params: Params, episodes: Episodes) -> Tensor:
+        """Return the memory before each step of a trial and after the last, (N, L + 1, .)."""
+        parts = [
+            self._live(params_of(params, tasks), episodes.rows(tasks)).memories
+            for tasks in chunks_of_steps(episodes.rewards)
+        ]
+        return torch.cat(parts)
+
+    def _fit_values(
+        self, params: Params, episodes: Episodes, returns: Tensor, mask: Tensor, workers: Workers
+    ) -> Tensor:
+        """Fit values (N, L) to the returns of the trials of all processes, by ridge regression.
+
+        A task with a number that is not finite is left out of the fit.
+        """
+        memories = self._memories(params, episodes)
+        chunks = chunks_of_steps(episodes.rewards)
+
+        def features(tasks: slice) -> Tensor:
+            return (
+                self._value_features(memories[tasks], episodes.rows(tasks)) * mask[tasks, :, None]
+            )
+
+        sums = torch.cat([_sums(features(t), returns[t] * mask[t]) for t in chunks])
+        rows = workers.gather(sums)
+        mean = torch.from_numpy(mean_over_tasks(rows[rows.isfinite().all((1, 2))]))
+        coefficients = solve_ridge(mean[None, :, :-1], mean[None, :, -1:])
+        values = [
+            (counted := features(t)) @ coefficients.expand(len(counted), -1, -1) for t in chunks
+        ]
+        return torch.cat(values)[..., 0].to(returns.dtype)
+
+    def _value_features(self, memories: Tensor, episodes: Episodes) -> Tensor:
         """Return what values are linear in, (N, L, F) in float64: what is seen, known, and when."""
         order = _lived_order(episodes)
         seen = value_features(self.policy.scale_observations(episodes.observations))
-        known = self._live(params, episodes).memories[:, :-1].double()
+        known = memories[:, :-1].double()
         t = torch.linspace(0.0, 1.0, order.shape[1], dtype=torch.float64)
         when = torch.stack([t, t**2, t**3], dim=-1).expand(*order.shape, 3)
         return torch.cat([_pack(seen, order), known, when], dim=-1)
 
 
-def _fit_values(features: Tensor, returns: Tensor, mask: Tensor, workers: Workers) -> Tensor:
-    """Fit values (N, L) to the returns of the trials of all processes, by ridge regression.
-
-    A task with a number that is not finite is left out of the fit.
-    """
-    counted, targets = features * mask[..., None], (returns * mask)[..., None].double()
-    sums = torch.cat([counted.mT @ counted, counted.mT @ targets], dim=-1)  # (N, F, F + 1)
-    rows = workers.gather(sums)
-    mean = torch.from_numpy(mean_over_tasks(rows[rows.isfinite().all((1, 2))]))
-    coefficients = solve_ridge(mean[None, :, :-1], mean[None, :, -1:])
-    values = counted @ coefficients.expand(len(counted), -1, -1)
-    return values[..., 0].to(returns.dtype)
+def _sums(features: Tensor, returns: Tensor) -> Tensor:
+    """Return XᵀX and Xᵀ R of every task side by side, (N, F, F + 1) in float64."""
+    targets = returns[..., None].double()
+    return torch.cat([features.mT @ features, features.mT @ targets], dim=-1)
 
 
 def _lived_order(episodes: Episodes) -> Tensor:

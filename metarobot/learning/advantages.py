@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metarobot.learning.distributed import ALONE, Workers
+from metarobot.learning.task_chunks import chunks_of_steps
 from metarobot.policies import GaussianPolicy, fit_values
 from metarobot.rollout.episodes import Episodes
 
@@ -70,8 +71,13 @@ def estimate_advantages(
     """
     rewards, mask = episodes.rewards, episodes.mask
     returns = discounted_returns(rewards, mask, discount)
-    values = fit_values(policy.scale_observations(episodes.observations), returns, mask)
-    return gae(rewards, values, mask, discount=discount, gae_lambda=gae_lambda)
+    values = [
+        fit_values(
+            policy.scale_observations(episodes.observations[tasks]), returns[tasks], mask[tasks]
+        )
+        for tasks in chunks_of_steps(rewards)
+    ]
+    return gae(rewards, torch.cat(values), mask, discount=discount, gae_lambda=gae_lambda)
 
 
 def normalise_per_task(a_t: Tensor, mask: Tensor) -> Tensor:

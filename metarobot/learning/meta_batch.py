@@ -27,6 +27,15 @@ class MetaBatch:
         """All K + 1 blocks of episodes."""
         return (*self.pre_episodes, self.post_episodes)
 
+    def rows(self, tasks: slice) -> "MetaBatch":
+        """Return the data of some tasks, as views."""
+        return MetaBatch(
+            pre_episodes=tuple(block.rows(tasks) for block in self.pre_episodes),
+            pre_advantages=tuple(block[tasks] for block in self.pre_advantages),
+            post_episodes=self.post_episodes.rows(tasks),
+            post_advantages=self.post_advantages[tasks],
+        )
+
     def first(self, num_episodes: int) -> "MetaBatch":
         """Return the first episodes of every task and block."""
         return MetaBatch(

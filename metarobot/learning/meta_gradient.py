@@ -1,10 +1,11 @@
 """The gradient of a meta-update, one row a task.
 
 Every task has its own copy of θ, so that one reverse pass gives the gradient of every task. The
-rows of all processes are gathered, and their mean does not depend on who held which task.
+rows of all processes are gathered, and their mean does not depend on who held which task.  Tasks
+are computed in chunks, which bounds the memory and changes no number.
 """
 
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch.func import grad_and_value
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.surrogates import kl_divergences
+from metarobot.learning.task_chunks import chunks_of_batch, distribution_of, join_distributions
 from metarobot.policies import Distribution, Params, flatten_params, repeat_params
 
 
@@ -32,11 +35,27 @@ class MetaObjective(Protocol):
         """θ_n -> loss of every task (N,), to be minimised, and π_{θ'_n}."""
         ...
 
+    def of_tasks(self, tasks: slice) -> Self:
+        """Return the objective of some tasks, for parameters and a batch that hold them alone."""
+        ...
+
 
 def loss_and_gradient_rows(
     objective: MetaObjective, params: Params, batch: MetaBatch, workers: Workers
 ) -> tuple[Tensor, Distribution]:
     """Return loss and gradient of every task of all processes (N, 1 + D), and π_{θ'} held here."""
+    parts = [
+        _rows_of_chunk(objective.of_tasks(tasks), params, batch.rows(tasks))
+        for tasks in chunks_of_batch(batch)
+    ]
+    rows, distributions = zip(*parts, strict=True)
+    return workers.gather(torch.cat(rows)), join_distributions(distributions)
+
+
+def _rows_of_chunk(
+    objective: MetaObjective, params: Params, batch: MetaBatch
+) -> tuple[Tensor, Distribution]:
+    """Return loss and gradient of every task of a batch (n, 1 + D), and π_{θ'}."""
 
     def total(theta: Params) -> tuple[Tensor, tuple[Tensor, Distribution]]:
         losses, distribution = objective.losses(theta, batch)
@@ -44,8 +63,32 @@ def loss_and_gradient_rows(
 
     theta = repeat_params(params, batch.post_episodes.num_tasks)
     gradients, (_, (losses, distribution)) = grad_and_value(total, has_aux=True)(theta)
-    rows = torch.cat([losses[:, None], flatten_params(gradients)], dim=1)
-    return workers.gather(rows), distribution
+    return torch.cat([losses[:, None], flatten_params(gradients)], dim=1), distribution
+
+
+@torch.no_grad()
+def losses_and_divergences(
+    objective: MetaObjective, params: Params, batch: MetaBatch, old: Distribution
+) -> Tensor:
+    """Measure a candidate θ on the tasks that are held here.
+
+    Args:
+        objective: What a meta-update improves.
+        params: θ, each leaf in its own shape.
+        batch: Data of these tasks.
+        old: π_{θ'} before the update, mean (n, E, T, A) and log_std (n, A).
+
+    Returns:
+        Loss, and KL divergence from the old to the new adapted policy, of every task: (n, 2).
+    """
+    rows = []
+    for tasks in chunks_of_batch(batch):
+        part = batch.rows(tasks)
+        theta = repeat_params(params, part.post_episodes.num_tasks)
+        losses, new = objective.of_tasks(tasks).losses(theta, part)
+        divergences = kl_divergences(distribution_of(old, tasks), new, part.post_episodes)
+        rows.append(torch.stack([losses, divergences], dim=1))
+    return torch.cat(rows)
 
 
 def refused_rows(rows: Tensor) -> tuple[int, ...]:

@@ -3,11 +3,14 @@
 Source: Snell et al. 2017, prototypical networks, arXiv:1703.05175.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vjp
 
 from metarobot.learning.distributed import Workers
+from metarobot.learning.task_chunks import chunks_of_steps
 from metarobot.policies import EpisodeEncoder, Params, embed, flatten_params, repeat_params
 
 TEMPERATURE = 0.1
@@ -73,7 +76,8 @@ def encoder_gradient_rows(
     """Return loss and gradient of every task of all processes (N, 1 + P).
 
     The loss couples tasks by their prototypes. So embeddings are gathered, every process takes the
-    derivative with respect to all of them, and carries it back through those of its own tasks.
+    derivative with respect to all of them, and carries it back through those of its own tasks: in
+    chunks, which are embedded once more unless there is only one.
 
     Args:
         encoder: The skeleton.
@@ -82,9 +86,10 @@ def encoder_gradient_rows(
         anchors: Where their embeddings should stay near (n, E, D).
         workers: The processes that hold the other tasks.
     """
-    features, mask = steps
-    theta = repeat_params(params, len(mask))
-    embeddings, pull_back, *_ = vjp(lambda theta: embed(encoder, theta, features, mask), theta)
+    mask = steps[1]
+    chunks = chunks_of_steps(mask)
+    only = _embed_chunk(encoder, params, steps, chunks[0]) if len(chunks) == 1 else None
+    embeddings = only[0] if only else embed_all(encoder, params, steps)
     everyone, anchors = workers.gather(embeddings), workers.gather(anchors)
     counts = workers.gather(episode_counts(mask))
 
@@ -93,9 +98,43 @@ def encoder_gradient_rows(
         return losses.sum(), losses
 
     gradient, (_, losses) = grad_and_value(total, has_aux=True)(everyone)
-    own = workers.share(len(everyone))
-    rows = flatten_params(pull_back(gradient[own.start : own.stop])[0])
-    return torch.cat([losses[:, None], workers.gather(rows)], dim=1)
+    share = workers.share(len(everyone))
+    own = gradient[share.start : share.stop]
+    rows = []
+    for tasks in chunks:
+        _, pull_back = only or _embed_chunk(encoder, params, steps, tasks)
+        rows.append(flatten_params(pull_back(own[tasks])[0]))
+    return torch.cat([losses[:, None], workers.gather(torch.cat(rows))], dim=1)
+
+
+@torch.no_grad()
+def embed_all(encoder: EpisodeEncoder, params: Params, steps: tuple[Tensor, Tensor]) -> Tensor:
+    """Embed the episodes of all tasks by the same parameters, in chunks; no graph is kept.
+
+    Args:
+        encoder: The skeleton.
+        params: Its parameters, each leaf in its own shape.
+        steps: Features (N, E, T, F) and mask (N, E, T).
+
+    Returns:
+        Embeddings (N, E, D).
+    """
+    features, mask = steps
+    parts = [
+        embed(encoder, repeat_params(params, len(mask[tasks])), features[tasks], mask[tasks])
+        for tasks in chunks_of_steps(mask)
+    ]
+    return torch.cat(parts)
+
+
+def _embed_chunk(
+    encoder: EpisodeEncoder, params: Params, steps: tuple[Tensor, Tensor], tasks: slice
+) -> tuple[Tensor, Callable[[Tensor], tuple[Params]]]:
+    """Embed the episodes of some tasks: embeddings (n, E, D), and the way back to parameters."""
+    features, mask = steps[0][tasks], steps[1][tasks]
+    theta = repeat_params(params, len(mask))
+    embeddings, pull_back, *_ = vjp(lambda theta: embed(encoder, theta, features, mask), theta)
+    return embeddings, pull_back
 
 
 def episode_counts(mask: Tensor) -> Tensor:

@@ -15,8 +15,18 @@ from torch.func import vjp
 
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import MetaObjective, loss_and_gradient_rows, refused_rows
-from metarobot.learning.surrogates import kl_divergences
+from metarobot.learning.meta_gradient import (
+    MetaObjective,
+    loss_and_gradient_rows,
+    losses_and_divergences,
+    refused_rows,
+)
+from metarobot.learning.task_chunks import (
+    chunks_of_batch,
+    join_params,
+    num_kept,
+    params_of,
+)
 from metarobot.policies import (
     Distribution,
     Params,
@@ -36,8 +46,9 @@ def fisher_product(
 
     F_n = Jᵀ M J, with J the Jacobian of `adapted_distribution` and M the metric of a Gaussian: 1/σ²
     for a mean, 2 for a log standard deviation. J is the transpose of the transpose: Jᵀ u is linear
-    in u, so its own reverse pass gives J v. Both graphs are built once; a forward-mode J v would
-    cost four times as much.
+    in u, so its own reverse pass gives J v. A forward-mode J v would cost four times as much. The
+    graphs of both are built once for as many tasks as `STEPS_KEPT` allows; those of the others are
+    built anew for every product.
 
     Args:
         objective: Maps θ to the adapted policies.
@@ -47,6 +58,28 @@ def fisher_product(
     Returns:
         A function from a tree like params to a tree like params.
     """
+    chunks = chunks_of_batch(batch)
+
+    def build(tasks: slice) -> Callable[[Params], Params]:
+        part = params_of(params, tasks)
+        return _fisher_product_of_chunk(objective.of_tasks(tasks), part, batch.rows(tasks))
+
+    kept = [build(tasks) for tasks in chunks[: num_kept(batch)]]
+
+    def product(v: Params) -> Params:
+        parts = [
+            (kept[index] if index < len(kept) else build(tasks))(params_of(v, tasks))
+            for index, tasks in enumerate(chunks)
+        ]
+        return join_params(parts)
+
+    return product
+
+
+def _fisher_product_of_chunk(
+    objective: MetaObjective, params: Params, batch: MetaBatch
+) -> Callable[[Params], Params]:
+    """Return what `fisher_product` does for one chunk, and keep its graphs."""
 
     def distribution(theta: Params) -> Distribution:
         return objective.adapted_distribution(theta, batch)
@@ -165,14 +198,12 @@ def _line_search(
     workers: Workers,
 ) -> tuple[Params, UpdateReport]:
     """Shorten the step until the loss improves and the KL divergence stays within max_kl."""
-    config, num_tasks = objective.config, batch.post_episodes.num_tasks
+    config = objective.config
     direction = unflatten_params(torch.from_numpy(step), params)
     scale = 1.0
     for trial in range(1, config.line_search_steps + 1):
         candidate = {name: leaf + scale * direction[name] for name, leaf in params.items()}
-        losses, new = objective.losses(repeat_params(candidate, num_tasks), batch)
-        divergences = kl_divergences(old, new, batch.post_episodes)
-        after, kl = workers.mean(torch.stack([losses, divergences], dim=1))
+        after, kl = workers.mean(losses_and_divergences(objective, candidate, batch, old))
         # A comparison with NaN is false, so that such a candidate is refused.
         if after < before and kl <= config.max_kl:
             return candidate, UpdateReport(before, float(after), float(kl), trial, True)

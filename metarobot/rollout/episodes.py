@@ -76,8 +76,8 @@ class Episodes:
         """Weights (N, E, T) that make a sum over one task's steps a mean over those that count."""
         return self.mask / self.mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
 
-    def rows(self, tasks: Sequence[int]) -> "Episodes":
-        """Return the episodes of some tasks."""
+    def rows(self, tasks: Sequence[int] | slice) -> "Episodes":
+        """Return the episodes of some tasks; views if they are a slice."""
         return Episodes(**{field.name: getattr(self, field.name)[tasks] for field in fields(self)})
 
     def first(self, num_episodes: int) -> "Episodes":

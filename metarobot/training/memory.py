@@ -14,11 +14,15 @@ from metarobot.config import TrainConfig
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.memory import own_simulation_bytes, require_memory
 from metarobot.learning.distributed import ALONE, Workers
+from metarobot.learning.task_chunks import STEPS_KEPT, task_chunks
 from metarobot.training.policy_skeleton import make_policy
 
-_BYTES_PER_STEP = 12
-"""Of a control step, for every input and output of a layer: what is stored and what derivatives
+_BYTES_PER_STEP = 16
+"""Of a control step that is computed now, for every input and output of a layer: what derivatives
 are taken from. Measured: 4 to 20, by algorithm."""
+_BYTES_PER_ELEMENT = 16
+"""Of every element of the observation, the action and the outcome of a control step that is stored,
+with copies."""
 _BYTES_PER_PARAMETER = 32
 """Of every parameter of every task: adapted parameters, gradients, sums in double precision."""
 
@@ -92,18 +96,29 @@ def _require(
     num_sims: int,
     way_out: str,
 ) -> None:
-    """Require memory for simulations, for what is stored of episodes, and for parameters."""
+    """Require memory for simulations, episodes, the tasks that are computed now, and parameters."""
     family = find_family(config.env_id)
-    shapes = make_policy(config).shapes.values()
+    policy = make_policy(config)
+    shapes = policy.shapes.values()
     num_parameters = sum(prod(shape) for shape in shapes)
     num_units = sum(sum(shape) for shape in shapes if len(shape) == 2)
-    num_steps = num_blocks * num_tasks * num_episodes * family.default_horizon
+    num_elements = len(policy.observation_centre) + policy.action_size + 4
+    steps_per_task = num_blocks * num_episodes * family.default_horizon
+    num_steps = num_tasks * steps_per_task
+    at_once = _steps_at_once(num_tasks, steps_per_task)
     blocks = f"{num_blocks} x {num_tasks} x {num_episodes} x {family.default_horizon}"
     parts = {
         f"{num_sims} simulations": num_sims * own_simulation_bytes(family),
-        f"{blocks} control steps": num_steps * num_units * _BYTES_PER_STEP,
+        f"{blocks} control steps": num_steps * num_elements * _BYTES_PER_ELEMENT
+        + at_once * num_units * _BYTES_PER_STEP,
         f"{num_tasks} x {num_parameters} parameters": num_tasks
         * num_parameters
         * _BYTES_PER_PARAMETER,
     }
     require_memory(parts, way_out)
+
+
+def _steps_at_once(num_tasks: int, steps_per_task: int) -> int:
+    """Return of how many control steps graphs exist at the same time: one chunk, and those kept."""
+    largest = max(chunk.stop - chunk.start for chunk in task_chunks(num_tasks, steps_per_task))
+    return min(largest * steps_per_task + STEPS_KEPT, num_tasks * steps_per_task)

@@ -12,7 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from metarobot.cli.main import main
-from metarobot.config import STANDARD_AGENTS, TrainConfig
+from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 from metarobot.envs import FAMILIES, Variant, make_env
 from metarobot.envs.registration import OUTSIDE_PRESETS
 from metarobot.evaluation.evaluation import evaluate_runs
@@ -87,7 +87,7 @@ def test_every_command_takes_it(working_folder, capfd, opengl):
 
 def test_the_python_interface_takes_it(hoist, tmp_path):
     config = TrainConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
-    train_run(config, STANDARD_AGENTS, tmp_path / "run")
+    train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
     sizes = EvaluationConfig(
         num_tasks=2, episodes_per_step=2, num_adaptation_steps=1, deterministic_episodes=1
     )
