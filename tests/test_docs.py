@@ -112,7 +112,7 @@ def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch, opengl):
         num_tasks=2,
         episodes_per_step=2,
         num_adaptation_steps=1,
-        deterministic_episodes=1,
+        test_episodes=1,
         grid_size=2,
     )
     monkeypatch.setattr("metarobot.api.EvaluationConfig", lambda: small)

@@ -24,7 +24,7 @@ from metarobot.training.runs import train_run
 FOLDER = Path(__file__).parents[2] / "examples" / "own_family"
 HOIST = "own/Hoist-v0"
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--deterministic-episodes", "1"]
+FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
 
 
@@ -89,7 +89,7 @@ def test_the_python_interface_takes_it(hoist, tmp_path):
     config = TrainConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
     sizes = EvaluationConfig(
-        num_tasks=2, episodes_per_step=2, num_adaptation_steps=1, deterministic_episodes=1
+        num_tasks=2, episodes_per_step=2, num_adaptation_steps=1, test_episodes=1
     )
     evaluation = evaluate_runs([load_run(tmp_path / "run")], sizes, lambda stage, share: None)
     assert evaluation["heat_map"] is not None

@@ -19,7 +19,7 @@ from metarobot.training.runs import train_run
 FOLDER = Path(__file__).parents[2] / "examples" / "welding_torch"
 REACH = "metarobot/Reach-v0"
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
-FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--deterministic-episodes", "1"]
+FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-step", "2", "--num-adaptation-steps", "1"]
 
 

@@ -84,7 +84,7 @@ def test_every_environment_is_closed(open_envs, tmp_path):
     train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
     run = load_run(tmp_path / "run")
     sizes = EvaluationConfig(
-        num_tasks=2, episodes_per_step=2, deterministic_episodes=1, grid_size=2
+        num_tasks=2, episodes_per_step=2, test_episodes=1, grid_size=2
     )
     evaluate_runs([run], sizes, lambda stage, share: None)
     task = choose_task(FAMILIES[GRIP].distribution, RenderConfig(), None)
