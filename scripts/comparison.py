@@ -43,7 +43,7 @@ def comparison_rows(preset: str, comparison: dict[str, Any]) -> list[dict[str, A
     """Return the rows of one family, each with what its agent's training cost on average."""
     rows = []
     for row in comparison["rows"]:
-        cost = comparison["costs"].get(row["agent"])
+        cost = comparison["costs"].get(row["algorithm"])
         means = {f"training_{name}": sum(v) / len(v) for name, v in (cost or {}).items()}
         rows.append({"family": comparison["family"], "preset": preset, **row, **means})
     return rows

@@ -92,12 +92,12 @@ def headroom_rows(family: str, evaluation: dict[str, Any]) -> list[dict[str, Any
     stages = {
         "random": ("random", 0, True),
         "domain_randomisation": ("domain_randomisation", 0, False),
-        "adapted_1": ("adapted", 1, False),
-        "adapted_3": ("adapted", 3, False),
+        "adapted_1": ("maml", 1, False),
+        "adapted_3": ("maml", 3, False),
         "oracle": ("oracle", 0, False),
     }
     found = {
-        (row["split"], row["agent"], row["adaptation_steps"], row["exploration"]): row
+        (row["split"], row["algorithm"], row["adaptation_steps"], row["exploration"]): row
         for row in evaluation["rows"]
     }
     rows = []

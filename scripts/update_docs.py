@@ -179,7 +179,7 @@ def success(name: str) -> str:
         return PENDING
     steps = range(evaluation["num_adaptation_steps"] + 1)
     stages = [("random", 0), ("domain_randomisation", 0)]
-    stages += [*(("adapted", step) for step in steps), ("oracle", 0)]
+    stages += [*(("maml", step) for step in steps), ("oracle", 0)]
     rates = _success_rates(evaluation)
     rows = []
     for split in (split for split in SPLITS if any(key[0] == split for key in rates)):
@@ -189,7 +189,7 @@ def success(name: str) -> str:
             cells.append(_rate(sure) + ("" if exploring is None else f" ({_rate(exploring)})"))
         rows.append(cells)
     names = [
-        f"adapted, {step} steps" if agent == "adapted" else agent.replace("_", " ")
+        f"adapted, {step} steps" if agent == "maml" else agent.replace("_", " ")
         for agent, step in stages
     ]
     return markdown_table(["split", *names], rows)
@@ -205,7 +205,7 @@ def headline() -> str:
         title = family_title(evaluation["family"])
         rates = _success_rates(evaluation)
         for entry in evaluation["headroom"]:
-            stages = [("domain_randomisation", 0), ("adapted", 0), ("adapted", 1), ("oracle", 0)]
+            stages = [("domain_randomisation", 0), ("maml", 0), ("maml", 1), ("oracle", 0)]
             success = [_rate(rates.get((entry["split"], agent, k, False))) for agent, k in stages]
             rows.append([title, entry["split"], *success, _captured(entry)])
     headings = ["success", "split", "never adapting", "before adapting", "after one step"]
@@ -262,7 +262,7 @@ def _lines_of_agents(title: str, rows: list[dict[str, Any]], num_stages: int) ->
     """Return a line for each agent but the oracle, which stands in the last column of all."""
     stages: dict[str, list[str]] = {}
     for row in rows:
-        stages.setdefault(row["agent"], []).append(_return_with_interval(row))
+        stages.setdefault(row["algorithm"], []).append(_return_with_interval(row))
     (oracle,) = stages.pop("oracle", [""])
     cost = f"{rows[0]['training_steps']:,}"
     return [
@@ -285,9 +285,9 @@ def comparison(preset: str, folder: Path) -> str:
     for split in splits:
         headings += [f"{split}: 0 steps", "1 step", "3 steps", "captured by 1"]
     headings += ["training steps", "seconds"]
-    by_key = {(row["agent"], row["split"], row["adaptation_steps"]): row for row in rows}
+    by_key = {(row["algorithm"], row["split"], row["adaptation_steps"]): row for row in rows}
     lines = []
-    for agent in dict.fromkeys(row["agent"] for row in rows):
+    for agent in dict.fromkeys(row["algorithm"] for row in rows):
         cells = [AGENT_NAMES[agent]]
         for split in splits:
             after = [by_key.get((agent, split, step)) for step in (0, 1, 3)]
@@ -456,10 +456,8 @@ def _captured(entry: dict[str, Any]) -> str:
 
 def _success_rates(evaluation: dict[str, Any]) -> dict[tuple[str, str, int, bool], float]:
     """Return success by split, agent, adaptation steps, and whether episodes explore."""
-    return {
-        (row["split"], row["agent"], row["adaptation_steps"], row["exploration"]): row["success"]
-        for row in evaluation["rows"]
-    }
+    keys = ("split", "algorithm", "adaptation_steps", "exploration")
+    return {tuple(row[key] for key in keys): row["success"] for row in evaluation["rows"]}
 
 
 def _rate(rate: float | None) -> str:

@@ -162,7 +162,7 @@ def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
 
 
 def evaluation():
-    rates = {("adapted", 1, False): 0.9, ("adapted", 1, True): 0.7, ("random", 0, True): 0.1}
+    rates = {("maml", 1, False): 0.9, ("maml", 1, True): 0.7, ("random", 0, True): 0.1}
     return {
         "family": "metarobot/Grip-v0",
         "seeds": [0, 1],
@@ -171,7 +171,7 @@ def evaluation():
         "rows": [
             {
                 "split": "train",
-                "agent": agent,
+                "algorithm": agent,
                 "adaptation_steps": step,
                 "exploration": exploring,
                 "success": rate,
@@ -181,6 +181,7 @@ def evaluation():
         "headroom": [
             {
                 "split": "train",
+                "algorithm": "maml",
                 "random": -6.0,
                 "domain_randomisation": -2.0,
                 "adapted": [-2.1, -1.25],
@@ -289,8 +290,8 @@ def compared(preset):
         "return_mean_ci": [-3.0, -1.0],
         "captured": 0.5,
     }
-    rows = [{**row, "agent": "maml", "adaptation_steps": k} for k in (0, 1, 3)]
-    rows.append({**row, "agent": "random", "adaptation_steps": 0, "captured": None})
+    rows = [{**row, "algorithm": "maml", "adaptation_steps": k} for k in (0, 1, 3)]
+    rows.append({**row, "algorithm": "random", "adaptation_steps": 0, "captured": None})
     costs = {"maml": {"total_steps": [100, 300], "seconds": [1.0, 2.0]}}
     return {"family": f"metarobot/{preset}-v0", "rows": rows, "costs": costs}
 
@@ -399,14 +400,14 @@ def test_literature_writes_a_row_for_every_agent_and_step(tmp_path, capsys):
     options += ["--num-adaptation-steps", "1", "--results", str(RESULTS), "--out", str(out)]
     assert literature.main(options) == 0
     rows = json.loads(out.read_text())
-    found = {(row["preset"], row["agent"], row["adaptation_steps"]) for row in rows}
+    found = {(row["preset"], row["algorithm"], row["adaptation_steps"]) for row in rows}
     assert found == {
         ("point-navigation", "maml", 0),
         ("point-navigation", "maml", 1),
         ("point-navigation", "domain_randomisation", 0),
         ("point-navigation", "oracle", 0),
     }
-    assert [row["episodes_used"] for row in rows if row["agent"] == "maml"] == [0, 40]
+    assert [row["episodes_used"] for row in rows if row["algorithm"] == "maml"] == [0, 40]
     assert all(row["exploration"] and row["num_tasks"] == 2 for row in rows)
     assert literature.main(["--families", "point-navigation", "--seeds", "9", *options[4:]]) == 2
     assert "point-navigation-seed9" in capsys.readouterr().err

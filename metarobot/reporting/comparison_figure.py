@@ -74,7 +74,7 @@ def draw_comparison(comparison: dict[str, Any]) -> bytes:
             figure,
             f"{family_title(comparison['family'])}: return while adapting, agent by agent",
             f"Deterministic episodes, {_counted(len(comparison['seeds']), 'seed')}, bands are 95 % "
-            f"intervals over tasks.{_named_lines({row['agent'] for row in rows})}",
+            f"intervals over tasks.{_named_lines({row['algorithm'] for row in rows})}",
         )
         return png_bytes(figure)
 
@@ -104,15 +104,15 @@ def _draw_panel(axes: Axes, name: str, rows: Sequence[Row], splits: Sequence[str
 
 
 def _rows_of(rows: Sequence[Row], agent: str, split: str) -> list[Row]:
-    found = [row for row in rows if row["agent"] == agent and row["split"] == split]
+    found = [row for row in rows if row["algorithm"] == agent and row["split"] == split]
     return sorted(found, key=lambda row: row["adaptation_steps"])
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
     """Return y limits that hold every agent, but random actions and what is worse than they."""
-    random = [row["return_mean"] for row in rows if row["agent"] == "random"]
+    random = [row["return_mean"] for row in rows if row["algorithm"] == "random"]
     floor = min(random, default=-math.inf)
-    others = [row for row in rows if row["agent"] != "random"]
+    others = [row for row in rows if row["algorithm"] != "random"]
     means = [row["return_mean"] for row in others if row["return_mean"] >= floor] or random
     span = max(max(means) - min(means), 1e-9)
     return min(means) - 0.08 * span, max(means) + 0.08 * span
