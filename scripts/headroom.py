@@ -102,6 +102,8 @@ def headroom_rows(family: str, evaluation: dict[str, Any]) -> list[dict[str, Any
     }
     rows = []
     for entry in evaluation["headroom"]:
+        if entry["algorithm"] != "maml":
+            continue
         row: dict[str, Any] = {"family": evaluation["family"], "preset": family}
         row["split"] = entry["split"]
         for name, stage in stages.items():
