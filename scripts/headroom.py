@@ -92,8 +92,8 @@ def headroom_rows(family: str, evaluation: dict[str, Any]) -> list[dict[str, Any
     stages = {
         "random": ("random", 0, True),
         "domain_randomisation": ("domain_randomisation", 0, False),
-        "adapted_1": ("adapted", 1, False),
-        "adapted_3": ("adapted", 3, False),
+        "adapted_1": ("maml", 1, False),
+        "adapted_3": ("maml", 3, False),
         "oracle": ("oracle", 0, False),
     }
     found = {
@@ -102,6 +102,8 @@ def headroom_rows(family: str, evaluation: dict[str, Any]) -> list[dict[str, Any
     }
     rows = []
     for entry in evaluation["headroom"]:
+        if entry["algorithm"] != "maml":
+            continue
         row: dict[str, Any] = {"family": evaluation["family"], "preset": family}
         row["split"] = entry["split"]
         for name, stage in stages.items():

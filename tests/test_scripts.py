@@ -176,7 +176,7 @@ def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
 
 
 def evaluation():
-    rates = {("adapted", 1, False): 0.9, ("adapted", 1, True): 0.7, ("random", 0, True): 0.1}
+    rates = {("maml", 1, False): 0.9, ("maml", 1, True): 0.7, ("random", 0, True): 0.1}
     return {
         "family": "metarobot/Grip-v0",
         "seeds": [0, 1],
@@ -195,6 +195,7 @@ def evaluation():
         "headroom": [
             {
                 "split": "train",
+                "algorithm": "maml",
                 "random": -6.0,
                 "domain_randomisation": -2.0,
                 "adapted": [-2.1, -1.25],

@@ -9,21 +9,51 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from metarobot.training.load import TrainedPolicy
-from metarobot.training.policy_skeleton import initial_params
+from metarobot.evaluation.protocol import EvaluationConfig, Trial
+from metarobot.training.load import TrainedPolicy, TrainedRun
+from metarobot.training.meta_trainer import initial_params
+
+_TUNING_SEED_SHIFT = 1
+"""Tasks on which step sizes are chosen are drawn with another seed than those reported on."""
+_TUNING_TASKS = 20
 
 STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)
 """Multiples of inner_lr among which a reference's step size is chosen."""
 
 
+def baselines(run: TrainedRun, config: EvaluationConfig) -> dict[str, TrainedPolicy]:
+    """Return the references asked for that start from what domain randomisation learned, by name.
+
+    Args:
+        run: A run; without domain randomisation there is none.
+        config: Which of them are measured, and how.
+    """
+    starts = {"from_scratch": from_scratch, "fine_tuning": fine_tuning}
+    if "domain_randomisation" not in run.policies:
+        return {}
+    tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
+    trial = Trial.of_split(run.env_id, "train", tuning, scene=run.scene)
+
+    def return_after_one_step(trained: TrainedPolicy) -> float:
+        return float(trial.score(trained, 1)[1].judged.returns.mean())
+
+    return {
+        name: with_best_step_size(
+            start(run.policies["domain_randomisation"]), return_after_one_step
+        )
+        for name, start in starts.items()
+        if name in config.untrained
+    }
+
+
 def fine_tuning(domain_randomisation: TrainedPolicy) -> TrainedPolicy:
-    """Return the algorithm that starts from the policy of domain randomisation, and adapts it."""
+    """Return the policy that starts from the policy of domain randomisation, and adapts it."""
     config = replace(domain_randomisation.config, algorithm="maml")
     return replace(domain_randomisation, config=config)
 
 
 def from_scratch(domain_randomisation: TrainedPolicy) -> TrainedPolicy:
-    """Return the algorithm that starts from the parameters that training began with."""
+    """Return the policy that starts from the parameters that training began with."""
     trained = fine_tuning(domain_randomisation)
     return replace(trained, params=initial_params(trained.config, trained.policy))
 

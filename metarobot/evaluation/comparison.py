@@ -11,16 +11,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from metarobot.config import META_LEARNERS, REFERENCES
 from metarobot.envs import find_family
 from metarobot.envs.tasks import Split
-from metarobot.evaluation.baselines import fine_tuning, from_scratch, with_best_step_size
+from metarobot.evaluation.baselines import baselines
 from metarobot.evaluation.evaluation import Progress, join_seeds, table_row
-from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial
+from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial, Untrained
 from metarobot.evaluation.statistics import (
     bootstrap_captured,
     bootstrap_headroom,
@@ -38,10 +38,6 @@ COMPARED = (
     "oracle",
 )
 """Everyone who can stand in a comparison, in the order of its tables."""
-
-_TUNING_SEED_SHIFT = 1
-"""Tasks on which step sizes are chosen are drawn with another seed than those reported on."""
-_TUNING_TASKS = 20
 
 Stages = list[StepScores]
 """Scores after 0, 1, .. adaptation steps."""
@@ -109,16 +105,9 @@ def _measure(
 
 def _algorithm(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedPolicy:
     """Return who goes by a name."""
-    if name not in ("fine_tuning", "from_scratch"):
+    if name in run.policies:
         return run.policies[name]
-    start = fine_tuning if name == "fine_tuning" else from_scratch
-    tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
-    trial = Trial.of_split(run.env_id, "train", tuning, scene=run.scene)
-
-    def return_after_one_step(trained: TrainedPolicy) -> float:
-        return float(trial.score(trained, 1)[1].judged.returns.mean())
-
-    return with_best_step_size(start(run.policies["domain_randomisation"]), return_after_one_step)
+    return baselines(run, replace(config, untrained=(cast(Untrained, name),)))[name]
 
 
 def _kept(

@@ -1,20 +1,22 @@
-"""Measure adaptation: a trained policy beside the algorithms that decide whether it was worth it.
+"""Measure adaptation: every policy of some runs, on the same held-out tasks.
 
-On the same held-out tasks stand *random* (uniform actions), *domain randomisation* (the policy that
-never adapts), the *adapted* policy after 0..K adaptation steps, and the *oracle* that is told the
-task.  Headroom is oracle minus domain randomisation; adaptation is read as the fraction captured.
+Those that adapt are measured after 0..K adaptation steps, the others once.  Headroom is oracle
+(which is told the task) minus domain randomisation (which never adapts); adaptation is read as the
+fraction captured.  Where one of the two is missing, the fraction cannot be told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from metarobot.config import META_LEARNERS
 from metarobot.envs import SPLITS, TaskParameter, Variant, find_family
+from metarobot.evaluation.baselines import baselines
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial
 from metarobot.evaluation.statistics import (
     bootstrap_captured,
@@ -22,22 +24,22 @@ from metarobot.evaluation.statistics import (
     bootstrap_iqm,
     bootstrap_mean,
 )
-from metarobot.training.load import TrainedRun
+from metarobot.training.load import TrainedPolicy, TrainedRun
 
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the work done, 0 to 1."""
 
+Stages = list[StepScores]
+"""Scores after 0, 1, .. adaptation steps."""
+
+TABLE_ORDER: tuple[str, ...] = (
+    *("from_scratch", "domain_randomisation", "fine_tuning"),
+    *META_LEARNERS,
+    "oracle",
+)
+"""The policies in the order of tables and pictures."""
+
 _GRID_KEY = len(SPLITS)  # the heat map's tasks are keyed after those of the splits
-
-
-class _Split(NamedTuple):
-    """Scores on the tasks of one split, by algorithm; every array is (S, N): seeds, tasks."""
-
-    random: Scores
-    domain_randomisation: StepScores
-    oracle: StepScores
-    adapted: list[StepScores]
-    """After 0..K adaptation steps."""
 
 
 def evaluate_runs(
@@ -46,18 +48,19 @@ def evaluate_runs(
     progress: Progress,
     variant: Variant | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the algorithms of several seeds on the same held-out tasks.
+    """Evaluate the policies of several seeds on the same held-out tasks.
 
     Args:
-        runs: One run per seed, of one task family, each with all algorithms.
+        runs: One run per seed, of one task family, with the same algorithms each.
         config: How much is measured.
         progress: Called as the work goes on.
         variant: What to measure on; None for the family as it is.
 
     Returns:
-        The evaluation as plain values: ``rows`` (every algorithm on every split, exploring and
-        deterministic), ``headroom`` (per split), ``heat_map`` (None
-        for a family without), and what they were measured with.
+        The evaluation as plain values: ``rows`` (every policy on every split, as judged and
+        exploring), ``headroom`` (per split and algorithm that adapts; empty without domain
+        randomisation and the oracle), ``heat_map`` (None for a family without), and what they were
+        measured with.
     """
     env_id = runs[0].env_id
     family = find_family(env_id)
@@ -65,6 +68,8 @@ def evaluate_runs(
     algorithms = [trained.config for run in runs for trained in run.policies.values()]
     config.require_memory(algorithms, grid_tasks)
     distribution = (variant or family).distribution
+    measured = [{**baselines(run, config), **run.policies} for run in runs]
+    learners = [name for name, trained in measured[0].items() if trained.algorithm.adapts]
     work = len(runs) * (len(distribution.splits) + 1)
     rows, headroom = [], []
     for done, split in enumerate(distribution.splits):
@@ -72,12 +77,12 @@ def evaluate_runs(
         scores = []
         for number, run in enumerate(runs):
             progress(f"{split}, seed {run.seed}", (done * len(runs) + number) / work)
-            scores.append(_score_split(trial, run, config))
-        joined = join_seeds(scores)
+            scores.append(_score_all(trial, measured[number], config.num_adaptation_steps))
+        joined = {name: join_seeds([seed[name] for seed in scores]) for name in scores[0]}
         rows += _rows(split, joined, config)
-        headroom.append(_headroom_row(split, joined, config))
+        headroom += _headroom_rows(split, joined, learners, config)
     progress("heat map", len(runs) * len(distribution.splits) / work)
-    grid = _heat_map(runs, config, variant)
+    grid = _heat_map(runs[0], measured, config, variant)
     progress("done", 1.0)
     return {
         "family": env_id,
@@ -95,14 +100,19 @@ def evaluate_runs(
     }
 
 
-def _score_split(trial: Trial, run: TrainedRun, config: EvaluationConfig) -> _Split:
-    """Score all algorithms of one seed."""
-    return _Split(
-        random=trial.score_random(),
-        domain_randomisation=trial.score(run.policies["domain_randomisation"], 0)[0],
-        oracle=trial.score(run.policies["oracle"], 0)[0],
-        adapted=trial.score(run.policies["maml"], config.num_adaptation_steps),
-    )
+def _score_all(
+    trial: Trial, policies: Mapping[str, TrainedPolicy], num_adaptation_steps: int
+) -> dict[str, Stages]:
+    """Score random actions and all policies of one seed, the oracle last."""
+    scores = {}
+    if "random" in trial.config.untrained:
+        random = trial.score_random()
+        scores["random"] = [StepScores(random, random)]
+    for name in sorted(policies, key=TABLE_ORDER.index):
+        trained = policies[name]
+        steps = num_adaptation_steps if trained.algorithm.adapts else 0
+        scores[name] = trial.score(trained, steps)
+    return scores
 
 
 def join_seeds(splits: Sequence[Any]) -> Any:
@@ -114,17 +124,16 @@ def join_seeds(splits: Sequence[Any]) -> Any:
     return parts if isinstance(first, list) else type(first)(*parts)
 
 
-def _rows(split: str, scores: _Split, config: EvaluationConfig) -> list[dict[str, Any]]:
-    """Return a table row per algorithm, number of adaptation steps, and kind of episodes."""
-    rows = [table_row(split, "random", 0, True, scores.random, config)]
-    stages = [
-        ("domain_randomisation", 0, scores.domain_randomisation),
-        *(("adapted", step, stage) for step, stage in enumerate(scores.adapted)),
-        ("oracle", 0, scores.oracle),
-    ]
-    for algorithm, step, stage in stages:
-        rows.append(table_row(split, algorithm, step, False, stage.judged, config))
-        rows.append(table_row(split, algorithm, step, True, stage.exploring, config))
+def _rows(
+    split: str, policies: dict[str, Stages], config: EvaluationConfig
+) -> list[dict[str, Any]]:
+    """Return a table row per policy, number of adaptation steps, and kind of episodes."""
+    rows = []
+    for name, stages in policies.items():
+        for step, stage in enumerate(stages):
+            if name != "random":
+                rows.append(table_row(split, name, step, False, stage.judged, config))
+            rows.append(table_row(split, name, step, True, stage.exploring, config))
     return rows
 
 
@@ -152,24 +161,45 @@ def table_row(
     }
 
 
-def _headroom_row(split: str, scores: _Split, config: EvaluationConfig) -> dict[str, Any]:
-    """Return what adaptation captured of the headroom, from deterministic returns."""
-    rng = np.random.default_rng(config.seed)
-    reference = scores.domain_randomisation.judged.returns
-    oracle = scores.oracle.judged.returns
-    adapted = [stage.judged.returns for stage in scores.adapted]
-    difference = bootstrap_headroom(reference, oracle, rng)
-    captured = [bootstrap_captured(returns, reference, oracle, rng) for returns in adapted]
-    per_seed = [
-        _ratio(returns.mean(1) - reference.mean(1), oracle.mean(1) - reference.mean(1))
-        for returns in adapted
+def _headroom_rows(
+    split: str, policies: dict[str, Stages], learners: Sequence[str], config: EvaluationConfig
+) -> list[dict[str, Any]]:
+    """Return what each of those that adapt captured of the headroom, from returns as judged."""
+    if not {"domain_randomisation", "oracle"} <= set(policies):
+        return []
+    returns = {
+        name: [stage.judged.returns for stage in stages] for name, stages in policies.items()
+    }
+    return [
+        {"split": split, "algorithm": name, **_captured(returns, name, config)}
+        for name in returns
+        if name in learners
     ]
-    random = float(scores.random.returns.mean())
+
+
+def _captured(
+    returns: dict[str, list[np.ndarray]], name: str, config: EvaluationConfig
+) -> dict[str, Any]:
+    """Return the headroom, and which part of it an algorithm captured after each step.
+
+    Args:
+        returns: Of every policy after each adaptation step, (seeds, tasks).
+        name: The algorithm.
+        config: How much is measured.
+    """
+    rng = np.random.default_rng(config.seed)
+    (reference,), (oracle,) = returns["domain_randomisation"], returns["oracle"]
+    difference = bootstrap_headroom(reference, oracle, rng)
+    captured = [bootstrap_captured(after, reference, oracle, rng) for after in returns[name]]
+    per_seed = [
+        _ratio(after.mean(1) - reference.mean(1), oracle.mean(1) - reference.mean(1))
+        for after in returns[name]
+    ]
+    random = float(returns["random"][0].mean()) if "random" in returns else np.nan
     return {
-        "split": split,
         "random": random,
         "domain_randomisation": float(reference.mean()),
-        "adapted": [float(returns.mean()) for returns in adapted],
+        "adapted": [float(after.mean()) for after in returns[name]],
         "oracle": float(oracle.mean()),
         "headroom": difference.value,
         "headroom_ci": difference.to_list(),
@@ -187,9 +217,12 @@ def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
 
 
 def _heat_map(
-    runs: Sequence[TrainedRun], config: EvaluationConfig, variant: Variant | None
+    run: TrainedRun,
+    measured_policies: Sequence[Mapping[str, TrainedPolicy]],
+    config: EvaluationConfig,
+    variant: Variant | None,
 ) -> dict[str, Any] | None:
-    """Score all algorithms on a grid over two task parameters, the others nominal, mean over seeds.
+    """Score all policies on a grid over two task parameters, the others nominal, mean over seeds.
 
     The grid covers the family, what was trained on and what is measured; the axes carry the ranges
     trained on.
@@ -197,36 +230,32 @@ def _heat_map(
     Returns:
         The map, or None for a family without two parameters to draw it over.
     """
-    env_id = runs[0].env_id
-    family = find_family(env_id)
+    family = find_family(run.env_id)
     if not family.heat_map_axes:
         return None
     measured = (variant or family).distribution
-    trained = (runs[0].variant or family).distribution
+    trained = (run.variant or family).distribution
     x, y = (trained[name] for name in family.heat_map_axes)
     x_values, y_values = (
         _grid_values([p, measured[p.name], family.distribution[p.name]], config.grid_size)
         for p in (x, y)
     )
     tasks = measured.grid(x.name, x_values, y.name, y_values)
-    trial = Trial(env_id, tasks, _GRID_KEY, config, variant, runs[0].scene)
+    trial = Trial(run.env_id, tasks, _GRID_KEY, replace(config, untrained=()), variant, run.scene)
     steps = min(1, config.num_adaptation_steps)
-    stages: dict[str, list[Scores]] = {}
-    for run in runs:
-        for name in ("domain_randomisation", "oracle"):
-            scores = trial.score(run.policies[name], 0)[0].judged
-            stages.setdefault(name, []).append(scores)
-        for step, stage in enumerate(trial.score(run.policies["maml"], steps)):
-            stages.setdefault(f"adapted_{step}", []).append(stage.judged)
+    scores = [_score_all(trial, policies, steps) for policies in measured_policies]
     shape = (len(y_values), len(x_values))
-    algorithms = {
-        name: {
-            "return": np.mean([s.returns for s in scores], axis=0).reshape(shape).tolist(),
-            "success": np.mean([s.success for s in scores], axis=0).reshape(shape).tolist(),
+    maps = [
+        {
+            "algorithm": name,
+            "adaptation_steps": step,
+            "return": stage.judged.returns.mean(axis=0).reshape(shape).tolist(),
+            "success": stage.judged.success.mean(axis=0).reshape(shape).tolist(),
         }
-        for name, scores in stages.items()
-    }
-    return {"x": _axis(x, x_values), "y": _axis(y, y_values), "algorithms": algorithms}
+        for name in scores[0]
+        for step, stage in enumerate(join_seeds([seed[name] for seed in scores]))
+    ]
+    return {"x": _axis(x, x_values), "y": _axis(y, y_values), "maps": maps}
 
 
 def _grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:

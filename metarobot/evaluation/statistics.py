@@ -118,11 +118,14 @@ def captured_is_meaningful(entry: Mapping[str, Any]) -> bool:
     as it may be far outside its training range, is no measure of what there is to win.
 
     Args:
-        entry: An entry of an evaluation's ``headroom``.
+        entry: An entry of an evaluation's ``headroom``; without random actions where they were not
+            measured.
     """
-    rounding = _ROUNDING * max(abs(entry["oracle"]), abs(entry["random"]))
-    lead = entry["oracle"] - entry["random"]
-    return entry["headroom_ci"][0] > rounding and lead > rounding
+    oracle, random = entry["oracle"], entry["random"]
+    if random is None or np.isnan(random):  # not measured
+        return entry["headroom_ci"][0] > _ROUNDING * abs(oracle)
+    rounding = _ROUNDING * max(abs(oracle), abs(random))
+    return entry["headroom_ci"][0] > rounding and oracle - random > rounding
 
 
 def bootstrap_captured(

@@ -20,7 +20,10 @@ from metarobot.reporting.style import (
     INK,
     SPLIT_TITLES,
     STYLE,
+    adapting,
+    colours,
     evaluation_title,
+    judged_by,
     light_grid,
     make_figure,
     number,
@@ -54,23 +57,30 @@ def adaptation_curve(evaluation: dict[str, Any]) -> bytes:
         panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
         figure.subplots_adjust(left=0.072, right=0.838, top=0.735, bottom=0.16, wspace=0.08)
         low, high = _return_limits(rows)
+        learners = adapting(rows)
+        colour_of = colours(learners)
         for axes, split in zip(panels, splits, strict=True):
             split_rows = [row for row in rows if row["split"] == split]
             _draw_references(axes, split_rows)
-            _draw_adapted(axes, split_rows, _captured(evaluation, split))
+            for name in learners:
+                line = [row for row in split_rows if row["algorithm"] == name]
+                # Where several adapt, percentages would cover each other: the report has them.
+                shares = _captured(evaluation, split, name) if len(learners) == 1 else []
+                _draw_adapted(axes, line, colour_of[name], shares)
+            _mark_steps(axes, split_rows)
             panel_heading(
                 axes, split_titles(evaluation)[split], split_notes(evaluation)[split], INK
             )
         panels[0].set_ylim(low, high)
         panels[0].set_ylabel("return")
         last = [row for row in rows if row["split"] == splits[-1]]
-        _label_ends(panels[-1], _end_labels(last, low), 410)
+        _label_ends(panels[-1], _end_labels(last, low, colour_of), 410)
         panels[len(splits) // 2].set_xlabel("adaptation steps (episodes used)")
         write_title(
             figure,
             f"{evaluation_title(evaluation)}: return after each adaptation step",
-            "Deterministic episodes, bands are 95 % intervals. "
-            "Percentages: fraction of the headroom captured.",
+            f"{judged_by(evaluation)}, bands are 95 % intervals."
+            + " Percentages: fraction of the headroom captured." * (len(learners) == 1),
         )
         return png_bytes(figure)
 
@@ -79,9 +89,8 @@ def training_curve(curves: Sequence[dict[str, Any]]) -> bytes:
     """Draw the return against simulation steps, a thin line a seed and a thick one their mean.
 
     Args:
-        curves: One dict a training run: "algorithm" (a key of ALGORITHM_COLOURS),
-            "simulation_steps" (I,), "return_pre" (I,), and for the adapted algorithm "return_post"
-            (I,); I iterations.
+        curves: One dict a training run: "algorithm", "simulation_steps" (I,), "return_pre" (I,),
+            and for one that adapts "return_post" (I,); I iterations.
 
     Raises:
         ValueError: There is no curve, or a column's length differs from simulation_steps.
@@ -105,9 +114,10 @@ def training_curve(curves: Sequence[dict[str, Any]]) -> bytes:
         return png_bytes(figure)
 
 
-def _captured(evaluation: dict[str, Any], split: str) -> list[float | None]:
+def _captured(evaluation: dict[str, Any], split: str, name: str) -> list[float | None]:
     for entry in evaluation["headroom"]:
-        if entry["split"] == split and captured_is_meaningful(entry):
+        found = entry["split"] == split and entry["algorithm"] == name
+        if found and captured_is_meaningful(entry):
             return entry["captured"]
     return []
 
@@ -125,20 +135,19 @@ def _return_limits(rows: list[dict[str, Any]]) -> tuple[float, float]:
 
 def _draw_references(axes: Axes, rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        if row["algorithm"] == "adapted":
+        colour = ALGORITHM_COLOURS.get(row["algorithm"])
+        if colour is None:  # it adapts
             continue
-        colour = ALGORITHM_COLOURS[row["algorithm"]]
         axes.axhspan(*row["return_mean_ci"], color=colour, alpha=0.13, linewidth=0)
         axes.axhline(row["return_mean"], color=colour, linewidth=1.6)
 
 
-def _draw_adapted(axes: Axes, rows: list[dict[str, Any]], captured: Sequence[float | None]) -> None:
-    rows = sorted(
-        (r for r in rows if r["algorithm"] == "adapted"), key=lambda r: r["adaptation_steps"]
-    )
+def _draw_adapted(
+    axes: Axes, rows: list[dict[str, Any]], colour: str, captured: Sequence[float | None]
+) -> None:
+    rows = sorted(rows, key=lambda r: r["adaptation_steps"])
     steps = [row["adaptation_steps"] for row in rows]
     means = [row["return_mean"] for row in rows]
-    colour = ALGORITHM_COLOURS["adapted"]
     bounds = np.array([row["return_mean_ci"] for row in rows]).reshape(-1, 2)
     axes.fill_between(steps, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.2, linewidth=0)
     axes.plot(steps, means, color=colour, linewidth=2.2, marker="o", markersize=5.5, zorder=4)
@@ -159,13 +168,20 @@ def _draw_adapted(axes: Axes, rows: list[dict[str, Any]], captured: Sequence[flo
                 color=colour,
                 path_effects=[withStroke(linewidth=2.5, foreground="white")],
             )
-    labels = [f"{row['adaptation_steps']}\n({row['episodes_used']})" for row in rows]
-    axes.set_xticks(steps, labels)
+
+
+def _mark_steps(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    """Mark the adaptation steps, and below each the episodes used."""
+    used = {row["adaptation_steps"]: row["episodes_used"] for row in rows}
+    steps = sorted(used)
+    axes.set_xticks(steps, [f"{step}\n({used[step]})" for step in steps])
     axes.set_xlim(-0.3, max(steps, default=0) + 0.42)
     light_grid(axes)
 
 
-def _end_labels(rows: list[dict[str, Any]], low: float) -> list[tuple[float, str, str]]:
+def _end_labels(
+    rows: list[dict[str, Any]], low: float, colour_of: dict[str, str]
+) -> list[tuple[float, str, str]]:
     """Return (height, text, colour) of the label of each algorithm's line at the right."""
     ends = []
     for row in rows:
@@ -176,7 +192,7 @@ def _end_labels(rows: list[dict[str, Any]], low: float) -> list[tuple[float, str
         text, height = ALGORITHM_TITLES[algorithm].replace(" ", "\n"), row["return_mean"]
         if height < low:
             text, height = f"{text} {number(height, 1)} ↓", low
-        ends.append((height, text, ALGORITHM_COLOURS[algorithm]))
+        ends.append((height, text, colour_of[algorithm]))
     return ends
 
 
@@ -205,19 +221,22 @@ def _curve_groups(
     curves: Sequence[dict[str, Any]],
 ) -> list[tuple[str, str, str, list[tuple[np.ndarray, np.ndarray]]]]:
     """Return (label, colour, style, one (steps, returns) a seed) of each algorithm and phase."""
-    groups = []
-    for algorithm in ALGORITHM_COLOURS:
+    learners = adapting(curves)
+    colour_of, groups = colours(learners), []
+    for algorithm in colour_of:
         for column, dashes in (("return_pre", "--"), ("return_post", "-")):
             chosen = [c for c in curves if c["algorithm"] == algorithm and column in c]
             lines = [_line(curve, column) for curve in chosen]
             if not lines:
                 continue
             label = ALGORITHM_TITLES[algorithm].replace(" ", "\n")
-            if algorithm == "adapted":
-                label = "before adapting" if column == "return_pre" else "adapted"
+            if column == "return_pre" and "return_post" in chosen[0]:
+                if len(learners) > 1:
+                    continue  # too many lines to tell apart
+                label = "before adapting"
             else:
                 dashes = "-"
-            groups.append((label, ALGORITHM_COLOURS[algorithm], dashes, lines))
+            groups.append((label, colour_of[algorithm], dashes, lines))
     return groups
 
 

@@ -17,7 +17,7 @@ from metarobot.reporting.html import render_report
 from metarobot.reporting.mp4 import playing_problem
 from metarobot.training.load import TrainedRun, load_curve
 from metarobot.training.run_folder import read_facts
-from metarobot.training.run_layout import CONFIG_FILE, DONE_FILE, RunError
+from metarobot.training.run_layout import CONFIG_FILE, DONE_FILE
 
 PICTURES = ("adaptation_curve", "heat_map", "training_curve")
 REPORT_FILE = "report.html"
@@ -29,10 +29,6 @@ PRODUCTS = (
 """Files of an evaluation; the report tells of all others."""
 MAX_VIDEO_BYTES = 64 * 2**20
 """Size of a film in a report, which holds all of it."""
-_NEEDED = ("maml", "domain_randomisation", "oracle")
-_SHOWN_ALGORITHMS = {
-    "maml": "adapted"
-}  # the pictures name algorithms by what they do in the evaluation
 
 
 def evaluate_to_folder(
@@ -60,15 +56,12 @@ def evaluate_to_folder(
         The evaluation, in the layout of evaluation.json.
 
     Raises:
-        RunError: A run lacks an algorithm that the comparison needs, or its training curve.
+        RunError: A run lacks a training curve.
         ValueError: The video is not one that browsers show.
         FolderError: Something other than a file is in the place of a product.
         OSError: The folder cannot be written to, or the video cannot be read. What is in the folder
             is then of one evaluation: the old one, or the new one whose report may be missing.
     """
-    for run in runs:
-        if missing := [algorithm for algorithm in _NEEDED if algorithm not in run.policies]:
-            raise RunError(f"{run.path} lacks {', '.join(missing)}, which the comparison needs")
     curves = [curve for run in runs for curve in _curves(run)]
     film = None if video is None else _read_film(video)
     folder = Folder(out)
@@ -110,12 +103,12 @@ def _read_film(video: Path) -> bytes:
 def _curves(run: TrainedRun) -> list[dict[str, Any]]:
     """Return the training curves of a run as the picture takes them, without empty ones."""
     curves = []
-    for algorithm in _NEEDED:
+    for algorithm in run.policies:
         columns = load_curve(run.path, algorithm, ("total_steps", "pre_return", "post_return"))
         if not columns["total_steps"]:
             continue
         curve = {
-            "algorithm": _SHOWN_ALGORITHMS.get(algorithm, algorithm),
+            "algorithm": algorithm,
             "simulation_steps": columns["total_steps"],
             "return_pre": columns["pre_return"],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,21 +16,24 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from metarobot.reporting.style import (
-    ALGORITHM_COLOURS,
     ALGORITHM_TITLES,
     FAINT,
     INK,
     STYLE,
+    adapting,
+    colours,
     evaluation_title,
     make_figure,
     number,
     panel_heading,
     parameter_label,
     png_bytes,
+    stage_name,
     write_title,
 )
 
 _SUCCESS = "#d0003c"
+_MOST_COLUMNS = 4
 # Map means closer than this part of the map's whole range are called equal.
 _NO_DIFFERENCE = 0.01
 _LOG_TICKS = (1.0, 3.0)
@@ -49,40 +53,46 @@ def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
         quantity: "return" or "success".
 
     Raises:
-        ValueError: quantity is neither, or no known algorithm has a map.
+        ValueError: quantity is neither, or there is no map.
     """
     if quantity not in ("return", "success"):
         raise ValueError(f"quantity must be 'return' or 'success', got {quantity!r}")
     data = evaluation["heat_map"]
-    algorithms = [
-        algorithm
-        for algorithm in _heat_map_algorithms(evaluation)
-        if algorithm in data["algorithms"]
-    ]
-    if not algorithms:
-        raise ValueError(
-            f"no map of a known algorithm; the evaluation has {sorted(data['algorithms'])}"
-        )
-    maps = {algorithm: _matrix(data["algorithms"][algorithm][quantity]) for algorithm in algorithms}
+    panels_of = _panels(data["maps"])
+    if not panels_of:
+        raise ValueError("the evaluation has no map to draw")
+    maps = {key: _matrix(entry[quantity]) for key, entry in panels_of.items()}
+    num_rows = math.ceil(len(maps) / _MOST_COLUMNS)
+    height_px = 110 + 330 * num_rows
     gaps = {p["name"]: p["gaps"] for p in evaluation["task_parameters"]}
     gaps |= {data[axis]["name"]: data[axis]["gaps"] for axis in "xy" if "gaps" in data[axis]}
     with matplotlib.style.context(["default", STYLE]):
-        figure = make_figure(height_px=440)
-        panels = figure.subplots(1, len(algorithms), sharey=True, squeeze=False)[0]
-        figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.75, bottom=0.125, wspace=0.1)
+        figure = make_figure(height_px)
+        columns = min(len(maps), _MOST_COLUMNS)
+        grid = figure.subplots(num_rows, columns, sharex=True, sharey=True, squeeze=False)
+        top, bottom = 1 - 110 / height_px, 55 / height_px
+        figure.subplots_adjust(
+            left=_LEFT, right=_RIGHT, top=top, bottom=bottom, wspace=0.1, hspace=0.28
+        )
+        for place, axes in enumerate(grid.flat):
+            axes.set_visible(place < len(maps))
+            # The lowest panel of a column has the numbers, also above an empty place.
+            axes.tick_params(labelbottom=place + columns >= len(maps))
         limits = (0.0, 1.0) if quantity == "success" else _colour_limits(list(maps.values()))
         meshes = []
-        for axes, algorithm in zip(panels, algorithms, strict=True):
-            meshes.append(_draw_map(axes, data, maps[algorithm], limits))
-            _draw_success_line(axes, data, _matrix(data["algorithms"][algorithm]["success"]))
+        colour_of = colours(adapting(data["maps"]))
+        for axes, (key, entry) in zip(grid.flat, panels_of.items(), strict=False):
+            meshes.append(_draw_map(axes, data, maps[key], limits))
+            _draw_success_line(axes, data, _matrix(entry["success"]))
             _draw_training_box(axes, data["x"], data["y"], gaps)
-            _algorithm_heading(
-                axes, algorithm, maps[algorithm], evaluation["episodes_per_adaptation_step"]
-            )
-        panels[0].set_ylabel(parameter_label(data["y"]["name"], data["y"]["unit"]))
+            heading, note = _heading(key, adapting(data["maps"]), evaluation)
+            note += f"mean {number(float(np.nanmean(maps[key])))}"
+            panel_heading(axes, heading, note, colour_of[key[0]])
+        for axes in grid[:, 0]:
+            axes.set_ylabel(parameter_label(data["y"]["name"], data["y"]["unit"]))
         figure.text(
             (_LEFT + _RIGHT) / 2,
-            0.012,
+            5 / height_px,
             parameter_label(data["x"]["name"], data["x"]["unit"]),
             ha="center",
             color=FAINT,
@@ -90,7 +100,7 @@ def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
         clipped = quantity == "return" and min(np.nanmin(m) for m in maps.values()) < limits[0]
         bar = figure.colorbar(
             meshes[0],
-            cax=figure.add_axes((_RIGHT + 0.014, 0.125, 0.014, 0.625)),
+            cax=figure.add_axes((_RIGHT + 0.014, bottom, 0.014, top - bottom)),
             extend="min" if clipped else "neither",
         )
         bar.outline.set_visible(False)
@@ -104,9 +114,35 @@ def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
         return png_bytes(figure)
 
 
-def _heat_map_algorithms(evaluation: dict[str, Any]) -> list[str]:
-    steps = range(evaluation["num_adaptation_steps"] + 1)
-    return ["domain_randomisation", *(f"adapted_{step}" for step in steps), "oracle"]
+def _panels(maps: Sequence[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the maps that are drawn, by algorithm and adaptation steps.
+
+    Where several adapt, each is shown after its last step alone.
+    """
+    learners = adapting(maps)
+    last = max((entry["adaptation_steps"] for entry in maps), default=0)
+    order = list(ALGORITHM_TITLES)
+    return {
+        (entry["algorithm"], entry["adaptation_steps"]): entry
+        for entry in sorted(maps, key=lambda entry: order.index(entry["algorithm"]))
+        if len(learners) < 2
+        or entry["algorithm"] not in learners
+        or entry["adaptation_steps"] == last
+    }
+
+
+def _heading(
+    key: tuple[str, int], learners: Sequence[str], evaluation: dict[str, Any]
+) -> tuple[str, str]:
+    """Return the heading of a panel and the beginning of what stands below it."""
+    name, steps = key
+    if name not in learners:
+        note = {"domain_randomisation": "never adapts", "oracle": "told the task"}[name]
+        return ALGORITHM_TITLES[name], f"{note} · "
+    episodes = f"{steps * evaluation['episodes_per_adaptation_step']} episodes · "
+    if len(learners) > 1:
+        return ALGORITHM_TITLES[name], episodes
+    return stage_name(steps), episodes
 
 
 def _matrix(values: Sequence[Sequence[float | None]]) -> np.ndarray:
@@ -198,31 +234,16 @@ def _draw_training_box(
     axes.add_patch(box)
 
 
-def _algorithm_heading(
-    axes: Axes, algorithm: str, values: np.ndarray, episodes_per_step: int
-) -> None:
-    name, _, steps = (
-        algorithm.partition("_") if algorithm.startswith("adapted_") else (algorithm, "", "")
-    )
-    notes = {"domain_randomisation": "never adapts", "oracle": "told the task"}
-    note = notes.get(name, "")
-    heading = ALGORITHM_TITLES[name]
-    if steps:
-        heading = (
-            "before adapting" if steps == "0" else f"after {steps} step" + "s" * (steps != "1")
-        )
-        note = f"{int(steps) * episodes_per_step} episodes"
-    note = f"{note} · mean {number(float(np.nanmean(values)))}"
-    panel_heading(axes, heading, note, ALGORITHM_COLOURS[name])
-
-
-def _heat_map_title(evaluation: dict[str, Any], maps: dict[str, np.ndarray], quantity: str) -> str:
+def _heat_map_title(
+    evaluation: dict[str, Any], maps: dict[tuple[str, int], np.ndarray], quantity: str
+) -> str:
     """Say what the picture shows: its mean is better, worse, or about the same."""
     family = evaluation_title(evaluation)
-    if not {"domain_randomisation", "adapted_1"} <= maps.keys():
+    stepped = [key for key in maps if key[1] == 1]
+    if ("domain_randomisation", 0) not in maps or len(stepped) != 1:
         return f"{family}: {quantity} over the task parameters"
-    never = float(np.nanmean(maps["domain_randomisation"]))
-    adapted = float(np.nanmean(maps["adapted_1"]))
+    never = float(np.nanmean(maps["domain_randomisation", 0]))
+    adapted = float(np.nanmean(maps[stepped[0]]))
     low, high = (bound(list(map(bound, maps.values()))) for bound in (np.nanmin, np.nanmax))
     verb = "beats" if adapted > never else "loses to"
     if abs(adapted - never) < _NO_DIFFERENCE * (high - low):

@@ -15,14 +15,17 @@ from markupsafe import Markup
 from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.printable import printable
 from metarobot.reporting.style import (
+    ALGORITHM_COLOURS,
     ALGORITHM_TITLES,
     SPLIT_TITLES,
+    adapting,
     evaluation_title,
     number,
     parameter_label,
     percent,
     split_notes,
     split_titles,
+    stage_name,
     tasks_as_trained,
     trained_variant,
 )
@@ -48,7 +51,7 @@ class Row:
     """One line of the table of returns, all numbers ready to print."""
 
     algorithm: str
-    """Key of ALGORITHM_TITLES; also the CSS class of its colour."""
+    """The CSS class of its colour."""
     label: str
     episodes_used: int
     mean: str
@@ -89,6 +92,7 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    several = len(adapting(evaluation["rows"])) > 1
     facts = {key: value for key, value in training.items() if key != "commands"}
     return templates.get_template("report.html.j2").render(
         family=evaluation["family"],
@@ -102,7 +106,8 @@ def render_report(
         video=None if video is None else _data_url(video, "video/mp4"),
         tables=_tables(evaluation),
         headroom=[
-            _headroom_row(entry, split_titles(evaluation)) for entry in evaluation["headroom"]
+            _headroom_row(entry, split_titles(evaluation), several=several)
+            for entry in evaluation["headroom"]
         ],
         num_steps=evaluation["num_adaptation_steps"],
         episodes=evaluation["episodes_per_adaptation_step"],
@@ -127,7 +132,43 @@ def verdicts(evaluation: dict[str, Any]) -> list[str]:
     where, chosen = _WHERE, held_out or list(entries)
     if not tasks_as_trained(evaluation):
         where, chosen = _WHERE_ELSE, list(entries)
-    return [_verdict(entries[split], where.get(split, split), episodes) for split in chosen]
+    several = len({entry["algorithm"] for entry in evaluation["headroom"]}) > 1
+    sentences = []
+    for entry in evaluation["headroom"]:
+        if entry["split"] in chosen:
+            split: str = entry["split"]
+            sentence = _verdict(entry, where.get(split, split), episodes)
+            name = f"{ALGORITHM_TITLES[entry['algorithm']]}: "
+            sentences.append(name + sentence if several else sentence)
+    return sentences or _without_headroom(evaluation)
+
+
+def _without_headroom(evaluation: dict[str, Any]) -> list[str]:
+    """Say what changed by one adaptation step where nothing tells what there was to win."""
+    rows = [row for row in evaluation.get("rows", []) if not row["exploration"]]
+    learners, sentences = adapting(rows), []
+    returns = {
+        (row["algorithm"], row["split"], row["adaptation_steps"]): row["return_mean"]
+        for row in rows
+    }
+    where = _WHERE if tasks_as_trained(evaluation) else _WHERE_ELSE
+    for name in learners:
+        for split in dict.fromkeys(row["split"] for row in rows):
+            if (name, split, 1) in returns:
+                before, after = (number(returns[name, split, step]) for step in (0, 1))
+                sentences.append(
+                    f"On {where.get(split, split)}, one adaptation step of "
+                    f"{ALGORITHM_TITLES[name]} takes the mean return from {before} to {after}."
+                )
+    if not learners:
+        return ["No policy in these runs adapts."]
+    there = {row["algorithm"] for row in rows}
+    missing = [name for name in ("domain_randomisation", "oracle") if name not in there]
+    names = " and no ".join(ALGORITHM_TITLES[name] for name in missing)
+    return [
+        *sentences,
+        f"The runs hold no {names}: which part of the headroom that is cannot be told.",
+    ]
 
 
 def conditions(evaluation: dict[str, Any]) -> str:
@@ -225,6 +266,7 @@ def _tables(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _rows(rows: list[dict[str, Any]]) -> list[Row]:
     order = list(ALGORITHM_TITLES)
+    several = len(adapting(rows)) > 1
     rows = sorted(rows, key=lambda row: (order.index(row["algorithm"]), row["adaptation_steps"]))
     # Random actions score so low that their place would squeeze all others together.
     shown = [row for row in rows if row["algorithm"] != "random"] or rows
@@ -236,8 +278,8 @@ def _rows(rows: list[dict[str, Any]]) -> list[Row]:
 
     return [
         Row(
-            algorithm=row["algorithm"],
-            label=_label(row),
+            algorithm=row["algorithm"] if row["algorithm"] in ALGORITHM_COLOURS else "adapted",
+            label=_label(row, several=several),
             episodes_used=row["episodes_used"],
             mean=number(row["return_mean"]),
             mean_ci=_interval(row["return_mean_ci"]),
@@ -255,17 +297,21 @@ def _rows(rows: list[dict[str, Any]]) -> list[Row]:
     ]
 
 
-def _label(row: dict[str, Any]) -> str:
-    steps = row["adaptation_steps"]
-    if row["algorithm"] != "adapted":
-        return ALGORITHM_TITLES[row["algorithm"]]
-    return "before adapting" if steps == 0 else f"after {steps} step{'s' * (steps > 1)}"
+def _label(row: dict[str, Any], *, several: bool) -> str:
+    name = ALGORITHM_TITLES[row["algorithm"]]
+    if not adapting([row]):
+        return name
+    stage = stage_name(row["adaptation_steps"])
+    return f"{name}, {stage}" if several else stage
 
 
-def _headroom_row(entry: dict[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
+def _headroom_row(
+    entry: dict[str, Any], titles: Mapping[str, str], *, several: bool
+) -> dict[str, Any]:
     shares = zip(entry["captured"], entry["captured_ci"], strict=True)
     return {
-        "split": titles.get(entry["split"], entry["split"]),
+        "split": titles.get(entry["split"], entry["split"])
+        + (f", {ALGORITHM_TITLES[entry['algorithm']]}" if several else ""),
         "domain_randomisation": number(entry["domain_randomisation"]),
         "oracle": number(entry["oracle"]),
         "headroom": number(entry["headroom"]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -37,10 +38,6 @@ _OTHER_NOTES = {
 ALGORITHM_TITLES = {
     "random": "random",
     "domain_randomisation": "domain randomisation",
-    "adapted": "adapted",
-    "oracle": "oracle",
-    "from_scratch": "from scratch",
-    "fine_tuning": "fine-tuning",
     "maml": "MAML-TRPO",
     "fomaml": "FOMAML",
     "maml_ppo": "MAML-PPO",
@@ -51,14 +48,22 @@ ALGORITHM_TITLES = {
     "reptile": "Reptile",
     "prototype": "prototypes",
     "rl2": "RL²",
+    "fine_tuning": "fine-tuning",
+    "from_scratch": "from scratch",
+    "oracle": "oracle",
 }
+"""Everyone who can be measured, in the order of tables and pictures."""
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 ALGORITHM_COLOURS = {
     "random": "#7a7a7a",
     "domain_randomisation": "#c65400",
-    "adapted": "#0072b2",
     "oracle": "#007f5f",
 }
+"""Of those that stand in every picture; those that adapt share out the colours below."""
+ADAPTING_COLOURS = (
+    *("#0072b2", "#b0498a", "#a07800", "#5b4fb5", "#00889b", "#a33b3b", "#4d7d2f", "#7a4a22"),
+    *("#d1418d", "#3f5f8a", "#8f6fc0", "#5c6b00"),
+)
 SPLIT_COLOURS = {"train": "#0072b2", "interpolation": "#c65400", "extrapolation": "#007f5f"}
 INK, FAINT = "#1d2433", "#68707f"
 _DPI = 200
@@ -96,6 +101,28 @@ def evaluation_title(evaluation: dict[str, Any]) -> str:
     """Return what an evaluation is about: "Grip", or "Grip, greasy pads" on a variant."""
     title, variant = family_title(evaluation["family"]), evaluation.get("variant")
     return f"{title}, {variant['name'].replace('_', ' ')}" if variant else title
+
+
+def adapting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return who adapts, of those with a row in a table, in the order of tables."""
+    found = {row["algorithm"] for row in rows}
+    return [name for name in ALGORITHM_TITLES if name in found and name not in ALGORITHM_COLOURS]
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each policy, where these adapt."""
+    return {**ALGORITHM_COLOURS, **dict(zip(names, ADAPTING_COLOURS, strict=False))}
+
+
+def judged_by(evaluation: dict[str, Any]) -> str:
+    """Return which episodes the numbers are of."""
+    trained = evaluation.get("config", {}).get("action_noise") == "trained"
+    return "Episodes with the policy's own noise" if trained else "Deterministic episodes"
+
+
+def stage_name(steps: int) -> str:
+    """Return what a policy is called after some number of adaptation steps."""
+    return "before adapting" if steps == 0 else f"after {steps} step" + "s" * (steps != 1)
 
 
 def tasks_as_trained(evaluation: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
@@ -21,7 +22,7 @@ def returns(name: str) -> str:
     headings += [f"adapted, {step} steps" for step in steps]
     headings += ["oracle", "headroom / (oracle - random)", "captured by 1 step", "each seed"]
     rows = []
-    for row in evaluation["headroom"]:
+    for row in _of_maml(evaluation["headroom"]):
         seeds = ", ".join(f"{fraction:.2f}" for fraction in row["captured_per_seed"][1])
         rows.append(
             [
@@ -44,7 +45,7 @@ def success(name: str) -> str:
         return PENDING
     steps = range(evaluation["num_adaptation_steps"] + 1)
     stages = [("random", 0), ("domain_randomisation", 0)]
-    stages += [*(("adapted", step) for step in steps), ("oracle", 0)]
+    stages += [*(("maml", step) for step in steps), ("oracle", 0)]
     rates = _success_rates(evaluation)
     rows = []
     for split in (split for split in SPLITS if any(key[0] == split for key in rates)):
@@ -56,7 +57,7 @@ def success(name: str) -> str:
             )
         rows.append(cells)
     names = [
-        f"adapted, {step} steps" if algorithm == "adapted" else algorithm.replace("_", " ")
+        f"adapted, {step} steps" if algorithm == "maml" else algorithm.replace("_", " ")
         for algorithm, step in stages
     ]
     return markdown_table(["split", *names], rows)
@@ -71,8 +72,8 @@ def headline() -> str:
             continue
         title = family_title(evaluation["family"])
         rates = _success_rates(evaluation)
-        for entry in evaluation["headroom"]:
-            stages = [("domain_randomisation", 0), ("adapted", 0), ("adapted", 1), ("oracle", 0)]
+        for entry in _of_maml(evaluation["headroom"]):
+            stages = [("domain_randomisation", 0), ("maml", 0), ("maml", 1), ("oracle", 0)]
             success = [
                 rate_text(rates.get((entry["split"], algorithm, k, False)))
                 for algorithm, k in stages
@@ -112,9 +113,10 @@ def headroom() -> str:
 
 def _success_rates(evaluation: dict[str, Any]) -> dict[tuple[str, str, int, bool], float]:
     """Return success by split, algorithm, adaptation steps, and whether episodes explore."""
-    return {
-        (row["split"], row["algorithm"], row["adaptation_steps"], row["exploration"]): row[
-            "success"
-        ]
-        for row in evaluation["rows"]
-    }
+    keys = ("split", "algorithm", "adaptation_steps", "exploration")
+    return {tuple(row[key] for key in keys): row["success"] for row in evaluation["rows"]}
+
+
+def _of_maml(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what MAML captured, of an evaluation's headroom: the tables are its own."""
+    return [entry for entry in entries if entry["algorithm"] == "maml"]

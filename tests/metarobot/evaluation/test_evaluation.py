@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,9 @@ CONFIG = EvaluationConfig(
 )
 
 
-def untrained_run(seed, env_id=ENV_ID):
+def untrained_run(seed, env_id=ENV_ID, algorithms=STANDARD_ALGORITHMS):
     policies = {}
-    for algorithm in STANDARD_ALGORITHMS:
+    for algorithm in algorithms:
         config = TrainConfig(env_id=env_id, algorithm=algorithm, seed=seed)
         policy = make_policy(config)
         params = policy.initial_params(torch.Generator().manual_seed(seed))
@@ -35,8 +37,8 @@ def test_every_algorithm_stands_in_every_split(evaluation):
         (algorithm, step, exploring)
         for algorithm, step in (
             ("domain_randomisation", 0),
-            ("adapted", 0),
-            ("adapted", 1),
+            ("maml", 0),
+            ("maml", 1),
             ("oracle", 0),
         )
         for exploring in (False, True)
@@ -73,8 +75,9 @@ def test_heat_map_spans_the_extrapolation_ranges(evaluation):
     grid = evaluation["heat_map"]
     assert grid["x"]["name"] == "block_mass_kg"
     assert grid["x"]["values"] == pytest.approx([0.05, 1.8])
-    assert set(grid["algorithms"]) == {"domain_randomisation", "adapted_0", "adapted_1", "oracle"}
-    assert np.shape(grid["algorithms"]["oracle"]["return"]) == (2, 2)
+    found = [(entry["algorithm"], entry["adaptation_steps"]) for entry in grid["maps"]]
+    assert found == [("domain_randomisation", 0), ("maml", 0), ("maml", 1), ("oracle", 0)]
+    assert all(np.shape(entry["return"]) == (2, 2) for entry in grid["maps"])
 
 
 def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map():
@@ -84,6 +87,29 @@ def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map(
     assert {row["split"] for row in evaluation["rows"]} == {"train"}
     assert [entry["split"] for entry in evaluation["headroom"]] == ["train"]
     assert evaluation["task_parameters"][0]["choices"] == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("algorithms", [("promp",), ("rl2", "oracle"), ("domain_randomisation",)])
+def test_every_policy_is_measured_with_or_without_references(algorithms):
+    few = replace(CONFIG, untrained=())
+    run = untrained_run(0, algorithms=algorithms)
+    evaluation = evaluate_runs([run], few, lambda stage, share: None)
+    found = {(row["algorithm"], row["adaptation_steps"]) for row in evaluation["rows"]}
+    adapts = {name: name in ("promp", "rl2") for name in algorithms}
+    assert found == {(name, k) for name in algorithms for k in range(1 + adapts[name])}
+    assert evaluation["headroom"] == []
+    assert {entry["algorithm"] for entry in evaluation["heat_map"]["maps"]} == set(algorithms)
+
+
+def test_untrained_references_are_measured_on_request():
+    untrained = ("random", "from_scratch", "fine_tuning")
+    run = untrained_run(0, algorithms=("domain_randomisation", "oracle"))
+    evaluation = evaluate_runs([run], replace(CONFIG, untrained=untrained), lambda *_: None)
+    found = {(row["algorithm"], row["adaptation_steps"]) for row in evaluation["rows"]}
+    stages = {(name, step) for name in ("from_scratch", "fine_tuning") for step in (0, 1)}
+    assert found == {("random", 0), ("domain_randomisation", 0), ("oracle", 0)} | stages
+    learners = {entry["algorithm"] for entry in evaluation["headroom"]}
+    assert learners == {"from_scratch", "fine_tuning"}
 
 
 def test_the_same_runs_give_the_same_numbers(evaluation):

@@ -36,6 +36,7 @@ def row(split: str, algorithm: str, steps: int, mean: float, exploration: bool) 
 def headroom(split: str, captured: float = 0.74, low: float = 0.68, high: float = 0.8) -> dict:
     return {
         "split": split,
+        "algorithm": "maml",
         "random": -6.0,
         "domain_randomisation": -2.0,
         "adapted": [-2.1, -1.26],
@@ -51,7 +52,7 @@ def headroom(split: str, captured: float = 0.74, low: float = 0.68, high: float 
 def evaluation() -> dict:
     splits = ("train", "interpolation", "extrapolation")
     algorithms = [("random", 0, -6.0), ("domain_randomisation", 0, -2.0), ("oracle", 0, -1.0)]
-    algorithms += [("adapted", 0, -2.1), ("adapted", 1, -1.26)]
+    algorithms += [("maml", 0, -2.1), ("maml", 1, -1.26)]
     return {
         "family": "metarobot/Grip-v0",
         "created": "2026-01-01T00:00:00+00:00",
@@ -282,3 +283,37 @@ def test_verdicts_speak_of_held_out_splits(evaluation: dict) -> None:
     assert "gaps held out" in sentences[0]
     evaluation["headroom"] = [headroom("train")]
     assert "new tasks from the training range" in verdicts(evaluation)[0]
+
+
+def test_every_algorithm_has_its_verdict_and_its_lines(evaluation: dict) -> None:
+    for table in (evaluation["rows"], evaluation["headroom"]):
+        table += [{**row, "algorithm": "promp"} for row in table if row["algorithm"] == "maml"]
+    sentences = verdicts(evaluation)
+    assert [sentence.split(":")[0] for sentence in sentences] == 2 * ["MAML-TRPO"] + 2 * ["ProMP"]
+    html = render_report(evaluation, {}, None, {})
+    for name in ("MAML-TRPO", "ProMP"):
+        assert html.count(f">{name}, after 1 step</th>") == 6
+        assert f"Extrapolation, {name}" in html
+    assert Page(html).open == []
+
+
+def test_without_references_the_report_says_what_cannot_be_told(evaluation: dict) -> None:
+    evaluation["rows"] = [row for row in evaluation["rows"] if row["algorithm"] == "maml"]
+    evaluation["headroom"] = []
+    *changes, missing = verdicts(evaluation)
+    assert changes[0] == (
+        "On new tasks from the training range, one adaptation step of MAML-TRPO takes the mean "
+        "return from −2.10 to −1.26."
+    )
+    assert len(changes) == 3
+    assert "no domain randomisation and no oracle" in missing
+    html = render_report(evaluation, {}, None, {})
+    assert "Headroom and" not in html
+    assert "nan" not in html
+
+
+def test_without_anybody_who_adapts_the_report_says_so(evaluation: dict) -> None:
+    evaluation["rows"] = [row for row in evaluation["rows"] if row["algorithm"] != "maml"]
+    evaluation["headroom"] = []
+    assert verdicts(evaluation) == ["No policy in these runs adapts."]
+    assert Page(render_report(evaluation, {}, None, {})).open == []

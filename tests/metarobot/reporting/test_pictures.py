@@ -40,11 +40,14 @@ def axis(name: str, unit: str, values: np.ndarray, train: list[float], log: bool
 @pytest.fixture
 def evaluation() -> dict:
     algorithms = [("random", 0, -6.0), ("domain_randomisation", 0, -2.0), ("oracle", 0, -1.0)]
-    algorithms += [("adapted", 0, -2.1), ("adapted", 1, -1.4), ("adapted", 2, -1.2)]
+    algorithms += [("maml", 0, -2.1), ("maml", 1, -1.4), ("maml", 2, -1.2)]
     x = axis("block_mass_kg", "kg", np.geomspace(0.03, 3.0, 7), [0.1, 1.0], True)
     y = axis("pad_friction", "", np.linspace(0.15, 1.3, 5), [0.25, 1.0], False)
     slope = np.linspace(-3.0, -1.0, 35).reshape(5, 7)
-    shifts = {"domain_randomisation": 0.0, "adapted_0": -0.3, "adapted_1": 0.5, "oracle": 1.0}
+    shifts = [
+        *(("domain_randomisation", 0, 0.0), ("maml", 0, -0.3)),
+        *(("maml", 1, 0.5), ("oracle", 0, 1.0)),
+    ]
     return {
         "family": "metarobot/Grip-v0",
         "episodes_per_adaptation_step": 20,
@@ -59,6 +62,7 @@ def evaluation() -> dict:
         "headroom": [
             {
                 "split": split,
+                "algorithm": "maml",
                 "captured": [-0.1, 0.6, None],
                 "headroom_ci": [0.9, 1.1],
                 "oracle": -1.0,
@@ -69,13 +73,15 @@ def evaluation() -> dict:
         "heat_map": {
             "x": x,
             "y": y,
-            "algorithms": {
-                name: {
+            "maps": [
+                {
+                    "algorithm": name,
+                    "adaptation_steps": steps,
                     "return": (slope + shift).tolist(),
                     "success": (slope + shift > -1.5).astype(float).tolist(),
                 }
-                for name, shift in shifts.items()
-            },
+                for name, steps, shift in shifts
+            ],
         },
     }
 
@@ -90,7 +96,7 @@ def made_up_curves() -> list[dict]:
         },
         *(
             {
-                "algorithm": "adapted",
+                "algorithm": "maml",
                 "simulation_steps": steps,
                 "return_pre": [-5, -3.5, -2.1 - seed],
                 "return_post": [-5, -3, -1.2 - seed],
@@ -160,25 +166,25 @@ def test_user_style_does_not_change_the_picture(evaluation: dict, tmp_path: Path
 
 
 def test_heat_map_survives_missing_numbers_and_algorithms(evaluation: dict, tmp_path: Path) -> None:
-    algorithms = evaluation["heat_map"]["algorithms"]
-    del algorithms["oracle"], algorithms["adapted_0"]
-    algorithms["adapted_1"]["return"][0][0] = None
-    algorithms["domain_randomisation"]["return"][1][1] = float("nan")
+    never, _, adapted, _ = evaluation["heat_map"]["maps"]
+    evaluation["heat_map"]["maps"] = [never, adapted]
+    adapted["return"][0][0] = None
+    never["return"][1][1] = float("nan")
     assert len(heat_map.heat_map(evaluation)) > 10_000
 
 
 def test_heat_map_of_equal_numbers(evaluation: dict, tmp_path: Path) -> None:
-    for algorithm in evaluation["heat_map"]["algorithms"].values():
-        algorithm["return"] = [[-1.0] * 7] * 5
-        algorithm["success"] = [[1.0] * 7] * 5
+    for entry in evaluation["heat_map"]["maps"]:
+        entry["return"] = [[-1.0] * 7] * 5
+        entry["success"] = [[1.0] * 7] * 5
     heat_map.heat_map(evaluation)
     heat_map.heat_map(evaluation, quantity="success")
 
 
 @pytest.mark.parametrize(("shift", "verb"), [(0.5, "beats"), (-0.5, "loses to"), (0.0, "equals")])
 def test_heat_map_title_says_who_wins(evaluation: dict, shift: float, verb: str) -> None:
-    never = np.array(evaluation["heat_map"]["algorithms"]["domain_randomisation"]["return"])
-    maps = {"domain_randomisation": never, "adapted_1": never + shift}
+    never = np.array(evaluation["heat_map"]["maps"][0]["return"])
+    maps = {("domain_randomisation", 0): never, ("maml", 1): never + shift}
     title = heat_map._heat_map_title(evaluation, maps, "return")
     assert title.startswith(f"Grip: one adaptation step {verb} domain randomisation")
     assert title.endswith(f"{plot_style.number(-2.0 + shift)} against −2.00")
@@ -198,13 +204,50 @@ def test_errors_name_what_is_wrong(evaluation: dict, tmp_path: Path) -> None:
         curves.training_curve([])
     with pytest.raises(ValueError, match="2 numbers for 3"):
         curves.training_curve([made_up_curves()[0] | {"return_pre": [1, 2]}])
-    evaluation["heat_map"]["algorithms"] = {"nobody": {}}
-    with pytest.raises(ValueError, match="nobody"):
+    evaluation["heat_map"]["maps"] = []
+    with pytest.raises(ValueError, match="no map"):
         heat_map.heat_map(evaluation)
     evaluation["rows"] = [row("train", "oracle", 0, -1.0, exploration=True)]
     with pytest.raises(ValueError, match="deterministic"):
         curves.adaptation_curve(evaluation)
     assert list(tmp_path.iterdir()) == []
+
+
+def with_another(evaluation: dict) -> dict:
+    """Return the evaluation with a second algorithm, which does as the first."""
+    for table in (evaluation["rows"], evaluation["headroom"], evaluation["heat_map"]["maps"]):
+        table += [{**row, "algorithm": "promp"} for row in table if row["algorithm"] == "maml"]
+    return evaluation
+
+
+def without(evaluation: dict, *names: str) -> dict:
+    """Return the evaluation without some policies, and so without what they are a measure of."""
+    evaluation["headroom"] = []
+    for table in (evaluation["rows"], evaluation["heat_map"]["maps"]):
+        table[:] = [row for row in table if row["algorithm"] not in names]
+    return evaluation
+
+
+def test_every_policy_has_its_place_in_every_picture(evaluation: dict) -> None:
+    draw = [DRAW["adaptation_curve"], DRAW["heat_map"]]
+    few = [picture(evaluation) for picture in draw]
+    both = with_another(evaluation)
+    many = [picture(both) for picture in draw]
+    assert all(one != two for one, two in zip(few, many, strict=True))
+    panels = heat_map._panels(both["heat_map"]["maps"])
+    learners = [("maml", 1), ("promp", 1)]
+    assert sorted(panels) == sorted([("domain_randomisation", 0), ("oracle", 0), *learners])
+
+
+@pytest.mark.parametrize("names", [("oracle",), ("domain_randomisation", "oracle", "random")])
+@pytest.mark.parametrize("draw", ["adaptation_curve", "heat_map"])
+def test_pictures_need_no_reference(evaluation: dict, names: tuple, draw: str) -> None:
+    assert len(DRAW[draw](without(evaluation, *names))) > 10_000
+
+
+def test_pictures_need_nobody_who_adapts(evaluation: dict) -> None:
+    for draw in ("adaptation_curve", "heat_map"):
+        assert len(DRAW[draw](without(copy.deepcopy(evaluation), "maml"))) > 10_000
 
 
 def test_words_and_numbers() -> None:
