@@ -29,8 +29,10 @@ Reference = Literal["domain_randomisation", "oracle"]
 """An algorithm that never adapts, for comparison."""
 META_LEARNERS: tuple[MetaLearner, ...] = get_args(MetaLearner)
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
-ALGORITHM_NAMES: tuple[str, ...] = (*META_LEARNERS, *REFERENCES)
-STANDARD_ALGORITHMS: tuple[str, ...] = ("maml", *REFERENCES)
+AlgorithmName = MetaLearner | Reference
+"""The name of an algorithm."""
+ALGORITHM_NAMES: tuple[AlgorithmName, ...] = (*META_LEARNERS, *REFERENCES)
+STANDARD_ALGORITHMS: tuple[AlgorithmName, ...] = ("maml", *REFERENCES)
 """Who is trained where nobody is named."""
 
 MOST_SEED = 2**63 - 1

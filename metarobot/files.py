@@ -23,7 +23,8 @@ def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write a JSON file in one piece; see `json_bytes`."""
+    """Write a JSON file in one piece, see `json_bytes`; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, json_bytes(values))
 
 

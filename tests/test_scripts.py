@@ -373,7 +373,7 @@ def small_trial(point_run):
 
 
 def test_literature_takes_later_steps_half_as_long(point_run, small_trial):
-    trained = point_run.algorithms["maml"]
+    trained = point_run.policies["maml"]
     algorithm, params = trained.algorithm, repeat_params(trained.params, 2)
     halved = replace(trained, config=replace(trained.config, inner_lr=trained.config.inner_lr / 2))
 

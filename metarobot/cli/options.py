@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import tyro
 
 from metarobot.cli.outside import import_family_module
-from metarobot.config import ALGORITHM_NAMES, STANDARD_ALGORITHMS, TrainConfig
+from metarobot.config import (
+    ALGORITHM_NAMES,
+    STANDARD_ALGORITHMS,
+    AlgorithmName,
+    TrainConfig,
+)
 from metarobot.envs import SceneRecord, Variant
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS, find_preset
@@ -68,7 +73,7 @@ class TrainCommand:
     names."""
     scene: Path | None = None
     """Train in a scene of yours, an MJCF file, instead of the family's own: docs/scenes.md."""
-    algorithms: tuple[str, ...] = ()
+    algorithms: tuple[AlgorithmName, ...] = ()
     """Who to train: meta-learners, and the references they are compared with; maml,
     domain_randomisation and oracle if not given. With --resume: whom the run gets besides."""
     initial_policy: Path | None = None
@@ -81,7 +86,7 @@ class TrainCommand:
     `metarobot train --resume RUN` takes the configuration from the folder."""
 
     @property
-    def trained(self) -> tuple[str, ...]:
+    def trained(self) -> tuple[AlgorithmName, ...]:
         """Who is trained in a new run."""
         return self.algorithms or STANDARD_ALGORITHMS
 
@@ -97,7 +102,7 @@ class ResumeCommand(OutsideOptions):
 
     resume: Path
     """Run folder."""
-    algorithms: tuple[str, ...] = ()
+    algorithms: tuple[AlgorithmName, ...] = ()
     """Algorithms that the run gets besides, trained with its configuration."""
     total_steps: int | None = None
     """New budget of control steps of every algorithm, at least the present one. The result is that
@@ -140,7 +145,7 @@ class CompareCommand:
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")]
     """Task family, with the configuration that suits it: a preset of `metarobot train`, or
     MODULE:ID."""
-    algorithms: tuple[str, ...] = ALGORITHM_NAMES
+    algorithms: tuple[AlgorithmName, ...] = ALGORITHM_NAMES
     """Who is trained. Random actions, and where domain randomisation is there its fine-tuning and
     learning from scratch, stand beside them."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -217,7 +222,7 @@ class AdaptCommand(OutsideOptions):
     """Adaptation steps."""
     seed: int = 0
     """Seed of the action noise, and of the robot's first reset."""
-    algorithm: str = "maml"
+    algorithm: AlgorithmName = "maml"
     """Whose policy of the run is adapted."""
     best: bool = False
     """Take the policy with the best smoothed return in training, not the last one."""
@@ -240,7 +245,7 @@ class ExportCommand(OutsideOptions):
     """Run folder."""
     out: Path
     """The .zip to write, for PPO.load."""
-    algorithm: str = "maml"
+    algorithm: AlgorithmName = "maml"
     """Whose policy."""
     best: bool = False
     """Take the policy with the best smoothed return in training instead of the last."""

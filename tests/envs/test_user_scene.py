@@ -178,7 +178,7 @@ def has_its_scene_as_a_file(env_id):
 def test_copy_of_a_shipped_scene_moves_bit_for_bit(folder, env_id):
     path = write(folder, FAMILIES[env_id].scene_path.read_bytes())
     single = gym.make(env_id, scene_path=str(path))
-    assert single.unwrapped.spec.kwargs == {"scene_path": str(path)}
+    assert single.unwrapped.spec.kwargs == {"env_id": env_id, "scene_path": str(path)}
     vector = gym.make_vec(env_id, num_envs=3, scene_path=path)
     ours = make_env(env_id, 3, num_threads=1)
     for env in (vector, ours):

@@ -167,7 +167,11 @@ def checks_only(monkeypatch, tmp_path):
     """Stop before anything is simulated; let more than a gigabyte and a half fail at once."""
     monkeypatch.setattr("metarobot.envs.memory.machine_bytes", lambda: GIB)
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
-    for name in ("meta_trainer.MetaTrainer.step", "trial.Trial.score", "trial.Trial.score_random"):
+    for name in (
+        "training.meta_trainer.MetaTrainer.step",
+        "evaluation.protocol.Trial.score",
+        "evaluation.protocol.Trial.score_random",
+    ):
         monkeypatch.setattr(f"metarobot.{name}", reached)
     monkeypatch.setattr("metarobot.reporting.adaptation_video.film", reached)
     monkeypatch.setattr("metarobot.reporting.adaptation_video.collect", reached)

@@ -30,10 +30,10 @@ def make(algorithm, **fields):
     config = TrainConfig(algorithm=algorithm, inner_lr=0.3, inner_kl_penalty=0.5, **fields)
     policy, params = small_policy(algorithm=algorithm)
     batch = made_up_batch(policy, params, config)
-    algorithm = make_algorithm(config, policy)
+    learner = make_algorithm(config, policy)
     if algorithm == "e_maml":
-        return CreditedTrials(algorithm, config, trial_credits(batch, ALONE)), params, batch
-    return algorithm, params, batch
+        return CreditedTrials(learner, config, trial_credits(batch, ALONE)), params, batch
+    return learner, params, batch
 
 
 def loss_at(objective, batch):

@@ -50,7 +50,7 @@ def test_reading_a_run_compiles_no_scene(monkeypatch):
     monkeypatch.setattr(TaskVectorEnv, "__init__", refuse)
     for family in FAMILIES.values():
         monkeypatch.setattr(family, "compile_own_scene", refuse)
-    assert len(load_run(COMMITTED).policies) == 12
+    assert "maml" in load_run(COMMITTED).policies
 
 
 def test_reading_a_run_imports_no_trainer():
