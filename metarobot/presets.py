@@ -1,78 +1,88 @@
-"""Named configurations: one for every task family, with what suits it."""
+"""Named configurations: one for every task family, with what suits it.
+
+The options of a preset go to every algorithm that reads them.
+"""
 
 from dataclasses import replace
 
-from metarobot.config import TrainConfig
+from metarobot.config import RunConfig
 
-_REACH = TrainConfig(
+_REACH = RunConfig(
     env_id="metarobot/Reach-v0",
     total_steps=1_600_000,
-    inner_lr=0.3,
     initial_std=0.3,
-    trial_min_std=0.3,
     discount=0.95,
     gae_lambda=0.9,
+    options={"inner_lr": 0.3, "adaptation_min_std": 0.3},
 )
 
 # An outcome that is rewarded once, at the end, by how much it is missed: docs/architecture.md.
-_STROKE = TrainConfig(
+_STROKE = RunConfig(
     env_id="metarobot/Slide-v0",
     total_steps=320_000,
-    inner_lr=0.2,
-    inner_objective="likelihood_ratio",
-    normalise_inner=False,
     initial_std=0.4,
-    min_std=0.1,
-    trial_min_std=0.4,
-    max_kl=0.02,
-    encoder_epochs=100,  # there are few meta-iterations, and one reward an episode tells the task
+    options={
+        "inner_lr": 0.2,
+        "inner_objective": "likelihood_ratio",
+        "normalise_inner": False,
+        "min_std": 0.1,
+        "adaptation_min_std": 0.4,
+        "max_kl": 0.02,
+        # There are few meta-iterations, and one reward an episode tells the task.
+        "encoder_epochs": 100,
+    },
 )
 
-_HALF_CHEETAH = TrainConfig(
+_HALF_CHEETAH = RunConfig(
     env_id="metarobot/HalfCheetahDirection-v0",
     total_steps=6_400_000,
-    inner_lr=0.5,
     initial_std=0.3,
-    trial_min_std=0.2,
     normalise_outer=True,
     gae_lambda=0.95,
-    max_kl=0.03,
+    options={"inner_lr": 0.5, "adaptation_min_std": 0.2, "max_kl": 0.03},
 )
 
-PRESETS: dict[str, TrainConfig] = {
+PRESETS: dict[str, RunConfig] = {
     "reach": _REACH,
-    "grip": TrainConfig(
+    "grip": RunConfig(
         env_id="metarobot/Grip-v0",
         total_steps=1_000_000,
-        inner_lr=0.3,
-        inner_objective="likelihood_ratio",
-        normalise_inner=False,
         initial_std=0.4,
-        min_std=0.15,
-        trial_min_std=0.35,
         discount=0.6,
-        max_kl=0.02,
+        options={
+            "inner_lr": 0.3,
+            "inner_objective": "likelihood_ratio",
+            "normalise_inner": False,
+            "min_std": 0.15,
+            "adaptation_min_std": 0.35,
+            "max_kl": 0.02,
+        },
     ),
     "reach-hidden-goal": replace(
-        _REACH,
+        _REACH.with_options(adaptation_min_std=0.4),
         env_id="metarobot/ReachHiddenGoal-v0",
         initial_std=0.4,
-        trial_min_std=0.4,
     ),
     "reach-feed-forward": replace(
         _REACH, env_id="metarobot/ReachFeedForward-v0", total_steps=600_000
     ),
-    "push": replace(_STROKE, env_id="metarobot/Push-v0", total_steps=600_000, inner_lr=0.3),
+    "push": replace(
+        _STROKE.with_options(inner_lr=0.3), env_id="metarobot/Push-v0", total_steps=600_000
+    ),
     "slide": _STROKE,
     "half-cheetah-direction": _HALF_CHEETAH,
     "half-cheetah-velocity": replace(_HALF_CHEETAH, env_id="metarobot/HalfCheetahVelocity-v0"),
-    "point-navigation": TrainConfig(
+    "point-navigation": RunConfig(
         env_id="metarobot/PointNavigation-v0",
         total_steps=4_000_000,
-        inner_lr=0.5,
         initial_std=0.5,
-        trial_min_std=0.3,
-        max_kl=0.03,
+        options={"inner_lr": 0.5, "adaptation_min_std": 0.3, "max_kl": 0.03},
     ),
 }
 """By the name that `metarobot train` takes."""
+
+
+def preset_of(env_id: str) -> RunConfig:
+    """Return the preset of a task family; the defaults where it has none."""
+    found = (preset for preset in PRESETS.values() if preset.env_id == env_id)
+    return next(found, RunConfig(env_id=env_id))

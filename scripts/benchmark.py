@@ -35,6 +35,7 @@ import mujoco
 import numpy as np
 import torch
 
+from metarobot.algorithms import configure
 from metarobot.cli.options import parse
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, make_env, silence_mujoco
@@ -253,7 +254,7 @@ def benchmark(command: BenchmarkCommand) -> list[Row]:
     repetitions = 1 if command.quick else command.repetitions
     benchmarks = [
         FamilyBenchmark(
-            replace(PRESETS[family], num_threads=threads, **sizes),
+            configure(replace(PRESETS[family], num_threads=threads, **sizes), "maml"),
             horizon=bars_of(family).horizon // (4 if command.quick else 1),
             threads=threads,
         )
@@ -301,7 +302,9 @@ def _train_with(family: str, count: int, run: Path, command: BenchmarkCommand) -
     horizon = make_env(config.env_id, 1).horizon
     size = 4 if command.quick else config.num_tasks
     episodes = 2 if command.quick else config.episodes_per_task
-    steps = iterations * (config.num_adaptation_steps + 1) * size * episodes * horizon
+    steps = (
+        iterations * (configure(config, "maml").adaptation_steps + 1) * size * episodes * horizon
+    )
     sizes = ["--num-tasks", size, "--episodes-per-task", episodes, "--total-steps", steps]
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m"]
     train = ["metarobot", "train", family, "--algorithms", "maml", "--out", run, *sizes]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main as metarobot
 from metarobot.cli.options import parse
-from metarobot.config import ALGORITHM_NAMES
 from metarobot.files import read_json, replace_rows
 from metarobot.presets import PRESETS
 
@@ -29,7 +29,7 @@ class ComparisonCommand:
     """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED and comparison.json."""
     families: tuple[str, ...] = ("reach", "slide", "grip")
     """Presets of the families; comparison.json keeps its rows of the others."""
-    algorithms: tuple[str, ...] = ALGORITHM_NAMES
+    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
     """Who is compared."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""

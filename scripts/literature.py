@@ -98,7 +98,7 @@ def _explore(
         num_episodes=trial.config.episodes_per_step,
         exploring=True,
         step=step,
-        observe_task=trained.config.algorithm == "oracle",
+        observe_task=trained.algorithm.observes_task,
     )
 
 

@@ -28,7 +28,7 @@ from metarobot.envs import (
 from metarobot.envs.variant_format import KEYS
 from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.presets import PRESETS
-from metarobot.reporting.style import ALGORITHM_TITLES, family_title
+from metarobot.reporting.style import algorithm_title, family_title
 from metarobot.training.load import load_curve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -272,7 +272,7 @@ def _lines_of_algorithms(
     return [
         [
             title,
-            ALGORITHM_TITLES[algorithm],
+            algorithm_title(algorithm),
             cost,
             *cells,
             *[""] * (num_stages - len(cells)),
@@ -299,7 +299,7 @@ def comparison(preset: str, folder: Path) -> str:
     by_key = {(row["algorithm"], row["split"], row["adaptation_steps"]): row for row in rows}
     lines = []
     for algorithm in dict.fromkeys(row["algorithm"] for row in rows):
-        cells = [ALGORITHM_TITLES[algorithm]]
+        cells = [algorithm_title(algorithm)]
         for split in splits:
             after = [by_key.get((algorithm, split, step)) for step in (0, 1, 3)]
             cells += map(_return_with_interval, after)

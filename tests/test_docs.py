@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from loading import ROOT, load_script
 
+from metarobot.algorithms import ALGORITHMS
 from metarobot.cli import options as arguments
 from metarobot.cli.main import COMMANDS
-from metarobot.config import ALGORITHM_NAMES, INNER_OBJECTIVES, TrainConfig
+from metarobot.config import TrainConfig
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.comparison import COMPARED
 from metarobot.files import read_json
+from metarobot.learning.objectives import INNER_OBJECTIVES
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_run
 from metarobot.training.runs import train_run
@@ -177,11 +179,11 @@ def test_architecture_lists_every_file(package):
 
 def test_every_algorithm_and_its_own_options_are_explained():
     page = PAGES["docs/algorithms.md"]
-    for algorithm in (*ALGORITHM_NAMES, *COMPARED):
+    for algorithm in (*ALGORITHMS, *COMPARED):
         assert f"| `{algorithm}` |" in page, algorithm
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     rows = "".join(re.findall(r"^\| `.*$", page.partition("## References")[0], re.M))
-    assert set(re.findall(r"`(\w+)`", rows)) - fields <= {*ALGORITHM_NAMES, *INNER_OBJECTIVES}
+    assert set(re.findall(r"`(\w+)`", rows)) - fields <= {*ALGORITHMS, *INNER_OBJECTIVES}
 
 
 def test_two_lines_do_all_the_set_up():

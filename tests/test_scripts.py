@@ -10,7 +10,7 @@ import pytest
 import torch
 from loading import load_script
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import train_config
 from metarobot.envs import Tasks
 from metarobot.evaluation.protocol import EvaluationConfig, Trial
 from metarobot.policies import repeat_params
@@ -53,7 +53,7 @@ def test_benchmark_writes_a_list_of_rows(tmp_path, capsys):
 
 
 def small_benchmark():
-    config = TrainConfig(env_id="metarobot/Grip-v0", num_tasks=2, episodes_per_task=2)
+    config = train_config(env_id="metarobot/Grip-v0", num_tasks=2, episodes_per_task=2)
     return benchmark.FamilyBenchmark(config, horizon=4, threads=1)
 
 

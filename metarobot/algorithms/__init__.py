@@ -1,40 +1,27 @@
-"""Every way to learn, by the name of the algorithm that learns so."""
-
-from typing import Any
+"""Every way to learn, by name."""
 
 from metarobot.algorithms.algorithm import Algorithm
-from metarobot.algorithms.anil import Anil
-from metarobot.algorithms.e_maml import EMaml
-from metarobot.algorithms.maml import FirstOrderMaml, Maml, NoAdaptation
-from metarobot.algorithms.maml_ppo import MamlPpo
-from metarobot.algorithms.meta_sgd import MetaSgd
-from metarobot.algorithms.promp import ProMP
-from metarobot.algorithms.prototype import Prototype
-from metarobot.algorithms.reptile import Reptile
-from metarobot.algorithms.rl2 import Rl2
-from metarobot.config import TrainConfig
-from metarobot.policies import GaussianPolicy
+from metarobot.algorithms.registry import (
+    ALGORITHMS,
+    STANDARD_ALGORITHMS,
+    algorithm_class,
+    config_from_dict,
+    configure,
+    make_algorithm,
+    option_readers,
+    register_algorithm,
+    train_config,
+)
 
-ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
-    "maml": Maml,
-    "fomaml": FirstOrderMaml,
-    "maml_ppo": MamlPpo,
-    "promp": ProMP,
-    "e_maml": EMaml,
-    "anil": Anil,
-    "meta_sgd": MetaSgd,
-    "reptile": Reptile,
-    "prototype": Prototype,
-    "rl2": Rl2,
-    "domain_randomisation": NoAdaptation,
-    "oracle": NoAdaptation,
-}
-"""One for every algorithm."""
-
-
-def make_algorithm(config: TrainConfig, policy: GaussianPolicy) -> Algorithm[Any]:
-    """Return what the algorithm of a configuration learns by."""
-    return ALGORITHMS[config.algorithm](config, policy)
-
-
-__all__ = ["ALGORITHMS", "Algorithm", "make_algorithm"]
+__all__ = [
+    "ALGORITHMS",
+    "STANDARD_ALGORITHMS",
+    "Algorithm",
+    "algorithm_class",
+    "config_from_dict",
+    "configure",
+    "make_algorithm",
+    "option_readers",
+    "register_algorithm",
+    "train_config",
+]

@@ -12,7 +12,9 @@ from metarobot.config import TrainConfig
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.options import AlgorithmOptions
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
+from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
 
 PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
@@ -26,6 +28,14 @@ class Algorithm(ABC, Generic[PolicyT]):
         policy: Policy skeleton, from `make_policy`.
     """
 
+    title: ClassVar[str]
+    """Its name in tables and figures."""
+    adapts: ClassVar[bool] = True
+    """Whether it learns from adaptation episodes; references for comparison do not."""
+    observes_task: ClassVar[bool] = False
+    """Whether the task parameters are part of what its policy observes."""
+    options_class: ClassVar[type[AlgorithmOptions]]
+    """The dataclass of what it reads besides the common configuration."""
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
     """What `make_policy` lays out."""
 
@@ -60,8 +70,8 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @classmethod
     def min_std(cls, config: TrainConfig) -> float:
-        """Return the floor of the action noise."""
-        return config.min_std
+        """Return the floor of the action noise, in half action ranges."""
+        return getattr(config.options, "min_std", MIN_STD)
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
@@ -70,22 +80,15 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @property
     def trial_policy(self) -> PolicyT:
-        """The policy as it explores in trial episodes: with the floor of their action noise."""
-        return self.policy.with_min_std(self.config.trial_min_std)
+        """The policy as it explores in adaptation episodes: as it is, unless an algorithm says."""
+        return self.policy
 
     def trial_advantages(self, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) that an adaptation step climbs.
-
-        Where they are not normalised, a task farther from its optimum has larger ones and adapts by
-        a larger step.
-        """
+        """Advantages (N, E, T) for adaptation, in the unit of the return."""
         config = self.config
-        advantages = estimate_advantages(
+        return estimate_advantages(
             self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
         )
-        if config.normalise_inner:
-            return normalise_per_task(advantages, episodes.mask)
-        return advantages
 
     @abstractmethod
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:

@@ -1,25 +1,52 @@
 """Reptile: move towards where several adaptation steps lead."""
 
+from dataclasses import dataclass
+from typing import cast
+
 import torch
 
-from metarobot.algorithms.maml import Maml
+from metarobot.algorithms.gradient_learner import AdaptationStepOptions, GradientLearner
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import refused_rows
 from metarobot.learning.surrogates import kl_divergences, surrogates
+from metarobot.options import integer, number
 from metarobot.policies import (
     Params,
     flatten_params,
     repeat_params,
     unflatten_params,
 )
+from metarobot.policies.gaussian_policy import MIN_STD
 
 MOST_RATES = 10
 """After as many, each half as large as the one before, what is left of a move is worth nothing."""
 
 
-class Reptile(Maml):
+@dataclass(frozen=True, kw_only=True)
+class ReptileOptions(AdaptationStepOptions):
+    """What Reptile reads."""
+
+    adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
+    """Floor of the action noise in all episodes, in half action ranges: the gradient grows as the
+    noise shrinks, and no trust region bounds where it leads."""
+    reptile_steps: int = integer(6, 1, 1000)
+    """Adaptation steps on each task before θ moves towards where they lead; the last is on the
+    post-update episodes. What makes that more than joint training grows with the pairs of them: 3
+    steps hardly learn to adapt."""
+    reptile_rate: float = number(1.0, 1e-6, 1.0)
+    """How far θ moves towards their mean end, in (0, 1]."""
+    outer_max_kl: float = number(0.03, 1e-8, 10.0)
+    """Bound on the mean KL divergence of a move between adapted policies, in nats."""
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Adaptation steps before the post-update episodes, on which the last one is taken."""
+        return self.reptile_steps - 1
+
+
+class Reptile(GradientLearner):
     """θ ← θ + β mean_n(φ_n - θ), with φ_n the end of `reptile_steps` adaptation steps on task n.
 
     All of them on fresh episodes; the last on those of the post-update block. No derivative is
@@ -29,13 +56,18 @@ class Reptile(Maml):
     Source: Nichol et al. 2018, arXiv:1803.02999, algorithm 2.
     """
 
+    title = "Reptile"
+    options_class = ReptileOptions
+
+    @property
+    def options(self) -> ReptileOptions:
+        """What this algorithm reads."""
+        return cast(ReptileOptions, self.config.options)
+
     @classmethod
     def min_std(cls, config: TrainConfig) -> float:
-        """Return the floor of trials, everywhere.
-
-        The gradient grows as the noise shrinks, and no trust region bounds where it leads.
-        """
-        return max(config.min_std, config.trial_min_std)
+        """Return the floor of adaptation episodes, everywhere."""
+        return cast(ReptileOptions, config.options).adaptation_min_std
 
     @torch.no_grad()
     def update(
@@ -53,12 +85,12 @@ class Reptile(Maml):
         old, post = self.post_distribution(chain[-1], batch), batch.post_episodes
         (before,) = workers.mean(surrogates(old, post, batch.post_advantages)[:, None]).tolist()
         for halvings in range(MOST_RATES):
-            rate = self.config.reptile_rate / 2**halvings
+            rate = self.options.reptile_rate / 2**halvings
             moved = {name: leaf + rate * whole[name] for name, leaf in params.items()}
             new = self.adapted_distribution(repeat_params(moved, len(ends)), batch)
             losses = surrogates(new, post, batch.post_advantages)
             divergences = kl_divergences(old, new, post)
             after, kl = workers.mean(torch.stack([losses, divergences], dim=1)).tolist()
-            if kl <= self.config.outer_max_kl:
+            if kl <= self.options.outer_max_kl:
                 return moved, UpdateReport(before, after, kl, halvings + 1, True)
         return params, UpdateReport(before, before, 0.0, MOST_RATES, False)

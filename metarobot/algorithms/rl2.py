@@ -1,14 +1,19 @@
 """RL²: a policy that learns to learn within its memory."""
 
+from dataclasses import dataclass
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from metarobot.algorithms.algorithm import Algorithm
+from metarobot.config import MOST_EPISODES
 from metarobot.learning.advantages import discounted_returns, gae
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.surrogates import surrogates
-from metarobot.learning.trpo import trpo_update
+from metarobot.learning.trpo import TrustRegion, trpo_update
+from metarobot.options import AlgorithmOptions, fixed, integer, number
 from metarobot.policies import (
     Distribution,
     Lived,
@@ -17,7 +22,25 @@ from metarobot.policies import (
     solve_ridge,
     value_features,
 )
+from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rl2Options(AlgorithmOptions, TrustRegion):
+    """What RL² reads."""
+
+    num_adaptation_steps: int = fixed(0)
+    """K, blocks of episodes before the trial: none, since it adapts from episode to episode."""
+    trial_episodes: int = integer(5, 1, MOST_EPISODES)
+    """Episodes of a trial, at most episodes_per_task. Meta-batches are that much smaller than those
+    of other algorithms: within the same budget it improves more often."""
+    min_std: float = number(MIN_STD, MIN_STD, 10.0)
+    """Floor of the action noise, in half action ranges."""
+
+    def num_episodes(self, episodes_per_task: int) -> int:
+        """Return the episodes of a trial."""
+        return min(episodes_per_task, self.trial_episodes)
 
 
 class Rl2(Algorithm[RecurrentPolicy]):
@@ -29,18 +52,20 @@ class Rl2(Algorithm[RecurrentPolicy]):
     Source: Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016, arXiv:1611.05763.
     """
 
+    title = "RL²"
+    options_class = Rl2Options
     policy_class = RecurrentPolicy
+
+    @property
+    def options(self) -> Rl2Options:
+        """What this algorithm reads."""
+        return cast(Rl2Options, self.config.options)
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
         """Return one simulation for each task, in which its episodes follow each other."""
         del num_episodes
         return num_tasks
-
-    @property
-    def trial_policy(self) -> RecurrentPolicy:
-        """The policy as it is: training credits what it finds out in a trial."""
-        return self.policy
 
     def trial_advantages(self, episodes: Episodes) -> Tensor:
         """Return zeros (N, E, T): remembering needs no advantages."""
@@ -85,7 +110,7 @@ class Rl2(Algorithm[RecurrentPolicy]):
         self, params: Params, batch: MetaBatch, workers: Workers
     ) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step within the trust region."""
-        return trpo_update(self, params, batch, workers)
+        return trpo_update(self, params, batch, self.options, workers)
 
     def _live(self, params: Params, episodes: Episodes) -> Lived:
         """Live through trials again; steps that count come first."""

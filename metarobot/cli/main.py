@@ -26,7 +26,7 @@ from metarobot.training.interruption import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from metarobot.config import TrainConfig
+    from metarobot.config import RunConfig
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
@@ -128,7 +128,6 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _train(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ResumeCommand, parse_train
-    from metarobot.config import TrainConfig
     from metarobot.envs import find_variant
     from metarobot.learning.distributed import restarted_by_torchrun
     from metarobot.training.run_creation import default_run_folder
@@ -137,7 +136,7 @@ def _train(arguments: list[str], prog: str) -> int:
     if isinstance(command, ResumeCommand):
         return _resume_training(command.resume, None, command.algorithms, command.total_steps)
     variant = None if command.variant in (None, "none") else find_variant(command.variant)
-    config = TrainConfig(**{**vars(command.config), "variant": variant})
+    config = command.run_config(variant)
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
         return _resume_training(out, config, command.algorithms if command.resume else ())
@@ -152,7 +151,7 @@ def _train(arguments: list[str], prog: str) -> int:
 
 def _run_training(
     out: Path,
-    config: TrainConfig,
+    config: RunConfig,
     algorithms: Sequence[str],
     *,
     overwrite: bool,
@@ -182,7 +181,7 @@ def _run_training(
 
 def _resume_training(
     out: Path,
-    config: TrainConfig | None,
+    config: RunConfig | None,
     algorithms: Sequence[str] = (),
     total_steps: int | None = None,
 ) -> int:
@@ -240,6 +239,7 @@ def _evaluate(arguments: list[str], prog: str) -> int:
 def _compare(arguments: list[str], prog: str) -> int:
     from dataclasses import replace
 
+    from metarobot.algorithms import configure
     from metarobot.cli.options import CompareCommand, parse
     from metarobot.cli.progress import StageDisplay, TrainingDisplay
     from metarobot.evaluation.protocol import EvaluationConfig
@@ -258,9 +258,7 @@ def _compare(arguments: list[str], prog: str) -> int:
     console = prepare()
     out = command.out or Path("runs") / f"compare-{command.preset}"
     prepare_comparison(out)  # before what takes hours
-    measured.require_memory(
-        replace(config, algorithm=algorithm) for algorithm in command.algorithms
-    )
+    measured.require_memory(configure(config, name) for name in command.algorithms)
     configs = [replace(config, seed=seed) for seed in command.seeds]
     folders = [out / f"{command.preset}-seed{seed}" for seed in command.seeds]
     for each, folder in zip(configs, folders, strict=True):

@@ -7,39 +7,19 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
 
-from metarobot.config import ALGORITHM_NAMES, STANDARD_ALGORITHMS, TrainConfig
+from metarobot.algorithms import ALGORITHMS, STANDARD_ALGORITHMS, algorithm_class
+from metarobot.cli.train_options import Preset, given_options, preset_config
+from metarobot.config import RunConfig
 from metarobot.envs import Variant
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig
-
-_Hidden = tyro.conf.Suppress[tyro.conf.Fixed[str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions(TrainConfig):
-    """The fields of a TrainConfig that are options; the preset names the family."""
-
-    env_id: _Hidden = "metarobot/Grip-v0"
-    variant: tyro.conf.Suppress[tyro.conf.Fixed[Variant | None]] = None
-    algorithm: tyro.conf.Suppress[tyro.conf.Fixed[str]] = "maml"
-
-
-if TYPE_CHECKING:
-    Preset = TrainOptions
-else:
-    Preset = Annotated[
-        tyro.extras.subcommand_type_from_defaults(
-            {name: TrainOptions(**vars(preset)) for name, preset in PRESETS.items()}
-        ),
-        tyro.conf.arg(name=""),
-    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +51,18 @@ class TrainCommand:
         """Who is trained in a new run."""
         return self.algorithms or STANDARD_ALGORITHMS
 
+    def run_config(self, variant: Variant | None) -> RunConfig:
+        """Return what is trained, on a variant or on none.
+
+        Raises:
+            ValueError: None of those who are trained reads an option that was given.
+        """
+        options = given_options(self.config, self.trained)
+        return replace(preset_config(self.config), variant=variant).with_options(**options)
+
     def __post_init__(self) -> None:
-        """Refuse to begin twice."""
+        """Refuse unknown algorithms, and to begin twice."""
+        _require_algorithms(self.algorithms)
         if self.initial_policy is not None and self.resume is not None:
             raise ValueError("--initial-policy does not go with --resume, which has begun already")
 
@@ -88,6 +78,10 @@ class ResumeCommand:
     total_steps: int | None = None
     """New budget of control steps of every algorithm, at least the present one. The result is that
     of a run which had it from the beginning."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown algorithms."""
+        _require_algorithms(self.algorithms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +117,7 @@ class CompareCommand:
 
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")]
     """Task family, with the configuration that suits it: a preset of `metarobot train`."""
-    algorithms: tuple[str, ...] = ALGORITHM_NAMES
+    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
     """Who is trained. Random actions, and where domain randomisation is there its fine-tuning and
     learning from scratch, stand beside them."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -144,6 +138,7 @@ class CompareCommand:
         """Refuse an unknown preset, and to compare nobody."""
         if self.preset not in PRESETS:
             raise ValueError(_no_preset(self.preset))
+        _require_algorithms(self.algorithms)
         if not self.algorithms or not self.seeds:
             raise ValueError(
                 "name at least one algorithm with --algorithms, and one seed with --seeds"
@@ -293,7 +288,7 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCom
         _check_preset(arguments)
         command = parse(TrainCommand, arguments, prog)
     if "--algorithms" in arguments and not command.algorithms:
-        raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHM_NAMES)}")
+        raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHMS)}")
     return command
 
 
@@ -339,6 +334,12 @@ def _no_preset(name: str) -> str:
     close = difflib.get_close_matches(name, PRESETS, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ""
     return f"no preset {name!r}, allowed: {', '.join(PRESETS)}{hint}"
+
+
+def _require_algorithms(names: Sequence[str]) -> None:
+    """Refuse an unknown algorithm by naming the nearest."""
+    for name in names:
+        algorithm_class(name)
 
 
 def parse_task(settings: Sequence[str]) -> dict[str, float] | None:

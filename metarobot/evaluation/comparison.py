@@ -11,11 +11,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from metarobot.config import META_LEARNERS, REFERENCES
+from metarobot.algorithms import ALGORITHMS, configure
+from metarobot.algorithms.maml import MamlOptions
 from metarobot.envs import FAMILIES
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.baselines import fine_tuning, from_scratch, with_best_step_size
@@ -28,16 +29,10 @@ from metarobot.evaluation.statistics import (
 )
 from metarobot.files import MAX_JSON_BYTES, json_bytes, parse_json
 from metarobot.folder import Folder
+from metarobot.presets import preset_of
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.run_folder import algorithm_folder, read_facts
 from metarobot.training.run_layout import DONE_FILE, POLICY_FILE
-
-COMPARED = (
-    *("random", "from_scratch", "domain_randomisation", "fine_tuning"),
-    *META_LEARNERS,
-    "oracle",
-)
-"""Everyone who can stand in a comparison, in the order of its tables."""
 
 _TUNING_SEED_SHIFT = 1
 """Tasks on which step sizes are chosen are drawn with another seed than those reported on."""
@@ -91,7 +86,15 @@ def _names(run: TrainedRun) -> list[str]:
     given = {"random", *run.policies}
     if "domain_randomisation" in run.policies:
         given |= {"fine_tuning", "from_scratch"}
-    return [name for name in COMPARED if name in given]
+    return [name for name in compared_names() if name in given]
+
+
+def compared_names() -> list[str]:
+    """Return everyone who can stand in a comparison, in the order of its tables."""
+    told = [name for name, each in ALGORITHMS.items() if each.observes_task]
+    adapting = [name for name, each in ALGORITHMS.items() if each.adapts and name not in told]
+    others = [name for name in ALGORITHMS if name not in (*adapting, *told)]
+    return ["random", "from_scratch", *others, "fine_tuning", *adapting, *told]
 
 
 def _measure(
@@ -102,9 +105,9 @@ def _measure(
     if name == "random":
         scores = {split: trial.score_random() for split, trial in trials.items()}
         return {split: [StepScores(score, score)] for split, score in scores.items()}
-    steps = 0 if name in REFERENCES else config.num_adaptation_steps
-    algorithm = _algorithm(name, run, config)
-    return {split: trial.score(algorithm, steps) for split, trial in trials.items()}
+    trained = _algorithm(name, run, config)
+    steps = config.num_adaptation_steps if trained.algorithm.adapts else 0
+    return {split: trial.score(trained, steps) for split, trial in trials.items()}
 
 
 def _algorithm(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedPolicy:
@@ -118,7 +121,15 @@ def _algorithm(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedP
     def return_after_one_step(trained: TrainedPolicy) -> float:
         return float(trial.score(trained, 1)[1].deterministic.returns.mean())
 
-    return with_best_step_size(start(run.policies["domain_randomisation"]), return_after_one_step)
+    reference = start(run.policies["domain_randomisation"], _maml_options(run))
+    return with_best_step_size(reference, return_after_one_step)
+
+
+def _maml_options(run: TrainedRun) -> MamlOptions:
+    """Return how MAML adapts in a run; as the family's preset says where it was not trained."""
+    if "maml" in run.policies:
+        return cast(MamlOptions, run.policies["maml"].config.options)
+    return cast(MamlOptions, configure(preset_of(run.env_id), "maml").options)
 
 
 def _kept(
@@ -150,6 +161,8 @@ def _key(name: str, run: TrainedRun, config: EvaluationConfig) -> str:
     digest = hashlib.sha256(repr((name, run.env_id, run.seed, asdict(config))).encode())
     if name != "random":
         digest.update(repr(run.policies[trained].config.decisive_values).encode())
+        if name != trained:
+            digest.update(repr(_maml_options(run)).encode())
         digest.update(algorithm_folder(run.path, trained).read(POLICY_FILE))
     return digest.hexdigest()
 

@@ -190,7 +190,7 @@ class Trial:
 
     def score(self, trained: TrainedPolicy, num_adaptation_steps: int) -> list[StepScores]:
         """Score an algorithm after 0..K adaptation steps."""
-        observe_task = trained.config.algorithm == "oracle"
+        observe_task = trained.algorithm.observes_task
         algorithm = trained.algorithm
         explorer = algorithm.trial_policy if trained.config.adaptation_steps else trained.policy
         params = repeat_params(trained.params, len(self.tasks))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from metarobot.config import TrainConfig
 from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.policies import Distribution, Params, flatten_params, repeat_params
@@ -18,11 +17,6 @@ from metarobot.policies import Distribution, Params, flatten_params, repeat_para
 
 class MetaObjective(Protocol):
     """What a meta-update improves, as a function of θ, once for every task."""
-
-    @property
-    def config(self) -> TrainConfig:
-        """Holds the sizes of the update."""
-        ...
 
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
         """θ_n -> π_{θ'_n} on the post-update observations."""

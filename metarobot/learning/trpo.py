@@ -8,6 +8,7 @@ Source: Schulman et al. 2015, arXiv:1502.05477, appendix C; Finn et al. 2017, ar
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import MetaObjective, loss_and_gradient_rows, refused_rows
 from metarobot.learning.surrogates import kl_divergences
+from metarobot.options import Checked, integer, number
 from metarobot.policies import (
     Distribution,
     Params,
@@ -27,6 +29,24 @@ from metarobot.policies import (
 
 _CG_TOLERANCE = 1e-5
 """Relative residual at which conjugate gradients stop: below it float32 products are noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustRegion(Checked):
+    """How far a meta-update goes, and how it is found."""
+
+    max_kl: float = number(0.01, 1e-8, 10.0)
+    """Bound on the mean KL divergence of a meta-update between adapted policies, in nats."""
+    cg_iterations: int = integer(10, 1, 1000)
+    """Fisher products per meta-update."""
+    cg_damping: float = number(1e-2, 0.0, 10.0)
+    """Multiple of the identity added to the Fisher matrix."""
+    line_search_steps: int = integer(15, 1, 1000)
+    """Step lengths tried before the meta-update is given up."""
+    line_search_decay: float = number(0.8, 0.01, 0.99)
+    """Ratio of one step length to the one tried before."""
+    fisher_episodes: int = integer(5, 1, 10_000)
+    """Episodes per task, at most, from which Fisher products are estimated."""
 
 
 def fisher_product(
@@ -67,14 +87,19 @@ def fisher_product(
 
 
 def trpo_update(
-    objective: MetaObjective, params: Params, batch: MetaBatch, workers: Workers = ALONE
+    objective: MetaObjective,
+    params: Params,
+    batch: MetaBatch,
+    options: TrustRegion,
+    workers: Workers = ALONE,
 ) -> tuple[Params, UpdateReport]:
     """Improve the initialisation θ within the trust region.
 
     Args:
-        objective: What is improved; its configuration holds the trust region.
+        objective: What is improved.
         params: θ, each leaf in its own shape.
         batch: Data of this process' tasks, collected with θ and with the policies adapted from it.
+        options: The trust region, and how a step within it is found.
         workers: The processes that hold the other tasks.
 
     Returns:
@@ -86,11 +111,11 @@ def trpo_update(
         return params, UpdateReport.refusal(refused)
     mean = mean_over_tasks(rows)
     before, gradient = float(mean[0]), mean[1:]
-    subsample = batch.first(objective.config.fisher_episodes)
-    step = _natural_step(objective, params, subsample, gradient, workers)
+    subsample = batch.first(options.fisher_episodes)
+    step = _natural_step(objective, params, subsample, gradient, options, workers)
     if step is None:
         return params, UpdateReport(before, before, 0.0, 0, False)
-    return _line_search(objective, params, batch, step, old, before, workers)
+    return _line_search(objective, params, batch, step, old, before, options, workers)
 
 
 def _natural_step(
@@ -98,24 +123,25 @@ def _natural_step(
     params: Params,
     batch: MetaBatch,
     gradient: np.ndarray,
+    options: TrustRegion,
     workers: Workers,
 ) -> np.ndarray | None:
     """Solve (F + damping I) s = -g, scaled to the trust region's edge; None where that fails."""
     if not gradient.any():
         return None
-    config, num_tasks = objective.config, batch.post_episodes.num_tasks
+    num_tasks = batch.post_episodes.num_tasks
     product = fisher_product(objective, repeat_params(params, num_tasks), batch)
 
     def damped_product(v: np.ndarray) -> np.ndarray:
         tree = unflatten_params(torch.from_numpy(v).expand(num_tasks, -1), params)
-        return workers.mean(flatten_params(product(tree))) + config.cg_damping * v
+        return workers.mean(flatten_params(product(tree))) + options.cg_damping * v
 
-    s = conjugate_gradients(damped_product, -gradient, config.cg_iterations)
+    s = conjugate_gradients(damped_product, -gradient, options.cg_iterations)
     # Every iterate of conjugate gradients from 0 fulfils sᵀ (F + damping I) s = -sᵀ g.
     curvature = -_dot(s, gradient)
     if not np.isfinite(s).all() or not curvature > 0.0:
         return None
-    return s * np.sqrt(2 * config.max_kl / curvature)
+    return s * np.sqrt(2 * options.max_kl / curvature)
 
 
 def conjugate_gradients(
@@ -162,19 +188,20 @@ def _line_search(
     step: np.ndarray,
     old: Distribution,
     before: float,
+    options: TrustRegion,
     workers: Workers,
 ) -> tuple[Params, UpdateReport]:
     """Shorten the step until the loss improves and the KL divergence stays within max_kl."""
-    config, num_tasks = objective.config, batch.post_episodes.num_tasks
+    num_tasks = batch.post_episodes.num_tasks
     direction = unflatten_params(torch.from_numpy(step), params)
     scale = 1.0
-    for trial in range(1, config.line_search_steps + 1):
+    for trial in range(1, options.line_search_steps + 1):
         candidate = {name: leaf + scale * direction[name] for name, leaf in params.items()}
         losses, new = objective.losses(repeat_params(candidate, num_tasks), batch)
         divergences = kl_divergences(old, new, batch.post_episodes)
         after, kl = workers.mean(torch.stack([losses, divergences], dim=1))
         # A comparison with NaN is false, so that such a candidate is refused.
-        if after < before and kl <= config.max_kl:
+        if after < before and kl <= options.max_kl:
             return candidate, UpdateReport(before, float(after), float(kl), trial, True)
-        scale *= config.line_search_decay
-    return params, UpdateReport(before, before, 0.0, config.line_search_steps, False)
+        scale *= options.line_search_decay
+    return params, UpdateReport(before, before, 0.0, options.line_search_steps, False)

@@ -12,11 +12,9 @@ import mujoco
 import numpy as np
 
 from metarobot.config import (
-    META_LEARNERS,
     MOST_ADAPTATION_STEPS,
     MOST_EPISODES,
     MOST_SEED,
-    MetaLearner,
 )
 from metarobot.envs import (
     FAMILIES,
@@ -49,7 +47,7 @@ _TRIALS, _SHOWN = 0, 1  # addresses of the draws: the trial episodes, and the on
 class RenderConfig:
     """Which task is filmed, and how it is adapted to."""
 
-    algorithm: MetaLearner = "maml"
+    algorithm: str = "maml"
     """Who adapts."""
     split: Split | None = None
     """Where the task is drawn from, unless it is given; by default extrapolation, or the split
@@ -119,12 +117,13 @@ def render_adaptation(
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
-    if config.algorithm not in run.policies:
-        others = ", ".join(name for name in META_LEARNERS if name in run.policies)
+    adapting = [name for name, trained in run.policies.items() if trained.algorithm.adapts]
+    if config.algorithm not in adapting:
+        others = ", ".join(adapting)
         hint = (
             f": --algorithm shows another, of {others}" if others else ", nor another that adapts"
         )
-        raise RunError(f"{run.path} holds no {config.algorithm} algorithm{hint}")
+        raise RunError(f"{run.path} holds no policy of {config.algorithm} that adapts{hint}")
     trained = run.policies[config.algorithm]
     conditions = variant or FAMILIES[run.env_id].vector_class
     tasks = choose_task(conditions.distribution, config, task)

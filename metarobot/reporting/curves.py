@@ -16,10 +16,10 @@ from matplotlib.ticker import EngFormatter
 from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
-    ALGORITHM_TITLES,
     INK,
     SPLIT_TITLES,
     STYLE,
+    algorithm_title,
     evaluation_title,
     light_grid,
     make_figure,
@@ -173,7 +173,7 @@ def _end_labels(rows: list[dict[str, Any]], low: float) -> list[tuple[float, str
         later = [r for r in rows if r["algorithm"] == algorithm]
         if row["adaptation_steps"] < max(r["adaptation_steps"] for r in later):
             continue
-        text, height = ALGORITHM_TITLES[algorithm].replace(" ", "\n"), row["return_mean"]
+        text, height = algorithm_title(algorithm).replace(" ", "\n"), row["return_mean"]
         if height < low:
             text, height = f"{text} {number(height, 1)} ↓", low
         ends.append((height, text, ALGORITHM_COLOURS[algorithm]))
@@ -212,7 +212,7 @@ def _curve_groups(
             lines = [_line(curve, column) for curve in chosen]
             if not lines:
                 continue
-            label = ALGORITHM_TITLES[algorithm].replace(" ", "\n")
+            label = algorithm_title(algorithm).replace(" ", "\n")
             if algorithm == "adapted":
                 label = "before adapting" if column == "return_pre" else "adapted"
             else:

@@ -16,10 +16,10 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
-    ALGORITHM_TITLES,
     FAINT,
     INK,
     STYLE,
+    algorithm_title,
     evaluation_title,
     make_figure,
     number,
@@ -206,7 +206,7 @@ def _algorithm_heading(
     )
     notes = {"domain_randomisation": "never adapts", "oracle": "told the task"}
     note = notes.get(name, "")
-    heading = ALGORITHM_TITLES[name]
+    heading = algorithm_title(name)
     if steps:
         heading = (
             "before adapting" if steps == "0" else f"after {steps} step" + "s" * (steps != "1")

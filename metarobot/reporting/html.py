@@ -15,8 +15,9 @@ from markupsafe import Markup
 from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.printable import printable
 from metarobot.reporting.style import (
-    ALGORITHM_TITLES,
+    ALGORITHM_COLOURS,
     SPLIT_TITLES,
+    algorithm_title,
     evaluation_title,
     number,
     parameter_label,
@@ -48,7 +49,7 @@ class Row:
     """One line of the table of returns, all numbers ready to print."""
 
     algorithm: str
-    """Key of ALGORITHM_TITLES; also the CSS class of its colour."""
+    """Key of ALGORITHM_COLOURS; also the CSS class of its colour."""
     label: str
     episodes_used: int
     mean: str
@@ -224,7 +225,7 @@ def _tables(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rows(rows: list[dict[str, Any]]) -> list[Row]:
-    order = list(ALGORITHM_TITLES)
+    order = list(ALGORITHM_COLOURS)
     rows = sorted(rows, key=lambda row: (order.index(row["algorithm"]), row["adaptation_steps"]))
     # Random actions score so low that their place would squeeze all others together.
     shown = [row for row in rows if row["algorithm"] != "random"] or rows
@@ -258,7 +259,7 @@ def _rows(rows: list[dict[str, Any]]) -> list[Row]:
 def _label(row: dict[str, Any]) -> str:
     steps = row["adaptation_steps"]
     if row["algorithm"] != "adapted":
-        return ALGORITHM_TITLES[row["algorithm"]]
+        return algorithm_title(row["algorithm"])
     return "before adapting" if steps == 0 else f"after {steps} step{'s' * (steps > 1)}"
 
 

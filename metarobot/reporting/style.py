@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from metarobot.algorithms import ALGORITHMS
 from metarobot.envs import file_name, parameter_words
 
 SPLIT_TITLES = {
@@ -33,23 +34,11 @@ _OTHER_NOTES = {
     "interpolation": "gaps in that range",
     "extrapolation": "beyond that range",
 }
-ALGORITHM_TITLES = {
+_OTHER_NAMES = {
     "random": "random",
-    "domain_randomisation": "domain randomisation",
     "adapted": "adapted",
-    "oracle": "oracle",
     "from_scratch": "from scratch",
     "fine_tuning": "fine-tuning",
-    "maml": "MAML-TRPO",
-    "fomaml": "FOMAML",
-    "maml_ppo": "MAML-PPO",
-    "promp": "ProMP",
-    "e_maml": "E-MAML",
-    "anil": "ANIL",
-    "meta_sgd": "Meta-SGD",
-    "reptile": "Reptile",
-    "prototype": "prototypes",
-    "rl2": "RL²",
 }
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 ALGORITHM_COLOURS = {
@@ -172,3 +161,8 @@ def light_grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
+
+
+def algorithm_title(name: str) -> str:
+    """Return what an algorithm, or a reference that needs no training, is called in pictures."""
+    return _OTHER_NAMES.get(name) or ALGORITHMS[name].title

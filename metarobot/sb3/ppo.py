@@ -21,7 +21,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import algorithm_class, train_config
 from metarobot.envs import TaskVectorEnv, make_env
 from metarobot.folder import read_file, write_file
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
@@ -93,7 +93,7 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
     layers = _actor_layers(network)
     env, algorithm = _find_env(path, model, env_id)
     hidden_sizes = tuple(layer.out_features for layer in layers[:-1])
-    config = TrainConfig(env_id=env_id, algorithm=algorithm, hidden_sizes=hidden_sizes)
+    config = train_config(algorithm, env_id=env_id, hidden_sizes=hidden_sizes)
     policy = make_policy(config, env)
     params: Params = {"log_std": network.log_std}
     for index, layer in enumerate(layers):
@@ -123,7 +123,12 @@ def _require_plain(trained: TrainedPolicy) -> None:
 def _fresh_model(trained: TrainedPolicy) -> PPO:
     config = trained.config
     sizes = list(config.hidden_sizes)
-    env = make_env(config.env_id, 1, num_threads=1, observe_task=config.algorithm == "oracle")
+    env = make_env(
+        config.env_id,
+        1,
+        num_threads=1,
+        observe_task=algorithm_class(config.algorithm).observes_task,
+    )
     return PPO(
         ActorCriticPolicy,
         SB3VecEnv(env),
@@ -207,7 +212,9 @@ def _find_env(path: Path, model: PPO, env_id: str) -> tuple[TaskVectorEnv, str]:
     allowed = []
     algorithms: tuple[str, ...] = ("maml", "oracle")
     for algorithm in algorithms:
-        env = make_env(env_id, 1, num_threads=1, observe_task=algorithm == "oracle")
+        env = make_env(
+            env_id, 1, num_threads=1, observe_task=algorithm_class(algorithm).observes_task
+        )
         spaces = env.single_observation_space, env.single_action_space
         if found == spaces:
             return env, algorithm

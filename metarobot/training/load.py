@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
-from metarobot.algorithms import Algorithm, make_algorithm
+from metarobot.algorithms import Algorithm, algorithm_class, make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.envs import Variant, find_variant, make_env
 from metarobot.folder import Folder
@@ -89,7 +89,7 @@ def load_run(path: Path, *, best: bool = False) -> TrainedRun:
         best: Take the policy with the best smoothed return in training, not the last one.
 
     Returns:
-        The run; algorithms are in the order of ALGORITHM_NAMES.
+        The run; algorithms are in the order of ALGORITHMS.
 
     Raises:
         RunError: The folder is missing, holds no policy, or an algorithm that cannot be read or
@@ -199,7 +199,7 @@ def _load_algorithm(run: Path, algorithm: str, best: bool) -> TrainedPolicy:
     config = load_config(run, algorithm)
     folder, file = _policy_place(run, algorithm, best)
     with as_run_error(folder.path / file):
-        env = make_env(config.env_id, 1, observe_task=algorithm == "oracle")
+        env = make_env(config.env_id, 1, observe_task=algorithm_class(algorithm).observes_task)
         policy = make_policy(config, env)
         params = load_policy(folder, file, config, policy.shapes)
     return TrainedPolicy(policy, params, config, is_finished(run, config))
@@ -208,10 +208,9 @@ def _load_algorithm(run: Path, algorithm: str, best: bool) -> TrainedPolicy:
 def _check_same_run(path: Path, policies: Mapping[str, TrainedPolicy]) -> None:
     """Refuse algorithms that were not trained alike: a comparison would mean nothing."""
     for (first_name, first), (name, trained) in combinations(policies.items(), 2):
-        found, wanted = trained.config.to_dict(), first.config.to_dict()
-        for field in first.config.decisive_fields:
-            shared = field in trained.config.decisive_fields and field != "algorithm"
-            if shared and found[field] != wanted[field]:
+        found, wanted = trained.config.chosen_values, first.config.chosen_values
+        for field in [name for name in wanted if name in found]:
+            if found[field] != wanted[field]:
                 raise RunError(
                     f"{first_name} and {name} in {path} were trained with different {field}: "
                     f"{brief(wanted[field])} and {brief(found[field])}"

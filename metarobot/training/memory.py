@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from metarobot.algorithms import ALGORITHMS
+from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
 from metarobot.envs import FAMILIES
 from metarobot.envs.memory import own_simulation_bytes, require_memory
@@ -102,7 +102,8 @@ def _require(
 def _policy_of(config: TrainConfig) -> GaussianPolicy:
     """Lay out the policy that a configuration trains; that takes no memory."""
     family = FAMILIES[config.env_id].vector_class
-    told = family.distribution.encoded_bounds.shape[1] if config.algorithm == "oracle" else 0
+    observes = algorithm_class(config.algorithm).observes_task
+    told = family.distribution.encoded_bounds.shape[1] if observes else 0
     size = len(family.observation_elements) + told
     low, high, num_actions = [-1.0] * size, [1.0] * size, len(family.action_elements)
-    return ALGORITHMS[config.algorithm].make_policy(config, low, high, num_actions)
+    return algorithm_class(config.algorithm).make_policy(config, low, high, num_actions)

@@ -9,7 +9,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from metarobot.algorithms import ALGORITHMS, make_algorithm
+from metarobot.algorithms import algorithm_class, make_algorithm
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
@@ -237,7 +237,7 @@ def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
     """
     num_tasks, num_episodes = config.block_shape
     held = len(workers.share(num_tasks))
-    return ALGORITHMS[config.algorithm].num_simulations(held, num_episodes)
+    return algorithm_class(config.algorithm).num_simulations(held, num_episodes)
 
 
 def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianPolicy:
@@ -246,7 +246,7 @@ def make_policy(config: TrainConfig, env: "TaskVectorEnv") -> GaussianPolicy:
     action_space = env.single_action_space
     if not isinstance(space, Box) or not isinstance(action_space, Box):
         raise ValueError(f"observations and actions must be boxes, got {space}, {action_space}")
-    return ALGORITHMS[config.algorithm].make_policy(
+    return algorithm_class(config.algorithm).make_policy(
         config, space.low.tolist(), space.high.tolist(), action_space.shape[0]
     )
 

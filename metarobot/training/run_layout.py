@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from metarobot.config import ALGORITHM_NAMES
+from metarobot.algorithms import ALGORITHMS
 from metarobot.folder import MAX_FILE_BYTES, Folder, FolderError
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
@@ -89,9 +89,7 @@ def algorithms_there(run: Folder) -> list[str]:
         RunError: What stands in the place of one of their files or folders is something else.
     """
     with refusals_as_run_errors():
-        found: list[str] = [
-            algorithm for algorithm in ALGORITHM_NAMES if (run / algorithm).exists()
-        ]
+        found: list[str] = [algorithm for algorithm in ALGORITHMS if (run / algorithm).exists()]
         for algorithm in found:
             _check_algorithm(run / algorithm)
         return [algorithm for algorithm in found if _holds_algorithm(run / algorithm)]

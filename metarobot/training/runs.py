@@ -12,7 +12,8 @@ from typing import Protocol
 
 import torch
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import algorithm_class, config_from_dict, configure
+from metarobot.config import RunConfig, TrainConfig
 from metarobot.envs import make_env
 from metarobot.files import json_bytes
 from metarobot.folder import Folder
@@ -69,7 +70,7 @@ class Display(Protocol):
 
 
 def train_run(
-    config: TrainConfig,
+    config: RunConfig,
     algorithms: Sequence[str],
     folder: Path,
     display: Display | None = None,
@@ -81,7 +82,7 @@ def train_run(
     """Train algorithms of one family and seed with the same budget, one after the other.
 
     Args:
-        config: What they have in common; its ``algorithm`` is ignored.
+        config: What they have in common.
         algorithms: Who to train.
         folder: The run folder to make.
         display: Shows the progress.
@@ -95,7 +96,7 @@ def train_run(
         WorkerError: The processes cannot share the tasks equally.
         InterruptedTrainingError: Training was asked to stop; `resume_run` goes on with it.
     """
-    configs = [replace(config, algorithm=algorithm) for algorithm in dict.fromkeys(algorithms)]
+    configs = [configure(config, algorithm) for algorithm in dict.fromkeys(algorithms)]
     require_training_memory(configs, workers)  # refuses before anything is written
     if workers.first:
         initial = _begin_with(initial_policy, configs, workers) if initial_policy else None
@@ -104,7 +105,7 @@ def train_run(
 
 
 def complete_run(
-    config: TrainConfig,
+    config: RunConfig,
     algorithms: Sequence[str],
     folder: Path,
     display: Display | None = None,
@@ -112,7 +113,7 @@ def complete_run(
     """Train those algorithms of a run that are not trained yet; make the run if it is not there.
 
     Args:
-        config: What they have in common; its ``algorithm`` is ignored.
+        config: What they have in common.
         algorithms: Who must be trained in the end.
         folder: The run folder.
         display: Shows the progress.
@@ -126,7 +127,7 @@ def complete_run(
     if is_new:
         train_run(config, algorithms, folder, display)
         return
-    configs = [replace(config, algorithm=algorithm) for algorithm in dict.fromkeys(algorithms)]
+    configs = [configure(config, algorithm) for algorithm in dict.fromkeys(algorithms)]
     require_training_memory(configs)
     add_algorithms(folder, configs)
     resume_run(folder, display, expected=config)
@@ -136,7 +137,7 @@ def resume_run(
     folder: Path,
     display: Display | None = None,
     *,
-    expected: TrainConfig | None = None,
+    expected: RunConfig | None = None,
     algorithms: Sequence[str] = (),
     total_steps: int | None = None,
     workers: Workers = ALONE,
@@ -149,7 +150,7 @@ def resume_run(
         algorithms: Algorithms that it gets besides, if it does not have them.
         total_steps: Its new budget, at least the present one; the result is that of a run which
             had it from the beginning.
-        expected: The configuration that it must have, except for its ``algorithm``; None takes any.
+        expected: What its algorithms must have in common; None takes any.
         workers: The processes that share the run; as many as one likes.
 
     Returns:
@@ -166,16 +167,14 @@ def resume_run(
         unfinished_configs(folder, expected)  # refuses before anything is written
         _enlarge(folder, expected, algorithms, total_steps, workers)
         plan = json.dumps([c.to_dict() for c in unfinished_configs(folder, expected)]).encode()
-    configs = [
-        TrainConfig.from_dict(values) for values in json.loads(workers.broadcast(plan) or b"[]")
-    ]
+    configs = [config_from_dict(values) for values in json.loads(workers.broadcast(plan) or b"[]")]
     _train_algorithms(configs, folder, display, workers)
     return tuple(config.algorithm for config in configs)
 
 
 def _enlarge(
     folder: Path,
-    expected: TrainConfig | None,
+    expected: RunConfig | None,
     algorithms: Sequence[str],
     total_steps: int | None,
     workers: Workers,
@@ -245,7 +244,7 @@ def _make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
         config.env_id,
         num_simulations(config, workers),
         num_threads=choose_num_threads(config.num_threads),
-        observe_task=config.algorithm == "oracle",
+        observe_task=algorithm_class(config.algorithm).observes_task,
         variant=config.variant,
     )
     return MetaTrainer(config, env, workers=workers)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
 
+from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import Trial
 from metarobot.folder import Folder
 from metarobot.reporting.comparison_folder import PRODUCTS as COMPARISON_PRODUCTS
@@ -21,8 +22,12 @@ from metarobot.training.runs import train_run
 
 pytestmark = needs_posix
 
-TINY = TrainConfig(
-    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+TINY = RunConfig(
+    total_steps=64,
+    num_tasks=2,
+    episodes_per_task=2,
+    hidden_sizes=(4,),
+    options={"cg_iterations": 2},
 )
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 MOST_SECONDS, MOST_BYTES = 5.0, 200 * 2**20

@@ -8,12 +8,11 @@ import dataclasses
 
 import pytest
 import torch
-from fakes import N, made_up_batch, small_policy
+from fakes import N, config_of, made_up_batch, small_policy
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm, reptile
-from metarobot.algorithms.maml import Maml
-from metarobot.config import TrainConfig
+from metarobot.algorithms.gradient_learner import GradientLearner
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.objectives import OBJECTIVES
 from metarobot.policies import repeat_params
@@ -24,11 +23,11 @@ BIAS, ALPHA, BETA = "layers.0.bias", 0.1, 0.7
 @pytest.fixture(autouse=True)
 def quadratic(monkeypatch):
     monkeypatch.setitem(OBJECTIVES, "lvc", lambda log_probs, behaviour, advantages: log_probs)
-    monkeypatch.setattr(Maml, "step_sizes", lambda self, params: {BIAS: ALPHA})
+    monkeypatch.setattr(GradientLearner, "step_sizes", lambda self, params: {BIAS: ALPHA})
 
 
 def make(algorithm, **fields):
-    config = TrainConfig(algorithm=algorithm, reptile_rate=BETA, **fields)
+    config = config_of(algorithm, reptile_rate=BETA, **fields)
     policy, params = small_policy(hidden_sizes=(), algorithm=algorithm)
     algorithm = make_algorithm(config, policy)
     return algorithm, params, made_up_batch(policy, params, config)

@@ -6,8 +6,7 @@ import torch
 from fakes import FakeEnv, N, made_up_batch, small_policy
 from torch.func import grad
 
-from metarobot.algorithms import make_algorithm
-from metarobot.config import TrainConfig
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.prototypes import episode_counts, prototypical_losses
 from metarobot.learning.trpo import trpo_update
@@ -17,7 +16,9 @@ from metarobot.training.meta_trainer import MetaTrainer
 
 
 def make(**fields):
-    config = TrainConfig(algorithm="prototype", num_adaptation_steps=2, trial_min_std=0.9, **fields)
+    config = train_config(
+        algorithm="prototype", num_adaptation_steps=2, adaptation_min_std=0.9, **fields
+    )
     policy, params = small_policy(algorithm="prototype")
     params = {**params, **{name: torch.zeros_like(params[name]) for name in CONTEXT}}
     algorithm = make_algorithm(config, policy)
@@ -136,7 +137,7 @@ def test_the_policy_moves_as_trpo_moves_it_whatever_the_encoder_does():
     algorithm, params, batch = make()
     objective, blocks = algorithm._policy_objective(params, batch, ALONE)
     acting = algorithm.policy.acting_params(params)
-    expected, _ = trpo_update(objective, acting, blocks)
+    expected, _ = trpo_update(objective, acting, blocks, algorithm.options)
     new, _ = algorithm.update(params, batch, ALONE)
     assert all(torch.equal(new[name], leaf) for name, leaf in expected.items())
 
@@ -154,17 +155,17 @@ def test_a_task_that_is_not_finite_stops_the_update():
 
 def test_one_trial_episode_cannot_be_compared():
     with pytest.raises(ValueError, match=r"must be at least 2, got 1 x 1"):
-        TrainConfig(algorithm="prototype", episodes_per_task=1)
+        train_config(algorithm="prototype", episodes_per_task=1)
 
 
 def test_hidden_targets_are_recognised():
-    config = TrainConfig(
+    config = train_config(
         algorithm="prototype",
         num_tasks=8,
         episodes_per_task=10,
         hidden_sizes=(16,),
         initial_std=0.4,
-        trial_min_std=0.3,
+        adaptation_min_std=0.3,
         max_kl=0.05,
     )
     trainer = MetaTrainer(config, FakeEnv(80))

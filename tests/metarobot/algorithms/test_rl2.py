@@ -6,9 +6,8 @@ import pytest
 import torch
 from fakes import FakeEnv
 
-from metarobot.algorithms import make_algorithm
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.algorithms.rl2 import _lived_order, _pack, _unpack
-from metarobot.config import TrainConfig
 from metarobot.envs import Tasks, make_env
 from metarobot.evaluation.protocol import EvaluationConfig, Trial
 from metarobot.learning.distributed import ALONE, Workers
@@ -22,7 +21,7 @@ from metarobot.training.load import TrainedPolicy
 from metarobot.training.meta_trainer import MetaTrainer, make_policy, num_simulations
 
 N, E, T = 4, 3, 5
-CONFIG = TrainConfig(algorithm="rl2", hidden_sizes=(6, 5))
+CONFIG = train_config(algorithm="rl2", hidden_sizes=(6, 5))
 DRAWS = draw_episodes(0, 0, Phase.POST_UPDATE, tasks=range(N), episode_shape=(2 * E, T, 2, 2))
 
 
@@ -197,7 +196,7 @@ def make_trainer(workers=ALONE, **fields):
         "max_kl": 0.05,
         "gae_lambda": 0.95,
     }
-    config = TrainConfig(**{**defaults, **fields})
+    config = train_config(**{**defaults, **fields})
     return MetaTrainer(config, Sides(num_simulations(config, workers)), workers)
 
 
@@ -281,7 +280,7 @@ def test_a_task_that_is_not_finite_stops_the_update_and_spoils_no_other():
 
 
 def test_an_evaluation_lives_through_the_trial_episodes():
-    config = TrainConfig(env_id="metarobot/Grip-v0", algorithm="rl2", hidden_sizes=(8, 8))
+    config = train_config(env_id="metarobot/Grip-v0", algorithm="rl2", hidden_sizes=(8, 8))
     policy = make_policy(config, make_env(config.env_id, 1))
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 10.0

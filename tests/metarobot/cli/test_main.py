@@ -253,7 +253,7 @@ BAD_INPUT = {
     "train grip --inner-lr nan": "inner_lr",
     "train grip --max-kl -1": "max_kl",
     "train grip --discount inf": "discount",
-    "train grip --algorithms mamel": "Did you mean 'maml'",
+    "train grip --algorithms mamel": "did you mean 'maml'",
     "train grip --algorithms": "algorithms",
     "train grip --inner-objective lvg": "Did you mean 'lvc'",
     "train grip --hidden-sizes 4 0": "hidden_sizes",

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from metarobot.config import ALGORITHM_NAMES, TrainConfig
+from metarobot.algorithms import ALGORITHMS
+from metarobot.config import RunConfig
 from metarobot.evaluation.baselines import (
     STEP_SIZE_FACTORS,
     fine_tuning,
@@ -25,8 +26,8 @@ from metarobot.reporting.style import ALGORITHM_TITLES
 from metarobot.training.load import TrainedRun, load_run, load_runs
 from metarobot.training.runs import train_run
 
-TINY = TrainConfig(
-    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), outer_epochs=1
+TINY = RunConfig(
+    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), options={"outer_epochs": 1}
 )
 TRAINED = ("maml", "meta_sgd", "domain_randomisation", "oracle")
 MEASURED = EvaluationConfig(
@@ -58,7 +59,7 @@ def pixels(path):
 
 
 def test_everyone_has_a_place_and_a_name():
-    assert set(ALGORITHM_NAMES) < set(COMPARED)
+    assert set(ALGORITHMS) < set(COMPARED)
     assert set(COMPARED) < set(ALGORITHM_TITLES)
 
 
@@ -138,7 +139,7 @@ def test_another_policy_is_measured_again(comparison, runs, folder, tmp_path):
 
 def test_another_step_size_is_measured_again(comparison, runs, folder):
     trained = runs[0].policies["maml"]
-    bolder = replace(trained, config=replace(trained.config, inner_lr=3.0))
+    bolder = replace(trained, config=trained.config.with_options(inner_lr=3.0))
     other = [replace(runs[0], policies={**runs[0].policies, "maml": bolder}), runs[1]]
     again = compare(other, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
     changed = {
@@ -160,9 +161,9 @@ def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
 
 def test_a_reference_gets_the_step_size_that_suits_it(runs):
     trained = fine_tuning(runs[0].policies["domain_randomisation"])
-    wanted = STEP_SIZE_FACTORS[-1] * trained.config.inner_lr
-    best = with_best_step_size(trained, lambda a: -abs(a.config.inner_lr - wanted))
-    assert best.config.inner_lr == wanted
+    wanted = STEP_SIZE_FACTORS[-1] * trained.config.options.inner_lr
+    best = with_best_step_size(trained, lambda a: -abs(a.config.options.inner_lr - wanted))
+    assert best.config.options.inner_lr == wanted
     assert best.params is trained.params
     assert best.algorithm.step_sizes(trained.params) == wanted
 
@@ -173,7 +174,7 @@ def test_the_figure_shows_any_number_of_algorithms(comparison, tmp_path):
     fewer["rows"] = [row for row in fewer["rows"] if row["algorithm"] in fewer["algorithms"]]
     one = draw_comparison(fewer)
     many = copy.deepcopy(comparison)
-    for name in ALGORITHM_NAMES:
+    for name in ALGORITHMS:
         if name not in many["algorithms"]:
             many["algorithms"].append(name)
             many["rows"] += [

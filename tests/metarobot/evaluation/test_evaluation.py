@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
 from metarobot.envs import SPLITS, make_env
 from metarobot.evaluation.evaluation import _ratio, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig, UniformPolicy
@@ -18,7 +18,7 @@ CONFIG = EvaluationConfig(
 def untrained_run(seed, env_id=ENV_ID):
     policies = {}
     for algorithm in STANDARD_ALGORITHMS:
-        config = TrainConfig(env_id=env_id, algorithm=algorithm, seed=seed)
+        config = train_config(env_id=env_id, algorithm=algorithm, seed=seed)
         policy = make_policy(config, make_env(env_id, 1, observe_task=algorithm == "oracle"))
         params = policy.initial_params(torch.Generator().manual_seed(seed))
         policies[algorithm] = TrainedPolicy(policy, params, config)

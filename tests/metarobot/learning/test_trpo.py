@@ -8,11 +8,10 @@ from derivatives import numerical_gradient, relative_error, vector_of
 from fakes import N, made_up_batch, small_policy
 from torch.func import grad, jacrev
 
-from metarobot.algorithms import make_algorithm
-from metarobot.config import INNER_OBJECTIVES, TrainConfig
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning import trpo
 from metarobot.learning.distributed import ALONE
-from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
+from metarobot.learning.objectives import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
 from metarobot.learning.surrogates import kl_divergences
 from metarobot.learning.trpo import conjugate_gradients, fisher_product, trpo_update
 from metarobot.policies import (
@@ -25,7 +24,7 @@ POLICY, PARAMS = small_policy()
 
 
 def make(steps=1, **fields):
-    config = TrainConfig(num_adaptation_steps=steps, inner_lr=0.3, **fields)
+    config = train_config(num_adaptation_steps=steps, inner_lr=0.3, **fields)
     return config, made_up_batch(POLICY, PARAMS, config)
 
 
@@ -34,7 +33,7 @@ def maml(config):
 
 
 def update(batch, config):
-    return trpo_update(maml(config), PARAMS, batch)
+    return trpo_update(maml(config), PARAMS, batch, config.options)
 
 
 def distribution_at(theta, batch, config):
@@ -99,7 +98,7 @@ def test_meta_gradient_of_the_ratio_holds_away_from_the_behaviour_policy(steps):
 def test_first_order_gives_another_gradient():
     config, batch = make()
     exact = vector_of(grad(loss_of(batch, config))(PARAMS))
-    first_order = dataclasses.replace(config, first_order=True)
+    first_order = config.with_options(first_order=True)
     assert relative_error(vector_of(grad(loss_of(batch, first_order))(PARAMS)), exact) > 0.01
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metarobot.config import TrainConfig
+from metarobot.config import RunConfig
 from metarobot.files import read_json
 from metarobot.folder import write_file
 from metarobot.tensor_files import save_tensors
@@ -16,8 +16,12 @@ from metarobot.training.load import load_run
 from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.runs import resume_run, train_run
 
-TINY = TrainConfig(
-    total_steps=200, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+TINY = RunConfig(
+    total_steps=200,
+    num_tasks=2,
+    episodes_per_task=2,
+    hidden_sizes=(4,),
+    options={"cg_iterations": 2},
 )
 GRIP_SHAPES = {
     "log_std": (1,),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fakes import FakeEnv
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import train_config
 from metarobot.training.meta_trainer import MetaTrainer
 
 
@@ -20,7 +20,7 @@ def make_trainer(**fields):
         "max_kl": 0.05,
         "inner_objective": "likelihood_ratio",
     }
-    config = TrainConfig(**{**defaults, **fields})
+    config = train_config(**{**defaults, **fields})
     return MetaTrainer(config, FakeEnv(config.num_tasks * config.episodes_per_task))
 
 
@@ -145,7 +145,7 @@ class NanEnv(FakeEnv):
 
 
 def test_a_task_that_is_not_finite_stops_the_update_and_can_be_replayed():
-    config = TrainConfig(num_tasks=8, episodes_per_task=10, hidden_sizes=(16,))
+    config = train_config(num_tasks=8, episodes_per_task=10, hidden_sizes=(16,))
     trainer = MetaTrainer(config, NanEnv(80))
     before = trainer.params
     metrics = trainer.step()
@@ -162,6 +162,6 @@ def test_a_task_that_is_not_finite_stops_the_update_and_can_be_replayed():
 
 
 def test_the_environment_must_hold_the_meta_batch():
-    config = TrainConfig(num_tasks=4, episodes_per_task=5)
+    config = train_config(num_tasks=4, episodes_per_task=5)
     with pytest.raises(ValueError, match=r"maml with 4 tasks x 5 episodes .* 20 .* got 19"):
         MetaTrainer(config, FakeEnv(19))

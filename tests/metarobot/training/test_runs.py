@@ -7,7 +7,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import config_from_dict
+from metarobot.config import RunConfig
 from metarobot.files import read_json
 from metarobot.folder import Folder
 from metarobot.training import meta_trainer
@@ -19,8 +20,12 @@ from metarobot.training.run_folder import CURVE_COLUMNS
 from metarobot.training.run_layout import RunError
 from metarobot.training.runs import resume_run, train_algorithm, train_run
 
-TINY = TrainConfig(
-    total_steps=200, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+TINY = RunConfig(
+    total_steps=200,
+    num_tasks=2,
+    episodes_per_task=2,
+    hidden_sizes=(4,),
+    options={"cg_iterations": 2},
 )
 """2 x 2 episodes of 16 steps: 64 steps a block of episodes."""
 
@@ -64,7 +69,7 @@ def test_what_an_algorithm_leaves_behind(tmp_path):
     assert (done["iterations"], done["total_steps"]) == (2, 256)
     assert done["seconds"] > 0
     config = read_json(tmp_path / "config.json")
-    assert TrainConfig.from_dict(config["train"]) == TINY
+    assert config_from_dict(config["train"]) == TINY
     assert set(config) == {"train", "versions", "git_revision", "machine", "command"}
 
 
@@ -184,7 +189,7 @@ def test_a_run_of_another_configuration_or_version_is_refused_with_what_differs(
     tmp_path, monkeypatch
 ):
     train_run(TINY, ["maml"], tmp_path)
-    other = replace(TINY, inner_lr=0.7, seed=3, num_threads=5)
+    other = replace(TINY.with_options(inner_lr=0.7), seed=3, num_threads=5)
     with pytest.raises(RunError, match=r"seed was 0, is 3, inner_lr was 0\.1, is 0\.7$"):
         resume_run(tmp_path, expected=other)
     monkeypatch.setattr(
