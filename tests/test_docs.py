@@ -18,7 +18,7 @@ from metarobot.cli import options as arguments
 from metarobot.cli.main import COMMANDS
 from metarobot.config import TrainConfig
 from metarobot.envs.variants import parse_variant
-from metarobot.evaluation.comparison import COMPARED
+from metarobot.evaluation.comparison import compared_names
 from metarobot.files import read_json
 from metarobot.learning.objectives import INNER_OBJECTIVES
 from metarobot.presets import PRESETS
@@ -179,7 +179,7 @@ def test_architecture_lists_every_file(package):
 
 def test_every_algorithm_and_its_own_options_are_explained():
     page = PAGES["docs/algorithms.md"]
-    for algorithm in (*ALGORITHMS, *COMPARED):
+    for algorithm in (*ALGORITHMS, *compared_names()):
         assert f"| `{algorithm}` |" in page, algorithm
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     rows = "".join(re.findall(r"^\| `.*$", page.partition("## References")[0], re.M))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metarobot.algorithms import ALGORITHMS
+from metarobot.algorithms import ALGORITHMS, configure
 from metarobot.config import RunConfig
 from metarobot.evaluation.baselines import (
     STEP_SIZE_FACTORS,
@@ -16,19 +16,20 @@ from metarobot.evaluation.baselines import (
     from_scratch,
     with_best_step_size,
 )
-from metarobot.evaluation.comparison import COMPARED, _rows, compare
+from metarobot.evaluation.comparison import _rows, compare, compared_names
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial
 from metarobot.files import csv_table, read_json
 from metarobot.folder import Folder
 from metarobot.reporting.comparison_figure import draw_comparison
 from metarobot.reporting.comparison_folder import compare_to_folder
-from metarobot.reporting.style import ALGORITHM_TITLES
+from metarobot.reporting.style import algorithm_title
 from metarobot.training.load import TrainedRun, load_run, load_runs
 from metarobot.training.runs import train_run
 
 TINY = RunConfig(
     total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), options={"outer_epochs": 1}
 )
+OPTIONS = configure(TINY, "maml").options
 TRAINED = ("maml", "meta_sgd", "domain_randomisation", "oracle")
 MEASURED = EvaluationConfig(
     num_tasks=2, episodes_per_step=2, num_adaptation_steps=2, deterministic_episodes=1
@@ -59,8 +60,8 @@ def pixels(path):
 
 
 def test_everyone_has_a_place_and_a_name():
-    assert set(ALGORITHMS) < set(COMPARED)
-    assert set(COMPARED) < set(ALGORITHM_TITLES)
+    assert set(ALGORITHMS) < set(compared_names())
+    assert all(algorithm_title(name) for name in compared_names())
 
 
 def test_every_algorithm_stands_on_every_split_after_every_step(comparison):
@@ -68,7 +69,7 @@ def test_every_algorithm_stands_on_every_split_after_every_step(comparison):
         **dict.fromkeys(("random", "domain_randomisation", "oracle"), 1),
         **dict.fromkeys(("from_scratch", "fine_tuning", "maml", "meta_sgd"), 3),
     }
-    assert comparison["algorithms"] == [name for name in COMPARED if name in steps]
+    assert comparison["algorithms"] == [name for name in compared_names() if name in steps]
     for split in ("train", "interpolation", "extrapolation"):
         rows = [row for row in comparison["rows"] if row["split"] == split]
         for name, count in steps.items():
@@ -151,16 +152,16 @@ def test_another_step_size_is_measured_again(comparison, runs, folder):
 
 def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
     trained = runs[0].policies["domain_randomisation"]
-    tuned, fresh = fine_tuning(trained), from_scratch(trained)
+    tuned, fresh = fine_tuning(trained, OPTIONS), from_scratch(trained, OPTIONS)
     assert tuned.params is trained.params
-    assert tuned.config == replace(trained.config, algorithm="maml")
+    assert tuned.config == replace(trained.config, algorithm="maml", options=OPTIONS)
     weights = fresh.params["layers.0.weight"]
     assert not torch.equal(weights, trained.params["layers.0.weight"])
-    assert torch.equal(weights, from_scratch(trained).params["layers.0.weight"])
+    assert torch.equal(weights, from_scratch(trained, OPTIONS).params["layers.0.weight"])
 
 
 def test_a_reference_gets_the_step_size_that_suits_it(runs):
-    trained = fine_tuning(runs[0].policies["domain_randomisation"])
+    trained = fine_tuning(runs[0].policies["domain_randomisation"], OPTIONS)
     wanted = STEP_SIZE_FACTORS[-1] * trained.config.options.inner_lr
     best = with_best_step_size(trained, lambda a: -abs(a.config.options.inner_lr - wanted))
     assert best.config.options.inner_lr == wanted

@@ -106,9 +106,9 @@ def test_a_folder_in_use_is_refused_and_only_a_run_is_overwritten(run):
     (run / "notes.txt").write_text("keep me")
     (run / "maml" / "notes.txt").write_text("keep me")
     with pytest.raises(RunError, match="not empty"):
-        create_run_folder(run, [TINY], overwrite=False)
+        create_run_folder(run, [configure(TINY, "maml")], overwrite=False)
     assert (run / "maml" / "policy.safetensors").exists()
-    create_run_folder(run, [TINY], overwrite=True)
+    create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {"notes.txt", "maml/notes.txt", "maml/config.json"}
 
@@ -119,7 +119,7 @@ def test_a_run_that_is_being_trained_is_left_alone(run):
         with pytest.raises(RunError, match="trained by another process"):
             resume_run(run)
         with pytest.raises(RunError, match="trained by another process"):
-            create_run_folder(run, [TINY], overwrite=True)
+            create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
     assert resume_run(run) == ()
     assert load_run(run).unfinished == ()
 
@@ -127,7 +127,7 @@ def test_a_run_that_is_being_trained_is_left_alone(run):
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(RunError, match="is a file"):
-        create_run_folder(tmp_path / "x", [TINY], overwrite=True)
+        create_run_folder(tmp_path / "x", [configure(TINY, "maml")], overwrite=True)
 
 
 def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
@@ -137,7 +137,7 @@ def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
     with pytest.raises(RunError, match="leads out"):
         load_run(run)
     with pytest.raises(RunError, match="leads out"):
-        create_run_folder(run, [TINY], overwrite=True)
+        create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
     assert (outside / "policy.safetensors").exists()
 
 

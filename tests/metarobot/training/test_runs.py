@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metarobot.algorithms import config_from_dict
+from metarobot.algorithms import config_from_dict, configure
 from metarobot.config import RunConfig
 from metarobot.files import read_json
 from metarobot.folder import Folder
@@ -69,12 +69,12 @@ def test_what_an_algorithm_leaves_behind(tmp_path):
     assert (done["iterations"], done["total_steps"]) == (2, 256)
     assert done["seconds"] > 0
     config = read_json(tmp_path / "config.json")
-    assert config_from_dict(config["train"]) == TINY
+    assert config_from_dict(config["train"]) == configure(TINY, "maml")
     assert set(config) == {"train", "versions", "git_revision", "machine", "command"}
 
 
 def test_curve_and_tensorboard_hold_the_same_numbers(tmp_path):
-    train_algorithm(TINY, Folder(tmp_path))
+    train_algorithm(configure(TINY, "maml"), Folder(tmp_path))
     with (tmp_path / "curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     board = EventAccumulator(str(tmp_path)).Reload()
@@ -153,7 +153,7 @@ def test_an_interrupted_run_goes_on_as_if_never_interrupted(
 
 
 def test_what_was_logged_after_the_checkpoint_is_cut_off(tmp_path, monkeypatch):
-    config = replace(TINY, total_steps=64 * 10, algorithm="oracle")
+    config = replace(TINY, total_steps=64 * 10)
     train_run(config, ["oracle"], tmp_path / "whole")
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 4)
 
@@ -218,7 +218,7 @@ def test_checkpoints_come_regularly_and_after_some_time(tmp_path, monkeypatch):
     monkeypatch.setattr(
         training, "save_checkpoint", lambda *args: saved.append(args[2].counters["iteration"])
     )
-    config = replace(TINY, algorithm="oracle", total_steps=64 * 5)
+    config = configure(replace(TINY, total_steps=64 * 5), "oracle")
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
     train_algorithm(config, Folder(tmp_path / "a"))
     assert saved == [2, 4, 5]
