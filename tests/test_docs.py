@@ -1,6 +1,5 @@
 """The documentation against the code: tables, commands, the example, links, the list of files."""
 
-import dataclasses
 import inspect
 import re
 import shlex
@@ -13,10 +12,10 @@ from pathlib import Path
 import pytest
 from loading import ROOT, load_script
 
-from metarobot.algorithms import ALGORITHMS
+from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.cli import options as arguments
 from metarobot.cli.main import COMMANDS
-from metarobot.config import TrainConfig
+from metarobot.config import COMMON_NAMES
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.comparison import compared_names
 from metarobot.files import read_json
@@ -181,7 +180,7 @@ def test_every_algorithm_and_its_own_options_are_explained():
     page = PAGES["docs/algorithms.md"]
     for algorithm in (*ALGORITHMS, *compared_names()):
         assert f"| `{algorithm}` |" in page, algorithm
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    fields = {*COMMON_NAMES, *option_readers()}
     rows = "".join(re.findall(r"^\| `.*$", page.partition("## References")[0], re.M))
     assert set(re.findall(r"`(\w+)`", rows)) - fields <= {*ALGORITHMS, *INNER_OBJECTIVES}
 
