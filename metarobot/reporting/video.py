@@ -165,6 +165,7 @@ def _last_line(error: Exception) -> str:
 
 def _encoding(fps: float) -> dict[str, Any]:
     return {
+        "ffmpeg_log_level": "quiet",  # the film is decoded again, so its complaints tell no more
         "fps": fps,
         "codec": "libx264",
         "pix_fmt_out": "yuv420p",
