@@ -1,7 +1,7 @@
 """Disturbances: what stands between a policy and the physics, besides the task.
 
 Commands that act late, observations that are noisy or stay away, pushes from outside.  All of it is
-vectorised over simulations, and all chance is keyed by the start of the episode.
+vectorised over simulations, and its random numbers depend on the start of the episode alone.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from mujoco.batch import Batch
 
-from metarobot.envs.keyed_chance import keys_of, normals, uniforms
+from metarobot.envs.counter_based_random import keys_of, normals, uniforms
 from metarobot.envs.tasks import TaskError, Tasks
 
-_PUSH, _DIRECTION, _DROPOUT, _NOISE = range(4)  # streams of chance
+_PUSH, _DIRECTION, _DROPOUT, _NOISE = range(4)  # streams of random numbers
 _ONE, _PLANE = np.arange(1), np.arange(2)
 _NEVER = 1 << 30  # age of a push that has not come
 
@@ -127,9 +127,9 @@ class Disturber:
         if self._push is None or self._force_n is None:
             return
         self._push_age += self._push_age < _NEVER
-        chance = uniforms(self._keys, step, _PUSH, _ONE)[:, 0] < self._push.probability
+        drawn = uniforms(self._keys, step, _PUSH, _ONE)[:, 0] < self._push.probability
         begins = np.isin(step, self._push.at_steps)
-        begins |= chance & (self._push_age >= self._push_steps)
+        begins |= drawn & (self._push_age >= self._push_steps)
         if begins.any():
             axes = normals(self._keys, step, _DIRECTION, _PLANE)
             axes /= np.sqrt((axes**2).sum(axis=1, keepdims=True))
@@ -155,8 +155,8 @@ class Disturber:
         """Return whose observation of ``step`` is lost, (num_envs,) bool; the first never is."""
         if not self._what.observation_dropout:
             return np.zeros(len(step), bool)
-        chance = uniforms(self._keys, step, _DROPOUT, _ONE)[:, 0]
-        return (step > 0) & (chance < self._what.observation_dropout)
+        uniform = uniforms(self._keys, step, _DROPOUT, _ONE)[:, 0]
+        return (step > 0) & (uniform < self._what.observation_dropout)
 
 
 def _bind_force(batch: Batch, body: str | None) -> np.ndarray:

@@ -114,7 +114,7 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
     def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
         """Draw positions uniformly and velocities normally around rest, as Gymnasium does."""
         self._qpos[ids] += START_SPREAD * (2 * start[:, :9] - 1)
-        from scipy.special import ndtri  # slow to import, see keyed_chance
+        from scipy.special import ndtri  # slow to import, see counter_based_random
 
         self._qvel[ids] = START_SPREAD * ndtri(np.clip(start[:, 9:], _TINY, 1 - _TINY))
 

@@ -24,7 +24,7 @@ from metarobot.envs.vector_env import TaskVectorEnv
 
 
 class Preset(Protocol):
-    """The configuration that suits a family: a `TrainConfig`, which this room does not know."""
+    """The configuration that suits a family: a `RunConfig`, which this room does not know."""
 
     @property
     def env_id(self) -> str:
@@ -67,7 +67,7 @@ def register_family(
     Args:
         env_id: Its Gymnasium id, ``NAMESPACE/Name-vN``.
         vector_class: Its native batch, which declares and implements all that `TaskFamily` asks.
-        preset: The `TrainConfig` that suits it; the defaults of `TrainConfig` when None.
+        preset: The `RunConfig` that suits it; the defaults of `RunConfig` when None.
 
     Raises:
         TaskError: The id is taken or malformed, or the class lacks something; the message is one
@@ -80,7 +80,7 @@ def register_family(
         raise TaskError(f"the id {env_id!r} is registered already: choose another")
     if preset is not None and getattr(preset, "env_id", None) != env_id:
         of = getattr(preset, "env_id", preset)
-        raise TaskError(f"the preset of {env_id!r} must be a TrainConfig of it, got one of {of!r}")
+        raise TaskError(f"the preset of {env_id!r} must be a RunConfig of it, got one of {of!r}")
     gym.register(
         env_id,
         entry_point="metarobot.envs.single_env:TaskEnv",

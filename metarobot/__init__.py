@@ -30,6 +30,7 @@ occupy_closed_descriptors()  # before the first process is started, which import
 import_mujoco()  # before envs does: its own import fails where the OpenGL of MUJOCO_GL is missing
 
 from metarobot import envs  # noqa: E402
+from metarobot.envs import register_family  # noqa: E402
 
 try:
     __version__ = version("metarobot")
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         Run,
         evaluate,
         load,
+        register_algorithm,
         render,
         train,
     )
@@ -57,6 +59,8 @@ __all__ = [
     "envs",
     "evaluate",
     "load",
+    "register_algorithm",
+    "register_family",
     "render",
     "train",
 ]

@@ -13,11 +13,17 @@ from typing import Any
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import Run, load_run_or_policy
 from metarobot.adaptation.session import AdaptationSession
+from metarobot.algorithms import (
+    STANDARD_ALGORITHMS,
+    configure,
+    register_algorithm,
+    require_readers,
+)
 from metarobot.cli.main import prepare
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.presets import PRESETS
+from metarobot.presets import find_preset
 from metarobot.reporting.adaptation_video import render_policy
 from metarobot.reporting.folder import evaluate_to_folder
 from metarobot.rollout.episodes import Episodes
@@ -32,6 +38,7 @@ __all__ = [
     "Run",
     "evaluate",
     "load",
+    "register_algorithm",
     "render",
     "train",
 ]
@@ -53,12 +60,14 @@ def train(
         run = mr.train("grip", algorithms=["maml"], seed=0)
 
     Args:
-        preset: Settings to begin with: "grip", "slide", .., see ``metarobot list``.
+        preset: Settings to begin with: "grip", "slide", .., see ``metarobot list``; or the id of a
+            registered family.
         algorithms: Who is trained, one after the other; by default maml and its two references.
         seed: Seed of every draw.
         out: Folder of the run; ``runs/PRESET-seedSEED`` when None.
         overwrite: Replace a run that is there.
-        **options: Other fields of the preset's ``TrainConfig``, such as ``total_steps``.
+        **options: Other fields of the configuration, such as ``total_steps``, and options of the
+            algorithms, such as ``inner_lr``.
 
     Returns:
         The run, whose policies are read back from its folder.
@@ -67,16 +76,23 @@ def train(
         ValueError: A name or a number is not allowed.
         FileExistsError: There is a run in the folder.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"no preset {preset!r}, allowed: {', '.join(PRESETS)}")
-    config: TrainConfig = replace(PRESETS[preset], seed=seed, **options)
-    names: Any = tuple(algorithms) or STANDARD_ALGORITHMS
-    for name in names:
-        replace(config, algorithm=name)  # says which names there are
+    names = tuple(algorithms) or STANDARD_ALGORITHMS
+    config = _run_config(preset, names, {"seed": seed, **options})
     folder = default_run_folder(config) if out is None else Path(out)
     with TrainingDisplay(names, config.total_steps, prepare()) as display:
         train_run(config, names, folder, display, overwrite=overwrite)
     return Run(load_run(folder))
+
+
+def _run_config(preset: str, algorithms: Sequence[str], fields: Mapping[str, Any]) -> RunConfig:
+    """Return a preset with other values of common fields and of options."""
+    common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
+    options = {name: value for name, value in fields.items() if name not in COMMON_NAMES}
+    require_readers(options, algorithms)
+    config = replace(find_preset(preset), **common).with_options(**options)
+    for name in algorithms:
+        configure(config, name)  # says which names there are
+    return config
 
 
 def load(path: str | Path, *, best: bool = False) -> Any:

@@ -9,7 +9,7 @@ from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.policy import Actor, Policy, ReactivePolicy
 from metarobot.policies.prototype_policy import PrototypePolicy
-from metarobot.policies.recurrent import Lived, RecurrentPolicy
+from metarobot.policies.recurrent import RecurrentPolicy, Unroll
 from metarobot.policies.value_baseline import fit_values, solve_ridge, value_features
 
 __all__ = [
@@ -20,12 +20,12 @@ __all__ = [
     "GaussianMLP",
     "GaussianPolicy",
     "LearnedStepsMLP",
-    "Lived",
     "Params",
     "Policy",
     "PrototypePolicy",
     "ReactivePolicy",
     "RecurrentPolicy",
+    "Unroll",
     "embed",
     "entropy",
     "fit_values",

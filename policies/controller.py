@@ -20,7 +20,7 @@ class Controller(ABC):
     """Acts on one robot or several, and may remember."""
 
     def begin(self) -> None:  # noqa: B027
-        """An episode begins; what was lived through before may be remembered."""
+        """An episode begins; what came before may be remembered."""
 
     @abstractmethod
     def act(self, observations: Array) -> Array:

@@ -19,7 +19,7 @@ class EpisodeEncoder(nn.Module):
 
     What tells tasks apart is how that which was done goes with that which came of it: the second
     moments of a step's features. The products are a sketch of them, and the mean over the steps
-    takes episodes of any length. Like `GaussianMLP`, the module is a skeleton: it is called with
+    takes episodes of any length. Like `GaussianMLP`, the module is functional: it is called with
     parameters from outside.
     """
 
@@ -73,7 +73,7 @@ def embed(encoder: EpisodeEncoder, params: Params, features: Tensor, mask: Tenso
     """Embed every task's episodes by that task's parameters.
 
     Args:
-        encoder: The skeleton.
+        encoder: Its functional module.
         params: Each leaf (N, ...).
         features: (N, E, T, F).
         mask: (N, E, T).

@@ -23,7 +23,7 @@ LAST_LAYER_GAIN = 0.1
 class GaussianPolicy(nn.Module, ABC):
     """π_θ(a | ·) = N(mean_θ(·), diag(std_θ)²).
 
-    The module is a skeleton: it is called with parameters from outside, and its own have names and
+    The module is functional: it is called with parameters from outside, and its own have names and
     shapes, but no memory. `log_std` is one free vector, learned and adapted like the weights.
     """
 

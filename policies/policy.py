@@ -1,4 +1,4 @@
-"""What acts: a skeleton that is called with parameters from outside, and the skeleton at work."""
+"""What acts: a functional module, called with parameters from outside, and the module at work."""
 
 from abc import ABC, abstractmethod
 from typing import Protocol
@@ -13,7 +13,7 @@ class Actor(Protocol):
     """A policy at work on N tasks, in M simulations of each: it acts, and is told what came."""
 
     def begin(self) -> None:
-        """Episodes begin, in all simulations; what was lived through before may be remembered."""
+        """Episodes begin, in all simulations; what came before may be remembered."""
         ...
 
     def act(self, observations: Tensor) -> Distribution:

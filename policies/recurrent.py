@@ -1,4 +1,4 @@
-"""A policy with a memory, which adapts by living through episodes and by nothing else."""
+"""A policy with a memory, which adapts by being unrolled through episodes and by nothing else."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,7 +23,7 @@ step of an arm changes it by a hundredth, which would vanish beside the observat
 an action changes is what there is to learn about a task."""
 
 
-class Lived(NamedTuple):
+class Unroll(NamedTuple):
     """What a policy made of L steps in a row on each of N tasks."""
 
     mean: Tensor
@@ -121,10 +121,10 @@ class RecurrentPolicy(GaussianPolicy):
         )
         return RecurrentController(weights, to_array(params["memory"]))
 
-    def live(
+    def unroll(
         self, params: Params, observations: Tensor, actions: Tensor, rewards: Tensor, first: Tensor
-    ) -> Lived:
-        """Live through steps again that were taken with these parameters, or with others.
+    ) -> Unroll:
+        """Unroll through steps that were taken with these parameters, or with others.
 
         Args:
             params: Parameters of every task, each leaf (N, ...); no gradient reaches `memory`.
@@ -142,7 +142,7 @@ class RecurrentPolicy(GaussianPolicy):
         seen = self._embed(params, scaled, steps[:, :-1], first)
         states = gru_sequence(self._inputs(params, seen), state, *_recurrent(params))
         mean = self._mean(params, scaled, seen, states[:, 1:])
-        return Lived(mean, torch.cat([states, steps], dim=-1))
+        return Unroll(mean, torch.cat([states, steps], dim=-1))
 
     def take_step(
         self, params: Params, observations: Tensor, memory: Tensor, first: bool
@@ -210,7 +210,7 @@ class RecurrentActor:
         self._first = True
 
     def begin(self) -> None:
-        """Begin episodes in all simulations; what they have lived through is remembered."""
+        """Begin episodes in all simulations; what came before is remembered."""
         self._first = True
 
     def act(self, observations: Tensor) -> Distribution:
@@ -223,8 +223,8 @@ class RecurrentActor:
     def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
         """Remember the step in those simulations in which it counts."""
         step = self._policy.remember(self._observations, actions, rewards)
-        lived = torch.cat([self._state, step], dim=-1)
-        self._memory = torch.where(counts[..., None], lived, self._memory)
+        known = torch.cat([self._state, step], dim=-1)
+        self._memory = torch.where(counts[..., None], known, self._memory)
 
 
 def _recurrent(params: Params) -> tuple[Tensor, Tensor]:

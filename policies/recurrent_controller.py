@@ -32,7 +32,7 @@ class RecurrentController(Controller):
 
     Args:
         weights: What it computes with.
-        memory: What it has lived through: state, last observation (scaled), last action (clipped),
+        memory: What it remembers: state, last observation (scaled), last action (clipped),
             last reward, (H + O + A + 1,).
     """
 

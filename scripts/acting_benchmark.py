@@ -11,7 +11,7 @@ import torch
 
 from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.config import TrainConfig
+from metarobot.algorithms import train_config
 from metarobot.rollout.seeding import Phase, torch_generator
 
 KINDS = {"perceptron": "maml", "prototypes": "prototype", "recurrent": "rl2"}
@@ -47,9 +47,9 @@ def missed_acting_bars(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _row(kind: str, algorithm: str, repetitions: int) -> dict[str, Any]:
-    config = TrainConfig(algorithm=algorithm)  # pyright: ignore[reportArgumentType]
-    skeleton = AdaptablePolicy(config, {}, _INTERFACE).policy
-    params = skeleton.initial_params(torch_generator(0, 0, Phase.INITIALISATION))
+    config = train_config(algorithm)
+    module = AdaptablePolicy(config, {}, _INTERFACE).policy
+    params = module.initial_params(torch_generator(0, 0, Phase.INITIALISATION))
     policy = AdaptablePolicy(config, params, _INTERFACE)
     rng = np.random.default_rng(0)
     seen = 0.01 * rng.uniform(-1, 1, (repetitions + _WARM_UP, 20)).cumsum(0) / 10

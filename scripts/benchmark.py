@@ -37,7 +37,8 @@ import numpy as np
 import torch
 from acting_benchmark import measure_acting, missed_acting_bars
 
-from metarobot.cli.options import parse
+from metarobot.algorithms import configure
+from metarobot.cli.parsing import parse
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
 from metarobot.files import write_json
@@ -260,7 +261,7 @@ def benchmark(command: BenchmarkCommand) -> list[Row]:
     repetitions = 1 if command.quick else command.repetitions
     benchmarks = [
         FamilyBenchmark(
-            replace(PRESETS[family], num_threads=threads, **sizes),
+            configure(replace(PRESETS[family], num_threads=threads, **sizes), "maml"),
             horizon=bars_of(family).horizon // (4 if command.quick else 1),
             threads=threads,
         )
@@ -303,12 +304,12 @@ def scaling(command: BenchmarkCommand) -> list[Row]:
 
 def _train_with(family: str, count: int, run: Path, command: BenchmarkCommand) -> Row:
     """Train one family with a number of processes, of one thread each; return its row."""
-    config = PRESETS[family]
+    config = configure(PRESETS[family], "maml")
     iterations = 3 if command.quick else command.repetitions + 1  # the first one warms up
     horizon = find_family(config.env_id).default_horizon
     size = 4 if command.quick else config.num_tasks
     episodes = 2 if command.quick else config.episodes_per_task
-    steps = iterations * (config.num_adaptation_steps + 1) * size * episodes * horizon
+    steps = iterations * (config.adaptation_steps + 1) * size * episodes * horizon
     sizes = ["--num-tasks", size, "--episodes-per-task", episodes, "--total-steps", steps]
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m"]
     train = ["metarobot", "train", family, "--algorithms", "maml", "--out", run, *sizes]

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main as metarobot
-from metarobot.cli.options import parse
-from metarobot.config import ALGORITHM_NAMES, AlgorithmName
+from metarobot.cli.options import require_algorithms
+from metarobot.cli.parsing import parse
 from metarobot.files import read_json, replace_rows
 from metarobot.presets import PRESETS
 
@@ -29,7 +30,7 @@ class ComparisonCommand:
     """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED and comparison.json."""
     families: tuple[str, ...] = ("reach", "slide", "grip")
     """Presets of the families; comparison.json keeps its rows of the others."""
-    algorithms: tuple[AlgorithmName, ...] = ALGORITHM_NAMES
+    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
     """Who is compared."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
@@ -37,6 +38,10 @@ class ComparisonCommand:
     """Simulated control steps of each training; the preset's if not given."""
     num_threads: int = 0
     """Threads of the simulator and of torch; 0 takes every processor."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown algorithms."""
+        require_algorithms(self.algorithms)
 
 
 def comparison_rows(preset: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:

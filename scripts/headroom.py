@@ -17,10 +17,10 @@ from typing import Any
 
 from rich.console import Console
 
+from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.listing import make_console
-from metarobot.cli.options import parse
+from metarobot.cli.parsing import parse
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
-from metarobot.config import STANDARD_ALGORITHMS
 from metarobot.envs import nearest_name, silence_mujoco
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import captured_is_meaningful

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from metarobot.cli.main import prepare
-from metarobot.cli.options import parse
+from metarobot.cli.parsing import parse
 from metarobot.cli.progress import StageDisplay
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluation import Progress, join_seeds, table_row

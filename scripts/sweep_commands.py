@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from metarobot.cli.options import parse
+from metarobot.cli.parsing import parse
 from metarobot.envs import Tasks, TaskVectorEnv, make_env, silence_mujoco
 from metarobot.envs.grip import (
     CRUSH_PENALTY,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metarobot.cli.options import parse
+from metarobot.cli.parsing import parse
 from metarobot.files import replace_rows
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_curve

@@ -1,6 +1,5 @@
 """The documentation against the code: tables, commands, the example, links, the list of files."""
 
-import dataclasses
 import inspect
 import re
 import shlex
@@ -17,13 +16,16 @@ from docs_tables.families import observation
 from loading import ROOT, load_script
 from PIL import Image
 
+from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.cli import options as arguments
+from metarobot.cli import parsing
 from metarobot.cli.main import COMMANDS
-from metarobot.config import ALGORITHM_NAMES, INNER_OBJECTIVES, TrainConfig
+from metarobot.config import COMMON_NAMES
 from metarobot.envs.variants import parse_variant
-from metarobot.evaluation.comparison import COMPARED
+from metarobot.evaluation.evaluation import table_order
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.files import read_json
+from metarobot.learning.objectives import INNER_OBJECTIVES
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_run
 from metarobot.training.runs import train_run
@@ -59,16 +61,16 @@ def parse_shell_command(command: str) -> bool:
     if Path(program).name == "metarobot":
         name, *options = rest
         if name == "train":
-            arguments.parse_train(options, "metarobot train")
+            parsing.parse_train(options, "metarobot train")
         else:
-            arguments.parse(COMMAND_CLASSES[name], options, f"metarobot {name}")
+            parsing.parse(COMMAND_CLASSES[name], options, f"metarobot {name}")
         return True
     if Path(program).name == "python" and rest[0].startswith("scripts/"):
         script = load_script(Path(rest[0]).stem)
         commands = [c for n, c in vars(script).items() if n.endswith("Command")]
         assert len(commands) == 1 or not rest[1:]
         for script_command in commands:
-            arguments.parse(script_command, rest[1:], rest[0])
+            parsing.parse(script_command, rest[1:], rest[0])
         return True
     return False
 
@@ -227,11 +229,11 @@ def test_architecture_lists_every_file(package):
 
 def test_every_algorithm_and_its_own_options_are_explained():
     page = PAGES["docs/algorithms.md"]
-    for algorithm in (*ALGORITHM_NAMES, *COMPARED):
+    for algorithm in (*ALGORITHMS, "random", *table_order()):
         assert f"| `{algorithm}` |" in page, algorithm
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    fields = {*COMMON_NAMES, *option_readers()}
     rows = "".join(re.findall(r"^\| `.*$", page.partition("## References")[0], re.M))
-    assert set(re.findall(r"`(\w+)`", rows)) - fields <= {*ALGORITHM_NAMES, *INNER_OBJECTIVES}
+    assert set(re.findall(r"`(\w+)`", rows)) - fields <= {*ALGORITHMS, *INNER_OBJECTIVES}
 
 
 def test_two_lines_do_all_the_set_up():

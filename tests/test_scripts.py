@@ -12,8 +12,7 @@ from docs_tables import comparisons, evaluations, results
 from docs_tables.markdown import PENDING
 from loading import load_script
 
-from metarobot.algorithms import adapt_in_steps
-from metarobot.config import TrainConfig
+from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.envs import Tasks
 from metarobot.evaluation.protocol import Trial
 from metarobot.policies import repeat_params
@@ -57,7 +56,7 @@ def test_benchmark_writes_a_list_of_rows(tmp_path, capsys):
 
 
 def small_benchmark():
-    config = TrainConfig(env_id="metarobot/Grip-v0", num_tasks=2, episodes_per_task=2)
+    config = train_config(env_id="metarobot/Grip-v0", num_tasks=2, episodes_per_task=2)
     return benchmark.FamilyBenchmark(config, horizon=4, threads=1)
 
 
@@ -375,7 +374,8 @@ def small_trial(point_run):
 def test_literature_takes_later_steps_half_as_long(point_run, small_trial):
     trained = point_run.policies["maml"]
     algorithm, params = trained.algorithm, repeat_params(trained.params, 2)
-    halved = replace(trained, config=replace(trained.config, inner_lr=trained.config.inner_lr / 2))
+    inner_lr = trained.config.options.inner_lr
+    halved = replace(trained, config=trained.config.with_options(inner_lr=inner_lr / 2))
 
     def explore(step, policy, params):
         return small_trial.collect(policy, params, num_episodes=3, exploring=True, step=step)

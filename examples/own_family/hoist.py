@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metarobot.config import TrainConfig
+from metarobot.config import RunConfig
 from metarobot.envs import (
     ObservationElement,
     TaskDistribution,
@@ -112,16 +112,18 @@ class HoistVectorEnv(TaskVectorEnv):
 register_family(
     "own/Hoist-v0",
     HoistVectorEnv,
-    TrainConfig(
+    RunConfig(
         env_id="own/Hoist-v0",
         total_steps=400_000,
-        inner_lr=0.1,
-        inner_objective="likelihood_ratio",
-        normalise_inner=False,
         initial_std=0.3,
-        min_std=0.1,
-        trial_min_std=0.3,
         discount=0.9,
-        max_kl=0.02,
+        options={
+            "inner_lr": 0.1,
+            "inner_objective": "likelihood_ratio",
+            "normalise_inner": False,
+            "min_std": 0.1,
+            "adaptation_min_std": 0.3,
+            "max_kl": 0.02,
+        },
     ),
 )

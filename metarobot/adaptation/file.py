@@ -12,7 +12,8 @@ from typing import Any
 
 from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.config import MOST_EPISODES, TrainConfig
+from metarobot.algorithms import config_from_dict
+from metarobot.config import MOST_EPISODES
 from metarobot.envs.checked_numbers import is_integer, is_number
 from metarobot.envs.memory import MOST_HORIZON
 from metarobot.folder import read_file
@@ -81,7 +82,7 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
         raise ValueError(f"{path} holds no policy that was saved: load the run's folder instead")
     try:
         policy = AdaptablePolicy(
-            config=TrainConfig.from_dict(facts["config"]),
+            config=config_from_dict(facts["config"]),
             params={},
             interface=_read_interface(facts),
             adaptation_steps=_count(facts, "adaptation_steps", _MOST_STEPS, least=0),

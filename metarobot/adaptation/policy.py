@@ -14,7 +14,7 @@ from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.progress import EpisodeDisplay
 from metarobot.adaptation.robot import Robot, rollout_env
 from metarobot.adaptation.session import AdaptationSession
-from metarobot.algorithms import ALGORITHMS, Algorithm, make_algorithm
+from metarobot.algorithms import ALGORITHMS, Algorithm, algorithm_class, make_algorithm
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.envs.checked_numbers import is_integer, show
 from metarobot.policies import Controller, Params, repeat_params
@@ -50,9 +50,9 @@ class AdaptablePolicy:
 
     @cached_property
     def policy(self) -> GaussianPolicy:
-        """Policy skeleton."""
+        """The functional module of the policy."""
         interface = self.interface
-        return ALGORITHMS[self.config.algorithm].make_policy(
+        return algorithm_class(self.config.algorithm).make_policy(
             self.config,
             interface.observation_low,
             interface.observation_high,

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from metarobot.config import TrainConfig
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
-from metarobot.learning.distributed import Workers
+from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.options import AlgorithmOptions
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
+from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
 
 PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
@@ -23,21 +25,25 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     Args:
         config: What is trained and how.
-        policy: Policy skeleton, from `make_policy`.
+        policy: The policy's functional module, from `make_policy`.
+        workers: The processes that share its training; each holds some tasks of a meta-batch.
     """
 
+    title: ClassVar[str]
+    """Its name in tables and figures."""
+    adapts: ClassVar[bool] = True
+    """Whether it learns from adaptation episodes; references for comparison do not."""
+    observes_task: ClassVar[bool] = False
+    """Whether the task parameters are part of what its policy observes."""
+    options_class: ClassVar[type[AlgorithmOptions]]
+    """The dataclass of what it reads besides the common configuration."""
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
     """What `make_policy` lays out."""
-    title: ClassVar[str] = ""
-    """Name in tables and pictures."""
-    adapts: ClassVar[bool] = True
-    """Whether it learns from adaptation episodes."""
-    observes_task: ClassVar[bool] = False
-    """Whether its policy is told the task parameters."""
 
-    def __init__(self, config: TrainConfig, policy: PolicyT) -> None:
+    def __init__(self, config: TrainConfig, policy: PolicyT, workers: Workers = ALONE) -> None:
         self.config = config
         self.policy = policy
+        self.workers = workers
 
     @classmethod
     def make_policy(
@@ -66,8 +72,8 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @classmethod
     def min_std(cls, config: TrainConfig) -> float:
-        """Return the floor of the action noise."""
-        return config.min_std
+        """Return the floor of the action noise, in half action ranges."""
+        return getattr(config.options, "min_std", MIN_STD)
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
@@ -81,22 +87,15 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @property
     def trial_policy(self) -> PolicyT:
-        """The policy as it explores in trial episodes: with the floor of their action noise."""
-        return self.policy.with_min_std(self.config.trial_min_std)
+        """The policy as it explores in adaptation episodes: as it is, unless an algorithm says."""
+        return self.policy
 
     def trial_advantages(self, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) that an adaptation step climbs.
-
-        Where they are not normalised, a task farther from its optimum has larger ones and adapts by
-        a larger step.
-        """
+        """Advantages (N, E, T) for adaptation, in the unit of the return."""
         config = self.config
-        advantages = estimate_advantages(
+        return estimate_advantages(
             self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
         )
-        if config.normalise_inner:
-            return normalise_per_task(advantages, episodes.mask)
-        return advantages
 
     @abstractmethod
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
@@ -111,41 +110,37 @@ class Algorithm(ABC, Generic[PolicyT]):
             Adapted parameters, each leaf (N, ...).
         """
 
-    def outer_advantages(self, params: Params, episodes: Episodes, workers: Workers) -> Tensor:
+    def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) that a meta-update climbs, on the scale that is configured.
 
         Args:
             params: Parameters the episodes were collected with, each leaf (N, ...).
             episodes: Post-update episodes (N, E, T) of this process' tasks.
-            workers: The processes that hold the other tasks.
         """
         del params
         config = self.config
         advantages = estimate_advantages(
             self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
         )
-        return self.scale_outer(advantages, episodes.mask, workers)
+        return self.scale_outer(advantages, episodes.mask)
 
-    def scale_outer(self, advantages: Tensor, mask: Tensor, workers: Workers) -> Tensor:
+    def scale_outer(self, advantages: Tensor, mask: Tensor) -> Tensor:
         """Put advantages (N, E, T) on one scale for all tasks, or on one for each."""
         if self.config.normalise_outer:
             return normalise_per_task(advantages, mask)
-        return scale_over_tasks(advantages, mask, workers)
+        return scale_over_tasks(advantages, mask, self.workers)
 
     def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
         """Return the episodes before anything was learned about the tasks, and the last ones."""
         return batch.blocks[0], batch.post_episodes
 
     @abstractmethod
-    def update(
-        self, params: Params, batch: MetaBatch, workers: Workers
-    ) -> tuple[Params, UpdateReport]:
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Improve the initialisation.
 
         Args:
             params: θ, each leaf in its own shape.
             batch: Episodes of this process' tasks, from θ and from the policies adapted from it.
-            workers: The processes that hold the other tasks.
 
         Returns:
             The new θ and a report. Where a number is not finite, θ is returned as it came.

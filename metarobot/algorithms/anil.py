@@ -16,7 +16,7 @@ class Anil(Maml):
         """Return α for each leaf of the head."""
         head = f"layers.{len(self.policy.layers) - 1}."
         return {
-            name: self.config.inner_lr
+            name: self.options.inner_lr
             for name in params
             if name.startswith(head) or name == "log_std"
         }

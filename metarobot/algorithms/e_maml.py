@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.maml import Maml
-from metarobot.config import TrainConfig
 from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.surrogates import likelihood_ratios, surrogates
@@ -23,19 +22,16 @@ class EMaml(Maml):
 
     title = "E-MAML"
 
-    def update(
-        self, params: Params, batch: MetaBatch, workers: Workers
-    ) -> tuple[Params, UpdateReport]:
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step on surrogate and credit."""
-        objective = CreditedTrials(self, self.config, trial_credits(batch, workers))
-        return trpo_update(objective, params, batch, workers)
+        objective = CreditedTrials(self, trial_credits(batch, self.workers))
+        return trpo_update(objective, params, batch, self.options, self.workers)
 
 
 class CreditedTrials(NamedTuple):
     """What E-MAML improves: the post-update surrogate, and the odds of trials that led far."""
 
     maml: Maml
-    config: TrainConfig
     credits: Tensor
     """What the trials of each task led to, (N,)."""
 

@@ -1,29 +1,51 @@
 """MAML whose meta-update is PPO's: several epochs of Adam on a clipped surrogate."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor
 
-from metarobot.algorithms.maml import Maml
+from metarobot.algorithms.gradient_learner import GradientLearner, GradientOptions
 from metarobot.config import TrainConfig
-from metarobot.learning.adam import AdamState, adam_update
-from metarobot.learning.distributed import Workers
+from metarobot.learning.adam import AdamOptions, AdamState, adam_update
+from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.surrogates import clipped_surrogates
+from metarobot.options import number
 from metarobot.policies import Distribution, GaussianMLP, Params
 
 
-class MamlPpo(Maml):
+@dataclass(frozen=True, kw_only=True)
+class MamlPpoOptions(GradientOptions, AdamOptions):
+    """What MAML-PPO reads: its adaptation steps, and the epochs of its meta-update."""
+
+    clip_ratio: float = number(0.2, 0.01, 1.0)
+    """How far probability ratios may move from 1 before PPO's gradient ends."""
+
+
+class MamlPpo(GradientLearner):
     """MAML-PPO, differentiated through the adaptation to second order.
 
     Source: Schulman et al. 2017, arXiv:1707.06347, for the surrogate.
     """
 
     title = "MAML-PPO"
+    options_class = MamlPpoOptions
 
-    def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
-        super().__init__(config, policy)
+    def __init__(self, config: TrainConfig, policy: GaussianMLP, workers: Workers = ALONE) -> None:
+        super().__init__(config, policy, workers)
         self._moments = AdamState.fresh(dict(policy.named_parameters()))
+
+    @property
+    def options(self) -> MamlPpoOptions:
+        """What this algorithm reads."""
+        return cast(MamlPpoOptions, self.config.options)
+
+    @property
+    def first_order(self) -> bool:
+        """Whether the gradient of an adaptation step is taken for a constant."""
+        return self.options.first_order
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> the clipped surrogate of every task (N,), and π_{θ'_n}."""
@@ -33,14 +55,14 @@ class MamlPpo(Maml):
     def clipped(self, distribution: Distribution, batch: MetaBatch) -> Tensor:
         """π_{θ'_n} -> the clipped surrogate of every task, (N,)."""
         return clipped_surrogates(
-            distribution, batch.post_episodes, batch.post_advantages, self.config.clip_ratio
+            distribution, batch.post_episodes, batch.post_advantages, self.options.clip_ratio
         )
 
-    def update(
-        self, params: Params, batch: MetaBatch, workers: Workers
-    ) -> tuple[Params, UpdateReport]:
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take the epochs of one meta-batch."""
-        params, report, self._moments = adam_update(self, params, batch, self._moments, workers)
+        params, report, self._moments = adam_update(
+            self, params, batch, self._moments, self.options, self.workers
+        )
         return params, report
 
     def state(self) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
 """Meta-SGD: how far each parameter adapts is learned with where it starts."""
 
+from typing import cast
+
 from torch import Tensor
 
-from metarobot.algorithms.maml import Maml
+from metarobot.algorithms.maml import Maml, MamlOptions
 from metarobot.config import TrainConfig
 from metarobot.policies import LearnedStepsMLP, Params
 
@@ -14,13 +16,12 @@ class MetaSgd(Maml):
     """
 
     title = "Meta-SGD"
-
     policy_class = LearnedStepsMLP
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, float]:
         """Return where the step sizes start."""
-        return {"initial_step_size": config.inner_lr}
+        return {"initial_step_size": cast(MamlOptions, config.options).inner_lr}
 
     def step_sizes(self, params: Params) -> dict[str, Tensor]:
         """Return the step size of every parameter but the step sizes."""

@@ -1,14 +1,27 @@
 """ProMP: proximal meta-policy search."""
 
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor
 
-from metarobot.algorithms.maml_ppo import MamlPpo
-from metarobot.config import TrainConfig
+from metarobot.algorithms.maml_ppo import MamlPpo, MamlPpoOptions
 from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.objectives import InnerObjective
 from metarobot.learning.surrogates import kl_estimates
-from metarobot.policies import Distribution, GaussianMLP, Params
+from metarobot.options import fixed, number
+from metarobot.policies import Distribution, Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProMPOptions(MamlPpoOptions):
+    """What ProMP reads."""
+
+    inner_objective: InnerObjective = fixed("lvc")
+    """What an adaptation step climbs."""
+    inner_kl_penalty: float = number(5.0, 0.0, 100.0)
+    """Weight of the KL divergence of the policies that adaptation starts from, in units of the
+    advantages' standard deviation per nat."""
 
 
 class ProMP(MamlPpo):
@@ -21,9 +34,12 @@ class ProMP(MamlPpo):
     """
 
     title = "ProMP"
+    options_class = ProMPOptions
 
-    def __init__(self, config: TrainConfig, policy: GaussianMLP) -> None:
-        super().__init__(replace(config, inner_objective="lvc"), policy)
+    @property
+    def options(self) -> ProMPOptions:
+        """What this algorithm reads."""
+        return cast(ProMPOptions, self.config.options)
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> clipped surrogate and penalty of every task (N,), and π_{θ'_n}."""
@@ -32,5 +48,5 @@ class ProMP(MamlPpo):
         losses = self.clipped(distribution, batch)
         for theta, episodes in zip(chain, batch.pre_episodes, strict=False):
             trial = self.trial_policy.distribution(theta, episodes.observations)
-            losses = losses + self.config.inner_kl_penalty * kl_estimates(trial, episodes)
+            losses = losses + self.options.inner_kl_penalty * kl_estimates(trial, episodes)
         return losses, distribution

@@ -2,28 +2,28 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from metarobot.algorithms.algorithm import Algorithm
-from metarobot.config import TrainConfig
+from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
 from metarobot.learning.adam import AdamState, adam_step
-from metarobot.learning.advantages import estimate_advantages
-from metarobot.learning.distributed import Workers, mean_over_tasks
+from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import refused_rows
+from metarobot.learning.meta_gradient import rejected_rows
 from metarobot.learning.prototypes import (
     embed_all,
-    encoder_gradient_rows,
     episode_counts,
+    per_task_encoder_gradients,
     prototypes,
 )
 from metarobot.learning.surrogates import surrogates
 from metarobot.learning.task_chunks import chunks_of_steps, params_of
-from metarobot.learning.trpo import trpo_update
+from metarobot.learning.trpo import TrustRegion, trpo_update
+from metarobot.options import AlgorithmOptions, integer, number
 from metarobot.policies import (
     Distribution,
     Params,
@@ -36,6 +36,39 @@ from metarobot.policies import (
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.policies.prototype_policy import CONTEXT
 from metarobot.rollout.episodes import Episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeOptions(AlgorithmOptions, TrustRegion):
+    """What adaptation by recognition reads."""
+
+    num_adaptation_steps: int = integer(1, 0, MOST_ADAPTATION_STEPS)
+    """K, blocks of adaptation episodes before the post-update episodes."""
+    min_std: float = number(MIN_STD, MIN_STD, 10.0)
+    """Floor of the action noise, in half action ranges."""
+    adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
+    """Floor of the action noise in adaptation episodes, in half action ranges."""
+    embedding_size: int = integer(8, 1, 1024)
+    """D, elements of the prototype that tells a policy its task."""
+    encoder_epochs: int = integer(10, 1, 10_000)
+    """Steps of Adam that the task encoder takes on the adaptation episodes of each meta-batch.
+    Where they are too few, its loss in the log stays near log N, that of guessing."""
+    outer_lr: float = number(1e-3, 1e-8, 10.0)
+    """Learning rate of the encoder's Adam."""
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Blocks of adaptation episodes before the post-update episodes."""
+        return self.num_adaptation_steps
+
+    def check_episodes(self, episodes_per_task: int) -> None:
+        """Refuse a single adaptation episode: there would be nothing to compare it with."""
+        if self.num_adaptation_steps * episodes_per_task < 2:
+            raise ValueError(
+                "the algorithm prototype compares the adaptation episodes of a task: "
+                "num_adaptation_steps x episodes_per_task must be at least 2, "
+                f"got {self.num_adaptation_steps} x {episodes_per_task}"
+            )
 
 
 class Prototype(Algorithm[PrototypePolicy]):
@@ -51,24 +84,29 @@ class Prototype(Algorithm[PrototypePolicy]):
     """
 
     title = "prototypes"
-
+    options_class = PrototypeOptions
     policy_class = PrototypePolicy
 
-    def __init__(self, config: TrainConfig, policy: PrototypePolicy) -> None:
-        super().__init__(config, policy)
+    def __init__(
+        self, config: TrainConfig, policy: PrototypePolicy, workers: Workers = ALONE
+    ) -> None:
+        super().__init__(config, policy, workers)
         self._moments = AdamState.fresh(dict(policy.encoder.named_parameters()))
+
+    @property
+    def options(self) -> PrototypeOptions:
+        """What this algorithm reads."""
+        return cast(PrototypeOptions, self.config.options)
+
+    @property
+    def trial_policy(self) -> PrototypePolicy:
+        """The policy as it explores: with the floor of the noise in adaptation episodes."""
+        return self.policy.with_min_std(self.options.adaptation_min_std)
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, int]:
         """Return the size of a prototype."""
-        return {"embedding_size": config.embedding_size}
-
-    def trial_advantages(self, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) in the unit of the return; adaptation does without."""
-        config = self.config
-        return estimate_advantages(
-            self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
-        )
+        return {"embedding_size": cast(PrototypeOptions, config.options).embedding_size}
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
@@ -91,31 +129,27 @@ class Prototype(Algorithm[PrototypePolicy]):
         prototype = sums / (known + more).clamp(min=1.0)
         return {**params, "prototype": prototype, "num_episodes": known + more}
 
-    def update(
-        self, params: Params, batch: MetaBatch, workers: Workers
-    ) -> tuple[Params, UpdateReport]:
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step on the policy, and Adam's steps on the encoder."""
-        objective, blocks = self._policy_objective(params, batch, workers)
-        acting, report = trpo_update(objective, self.policy.acting_params(params), blocks, workers)
-        if rows := report.refused_tasks:
-            refused = tuple(sorted({row // len(batch.blocks) for row in rows}))
-            return params, report._replace(refused_tasks=refused)
-        encoder, loss = self._train_encoder(params, batch, workers)
+        objective, blocks = self._policy_objective(params, batch)
+        acting = self.policy.acting_params(params)
+        acting, report = trpo_update(objective, acting, blocks, self.options, self.workers)
+        if rows := report.rejected_tasks:
+            rejected = tuple(sorted({row // len(batch.blocks) for row in rows}))
+            return params, report._replace(rejected_tasks=rejected)
+        encoder, loss = self._train_encoder(params, batch)
         return {**params, **acting, **encoder}, report._replace(encoder_loss=loss)
 
-    def _policy_objective(
-        self, params: Params, batch: MetaBatch, workers: Workers
-    ) -> tuple["EveryBlock", MetaBatch]:
+    def _policy_objective(self, params: Params, batch: MetaBatch) -> tuple["EveryBlock", MetaBatch]:
         """Return what the policy improves, and the episodes that it does so on."""
         num_tasks, K = batch.post_episodes.num_tasks, len(batch.pre_episodes)
         stages, advantages = [repeat_params(params, num_tasks)], []
         for episodes, raw in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
             stages.append(self.adapt(stages[-1], episodes, raw))
-            advantages.append(self.scale_outer(raw, episodes.mask, workers))
+            advantages.append(self.scale_outer(raw, episodes.mask))
         context = {name: _rows([stage[name] for stage in stages]) for name in CONTEXT}
         floors = torch.tensor([self.trial_policy.min_log_std] * K + [self.policy.min_log_std])
         objective = EveryBlock(
-            config=self.config,
             policy=self.policy.with_min_std(MIN_STD),
             context=context,
             min_log_std=floors.repeat(num_tasks)[:, None],
@@ -128,27 +162,25 @@ class Prototype(Algorithm[PrototypePolicy]):
         )
         return objective, blocks
 
-    def _train_encoder(
-        self, params: Params, batch: MetaBatch, workers: Workers
-    ) -> tuple[Params, float]:
+    def _train_encoder(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
         """Take the epochs of one meta-batch.
 
         Returns:
             The encoder's leaves of the parameters, and the loss before the first epoch: that of
             telling the tasks apart, as nothing has moved yet.
         """
-        skeleton, steps = self.policy.encoder, self._encoder_inputs(batch.pre_episodes)
+        module, steps = self.policy.encoder, self._encoder_inputs(batch.pre_episodes)
         encoder, moments = self.policy.encoder_params(params), self._moments
-        anchors = embed_all(skeleton, encoder, steps)
+        anchors = embed_all(module, encoder, steps)
         losses = []
-        for _ in range(self.config.encoder_epochs):
-            rows = encoder_gradient_rows(skeleton, encoder, steps, anchors, workers)
-            if refused_rows(rows):  # too large for its numbers: the encoder stays as it was
+        for _ in range(self.options.encoder_epochs):
+            rows = per_task_encoder_gradients(module, encoder, steps, anchors, self.workers)
+            if rejected_rows(rows):  # too large for its numbers: the encoder stays as it was
                 return {}, math.nan
             mean = mean_over_tasks(rows)
             losses.append(float(mean[0]))
             gradient = unflatten_params(torch.from_numpy(mean[1:]), encoder)
-            encoder, moments = adam_step(encoder, gradient, moments, self.config.outer_lr)
+            encoder, moments = adam_step(encoder, gradient, moments, self.options.outer_lr)
         self._moments = moments
         return self.policy.with_encoder_params({}, encoder), losses[0]
 
@@ -183,7 +215,6 @@ class EveryBlock(NamedTuple):
     order of the tasks, all blocks of a task together.
     """
 
-    config: TrainConfig
     policy: PrototypePolicy
     context: Params
     """What the policy knew in each row: leaves (N (K + 1), ...)."""

@@ -1,15 +1,19 @@
 """Reptile: move towards where several adaptation steps lead."""
 
+from dataclasses import dataclass
+from typing import cast
+
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.maml import Maml
+from metarobot.algorithms.gradient_learner import AdaptationStepOptions, GradientLearner
 from metarobot.config import TrainConfig
-from metarobot.learning.distributed import Workers, mean_over_tasks
+from metarobot.learning.distributed import mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import losses_and_divergences, refused_rows
+from metarobot.learning.meta_gradient import losses_and_divergences, rejected_rows
 from metarobot.learning.surrogates import surrogates
 from metarobot.learning.task_chunks import chunks_of_batch, join_distributions
+from metarobot.options import integer, number
 from metarobot.policies import (
     Distribution,
     Params,
@@ -17,12 +21,35 @@ from metarobot.policies import (
     repeat_params,
     unflatten_params,
 )
+from metarobot.policies.gaussian_policy import MIN_STD
 
 MOST_RATES = 10
 """After as many, each half as large as the one before, what is left of a move is worth nothing."""
 
 
-class Reptile(Maml):
+@dataclass(frozen=True, kw_only=True)
+class ReptileOptions(AdaptationStepOptions):
+    """What Reptile reads."""
+
+    adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
+    """Floor of the action noise in all episodes, in half action ranges: the gradient grows as the
+    noise shrinks, and no trust region bounds where it leads."""
+    reptile_steps: int = integer(6, 1, 1000)
+    """Adaptation steps on each task before θ moves towards where they lead; the last is on the
+    post-update episodes. What makes that more than joint training grows with the pairs of them: 3
+    steps hardly learn to adapt."""
+    reptile_rate: float = number(1.0, 1e-6, 1.0)
+    """How far θ moves towards their mean end, in (0, 1]."""
+    outer_max_kl: float = number(0.03, 1e-8, 10.0)
+    """Bound on the mean KL divergence of a move between adapted policies, in nats."""
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Adaptation steps before the post-update episodes, on which the last one is taken."""
+        return self.reptile_steps - 1
+
+
+class Reptile(GradientLearner):
     """θ ← θ + β mean_n(φ_n - θ), with φ_n the end of `reptile_steps` adaptation steps on task n.
 
     All of them on fresh episodes; the last on those of the post-update block. No derivative is
@@ -33,34 +60,35 @@ class Reptile(Maml):
     """
 
     title = "Reptile"
+    options_class = ReptileOptions
+
+    @property
+    def options(self) -> ReptileOptions:
+        """What this algorithm reads."""
+        return cast(ReptileOptions, self.config.options)
 
     @classmethod
     def min_std(cls, config: TrainConfig) -> float:
-        """Return the floor of trials, everywhere.
-
-        The gradient grows as the noise shrinks, and no trust region bounds where it leads.
-        """
-        return max(config.min_std, config.trial_min_std)
+        """Return the floor of adaptation episodes, everywhere."""
+        return cast(ReptileOptions, config.options).adaptation_min_std
 
     @torch.no_grad()
-    def update(
-        self, params: Params, batch: MetaBatch, workers: Workers
-    ) -> tuple[Params, UpdateReport]:
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Move θ towards the mean end."""
         parts = [self._moves(params, batch.rows(tasks)) for tasks in chunks_of_batch(batch)]
         moves, distributions = zip(*parts, strict=True)
-        rows = workers.gather(torch.cat(moves))
-        if refused := refused_rows(rows):
-            return params, UpdateReport.refusal(refused)
+        rows = self.workers.gather(torch.cat(moves))
+        if rejected := rejected_rows(rows):
+            return params, UpdateReport.rejection(rejected)
         whole = unflatten_params(torch.from_numpy(mean_over_tasks(rows)), params)
         old = join_distributions(distributions)
         losses = surrogates(old, batch.post_episodes, batch.post_advantages)
-        (before,) = workers.mean(losses[:, None]).tolist()
+        (before,) = self.workers.mean(losses[:, None]).tolist()
         for halvings in range(MOST_RATES):
-            rate = self.config.reptile_rate / 2**halvings
+            rate = self.options.reptile_rate / 2**halvings
             moved = {name: leaf + rate * whole[name] for name, leaf in params.items()}
-            after, kl = workers.mean(losses_and_divergences(self, moved, batch, old)).tolist()
-            if kl <= self.config.outer_max_kl:
+            after, kl = self.workers.mean(losses_and_divergences(self, moved, batch, old)).tolist()
+            if kl <= self.options.outer_max_kl:
                 return moved, UpdateReport(before, after, kl, halvings + 1, True)
         return params, UpdateReport(before, before, 0.0, MOST_RATES, False)
 

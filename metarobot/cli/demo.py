@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
@@ -50,7 +51,7 @@ def run_demo(
         RunError: The folder is in use.
         FolderError: Something other than a file or folder is in the place of one of ours.
     """
-    training: TrainConfig = replace(QUICK_TRAINING if quick else TRAINING, seed=seed)
+    training: RunConfig = replace(QUICK_TRAINING if quick else TRAINING, seed=seed)
     evaluation = QUICK_EVALUATION if quick else EVALUATION
     folder = Folder(out)
     folder.make()

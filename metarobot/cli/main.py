@@ -26,7 +26,7 @@ from metarobot.training.interruption import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from metarobot.config import TrainConfig
+    from metarobot.config import RunConfig
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
@@ -121,15 +121,24 @@ def _dispatch(arguments: list[str]) -> int:
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no command {name!r}, allowed: {', '.join(COMMANDS)}{hint}")
     try:
-        return COMMANDS[name][0](rest, f"metarobot {name}")
+        return COMMANDS[name][0](_known(rest), f"metarobot {name}")
     except SystemExit as exit_:  # help was asked for and printed
         return int(exit_.code or OK)
 
 
+def _known(arguments: list[str]) -> list[str]:
+    """Import the modules from outside that arguments name; most commands name none."""
+    if not any(word.startswith("--module") or ":" in word for word in arguments):
+        return arguments
+    from metarobot.cli.outside import import_outside
+
+    return import_outside(arguments)
+
+
 def _train(arguments: list[str], prog: str) -> int:
-    from metarobot.cli.options import ResumeCommand, parse_train
+    from metarobot.cli.options import ResumeCommand
     from metarobot.cli.outside import import_family
-    from metarobot.config import TrainConfig
+    from metarobot.cli.parsing import parse_train
     from metarobot.envs import SceneRecord, find_variant
     from metarobot.learning.distributed import restarted_by_torchrun
     from metarobot.training.run_creation import default_run_folder
@@ -141,7 +150,7 @@ def _train(arguments: list[str], prog: str) -> int:
         return _resume_training(command.resume, None, command.algorithms, command.total_steps)
     variant = None if command.variant in (None, "none") else find_variant(command.variant)
     scene = None if command.scene is None else SceneRecord.of(command.scene)
-    config = TrainConfig(**{**vars(command.config), "variant": variant, "scene": scene})
+    config = command.run_config(variant, scene)
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
         return _resume_training(out, config, command.algorithms if command.resume else ())
@@ -156,7 +165,7 @@ def _train(arguments: list[str], prog: str) -> int:
 
 def _run_training(
     out: Path,
-    config: TrainConfig,
+    config: RunConfig,
     algorithms: Sequence[str],
     *,
     overwrite: bool,
@@ -186,7 +195,7 @@ def _run_training(
 
 def _resume_training(
     out: Path,
-    config: TrainConfig | None,
+    config: RunConfig | None,
     algorithms: Sequence[str] = (),
     total_steps: int | None = None,
 ) -> int:
@@ -215,7 +224,8 @@ def _resume_training(
 
 
 def _evaluate(arguments: list[str], prog: str) -> int:
-    from metarobot.cli.options import EvaluateCommand, parse
+    from metarobot.cli.options import EvaluateCommand
+    from metarobot.cli.parsing import parse
     from metarobot.cli.progress import StageDisplay
     from metarobot.reporting.folder import evaluate_to_folder
     from metarobot.training.load import choose_variant, find_scene, load_runs
@@ -245,8 +255,10 @@ def _evaluate(arguments: list[str], prog: str) -> int:
 def _compare(arguments: list[str], prog: str) -> int:
     from dataclasses import replace
 
-    from metarobot.cli.options import CompareCommand, parse
+    from metarobot.algorithms import configure
+    from metarobot.cli.options import CompareCommand
     from metarobot.cli.outside import import_family
+    from metarobot.cli.parsing import parse
     from metarobot.cli.progress import StageDisplay, TrainingDisplay
     from metarobot.envs import file_name
     from metarobot.evaluation.protocol import EvaluationConfig
@@ -267,9 +279,7 @@ def _compare(arguments: list[str], prog: str) -> int:
     console = prepare()
     out = command.out or Path("runs") / f"compare-{name}"
     prepare_comparison(out)  # before what takes hours
-    measured.require_memory(
-        replace(config, algorithm=algorithm) for algorithm in command.algorithms
-    )
+    measured.require_memory(configure(config, name) for name in command.algorithms)
     configs = [replace(config, seed=seed) for seed in command.seeds]
     folders = [out / f"{name}-seed{seed}" for seed in command.seeds]
     for each, folder in zip(configs, folders, strict=True):
@@ -282,7 +292,8 @@ def _compare(arguments: list[str], prog: str) -> int:
 
 
 def _render(arguments: list[str], prog: str) -> int:
-    from metarobot.cli.options import RenderCommand, parse, parse_task
+    from metarobot.cli.options import RenderCommand
+    from metarobot.cli.parsing import parse, parse_task
     from metarobot.folder import require_writable
     from metarobot.opengl import require_opengl
     from metarobot.reporting.adaptation_video import render_adaptation, render_replay
@@ -321,7 +332,8 @@ def _render(arguments: list[str], prog: str) -> int:
 def _adapt(arguments: list[str], prog: str) -> int:
     from metarobot.adaptation.file import require_suffix
     from metarobot.adaptation.run import Run, load_run_or_policy
-    from metarobot.cli.options import AdaptCommand, parse, parse_task
+    from metarobot.cli.options import AdaptCommand
+    from metarobot.cli.parsing import parse, parse_task
     from metarobot.cli.robots import make_robot
     from metarobot.folder import require_writable
 
@@ -347,7 +359,8 @@ def _adapt(arguments: list[str], prog: str) -> int:
 
 
 def _export(arguments: list[str], prog: str) -> int:
-    from metarobot.cli.options import ExportCommand, parse
+    from metarobot.cli.options import ExportCommand
+    from metarobot.cli.parsing import parse
     from metarobot.folder import require_writable
     from metarobot.sb3 import export_ppo
     from metarobot.training.load import load_run
@@ -366,7 +379,8 @@ def _export(arguments: list[str], prog: str) -> int:
 
 
 def _import(arguments: list[str], prog: str) -> int:
-    from metarobot.cli.options import ImportCommand, parse
+    from metarobot.cli.options import ImportCommand
+    from metarobot.cli.parsing import parse
     from metarobot.folder import require_writable, write_file
     from metarobot.sb3 import import_ppo
     from metarobot.training.checkpoints import policy_bytes
@@ -385,7 +399,8 @@ def _import(arguments: list[str], prog: str) -> int:
 
 def _demo(arguments: list[str], prog: str) -> int:
     from metarobot.cli.demo import run_demo
-    from metarobot.cli.options import DemoCommand, parse
+    from metarobot.cli.options import DemoCommand
+    from metarobot.cli.parsing import parse
 
     command = parse(DemoCommand, arguments, prog)
     console = prepare()
@@ -402,8 +417,9 @@ def _demo(arguments: list[str], prog: str) -> int:
 
 def _list(arguments: list[str], prog: str) -> int:
     from metarobot.cli.listing import find_env_id, print_families, print_variants
-    from metarobot.cli.options import ListCommand, parse
+    from metarobot.cli.options import ListCommand
     from metarobot.cli.outside import import_family
+    from metarobot.cli.parsing import parse
     from metarobot.envs import FAMILIES
 
     name = parse(ListCommand, arguments, prog).family
@@ -415,7 +431,8 @@ def _list(arguments: list[str], prog: str) -> int:
 
 def _doctor(arguments: list[str], prog: str) -> int:
     from metarobot.cli.doctor import print_report, run_checks
-    from metarobot.cli.options import DoctorCommand, parse
+    from metarobot.cli.options import DoctorCommand
+    from metarobot.cli.parsing import parse
 
     command = parse(DoctorCommand, arguments, prog)
     failed = print_report(prepare(), run_checks(command.runs_folder))

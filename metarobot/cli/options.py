@@ -1,68 +1,36 @@
-"""The options of every command, and their parser: what is wrong with them is said in one line."""
+"""The options of every command."""
 
 from __future__ import annotations
 
-import difflib
-import io
-import re
 from collections.abc import Sequence
-from contextlib import redirect_stderr
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, Any
 
 import tyro
 
-from metarobot.cli.outside import import_family_module
-from metarobot.config import (
-    ALGORITHM_NAMES,
-    STANDARD_ALGORITHMS,
-    AlgorithmName,
-    TrainConfig,
-)
+from metarobot.algorithms import ALGORITHMS, STANDARD_ALGORITHMS, algorithm_class
+from metarobot.cli.train_options import given_options, preset_config
+from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.presets import PRESETS, find_preset
 from metarobot.reporting.adaptation_video import RenderConfig
-
-_Hidden = tyro.conf.Suppress[tyro.conf.Fixed[str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions(TrainConfig):
-    """The fields of a TrainConfig that are options; the preset names the family."""
-
-    env_id: _Hidden = "metarobot/Grip-v0"
-    variant: tyro.conf.Suppress[tyro.conf.Fixed[Variant | None]] = None
-    scene: tyro.conf.Suppress[tyro.conf.Fixed[SceneRecord | None]] = None
-    algorithm: tyro.conf.Suppress[tyro.conf.Fixed[str]] = "maml"
-
-
-if TYPE_CHECKING:
-    Preset = TrainOptions
-else:
-    Preset = Annotated[
-        tyro.extras.subcommand_type_from_defaults(
-            {name: TrainOptions(**vars(preset)) for name, preset in PRESETS.items()}
-        ),
-        tyro.conf.arg(name=""),
-    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutsideOptions:
-    """How a command comes to know a task family from outside the package."""
+    """How a command comes to know a task family or an algorithm from outside the package."""
 
     module: str | None = None
-    """Module that registers a task family of yours, such as my_package.my_family; imported first.
-    A run of such a family does not import it by itself."""
+    """Module that registers a task family or an algorithm of yours, such as my_package.my_family;
+    imported first. A run does not import it by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainCommand:
+class TrainCommand(OutsideOptions):
     """Train the algorithms of one task family and one seed, each with the same budget."""
 
-    config: Preset
+    config: Any
     """Preset: a task family with the configuration that suits it. A family of yours is named
     MODULE:ID, such as my_package.my_family:my/Push-v0."""
     out: Path | None = None
@@ -73,9 +41,10 @@ class TrainCommand:
     names."""
     scene: Path | None = None
     """Train in a scene of yours, an MJCF file, instead of the family's own: docs/scenes.md."""
-    algorithms: tuple[AlgorithmName, ...] = ()
+    algorithms: tuple[str, ...] = ()
     """Who to train: meta-learners, and the references they are compared with; maml,
-    domain_randomisation and oracle if not given. With --resume: whom the run gets besides."""
+    domain_randomisation and oracle if not given. One of yours is named MODULE:NAME. With --resume:
+    whom the run gets besides."""
     initial_policy: Path | None = None
     """Begin with the parameters in this .safetensors file, of a run or from `metarobot import`,
     instead of random ones."""
@@ -84,14 +53,31 @@ class TrainCommand:
     resume: Path | None = None
     """Run folder to go on with, as if never interrupted; its configuration must be this one.
     `metarobot train --resume RUN` takes the configuration from the folder."""
+    given: tyro.conf.Suppress[tyro.conf.Fixed[tuple[str, ...]]] = ()
+    """Names of the options that the user gave."""
 
     @property
-    def trained(self) -> tuple[AlgorithmName, ...]:
+    def trained(self) -> tuple[str, ...]:
         """Who is trained in a new run."""
         return self.algorithms or STANDARD_ALGORITHMS
 
+    def run_config(self, variant: Variant | None, scene: SceneRecord | None) -> RunConfig:
+        """Return what is trained.
+
+        Args:
+            variant: The variant of the family, None for the family as it is.
+            scene: A scene of the user's, None for the family's own.
+
+        Raises:
+            ValueError: None of those who are trained reads an option that was given.
+        """
+        options = given_options(self.config, self.given, self.trained)
+        preset = replace(preset_config(self.config), variant=variant, scene=scene)
+        return preset.with_options(**options)
+
     def __post_init__(self) -> None:
-        """Refuse to begin twice."""
+        """Refuse unknown algorithms, and to begin twice."""
+        require_algorithms(self.algorithms)
         if self.initial_policy is not None and self.resume is not None:
             raise ValueError("--initial-policy does not go with --resume, which has begun already")
 
@@ -102,11 +88,15 @@ class ResumeCommand(OutsideOptions):
 
     resume: Path
     """Run folder."""
-    algorithms: tuple[AlgorithmName, ...] = ()
+    algorithms: tuple[str, ...] = ()
     """Algorithms that the run gets besides, trained with its configuration."""
     total_steps: int | None = None
     """New budget of control steps of every algorithm, at least the present one. The result is that
     of a run which had it from the beginning."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown algorithms."""
+        require_algorithms(self.algorithms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +126,7 @@ class EvaluateCommand(OutsideOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareCommand:
+class CompareCommand(OutsideOptions):
     """Train several algorithms with one budget and hold them against each other on held-out tasks.
 
     What is trained or measured already is kept: interrupted, the same command goes on.
@@ -145,7 +135,7 @@ class CompareCommand:
     preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")]
     """Task family, with the configuration that suits it: a preset of `metarobot train`, or
     MODULE:ID."""
-    algorithms: tuple[AlgorithmName, ...] = ALGORITHM_NAMES
+    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
     """Who is trained. Random actions, and where domain randomisation is there its fine-tuning and
     learning from scratch, stand beside them."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -163,7 +153,8 @@ class CompareCommand:
     """Adaptation steps taken on each."""
 
     def __post_init__(self) -> None:
-        """Refuse to compare nobody."""
+        """Refuse an unknown algorithm, and to compare nobody."""
+        require_algorithms(self.algorithms)
         if not self.algorithms or not self.seeds:
             raise ValueError(
                 "name at least one algorithm with --algorithms, and one seed with --seeds"
@@ -179,7 +170,7 @@ class RenderCommand(OutsideOptions):
     run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Run folder."""
     replay: Path | None = None
-    """Instead of a run: a file from its refused/ folder, whose episodes are shown as they were."""
+    """Instead of a run: a file from its rejected/ folder, whose episodes are shown as they were."""
     episode: int = 0
     """Number of the episode that --replay shows."""
     best: bool = False
@@ -222,7 +213,7 @@ class AdaptCommand(OutsideOptions):
     """Adaptation steps."""
     seed: int = 0
     """Seed of the action noise, and of the robot's first reset."""
-    algorithm: AlgorithmName = "maml"
+    algorithm: str = "maml"
     """Whose policy of the run is adapted."""
     best: bool = False
     """Take the policy with the best smoothed return in training, not the last one."""
@@ -245,7 +236,7 @@ class ExportCommand(OutsideOptions):
     """Run folder."""
     out: Path
     """The .zip to write, for PPO.load."""
-    algorithm: AlgorithmName = "maml"
+    algorithm: str = "maml"
     """Whose policy."""
     best: bool = False
     """Take the policy with the best smoothed return in training instead of the last."""
@@ -297,168 +288,7 @@ class DoctorCommand:
     """Where runs are to be written."""
 
 
-CommandT = TypeVar("CommandT")
-_LONGEST_COMPLAINT = 600
-"""Characters of tyro's complaint that an error shows."""
-_WITH_RESUME = ("--resume", "--algorithms", "--total-steps", "--module", "--help")
-_HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
-
-
-def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> CommandT:
-    """Parse the arguments of one command.
-
-    Args:
-        command: Its options.
-        arguments: What follows the command's name.
-        prog: How the command was called, for its help.
-
-    Raises:
-        ValueError: The arguments are wrong, or `--module` names no module that can be imported;
-            the message is one line.
-        SystemExit: Help was asked for and printed.
-    """
-    markers = (
-        tyro.conf.OmitArgPrefixes,
-        tyro.conf.OmitSubcommandPrefixes,
-        tyro.conf.CascadeSubcommandArgs,
-        tyro.conf.FlagCreatePairsOff,
-    )
-    _check_words(arguments)
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            options = tyro.cli(command, args=list(arguments), prog=prog, config=markers)
-    except SystemExit as exit_:
-        if exit_.code in (0, None):
-            raise
-        raise ValueError(one_line(complaint.getvalue())) from None
-    if isinstance(options, OutsideOptions) and options.module is not None:
-        import_family_module(options.module)
-    return options
-
-
-def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCommand:
-    """Parse the arguments of `metarobot train`: a preset with its options, or a run to resume.
-
-    Raises:
-        ValueError: The arguments are wrong; the message is one line.
-        SystemExit: Help was asked for and printed.
-    """
-    if arguments and arguments[0].startswith("--resume"):
-        _check_resume_options(arguments)
-        command = parse(ResumeCommand, arguments, prog)
-    else:
-        _check_preset(arguments)
-        command = parse(_train_command(arguments[0]), arguments, prog)
-    if "--algorithms" in arguments and not command.algorithms:
-        raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHM_NAMES)}")
-    return command
-
-
-def _check_resume_options(arguments: Sequence[str]) -> None:
-    """Refuse options that a run has already."""
-    for argument in arguments:
-        name = argument.partition("=")[0].replace("_", "-")
-        if name.startswith("--") and name not in _WITH_RESUME:
-            raise ValueError(
-                f"{name} does not go with --resume RUN, which goes on with the configuration in "
-                "the folder: possible are --algorithms, --total-steps and --module"
-            )
-
-
-def _check_words(arguments: Sequence[str]) -> None:
-    """Refuse what a parser would take for something else: nothing, or an option given twice."""
-    given: set[str] = set()
-    for before, word in zip(("", *arguments), arguments, strict=False):
-        option, is_set, value = word.partition("=")
-        if not word or (is_set and not value and option.startswith("--")):
-            of = option or (before if before.startswith("--") else "")
-            raise ValueError(f"{of} is given an empty word" if of else "an argument is empty")
-        if "\0" in word:
-            raise ValueError(f"{word!r} holds a null byte, which no name can")
-        if option.startswith("--"):
-            option = option.replace("_", "-")
-            if option in given:
-                raise ValueError(f"{option} is given twice")
-            given.add(option)
-
-
-def _check_preset(arguments: Sequence[str]) -> None:
-    """Refuse a missing or unknown preset by naming those there are."""
-    name = arguments[0] if arguments else ""
-    if name in ("-h", "--help"):
-        return
-    if not name or name.startswith("-"):
-        raise ValueError(f"name a preset first, one of {', '.join(PRESETS)}, or --resume a run")
-    find_preset(name)
-
-
-def _train_command(name: str) -> type[TrainCommand]:
-    """Return the options of `metarobot train`; a family of the user's is one more preset."""
-    if name in PRESETS or name.startswith("-"):
-        return TrainCommand
-    presets = {**PRESETS, name: find_preset(name)}
-    own = {key: TrainOptions(**vars(preset)) for key, preset in presets.items()}
-    choice = Annotated[tyro.extras.subcommand_type_from_defaults(own), tyro.conf.arg(name="")]
-    fields = [("config", choice)]
-    return make_dataclass("TrainCommand", fields, bases=(TrainCommand,), frozen=True, kw_only=True)
-
-
-def parse_task(settings: Sequence[str]) -> dict[str, float] | None:
-    """Parse NAME=VALUE settings; None if there is none.
-
-    Raises:
-        ValueError: A setting has another form, or sets a name twice.
-    """
-    task: dict[str, float] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name in task:
-            raise ValueError(f"--task sets {name} twice")
-        try:
-            task[name] = float(value)
-        except ValueError:
-            example = "block_mass_kg=1.5"
-            raise ValueError(
-                f"--task takes NAME=VALUE such as {example}, got {setting!r}"
-            ) from None
-    return task or None
-
-
-def one_line(box: str) -> str:
-    """Condense tyro's boxed complaint to its first paragraph and the name it thinks was meant."""
-    first, *others = _paragraphs(box)
-    # The culprit is a field or class of ours unless it is an option, which keeps its name.
-    text = re.sub(r"^Error parsing (\w+: )?", "", " ".join(first)) or "wrong arguments"
-    if len(text) > _LONGEST_COMPLAINT:  # of digits by the thousand
-        text = f"{text[:_LONGEST_COMPLAINT]}..."
-    for paragraph in others:
-        if paragraph[:1] == ["Perhaps you meant:"] and len(paragraph) > 1:
-            text += f", did you mean {paragraph[1].split()[0].rstrip(',')}?"
-    return text[0].lower() + text[1:] + _nearest_choice(text)
-
-
-def _paragraphs(box: str) -> list[list[str]]:
-    """Return the paragraphs between a box's rules, without the help texts that it repeats.
-
-    Where the terminal knows no more than ASCII, rules are hyphens, and the title has one as well.
-    """
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    paragraphs: list[list[str]] = [[]]
-    for line in plain.splitlines():
-        text = re.sub(r"^(│ |  )", "", line).rstrip("│ ")
-        if text.strip("─- ") == "" and text:
-            paragraphs.append([])
-        elif text and not text.startswith(("╭", "╰", _HELP_TEXT)):
-            paragraphs[-1].append(text.strip())
-    has_title = len(paragraphs) > 1 and "╭" not in plain
-    return paragraphs[has_title:]
-
-
-def _nearest_choice(text: str) -> str:
-    """Name the nearest of the choices that a complaint quotes."""
-    quoted = re.findall(r"'([^']*)'", text)
-    if not text.lower().startswith("invalid choice") or len(quoted) < 3:
-        return ""
-    close = difflib.get_close_matches(quoted[0], quoted[2:], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def require_algorithms(names: Sequence[str]) -> None:
+    """Refuse an unknown algorithm by naming the nearest."""
+    for name in names:
+        algorithm_class(name)

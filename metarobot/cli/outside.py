@@ -1,4 +1,4 @@
-"""Task families from outside the package: the user names the module that registers them.
+"""Families and algorithms from outside the package: the user names the module of each.
 
 Only what stands on the command line is imported. A module that a file names, such as the
 configuration of a run or a variant, never is: a file may come from a stranger.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from metarobot.envs import FAMILIES, TaskError, nearest_name
@@ -16,8 +17,8 @@ from metarobot.envs import FAMILIES, TaskError, nearest_name
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def import_family_module(name: str) -> None:
-    """Import the module that registers a task family, also from the folder of the command.
+def import_outside_module(name: str) -> None:
+    """Import a module that registers a family or an algorithm, also from the working folder.
 
     Args:
         name: Its dotted name, such as ``my_package.my_family``.
@@ -54,8 +55,50 @@ def import_family(word: str) -> str:
     module, colon, env_id = word.partition(":")
     if not colon:
         return word
-    import_family_module(module)
+    import_outside_module(module)
     if env_id not in FAMILIES:
         hint = nearest_name(env_id, FAMILIES)
         raise TaskError(f"{module} registers no task family {env_id!r}{hint}")
     return env_id
+
+
+def import_outside(arguments: Sequence[str]) -> list[str]:
+    """Import the modules that ``--module`` and ``--algorithms MODULE:NAME`` name.
+
+    That comes before an option is parsed, because an algorithm brings options of its own.
+
+    Args:
+        arguments: What follows a command's name.
+
+    Returns:
+        The arguments, with every algorithm by its name alone.
+
+    Raises:
+        TaskError: A module cannot be imported.
+        ValueError: A module registers no algorithm of that name.
+    """
+    plain, option = [], ""
+    for word in arguments:
+        head, value = "", word
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            head = option + equals
+        if option == "--module" and value:
+            import_outside_module(value)
+            option = ""
+        elif option in ("--algorithm", "--algorithms"):
+            value = _import_algorithm(value)
+        plain.append(head + value)
+    return plain
+
+
+def _import_algorithm(word: str) -> str:
+    """Import the module that a word such as ``my_package.my_module:my_maml`` names, if it does."""
+    module, colon, name = word.partition(":")
+    if not colon:
+        return word
+    import_outside_module(module)
+    from metarobot.algorithms import algorithm_class
+
+    algorithm_class(name)  # says which names there are
+    return name

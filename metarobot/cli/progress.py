@@ -39,7 +39,7 @@ class AlgorithmProgress:
     metrics: Metrics = field(default_factory=dict)
     """Of the last meta-iteration; empty before the first."""
     warned: bool = False
-    """Whether it was said that an update was refused."""
+    """Whether it was said that an update was rejected."""
 
     @property
     def steps(self) -> int:
@@ -141,7 +141,7 @@ class TrainingDisplay:
             raise RuntimeError("no algorithm has begun to train")
         row.metrics = metrics
         row.seconds = now - row.started_s
-        if metrics["update/refused_tasks"] and not row.warned:
+        if metrics["update/rejected_tasks"] and not row.warned:
             row.warned = True
             self._warn(row)
         if self._live is None and now - self._printed_s >= self._interval_s:
@@ -161,9 +161,9 @@ class TrainingDisplay:
         """Say once that numbers were not finite; curve.csv counts how often."""
         print_line(
             self._console,
-            f"{row.cells['algorithm']}: iteration {row.cells['iteration']} was refused, "
-            f"{row.metrics['update/refused_tasks']:.0f} of its tasks gave numbers that are not "
-            "finite: their episodes are in the folder refused/, for `metarobot render --replay`",
+            f"{row.cells['algorithm']}: iteration {row.cells['iteration']} was rejected, "
+            f"{row.metrics['update/rejected_tasks']:.0f} of its tasks gave numbers that are not "
+            "finite: their episodes are in the folder rejected/, for `metarobot render --replay`",
         )
 
     def _table(self) -> Table:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
+from metarobot.algorithms import configure
+from metarobot.algorithms.maml import MamlOptions
 from metarobot.evaluation.protocol import EvaluationConfig, Trial
+from metarobot.presets import find_preset
+from metarobot.training.functional_policy import initial_params
 from metarobot.training.load import TrainedPolicy, TrainedRun
-from metarobot.training.meta_trainer import initial_params
 
 _TUNING_SEED_SHIFT = 1
 """Tasks on which step sizes are chosen are drawn with another seed than those reported on."""
@@ -34,27 +38,36 @@ def baselines(run: TrainedRun, config: EvaluationConfig) -> dict[str, TrainedPol
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
     trial = Trial.of_split(run.env_id, "train", tuning, scene=run.scene)
 
+    options = _maml_options(run)
+
     def return_after_one_step(trained: TrainedPolicy) -> float:
         return float(trial.score(trained, 1)[1].judged.returns.mean())
 
     return {
         name: with_best_step_size(
-            start(run.policies["domain_randomisation"]), return_after_one_step
+            start(run.policies["domain_randomisation"], options), return_after_one_step
         )
         for name, start in starts.items()
         if name in config.untrained
     }
 
 
-def fine_tuning(domain_randomisation: TrainedPolicy) -> TrainedPolicy:
+def _maml_options(run: TrainedRun) -> MamlOptions:
+    """Return how MAML adapts in a run; as the family's preset says where it was not trained."""
+    if "maml" in run.policies:
+        return cast(MamlOptions, run.policies["maml"].config.options)
+    return cast(MamlOptions, configure(find_preset(run.env_id), "maml").options)
+
+
+def fine_tuning(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
     """Return the policy that starts from the policy of domain randomisation, and adapts it."""
-    config = replace(domain_randomisation.config, algorithm="maml")
+    config = replace(domain_randomisation.config, algorithm="maml", options=options)
     return replace(domain_randomisation, config=config)
 
 
-def from_scratch(domain_randomisation: TrainedPolicy) -> TrainedPolicy:
+def from_scratch(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
     """Return the policy that starts from the parameters that training began with."""
-    trained = fine_tuning(domain_randomisation)
+    trained = fine_tuning(domain_randomisation, options)
     return replace(trained, params=initial_params(trained.config, trained.policy))
 
 
@@ -69,8 +82,9 @@ def with_best_step_size(
         trained: A reference that adapts.
         return_after_one_step: Measures an algorithm, on tasks that nothing is reported on.
     """
+    inner_lr = cast(MamlOptions, trained.config.options).inner_lr
     candidates = [
-        replace(trained, config=replace(trained.config, inner_lr=factor * trained.config.inner_lr))
+        replace(trained, config=trained.config.with_options(inner_lr=factor * inner_lr))
         for factor in STEP_SIZE_FACTORS
     ]
     return max(candidates, key=return_after_one_step)

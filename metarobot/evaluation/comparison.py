@@ -15,11 +15,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from metarobot.config import META_LEARNERS, REFERENCES
 from metarobot.envs import find_family
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.baselines import baselines
-from metarobot.evaluation.evaluation import Progress, join_seeds, table_row
+from metarobot.evaluation.evaluation import Progress, join_seeds, table_order, table_row
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial, Untrained
 from metarobot.evaluation.statistics import (
     bootstrap_captured,
@@ -31,13 +30,6 @@ from metarobot.folder import Folder
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.run_folder import algorithm_folder, read_facts
 from metarobot.training.run_layout import DONE_FILE, POLICY_FILE
-
-COMPARED = (
-    *("random", "from_scratch", "domain_randomisation", "fine_tuning"),
-    *META_LEARNERS,
-    "oracle",
-)
-"""Everyone who can stand in a comparison, in the order of its tables."""
 
 Stages = list[StepScores]
 """Scores after 0, 1, .. adaptation steps."""
@@ -87,7 +79,7 @@ def _names(run: TrainedRun) -> list[str]:
     given = {"random", *run.policies}
     if "domain_randomisation" in run.policies:
         given |= {"fine_tuning", "from_scratch"}
-    return [name for name in COMPARED if name in given]
+    return [name for name in ("random", *table_order()) if name in given]
 
 
 def _measure(
@@ -98,8 +90,8 @@ def _measure(
     if name == "random":
         scores = {split: trial.score_random() for split, trial in trials.items()}
         return {split: [StepScores(score, score)] for split, score in scores.items()}
-    steps = 0 if name in REFERENCES else config.num_adaptation_steps
     algorithm = _algorithm(name, run, config)
+    steps = config.num_adaptation_steps if algorithm.algorithm.adapts else 0
     return {split: trial.score(algorithm, steps) for split, trial in trials.items()}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from metarobot.config import META_LEARNERS
+from metarobot.algorithms import ALGORITHMS
 from metarobot.envs import SPLITS, TaskParameter, Variant, find_family
 from metarobot.evaluation.baselines import baselines
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial
@@ -32,14 +32,14 @@ Progress = Callable[[str, float], None]
 Stages = list[StepScores]
 """Scores after 0, 1, .. adaptation steps."""
 
-TABLE_ORDER: tuple[str, ...] = (
-    *("from_scratch", "domain_randomisation", "fine_tuning"),
-    *META_LEARNERS,
-    "oracle",
-)
-"""The policies in the order of tables and pictures."""
-
 _GRID_KEY = len(SPLITS)  # the heat map's tasks are keyed after those of the splits
+
+
+def table_order() -> list[str]:
+    """Return the names of all policies in the order of tables and pictures."""
+    learners = [name for name, algorithm in ALGORITHMS.items() if algorithm.adapts]
+    others = [name for name in ALGORITHMS if name not in (*learners, "domain_randomisation")]
+    return ["from_scratch", "domain_randomisation", "fine_tuning", *learners, *others]
 
 
 def evaluate_runs(
@@ -108,7 +108,7 @@ def _score_all(
     if "random" in trial.config.untrained:
         random = trial.score_random()
         scores["random"] = [StepScores(random, random)]
-    for name in sorted(policies, key=TABLE_ORDER.index):
+    for name in sorted(policies, key=table_order().index):
         trained = policies[name]
         steps = num_adaptation_steps if trained.algorithm.adapts else 0
         scores[name] = trial.score(trained, steps)

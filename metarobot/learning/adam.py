@@ -5,6 +5,7 @@ Source: Kingma and Ba 2015, arXiv:1412.6980.
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,9 +14,23 @@ from torch.optim.adam import adam
 
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import MetaObjective, loss_and_gradient_rows, refused_rows
+from metarobot.learning.meta_gradient import MetaObjective, per_task_gradients, rejected_rows
 from metarobot.learning.surrogates import kl_divergences
+from metarobot.options import Checked, integer, number
 from metarobot.policies import Params, unflatten_params
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamOptions(Checked):
+    """A meta-update by several epochs of Adam."""
+
+    outer_lr: float = number(1e-3, 1e-8, 10.0)
+    """Learning rate of Adam."""
+    outer_epochs: int = integer(10, 1, 10_000)
+    """Steps of Adam on each meta-batch, at most."""
+    outer_max_kl: float = number(0.03, 1e-8, 10.0)
+    """Bound on the mean KL divergence between adapted policies that the steps on one meta-batch
+    lead to, in nats. Looser than `max_kl` of a trust region: a safety limit, not a target."""
 
 
 class AdamState(NamedTuple):
@@ -90,6 +105,7 @@ def adam_update(
     params: Params,
     batch: MetaBatch,
     state: AdamState,
+    options: AdamOptions,
     workers: Workers = ALONE,
 ) -> tuple[Params, UpdateReport, AdamState]:
     """Improve the initialisation θ by `outer_epochs` steps on the same meta-batch, at most.
@@ -99,33 +115,33 @@ def adam_update(
     action, and bound no policy.
 
     Args:
-        objective: What is improved; its configuration holds epochs, learning rate and bound.
+        objective: What is improved.
         params: θ, each leaf in its own shape.
         batch: Data of this process' tasks, collected with θ and with the policies adapted from it.
         state: Moments so far.
+        options: Epochs, learning rate and bound.
         workers: The processes that hold the other tasks.
 
     Returns:
         The new θ, a report and the new moments. Where a number is not finite, θ and moments are
         returned as they came.
     """
-    config = objective.config
-    rows, old = loss_and_gradient_rows(objective, params, batch, workers)
-    if refused := refused_rows(rows):
-        return params, UpdateReport.refusal(refused), state
+    rows, old = per_task_gradients(objective, params, batch, workers)
+    if rejected := rejected_rows(rows):
+        return params, UpdateReport.rejection(rejected), state
     mean = mean_over_tasks(rows)
     before = after = float(mean[0])
     new_params, moments, reached, accepted = params, state, 0.0, False
-    learning_rate = config.outer_lr
-    for _ in range(config.outer_epochs):
+    learning_rate = options.outer_lr
+    for _ in range(options.outer_epochs):
         gradient = unflatten_params(torch.from_numpy(mean[1:]), params)
         proposal, new_moments = adam_step(new_params, gradient, moments, learning_rate)
-        rows, distribution = loss_and_gradient_rows(objective, proposal, batch, workers)
+        rows, distribution = per_task_gradients(objective, proposal, batch, workers)
         divergences = workers.gather(kl_divergences(old, distribution, batch.post_episodes))
-        if refused := refused_rows(torch.cat([rows, divergences[:, None]], dim=1)):
-            return params, UpdateReport(before, math.nan, 0.0, 0, False, refused), state
+        if rejected := rejected_rows(torch.cat([rows, divergences[:, None]], dim=1)):
+            return params, UpdateReport(before, math.nan, 0.0, 0, False, rejected), state
         kl = float(mean_over_tasks(divergences))
-        if kl > config.outer_max_kl:
+        if kl > options.outer_max_kl:
             learning_rate /= 2
             continue
         mean = mean_over_tasks(rows)

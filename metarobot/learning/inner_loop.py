@@ -22,7 +22,7 @@ def adapt(
     """Take one adaptation step on every task: θ'_n = θ_n - α ∇ L_n(θ_n; episodes_n).
 
     Args:
-        policy: Policy skeleton.
+        policy: The policy's functional module.
         params: Parameters, each leaf (N, ...); stay attached to the graph.
         episodes: Pre-update episodes (N, E, T), collected with params.
         advantages: Advantages of the episodes (N, E, T).

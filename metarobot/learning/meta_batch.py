@@ -56,12 +56,12 @@ class UpdateReport(NamedTuple):
     line_search_steps: int
     """Step lengths tried; 0 where there is no line search."""
     accepted: bool
-    refused_tasks: tuple[int, ...] = ()
+    rejected_tasks: tuple[int, ...] = ()
     """Tasks of the meta-batch whose loss or gradient is not finite: one stops the update."""
     encoder_loss: float | None = None
     """Of a task encoder, before its part of the update; None where there is none to learn."""
 
     @classmethod
-    def refusal(cls, refused_tasks: tuple[int, ...]) -> "UpdateReport":
+    def rejection(cls, rejected_tasks: tuple[int, ...]) -> "UpdateReport":
         """Report an update that these tasks have stopped before it began."""
-        return cls(math.nan, math.nan, 0.0, 0, False, refused_tasks)
+        return cls(math.nan, math.nan, 0.0, 0, False, rejected_tasks)

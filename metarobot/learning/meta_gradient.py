@@ -1,4 +1,4 @@
-"""The gradient of a meta-update, one row a task.
+"""The per-task gradients of a meta-update.
 
 Every task has its own copy of θ, so that one reverse pass gives the gradient of every task. The
 rows of all processes are gathered, and their mean does not depend on who held which task.  Tasks
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from metarobot.config import TrainConfig
 from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.learning.surrogates import kl_divergences
@@ -21,11 +20,6 @@ from metarobot.policies import Distribution, Params, flatten_params, repeat_para
 
 class MetaObjective(Protocol):
     """What a meta-update improves, as a function of θ, once for every task."""
-
-    @property
-    def config(self) -> TrainConfig:
-        """Holds the sizes of the update."""
-        ...
 
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
         """θ_n -> π_{θ'_n} on the post-update observations."""
@@ -40,19 +34,19 @@ class MetaObjective(Protocol):
         ...
 
 
-def loss_and_gradient_rows(
+def per_task_gradients(
     objective: MetaObjective, params: Params, batch: MetaBatch, workers: Workers
 ) -> tuple[Tensor, Distribution]:
     """Return loss and gradient of every task of all processes (N, 1 + D), and π_{θ'} held here."""
     parts = [
-        _rows_of_chunk(objective.of_tasks(tasks), params, batch.rows(tasks))
+        _gradients_of_chunk(objective.of_tasks(tasks), params, batch.rows(tasks))
         for tasks in chunks_of_batch(batch)
     ]
     rows, distributions = zip(*parts, strict=True)
     return workers.gather(torch.cat(rows)), join_distributions(distributions)
 
 
-def _rows_of_chunk(
+def _gradients_of_chunk(
     objective: MetaObjective, params: Params, batch: MetaBatch
 ) -> tuple[Tensor, Distribution]:
     """Return loss and gradient of every task of a batch (n, 1 + D), and π_{θ'}."""
@@ -91,6 +85,6 @@ def losses_and_divergences(
     return torch.cat(rows)
 
 
-def refused_rows(rows: Tensor) -> tuple[int, ...]:
+def rejected_rows(rows: Tensor) -> tuple[int, ...]:
     """Return the tasks whose rows (N, ...) hold a number that is not finite."""
     return tuple((~rows.isfinite().all(dim=1)).nonzero().flatten().tolist())

@@ -19,11 +19,14 @@ arXiv:1802.05098, with advantages as in Farquhar et al. 2019, Loaded DiCE, arXiv
 """
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from metarobot.config import InnerObjective
+InnerObjective = Literal["lvc", "likelihood_ratio", "dice"]
+"""What an adaptation step climbs."""
+INNER_OBJECTIVES: tuple[InnerObjective, ...] = get_args(InnerObjective)
 
 
 def likelihood_ratio(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def proximity_losses(embeddings: Tensor, anchors: Tensor) -> Tensor:
     return (embeddings - anchors).square().sum(-1).mean(1) / TEMPERATURE
 
 
-def encoder_gradient_rows(
+def per_task_encoder_gradients(
     encoder: EpisodeEncoder,
     params: Params,
     steps: tuple[Tensor, Tensor],
@@ -80,7 +80,7 @@ def encoder_gradient_rows(
     chunks, which are embedded once more unless there is only one.
 
     Args:
-        encoder: The skeleton.
+        encoder: Its functional module.
         params: Its parameters, each leaf in its own shape.
         steps: Features (n, E, T, F) and mask (n, E, T) of this process' tasks.
         anchors: Where their embeddings should stay near (n, E, D).
@@ -112,7 +112,7 @@ def embed_all(encoder: EpisodeEncoder, params: Params, steps: tuple[Tensor, Tens
     """Embed the episodes of all tasks by the same parameters, in chunks; no graph is kept.
 
     Args:
-        encoder: The skeleton.
+        encoder: Its functional module.
         params: Its parameters, each leaf in its own shape.
         steps: Features (N, E, T, F) and mask (N, E, T).
 

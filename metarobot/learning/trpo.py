@@ -8,6 +8,8 @@ Source: Schulman et al. 2015, arXiv:1502.05477, appendix C; Finn et al. 2017, ar
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +19,9 @@ from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import (
     MetaObjective,
-    loss_and_gradient_rows,
     losses_and_divergences,
-    refused_rows,
+    per_task_gradients,
+    rejected_rows,
 )
 from metarobot.learning.task_chunks import (
     chunks_of_batch,
@@ -27,6 +29,7 @@ from metarobot.learning.task_chunks import (
     num_kept,
     params_of,
 )
+from metarobot.options import Checked, integer, number
 from metarobot.policies import (
     Distribution,
     Params,
@@ -37,6 +40,24 @@ from metarobot.policies import (
 
 _CG_TOLERANCE = 1e-5
 """Relative residual at which conjugate gradients stop: below it float32 products are noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustRegion(Checked):
+    """How far a meta-update goes, and how it is found."""
+
+    max_kl: float = number(0.01, 1e-8, 10.0)
+    """Bound on the mean KL divergence of a meta-update between adapted policies, in nats."""
+    cg_iterations: int = integer(10, 1, 1000)
+    """Fisher products per meta-update."""
+    cg_damping: float = number(1e-2, 0.0, 10.0)
+    """Multiple of the identity added to the Fisher matrix."""
+    line_search_steps: int = integer(15, 1, 1000)
+    """Step lengths tried before the meta-update is given up."""
+    line_search_decay: float = number(0.8, 0.01, 0.99)
+    """Ratio of one step length to the one tried before."""
+    fisher_episodes: int = integer(5, 1, 10_000)
+    """Episodes per task, at most, from which Fisher products are estimated."""
 
 
 def fisher_product(
@@ -100,55 +121,88 @@ def _fisher_product_of_chunk(
 
 
 def trpo_update(
-    objective: MetaObjective, params: Params, batch: MetaBatch, workers: Workers = ALONE
+    objective: MetaObjective,
+    params: Params,
+    batch: MetaBatch,
+    options: TrustRegion,
+    workers: Workers = ALONE,
 ) -> tuple[Params, UpdateReport]:
     """Improve the initialisation θ within the trust region.
 
     Args:
-        objective: What is improved; its configuration holds the trust region.
+        objective: What is improved.
         params: θ, each leaf in its own shape.
         batch: Data of this process' tasks, collected with θ and with the policies adapted from it.
+        options: The trust region, and how a step within it is found.
         workers: The processes that hold the other tasks.
 
     Returns:
         The new θ and a report. Where a number is not finite or no step length is accepted, θ is
         returned as it came.
     """
-    rows, old = loss_and_gradient_rows(objective, params, batch, workers)
-    if refused := refused_rows(rows):
-        return params, UpdateReport.refusal(refused)
+    rows, old = per_task_gradients(objective, params, batch, workers)
+    if rejected := rejected_rows(rows):
+        return params, UpdateReport.rejection(rejected)
     mean = mean_over_tasks(rows)
     before, gradient = float(mean[0]), mean[1:]
-    subsample = batch.first(objective.config.fisher_episodes)
-    step = _natural_step(objective, params, subsample, gradient, workers)
+    search = _Search(objective, params, batch, options, workers)
+    step = search.natural_step(gradient)
     if step is None:
         return params, UpdateReport(before, before, 0.0, 0, False)
-    return _line_search(objective, params, batch, step, old, before, workers)
+    return search.along(step, old, before)
 
 
-def _natural_step(
-    objective: MetaObjective,
-    params: Params,
-    batch: MetaBatch,
-    gradient: np.ndarray,
-    workers: Workers,
-) -> np.ndarray | None:
-    """Solve (F + damping I) s = -g, scaled to the trust region's edge; None where that fails."""
-    if not gradient.any():
-        return None
-    config, num_tasks = objective.config, batch.post_episodes.num_tasks
-    product = fisher_product(objective, repeat_params(params, num_tasks), batch)
+class _Search(NamedTuple):
+    """The search for a better θ in the trust region around the present one."""
 
-    def damped_product(v: np.ndarray) -> np.ndarray:
-        tree = unflatten_params(torch.from_numpy(v).expand(num_tasks, -1), params)
-        return workers.mean(flatten_params(product(tree))) + config.cg_damping * v
+    objective: MetaObjective
+    params: Params
+    batch: MetaBatch
+    options: TrustRegion
+    workers: Workers
 
-    s = conjugate_gradients(damped_product, -gradient, config.cg_iterations)
-    # Every iterate of conjugate gradients from 0 fulfils sᵀ (F + damping I) s = -sᵀ g.
-    curvature = -_dot(s, gradient)
-    if not np.isfinite(s).all() or not curvature > 0.0:
-        return None
-    return s * np.sqrt(2 * config.max_kl / curvature)
+    def natural_step(self, gradient: np.ndarray) -> np.ndarray | None:
+        """Solve (F + damping I) s = -g, scaled to the edge of the trust region.
+
+        Args:
+            gradient: g, the mean over all tasks, (D,) float64.
+
+        Returns:
+            s, (D,); None where that fails.
+        """
+        if not gradient.any():
+            return None
+        batch, options = self.batch.first(self.options.fisher_episodes), self.options
+        num_tasks = batch.post_episodes.num_tasks
+        product = fisher_product(self.objective, repeat_params(self.params, num_tasks), batch)
+
+        def damped_product(v: np.ndarray) -> np.ndarray:
+            tree = unflatten_params(torch.from_numpy(v).expand(num_tasks, -1), self.params)
+            return self.workers.mean(flatten_params(product(tree))) + options.cg_damping * v
+
+        s = conjugate_gradients(damped_product, -gradient, options.cg_iterations)
+        # Every iterate of conjugate gradients from 0 fulfils sᵀ (F + damping I) s = -sᵀ g.
+        curvature = -_dot(s, gradient)
+        if not np.isfinite(s).all() or not curvature > 0.0:
+            return None
+        return s * np.sqrt(2 * options.max_kl / curvature)
+
+    @torch.no_grad()
+    def along(
+        self, step: np.ndarray, old: Distribution, before: float
+    ) -> tuple[Params, UpdateReport]:
+        """Shorten the step until the loss improves and the KL divergence stays within max_kl."""
+        options, scale = self.options, 1.0
+        direction = unflatten_params(torch.from_numpy(step), self.params)
+        for attempt in range(1, options.line_search_steps + 1):
+            candidate = {name: leaf + scale * direction[name] for name, leaf in self.params.items()}
+            measured = losses_and_divergences(self.objective, candidate, self.batch, old)
+            after, kl = self.workers.mean(measured)
+            # A comparison with NaN is false, so that such a candidate is rejected.
+            if after < before and kl <= options.max_kl:
+                return candidate, UpdateReport(before, float(after), float(kl), attempt, True)
+            scale *= options.line_search_decay
+        return self.params, UpdateReport(before, before, 0.0, options.line_search_steps, False)
 
 
 def conjugate_gradients(
@@ -185,27 +239,3 @@ def conjugate_gradients(
 
 def _dot(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum())
-
-
-@torch.no_grad()
-def _line_search(
-    objective: MetaObjective,
-    params: Params,
-    batch: MetaBatch,
-    step: np.ndarray,
-    old: Distribution,
-    before: float,
-    workers: Workers,
-) -> tuple[Params, UpdateReport]:
-    """Shorten the step until the loss improves and the KL divergence stays within max_kl."""
-    config = objective.config
-    direction = unflatten_params(torch.from_numpy(step), params)
-    scale = 1.0
-    for trial in range(1, config.line_search_steps + 1):
-        candidate = {name: leaf + scale * direction[name] for name, leaf in params.items()}
-        after, kl = workers.mean(losses_and_divergences(objective, candidate, batch, old))
-        # A comparison with NaN is false, so that such a candidate is refused.
-        if after < before and kl <= config.max_kl:
-            return candidate, UpdateReport(before, float(after), float(kl), trial, True)
-        scale *= config.line_search_decay
-    return params, UpdateReport(before, before, 0.0, config.line_search_steps, False)

@@ -13,13 +13,7 @@ import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import adapt_in_steps
-from metarobot.config import (
-    META_LEARNERS,
-    MOST_ADAPTATION_STEPS,
-    MOST_EPISODES,
-    MOST_SEED,
-    MetaLearner,
-)
+from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED
 from metarobot.envs import (
     Split,
     TaskDistribution,
@@ -52,7 +46,7 @@ _TRIALS, _SHOWN = 0, 1  # addresses of the draws: the trial episodes, and the on
 class RenderConfig:
     """Which task is filmed, and how it is adapted to."""
 
-    algorithm: MetaLearner = "maml"
+    algorithm: str = "maml"
     """Who adapts."""
     split: Split | None = None
     """Where the task is drawn from, unless it is given; by default extrapolation, or the split
@@ -122,12 +116,13 @@ def render_adaptation(
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
-    if config.algorithm not in run.policies:
-        others = ", ".join(name for name in META_LEARNERS if name in run.policies)
+    learners = [name for name, each in run.policies.items() if each.algorithm.adapts]
+    if config.algorithm not in learners:
+        others = ", ".join(learners)
         hint = (
             f": --algorithm shows another, of {others}" if others else ", nor another that adapts"
         )
-        raise RunError(f"{run.path} holds no {config.algorithm} algorithm{hint}")
+        raise RunError(f"{run.path} holds no policy of {config.algorithm} that adapts{hint}")
     trained = run.policies[config.algorithm]
     conditions = variant or find_family(run.env_id)
     tasks = choose_task(conditions.distribution, config, task)

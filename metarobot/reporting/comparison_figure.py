@@ -11,12 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from metarobot.reporting.style import (
-    ALGORITHM_TITLES,
     FAINT,
     INK,
     SPLIT_COLOURS,
     SPLIT_TITLES,
     STYLE,
+    algorithm_titles,
     family_title,
     light_grid,
     make_figure,
@@ -93,7 +93,7 @@ def _draw_panel(axes: Axes, name: str, rows: Sequence[Row], splits: Sequence[str
         means = [row["return_mean"] for row in line]
         axes.plot(steps, means, color=colour, linewidth=2.0, marker="o", markersize=4, zorder=4)
         captured += [row["captured"] for row in line if row["adaptation_steps"] == 1]
-    axes.set_title(ALGORITHM_TITLES.get(name, name), size=10, color=INK, pad=5)
+    axes.set_title(algorithm_titles().get(name, name), size=10, color=INK, pad=5)
     if any(share is not None for share in captured):
         shares = ["–" if share is None else number(100 * share, 0) for share in captured]
         axes.set_title(

@@ -16,11 +16,11 @@ from matplotlib.ticker import EngFormatter
 from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
-    ALGORITHM_TITLES,
     INK,
     SPLIT_TITLES,
     STYLE,
     adapting,
+    algorithm_titles,
     colours,
     evaluation_title,
     judged_by,
@@ -189,7 +189,7 @@ def _end_labels(
         later = [r for r in rows if r["algorithm"] == algorithm]
         if row["adaptation_steps"] < max(r["adaptation_steps"] for r in later):
             continue
-        text, height = ALGORITHM_TITLES[algorithm].replace(" ", "\n"), row["return_mean"]
+        text, height = algorithm_titles()[algorithm].replace(" ", "\n"), row["return_mean"]
         if height < low:
             text, height = f"{text} {number(height, 1)} ↓", low
         ends.append((height, text, colour_of[algorithm]))
@@ -229,7 +229,7 @@ def _curve_groups(
             lines = [_line(curve, column) for curve in chosen]
             if not lines:
                 continue
-            label = ALGORITHM_TITLES[algorithm].replace(" ", "\n")
+            label = algorithm_titles()[algorithm].replace(" ", "\n")
             if column == "return_pre" and "return_post" in chosen[0]:
                 if len(learners) > 1:
                     continue  # too many lines to tell apart

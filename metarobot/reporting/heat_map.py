@@ -15,12 +15,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from metarobot.algorithms import ALGORITHMS
 from metarobot.reporting.style import (
-    ALGORITHM_TITLES,
     FAINT,
     INK,
     STYLE,
     adapting,
+    algorithm_titles,
     colours,
     evaluation_title,
     make_figure,
@@ -121,7 +122,7 @@ def _panels(maps: Sequence[dict[str, Any]]) -> dict[tuple[str, int], dict[str, A
     """
     learners = adapting(maps)
     last = max((entry["adaptation_steps"] for entry in maps), default=0)
-    order = list(ALGORITHM_TITLES)
+    order = list(algorithm_titles())
     return {
         (entry["algorithm"], entry["adaptation_steps"]): entry
         for entry in sorted(maps, key=lambda entry: order.index(entry["algorithm"]))
@@ -137,11 +138,11 @@ def _heading(
     """Return the heading of a panel and the beginning of what stands below it."""
     name, steps = key
     if name not in learners:
-        note = {"domain_randomisation": "never adapts", "oracle": "told the task"}[name]
-        return ALGORITHM_TITLES[name], f"{note} · "
+        note = "told the task" if ALGORITHMS[name].observes_task else "never adapts"
+        return algorithm_titles()[name], f"{note} · "
     episodes = f"{steps * evaluation['episodes_per_adaptation_step']} episodes · "
     if len(learners) > 1:
-        return ALGORITHM_TITLES[name], episodes
+        return algorithm_titles()[name], episodes
     return stage_name(steps), episodes
 
 

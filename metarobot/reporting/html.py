@@ -16,9 +16,9 @@ from metarobot.evaluation.statistics import captured_is_meaningful
 from metarobot.printable import printable
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
-    ALGORITHM_TITLES,
     SPLIT_TITLES,
     adapting,
+    algorithm_titles,
     evaluation_title,
     number,
     parameter_label,
@@ -138,7 +138,7 @@ def verdicts(evaluation: dict[str, Any]) -> list[str]:
         if entry["split"] in chosen:
             split: str = entry["split"]
             sentence = _verdict(entry, where.get(split, split), episodes)
-            name = f"{ALGORITHM_TITLES[entry['algorithm']]}: "
+            name = f"{algorithm_titles()[entry['algorithm']]}: "
             sentences.append(name + sentence if several else sentence)
     return sentences or _without_headroom(evaluation)
 
@@ -158,13 +158,13 @@ def _without_headroom(evaluation: dict[str, Any]) -> list[str]:
                 before, after = (number(returns[name, split, step]) for step in (0, 1))
                 sentences.append(
                     f"On {where.get(split, split)}, one adaptation step of "
-                    f"{ALGORITHM_TITLES[name]} takes the mean return from {before} to {after}."
+                    f"{algorithm_titles()[name]} takes the mean return from {before} to {after}."
                 )
     if not learners:
         return ["No policy in these runs adapts."]
     there = {row["algorithm"] for row in rows}
     missing = [name for name in ("domain_randomisation", "oracle") if name not in there]
-    names = " and no ".join(ALGORITHM_TITLES[name] for name in missing)
+    names = " and no ".join(algorithm_titles()[name] for name in missing)
     return [
         *sentences,
         f"The runs hold no {names}: which part of the headroom that is cannot be told.",
@@ -265,7 +265,7 @@ def _tables(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rows(rows: list[dict[str, Any]]) -> list[Row]:
-    order = list(ALGORITHM_TITLES)
+    order = list(algorithm_titles())
     several = len(adapting(rows)) > 1
     rows = sorted(rows, key=lambda row: (order.index(row["algorithm"]), row["adaptation_steps"]))
     # Random actions score so low that their place would squeeze all others together.
@@ -298,7 +298,7 @@ def _rows(rows: list[dict[str, Any]]) -> list[Row]:
 
 
 def _label(row: dict[str, Any], *, several: bool) -> str:
-    name = ALGORITHM_TITLES[row["algorithm"]]
+    name = algorithm_titles()[row["algorithm"]]
     if not adapting([row]):
         return name
     stage = stage_name(row["adaptation_steps"])
@@ -311,7 +311,7 @@ def _headroom_row(
     shares = zip(entry["captured"], entry["captured_ci"], strict=True)
     return {
         "split": titles.get(entry["split"], entry["split"])
-        + (f", {ALGORITHM_TITLES[entry['algorithm']]}" if several else ""),
+        + (f", {algorithm_titles()[entry['algorithm']]}" if several else ""),
         "domain_randomisation": number(entry["domain_randomisation"]),
         "oracle": number(entry["oracle"]),
         "headroom": number(entry["headroom"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from metarobot.algorithms import ALGORITHMS
 from metarobot.envs import file_name, parameter_words
 
 SPLIT_TITLES = {
@@ -35,24 +37,8 @@ _OTHER_NOTES = {
     "interpolation": "gaps in that range",
     "extrapolation": "beyond that range",
 }
-ALGORITHM_TITLES = {
-    "random": "random",
-    "domain_randomisation": "domain randomisation",
-    "maml": "MAML-TRPO",
-    "fomaml": "FOMAML",
-    "maml_ppo": "MAML-PPO",
-    "promp": "ProMP",
-    "e_maml": "E-MAML",
-    "anil": "ANIL",
-    "meta_sgd": "Meta-SGD",
-    "reptile": "Reptile",
-    "prototype": "prototypes",
-    "rl2": "RL²",
-    "fine_tuning": "fine-tuning",
-    "from_scratch": "from scratch",
-    "oracle": "oracle",
-}
-"""Everyone who can be measured, in the order of tables and pictures."""
+_STARTED_ANEW = {"fine_tuning": "fine-tuning", "from_scratch": "from scratch"}
+"""What adapts from parameters that no meta-learner has prepared."""
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 ALGORITHM_COLOURS = {
     "random": "#7a7a7a",
@@ -103,15 +89,32 @@ def evaluation_title(evaluation: dict[str, Any]) -> str:
     return f"{title}, {variant['name'].replace('_', ' ')}" if variant else title
 
 
+def algorithm_titles() -> dict[str, str]:
+    """Return the names for people of all that can be measured, in the order of pictures."""
+    first = "domain_randomisation"
+    learners = [name for name, algorithm in ALGORITHMS.items() if algorithm.adapts]
+    others = [name for name in ALGORITHMS if name not in (*learners, first)]
+    return {
+        "random": "random",
+        **{name: ALGORITHMS[name].title for name in (first, *learners)},
+        **_STARTED_ANEW,
+        **{name: ALGORITHMS[name].title for name in others},
+    }
+
+
 def adapting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return who adapts, of those with a row in a table, in the order of tables."""
     found = {row["algorithm"] for row in rows}
-    return [name for name in ALGORITHM_TITLES if name in found and name not in ALGORITHM_COLOURS]
+    learners = {name for name, algorithm in ALGORITHMS.items() if algorithm.adapts}
+    return [name for name in algorithm_titles() if name in found & {*learners, *_STARTED_ANEW}]
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
     """Return a colour for each policy, where these adapt."""
-    return {**ALGORITHM_COLOURS, **dict(zip(names, ADAPTING_COLOURS, strict=False))}
+    fixed = {*names, *ALGORITHM_COLOURS}
+    others = [name for name in algorithm_titles() if name not in fixed]
+    shared = dict(zip([*names, *others], cycle(ADAPTING_COLOURS), strict=False))
+    return {**ALGORITHM_COLOURS, **shared}
 
 
 def judged_by(evaluation: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def collect(
 
     Args:
         env: M simulations; with E of them for each task, simulation n · E + e holds task n.
-        policy: Policy skeleton.
+        policy: The policy's functional module.
         params: One policy per task, each leaf (N, ...).
         noise: Standard normals (N, E, T, A), or None for deterministic episodes.
         start: Uniforms in [0, 1) that place each episode's start, (N, E, S).

@@ -22,14 +22,14 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import algorithm_class, train_config
 from metarobot.envs import find_family, make_env
 from metarobot.folder import read_file, write_file
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv
+from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy
-from metarobot.training.policy_skeleton import make_policy
 
 _ROUNDING = 1e-6
 """Relative error of a standard deviation that went through a logarithm in single precision."""
@@ -94,7 +94,7 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
     layers = _actor_layers(network)
     algorithm = _find_algorithm(path, model, env_id)
     hidden_sizes = tuple(layer.out_features for layer in layers[:-1])
-    config = TrainConfig(env_id=env_id, algorithm=algorithm, hidden_sizes=hidden_sizes)
+    config = train_config(algorithm, env_id=env_id, hidden_sizes=hidden_sizes)
     policy = make_policy(config)
     params: Params = {"log_std": network.log_std}
     for index, layer in enumerate(layers):
@@ -124,7 +124,8 @@ def _require_plain(trained: TrainedPolicy) -> None:
 def _fresh_model(trained: TrainedPolicy) -> PPO:
     config = trained.config
     sizes = list(config.hidden_sizes)
-    env = make_env(config.env_id, 1, num_threads=1, observe_task=config.algorithm == "oracle")
+    observe_task = algorithm_class(config.algorithm).observes_task
+    env = make_env(config.env_id, 1, num_threads=1, observe_task=observe_task)
     with closing(env):
         return PPO(
             ActorCriticPolicy,
@@ -209,7 +210,8 @@ def _find_algorithm(path: Path, model: PPO, env_id: str) -> str:
     allowed = []
     algorithms: tuple[str, ...] = ("maml", "oracle")
     for algorithm in algorithms:
-        spaces = find_family(env_id).spaces(observe_task=algorithm == "oracle")
+        observe_task = algorithm_class(algorithm).observes_task
+        spaces = find_family(env_id).spaces(observe_task=observe_task)
         if found == spaces:
             return algorithm
         allowed.append(_sizes(spaces))

@@ -20,7 +20,7 @@ from metarobot.envs import SceneRecord, Variant, find_variant
 from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, load_policy
-from metarobot.training.policy_skeleton import make_policy
+from metarobot.training.functional_policy import make_policy
 from metarobot.training.run_folder import (
     algorithm_folder,
     algorithms_in,
@@ -43,7 +43,7 @@ class TrainedPolicy:
     """A policy with the parameters it was trained to."""
 
     policy: GaussianPolicy
-    """Policy skeleton."""
+    """Its functional module."""
     params: Params
     """θ, each leaf in its own shape."""
     config: TrainConfig
@@ -94,7 +94,7 @@ def load_run(path: Path, *, best: bool = False) -> TrainedRun:
         best: Take the policy with the best smoothed return in training, not the last one.
 
     Returns:
-        The run; algorithms are in the order of ALGORITHM_NAMES.
+        The run; algorithms are in the order of ALGORITHMS.
 
     Raises:
         RunError: The folder is missing, holds no policy, or an algorithm that cannot be read or
@@ -237,10 +237,9 @@ def _load_algorithm(run: Path, algorithm: str, best: bool) -> TrainedPolicy:
 def _check_same_run(path: Path, policies: Mapping[str, TrainedPolicy]) -> None:
     """Refuse algorithms that were not trained alike: a comparison would mean nothing."""
     for (first_name, first), (name, trained) in combinations(policies.items(), 2):
-        found, wanted = trained.config.to_dict(), first.config.to_dict()
-        for field in first.config.decisive_fields:
-            shared = field in trained.config.decisive_fields and field != "algorithm"
-            if shared and found[field] != wanted[field]:
+        found, wanted = trained.config.chosen_values, first.config.chosen_values
+        for field in [name for name in wanted if name in found]:
+            if found[field] != wanted[field]:
                 raise RunError(
                     f"{first_name} and {name} in {path} were trained with different {field}: "
                     f"{brief(wanted[field])} and {brief(found[field])}"

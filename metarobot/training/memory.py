@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from metarobot.algorithms import ALGORITHMS
+from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.memory import own_simulation_bytes, require_memory
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.task_chunks import STEPS_KEPT, task_chunks
-from metarobot.training.policy_skeleton import make_policy
+from metarobot.training.functional_policy import make_policy
 
 _BYTES_PER_STEP = 16
 """Of a control step that is computed now, for every input and output of a layer: what derivatives
@@ -35,7 +35,7 @@ def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
     """
     num_tasks, num_episodes = config.block_shape
     held = len(workers.share(num_tasks))
-    return ALGORITHMS[config.algorithm].num_simulations(held, num_episodes)
+    return algorithm_class(config.algorithm).num_simulations(held, num_episodes)
 
 
 def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = ALONE) -> None:

@@ -16,8 +16,8 @@ from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_pa
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
+from metarobot.training.functional_policy import fit_policy, initial_params
 from metarobot.training.memory import num_simulations
-from metarobot.training.policy_skeleton import fit_policy, initial_params
 from metarobot.training.replay import Replay
 from metarobot.training.trainer_state import Metrics, TrainerState
 
@@ -33,7 +33,7 @@ class MetaTrainer:
         params: θ, each leaf in its own shape.
         iteration: Number of meta-updates taken.
         total_steps: Number of control steps simulated, by all processes.
-        refused: Episodes of those tasks held here that made the last meta-update impossible.
+        rejected: Episodes of those tasks held here that made the last meta-update impossible.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class MetaTrainer:
         self.env = env
         self.workers = workers
         self.policy = fit_policy(config, env.single_observation_space, env.single_action_space)
-        self.algorithm = make_algorithm(config, self.policy)
+        self.algorithm = make_algorithm(config, self.policy, workers)
         self.params: Params = initial_params(config, self.policy)
         self.iteration = 0
         self.total_steps = 0
-        self.refused: list[Replay] = []
+        self.rejected: list[Replay] = []
 
     @property
     def finished(self) -> bool:
@@ -127,11 +127,11 @@ class MetaTrainer:
             pre_episodes=tuple(step.episodes for step in steps),
             pre_advantages=tuple(step.advantages for step in steps),
             post_episodes=post_episodes,
-            post_advantages=algorithm.outer_advantages(adapted, post_episodes, self.workers),
+            post_advantages=algorithm.outer_advantages(adapted, post_episodes),
         )
         before = self.params
-        self.params, report = algorithm.update(before, batch, self.workers)
-        self.refused = self._replays(report.refused_tasks, batch)
+        self.params, report = algorithm.update(before, batch)
+        self.rejected = self._replays(report.rejected_tasks, batch)
 
         num_steps = (K + 1) * math.prod(self.config.block_shape) * self.env.horizon
         self.iteration += 1
@@ -204,8 +204,8 @@ class MetaTrainer:
             "rollout/success_rate": metrics["meta/post_success_rate"],
         }
 
-    def _replays(self, refused_tasks: Sequence[int], batch: MetaBatch) -> list[Replay]:
-        """Return all episodes of the refused tasks that are held here."""
+    def _replays(self, rejected_tasks: Sequence[int], batch: MetaBatch) -> list[Replay]:
+        """Return all episodes of the rejected tasks that are held here."""
         return [
             Replay.of(
                 self.config.env_id,
@@ -216,7 +216,7 @@ class MetaTrainer:
                 iteration=self.iteration,
                 index=task,
             )
-            for task in refused_tasks
+            for task in rejected_tasks
             if task in self.tasks
         ]
 
@@ -236,5 +236,5 @@ def _update_metrics(report: UpdateReport) -> Metrics:
         "update/kl": report.kl,
         "update/line_search_steps": float(report.line_search_steps),
         "update/accepted": float(report.accepted),
-        "update/refused_tasks": float(len(report.refused_tasks)),
+        "update/rejected_tasks": float(len(report.rejected_tasks)),
     }

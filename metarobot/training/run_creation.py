@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
-from metarobot.config import TrainConfig
+from metarobot.config import CommonConfig, TrainConfig
 from metarobot.envs import file_name
 from metarobot.files import json_bytes
 from metarobot.folder import Folder
 from metarobot.training.checkpoints import Progress, save_checkpoint
 from metarobot.training.initial_policy import InitialPolicy
 from metarobot.training.provenance import choose_num_threads, provenance
-from metarobot.training.run_folder import algorithms_in, unfinished_configs
+from metarobot.training.run_folder import (
+    algorithms_in,
+    differences,
+    run_configs,
+    unfinished_configs,
+)
 from metarobot.training.run_layout import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
@@ -29,7 +35,7 @@ from metarobot.training.run_replacement import (
 )
 
 
-def default_run_folder(config: TrainConfig) -> Path:
+def default_run_folder(config: CommonConfig) -> Path:
     """Return where a run goes that nobody named: runs/FAMILY-seedSEED, the variant in between."""
     variant = f"-{config.variant.name}" if config.variant else ""
     return Path("runs") / f"{file_name(config.env_id)}{variant}-seed{config.seed}"
@@ -80,14 +86,17 @@ def add_algorithms(run: Path, configs: Sequence[TrainConfig]) -> None:
 
     Args:
         run: The run folder.
-        configs: One configuration an algorithm, which differ in nothing else.
+        configs: One configuration an algorithm, alike in what they have in common.
 
     Raises:
         RunError: The folder holds no run, another process trains in it, or its algorithms were made
             with another configuration; the message names what differs.
     """
     folder = Folder(run)
-    unfinished_configs(run, configs[0])
+    unfinished_configs(run)
+    for present, wanted in product(run_configs(run).values(), configs):
+        if found := differences(present, wanted):
+            raise RunError(f"{run} cannot be resumed here: {', '.join(found)}")
     present = algorithms_in(run)
     with hold_run(folder):
         _prepare(folder / PREPARED, [c for c in configs if c.algorithm not in present], None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import ALGORITHMS, configure
+from metarobot.config import RunConfig, TrainConfig
 from metarobot.envs.checked_numbers import show
 from metarobot.files import json_bytes
 from metarobot.folder import Folder
+from metarobot.presets import find_preset
 from metarobot.training.run_folder import other_versions, read_facts, run_configs
 from metarobot.training.run_layout import CONFIG_FILE, RunError, hold_run
 
@@ -57,30 +58,33 @@ def level_budgets(run: Path) -> None:
 
 
 def configs_like(
-    run: Path, algorithms: Sequence[str], given: TrainConfig | None = None
+    run: Path, algorithms: Sequence[str], given: RunConfig | None = None
 ) -> list[TrainConfig]:
     """Return what further algorithms of a run are trained with.
 
     Args:
         run: The run folder.
         algorithms: Who they are.
-        given: What they are trained with; None takes what the algorithms there have, an option that
-            some of them do not read from those that do.
+        given: What they are trained with; None takes what the algorithms there have, and the preset
+            of the family for an option that none of them reads.
 
     Raises:
         RunError: The folder holds no run, or one that began with a policy from a file.
         ValueError: The options do not suit an algorithm.
     """
-    values: dict[str, Any] = {}
+    wanted = given
     for algorithm, config in run_configs(run).items():
         if "initial_policy" in read_facts(run, algorithm, CONFIG_FILE):
             raise RunError(
                 f"{run} began with a policy from a file: it can get no further algorithms"
             )
-        values = {**config.to_dict(), **values, **config.decisive_values}
-    if given is not None:
-        values = given.to_dict()
-    return [
-        TrainConfig.from_dict({**values, "algorithm": algorithm})
-        for algorithm in dict.fromkeys(algorithms)
-    ]
+        if given is None:
+            wanted = _shared_with(config, wanted or find_preset(config.env_id))
+    return [configure(wanted, name) for name in dict.fromkeys(algorithms)] if wanted else []
+
+
+def _shared_with(config: TrainConfig, others: RunConfig) -> RunConfig:
+    """Return what an algorithm has in common with others, and their options besides."""
+    chosen = ALGORITHMS[config.algorithm].options_class.names(free=True)
+    options = {name: getattr(config.options, name) for name in chosen}
+    return RunConfig(**config.common, options={**others.options, **options})

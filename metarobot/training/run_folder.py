@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metarobot.config import ALGORITHM_NAMES, TrainConfig
+from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict, configure
+from metarobot.config import RunConfig, TrainConfig
 from metarobot.files import parse_json
 from metarobot.folder import Folder
 from metarobot.training.provenance import versions
@@ -37,13 +38,13 @@ CURVE_COLUMNS = {
     "sampling_s": "time/sampling_s",
     "update_s": "time/update_s",
     "unstable_episodes": "sim/unstable_episodes",
-    "refused_tasks": "update/refused_tasks",
+    "rejected_tasks": "update/rejected_tasks",
 }
 """Columns of curve.csv, and the metric of a meta-iteration that each holds."""
 
 
 def algorithms_in(run: Path) -> list[str]:
-    """Return the algorithms of a run, in the order of ALGORITHM_NAMES.
+    """Return the algorithms of a run, in the order of ALGORITHMS.
 
     Raises:
         RunError: The folder is missing, is no run, or holds what no run holds, such as links.
@@ -57,7 +58,7 @@ def algorithms_in(run: Path) -> list[str]:
                 finish_replacement(folder)
         present = algorithms_there(folder)
     if not present:
-        raise RunError(f"{run} is not a run folder: it holds none of {', '.join(ALGORITHM_NAMES)}")
+        raise RunError(f"{run} is not a run folder: it holds none of {', '.join(ALGORITHMS)}")
     return present
 
 
@@ -66,12 +67,12 @@ def algorithm_folder(run: Path, algorithm: str) -> Folder:
     return Folder.named(run) / algorithm
 
 
-def unfinished_configs(run: Path, expected: TrainConfig | None = None) -> list[TrainConfig]:
+def unfinished_configs(run: Path, expected: RunConfig | None = None) -> list[TrainConfig]:
     """Return the configurations of the algorithms whose budget is not spent.
 
     Args:
         run: The run folder.
-        expected: What they must be, except for the algorithm; None takes any.
+        expected: What they must have in common; None takes any.
 
     Raises:
         RunError: The folder is missing or holds no algorithm, or an algorithm was made with other
@@ -149,11 +150,11 @@ def _read_config(run: Path, algorithm: str) -> tuple[dict[str, Any], TrainConfig
         values = saved.get("train")
         if not isinstance(values, dict):
             raise RunError(f"{path} holds no configuration under 'train'")
-        config = TrainConfig.from_dict(values)
-    if config.algorithm != algorithm:
-        raise RunError(
-            f"{path} configures {config.algorithm}, but lies in the folder of {algorithm}"
-        )
+        named = values.get("algorithm")
+        algorithm_class(named)  # says what there is
+        if named != algorithm:
+            raise RunError(f"{path} configures {named}, but lies in the folder of {algorithm}")
+        config = config_from_dict(values)
     return saved, config
 
 
@@ -168,14 +169,19 @@ def other_versions(saved: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _other_fields(config: TrainConfig, expected: TrainConfig | None) -> list[str]:
-    """Say which fields of a configuration are not as expected."""
-    found, wanted = config.to_dict(), (expected or config).to_dict()
+def differences(config: TrainConfig, wanted: TrainConfig) -> list[str]:
+    """Say which values, chosen for both of two algorithms, are not as wanted."""
+    found, values = config.chosen_values, wanted.chosen_values
     return [
-        f"{name} was {brief(found[name])}, is {brief(wanted[name])}"
-        for name in config.decisive_fields
-        if name != "algorithm" and found[name] != wanted[name]
+        f"{name} was {brief(found[name])}, is {brief(values[name])}"
+        for name in found
+        if name in values and found[name] != values[name]
     ]
+
+
+def _other_fields(config: TrainConfig, expected: RunConfig | None) -> list[str]:
+    """Say which values of a configuration are not as expected."""
+    return differences(config, configure(expected, config.algorithm)) if expected else []
 
 
 def _nearest_sibling(path: Path) -> str:

@@ -9,7 +9,7 @@ A run is one task family, one seed and some algorithms trained with the same bud
         curve.csv            one row a meta-iteration
         done.json            cost; missing, or of a smaller budget, until the budget is spent
         checkpoints/         what training needs to go on
-        refused/             replays of tasks whose numbers made a meta-update impossible
+        rejected/             replays of tasks whose numbers made a meta-update impossible
         events.out.tfevents  TensorBoard
 
 A run folder may come from a stranger. So each of these is a plain file or folder of a sensible
@@ -22,12 +22,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from metarobot.config import ALGORITHM_NAMES
+from metarobot.algorithms import ALGORITHMS, is_algorithm_name
+from metarobot.files import parse_json
 from metarobot.folder import MAX_FILE_BYTES, Folder, FolderError
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
 CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
-CHECKPOINT_FOLDER, REPLAY_FOLDER = "checkpoints", "refused"
+CHECKPOINT_FOLDER, REPLAY_FOLDER = "checkpoints", "rejected"
 EVENTS_PREFIX = "events.out.tfevents."
 MAX_CONFIG_BYTES, MAX_CURVE_BYTES = 2**20, 64 * 2**20
 
@@ -89,12 +90,30 @@ def algorithms_there(run: Folder) -> list[str]:
         RunError: What stands in the place of one of their files or folders is something else.
     """
     with refusals_as_run_errors():
-        found: list[str] = [
-            algorithm for algorithm in ALGORITHM_NAMES if (run / algorithm).exists()
-        ]
+        found = [algorithm for algorithm in ALGORITHMS if (run / algorithm).exists()]
+        found += _outside_algorithms(run)
         for algorithm in found:
             _check_algorithm(run / algorithm)
         return [algorithm for algorithm in found if _holds_algorithm(run / algorithm)]
+
+
+def _outside_algorithms(run: Folder) -> list[str]:
+    """Return the folders that are of an algorithm which is not registered, as they say themselves.
+
+    Folders of others, which may have any name, are left alone.
+    """
+    named = [name for name in run.names() if name not in ALGORITHMS and is_algorithm_name(name)]
+    folders = [name for name in named if run.kind(name) == "folder"]
+    return [name for name in folders if _configured(run / name) == name]
+
+
+def _configured(folder: Folder) -> object:
+    """Return the algorithm that a folder's configuration is of, None where it holds none."""
+    try:
+        facts = parse_json(folder.read(CONFIG_FILE, MAX_CONFIG_BYTES), folder.path / CONFIG_FILE)
+        return facts["train"]["algorithm"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def remove_algorithm(folder: Folder) -> None:

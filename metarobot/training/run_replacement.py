@@ -10,7 +10,7 @@ they count, and what is left to do is then the same for whoever comes next::
 
 from __future__ import annotations
 
-from metarobot.config import ALGORITHM_NAMES
+from metarobot.algorithms import is_algorithm_name
 from metarobot.folder import Folder
 from metarobot.training.run_layout import algorithms_there, remove_algorithm
 
@@ -44,7 +44,7 @@ def finish_replacement(run: Folder) -> None:
 
 def place_algorithms(run: Folder, prepared: Folder) -> None:
     """Move prepared algorithms to their places, and remove what they were prepared in."""
-    for algorithm in ALGORITHM_NAMES:
+    for algorithm in filter(is_algorithm_name, prepared.names()):
         if not (prepared / algorithm).exists():
             continue
         if not (run / algorithm).exists():

@@ -8,7 +8,7 @@ from typing import Any
 from docs_tables.markdown import PENDING, markdown_table, with_interval
 from docs_tables.results import read
 from metarobot.presets import PRESETS
-from metarobot.reporting.style import ALGORITHM_TITLES, family_title
+from metarobot.reporting.style import algorithm_titles, family_title
 
 PUBLISHED = {
     "half-cheetah-direction": ((-50.7, 293.2, 313.5, 315.7), 442.7),
@@ -49,7 +49,7 @@ def _lines_of_algorithms(
     return [
         [
             title,
-            ALGORITHM_TITLES[algorithm],
+            algorithm_titles()[algorithm],
             cost,
             *cells,
             *[""] * (num_stages - len(cells)),
@@ -77,7 +77,7 @@ def comparison(preset: str, folder: Path = Path()) -> str:
     by_key = {(row["algorithm"], row["split"], row["adaptation_steps"]): row for row in rows}
     lines = []
     for algorithm in dict.fromkeys(row["algorithm"] for row in rows):
-        cells = [ALGORITHM_TITLES[algorithm]]
+        cells = [algorithm_titles()[algorithm]]
         for split in splits:
             after = [by_key.get((algorithm, split, step)) for step in (0, 1, 3)]
             cells += map(_return_with_interval, after)

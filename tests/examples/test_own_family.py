@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.config import RunConfig
 from metarobot.envs import FAMILIES, Variant, make_env
 from metarobot.envs.registration import OUTSIDE_PRESETS
 from metarobot.evaluation.evaluation import evaluate_runs
@@ -69,7 +70,7 @@ def test_every_command_takes_it(working_folder, capfd, opengl):
     assert run_fresh(capfd, "train", f"hoist:{HOIST}", "--out", "run", *sizes)[0] == 0
     saved = json.loads((working_folder / "run" / "maml" / "config.json").read_text())
     assert saved["train"]["env_id"] == HOIST
-    assert saved["train"]["inner_objective"] == "likelihood_ratio"  # its own preset's
+    assert saved["train"]["options"]["inner_objective"] == "likelihood_ratio"  # its own preset's
     assert "module" not in saved["train"]
     known = ("--module", "hoist")
     assert run_fresh(capfd, "train", "--resume", "run", "--total-steps", 640, *known)[0] == 0
@@ -86,7 +87,7 @@ def test_every_command_takes_it(working_folder, capfd, opengl):
 
 
 def test_the_python_interface_takes_it(hoist, tmp_path):
-    config = TrainConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
+    config = RunConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
     sizes = EvaluationConfig(
         num_tasks=2, episodes_per_step=2, num_adaptation_steps=1, test_episodes=1
@@ -123,7 +124,7 @@ def test_no_torque_suits_all_payloads(hoist):
 def test_the_example_has_a_preset_and_another_family_the_defaults(hoist):
     assert find_preset(HOIST).total_steps == 400_000
     del OUTSIDE_PRESETS[HOIST]
-    assert find_preset(HOIST) == TrainConfig(env_id=HOIST)
+    assert find_preset(HOIST) == RunConfig(env_id=HOIST)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_what_cannot_be_found_is_said_in_one_line(working_folder, words, message
     ],
 )
 def test_a_module_that_a_file_names_is_not_imported(working_folder, hoist, named, words, capfd):
-    config = TrainConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
+    config = RunConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, ["maml"], working_folder / "run")
     path = working_folder / "run" / "maml" / "config.json"
     saved = json.loads(path.read_text())

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from metarobot.algorithms import config_from_dict, train_config
 from metarobot.cli.main import main
-from metarobot.config import TrainConfig
+from metarobot.config import RunConfig
 from metarobot.envs import SceneError, SceneRecord, TaskVectorEnv, make_env
 from metarobot.envs.family_scene import load_recorded_scene
 from metarobot.folder import Folder
@@ -73,8 +74,8 @@ def test_every_command_stays_in_the_scene(torch_folder, scenes, opengl, capfd):
 
 def test_a_scene_that_has_changed_is_refused(torch_folder, capfd):
     record = SceneRecord.of("welding/scene.xml")
-    config = TrainConfig(env_id=REACH, total_steps=1, num_tasks=2, episodes_per_task=2)
-    config = TrainConfig(**{**vars(config), "scene": record})
+    config = RunConfig(env_id=REACH, total_steps=1, num_tasks=2, episodes_per_task=2)
+    config = RunConfig(**{**vars(config), "scene": record})
     train_run(config, ["maml"], torch_folder / "run")
     assert load_run(torch_folder / "run").scene == record
     path = torch_folder / "welding" / "torch.xml"  # which the scene only includes
@@ -90,7 +91,7 @@ def test_the_hash_is_that_of_the_content_not_of_the_place(torch_folder):
 
 
 def test_a_run_in_the_familys_own_scene_takes_no_other(torch_folder, capfd):
-    config = TrainConfig(env_id=REACH, total_steps=1, num_tasks=2, episodes_per_task=2)
+    config = RunConfig(env_id=REACH, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, ["maml"], torch_folder / "run")
     assert main(["render", "run", "--scene", "welding/scene.xml"]) == 2
     assert "was trained in the family's own scene" in one_error_line(capfd)
@@ -107,7 +108,7 @@ def test_a_replay_keeps_the_scene(torch_folder):
         index=0,
         scene=record,
     )
-    assert Replay.load(replay.save(Folder(torch_folder / "refused"))).scene == record
+    assert Replay.load(replay.save(Folder(torch_folder / "rejected"))).scene == record
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_a_replay_keeps_the_scene(torch_folder):
     ],
 )
 def test_another_record_is_refused_in_one_line(scene):
-    values = TrainConfig(env_id=REACH).to_dict() | {"scene": scene}
+    values = train_config(env_id=REACH).to_dict() | {"scene": scene}
     with pytest.raises(ValueError, match="scene") as error:
-        TrainConfig.from_dict(values)
+        config_from_dict(values)
     assert len(str(error.value).splitlines()) == 1

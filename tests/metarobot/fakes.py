@@ -5,8 +5,8 @@ import torch
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 
-from metarobot.algorithms import ALGORITHMS, make_algorithm
-from metarobot.config import TrainConfig
+from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
+from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.policies import log_prob, repeat_params
@@ -15,9 +15,16 @@ from metarobot.rollout.episodes import Episodes
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
 
 
+def config_of(algorithm="maml", **fields):
+    """A configuration from common fields and options; those that it does not read are left out."""
+    common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
+    options = {name: value for name, value in fields.items() if name not in COMMON_NAMES}
+    return configure(RunConfig(**common, options=options), algorithm)
+
+
 def small_policy(hidden_sizes=(4,), algorithm="maml"):
     """A policy with 2 observation and 2 action elements, and parameters that are not symmetric."""
-    config = TrainConfig(algorithm=algorithm, hidden_sizes=hidden_sizes, inner_lr=0.3)
+    config = config_of(algorithm, hidden_sizes=hidden_sizes, inner_lr=0.3)
     policy = ALGORITHMS[algorithm].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2).double()
     params = policy.initial_params(torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)

@@ -3,18 +3,51 @@ import json
 
 import pytest
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import ALGORITHMS, config_from_dict, configure, train_config
 from metarobot.presets import PRESETS
 
 
-@pytest.mark.parametrize("config", [*PRESETS.values(), TrainConfig(hidden_sizes=(8,), seed=3)])
-def test_json_round_trip(config):
-    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_json_round_trip(preset, algorithm):
+    config = configure(PRESETS[preset], algorithm)
+    assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_file_holds_all_that_ran_and_nothing_is_read_besides(algorithm):
+    values = train_config(algorithm, hidden_sizes=(8,), seed=3).to_dict()
+    for table, name in [(values, name) for name in values] + [
+        (values["options"], name) for name in values["options"]
+    ]:
+        kept = table.pop(name)
+        with pytest.raises(ValueError, match=f"lacks {name}$"):
+            config_from_dict(values)
+        table[name] = kept
+
+
+def test_what_an_algorithm_always_does_stands_in_its_configuration():
+    found = {name: train_config(name).to_dict()["options"] for name in ALGORITHMS}
+    assert found["promp"]["inner_objective"] == "lvc"
+    assert found["fomaml"]["first_order"] is True
+    for name in ("domain_randomisation", "oracle"):
+        assert found[name]["num_adaptation_steps"] == 0
+        assert found[name]["min_std"] == 0.02
+    for name, option, other in [
+        ("promp", "inner_objective", "dice"),
+        ("fomaml", "first_order", False),
+        ("oracle", "min_std", 0.1),
+        ("rl2", "num_adaptation_steps", 1),
+    ]:
+        with pytest.raises(ValueError, match=f"^{option} must be .*as the algorithm has it"):
+            train_config(name, **{option: other})
 
 
 def test_an_unknown_field_names_the_nearest():
     with pytest.raises(ValueError, match=r"unknown configuration field 'iner_lr'.*'inner_lr'"):
-        TrainConfig.from_dict({"iner_lr": 0.1})
+        train_config(iner_lr=0.1)
+    with pytest.raises(ValueError, match=r"unknown option 'iner_lr': nearest is 'inner_lr'"):
+        configure(PRESETS["grip"].with_options(iner_lr=0.1), "maml")
 
 
 @pytest.mark.parametrize(
@@ -35,28 +68,31 @@ def test_an_unknown_field_names_the_nearest():
 )
 def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(field, value, allowed):
     with pytest.raises(ValueError, match=f"^{field} must be {allowed}.*, got "):
-        TrainConfig(**{field: value})
+        train_config(**{field: value})
 
 
 def test_every_field_is_checked():
     class Alien:
         """Fits no field."""
 
-    for field in dataclasses.fields(TrainConfig):
-        with pytest.raises(ValueError, match=f"^{field.name} must be"):
-            TrainConfig(**{field.name: Alien()})
+    for algorithm in ALGORITHMS:
+        config = train_config(algorithm)
+        for values in (config, config.options):
+            for field in dataclasses.fields(values):
+                with pytest.raises(ValueError, match=f"^{field.name} must be"):
+                    dataclasses.replace(values, **{field.name: Alien()})
 
 
 def test_only_maml_adapts():
-    assert TrainConfig(num_adaptation_steps=2).adaptation_steps == 2
-    assert TrainConfig(algorithm="oracle").adaptation_steps == 0
-    assert TrainConfig(algorithm="domain_randomisation").adaptation_steps == 0
+    assert train_config(num_adaptation_steps=2).adaptation_steps == 2
+    assert train_config("oracle").adaptation_steps == 0
+    assert train_config("domain_randomisation").adaptation_steps == 0
 
 
 def test_a_trial_is_as_long_as_configured_and_no_longer_than_a_block():
-    sizes = {"num_tasks": 6, "episodes_per_task": 20, "trial_episodes": 8}
-    assert TrainConfig(**sizes).block_shape == (6, 20)
-    rl2 = TrainConfig(algorithm="rl2", **sizes)
+    sizes = {"num_tasks": 6, "episodes_per_task": 20}
+    assert train_config(**sizes).block_shape == (6, 20)
+    rl2 = train_config("rl2", **sizes, trial_episodes=8)
     assert rl2.block_shape == (6, 8)
     assert rl2.adaptation_steps == 0
     assert dataclasses.replace(rl2, episodes_per_task=4).block_shape == (6, 4)
@@ -64,4 +100,4 @@ def test_a_trial_is_as_long_as_configured_and_no_longer_than_a_block():
 
 def test_a_configuration_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        TrainConfig().seed = 1
+        train_config().seed = 1

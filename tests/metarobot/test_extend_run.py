@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.config import ALGORITHM_NAMES
 from metarobot.files import read_json
 from metarobot.training.load import load_curve
 from metarobot.training.run_folder import CURVE_COLUMNS
@@ -79,7 +79,7 @@ def test_an_extended_run_is_the_run_that_had_the_budget_from_the_beginning(run, 
     assert_same(run, straight, ["maml", "oracle"])
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_can_be_extended(algorithm, tmp_path):
     for name, budgets in (("straight", [1300]), ("extended", [300, 1300])):
         run_command(*TRAIN, budgets[0], "--algorithms", algorithm, "--out", tmp_path / name)
@@ -108,7 +108,7 @@ def test_an_option_comes_from_the_algorithms_that_read_it(run):
     run_command(*TRAIN, 200, "--outer-lr", "0.01", "--resume", run, "--algorithms", "promp")
     run_command("train", "--resume", run, "--algorithms", "maml_ppo")
     added = read_json(run / "maml_ppo" / "config.json")["train"]
-    assert added["outer_lr"] == 0.01
+    assert added["options"]["outer_lr"] == 0.01
 
 
 @pytest.mark.parametrize("kill_at", range(1, 8))
@@ -150,7 +150,7 @@ def test_what_a_run_cannot_become_is_refused_in_one_line(run, capfd, monkeypatch
     resume = ["train", "--resume", run]
     assert "budget of" in refused(capfd, *resume, "--total-steps", 100)
     assert "at least one of maml" in refused(capfd, *resume, "--algorithms")
-    assert "Did you mean 'maml'" in refused(capfd, *resume, "--algorithms", "mamel")
+    assert "did you mean 'maml'" in refused(capfd, *resume, "--algorithms", "mamel")
     assert "total_steps must be an integer in" in refused(capfd, *resume, "--total-steps", 10**30)
     for options in (["--inner-lr", "0.3"], ["--seed=1"], ["--out", "x"], ["--overwrite"]):
         line = refused(capfd, *resume, *options)

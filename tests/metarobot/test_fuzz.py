@@ -17,15 +17,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.config import ALGORITHM_NAMES, TrainConfig
+from metarobot.config import RunConfig, TrainConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig
 from metarobot.training.runs import train_run
 
 GIB = 2**30
-TINY = TrainConfig(total_steps=128, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
+TINY = RunConfig(total_steps=128, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
 
 NUMBERS = st.one_of(
     st.integers(),
@@ -38,7 +39,7 @@ TEXT = st.one_of(
     st.text(max_size=20),
     st.sampled_from(
         [
-            *ALGORITHM_NAMES,
+            *ALGORITHMS,
             *PRESETS,
             "nan",
             "None",
@@ -52,9 +53,7 @@ LIKELY = {
     bool: st.booleans(),
     int: st.one_of(st.integers(1, 8), st.integers(0, 12_000), st.sampled_from([100, 1024])),
     float: st.floats(0.0, 2.0),
-    str: st.sampled_from(
-        [*ALGORITHM_NAMES, "metarobot/Reach-v0", "metarobot/Grip-v0", "lvc", "dice"]
-    ),
+    str: st.sampled_from([*ALGORITHMS, "metarobot/Reach-v0", "metarobot/Grip-v0", "lvc", "dice"]),
     tuple: st.lists(st.sampled_from([1, 4, 64, 8192]), max_size=18),
     type(None): st.sampled_from(["grip-wet", "none", "train", "extrapolation"]),
 }

@@ -9,8 +9,9 @@ import pytest
 import torch
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
 
+from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import Trial
 from metarobot.folder import Folder
 from metarobot.reporting.comparison_folder import PRODUCTS as COMPARISON_PRODUCTS
@@ -21,17 +22,21 @@ from metarobot.training.runs import train_run
 
 pytestmark = needs_posix
 
-TINY = TrainConfig(
-    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+TINY = RunConfig(
+    total_steps=64,
+    num_tasks=2,
+    episodes_per_task=2,
+    hidden_sizes=(4,),
+    options={"cg_iterations": 2},
 )
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 MOST_SECONDS, MOST_BYTES = 5.0, 200 * 2**20
 
 FILES = (
     *("config.json", "policy.safetensors", "curve.csv", "done.json", "events"),
-    *("checkpoints/checkpoint", "checkpoints/best.safetensors", "refused/replay"),
+    *("checkpoints/checkpoint", "checkpoints/best.safetensors", "rejected/replay"),
 )
-FOLDERS = ("", "checkpoints", "refused")
+FOLDERS = ("", "checkpoints", "rejected")
 COMMANDS = {
     "resume": ["train", "--resume", "RUN"],
     "overwrite": ["train", "grip", "--out", "RUN", "--overwrite", "--total-steps", "64", *SIZES],
@@ -57,7 +62,7 @@ def trained(tmp_path_factory) -> Path:
             actions=torch.rand(1, 1, 16, 1),
             iteration=0,
             index=0,
-        ).save(Folder(run) / algorithm / "refused")
+        ).save(Folder(run) / algorithm / "rejected")
     return run
 
 
@@ -87,7 +92,7 @@ def place_in(algorithm: Path, name: str) -> Path:
     patterns = {
         "events": "events.out.tfevents.*",
         "checkpoints/checkpoint": "checkpoints/iteration-*",
-        "refused/replay": "refused/*",
+        "rejected/replay": "rejected/*",
     }
     (path,) = algorithm.glob(patterns[name]) if name in patterns else [algorithm / name]
     return path

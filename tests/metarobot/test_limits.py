@@ -13,8 +13,9 @@ import pytest
 import torch
 from mujoco.batch import Batch
 
+from metarobot.algorithms import ALGORITHMS, configure, train_config
 from metarobot.cli.main import main
-from metarobot.config import ALGORITHM_NAMES, MOST_LAYERS, MOST_UNITS, TrainConfig
+from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, RunConfig
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.memory import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -29,7 +30,7 @@ from metarobot.training.runs import complete_run, resume_run, train_run
 
 TOO_MUCH = [-1, 10**30, 10**400, 10**5000, 1e400, -1e400, float("nan"), True, "7", None]
 """What no field takes."""
-DEFAULTS = {cls: cls() for cls in (TrainConfig, EvaluationConfig, RenderConfig)}
+DEFAULTS = {cls: cls() for cls in (RunConfig, EvaluationConfig, RenderConfig)}
 NUMBERS = [
     (cls, field.name)
     for cls, default in DEFAULTS.items()
@@ -37,7 +38,7 @@ NUMBERS = [
     if type(getattr(default, field.name)) in (int, float)
 ]
 GIB = 2**30
-TINY = TrainConfig(total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
+TINY = RunConfig(total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_every_number_of_an_environment_has_bounds(name, value, monkeypatch):
 )
 def test_layers_are_bounded_in_number_and_width(sizes):
     with pytest.raises(ValueError, match=r"^hidden_sizes must be up to 16 integers in") as error:
-        TrainConfig(hidden_sizes=sizes)
+        train_config(hidden_sizes=sizes)
     assert len(str(error.value)) < 200
 
 
@@ -115,18 +116,18 @@ def test_torch_lives_through_the_most_threads(tmp_path):
 # What they multiply to.
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_and_twice_their_tasks_and_episodes_fit_into_8_gib(preset, algorithm, memory):
     memory(8 * GIB)
-    config = replace(PRESETS[preset], algorithm=algorithm)
+    config = configure(PRESETS[preset], algorithm)
     require_training_memory([config, replace(config, num_tasks=40, episodes_per_task=40)])
 
 
 @pytest.mark.parametrize("env_id", FAMILIES)
 def test_evaluations_as_in_the_documentation_fit_into_4_gib(env_id, memory):
     memory(4 * GIB)
-    EvaluationConfig().require_memory([TrainConfig(env_id=env_id)], 9**2)
+    EvaluationConfig().require_memory([train_config(env_id=env_id)], 9**2)
 
 
 PRODUCTS = {
@@ -150,10 +151,14 @@ def test_what_the_machine_cannot_hold_is_refused_before_anything_is_made(
 ):
     memory(4 * GIB)
     monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
-    config = replace(TrainConfig(), **PRODUCTS[case])
+    fields = dict(PRODUCTS[case])
+    algorithm = fields.pop("algorithm", "maml")
+    common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
+    options = {name: value for name, value in fields.items() if name not in COMMON_NAMES}
+    config = RunConfig(**common, options=options)
     calls = {
-        "train": lambda: train_run(config, [config.algorithm], tmp_path / "run"),
-        "complete": lambda: complete_run(config, [config.algorithm], tmp_path / "run"),
+        "train": lambda: train_run(config, [algorithm], tmp_path / "run"),
+        "complete": lambda: complete_run(config, [algorithm], tmp_path / "run"),
     }
     for call in calls.values():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -164,7 +169,7 @@ def test_what_the_machine_cannot_hold_is_refused_before_anything_is_made(
 
 
 def test_processes_that_share_the_tasks_need_less_each(memory):
-    config = TrainConfig(num_tasks=1000, episodes_per_task=40)
+    config = train_config(num_tasks=1000, episodes_per_task=40)
     memory(4 * GIB)
     with pytest.raises(ValueError, match="or share the tasks out with torchrun"):
         require_training_memory([config])
@@ -238,6 +243,6 @@ def test_a_replay_of_too_many_blocks_is_not_filmed(memory, tmp_path, capfd, monk
 
 def test_one_task_on_many_episodes_is_measured_where_there_is_memory(memory):
     memory(GIB)
-    require_trial_memory(TrainConfig(), 1, 1000, "")
+    require_trial_memory(train_config(), 1, 1000, "")
     with pytest.raises(ValueError, match=r"10000 simulations 5\.\d GiB.*: fewer$"):
-        require_trial_memory(TrainConfig(), 1, 10_000, "fewer")
+        require_trial_memory(train_config(), 1, 10_000, "fewer")

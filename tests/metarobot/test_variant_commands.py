@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from metarobot.algorithms import STANDARD_ALGORITHMS, config_from_dict, train_config
 from metarobot.cli.main import main
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.config import RunConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -26,8 +27,12 @@ from metarobot.training.runs import resume_run, train_run
 FILM = "metarobot.reporting.adaptation_video."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-TINY = TrainConfig(
-    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+TINY = RunConfig(
+    total_steps=64,
+    num_tasks=2,
+    episodes_per_task=2,
+    hidden_sizes=(4,),
+    options={"cg_iterations": 2},
 )
 FEW = EvaluationConfig(
     num_tasks=2,
@@ -356,7 +361,7 @@ class StopAfter:
 
 
 def test_a_run_on_a_variant_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("metarobot.training.runs.CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr("metarobot.training.algorithm_training.CHECKPOINT_EVERY", 1)
     disturbances = {
         "action_delay_steps": 1,
         "observation_dropout": 0.2,
@@ -380,9 +385,9 @@ def test_a_run_on_a_variant_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
 
 def test_a_configuration_knows_the_family_of_its_variant():
     with pytest.raises(ValueError, match="'heavy_tool' is one of metarobot/Reach-v0"):
-        TrainConfig(variant=find_variant("heavy_tool"))
-    config = TrainConfig(variant=find_variant("greasy_pads"))
-    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+        train_config(variant=find_variant("heavy_tool"))
+    config = train_config(variant=find_variant("greasy_pads"))
+    assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert default_run_folder(config) == Path("runs/grip-greasy_pads-seed0")
 
 

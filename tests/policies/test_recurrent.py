@@ -49,37 +49,37 @@ def act(policy, params, steps, counts=None):
     return torch.cat(means, dim=1)
 
 
-def test_living_again_is_acting(policy, params, steps):
-    lived = policy.live(params, *steps)
-    torch.testing.assert_close(act(policy, params, steps), lived.mean, rtol=0, atol=1e-14)
+def test_unrolling_is_acting(policy, params, steps):
+    unroll = policy.unroll(params, *steps)
+    torch.testing.assert_close(act(policy, params, steps), unroll.mean, rtol=0, atol=1e-14)
     log_std = policy.actor(params).act(steps[0][:, [0]]).log_std
     assert torch.equal(log_std, policy.log_std_of(params))
 
 
 def test_the_last_memory_carries_on(policy, params, steps):
-    lived = policy.live(params, *steps)
+    unroll = policy.unroll(params, *steps)
     for t in range(1, L):
         rest = [block[:, t:] for block in steps]
-        resumed = policy.live({**params, "memory": lived.memories[:, t]}, *rest)
-        torch.testing.assert_close(resumed.mean, lived.mean[:, t:])
-        torch.testing.assert_close(resumed.memories, lived.memories[:, t:])
+        resumed = policy.unroll({**params, "memory": unroll.memories[:, t]}, *rest)
+        torch.testing.assert_close(resumed.mean, unroll.mean[:, t:])
+        torch.testing.assert_close(resumed.memories, unroll.memories[:, t:])
 
 
 def test_steps_that_do_not_count_leave_no_trace(policy, params, steps):
     counts = torch.ones(N, L, dtype=torch.bool)
     counts[:, [2, 3]] = False
     kept = [0, 1, 4, 5, 6]
-    expected = policy.live(params, *(block[:, kept] for block in steps)).mean
+    expected = policy.unroll(params, *(block[:, kept] for block in steps)).mean
     torch.testing.assert_close(act(policy, params, steps, counts)[:, kept], expected)
 
 
 @pytest.mark.parametrize("told", ["observations", "actions", "rewards", "first"])
 def test_all_that_is_told_early_is_known_later_and_not_before(policy, params, steps, told):
     steps = dict(zip(("observations", "actions", "rewards", "first"), steps, strict=True))
-    before = policy.live(params, *steps.values()).mean
+    before = policy.unroll(params, *steps.values()).mean
     changed = steps[told].clone()
     changed[:, 1] = 0.5
-    after = policy.live(params, *{**steps, told: changed}.values()).mean
+    after = policy.unroll(params, *{**steps, told: changed}.values()).mean
     from_step = 1 if told in ("observations", "first") else 2
     differs = (after != before).any(-1)
     assert not differs[:, :from_step].any()
@@ -88,8 +88,8 @@ def test_all_that_is_told_early_is_known_later_and_not_before(policy, params, st
 
 def test_actions_are_remembered_as_the_environment_takes_them(policy, params, steps):
     observations, actions, rewards, first = steps
-    clipped = policy.live(params, observations, actions.clamp(-1, 1), rewards, first)
-    assert torch.equal(clipped.mean, policy.live(params, *steps).mean)
+    clipped = policy.unroll(params, observations, actions.clamp(-1, 1), rewards, first)
+    assert torch.equal(clipped.mean, policy.unroll(params, *steps).mean)
 
 
 def test_a_small_change_is_seen_within_an_episode_and_none_where_one_begins(policy, params, steps):
@@ -109,25 +109,25 @@ def test_a_small_change_is_seen_within_an_episode_and_none_where_one_begins(poli
 
 def test_what_actions_do_and_what_is_known_are_told_as_products(policy, params, steps):
     """Of the heads' inputs, the last H O are products of memory and observation, and so on."""
-    lived = policy.live(params, *steps)
+    unroll = policy.unroll(params, *steps)
     head = params["head.weight"]
     names = ("layers.0.weight", "head.weight")
     without = {n: params[n].clone() for n in names}
     without["layers.0.weight"][..., -2 * A :] = 0.0
     without["head.weight"][..., -4 * 2 :] = 0.0
-    products = policy.live({**params, "head.weight": head - without["head.weight"]}, *steps).mean
-    states, scaled = lived.memories[:, 1:, :4], policy.scale_observations(steps[0])
+    products = policy.unroll({**params, "head.weight": head - without["head.weight"]}, *steps).mean
+    states, scaled = unroll.memories[:, 1:, :4], policy.scale_observations(steps[0])
     outer = torch.einsum("nlh,nlo->nlho", states, scaled).flatten(-2)
     expected = outer @ head[..., -4 * 2 :].mT + params["head.bias"][:, None]
     torch.testing.assert_close(products, expected)
-    effects = policy.live({**params, "layers.0.weight": without["layers.0.weight"]}, *steps).mean
-    assert torch.equal(effects[:, 0], lived.mean[:, 0])
-    assert not (effects[:, 1] == lived.mean[:, 1]).any()
+    effects = policy.unroll({**params, "layers.0.weight": without["layers.0.weight"]}, *steps).mean
+    assert torch.equal(effects[:, 0], unroll.mean[:, 0])
+    assert not (effects[:, 1] == unroll.mean[:, 1]).any()
 
 
 def test_where_memory_begins_is_not_trained(policy, params, steps):
     def total(params):
-        return policy.live(params, *steps).mean.square().sum()
+        return policy.unroll(params, *steps).mean.square().sum()
 
     gradient = torch.func.grad(total)(params)
     assert not gradient["memory"].any()

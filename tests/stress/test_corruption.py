@@ -8,15 +8,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_training import OPTIONS, STEPS_PER_ITERATION
 
+from metarobot.algorithms import train_config
 from metarobot.cli.main import main
-from metarobot.config import TrainConfig
+from metarobot.config import RunConfig
 from metarobot.training.interruption import InterruptedTrainingError
 from metarobot.training.load import load_run
 from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.run_layout import RunError
 from metarobot.training.runs import resume_run, train_run
 
-CONFIG = TrainConfig(
+CONFIG = RunConfig(
     num_tasks=8, episodes_per_task=1, hidden_sizes=(8,), total_steps=100 * STEPS_PER_ITERATION
 )
 assert OPTIONS[1] == "grip"
@@ -103,7 +104,7 @@ def test_tensors_of_another_shape_or_family_are_refused(interrupted, tmp_path):
     run = shutil.copytree(interrupted, tmp_path / "run")
     (checkpoint,) = (run / "maml" / "checkpoints").glob("iteration-*")
     other = tmp_path / "other"
-    wide = TrainConfig(**{**vars(CONFIG), "hidden_sizes": (9,), "total_steps": 1})
+    wide = train_config(**{**vars(CONFIG), "hidden_sizes": (9,), "total_steps": 1})
     train_run(wide, ["maml", "domain_randomisation"], other)
     for algorithm, message in (("maml", "must be F32"), ("domain_randomisation", "must be F32")):
         (foreign,) = (other / algorithm / "checkpoints").glob("iteration-*")

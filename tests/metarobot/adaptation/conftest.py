@@ -4,8 +4,7 @@ from robots import HIGH, HORIZON, LOW
 
 from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.algorithms import ALGORITHMS
-from metarobot.config import TrainConfig
+from metarobot.algorithms import ALGORITHMS, train_config
 
 ADAPTING = [name for name, kind in ALGORITHMS.items() if kind.adapts]
 INTERFACE = Interface(tuple(LOW), tuple(HIGH), action_size=2, horizon=HORIZON)
@@ -13,7 +12,7 @@ INTERFACE = Interface(tuple(LOW), tuple(HIGH), action_size=2, horizon=HORIZON)
 
 def make_policy(algorithm, **options):
     """An untrained policy of the cart, whose parameters are all used."""
-    config = TrainConfig(algorithm=algorithm, hidden_sizes=(8,), **options)
+    config = train_config(algorithm=algorithm, hidden_sizes=(8,), **options)
     bare = AdaptablePolicy(config, {}, INTERFACE)
     params = bare.policy.initial_params(torch.Generator().manual_seed(0))
     return AdaptablePolicy(config, params, INTERFACE)

@@ -8,13 +8,11 @@ import dataclasses
 
 import pytest
 import torch
-from fakes import N, made_up_batch, small_policy
+from fakes import N, config_of, made_up_batch, small_policy
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm, reptile
-from metarobot.algorithms.maml import Maml
-from metarobot.config import TrainConfig
-from metarobot.learning.distributed import ALONE
+from metarobot.algorithms.gradient_learner import GradientLearner
 from metarobot.learning.objectives import OBJECTIVES
 from metarobot.policies import repeat_params
 
@@ -24,11 +22,11 @@ BIAS, ALPHA, BETA = "layers.0.bias", 0.1, 0.7
 @pytest.fixture(autouse=True)
 def quadratic(monkeypatch):
     monkeypatch.setitem(OBJECTIVES, "lvc", lambda log_probs, behaviour, advantages: log_probs)
-    monkeypatch.setattr(Maml, "step_sizes", lambda self, params: {BIAS: ALPHA})
+    monkeypatch.setattr(GradientLearner, "step_sizes", lambda self, params: {BIAS: ALPHA})
 
 
 def make(algorithm, **fields):
-    config = TrainConfig(algorithm=algorithm, reptile_rate=BETA, **fields)
+    config = config_of(algorithm, reptile_rate=BETA, **fields)
     policy, params = small_policy(hidden_sizes=(), algorithm=algorithm)
     algorithm = make_algorithm(config, policy)
     return algorithm, params, made_up_batch(policy, params, config)
@@ -53,7 +51,7 @@ def steps_from(params, blocks):
 def test_reptile_moves_to_the_mean_end_of_its_steps(steps):
     algorithm, params, batch = make("reptile", reptile_steps=steps)
     assert len(batch.blocks) == steps
-    new, report = algorithm.update(params, batch, ALONE)
+    new, report = algorithm.update(params, batch)
     expected = params[BIAS] + BETA * (steps_from(params, batch.blocks) - params[BIAS]).mean(0)
     assert (new[BIAS] - expected).norm() <= 1e-5 * (expected - params[BIAS]).norm()
     assert all(torch.equal(new[name], params[name]) for name in params if name != BIAS)
@@ -63,10 +61,10 @@ def test_reptile_moves_to_the_mean_end_of_its_steps(steps):
 
 def test_reptile_halves_a_move_that_leads_too_far():
     algorithm, params, batch = make("reptile", reptile_steps=3)
-    whole_move, whole = algorithm.update(params, batch, ALONE)
+    whole_move, whole = algorithm.update(params, batch)
     half_move = params[BIAS] + (whole_move[BIAS] - params[BIAS]) / 2
     bounded, _, _ = make("reptile", reptile_steps=3, outer_max_kl=whole.kl / 2)
-    found, report = bounded.update(params, batch, ALONE)
+    found, report = bounded.update(params, batch)
     torch.testing.assert_close(found[BIAS], half_move)
     assert report.kl <= whole.kl / 2
     assert report.accepted
@@ -76,10 +74,10 @@ def test_reptile_halves_a_move_that_leads_too_far():
 def test_reptile_stays_where_no_move_is_short_enough(monkeypatch):
     monkeypatch.setattr(reptile, "MOST_RATES", 1)
     algorithm, params, batch = make("reptile", reptile_steps=3, outer_max_kl=1e-8)
-    found, report = algorithm.update(params, batch, ALONE)
+    found, report = algorithm.update(params, batch)
     assert found is params
     assert not report.accepted
-    assert not report.refused_tasks
+    assert not report.rejected_tasks
 
 
 def post_gradient(params, batch):
@@ -111,6 +109,6 @@ def test_a_task_that_is_not_finite_stops_reptile():
     rewards = batch.post_episodes.actions.clone()
     rewards[1, 0, 0] = torch.nan
     broken = dataclasses.replace(batch.post_episodes, actions=rewards)
-    new, report = algorithm.update(params, dataclasses.replace(batch, post_episodes=broken), ALONE)
+    new, report = algorithm.update(params, dataclasses.replace(batch, post_episodes=broken))
     assert new is params
-    assert report.refused_tasks == (1,)
+    assert report.rejected_tasks == (1,)

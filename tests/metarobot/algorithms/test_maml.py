@@ -1,8 +1,7 @@
 import torch
 from fakes import N, made_up_batch, small_policy
 
-from metarobot.algorithms import make_algorithm
-from metarobot.config import TrainConfig
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning.inner_loop import adapt
 from metarobot.policies import repeat_params
 
@@ -10,7 +9,7 @@ POLICY, PARAMS = small_policy()
 
 
 def test_adapting_through_two_blocks_is_adapting_twice():
-    config = TrainConfig(num_adaptation_steps=2, inner_lr=0.1)
+    config = train_config(num_adaptation_steps=2, inner_lr=0.1)
     batch = made_up_batch(POLICY, PARAMS, config)
     expected = repeat_params(PARAMS, N)
     for block, advantages in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
@@ -22,20 +21,20 @@ def test_adapting_through_two_blocks_is_adapting_twice():
 
 
 def test_without_blocks_parameters_stay():
-    config = TrainConfig(algorithm="domain_randomisation")
+    config = train_config(num_adaptation_steps=0)
     params = repeat_params(PARAMS, N)
     batch = made_up_batch(POLICY, PARAMS, config)
     assert make_algorithm(config, POLICY).adaptations(params, batch) == [params]
 
 
 def test_first_order_maml_is_maml_without_second_derivatives():
-    config = TrainConfig(algorithm="fomaml", inner_lr=0.1)
+    config = train_config(algorithm="fomaml", inner_lr=0.1)
     batch = made_up_batch(POLICY, PARAMS, config)
     slope = torch.func.grad(lambda shift: shifted_loss(config, batch, shift))(
         torch.zeros((), dtype=torch.float64)
     )
-    same = TrainConfig(algorithm="maml", inner_lr=0.1, first_order=True)
-    other = TrainConfig(algorithm="maml", inner_lr=0.1)
+    same = train_config(algorithm="maml", inner_lr=0.1, first_order=True)
+    other = train_config(algorithm="maml", inner_lr=0.1)
     zero = torch.zeros((), dtype=torch.float64)
     torch.testing.assert_close(
         slope, torch.func.grad(lambda shift: shifted_loss(same, batch, shift))(zero)

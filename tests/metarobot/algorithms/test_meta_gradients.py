@@ -6,13 +6,12 @@ import fakes
 import pytest
 import torch
 from derivatives import numerical_gradient, relative_error, vector_of
-from fakes import N, made_up_batch, made_up_episodes, small_policy
+from fakes import N, config_of, made_up_batch, made_up_episodes, small_policy
 from torch.distributions import Normal
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.e_maml import CreditedTrials, trial_credits
-from metarobot.config import TrainConfig
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
 from metarobot.learning.surrogates import (
@@ -27,12 +26,12 @@ ALGORITHM_NAMES = ("maml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd")
 
 
 def make(algorithm, **fields):
-    config = TrainConfig(algorithm=algorithm, inner_lr=0.3, inner_kl_penalty=0.5, **fields)
+    config = config_of(algorithm, inner_lr=0.3, inner_kl_penalty=0.5, **fields)
     policy, params = small_policy(algorithm=algorithm)
     batch = made_up_batch(policy, params, config)
     learner = make_algorithm(config, policy)
     if algorithm == "e_maml":
-        return CreditedTrials(learner, config, trial_credits(batch, ALONE)), params, batch
+        return CreditedTrials(learner, trial_credits(batch, ALONE)), params, batch
     return learner, params, batch
 
 

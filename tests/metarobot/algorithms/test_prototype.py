@@ -6,9 +6,7 @@ import torch
 from fakes import FakeEnv, N, made_up_batch, small_policy
 from torch.func import grad
 
-from metarobot.algorithms import make_algorithm
-from metarobot.config import TrainConfig
-from metarobot.learning.distributed import ALONE
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning.prototypes import episode_counts, prototypical_losses
 from metarobot.learning.trpo import trpo_update
 from metarobot.policies import embed, flatten_params, repeat_params, unflatten_params
@@ -17,7 +15,9 @@ from metarobot.training.meta_trainer import MetaTrainer
 
 
 def make(**fields):
-    config = TrainConfig(algorithm="prototype", num_adaptation_steps=2, trial_min_std=0.9, **fields)
+    config = train_config(
+        algorithm="prototype", num_adaptation_steps=2, adaptation_min_std=0.9, **fields
+    )
     policy, params = small_policy(algorithm="prototype")
     params = {**params, **{name: torch.zeros_like(params[name]) for name in CONTEXT}}
     algorithm = make_algorithm(config, policy)
@@ -71,7 +71,7 @@ def test_episodes_without_a_step_are_no_evidence():
 
 def test_the_policys_gradient_agrees_with_finite_differences():
     algorithm, params, batch = make()
-    objective, blocks = algorithm._policy_objective(params, batch, ALONE)
+    objective, blocks = algorithm._policy_objective(params, batch)
     acting = algorithm.policy.acting_params(params)
     # Away from the floors of the noise: two of them lie on log_std itself.
     acting = {**acting, "log_std": acting["log_std"] + 0.4}
@@ -92,7 +92,7 @@ def test_the_policys_gradient_agrees_with_finite_differences():
 def test_rows_are_the_policies_that_acted():
     """So all probability ratios are 1 before the update, whatever the floor of the noise."""
     algorithm, params, batch = make(normalise_outer=True)
-    objective, blocks = algorithm._policy_objective(params, batch, ALONE)
+    objective, blocks = algorithm._policy_objective(params, batch)
     theta = repeat_params(algorithm.policy.acting_params(params), 3 * N)
     mean, log_std = objective.adapted_distribution(theta, blocks)
     post = algorithm.adapt(
@@ -111,7 +111,7 @@ def test_rows_are_the_policies_that_acted():
 
 def test_an_update_trains_policy_and_encoder_and_leaves_what_is_known():
     algorithm, params, batch = make()
-    new, report = algorithm.update(params, batch, ALONE)
+    new, report = algorithm.update(params, batch)
     assert report.accepted
     assert list(new) == list(params)
     assert all(torch.equal(new[name], params[name]) for name in CONTEXT)
@@ -126,7 +126,7 @@ def test_the_log_holds_how_well_the_encoder_told_the_tasks_apart():
     expected = prototypical_losses(embed(encoder, theta, *steps), episode_counts(steps[1])).mean()
     losses = []
     for _ in range(5):
-        params, report = algorithm.update(params, batch, ALONE)
+        params, report = algorithm.update(params, batch)
         losses.append(report.encoder_loss)
     assert losses[0] == pytest.approx(float(expected), rel=1e-6)
     assert losses == sorted(losses, reverse=True)
@@ -134,10 +134,10 @@ def test_the_log_holds_how_well_the_encoder_told_the_tasks_apart():
 
 def test_the_policy_moves_as_trpo_moves_it_whatever_the_encoder_does():
     algorithm, params, batch = make()
-    objective, blocks = algorithm._policy_objective(params, batch, ALONE)
+    objective, blocks = algorithm._policy_objective(params, batch)
     acting = algorithm.policy.acting_params(params)
-    expected, _ = trpo_update(objective, acting, blocks)
-    new, _ = algorithm.update(params, batch, ALONE)
+    expected, _ = trpo_update(objective, acting, blocks, algorithm.options)
+    new, _ = algorithm.update(params, batch)
     assert all(torch.equal(new[name], leaf) for name, leaf in expected.items())
 
 
@@ -146,25 +146,25 @@ def test_a_task_that_is_not_finite_stops_the_update():
     advantages = batch.post_advantages.clone()
     advantages[1, 0, 0] = torch.nan
     broken = dataclasses.replace(batch, post_advantages=advantages)
-    new, report = algorithm.update(params, broken, ALONE)
+    new, report = algorithm.update(params, broken)
     assert new is params
-    assert report.refused_tasks == (1,)
+    assert report.rejected_tasks == (1,)
     assert algorithm.state()["num_steps"] == 0
 
 
 def test_one_trial_episode_cannot_be_compared():
     with pytest.raises(ValueError, match=r"must be at least 2, got 1 x 1"):
-        TrainConfig(algorithm="prototype", episodes_per_task=1)
+        train_config(algorithm="prototype", episodes_per_task=1)
 
 
 def test_hidden_targets_are_recognised():
-    config = TrainConfig(
+    config = train_config(
         algorithm="prototype",
         num_tasks=8,
         episodes_per_task=10,
         hidden_sizes=(16,),
         initial_std=0.4,
-        trial_min_std=0.3,
+        adaptation_min_std=0.3,
         max_kl=0.05,
     )
     trainer = MetaTrainer(config, FakeEnv(80))

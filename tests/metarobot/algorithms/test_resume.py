@@ -2,26 +2,26 @@
 
 import pytest
 import torch
-from fakes import FakeEnv
+from fakes import FakeEnv, config_of
 
-from metarobot.config import ALGORITHM_NAMES, TrainConfig
+from metarobot.algorithms import ALGORITHMS
 from metarobot.training.memory import num_simulations
 from metarobot.training.meta_trainer import MetaTrainer
 
 
 def trainer_of(algorithm, seed=0):
-    config = TrainConfig(
+    config = config_of(
         algorithm=algorithm,
         seed=seed,
         num_tasks=4,
         episodes_per_task=4,
         hidden_sizes=(8,),
-        trial_min_std=0.3,
+        adaptation_min_std=0.3,
     )
     return MetaTrainer(config, FakeEnv(num_simulations(config)))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_two_halves_make_a_whole(algorithm):
     whole, first, second = (trainer_of(algorithm) for _ in range(3))
     for _ in range(4):
@@ -37,7 +37,7 @@ def test_two_halves_make_a_whole(algorithm):
     assert all(torch.equal(found.tensors[name], leaf) for name, leaf in expected.tensors.items())
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_state_is_of_the_shapes_that_a_fresh_trainer_expects(algorithm):
     """So a checkpoint is checked against them before it is believed."""
     fresh, trained = trainer_of(algorithm), trainer_of(algorithm)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from fakes import FakeEnv
 
-from metarobot.algorithms import make_algorithm
-from metarobot.algorithms.rl2 import _lived_order, _pack, _unpack
-from metarobot.config import TrainConfig
+from metarobot.algorithms import make_algorithm, train_config
+from metarobot.algorithms.rl2 import _pack, _unpack, _unroll_order
 from metarobot.envs import Tasks, make_env
 from metarobot.evaluation.protocol import EvaluationConfig, Trial
 from metarobot.learning.distributed import ALONE, Workers
@@ -18,13 +17,13 @@ from metarobot.learning.trpo import fisher_product
 from metarobot.policies import RecurrentPolicy, flatten_params, log_prob, repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
+from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy
 from metarobot.training.memory import num_simulations
 from metarobot.training.meta_trainer import MetaTrainer
-from metarobot.training.policy_skeleton import make_policy
 
 N, E, T = 4, 3, 5
-CONFIG = TrainConfig(algorithm="rl2", hidden_sizes=(6, 5))
+CONFIG = train_config(algorithm="rl2", hidden_sizes=(6, 5))
 DRAWS = draw_episodes(0, 0, Phase.POST_UPDATE, tasks=range(N), episode_shape=(2 * E, T, 2, 2))
 
 
@@ -41,7 +40,7 @@ def make_env_of(num_envs, targets=0.5, **faults):
     return env
 
 
-def live(algorithm, params, episodes=slice(0, E), **kwargs):
+def collect_trial(algorithm, params, episodes=slice(0, E), **kwargs):
     """Collect a trial: the episodes of a task one after the other."""
     env = make_env_of(N, **kwargs)
     noise, start = DRAWS.noise[:, episodes], DRAWS.start[:, episodes]
@@ -53,7 +52,7 @@ def batch_of(algorithm, params, trial):
         pre_episodes=(),
         pre_advantages=(),
         post_episodes=trial,
-        post_advantages=algorithm.outer_advantages(params, trial, ALONE).double(),
+        post_advantages=algorithm.outer_advantages(params, trial).double(),
     )
 
 
@@ -62,11 +61,9 @@ FAULTS = [{}, {"unstable_at": {1: 3, 2: 0}, "terminated_at": {0: 1}}]
 
 @pytest.mark.parametrize("faults", FAULTS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
-def test_living_a_trial_again_gives_the_probabilities_it_was_collected_with(
-    faults, dtype, tolerance
-):
+def test_unrolling_a_trial_gives_the_probabilities_it_was_collected_with(faults, dtype, tolerance):
     algorithm, params = small_algorithm(dtype)
-    trial = live(algorithm, params, **faults)
+    trial = collect_trial(algorithm, params, **faults)
     mean, log_std = algorithm.adapted_distribution(params, batch_of(algorithm, params, trial))
     again = log_prob(mean, log_std[:, None, None], trial.actions)
     error = (again - trial.log_probs).abs() * trial.mask
@@ -76,7 +73,7 @@ def test_living_a_trial_again_gives_the_probabilities_it_was_collected_with(
 
 def test_the_gradient_is_that_of_finite_differences():
     algorithm, params = small_algorithm()
-    trial = live(algorithm, params, unstable_at={1: 3}, terminated_at={0: 1})
+    trial = collect_trial(algorithm, params, unstable_at={1: 3}, terminated_at={0: 1})
     batch = batch_of(algorithm, params, trial)
     away = {name: leaf + 0.02 for name, leaf in params.items()}  # where ratios are not 1
     directions = {
@@ -100,7 +97,7 @@ def test_the_gradient_is_that_of_finite_differences():
 def test_fisher_products_are_those_of_finite_differences():
     """So the chain rule by hand may be differentiated again."""
     algorithm, params = small_algorithm()
-    trial = live(algorithm, params, unstable_at={1: 3}, terminated_at={0: 1})
+    trial = collect_trial(algorithm, params, unstable_at={1: 3}, terminated_at={0: 1})
     batch = batch_of(algorithm, params, trial)
     generator = torch.Generator().manual_seed(2)
     v = {n: torch.randn(leaf.shape, generator=generator).double() for n, leaf in params.items()}
@@ -122,7 +119,7 @@ def test_fisher_products_are_those_of_finite_differences():
 
 def test_what_was_earned_in_one_episode_changes_the_next_and_not_the_next_trial():
     algorithm, params = small_algorithm()
-    near, far, again = (live(algorithm, params, targets=x) for x in (0.5, -0.5, 0.5))
+    near, far, again = (collect_trial(algorithm, params, targets=x) for x in (0.5, -0.5, 0.5))
     assert torch.equal(near.actions[:, 0, 0], far.actions[:, 0, 0])
     assert not (near.actions[:, 1:] == far.actions[:, 1:]).any()
     assert torch.equal(near.actions, again.actions)
@@ -131,10 +128,10 @@ def test_what_was_earned_in_one_episode_changes_the_next_and_not_the_next_trial(
 @pytest.mark.parametrize("faults", FAULTS)
 def test_adapting_is_going_on_with_the_memory(faults):
     algorithm, params = small_algorithm()
-    whole = live(algorithm, params, slice(0, 2 * E), **faults)
-    first = live(algorithm, params, slice(0, E), **faults)
+    whole = collect_trial(algorithm, params, slice(0, 2 * E), **faults)
+    first = collect_trial(algorithm, params, slice(0, E), **faults)
     adapted = algorithm.adapt(params, first, algorithm.trial_advantages(first))
-    rest = live(algorithm, adapted, slice(E, 2 * E), **faults)
+    rest = collect_trial(algorithm, adapted, slice(E, 2 * E), **faults)
     mask = rest.mask[..., None]
     torch.testing.assert_close(rest.actions * mask, whole.actions[:, E:] * mask)
     changed = {name for name, leaf in adapted.items() if not torch.equal(leaf, params[name])}
@@ -143,7 +140,7 @@ def test_adapting_is_going_on_with_the_memory(faults):
 
 def test_episodes_side_by_side_begin_with_the_same_memory_and_part():
     algorithm, params = small_algorithm()
-    trial = live(algorithm, params)
+    trial = collect_trial(algorithm, params)
     adapted = algorithm.adapt(params, trial, algorithm.trial_advantages(trial))
     env = make_env_of(N * E)
     judged = collect(env, algorithm.policy, adapted, noise=None, start=DRAWS.start[:, :E])
@@ -156,21 +153,19 @@ def test_episodes_side_by_side_begin_with_the_same_memory_and_part():
 
 def test_advantages_count_what_later_episodes_earn():
     algorithm, params = small_algorithm()
-    trial = live(algorithm, params, **FAULTS[1])
+    trial = collect_trial(algorithm, params, **FAULTS[1])
     rewards = trial.rewards.clone()
     rewards[:, -1, -1] += 10.0  # of the last episode
     more = replace(trial, rewards=rewards)
-    advantages, raised = (
-        algorithm.outer_advantages(params, block, ALONE) for block in (trial, more)
-    )
+    advantages, raised = (algorithm.outer_advantages(params, block) for block in (trial, more))
     assert advantages.shape == (N, E, T)
     assert not (advantages[:, 0, 0] == raised[:, 0, 0]).all()
     assert not advantages[trial.mask == 0].any()
 
 
 def test_steps_that_do_not_count_do_not_cut_a_trial():
-    trial = live(*small_algorithm(), **FAULTS[1])
-    order = _lived_order(trial)
+    trial = collect_trial(*small_algorithm(), **FAULTS[1])
+    order = _unroll_order(trial)
     mask = _pack(trial.mask, order)
     assert mask[0].tolist() == [1.0] * 2 * E + [0.0] * 3 * E  # task 0 ends after two steps
     assert (mask.diff(dim=1) <= 0).all()
@@ -199,7 +194,7 @@ def make_trainer(workers=ALONE, **fields):
         "max_kl": 0.05,
         "gae_lambda": 0.95,
     }
-    config = TrainConfig(**{**defaults, **fields})
+    config = train_config(**{**defaults, **fields})
     return MetaTrainer(config, Sides(num_simulations(config, workers)), workers)
 
 
@@ -276,14 +271,14 @@ def test_a_task_that_is_not_finite_stops_the_update_and_spoils_no_other():
     before = trainer.params
     metrics = trainer.step()
     assert trainer.params is before
-    assert metrics["update/refused_tasks"] == 1.0
-    (replay,) = trainer.refused
+    assert metrics["update/rejected_tasks"] == 1.0
+    (replay,) = trainer.rejected
     assert replay.index == 3
     assert replay.actions.shape == (1, 5, 5, 2)
 
 
 def test_an_evaluation_lives_through_the_trial_episodes():
-    config = TrainConfig(env_id="metarobot/Grip-v0", algorithm="rl2", hidden_sizes=(8, 8))
+    config = train_config(env_id="metarobot/Grip-v0", algorithm="rl2", hidden_sizes=(8, 8))
     policy = make_policy(config)
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 10.0

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from metarobot.cli.main import COMMANDS, main
-from metarobot.cli.options import one_line, parse_task
+from metarobot.cli.parsing import one_line, parse_task
 from metarobot.envs import FAMILIES, file_name, find_variant, make_env, shipped_variants
 from metarobot.folder import Folder
 from metarobot.opengl import working_gl_backend
@@ -264,7 +264,7 @@ BAD_INPUT = {
     "train grip --inner-lr nan": "inner_lr",
     "train grip --max-kl -1": "max_kl",
     "train grip --discount inf": "discount",
-    "train grip --algorithms mamel": "Did you mean 'maml'",
+    "train grip --algorithms mamel": "did you mean 'maml'",
     "train grip --algorithms": "algorithms",
     "train grip --inner-objective lvg": "Did you mean 'lvc'",
     "train grip --hidden-sizes 4 0": "hidden_sizes",

@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
+from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
 from metarobot.cli.progress import StageDisplay, TrainingDisplay, duration
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 
 
 def metrics(iteration: int, steps: int) -> dict[str, float]:
@@ -16,14 +16,14 @@ def metrics(iteration: int, steps: int) -> dict[str, float]:
         "meta/gain": 0.75,
         "meta/pre_success_rate": 0.25,
         "meta/post_success_rate": 0.5,
-        "update/refused_tasks": 0.0,
+        "update/rejected_tasks": 0.0,
     }
 
 
 def train(console: Console, interval_s: float) -> None:
     with TrainingDisplay(STANDARD_ALGORITHMS, 300, console, interval_s) as display:
         for algorithm in STANDARD_ALGORITHMS:
-            display.begin(TrainConfig(algorithm=algorithm, total_steps=300), 0)
+            display.begin(train_config(algorithm=algorithm, total_steps=300), 0)
             for iteration in range(1, 4):
                 display.update(metrics(iteration, 100 * iteration))
             display.end()
@@ -46,7 +46,7 @@ def test_a_resumed_algorithm_counts_the_speed_of_this_session_only(monkeypatch):
     monkeypatch.setattr("metarobot.cli.progress.time.monotonic", lambda: next(now))
     text = io.StringIO()
     with TrainingDisplay((), 0, Console(file=text)) as display:
-        display.begin(TrainConfig(total_steps=300), 100)
+        display.begin(train_config(total_steps=300), 100)
         display.update(metrics(2, 200))
     assert "200 of 300 steps" in text.getvalue()
     assert "10 steps/s, 0:10 left" in text.getvalue()
@@ -55,10 +55,10 @@ def test_a_resumed_algorithm_counts_the_speed_of_this_session_only(monkeypatch):
 def test_refused_updates_are_mentioned_once():
     text = io.StringIO()
     with TrainingDisplay((), 0, Console(file=text), interval_s=3600.0) as display:
-        display.begin(TrainConfig(total_steps=300), 0)
+        display.begin(train_config(total_steps=300), 0)
         for iteration in (1, 2, 3):
-            display.update(metrics(iteration, 100) | {"update/refused_tasks": iteration - 1.0})
-    refused = [line for line in text.getvalue().splitlines() if "refused" in line]
+            display.update(metrics(iteration, 100) | {"update/rejected_tasks": iteration - 1.0})
+    refused = [line for line in text.getvalue().splitlines() if "rejected" in line]
     assert len(refused) == 1
     assert refused[0].startswith("maml: iteration 2 was refused, 1 of its tasks gave numbers that")
 

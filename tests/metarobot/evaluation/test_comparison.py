@@ -8,26 +8,29 @@ import pytest
 import torch
 from PIL import Image
 
-from metarobot.config import ALGORITHM_NAMES, TrainConfig
+from metarobot.algorithms import ALGORITHMS, configure
+from metarobot.config import RunConfig
 from metarobot.evaluation.baselines import (
     STEP_SIZE_FACTORS,
     fine_tuning,
     from_scratch,
     with_best_step_size,
 )
-from metarobot.evaluation.comparison import COMPARED, _rows, compare
+from metarobot.evaluation.comparison import _rows, compare
+from metarobot.evaluation.evaluation import table_order
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial
 from metarobot.files import csv_table, read_json
 from metarobot.folder import Folder
 from metarobot.reporting.comparison_figure import draw_comparison
 from metarobot.reporting.comparison_folder import compare_to_folder
-from metarobot.reporting.style import ALGORITHM_TITLES
+from metarobot.reporting.style import algorithm_titles
 from metarobot.training.load import TrainedRun, load_run, load_runs
 from metarobot.training.runs import train_run
 
-TINY = TrainConfig(
-    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), outer_epochs=1
+TINY = RunConfig(
+    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), options={"outer_epochs": 1}
 )
+OPTIONS = configure(TINY, "maml").options
 TRAINED = ("maml", "meta_sgd", "domain_randomisation", "oracle")
 MEASURED = EvaluationConfig(
     num_tasks=2, episodes_per_step=2, num_adaptation_steps=2, test_episodes=1
@@ -58,8 +61,9 @@ def pixels(path):
 
 
 def test_everyone_has_a_place_and_a_name():
-    assert set(ALGORITHM_NAMES) < set(COMPARED)
-    assert set(COMPARED) == set(ALGORITHM_TITLES)
+    assert set(ALGORITHMS) < set(table_order())
+    assert {"random", *table_order()} == set(algorithm_titles())
+    assert all(algorithm_titles().values())
 
 
 def test_every_algorithm_stands_on_every_split_after_every_step(comparison):
@@ -67,7 +71,9 @@ def test_every_algorithm_stands_on_every_split_after_every_step(comparison):
         **dict.fromkeys(("random", "domain_randomisation", "oracle"), 1),
         **dict.fromkeys(("from_scratch", "fine_tuning", "maml", "meta_sgd"), 3),
     }
-    assert comparison["algorithms"] == [name for name in COMPARED if name in steps]
+    assert comparison["algorithms"] == [
+        name for name in ("random", *table_order()) if name in steps
+    ]
     for split in ("train", "interpolation", "extrapolation"):
         rows = [row for row in comparison["rows"] if row["split"] == split]
         for name, count in steps.items():
@@ -138,7 +144,7 @@ def test_another_policy_is_measured_again(comparison, runs, folder, tmp_path):
 
 def test_another_step_size_is_measured_again(comparison, runs, folder):
     trained = runs[0].policies["maml"]
-    bolder = replace(trained, config=replace(trained.config, inner_lr=3.0))
+    bolder = replace(trained, config=trained.config.with_options(inner_lr=3.0))
     other = [replace(runs[0], policies={**runs[0].policies, "maml": bolder}), runs[1]]
     again = compare(other, MEASURED, Folder(folder / "scores"), lambda stage, share: None)
     changed = {
@@ -150,19 +156,19 @@ def test_another_step_size_is_measured_again(comparison, runs, folder):
 
 def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
     trained = runs[0].policies["domain_randomisation"]
-    tuned, fresh = fine_tuning(trained), from_scratch(trained)
+    tuned, fresh = fine_tuning(trained, OPTIONS), from_scratch(trained, OPTIONS)
     assert tuned.params is trained.params
-    assert tuned.config == replace(trained.config, algorithm="maml")
+    assert tuned.config == replace(trained.config, algorithm="maml", options=OPTIONS)
     weights = fresh.params["layers.0.weight"]
     assert not torch.equal(weights, trained.params["layers.0.weight"])
-    assert torch.equal(weights, from_scratch(trained).params["layers.0.weight"])
+    assert torch.equal(weights, from_scratch(trained, OPTIONS).params["layers.0.weight"])
 
 
 def test_a_reference_gets_the_step_size_that_suits_it(runs):
-    trained = fine_tuning(runs[0].policies["domain_randomisation"])
-    wanted = STEP_SIZE_FACTORS[-1] * trained.config.inner_lr
-    best = with_best_step_size(trained, lambda a: -abs(a.config.inner_lr - wanted))
-    assert best.config.inner_lr == wanted
+    trained = fine_tuning(runs[0].policies["domain_randomisation"], OPTIONS)
+    wanted = STEP_SIZE_FACTORS[-1] * trained.config.options.inner_lr
+    best = with_best_step_size(trained, lambda a: -abs(a.config.options.inner_lr - wanted))
+    assert best.config.options.inner_lr == wanted
     assert best.params is trained.params
     assert best.algorithm.step_sizes(trained.params) == wanted
 
@@ -173,7 +179,7 @@ def test_the_figure_shows_any_number_of_algorithms(comparison, tmp_path):
     fewer["rows"] = [row for row in fewer["rows"] if row["algorithm"] in fewer["algorithms"]]
     one = draw_comparison(fewer)
     many = copy.deepcopy(comparison)
-    for name in ALGORITHM_NAMES:
+    for name in ALGORITHMS:
         if name not in many["algorithms"]:
             many["algorithms"].append(name)
             many["rows"] += [

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
 from metarobot.envs import SPLITS
 from metarobot.evaluation.evaluation import _ratio, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig, UniformPolicy
+from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
-from metarobot.training.policy_skeleton import make_policy
 
 ENV_ID = "metarobot/Grip-v0"
 CONFIG = EvaluationConfig(
@@ -20,7 +20,7 @@ CONFIG = EvaluationConfig(
 def untrained_run(seed, env_id=ENV_ID, algorithms=STANDARD_ALGORITHMS):
     policies = {}
     for algorithm in algorithms:
-        config = TrainConfig(env_id=env_id, algorithm=algorithm, seed=seed)
+        config = train_config(env_id=env_id, algorithm=algorithm, seed=seed)
         policy = make_policy(config)
         params = policy.initial_params(torch.Generator().manual_seed(seed))
         policies[algorithm] = TrainedPolicy(policy, params, config)

@@ -5,8 +5,8 @@ import torch
 from fakes import N, made_up_episodes, small_policy
 from torch.func import functional_call, jacrev
 
-from metarobot.config import INNER_OBJECTIVES
 from metarobot.learning.inner_loop import adapt
+from metarobot.learning.objectives import INNER_OBJECTIVES
 from metarobot.policies import log_prob, repeat_params
 
 POLICY, PARAMS = small_policy()

@@ -7,8 +7,8 @@ from torch.func import grad
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.prototypes import (
     TEMPERATURE,
-    encoder_gradient_rows,
     episode_counts,
+    per_task_encoder_gradients,
     prototypes,
     prototypical_losses,
 )
@@ -70,7 +70,7 @@ def test_the_encoders_gradient_agrees_with_finite_differences():
     features, mask = random(N, E, T, F), torch.ones(N, E, T, dtype=torch.float64)
     mask[0, 1, 2:], mask[2, 3] = 0.0, 0.0
     anchors = random(N, E, D, seed=1)
-    rows = encoder_gradient_rows(encoder, params, (features, mask), anchors, ALONE)
+    rows = per_task_encoder_gradients(encoder, params, (features, mask), anchors, ALONE)
 
     def loss(vector):
         theta = repeat_params(unflatten_params(vector, params), N)

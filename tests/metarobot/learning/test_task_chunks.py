@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from fakes import FakeEnv
+from fakes import FakeEnv, config_of
 
-from metarobot.config import ALGORITHM_NAMES, TrainConfig
+from metarobot.algorithms import ALGORITHMS
 from metarobot.learning import task_chunks
 from metarobot.training.meta_trainer import MetaTrainer, num_simulations
 
@@ -32,7 +32,7 @@ def trained(algorithm, chunk_steps, monkeypatch):
     """Everything that two meta-iterations leave behind, with chunks of so many steps."""
     monkeypatch.setattr(task_chunks, "STEPS_AT_ONCE", chunk_steps)
     monkeypatch.setattr(task_chunks, "STEPS_KEPT", 2 * chunk_steps)
-    config = TrainConfig(
+    config = config_of(
         algorithm=algorithm,
         num_tasks=NUM_TASKS,
         episodes_per_task=NUM_EPISODES,
@@ -45,12 +45,12 @@ def trained(algorithm, chunk_steps, monkeypatch):
     )
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config), HORIZON))
     metrics = [trainer.step() for _ in range(2)]
-    assert all(m["update/refused_tasks"] == 0 for m in metrics)
+    assert all(m["update/rejected_tasks"] == 0 for m in metrics)
     shown = [{k: v for k, v in m.items() if not k.startswith("time/")} for m in metrics]
     return trainer.state().tensors, shown
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHM_NAMES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_whatever_the_chunks_training_has_the_same_bits(algorithm, monkeypatch):
     whole, metrics = trained(algorithm, 10**9, monkeypatch)
     block = NUM_EPISODES * HORIZON

@@ -8,11 +8,10 @@ from derivatives import numerical_gradient, relative_error, vector_of
 from fakes import N, made_up_batch, small_policy
 from torch.func import grad, jacrev
 
-from metarobot.algorithms import make_algorithm
-from metarobot.config import INNER_OBJECTIVES, TrainConfig
+from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning import trpo
 from metarobot.learning.distributed import ALONE
-from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
+from metarobot.learning.objectives import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
 from metarobot.learning.surrogates import kl_divergences
 from metarobot.learning.trpo import conjugate_gradients, fisher_product, trpo_update
 from metarobot.policies import (
@@ -25,7 +24,7 @@ POLICY, PARAMS = small_policy()
 
 
 def make(steps=1, **fields):
-    config = TrainConfig(num_adaptation_steps=steps, inner_lr=0.3, **fields)
+    config = train_config(num_adaptation_steps=steps, inner_lr=0.3, **fields)
     return config, made_up_batch(POLICY, PARAMS, config)
 
 
@@ -34,7 +33,11 @@ def maml(config):
 
 
 def update(batch, config):
-    return trpo_update(maml(config), PARAMS, batch)
+    return trpo_update(maml(config), PARAMS, batch, config.options)
+
+
+def search(config, batch):
+    return trpo._Search(maml(config), PARAMS, batch, config.options, ALONE)
 
 
 def distribution_at(theta, batch, config):
@@ -99,7 +102,7 @@ def test_meta_gradient_of_the_ratio_holds_away_from_the_behaviour_policy(steps):
 def test_first_order_gives_another_gradient():
     config, batch = make()
     exact = vector_of(grad(loss_of(batch, config))(PARAMS))
-    first_order = dataclasses.replace(config, first_order=True)
+    first_order = config.with_options(first_order=True)
     assert relative_error(vector_of(grad(loss_of(batch, first_order))(PARAMS)), exact) > 0.01
 
 
@@ -161,17 +164,17 @@ def test_a_meta_update_improves_the_surrogate_within_the_trust_region(steps):
     params, report = update(batch, config)
     assert report.accepted
     assert report.surrogate_after < report.surrogate_before
-    assert 0.1 * config.max_kl < report.kl <= config.max_kl
+    assert 0.1 * config.options.max_kl < report.kl <= config.options.max_kl
     assert report.surrogate_after == pytest.approx(loss_of(batch, config)(params).item())
 
 
 def test_the_step_solves_the_damped_system_at_the_edge_of_the_trust_region():
     config, batch = make(0, cg_iterations=200, cg_damping=0.1)
     gradient = vector_of(grad(loss_of(batch, config))(PARAMS))
-    step = trpo._natural_step(maml(config), PARAMS, batch, gradient.numpy(), ALONE)
+    step = search(config, batch).natural_step(gradient.numpy())
     step = torch.from_numpy(step)
     damped = mean_fisher_product(batch, config)(step) + 0.1 * step
-    assert (step @ damped).item() / 2 == pytest.approx(config.max_kl, rel=1e-4)
+    assert (step @ damped).item() / 2 == pytest.approx(config.options.max_kl, rel=1e-4)
     direction = -gradient
     cosine = (damped @ direction) / (damped.norm() * direction.norm())
     assert cosine.item() == pytest.approx(1.0, abs=1e-6)
@@ -182,11 +185,10 @@ def test_a_failed_line_search_restores_the_parameters():
     uphill = vector_of(grad(loss_of(batch, config))(PARAMS)).numpy()
     old = distribution_at(PARAMS, batch, config)
     before = loss_of(batch, config)(PARAMS).item()
-    search = (uphill, old, before, ALONE)
-    params, report = trpo._line_search(maml(config), PARAMS, batch, *search)
+    params, report = search(config, batch).along(uphill, old, before)
     assert params is PARAMS
     assert not report.accepted
-    assert report.line_search_steps == config.line_search_steps
+    assert report.line_search_steps == config.options.line_search_steps
     assert report.surrogate_after == before
 
 
@@ -204,7 +206,7 @@ def test_numbers_that_are_not_finite_never_reach_the_parameters(where, bad):
     params, report = update(batch, config)
     assert params is PARAMS
     assert not report.accepted
-    assert report.refused_tasks == (0,)
+    assert report.rejected_tasks == (0,)
 
 
 def test_without_any_advantage_parameters_stay():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import train_config
 from metarobot.envs import FAMILIES, TaskError, make_env
 from metarobot.envs.grip import DISTRIBUTION
 from metarobot.policies import repeat_params
@@ -14,8 +14,8 @@ from metarobot.reporting.adaptation_video import (
     choose_task,
     film,
 )
+from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
-from metarobot.training.policy_skeleton import make_policy
 from metarobot.training.run_layout import RunError
 
 GRIP = "metarobot/Grip-v0"
@@ -23,7 +23,7 @@ GRIP = "metarobot/Grip-v0"
 
 @pytest.fixture
 def trained() -> TrainedPolicy:
-    config = TrainConfig(env_id=GRIP, hidden_sizes=(4,))
+    config = train_config(env_id=GRIP, hidden_sizes=(4,))
     policy = make_policy(config)
     params = policy.initial_params(torch.Generator().manual_seed(0))
     return TrainedPolicy(policy, params, config)
@@ -102,7 +102,7 @@ def test_adaptation_changes_the_policy_and_is_repeatable(trained):
 
 
 def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
-    config = TrainConfig(env_id=GRIP, algorithm="rl2", hidden_sizes=(4, 4))
+    config = train_config(env_id=GRIP, algorithm="rl2", hidden_sizes=(4, 4))
     env = make_env(GRIP, 1, num_threads=1)
     policy = make_policy(config)
     params = policy.initial_params(torch.Generator().manual_seed(0))

@@ -12,11 +12,11 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 from torch.func import functional_call
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import train_config
 from metarobot.envs import make_env
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
+from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, load_run
-from metarobot.training.policy_skeleton import make_policy
 
 GRIP = "metarobot/Grip-v0"
 RESULTS = Path(__file__).parents[3] / "docs/results"
@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parents[3] / "docs/results"
 
 def made_up_algorithm(env_id, algorithm="maml", hidden_sizes=(8, 6), **fields):
     """An algorithm whose parameters are all different from zero."""
-    config = TrainConfig(env_id=env_id, algorithm=algorithm, hidden_sizes=hidden_sizes, **fields)
+    config = train_config(env_id=env_id, algorithm=algorithm, hidden_sizes=hidden_sizes, **fields)
     policy = make_policy(config)
     generator = torch.Generator().manual_seed(0)
     params = policy.initial_params(generator)
@@ -86,7 +86,7 @@ def test_any_number_of_layers(hidden_sizes, tmp_path):
 
 
 def test_the_noise_is_that_of_post_update_episodes(tmp_path):
-    ours = made_up_algorithm(GRIP, min_std=0.15, trial_min_std=0.5)
+    ours = made_up_algorithm(GRIP, min_std=0.15, adaptation_min_std=0.5)
     for std, wanted in ((0.01, 0.15), (0.4, 0.4)):
         params = {**ours.params, "log_std": torch.tensor([std]).log()}
         export_ppo(replace(ours, params=params), tmp_path / "policy.zip")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import train_config
 from metarobot.folder import Folder
 from metarobot.learning.distributed import ALONE
 from metarobot.policies import GaussianMLP
@@ -17,7 +17,7 @@ from metarobot.training.checkpoints import (
 )
 from metarobot.training.trainer_state import TrainerState
 
-CONFIG = TrainConfig()
+CONFIG = train_config()
 
 
 def state(iteration):
@@ -72,7 +72,7 @@ def test_a_checkpoint_that_another_run_has_left_is_refused(tmp_path):
     save_checkpoint(Folder(tmp_path), CONFIG, state(10), Progress())
     assert newest(tmp_path, replace(CONFIG, num_threads=2)) is not None
     with pytest.raises(ValueError, match=r"of another run: inner_lr is 0\.1, not 0\.2"):
-        newest(tmp_path, replace(CONFIG, inner_lr=0.2))
+        newest(tmp_path, CONFIG.with_options(inner_lr=0.2))
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):

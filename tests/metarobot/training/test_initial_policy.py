@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import configure
+from metarobot.config import RunConfig
 from metarobot.files import read_json
 from metarobot.folder import write_file
 from metarobot.tensor_files import save_tensors
@@ -16,8 +17,12 @@ from metarobot.training.load import load_run
 from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.runs import resume_run, train_run
 
-TINY = TrainConfig(
-    total_steps=200, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+TINY = RunConfig(
+    total_steps=200,
+    num_tasks=2,
+    episodes_per_task=2,
+    hidden_sizes=(4,),
+    options={"cg_iterations": 2},
 )
 GRIP_SHAPES = {
     "log_std": (1,),
@@ -37,7 +42,7 @@ def made_up(shapes):
 def file(tmp_path):
     """A policy that is like no trainer's own."""
     path = tmp_path / "policy.safetensors"
-    write_file(path, policy_bytes(TINY, made_up(GRIP_SHAPES), iteration=0))
+    write_file(path, policy_bytes(configure(TINY, "maml"), made_up(GRIP_SHAPES), iteration=0))
     return path
 
 
@@ -132,7 +137,10 @@ def test_another_family_and_numbers_that_are_not_finite_are_refused(file):
     with pytest.raises(ValueError, match="is a policy of metarobot/Grip-v0, not of metarobot/Reac"):
         load_initial_policy(file, reach, fresh)
     write_file(
-        file, policy_bytes(TINY, {**fresh, "log_std": torch.tensor([torch.nan])}, iteration=0)
+        file,
+        policy_bytes(
+            configure(TINY, "maml"), {**fresh, "log_std": torch.tensor([torch.nan])}, iteration=0
+        ),
     )
     with pytest.raises(ValueError, match="not finite in log_std"):
-        load_initial_policy(file, TINY, fresh)
+        load_initial_policy(file, configure(TINY, "maml"), fresh)

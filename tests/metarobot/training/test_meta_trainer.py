@@ -4,9 +4,9 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from fakes import FakeEnv
+from fakes import FakeEnv, config_of
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import train_config
 from metarobot.training.meta_trainer import MetaTrainer
 
 
@@ -20,7 +20,7 @@ def make_trainer(**fields):
         "max_kl": 0.05,
         "inner_objective": "likelihood_ratio",
     }
-    config = TrainConfig(**{**defaults, **fields})
+    config = config_of(**{**defaults, **fields})
     return MetaTrainer(config, FakeEnv(config.num_tasks * config.episodes_per_task))
 
 
@@ -91,10 +91,10 @@ def test_tasks_count_as_in_the_mean_return_or_alike(normalise_outer):
     seen, outer = [], trainer.algorithm.outer_advantages
     trainer.algorithm.outer_advantages = lambda *args: seen.append(args) or outer(*args)
     trainer.step()
-    ((params, episodes, workers),) = seen
+    ((params, episodes),) = seen
     rewards = episodes.rewards * torch.linspace(1.0, 3.0, 8)[:, None, None]  # more is at stake
     episodes = dataclasses.replace(episodes, rewards=rewards)
-    stds = outer(params, episodes, workers).std((1, 2), correction=0)
+    stds = outer(params, episodes).std((1, 2), correction=0)
     if normalise_outer:
         torch.testing.assert_close(stds, torch.ones(8))
     else:
@@ -145,23 +145,23 @@ class NanEnv(FakeEnv):
 
 
 def test_a_task_that_is_not_finite_stops_the_update_and_can_be_replayed():
-    config = TrainConfig(num_tasks=8, episodes_per_task=10, hidden_sizes=(16,))
+    config = train_config(num_tasks=8, episodes_per_task=10, hidden_sizes=(16,))
     trainer = MetaTrainer(config, NanEnv(80))
     before = trainer.params
     metrics = trainer.step()
     assert trainer.params is before
-    assert metrics["update/refused_tasks"] == 1.0
+    assert metrics["update/rejected_tasks"] == 1.0
     assert metrics["update/accepted"] == 0.0
-    (replay,) = trainer.refused
+    (replay,) = trainer.rejected
     assert (replay.iteration, replay.index) == (0, 3)
     assert replay.actions.shape == (2, 10, 5, 2)
     assert set(replay.task) == {"x", "y"}
     trainer.env = FakeEnv(80)
     assert trainer.step()["update/accepted"] == 1.0
-    assert trainer.refused == []
+    assert trainer.rejected == []
 
 
 def test_the_environment_must_hold_the_meta_batch():
-    config = TrainConfig(num_tasks=4, episodes_per_task=5)
+    config = train_config(num_tasks=4, episodes_per_task=5)
     with pytest.raises(ValueError, match=r"maml with 4 tasks x 5 episodes .* 20 .* got 19"):
         MetaTrainer(config, FakeEnv(19))

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
+from metarobot.config import RunConfig
 from metarobot.envs import FAMILIES, TaskVectorEnv, find_variant, make_env, shipped_variants
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.adaptation_video import RenderConfig, adapt_to, choose_task
 from metarobot.sb3 import export_ppo, import_ppo
+from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import load_run
-from metarobot.training.policy_skeleton import make_policy
 from metarobot.training.runs import resume_run, train_run
 
 GRIP = "metarobot/Grip-v0"
@@ -35,7 +36,7 @@ def test_spaces_and_control_step_are_those_of_the_environment(env_id, observe_ta
 
 @pytest.mark.parametrize("algorithm", STANDARD_ALGORITHMS)
 def test_a_policy_is_laid_out_for_these_spaces(env_id, algorithm):
-    policy = make_policy(TrainConfig(env_id=env_id, algorithm=algorithm))
+    policy = make_policy(train_config(algorithm, env_id=env_id))
     env = make_env(env_id, 1, num_threads=1, observe_task=algorithm == "oracle")
     low = policy.observation_centre - policy.observation_half_range
     torch.testing.assert_close(low, torch.from_numpy(env.single_observation_space.low))
@@ -53,9 +54,10 @@ def test_reading_a_run_compiles_no_scene(monkeypatch):
     assert "maml" in load_run(COMMITTED).policies
 
 
-def test_reading_a_run_imports_no_trainer():
+@pytest.mark.parametrize("reader", ["training.load", "adaptation.run", "evaluation.evaluation"])
+def test_reading_a_run_imports_no_trainer(reader):
     trainer = "'metarobot.training.meta_trainer' in sys.modules"
-    code = f"import sys, metarobot.training.load; print({trainer})"
+    code = f"import sys, metarobot.{reader}; print({trainer})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -80,7 +82,7 @@ def open_envs(monkeypatch):
 
 
 def test_every_environment_is_closed(open_envs, tmp_path):
-    config = TrainConfig(env_id=GRIP, total_steps=1, num_tasks=2, episodes_per_task=2)
+    config = RunConfig(env_id=GRIP, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
     run = load_run(tmp_path / "run")
     sizes = EvaluationConfig(num_tasks=2, episodes_per_step=2, test_episodes=1, grid_size=2)
@@ -93,7 +95,7 @@ def test_every_environment_is_closed(open_envs, tmp_path):
 
 
 def test_an_environment_is_closed_where_training_begins_no_more(open_envs, tmp_path):
-    config = TrainConfig(env_id=GRIP, total_steps=1, num_tasks=2, episodes_per_task=2)
+    config = RunConfig(env_id=GRIP, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, ["maml"], tmp_path / "run")
     damaged = next((tmp_path / "run" / "maml" / "checkpoints").glob("iteration*"))
     damaged.write_bytes(b"nothing")

@@ -11,14 +11,14 @@ import sys
 
 from fakes import FakeEnv
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import train_config
 from metarobot.training.meta_trainer import MetaTrainer, num_simulations
 
 
 def peak_mb(num_tasks):
-    config = TrainConfig(algorithm=sys.argv[1], num_tasks=num_tasks, episodes_per_task=20)
+    config = train_config(algorithm=sys.argv[1], num_tasks=num_tasks, episodes_per_task=20)
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config), 200))
-    assert trainer.step()["update/refused_tasks"] == 0
+    assert trainer.step()["update/rejected_tasks"] == 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -17,8 +17,8 @@ REPLAY = Replay(
 
 
 def test_a_replay_survives_its_file(tmp_path):
-    path = REPLAY.save(Folder(tmp_path) / "refused")
-    assert path == tmp_path / "refused" / "iteration-000007-task-001.safetensors"
+    path = REPLAY.save(Folder(tmp_path) / "rejected")
+    assert path == tmp_path / "rejected" / "iteration-000007-task-001.safetensors"
     loaded = Replay.load(path)
     assert torch.equal(loaded.starts, REPLAY.starts)
     assert torch.equal(loaded.actions, REPLAY.actions)

@@ -1,15 +1,16 @@
 import json
 import math
 import os
+import shutil
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
+from metarobot.algorithms import STANDARD_ALGORITHMS, configure
+from metarobot.config import RunConfig
 from metarobot.files import read_json, write_json
 from metarobot.folder import Folder, write_file
 from metarobot.tensor_files import save_tensors
@@ -19,8 +20,12 @@ from metarobot.training.run_folder import unfinished_configs
 from metarobot.training.run_layout import RunError, hold_run
 from metarobot.training.runs import complete_run, resume_run, train_run
 
-TINY = TrainConfig(
-    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+TINY = RunConfig(
+    total_steps=64,
+    num_tasks=2,
+    episodes_per_task=2,
+    hidden_sizes=(4,),
+    options={"cg_iterations": 2},
 )
 
 
@@ -51,7 +56,7 @@ def test_a_run_is_read_back_as_it_was_trained(trained):
     assert (run.seed, run.env_id, run.unfinished) == (0, "metarobot/Grip-v0", ())
     assert tuple(run.policies) == STANDARD_ALGORITHMS
     for name, trained in run.policies.items():
-        assert trained.config == replace(TINY, algorithm=name)
+        assert trained.config == configure(TINY, name)
     oracle, maml = run.policies["oracle"], run.policies["maml"]
     observed = oracle.params["layers.0.weight"].shape[1] - maml.params["layers.0.weight"].shape[1]
     assert observed == 2  # the two task parameters of Grip
@@ -90,7 +95,7 @@ def test_json_holds_null_for_what_is_not_finite(tmp_path):
 
 
 def test_a_new_run_appears_with_every_configuration(tmp_path):
-    configs = [replace(TINY, algorithm=algorithm) for algorithm in ("maml", "oracle")]
+    configs = [configure(TINY, algorithm) for algorithm in ("maml", "oracle")]
     create_run_folder(tmp_path / "runs" / "x", configs, overwrite=False)
     assert [entry.name for entry in (tmp_path / "runs").iterdir()] == ["x"]
     assert unfinished_configs(tmp_path / "runs" / "x") == configs
@@ -102,9 +107,9 @@ def test_a_folder_in_use_is_refused_and_only_a_run_is_overwritten(run):
     (run / "notes.txt").write_text("keep me")
     (run / "maml" / "notes.txt").write_text("keep me")
     with pytest.raises(RunError, match="not empty"):
-        create_run_folder(run, [TINY], overwrite=False)
+        create_run_folder(run, [configure(TINY, "maml")], overwrite=False)
     assert (run / "maml" / "policy.safetensors").exists()
-    create_run_folder(run, [TINY], overwrite=True)
+    create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {"notes.txt", "maml/notes.txt", "maml/config.json"}
 
@@ -115,7 +120,7 @@ def test_a_run_that_is_being_trained_is_left_alone(run):
         with pytest.raises(RunError, match="trained by another process"):
             resume_run(run)
         with pytest.raises(RunError, match="trained by another process"):
-            create_run_folder(run, [TINY], overwrite=True)
+            create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
     assert resume_run(run) == ()
     assert load_run(run).unfinished == ()
 
@@ -123,7 +128,7 @@ def test_a_run_that_is_being_trained_is_left_alone(run):
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(RunError, match="is a file"):
-        create_run_folder(tmp_path / "x", [TINY], overwrite=True)
+        create_run_folder(tmp_path / "x", [configure(TINY, "maml")], overwrite=True)
 
 
 def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
@@ -133,7 +138,7 @@ def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
     with pytest.raises(RunError, match="leads out"):
         load_run(run)
     with pytest.raises(RunError, match="leads out"):
-        create_run_folder(run, [TINY], overwrite=True)
+        create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
     assert (outside / "policy.safetensors").exists()
 
 
@@ -261,19 +266,41 @@ def test_algorithms_join_a_run_and_those_there_stay(run):
 
 def test_options_of_other_algorithms_are_not_compared(run):
     """An option of Reptile may differ from what algorithms that do not read it were given."""
-    config = replace(TINY, reptile_steps=2, inner_kl_penalty=0.1)
+    config = TINY.with_options(reptile_steps=2, inner_kl_penalty=0.1)
     complete_run(config, ["maml", "reptile"], run)
-    assert load_run(run).policies["reptile"].config.reptile_steps == 2
+    assert load_run(run).policies["reptile"].config.options.reptile_steps == 2
     with pytest.raises(RunError, match="reptile_steps was 2, is 4"):
-        complete_run(replace(config, reptile_steps=4), ["reptile"], run)
+        complete_run(config.with_options(reptile_steps=4), ["reptile"], run)
 
 
 def test_algorithms_of_another_configuration_do_not_join(run):
     with pytest.raises(RunError, match=r"cannot be resumed here: inner_lr was 0\.1, is 0\.3"):
-        complete_run(replace(TINY, inner_lr=0.3), ["reptile"], run)
+        complete_run(TINY.with_options(inner_lr=0.3), ["reptile"], run)
     assert not (run / "reptile").exists()
 
 
 def test_a_run_that_is_not_there_is_made(tmp_path):
     complete_run(TINY, ["maml"], tmp_path / "run")
     assert load_run(tmp_path / "run").unfinished == ()
+
+
+def test_a_policy_of_an_unknown_algorithm_is_found_and_named(run):
+    config = json.loads((run / "maml" / "config.json").read_text())
+    config["train"]["algorithm"] = "my_maml"
+    shutil.copytree(run / "maml", run / "my_maml")
+    (run / "my_maml" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"got 'my_maml'") as error:
+        load_run(run)
+    assert "--module" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"train": {"algorithm": "maml"}}', '{"train": []}', "[]", "{", "", "\0" * 9]
+)
+def test_a_folder_of_somebody_else_is_left_alone(run, content):
+    (run / "notes").mkdir()
+    (run / "notes" / "config.json").write_text(content)
+    assert "notes" not in load_run(run).policies
+    (run / "notes" / "config.json").unlink()
+    (run / "notes" / "config.json").symlink_to("/dev/zero")
+    assert "notes" not in load_run(run).policies

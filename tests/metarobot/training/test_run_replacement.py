@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import configure
+from metarobot.config import RunConfig
 from metarobot.training.run_creation import add_algorithms, create_run_folder
 from metarobot.training.run_folder import algorithms_in, unfinished_configs
 
-OLD = TrainConfig(total_steps=64, num_tasks=2, episodes_per_task=2)
+OLD = RunConfig(total_steps=64, num_tasks=2, episodes_per_task=2)
 NEW = replace(OLD, seed=1)
 _CHANGES = ("open", "mkdir", "replace", "unlink", "rmdir", "fsync")
 
@@ -23,9 +24,7 @@ def old(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr("metarobot.training.run_folder.versions", dict)
     run = tmp_path / "run"
     algorithms = ("maml", "reptile", "oracle")
-    create_run_folder(
-        run, [replace(OLD, algorithm=algorithm) for algorithm in algorithms], overwrite=False
-    )
+    create_run_folder(run, [configure(OLD, algorithm) for algorithm in algorithms], overwrite=False)
     for name in ("policy.safetensors", "curve.csv", "done.json", "checkpoints/iteration-000001.x"):
         (run / "maml" / name).parent.mkdir(exist_ok=True)
         (run / "maml" / name).write_text('{"total_steps": 64}')
@@ -73,7 +72,7 @@ def die_after(number: int, act) -> bool:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_kill_at_any_moment_leaves_the_old_run_or_the_new_one(old, tmp_path):
     before = content(old)
-    new = [replace(NEW, algorithm=algorithm) for algorithm in ("maml", "promp")]
+    new = [configure(NEW, algorithm) for algorithm in ("maml", "promp")]
     seen, number = set(), 0
     died = True
     while died:
@@ -108,7 +107,7 @@ def test_a_kill_while_algorithms_are_added_leaves_those_that_were_there(old, tmp
     before, number, died = content(old), 0, True
     while died:
         run = Path(shutil.copytree(old, tmp_path / f"run{number}"))
-        more = [replace(OLD, algorithm=algorithm) for algorithm in ("promp", "rl2")]
+        more = [configure(OLD, algorithm) for algorithm in ("promp", "rl2")]
         died = die_after(number, lambda run=run, more=more: add_algorithms(run, more))
         found = content(run)
         assert before.items() <= found.items()

@@ -7,20 +7,26 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metarobot.config import TrainConfig
+from metarobot.algorithms import config_from_dict, configure
+from metarobot.config import RunConfig
 from metarobot.files import read_json
 from metarobot.folder import Folder
+from metarobot.training import algorithm_training as training
 from metarobot.training import meta_trainer
-from metarobot.training import runs as training
+from metarobot.training.algorithm_training import train_algorithm
 from metarobot.training.interruption import InterruptedTrainingError
 from metarobot.training.load import load_curve, load_run
 from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.run_folder import CURVE_COLUMNS
 from metarobot.training.run_layout import RunError
-from metarobot.training.runs import resume_run, train_algorithm, train_run
+from metarobot.training.runs import resume_run, train_run
 
-TINY = TrainConfig(
-    total_steps=200, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), cg_iterations=2
+TINY = RunConfig(
+    total_steps=200,
+    num_tasks=2,
+    episodes_per_task=2,
+    hidden_sizes=(4,),
+    options={"cg_iterations": 2},
 )
 """2 x 2 episodes of 16 steps: 64 steps a block of episodes."""
 
@@ -64,12 +70,12 @@ def test_what_an_algorithm_leaves_behind(tmp_path):
     assert (done["iterations"], done["total_steps"]) == (2, 256)
     assert done["seconds"] > 0
     config = read_json(tmp_path / "config.json")
-    assert TrainConfig.from_dict(config["train"]) == TINY
+    assert config_from_dict(config["train"]) == configure(TINY, "maml")
     assert set(config) == {"train", "versions", "git_revision", "machine", "command"}
 
 
 def test_curve_and_tensorboard_hold_the_same_numbers(tmp_path):
-    train_algorithm(TINY, Folder(tmp_path))
+    train_algorithm(configure(TINY, "maml"), Folder(tmp_path))
     with (tmp_path / "curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     board = EventAccumulator(str(tmp_path)).Reload()
@@ -125,7 +131,7 @@ def same_curves(run, other, algorithm):
 def test_an_interrupted_run_goes_on_as_if_never_interrupted(
     tmp_path, monkeypatch, number, algorithm, fields
 ):
-    config = replace(TINY, **{"total_steps": 128 * 5, **fields})
+    config = replace(TINY, total_steps=128 * 5).with_options(**fields)
     train_run(config, [algorithm, "oracle"], tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_in(patch, 2, number)
@@ -138,7 +144,7 @@ def test_an_interrupted_run_goes_on_as_if_never_interrupted(
 
     display = Recorder()
     assert resume_run(tmp_path / "run", display) == (algorithm, "oracle")
-    steps = 64 * (config.num_adaptation_steps + 1)
+    steps = 64 * (configure(config, algorithm).adaptation_steps + 1)
     assert display.calls[:2] == [f"begin {algorithm} at {3 * steps}", f"update {4 * steps}"]
     for name in (algorithm, "oracle"):
         paths = [tmp_path / folder / name / "policy.safetensors" for folder in ("whole", "run")]
@@ -148,7 +154,7 @@ def test_an_interrupted_run_goes_on_as_if_never_interrupted(
 
 
 def test_what_was_logged_after_the_checkpoint_is_cut_off(tmp_path, monkeypatch):
-    config = replace(TINY, total_steps=64 * 10, algorithm="oracle")
+    config = replace(TINY, total_steps=64 * 10)
     train_run(config, ["oracle"], tmp_path / "whole")
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 4)
 
@@ -184,7 +190,7 @@ def test_a_run_of_another_configuration_or_version_is_refused_with_what_differs(
     tmp_path, monkeypatch
 ):
     train_run(TINY, ["maml"], tmp_path)
-    other = replace(TINY, inner_lr=0.7, seed=3, num_threads=5)
+    other = replace(TINY.with_options(inner_lr=0.7), seed=3, num_threads=5)
     with pytest.raises(RunError, match=r"seed was 0, is 3, inner_lr was 0\.1, is 0\.7$"):
         resume_run(tmp_path, expected=other)
     monkeypatch.setattr(
@@ -213,7 +219,7 @@ def test_checkpoints_come_regularly_and_after_some_time(tmp_path, monkeypatch):
     monkeypatch.setattr(
         training, "save_checkpoint", lambda *args: saved.append(args[2].counters["iteration"])
     )
-    config = replace(TINY, algorithm="oracle", total_steps=64 * 5)
+    config = configure(replace(TINY, total_steps=64 * 5), "oracle")
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
     train_algorithm(config, Folder(tmp_path / "a"))
     assert saved == [2, 4, 5]
@@ -252,10 +258,10 @@ def test_tasks_that_spoil_an_update_are_written_down(tmp_path, monkeypatch):
     monkeypatch.setattr(type(training.make_env(TINY.env_id, 1)), "_evaluate", broken)
     monkeypatch.setattr(training, "MOST_REPLAYS", 2)
     train_run(replace(TINY, total_steps=128 * 3), ["maml"], tmp_path)
-    refused = sorted(path.name for path in (tmp_path / "maml" / "refused").iterdir())
+    refused = sorted(path.name for path in (tmp_path / "maml" / "rejected").iterdir())
     assert refused == [f"iteration-00000{i}-task-001.safetensors" for i in (0, 1)]
-    curve = load_curve(tmp_path, "maml", ["refused_tasks", "accepted"])
-    assert curve == {"refused_tasks": [1.0] * 3, "accepted": [0.0] * 3}
+    curve = load_curve(tmp_path, "maml", ["rejected_tasks", "accepted"])
+    assert curve == {"rejected_tasks": [1.0] * 3, "accepted": [0.0] * 3}
 
 
 def test_a_nan_planted_in_one_simulation_is_cut_counted_and_trained_around(tmp_path, monkeypatch):
@@ -281,9 +287,9 @@ def test_a_nan_planted_in_one_simulation_is_cut_counted_and_trained_around(tmp_p
 
     monkeypatch.setattr(meta_trainer, "collect", planting_collect)
     train_run(config, ["maml"], tmp_path)
-    curve = load_curve(tmp_path, "maml", ["unstable_episodes", "refused_tasks", "accepted"])
+    curve = load_curve(tmp_path, "maml", ["unstable_episodes", "rejected_tasks", "accepted"])
     assert curve["unstable_episodes"] == [2.0] * 2  # before and after adaptation
-    assert curve["refused_tasks"] == [0.0] * 2
+    assert curve["rejected_tasks"] == [0.0] * 2
     assert curve["accepted"] == [1.0] * 2
     assert len(blocks) == 4
     for sick, healthy in blocks:

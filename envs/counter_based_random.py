@@ -1,4 +1,4 @@
-"""Chance by address: the same key, step, stream and element give the same number, anywhere.
+"""Counter-based random numbers: a key, step, stream and element give the same number, anywhere.
 
 What happens to one simulation must not depend on how many others stand in its batch, nor on which
 process holds it.  So no generator advances: every number is a hash of its address.
@@ -26,7 +26,7 @@ def mix(words: np.ndarray) -> np.ndarray:
 def keys_of(start: np.ndarray) -> np.ndarray:
     """Return the key of each episode, a hash of the uniforms that place its start: (n, S) -> (n).
 
-    Episodes with the same start so meet the same chance, which makes them comparable.
+    Episodes with the same start meet the same disturbances, which makes them comparable.
     """
     keys = np.zeros(len(start), np.uint64)
     for column in np.ascontiguousarray(start.T, np.float64):
@@ -52,7 +52,7 @@ def uniforms(keys: np.ndarray, step: np.ndarray, stream: int, elements: np.ndarr
 
 
 def normals(keys: np.ndarray, step: np.ndarray, stream: int, elements: np.ndarray) -> np.ndarray:
-    """Return standard normals by address, as :func:`uniforms` does: (n, k)."""
+    """Return standard normals with the addresses of :func:`uniforms`: (n, k)."""
     from scipy.special import ndtri  # takes a fifth of the time of `import metarobot`
 
     return ndtri(uniforms(keys, step, stream, elements))

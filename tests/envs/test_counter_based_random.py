@@ -1,10 +1,10 @@
-"""Laws of chance by address: uniform, normal, independent, and the same anywhere."""
+"""Laws of counter-based random numbers: uniform, normal, independent, and the same anywhere."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from metarobot.envs.keyed_chance import keys_of, mix, normals, uniforms
+from metarobot.envs.counter_based_random import keys_of, mix, normals, uniforms
 
 START = np.random.default_rng(0).random((1000, 3))
 KEYS, STEPS = keys_of(START), np.full(1000, 7)

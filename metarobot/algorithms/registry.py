@@ -1,0 +1,209 @@
+"""The algorithms there are, by name, and the configuration of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from metarobot.algorithms.algorithm import Algorithm
+from metarobot.algorithms.anil import Anil
+from metarobot.algorithms.domain_randomisation import DomainRandomisation
+from metarobot.algorithms.e_maml import EMaml
+from metarobot.algorithms.fomaml import FirstOrderMaml
+from metarobot.algorithms.maml import Maml
+from metarobot.algorithms.maml_ppo import MamlPpo
+from metarobot.algorithms.meta_sgd import MetaSgd
+from metarobot.algorithms.oracle import Oracle
+from metarobot.algorithms.promp import ProMP
+from metarobot.algorithms.prototype import Prototype
+from metarobot.algorithms.reptile import Reptile
+from metarobot.algorithms.rl2 import Rl2
+from metarobot.config import COMMON_NAMES, RunConfig, TrainConfig
+from metarobot.envs.checked_numbers import show
+from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.variants import Variant
+from metarobot.learning.distributed import ALONE, Workers
+from metarobot.options import AlgorithmOptions, Value, nearest, require_known
+from metarobot.policies import GaussianPolicy
+
+ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
+    "maml": Maml,
+    "fomaml": FirstOrderMaml,
+    "maml_ppo": MamlPpo,
+    "promp": ProMP,
+    "e_maml": EMaml,
+    "anil": Anil,
+    "meta_sgd": MetaSgd,
+    "reptile": Reptile,
+    "prototype": Prototype,
+    "rl2": Rl2,
+    "domain_randomisation": DomainRandomisation,
+    "oracle": Oracle,
+}
+"""Every algorithm, in the order of tables and figures; a new one is one line here."""
+
+STANDARD_ALGORITHMS = ("maml", "domain_randomisation", "oracle")
+"""Who is trained where nobody is named."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
+
+
+def is_algorithm_name(name: object) -> bool:
+    """Whether an algorithm can be called so: letters, digits and _, a letter first."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def register_algorithm(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
+    """Make an algorithm known by a name, as those of the package are.
+
+    Example::
+
+        metarobot.register_algorithm("my_maml", MyMaml)
+        metarobot.train("grip", algorithms=["my_maml"])
+
+    Args:
+        name: Letters, digits and _; what it is called on the command line and in run folders.
+        algorithm_class: A subclass of `Algorithm` with a title and an options_class.
+
+    Raises:
+        ValueError: The name is not allowed or taken, or the class is not complete.
+    """
+    if not is_algorithm_name(name):
+        raise ValueError(
+            f"the name of an algorithm must be up to 64 letters, digits and _, beginning with a "
+            f"letter, got {show(name)}"
+        )
+    if ALGORITHMS.get(name, algorithm_class) is not algorithm_class:
+        raise ValueError(f"there is an algorithm {name!r} already: choose another name")
+    _require_complete(name, algorithm_class)
+    ALGORITHMS[name] = algorithm_class
+
+
+def _require_complete(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
+    """Refuse a class that lacks what the package reads of an algorithm."""
+    if not (isinstance(algorithm_class, type) and issubclass(algorithm_class, Algorithm)):
+        raise ValueError(f"{name} must be a subclass of metarobot.Algorithm")
+    if missing := sorted(algorithm_class.__abstractmethods__):
+        raise ValueError(f"the algorithm {name} lacks {', '.join(missing)}")
+    if not isinstance(getattr(algorithm_class, "title", None), str):
+        raise ValueError(f"the algorithm {name} lacks a title, its name in tables and figures")
+    options = getattr(algorithm_class, "options_class", None)
+    if not (isinstance(options, type) and issubclass(options, AlgorithmOptions)):
+        raise ValueError(f"the algorithm {name} lacks an options_class, of AlgorithmOptions")
+    if taken := {*options.names()} & {*COMMON_NAMES, "algorithm", "options"}:
+        raise ValueError(f"{min(taken)} of {name} is a field that all algorithms have already")
+
+
+def algorithm_class(name: Any) -> type[Algorithm[Any]]:
+    """Return the class of an algorithm.
+
+    Raises:
+        ValueError: There is none of that name; the message names those there are.
+    """
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        raise ValueError(
+            f"algorithm must be one of {', '.join(ALGORITHMS)}, or one of yours once --module "
+            f"names its module (in Python: import it), got {show(name)}{nearest(name, ALGORITHMS)}"
+        )
+    return ALGORITHMS[name]
+
+
+def option_readers() -> dict[str, tuple[str, ...]]:
+    """Return the algorithms that let one choose an option, by the option's name."""
+    readers: dict[str, tuple[str, ...]] = {}
+    for name, each in ALGORITHMS.items():
+        for option in each.options_class.names(free=True):
+            readers[option] = (*readers.get(option, ()), name)
+    return readers
+
+
+def require_readers(options: Iterable[str], algorithms: Sequence[str]) -> None:
+    """Refuse an option that none of some algorithms reads.
+
+    Args:
+        options: Names of options.
+        algorithms: Names of those that are trained.
+
+    Raises:
+        ValueError: An option is unknown, or read by others alone; the message says by whom.
+    """
+    readers = option_readers()
+    require_known(options, readers, "option")
+    for name in options:
+        if not {*readers[name]} & {*algorithms}:
+            raise ValueError(
+                f"{name} is read by {', '.join(readers[name])}, none of which is trained: name one "
+                "with algorithms, or leave the option out"
+            )
+
+
+def configure(run: RunConfig, algorithm: str) -> TrainConfig:
+    """Return what one algorithm of a run is trained with.
+
+    Args:
+        run: What the algorithms of the run have in common; options that this one does not read are
+            left out.
+        algorithm: Its name.
+
+    Raises:
+        ValueError: The algorithm or an option is unknown, or a value is not allowed.
+    """
+    options_class = algorithm_class(algorithm).options_class
+    require_known(run.options, option_readers(), "option")
+    options = options_class.chosen_from(run.options)
+    return TrainConfig(**run.common, algorithm=algorithm, options=options)
+
+
+def train_config(algorithm: str = "maml", **fields: Any) -> TrainConfig:
+    """Return the configuration of one algorithm from common fields and its options by name.
+
+    Example: ``train_config("promp", seed=3, inner_lr=0.2)``.
+
+    Raises:
+        ValueError: The algorithm does not read one of the fields, or a value is not allowed.
+    """
+    options_class = algorithm_class(algorithm).options_class
+    require_known(fields, (*COMMON_NAMES, *options_class.names()), "configuration field")
+    common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
+    options = {name: value for name, value in fields.items() if name not in COMMON_NAMES}
+    return TrainConfig(**common, algorithm=algorithm, options=options_class(**options))
+
+
+def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """Rebuild a configuration from `TrainConfig.to_dict`; every field must be there.
+
+    Raises:
+        ValueError: A key is missing or unknown, or a value is not allowed.
+    """
+    names = (*COMMON_NAMES, "algorithm", "options")
+    require_known(values, names, "configuration field")
+    _require_all(values, names)
+    options_class = algorithm_class(values["algorithm"]).options_class
+    options = values["options"]
+    if not isinstance(options, Mapping):
+        raise ValueError(f"options must be a table, got {show(options)}")
+    require_known(options, options_class.names(), "option")
+    _require_all(options, options_class.names())
+    common = {name: values[name] for name in COMMON_NAMES}
+    if isinstance(common["hidden_sizes"], list):
+        common["hidden_sizes"] = tuple(common["hidden_sizes"])
+    if isinstance(common["variant"], Mapping):
+        common["variant"] = Variant.from_dict(common["variant"])
+    if isinstance(common["scene"], Mapping):
+        common["scene"] = SceneRecord.from_dict(common["scene"])
+    return TrainConfig(
+        **common, algorithm=values["algorithm"], options=options_class(**dict(options))
+    )
+
+
+def _require_all(values: Mapping[str, Value], names: tuple[str, ...]) -> None:
+    if missing := [name for name in names if name not in values]:
+        raise ValueError(f"the configuration lacks {missing[0]}")
+
+
+def make_algorithm(
+    config: TrainConfig, policy: GaussianPolicy, workers: Workers = ALONE
+) -> Algorithm[Any]:
+    """Return what a configuration learns by, bound to the processes that share its training."""
+    return algorithm_class(config.algorithm)(config, policy, workers)

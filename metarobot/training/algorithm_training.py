@@ -1,0 +1,218 @@
+"""Train one algorithm of a run: meta-iterations, checkpoints, the log, what is displayed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Protocol
+
+import torch
+
+from metarobot.algorithms import algorithm_class
+from metarobot.config import TrainConfig
+from metarobot.envs import make_env
+from metarobot.files import json_bytes
+from metarobot.folder import Folder
+from metarobot.learning.distributed import ALONE, Workers
+from metarobot.training.checkpoints import (
+    BEST_FILE,
+    Progress,
+    load_newest_checkpoint,
+    policy_bytes,
+    save_checkpoint,
+)
+from metarobot.training.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
+from metarobot.training.log import TrainingLog
+from metarobot.training.memory import num_simulations, require_training_memory
+from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.provenance import choose_num_threads
+from metarobot.training.replay import Replay
+from metarobot.training.run_layout import CHECKPOINT_FOLDER, DONE_FILE, POLICY_FILE, REPLAY_FOLDER
+from metarobot.training.trainer_state import Metrics
+
+CHECKPOINT_EVERY = 10
+"""Meta-iterations between checkpoints, and between policies compared for the best."""
+CHECKPOINT_EVERY_S = 30.0
+"""Seconds without a checkpoint, at most: more than that is never lost."""
+
+MOST_REPLAYS = 20
+"""Replays of rejected tasks that are written in the folder of an algorithm."""
+
+
+class Display(Protocol):
+    """Shows training as it goes."""
+
+    def begin(self, config: TrainConfig, total_steps: int) -> None:
+        """An algorithm starts to train, or goes on after total_steps control steps."""
+        ...
+
+    def update(self, metrics: Metrics) -> None:
+        """A meta-iteration is over."""
+        ...
+
+    def end(self) -> None:
+        """The algorithm's budget is spent."""
+        ...
+
+
+def train_algorithm(
+    config: TrainConfig, folder: Folder, display: Display | None = None, workers: Workers = ALONE
+) -> None:
+    """Train one algorithm until its budget is spent, from its newest checkpoint if it has one.
+
+    Args:
+        config: What to train and how.
+        folder: Where its files go; made if missing.
+        display: Shows the progress.
+        workers: The processes that share the run.
+
+    Raises:
+        InterruptedTrainingError: Training was asked to stop; the last checkpoint is in place.
+    """
+    require_training_memory([config], workers)
+    torch.set_num_threads(choose_num_threads(config.num_threads))
+    trainer = make_trainer(config, workers)
+    with closing(trainer.env):
+        progress = _restore(trainer, folder)
+        with (
+            listen_for_stop() as stop,
+            _open_books(trainer, folder, progress, display) as books,
+        ):
+            keeper = _Keeper(trainer, folder, books, stop)
+            while not trainer.finished:
+                keeper.keep(trainer.step())
+            if books is not None:
+                books.finish()
+
+
+def make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
+    """Make a trainer that has not begun, with the environment that it needs."""
+    env = make_env(
+        config.env_id,
+        num_simulations(config, workers),
+        num_threads=choose_num_threads(config.num_threads),
+        observe_task=algorithm_class(config.algorithm).observes_task,
+        variant=config.variant,
+        scene_path=config.scene,
+    )
+    return MetaTrainer(config, env, workers=workers)
+
+
+def _restore(trainer: MetaTrainer, folder: Folder) -> Progress:
+    """Bring the trainer to its newest checkpoint, if it has one; return how far that was."""
+    found = load_newest_checkpoint(
+        folder / CHECKPOINT_FOLDER, trainer.config, trainer.state(), trainer.workers
+    )
+    if found is None:
+        return Progress()
+    state, progress = found
+    trainer.restore(state)
+    return progress
+
+
+def _write_replays(replays: Sequence[Replay], folder: Folder) -> None:
+    """Write the first replays of a run: a family that is broken must not fill the disk."""
+    for replay in replays:
+        if len(folder.names()) < MOST_REPLAYS:
+            replay.save(folder)
+
+
+@contextmanager
+def _open_books(
+    trainer: MetaTrainer, folder: Folder, progress: Progress, display: Display | None
+) -> Iterator[_Books | None]:
+    """Open the books of a run: the first of its processes keeps them, the others get None."""
+    if not trainer.workers.first:
+        yield None
+        return
+    folder.make()
+    with TrainingLog(folder, progress.log_bytes, trainer.total_steps) as log:
+        if display is not None:
+            display.begin(trainer.config, trainer.total_steps)
+        yield _Books(trainer, folder, progress, log, display)
+
+
+class _Books:
+    """What a run leaves behind while it goes on: the log, the checkpoints, what is displayed."""
+
+    def __init__(
+        self,
+        trainer: MetaTrainer,
+        folder: Folder,
+        progress: Progress,
+        log: TrainingLog,
+        display: Display | None,
+    ) -> None:
+        self._trainer, self._folder, self._progress = trainer, folder, progress
+        self._log, self._display = log, display
+        self._started_s = time.monotonic() - progress.seconds
+
+    def write(self, metrics: Metrics) -> None:
+        """Log and show a meta-iteration; keep its policy if it is the best of those compared."""
+        self._log.write(metrics)
+        self._progress.add_return(metrics["meta/post_return"])
+        trainer = self._trainer
+        if trainer.iteration % CHECKPOINT_EVERY == 0 and self._progress.is_best():
+            self._save_policy(self._folder / CHECKPOINT_FOLDER, BEST_FILE)
+        if self._display is not None:
+            self._display.update(metrics)
+
+    def save(self) -> None:
+        """Write a checkpoint, and the policy for those who only want to use it."""
+        trainer, folder = self._trainer, self._folder / CHECKPOINT_FOLDER
+        self._progress.seconds = time.monotonic() - self._started_s
+        self._progress.log_bytes = self._log.flush()
+        save_checkpoint(folder, trainer.config, trainer.state(), self._progress)
+        self._save_policy(self._folder, POLICY_FILE)
+
+    def finish(self) -> None:
+        """Write down what it cost: from now on the algorithm counts as trained."""
+        # A kill may have come between the last checkpoint and its policy.
+        self._save_policy(self._folder, POLICY_FILE)
+        trainer = self._trainer
+        cost = {
+            "iterations": trainer.iteration,
+            "total_steps": trainer.total_steps,
+            "seconds": round(time.monotonic() - self._started_s, 2),
+        }
+        self._folder.write(DONE_FILE, json_bytes(cost))
+        if self._display is not None:
+            self._display.end()
+
+    def _save_policy(self, folder: Folder, name: str) -> None:
+        trainer = self._trainer
+        folder.make()
+        folder.write(name, policy_bytes(trainer.config, trainer.params, trainer.iteration))
+
+
+class _Keeper:
+    """Decides after every meta-iteration what is kept, and whether training stops."""
+
+    def __init__(
+        self, trainer: MetaTrainer, folder: Folder, books: _Books | None, stop: StopRequest
+    ) -> None:
+        self._trainer, self._folder, self._books, self._stop = trainer, folder, books, stop
+        self._saved_s = time.monotonic()
+
+    def keep(self, metrics: Metrics) -> None:
+        """Keep what a meta-iteration has left.
+
+        Raises:
+            InterruptedTrainingError: A process was asked to stop; the checkpoint is in place.
+        """
+        trainer, books, workers = self._trainer, self._books, self._trainer.workers
+        _write_replays(trainer.rejected, self._folder / REPLAY_FOLDER)
+        if books is not None:
+            books.write(metrics)
+        # All processes must stop, and must save, after the same meta-iteration.
+        signal_number = workers.largest(self._stop.signal_number)
+        waited = workers.largest(time.monotonic() - self._saved_s >= CHECKPOINT_EVERY_S)
+        regular = trainer.iteration % CHECKPOINT_EVERY == 0
+        if regular or waited or signal_number or trainer.finished:
+            workers.require_equal(trainer.params)
+            if books is not None:
+                books.save()
+            self._saved_s = time.monotonic()
+        if signal_number:
+            raise InterruptedTrainingError(signal_number, self._folder.path.parent)

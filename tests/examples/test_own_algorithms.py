@@ -1,0 +1,155 @@
+"""The algorithms of examples/own_algorithms are the equals of those in the package."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import config_of, made_up_batch, small_policy
+
+import metarobot as mr
+from metarobot.algorithms import ALGORITHMS, make_algorithm
+from metarobot.cli.main import main
+from metarobot.policies import repeat_params
+
+FOLDER = Path(__file__).parents[2] / "examples" / "own_algorithms"
+OWN = ("bias_maml", "elite_shift")
+MODULES = ("own_algorithms", *OWN)
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
+FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
+MEASURED = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
+KNOWN = ("--module", "own_algorithms")
+
+
+def forget():
+    """Undo the import, as in a process that has never known the algorithms."""
+    for name in OWN:
+        ALGORITHMS.pop(name, None)
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch):
+    """A folder that holds the modules; what they register goes with the test."""
+    for name in MODULES:
+        shutil.copy(FOLDER / f"{name}.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    forget()
+    yield tmp_path
+    forget()
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.syspath_prepend(".")
+    import own_algorithms
+
+    return own_algorithms
+
+
+def run_fresh(capfd, *words):
+    """Run a command that does not know the algorithms yet; return what it printed."""
+    forget()
+    code = main([*map(str, words)])
+    return code, capfd.readouterr()
+
+
+def test_every_command_takes_them(working_folder, capfd, opengl):
+    named = [f"own_algorithms:{name}" for name in OWN]
+    sizes = ["--total-steps", "320", "--bias-factor", "2", *SIZES]
+    assert (
+        run_fresh(capfd, "train", "slide", "--algorithms", *named, *sizes, "--out", "run")[0] == 0
+    )
+    saved = json.loads((working_folder / "run" / "bias_maml" / "config.json").read_text())["train"]
+    assert saved["algorithm"] == "bias_maml"
+    assert saved["options"]["bias_factor"] == 2.0
+    assert saved["options"]["inner_objective"] == "likelihood_ratio"  # the preset's
+    other = json.loads((working_folder / "run" / "elite_shift" / "config.json").read_text())
+    assert "bias_factor" not in other["train"]["options"]
+    more = ("--total-steps", 640, *KNOWN)
+    assert run_fresh(capfd, "train", "--resume", "run", *more)[0] == 0
+    assert run_fresh(capfd, "evaluate", "run", "--out", "results", *MEASURED, *KNOWN)[0] == 0
+    rows = json.loads((working_folder / "results" / "evaluation.json").read_text())["rows"]
+    assert {(row["algorithm"], row["adaptation_steps"]) for row in rows} >= {
+        (name, steps) for name in OWN for steps in (0, 1)
+    }
+    film = ("--algorithm", "elite_shift", "--out", "a.mp4", "--num-episodes", 2, *KNOWN)
+    assert run_fresh(capfd, "render", "run", *film)[0] == 0
+    compared = ("--algorithms", *named, "--seeds", 0, "--total-steps", 1, "--test-tasks", 2)
+    assert run_fresh(capfd, "compare", "slide", *compared, "--num-adaptation-steps", 1)[0] == 0
+
+
+def test_their_options_are_in_the_help(capfd):
+    code, printed = run_fresh(capfd, "train", "slide", *KNOWN, "--help")
+    assert code == 0
+    assert "--bias-factor" in printed.out
+    assert "Read by bias_maml." in " ".join(printed.out.replace("│", " ").split())
+
+
+def test_the_python_interface_takes_them(registered, tmp_path, opengl):
+    sizes = {"total_steps": 1, "num_tasks": 2, "episodes_per_task": 4, "hidden_sizes": (4,)}
+    run = mr.train("slide", algorithms=list(OWN), bias_factor=2.0, out="run", **sizes)
+    assert list(run) == list(OWN)
+    assert mr.load("run")["bias_maml"].config.options.bias_factor == 2.0
+    measured = {"num_tasks": 2, "grid_size": 2, "episodes_per_step": 2, "test_episodes": 1}
+    mr.evaluate(run, out="results", num_adaptation_steps=1, **measured)
+    mr.render(run["elite_shift"], "film.mp4")
+
+
+def test_a_run_of_them_says_how_it_is_read(working_folder, capfd):
+    words = ("train", "slide", "--algorithms", "own_algorithms:elite_shift", *SIZES)
+    assert run_fresh(capfd, *words, "--total-steps", 1, "--out", "run")[0] == 0
+    for command in (["evaluate", "run", "--out", "x"], ["train", "--resume", "run"]):
+        code, printed = run_fresh(capfd, *command)
+        assert code == 2
+        assert "--module" in printed.err
+        assert "elite_shift" in printed.err
+        assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train grip --algorithms own_algorithms:bias_mml", "did you mean 'bias_maml'?"),
+        ("train grip --algorithms no_such:x", "the module no_such cannot be imported"),
+        ("train grip --algorithms bias_maml", "algorithm must be one of maml"),
+        ("train grip --algorithms maml --module own_algorithms --bias-factor 2", "read by bias_m"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(words, message, capfd):
+    code, printed = run_fresh(capfd, *words.split())
+    assert code == 2
+    assert message in printed.err
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_the_biases_alone_adapt(registered):
+    policy, params = small_policy(algorithm="bias_maml")
+    config = config_of("bias_maml", hidden_sizes=(4,), bias_factor=2.0)
+    batch = made_up_batch(policy, params, config)
+    start = repeat_params(params, 3)
+    adapted = make_algorithm(config, policy).adapt(
+        start, batch.pre_episodes[0], batch.pre_advantages[0]
+    )
+    changed = {name for name, leaf in adapted.items() if not torch.equal(leaf, start[name])}
+    assert changed == {name for name in params if name.endswith(".bias")}
+
+
+def test_the_elite_share_decides_whose_noise_is_repeated(registered):
+    policy, params = small_policy(algorithm="elite_shift")
+    batch = made_up_batch(policy, params, config_of("maml", hidden_sizes=(4,)))
+    episodes, start = batch.pre_episodes[0], repeat_params(params, 3)
+    config = config_of("elite_shift", hidden_sizes=(4,), elite_share=0.01)
+    adapted = make_algorithm(config, policy).adapt(start, episodes, batch.pre_advantages[0])
+    best = episodes.returns.argmax(1)
+    mean = policy.distribution(start, episodes.observations).mean
+    for task, episode in enumerate(best.tolist()):
+        counted = episodes.mask[task, episode].bool()
+        noise = (episodes.actions - mean)[task, episode][counted].mean(0)
+        moved = adapted["layers.1.bias"][task] - params["layers.1.bias"]
+        torch.testing.assert_close(moved, noise)
