@@ -1,18 +1,23 @@
 """Parameterised environments that define task distributions.
 
-Importing this package registers its families, such as ``metarobot/Grip-v0``, with Gymnasium, for
+Importing `metarobot` registers its families, such as ``metarobot/Grip-v0``, with Gymnasium, for
 ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
+from metarobot.opengl import import_mujoco
+
+import_mujoco()  # first: its own import fails where the OpenGL of MUJOCO_GL is missing
+
+# isort: split
 from metarobot.envs.checked_table import VariantError
 from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.registration import (
     FAMILIES,
     file_name,
     find_family,
+    import_package_families,
     make_env,
     register_family,
-    register_package_families,
     short_names,
 )
 from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
@@ -33,7 +38,7 @@ from metarobot.envs.user_scene import load_user_scene
 from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
 from metarobot.envs.vector_env import TaskVectorEnv
 
-register_package_families()
+import_package_families()
 
 __all__ = [
     "FAMILIES",

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from metarobot.config import TrainConfig
 from metarobot.envs import file_name, nearest_name
-from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS, PACKAGE_FAMILIES
+from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS
+from metarobot.package_families import PACKAGE_FAMILIES
 
 _REACH = TrainConfig(
     env_id="metarobot/Reach-v0",
