@@ -453,15 +453,17 @@ def _help() -> str:
 
 
 def prepare() -> Console:
-    """Silence MuJoCo's log file, choose torch's threads, and return the console."""
+    """Silence MuJoCo's log file, choose torch's threads and memory, and return the console."""
     import torch
 
     from metarobot.cli.listing import make_console
     from metarobot.envs import silence_mujoco
+    from metarobot.training.heap import keep_freed_memory
     from metarobot.training.provenance import choose_num_threads
 
     silence_mujoco()
     torch.set_num_threads(choose_num_threads())
+    keep_freed_memory()
     return make_console()
 
 
