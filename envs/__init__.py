@@ -24,16 +24,15 @@ from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
 from metarobot.envs.scene_record import SceneRecord
 from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.tasks import (
+from metarobot.envs.task_parameter import (
     SPLITS,
     Split,
-    TaskDistribution,
     TaskError,
     TaskParameter,
-    Tasks,
     nearest_name,
     parameter_words,
 )
+from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.user_scene import load_user_scene
 from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
 from metarobot.envs.vector_env import TaskVectorEnv

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.folder import read_file, write_file
+from metarobot.named_files import read_file, write_file
 
 MAX_JSON_BYTES = 16 * 2**20
 """The longest JSON file that is read."""

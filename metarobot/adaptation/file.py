@@ -15,7 +15,7 @@ from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.config import MOST_EPISODES, TrainConfig
 from metarobot.envs.checked_numbers import is_integer, is_number
 from metarobot.envs.memory import MOST_HORIZON
-from metarobot.folder import read_file
+from metarobot.named_files import read_file
 from metarobot.tensor_files import (
     most_bytes,
     open_tensors,

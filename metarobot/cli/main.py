@@ -283,7 +283,7 @@ def _compare(arguments: list[str], prog: str) -> int:
 
 def _render(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import RenderCommand, parse, parse_task
-    from metarobot.folder import require_writable
+    from metarobot.named_files import require_writable
     from metarobot.opengl import require_opengl
     from metarobot.reporting.adaptation_video import render_adaptation, render_replay
     from metarobot.reporting.video import VideoError
@@ -323,7 +323,7 @@ def _adapt(arguments: list[str], prog: str) -> int:
     from metarobot.adaptation.run import Run, load_run_or_policy
     from metarobot.cli.options import AdaptCommand, parse, parse_task
     from metarobot.cli.robots import make_robot
-    from metarobot.folder import require_writable
+    from metarobot.named_files import require_writable
 
     command = parse(AdaptCommand, arguments, prog)
     task = parse_task(command.task)
@@ -348,7 +348,7 @@ def _adapt(arguments: list[str], prog: str) -> int:
 
 def _export(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ExportCommand, parse
-    from metarobot.folder import require_writable
+    from metarobot.named_files import require_writable
     from metarobot.sb3 import export_ppo
     from metarobot.training.load import load_run
 
@@ -367,7 +367,7 @@ def _export(arguments: list[str], prog: str) -> int:
 
 def _import(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ImportCommand, parse
-    from metarobot.folder import require_writable, write_file
+    from metarobot.named_files import require_writable, write_file
     from metarobot.sb3 import import_ppo
     from metarobot.training.checkpoints import policy_bytes
 

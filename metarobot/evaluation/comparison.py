@@ -17,7 +17,7 @@ import numpy as np
 
 from metarobot.config import META_LEARNERS, REFERENCES
 from metarobot.envs import find_family
-from metarobot.envs.tasks import Split
+from metarobot.envs.task_parameter import Split
 from metarobot.evaluation.baselines import baselines
 from metarobot.evaluation.evaluation import Progress, join_seeds, table_row
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial, Untrained

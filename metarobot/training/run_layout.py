@@ -121,13 +121,12 @@ def _is_ours(name: str) -> bool:
 
 def _check_algorithm(folder: Folder) -> None:
     """Refuse what is no file or folder of an algorithm, or longer than any of ours."""
-    for name in folder.names():
-        kind = folder.kind(name)
-        if _is_ours(name):
-            folder.require_file(name, _MAX_BYTES.get(name, MAX_FILE_BYTES))
-        elif name in _FOLDERS:
+    kinds = folder.kinds()
+    ours = {name: _MAX_BYTES.get(name, MAX_FILE_BYTES) for name in kinds if _is_ours(name)}
+    folder.require_files(ours)
+    for name, kind in kinds.items():
+        if name in _FOLDERS:
             below = folder / name
-            for entry in below.names():
-                below.require_file(entry, MAX_FILE_BYTES)
-        elif kind not in ("file", "folder", None):
+            below.require_files(dict.fromkeys(below.names(), MAX_FILE_BYTES))
+        elif name not in ours and kind not in ("file", "folder"):
             raise FolderError(f"{folder.path / name} is a {kind} file, which no run holds")

@@ -24,8 +24,8 @@ from metarobot.training.checkpoints import (
     policy_bytes,
     save_checkpoint,
 )
-from metarobot.training.initial_policy import InitialPolicy, file_source, load_initial_policy
 from metarobot.training.heap import keep_freed_memory
+from metarobot.training.initial_policy import InitialPolicy, file_source, load_initial_policy
 from metarobot.training.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
 from metarobot.training.log import TrainingLog
 from metarobot.training.memory import num_simulations, require_training_memory
