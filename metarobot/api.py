@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from metarobot.adaptation.file import SUFFIX
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.adaptation.run import Run, load_run_or_policy
+from metarobot.adaptation.run import Run
 from metarobot.adaptation.session import AdaptationSession
 from metarobot.cli.main import prepare
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
@@ -79,26 +80,29 @@ def train(
     return Run(load_run(folder))
 
 
-def load(path: str | Path, *, best: bool = False) -> Any:
-    """Read a run, or a policy that was saved; nothing in the file is executed.
+def load(path: str | Path, *, best: bool = False) -> Run:
+    """Read the trained policies of a run; nothing in its files is executed.
 
     Use::
 
         policy = mr.load("runs/grip-seed0")["maml"]
-        adapted = mr.load("adapted.safetensors")
+
+    A policy that was saved to a file is read by `AdaptablePolicy.load`.
 
     Args:
-        path: Folder of a run, or a file that `AdaptablePolicy.save` has written.
-        best: Of a run, take the policies with the best smoothed return in training, not the last.
+        path: Folder of the run.
+        best: Take the policies with the best smoothed return in training, not the last.
 
     Returns:
-        A `Run` for a folder, an `AdaptablePolicy` for a file.
+        The policies by the names of their algorithms.
 
     Raises:
         OSError: It is missing or cannot be read.
-        ValueError: It is damaged, or holds something else.
+        ValueError: It is damaged, or no run.
     """
-    return load_run_or_policy(Path(path), best=best)
+    if Path(path).suffix == SUFFIX and not Path(path).is_dir():
+        raise ValueError(f"{path} is no run: mr.AdaptablePolicy.load reads the file of a policy")
+    return Run(load_run(Path(path), best=best))
 
 
 def evaluate(

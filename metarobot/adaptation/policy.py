@@ -206,7 +206,7 @@ class AdaptablePolicy:
         return AdaptationSession(self, episodes, seed)
 
     def save(self, path: str | Path) -> None:
-        """Keep the policy in a sealed file, from which `metarobot.load` brings it back.
+        """Keep the policy in a sealed file, from which `load` brings it back.
 
         Args:
             path: File to write, ending in .safetensors.
@@ -218,6 +218,25 @@ class AdaptablePolicy:
         from metarobot.adaptation.file import save_policy  # which knows this class
 
         save_policy(self, Path(path))
+
+    @staticmethod
+    def load(path: str | Path) -> AdaptablePolicy:
+        """Read a policy that `save` has written; nothing in the file is executed.
+
+        Use::
+
+            adapted = mr.AdaptablePolicy.load("adapted.safetensors")
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: It is missing or cannot be read.
+            ValueError: It is damaged, or holds something else.
+        """
+        from metarobot.adaptation.file import load_policy_file  # which knows this class
+
+        return load_policy_file(Path(path))
 
     def _collect(
         self,
@@ -258,16 +277,7 @@ class AdaptablePolicy:
         interface, name = self.interface, self.config.algorithm
         if episodes.num_tasks != 1:
             raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
-        if episodes.horizon > interface.horizon:
-            raise ValueError(
-                f"episodes of {name} have at most {interface.horizon} control steps, "
-                f"got {episodes.horizon}"
-            )
-        if episodes.actions.shape[-1] != interface.action_size:
-            raise ValueError(
-                f"actions must have {interface.action_size} elements, "
-                f"got {episodes.actions.shape[-1]}"
-            )
+        interface.require_sizes(episodes.horizon, episodes.actions.shape[-1])
         if self.algorithm.needs_log_probs and bool(episodes.log_probs.isnan().any()):
             raise ValueError(
                 f"{name} needs the log-probabilities of the logged actions: pass log_probs, or "

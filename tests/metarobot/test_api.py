@@ -23,7 +23,7 @@ def test_train_shows_its_progress_and_returns_what_load_reads(tmp_path, capsys):
         run["promp"]
     adapted.save(tmp_path / "adapted.safetensors")
     seen = np.zeros(len(policy.interface.observation_low))
-    loaded = mr.load(tmp_path / "adapted.safetensors")
+    loaded = mr.AdaptablePolicy.load(tmp_path / "adapted.safetensors")
     np.testing.assert_array_equal(loaded.act(seen), adapted.act(seen))
 
 
@@ -56,6 +56,7 @@ def test_an_import_registers_the_families_and_brings_no_torch():
         (lambda: mr.train("nothing"), "no preset 'nothing', allowed: reach"),
         (lambda: mr.train("slide", algorithms=["nobody"]), "must be one of maml"),
         (lambda: mr.train("slide", total_steps=0), "total_steps must be"),
+        (lambda: mr.load("adapted.safetensors"), "is no run: mr.AdaptablePolicy.load reads"),
         (lambda: mr.render(None, "film.avi"), "must end in .mp4, got film.avi"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_robot_of_ones_own(run, tmp_path, monkeypatch):
     env = ["--env", "my_robot_module:my/Robot-v0"]
     assert adapt(run.path, "adapted.safetensors", *env) == 0
     assert adapt("adapted.safetensors", "twice.safetensors", *env, "--steps", "2") == 0
-    adapted = mr.load("twice.safetensors")
+    adapted = mr.AdaptablePolicy.load("twice.safetensors")
     assert (adapted.adaptation_steps, adapted.num_episodes) == (3, 6)
     assert adapted.act(np.zeros(len(adapted.interface.observation_low))).shape == (
         adapted.interface.action_size,
@@ -57,7 +57,7 @@ def test_a_robot_of_ones_own(run, tmp_path, monkeypatch):
 def test_a_task_of_the_family(run, tmp_path, algorithm):
     out = tmp_path / "adapted.safetensors"
     assert adapt(run.path, out, "--algorithm", algorithm, "--task", "puck_mass_kg=0.3") == 0
-    assert mr.load(out).num_episodes == 2
+    assert mr.AdaptablePolicy.load(out).num_episodes == 2
 
 
 @pytest.mark.parametrize(
