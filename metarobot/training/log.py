@@ -6,13 +6,13 @@ import os
 import socket
 import time
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any
 
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from metarobot.directory import errors_naming, naming
+from metarobot.closable import Closable
+from metarobot.directory import errors_naming
 from metarobot.folder import Folder
 from metarobot.training.run_folder import CURVE_COLUMNS
 from metarobot.training.run_layout import CURVE_FILE, EVENTS_PREFIX, refusals_as_run_errors
@@ -27,7 +27,7 @@ _EVENTS_VERSION = "brain.Event:2"
 """What the first record of a file says to TensorBoard."""
 
 
-class TrainingLog:
+class TrainingLog(Closable):
     """Adds the metrics of every meta-iteration to curve.csv and to a file of TensorBoard events.
 
     Args:
@@ -55,20 +55,14 @@ class TrainingLog:
             else:
                 self._write_row(list(CURVE_COLUMNS))
 
-    def __enter__(self) -> TrainingLog:
-        return self
+    def close(self) -> None:
+        """Close the files.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
+        Raises:
+            OSError: The disk is full; the message names the folder.
+        """
+        with errors_naming(self._folder.path):
             self._files.close()
-        except OSError as broken:
-            if error is None:
-                raise naming(self._folder.path, broken) from broken
 
     def write(self, metrics: Metrics) -> None:
         """Add one meta-iteration.
