@@ -1,39 +1,43 @@
 """Parameterised environments that define task distributions.
 
-Importing this package registers its families, such as ``metarobot/Grip-v0``, with Gymnasium, for
+Importing `metarobot` registers its families, such as ``metarobot/Grip-v0``, with Gymnasium, for
 ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
+from metarobot.opengl import import_mujoco
+
+import_mujoco()  # first: its own import fails where the OpenGL of MUJOCO_GL is missing
+
+# isort: split
 from metarobot.envs.checked_table import VariantError
 from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.registration import (
     FAMILIES,
     file_name,
     find_family,
+    import_package_families,
     make_env,
     register_family,
-    register_package_families,
     short_names,
 )
 from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
 from metarobot.envs.scene_record import SceneRecord
 from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.tasks import (
+from metarobot.envs.task_parameter import (
     SPLITS,
     Split,
-    TaskDistribution,
     TaskError,
     TaskParameter,
-    Tasks,
     nearest_name,
     parameter_words,
 )
+from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.user_scene import load_user_scene
 from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
 from metarobot.envs.vector_env import TaskVectorEnv
 
-register_package_families()
+import_package_families()
 
 __all__ = [
     "FAMILIES",

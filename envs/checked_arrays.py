@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metarobot.envs.tasks import nearest_name
+from metarobot.envs.task_parameter import nearest_name
 
 _LONGEST_VALUE = 40
 
@@ -73,3 +73,20 @@ def _describe(values: Any, array: np.ndarray) -> str:
     if values is None or isinstance(values, (str, bytes, complex)):
         return repr(values)[:_LONGEST_VALUE]
     return f"a {type(values).__name__}"
+
+
+def read_mask(mask: Any, num_envs: int) -> np.ndarray:
+    """Return which simulations a mask chooses, (num_envs,) bool; all of them without one.
+
+    Raises:
+        ValueError: It is no such array, or chooses none.
+    """
+    if mask is None:
+        return np.ones(num_envs, bool)
+    mask = np.asarray(mask)
+    if mask.shape != (num_envs,) or mask.dtype != bool or not mask.any():
+        raise ValueError(
+            f"reset_mask must be ({num_envs},) bool and choose a simulation, "
+            f"got {mask.dtype} {mask.shape}"
+        )
+    return mask

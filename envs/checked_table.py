@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from metarobot.envs.checked_numbers import LONGEST_VALUE, is_integer, is_number, show
-from metarobot.envs.tasks import Interval, TaskError
+from metarobot.envs.task_parameter import Interval, TaskError
 
 
 class VariantError(TaskError):

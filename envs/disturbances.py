@@ -13,7 +13,8 @@ import numpy as np
 from mujoco.batch import Batch
 
 from metarobot.envs.counter_based_random import keys_of, normals, uniforms
-from metarobot.envs.tasks import TaskError, Tasks
+from metarobot.envs.task_parameter import TaskError
+from metarobot.envs.tasks import Tasks
 
 _PUSH, _DIRECTION, _DROPOUT, _NOISE = range(4)  # streams of random numbers
 _ONE, _PLANE = np.arange(1), np.arange(2)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from metarobot.envs.task_family import ObservationElement, TaskFamily
-from metarobot.envs.tasks import TaskDistribution, TaskError
+from metarobot.envs.task_parameter import TaskError
+from metarobot.envs.tasks import TaskDistribution
 from metarobot.envs.vector_env import TaskVectorEnv
 
 _ID = re.compile(r"[\w-]+/[\w-]+-v\d+", re.ASCII)

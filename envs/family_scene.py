@@ -6,9 +6,7 @@ of the same kind; then the family itself is run in the scene, and what it misses
 
 from __future__ import annotations
 
-import ast
 import copy
-import re
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +16,9 @@ import mujoco
 import numpy as np
 
 from metarobot.envs.scene import SceneError, SceneLimits
+from metarobot.envs.scene_comparison import compare_scenes, element_names, missing_name
 from metarobot.envs.scene_record import SceneRecord
-from metarobot.envs.tasks import Tasks, nearest_name
+from metarobot.envs.tasks import Tasks
 from metarobot.envs.user_scene import DEFAULT_LIMITS, load_user_scene
 
 if TYPE_CHECKING:
@@ -31,25 +30,6 @@ _mj: Any = mujoco
 VIDEO_CAMERA = "video"
 """The camera that every scene is drawn from."""
 
-_KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "body": ("nbody", ("body_mocapid",)),
-    "joint": ("njnt", ("jnt_type",)),
-    "geom": ("ngeom", ()),
-    "site": ("nsite", ()),
-    "camera": ("ncam", ()),
-    "tendon": ("ntendon", ()),
-    "actuator": (
-        "nactuator",
-        (
-            *("actuator_trntype", "actuator_dyntype", "actuator_gaintype"),
-            *("actuator_biastype", "actuator_actnum", "actuator_ctrlnum"),
-        ),
-    ),
-    "sensor": ("nsensor", ("sensor_type", "sensor_dim", "sensor_objtype", "sensor_reftype")),
-    "key": ("nkey", ()),
-}
-"""Kinds of elements: how many there are, and what must not differ between namesakes."""
-_SAME_OPTIONS = ("timestep", "gravity", "disableactuator")
 _FULL_WARNINGS = [
     _mj.mjtWarning.mjWARN_CONTACTFULL.value,
     _mj.mjtWarning.mjWARN_CNSTRFULL.value,
@@ -107,96 +87,17 @@ def check_family_scene(
             the simulation is unstable or too slow.
     """
     shipped = family.compile_own_scene()
-    _compare_options(family.family, model, shipped)
-    for kind in _KINDS:
-        _compare_namesakes(family.family, kind, model, shipped)
-    for kind in family.elements_by_number:
-        _compare_order(family.family, kind, model, shipped)
+    compare_scenes(family.family, family.elements_by_number, model, shipped)
     try:
         with np.errstate(all="ignore"):
             _run_trial(family, model, limits)
     except SceneError:
         raise
     except KeyError as error:
-        raise SceneError(_missing_name(family.family, model, shipped, str(error.args[0]))) from None
+        raise SceneError(missing_name(family.family, model, shipped, str(error.args[0]))) from None
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise SceneError(f"{family.family} cannot run in it: {reason}") from error
-
-
-# The scene beside the family's own.
-
-
-def _compare_options(family: str, model: Any, shipped: Any) -> None:
-    """Refuse other options than those that the family's code takes for granted."""
-    for name in _SAME_OPTIONS:
-        given, needed = getattr(model.opt, name), getattr(shipped.opt, name)
-        if not np.array_equal(given, needed):
-            raise SceneError(f"option {name} is {given}, {family} needs {needed}")
-    for flags, field in (
-        (_mj.mjtDisableBit, "disableflags"),
-        (_mj.mjtEnableBit, "enableflags"),
-    ):
-        given, needed = getattr(model.opt, field), getattr(shipped.opt, field)
-        for flag in flags.__members__.values():
-            if (given ^ needed) & flag.value:
-                enabled = bool(needed & flag.value) == (field == "enableflags")
-                name, value = flag.name.split("_", 1)[1].lower(), "enable" if enabled else "disable"
-                raise SceneError(f'{family} needs <option> <flag {name}="{value}"/>')
-
-
-def _names(model: Any, kind: str) -> list[str]:
-    """Return the names of a kind's elements in their order, empty for those without."""
-    access = getattr(model, kind)
-    return [access(index).name for index in range(getattr(model, _KINDS[kind][0]))]
-
-
-def _compare_namesakes(family: str, kind: str, model: Any, shipped: Any) -> None:
-    """Refuse an element that is of another kind than its namesake in the family's own scene."""
-    given, needed = _names(model, kind), _names(shipped, kind)
-    for name in filter(None, needed):
-        if name not in given:
-            continue
-        for field in _KINDS[kind][1]:
-            has = int(getattr(model, field)[given.index(name)])
-            needs = int(getattr(shipped, field)[needed.index(name)])
-            if field == "body_mocapid":
-                has, needs = has >= 0, needs >= 0
-            if has != needs:
-                raise SceneError(
-                    f"{kind} {name!r} is of another kind than in {family}'s own scene: "
-                    f"{field} is {has}, not {needs}"
-                )
-
-
-def _compare_order(family: str, kind: str, model: Any, shipped: Any) -> None:
-    """Refuse other elements, or in another order, than those in the family's own scene."""
-    given, needed = _names(model, kind), _names(shipped, kind)
-    if given != needed:
-        raise SceneError(
-            f"{family} needs exactly these {kind}s in this order: {', '.join(needed)}; "
-            f"got {', '.join(given) or 'none'}"
-        )
-
-
-def _missing_name(family: str, model: Any, shipped: Any, complaint: str) -> str:
-    """Translate MuJoCo's complaint about a name into what is missing and what there is."""
-    match = re.fullmatch(r"Invalid name '(.*)'\. Valid names: (\[.*\])", complaint, re.DOTALL)
-    if match is None:
-        return f"{family} cannot run in it: no {complaint}"
-    name, valid = match[1], ast.literal_eval(match[2])
-    kinds = [
-        kind
-        for kind in _KINDS
-        if name in _names(shipped, kind)
-        and sorted(filter(None, _names(model, kind))) == sorted(valid)
-    ]
-    kind = kinds[0] if kinds else "element"
-    there = ", ".join(valid) or "none"
-    return f"{family} needs the {kind} {name!r}; there is {there}{nearest_name(name, valid)}"
-
-
-# The family in the scene.
 
 
 def _run_trial(family: type[TaskVectorEnv], model: Any, limits: SceneLimits) -> None:
@@ -274,7 +175,7 @@ def _check_friction(low: Any, high: Any, geom: int, shipped: Any) -> None:
 
 def _outranks(model: Any, first: str, second: str) -> bool:
     """Return whether a model has both geoms, and the first has the higher priority."""
-    names = _names(model, "geom")
+    names = element_names(model, "geom")
     if not (first and second and first in names and second in names):
         return False
     return bool(model.geom(first).priority[0] > model.geom(second).priority[0])

@@ -15,7 +15,8 @@ import numpy as np
 from gymnasium.envs import mujoco as gymnasium_mujoco
 
 from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
+from metarobot.envs.task_parameter import TaskParameter
+from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 ACTION_COST = 0.05

@@ -15,7 +15,8 @@ from metarobot.envs.physics import set_body_mass, set_drive_strength
 from metarobot.envs.reach import DISTRIBUTION as REACH
 from metarobot.envs.reach import DRIVES, MAX_SPEED_M_PER_S, ReachVectorEnv
 from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
+from metarobot.envs.task_parameter import TaskParameter
+from metarobot.envs.tasks import TaskDistribution, Tasks
 
 GOAL_TOLERANCE_M = 0.025
 

@@ -11,7 +11,8 @@ import numpy as np
 from metarobot.envs.reach import DISTRIBUTION as REACH
 from metarobot.envs.reach import START_SPREAD_RAD, ReachVectorEnv
 from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.tasks import Interval, TaskDistribution, TaskParameter, Tasks
+from metarobot.envs.task_parameter import Interval, TaskParameter
+from metarobot.envs.tasks import TaskDistribution, Tasks
 
 
 def _goal(axis: str, far_m: float, gap_m: Interval, beyond_m: float) -> TaskParameter:

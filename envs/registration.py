@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import Any, Protocol
 
 import gymnasium as gym
 
 from metarobot.envs.family_check import check_family
-from metarobot.envs.grip import GripVectorEnv
-from metarobot.envs.half_cheetah import (
-    HalfCheetahDirectionVectorEnv,
-    HalfCheetahVelocityVectorEnv,
-)
-from metarobot.envs.point_navigation import PointNavigationVectorEnv
-from metarobot.envs.push import PushVectorEnv
-from metarobot.envs.reach import ReachVectorEnv
-from metarobot.envs.reach_feed_forward import ReachFeedForwardVectorEnv
-from metarobot.envs.reach_hidden_goal import ReachHiddenGoalVectorEnv
-from metarobot.envs.slide import SlideVectorEnv
-from metarobot.envs.tasks import TaskError, nearest_name
+from metarobot.envs.task_parameter import TaskError, nearest_name
 from metarobot.envs.vector_env import TaskVectorEnv
+from metarobot.package_families import PACKAGE_FAMILIES, register_id
 
 
 class Preset(Protocol):
@@ -31,19 +22,6 @@ class Preset(Protocol):
         """Id of the family that it trains on."""
         ...
 
-
-PACKAGE_FAMILIES: dict[str, type[TaskVectorEnv]] = {
-    "metarobot/Reach-v0": ReachVectorEnv,
-    "metarobot/ReachHiddenGoal-v0": ReachHiddenGoalVectorEnv,
-    "metarobot/ReachFeedForward-v0": ReachFeedForwardVectorEnv,
-    "metarobot/Grip-v0": GripVectorEnv,
-    "metarobot/Slide-v0": SlideVectorEnv,
-    "metarobot/Push-v0": PushVectorEnv,
-    "metarobot/HalfCheetahDirection-v0": HalfCheetahDirectionVectorEnv,
-    "metarobot/HalfCheetahVelocity-v0": HalfCheetahVelocityVectorEnv,
-    "metarobot/PointNavigation-v0": PointNavigationVectorEnv,
-}
-"""The families of this package: one line each."""
 
 FAMILIES: dict[str, type[TaskVectorEnv]] = {}
 """Every registered family: its Gymnasium id, and its native batch."""
@@ -81,21 +59,18 @@ def register_family(
     if preset is not None and getattr(preset, "env_id", None) != env_id:
         of = getattr(preset, "env_id", preset)
         raise TaskError(f"the preset of {env_id!r} must be a RunConfig of it, got one of {of!r}")
-    gym.register(
-        env_id,
-        entry_point="metarobot.envs.single_env:TaskEnv",
-        vector_entry_point="metarobot.envs.registration:make_env",
-        kwargs={"env_id": env_id},
-    )
+    register_id(env_id)
     FAMILIES[env_id] = vector_class
     if preset is not None:
         OUTSIDE_PRESETS[env_id] = preset
 
 
-def register_package_families() -> None:
-    """Register the families of this package; a second call changes nothing."""
-    for env_id, vector_class in PACKAGE_FAMILIES.items():
-        register_family(env_id, vector_class)
+def import_package_families() -> None:
+    """Import the families of this package, whose ids are registered already."""
+    for env_id, place in PACKAGE_FAMILIES.items():
+        module, name = place.split(":")
+        FAMILIES[env_id] = getattr(import_module(f"metarobot.envs.{module}"), name)
+        check_family(env_id, FAMILIES[env_id])
 
 
 def find_family(env_id: str) -> type[TaskVectorEnv]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
 from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
+from metarobot.envs.task_parameter import TaskParameter
+from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 FEET = ("foot1", "foot2", "foot3")

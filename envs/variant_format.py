@@ -15,7 +15,8 @@ import numpy as np
 from metarobot.envs.checked_table import CheckedTable
 from metarobot.envs.disturbances import Change, Disturbances, Push
 from metarobot.envs.registration import FAMILIES, find_family, short_names
-from metarobot.envs.tasks import TaskDistribution, TaskParameter
+from metarobot.envs.task_parameter import TaskParameter
+from metarobot.envs.tasks import TaskDistribution
 from metarobot.envs.vector_env import TaskVectorEnv
 
 MAX_FORCE_N = 1000.0

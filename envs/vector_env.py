@@ -7,7 +7,7 @@ stepped together on native threads; no Python loop runs over environments or tas
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +19,19 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
 from metarobot.envs.batch_renderer import BatchRenderer
-from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
-from metarobot.envs.disturbances import Change, Disturbances, Disturber
+from metarobot.envs.checked_arrays import read_mask, read_numbers, read_options, read_start
+from metarobot.envs.disturbances import Change
 from metarobot.envs.episode_limit import EpisodeLimit
-from metarobot.envs.family_scene import load_family_scene, load_recorded_scene
 from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.memory import check_counts, require_memory, simulation_bytes
 from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.observer import Observer
-from metarobot.envs.scene import SceneError
 from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.simulations import SENSORS_CURRENT
 from metarobot.envs.starts import Starts
-from metarobot.envs.task_family import TaskFamily
-from metarobot.envs.tasks import TaskError, Tasks
+from metarobot.envs.task_parameter import TaskError
+from metarobot.envs.tasks import Tasks
+from metarobot.envs.under_variant import UnderVariant
 
 if TYPE_CHECKING:
     from metarobot.envs.variants import Variant
@@ -39,18 +39,10 @@ if TYPE_CHECKING:
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
-_BAD_STATE_WARNINGS = [
-    _mj.mjtWarning.mjWARN_BADQPOS.value,
-    _mj.mjtWarning.mjWARN_BADQVEL.value,
-    _mj.mjtWarning.mjWARN_BADQACC.value,
-    _mj.mjtWarning.mjWARN_BADCTRL.value,
-]
 _NO_STAGE: int = _mj.mjtStage.mjSTAGE_NONE.value
-SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
-"""Stage up to which positions, velocities and their sensors describe the new state."""
 
 
-class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
+class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
     """A batch of simulations of one task family.
 
     A family is a subclass that says what ``TaskFamily`` leaves open.
@@ -82,9 +74,6 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
             none of that name.
         SceneError: The user's scene is not allowed or lacks what the family needs.
     """
-
-    on_advance: Callable[[], None] | None = None
-    """Called whenever a control step's time has passed: a film takes its pictures here."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's own type
         "render_modes": ["rgb_array"],
@@ -142,21 +131,6 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         self._make_spaces()
         self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
-
-    def _load_model(self, scene_path: Path | str | SceneRecord | None) -> Any:
-        """Compile the family's own scene, or load a user's and check it."""
-        family: Any = type(self)  # type checkers see this file under two names
-        if isinstance(scene_path, SceneRecord):
-            return load_recorded_scene(family, scene_path)
-        if scene_path is not None:
-            return load_family_scene(family, scene_path)
-        model = self.compile_own_scene()
-        if model.opt.timestep != self.timestep_s:
-            raise SceneError(
-                f"{self.family} declares timestep_s {self.timestep_s:g}, "
-                f"its scene has {model.opt.timestep:g}"
-            )
-        return model
 
     # What every family shares.
 
@@ -234,7 +208,7 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         """
         self._threads.require()
         given = read_options(options, ("start", "reset_mask", "tasks"))
-        chosen = self._chosen(given.get("reset_mask"))
+        chosen = read_mask(given.get("reset_mask"), self.num_envs)
         ids, start = np.flatnonzero(chosen), given.get("start")
         if start is not None:
             start = read_start(start, (len(ids), self.start_size))
@@ -298,92 +272,6 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         info = {"is_success": success & running & ~unstable, "sim_unstable": unstable}
         return observations, rewards, terminated, truncated, info
 
-    def render(self) -> tuple[np.ndarray, ...] | None:
-        """Draw every simulation from its ``video`` camera, (480, 640, 3) uint8 each.
-
-        Returns:
-            One frame a simulation, or None without a render mode.
-        """
-        if self.render_mode is None:
-            return None
-        if self._renderer is None:
-            self._renderer = BatchRenderer(self.model, self.batch)
-        return self._renderer.render(self._paint)
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Free the renderer, which holds about 100 MB."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-
-    def _command_except(self, held: np.ndarray, actions: np.ndarray) -> None:
-        """Command the simulations that are not held, (num_envs,) bool."""
-        if not held.any():
-            self._command(actions)
-            return
-        before = [field[held] for field in self._commanded]
-        self._command(actions)
-        for field, values in zip(self._commanded, before, strict=True):
-            field[held] = values
-
-    def _simulate(self, running: np.ndarray) -> None:
-        """Simulate a control step, and what follows the last one of an episode."""
-        self._advance(running)
-        if not self.settle_steps:
-            return
-        settling = running & (self._elapsed == self.horizon - 1)
-        if settling.any():
-            if self._disturber:
-                self._disturber.release(settling)
-            for _ in range(self.settle_steps):
-                self._advance(settling)
-
-    def _advance(self, chosen: np.ndarray) -> None:
-        """Let a control step's time pass in the chosen simulations, (num_envs,) bool."""
-        ids = None if chosen.all() else np.flatnonzero(chosen)
-        self.batch.step(ids, nstep=self.substeps, stage=SENSORS_CURRENT)
-        if self.on_advance is not None:
-            self.on_advance()
-
-    @staticmethod
-    def _read_variant(variant: Variant | str | Path) -> Variant:
-        """Return a variant, or the one that a name or path names."""
-        # Variants know the families, so they cannot be imported before them.
-        from metarobot.envs.variants import Variant, find_variant
-
-        if isinstance(variant, (str, Path)):
-            return find_variant(str(variant))
-        if not isinstance(variant, Variant):
-            raise TaskError(
-                "variant must be a Variant, the name of a shipped one or the path of a .toml file, "
-                f"got a {type(variant).__name__}"
-            )
-        return variant
-
-    def _take_variant(self, variant: Variant) -> None:
-        """Draw tasks as the variant does; the start is also the key of all disturbances."""
-        if not isinstance(self, variant.vector_class):
-            raise TaskError(
-                f"variant {variant.name!r} is one of {variant.vector_class.family}, "
-                f"not of {self.family}"
-            )
-        self.distribution = variant.distribution
-        self._change = variant.disturbances.change
-        self.start_size = max(1, self.start_size)
-
-    def _make_disturber(self) -> Disturber | None:
-        if self.variant is None or self.variant.disturbances == Disturbances():
-            return None
-        units = [element.unit for element in self.observation_elements]
-        return Disturber(
-            self.variant.disturbances,
-            self.batch,
-            units=units,
-            action_size=len(self.action_elements),
-            control_dt_s=self.control_dt_s,
-            push_body=self.push_body,
-        )
-
     def _make_observer(self) -> Observer:
         bounds = self.observation_bounds(self.observe_task)
         task_size = bounds.shape[1] - len(self.observation_elements)
@@ -396,31 +284,6 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._action_shape = (self.num_envs, len(self.action_elements))
 
-    def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
-        """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""
-        if self._change is None or not chosen.any():
-            return
-        self._changed[chosen] = changed
-        ids, rows = np.flatnonzero(chosen), self._changed[:, None]
-        values = np.where(rows, self._change.apply(self._tasks).values, self._tasks.values)
-        names = self._tasks.names
-        self._apply_tasks(Tasks(dict(zip(names, values.T, strict=True))))
-        self.batch.set_const(ids)
-        # A step goes on from the stage of the last one, which knew the old masses.
-        self.batch.forward(ids, stage=SENSORS_CURRENT)
-
-    def _chosen(self, mask: np.ndarray | None) -> np.ndarray:
-        """Return which simulations a mask chooses, (num_envs,) bool; all of them without one."""
-        if mask is None:
-            return np.ones(self.num_envs, bool)
-        mask = np.asarray(mask)
-        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(
-                f"reset_mask must be ({self.num_envs},) bool and choose a simulation, "
-                f"got {mask.dtype} {mask.shape}"
-            )
-        return mask
-
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if self._change:
             self._change_physics(self._changed & np.isin(np.arange(self.num_envs), ids), False)
@@ -431,8 +294,3 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, TaskFamily, VectorEnv):
         self._start(ids, start)
         self.batch.forward(ids, stage=SENSORS_CURRENT)
         self._needs_reset[ids] = False
-
-    def _find_unstable(self) -> np.ndarray:
-        """Return which simulations have left the numbers that physics can continue from."""
-        warned = self.batch.warning[:, _BAD_STATE_WARNINGS, 1].any(axis=1)
-        return warned | ~np.isfinite(self.batch.state).all(axis=1)

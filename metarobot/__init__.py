@@ -11,8 +11,8 @@ Use::
     mr.evaluate(run, out="results/grip")
     mr.render(adapted, "after.mp4")
 
-Importing the package registers the task families with Gymnasium; what needs PyTorch is imported
-when it is used.
+Importing the package registers the task families with Gymnasium; PyTorch, MuJoCo and the families
+themselves are imported when they are used.
 """
 
 import os
@@ -20,17 +20,14 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from metarobot.opengl import import_mujoco
 from metarobot.output import occupy_closed_descriptors
+from metarobot.package_families import register_package_ids
 
 # torch's threads wait for more work by spinning, on the cores that MuJoCo's threads then need: a
 # rollout would take up to a third longer.  OpenMP reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-occupy_closed_descriptors()  # before the first process is started, which imports below do
-import_mujoco()  # before envs does: its own import fails where the OpenGL of MUJOCO_GL is missing
-
-from metarobot import envs  # noqa: E402
-from metarobot.envs import register_family  # noqa: E402
+occupy_closed_descriptors()  # before the first process is started, which imports do
+register_package_ids()
 
 try:
     __version__ = version("metarobot")
@@ -38,6 +35,7 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 if TYPE_CHECKING:
+    from metarobot import envs
     from metarobot.api import (
         AdaptablePolicy,
         AdaptationSession,
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
         render,
         train,
     )
+    from metarobot.envs import register_family
 
 __all__ = [
     "AdaptablePolicy",
@@ -66,11 +65,16 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = {"envs": "metarobot.envs", "register_family": "metarobot.envs.registration"}
+"""Where public names are that `metarobot.api` does not hold."""
+
+
 def __getattr__(name: str) -> Any:
-    """Import a name of `metarobot.api` when it is first used."""
+    """Import a public name when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module("metarobot.api"), name)
+    module = import_module(_ELSEWHERE.get(name, "metarobot.api"))
+    value = module if name == "envs" else getattr(module, name)
     globals()[name] = value
     return value
 

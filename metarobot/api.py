@@ -108,7 +108,8 @@ def load(path: str | Path, *, best: bool = False) -> Any:
         best: Of a run, take the policies with the best smoothed return in training, not the last.
 
     Returns:
-        A `Run` for a folder, an `AdaptablePolicy` for a file.
+        A `Run` for a folder, an `AdaptablePolicy` for a file. Its type is Any, so that the lines
+        above pass a type checker.
 
     Raises:
         OSError: It is missing or cannot be read.

@@ -10,7 +10,8 @@ import errno
 import os
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal, NoReturn, cast
 
@@ -229,9 +230,34 @@ def refuse_length(path: Path, length: int, most: int) -> NoReturn:
     raise FolderError(f"{path} is {length:,} bytes long, at most {most:,} are allowed")
 
 
+def require_log(path: Path, status: os.stat_result, keep_bytes: int, most: int) -> None:
+    """Make sure that a file can be written on from ``keep_bytes``.
+
+    Raises:
+        FolderError: It is shorter, longer than ``most``, or has another name elsewhere.
+    """
+    if status.st_nlink > 1:  # what is written here would be written there
+        raise FolderError(f"{path} has another name elsewhere, as a hard link: copy it")
+    if status.st_size > most:
+        refuse_length(path, status.st_size, most)
+    if status.st_size < keep_bytes:
+        raise FolderError(
+            f"{path} has lost rows since the checkpoint: it must be {keep_bytes} long"
+        )
+
+
 def naming(path: Path, error: OSError) -> OSError:
     """Return an error of the same kind that names the file: that of a full disk does not."""
     return OSError(error.errno, error.strerror or str(error), str(path))
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name a file; as `naming`."""
+    try:
+        yield
+    except OSError as error:
+        raise naming(path, error) from error
 
 
 def _open_directory(place: str | Path, descriptor: int | None) -> int | None:

@@ -10,16 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.folder import read_file, write_file
+from metarobot.named_files import read_file, write_file
 
 MAX_JSON_BYTES = 16 * 2**20
 """The longest JSON file that is read."""
 
 
 def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
-    """Return values as the content of a JSON file; a number that is not finite becomes null."""
+    r"""Return values as the content of a JSON file; a number that is not finite becomes null.
+
+    What a path holds that is no UTF-8 is written as Python holds it, by JSON's escape ``\udcff``.
+    """
     text = json.dumps(_finite_or_none(values), indent=2, ensure_ascii=False, allow_nan=False)
-    return text.encode() + b"\n"
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:

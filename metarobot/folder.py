@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from metarobot.directory import Directory, FolderError, Kind, checked_name, naming, refuse_length
+from metarobot.directory import (
+    Directory,
+    FolderError,
+    Kind,
+    checked_name,
+    errors_naming,
+    refuse_length,
+    require_log,
+)
 
 MAX_FILE_BYTES = 256 * 2**20
 """The longest file that is read or replaced; those of this package are much shorter."""
@@ -60,12 +68,6 @@ class Folder:
             return True
         return False
 
-    def kind(self, name: str) -> Kind | None:
-        """Return what an entry is, None where there is none."""
-        with suppress(FileNotFoundError), self._held() as here:
-            return here.kind(name)
-        return None
-
     def has(self, name: str) -> bool:
         """Whether a file of this name is in it.
 
@@ -77,18 +79,22 @@ class Folder:
             return True
         return False
 
-    def require_file(self, name: str, max_bytes: int) -> None:
-        """Make sure that an entry is a regular file and not too long.
+    def require_files(self, most_bytes: Mapping[str, int]) -> None:
+        """Make sure that entries are regular files and not too long.
+
+        Args:
+            most_bytes: The greatest length by name.
 
         Raises:
-            FileNotFoundError: There is none.
-            FolderError: It is something else, or longer.
+            FileNotFoundError: One is missing.
+            FolderError: One is something else, or longer.
         """
         with self._held() as here:
-            here.require_file(name, max_bytes)
+            for name, most in most_bytes.items():
+                here.require_file(name, most)
 
-    def names(self) -> list[str]:
-        """Return the names of its entries in order; none where the folder is missing.
+    def kinds(self) -> dict[str, Kind]:
+        """Return what each entry is, in order of their names; none where the folder is missing.
 
         Raises:
             FolderError: There are too many.
@@ -97,8 +103,12 @@ class Folder:
             names = sorted(here.names())
             if len(names) > _MOST_ENTRIES:
                 raise FolderError(f"{self} holds {len(names):,} entries, which no run does")
-            return names
-        return []
+            return {name: kind for name in names if (kind := here.kind(name))}
+        return {}
+
+    def names(self) -> list[str]:
+        """Return the names of its entries; as `kinds`."""
+        return [*self.kinds()]
 
     def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return the content of a file.
@@ -108,7 +118,7 @@ class Folder:
             FolderError: It is no regular file, or longer than ``max_bytes``.
         """
         path = self.path / name
-        with self._naming(name), self._held() as here, here.open_file(name, os.O_RDONLY) as file:
+        with errors_naming(path), self._held() as here, here.open_file(name, os.O_RDONLY) as file:
             length = os.fstat(file.fileno()).st_size
             if length > max_bytes:
                 refuse_length(path, length, max_bytes)
@@ -119,7 +129,7 @@ class Folder:
         self.root.mkdir(parents=True, exist_ok=True)
         for depth, name in enumerate(self.parts):
             above = Folder(self.root, self.parts[:depth])
-            with above._naming(name), above._held() as here:
+            with errors_naming(above.path / name), above._held() as here:
                 here.make_directory(name)
         with self._held():  # nor is the root a link
             pass
@@ -152,15 +162,16 @@ class Folder:
             try:
                 for name, data in files.items():
                     if data is not None:
-                        with self._naming(name):
+                        with errors_naming(self.path / name):
                             here.write_new(_partial(name), data)
                 if others:
                     here.remove(last)
                 for name, data in files.items():
-                    with self._naming(name):
-                        here.remove(name) if data is None else here.rename(
-                            _partial(name), name, here
-                        )
+                    with errors_naming(self.path / name):
+                        if data is None:
+                            here.remove(name)
+                        else:
+                            here.rename(_partial(name), name, here)
                 here.sync()
             finally:
                 for name in files:
@@ -186,7 +197,7 @@ class Folder:
         Raises:
             OSError: The name is taken, or the folder cannot be written to.
         """
-        with self._naming(name), self._held() as here:
+        with errors_naming(self.path / name), self._held() as here:
             return here.open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
     def open_log(self, name: str, keep_bytes: int) -> BinaryIO:
@@ -200,10 +211,11 @@ class Folder:
             OSError: It cannot be written to.
             FolderError: It is no regular file, is shorter, or has another name elsewhere.
         """
-        with self._naming(name), self._held() as here:
+        with errors_naming(self.path / name), self._held() as here:
             file = here.open_file(name, os.O_RDWR | os.O_CREAT)
             try:
-                self._require_log(name, os.fstat(file.fileno()), keep_bytes)
+                status = os.fstat(file.fileno())
+                require_log(self.path / name, status, keep_bytes, MAX_FILE_BYTES)
                 file.truncate(keep_bytes)
                 file.seek(keep_bytes)
             except BaseException:
@@ -217,20 +229,20 @@ class Folder:
         Raises:
             FolderError: Something other than a regular file has the name.
         """
-        with suppress(FileNotFoundError), self._naming(name), self._held() as here:
+        with suppress(FileNotFoundError), errors_naming(self.path / name), self._held() as here:
             here.require(name, "file", or_nothing=True)
             here.remove(name)
 
     def remove_tree(self) -> None:
         """Remove the folder and all that is in it; what links lead to stays."""
-        with suppress(FileNotFoundError), self._naming(""), self._above()._held() as above:
+        with suppress(FileNotFoundError), errors_naming(self.path), self._above()._held() as above:
             above.require(self.path.name, "folder")
             above.remove_tree(self.path.name)
 
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is in it."""
         if self.exists() and not self.names():
-            with self._naming(""), self._above()._held() as above:
+            with errors_naming(self.path), self._above()._held() as above:
                 above.remove_directory(self.path.name)
 
     def move(self, name: str, target: Folder, new_name: str | None = None) -> None:
@@ -241,7 +253,7 @@ class Folder:
             FolderError: It is neither, or something else is in its place there.
         """
         new_name = name if new_name is None else new_name
-        with self._naming(name), self._held() as here, target._held() as there:
+        with errors_naming(self.path / name), self._held() as here, target._held() as there:
             if here.kind(name) == "folder":
                 there.require(new_name, "folder", or_nothing=True)
             else:
@@ -267,17 +279,6 @@ class Folder:
             return Folder(self.root, self.parts[:-1])
         return Folder.named(self.root.absolute().parent)
 
-    def _require_log(self, name: str, status: os.stat_result, keep_bytes: int) -> None:
-        path = self.path / name
-        if status.st_nlink > 1:  # what is written here would be written there
-            raise FolderError(f"{path} has another name elsewhere, as a hard link: copy it")
-        if status.st_size > MAX_FILE_BYTES:
-            refuse_length(path, status.st_size, MAX_FILE_BYTES)
-        if status.st_size < keep_bytes:
-            raise FolderError(
-                f"{path} has lost rows since the checkpoint: it must be {keep_bytes} long"
-            )
-
     @contextmanager
     def _held(self) -> Iterator[Directory]:
         """Open all folders from the root down, none of them through a link; hold the last one."""
@@ -290,64 +291,6 @@ class Folder:
             yield here
         finally:
             here.close()
-
-    @contextmanager
-    def _naming(self, name: str) -> Iterator[None]:
-        """Let an error of the system name the entry."""
-        try:
-            yield
-        except OSError as error:
-            raise naming(self.path / name, error) from error
-
-
-def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """Return the content of a file that the user names, which may be a link to one.
-
-    Raises:
-        OSError: It is missing or cannot be read.
-        FolderError: It is no regular file, or longer than ``max_bytes``.
-    """
-    place = _followed(path)
-    try:
-        return Folder.named(place.parent).read(place.name, max_bytes)
-    except OSError as error:
-        raise naming(path, error) from error
-    except FolderError as error:
-        raise FolderError(str(error).replace(str(place), str(path), 1)) from None
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file that the user names, in one piece.
-
-    Raises:
-        OSError: It cannot be written; the old file stays.
-        FolderError: Something other than a regular file is in its place.
-    """
-    try:
-        Folder.named(path.parent).write(path.name, data)
-    except OSError as error:
-        raise naming(path, error) from error
-
-
-def require_writable(path: Path) -> None:
-    """Make sure, before long work, that nothing is in the way of a file that the user names.
-
-    Raises:
-        OSError: Its folder cannot be opened.
-        FolderError: Something other than a regular file is in its place, or something other than a
-            folder in that of its folder.
-    """
-    folder = Folder.named(path.parent)
-    if folder.exists():
-        folder.require_replaceable(path.name)
-
-
-def _followed(path: Path) -> Path:
-    """Return where a user's link leads."""
-    try:
-        return path.resolve() if path.is_symlink() else path
-    except (ValueError, RuntimeError) as error:  # a null byte; links that lead in a circle
-        raise FolderError(f"{str(path)!r} is not a path: {error}") from None
 
 
 def _partial(name: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from metarobot.config import RunConfig
 from metarobot.envs import file_name, nearest_name
-from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS, PACKAGE_FAMILIES
+from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS
+from metarobot.package_families import PACKAGE_FAMILIES
 
 _REACH = RunConfig(
     env_id="metarobot/Reach-v0",

@@ -18,7 +18,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from metarobot.folder import read_file, write_file
+from metarobot.named_files import read_file, write_file
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -11,8 +11,9 @@ the same on a slow machine as on a fast one:
 - ``iteration_over_physics``: seconds of a whole meta-iteration over those of the bare
   ``Batch.step`` on the trajectories of that iteration.
 
-``--scaling`` measures something else: a meta-iteration on one and on more processes; so does
-``--acting``: acting on one observation, by each kind of policy.
+Other options measure something else: ``--scaling`` a meta-iteration on one and on more processes,
+``--acting`` acting on one observation, by each kind of policy, and ``--update`` how the time and
+the memory of a meta-update grow with its size.
 """
 
 from __future__ import annotations
@@ -22,32 +23,24 @@ import metarobot  # noqa: F401  before torch: it says how torch's threads are to
 # isort: split
 import os
 import platform
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import mujoco
-import numpy as np
 import torch
 from acting_benchmark import measure_acting, missed_acting_bars
+from family_benchmark import FamilyBenchmark, Row
+from scaling_benchmark import measure_scaling
+from update_benchmark import measure_updates, missed_update_bars
 
 from metarobot.algorithms import configure
 from metarobot.cli.parsing import parse
-from metarobot.config import TrainConfig
-from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
+from metarobot.envs import file_name, silence_mujoco
 from metarobot.files import write_json
-from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
-from metarobot.rollout.collect import collect
-from metarobot.rollout.seeding import Phase, draw_episodes
-from metarobot.training.load import load_curve
-from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.provenance import choose_num_threads, provenance
 
 
@@ -79,13 +72,6 @@ DEFAULT_FAMILIES = tuple(
 )
 """All others but one of the two that share their physics."""
 
-PASSES = 2
-"""How often a rollout and its bare physics are timed in one repetition."""
-
-_mj: Any = mujoco  # type checkers cannot see its compiled names
-
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkCommand:
@@ -109,6 +95,8 @@ class BenchmarkCommand:
     """Numbers of processes that --scaling measures."""
     acting: Path | None = None
     """Measure acting on one observation instead, and write the rows to this file."""
+    update: Path | None = None
+    """Measure the time and memory of meta-updates instead, and write the rows to this file."""
 
     def __post_init__(self) -> None:
         """Check the names and the numbers."""
@@ -119,133 +107,6 @@ class BenchmarkCommand:
                 raise ValueError(f"{family} has no physics that its time could be compared with")
         if self.repetitions < 1 or self.threads < 0:
             raise ValueError("--repetitions must be at least 1 and --threads at least 0")
-
-
-@dataclass
-class Take:
-    """The controls of one block of episodes: enough to repeat its physics."""
-
-    start: np.ndarray
-    """Uniforms that place the start of every simulation, (N * E, S)."""
-    ctrl: list[np.ndarray] = field(default_factory=list)
-    """Controls of every control step, (N * E, nu) each."""
-    act: list[np.ndarray] = field(default_factory=list)
-    """Actuator activations, which an environment may reset before a step, (N * E, na) each."""
-
-
-class Recorder:
-    """Sits between an environment and its batch, and writes down the controls of every step.
-
-    Args:
-        env: The environment to listen to, for the rest of its life.
-    """
-
-    def __init__(self, env: TaskVectorEnv) -> None:
-        self.takes: list[Take] = []
-        self._env, self._batch, self._reset = env, env.batch, env.reset
-        self._ctrl, self._act = env.batch.bind("ctrl"), env.batch.bind("act")
-        env.batch = self  # type: ignore[assignment]
-        env.reset = self._record_reset
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._batch, name)
-
-    def _record_reset(self, **kwargs: Any) -> Any:
-        self.takes.append(Take(kwargs["options"]["start"]))
-        return self._reset(**kwargs)
-
-    def step(self, *args: Any, **kwargs: Any) -> Any:
-        """Record the controls and step the batch."""
-        self.takes[-1].ctrl.append(self._ctrl.copy())
-        self.takes[-1].act.append(self._act.copy())
-        return self._batch.step(*args, **kwargs)
-
-    def pop(self) -> list[Take]:
-        """Return what was recorded since the last call."""
-        takes, self.takes = self.takes, []
-        return takes
-
-    def replay(self, take: Take) -> float:
-        """Repeat the physics of a take and return the seconds that ``Batch.step`` alone took."""
-        self._reset(options={"start": take.start})
-        seconds = 0.0
-        for ctrl, act in zip(take.ctrl, take.act, strict=True):
-            self._ctrl[:], self._act[:] = ctrl, act
-            started = time.perf_counter()
-            self._batch.step(nstep=self._env.substeps, stage=_mj.mjtStage.mjSTAGE_VEL.value)
-            seconds += time.perf_counter() - started
-        return seconds
-
-
-class FamilyBenchmark:
-    """Trains one family for a few meta-iterations, and measures each of them.
-
-    Args:
-        config: Sizes and settings of the training.
-        horizon: Control steps per episode.
-        threads: Threads of the simulator.
-    """
-
-    def __init__(self, config: TrainConfig, horizon: int, threads: int) -> None:
-        self.config = config
-        self.num_envs = config.num_tasks * config.episodes_per_task
-        self.env = make_env(config.env_id, self.num_envs, horizon=horizon, num_threads=threads)
-        self.trainer = MetaTrainer(config, self.env)
-        self.recorder = Recorder(self.env)
-
-    def measure(self, repetition: int) -> Row:
-        """Take one meta-iteration and one rollout; return their ratios and rates."""
-        update_s, sampling_s, iteration_s, iteration_physics_s = self._iterate()
-        rollout_s, physics_s = self._roll_out(repetition)
-        num_steps = PASSES * self.num_envs * self.env.horizon
-        return {
-            "rollout_over_physics": physics_s / rollout_s,
-            "update_over_sampling": update_s / sampling_s,
-            "iteration_over_physics": iteration_s / iteration_physics_s,
-            "rollout_steps_per_s": num_steps / rollout_s,
-            "physics_steps_per_s": num_steps / physics_s,
-        }
-
-    def _iterate(self) -> tuple[float, float, float, float]:
-        """Take one meta-iteration: seconds of update, sampling, all of it, and its bare physics."""
-        started = time.perf_counter()
-        metrics = self.trainer.step()
-        seconds = time.perf_counter() - started
-        physics_s = sum(self.recorder.replay(take) for take in self.recorder.pop())
-        return metrics["time/update_s"], metrics["time/sampling_s"], seconds, physics_s
-
-    def _roll_out(self, repetition: int) -> tuple[float, float]:
-        """Collect one block of episodes: seconds of `PASSES` rollouts, and of as much bare physics.
-
-        They take turns, so that a machine that slows down meanwhile favours neither.
-
-        Raises:
-            RuntimeError: The replay did not end in the state, bit for bit, of the rollout.
-        """
-        config, env = self.config, self.env
-        params = repeat_params(self.trainer.params, config.num_tasks)
-        draws = draw_episodes(
-            config.seed,
-            repetition,
-            Phase.EVALUATION,
-            tasks=range(config.num_tasks),
-            episode_shape=(
-                config.episodes_per_task,
-                env.horizon,
-                env.start_size,
-                len(env.action_elements),
-            ),
-        )
-        rollouts, physics = [], []
-        for _ in range(PASSES):
-            started = time.perf_counter()
-            collect(env, self.trainer.policy, params, noise=draws.noise, start=draws.start)
-            rollouts.append(time.perf_counter() - started)
-            end = env.batch.state.copy()
-            physics.append(self.recorder.replay(self.recorder.pop()[0]))
-            if not np.array_equal(end, env.batch.state):
-                raise RuntimeError("the replay left the trajectories of the rollout")
-        return sum(rollouts), sum(physics)
 
 
 def benchmark(command: BenchmarkCommand) -> list[Row]:
@@ -285,48 +146,6 @@ def benchmark(command: BenchmarkCommand) -> list[Row]:
     ]
 
 
-def scaling(command: BenchmarkCommand) -> list[Row]:
-    """Train every family for some meta-iterations with several numbers of processes.
-
-    Returns:
-        One row per family and number: the median time of a meta-iteration, as the log has it.
-    """
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for family in command.families:
-            for count in command.processes:
-                run = Path(folder) / f"{family}{count}"
-                row = _train_with(family, count, run, command)
-                first = next((r for r in rows if r["family"] == family), row)
-                rows.append({**row, "speed_up": first["iteration_s"] / row["iteration_s"]})
-    return rows
-
-
-def _train_with(family: str, count: int, run: Path, command: BenchmarkCommand) -> Row:
-    """Train one family with a number of processes, of one thread each; return its row."""
-    config = configure(PRESETS[family], "maml")
-    iterations = 3 if command.quick else command.repetitions + 1  # the first one warms up
-    horizon = find_family(config.env_id).default_horizon
-    size = 4 if command.quick else config.num_tasks
-    episodes = 2 if command.quick else config.episodes_per_task
-    steps = iterations * (config.adaptation_steps + 1) * size * episodes * horizon
-    sizes = ["--num-tasks", size, "--episodes-per-task", episodes, "--total-steps", steps]
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m"]
-    train = ["metarobot", "train", family, "--algorithms", "maml", "--out", run, *sizes]
-    arguments = [sys.executable, "-m", *launcher, *train]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([str(a) for a in arguments], env=environment, check=True, capture_output=True)
-    curve = load_curve(run, "maml", ("sampling_s", "update_s"))
-    seconds = [sum(pair) for pair in zip(*curve.values(), strict=True)]
-    return {
-        "family": family,
-        "processes": count,
-        "iteration_s": median(seconds[1:]),
-        "repetitions": iterations - 1,
-        "cpu": provenance(1)["machine"]["cpu"],
-    }
-
-
 def acting(path: Path, command: BenchmarkCommand) -> int:
     """Measure acting on one observation; return 1 where --check finds a bar missed."""
     rows = measure_acting(200 if command.quick else 20_000)
@@ -337,10 +156,30 @@ def acting(path: Path, command: BenchmarkCommand) -> int:
         print(" the 99th percentile; processor {processor_median_us:6.1f}".format(**row), end="")
         print(" and {processor_p99_us:6.1f}; differs by {difference:.1e}".format(**row))
     write_json(path, rows)
-    missed = missed_acting_bars(rows) if command.check else []
-    for line in missed:
-        print(f"missed: {line}")
-    return 1 if missed else 0
+    return _verdict(missed_acting_bars(rows), command)
+
+
+def updates(path: Path, command: BenchmarkCommand) -> int:
+    """Measure meta-updates of two sizes; return 1 where --check finds a bar missed."""
+    rows = measure_updates((2, 3, 4), (4, 6, 4)) if command.quick else measure_updates()
+    for row in rows:
+        sizes = "{num_tasks} tasks x {num_episodes} episodes x {horizon} steps".format(**row)
+        found = "{update_s:.2f} s, {growth:.1f} times the first".format(**row)
+        print(f"{sizes}: {found}; peak {row['peak_gb']:.2f} GB")
+    write_json(path, rows)
+    return _verdict(missed_update_bars(rows), command)
+
+
+def scaling(path: Path, command: BenchmarkCommand) -> int:
+    """Measure several processes."""
+    rows = measure_scaling(
+        command.families, command.processes, command.repetitions, quick=command.quick
+    )
+    for row in rows:
+        print("{family} {processes} processes: {iteration_s:.2f} s".format(**row), end="")
+        print(f" a meta-iteration, {row['speed_up']:.2f} times as fast as one")
+    write_json(path, rows)
+    return 0
 
 
 def bars_of(preset: str) -> Bars:
@@ -392,12 +231,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command.acting is not None:
         return acting(command.acting, command)
     if command.scaling is not None:
-        rows = scaling(command)
-        for row in rows:
-            print("{family} {processes} processes: {iteration_s:.2f} s".format(**row), end="")
-            print(f" a meta-iteration, {row['speed_up']:.2f} times as fast as one")
-        write_json(command.scaling, rows)
-        return 0
+        return scaling(command.scaling, command)
+    if command.update is not None:
+        return updates(command.update, command)
     rows = benchmark(command)
     machine = f"{rows[0]['cpu']}, {os.cpu_count()} logical processors, {platform.platform()}"
     print(f"{machine}; {rows[0]['threads']} threads; torch {torch.__version__}, ", end="")
@@ -405,10 +241,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table(rows))
     if command.json is not None:
         write_json(command.json, rows)
-    missed = missed_bars(rows) if command.check else []
-    for line in missed:
+    return _verdict(missed_bars(rows), command)
+
+
+def _verdict(missed: list[str], command: BenchmarkCommand) -> int:
+    """Print which bars are missed where --check asks for it; return the exit code."""
+    for line in missed if command.check else ():
         print(f"missed: {line}")
-    return 1 if missed else 0
+    return 1 if command.check and missed else 0
 
 
 if __name__ == "__main__":

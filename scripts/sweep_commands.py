@@ -34,7 +34,7 @@ from metarobot.envs.grip import (
     squeeze_force,
 )
 from metarobot.files import write_json
-from metarobot.folder import write_file
+from metarobot.named_files import write_file
 from metarobot.reporting.style import ALGORITHM_COLOURS, with_palette
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.provenance import choose_num_threads

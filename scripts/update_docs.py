@@ -15,7 +15,7 @@ from docs_tables.results import ROOT
 from metarobot.envs import FAMILIES, file_name
 
 PAGES = (
-    "README.md",
+    "docs/environments.md",
     "docs/results.md",
     "docs/training.md",
     "docs/variants.md",

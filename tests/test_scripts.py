@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import update_benchmark
 from docs_tables import comparisons, evaluations, results
 from docs_tables.markdown import PENDING
 from loading import load_script
@@ -69,7 +70,7 @@ def test_rates_count_the_steps_of_all_that_was_timed(monkeypatch):
     small = small_benchmark()
     monkeypatch.setattr(small, "_iterate", lambda: (1.0, 1.0, 1.0, 1.0))
     clock = iter(range(10**6))
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("family_benchmark.time.perf_counter", lambda: float(next(clock)))
     # Every rollout takes one tick for its 2 x 2 x 4 steps; the physics one for each control step.
     rates = small.measure(0)
     assert rates["rollout_steps_per_s"] == 16
@@ -99,6 +100,27 @@ def test_bars():
     assert benchmark.missed_bars([row(0.80, 0.50, cheetah)]) == []
     (line,) = benchmark.missed_bars([row(0.80, 0.51, cheetah)])
     assert line == f"{cheetah}: update_over_sampling 0.51, wanted <= 0.50"
+
+
+def test_benchmark_measures_meta_updates_of_two_sizes(tmp_path, capsys):
+    out = tmp_path / "update.json"
+    assert benchmark.main(["--quick", "--update", str(out)]) == 0
+    small, large = json.loads(out.read_text())
+    assert small["growth"] == 1.0
+    assert large["growth"] == pytest.approx(large["update_s"] / small["update_s"])
+    assert 0.1 < small["peak_gb"] < 2.0
+    assert "4 tasks x 6 episodes x 4 steps" in capsys.readouterr().out
+
+
+def test_bars_of_meta_updates():
+    def rows(peak_gb, growth):
+        return [{"peak_gb": 0.1, "growth": 1.0}, {"peak_gb": peak_gb, "growth": growth}]
+
+    assert update_benchmark.missed_update_bars(rows(2.0, 12.0)) == []
+    (line,) = update_benchmark.missed_update_bars(rows(2.01, 12.0))
+    assert line == "a peak of 2.01 GB, wanted <= 2"
+    (line,) = update_benchmark.missed_update_bars(rows(2.0, 12.1))
+    assert line == "the update takes 12.1 times as long, wanted <= 12"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from metarobot.algorithms import config_from_dict
 from metarobot.config import MOST_EPISODES
 from metarobot.envs.checked_numbers import is_integer, is_number
 from metarobot.envs.memory import MOST_HORIZON
-from metarobot.folder import read_file
+from metarobot.named_files import read_file
 from metarobot.tensor_files import (
     most_bytes,
     open_tensors,

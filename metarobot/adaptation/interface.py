@@ -38,6 +38,17 @@ class Interface:
             raise ValueError(f"{where} must hold finite numbers, got {observations}")
         return np.clip(observations, self.observation_low, self.observation_high, dtype=np.float32)
 
+    def require_sizes(self, horizon: int, action_size: int) -> None:
+        """Refuse episodes that are longer than the family's, or have other actions.
+
+        Raises:
+            ValueError: One does not fit.
+        """
+        if horizon > self.horizon:
+            raise ValueError(f"episodes have at most {self.horizon} control steps, got {horizon}")
+        if action_size != self.action_size:
+            raise ValueError(f"actions must have {self.action_size} elements, got {action_size}")
+
     def require_spaces(self, observations: Space, actions: Space) -> None:
         """Refuse a robot whose spaces are not those of the family.
 

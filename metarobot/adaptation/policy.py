@@ -258,16 +258,7 @@ class AdaptablePolicy:
         interface, name = self.interface, self.config.algorithm
         if episodes.num_tasks != 1:
             raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
-        if episodes.horizon > interface.horizon:
-            raise ValueError(
-                f"episodes of {name} have at most {interface.horizon} control steps, "
-                f"got {episodes.horizon}"
-            )
-        if episodes.actions.shape[-1] != interface.action_size:
-            raise ValueError(
-                f"actions must have {interface.action_size} elements, "
-                f"got {episodes.actions.shape[-1]}"
-            )
+        interface.require_sizes(episodes.horizon, episodes.actions.shape[-1])
         if self.algorithm.needs_log_probs and bool(episodes.log_probs.isnan().any()):
             raise ValueError(
                 f"{name} needs the log-probabilities of the logged actions: pass log_probs, or "

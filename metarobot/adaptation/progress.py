@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
-from typing import Self
 
 import numpy as np
+
+from metarobot.closable import Closable
 
 PLAIN_INTERVAL_S = 1.0
 """Least time between two lines, in seconds; the last one always appears."""
 
 
-class EpisodeDisplay:
+class EpisodeDisplay(Closable):
     """Writes how many episodes have ended, and the last return; a context manager.
 
     Args:
@@ -25,15 +25,7 @@ class EpisodeDisplay:
         self._total, self._shown = total, shown
         self._done, self._told_s = 0, float("-inf")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """End the line that is written over."""
         if self._shown and self._done and sys.stderr is not None and sys.stderr.isatty():
             print(file=sys.stderr)

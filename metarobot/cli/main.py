@@ -294,7 +294,7 @@ def _compare(arguments: list[str], prog: str) -> int:
 def _render(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import RenderCommand
     from metarobot.cli.parsing import parse, parse_task
-    from metarobot.folder import require_writable
+    from metarobot.named_files import require_writable
     from metarobot.opengl import require_opengl
     from metarobot.reporting.adaptation_video import render_adaptation, render_replay
     from metarobot.reporting.video import VideoError
@@ -335,7 +335,7 @@ def _adapt(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import AdaptCommand
     from metarobot.cli.parsing import parse, parse_task
     from metarobot.cli.robots import make_robot
-    from metarobot.folder import require_writable
+    from metarobot.named_files import require_writable
 
     command = parse(AdaptCommand, arguments, prog)
     task = parse_task(command.task)
@@ -361,7 +361,7 @@ def _adapt(arguments: list[str], prog: str) -> int:
 def _export(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ExportCommand
     from metarobot.cli.parsing import parse
-    from metarobot.folder import require_writable
+    from metarobot.named_files import require_writable
     from metarobot.sb3 import export_ppo
     from metarobot.training.load import load_run
 
@@ -381,7 +381,7 @@ def _export(arguments: list[str], prog: str) -> int:
 def _import(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ImportCommand
     from metarobot.cli.parsing import parse
-    from metarobot.folder import require_writable, write_file
+    from metarobot.named_files import require_writable, write_file
     from metarobot.sb3 import import_ppo
     from metarobot.training.checkpoints import policy_bytes
 
@@ -470,15 +470,17 @@ def _help() -> str:
 
 
 def prepare() -> Console:
-    """Silence MuJoCo's log file, choose torch's threads, and return the console."""
+    """Silence MuJoCo's log file, choose torch's threads and memory, and return the console."""
     import torch
 
     from metarobot.cli.listing import make_console
     from metarobot.envs import silence_mujoco
+    from metarobot.training.heap import keep_freed_memory
     from metarobot.training.provenance import choose_num_threads
 
     silence_mujoco()
     torch.set_num_threads(choose_num_threads())
+    keep_freed_memory()
     return make_console()
 
 

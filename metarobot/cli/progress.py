@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
@@ -13,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from metarobot.closable import Closable
 from metarobot.config import TrainConfig
 from metarobot.printable import print_line, printable
 from metarobot.training.trainer_state import Metrics
@@ -84,7 +84,7 @@ _WIDE = 120
 """Columns of a terminal from which on all headings fit."""
 
 
-class TrainingDisplay:
+class TrainingDisplay(Closable):
     """Shows the training of several algorithms; a context manager.
 
     Args:
@@ -111,18 +111,14 @@ class TrainingDisplay:
         self._printed_steps = 0
         self._live: Live | None = None
 
-    def __enter__(self) -> TrainingDisplay:
+    def open(self) -> None:
+        """Show the table, if there is a terminal."""
         if self._console.is_terminal:
             self._live = Live(get_renderable=self._table, console=self._console)
             self._live.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the table as it is."""
         if self._live is not None:
             self._live.stop()
 
@@ -181,7 +177,7 @@ class TrainingDisplay:
         return table
 
 
-class StageDisplay:
+class StageDisplay(Closable):
     """Shows how far a task with named stages has come; called with (stage, share done, 0 to 1)."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -189,21 +185,17 @@ class StageDisplay:
         self._stage = ""
         self._progress: Progress | None = None
 
-    def __enter__(self) -> StageDisplay:
+    def open(self) -> None:
+        """Show a bar, if there is a terminal."""
         if self._console.is_terminal:
             name = TextColumn("{task.description}", markup=False)
             columns = (name, BarColumn(), TimeElapsedColumn())
             self._progress = Progress(*columns, console=self._console, transient=True)
             self._progress.start()
             self._bar = self._progress.add_task("", total=1.0)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Take the bar away."""
         if self._progress is not None:
             self._progress.stop()
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from metarobot.envs import find_family
-from metarobot.envs.tasks import Split
+from metarobot.envs.task_parameter import Split
 from metarobot.evaluation.baselines import baselines
 from metarobot.evaluation.evaluation import Progress, join_seeds, table_order, table_row
 from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial, Untrained

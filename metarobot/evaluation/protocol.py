@@ -21,7 +21,7 @@ from metarobot.config import (
 )
 from metarobot.envs import SPLITS, SceneRecord, Tasks, Variant, find_family, make_env
 from metarobot.envs.checked_numbers import is_integer, is_number, show
-from metarobot.envs.tasks import Split
+from metarobot.envs.task_parameter import Split
 from metarobot.policies import (
     Distribution,
     Params,

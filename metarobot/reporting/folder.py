@@ -10,7 +10,8 @@ from metarobot.envs import Variant
 from metarobot.evaluation.evaluation import Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.files import csv_table, json_bytes
-from metarobot.folder import Folder, read_file
+from metarobot.folder import Folder
+from metarobot.named_files import read_file
 from metarobot.reporting.curves import adaptation_curve, training_curve
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.html import render_report

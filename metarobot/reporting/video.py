@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 
 from metarobot.envs import parameter_words
-from metarobot.folder import read_file, require_writable, write_file
+from metarobot.named_files import read_file, require_writable, write_file
 
 Frame = np.ndarray  # (H, W, 3) uint8
 

@@ -22,6 +22,7 @@ from metarobot.training.checkpoints import (
     policy_bytes,
     save_checkpoint,
 )
+from metarobot.training.heap import keep_freed_memory
 from metarobot.training.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
 from metarobot.training.log import TrainingLog
 from metarobot.training.memory import num_simulations, require_training_memory
@@ -72,6 +73,7 @@ def train_algorithm(
     """
     require_training_memory([config], workers)
     torch.set_num_threads(choose_num_threads(config.num_threads))
+    keep_freed_memory()
     trainer = make_trainer(config, workers)
     with closing(trainer.env):
         progress = _restore(trainer, folder)

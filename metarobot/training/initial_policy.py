@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metarobot.config import TrainConfig
-from metarobot.folder import read_file
+from metarobot.named_files import read_file
 from metarobot.policies import Params
 from metarobot.tensor_files import (
     Shapes,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any
 
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from metarobot.directory import naming
+from metarobot.closable import Closable
+from metarobot.directory import errors_naming
 from metarobot.folder import Folder
 from metarobot.training.run_folder import CURVE_COLUMNS
 from metarobot.training.run_layout import CURVE_FILE, EVENTS_PREFIX, refusals_as_run_errors
@@ -28,7 +27,7 @@ _EVENTS_VERSION = "brain.Event:2"
 """What the first record of a file says to TensorBoard."""
 
 
-class TrainingLog:
+class TrainingLog(Closable):
     """Adds the metrics of every meta-iteration to curve.csv and to a file of TensorBoard events.
 
     Args:
@@ -48,7 +47,7 @@ class TrainingLog:
             self._events_file = stack.enter_context(folder.create(_events_name()))
             self._files = stack.pop_all()
         self._events = RecordWriter(self._events_file)
-        with self._naming():
+        with errors_naming(self._folder.path):
             self._write_event(Event(file_version=_EVENTS_VERSION))
             if num_bytes:  # TensorBoard forgets what an interrupted session wrote from here on
                 start = SessionLog(status=SessionLog.START)
@@ -56,20 +55,14 @@ class TrainingLog:
             else:
                 self._write_row(list(CURVE_COLUMNS))
 
-    def __enter__(self) -> TrainingLog:
-        return self
+    def close(self) -> None:
+        """Close the files.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
+        Raises:
+            OSError: The disk is full; the message names the folder.
+        """
+        with errors_naming(self._folder.path):
             self._files.close()
-        except OSError as broken:
-            if error is None:
-                raise naming(self._folder.path, broken) from broken
 
     def write(self, metrics: Metrics) -> None:
         """Add one meta-iteration.
@@ -77,7 +70,7 @@ class TrainingLog:
         Raises:
             OSError: The disk is full; the message names the folder.
         """
-        with self._naming():
+        with errors_naming(self._folder.path):
             self._write_row([f"{metrics[name]:.9g}" for name in CURVE_COLUMNS.values()])
             values = [Summary.Value(tag=name, simple_value=v) for name, v in metrics.items()]
             step = int(metrics["time/total_steps"])
@@ -89,17 +82,9 @@ class TrainingLog:
         Raises:
             OSError: The disk is full; the message names the folder.
         """
-        with self._naming():
+        with errors_naming(self._folder.path):
             os.fsync(self._file.fileno())
             return self._file.tell()
-
-    @contextmanager
-    def _naming(self) -> Iterator[None]:
-        """Let an error of the system name the folder."""
-        try:
-            yield
-        except OSError as error:
-            raise naming(self._folder.path, error) from error
 
     def _write_event(self, event: Any) -> None:
         event.wall_time = time.time()

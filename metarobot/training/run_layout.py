@@ -9,7 +9,7 @@ A run is one task family, one seed and some algorithms trained with the same bud
         curve.csv            one row a meta-iteration
         done.json            cost; missing, or of a smaller budget, until the budget is spent
         checkpoints/         what training needs to go on
-        rejected/             replays of tasks whose numbers made a meta-update impossible
+        rejected/            replays of tasks whose numbers made a meta-update impossible
         events.out.tfevents  TensorBoard
 
 A run folder may come from a stranger. So each of these is a plain file or folder of a sensible
@@ -102,9 +102,9 @@ def _outside_algorithms(run: Folder) -> list[str]:
 
     Folders of others, which may have any name, are left alone.
     """
-    named = [name for name in run.names() if name not in ALGORITHMS and is_algorithm_name(name)]
-    folders = [name for name in named if run.kind(name) == "folder"]
-    return [name for name in folders if _configured(run / name) == name]
+    folders = [name for name, kind in run.kinds().items() if kind == "folder"]
+    named = [name for name in folders if name not in ALGORITHMS and is_algorithm_name(name)]
+    return [name for name in named if _configured(run / name) == name]
 
 
 def _configured(folder: Folder) -> object:
@@ -140,13 +140,12 @@ def _is_ours(name: str) -> bool:
 
 def _check_algorithm(folder: Folder) -> None:
     """Refuse what is no file or folder of an algorithm, or longer than any of ours."""
-    for name in folder.names():
-        kind = folder.kind(name)
-        if _is_ours(name):
-            folder.require_file(name, _MAX_BYTES.get(name, MAX_FILE_BYTES))
-        elif name in _FOLDERS:
+    kinds = folder.kinds()
+    ours = {name: _MAX_BYTES.get(name, MAX_FILE_BYTES) for name in kinds if _is_ours(name)}
+    folder.require_files(ours)
+    for name, kind in kinds.items():
+        if name in _FOLDERS:
             below = folder / name
-            for entry in below.names():
-                below.require_file(entry, MAX_FILE_BYTES)
-        elif kind not in ("file", "folder", None):
+            below.require_files(dict.fromkeys(below.names(), MAX_FILE_BYTES))
+        elif name not in ours and kind not in ("file", "folder"):
             raise FolderError(f"{folder.path / name} is a {kind} file, which no run holds")

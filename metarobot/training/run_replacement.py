@@ -26,7 +26,7 @@ def replace_algorithms(run: Folder) -> None:
 
 def is_being_replaced(run: Folder) -> bool:
     """Whether a process has died while it replaced the algorithms of a run."""
-    return any(run.kind(name) is not None for name in (_REPLACING, _PLACING))
+    return not {_REPLACING, _PLACING}.isdisjoint(run.names())
 
 
 def finish_replacement(run: Folder) -> None:

@@ -52,7 +52,7 @@ def families() -> str:
     rows = []
     for env_id, env_class in FAMILIES.items():
         family = env_class
-        page = f"docs/families/{file_name(env_id)}.md"
+        page = f"families/{file_name(env_id)}.md"
         names = ", ".join(with_unit(p) for p in family.distribution.parameters)
         rows.append((f"[`{env_id}`]({page})", names))
     return markdown_table(("family", "what differs between its tasks"), rows)

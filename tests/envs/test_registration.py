@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metarobot.envs import FAMILIES, TaskEnv, TaskError, TaskVectorEnv, make_env
-from metarobot.envs.registration import register_package_families
+from metarobot.package_families import register_package_ids
 
 
 def test_make_gives_the_single_environment(env_id):
@@ -63,7 +63,7 @@ def test_a_spec_can_be_written_and_read(env_id):
 
 def test_registering_again_changes_nothing(env_id):
     before = gym.spec(env_id)
-    register_package_families()
+    register_package_ids()
     assert gym.spec(env_id) is before
 
 

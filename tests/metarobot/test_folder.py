@@ -7,7 +7,8 @@ import pytest
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
 
 from metarobot.directory import FolderError
-from metarobot.folder import Folder, read_file, require_writable, write_file
+from metarobot.folder import Folder
+from metarobot.named_files import read_file, require_writable, write_file
 
 pytestmark = needs_posix
 
@@ -19,7 +20,7 @@ ON_A_FILE: dict[str, Callable[[Folder, str], object]] = {
     "write last of two": lambda folder, name: folder.write_together({"z": b"b", name: b"a"}),
     "remove among others": lambda folder, name: folder.write_together({name: None, "z": b"b"}),
     "require_replaceable": lambda folder, name: folder.require_replaceable(name),
-    "require_file": lambda folder, name: folder.require_file(name, 10),
+    "require_files": lambda folder, name: folder.require_files({name: 10}),
     "open_log": lambda folder, name: folder.open_log(name, 0).close(),
     "remove": lambda folder, name: folder.remove(name),
     "move": lambda folder, name: folder.move(name, folder / "other"),
@@ -39,7 +40,7 @@ FINE = {
 IN_A_FOLDER: dict[str, Callable[[Folder], object]] = {
     "exists": lambda folder: folder.exists(),
     "names": lambda folder: folder.names(),
-    "kind": lambda folder: folder.kind("file"),
+    "kinds": lambda folder: folder.kinds(),
     "has": lambda folder: folder.has("file"),
     "read": lambda folder: folder.read("file"),
     "make": lambda folder: folder.make(),

@@ -231,7 +231,7 @@ def test_the_stub_breaks_mujocos_own_import_as_missing_libraries_do(
 @pytest.mark.usefixtures("opengl")
 def test_mujocos_own_renderer_works_after_ours_is_imported(tmp_path: Path) -> None:
     code = (
-        "import metarobot, mujoco\n"
+        "import metarobot.envs, mujoco\n"
         "mujoco.GLContext(16, 16).free()\n"
         "model = mujoco.MjModel.from_xml_string('<mujoco/>')\n"
         "print(mujoco.Renderer(model, 16, 16).render().shape)\n"

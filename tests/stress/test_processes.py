@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from small_training import (
@@ -39,6 +40,27 @@ def test_any_number_of_processes_ends_at_the_same_parameters(one_process, tmp_pa
         assert fingerprint(run) == fingerprint(one_process)
         assert curve(run) == curve(one_process)
     print(f"1, {', '.join(map(str, counts))} processes: {fingerprint(one_process)[:12]}")
+
+
+def test_two_processes_that_compute_in_chunks_end_where_one_without_does(tmp_path, in_full):
+    algorithms = (
+        [name for name, each in ALGORITHMS.items() if each.adapts]
+        if in_full
+        else ["maml", "reptile", "rl2"]
+    )
+    options = ["train", "grip", *("--num-tasks", "8", "--episodes-per-task", "2")]
+    options += ["--hidden-sizes", "8"]
+    script = [str(Path(__file__).with_name("small_chunks.py"))]
+    launchers = {
+        "whole": METAROBOT,
+        "chunks": [sys.executable, *script],
+        "two": torchrun(2, program=script),
+    }
+    for name, launcher in launchers.items():
+        execute([*launcher, *train(tmp_path / name, 4, algorithms, options)])
+    for algorithm in algorithms:
+        found = {name: fingerprint(tmp_path / name, algorithm) for name in launchers}
+        assert len({*found.values()}) == 1, (algorithm, found)
 
 
 def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):

@@ -106,6 +106,31 @@ def test_episodes_of_several_robots_are_those_of_each(mode, ending):
         assert not np.any(cart.unwrapped.commands[3:])
 
 
+class LastStepCart(Cart):
+    """A cart whose last step alone says whether it succeeded, and whose resets say the contrary."""
+
+    def __init__(self, success):
+        super().__init__()
+        self.success = success
+
+    def reset(self, **kwargs):
+        return super().reset(**kwargs)[0], {"is_success": not self.success}
+
+    def step(self, action):
+        *step, _ = super().step(action)
+        return *step, {"is_success": self.success and step[2]}
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_success_is_that_of_the_episode_that_ends_not_of_the_one_that_begins(mode):
+    outcomes = [True, False, True]
+    carts = [lambda success=success: LastStepCart(success) for success in outcomes]
+    env = RobotEnv(SyncVectorEnv(carts, autoreset_mode=mode), INTERFACE, seed=5)
+    env.reset()
+    seen = [env.step(np.zeros((3, 2)))[4]["is_success"] for _ in range(3)]
+    assert np.array(seen).tolist() == [[False] * 3, [False] * 3, outcomes]
+
+
 @pytest.mark.parametrize("robot", [Cart(np.float32), Cart(succeeds=False), Cart(scale=0.5)])
 def test_robots_of_other_kinds(robot):
     make_policy("maml").adapt(robot, episodes=2, progress=False)

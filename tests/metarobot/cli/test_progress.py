@@ -60,7 +60,7 @@ def test_refused_updates_are_mentioned_once():
             display.update(metrics(iteration, 100) | {"update/rejected_tasks": iteration - 1.0})
     refused = [line for line in text.getvalue().splitlines() if "rejected" in line]
     assert len(refused) == 1
-    assert refused[0].startswith("maml: iteration 2 was refused, 1 of its tasks gave numbers that")
+    assert refused[0].startswith("maml: iteration 2 was rejected, 1 of its tasks gave numbers that")
 
 
 def test_between_two_plain_lines_some_time_must_pass_but_the_last_always_appears():

@@ -9,7 +9,7 @@ import torch
 from metarobot.algorithms import configure
 from metarobot.config import RunConfig
 from metarobot.files import read_json
-from metarobot.folder import write_file
+from metarobot.named_files import write_file
 from metarobot.tensor_files import save_tensors
 from metarobot.training.checkpoints import policy_bytes
 from metarobot.training.initial_policy import load_initial_policy

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from update_benchmark import LARGE, MOST_PEAK_GB
 
 MEASURE = """
 import resource
@@ -42,3 +43,20 @@ def growth_mb(tmp_path, *arguments):
 @pytest.mark.parametrize("agent", ["maml"])
 def test_memory_does_not_grow_with_the_number_of_tasks(agent, tmp_path):
     assert growth_mb(tmp_path, agent) < 150
+
+
+BAR = """
+from update_benchmark import LARGE, measure_update
+
+print(measure_update(*LARGE)["peak_gb"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_large_meta_iteration_of_reach_stays_below_its_bar():
+    assert LARGE == (100, 40, 200)
+    paths = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", BAR]
+    done = subprocess.run(command, env=paths, capture_output=True, text=True, check=True)
+    assert float(done.stdout) <= MOST_PEAK_GB == 2.0

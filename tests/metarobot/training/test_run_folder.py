@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from metarobot.algorithms import STANDARD_ALGORITHMS, configure
 from metarobot.config import RunConfig
 from metarobot.files import read_json, write_json
-from metarobot.folder import Folder, write_file
+from metarobot.folder import Folder
+from metarobot.named_files import write_file
 from metarobot.tensor_files import save_tensors
 from metarobot.training.load import load_curve, load_run, load_runs
 from metarobot.training.run_creation import create_run_folder
