@@ -18,11 +18,11 @@ from loading import ROOT, load_script
 from PIL import Image
 
 from metarobot.cli import options as arguments
+from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.main import COMMANDS
 from metarobot.config import ALGORITHM_NAMES, INNER_OBJECTIVES, TrainConfig
 from metarobot.envs.variants import parse_variant
-from metarobot.evaluation.comparison import COMPARED
-from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.files import read_json
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_run
@@ -34,7 +34,11 @@ PAGES = {
     for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 }
 README_EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMAND_CLASSES = {name: getattr(arguments, f"{name.capitalize()}Command") for name in COMMANDS}
+COMMAND_CLASSES = {
+    name: getattr(arguments, f"{name.capitalize()}Command")
+    for name in COMMANDS
+    if name != "compare"
+}
 SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 SET_UP = "python3 -m venv .venv && .venv/bin/pip install -e "
@@ -60,11 +64,16 @@ def parse_shell_command(command: str) -> bool:
         name, *options = rest
         if name == "train":
             arguments.parse_train(options, "metarobot train")
+        elif name == "compare":
+            parse_compare(options, "metarobot compare")
         else:
             arguments.parse(COMMAND_CLASSES[name], options, f"metarobot {name}")
         return True
     if Path(program).name == "python" and rest[0].startswith("scripts/"):
         script = load_script(Path(rest[0]).stem)
+        if hasattr(script, "compare_lines"):
+            script.compare_lines(rest[1:])
+            return True
         commands = [c for n, c in vars(script).items() if n.endswith("Command")]
         assert len(commands) == 1 or not rest[1:]
         for script_command in commands:
@@ -227,7 +236,7 @@ def test_architecture_lists_every_file(package):
 
 def test_every_algorithm_and_its_own_options_are_explained():
     page = PAGES["docs/algorithms.md"]
-    for algorithm in (*ALGORITHM_NAMES, *COMPARED):
+    for algorithm in (*ALGORITHM_NAMES, *UNTRAINED):
         assert f"| `{algorithm}` |" in page, algorithm
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     rows = "".join(re.findall(r"^\| `.*$", page.partition("## References")[0], re.M))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import STANDARD_ALGORITHMS, TrainConfig
 from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.result import Evaluation
 from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
@@ -33,7 +33,7 @@ QUICK_EVALUATION = EvaluationConfig(
 
 def run_demo(
     out: Path, console: Console, *, seed: int = 0, quick: bool = False, overwrite: bool = False
-) -> dict[str, Any]:
+) -> Evaluation:
     """Train, evaluate, film and report on the Grip family.
 
     Args:
@@ -44,7 +44,7 @@ def run_demo(
         overwrite: Replace a demo that is there already.
 
     Returns:
-        The evaluation, in the layout of evaluation.json.
+        The evaluation, which evaluation.json holds.
 
     Raises:
         RunError: The folder is in use.
