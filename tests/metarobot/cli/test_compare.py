@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -45,8 +46,8 @@ def measured(folder):
     return evaluation.curves, evaluation.headroom
 
 
-def assert_same(folder, other):
-    assert len(policies(folder)) == 4
+def assert_same(folder, other, num_policies=4):
+    assert len(policies(folder)) == num_policies
     assert policies(folder) == policies(other)
     assert measured(folder) == measured(other)
     assert not (folder / "trainings").exists()
@@ -110,33 +111,34 @@ def test_it_takes_the_options_of_a_training(tmp_path):
     assert evaluation["variant"] == evaluation["trained_on"]
 
 
+class Killer(threading.Thread):
+    """Kills a worker of a cluster as soon as two trainings have begun."""
+
+    left: int | None = None
+    """Trainings that were not done at that moment."""
+
+    def __init__(self, cluster, folder):
+        super().__init__(daemon=True)
+        self.cluster, self.folder = cluster, folder
+
+    def run(self):
+        while len(list(self.folder.glob("trainings/*/*/curve.csv"))) < 2:
+            time.sleep(0.02)
+        os.kill(next(iter(self.cluster.workers.values())).pid, signal.SIGKILL)
+        begun = self.folder.glob("trainings/*/*/curve.csv")
+        self.left = sum(not (path.parent / "done.json").exists() for path in begun)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="kills a worker by its process id")
-def test_a_cluster_resumes_what_a_killed_worker_trained(one_after_the_other, tmp_path):
+def test_a_cluster_resumes_what_a_killed_worker_trained(tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs metarobot[cluster]")
-    long = [word.replace("640", "40000") for word in COMPARE]
-    assert main([*long, "--out", "alone"]) == 0
+    trained = ["--algorithms", "maml", "oracle", "--seeds", "0", "--total-steps", "20000"]
+    compare = ["compare", "grip", *trained, *SIZES, *MEASURED, "--test-adaptation-steps", "1"]
+    assert main([*compare, "--out", "alone", "--jobs", "2"]) == 0
     settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**settings) as cluster:
-        killed = kill_a_worker_soon(cluster, tmp_path / "out")
-        assert main([*long, "--out", "out", "--cluster", cluster.scheduler_address]) == 0
-        killed.join()
-    assert killed.pid
-    assert_same(tmp_path / "out", tmp_path / "alone")
-
-
-def kill_a_worker_soon(cluster, folder):
-    """Kill a worker as soon as two trainings have begun; return the thread that does."""
-    import threading
-
-    class Killer(threading.Thread):
-        pid = 0
-
-        def run(self):
-            while len(list(folder.glob("trainings/*/*/curve.csv"))) < 2:
-                time.sleep(0.05)
-            self.pid = next(iter(cluster.workers.values())).pid
-            os.kill(self.pid, signal.SIGKILL)
-
-    killer = Killer(daemon=True)
-    killer.start()
-    return killer
+        killer = Killer(cluster, tmp_path / "out")
+        killer.start()
+        assert main([*compare, "--out", "out", "--cluster", cluster.scheduler_address]) == 0
+    assert killer.left == 2
+    assert_same(tmp_path / "out", tmp_path / "alone", num_policies=2)
