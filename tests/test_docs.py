@@ -166,6 +166,14 @@ def test_examples_of_scenes_run(capsys, monkeypatch):
     assert capsys.readouterr().out == "[0.52 0.   0.26]\n"
 
 
+def test_the_example_of_reading_an_evaluation_runs(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], re.DOTALL)
+    exec(compile(example, "docs/results.md", "exec"), {})
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ["0", "20", "40", "60"]
+
+
 def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
     examples = re.findall(r"```python\n(.*?)```", PAGES["docs/stable-baselines3.md"], re.DOTALL)
     assert [len(example.splitlines()) < 20 for example in examples] == [True] * 3

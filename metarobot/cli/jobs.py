@@ -23,6 +23,8 @@ from metarobot.folder import Folder
 
 _LOOK_S = 0.5
 """Time between two looks at a job, in seconds."""
+_MOST_NAMES = 4
+"""Trainings that the display names at the same time."""
 _ENDING_S = 60.0
 """Time that a training has to write its checkpoint when it is asked to stop."""
 
@@ -106,7 +108,8 @@ def _show(
     shares = {training.name: training.share for training in left}
     done = len(trainings) - len(left)
     begun = [name for name, share in shares.items() if share > 0.0]
-    text = f"{done} of {len(trainings)} trained" + f"; training {' and '.join(begun)}" * bool(begun)
+    names = " and ".join(begun[:_MOST_NAMES]) + " and more" * (len(begun) > _MOST_NAMES)
+    text = f"{done} of {len(trainings)} trained" + f"; training {names}" * bool(begun)
     progress(text, (done + sum(shares.values())) / len(trainings))
 
 

@@ -109,12 +109,8 @@ def render_adaptation(
     """
     config = config or RenderConfig()
     trained = _find_policy(run, config)
-    conditions = variant or find_family(run.env_id)
-    tasks = choose_task(conditions.distribution, config, task)
+    tasks = choose_task((variant or find_family(run.env_id)).distribution, config, task)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
-    before = repeat_params(trained.params, 1)
-    count = config.num_adaptation_steps
-    steps = f"{count} adaptation step{'s' * (count > 1)}"
     env = make_env(
         run.env_id,
         1,
@@ -123,14 +119,12 @@ def render_adaptation(
         variant=variant,
         scene_path=run.scene,
     )
-    try:
+    with closing(env):
         env.set_tasks(tasks)
         start = _draws(env, config, _SHOWN, num_episodes=1).start
-        left = film(env, trained, before, start, "before adaptation")
-        right = film(env, trained, adapted, start, f"after {steps}")
+        left = film(env, trained, repeat_params(trained.params, 1), start, "before adaptation")
+        right = film(env, trained, adapted, start, _caption(config.num_adaptation_steps))
         write_clips([left, right], env, path, config.slow_motion)
-    finally:
-        env.close()
     return RenderedAdaptation(
         task=tasks.to_dicts()[0],
         return_before=float(np.sum(left.rewards)),
@@ -138,6 +132,10 @@ def render_adaptation(
         success_before=left.success,
         success_after=right.success,
     )
+
+
+def _caption(num_steps: int) -> str:
+    return f"after {num_steps} adaptation step{'s' * (num_steps > 1)}"
 
 
 def _find_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:

@@ -64,7 +64,7 @@ def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
     data = evaluation.heat_map
     if data is None or not data.maps:
         raise ValueError("the evaluation has no map to draw")
-    panels = _panels(data.maps, evaluation.learners)
+    panels = _panels(evaluation, data.maps)
     maps = [_matrix(p.success if quantity == "success" else p.returns) for p in panels]
     limits = (0.0, 1.0) if quantity == "success" else _colour_limits(maps)
     num_rows = math.ceil(len(panels) / _MOST_COLUMNS)
@@ -97,12 +97,13 @@ def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
         return png_bytes(figure)
 
 
-def _panels(maps: Sequence[GridMap], learners: Sequence[str]) -> list[GridMap]:
+def _panels(evaluation: Evaluation, maps: Sequence[GridMap]) -> list[GridMap]:
     """Return the maps that are drawn; where several adapt, each after its last step alone."""
-    last = max(each.adaptation_steps for each in maps)
+    last, learners = max(each.adaptation_steps for each in maps), evaluation.learners
+    order = [policy.algorithm for policy in evaluation.policies]
     return [
         each
-        for each in maps
+        for each in sorted(maps, key=lambda each: order.index(each.algorithm))
         if len(learners) < 2 or each.algorithm not in learners or each.adaptation_steps == last
     ]
 

@@ -82,7 +82,7 @@ def training_curve(curves: Sequence[TrainingCurve]) -> bytes:
         grid = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
         figure.subplots_adjust(
             left=0.075,
-            right=0.985,
+            right=0.97,
             top=1 - _ABOVE_PX / height_px,
             bottom=_BELOW_PX / height_px,
             wspace=0.08,

@@ -155,7 +155,7 @@ def test_every_policy_has_its_place_in_every_picture(evaluation: Evaluation) -> 
     both = with_another(evaluation)
     many = [picture(both) for picture in draw]
     assert all(one != two for one, two in zip(few, many, strict=True))
-    panels = heat_map._panels(both.heat_map.maps, both.learners)
+    panels = heat_map._panels(both, both.heat_map.maps)
     drawn = {(panel.algorithm, panel.adaptation_steps) for panel in panels}
     assert drawn == {("domain_randomisation", 0), ("oracle", 0), ("maml", 1), ("promp", 1)}
 
