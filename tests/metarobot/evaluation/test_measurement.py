@@ -1,5 +1,6 @@
 """What is measured, of whom, and what is kept of it; the references that need no training."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from metarobot.config import ALGORITHM_NAMES, TrainConfig
 from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.measurement import Protocol, _key
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig, Scores, StepScores, Trial
 from metarobot.evaluation.references import (
     STEP_SIZE_FACTORS,
@@ -81,11 +83,14 @@ def test_every_policy_stands_on_every_split_after_every_step(evaluation):
     assert {name for name, cost in costs.items() if cost} == set(TRAINED)
 
 
-@pytest.mark.parametrize(("oracle", "captured"), [(-1.0, 0.75), (-9.0, None), (-4.9, None)])
+@pytest.mark.parametrize(
+    ("random", "oracle", "captured"),
+    [(-8.0, -1.0, 0.75), (-8.0, -9.0, None), (-8.0, -4.9, None), (-0.5, -1.0, None)],
+)
 def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(
-    evaluation, oracle, captured
+    evaluation, random, oracle, captured
 ):
-    """It must beat random actions, here -8, and domain randomisation, -5, beyond chance."""
+    """It must beat random actions, and domain randomisation, here -5, beyond chance."""
     rng = np.random.default_rng(0)
 
     def stages(*means):
@@ -93,7 +98,7 @@ def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(
         return [StepScores(score, score) for score in scores]
 
     policies = {
-        "random": stages(-8.0),
+        "random": stages(random),
         "domain_randomisation": stages(-5.0),
         "maml": stages(-6.0, -2.0),
         "oracle": stages(oracle),
@@ -120,6 +125,16 @@ def test_another_policy_is_measured_again(evaluation, runs, folder, tmp_path):
     train_run(replace(TINY, total_steps=128 * 3), TRAINED, tmp_path / "run")
     assert measure([load_run(tmp_path / "run"), runs[1]], folder).curves != evaluation.curves
     measure(runs, folder)
+
+
+def test_the_key_of_scores_holds_the_content_of_the_policy(evaluation, runs, tmp_path):
+    protocol = Protocol.of(runs[0], MEASURED, None)
+    shutil.copytree(runs[0].path, tmp_path / "run")
+    run = replace(runs[0], path=tmp_path / "run")
+    before = _key(protocol, "maml", run)
+    assert before == _key(protocol, "maml", runs[0])
+    (tmp_path / "run/maml/policy.safetensors").write_bytes(b"another")
+    assert before != _key(protocol, "maml", run)
 
 
 def test_another_step_size_is_measured_again(evaluation, runs, folder):

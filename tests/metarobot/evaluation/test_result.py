@@ -104,3 +104,43 @@ def test_every_point_is_a_row_of_the_table():
     lines = evaluation_csv(evaluation).splitlines()
     assert len(lines) == 1 + sum(len(curve.points) for curve in evaluation.curves)
     assert "return_mean_ci_low" in lines[0]
+
+
+def first_curve(document):
+    return next(c for c in document["curves"] if len(c["points"]) > 1)
+
+
+REFUSED = {
+    "curves hold something twice": lambda d: d["curves"].append(d["curves"][0]),
+    "policies hold something twice": lambda d: d["policies"].append(d["policies"][0]),
+    "seeds hold something twice": lambda d: d["seeds"].append(d["seeds"][0]),
+    "headroom hold something twice": lambda d: d["headroom"].append(d["headroom"][0]),
+    "is none of the policies": lambda d: d["curves"][0].update(algorithm="nobody"),
+    "from the fewest": lambda d: first_curve(d)["points"].reverse(),
+    "must not be negative": lambda d: d["curves"][0]["points"][0].update(adaptation_steps=-1),
+    "no interval": lambda d: d["headroom"][0]["gap"].update(low=9.0),
+    "must be finite": lambda d: d["headroom"][0].update(oracle=float("nan")),
+    "5 rows of 7 numbers": lambda d: d["heat_map"]["maps"][0]["success"].pop(),
+    "values, increasing": lambda d: d["heat_map"]["x"]["values"].reverse(),
+    "positive values": lambda d: d["heat_map"]["x"]["values"].__setitem__(0, -1.0),
+    "needs a seed": lambda d: d.update(seeds=[]),
+    "num_tasks must be": lambda d: d["config"].update(num_tasks=0),
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_does_not_belong_together_is_refused(said):
+    document = copy.deepcopy(VALID)
+    REFUSED[said](document)
+    found, complaint = read(document)
+    assert found is None
+    assert said in complaint
+
+
+def test_a_complaint_shows_no_control_characters():
+    document = copy.deepcopy(VALID)
+    document["curves"][0]["split"] = "x\ny\x1b[31m"
+    found, complaint = read(document)
+    assert found is None
+    assert "curves[0].split" in complaint
+    assert complaint.isprintable()

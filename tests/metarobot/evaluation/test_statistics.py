@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 
+from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores
 from metarobot.evaluation.statistics import (
+    Interval,
     bootstrap_captured,
     bootstrap_headroom,
     bootstrap_iqm,
     bootstrap_mean,
     interquartile_mean,
 )
+from metarobot.evaluation.summary import summarise_split
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -128,3 +131,24 @@ def test_non_finite_and_unpaired_scores_are_refused() -> None:
         bootstrap_iqm(np.array([[1.0, np.nan, 2.0]]), generator())
     with pytest.raises(ValueError, match="same tasks"):
         bootstrap_captured(np.zeros((1, 3)), np.zeros((1, 4)), np.zeros((1, 3)), generator())
+
+
+def test_numbers_of_an_evaluation_stay_the_same() -> None:
+    """The curve of made-up scores, as it was measured since the first evaluation."""
+    rng = generator(3)
+
+    def stages(*means):
+        scores = [Scores(rng.normal(m, 1.0, (2, 6)), rng.uniform(size=(2, 6))) for m in means]
+        return [StepScores(each, each) for each in scores]
+
+    means = {"random": [-8], "domain_randomisation": [-5], "maml": [-6, -2], "oracle": [-1]}
+    policies = {name: stages(*values) for name, values in means.items()}
+    curves, headroom = summarise_split("train", policies, EvaluationConfig(seed=7))
+    (curve,) = (c for c in curves if c.algorithm == "maml" and not c.exploring)
+    point = curve.points[1]
+    assert point.return_mean == Interval(
+        -1.9039313108207796, -2.4928139174842734, -1.3186861237864806
+    )
+    assert point.captured == Interval(0.7702568397610016, 0.5609353187161669, 1.016784846808302)
+    assert point.captured_per_seed == (0.717033957825142, 0.8178353669734441)
+    assert headroom.gap == Interval(3.605354289813077, 2.9946476529033914, 4.227924868743195)
