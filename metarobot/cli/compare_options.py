@@ -135,7 +135,7 @@ def parse_compare(arguments: Sequence[str], prog: str) -> Comparison:
             raise ValueError(f"{option} does not go with compare: {_NOT_OF_TRAIN[option]}")
     command = parse(CompareCommand, own, prog)
     family = import_family(command.preset)
-    training = parse_train([family, *others], prog)
+    training = parse_train([family, *others, "--algorithms", *command.algorithms], prog)
     if not isinstance(training, TrainCommand):
         raise ValueError("name a preset first")
     return Comparison(command, training, (command.preset, *others))
