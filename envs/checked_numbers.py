@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 LONGEST_VALUE = 60
@@ -25,3 +26,19 @@ def show(value: Any) -> str:
     except (ValueError, RecursionError):  # an integer of thousands of digits, or a deep nest
         text = f"{type(value).__name__} that is too long to show"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def require_integers(values: Any, bounds: Mapping[str, tuple[int, int]]) -> None:
+    """Check attributes that are integers.
+
+    Args:
+        values: What holds them.
+        bounds: Least and most of each, by its name.
+
+    Raises:
+        ValueError: One is no such integer; the message names it, what is allowed and its value.
+    """
+    for name, (least, most) in bounds.items():
+        value = getattr(values, name)
+        if not is_integer(value, least, most):
+            raise ValueError(f"{name} must be an integer in [{least}, {most}], got {show(value)}")

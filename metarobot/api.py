@@ -23,6 +23,7 @@ from metarobot.cli.main import prepare
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.result import Evaluation
 from metarobot.presets import find_preset
 from metarobot.reporting.adaptation_video import render_policy
 from metarobot.reporting.folder import evaluate_to_folder
@@ -35,6 +36,7 @@ __all__ = [
     "AdaptablePolicy",
     "AdaptationSession",
     "Episodes",
+    "Evaluation",
     "Run",
     "evaluate",
     "load",
@@ -120,7 +122,7 @@ def load(path: str | Path, *, best: bool = False) -> Any:
 
 def evaluate(
     runs: Run | str | Path | Sequence[Run | str | Path], *, out: str | Path, **options: Any
-) -> Any:
+) -> Evaluation:
     """Measure adaptation on tasks never trained on, as ``metarobot evaluate`` does.
 
     Use::
@@ -133,7 +135,7 @@ def evaluate(
         **options: Fields of ``EvaluationConfig``, such as ``num_tasks``.
 
     Returns:
-        The evaluation.
+        The evaluation: curves, headroom and heat map, with `to_dict` and `from_dict`.
 
     Raises:
         OSError: A file cannot be read or written.

@@ -1,9 +1,11 @@
-"""The comparison of algorithms: `metarobot compare` on several families, and all rows in one file.
+"""Train and evaluate several task families, one after the other: `metarobot compare` on each.
 
-One command trains whatever algorithms are missing, measures what is not measured yet, and writes
-``comparison.json``, from which `scripts/update_docs.py` makes the tables in the documentation.
-Interrupted, it goes on where it was.  Few trained policies are
-committed, so it trains for hours; git ignores the run folders that it makes in docs/results.
+The tables in the documentation are made from the evaluations by `scripts/update_docs.py`. All
+options but these few are those of `metarobot compare`.
+
+Each family trains what is missing and measures what is not measured yet. Interrupted, the same
+command goes on where it was. Few trained policies are committed, so it trains for hours; git
+ignores the run folders that it makes in docs/results.
 """
 
 from __future__ import annotations
@@ -12,73 +14,57 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from metarobot.algorithms import ALGORITHMS
+from metarobot.cli.compare_options import parse_compare, split_words
 from metarobot.cli.main import main as metarobot
-from metarobot.cli.options import require_algorithms
 from metarobot.cli.parsing import parse
-from metarobot.files import read_json, replace_rows
 from metarobot.presets import PRESETS
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonCommand:
-    """Compare algorithms on several task families."""
+    """Compare algorithms on several task families; other options: `metarobot compare`."""
 
-    out: Path = Path("docs/results")
-    """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED and comparison.json."""
-    families: tuple[str, ...] = ("reach", "slide", "grip")
-    """Presets of the families; comparison.json keeps its rows of the others."""
-    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
-    """Who is compared."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Training seeds."""
-    total_steps: int | None = None
-    """Simulated control steps of each training; the preset's if not given."""
-    num_threads: int = 0
-    """Threads of the simulator and of torch; 0 takes every processor."""
+    results: Path = Path("docs/results")
+    """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED."""
+    folder: str = ""
+    """Where in FAMILY the evaluation goes; beside the run folders if not given."""
+    families: tuple[str, ...] = tuple(PRESETS)
+    """Presets of the families."""
 
     def __post_init__(self) -> None:
-        """Refuse unknown algorithms."""
-        require_algorithms(self.algorithms)
+        """Check the families."""
+        for family in self.families:
+            if family not in PRESETS:
+                raise ValueError(f"no family {family!r}, allowed: {', '.join(PRESETS)}")
 
 
-def comparison_rows(preset: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of one family, each with what its algorithm's training cost on average."""
-    rows = []
-    for row in comparison["rows"]:
-        cost = comparison["costs"].get(row["algorithm"])
-        means = {f"training_{name}": sum(v) / len(v) for name, v in (cost or {}).items()}
-        rows.append({"family": comparison["family"], "preset": preset, **row, **means})
-    return rows
+def compare_lines(argv: Sequence[str]) -> list[list[str]]:
+    """Return the words of `metarobot compare` for each family, all of them checked.
+
+    Raises:
+        ValueError: An option is wrong.
+    """
+    own, options = split_words(argv, ["--results", "--folder", "--families"])
+    command, lines = parse(ComparisonCommand, own, "comparison.py"), []
+    for family in command.families:
+        runs = command.results / family
+        folders = ["--runs", str(runs), "--out", str(runs / command.folder)]
+        lines.append([family, *options, *folders])
+        parse_compare(lines[-1], "comparison.py")
+    return lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare; return 0, or the exit code of what went wrong."""
+    """Compare family by family; return 0, or the exit code of what went wrong."""
     try:
-        command = parse(ComparisonCommand, sys.argv[1:] if argv is None else argv, "comparison.py")
+        lines = compare_lines(sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         print(f"comparison.py: error: {error}", file=sys.stderr)
         return 2
-    table = command.out / "comparison.json"
-    for preset in command.families:
-        folder = command.out / preset
-        seeds, threads = map(str, command.seeds), str(command.num_threads)
-        arguments = [
-            "--algorithms",
-            *command.algorithms,
-            "--seeds",
-            *seeds,
-            "--num-threads",
-            threads,
-        ]
-        if command.total_steps is not None:
-            arguments += ["--total-steps", str(command.total_steps)]
-        if code := metarobot(["compare", preset, *arguments, "--out", str(folder)]):
+    for words in lines:
+        if code := metarobot(["compare", *words]):
             return code
-        rows = comparison_rows(preset, read_json(folder / "comparison.json"))
-        replace_rows(table, preset, rows, list(PRESETS))
     return 0
 
 

@@ -19,11 +19,11 @@ from PIL import Image
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.cli import options as arguments
 from metarobot.cli import parsing
+from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.main import COMMANDS
 from metarobot.config import COMMON_NAMES
 from metarobot.envs.variants import parse_variant
-from metarobot.evaluation.evaluation import table_order
-from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.files import read_json
 from metarobot.learning.objectives import INNER_OBJECTIVES
 from metarobot.presets import PRESETS
@@ -39,7 +39,11 @@ PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 API_EXAMPLES = [
     block for page in ("README.md", "docs/robots.md") for block in PYTHON_BLOCK.findall(PAGES[page])
 ]
-COMMAND_CLASSES = {name: getattr(arguments, f"{name.capitalize()}Command") for name in COMMANDS}
+COMMAND_CLASSES = {
+    name: getattr(arguments, f"{name.capitalize()}Command")
+    for name in COMMANDS
+    if name != "compare"
+}
 SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 SET_UP = "python3 -m venv .venv && .venv/bin/pip install -e "
@@ -65,11 +69,16 @@ def parse_shell_command(command: str) -> bool:
         name, *options = rest
         if name == "train":
             parsing.parse_train(options, "metarobot train")
+        elif name == "compare":
+            parse_compare(options, "metarobot compare")
         else:
             parsing.parse(COMMAND_CLASSES[name], options, f"metarobot {name}")
         return True
     if Path(program).name == "python" and rest[0].startswith("scripts/"):
         script = load_script(Path(rest[0]).stem)
+        if hasattr(script, "compare_lines"):
+            script.compare_lines(rest[1:])
+            return True
         commands = [c for n, c in vars(script).items() if n.endswith("Command")]
         assert len(commands) == 1 or not rest[1:]
         for script_command in commands:
@@ -161,6 +170,14 @@ def test_examples_of_scenes_run(capsys, monkeypatch):
     assert capsys.readouterr().out == "[0.52 0.   0.26]\n"
 
 
+def test_the_example_of_reading_an_evaluation_runs(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], re.DOTALL)
+    exec(compile(example, "docs/results.md", "exec"), {})
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ["0", "20", "40", "60"]
+
+
 def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
     examples = re.findall(r"```python\n(.*?)```", PAGES["docs/stable-baselines3.md"], re.DOTALL)
     assert [len(example.splitlines()) < 20 for example in examples] == [True] * 3
@@ -236,7 +253,7 @@ def test_the_page_of_files_lists_every_file(package):
 
 def test_every_algorithm_and_its_own_options_are_explained():
     page = PAGES["docs/algorithms.md"]
-    for algorithm in (*ALGORITHMS, "random", *table_order()):
+    for algorithm in (*ALGORITHMS, *UNTRAINED):
         assert f"| `{algorithm}` |" in page, algorithm
     fields = {*COMMON_NAMES, *option_readers()}
     rows = "".join(re.findall(r"^\| `.*$", page.partition("## References")[0], re.M))

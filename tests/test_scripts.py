@@ -11,19 +11,21 @@ import torch
 import update_benchmark
 from docs_tables import comparisons, evaluations, results
 from docs_tables.markdown import PENDING
+from evaluations import around, headroom, made_up_evaluation, with_headroom
 from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.envs import Tasks
 from metarobot.evaluation.protocol import Trial
+from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.statistics import Interval
+from metarobot.files import json_bytes
 from metarobot.policies import repeat_params
-from metarobot.presets import PRESETS
 from metarobot.training.load import load_curve, load_run
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
 comparison = load_script("comparison")
-headroom = load_script("headroom")
 literature = load_script("literature")
 thin_curves = load_script("thin_curves")
 update_docs = load_script("update_docs")
@@ -196,58 +198,45 @@ def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
     assert "best constant for each task" in capsys.readouterr().out
 
 
-def evaluation():
-    rates = {("maml", 1, False): 0.9, ("maml", 1, True): 0.7, ("random", 0, True): 0.1}
-    return {
-        "family": "metarobot/Grip-v0",
-        "seeds": [0, 1],
-        "num_adaptation_steps": 1,
-        "episodes_per_adaptation_step": 20,
-        "rows": [
-            {
-                "split": "train",
-                "algorithm": algorithm,
-                "adaptation_steps": step,
-                "exploration": exploring,
-                "success": rate,
-            }
-            for (algorithm, step, exploring), rate in rates.items()
-        ],
-        "headroom": [
-            {
-                "split": "train",
-                "algorithm": "maml",
-                "random": -6.0,
-                "domain_randomisation": -2.0,
-                "adapted": [-2.1, -1.25],
-                "oracle": -1.0,
-                "headroom_ci": [0.9, 1.1],
-                "headroom_over_random": 0.2,
-                "captured": [-0.1, 0.75],
-                "captured_ci": [[-0.2, 0.0], [0.7, 0.8]],
-                "captured_per_seed": [[-0.1, -0.1], [0.7, 0.8]],
-            }
-        ],
-    }
+def made_up(random=-6.0):
+    """An evaluation whose tables are known by heart."""
+    rate = {False: 0.9, True: 0.7}
+    curves = [
+        replace(
+            curve,
+            points=tuple(
+                replace(
+                    each,
+                    success=around(rate[curve.exploring], 0.05),
+                    captured=each.captured and Interval(0.75, 0.7, 0.8),
+                    captured_per_seed=each.captured_per_seed and (0.7, 0.8),
+                )
+                for each in curve.points
+            ),
+        )
+        for curve in made_up_evaluation().curves
+        if curve.split == "train" and curve.algorithm != "oracle"
+    ]
+    whole = replace(made_up_evaluation(), curves=tuple(curves))
+    return with_headroom(whole, headroom("train", random=random))
 
 
 def test_tables_of_results(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     assert evaluations.returns("grip") == evaluations.headline() == PENDING
     (tmp_path / "grip").mkdir()
-    (tmp_path / "grip" / "evaluation.json").write_text(json.dumps(evaluation()))
+    (tmp_path / "grip" / "evaluation.json").write_bytes(json_bytes(made_up().to_dict()))
     assert evaluations.returns("grip").splitlines()[-1] == (
-        "| train | -6.00 | -2.00 | -2.10 | -1.25 | -1.00 | 0.20 "
+        "| train | -6.00 | -2.00 | -2.10 | -1.26 | -1.00 | 0.20 "
         "| **0.75** [0.70, 0.80] | 0.70, 0.80 |"
     )
     train = evaluations.success("grip").splitlines()[2]
-    assert train == "| train |  (0.10) |  |  | 0.90 (0.70) |  |"
+    assert train == "| train |  (0.70) | 0.90 (0.70) | 0.90 (0.70) | 0.90 (0.70) |  |"
     assert evaluations.headline().splitlines()[2] == (
-        "| Grip | train |  |  | 0.90 |  | **0.75** [0.70, 0.80] |"
+        "| Grip | train | 0.90 | 0.90 | 0.90 |  | **0.75** [0.70, 0.80] |"
     )
-    lost = evaluation()
-    lost["headroom"][0]["random"] = -0.5  # the oracle is worse than random: no fraction is given
-    (tmp_path / "grip" / "evaluation.json").write_text(json.dumps(lost))
+    lost = made_up(random=-0.5)  # the oracle is worse than random: no fraction is given
+    (tmp_path / "grip" / "evaluation.json").write_bytes(json_bytes(lost.to_dict()))
     assert evaluations.headline().splitlines()[2].endswith("| - |")
     assert evaluations.returns("grip").splitlines()[-1].endswith("| - | - |")
 
@@ -272,113 +261,56 @@ def test_scaling_compares_processes(tmp_path, capsys):
     assert "grip 2 processes" in capsys.readouterr().out
 
 
-# The headroom table.
+def test_the_headroom_table_has_interquartile_means(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert evaluations.headroom() == PENDING
+    (tmp_path / "grip").mkdir()
+    (tmp_path / "grip" / "evaluation.json").write_bytes(json_bytes(made_up().to_dict()))
+    assert evaluations.headroom().splitlines()[-1] == (
+        "| [Grip](families/grip.md) | train | -5.99 [-6.09, -5.89] | -1.99 [-2.09, -1.89] "
+        "| -1.25 [-1.35, -1.15] | - | - | 0.20 | **0.75** [0.70, 0.80] | 0.70, 0.80 |"
+    )
 
 
-@pytest.fixture(scope="module")
-def small_headroom(tmp_path_factory):
-    """Make the table of one family with tiny trainings, twice; return folder and both outputs."""
-    out, tiny = tmp_path_factory.mktemp("headroom"), pytest.MonkeyPatch()
-    few = {"total_steps": 400, "num_tasks": 2, "episodes_per_task": 3, "num_threads": 1}
-    presets = {name: replace(preset, **few) for name, preset in PRESETS.items()}
-    tiny.setattr(headroom, "PRESETS", presets)
-    arguments = ["--out", str(out), "--families", "grip", "--seeds", "0", "1"]
-    arguments += ["--num-tasks", "2", "--episodes-per-step", "2", "--grid-size", "2"]
-    (out / "headroom.json").write_text(json.dumps([{"preset": "reach", "kept": True}]))
-    try:
-        assert headroom.main(arguments) == 0
-        first = (out / "grip" / "evaluation.json").stat().st_mtime_ns
-        assert headroom.main(arguments) == 0
-    finally:
-        tiny.undo()
-    assert (out / "grip" / "evaluation.json").stat().st_mtime_ns == first  # nothing was missing
-    return out
-
-
-def test_headroom_rows_are_those_of_the_evaluation(small_headroom):
-    other, *rows = json.loads((small_headroom / "headroom.json").read_text())
-    assert other == {"preset": "reach", "kept": True}
-    assert [row["split"] for row in rows] == ["train", "interpolation", "extrapolation"]
-    for row in rows:
-        assert row["family"] == "metarobot/Grip-v0"
-        assert row["seeds"] == [0, 1]
-        dr, oracle, adapted = (
-            row[f"{name}_mean"] for name in ("domain_randomisation", "oracle", "adapted_1")
-        )
-        random = row["random_mean"]
-        assert row["headroom"] == pytest.approx((oracle - dr) / (oracle - random))
-        if row["captured_1"] is not None:
-            assert row["captured_1"] == pytest.approx((adapted - dr) / (oracle - dr))
-        low, high = row["oracle_ci"]
-        assert low <= row["oracle"] <= high
-
-
-def test_headroom_refuses_an_unknown_family_in_one_line(capsys):
-    assert headroom.main(["--families", "gripp"]) == 2
-    assert "no family 'gripp'" in capsys.readouterr().err
-
-
-def compared(preset):
-    row = {
-        "split": "train",
-        "return_mean": -2.0,
-        "return_mean_ci": [-3.0, -1.0],
-        "captured": 0.5,
-    }
-    rows = [{**row, "algorithm": "maml", "adaptation_steps": k} for k in (0, 1, 3)]
-    rows.append({**row, "algorithm": "random", "adaptation_steps": 0, "captured": None})
-    costs = {"maml": {"total_steps": [100, 300], "seconds": [1.0, 2.0]}}
-    return {"family": f"metarobot/{preset}-v0", "rows": rows, "costs": costs}
-
-
-def test_comparisons_are_joined_and_other_families_kept(tmp_path, monkeypatch):
+def test_comparisons_run_family_by_family(tmp_path, monkeypatch):
     calls = []
+    monkeypatch.setattr(comparison, "metarobot", lambda words: calls.append(words) or 0)
+    options = ["--seeds", "4", "5", "--total-steps", "1200", "--folder", "comparison"]
+    families = ["--families", "grip", "reach"]
+    assert comparison.main(["--results", str(tmp_path), *options, *families]) == 0
+    for family, words in zip(("grip", "reach"), calls, strict=True):
+        folder = tmp_path / family
+        places = ["--runs", str(folder), "--out", str(folder / "comparison")]
+        train = ["--seeds", "4", "5", "--total-steps", "1200"]
+        assert words == ["compare", family, *train, *places]
 
-    def fake(arguments):
-        calls.append(arguments)
-        _, preset, *_, out = arguments
-        Path(out).mkdir(parents=True)
-        (Path(out) / "comparison.json").write_text(json.dumps(compared(preset)))
-        return 0
 
-    monkeypatch.setattr(comparison, "metarobot", fake)
-    for families in (["grip"], ["reach", "slide"]):
-        arguments = ["--out", str(tmp_path), "--seeds", "4", "5", "--families", *families]
-        assert comparison.main(arguments) == 0
-    assert [call[1] for call in calls] == ["grip", "reach", "slide"]
-    assert "--seeds 4 5" in " ".join(calls[0])
-    rows = json.loads((tmp_path / "comparison.json").read_text())
-    assert [row["preset"] for row in rows[::4]] == ["reach", "grip", "slide"]
-    assert (rows[0]["training_total_steps"], rows[0]["training_seconds"]) == (200.0, 1.5)
-    assert "training_seconds" not in rows[3]
+def test_a_table_of_a_comparison(tmp_path):
+    folder = tmp_path / "grip" / "comparison"
+    folder.mkdir(parents=True)
+    policies = [
+        replace(each, total_steps=(100, 300), seconds=(1.0, None)) if each.adapts else each
+        for each in made_up().policies
+    ]
+    compared = replace(made_up(), policies=tuple(policies))
+    (folder / "evaluation.json").write_bytes(json_bytes(compared.to_dict()))
     table = comparisons.comparison("grip", tmp_path).splitlines()
-    assert len(table) == 2 + 2
-    assert table[2].startswith("| MAML-TRPO | -2.00 [-3.00, -1.00] | ")
-    assert table[2].endswith("| 0.50 | 200 | 2 |")
-    assert table[3] == "| random | -2.00 [-3.00, -1.00] |  |  |  |  |  |"
+    assert len(table) == 2 + 4
+    assert table[2] == "| random | -6.00 [-6.20, -5.80] |  |  |  |  |  |"
+    assert table[4].startswith("| MAML-TRPO | -2.10 [-2.30, -1.90] | -1.26 [-1.46, -1.06] |  | ")
+    assert table[4].endswith("| 0.75 | 200 | 1 |")
     assert comparisons.comparison("push", tmp_path) == PENDING
 
 
-def test_comparisons_take_another_budget_where_asked(tmp_path, monkeypatch):
-    calls = []
-
-    def fake(arguments):
-        calls.append(" ".join(arguments))
-        return 2  # enough seen
-
-    monkeypatch.setattr(comparison, "metarobot", fake)
-    comparison.main(["--out", str(tmp_path), "--total-steps", "1200"])
-    comparison.main(["--out", str(tmp_path)])
-    assert ["--total-steps 1200" in call for call in calls] == [True, False]
-    assert ["--total-steps" in call for call in calls] == [True, False]
-
-
 def test_a_comparison_that_fails_ends_there(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(comparison, "metarobot", lambda arguments: 2)
-    assert comparison.main(["--out", str(tmp_path)]) == 2
+    monkeypatch.setattr(comparison, "metarobot", lambda words: 2)
+    assert comparison.main(["--results", str(tmp_path)]) == 2
     assert not list(tmp_path.iterdir())
-    assert comparison.main(["--algorithms", "nobody"]) == 2
-    assert "comparison.py: error: " in capsys.readouterr().err
+    for wrong in (["--algorithms", "nobody"], ["--families", "gripp"], ["--jason", "3"]):
+        assert comparison.main(wrong) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("comparison.py: error: ")
+        assert error.count("\n") == 1
 
 
 @pytest.fixture(scope="module")
@@ -430,41 +362,28 @@ def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_tr
     assert len({tuple(score.judged.returns) for score in scores}) == 3
 
 
-def test_literature_writes_a_row_for_every_algorithm_and_step(tmp_path, capsys):
-    out = tmp_path / "literature.json"
-    options = ["--families", "point-navigation", "--seeds", "0", "--num-tasks", "2"]
-    options += ["--num-adaptation-steps", "1", "--results", str(RESULTS), "--out", str(out)]
-    assert literature.main(options) == 0
-    rows = json.loads(out.read_text())
-    found = {(row["preset"], row["algorithm"], row["adaptation_steps"]) for row in rows}
-    assert found == {
-        ("point-navigation", "maml", 0),
-        ("point-navigation", "maml", 1),
-        ("point-navigation", "domain_randomisation", 0),
-        ("point-navigation", "oracle", 0),
-    }
-    assert [row["episodes_used"] for row in rows if row["algorithm"] == "maml"] == [0, 40]
-    assert all(row["exploration"] and row["num_tasks"] == 2 for row in rows)
-    assert literature.main(["--families", "point-navigation", "--seeds", "9", *options[4:]]) == 2
-    assert "point-navigation-seed9" in capsys.readouterr().err
-    before = out.read_text()
-    assert literature.main(["--families", "jumping", *options[2:]]) == 2
-    assert "jumping" in capsys.readouterr().err
-    assert out.read_text() == before
-
-
-def test_literature_keeps_the_rows_of_other_families(tmp_path):
-    out = tmp_path / "literature.json"
-    other = {"preset": "half-cheetah-velocity", "return_mean": -78.6}
-    old = {"preset": "point-navigation", "return_mean": -11.7}
-    out.write_text(json.dumps([other, old]))
-    options = ["--families", "point-navigation", "--seeds", "0", "--num-tasks", "2"]
-    options += ["--num-adaptation-steps", "0", "--results", str(RESULTS), "--out", str(out)]
-    assert literature.main(options) == 0
-    first, *rows = json.loads(out.read_text())
-    assert first == other
-    assert [row["preset"] for row in rows] == 3 * ["point-navigation"]
-    assert old not in rows
+def test_literature_is_one_evaluation(tmp_path, capsys):
+    options = ["--seeds", "0", "--num-tasks", "2", "--num-adaptation-steps", "1"]
+    options += ["--results", str(RESULTS), "--out", str(tmp_path)]
+    assert literature.main(["--families", "point-navigation", *options]) == 0
+    path = tmp_path / "point-navigation" / "literature.json"
+    measured = Evaluation.from_dict(json.loads(path.read_text()))
+    assert [policy.algorithm for policy in measured.policies] == [
+        *("domain_randomisation", "maml", "oracle")
+    ]
+    assert measured.splits == ("train",)
+    points = measured.curve("maml", "train").points
+    assert [point.adaptation_episodes for point in points] == [0, 40]
+    assert (measured.config.action_noise, measured.config.later_step_length) == ("trained", 0.5)
+    before = path.read_text()
+    missing = ["--families", "point-navigation", "--seeds", "9", *options[2:]]
+    for wrong, said in (
+        (missing, "point-navigation-seed9"),
+        (["--families", "jumping"], "jumping"),
+    ):
+        assert literature.main(wrong) == 2
+        assert said in capsys.readouterr().err
+    assert path.read_text() == before
 
 
 def test_curves_are_thinned_and_other_families_kept(tmp_path, capsys):

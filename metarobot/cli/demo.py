@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -12,6 +11,7 @@ from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.result import Evaluation
 from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
@@ -34,7 +34,7 @@ QUICK_EVALUATION = EvaluationConfig(
 
 def run_demo(
     out: Path, console: Console, *, seed: int = 0, quick: bool = False, overwrite: bool = False
-) -> dict[str, Any]:
+) -> Evaluation:
     """Train, evaluate, film and report on the Grip family.
 
     Args:
@@ -45,7 +45,7 @@ def run_demo(
         overwrite: Replace a demo that is there already.
 
     Returns:
-        The evaluation, in the layout of evaluation.json.
+        The evaluation, which evaluation.json holds.
 
     Raises:
         RunError: The folder is in use.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metarobot.cli.parent import end_with_parent
 from metarobot.opengl import OpenGLError
 from metarobot.output import unfailing_streams
 from metarobot.printable import print_line, printable
@@ -26,7 +27,9 @@ from metarobot.training.interruption import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from metarobot.cli.options import TrainCommand
     from metarobot.config import RunConfig
+    from metarobot.evaluation.result import Evaluation
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
@@ -56,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    end_with_parent()
     with unfailing_streams() as output, unwind_on_signals() as unwinding:
         code = _run(list(sys.argv[1:] if argv is None else argv), unwinding)
         problem = output.problem()
@@ -121,25 +125,15 @@ def _dispatch(arguments: list[str]) -> int:
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no command {name!r}, allowed: {', '.join(COMMANDS)}{hint}")
     try:
-        return COMMANDS[name][0](_known(rest), f"metarobot {name}")
+        return COMMANDS[name][0](rest, f"metarobot {name}")
     except SystemExit as exit_:  # help was asked for and printed
         return int(exit_.code or OK)
-
-
-def _known(arguments: list[str]) -> list[str]:
-    """Import the modules from outside that arguments name; most commands name none."""
-    if not any(word.startswith("--module") or ":" in word for word in arguments):
-        return arguments
-    from metarobot.cli.outside import import_outside
-
-    return import_outside(arguments)
 
 
 def _train(arguments: list[str], prog: str) -> int:
     from metarobot.cli.options import ResumeCommand
     from metarobot.cli.outside import import_family
     from metarobot.cli.parsing import parse_train
-    from metarobot.envs import SceneRecord, find_variant
     from metarobot.learning.distributed import restarted_by_torchrun
     from metarobot.training.run_creation import default_run_folder
 
@@ -148,9 +142,7 @@ def _train(arguments: list[str], prog: str) -> int:
     command = parse_train(arguments, prog)
     if isinstance(command, ResumeCommand):
         return _resume_training(command.resume, None, command.algorithms, command.total_steps)
-    variant = None if command.variant in (None, "none") else find_variant(command.variant)
-    scene = None if command.scene is None else SceneRecord.of(command.scene)
-    config = command.run_config(variant, scene)
+    config = training_config(command)
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
         return _resume_training(out, config, command.algorithms if command.resume else ())
@@ -161,6 +153,15 @@ def _train(arguments: list[str], prog: str) -> int:
         overwrite=command.overwrite,
         initial_policy=command.initial_policy,
     )
+
+
+def training_config(command: TrainCommand) -> RunConfig:
+    """Return what the trainings of a command have in common."""
+    from metarobot.envs import SceneRecord, find_variant
+
+    variant = None if command.variant in (None, "none") else find_variant(command.variant)
+    scene = None if command.scene is None else SceneRecord.of(command.scene)
+    return command.run_config(variant, scene)
 
 
 def _run_training(
@@ -253,41 +254,42 @@ def _evaluate(arguments: list[str], prog: str) -> int:
 
 
 def _compare(arguments: list[str], prog: str) -> int:
-    from dataclasses import replace
-
     from metarobot.algorithms import configure
-    from metarobot.cli.options import CompareCommand
-    from metarobot.cli.outside import import_family
-    from metarobot.cli.parsing import parse
-    from metarobot.cli.progress import StageDisplay, TrainingDisplay
+    from metarobot.cli.compare_options import parse_compare
+    from metarobot.cli.jobs import engine_here, engine_on_cluster, run_trainings
+    from metarobot.cli.progress import StageDisplay
+    from metarobot.cli.trainings import plan_trainings
     from metarobot.envs import file_name
-    from metarobot.evaluation.protocol import EvaluationConfig
-    from metarobot.presets import find_preset
-    from metarobot.reporting.comparison_folder import compare_to_folder, prepare_comparison
-    from metarobot.training.load import load_runs
-    from metarobot.training.runs import complete_run
+    from metarobot.reporting.folder import evaluate_to_folder, prepare_evaluation
+    from metarobot.training.interruption import comparison_interruptions
+    from metarobot.training.load import choose_variant, load_runs
+    from metarobot.training.provenance import choose_num_threads
 
-    command = parse(CompareCommand, arguments, prog)
-    preset = find_preset(import_family(command.preset))
-    name = file_name(preset.env_id)
-    config = replace(preset, num_threads=command.num_threads)
-    if command.total_steps is not None:
-        config = replace(config, total_steps=command.total_steps)
-    measured = EvaluationConfig(
-        num_tasks=command.test_tasks, num_adaptation_steps=command.num_adaptation_steps
-    )
+    comparison = parse_compare(arguments, prog)
+    command, config = comparison.command, training_config(comparison.training)
+    measured = command.evaluation
     console = prepare()
-    out = command.out or Path("runs") / f"compare-{name}"
-    prepare_comparison(out)  # before what takes hours
+    out = command.out or Path("runs") / f"compare-{file_name(config.env_id)}"
+    prepare_evaluation(out, keep_scores=True)  # before what takes hours
     measured.require_memory(configure(config, name) for name in command.algorithms)
-    configs = [replace(config, seed=seed) for seed in command.seeds]
-    folders = [out / f"{name}-seed{seed}" for seed in command.seeds]
-    for each, folder in zip(configs, folders, strict=True):
-        with TrainingDisplay(command.algorithms, config.total_steps, console) as display:
-            complete_run(each, command.algorithms, folder, display)
+    share = 0 if command.cluster else max(1, choose_num_threads() // command.jobs)
+    trainings, folders = plan_trainings(comparison, config, command.runs or out, share)
+    engine = engine_on_cluster(command.cluster) if command.cluster else engine_here(command.jobs)
     with StageDisplay(console) as stages:
-        compare_to_folder(load_runs(folders), measured, out, stages)
-    print_line(console, f"comparison: {out}")
+        if trainings:
+            with comparison_interruptions(), engine as found:
+                run_trainings(trainings, found, stages)
+        runs = load_runs(folders)
+        evaluation = evaluate_to_folder(
+            runs,
+            out,
+            measured,
+            variant=choose_variant(runs[0], None),
+            commands=[_shell_line(prog, arguments)],
+            keep_scores=True,
+            progress=stages,
+        )
+    _conclude(evaluation, out, console)
     return OK
 
 
@@ -296,7 +298,8 @@ def _render(arguments: list[str], prog: str) -> int:
     from metarobot.cli.parsing import parse, parse_task
     from metarobot.named_files import require_writable
     from metarobot.opengl import require_opengl
-    from metarobot.reporting.adaptation_video import render_adaptation, render_replay
+    from metarobot.reporting.adaptation_video import render_adaptation
+    from metarobot.reporting.replay_video import render_replay
     from metarobot.reporting.video import VideoError
     from metarobot.training.load import choose_variant, find_scene, load_run
     from metarobot.training.replay import Replay
@@ -443,7 +446,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str], str], int], str]] = {
     "demo": (_demo, "train, evaluate, film and report on one family, in minutes"),
     "train": (_train, "train the algorithms of a task family"),
     "evaluate": (_evaluate, "measure adaptation on tasks never trained on, and write the report"),
-    "compare": (_compare, "train several algorithms and hold them against each other"),
+    "compare": (_compare, "train several algorithms, and evaluate them on the same tasks"),
     "render": (_render, "film one task before and after adaptation"),
     "adapt": (_adapt, "adapt a trained policy to a robot, in a few episodes"),
     "export": (_export, "write a trained policy as a Stable-Baselines3 PPO model"),
@@ -484,10 +487,10 @@ def prepare() -> Console:
     return make_console()
 
 
-def _conclude(evaluation: dict, out: Path, console: Console) -> None:
+def _conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
     """Print the verdict of an evaluation, and where its report is."""
     from metarobot.reporting.folder import REPORT_FILE
-    from metarobot.reporting.html import verdicts
+    from metarobot.reporting.verdicts import verdicts
 
     for verdict in verdicts(evaluation):
         print_line(console, verdict)

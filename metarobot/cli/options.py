@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from metarobot.algorithms import ALGORITHMS, STANDARD_ALGORITHMS, algorithm_class
+from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class
 from metarobot.cli.train_options import given_options, preset_config
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
@@ -123,44 +123,6 @@ class EvaluateCommand(OutsideOptions):
         """Refuse to evaluate nothing."""
         if not self.runs:
             raise ValueError("name at least one run folder")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareCommand(OutsideOptions):
-    """Train several algorithms with one budget and hold them against each other on held-out tasks.
-
-    What is trained or measured already is kept: interrupted, the same command goes on.
-    """
-
-    preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")]
-    """Task family, with the configuration that suits it: a preset of `metarobot train`, or
-    MODULE:ID."""
-    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
-    """Who is trained. Random actions, and where domain randomisation is there its fine-tuning and
-    learning from scratch, stand beside them."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Training seeds."""
-    total_steps: int | None = None
-    """Budget of simulated control steps of every training; the preset's if not given."""
-    out: Path | None = None
-    """Folder for a run folder a seed, comparison.json, comparison.csv and comparison.png;
-    runs/compare-PRESET if not given."""
-    num_threads: int = 0
-    """Threads of the simulator and of torch; 0 takes every processor."""
-    test_tasks: int = 40
-    """Held-out tasks per split."""
-    num_adaptation_steps: int = 3
-    """Adaptation steps taken on each."""
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown algorithm, and to compare nobody."""
-        require_algorithms(self.algorithms)
-        if not self.algorithms or not self.seeds:
-            raise ValueError(
-                "name at least one algorithm with --algorithms, and one seed with --seeds"
-            )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"--seeds names a seed twice: {' '.join(map(str, self.seeds))}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ def import_outside(arguments: Sequence[str]) -> list[str]:
         ValueError: A module registers no algorithm of that name.
     """
     plain, option = [], ""
-    for word in arguments:
+    for word in arguments:  # most commands name no module, and import none
         head, value = "", word
         if word.startswith("--"):
             option, equals, value = word.partition("=")

@@ -14,6 +14,7 @@ import tyro
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.options import ResumeCommand, TrainCommand
+from metarobot.cli.outside import import_outside
 from metarobot.cli.train_options import named_options, preset_choice
 from metarobot.presets import PRESETS, find_preset
 
@@ -43,6 +44,7 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         tyro.conf.FlagCreatePairsOff,
     )
     _check_words(arguments)
+    arguments = import_outside(arguments)
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
@@ -60,6 +62,7 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCom
         ValueError: The arguments are wrong; the message is one line.
         SystemExit: Help was asked for and printed.
     """
+    arguments = import_outside(arguments)  # before options are known: an algorithm brings its own
     if arguments and arguments[0].startswith("--resume"):
         _check_resume_options(arguments)
         command = parse(ResumeCommand, arguments, prog)

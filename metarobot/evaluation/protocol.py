@@ -20,8 +20,8 @@ from metarobot.config import (
     TrainConfig,
 )
 from metarobot.envs import SPLITS, SceneRecord, Tasks, Variant, find_family, make_env
-from metarobot.envs.checked_numbers import is_integer, is_number, show
-from metarobot.envs.task_parameter import Split
+from metarobot.envs.checked_numbers import is_number, require_integers, show
+from metarobot.envs.tasks import Split
 from metarobot.policies import (
     Distribution,
     Params,
@@ -61,6 +61,10 @@ class EvaluationConfig:
     untrained: tuple[Untrained, ...] = ("random",)
     """Who is measured besides those that were trained: random actions, and where domain
     randomisation is there, MAML's adaptation of its policy and of one that never learned."""
+    splits: tuple[Split, ...] = ()
+    """Splits that are measured; all that the family has if none is named."""
+    heat_map: bool = True
+    """Whether the heat map is measured."""
     grid_size: int = 9
     """Values along each axis of the heat map."""
     seed: int = 20_000_003
@@ -68,13 +72,12 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that measure nothing, or that no machine has the time for."""
-        for name, (least, most) in _BOUNDS.items():
-            value = getattr(self, name)
-            if not is_integer(value, least, most):
-                raise ValueError(
-                    f"{name} must be an integer in [{least}, {most}], got {show(value)}"
-                )
-
+        require_integers(self, _BOUNDS)
+        if not isinstance(self.splits, tuple) or not set(self.splits) <= set(SPLITS):
+            allowed = ", ".join(SPLITS)
+            raise ValueError(f"splits must name some of {allowed}, got {show(self.splits)}")
+        if not isinstance(self.heat_map, bool):
+            raise ValueError(f"heat_map must be true or false, got {show(self.heat_map)}")
         if not is_number(self.later_step_length, 0.0, 10.0):
             shown = show(self.later_step_length)
             raise ValueError(f"later_step_length must be a number in [0, 10], got {shown}")

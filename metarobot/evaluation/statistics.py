@@ -8,9 +8,8 @@ how much the number would change with another training seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -30,26 +29,16 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A number with its bootstrap interval, in the unit of the scores.
-
-    All three are NaN where the number is undefined (no headroom to capture).
-    """
+    """A number with its 95 % bootstrap interval, in the unit of the scores."""
 
     value: float
     low: float
     high: float
 
-    def to_list(self) -> list[float]:
-        """Return the bounds as [low, high], the layout of evaluation.json."""
-        return [self.low, self.high]
-
-    @property
-    def is_defined(self) -> bool:
-        """Whether value and bounds are all finite."""
-        return bool(np.isfinite([self.value, self.low, self.high]).all())
-
-
-UNDEFINED = Interval(float("nan"), float("nan"), float("nan"))
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not np.isfinite([self.value, self.low, self.high]).all() or self.low > self.high:
+            raise ValueError(f"[{self.low}, {self.high}] is no interval around {self.value}")
 
 
 def interquartile_mean(scores: Array, axis: int | None = None) -> Array:
@@ -111,21 +100,21 @@ def bootstrap_headroom(
     return bootstrap_mean(np.subtract(oracle, domain_randomisation), generator, num_resamples)
 
 
-def captured_is_meaningful(entry: Mapping[str, Any]) -> bool:
+def captured_is_meaningful(gap: Interval, oracle: float, random: float | None) -> bool:
     """Whether a fraction of the headroom says anything about adaptation on a split.
 
     The oracle must clearly beat domain randomisation, and random actions: one that is lost itself,
     as it may be far outside its training range, is no measure of what there is to win.
 
     Args:
-        entry: An entry of an evaluation's ``headroom``; without random actions where they were not
-            measured.
+        gap: Mean return of the oracle - that of domain randomisation.
+        oracle: Mean return of the oracle.
+        random: Mean return of random actions; None where they were not measured.
     """
-    oracle, random = entry["oracle"], entry["random"]
-    if random is None or np.isnan(random):  # not measured
-        return entry["headroom_ci"][0] > _ROUNDING * abs(oracle)
+    if random is None:
+        return gap.low > _ROUNDING * abs(oracle)
     rounding = _ROUNDING * max(abs(oracle), abs(random))
-    return entry["headroom_ci"][0] > rounding and oracle - random > rounding
+    return gap.low > rounding and oracle - random > rounding
 
 
 def bootstrap_captured(
@@ -134,7 +123,7 @@ def bootstrap_captured(
     oracle: Array,
     generator: np.random.Generator,
     num_resamples: int = NUM_RESAMPLES,
-) -> Interval:
+) -> Interval | None:
     """Return the fraction of the headroom captured, with its 95 % interval.
 
         captured = (mean adapted - mean dr) / (mean oracle - mean dr)
@@ -151,7 +140,7 @@ def bootstrap_captured(
         num_resamples: Bootstrap resamples.
 
     Returns:
-        The fraction, or UNDEFINED (all NaN) where the 95 % interval of the headroom on the same
+        The fraction, or None where the 95 % interval of the headroom on the same
         resamples reaches zero: a part of nothing means nothing.
 
     Raises:
@@ -162,7 +151,7 @@ def bootstrap_captured(
     headroom = np.subtract(oracle, domain_randomisation)
     state = generator.bit_generator.state
     if bootstrap_mean(headroom, generator, num_resamples).low <= 0.0:
-        return UNDEFINED
+        return None
     generator.bit_generator.state = state  # the fraction sees the resamples just tested
     floor = _SMALLEST_HEADROOM * float(np.mean(headroom))
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-import mujoco
 import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.algorithms import adapt_in_steps
-from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED
+from metarobot.algorithms import adapt_in_steps, algorithm_class
+from metarobot.config import (
+    MOST_ADAPTATION_STEPS,
+    MOST_EPISODES,
+    MOST_SEED,
+)
 from metarobot.envs import (
     Split,
     TaskDistribution,
@@ -23,21 +25,15 @@ from metarobot.envs import (
     find_family,
     make_env,
 )
-from metarobot.envs.batch_renderer import FRAME_BYTES
-from metarobot.envs.checked_numbers import is_integer, is_number, show
-from metarobot.envs.memory import require_memory
+from metarobot.envs.checked_numbers import is_number, require_integers, show
 from metarobot.policies import GaussianPolicy, Params, repeat_params
-from metarobot.reporting.video import Clip, Frame, compose_side_by_side, describe_task, write_mp4
+from metarobot.reporting.filming import film, write_clips
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.memory import require_trial_memory
-from metarobot.training.replay import Replay
 from metarobot.training.run_layout import RunError
-
-FRAMES_PER_STEP = 3
-"""Pictures a control step; all but the last are interpolated between two states."""
 
 _TRIALS, _SHOWN = 0, 1  # addresses of the draws: the trial episodes, and the one that is filmed
 
@@ -62,12 +58,7 @@ class RenderConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name, (least, most) in _BOUNDS.items():
-            value = getattr(self, name)
-            if not is_integer(value, least, most):
-                raise ValueError(
-                    f"{name} must be an integer in [{least}, {most}], got {show(value)}"
-                )
+        require_integers(self, _BOUNDS)
         if not is_number(self.slow_motion, 0.1, 100.0):
             raise ValueError(f"slow_motion must lie in [0.1, 100], got {show(self.slow_motion)}")
 
@@ -116,21 +107,9 @@ def render_adaptation(
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
-    learners = [name for name, each in run.policies.items() if each.algorithm.adapts]
-    if config.algorithm not in learners:
-        others = ", ".join(learners)
-        hint = (
-            f": --algorithm shows another, of {others}" if others else ", nor another that adapts"
-        )
-        raise RunError(f"{run.path} holds no policy of {config.algorithm} that adapts{hint}")
-    trained = run.policies[config.algorithm]
-    conditions = variant or find_family(run.env_id)
-    tasks = choose_task(conditions.distribution, config, task)
+    trained = _find_policy(run, config)
+    tasks = choose_task((variant or find_family(run.env_id)).distribution, config, task)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
-    before = repeat_params(trained.params, 1)
-    steps = (
-        f"{config.num_adaptation_steps} adaptation step{'s' * (config.num_adaptation_steps > 1)}"
-    )
     env = make_env(
         run.env_id,
         1,
@@ -139,14 +118,12 @@ def render_adaptation(
         variant=variant,
         scene_path=run.scene,
     )
-    try:
+    with closing(env):
         env.set_tasks(tasks)
         start = _draws(env, config, _SHOWN, num_episodes=1).start
-        left = film(env, trained, before, start, "before adaptation")
-        right = film(env, trained, adapted, start, f"after {steps}")
-        _write([left, right], env, path, config.slow_motion)
-    finally:
-        env.close()
+        left = film(env, trained, repeat_params(trained.params, 1), start, "before adaptation")
+        right = film(env, trained, adapted, start, _caption(config.num_adaptation_steps))
+        write_clips([left, right], env, path, config.slow_motion)
     return RenderedAdaptation(
         task=tasks.to_dicts()[0],
         return_before=float(np.sum(left.rewards)),
@@ -154,6 +131,24 @@ def render_adaptation(
         success_before=left.success,
         success_after=right.success,
     )
+
+
+def _caption(num_steps: int) -> str:
+    return f"after {num_steps} adaptation step{'s' * (num_steps > 1)}"
+
+
+def _find_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
+    """Return whose adaptation is filmed.
+
+    Raises:
+        RunError: The run does not hold the algorithm; the message names those that adapt.
+    """
+    learners = [name for name in run.policies if algorithm_class(name).adapts]
+    if config.algorithm in learners:
+        return run.policies[config.algorithm]
+    others = ", ".join(learners)
+    hint = f": --algorithm shows another, of {others}" if others else ", nor another that adapts"
+    raise RunError(f"{run.path} holds no {config.algorithm} algorithm{hint}")
 
 
 def render_policy(
@@ -181,60 +176,17 @@ def render_policy(
         render_mode="rgb_array",
         num_threads=1,
         variant=trained_with.variant,
-        observe_task=trained_with.algorithm == "oracle",
+        observe_task=policy.algorithm.observes_task,
     )
     try:
         given = {name: [value] for name, value in (task or {}).items()}
         env.set_tasks(env.distribution.with_values(given) if given else env.distribution.nominal())
         start = _draws(env, RenderConfig(seed=seed), _SHOWN, num_episodes=1).start
         clip = film(env, policy, policy.task_params, start, "the policy at work")
-        _write([clip], env, path, RenderConfig().slow_motion)
+        write_clips([clip], env, path, RenderConfig().slow_motion)
     finally:
         env.close()
     return float(np.sum(clip.rewards))
-
-
-def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) -> list[Clip]:
-    """Film one episode of a replay before and after adaptation, side by side.
-
-    Args:
-        replay: What was written down in training.
-        path: The MP4 to write.
-        episode: Number of the episode, from 0.
-        slow_motion: How much slower than the world the video runs.
-
-    Returns:
-        What is shown: one clip before the first adaptation step, one after each.
-
-    Raises:
-        ValueError: There is no such episode.
-        VideoError: ffmpeg failed.
-    """
-    num_blocks, num_episodes = replay.actions.shape[:2]
-    if not 0 <= episode < num_episodes:
-        raise ValueError(f"episode must lie in [0, {num_episodes - 1}], got {show(episode)}")
-    num_frames = num_blocks * (replay.actions.shape[2] * FRAMES_PER_STEP + 1)
-    frames = {f"{num_frames} frames": num_frames * FRAME_BYTES}
-    require_memory(frames, f"a film of {num_blocks} adaptation steps is too long")
-    env = make_env(
-        replay.env_id,
-        1,
-        render_mode="rgb_array",
-        num_threads=1,
-        variant=replay.variant,
-        scene_path=replay.scene,
-    )
-    try:
-        env.set_tasks(env.distribution.with_values({k: [v] for k, v in replay.task.items()}))
-        clips = []
-        for step in range(num_blocks):
-            start, actions = replay.starts[step, episode], replay.actions[step, episode]
-            caption = f"episode {episode}, after {step} adaptation step{'s' * (step != 1)}"
-            clips.append(_replay(env, start.numpy(), actions.numpy(), caption))
-        _write(clips, env, path, slow_motion)
-    finally:
-        env.close()
-    return clips
 
 
 def choose_task(
@@ -274,90 +226,6 @@ def adapt_to(
         for taken in adapt_in_steps(algorithm, params, config.num_adaptation_steps, collect_block):
             params = taken.params
     return params
-
-
-def film(
-    env: TaskVectorEnv,
-    trained: TrainedPolicy | AdaptablePolicy,
-    params: Params,
-    start: np.ndarray,
-    caption: str,
-) -> Clip:
-    """Run one deterministic episode and film it.
-
-    The episode is collected as everywhere else; then its actions are replayed in front of the
-    camera, which repeats it bit for bit.
-    """
-    episodes = collect(env, trained.policy, params, noise=None, start=start)
-    return _replay(env, start[0, 0], episodes.actions[0, 0].numpy(), caption)
-
-
-def _replay(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: str) -> Clip:
-    """Repeat an episode: one picture of the start, FRAMES_PER_STEP of each control step.
-
-    Args:
-        env: One simulation, which holds the task.
-        start: Uniforms that place the start, (S,).
-        actions: (T, A); the episode ends earlier where the simulation becomes unstable.
-        caption: What the clip is called.
-    """
-    env.reset(options={"start": start[None]})
-    frames, rewards, success = [*_picture(env)], [], False
-    qpos = env.batch.bind("qpos")  # (1, nq), live
-    for t, action in enumerate(actions):
-        before, passed = qpos[0].copy(), []
-        with _watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
-            _, reward, terminated, truncated, info = env.step(action[None])
-        if info["sim_unstable"][0]:
-            caption += f", unstable in step {t}"
-            break
-        for earlier, later in pairwise([before, *passed]):
-            for share in np.arange(1, FRAMES_PER_STEP + 1) / FRAMES_PER_STEP:
-                qpos[0] = _between(env, earlier, later, share)
-                frames.extend(_picture(env))
-        qpos[0] = passed[-1]
-        # A step that settles takes as long as several: its reward comes with the last of them.
-        rewards += [*[0.0] * (len(passed) - 1), float(reward[0])]
-        success = bool(info["is_success"][0])
-        if terminated[0] or truncated[0]:
-            break
-    return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
-
-
-@contextmanager
-def _watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
-    """Let ``look`` be called as the simulation goes on, several times where it settles."""
-    env.on_advance = look
-    try:
-        yield
-    finally:
-        env.on_advance = None
-
-
-def _write(clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: float) -> None:
-    """Write clips of the task that the environment holds, side by side."""
-    fps = FRAMES_PER_STEP / (env.control_dt_s * slow_motion)
-    units = {p.name: "" if p.unit == "1" else p.unit for p in env.distribution.parameters}
-    header = describe_task(env.tasks.to_dicts()[0], units)
-    if env.variant is not None:
-        header = f"{env.variant.words}  ·  {header}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frames = compose_side_by_side(clips, header, control_dt_s=env.control_dt_s, fps=fps)
-    write_mp4(frames, path, fps)
-
-
-def _between(env: TaskVectorEnv, before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
-    """Return the configuration at a share of the way, along the shortest turn of every rotation."""
-    velocity, position = np.zeros(env.model.nv), before.copy()
-    differentiate = mujoco.mj_differentiatePos  # pyright: ignore[reportAttributeAccessIssue]
-    integrate = mujoco.mj_integratePos  # pyright: ignore[reportAttributeAccessIssue]
-    differentiate(env.model, velocity, 1.0, before, after)
-    integrate(env.model, position, velocity, share)
-    return position
-
-
-def _picture(env: TaskVectorEnv) -> tuple[Frame, ...]:
-    return env.render() or ()
 
 
 def _draws(

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from metarobot.envs import Variant
 from metarobot.evaluation.evaluation import Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.files import csv_table, json_bytes
+from metarobot.evaluation.result import Evaluation, MeasuredPolicy
+from metarobot.evaluation.settings import describe_settings
+from metarobot.files import json_bytes
 from metarobot.folder import Folder
 from metarobot.named_files import read_file
-from metarobot.reporting.curves import adaptation_curve, training_curve
+from metarobot.reporting.adaptation_curve import adaptation_curve
 from metarobot.reporting.heat_map import heat_map
-from metarobot.reporting.html import render_report
 from metarobot.reporting.mp4 import playing_problem
+from metarobot.reporting.report import Origin, render_report
+from metarobot.reporting.table import evaluation_csv
+from metarobot.reporting.training_curve import TrainingCurve, training_curve
 from metarobot.training.load import TrainedRun, load_curve
 from metarobot.training.run_folder import read_facts
-from metarobot.training.run_layout import CONFIG_FILE, DONE_FILE
+from metarobot.training.run_layout import CONFIG_FILE
 
 PICTURES = ("adaptation_curve", "heat_map", "training_curve")
 REPORT_FILE = "report.html"
@@ -28,8 +31,30 @@ PRODUCTS = (
     REPORT_FILE,
 )
 """Files of an evaluation; the report tells of all others."""
+SCORES = "scores"
+"""Folder of what was measured already, where it is kept."""
 MAX_VIDEO_BYTES = 64 * 2**20
 """Size of a film in a report, which holds all of it."""
+
+
+def prepare_evaluation(out: Path, *, keep_scores: bool = False) -> Folder:
+    """Return the folder of an evaluation, made if missing, after a look at all that may be there.
+
+    Args:
+        out: The folder.
+        keep_scores: Whether scores are kept in it.
+
+    Raises:
+        FolderError: Something else is in the place of one of its files or folders.
+        OSError: It cannot be made.
+    """
+    folder = Folder(out)
+    folder.make()
+    folder.require_replaceable(*PRODUCTS)
+    scores = folder / SCORES
+    if keep_scores and scores.exists():
+        scores.require_replaceable(*scores.names())
+    return folder
 
 
 def evaluate_to_folder(
@@ -40,8 +65,9 @@ def evaluate_to_folder(
     variant: Variant | None = None,
     video: Path | None = None,
     commands: Sequence[str] = (),
+    keep_scores: bool = False,
     progress: Progress,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Evaluate runs of one family and write everything there is to see into a folder.
 
     Args:
@@ -51,10 +77,11 @@ def evaluate_to_folder(
         variant: What to measure on; None for the family as it is.
         video: MP4 to embed in the report.
         commands: Command lines that reproduce the report.
+        keep_scores: Keep what was measured in the folder, and do not measure it again.
         progress: Called with a stage and the share of the work done.
 
     Returns:
-        The evaluation, in the layout of evaluation.json.
+        The evaluation, which evaluation.json holds.
 
     Raises:
         RunError: A run lacks a training curve.
@@ -65,17 +92,16 @@ def evaluate_to_folder(
     """
     curves = [curve for run in runs for curve in _curves(run)]
     film = None if video is None else _read_film(video)
-    folder = Folder(out)
-    folder.make()
-    folder.require_replaceable(*PRODUCTS)
-    evaluation = evaluate_runs(runs, config, progress, variant)
+    folder = prepare_evaluation(out, keep_scores=keep_scores)
+    scores = folder / SCORES if keep_scores else None
+    evaluation = evaluate_runs(runs, config, progress, variant, scores)
     pictures = _draw(evaluation, curves)
-    facts = {**_facts(runs), "commands": list(commands)}
-    report = render_report(evaluation, pictures, film, facts)
+    origin = Origin(commands=tuple(commands), facts=_facts(runs, evaluation))
+    report = render_report(evaluation, pictures, film, origin)
     folder.write_together(
         {
-            "evaluation.json": json_bytes(evaluation),
-            "evaluation.csv": csv_table(evaluation["rows"]).encode(),
+            "evaluation.json": json_bytes(evaluation.to_dict()),
+            "evaluation.csv": evaluation_csv(evaluation).encode(),
             **{f"{name}.png": pictures.get(name) for name in PICTURES},
             REPORT_FILE: report.encode(),
         }
@@ -83,10 +109,10 @@ def evaluate_to_folder(
     return evaluation
 
 
-def _draw(evaluation: dict[str, Any], curves: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+def _draw(evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> dict[str, bytes]:
     """Return the pictures there are, as PNG files."""
     pictures = {"adaptation_curve": adaptation_curve(evaluation)}
-    if evaluation["heat_map"] is not None:
+    if evaluation.heat_map is not None:
         pictures["heat_map"] = heat_map(evaluation)
     if curves:
         pictures["training_curve"] = training_curve(curves)
@@ -101,46 +127,49 @@ def _read_film(video: Path) -> bytes:
     return data
 
 
-def _curves(run: TrainedRun) -> list[dict[str, Any]]:
-    """Return the training curves of a run as the picture takes them, without empty ones."""
+def _curves(run: TrainedRun) -> list[TrainingCurve]:
+    """Return the training curves of a run, without empty ones."""
     curves = []
-    for algorithm in run.policies:
+    for algorithm, trained in run.policies.items():
         columns = load_curve(run.path, algorithm, ("total_steps", "pre_return", "post_return"))
         if not columns["total_steps"]:
             continue
-        curve = {
-            "algorithm": algorithm,
-            "simulation_steps": columns["total_steps"],
-            "return_pre": columns["pre_return"],
-        }
-        if run.policies[algorithm].config.adaptation_steps:
-            curve["return_post"] = columns["post_return"]
-        curves.append(curve)
+        after = columns["post_return"] if trained.config.adaptation_steps else None
+        curves.append(
+            TrainingCurve(
+                algorithm=algorithm,
+                simulation_steps=tuple(columns["total_steps"]),
+                return_pre=tuple(columns["pre_return"]),
+                return_post=None if after is None else tuple(after),
+            )
+        )
     return curves
 
 
-def _facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
-    """Return what is worth knowing about how the runs came to be."""
+def _facts(runs: Sequence[TrainedRun], evaluation: Evaluation) -> Mapping[str, str]:
+    """Return what is worth knowing about how the runs came to be, as text by name."""
     first = runs[0]
-    algorithms = list(first.policies)
-    saved = read_facts(first.path, algorithms[0], CONFIG_FILE)
-    return {
+    saved = read_facts(first.path, next(iter(first.policies)), CONFIG_FILE)
+    facts: dict[str, object] = {
         "runs": [str(run.path) for run in runs],
         "seeds": [run.seed for run in runs],
         "training": {
-            algorithm: ", ".join(_cost(run, algorithm) for run in runs) for algorithm in algorithms
+            policy.algorithm: _costs(policy)
+            for policy in evaluation.policies
+            if policy.algorithm in first.policies
         },
         "machine": saved.get("machine", {}),
         "versions": saved.get("versions", {}),
         "git_revision": saved.get("git_revision"),
     }
+    return describe_settings(facts)
 
 
-def _cost(run: TrainedRun, algorithm: str) -> str:
-    try:
-        done = read_facts(run.path, algorithm, DONE_FILE)
-        return f"{int(done['total_steps']):,} steps in {float(done['seconds']):,.0f} s"
-    except FileNotFoundError:
-        return "interrupted"
-    except (KeyError, TypeError, ValueError):
-        return "unknown"
+def _costs(policy: MeasuredPolicy) -> str:
+    """Say what the training of every seed has cost."""
+    return ", ".join(
+        "interrupted"
+        if steps is None or seconds is None
+        else f"{steps:,} steps in {seconds:,.0f} s"
+        for steps, seconds in zip(policy.total_steps, policy.seconds, strict=True)
+    )

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from metarobot.algorithms import ALGORITHMS
+from metarobot.evaluation.heat_map import Axis, GridMap, HeatMap
+from metarobot.evaluation.references import NEVER_ADAPTS
+from metarobot.evaluation.result import Evaluation
 from metarobot.reporting.style import (
     FAINT,
     INK,
+    REFERENCE_NOTES,
     STYLE,
-    adapting,
-    algorithm_titles,
+    algorithm_title,
     colours,
     evaluation_title,
     make_figure,
@@ -39,18 +41,19 @@ _MOST_COLUMNS = 4
 _NO_DIFFERENCE = 0.01
 _LOG_TICKS = (1.0, 3.0)
 
+_ABOVE_PX, _PANEL_PX, _BELOW_PX = 110, 330, 55  # what stands above, a row with its words, below
 _LEFT, _RIGHT = 0.08, 0.89
 """Edges of the maps: numbers of three digits and a sign have room beside them."""
 
 
-def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
+def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
     """Draw the return (or success) over two task parameters, one panel an algorithm, one scale.
 
     The box is the training range, the hatched bands in it are held out of training, the red line
     surrounds the tasks in which at least half of the episodes succeed.
 
     Args:
-        evaluation: The evaluation, in the layout of evaluation.json.
+        evaluation: The evaluation.
         quantity: "return" or "success".
 
     Raises:
@@ -58,47 +61,25 @@ def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
     """
     if quantity not in ("return", "success"):
         raise ValueError(f"quantity must be 'return' or 'success', got {quantity!r}")
-    data = evaluation["heat_map"]
-    panels_of = _panels(data["maps"])
-    if not panels_of:
+    data = evaluation.heat_map
+    if data is None or not data.maps:
         raise ValueError("the evaluation has no map to draw")
-    maps = {key: _matrix(entry[quantity]) for key, entry in panels_of.items()}
-    num_rows = math.ceil(len(maps) / _MOST_COLUMNS)
-    height_px = 110 + 330 * num_rows
-    gaps = {p["name"]: p["gaps"] for p in evaluation["task_parameters"]}
-    gaps |= {data[axis]["name"]: data[axis]["gaps"] for axis in "xy" if "gaps" in data[axis]}
+    panels = _panels(evaluation, data.maps)
+    maps = [_matrix(p.success if quantity == "success" else p.returns) for p in panels]
+    limits = (0.0, 1.0) if quantity == "success" else _colour_limits(maps)
+    num_rows = math.ceil(len(panels) / _MOST_COLUMNS)
+    height_px = _ABOVE_PX + _PANEL_PX * num_rows
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px)
-        columns = min(len(maps), _MOST_COLUMNS)
+        columns = min(len(panels), _MOST_COLUMNS)
         grid = figure.subplots(num_rows, columns, sharex=True, sharey=True, squeeze=False)
-        top, bottom = 1 - 110 / height_px, 55 / height_px
+        top, bottom = 1 - _ABOVE_PX / height_px, _BELOW_PX / height_px
         figure.subplots_adjust(
             left=_LEFT, right=_RIGHT, top=top, bottom=bottom, wspace=0.1, hspace=0.28
         )
-        for place, axes in enumerate(grid.flat):
-            axes.set_visible(place < len(maps))
-            # The lowest panel of a column has the numbers, also above an empty place.
-            axes.tick_params(labelbottom=place + columns >= len(maps))
-        limits = (0.0, 1.0) if quantity == "success" else _colour_limits(list(maps.values()))
-        meshes = []
-        colour_of = colours(adapting(data["maps"]))
-        for axes, (key, entry) in zip(grid.flat, panels_of.items(), strict=False):
-            meshes.append(_draw_map(axes, data, maps[key], limits))
-            _draw_success_line(axes, data, _matrix(entry["success"]))
-            _draw_training_box(axes, data["x"], data["y"], gaps)
-            heading, note = _heading(key, adapting(data["maps"]), evaluation)
-            note += f"mean {number(float(np.nanmean(maps[key])))}"
-            panel_heading(axes, heading, note, colour_of[key[0]])
-        for axes in grid[:, 0]:
-            axes.set_ylabel(parameter_label(data["y"]["name"], data["y"]["unit"]))
-        figure.text(
-            (_LEFT + _RIGHT) / 2,
-            5 / height_px,
-            parameter_label(data["x"]["name"], data["x"]["unit"]),
-            ha="center",
-            color=FAINT,
-        )
-        clipped = quantity == "return" and min(np.nanmin(m) for m in maps.values()) < limits[0]
+        meshes = _draw_panels(evaluation, data, grid, panels, maps, limits)
+        _name_axes(figure, grid, data, height_px)
+        clipped = quantity == "return" and min(np.nanmin(m) for m in maps) < limits[0]
         bar = figure.colorbar(
             meshes[0],
             cax=figure.add_axes((_RIGHT + 0.014, bottom, 0.014, top - bottom)),
@@ -106,44 +87,74 @@ def heat_map(evaluation: dict[str, Any], quantity: str = "return") -> bytes:
         )
         bar.outline.set_visible(False)
         bar.set_label(quantity)
+        keyed = {(p.algorithm, p.adaptation_steps): m for p, m in zip(panels, maps, strict=True)}
         write_title(
             figure,
-            _heat_map_title(evaluation, maps, quantity),
+            _heat_map_title(evaluation, keyed, quantity),
             "Box: training range, hatched bands in it held out. "
             "Red line: half of the episodes succeed.",
         )
         return png_bytes(figure)
 
 
-def _panels(maps: Sequence[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return the maps that are drawn, by algorithm and adaptation steps.
-
-    Where several adapt, each is shown after its last step alone.
-    """
-    learners = adapting(maps)
-    last = max((entry["adaptation_steps"] for entry in maps), default=0)
-    order = list(algorithm_titles())
-    return {
-        (entry["algorithm"], entry["adaptation_steps"]): entry
-        for entry in sorted(maps, key=lambda entry: order.index(entry["algorithm"]))
-        if len(learners) < 2
-        or entry["algorithm"] not in learners
-        or entry["adaptation_steps"] == last
-    }
+def _panels(evaluation: Evaluation, maps: Sequence[GridMap]) -> list[GridMap]:
+    """Return the maps that are drawn; where several adapt, each after its last step alone."""
+    last, learners = max(each.adaptation_steps for each in maps), evaluation.learners
+    order = [policy.algorithm for policy in evaluation.policies]
+    return [
+        each
+        for each in sorted(maps, key=lambda each: order.index(each.algorithm))
+        if len(learners) < 2 or each.algorithm not in learners or each.adaptation_steps == last
+    ]
 
 
-def _heading(
-    key: tuple[str, int], learners: Sequence[str], evaluation: dict[str, Any]
-) -> tuple[str, str]:
+def _draw_panels(
+    evaluation: Evaluation,
+    data: HeatMap,
+    grid: np.ndarray,
+    panels: Sequence[GridMap],
+    maps: Sequence[np.ndarray],
+    limits: tuple[float, float],
+) -> list[QuadMesh]:
+    gaps = {parameter.name: parameter.gaps for parameter in evaluation.task_parameters}
+    gaps |= {axis.name: axis.gaps for axis in (data.x, data.y)}
+    for place, axes in enumerate(grid.flat):
+        axes.set_visible(place < len(panels))
+        # The lowest panel of a column has the numbers, also above an empty place.
+        axes.tick_params(labelbottom=place + grid.shape[1] >= len(panels))
+    colour_of, meshes = colours(evaluation.learners), []
+    for axes, panel, values in zip(grid.flat, panels, maps, strict=False):
+        meshes.append(_draw_map(axes, data, values, limits))
+        _draw_success_line(axes, data, _matrix(panel.success))
+        _draw_training_box(axes, data.x, data.y, gaps)
+        heading, note = _heading(panel, evaluation)
+        note += f"mean {number(float(np.nanmean(values)))}"
+        panel_heading(axes, heading, note, colour_of.get(panel.algorithm, INK))
+    return meshes
+
+
+def _name_axes(figure: Figure, grid: np.ndarray, data: HeatMap, height_px: int) -> None:
+    for axes in grid[:, 0]:
+        axes.set_ylabel(parameter_label(data.y.name, data.y.unit))
+    figure.text(
+        (_LEFT + _RIGHT) / 2,
+        5 / height_px,
+        parameter_label(data.x.name, data.x.unit),
+        ha="center",
+        color=FAINT,
+    )
+
+
+def _heading(panel: GridMap, evaluation: Evaluation) -> tuple[str, str]:
     """Return the heading of a panel and the beginning of what stands below it."""
-    name, steps = key
-    if name not in learners:
-        note = "told the task" if ALGORITHMS[name].observes_task else "never adapts"
-        return algorithm_titles()[name], f"{note} · "
-    episodes = f"{steps * evaluation['episodes_per_adaptation_step']} episodes · "
-    if len(learners) > 1:
-        return algorithm_titles()[name], episodes
-    return stage_name(steps), episodes
+    title = algorithm_title(panel.algorithm)
+    if panel.algorithm not in evaluation.learners:
+        note = REFERENCE_NOTES.get(panel.algorithm)
+        return title, f"{note} · " if note else ""
+    episodes = f"{panel.adaptation_steps * evaluation.config.episodes_per_step} episodes · "
+    if len(evaluation.learners) > 1:
+        return title, episodes
+    return stage_name(panel.adaptation_steps), episodes
 
 
 def _matrix(values: Sequence[Sequence[float | None]]) -> np.ndarray:
@@ -172,12 +183,12 @@ def _edges(values: Sequence[float], log: bool) -> np.ndarray:
 
 
 def _draw_map(
-    axes: Axes, data: dict[str, Any], values: np.ndarray, limits: tuple[float, float]
+    axes: Axes, data: HeatMap, values: np.ndarray, limits: tuple[float, float]
 ) -> QuadMesh:
-    x, y = data["x"], data["y"]
+    x, y = data.x, data.y
     mesh = axes.pcolormesh(
-        _edges(x["values"], x["log"]),
-        _edges(y["values"], y["log"]),
+        _edges(x.values, x.log),
+        _edges(y.values, y.log),
         np.ma.masked_invalid(values),
         cmap="viridis",
         vmin=limits[0],
@@ -185,12 +196,12 @@ def _draw_map(
         rasterized=True,
     )
     axes.set_facecolor("#d9dce1")  # where there is no number
-    if x["log"]:
+    if x.log:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=_LOG_TICKS))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    if y["log"]:
+    if y.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=_LOG_TICKS))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -200,20 +211,20 @@ def _draw_map(
     return mesh
 
 
-def _draw_success_line(axes: Axes, data: dict[str, Any], success: np.ndarray) -> None:
+def _draw_success_line(axes: Axes, data: HeatMap, success: np.ndarray) -> None:
     if np.nanmin(success) < 0.5 < np.nanmax(success):
-        x, y = data["x"]["values"], data["y"]["values"]
+        x, y = data.x.values, data.y.values
         line = axes.contour(x, y, success, levels=[0.5], colors=[_SUCCESS], linewidths=2.0)
         line.set_path_effects([withStroke(linewidth=3.8, foreground="white")])
 
 
 def _draw_training_box(
-    axes: Axes, x: dict[str, Any], y: dict[str, Any], gaps: dict[str, Sequence[Sequence[float]]]
+    axes: Axes, x: Axis, y: Axis, gaps: Mapping[str, Sequence[tuple[float, float]]]
 ) -> None:
     """Outline the training range, with the bands in it that training leaves out dashed."""
-    (x_low, x_high), (y_low, y_high) = x["train"], y["train"]
-    bands = [(low, y_low, high - low, y_high - y_low) for low, high in gaps.get(x["name"], [])]
-    bands += [(x_low, low, x_high - x_low, high - low) for low, high in gaps.get(y["name"], [])]
+    (x_low, x_high), (y_low, y_high) = x.train, y.train
+    bands = [(low, y_low, high - low, y_high - y_low) for low, high in gaps.get(x.name, [])]
+    bands += [(x_low, low, x_high - x_low, high - low) for low, high in gaps.get(y.name, [])]
     for left, bottom, width, height in bands:
         axes.add_patch(
             Rectangle(
@@ -236,14 +247,14 @@ def _draw_training_box(
 
 
 def _heat_map_title(
-    evaluation: dict[str, Any], maps: dict[tuple[str, int], np.ndarray], quantity: str
+    evaluation: Evaluation, maps: Mapping[tuple[str, int], np.ndarray], quantity: str
 ) -> str:
     """Say what the picture shows: its mean is better, worse, or about the same."""
     family = evaluation_title(evaluation)
     stepped = [key for key in maps if key[1] == 1]
-    if ("domain_randomisation", 0) not in maps or len(stepped) != 1:
+    if (NEVER_ADAPTS, 0) not in maps or len(stepped) != 1:
         return f"{family}: {quantity} over the task parameters"
-    never = float(np.nanmean(maps["domain_randomisation", 0]))
+    never = float(np.nanmean(maps[NEVER_ADAPTS, 0]))
     adapted = float(np.nanmean(maps[stepped[0]]))
     low, high = (bound(list(map(bound, maps.values()))) for bound in (np.nanmin, np.nanmax))
     verb = "beats" if adapted > never else "loses to"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from itertools import cycle
 from typing import Any
 
@@ -19,6 +19,9 @@ from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.envs import file_name, parameter_words
+from metarobot.evaluation.references import NEVER_ADAPTS, ORACLE, RANDOM
+from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.statistics import Interval
 
 SPLIT_TITLES = {
     "train": "Training",
@@ -37,21 +40,28 @@ _OTHER_NOTES = {
     "interpolation": "gaps in that range",
     "extrapolation": "beyond that range",
 }
-_STARTED_ANEW = {"fine_tuning": "fine-tuning", "from_scratch": "from scratch"}
-"""What adapts from parameters that no meta-learner has prepared."""
+REFERENCE_TITLES = {
+    "random": "random",
+    "fine_tuning": "fine-tuning",
+    "from_scratch": "from scratch",
+}
+"""Names for people of what is no algorithm."""
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 ALGORITHM_COLOURS = {
-    "random": "#7a7a7a",
-    "domain_randomisation": "#c65400",
-    "oracle": "#007f5f",
+    RANDOM: "#7a7a7a",
+    NEVER_ADAPTS: "#c65400",
+    ORACLE: "#007f5f",
 }
-"""Of those that stand in every picture; those that adapt share out the colours below."""
+"""Of those that stand in every picture; all others share out the colours below."""
+REFERENCE_NOTES = {NEVER_ADAPTS: "never adapts", ORACLE: "told the task"}
+"""What a reference is, in a few words."""
+REFERENCE_DASHES = {NEVER_ADAPTS: "--", ORACLE: ":"}
+"""How its thin grey line is drawn in the panels of others."""
 ADAPTING_COLOURS = (
     *("#0072b2", "#b0498a", "#a07800", "#5b4fb5", "#00889b", "#a33b3b", "#4d7d2f", "#7a4a22"),
     *("#d1418d", "#3f5f8a", "#8f6fc0", "#5c6b00"),
 )
-SPLIT_COLOURS = {"train": "#0072b2", "interpolation": "#c65400", "extrapolation": "#007f5f"}
-INK, FAINT = "#1d2433", "#68707f"
+INK, FAINT, GREY = "#1d2433", "#68707f", "#9aa1ad"
 _DPI = 200
 STYLE = {
     "font.size": 9.5,
@@ -83,43 +93,28 @@ def family_title(family: str) -> str:
     return file_name(family).replace("-", " ").capitalize()
 
 
-def evaluation_title(evaluation: dict[str, Any]) -> str:
+def algorithm_title(algorithm: str) -> str:
+    """Return an algorithm's or a reference's name for people."""
+    if algorithm in ALGORITHMS:
+        return ALGORITHMS[algorithm].title
+    return REFERENCE_TITLES.get(algorithm, algorithm.replace("_", " "))
+
+
+def evaluation_title(evaluation: Evaluation) -> str:
     """Return what an evaluation is about: "Grip", or "Grip, greasy pads" on a variant."""
-    title, variant = family_title(evaluation["family"]), evaluation.get("variant")
-    return f"{title}, {variant['name'].replace('_', ' ')}" if variant else title
+    title, variant = family_title(evaluation.family), evaluation.variant
+    return f"{title}, {variant.name.replace('_', ' ')}" if variant else title
 
 
-def algorithm_titles() -> dict[str, str]:
-    """Return the names for people of all that can be measured, in the order of pictures."""
-    first = "domain_randomisation"
-    learners = [name for name, algorithm in ALGORITHMS.items() if algorithm.adapts]
-    others = [name for name in ALGORITHMS if name not in (*learners, first)]
-    return {
-        "random": "random",
-        **{name: ALGORITHMS[name].title for name in (first, *learners)},
-        **_STARTED_ANEW,
-        **{name: ALGORITHMS[name].title for name in others},
-    }
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each of these policies, in their order; the palette begins anew."""
+    others = (name for name in names if name not in ALGORITHM_COLOURS)
+    return {**ALGORITHM_COLOURS, **dict(zip(others, cycle(ADAPTING_COLOURS), strict=False))}
 
 
-def adapting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return who adapts, of those with a row in a table, in the order of tables."""
-    found = {row["algorithm"] for row in rows}
-    learners = {name for name, algorithm in ALGORITHMS.items() if algorithm.adapts}
-    return [name for name in algorithm_titles() if name in found & {*learners, *_STARTED_ANEW}]
-
-
-def colours(names: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each policy, where these adapt."""
-    fixed = {*names, *ALGORITHM_COLOURS}
-    others = [name for name in algorithm_titles() if name not in fixed]
-    shared = dict(zip([*names, *others], cycle(ADAPTING_COLOURS), strict=False))
-    return {**ALGORITHM_COLOURS, **shared}
-
-
-def judged_by(evaluation: dict[str, Any]) -> str:
+def judged_by(evaluation: Evaluation) -> str:
     """Return which episodes the numbers are of."""
-    trained = evaluation.get("config", {}).get("action_noise") == "trained"
+    trained = evaluation.config.action_noise == "trained"
     return "Episodes with the policy's own noise" if trained else "Deterministic episodes"
 
 
@@ -128,25 +123,14 @@ def stage_name(steps: int) -> str:
     return "before adapting" if steps == 0 else f"after {steps} step" + "s" * (steps != 1)
 
 
-def tasks_as_trained(evaluation: dict[str, Any]) -> bool:
-    """Whether the policies were trained on the ranges of tasks that they are measured on."""
-    measured, trained = evaluation.get("variant") or {}, trained_variant(evaluation) or {}
-    return all(measured.get(key) == trained.get(key) for key in ("ranges", "fixed"))
+def split_title(evaluation: Evaluation, split: str) -> str:
+    """Return the heading of a split."""
+    return (SPLIT_TITLES if evaluation.tasks_as_trained else _OTHER_TITLES)[split]
 
 
-def trained_variant(evaluation: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the variant that the policies were trained on, None for the family itself."""
-    return next(iter(evaluation.get("training", {}).values()), {}).get("variant")
-
-
-def split_titles(evaluation: dict[str, Any]) -> dict[str, str]:
-    """Return the heading of each split."""
-    return SPLIT_TITLES if tasks_as_trained(evaluation) else _OTHER_TITLES
-
-
-def split_notes(evaluation: dict[str, Any]) -> dict[str, str]:
-    """Return what each split is, in a few words."""
-    return SPLIT_NOTES if tasks_as_trained(evaluation) else _OTHER_NOTES
+def split_note(evaluation: Evaluation, split: str) -> str:
+    """Return what a split is, in a few words."""
+    return (SPLIT_NOTES if evaluation.tasks_as_trained else _OTHER_NOTES)[split]
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -164,6 +148,18 @@ def percent(value: float | None) -> str:
         if value is None or not math.isfinite(value)
         else f"{number(100 * value, 0)}\N{NO-BREAK SPACE}%"
     )
+
+
+def interval(bounds: Interval | None) -> str:
+    """Write the bounds of an interval, nothing where there is none."""
+    return "" if bounds is None else f"[{number(bounds.low)}, {number(bounds.high)}]"
+
+
+def percent_interval(bounds: Interval | None) -> str:
+    """Write the bounds of an interval of fractions in percent, nothing where there is none."""
+    if bounds is None:
+        return ""
+    return f"[{number(100 * bounds.low, 0)}, {number(100 * bounds.high, 0)}]"
 
 
 def make_figure(height_px: int, width_px: int = 900) -> Figure:
@@ -202,13 +198,16 @@ def with_palette(png: bytes) -> bytes:
 
 
 def write_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write the title of a picture, smaller if it is long, and in grey below how to read it."""
+    """Write the title of a picture, and in grey below how to read it; smaller if they are long."""
     top = 1.0 - 0.10 / figure.get_figheight()
-    text = figure.text(0.012, top, title, size=13, weight="bold", va="top")
-    room = 0.976 * figure.bbox.width / text.get_window_extent().width
-    text.set_fontsize(13 * min(1.0, room))
     below = top - 0.26 / figure.get_figheight()
-    figure.text(0.012, below, subtitle, size=9.5, color=FAINT, va="top")
+    texts = [
+        figure.text(0.012, top, title, size=13, weight="bold", va="top"),
+        figure.text(0.012, below, subtitle, size=9.5, color=FAINT, va="top"),
+    ]
+    for text in texts:
+        room = 0.976 * figure.bbox.width / text.get_window_extent().width
+        text.set_fontsize(float(text.get_fontsize()) * min(1.0, room))
 
 
 def panel_heading(axes: Axes, heading: str, note: str, colour: str) -> None:

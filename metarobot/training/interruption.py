@@ -34,6 +34,19 @@ class InterruptedTrainingError(Exception):
         super().__init__(f"interrupted by {name}: `metarobot train --resume {run}` goes on with it")
 
 
+class InterruptedComparisonError(InterruptedTrainingError):
+    """A comparison was asked to stop while it trained; its trainings can all go on.
+
+    Args:
+        signal_number: The signal that asked.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number, Path())
+        name = signal.Signals(signal_number).name
+        self.args = (f"interrupted by {name}: the same command goes on with it",)
+
+
 class InterruptedCommandError(KeyboardInterrupt):
     """A signal ends the command; partial files are removed on the way out.
 
@@ -44,6 +57,19 @@ class InterruptedCommandError(KeyboardInterrupt):
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number
         super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
+
+
+@contextmanager
+def comparison_interruptions() -> Iterator[None]:
+    """Turn a signal's exception into one that says how the comparison goes on.
+
+    Raises:
+        InterruptedComparisonError: A signal has come.
+    """
+    try:
+        yield
+    except InterruptedCommandError as error:
+        raise InterruptedComparisonError(error.signal_number) from None
 
 
 class Unwinding:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from docs_tables.markdown import PENDING, markdown_table, with_interval
-from docs_tables.results import read
+from docs_tables.results import read_evaluation
+from metarobot.evaluation.result import Evaluation, MeasuredPolicy, Point
 from metarobot.presets import PRESETS
-from metarobot.reporting.style import algorithm_titles, family_title
+from metarobot.reporting.style import algorithm_title, family_title
 
 PUBLISHED = {
     "half-cheetah-direction": ((-50.7, 293.2, 313.5, 315.7), 442.7),
@@ -21,41 +21,33 @@ data that the authors of arXiv:1703.03400 have published with their code."""
 
 def published() -> str:
     """Return MAML's published returns on the benchmark families beside those of this package."""
-    measured = read("literature.json")
-    if measured is None:
-        return PENDING
-    lines = []
+    lines, found = [], False
     for preset, (returns_after, oracle) in PUBLISHED.items():
-        rows = [row for row in measured if row["preset"] == preset]
         title = family_title(PRESETS[preset].env_id)
         theirs = [f"{value}" for value in returns_after]
         lines.append([title, "MAML, published", "", *theirs, "" if oracle is None else f"{oracle}"])
-        for training_steps in sorted({row["training_steps"] for row in rows}):
-            trained = [row for row in rows if row["training_steps"] == training_steps]
-            lines += _lines_of_algorithms(title, trained, len(returns_after))
+        for folder in (Path(), Path("longer")):
+            measured = read_evaluation(folder / preset / "literature.json")
+            if measured is not None:
+                lines += _lines_of_algorithms(title, measured, len(returns_after))
+                found = True
     stages = ["0 steps", "1 step", "2 steps", "3 steps"]
-    return markdown_table(["family", "algorithm", "training steps", *stages, "oracle"], lines)
+    headings = ["family", "algorithm", "training steps", *stages, "oracle"]
+    return markdown_table(headings, lines) if found else PENDING
 
 
-def _lines_of_algorithms(
-    title: str, rows: list[dict[str, Any]], num_stages: int
-) -> list[list[str]]:
+def _lines_of_algorithms(title: str, measured: Evaluation, num_stages: int) -> list[list[str]]:
     """Return a line for each algorithm but the oracle, which stands in the last column of all."""
-    stages: dict[str, list[str]] = {}
-    for row in rows:
-        stages.setdefault(row["algorithm"], []).append(_return_with_interval(row))
-    (oracle,) = stages.pop("oracle", [""])
-    cost = f"{rows[0]['training_steps']:,}"
+    cells = {}
+    for policy in measured.policies:
+        curve = measured.curve(policy.algorithm, "train")
+        means = [with_interval(point.return_mean) for point in curve.points] if curve else []
+        cells[policy.algorithm] = means
+    (oracle,) = cells.pop("oracle", [""])
+    cost = f"{int(measured.policies[0].settings['total_steps']):,}"
     return [
-        [
-            title,
-            algorithm_titles()[algorithm],
-            cost,
-            *cells,
-            *[""] * (num_stages - len(cells)),
-            oracle,
-        ]
-        for algorithm, cells in stages.items()
+        [title, algorithm_title(name), cost, *means, *[""] * (num_stages - len(means)), oracle]
+        for name, means in cells.items()
     ]
 
 
@@ -64,35 +56,35 @@ def comparison(preset: str, folder: Path = Path()) -> str:
 
     Args:
         preset: The family's preset.
-        folder: Folder of comparison.json, relative to docs/results.
+        folder: Folder that holds PRESET/comparison/evaluation.json, relative to docs/results.
     """
-    rows = _comparison_rows(preset, folder)
-    if not rows:
+    measured = read_evaluation(folder / preset / "comparison" / "evaluation.json")
+    if measured is None:
         return PENDING
-    splits = list(dict.fromkeys(row["split"] for row in rows))
     headings = ["algorithm"]
-    for split in splits:
+    for split in measured.splits:
         headings += [f"{split}: 0 steps", "1 step", "3 steps", "captured by 1"]
     headings += ["training steps", "seconds"]
-    by_key = {(row["algorithm"], row["split"], row["adaptation_steps"]): row for row in rows}
     lines = []
-    for algorithm in dict.fromkeys(row["algorithm"] for row in rows):
-        cells = [algorithm_titles()[algorithm]]
-        for split in splits:
-            after = [by_key.get((algorithm, split, step)) for step in (0, 1, 3)]
-            cells += map(_return_with_interval, after)
-            share = after[1] and after[1]["captured"]
-            cells.append("" if share is None else f"{share:.2f}")
-        first = by_key[algorithm, splits[0], 0]
-        steps, seconds = first.get("training_total_steps"), first.get("training_seconds")
-        cells += ["" if cost is None else f"{cost:,.0f}" for cost in (steps, seconds)]
-        lines.append(cells)
+    for policy in measured.policies:
+        cells = [algorithm_title(policy.algorithm)]
+        for split in measured.splits:
+            curve = measured.judged(policy.algorithm, split)
+            after = [curve and curve.after(step) for step in (0, 1, 3)]
+            cells += [_return_with_interval(point) for point in after]
+            share = after[1] and measured.captured(after[1], split)
+            cells.append("" if share is None else f"{share.value:.2f}")
+        lines.append([*cells, *_costs(policy)])
     return markdown_table(headings, lines)
 
 
-def _comparison_rows(preset: str, folder: Path) -> list[dict[str, Any]]:
-    return [row for row in read(folder / "comparison.json") or [] if row["preset"] == preset]
+def _costs(policy: MeasuredPolicy) -> list[str]:
+    """Return the mean control steps and seconds of a training, empty where there was none."""
+    costs = [
+        [each for each in cost if each is not None] for cost in (policy.total_steps, policy.seconds)
+    ]
+    return [f"{sum(cost) / len(cost):,.0f}" if cost else "" for cost in costs]
 
 
-def _return_with_interval(row: dict[str, Any] | None) -> str:
-    return with_interval(row["return_mean"], row["return_mean_ci"]) if row else ""
+def _return_with_interval(point: Point | None) -> str:
+    return with_interval(point.return_mean) if point else ""

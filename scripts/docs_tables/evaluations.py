@@ -1,38 +1,38 @@
-"""What `metarobot evaluate` measured, family by family and in all."""
+"""What `metarobot evaluate` measured, family by family and in all: tables of MAML's adaptation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
-from docs_tables.results import read
-from metarobot.envs import SPLITS
-from metarobot.evaluation.statistics import captured_is_meaningful
+from docs_tables.results import read_evaluation
+from metarobot.envs import file_name
+from metarobot.evaluation.result import Curve, Evaluation, Headroom
+from metarobot.presets import PRESETS
 from metarobot.reporting.style import family_title
+
+LEARNER = "maml"
+"""Whose adaptation the tables show."""
 
 
 def returns(name: str) -> str:
     """Return the deterministic returns of a committed evaluation, split by split."""
-    evaluation = read(f"{name}/evaluation.json")
+    evaluation = read_evaluation(f"{name}/evaluation.json")
     if evaluation is None:
         return PENDING
-    steps = range(evaluation["num_adaptation_steps"] + 1)
+    steps = range(evaluation.config.num_adaptation_steps + 1)
     headings = ["split", "random", "domain randomisation"]
     headings += [f"adapted, {step} steps" for step in steps]
     headings += ["oracle", "headroom / (oracle - random)", "captured by 1 step", "each seed"]
     rows = []
-    for row in _of_maml(evaluation["headroom"]):
-        seeds = ", ".join(f"{fraction:.2f}" for fraction in row["captured_per_seed"][1])
+    for headroom, curve in _adaptation(evaluation):
         rows.append(
             [
-                row["split"],
-                *(f"{row[algorithm]:.2f}" for algorithm in ("random", "domain_randomisation")),
-                *(f"{value:.2f}" for value in row["adapted"]),
-                f"{row['oracle']:.2f}",
-                f"{row['headroom_over_random']:.2f}",
-                captured_text(row),
-                seeds if captured_is_meaningful(row) else "-",
+                headroom.split,
+                f"{headroom.random:.2f}",
+                f"{headroom.domain_randomisation:.2f}",
+                *(f"{point.return_mean.value:.2f}" for point in curve.points),
+                f"{headroom.oracle:.2f}",
+                f"{headroom.over_random:.2f}",
+                *_captured_by_one(evaluation, curve),
             ]
         )
     return markdown_table(headings, rows)
@@ -40,24 +40,25 @@ def returns(name: str) -> str:
 
 def success(name: str) -> str:
     """Return the success rates of a committed evaluation: deterministic (exploring)."""
-    evaluation = read(f"{name}/evaluation.json")
+    evaluation = read_evaluation(f"{name}/evaluation.json")
     if evaluation is None:
         return PENDING
-    steps = range(evaluation["num_adaptation_steps"] + 1)
+    steps = range(evaluation.config.num_adaptation_steps + 1)
     stages = [("random", 0), ("domain_randomisation", 0)]
-    stages += [*(("maml", step) for step in steps), ("oracle", 0)]
-    rates = _success_rates(evaluation)
+    stages += [*((LEARNER, step) for step in steps), ("oracle", 0)]
     rows = []
-    for split in (split for split in SPLITS if any(key[0] == split for key in rates)):
+    for split in evaluation.splits:
         cells = [split]
         for algorithm, step in stages:
-            sure, exploring = (rates.get((split, algorithm, step, flag)) for flag in (False, True))
+            sure, exploring = (
+                _rate(evaluation, algorithm, split, step, exploring=flag) for flag in (False, True)
+            )
             cells.append(
-                rate_text(sure) + ("" if exploring is None else f" ({rate_text(exploring)})")
+                rate_text(sure) + (f" ({rate_text(exploring)})" if exploring is not None else "")
             )
         rows.append(cells)
     names = [
-        f"adapted, {step} steps" if algorithm == "maml" else algorithm.replace("_", " ")
+        f"adapted, {step} steps" if algorithm == LEARNER else algorithm.replace("_", " ")
         for algorithm, step in stages
     ]
     return markdown_table(["split", *names], rows)
@@ -67,56 +68,77 @@ def headline() -> str:
     """Return what one adaptation step is worth, family by family and split by split."""
     rows = []
     for name in ("grip", "slide", "push", "reach", "reach-hidden-goal"):
-        evaluation = read(f"{name}/evaluation.json")
+        evaluation = read_evaluation(f"{name}/evaluation.json")
         if evaluation is None:
             continue
-        title = family_title(evaluation["family"])
-        rates = _success_rates(evaluation)
-        for entry in _of_maml(evaluation["headroom"]):
-            stages = [("domain_randomisation", 0), ("maml", 0), ("maml", 1), ("oracle", 0)]
-            success = [
-                rate_text(rates.get((entry["split"], algorithm, k, False)))
-                for algorithm, k in stages
+        stages = [("domain_randomisation", 0), (LEARNER, 0), (LEARNER, 1), ("oracle", 0)]
+        for headroom, curve in _adaptation(evaluation):
+            rates = [
+                rate_text(_rate(evaluation, algorithm, headroom.split, step))
+                for algorithm, step in stages
             ]
-            rows.append([title, entry["split"], *success, captured_text(entry)])
+            captured, _ = _captured_by_one(evaluation, curve)
+            rows.append([family_title(evaluation.family), headroom.split, *rates, captured])
     headings = ["success", "split", "never adapting", "before adapting", "after one step"]
     headings += ["told the task", "headroom captured"]
     return markdown_table(headings, rows) if rows else PENDING
 
 
 def headroom() -> str:
-    """Return the committed headroom table: every family and split, with intervals."""
-    rows = read("headroom.json")
-    if rows is None:
-        return PENDING
-    stages = ("random", "domain_randomisation", "adapted_1", "adapted_3", "oracle")
-    headings = ["family", "split", *(stage.replace("_", " ") for stage in stages)]
-    headings += ["headroom / (oracle - random)", "captured by 1 step", "each seed"]
-    cells = [
-        [
-            f"[{family_title(row['family'])}](families/{row['preset']}.md)",
-            row["split"],
-            *(with_interval(row[stage], row[f"{stage}_ci"]) for stage in stages),
-            f"{row['headroom']:.2f}",
-            f"**{row['captured_1']:.2f}** [{row['captured_1_ci'][0]:.2f}, "
-            f"{row['captured_1_ci'][1]:.2f}]"
-            if row["meaningful"]
-            else "-",
-            ", ".join(f"{fraction:.2f}" for fraction in row["captured_1_per_seed"])
-            if row["meaningful"]
-            else "-",
-        ]
-        for row in rows
+    """Return the headroom of every family and split: interquartile means with intervals."""
+    rows = []
+    for preset in PRESETS:
+        evaluation = read_evaluation(f"{preset}/evaluation.json")
+        if evaluation is not None:
+            rows += _headroom_rows(evaluation)
+    headings = ["family", "split", "random", "domain randomisation", "adapted 1", "adapted 3"]
+    headings += ["oracle", "headroom / (oracle - random)", "captured by 1 step", "each seed"]
+    return markdown_table(headings, rows) if rows else PENDING
+
+
+def _headroom_rows(evaluation: Evaluation) -> list[list[str]]:
+    page = f"families/{file_name(evaluation.family)}.md"
+    stages = [("random", 0), ("domain_randomisation", 0), (LEARNER, 1), (LEARNER, 3), ("oracle", 0)]
+    rows = []
+    for headroom, curve in _adaptation(evaluation):
+        curves = [(evaluation.judged(name, headroom.split), step) for name, step in stages]
+        points = [found and found.after(step) for found, step in curves]
+        rows.append(
+            [
+                f"[{family_title(evaluation.family)}]({page})",
+                headroom.split,
+                *(with_interval(point and point.return_iqm) for point in points),
+                f"{headroom.over_random:.2f}",
+                *_captured_by_one(evaluation, curve),
+            ]
+        )
+    return rows
+
+
+def _adaptation(evaluation: Evaluation) -> list[tuple[Headroom, Curve]]:
+    """Return the headroom of each split with MAML's curve, where there are both."""
+    curves = [evaluation.curve(LEARNER, entry.split) for entry in evaluation.headroom]
+    return [
+        (entry, curve)
+        for entry, curve in zip(evaluation.headroom, curves, strict=True)
+        if curve is not None
     ]
-    return markdown_table(headings, cells)
 
 
-def _success_rates(evaluation: dict[str, Any]) -> dict[tuple[str, str, int, bool], float]:
-    """Return success by split, algorithm, adaptation steps, and whether episodes explore."""
-    keys = ("split", "algorithm", "adaptation_steps", "exploration")
-    return {tuple(row[key] for key in keys): row["success"] for row in evaluation["rows"]}
+def _captured_by_one(evaluation: Evaluation, curve: Curve) -> tuple[str, str]:
+    """Return the fraction that one step captures, and that of each seed."""
+    after = curve.after(1)
+    share = evaluation.captured(after, curve.split) if after else None
+    if after is None or share is None:
+        return captured_text(None), "-"
+    seeds = ("-" if each is None else f"{each:.2f}" for each in after.captured_per_seed)
+    return captured_text(share), ", ".join(seeds)
 
 
-def _of_maml(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what MAML captured, of an evaluation's headroom: the tables are its own."""
-    return [entry for entry in entries if entry["algorithm"] == "maml"]
+def _rate(
+    evaluation: Evaluation, algorithm: str, split: str, step: int, *, exploring: bool = False
+) -> float | None:
+    """Return a success rate, None where it was not measured."""
+    curve = evaluation.curve(algorithm, split, exploring=exploring)
+    point = curve.after(step) if curve else None
+    return point.success.value if point else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from metarobot.evaluation.statistics import captured_is_meaningful
+from metarobot.evaluation.statistics import Interval
 
 PENDING = "_No committed result yet: the commands on this page make it._"
 
@@ -33,16 +33,15 @@ def rate_text(rate: float | None) -> str:
     return "" if rate is None else f"{rate:.2f}"
 
 
-def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+def with_interval(interval: Interval | None) -> str:
     """Return a value with its interval, a dash where there is none."""
-    if value is None or interval is None:
+    if interval is None:
         return "-"
-    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def captured_text(entry: dict[str, Any]) -> str:
+def captured_text(share: Interval | None) -> str:
     """Return the fraction that one step captures, or a dash where it would say nothing."""
-    if not captured_is_meaningful(entry):
+    if share is None:
         return "-"
-    low, high = entry["captured_ci"][1]
-    return f"**{entry['captured'][1]:.2f}** [{low:.2f}, {high:.2f}]"
+    return f"**{share.value:.2f}** [{share.low:.2f}, {share.high:.2f}]"

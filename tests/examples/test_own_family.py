@@ -81,7 +81,7 @@ def test_every_command_takes_it(working_folder, capfd, opengl):
     assert code == 0
     assert "payload_kg" in printed.out
     own_options = ("--algorithms", "maml", "--seeds", "0", "--total-steps", 1)
-    measured = ("--test-tasks", 2, "--num-adaptation-steps", 1)
+    measured = ("--test-tasks", 2, "--test-adaptation-steps", 1)
     assert run_fresh(capfd, "compare", f"hoist:{HOIST}", *own_options, *measured)[0] == 0
     assert (working_folder / "runs" / "compare-hoist" / "hoist-seed0").is_dir()
 
@@ -93,7 +93,7 @@ def test_the_python_interface_takes_it(hoist, tmp_path):
         num_tasks=2, episodes_per_step=2, num_adaptation_steps=1, test_episodes=1
     )
     evaluation = evaluate_runs([load_run(tmp_path / "run")], sizes, lambda stage, share: None)
-    assert evaluation["heat_map"] is not None
+    assert evaluation.heat_map is not None
     assert Variant.from_dict({"family": "hoist", "name": "x"}).vector_class is hoist.HoistVectorEnv
 
 

@@ -115,7 +115,10 @@ ARGUMENTS = {
     ],
     "evaluate": [*options_of(EvaluationConfig), "--best", "--variant", "--video"],
     "render": [*options_of(RenderConfig), "--task", "--replay", "--episode", "--best", "--variant"],
-    "compare": ["--algorithms", "--seeds", "--total-steps", "--num-threads", "--test-tasks"],
+    "compare": [
+        *("--algorithms", "--seeds", "--jobs", "--test-tasks", "--heat-map", "--splits"),
+        *("--total-steps", "--num-threads", "--variant", "--num-tasks"),
+    ],
     "resume": ["--algorithms", "--total-steps", "--seed", "--num-tasks"],
     "export": ["--algorithm", "--best"],
     "demo": ["--seed", "--quick"],
@@ -172,6 +175,7 @@ def checks_only(monkeypatch, tmp_path):
         "evaluation.protocol.Trial.score_random",
     ):
         monkeypatch.setattr(f"metarobot.{name}", reached)
+    monkeypatch.setattr("metarobot.cli.jobs.run_trainings", reached)
     monkeypatch.setattr("metarobot.reporting.adaptation_video.film", reached)
     monkeypatch.setattr("metarobot.reporting.adaptation_video.collect", reached)
     monkeypatch.chdir(tmp_path)

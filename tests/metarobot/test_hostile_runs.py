@@ -14,7 +14,6 @@ from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import Trial
 from metarobot.folder import Folder
-from metarobot.reporting.comparison_folder import PRODUCTS as COMPARISON_PRODUCTS
 from metarobot.reporting.folder import PRODUCTS
 from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.replay import Replay
@@ -158,7 +157,7 @@ def test_in_place_of_the_run(canary, tmp_path, capfd, thing, command):
 
 
 OUTPUTS = [("evaluate", product) for product in PRODUCTS]
-OUTPUTS += [("compare", product) for product in COMPARISON_PRODUCTS]
+OUTPUTS += [("compare", product) for product in PRODUCTS]
 OUTPUTS += [("compare", "scores/maml-seed0.json")]
 OUTPUTS += [("demo", product) for product in (*PRODUCTS, "adaptation.mp4")]
 OUTPUTS += [("render", ".mp4"), ("export", ".zip"), ("import", ".safetensors")]

@@ -226,7 +226,7 @@ def test_commands_say_what_there_is_no_memory_for(
 
 def test_a_replay_of_too_many_blocks_is_not_filmed(memory, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
-    monkeypatch.setattr("metarobot.reporting.adaptation_video._replay", refuse_to_allocate)
+    monkeypatch.setattr("metarobot.reporting.replay_video.replay_actions", refuse_to_allocate)
     memory(GIB)
     replay = Replay(
         env_id="metarobot/Grip-v0",

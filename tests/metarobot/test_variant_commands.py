@@ -15,6 +15,7 @@ from metarobot.config import RunConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.settings import describe_settings
 from metarobot.folder import Folder
 from metarobot.presets import PRESETS
 from metarobot.rollout.episodes import Episodes
@@ -24,7 +25,7 @@ from metarobot.training.replay import Replay
 from metarobot.training.run_creation import default_run_folder
 from metarobot.training.runs import resume_run, train_run
 
-FILM = "metarobot.reporting.adaptation_video."
+FILM = "metarobot.reporting.filming."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TINY = RunConfig(
@@ -262,9 +263,12 @@ def test_every_shipped_variant_is_evaluated(name, runs):
     variant = find_variant(name)
     run = load_run(runs[variant.vector_class.family.lower()])
     evaluation = evaluate_runs([run], FEW, lambda stage, share: None, variant)
-    assert evaluation["variant"] == variant.to_dict()
-    assert all(math.isfinite(row["return_mean"]) for row in evaluation["rows"])
-    described = {p["name"]: tuple(p["train"]) for p in evaluation["task_parameters"]}
+    assert evaluation.variant.name == variant.name
+    settings = describe_settings(variant.to_dict())
+    assert settings.items() >= evaluation.variant.settings.items()
+    means = [point.return_mean.value for curve in evaluation.curves for point in curve.points]
+    assert all(map(math.isfinite, means))
+    described = {p.name: p.train for p in evaluation.task_parameters}
     assert described == {p.name: p.train for p in variant.distribution.parameters}
 
 

@@ -21,7 +21,7 @@ from metarobot.folder import Folder
 from metarobot.opengl import working_gl_backend
 from metarobot.training.replay import Replay
 
-FILM = "metarobot.reporting.adaptation_video."
+FILM = "metarobot.reporting.filming."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
@@ -164,7 +164,7 @@ def test_evaluate_writes_everything(trained, tmp_path, capfd):
     assert evaluation["family"] == "metarobot/Grip-v0"
     with (folder / "evaluation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(evaluation["rows"])
+    assert len(rows) == sum(len(curve["points"]) for curve in evaluation["curves"])
     assert {"split", "algorithm", "return_mean", "return_mean_ci_low", "success_ci_high"} <= set(
         rows[0]
     )
@@ -178,7 +178,7 @@ def test_evaluate_measures_a_run_without_references(trained, tmp_path, capfd, na
     shutil.copytree(trained / name, tmp_path / "alone" / name)
     assert main(["evaluate", "alone", "--out", "result", *EVALUATION_SIZES]) == 0
     evaluation = json.loads((tmp_path / "result/evaluation.json").read_text())
-    assert {row["algorithm"] for row in evaluation["rows"]} == {"random", name}
+    assert {curve["algorithm"] for curve in evaluation["curves"]} == {"random", name}
     assert evaluation["headroom"] == []
     said = capfd.readouterr().out
     assert ("cannot be told" if name == "maml" else "No policy in these runs adapts") in said

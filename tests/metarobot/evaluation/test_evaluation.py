@@ -6,8 +6,9 @@ import torch
 
 from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
 from metarobot.envs import SPLITS
-from metarobot.evaluation.evaluation import _ratio, evaluate_runs
+from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig, UniformPolicy
+from metarobot.evaluation.summary import _ratio
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
@@ -27,6 +28,14 @@ def untrained_run(seed, env_id=ENV_ID, algorithms=STANDARD_ALGORITHMS):
     return TrainedRun(seed=seed, env_id=env_id, policies=policies)
 
 
+def stages_of(evaluation):
+    return {
+        (curve.algorithm, point.adaptation_steps)
+        for curve in evaluation.curves
+        for point in curve.points
+    }
+
+
 @pytest.fixture(scope="module")
 def evaluation():
     return evaluate_runs([untrained_run(0), untrained_run(1)], CONFIG, lambda stage, share: None)
@@ -44,49 +53,54 @@ def test_every_algorithm_stands_in_every_split(evaluation):
         for exploring in (False, True)
     }
     for split in SPLITS:
-        rows = [row for row in evaluation["rows"] if row["split"] == split]
-        seen = {(row["algorithm"], row["adaptation_steps"], row["exploration"]) for row in rows}
+        seen = {
+            (curve.algorithm, point.adaptation_steps, curve.exploring)
+            for curve in evaluation.curves
+            if curve.split == split
+            for point in curve.points
+        }
         assert seen == expected
-        assert all((row["num_seeds"], row["num_tasks"]) == (2, 3) for row in rows)
+    assert evaluation.seeds == (0, 1)
 
 
 def test_intervals_hold_their_means(evaluation):
-    for row in evaluation["rows"]:
-        low, high = row["return_mean_ci"]
-        assert low <= row["return_mean"] <= high
-        assert 0.0 <= row["success"] <= 1.0
-        assert row["episodes_used"] == 2 * row["adaptation_steps"]
+    for point in (point for curve in evaluation.curves for point in curve.points):
+        mean = point.return_mean
+        assert mean.low <= mean.value <= mean.high
+        assert 0.0 <= point.success.value <= 1.0
+        assert point.adaptation_episodes == 2 * point.adaptation_steps
 
 
 def test_captured_follows_from_the_means(evaluation):
-    for row in evaluation["headroom"]:
-        headroom = row["oracle"] - row["domain_randomisation"]
-        assert row["headroom"] == pytest.approx(headroom)
-        assert np.shape(row["captured_per_seed"]) == (2, 2)
+    for entry in evaluation.headroom:
+        gap = entry.oracle - entry.domain_randomisation
+        assert entry.gap.value == pytest.approx(gap)
+        for point in evaluation.curve("maml", entry.split).points:
+            assert len(point.captured_per_seed) == 2
+            won = point.return_mean.value - entry.domain_randomisation
+            assert point.captured is None or point.captured.value == pytest.approx(won / gap)
 
 
 def test_without_headroom_there_is_no_fraction():
-    assert _ratio(np.array([1.0, 1.0]), np.array([2.0, 0.0])).tolist() == pytest.approx(
-        [0.5, np.nan], nan_ok=True
-    )
+    assert (_ratio(1.0, 2.0), _ratio(1.0, 0.0)) == (0.5, None)
 
 
 def test_heat_map_spans_the_extrapolation_ranges(evaluation):
-    grid = evaluation["heat_map"]
-    assert grid["x"]["name"] == "block_mass_kg"
-    assert grid["x"]["values"] == pytest.approx([0.05, 1.8])
-    found = [(entry["algorithm"], entry["adaptation_steps"]) for entry in grid["maps"]]
+    grid = evaluation.heat_map
+    assert grid.x.name == "block_mass_kg"
+    assert grid.x.values == pytest.approx([0.05, 1.8])
+    found = [(entry.algorithm, entry.adaptation_steps) for entry in grid.maps]
     assert found == [("domain_randomisation", 0), ("maml", 0), ("maml", 1), ("oracle", 0)]
-    assert all(np.shape(entry["return"]) == (2, 2) for entry in grid["maps"])
+    assert all(np.shape(entry.returns) == (2, 2) for entry in grid.maps)
 
 
 def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map():
     run = untrained_run(0, "metarobot/HalfCheetahDirection-v0")
     evaluation = evaluate_runs([run], CONFIG, lambda stage, share: None)
-    assert evaluation["heat_map"] is None
-    assert {row["split"] for row in evaluation["rows"]} == {"train"}
-    assert [entry["split"] for entry in evaluation["headroom"]] == ["train"]
-    assert evaluation["task_parameters"][0]["choices"] == [-1.0, 1.0]
+    assert evaluation.heat_map is None
+    assert evaluation.splits == ("train",)
+    assert [entry.split for entry in evaluation.headroom] == ["train"]
+    assert evaluation.task_parameters[0].choices == (-1.0, 1.0)
 
 
 @pytest.mark.parametrize("algorithms", [("promp",), ("rl2", "oracle"), ("domain_randomisation",)])
@@ -94,28 +108,27 @@ def test_every_policy_is_measured_with_or_without_references(algorithms):
     few = replace(CONFIG, untrained=())
     run = untrained_run(0, algorithms=algorithms)
     evaluation = evaluate_runs([run], few, lambda stage, share: None)
-    found = {(row["algorithm"], row["adaptation_steps"]) for row in evaluation["rows"]}
+    found = stages_of(evaluation)
     adapts = {name: name in ("promp", "rl2") for name in algorithms}
     assert found == {(name, k) for name in algorithms for k in range(1 + adapts[name])}
-    assert evaluation["headroom"] == []
-    assert {entry["algorithm"] for entry in evaluation["heat_map"]["maps"]} == set(algorithms)
+    assert evaluation.headroom == ()
+    assert {entry.algorithm for entry in evaluation.heat_map.maps} == set(algorithms)
 
 
 def test_untrained_references_are_measured_on_request():
     untrained = ("random", "from_scratch", "fine_tuning")
     run = untrained_run(0, algorithms=("domain_randomisation", "oracle"))
     evaluation = evaluate_runs([run], replace(CONFIG, untrained=untrained), lambda *_: None)
-    found = {(row["algorithm"], row["adaptation_steps"]) for row in evaluation["rows"]}
+    found = stages_of(evaluation)
     stages = {(name, step) for name in ("from_scratch", "fine_tuning") for step in (0, 1)}
     assert found == {("random", 0), ("domain_randomisation", 0), ("oracle", 0)} | stages
-    learners = {entry["algorithm"] for entry in evaluation["headroom"]}
-    assert learners == {"from_scratch", "fine_tuning"}
+    assert set(evaluation.learners) == {"from_scratch", "fine_tuning"}
 
 
 def test_the_same_runs_give_the_same_numbers(evaluation):
     again = evaluate_runs([untrained_run(0), untrained_run(1)], CONFIG, lambda stage, share: None)
-    assert again["rows"] == evaluation["rows"]
-    assert again["heat_map"] == evaluation["heat_map"]
+    assert again.curves == evaluation.curves
+    assert again.heat_map == evaluation.heat_map
 
 
 def test_the_random_algorithm_plays_its_noise():

@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 
+from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores
 from metarobot.evaluation.statistics import (
+    Interval,
     bootstrap_captured,
     bootstrap_headroom,
     bootstrap_iqm,
     bootstrap_mean,
     interquartile_mean,
 )
+from metarobot.evaluation.summary import summarise_split
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -95,7 +98,7 @@ def test_captured_does_not_depend_on_scale_and_offset() -> None:
     plain = bootstrap_captured(adapted, dr, oracle, generator())
     scaled = bootstrap_captured(7 * adapted - 40, 7 * dr - 40, 7 * oracle - 40, generator())
     assert plain.low < plain.value < plain.high
-    assert scaled.to_list() == pytest.approx(plain.to_list())
+    assert (scaled.low, scaled.high) == pytest.approx((plain.low, plain.high))
 
 
 def test_captured_is_undefined_without_headroom() -> None:
@@ -103,9 +106,9 @@ def test_captured_is_undefined_without_headroom() -> None:
     same = bootstrap_captured(dr + 1.0, dr, dr, generator())
     worse = bootstrap_captured(dr, dr, dr - 1.0, generator())
     noise = bootstrap_captured(dr, dr, dr + generator(4).normal(size=dr.shape), generator())
-    assert not same.is_defined
-    assert not worse.is_defined
-    assert not noise.is_defined
+    assert same is None
+    assert worse is None
+    assert noise is None
 
 
 def test_captured_stays_finite_with_one_negative_task() -> None:
@@ -113,7 +116,7 @@ def test_captured_stays_finite_with_one_negative_task() -> None:
     oracle = np.ones((1, 12))
     oracle[0, 0] = -1.0
     captured = bootstrap_captured(dr + 0.5, dr, oracle, generator())
-    assert captured.is_defined
+    assert captured is not None
     assert 0.0 < captured.low <= captured.value <= captured.high
 
 
@@ -128,3 +131,24 @@ def test_non_finite_and_unpaired_scores_are_refused() -> None:
         bootstrap_iqm(np.array([[1.0, np.nan, 2.0]]), generator())
     with pytest.raises(ValueError, match="same tasks"):
         bootstrap_captured(np.zeros((1, 3)), np.zeros((1, 4)), np.zeros((1, 3)), generator())
+
+
+def test_numbers_of_an_evaluation_stay_the_same() -> None:
+    """The curve of made-up scores, as it was measured since the first evaluation."""
+    rng = generator(3)
+
+    def stages(*means):
+        scores = [Scores(rng.normal(m, 1.0, (2, 6)), rng.uniform(size=(2, 6))) for m in means]
+        return [StepScores(each, each) for each in scores]
+
+    means = {"random": [-8], "domain_randomisation": [-5], "maml": [-6, -2], "oracle": [-1]}
+    policies = {name: stages(*values) for name, values in means.items()}
+    curves, headroom = summarise_split("train", policies, EvaluationConfig(seed=7))
+    (curve,) = (c for c in curves if c.algorithm == "maml" and not c.exploring)
+    point = curve.points[1]
+    assert point.return_mean == Interval(
+        -1.9039313108207796, -2.4928139174842734, -1.3186861237864806
+    )
+    assert point.captured == Interval(0.7702568397610016, 0.5609353187161669, 1.016784846808302)
+    assert point.captured_per_seed == (0.717033957825142, 0.8178353669734441)
+    assert headroom.gap == Interval(3.605354289813077, 2.9946476529033914, 4.227924868743195)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,13 @@ from metarobot.envs import FAMILIES, TaskError, make_env
 from metarobot.envs.grip import DISTRIBUTION
 from metarobot.policies import repeat_params
 from metarobot.reporting import adaptation_video as rendering
+from metarobot.reporting import filming
 from metarobot.reporting.adaptation_video import (
-    FRAMES_PER_STEP,
     RenderConfig,
     adapt_to,
     choose_task,
-    film,
 )
+from metarobot.reporting.filming import FRAMES_PER_STEP, film
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.run_layout import RunError
@@ -38,7 +40,7 @@ def camera(monkeypatch) -> list[np.ndarray]:
         seen.append(env.batch.bind("qpos")[0].copy())
         return (np.zeros((2, 2, 3), np.uint8),)
 
-    monkeypatch.setattr(rendering, "_picture", note)
+    monkeypatch.setattr(filming, "_picture", note)
     return seen
 
 
@@ -120,7 +122,8 @@ def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
 
 
 def test_a_run_without_the_algorithm_that_adapts(trained, tmp_path):
-    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"oracle": trained})
+    oracle = replace(trained, config=replace(trained.config, algorithm="oracle"))
+    run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"oracle": oracle})
     with pytest.raises(RunError, match=r"no maml algorithm, nor another that adapts$"):
         rendering.render_adaptation(run, tmp_path / "film.mp4")
     run.policies["promp"] = trained
@@ -130,7 +133,7 @@ def test_a_run_without_the_algorithm_that_adapts(trained, tmp_path):
 
 def test_any_algorithm_that_adapts_is_filmed(trained, camera, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(rendering, "_write", lambda clips, *_: shown.extend(clips))
+    monkeypatch.setattr(rendering, "write_clips", lambda clips, *_: shown.extend(clips))
     run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"promp": trained})
     config = RenderConfig(algorithm="promp", num_episodes=2)
     result = rendering.render_adaptation(run, tmp_path / "film.mp4", config)

@@ -1,122 +1,57 @@
-"""One battery over every picture of an evaluation: curves.py, heat_map.py and plot_style.py."""
+"""One battery over every picture of an evaluation: of adaptation, of training, and the heat map."""
 
 import copy
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+from evaluations import grid_map, made_up_evaluation, with_another, without
 from PIL import Image
 
-from metarobot.reporting import curves, heat_map
+from metarobot.evaluation.result import Evaluation
+from metarobot.reporting import heat_map
 from metarobot.reporting import style as plot_style
-
-
-def row(split: str, algorithm: str, steps: int, mean: float, exploration: bool = False) -> dict:
-    interval = [mean - 0.2, mean + 0.2]
-    return {
-        "split": split,
-        "algorithm": algorithm,
-        "adaptation_steps": steps,
-        "episodes_used": 20 * steps,
-        "exploration": exploration,
-        "return_mean": mean,
-        "return_mean_ci": interval,
-        "return_iqm": mean,
-        "return_iqm_ci": interval,
-        "success": 0.5,
-        "success_ci": [0.4, 0.6],
-        "num_seeds": 2,
-        "num_tasks": 10,
-    }
-
-
-def axis(name: str, unit: str, values: np.ndarray, train: list[float], log: bool) -> dict:
-    return {"name": name, "unit": unit, "values": values.tolist(), "train": train, "log": log}
+from metarobot.reporting.adaptation_curve import adaptation_curve
+from metarobot.reporting.training_curve import TrainingCurve, training_curve
 
 
 @pytest.fixture
-def evaluation() -> dict:
-    algorithms = [("random", 0, -6.0), ("domain_randomisation", 0, -2.0), ("oracle", 0, -1.0)]
-    algorithms += [("maml", 0, -2.1), ("maml", 1, -1.4), ("maml", 2, -1.2)]
-    x = axis("block_mass_kg", "kg", np.geomspace(0.03, 3.0, 7), [0.1, 1.0], True)
-    y = axis("pad_friction", "", np.linspace(0.15, 1.3, 5), [0.25, 1.0], False)
-    slope = np.linspace(-3.0, -1.0, 35).reshape(5, 7)
-    shifts = [
-        *(("domain_randomisation", 0, 0.0), ("maml", 0, -0.3)),
-        *(("maml", 1, 0.5), ("oracle", 0, 1.0)),
-    ]
-    return {
-        "family": "metarobot/Grip-v0",
-        "episodes_per_adaptation_step": 20,
-        "num_adaptation_steps": 2,
-        "task_parameters": [
-            {"name": "block_mass_kg", "gaps": [[0.3, 0.4]]},
-            {"name": "pad_friction", "gaps": [[0.5, 0.6]]},
-        ],
-        "rows": [
-            row(split, *algorithm) for split in plot_style.SPLIT_TITLES for algorithm in algorithms
-        ],
-        "headroom": [
-            {
-                "split": split,
-                "algorithm": "maml",
-                "captured": [-0.1, 0.6, None],
-                "headroom_ci": [0.9, 1.1],
-                "oracle": -1.0,
-                "random": -6.0,
-            }
-            for split in plot_style.SPLIT_TITLES
-        ],
-        "heat_map": {
-            "x": x,
-            "y": y,
-            "maps": [
-                {
-                    "algorithm": name,
-                    "adaptation_steps": steps,
-                    "return": (slope + shift).tolist(),
-                    "success": (slope + shift > -1.5).astype(float).tolist(),
-                }
-                for name, steps, shift in shifts
-            ],
-        },
-    }
+def evaluation() -> Evaluation:
+    return made_up_evaluation()
 
 
-def made_up_curves() -> list[dict]:
-    steps = [1000, 2000, 3000]
-    return [
-        {
-            "algorithm": "domain_randomisation",
-            "simulation_steps": steps,
-            "return_pre": [-5, -3, -2],
-        },
-        *(
-            {
-                "algorithm": "maml",
-                "simulation_steps": steps,
-                "return_pre": [-5, -3.5, -2.1 - seed],
-                "return_post": [-5, -3, -1.2 - seed],
-            }
-            for seed in (0, 1)
-        ),
+def made_up_curves() -> list[TrainingCurve]:
+    steps = (1000, 2000, 3000)
+    never = TrainingCurve(
+        algorithm="domain_randomisation", simulation_steps=steps, return_pre=(-5, -3, -2)
+    )
+    seeds = [
+        TrainingCurve(
+            algorithm="maml",
+            simulation_steps=steps,
+            return_pre=(-5, -3.5, -2.1 - seed),
+            return_post=(-5, -3, -1.2 - seed),
+        )
+        for seed in (0, 1)
     ]
+    return [never, *seeds]
 
 
 DRAW = {
-    "adaptation_curve": lambda evaluation: curves.adaptation_curve(evaluation),
+    "adaptation_curve": lambda evaluation: adaptation_curve(evaluation),
     "heat_map": lambda evaluation: heat_map.heat_map(evaluation),
     "heat_map_success": lambda evaluation: heat_map.heat_map(evaluation, "success"),
-    "training_curve": lambda evaluation: curves.training_curve(made_up_curves()),
+    "training_curve": lambda evaluation: training_curve(made_up_curves()),
 }
 
 
 @pytest.mark.parametrize("name", DRAW)
 def test_png_is_valid_deterministic_and_anonymous(
-    name: str, evaluation: dict, tmp_path: Path
+    name: str, evaluation: Evaluation, tmp_path: Path
 ) -> None:
     before = copy.deepcopy(evaluation)
     png, again = DRAW[name](evaluation), DRAW[name](evaluation)
@@ -124,7 +59,7 @@ def test_png_is_valid_deterministic_and_anonymous(
     with Image.open(io.BytesIO(png)) as image:
         image.load()
         assert image.width == 1800
-        assert 700 <= image.height <= 1000
+        assert 600 <= image.height <= 1000
         assert set(image.info) <= {"dpi"}
         assert image.mode == "P"
         assert np.ptp(np.asarray(image.convert("L"))) > 150
@@ -151,7 +86,7 @@ def test_a_palette_changes_no_flat_colour_and_no_pixel_by_much() -> None:
     assert small == plot_style.with_palette(content.getvalue())
 
 
-def test_global_state_is_left_alone(evaluation: dict, tmp_path: Path) -> None:
+def test_global_state_is_left_alone(evaluation: Evaluation, tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     heat_map.heat_map(evaluation)
     assert dict(matplotlib.rcParams) == before
@@ -159,31 +94,33 @@ def test_global_state_is_left_alone(evaluation: dict, tmp_path: Path) -> None:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
 
 
-def test_user_style_does_not_change_the_picture(evaluation: dict, tmp_path: Path) -> None:
-    png = curves.adaptation_curve(evaluation)
+def test_user_style_does_not_change_the_picture(evaluation: Evaluation, tmp_path: Path) -> None:
+    png = adaptation_curve(evaluation)
     with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red", "lines.linewidth": 9}):
-        assert curves.adaptation_curve(evaluation) == png
+        assert adaptation_curve(evaluation) == png
 
 
-def test_heat_map_survives_missing_numbers_and_algorithms(evaluation: dict, tmp_path: Path) -> None:
-    never, _, adapted, _ = evaluation["heat_map"]["maps"]
-    evaluation["heat_map"]["maps"] = [never, adapted]
-    adapted["return"][0][0] = None
-    never["return"][1][1] = float("nan")
-    assert len(heat_map.heat_map(evaluation)) > 10_000
+def with_maps(evaluation: Evaluation, *maps) -> Evaluation:
+    return replace(evaluation, heat_map=replace(evaluation.heat_map, maps=maps))
 
 
-def test_heat_map_of_equal_numbers(evaluation: dict, tmp_path: Path) -> None:
-    for entry in evaluation["heat_map"]["maps"]:
-        entry["return"] = [[-1.0] * 7] * 5
-        entry["success"] = [[1.0] * 7] * 5
-    heat_map.heat_map(evaluation)
-    heat_map.heat_map(evaluation, quantity="success")
+def test_heat_map_survives_missing_numbers_and_algorithms(evaluation: Evaluation) -> None:
+    never, _, adapted, _ = evaluation.heat_map.maps
+    hole = ((None, *adapted.returns[0][1:]), *adapted.returns[1:])
+    nan = ((float("nan"), *never.returns[0][1:]), *never.returns[1:])
+    holes = with_maps(evaluation, replace(never, returns=nan), replace(adapted, returns=hole))
+    assert len(heat_map.heat_map(holes)) > 10_000
+
+
+def test_heat_map_of_equal_numbers(evaluation: Evaluation) -> None:
+    equal = with_maps(evaluation, grid_map("maml", 0, np.full((5, 7), -1.0)))
+    heat_map.heat_map(equal)
+    heat_map.heat_map(equal, quantity="success")
 
 
 @pytest.mark.parametrize(("shift", "verb"), [(0.5, "beats"), (-0.5, "loses to"), (0.0, "equals")])
-def test_heat_map_title_says_who_wins(evaluation: dict, shift: float, verb: str) -> None:
-    never = np.array(evaluation["heat_map"]["maps"][0]["return"])
+def test_heat_map_title_says_who_wins(evaluation: Evaluation, shift: float, verb: str) -> None:
+    never = np.array(evaluation.heat_map.maps[0].returns)
     maps = {("domain_randomisation", 0): never, ("maml", 1): never + shift}
     title = heat_map._heat_map_title(evaluation, maps, "return")
     assert title.startswith(f"Grip: one adaptation step {verb} domain randomisation")
@@ -197,57 +134,41 @@ def test_cell_edges_by_hand() -> None:
     )  # half a step on each side, in the logarithm
 
 
-def test_errors_name_what_is_wrong(evaluation: dict, tmp_path: Path) -> None:
+def test_errors_name_what_is_wrong(evaluation: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'reward'"):
         heat_map.heat_map(evaluation, quantity="reward")
     with pytest.raises(ValueError, match="no training curve"):
-        curves.training_curve([])
+        training_curve([])
     with pytest.raises(ValueError, match="2 numbers for 3"):
-        curves.training_curve([made_up_curves()[0] | {"return_pre": [1, 2]}])
-    evaluation["heat_map"]["maps"] = []
+        replace(made_up_curves()[0], return_pre=(1, 2))
     with pytest.raises(ValueError, match="no map"):
-        heat_map.heat_map(evaluation)
-    evaluation["rows"] = [row("train", "oracle", 0, -1.0, exploration=True)]
+        heat_map.heat_map(with_maps(evaluation))
+    exploring = tuple(curve for curve in evaluation.curves if curve.exploring)
     with pytest.raises(ValueError, match="deterministic"):
-        curves.adaptation_curve(evaluation)
+        adaptation_curve(replace(evaluation, curves=exploring))
     assert list(tmp_path.iterdir()) == []
 
 
-def with_another(evaluation: dict) -> dict:
-    """Return the evaluation with a second algorithm, which does as the first."""
-    for table in (evaluation["rows"], evaluation["headroom"], evaluation["heat_map"]["maps"]):
-        table += [{**row, "algorithm": "promp"} for row in table if row["algorithm"] == "maml"]
-    return evaluation
-
-
-def without(evaluation: dict, *names: str) -> dict:
-    """Return the evaluation without some policies, and so without what they are a measure of."""
-    evaluation["headroom"] = []
-    for table in (evaluation["rows"], evaluation["heat_map"]["maps"]):
-        table[:] = [row for row in table if row["algorithm"] not in names]
-    return evaluation
-
-
-def test_every_policy_has_its_place_in_every_picture(evaluation: dict) -> None:
+def test_every_policy_has_its_place_in_every_picture(evaluation: Evaluation) -> None:
     draw = [DRAW["adaptation_curve"], DRAW["heat_map"]]
     few = [picture(evaluation) for picture in draw]
     both = with_another(evaluation)
     many = [picture(both) for picture in draw]
     assert all(one != two for one, two in zip(few, many, strict=True))
-    panels = heat_map._panels(both["heat_map"]["maps"])
-    learners = [("maml", 1), ("promp", 1)]
-    assert sorted(panels) == sorted([("domain_randomisation", 0), ("oracle", 0), *learners])
+    panels = heat_map._panels(both, both.heat_map.maps)
+    drawn = {(panel.algorithm, panel.adaptation_steps) for panel in panels}
+    assert drawn == {("domain_randomisation", 0), ("oracle", 0), ("maml", 1), ("promp", 1)}
 
 
 @pytest.mark.parametrize("names", [("oracle",), ("domain_randomisation", "oracle", "random")])
 @pytest.mark.parametrize("draw", ["adaptation_curve", "heat_map"])
-def test_pictures_need_no_reference(evaluation: dict, names: tuple, draw: str) -> None:
+def test_pictures_need_no_reference(evaluation: Evaluation, names: tuple, draw: str) -> None:
     assert len(DRAW[draw](without(evaluation, *names))) > 10_000
 
 
-def test_pictures_need_nobody_who_adapts(evaluation: dict) -> None:
+def test_pictures_need_nobody_who_adapts(evaluation: Evaluation) -> None:
     for draw in ("adaptation_curve", "heat_map"):
-        assert len(DRAW[draw](without(copy.deepcopy(evaluation), "maml"))) > 10_000
+        assert len(DRAW[draw](without(evaluation, "maml"))) > 10_000
 
 
 def test_words_and_numbers() -> None:

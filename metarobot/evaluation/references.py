@@ -1,0 +1,116 @@
+"""The references of the protocol: what adaptation is held against.
+
+This is the one place that names them. Domain randomisation and the oracle are trained; random
+actions, fine-tuning and learning from scratch are not trained for themselves. The last two adapt by
+MAML's inner loop on the same adaptation episodes as the learners do: from what domain randomisation
+has learned, and from parameters that nobody has prepared for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import cast
+
+from metarobot.algorithms import configure
+from metarobot.algorithms.maml import MamlOptions
+from metarobot.evaluation.protocol import EvaluationConfig, Trial
+from metarobot.presets import find_preset
+from metarobot.training.functional_policy import initial_params
+from metarobot.training.load import TrainedPolicy, TrainedRun
+
+RANDOM = "random"
+"""Uniformly random actions."""
+NEVER_ADAPTS = "domain_randomisation"
+"""One policy for all tasks: the lower end of the headroom."""
+ORACLE = "oracle"
+"""The policy that is told the task: the upper end of the headroom."""
+
+_TUNING_SEED_SHIFT = 1
+"""Tasks on which step sizes are chosen are drawn with another seed than those reported on."""
+_TUNING_TASKS = 20
+
+STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)
+"""Multiples of inner_lr among which a reference's step size is chosen."""
+
+
+def fine_tuning(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
+    """Return the policy that starts from the policy of domain randomisation, and adapts it."""
+    config = replace(domain_randomisation.config, algorithm="maml", options=options)
+    return replace(domain_randomisation, config=config)
+
+
+def from_scratch(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
+    """Return the policy that starts from the parameters that training began with."""
+    trained = fine_tuning(domain_randomisation, options)
+    return replace(trained, params=initial_params(trained.config, trained.policy))
+
+
+STARTS = {"from_scratch": from_scratch, "fine_tuning": fine_tuning}
+"""References that adapt though nobody has trained them for that, made of domain randomisation."""
+
+
+def in_order(algorithms: Iterable[str]) -> list[str]:
+    """Return algorithms and references in the order of tables and pictures.
+
+    References that are not told the task come first and the oracle last; the learners stand between
+    them, in the order given.
+    """
+    first, given = [RANDOM, "from_scratch", NEVER_ADAPTS, "fine_tuning"], list(algorithms)
+    learners = [name for name in given if name not in (*first, ORACLE)]
+    return [name for name in (*first, *learners, ORACLE) if name in given]
+
+
+def measured_names(run: TrainedRun, config: EvaluationConfig) -> list[str]:
+    """Return who is measured: everybody in a run, and those asked for that need no training.
+
+    Fine-tuning and learning from scratch need domain randomisation.
+    """
+    asked = [name for name in config.untrained if name == RANDOM or NEVER_ADAPTS in run.policies]
+    return in_order([*asked, *run.policies])
+
+
+def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedPolicy:
+    """Return who goes by a name; a reference that is not trained gets the step size that suits it.
+
+    Args:
+        name: A name of `measured_names`, but not that of random actions.
+        run: Where the trained policies are.
+        config: How policies are measured.
+    """
+    if name in run.policies:
+        return run.policies[name]
+    tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
+    trial = Trial.of_split(run.env_id, "train", tuning, scene=run.scene)
+
+    def return_after_one_step(trained: TrainedPolicy) -> float:
+        return float(trial.score(trained, 1)[1].judged.returns.mean())
+
+    start = STARTS[name](run.policies[NEVER_ADAPTS], _maml_options(run))
+    return with_best_step_size(start, return_after_one_step)
+
+
+def _maml_options(run: TrainedRun) -> MamlOptions:
+    """Return how MAML adapts in a run; as the family's preset says where it was not trained."""
+    if "maml" in run.policies:
+        return cast(MamlOptions, run.policies["maml"].config.options)
+    return cast(MamlOptions, configure(find_preset(run.env_id), "maml").options)
+
+
+def with_best_step_size(
+    trained: TrainedPolicy, return_after_one_step: Callable[[TrainedPolicy], float]
+) -> TrainedPolicy:
+    """Return the algorithm with the step size that suits it best.
+
+    The presets' step size was chosen for MAML, and learned with; a reference gets its own.
+
+    Args:
+        trained: A reference that adapts.
+        return_after_one_step: Measures an algorithm, on tasks that nothing is reported on.
+    """
+    inner_lr = cast(MamlOptions, trained.config.options).inner_lr
+    candidates = [
+        replace(trained, config=trained.config.with_options(inner_lr=factor * inner_lr))
+        for factor in STEP_SIZE_FACTORS
+    ]
+    return max(candidates, key=return_after_one_step)

@@ -1,0 +1,117 @@
+"""One episode in front of the camera, and clips written side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.envs import TaskVectorEnv
+from metarobot.policies import Params
+from metarobot.reporting.video import Clip, Frame, compose_side_by_side, describe_task, write_mp4
+from metarobot.rollout.collect import collect
+from metarobot.training.load import TrainedPolicy
+
+FRAMES_PER_STEP = 3
+"""Pictures a control step; all but the last are interpolated between two states."""
+
+
+def film(
+    env: TaskVectorEnv,
+    trained: TrainedPolicy | AdaptablePolicy,
+    params: Params,
+    start: np.ndarray,
+    caption: str,
+) -> Clip:
+    """Run one deterministic episode and film it.
+
+    The episode is collected as everywhere else; then its actions are replayed in front of the
+    camera, which repeats it bit for bit.
+    """
+    episodes = collect(env, trained.policy, params, noise=None, start=start)
+    return replay_actions(env, start[0, 0], episodes.actions[0, 0].numpy(), caption)
+
+
+def replay_actions(
+    env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: str
+) -> Clip:
+    """Repeat an episode: one picture of the start, FRAMES_PER_STEP of each control step.
+
+    Args:
+        env: One simulation, which holds the task.
+        start: Uniforms that place the start, (S,).
+        actions: (T, A); the episode ends earlier where the simulation becomes unstable.
+        caption: What the clip is called.
+    """
+    env.reset(options={"start": start[None]})
+    frames, rewards, success = [*_picture(env)], [], False
+    qpos = env.batch.bind("qpos")  # (1, nq), live
+    for t, action in enumerate(actions):
+        before, passed = qpos[0].copy(), []
+        with _watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
+            _, reward, terminated, truncated, info = env.step(action[None])
+        if info["sim_unstable"][0]:
+            caption += f", unstable in step {t}"
+            break
+        for earlier, later in pairwise([before, *passed]):
+            for share in np.arange(1, FRAMES_PER_STEP + 1) / FRAMES_PER_STEP:
+                qpos[0] = _between(env, earlier, later, share)
+                frames.extend(_picture(env))
+        qpos[0] = passed[-1]
+        # A step that settles takes as long as several: its reward comes with the last of them.
+        rewards += [*[0.0] * (len(passed) - 1), float(reward[0])]
+        success = bool(info["is_success"][0])
+        if terminated[0] or truncated[0]:
+            break
+    return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
+
+
+@contextmanager
+def _watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
+    """Let ``look`` be called as the simulation goes on, several times where it settles."""
+    env.on_advance = look
+    try:
+        yield
+    finally:
+        env.on_advance = None
+
+
+def _between(env: TaskVectorEnv, before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
+    """Return the configuration at a share of the way, along the shortest turn of every rotation."""
+    velocity, position = np.zeros(env.model.nv), before.copy()
+    differentiate = mujoco.mj_differentiatePos  # pyright: ignore[reportAttributeAccessIssue]
+    integrate = mujoco.mj_integratePos  # pyright: ignore[reportAttributeAccessIssue]
+    differentiate(env.model, velocity, 1.0, before, after)
+    integrate(env.model, position, velocity, share)
+    return position
+
+
+def _picture(env: TaskVectorEnv) -> tuple[Frame, ...]:
+    return env.render() or ()
+
+
+def write_clips(clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: float) -> None:
+    """Write clips of the task that the environment holds, side by side.
+
+    Args:
+        clips: What is shown.
+        env: Holds the task, which is written above.
+        path: The MP4 to write; its folder is made if missing.
+        slow_motion: How much slower than the world it runs.
+
+    Raises:
+        VideoError: ffmpeg failed.
+    """
+    fps = FRAMES_PER_STEP / (env.control_dt_s * slow_motion)
+    units = {p.name: "" if p.unit == "1" else p.unit for p in env.distribution.parameters}
+    header = describe_task(env.tasks.to_dicts()[0], units)
+    if env.variant is not None:
+        header = f"{env.variant.words}  ·  {header}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = compose_side_by_side(clips, header, control_dt_s=env.control_dt_s, fps=fps)
+    write_mp4(frames, path, fps)

@@ -1,0 +1,94 @@
+"""The HTML report of an evaluation: one file that needs no network, no server and no scripts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.settings import describe_settings
+from metarobot.printable import printable
+from metarobot.reporting.report_tables import headroom_table, parameter_table, return_tables
+from metarobot.reporting.style import evaluation_title
+from metarobot.reporting.verdicts import conditions, verdicts
+
+TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """How what is reported came to be."""
+
+    commands: tuple[str, ...] = ()
+    """Command lines that make it again."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else is worth knowing about the runs, by name."""
+
+
+def render_report(
+    evaluation: Evaluation, pictures: Mapping[str, bytes], video: bytes | None, origin: Origin
+) -> str:
+    """Return the report of one task family as a single self-contained HTML page.
+
+    Args:
+        evaluation: The evaluation.
+        pictures: PNG files to embed, by "heat_map", "adaptation_curve" and "training_curve"; a
+            missing one leaves its section out.
+        video: The before/after MP4 to embed, or None.
+        origin: How the runs and the report came to be.
+    """
+    # A template named .j2 is outside jinja2's default rule, so escaping is switched on for all.
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATE_FOLDER),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    variant = evaluation.variant
+    return templates.get_template("report.html.j2").render(
+        family=evaluation.family,
+        title=evaluation_title(evaluation),
+        conditions=conditions(evaluation),
+        range_name="Training range" if evaluation.tasks_as_trained else "Main range",
+        variant=list(describe_settings(asdict(variant)).items()) if variant else [],
+        created=evaluation.created,
+        verdicts=verdicts(evaluation),
+        pictures={name: _data_url(data, "image/png") for name, data in pictures.items()},
+        video=None if video is None else _data_url(video, "video/mp4"),
+        tables=return_tables(evaluation),
+        headroom=headroom_table(evaluation),
+        num_steps=evaluation.config.num_adaptation_steps,
+        episodes=evaluation.config.episodes_per_step,
+        sample=_sample(evaluation),
+        task_parameters=parameter_table(evaluation),
+        facts=list(origin.facts.items()),
+        config=list(describe_settings(asdict(evaluation.config)).items()),
+        commands=list(origin.commands),
+    )
+
+
+def _sample(evaluation: Evaluation) -> str:
+    """Say how many tasks and seeds the numbers rest on."""
+    seeds = len(evaluation.seeds)
+    return (
+        f"{evaluation.config.num_tasks} tasks a split for each of {seeds} training "
+        f"seed{'s' * (seeds != 1)}"
+    )
+
+
+def _shown(value: Any) -> Any:
+    """Return what the template writes for a value: text from outside must not turn the page."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)  # what a macro returns
+    return printable(value) if is_text else value
+
+
+def _data_url(data: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

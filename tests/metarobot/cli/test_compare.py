@@ -1,0 +1,144 @@
+"""`metarobot compare`: trainings in parallel, here and on a cluster, give the same bits."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import metarobot
+from metarobot.cli.main import main
+from metarobot.evaluation.result import Evaluation
+
+SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4", "4"]
+MEASURED = ["--test-tasks", "2", "--episodes-per-step", "2", "--test-episodes", "1"]
+TRAINED = ["--algorithms", "maml", "oracle", "--seeds", "0", "1", "--total-steps", "640"]
+COMPARE = ["compare", "grip", *TRAINED, *SIZES, *MEASURED, "--test-adaptation-steps", "1"]
+ROOT = str(Path(metarobot.__file__).parents[1])
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", ROOT)  # of the processes that train
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def one_after_the_other(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare") / "out"
+    os.environ["PYTHONPATH"] = ROOT
+    assert main([*COMPARE, "--out", str(folder)]) == 0
+    return folder
+
+
+def policies(folder):
+    found = sorted(folder.glob("grip-seed*/*/policy.safetensors"))
+    return {path.relative_to(folder): path.read_bytes() for path in found}
+
+
+def measured(folder):
+    evaluation = Evaluation.from_dict(json.loads((folder / "evaluation.json").read_text()))
+    return evaluation.curves, evaluation.headroom
+
+
+def assert_same(folder, other, num_policies=4):
+    assert len(policies(folder)) == num_policies
+    assert policies(folder) == policies(other)
+    assert measured(folder) == measured(other)
+    assert not (folder / "trainings").exists()
+
+
+def one_error_line(capfd):
+    error = capfd.readouterr().err
+    assert error.startswith("metarobot: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_two_jobs_give_the_same_bits(one_after_the_other, tmp_path):
+    assert main([*COMPARE, "--out", "out", "--jobs", "2"]) == 0
+    assert_same(tmp_path / "out", one_after_the_other)
+
+
+def test_what_is_trained_is_kept(one_after_the_other, capfd):
+    before = policies(one_after_the_other)
+    assert main([*COMPARE, "--out", str(one_after_the_other)]) == 0
+    assert policies(one_after_the_other) == before
+    assert "of 4 trained" not in capfd.readouterr().out
+    other = ["--discount", "0.5", "--out", str(one_after_the_other)]
+    assert main([*COMPARE, *other]) == 2
+    assert "discount was 0.6, is 0.5" in one_error_line(capfd)
+
+
+def test_a_training_that_fails_ends_all_in_one_line(tmp_path, capfd):
+    blocked = tmp_path / "out" / "trainings" / "grip-seed1-oracle"
+    blocked.mkdir(parents=True)
+    (blocked / "note.txt").write_text("somebody else's")
+    long = [word.replace("640", "100000000") for word in COMPARE]
+    assert main([*long, "--out", "out", "--jobs", "4"]) == 2
+    assert "grip-seed1-oracle" in one_error_line(capfd)
+    assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--seed 3", "--seeds"),
+        ("--resume run", "goes on"),
+        ("--overwrite", "--out"),
+        ("--jobs 0", "--jobs must be"),
+        ("--sed 3", "--sed"),
+        ("--cluster tcp://127.0.0.1:1", "127.0.0.1:1"),
+    ],
+)
+def test_options_that_do_not_go_with_it_are_refused_in_one_line(option, said, capfd):
+    assert main([*COMPARE, "--out", "out", *option.split()]) == 2
+    assert said in one_error_line(capfd)
+
+
+def test_it_takes_the_options_of_a_training(tmp_path):
+    options = ["--variant", "greasy_pads", "--discount", "0.5", "--inner-lr=0.2"]
+    assert main([*COMPARE, *options, "--out", "out"]) == 0
+    saved = json.loads((tmp_path / "out/grip-seed1/maml/config.json").read_text())["train"]
+    assert (saved["seed"], saved["discount"], saved["inner_lr"]) == (1, 0.5, 0.2)
+    evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert evaluation["variant"]["name"] == "greasy_pads"
+    assert evaluation["variant"] == evaluation["trained_on"]
+
+
+class Killer(threading.Thread):
+    """Kills a worker of a cluster as soon as two trainings have begun."""
+
+    left: int | None = None
+    """Trainings that were not done at that moment."""
+
+    def __init__(self, cluster, folder):
+        super().__init__(daemon=True)
+        self.cluster, self.folder = cluster, folder
+
+    def run(self):
+        while len(list(self.folder.glob("trainings/*/*/curve.csv"))) < 2:
+            time.sleep(0.02)
+        os.kill(next(iter(self.cluster.workers.values())).pid, signal.SIGKILL)
+        begun = self.folder.glob("trainings/*/*/curve.csv")
+        self.left = sum(not (path.parent / "done.json").exists() for path in begun)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kills a worker by its process id")
+def test_a_cluster_resumes_what_a_killed_worker_trained(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs metarobot[cluster]")
+    trained = ["--algorithms", "maml", "oracle", "--seeds", "0", "--total-steps", "20000"]
+    compare = ["compare", "grip", *trained, *SIZES, *MEASURED, "--test-adaptation-steps", "1"]
+    assert main([*compare, "--out", "alone", "--jobs", "2"]) == 0
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster:
+        killer = Killer(cluster, tmp_path / "out")
+        killer.start()
+        assert main([*compare, "--out", "out", "--cluster", cluster.scheduler_address]) == 0
+    assert killer.left == 2
+    assert_same(tmp_path / "out", tmp_path / "alone", num_policies=2)

@@ -1,0 +1,181 @@
+"""What is measured, of whom, and what is kept of it; the references that need no training."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from metarobot.algorithms import ALGORITHMS, configure
+from metarobot.config import RunConfig
+from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.measurement import Protocol, _key
+from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig, Scores, StepScores, Trial
+from metarobot.evaluation.references import (
+    STEP_SIZE_FACTORS,
+    fine_tuning,
+    from_scratch,
+    in_order,
+    with_best_step_size,
+)
+from metarobot.evaluation.summary import summarise_split
+from metarobot.folder import Folder
+from metarobot.reporting.style import REFERENCE_TITLES, algorithm_title
+from metarobot.training.load import TrainedRun, load_run, load_runs
+from metarobot.training.runs import train_run
+
+TINY = RunConfig(
+    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), options={"outer_epochs": 1}
+)
+OPTIONS = configure(TINY, "maml").options
+TRAINED = ("maml", "meta_sgd", "domain_randomisation", "oracle")
+MEASURED = EvaluationConfig(
+    num_tasks=2,
+    episodes_per_step=2,
+    num_adaptation_steps=2,
+    test_episodes=1,
+    untrained=UNTRAINED,
+    grid_size=2,
+)
+
+
+def measure(runs, folder, config=MEASURED):
+    """Evaluate with scores kept in a folder; when that was is left out."""
+    evaluation = evaluate_runs(runs, config, lambda stage, share: None, None, Folder(folder))
+    return replace(evaluation, created="")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[TrainedRun]:
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        train_run(replace(TINY, seed=seed), TRAINED, folder / f"grip-seed{seed}")
+    return load_runs([folder / "grip-seed0", folder / "grip-seed1"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("scores")
+
+
+@pytest.fixture(scope="module")
+def evaluation(runs, folder):
+    return measure(runs, folder)
+
+
+def test_everyone_has_a_place_and_a_name():
+    everyone = {*ALGORITHMS, *UNTRAINED}
+    assert set(in_order(everyone)) == everyone
+    assert all(algorithm_title(name) for name in everyone)
+    assert {*REFERENCE_TITLES, *ALGORITHMS} == everyone
+    assert in_order(["oracle", "b", "random", "a"]) == ["random", "b", "a", "oracle"]
+
+
+def test_every_policy_stands_on_every_split_after_every_step(evaluation):
+    steps = {
+        **dict.fromkeys(("random", "domain_randomisation", "oracle"), 1),
+        **dict.fromkeys(("from_scratch", "fine_tuning", "maml", "meta_sgd"), 3),
+    }
+    assert [policy.algorithm for policy in evaluation.policies] == in_order(TRAINED + UNTRAINED)
+    for split in ("train", "interpolation", "extrapolation"):
+        for name, count in steps.items():
+            points = evaluation.judged(name, split).points
+            assert [point.adaptation_steps for point in points] == list(range(count))
+    costs = {policy.algorithm: policy.total_steps for policy in evaluation.policies}
+    assert costs["meta_sgd"] == (128, 128)
+    assert {name for name, cost in costs.items() if cost} == set(TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("random", "oracle", "captured"),
+    [(-8.0, -1.0, 0.75), (-8.0, -9.0, None), (-8.0, -4.9, None), (-0.5, -1.0, None)],
+)
+def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(
+    evaluation, random, oracle, captured
+):
+    """It must beat random actions, and domain randomisation, here -5, beyond chance."""
+    rng = np.random.default_rng(0)
+
+    def stages(*means):
+        scores = [Scores(rng.normal(mean, 0.5, (2, 20)), np.zeros((2, 20))) for mean in means]
+        return [StepScores(score, score) for score in scores]
+
+    policies = {
+        "random": stages(random),
+        "domain_randomisation": stages(-5.0),
+        "maml": stages(-6.0, -2.0),
+        "oracle": stages(oracle),
+    }
+    curves, headroom = summarise_split("extrapolation", policies, EvaluationConfig())
+    whole = replace(evaluation, curves=tuple(curves), headroom=(headroom,), heat_map=None)
+    found = whole.captured(whole.curve("maml", "extrapolation").points[1], "extrapolation")
+    assert (found and found.value) == (captured and pytest.approx(captured, abs=0.1))
+
+
+def test_what_is_measured_is_not_measured_again(evaluation, runs, folder, tmp_path, monkeypatch):
+    measured = []
+    score = Trial.score
+    monkeypatch.setattr(Trial, "score", lambda *args: measured.append(args) or score(*args))
+    assert measure(runs, folder) == evaluation
+    fewer = measure(runs, folder, replace(MEASURED, untrained=("random",)))
+    assert fewer.curve("maml", "train") == evaluation.curve("maml", "train")
+    assert not measured
+    assert measure(runs, tmp_path, replace(MEASURED, seed=5)).curves != evaluation.curves
+    assert measured
+
+
+def test_another_policy_is_measured_again(evaluation, runs, folder, tmp_path):
+    train_run(replace(TINY, total_steps=128 * 3), TRAINED, tmp_path / "run")
+    assert measure([load_run(tmp_path / "run"), runs[1]], folder).curves != evaluation.curves
+    measure(runs, folder)
+
+
+def test_the_key_of_scores_holds_the_content_of_the_policy(evaluation, runs, tmp_path):
+    protocol = Protocol.of(runs[0], MEASURED, None)
+    shutil.copytree(runs[0].path, tmp_path / "run")
+    run = replace(runs[0], path=tmp_path / "run")
+    before = _key(protocol, "maml", run)
+    assert before == _key(protocol, "maml", runs[0])
+    (tmp_path / "run/maml/policy.safetensors").write_bytes(b"another")
+    assert before != _key(protocol, "maml", run)
+
+
+def test_another_step_size_is_measured_again(evaluation, runs, folder):
+    trained = runs[0].policies["maml"]
+    bolder = replace(trained, config=replace(trained.config, inner_lr=3.0))
+    other = [replace(runs[0], policies={**runs[0].policies, "maml": bolder}), runs[1]]
+    again = measure(other, folder)
+    changed = {
+        one.algorithm
+        for one, two in zip(again.curves, evaluation.curves, strict=True)
+        if [p.return_mean for p in one.points] != [p.return_mean for p in two.points]
+    }
+    assert changed == {"maml"}
+    measure(runs, folder)
+
+
+@pytest.mark.parametrize("content", ['{"key": 1}', '{"key": "x", "splits": [], "grid": []}'])
+def test_a_file_of_scores_that_holds_something_else_is_refused(runs, tmp_path, content):
+    (tmp_path / "random-seed0.json").write_text(content)
+    with pytest.raises(ValueError, match=r"random-seed0\.json holds no scores"):
+        measure(runs, tmp_path)
+
+
+def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
+    trained = runs[0].policies["domain_randomisation"]
+    tuned, fresh = fine_tuning(trained), from_scratch(trained)
+    assert tuned.params is trained.params
+    assert tuned.config == replace(trained.config, algorithm="maml")
+    weights = fresh.params["layers.0.weight"]
+    assert not torch.equal(weights, trained.params["layers.0.weight"])
+    assert torch.equal(weights, from_scratch(trained).params["layers.0.weight"])
+
+
+def test_a_reference_gets_the_step_size_that_suits_it(runs):
+    trained = fine_tuning(runs[0].policies["domain_randomisation"])
+    wanted = STEP_SIZE_FACTORS[-1] * trained.config.inner_lr
+    best = with_best_step_size(trained, lambda a: -abs(a.config.inner_lr - wanted))
+    assert best.config.inner_lr == wanted
+    assert best.params is trained.params
+    assert best.algorithm.step_sizes(trained.params) == wanted

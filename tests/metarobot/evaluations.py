@@ -1,0 +1,182 @@
+"""A made-up evaluation, and how to change one."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from metarobot.envs import SPLITS
+from metarobot.evaluation.heat_map import Axis, GridMap, HeatMap
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.references import in_order
+from metarobot.evaluation.result import (
+    Curve,
+    Evaluation,
+    Headroom,
+    MeasuredParameter,
+    MeasuredPolicy,
+    Point,
+)
+from metarobot.evaluation.statistics import Interval
+
+MEANS = {
+    "random": [-6.0],
+    "domain_randomisation": [-2.0],
+    "maml": [-2.1, -1.26],
+    "oracle": [-1.0],
+}
+"""Returns of each policy after 0, 1, .. adaptation steps."""
+REFERENCES = ("random", "domain_randomisation", "oracle")
+
+
+def around(value, half=0.2):
+    return Interval(value, value - half, value + half)
+
+
+def point(step, mean, captured=None):
+    return Point(
+        adaptation_episodes=20 * step,
+        adaptation_steps=step,
+        return_mean=around(mean),
+        return_iqm=around(mean + 0.01, 0.1),
+        success=Interval(0.5, 0.4, 0.6),
+        captured=captured,
+        captured_per_seed=() if captured is None else (captured.value,) * 3,
+    )
+
+
+def captured_after(name, step):
+    if name in REFERENCES:
+        return None
+    return Interval(0.74, 0.68, 0.8) if step else Interval(-0.1, -0.2, 0.0)
+
+
+def curves_of(name, means):
+    """The curves of a policy on all splits; random actions have exploring episodes only."""
+    return [
+        Curve(
+            algorithm=name,
+            split=split,
+            exploring=exploring,
+            points=tuple(
+                point(step, mean, None if exploring else captured_after(name, step))
+                for step, mean in enumerate(means)
+            ),
+        )
+        for split in SPLITS
+        for exploring in ((True,) if name == "random" else (False, True))
+    ]
+
+
+def headroom(split, **changes):
+    ends = {"random": -6.0, "domain_randomisation": -2.0, "oracle": -1.0}
+    return Headroom(split=split, **{"gap": Interval(1.0, 0.9, 1.1), **ends, **changes})
+
+
+def made_up_heat_map():
+    x = Axis(
+        name="block_mass_kg",
+        unit="kg",
+        values=tuple(np.geomspace(0.03, 3.0, 7).tolist()),
+        train=(0.1, 1.0),
+        gaps=((0.3, 0.4),),
+        log=True,
+    )
+    y = Axis(
+        name="pad_friction",
+        unit="1",
+        values=tuple(np.linspace(0.15, 1.3, 5).tolist()),
+        train=(0.25, 1.0),
+        gaps=((0.5, 0.6),),
+    )
+    slope = np.linspace(-3.0, -1.0, 35).reshape(5, 7)
+    shifts = {("domain_randomisation", 0): 0.0, ("maml", 0): -0.3, ("maml", 1): 0.5}
+    maps = [
+        grid_map(name, step, slope + shift)
+        for (name, step), shift in {**shifts, ("oracle", 0): 1.0}.items()
+    ]
+    return HeatMap(x=x, y=y, maps=tuple(maps))
+
+
+def grid_map(name, step, returns):
+    success = (returns > -1.5).astype(float)
+    cells = [tuple(map(tuple, values.tolist())) for values in (returns, success)]
+    return GridMap(algorithm=name, adaptation_steps=step, returns=cells[0], success=cells[1])
+
+
+def made_up_evaluation():
+    return Evaluation(
+        family="metarobot/Grip-v0",
+        created="2026-01-01T00:00:00+00:00",
+        config=EvaluationConfig(num_tasks=40, num_adaptation_steps=1),
+        seeds=(0, 1, 2),
+        task_parameters=(
+            MeasuredParameter(
+                name="block_mass_kg",
+                unit="kg",
+                description="Mass of the block.",
+                train=(0.1, 1.0),
+                gaps=((0.3, 0.4),),
+                extrapolation=((0.03, 0.1), (1.0, 3.0)),
+                log_uniform=True,
+            ),
+        ),
+        policies=tuple(
+            MeasuredPolicy(algorithm=name, adapts=name not in REFERENCES) for name in MEANS
+        ),
+        curves=tuple(curve for name, means in MEANS.items() for curve in curves_of(name, means)),
+        headroom=tuple(headroom(split) for split in SPLITS),
+        heat_map=made_up_heat_map(),
+    )
+
+
+def with_another(evaluation, name="promp"):
+    """The evaluation with a second algorithm, which does as MAML."""
+
+    def doubled(parts):
+        copies = [replace(part, algorithm=name) for part in parts if part.algorithm == "maml"]
+        return (*parts, *copies)
+
+    policies = {policy.algorithm: policy for policy in doubled(evaluation.policies)}
+    heat_map = evaluation.heat_map
+    return replace(
+        evaluation,
+        policies=tuple(policies[name] for name in in_order(policies)),
+        curves=doubled(evaluation.curves),
+        heat_map=heat_map and replace(heat_map, maps=doubled(heat_map.maps)),
+    )
+
+
+def without(evaluation, *names):
+    """The evaluation without some policies, and so without what they are a measure of."""
+
+    def fewer(parts):
+        return tuple(part for part in parts if part.algorithm not in names)
+
+    heat_map = evaluation.heat_map
+    return replace(
+        evaluation,
+        policies=fewer(evaluation.policies),
+        curves=fewer(evaluation.curves),
+        headroom=(),
+        heat_map=heat_map and replace(heat_map, maps=fewer(heat_map.maps)),
+    )
+
+
+def with_headroom(evaluation, *entries):
+    return replace(evaluation, headroom=entries)
+
+
+def with_captured(evaluation, share, before=Interval(-0.1, -0.2, 0.0)):  # noqa: B008 (frozen)
+    """The evaluation in which every policy that adapts has captured a share by its first step."""
+    shares = [before, share]
+
+    def changed(curve):
+        if curve.exploring or curve.algorithm in REFERENCES:
+            return curve
+        points = (
+            replace(each, captured=each_share)
+            for each, each_share in zip(curve.points, shares, strict=True)
+        )
+        return replace(curve, points=tuple(points))
+
+    return replace(evaluation, curves=tuple(map(changed, evaluation.curves)))
