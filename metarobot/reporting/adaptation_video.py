@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.algorithms import adapt_in_steps
+from metarobot.algorithms import adapt_in_steps, algorithm_class
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED
 from metarobot.envs import (
     Split,
@@ -181,7 +181,7 @@ def render_policy(
         render_mode="rgb_array",
         num_threads=1,
         variant=trained_with.variant,
-        observe_task=trained_with.algorithm == "oracle",
+        observe_task=algorithm_class(trained_with.algorithm).observes_task,
     )
     try:
         given = {name: [value] for name, value in (task or {}).items()}
