@@ -116,13 +116,13 @@ def render_adaptation(
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
-    learners = [name for name, each in run.policies.items() if each.algorithm.adapts]
+    learners = [name for name in run.policies if algorithm_class(name).adapts]
     if config.algorithm not in learners:
         others = ", ".join(learners)
         hint = (
             f": --algorithm shows another, of {others}" if others else ", nor another that adapts"
         )
-        raise RunError(f"{run.path} holds no policy of {config.algorithm} that adapts{hint}")
+        raise RunError(f"{run.path} holds no {config.algorithm} algorithm{hint}")
     trained = run.policies[config.algorithm]
     conditions = variant or find_family(run.env_id)
     tasks = choose_task(conditions.distribution, config, task)
