@@ -15,7 +15,8 @@ from metarobot.adaptation.run import Run, load_run_or_policy
 from metarobot.adaptation.session import AdaptationSession
 from metarobot.algorithms import (
     STANDARD_ALGORITHMS,
-    configure,
+    algorithm_class,
+    option_readers,
     register_algorithm,
     require_readers,
 )
@@ -24,13 +25,13 @@ from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
+from metarobot.options import require_known
 from metarobot.presets import find_preset
 from metarobot.reporting.adaptation_video import render_policy
 from metarobot.reporting.folder import evaluate_to_folder
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import load_run
 from metarobot.training.run_creation import default_run_folder
-from metarobot.training.runs import train_run
 
 __all__ = [
     "AdaptablePolicy",
@@ -80,6 +81,8 @@ def train(
     """
     names = tuple(algorithms) or STANDARD_ALGORITHMS
     config = _run_config(preset, names, {"seed": seed, **options})
+    from metarobot.training.runs import train_run  # reading a run needs no trainer
+
     folder = default_run_folder(config) if out is None else Path(out)
     with TrainingDisplay(names, config.total_steps, prepare()) as display:
         train_run(config, names, folder, display, overwrite=overwrite)
@@ -90,11 +93,11 @@ def _run_config(preset: str, algorithms: Sequence[str], fields: Mapping[str, Any
     """Return a preset with other values of common fields and of options."""
     common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
     options = {name: value for name, value in fields.items() if name not in COMMON_NAMES}
-    require_readers(options, algorithms)
-    config = replace(find_preset(preset), **common).with_options(**options)
     for name in algorithms:
-        configure(config, name)  # says which names there are
-    return config
+        algorithm_class(name)  # says which names there are
+    require_known(fields, (*COMMON_NAMES, *option_readers()), "field or option")
+    require_readers(options, algorithms)
+    return replace(find_preset(preset), **common).with_options(**options)
 
 
 def load(path: str | Path, *, best: bool = False) -> Any:

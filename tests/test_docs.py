@@ -87,6 +87,11 @@ def parse_shell_command(command: str) -> bool:
     return False
 
 
+def test_the_file_of_headrooms_is_what_the_evaluations_say():
+    update_docs = load_script("update_docs")
+    assert read_json(update_docs.HEADROOM_FILE) == update_docs.headroom_rows()
+
+
 @pytest.mark.parametrize("page", load_script("update_docs").PAGES)
 def test_tables_are_what_the_code_and_the_results_say(page):
     old = PAGES[page].splitlines()

@@ -11,11 +11,7 @@ import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import adapt_in_steps, algorithm_class
-from metarobot.config import (
-    MOST_ADAPTATION_STEPS,
-    MOST_EPISODES,
-    MOST_SEED,
-)
+from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED
 from metarobot.envs import (
     Split,
     TaskDistribution,
@@ -176,7 +172,7 @@ def render_policy(
         render_mode="rgb_array",
         num_threads=1,
         variant=trained_with.variant,
-        observe_task=policy.algorithm.observes_task,
+        observe_task=algorithm_class(trained_with.algorithm).observes_task,
     )
     try:
         given = {name: [value] for name, value in (task or {}).items()}

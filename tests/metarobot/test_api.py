@@ -56,6 +56,8 @@ def test_an_import_registers_the_families_and_brings_no_torch():
         (lambda: mr.train("nothing"), "no preset 'nothing', allowed: reach"),
         (lambda: mr.train("slide", algorithms=["nobody"]), "must be one of maml"),
         (lambda: mr.train("slide", total_steps=0), "total_steps must be"),
+        (lambda: mr.train("slide", total_step=1), "unknown field or option 'total_step': nearest"),
+        (lambda: mr.train("slide", clip_ratio=0.1), "clip_ratio is read by maml_ppo, promp, none"),
         (lambda: mr.render(None, "film.avi"), "must end in .mp4, got film.avi"),
     ],
 )

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.config import RunConfig, TrainConfig
+from metarobot.config import CommonConfig, RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig
@@ -81,9 +81,13 @@ RAW_JSON = st.sampled_from(
 """Values that no Python value is written as."""
 
 
-def likely(cls):
-    """By field of a configuration: what it may well hold."""
-    return {field.name: LIKELY[type(getattr(cls(), field.name))] for field in fields(cls)}
+COMMON = {field.name: getattr(CommonConfig(), field.name) for field in fields(CommonConfig)}
+OPTIONS = {
+    name: value
+    for algorithm in ALGORITHMS.values()
+    for name, value in vars(algorithm.options_class()).items()
+}
+"""Of every algorithm; config.json holds them in a table of their own."""
 
 
 def mostly(strategy, wild):
@@ -91,7 +95,11 @@ def mostly(strategy, wild):
     return st.integers(0, 3).flatmap(lambda number: strategy if number else wild)
 
 
-TRAIN_FIELDS = likely(TrainConfig) | dict.fromkeys(["", "x", "Seed"], NESTED)
+TRAIN_VALUES = {**COMMON, **OPTIONS, "algorithm": "maml"}
+TRAIN_FIELDS = {
+    **{name: LIKELY[type(value)] for name, value in TRAIN_VALUES.items()},
+    **dict.fromkeys(["", "x", "Seed", "options"], NESTED),
+}
 CHANGES = st.lists(
     st.sampled_from(sorted(TRAIN_FIELDS)).flatmap(
         lambda name: st.tuples(st.just(name), mostly(TRAIN_FIELDS[name], NESTED | RAW_JSON))
@@ -101,13 +109,17 @@ CHANGES = st.lists(
 ).map(dict)
 
 
+def spelled(name):
+    return "--" + name.replace("_", "-")
+
+
 def options_of(cls):
-    return ["--" + field.name.replace("_", "-") for field in fields(cls)]
+    return [spelled(field.name) for field in fields(cls)]
 
 
 ARGUMENTS = {
     "train": [
-        *options_of(TrainConfig),
+        *map(spelled, TRAIN_VALUES),
         "--algorithms",
         "--resume",
         "--variant",
@@ -132,10 +144,11 @@ WORDS = st.one_of(
 
 OPTION_TYPES = (
     {
-        "--" + field.name.replace("_", "-"): type(getattr(cls(), field.name))
-        for cls in (TrainConfig, EvaluationConfig, RenderConfig)
+        spelled(field.name): type(getattr(cls(), field.name))
+        for cls in (EvaluationConfig, RenderConfig)
         for field in fields(cls)
     }
+    | {spelled(name): type(value) for name, value in TRAIN_VALUES.items()}
     | dict.fromkeys(["--algorithms", "--variant"], str)
     | dict.fromkeys(["--seeds"], tuple)
 )
@@ -211,9 +224,11 @@ def changed(text, changes):
     """Return a configuration with some values changed, as JSON that Python might not write."""
     whole, raw = json.loads(text), {}
     for number, (name, value) in enumerate(changes.items()):
-        whole["train"][name] = value
+        own = name in OPTIONS and isinstance(whole["train"]["options"], dict)
+        table = whole["train"]["options"] if own else whole["train"]
+        table[name] = value
         if isinstance(value, str) and value[:1] in "1-N[{" and len(value) > 1:
-            whole["train"][name] = f"@{number}@"
+            table[name] = f"@{number}@"
             raw[json.dumps(f"@{number}@")] = value
     text = json.dumps(whole)
     for mark, value in raw.items():

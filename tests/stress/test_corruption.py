@@ -1,5 +1,6 @@
 """A checkpoint that is not what was written is refused, in one line."""
 
+import dataclasses
 import random
 import shutil
 
@@ -8,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_training import OPTIONS, STEPS_PER_ITERATION
 
-from metarobot.algorithms import train_config
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.training.interruption import InterruptedTrainingError
@@ -104,7 +104,7 @@ def test_tensors_of_another_shape_or_family_are_refused(interrupted, tmp_path):
     run = shutil.copytree(interrupted, tmp_path / "run")
     (checkpoint,) = (run / "maml" / "checkpoints").glob("iteration-*")
     other = tmp_path / "other"
-    wide = train_config(**{**vars(CONFIG), "hidden_sizes": (9,), "total_steps": 1})
+    wide = dataclasses.replace(CONFIG, hidden_sizes=(9,), total_steps=1)
     train_run(wide, ["maml", "domain_randomisation"], other)
     for algorithm, message in (("maml", "must be F32"), ("domain_randomisation", "must be F32")):
         (foreign,) = (other / algorithm / "checkpoints").glob("iteration-*")
