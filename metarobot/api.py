@@ -20,7 +20,7 @@ from metarobot.algorithms import (
     register_algorithm,
     require_readers,
 )
-from metarobot.cli.main import prepare
+from metarobot.cli.console import prepare
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metarobot.cli.main import prepare
+from metarobot.cli.console import prepare
 from metarobot.cli.parsing import parse
 from metarobot.cli.progress import StageDisplay
 from metarobot.envs import find_family

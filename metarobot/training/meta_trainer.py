@@ -107,14 +107,11 @@ class MetaTrainer:
             collect post-update episodes with θ_K, and their advantages
             meta-update θ (MAML: differentiating through every adaptation)
 
-        With K = 0 and TRPO this is domain randomisation.
-
-        Where several processes share the run, each does this for its own tasks, and all of them
-        end with the same θ.
+        With K = 0 and TRPO this is domain randomisation. Where several processes share the run,
+        each does this for its own tasks, and all of them end with the same θ.
 
         Returns:
-            Metrics of the iteration by name, over all tasks. `rollout/` describes the post-update
-            episodes.
+            Metrics by name, over all tasks; those of `rollout/` are of the post-update episodes.
         """
         started, self._sampling_s = time.perf_counter(), 0.0
         algorithm, K = self.algorithm, self.config.adaptation_steps

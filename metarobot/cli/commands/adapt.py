@@ -1,0 +1,35 @@
+"""`metarobot adapt`."""
+
+from __future__ import annotations
+
+from metarobot.adaptation.file import require_suffix
+from metarobot.adaptation.run import Run, load_run_or_policy
+from metarobot.cli.console import OK, prepare
+from metarobot.cli.options import AdaptCommand
+from metarobot.cli.parsing import parse, parse_task
+from metarobot.cli.robots import make_robot
+from metarobot.named_files import require_writable
+from metarobot.printable import print_line
+
+
+def run(arguments: list[str], prog: str) -> int:
+    """Adapt a policy and save it."""
+    command = parse(AdaptCommand, arguments, prog)
+    task = parse_task(command.task)
+    require_suffix(command.out)
+    console = prepare()
+    require_writable(command.out)
+    found = load_run_or_policy(command.run, best=command.best)
+    if isinstance(found, Run) and command.algorithm not in found:
+        raise ValueError(f"{command.run} holds no {command.algorithm}, only {', '.join(found)}")
+    policy = found[command.algorithm] if isinstance(found, Run) else found
+    robot = make_robot(policy, command.env, task)
+    try:
+        adapted = policy.adapt(
+            robot, episodes=command.episodes, steps=command.steps, seed=command.seed
+        )
+    finally:
+        robot.close()
+    adapted.save(command.out)
+    print_line(console, f"adapted by {adapted.num_episodes} episodes: {command.out}")
+    return OK

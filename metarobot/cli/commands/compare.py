@@ -1,0 +1,48 @@
+"""`metarobot compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metarobot.algorithms import configure
+from metarobot.cli.commands.train import training_config
+from metarobot.cli.compare_options import parse_compare
+from metarobot.cli.console import OK, conclude, prepare, shell_line
+from metarobot.cli.jobs import engine_here, engine_on_cluster, run_trainings
+from metarobot.cli.progress import StageDisplay
+from metarobot.cli.trainings import plan_trainings
+from metarobot.envs import file_name
+from metarobot.reporting.folder import evaluate_to_folder, prepare_evaluation
+from metarobot.training.interruption import comparison_interruptions
+from metarobot.training.load import choose_variant, load_runs
+from metarobot.training.provenance import choose_num_threads
+
+
+def run(arguments: list[str], prog: str) -> int:
+    """Train what is missing, and evaluate all of it."""
+    comparison = parse_compare(arguments, prog)
+    command, config = comparison.command, training_config(comparison.training)
+    measured = command.evaluation
+    console = prepare()
+    out = command.out or Path("runs") / f"compare-{file_name(config.env_id)}"
+    prepare_evaluation(out, keep_scores=True)  # before what takes hours
+    measured.require_memory(configure(config, name) for name in command.algorithms)
+    share = 0 if command.cluster else max(1, choose_num_threads() // command.jobs)
+    trainings, folders = plan_trainings(comparison, config, command.runs or out, share)
+    engine = engine_on_cluster(command.cluster) if command.cluster else engine_here(command.jobs)
+    with StageDisplay(console) as stages:
+        if trainings:
+            with comparison_interruptions(), engine as found:
+                run_trainings(trainings, found, stages)
+        runs = load_runs(folders)
+        evaluation = evaluate_to_folder(
+            runs,
+            out,
+            measured,
+            variant=choose_variant(runs[0], None),
+            commands=[shell_line(prog, arguments)],
+            keep_scores=True,
+            progress=stages,
+        )
+    conclude(evaluation, out, console)
+    return OK

@@ -1,0 +1,54 @@
+"""What commands have in common: exit codes, the console, and what they say at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metarobot.printable import print_line, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from metarobot.evaluation.result import Evaluation
+
+OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
+"""Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
+
+
+def prepare() -> Console:
+    """Silence MuJoCo's log file, choose torch's threads and memory, and return the console."""
+    import torch
+
+    from metarobot.cli.listing import make_console
+    from metarobot.envs import silence_mujoco
+    from metarobot.training.heap import keep_freed_memory
+    from metarobot.training.provenance import choose_num_threads
+
+    silence_mujoco()
+    torch.set_num_threads(choose_num_threads())
+    keep_freed_memory()
+    return make_console()
+
+
+def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
+    """Print the verdict of an evaluation, and where its report is."""
+    from metarobot.reporting.folder import REPORT_FILE
+    from metarobot.reporting.verdicts import verdicts
+
+    for verdict in verdicts(evaluation):
+        print_line(console, verdict)
+    print_line(console, f"report: {out / REPORT_FILE}")
+
+
+def shell_line(prog: str, arguments: list[str]) -> str:
+    """Return the command line of a command, as a shell takes it."""
+    return f"{prog} {shlex.join(arguments)}"
+
+
+def say(message: str, code: int) -> int:
+    """Print one line on stderr and return the exit code."""
+    print(f"metarobot: {printable(message)}", file=sys.stderr)
+    return code
