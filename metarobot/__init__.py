@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from metarobot import envs
     from metarobot.api import (
         AdaptablePolicy,
-        AdaptationSession,
         Episodes,
         Evaluation,
         Run,
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdaptablePolicy",
-    "AdaptationSession",
     "Episodes",
     "Evaluation",
     "Run",

@@ -12,7 +12,6 @@ from typing import Any
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import Run, load_run_or_policy
-from metarobot.adaptation.session import AdaptationSession
 from metarobot.algorithms import (
     STANDARD_ALGORITHMS,
     algorithm_class,
@@ -35,7 +34,6 @@ from metarobot.training.run_creation import default_run_folder
 
 __all__ = [
     "AdaptablePolicy",
-    "AdaptationSession",
     "Episodes",
     "Evaluation",
     "Run",

@@ -74,14 +74,29 @@ def test_every_command_takes_them(working_folder, capfd, opengl):
     more = ("--total-steps", 640, *KNOWN)
     assert run_fresh(capfd, "train", "--resume", "run", *more)[0] == 0
     assert run_fresh(capfd, "evaluate", "run", "--out", "results", *MEASURED, *KNOWN)[0] == 0
-    rows = json.loads((working_folder / "results" / "evaluation.json").read_text())["rows"]
-    assert {(row["algorithm"], row["adaptation_steps"]) for row in rows} >= {
-        (name, steps) for name in OWN for steps in (0, 1)
-    }
+    found = json.loads((working_folder / "results" / "evaluation.json").read_text())
+    evaluation = mr.Evaluation.from_dict(found)
+    for name in OWN:
+        assert [point.adaptation_steps for point in evaluation.judged(name, "train").points] == [
+            0,
+            1,
+        ]
     film = ("--algorithm", "elite_shift", "--out", "a.mp4", "--num-episodes", 2, *KNOWN)
     assert run_fresh(capfd, "render", "run", *film)[0] == 0
-    compared = ("--algorithms", *named, "--seeds", 0, "--total-steps", 1, "--test-tasks", 2)
-    assert run_fresh(capfd, "compare", "slide", *compared, "--num-adaptation-steps", 1)[0] == 0
+    compared = ("--algorithms", *named, "oracle", "--seeds", 0, "--jobs", 2, "--test-tasks", 2)
+    compared += (
+        "--total-steps",
+        1,
+        "--bias-factor",
+        "2",
+        "--test-adaptation-steps",
+        1,
+        "--out",
+        "c",
+    )
+    assert run_fresh(capfd, "compare", "slide", *compared)[0] == 0
+    saved = json.loads((working_folder / "c/slide-seed0/bias_maml/config.json").read_text())
+    assert saved["train"]["options"]["bias_factor"] == 2.0
 
 
 def test_their_options_are_in_the_help(capfd):

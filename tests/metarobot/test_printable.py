@@ -90,7 +90,7 @@ def test_everything_is_printed_through_print_line():
     assert calls == {
         "main.py: print(_help())",
         "main.py: print(f'metarobot {__version__}')",
-        "main.py: print(f'metarobot: {printable(message)}', file=sys.stderr)",
+        "console.py: print(f'metarobot: {printable(message)}', file=sys.stderr)",
         "doctor.py: console.print(table)",
         "listing.py: console.print()",
         "listing.py: console.print(parameter_table(family, console))",

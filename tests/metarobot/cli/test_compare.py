@@ -105,7 +105,7 @@ def test_it_takes_the_options_of_a_training(tmp_path):
     options = ["--variant", "greasy_pads", "--discount", "0.5", "--inner-lr=0.2"]
     assert main([*COMPARE, *options, "--out", "out"]) == 0
     saved = json.loads((tmp_path / "out/grip-seed1/maml/config.json").read_text())["train"]
-    assert (saved["seed"], saved["discount"], saved["inner_lr"]) == (1, 0.5, 0.2)
+    assert (saved["seed"], saved["discount"], saved["options"]["inner_lr"]) == (1, 0.5, 0.2)
     evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert evaluation["variant"]["name"] == "greasy_pads"
     assert evaluation["variant"] == evaluation["trained_on"]

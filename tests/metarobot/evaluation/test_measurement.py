@@ -143,7 +143,7 @@ def test_the_key_of_scores_holds_the_content_of_the_policy(evaluation, runs, tmp
 
 def test_another_step_size_is_measured_again(evaluation, runs, folder):
     trained = runs[0].policies["maml"]
-    bolder = replace(trained, config=replace(trained.config, inner_lr=3.0))
+    bolder = replace(trained, config=trained.config.with_options(inner_lr=3.0))
     other = [replace(runs[0], policies={**runs[0].policies, "maml": bolder}), runs[1]]
     again = measure(other, folder)
     changed = {
@@ -164,18 +164,18 @@ def test_a_file_of_scores_that_holds_something_else_is_refused(runs, tmp_path, c
 
 def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
     trained = runs[0].policies["domain_randomisation"]
-    tuned, fresh = fine_tuning(trained), from_scratch(trained)
+    tuned, fresh = fine_tuning(trained, OPTIONS), from_scratch(trained, OPTIONS)
     assert tuned.params is trained.params
-    assert tuned.config == replace(trained.config, algorithm="maml")
+    assert tuned.config == replace(trained.config, algorithm="maml", options=OPTIONS)
     weights = fresh.params["layers.0.weight"]
     assert not torch.equal(weights, trained.params["layers.0.weight"])
-    assert torch.equal(weights, from_scratch(trained).params["layers.0.weight"])
+    assert torch.equal(weights, from_scratch(trained, OPTIONS).params["layers.0.weight"])
 
 
 def test_a_reference_gets_the_step_size_that_suits_it(runs):
-    trained = fine_tuning(runs[0].policies["domain_randomisation"])
-    wanted = STEP_SIZE_FACTORS[-1] * trained.config.inner_lr
-    best = with_best_step_size(trained, lambda a: -abs(a.config.inner_lr - wanted))
-    assert best.config.inner_lr == wanted
+    trained = fine_tuning(runs[0].policies["domain_randomisation"], OPTIONS)
+    wanted = STEP_SIZE_FACTORS[-1] * trained.config.options.inner_lr
+    best = with_best_step_size(trained, lambda a: -abs(a.config.options.inner_lr - wanted))
+    assert best.config.options.inner_lr == wanted
     assert best.params is trained.params
     assert best.algorithm.step_sizes(trained.params) == wanted
