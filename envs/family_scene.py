@@ -35,7 +35,7 @@ _FULL_WARNINGS = [
     _mj.mjtWarning.mjWARN_CNSTRFULL.value,
 ]
 """Contacts were left out for lack of memory."""
-_TRIAL_ENVS = 2
+_TEST_ENVS = 2
 
 
 def load_family_scene(
@@ -90,7 +90,7 @@ def check_family_scene(
     compare_scenes(family.family, family.elements_by_number, model, shipped)
     try:
         with np.errstate(all="ignore"):
-            _run_trial(family, model, limits)
+            _test_run(family, model, limits)
     except SceneError:
         raise
     except KeyError as error:
@@ -100,14 +100,14 @@ def check_family_scene(
         raise SceneError(f"{family.family} cannot run in it: {reason}") from error
 
 
-def _run_trial(family: type[TaskVectorEnv], model: Any, limits: SceneLimits) -> None:
+def _test_run(family: type[TaskVectorEnv], model: Any, limits: SceneLimits) -> None:
     """Let the family use the scene as it would in training."""
 
-    class Trial(family):
+    class TestRun(family):
         def _load_model(self, scene_path: Path | str | SceneRecord | None) -> Any:
             return model
 
-    env = Trial(_TRIAL_ENVS, num_threads=1)
+    env = TestRun(_TEST_ENVS, num_threads=1)
     model.camera(VIDEO_CAMERA)
     _check_tasks(env)
     env.set_tasks(env.distribution.nominal())
@@ -192,7 +192,7 @@ def _partners(model: Any, geom: int) -> list[int]:
 
 def _check_episode(env: TaskVectorEnv, limits: SceneLimits) -> None:
     """Refuse a scene that is unstable or too slow when nothing is commanded."""
-    start = np.full((_TRIAL_ENVS, env.start_size), 0.5)
+    start = np.full((_TEST_ENVS, env.start_size), 0.5)
     observations, _ = env.reset(options={"start": start})
     begun_s = time.monotonic()
     for step in range(1, env.horizon + 1):
@@ -203,5 +203,5 @@ def _check_episode(env: TaskVectorEnv, limits: SceneLimits) -> None:
             raise SceneError(f"the nominal simulation has no finite reward in control step {step}")
         if env.batch.warning[:, _FULL_WARNINGS, 1].any():
             raise SceneError("its memory is too small for its contacts: raise <size memory>")
-        if time.monotonic() - begun_s > limits.trial_s:
-            raise SceneError(f"{step} control steps take more than {limits.trial_s:g} s")
+        if time.monotonic() - begun_s > limits.test_run_s:
+            raise SceneError(f"{step} control steps take more than {limits.test_run_s:g} s")

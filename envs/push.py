@@ -3,7 +3,8 @@
 The arm pushes with a round tip along a fixed path; the policy commands how fast, and where the tip
 touches the box's back.  A box whose load lies off its centre turns away unless it is pushed along
 its centre of mass, and how far it slides on when the tip stops depends on the friction.  Camera
-and box part company when the episode begins: the push must suit a box known only from trials.
+and box part company when the episode begins: the push must suit a box known only from adaptation
+episodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reach with a hidden goal: where to go shows only in the reward.
 
 The arm and its controller are those of Reach as built; the goal is the task.  The policy sees its
-tool and the time, never the goal: it has to search in its trial episodes and remember.
+tool and the time, never the goal: it has to search in its adaptation episodes and
+remember.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class SceneLimits:
     """Samples a pixel."""
     triangles: int = 1_000_000
     """Triangles drawn in a picture, once more for every light that casts shadows."""
-    trial_s: float = 20.0
+    test_run_s: float = 20.0
     """Wall-clock time of two simulated episodes, s."""
 
 

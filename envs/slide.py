@@ -3,7 +3,7 @@
 The arm pushes the puck along a fixed path and lets it go; the policy commands the speed.  How far
 the puck slides from there depends on the friction of the table, and how fast it leaves also on
 its mass.  Neither can be felt before the puck is gone: the speed must be chosen for a table that
-the policy knows only from its trial episodes.
+the policy knows only from its adaptation episodes.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 By their published scripts, a return is that of the policy with its own action noise, each
 adaptation step learns from 4,000 control steps, and the steps after the first are half as long.
-(`metarobot evaluate` judges policies without action noise, shows what the noise of trials costs
+(`metarobot evaluate` judges policies without action noise, shows what the noise of exploring costs
 beside it, and takes all steps alike.)  Only the episodes learned from differ here: they have the
-noise of trials, as in training.
+noise of exploring, as in training.
 
 Writes an evaluation of each family, ``literature.json``, from runs that `scripts/comparison.py` has
 trained; `scripts/update_docs.py` makes the table in the documentation from them.

@@ -16,7 +16,7 @@ from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.envs import Tasks
-from metarobot.evaluation.protocol import Trial
+from metarobot.evaluation.protocol import TaskSet
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
 from metarobot.files import json_bytes
@@ -319,22 +319,22 @@ def point_run():
 
 
 @pytest.fixture
-def small_trial(point_run):
+def small_task_set(point_run):
     command = literature.LiteratureCommand(num_tasks=2)
     config = literature.authors_protocol(point_run.env_id, command)
-    return Trial.of_split(point_run.env_id, "train", replace(config, episodes_per_step=3))
+    return TaskSet.of_split(point_run.env_id, "train", replace(config, episodes_per_step=3))
 
 
-def test_literature_takes_later_steps_half_as_long(point_run, small_trial):
+def test_literature_takes_later_steps_half_as_long(point_run, small_task_set):
     trained = point_run.policies["maml"]
     algorithm, params = trained.algorithm, repeat_params(trained.params, 2)
     inner_lr = trained.config.options.inner_lr
     halved = replace(trained, config=trained.config.with_options(inner_lr=inner_lr / 2))
 
     def explore(step, policy, params):
-        return small_trial.collect(policy, params, num_episodes=3, exploring=True, step=step)
+        return small_task_set.collect(policy, params, num_episodes=3, exploring=True, step=step)
 
-    length = small_trial.config.later_step_length
+    length = small_task_set.config.later_step_length
     first, second = adapt_in_steps(algorithm, params, 2, explore, length)
     whole = algorithm.adapt(params, first.episodes, first.advantages)
     half = halved.algorithm.adapt(first.params, second.episodes, second.advantages)
@@ -343,22 +343,22 @@ def test_literature_takes_later_steps_half_as_long(point_run, small_trial):
     assert any((half[name] != whole[name]).any() for name in half)
 
 
-def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_trials(
-    point_run, small_trial, monkeypatch
+def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_exploring(
+    point_run, small_task_set, monkeypatch
 ):
     trained, floors = point_run.policies["maml"], []
-    collect = Trial.collect
+    collect = TaskSet.collect
 
     def spy(self, policy, *args, **options):
         assert options["exploring"]
         floors.append(policy.min_log_std)
         return collect(self, policy, *args, **options)
 
-    monkeypatch.setattr(Trial, "collect", spy)
-    scores = small_trial.score(trained, 2)
-    own, of_trials = trained.policy.min_log_std, trained.algorithm.trial_policy.min_log_std
-    assert floors == [own, of_trials, own, of_trials, own, of_trials]
-    assert own != of_trials
+    monkeypatch.setattr(TaskSet, "collect", spy)
+    scores = small_task_set.score(trained, 2)
+    own, of_exploring = trained.policy.min_log_std, trained.algorithm.exploring_policy.min_log_std
+    assert floors == [own, of_exploring, own, of_exploring, own, of_exploring]
+    assert own != of_exploring
     assert len({tuple(score.judged.returns) for score in scores}) == 3
 
 

@@ -181,7 +181,7 @@ class AdaptablePolicy:
         self._require_adapting(episodes.num_episodes, seed=0)
         block = self._fit(episodes)
         algorithm, params = self.algorithm, self.task_params
-        adapted = algorithm.adapt(params, block, algorithm.trial_advantages(block))
+        adapted = algorithm.adapt(params, block, algorithm.adaptation_advantages(block))
         bare = {name: leaf[0].clone() for name, leaf in adapted.items()}
         if not all(bool(leaf.isfinite().all()) for leaf in bare.values()):
             raise ValueError("adapting gave numbers that are not finite: check the rewards' size")
@@ -242,7 +242,7 @@ class AdaptablePolicy:
             episode_shape=(num_episodes, env.horizon, env.start_size, self.interface.action_size),
             adaptation_step=self.adaptation_steps,
         )
-        explorer = self.algorithm.trial_policy
+        explorer = self.algorithm.exploring_policy
         return collect(env, explorer, self.task_params, noise=draws.noise, start=draws.start)
 
     def _require_adapting(self, episodes: int, seed: int) -> None:

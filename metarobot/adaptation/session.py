@@ -165,7 +165,7 @@ class AdaptationSession:
     def _take(self, policy: AdaptablePolicy) -> None:
         """Go on with a policy, before its first episode."""
         self._policy = policy
-        self._actor = policy.algorithm.trial_policy.actor(policy.task_params)
+        self._actor = policy.algorithm.exploring_policy.actor(policy.task_params)
         self._noise = draw_noise(policy, self._num_episodes, self._seed)
         self._episodes: list[Episodes] = []
         self._steps: _Steps | None = None

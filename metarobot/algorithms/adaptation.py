@@ -56,8 +56,8 @@ def adapt_in_steps(
         Every adaptation step, as soon as it is taken.
     """
     for step in range(num_steps):
-        episodes = collect(step, algorithm.trial_policy, params)
-        advantages = algorithm.trial_advantages(episodes)
+        episodes = collect(step, algorithm.exploring_policy, params)
+        advantages = algorithm.adaptation_advantages(episodes)
         adapted = algorithm.adapt(params, episodes, advantages)
         if step > 0 and later_step_length != 1.0:
             adapted = _part_of_the_way(params, adapted, later_step_length)

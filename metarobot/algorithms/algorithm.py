@@ -77,7 +77,7 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return how many simulations a block of trial episodes takes: here, one for each."""
+        """Return how many simulations a block of adaptation episodes takes: here, one for each."""
         return num_tasks * num_episodes
 
     @property
@@ -86,11 +86,11 @@ class Algorithm(ABC, Generic[PolicyT]):
         return False
 
     @property
-    def trial_policy(self) -> PolicyT:
+    def exploring_policy(self) -> PolicyT:
         """The policy as it explores in adaptation episodes: as it is, unless an algorithm says."""
         return self.policy
 
-    def trial_advantages(self, episodes: Episodes) -> Tensor:
+    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) for adaptation, in the unit of the return."""
         config = self.config
         return estimate_advantages(
@@ -99,12 +99,12 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @abstractmethod
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Learn from a block of trial episodes, and keep no graph.
+        """Learn from a block of adaptation episodes, and keep no graph.
 
         Args:
             params: Parameters the episodes were collected with, each leaf (N, ...).
-            episodes: Trial episodes (N, E, T) of the `trial_policy`.
-            advantages: Their advantages (N, E, T), from `trial_advantages`.
+            episodes: Adaptation episodes (N, E, T) of the `exploring_policy`.
+            advantages: Their advantages (N, E, T), from `adaptation_advantages`.
 
         Returns:
             Adapted parameters, each leaf (N, ...).

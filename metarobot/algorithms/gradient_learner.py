@@ -79,17 +79,17 @@ class GradientLearner(Algorithm[GaussianMLP]):
         return False
 
     @property
-    def trial_policy(self) -> GaussianMLP:
+    def exploring_policy(self) -> GaussianMLP:
         """The policy as it explores: with the floor of the noise in adaptation episodes."""
         return self.policy.with_min_std(self.options.adaptation_min_std)
 
-    def trial_advantages(self, episodes: Episodes) -> Tensor:
+    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) that an adaptation step climbs.
 
         Where they are not normalised, a task farther from its optimum has larger ones and adapts by
         a larger step.
         """
-        advantages = super().trial_advantages(episodes)
+        advantages = super().adaptation_advantages(episodes)
         if self.options.normalise_inner:
             return normalise_per_task(advantages, episodes.mask)
         return advantages
@@ -104,7 +104,7 @@ class GradientLearner(Algorithm[GaussianMLP]):
     ) -> Params:
         """Take one adaptation step that stays attached to the graph; as `adapt`."""
         return adapt(
-            self.trial_policy,
+            self.exploring_policy,
             params,
             episodes,
             advantages,

@@ -25,10 +25,10 @@ class ProMPOptions(MamlPpoOptions):
 
 
 class ProMP(MamlPpo):
-    """A low-variance inner gradient, a clipped surrogate, and policies that trials stay valid for.
+    """A low-variance inner gradient, a clipped surrogate, and policies that stay near the data.
 
-    The trial episodes of a meta-batch come from the θ at its start. With every epoch they say less
-    about the θ of now, so a penalty keeps the policies that took them near.
+    The adaptation episodes of a meta-batch come from the θ at its start. With every epoch they say
+    less about the θ of now, so a penalty keeps the policies that took them near.
 
     Source: Rothfuss et al. 2019, arXiv:1810.06784, algorithm 1.
     """
@@ -47,6 +47,6 @@ class ProMP(MamlPpo):
         distribution = self.post_distribution(chain[-1], batch)
         losses = self.clipped(distribution, batch)
         for theta, episodes in zip(chain, batch.pre_episodes, strict=False):
-            trial = self.trial_policy.distribution(theta, episodes.observations)
-            losses = losses + self.options.inner_kl_penalty * kl_estimates(trial, episodes)
+            exploring = self.exploring_policy.distribution(theta, episodes.observations)
+            losses = losses + self.options.inner_kl_penalty * kl_estimates(exploring, episodes)
         return losses, distribution

@@ -1,4 +1,4 @@
-"""Adaptation by recognition: trials are embedded, and their mean tells the policy the task."""
+"""Adaptation by recognition: episodes are embedded, and their mean tells the policy the task."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -72,15 +72,15 @@ class PrototypeOptions(AlgorithmOptions, TrustRegion):
 
 
 class Prototype(Algorithm[PrototypePolicy]):
-    """A policy that is told the prototype of the trials, and an encoder that learns by distances.
+    """A policy that is told the prototype of its episodes, and an encoder that learns by distances.
 
     The encoder learns to put the episodes of one task together and those of different tasks apart,
-    from trials alone; no return reaches it. Within a meta-update embeddings stay near where they
-    were, lest the policy lose track. The policy learns by TRPO, in trials and after them, and takes
-    prototypes for data.
+    from episodes alone; no return reaches it. Within a meta-update embeddings stay near where they
+    were, lest the policy lose track. The policy learns by TRPO, in adaptation episodes and after
+    them, and takes prototypes for data.
 
     Source: Snell et al. 2017, arXiv:1703.05175, for the encoder; Rakelly et al. 2019, PEARL,
-    arXiv:1903.08254, for a policy conditioned on what trials are embedded as.
+    arXiv:1903.08254, for a policy conditioned on embedded episodes.
     """
 
     title = "prototypes"
@@ -99,7 +99,7 @@ class Prototype(Algorithm[PrototypePolicy]):
         return cast(PrototypeOptions, self.config.options)
 
     @property
-    def trial_policy(self) -> PrototypePolicy:
+    def exploring_policy(self) -> PrototypePolicy:
         """The policy as it explores: with the floor of the noise in adaptation episodes."""
         return self.policy.with_min_std(self.options.adaptation_min_std)
 
@@ -148,7 +148,7 @@ class Prototype(Algorithm[PrototypePolicy]):
             stages.append(self.adapt(stages[-1], episodes, raw))
             advantages.append(self.scale_outer(raw, episodes.mask))
         context = {name: _rows([stage[name] for stage in stages]) for name in CONTEXT}
-        floors = torch.tensor([self.trial_policy.min_log_std] * K + [self.policy.min_log_std])
+        floors = torch.tensor([self.exploring_policy.min_log_std] * K + [self.policy.min_log_std])
         objective = EveryBlock(
             policy=self.policy.with_min_std(MIN_STD),
             context=context,
@@ -211,8 +211,8 @@ class Prototype(Algorithm[PrototypePolicy]):
 class EveryBlock(NamedTuple):
     """What the policy improves: the surrogate of every block of every task, as if each were a task.
 
-    So trials count as much as the episodes after them, in the trust region as well. Rows are in the
-    order of the tasks, all blocks of a task together.
+    So adaptation episodes count as much as those after them, in the trust region as well. Rows are
+    in the order of the tasks, all blocks of a task together.
     """
 
     policy: PrototypePolicy

@@ -68,7 +68,7 @@ class Rl2(Algorithm[RecurrentPolicy]):
         del num_episodes
         return num_tasks
 
-    def trial_advantages(self, episodes: Episodes) -> Tensor:
+    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
         """Return zeros (N, E, T): remembering needs no advantages."""
         return torch.zeros_like(episodes.rewards)
 

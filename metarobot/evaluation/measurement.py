@@ -1,4 +1,4 @@
-"""Put policies through the trials of an evaluation; what was measured before can be kept in files.
+"""Measure policies on the task sets of an evaluation; scores can be kept in files.
 
 Scores do not depend on who else is measured. So an evaluation that is interrupted, or gets another
 policy, measures only what is new.
@@ -16,7 +16,7 @@ import numpy as np
 
 from metarobot.envs import Split, Variant, find_family
 from metarobot.evaluation.heat_map import GRID_KEY, Grid, make_grid
-from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, Trial
+from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, TaskSet
 from metarobot.evaluation.references import NEVER_ADAPTS, RANDOM, find_policy
 from metarobot.files import MAX_JSON_BYTES, json_bytes, parse_json
 from metarobot.folder import Folder
@@ -39,43 +39,43 @@ class PolicyScores(NamedTuple):
 
 @dataclass(frozen=True)
 class Protocol:
-    """The trials that every policy is put through."""
+    """The task sets that every policy is measured on."""
 
     config: EvaluationConfig
     variant: Variant | None
-    splits: Mapping[Split, Trial]
-    """One trial for each split."""
+    splits: Mapping[Split, TaskSet]
+    """One task set for each split."""
     grid: Grid | None
     """The heat map's tasks; None for a family without."""
-    grid_trial: Trial | None
-    """The trial on them."""
+    grid_set: TaskSet | None
+    """Their task set."""
 
     @classmethod
     def of(cls, run: TrainedRun, config: EvaluationConfig, variant: Variant | None) -> Protocol:
-        """Return the trials for runs like this one, on a variant or on the family as it is."""
+        """Return the task sets for runs like this one, on a variant or on the family as it is."""
         distribution = (variant or find_family(run.env_id)).distribution
-        splits: dict[Split, Trial] = {
-            split: Trial.of_split(run.env_id, split, config, variant, run.scene)
+        splits: dict[Split, TaskSet] = {
+            split: TaskSet.of_split(run.env_id, split, config, variant, run.scene)
             for split in config.splits or distribution.splits
         }
         grid = make_grid(run, config.grid_size, variant) if config.heat_map else None
-        trial = grid and Trial(run.env_id, grid.tasks, GRID_KEY, config, variant, run.scene)
-        return cls(config, variant, splits, grid, trial)
+        task_set = grid and TaskSet(run.env_id, grid.tasks, GRID_KEY, config, variant, run.scene)
+        return cls(config, variant, splits, grid, task_set)
 
     def measure(self, name: str, run: TrainedRun) -> PolicyScores:
-        """Put one policy of a run through all trials.
+        """Measure one policy of a run on all task sets.
 
         Args:
             name: Who, of `measured_names`.
             run: The run of one seed.
         """
         if name == RANDOM:
-            random = {split: trial.score_random() for split, trial in self.splits.items()}
+            random = {split: task_set.score_random() for split, task_set in self.splits.items()}
             return PolicyScores({s: [StepScores(score, score)] for s, score in random.items()}, [])
         trained = find_policy(name, run, self.config)
         steps = self.config.num_adaptation_steps if trained.algorithm.adapts else 0
-        scores = {split: trial.score(trained, steps) for split, trial in self.splits.items()}
-        grid = self.grid_trial.score(trained, min(1, steps)) if self.grid_trial else []
+        scores = {split: task_set.score(trained, steps) for split, task_set in self.splits.items()}
+        grid = self.grid_set.score(trained, min(1, steps)) if self.grid_set else []
         return PolicyScores(dict(scores), grid)
 
 

@@ -1,4 +1,4 @@
-"""A trial: what algorithms are put through on tasks that they have not been trained on."""
+"""A task set: what policies are measured on, tasks that they have not been trained on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy
-from metarobot.training.memory import require_trial_memory
+from metarobot.training.memory import require_evaluation_memory
 
 ActionNoise = Literal["none", "trained"]
 """Action noise of the episodes by which policies are judged."""
@@ -98,7 +98,7 @@ class EvaluationConfig:
             ValueError: It takes too much; the message names the sizes.
         """
         for algorithm in algorithms:
-            require_trial_memory(
+            require_evaluation_memory(
                 algorithm,
                 num_tasks=max(self.num_tasks, most_tasks),
                 num_episodes=max(self.episodes_per_step, self.test_episodes),
@@ -136,7 +136,7 @@ class StepScores(NamedTuple):
     judged: Scores
     """What the policy is judged by: without action noise unless asked for."""
     exploring: Scores
-    """With the action noise of trials, as what the next adaptation step learns from; with the
+    """With the action noise of adaptation episodes, from which the next step learns; with the
     policy's own where it never adapts."""
 
 
@@ -154,13 +154,13 @@ class UniformPolicy(ReactivePolicy):
 
 
 @dataclass(frozen=True)
-class Trial:
+class TaskSet:
     """One fixed set of tasks, with the chance of all its episodes: the same for every algorithm."""
 
     env_id: str
     tasks: Tasks
     key: int
-    """What the draws of this trial are addressed by."""
+    """What the draws of this task set are addressed by."""
     config: EvaluationConfig
     variant: Variant | None = None
     """What disturbs the episodes."""
@@ -213,7 +213,7 @@ class Trial:
         config: EvaluationConfig,
         variant: Variant | None = None,
         scene: SceneRecord | None = None,
-    ) -> Trial:
+    ) -> TaskSet:
         """Draw the tasks of a split."""
         distribution = (variant or find_family(env_id)).distribution
         key = SPLITS.index(split)
@@ -231,7 +231,9 @@ class Trial:
 
     def score(self, trained: TrainedPolicy, num_adaptation_steps: int) -> list[StepScores]:
         """Score a policy after 0..K adaptation steps."""
-        explorer = trained.algorithm.trial_policy if trained.algorithm.adapts else trained.policy
+        explorer = (
+            trained.algorithm.exploring_policy if trained.algorithm.adapts else trained.policy
+        )
         params = repeat_params(trained.params, len(self.tasks))
         judged, exploring = [self._judge(trained, 0, params)], []
 

@@ -14,7 +14,7 @@ from typing import cast
 
 from metarobot.algorithms import configure
 from metarobot.algorithms.maml import MamlOptions
-from metarobot.evaluation.protocol import EvaluationConfig, Trial
+from metarobot.evaluation.protocol import EvaluationConfig, TaskSet
 from metarobot.presets import find_preset
 from metarobot.training.functional_policy import initial_params
 from metarobot.training.load import TrainedPolicy, TrainedRun
@@ -81,10 +81,10 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
     if name in run.policies:
         return run.policies[name]
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
-    trial = Trial.of_split(run.env_id, "train", tuning, scene=run.scene)
+    task_set = TaskSet.of_split(run.env_id, "train", tuning, scene=run.scene)
 
     def return_after_one_step(trained: TrainedPolicy) -> float:
-        return float(trial.score(trained, 1)[1].judged.returns.mean())
+        return float(task_set.score(trained, 1)[1].judged.returns.mean())
 
     start = STARTS[name](run.policies[NEVER_ADAPTS], _maml_options(run))
     return with_best_step_size(start, return_after_one_step)

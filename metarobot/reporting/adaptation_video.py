@@ -28,10 +28,10 @@ from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy, TrainedRun
-from metarobot.training.memory import require_trial_memory
+from metarobot.training.memory import require_evaluation_memory
 from metarobot.training.run_layout import RunError
 
-_TRIALS, _SHOWN = 0, 1  # addresses of the draws: the trial episodes, and the one that is filmed
+_ADAPTATION, _SHOWN = 0, 1  # addresses of the draws: adaptation episodes; the one filmed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class RenderConfig:
     """Where the task is drawn from, unless it is given; by default extrapolation, or the split
     farthest from training that the family has."""
     seed: int = 0
-    """Seed of the task, of the trial episodes and of the start that is filmed."""
+    """Seed of the task, of the adaptation episodes and of the start that is filmed."""
     num_episodes: int = 20
     """Exploring episodes that the adaptation step learns from."""
     num_adaptation_steps: int = 1
@@ -207,14 +207,14 @@ def adapt_to(
     variant: Variant | None = None,
 ) -> Params:
     """Adapt an algorithm to one task from its own exploring episodes; leaves are (1, ...)."""
-    require_trial_memory(trained.config, 1, config.num_episodes, "lower num_episodes")
+    require_evaluation_memory(trained.config, 1, config.num_episodes, "lower num_episodes")
     params, algorithm = repeat_params(trained.params, 1), trained.algorithm
     num_envs = algorithm.num_simulations(1, config.num_episodes)
     scene = trained.config.scene
     env = make_env(env_id, num_envs, num_threads=1, variant=variant, scene_path=scene)
 
     def collect_block(step: int, policy: GaussianPolicy, params: Params) -> Episodes:
-        draws = _draws(env, config, _TRIALS, config.num_episodes, adaptation_step=step)
+        draws = _draws(env, config, _ADAPTATION, config.num_episodes, adaptation_step=step)
         return collect(env, policy, params, noise=draws.noise, start=draws.start)
 
     with closing(env):

@@ -63,7 +63,7 @@ def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = A
             )
 
 
-def require_trial_memory(
+def require_evaluation_memory(
     config: TrainConfig, num_tasks: int, num_episodes: int, way_out: str
 ) -> None:
     """Refuse to put an algorithm through more episodes at once than this machine has memory for.

@@ -23,7 +23,7 @@ from metarobot.folder import Folder
 from metarobot.learning.distributed import Workers
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig
-from metarobot.training.memory import require_training_memory, require_trial_memory
+from metarobot.training.memory import require_evaluation_memory, require_training_memory
 from metarobot.training.replay import Replay
 from metarobot.training.run_folder import RunError
 from metarobot.training.runs import complete_run, resume_run, train_run
@@ -243,6 +243,6 @@ def test_a_replay_of_too_many_blocks_is_not_filmed(memory, tmp_path, capfd, monk
 
 def test_one_task_on_many_episodes_is_measured_where_there_is_memory(memory):
     memory(GIB)
-    require_trial_memory(train_config(), 1, 1000, "")
+    require_evaluation_memory(train_config(), 1, 1000, "")
     with pytest.raises(ValueError, match=r"10000 simulations 5\.\d GiB.*: fewer$"):
-        require_trial_memory(train_config(), 1, 10_000, "fewer")
+        require_evaluation_memory(train_config(), 1, 10_000, "fewer")

@@ -9,9 +9,9 @@ from metarobot.algorithms import adapt_in_steps
 class Doubling:
     """An algorithm whose step adds the sum of the advantages, which are twice the episodes."""
 
-    trial_policy = "explorer"
+    exploring_policy = "explorer"
 
-    def trial_advantages(self, episodes):
+    def adaptation_advantages(self, episodes):
         return 2 * episodes
 
     def adapt(self, params, episodes, advantages):

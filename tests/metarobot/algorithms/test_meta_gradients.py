@@ -11,7 +11,7 @@ from torch.distributions import Normal
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
-from metarobot.algorithms.e_maml import CreditedTrials, trial_credits
+from metarobot.algorithms.e_maml import CreditedExploration, exploration_credits
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
 from metarobot.learning.surrogates import (
@@ -31,7 +31,7 @@ def make(algorithm, **fields):
     batch = made_up_batch(policy, params, config)
     learner = make_algorithm(config, policy)
     if algorithm == "e_maml":
-        return CreditedTrials(learner, trial_credits(batch, ALONE)), params, batch
+        return CreditedExploration(learner, exploration_credits(batch, ALONE)), params, batch
     return learner, params, batch
 
 
@@ -124,7 +124,7 @@ def test_the_estimate_of_the_kl_divergence_has_no_bias(monkeypatch):
     torch.testing.assert_close(kl_estimates(new, episodes), exact, rtol=0.1, atol=0.0)
 
 
-def test_promp_is_charged_for_how_far_trials_have_moved(monkeypatch):
+def test_promp_is_charged_for_how_far_the_exploring_policy_has_moved(monkeypatch):
     monkeypatch.setattr(fakes, "E", 2000)
     promp, params, batch = make("promp")
     ppo, *_ = make("maml_ppo")
@@ -133,27 +133,28 @@ def test_promp_is_charged_for_how_far_trials_have_moved(monkeypatch):
         for shift in (0.0, 0.1)
     )
     charged = promp.losses(moved, batch)[0] - ppo.losses(moved, batch)[0]
-    (trials,) = batch.pre_episodes
+    (explored,) = batch.pre_episodes
     old, new = (
-        promp.trial_policy.distribution(theta, trials.observations) for theta in (start, moved)
+        promp.exploring_policy.distribution(theta, explored.observations)
+        for theta in (start, moved)
     )
-    divergences = kl_divergences(old, new, trials)
+    divergences = kl_divergences(old, new, explored)
     torch.testing.assert_close(charged, 0.5 * divergences, rtol=0.1, atol=0.0)
 
 
-def test_e_maml_makes_trials_that_led_far_more_likely():
-    # What it adds to MAML's gradient is the score of the trials, times what came of them.
+def test_e_maml_makes_episodes_that_led_far_more_likely():
+    # What it adds to MAML's gradient is the score of the episodes, times what came of them.
     objective, params, batch = make("e_maml")
     maml, *_ = make("maml")
-    (trials,) = batch.pre_episodes
+    (explored,) = batch.pre_episodes
     returns = batch.post_episodes.returns.mean(1)
     credits = (returns - returns.mean()) / returns.std(correction=0)
 
     def gain(params):
-        policy = maml.trial_policy
-        mean, log_std = policy.distribution(repeat_params(params, N), trials.observations)[:2]
-        chances = Normal(mean, log_std[:, None, None].exp()).log_prob(trials.actions).sum(-1)
-        return (credits * (chances * trials.step_weights).sum((1, 2))).mean()
+        policy = maml.exploring_policy
+        mean, log_std = policy.distribution(repeat_params(params, N), explored.observations)[:2]
+        chances = Normal(mean, log_std[:, None, None].exp()).log_prob(explored.actions).sum(-1)
+        return (credits * (chances * explored.step_weights).sum((1, 2))).mean()
 
     added = vector_of(grad(loss_at(objective, batch))(params)) - vector_of(
         grad(loss_at(maml, batch))(params)
@@ -163,7 +164,7 @@ def test_e_maml_makes_trials_that_led_far_more_likely():
 
 def test_credits_compare_tasks():
     _, _, batch = make("e_maml")
-    credits = trial_credits(batch, ALONE)
+    credits = exploration_credits(batch, ALONE)
     assert credits.mean().abs() < 1e-6
     assert credits.std(correction=0) == pytest.approx(1.0, abs=1e-6)
     assert credits.argmax() == batch.post_episodes.returns.mean(1).argmax()
@@ -171,4 +172,4 @@ def test_credits_compare_tasks():
         batch.post_episodes, rewards=torch.ones(N, 4, 5, dtype=torch.double)
     )
     alike = dataclasses.replace(alike, mask=torch.ones_like(alike.mask))
-    assert not trial_credits(dataclasses.replace(batch, post_episodes=alike), ALONE).any()
+    assert not exploration_credits(dataclasses.replace(batch, post_episodes=alike), ALONE).any()

@@ -152,7 +152,7 @@ def test_a_task_that_is_not_finite_stops_the_update():
     assert algorithm.state()["num_steps"] == 0
 
 
-def test_one_trial_episode_cannot_be_compared():
+def test_one_adaptation_episode_cannot_be_compared():
     with pytest.raises(ValueError, match=r"must be at least 2, got 1 x 1"):
         train_config(algorithm="prototype", episodes_per_task=1)
 

@@ -9,7 +9,7 @@ from fakes import FakeEnv
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.algorithms.rl2 import _pack, _unpack, _unroll_order
 from metarobot.envs import Tasks, make_env
-from metarobot.evaluation.protocol import EvaluationConfig, Trial
+from metarobot.evaluation.protocol import EvaluationConfig, TaskSet
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.learning.surrogates import kl_divergences
@@ -130,7 +130,7 @@ def test_adapting_is_going_on_with_the_memory(faults):
     algorithm, params = small_algorithm()
     whole = collect_trial(algorithm, params, slice(0, 2 * E), **faults)
     first = collect_trial(algorithm, params, slice(0, E), **faults)
-    adapted = algorithm.adapt(params, first, algorithm.trial_advantages(first))
+    adapted = algorithm.adapt(params, first, algorithm.adaptation_advantages(first))
     rest = collect_trial(algorithm, adapted, slice(E, 2 * E), **faults)
     mask = rest.mask[..., None]
     torch.testing.assert_close(rest.actions * mask, whole.actions[:, E:] * mask)
@@ -141,7 +141,7 @@ def test_adapting_is_going_on_with_the_memory(faults):
 def test_episodes_side_by_side_begin_with_the_same_memory_and_part():
     algorithm, params = small_algorithm()
     trial = collect_trial(algorithm, params)
-    adapted = algorithm.adapt(params, trial, algorithm.trial_advantages(trial))
+    adapted = algorithm.adapt(params, trial, algorithm.adaptation_advantages(trial))
     env = make_env_of(N * E)
     judged = collect(env, algorithm.policy, adapted, noise=None, start=DRAWS.start[:, :E])
     for e in range(E):
@@ -286,7 +286,7 @@ def test_an_evaluation_lives_through_the_trial_episodes():
     sizes = EvaluationConfig(num_tasks=2, episodes_per_step=2, test_episodes=2)
     env = make_env(config.env_id, 1)
     tasks = env.distribution.sample(np.random.default_rng(0), 2)
-    scores = Trial(config.env_id, tasks, 0, sizes).score(trained, 2)
+    scores = TaskSet(config.env_id, tasks, 0, sizes).score(trained, 2)
     assert len(scores) == 3
     returns = [stage.judged.returns for stage in scores]
     assert not np.allclose(returns[0], returns[1])

@@ -11,7 +11,7 @@ from metarobot.algorithms import ALGORITHMS, configure
 from metarobot.config import RunConfig
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.measurement import Protocol, _key
-from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig, Scores, StepScores, Trial
+from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig, Scores, StepScores, TaskSet
 from metarobot.evaluation.references import (
     STEP_SIZE_FACTORS,
     fine_tuning,
@@ -115,8 +115,8 @@ def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(
 
 def test_what_is_measured_is_not_measured_again(evaluation, runs, folder, tmp_path, monkeypatch):
     measured = []
-    score = Trial.score
-    monkeypatch.setattr(Trial, "score", lambda *args: measured.append(args) or score(*args))
+    score = TaskSet.score
+    monkeypatch.setattr(TaskSet, "score", lambda *args: measured.append(args) or score(*args))
     assert measure(runs, folder) == evaluation
     fewer = measure(runs, folder, replace(MEASURED, untrained=("random",)))
     assert fewer.curve("maml", "train") == evaluation.curve("maml", "train")

@@ -40,9 +40,9 @@ def growth_mb(tmp_path, *arguments):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
-@pytest.mark.parametrize("agent", ["maml"])
-def test_memory_does_not_grow_with_the_number_of_tasks(agent, tmp_path):
-    assert growth_mb(tmp_path, agent) < 150
+@pytest.mark.parametrize("algorithm", ["maml"])
+def test_memory_does_not_grow_with_the_number_of_tasks(algorithm, tmp_path):
+    assert growth_mb(tmp_path, algorithm) < 150
 
 
 BAR = """
