@@ -1,6 +1,6 @@
 """metarobot: meta-learned robot policies that adapt to a new payload, surface or drive.
 
-Use::
+Example::
 
     import metarobot as mr
 

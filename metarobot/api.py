@@ -56,7 +56,7 @@ def train(
 ) -> Run:
     """Train policies of a task family, as ``metarobot train`` does, and show the progress.
 
-    Use::
+    Example::
 
         run = mr.train("grip", algorithms=["maml"], seed=0)
 
@@ -101,7 +101,7 @@ def _run_config(preset: str, algorithms: Sequence[str], fields: Mapping[str, Any
 def load(path: str | Path, *, best: bool = False) -> Any:
     """Read a run, or a policy that was saved; nothing in the file is executed.
 
-    Use::
+    Example::
 
         policy = mr.load("runs/grip-seed0")["maml"]
         adapted = mr.load("adapted.safetensors")
@@ -126,7 +126,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure adaptation on tasks never trained on, as ``metarobot evaluate`` does.
 
-    Use::
+    Example::
 
         mr.evaluate(run, out="results/grip")
 
@@ -157,7 +157,7 @@ def render(
 ) -> float:
     """Film one episode of a policy in its family's simulation, without action noise.
 
-    Use::
+    Example::
 
         mr.render(adapted, "after.mp4", task={"payload_kg": 2.0})
 

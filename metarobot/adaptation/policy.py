@@ -28,7 +28,7 @@ from metarobot.rollout.seeding import Phase, draw_episodes
 class AdaptablePolicy:
     """A trained policy, or one that has been adapted; its parameters never change.
 
-    Use::
+    Example::
 
         policy = mr.load("runs/grip-seed0")["maml"]
         adapted = policy.adapt(robot, episodes=5)
@@ -162,7 +162,7 @@ class AdaptablePolicy:
     def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
         """Learn from adaptation episodes that were recorded elsewhere.
 
-        Use::
+        Example::
 
             log = mr.Episodes.from_log(observations, actions, rewards)
             adapted = policy.adapt_from(log)

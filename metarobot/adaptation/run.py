@@ -17,7 +17,7 @@ from metarobot.training.load import TrainedPolicy, TrainedRun, load_run
 class Run(Mapping[str, AdaptablePolicy]):
     """The trained policies of one run, by the names of their algorithms.
 
-    Use::
+    Example::
 
         run = mr.load("runs/grip-seed0")
         print(list(run))  # ["maml", "domain_randomisation", "oracle"]

@@ -23,7 +23,7 @@ class SessionError(RuntimeError):
 class AdaptationSession:
     """Records adaptation episodes that somebody else's loop runs, and learns from them.
 
-    Use::
+    Example::
 
         session = policy.session(episodes=5)
         while not session.complete:

@@ -115,7 +115,7 @@ class Episodes:
     ) -> "Episodes":
         """Build the adaptation episodes of one task from a log: E episodes of any lengths T_e.
 
-        Use::
+        Example::
 
             log = mr.Episodes.from_log(observations, actions, rewards)
             adapted = policy.adapt_from(log)
