@@ -26,7 +26,7 @@ COMMANDS = {
     "compare": [
         *("compare", "grip", "--algorithms", "domain_randomisation", "--seeds", "0"),
         *("--out", "DISK/comparison", "--total-steps", "6400", "--test-tasks", "2"),
-        *("--num-adaptation-steps", "0"),
+        *("--test-adaptation-steps", "0", "--hidden-sizes", "4"),
     ],
     "render": ["render", "RUN", "--out", "DISK/film.mp4", "--num-episodes", "2"],
     "export": ["export", "RUN", "--out", "DISK/model.zip"],
