@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from metarobot.algorithms import configure
+from metarobot.cli import jobs
 from metarobot.cli.commands.train import training_config
 from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.console import OK, conclude, prepare, shell_line
-from metarobot.cli.jobs import engine_here, engine_on_cluster, run_trainings
 from metarobot.cli.progress import StageDisplay
 from metarobot.cli.trainings import plan_trainings
 from metarobot.envs import file_name
@@ -29,11 +29,15 @@ def run(arguments: list[str], prog: str) -> int:
     measured.require_memory(configure(config, name) for name in command.algorithms)
     share = 0 if command.cluster else max(1, choose_num_threads() // command.jobs)
     trainings, folders = plan_trainings(comparison, config, command.runs or out, share)
-    engine = engine_on_cluster(command.cluster) if command.cluster else engine_here(command.jobs)
+    engine = (
+        jobs.engine_on_cluster(command.cluster)
+        if command.cluster
+        else jobs.engine_here(command.jobs)
+    )
     with StageDisplay(console) as stages:
         if trainings:
             with comparison_interruptions(), engine as found:
-                run_trainings(trainings, found, stages)
+                jobs.run_trainings(trainings, found, stages)
         runs = load_runs(folders)
         evaluation = evaluate_to_folder(
             runs,

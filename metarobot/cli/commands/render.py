@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metarobot import opengl
 from metarobot.cli.console import OK, prepare
 from metarobot.cli.options import RenderCommand
 from metarobot.cli.parsing import parse, parse_task
 from metarobot.named_files import require_writable
-from metarobot.opengl import require_opengl
 from metarobot.printable import print_line
 from metarobot.reporting.adaptation_video import render_adaptation
 from metarobot.reporting.replay_video import render_replay
@@ -29,12 +29,12 @@ def run(arguments: list[str], prog: str) -> int:
         if command.run is not None:
             run = find_scene(load_run(command.run, best=command.best), command.scene)
             variant = choose_variant(run, command.variant)
-            require_opengl()
+            opengl.require_opengl()
             shown = render_adaptation(run, command.out, command.config, task, variant)
             task, returns = shown.task, (shown.return_before, shown.return_after)
         else:
             replay = Replay.load(command.replay or Path())
-            require_opengl()
+            opengl.require_opengl()
             slow_motion = command.config.slow_motion
             clips = render_replay(replay, command.out, command.episode, slow_motion)
             task, returns = replay.task, [sum(clip.rewards) for clip in clips]
