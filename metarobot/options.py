@@ -145,12 +145,6 @@ def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None
             raise ValueError(f"unknown {what} {show(name)}: nearest is {near[0]!r}")
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return a question for a message, whether a known name was meant; nothing if none is near."""
-    close = difflib.get_close_matches(str(name)[:100], list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
 def docstrings(cls: type) -> dict[str, str]:
     """Return the text below every field of a dataclass and of its bases, by name, in one line."""
     found: dict[str, str] = {}

@@ -22,9 +22,10 @@ from metarobot.algorithms.rl2 import Rl2
 from metarobot.config import COMMON_NAMES, RunConfig, TrainConfig
 from metarobot.envs.checked_numbers import show
 from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.task_parameter import nearest_name
 from metarobot.envs.variants import Variant
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.options import AlgorithmOptions, Value, nearest, require_known
+from metarobot.options import AlgorithmOptions, Value, require_known
 from metarobot.policies import GaussianPolicy
 
 ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
@@ -102,9 +103,10 @@ def algorithm_class(name: Any) -> type[Algorithm[Any]]:
         ValueError: There is none of that name; the message names those there are.
     """
     if not isinstance(name, str) or name not in ALGORITHMS:
+        hint = nearest_name(str(name)[:100], ALGORITHMS)
         raise ValueError(
             f"algorithm must be one of {', '.join(ALGORITHMS)}, or one of yours once --module "
-            f"names its module (in Python: import it), got {show(name)}{nearest(name, ALGORITHMS)}"
+            f"names its module (in Python: import it), got {show(name)}{hint}"
         )
     return ALGORITHMS[name]
 

@@ -12,7 +12,7 @@ import tyro
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.options import TrainCommand, require_algorithms
-from metarobot.cli.outside import import_family
+from metarobot.cli.outside import import_family, import_outside
 from metarobot.cli.parsing import parse, parse_train
 from metarobot.envs import Split
 from metarobot.evaluation.protocol import UNTRAINED, ActionNoise, EvaluationConfig, Untrained
@@ -133,7 +133,7 @@ def parse_compare(arguments: Sequence[str], prog: str) -> Comparison:
         SystemExit: Help was asked for and printed.
     """
     names = ["--" + field.name.replace("_", "-") for field in fields(CompareCommand)]
-    own, others = split_words(arguments, names)
+    own, others = split_words(import_outside(arguments), names)
     for word in others:
         option = word.partition("=")[0].replace("_", "-")
         if option in _NOT_OF_TRAIN:
@@ -143,7 +143,9 @@ def parse_compare(arguments: Sequence[str], prog: str) -> Comparison:
     training = parse_train([family, *others, "--algorithms", *command.algorithms], prog)
     if not isinstance(training, TrainCommand):
         raise ValueError("name a preset first")
-    typed = dict(zip(command.algorithms, _typed_algorithms(own) or command.algorithms, strict=True))
+    typed = dict(
+        zip(command.algorithms, _typed_algorithms(arguments) or command.algorithms, strict=True)
+    )
     return Comparison(command, training, (command.preset, *others), typed)
 
 

@@ -95,6 +95,8 @@ def test_every_command_takes_them(working_folder, capfd, opengl):
         "c",
     )
     assert run_fresh(capfd, "compare", "slide", *compared)[0] == 0
+    again = ("--algorithms", "bias_maml", *compared[compared.index("--seeds") :], *KNOWN)
+    assert run_fresh(capfd, "compare", "slide", *again)[0] == 0
     saved = json.loads((working_folder / "c/slide-seed0/bias_maml/config.json").read_text())
     assert saved["train"]["options"]["bias_factor"] == 2.0
 
