@@ -1,13 +1,13 @@
 """Domain randomisation: one policy for all tasks, which never adapts."""
 
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import cast
 
 from torch import Tensor
 
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.surrogates import surrogates
+from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.trpo import TrustRegion, trpo_update
 from metarobot.options import AlgorithmOptions, fixed
 from metarobot.policies import Distribution, GaussianMLP, Params
@@ -26,7 +26,7 @@ class ReferenceOptions(AlgorithmOptions, TrustRegion):
     certain as it likes."""
 
 
-class DomainRandomisation(Algorithm[GaussianMLP]):
+class DomainRandomisation(SurrogateObjective, Algorithm[GaussianMLP]):
     """TRPO on the episodes of all tasks.
 
     Source: Schulman et al. 2015, arXiv:1502.05477; Tobin et al. 2017, arXiv:1703.06907.
@@ -49,16 +49,6 @@ class DomainRandomisation(Algorithm[GaussianMLP]):
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
         """θ_n -> π_θ on the episodes' observations: mean (N, E, T, A) and log_std (N, A)."""
         return self.policy.distribution(params, batch.post_episodes.observations)
-
-    def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
-        """θ_n -> what the update lowers, for every task (N,), and π_θ."""
-        distribution = self.adapted_distribution(params, batch)
-        return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
-
-    def of_tasks(self, tasks: slice) -> Self:
-        """Return the objective of some tasks: the same, as it holds nothing of any."""
-        del tasks
-        return self
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step within the trust region."""

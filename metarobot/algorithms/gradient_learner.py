@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ from metarobot.config import MOST_ADAPTATION_STEPS
 from metarobot.learning.advantages import normalise_per_task
 from metarobot.learning.inner_loop import adapt
 from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.objectives import INNER_OBJECTIVES, InnerObjective
-from metarobot.learning.surrogates import surrogates
 from metarobot.learning.task_chunks import chunks_of_steps, join_params, params_of
 from metarobot.options import AlgorithmOptions, choice, integer, number, switch
 from metarobot.policies import Distribution, GaussianMLP, Params
@@ -58,7 +58,7 @@ class GradientOptions(AdaptationStepOptions):
         return self.num_adaptation_steps
 
 
-class GradientLearner(Algorithm[GaussianMLP]):
+class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
     """Adapts by gradient steps on the return of its adaptation episodes."""
 
     options_class = AdaptationStepOptions
@@ -146,13 +146,3 @@ class GradientLearner(Algorithm[GaussianMLP]):
     def post_distribution(self, adapted: Params, batch: MetaBatch) -> Distribution:
         """θ'_n -> π_{θ'_n} on the post-update observations."""
         return self.policy.distribution(adapted, batch.post_episodes.observations)
-
-    def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
-        """θ_n -> what the meta-update lowers, for every task (N,), and π_{θ'_n}."""
-        distribution = self.adapted_distribution(params, batch)
-        return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
-
-    def of_tasks(self, tasks: slice) -> Self:
-        """Return the objective of some tasks: the same, as it holds nothing of any."""
-        del tasks
-        return self

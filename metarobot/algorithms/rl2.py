@@ -1,7 +1,7 @@
 """RL²: a policy that learns to learn within its memory."""
 
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from metarobot.config import MOST_EPISODES
 from metarobot.learning.advantages import discounted_returns, gae
 from metarobot.learning.distributed import mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.surrogates import surrogates
+from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.task_chunks import chunks_of_steps, params_of
 from metarobot.learning.trpo import TrustRegion, trpo_update
 from metarobot.options import AlgorithmOptions, fixed, integer, number
@@ -44,7 +44,7 @@ class Rl2Options(AlgorithmOptions, TrustRegion):
         return min(episodes_per_task, self.trial_episodes)
 
 
-class Rl2(Algorithm[RecurrentPolicy]):
+class Rl2(SurrogateObjective, Algorithm[RecurrentPolicy]):
     """RL²: TRPO on whole trials, whose episodes follow each other and share one memory.
 
     Adapting changes no weight: the policy is unrolled through the adaptation episodes, and goes on
@@ -101,16 +101,6 @@ class Rl2(Algorithm[RecurrentPolicy]):
         trial = batch.post_episodes
         mean = _unpack(self._unroll(params, trial).mean, _unroll_order(trial), trial)
         return Distribution(mean, self.policy.log_std_of(params))
-
-    def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
-        """θ_n -> the surrogate of every trial (N,), and what the policy does in it."""
-        distribution = self.adapted_distribution(params, batch)
-        return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
-
-    def of_tasks(self, tasks: slice) -> Self:
-        """Return the objective of some tasks: the same, as it holds nothing of any."""
-        del tasks
-        return self
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step within the trust region."""

@@ -5,6 +5,7 @@ rows of all processes are gathered, and their mean does not depend on who held w
 are computed in chunks, which bounds the memory and changes no number.
 """
 
+from abc import ABC, abstractmethod
 from typing import Protocol, Self
 
 import torch
@@ -13,7 +14,7 @@ from torch.func import grad_and_value
 
 from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_batch import MetaBatch
-from metarobot.learning.surrogates import kl_divergences
+from metarobot.learning.surrogates import kl_divergences, surrogates
 from metarobot.learning.task_chunks import chunks_of_batch, distribution_of, join_distributions
 from metarobot.policies import Distribution, Params, flatten_params, repeat_params
 
@@ -32,6 +33,24 @@ class MetaObjective(Protocol):
     def of_tasks(self, tasks: slice) -> Self:
         """Return the objective of some tasks, for parameters and a batch that hold them alone."""
         ...
+
+
+class SurrogateObjective(ABC):
+    """An algorithm that improves the surrogate of its adapted policies: its own objective."""
+
+    @abstractmethod
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_{θ'_n} on the post-update observations: mean (N, E, T, A), log_std (N, A)."""
+
+    def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
+        """θ_n -> what the meta-update lowers, for every task (N,), and π_{θ'_n}."""
+        distribution = self.adapted_distribution(params, batch)
+        return surrogates(distribution, batch.post_episodes, batch.post_advantages), distribution
+
+    def of_tasks(self, tasks: slice) -> Self:
+        """Return the objective of some tasks: the same, as it holds nothing of any."""
+        del tasks
+        return self
 
 
 def per_task_gradients(
