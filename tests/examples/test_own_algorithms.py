@@ -1,17 +1,16 @@
 """The algorithms of examples/own_algorithms are the equals of those in the package."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from fakes import config_of, made_up_batch, small_policy
+from outside_modules import copy_modules, run
 
 import metarobot as mr
 from metarobot.algorithms import ALGORITHMS, make_algorithm
-from metarobot.cli.main import main
 from metarobot.policies import repeat_params
 
 FOLDER = Path(__file__).parents[2] / "examples" / "own_algorithms"
@@ -34,11 +33,7 @@ def forget():
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path, monkeypatch):
     """A folder that holds the modules; what they register goes with the test."""
-    for name in MODULES:
-        shutil.copy(FOLDER / f"{name}.py", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    copy_modules(FOLDER, [f"{name}.py" for name in MODULES], tmp_path, monkeypatch)
     forget()
     yield tmp_path
     forget()
@@ -55,8 +50,7 @@ def registered(monkeypatch):
 def run_fresh(capfd, *words):
     """Run a command that does not know the algorithms yet; return what it printed."""
     forget()
-    code = main([*map(str, words)])
-    return code, capfd.readouterr()
+    return run(capfd, *words)
 
 
 def test_every_command_takes_them(working_folder, capfd, opengl):

@@ -1,7 +1,6 @@
 """The family of examples/own_family is the equal of those in the package, and of no use unnamed."""
 
 import json
-import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -10,9 +9,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from outside_modules import copy_modules, run
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
-from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.envs import FAMILIES, Variant, make_env
 from metarobot.envs.registration import OUTSIDE_PRESETS
@@ -40,11 +39,7 @@ def forget():
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path, monkeypatch):
     """A folder that holds the module; what the module registers goes with the test."""
-    for name in ("hoist.py", "hoist.xml"):
-        shutil.copy(FOLDER / name, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    copy_modules(FOLDER, ("hoist.py", "hoist.xml"), tmp_path, monkeypatch)
     forget()
     yield tmp_path
     forget()
@@ -61,8 +56,7 @@ def hoist(monkeypatch):
 def run_fresh(capfd, *words):
     """Run a command that does not know the family yet; return what it printed."""
     forget()
-    code = main([*map(str, words)])
-    return code, capfd.readouterr()
+    return run(capfd, *words)
 
 
 def test_every_command_takes_it(working_folder, capfd, opengl):
