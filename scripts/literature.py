@@ -1,10 +1,10 @@
 """The benchmark families of the literature, measured as the authors of MAML measured theirs.
 
-By their published scripts, a return is that of the policy with its own action noise, each
-adaptation step learns from 4,000 control steps, and the steps after the first are half as long.
-(`metarobot evaluate` judges policies without action noise, shows what the noise of exploring costs
-beside it, and takes all steps alike.)  Only the episodes learned from differ here: they have the
-noise of exploring, as in training.
+By their published scripts, a return is that of the policy with its own action noise, each block of
+adaptation episodes holds 4,000 control steps, and the adaptation steps after the first are half as
+long.  (`metarobot evaluate` judges policies without action noise, shows what the noise of exploring
+costs beside it, and takes all steps alike.)  Only the episodes learned from differ here: they have
+the noise of exploring, as in training.
 
 Writes an evaluation of each family, ``literature.json``, from runs that `scripts/comparison.py` has
 trained; `scripts/update_docs.py` makes the table in the documentation from them.
@@ -29,7 +29,7 @@ from metarobot.files import write_json
 from metarobot.training.load import TrainedRun, load_runs
 
 LEARNED_FROM = 4000
-"""Control steps that an adaptation step learns from."""
+"""Control steps of a block of adaptation episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class LiteratureCommand:
     """Training seeds."""
     num_tasks: int = 40
     """Tasks of the training range, drawn anew."""
-    num_adaptation_steps: int = 3
-    """Adaptation steps taken, K."""
+    num_blocks: int = 3
+    """Blocks of adaptation episodes, one after the other."""
 
 
 def load_groups(family: str, command: LiteratureCommand) -> list[tuple[Path, list[TrainedRun]]]:
@@ -77,8 +77,9 @@ def authors_protocol(env_id: str, command: LiteratureCommand) -> EvaluationConfi
     episodes = LEARNED_FROM // find_family(env_id).default_horizon
     return EvaluationConfig(
         num_tasks=command.num_tasks,
-        episodes_per_step=episodes,
-        num_adaptation_steps=command.num_adaptation_steps,
+        adaptation_episodes=(),
+        num_blocks=command.num_blocks,
+        episodes_per_block=episodes,
         later_step_length=0.5,
         test_episodes=episodes,
         action_noise="trained",

@@ -1,4 +1,6 @@
-"""Write the tables of the documentation, and headroom.json, from the code and committed results.
+"""Write the tables of the documentation, headroom.json and adaptation.json.
+
+All are made from the code and the committed results.
 
 A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything else is left
 alone.  The tests fail when a table is not what this script would write.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 
+from docs_tables.adaptation import ADAPTATION_FILE, adaptation_text
 from docs_tables.blocks import BLOCKS
 from docs_tables.headroom import HEADROOM_FILE, headroom_rows
 from docs_tables.results import ROOT
@@ -37,8 +40,9 @@ def update(text: str) -> str:
 
 
 def main() -> int:
-    """Update every page, and the file."""
+    """Update every page, and the files."""
     write_json(HEADROOM_FILE, headroom_rows())
+    ADAPTATION_FILE.write_text(adaptation_text(), encoding="utf-8")
     for name in PAGES:
         page = ROOT / name
         old = page.read_text(encoding="utf-8")

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 import update_benchmark
-from docs_tables import comparisons, evaluations, results
+from docs_tables import adaptation, comparisons, evaluations, results
 from docs_tables.markdown import PENDING
 from evaluations import around, headroom, made_up_evaluation, with_headroom
 from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.envs import Tasks
-from metarobot.evaluation.protocol import TaskSet
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.task_set import TaskSet
 from metarobot.files import json_bytes
 from metarobot.policies import repeat_params
 from metarobot.training.load import load_curve, load_run
@@ -202,18 +202,23 @@ def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
 def made_up(random=-6.0):
     """An evaluation whose tables are known by heart."""
     rate = {False: 0.9, True: 0.7}
+
+    def known(points, exploring):
+        return tuple(
+            replace(
+                each,
+                success=around(rate[exploring], 0.05),
+                captured=each.captured and Interval(0.75, 0.7, 0.8),
+                captured_per_seed=each.captured_per_seed and (0.7, 0.8),
+            )
+            for each in points
+        )
+
     curves = [
         replace(
             curve,
-            points=tuple(
-                replace(
-                    each,
-                    success=around(rate[curve.exploring], 0.05),
-                    captured=each.captured and Interval(0.75, 0.7, 0.8),
-                    captured_per_seed=each.captured_per_seed and (0.7, 0.8),
-                )
-                for each in curve.points
-            ),
+            points=known(curve.points, curve.exploring),
+            blocks=known(curve.blocks, curve.exploring),
         )
         for curve in made_up_evaluation().curves
         if curve.split == "train" and curve.algorithm != "oracle"
@@ -222,24 +227,96 @@ def made_up(random=-6.0):
     return with_headroom(whole, headroom("train", random=random))
 
 
+def write_evaluation(path, evaluation):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(json_bytes(evaluation.to_dict()))
+
+
 def test_tables_of_results(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     assert evaluations.returns("grip") == evaluations.headline() == PENDING
-    (tmp_path / "grip").mkdir()
-    (tmp_path / "grip" / "evaluation.json").write_bytes(json_bytes(made_up().to_dict()))
+    assert evaluations.by_episodes("grip") == PENDING
+    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
     assert evaluations.returns("grip").splitlines()[-1] == (
-        "| train | -6.00 | -2.00 | -2.10 | -1.26 | -1.00 | 0.20 "
+        "| train | -6.00 | -2.00 | -2.10 | -1.05 | -1.00 | 0.20 "
         "| **0.75** [0.70, 0.80] | 0.70, 0.80 |"
     )
     train = evaluations.success("grip").splitlines()[2]
     assert train == "| train |  (0.70) | 0.90 (0.70) | 0.90 (0.70) | 0.90 (0.70) |  |"
-    assert evaluations.headline().splitlines()[2] == (
-        "| Grip | train | 0.90 | 0.90 | 0.90 |  | **0.75** [0.70, 0.80] |"
-    )
+    headings, _, line = evaluations.headline().splitlines()
+    assert headings.endswith("| worse after 20 episodes | 90 % captured after |")
+    shares, worse = "**0.75** [0.70, 0.80] | " * 3, "0.12 [0.08, 0.16] | " * 3
+    assert line == f"| Grip | train | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 |  | {shares}{worse}> 20 |"
     lost = made_up(random=-0.5)  # the oracle is worse than random: no fraction is given
-    (tmp_path / "grip" / "evaluation.json").write_bytes(json_bytes(lost.to_dict()))
-    assert evaluations.headline().splitlines()[2].endswith("| - |")
+    write_evaluation(tmp_path / "grip" / "evaluation.json", lost)
+    assert evaluations.headline().splitlines()[2].endswith(f"| - | - | - | {worse}– |")
     assert evaluations.returns("grip").splitlines()[-1].endswith("| - | - |")
+
+
+def test_the_table_by_episodes(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
+    _, _, before, one, *others = evaluations.by_episodes("grip").splitlines()
+    assert before == (
+        "| train | 0 | -2.10 [-2.30, -1.90] | 0.90 [0.85, 0.95] | 0.75 [0.70, 0.80] "
+        "| - | - | > 20 |"
+    )
+    assert one == (
+        "|  | 1 | -2.30 [-2.50, -2.10] | 0.90 [0.85, 0.95] | 0.75 [0.70, 0.80] "
+        "| 0.12 [0.08, 0.16] | 0.30 [0.20, 0.40] |  |"
+    )
+    assert [line.split("|")[2].strip() for line in others] == ["5", "20"]
+
+
+def test_what_was_not_measured_has_no_column(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    curves = [
+        replace(
+            curve,
+            points=tuple(
+                replace(p, harmed=None) for p in curve.points if p.adaptation_episodes in (0, 20)
+            ),
+        )
+        for curve in made_up().curves
+    ]
+    write_evaluation(
+        tmp_path / "grip" / "evaluation.json", replace(made_up(), curves=tuple(curves))
+    )
+    headings, *_ = evaluations.headline().splitlines()
+    assert headings == (
+        "| success | split | never adapting | before adapting | after 20 episodes | told the task "
+        "| captured after 20 episodes | 90 % captured after |"
+    )
+
+
+def test_rows_by_adaptation_episodes(tmp_path, monkeypatch):
+    """One for each point; a family's comparison is preferred to its evaluation."""
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    write_evaluation(tmp_path / "grip" / "evaluation.json", replace(made_up(), seeds=(7,)))
+    assert {tuple(row["seeds"]) for row in adaptation.adaptation_rows()} == {(7,)}
+    write_evaluation(tmp_path / "grip" / "comparison" / "evaluation.json", made_up())
+    rows = adaptation.adaptation_rows()
+    assert [(row["algorithm"], row["episodes"]) for row in rows] == [
+        *[("random", 0), ("domain_randomisation", 0)],
+        *[("maml", 0), ("maml", 1), ("maml", 5), ("maml", 20)],
+    ]
+    assert rows[4] == {
+        "family": "metarobot/Grip-v0",
+        "split": "train",
+        "algorithm": "maml",
+        "episodes": 5,
+        "return": -1.26,
+        "return_ci": pytest.approx([-1.46, -1.06]),
+        "success": 0.9,
+        "success_ci": pytest.approx([0.85, 0.95]),
+        "captured": 0.75,
+        "captured_ci": [0.7, 0.8],
+        "harmed": 0.12,
+        "harmed_ci": [0.08, 0.16],
+        "seeds": [0, 1, 2],
+    }
+    assert (rows[0]["captured"], rows[0]["harmed_ci"]) == (None, None)
+    assert json.loads(adaptation.adaptation_text()) == rows
 
 
 def test_update_touches_only_what_is_generated():
@@ -265,11 +342,10 @@ def test_scaling_compares_processes(tmp_path, capsys):
 def test_the_headroom_table_has_interquartile_means(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     assert evaluations.headroom() == PENDING
-    (tmp_path / "grip").mkdir()
-    (tmp_path / "grip" / "evaluation.json").write_bytes(json_bytes(made_up().to_dict()))
+    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
     assert evaluations.headroom().splitlines()[-1] == (
         "| [Grip](families/grip.md) | train | -5.99 [-6.09, -5.89] | -1.99 [-2.09, -1.89] "
-        "| -1.25 [-1.35, -1.15] | - | - | 0.20 | **0.75** [0.70, 0.80] | 0.70, 0.80 |"
+        "| -1.04 [-1.14, -0.94] | - | - | 0.20 | **0.75** [0.70, 0.80] | 0.70, 0.80 |"
     )
 
 
@@ -288,18 +364,20 @@ def test_comparisons_run_family_by_family(tmp_path, monkeypatch):
 
 def test_a_table_of_a_comparison(tmp_path):
     folder = tmp_path / "grip" / "comparison"
-    folder.mkdir(parents=True)
     policies = [
         replace(each, total_steps=(100, 300), seconds=(1.0, None)) if each.adapts else each
         for each in made_up().policies
     ]
     compared = replace(made_up(), policies=tuple(policies))
-    (folder / "evaluation.json").write_bytes(json_bytes(compared.to_dict()))
-    table = comparisons.comparison("grip", tmp_path).splitlines()
-    assert len(table) == 2 + 4
-    assert table[2] == "| random | -6.00 [-6.20, -5.80] |  |  |  |  |  |"
-    assert table[4].startswith("| MAML-TRPO | -2.10 [-2.30, -1.90] | -1.26 [-1.46, -1.06] |  | ")
-    assert table[4].endswith("| 0.75 | 200 | 1 |")
+    write_evaluation(folder / "evaluation.json", compared)
+    table, costs = comparisons.comparison("grip", tmp_path).split("\n\n")
+    table = table.splitlines()
+    assert len(table) == 2 + 3
+    assert table[2].startswith("| random | -6.00 [-6.20, -5.80] |  |  |  |  |  |")
+    returns = ("-2.10 [-2.30, -1.90]", "-2.30 [-2.50, -2.10]", "-1.26 [-1.46, -1.06]")
+    assert table[4].startswith(f"| MAML-TRPO | {' | '.join(returns)} | -1.05 [-1.25, -0.85] |  | ")
+    assert table[4].endswith(" | 0.75 | 0.75 | 0.75 | 0.12 | 0.12 | 0.12 | > 20 |")
+    assert costs.splitlines()[2:] == ["| MAML-TRPO | 200 | 1 |"]
     assert comparisons.comparison("push", tmp_path) == PENDING
 
 
@@ -323,7 +401,7 @@ def point_run():
 def small_task_set(point_run):
     command = literature.LiteratureCommand(num_tasks=2)
     config = literature.authors_protocol(point_run.env_id, command)
-    return TaskSet.of_split(point_run.env_id, "train", replace(config, episodes_per_step=3))
+    return TaskSet.of_split(point_run.env_id, "train", replace(config, episodes_per_block=3))
 
 
 def test_literature_takes_later_steps_half_as_long(point_run, small_task_set):
@@ -333,7 +411,7 @@ def test_literature_takes_later_steps_half_as_long(point_run, small_task_set):
     halved = replace(trained, config=trained.config.with_options(inner_lr=inner_lr / 2))
 
     def explore(step, policy, params):
-        return small_task_set.collect(policy, params, num_episodes=3, exploring=True, step=step)
+        return small_task_set.collect(policy, params, num_episodes=3, noisy=True, block=step)
 
     length = small_task_set.config.later_step_length
     first, second = adapt_in_steps(algorithm, params, 2, explore, length)
@@ -348,23 +426,24 @@ def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_ex
     point_run, small_task_set, monkeypatch
 ):
     trained, floors = point_run.policies["maml"], []
-    collect = TaskSet.collect
+    collect, two_blocks = TaskSet.collect, replace(small_task_set.config, num_blocks=2)
 
     def spy(self, policy, *args, **options):
-        assert options["exploring"]
+        assert options["noisy"]
         floors.append(policy.min_log_std)
         return collect(self, policy, *args, **options)
 
     monkeypatch.setattr(TaskSet, "collect", spy)
-    scores = small_task_set.score(trained, 2)
+    scores = replace(small_task_set, config=two_blocks).score(trained).by_blocks
     own, of_exploring = trained.policy.min_log_std, trained.algorithm.exploring_policy.min_log_std
-    assert floors == [own, of_exploring, own, of_exploring, own, of_exploring]
+    # The first block is collected once, before the policy is judged.
+    assert floors == [of_exploring, own, own, of_exploring, own, of_exploring]
     assert own != of_exploring
     assert len({tuple(score.judged.returns) for score in scores}) == 3
 
 
 def test_literature_is_one_evaluation(tmp_path, capsys):
-    options = ["--seeds", "0", "--num-tasks", "2", "--num-adaptation-steps", "1"]
+    options = ["--seeds", "0", "--num-tasks", "2", "--num-blocks", "1"]
     options += ["--results", str(RESULTS), "--out", str(tmp_path)]
     assert literature.main(["--families", "point-navigation", *options]) == 0
     path = tmp_path / "point-navigation" / "literature.json"
@@ -373,8 +452,9 @@ def test_literature_is_one_evaluation(tmp_path, capsys):
         *("domain_randomisation", "maml", "oracle")
     ]
     assert measured.splits == ("train",)
-    points = measured.curve("maml", "train").points
-    assert [point.adaptation_episodes for point in points] == [0, 40]
+    curve = measured.curve("maml", "train")
+    assert [point.adaptation_episodes for point in curve.blocks] == [0, 40]
+    assert curve.points == curve.blocks[:1]
     assert (measured.config.action_noise, measured.config.later_step_length) == ("trained", 0.5)
     before = path.read_text()
     missing = ["--families", "point-navigation", "--seeds", "9", *options[2:]]

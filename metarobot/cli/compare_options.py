@@ -55,12 +55,15 @@ class CompareCommand:
     """Held-out tasks per split."""
     test_episodes: int = 5
     """Episodes per task by which policies are judged."""
-    test_adaptation_steps: int = 3
-    """Adaptation steps taken on each task."""
-    episodes_per_step: int = 20
-    """Exploring episodes per task that an adaptation step learns from."""
+    adaptation_episodes: tuple[int, ...] = EvaluationConfig.adaptation_episodes
+    """Adaptation episodes per task: policies are measured after one block of each of these numbers,
+    and before adapting in any case."""
+    num_blocks: int = 4
+    """Blocks of adaptation episodes, one after the other, that are measured besides."""
+    episodes_per_block: int = 20
+    """Adaptation episodes per task in each of them."""
     later_step_length: float = 1.0
-    """How far every adaptation step after the first goes, as a part of the whole step."""
+    """How far adapting to every block after the first goes, as a part of the whole way."""
     action_noise: ActionNoise = "none"
     """Action noise of the episodes by which policies are judged."""
     untrained: tuple[Untrained, ...] = UNTRAINED
@@ -71,6 +74,8 @@ class CompareCommand:
     """Measure the heat map as well."""
     grid_size: int = 9
     """Values along each axis of the heat map."""
+    heat_map_episodes: tuple[int, ...] = EvaluationConfig.heat_map_episodes
+    """Adaptation episodes per task after which the heat map is measured, besides before."""
     test_seed: int = EvaluationConfig.seed
     """Seed of the test tasks and of their episodes."""
 
@@ -91,8 +96,9 @@ class CompareCommand:
         """How policies are measured."""
         return EvaluationConfig(
             num_tasks=self.test_tasks,
-            episodes_per_step=self.episodes_per_step,
-            num_adaptation_steps=self.test_adaptation_steps,
+            adaptation_episodes=self.adaptation_episodes,
+            num_blocks=self.num_blocks,
+            episodes_per_block=self.episodes_per_block,
             later_step_length=self.later_step_length,
             test_episodes=self.test_episodes,
             action_noise=self.action_noise,
@@ -100,6 +106,7 @@ class CompareCommand:
             splits=self.splits,
             heat_map=self.heat_map,
             grid_size=self.grid_size,
+            heat_map_episodes=self.heat_map_episodes,
             seed=self.test_seed,
         )
 

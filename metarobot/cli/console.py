@@ -34,10 +34,21 @@ def prepare() -> Console:
 
 
 def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
-    """Print the verdict of an evaluation, and where its report is."""
+    """Print an evaluation by adaptation episodes, its verdict, and where its report is."""
+    from metarobot.cli.listing import make_table
+    from metarobot.reporting.episode_tables import episode_tables
     from metarobot.reporting.folder import REPORT_FILE
     from metarobot.reporting.verdicts import verdicts
 
+    for table in episode_tables(evaluation):
+        rows = [
+            (quantity.title, row.label, *(value for value, _ in row.cells), row.last)
+            for quantity in table.quantities
+            if quantity.in_percent
+            for row in quantity.rows
+        ]
+        headings = (table.title, "adaptation episodes:", *map(str, table.numbers), "for 90 %")
+        console.print(make_table(headings, rows, console))
     for verdict in verdicts(evaluation):
         print_line(console, verdict)
     print_line(console, f"report: {out / REPORT_FILE}")

@@ -25,10 +25,18 @@ from metarobot.training.runs import train_run
 VIDEO_FILE = "adaptation.mp4"
 # Half the preset's episodes per task: twice as many meta-updates from a small budget.
 TRAINING = replace(PRESETS["grip"], total_steps=300_000, episodes_per_task=10)
-EVALUATION = EvaluationConfig(num_tasks=50, num_adaptation_steps=2, grid_size=7)
+EVALUATION = EvaluationConfig(
+    num_tasks=50, adaptation_episodes=(1, 2, 5, 10, 20), num_blocks=2, grid_size=7
+)
 QUICK_TRAINING = replace(TRAINING, total_steps=16_000, num_tasks=8, episodes_per_task=10)
 QUICK_EVALUATION = EvaluationConfig(
-    num_tasks=8, episodes_per_step=10, num_adaptation_steps=2, test_episodes=2, grid_size=3
+    num_tasks=8,
+    adaptation_episodes=(1, 5, 10),
+    num_blocks=2,
+    episodes_per_block=10,
+    test_episodes=2,
+    grid_size=3,
+    heat_map_episodes=(1, 5),
 )
 
 

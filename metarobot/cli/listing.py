@@ -67,7 +67,7 @@ def print_variants(env_ids: Iterable[str] = FAMILIES, console: Console | None = 
 def variant_table(variants: Iterable[Variant], console: Console) -> Table:
     """Return variants with what they are of."""
     rows = ((v.name, v.env_id, v.description) for v in variants)
-    return _table(("variant", "of", "what is special about it"), rows, console)
+    return make_table(("variant", "of", "what is special about it"), rows, console)
 
 
 def make_console() -> Console:
@@ -96,7 +96,9 @@ def parameter_table(family: type[TaskVectorEnv], console: Console) -> Table:
     """Return the task parameters with their ranges."""
     headings = ("task parameter", "unit", "nominal", "trained on", "held-out gaps")
     headings += ("extrapolation", "scale", "meaning")
-    return _table(headings, (_parameter_row(p) for p in family.distribution.parameters), console)
+    return make_table(
+        headings, (_parameter_row(p) for p in family.distribution.parameters), console
+    )
 
 
 def observation_table(family: type[TaskVectorEnv], console: Console) -> Table:
@@ -105,7 +107,7 @@ def observation_table(family: type[TaskVectorEnv], console: Console) -> Table:
         (str(index), element.quantity, _unit(element.unit), f"{element.low:g} to {element.high:g}")
         for index, element in enumerate(family.observation_elements)
     )
-    return _table(("observation", "quantity", "unit", "range"), rows, console)
+    return make_table(("observation", "quantity", "unit", "range"), rows, console)
 
 
 def _parameter_row(parameter: TaskParameter) -> tuple[str, ...]:
@@ -121,7 +123,7 @@ def _parameter_row(parameter: TaskParameter) -> tuple[str, ...]:
     )
 
 
-def _table(headings: Iterable[str], rows: Iterable[tuple[str, ...]], console: Console) -> Table:
+def make_table(headings: Iterable[str], rows: Iterable[tuple[str, ...]], console: Console) -> Table:
     """Return a table; outside a terminal without rules, padding or line breaks."""
     if console.is_terminal:
         table = Table(header_style="bold", title_justify="left")

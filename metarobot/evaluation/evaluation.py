@@ -1,8 +1,9 @@
 """Measure adaptation: every policy of some runs, on the same held-out tasks.
 
-Those that adapt are measured after 0..K adaptation steps, the others once.  Headroom is oracle
-(which is told the task) minus domain randomisation (which never adapts); adaptation is read as the
-fraction captured.  Where one of the two is missing, the fraction cannot be told.
+Those that adapt are measured before adapting, after one block of each of several numbers of
+adaptation episodes, and after several blocks; the others once.  Headroom is oracle (which is told
+the task) minus domain randomisation (which never adapts); adaptation is read as the fraction
+captured.  Where one of the two is missing, the fraction cannot be told.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import product
 
 from metarobot.envs import TaskParameter, Variant, find_family
 from metarobot.evaluation.heat_map import GridMap, HeatMap
-from metarobot.evaluation.measurement import PolicyScores, Protocol, ScoreFiles, join_seeds
+from metarobot.evaluation.measurement import PolicyScores, Protocol, ScoreFiles
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.references import STARTS, measured_names
 from metarobot.evaluation.result import (
@@ -22,6 +23,7 @@ from metarobot.evaluation.result import (
     MeasuredParameter,
     MeasuredPolicy,
 )
+from metarobot.evaluation.scores import join_seeds, join_stages
 from metarobot.evaluation.settings import describe_settings
 from metarobot.evaluation.summary import summarise_split
 from metarobot.folder import Folder
@@ -103,12 +105,12 @@ def _heat_map(protocol: Protocol, measured: Mapping[str, Sequence[PolicyScores]]
     maps = [
         GridMap(
             algorithm=name,
-            adaptation_steps=step,
+            adaptation_episodes=stage.num_episodes,
             returns=grid.cells(stage.judged.returns),
             success=grid.cells(stage.judged.success),
         )
         for name, seeds in measured.items()
-        for step, stage in enumerate(join_seeds([seed.grid for seed in seeds]))
+        for stage in join_stages([seed.grid for seed in seeds])
     ]
     return HeatMap(x=grid.x, y=grid.y, maps=tuple(maps))
 

@@ -50,8 +50,8 @@ class GridMap:
 
     algorithm: str
     """Whose it is."""
-    adaptation_steps: int
-    """Adaptation steps taken before."""
+    adaptation_episodes: int
+    """Adaptation episodes of each task used before, in one block."""
     returns: Cells
     """Mean return, (Y, X)."""
     success: Cells

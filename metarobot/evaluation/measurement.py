@@ -7,34 +7,33 @@ policy, measures only what is new.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from metarobot.envs import Split, Variant, find_family
 from metarobot.evaluation.heat_map import GRID_KEY, Grid, make_grid
-from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores, TaskSet
+from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.references import NEVER_ADAPTS, RANDOM, find_policy
+from metarobot.evaluation.scores import Stage, TaskSetScores
+from metarobot.evaluation.task_set import TaskSet
 from metarobot.files import MAX_JSON_BYTES, json_bytes, parse_json
 from metarobot.folder import Folder
 from metarobot.training.load import TrainedRun
 from metarobot.training.run_folder import algorithm_folder
 from metarobot.training.run_layout import POLICY_FILE
 
-Stages = list[StepScores]
-"""Scores after 0, 1, .. adaptation steps."""
-
 
 class PolicyScores(NamedTuple):
     """What one policy of one seed reached."""
 
-    splits: dict[str, Stages]
+    splits: dict[str, TaskSetScores]
     """On the tasks of each split."""
-    grid: Stages
-    """On the tasks of the heat map; empty where it is not drawn there."""
+    grid: list[Stage]
+    """On the tasks of the heat map, by adaptation episodes; empty where it is not drawn there."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,18 @@ class Protocol:
             run: The run of one seed.
         """
         if name == RANDOM:
-            random = {split: task_set.score_random() for split, task_set in self.splits.items()}
-            return PolicyScores({s: [StepScores(score, score)] for s, score in random.items()}, [])
-        trained = find_policy(name, run, self.config)
-        steps = self.config.num_adaptation_steps if trained.algorithm.adapts else 0
-        scores = {split: task_set.score(trained, steps) for split, task_set in self.splits.items()}
-        grid = self.grid_set.score(trained, min(1, steps)) if self.grid_set else []
-        return PolicyScores(dict(scores), grid)
+            random = {split: _of_random(task_set) for split, task_set in self.splits.items()}
+            return PolicyScores(dict(random), [])
+        trained, config = find_policy(name, run, self.config), self.config
+        scores = {split: task_set.score(trained) for split, task_set in self.splits.items()}
+        grid = self.grid_set and self.grid_set.score_by_episodes(trained, config.heat_map_episodes)
+        return PolicyScores(dict(scores), grid or [])
+
+
+def _of_random(task_set: TaskSet) -> TaskSetScores:
+    scores = task_set.score_random()
+    before = [Stage(0, scores, None)]
+    return TaskSetScores(before, before, [scores])
 
 
 @dataclass(frozen=True)
@@ -99,24 +103,19 @@ class ScoreFiles:
         if self.folder.has(file):
             kept = self._read(file)
             if kept.key == key:
-                splits = {split: _stages(stages) for split, stages in kept.splits.items()}
-                return PolicyScores(splits, _stages(kept.grid))
+                return kept.scores
         scores = self.protocol.measure(name, run)
-        plain = {split: _plain(stages) for split, stages in scores.splits.items()}
-        content = {"key": key, "splits": plain, "grid": _plain(scores.grid)}
+        content = msgspec.to_builtins(_Kept(key, scores), enc_hook=np.ndarray.tolist)
         self.folder.write(file, json_bytes(content))
         return scores
 
     def _read(self, file: str) -> _Kept:
         path = self.folder.path / file
+        content = parse_json(self.folder.read(file, MAX_JSON_BYTES), path)
         try:
-            return msgspec.convert(parse_json(self.folder.read(file, MAX_JSON_BYTES), path), _Kept)
+            return msgspec.convert(content, _Kept, dec_hook=_array)
         except msgspec.ValidationError as error:
             raise ValueError(f"{path} holds no scores: {error}") from error
-
-
-_PlainScores = tuple[list[float], list[float]]  # returns and success, (N,) each
-_PlainStages = list[tuple[_PlainScores, _PlainScores]]  # as judged, and exploring
 
 
 @dataclass(frozen=True)
@@ -124,16 +123,13 @@ class _Kept:
     """What a file of scores holds."""
 
     key: str
-    splits: dict[str, _PlainStages]
-    grid: _PlainStages
+    scores: PolicyScores
 
 
-def _plain(stages: Stages) -> list[list[list[list[float]]]]:
-    return [[[values.tolist() for values in scores] for scores in stage] for stage in stages]
-
-
-def _stages(plain: _PlainStages) -> Stages:
-    return [StepScores(*(Scores(*map(np.array, scores)) for scores in stage)) for stage in plain]
+def _array(kind: type, numbers: Any) -> np.ndarray:
+    """Return the array that a file holds as a list of numbers, (N,)."""
+    del kind  # the only one that msgspec does not know
+    return np.array(msgspec.convert(numbers, list[float]))
 
 
 def _key(protocol: Protocol, name: str, run: TrainedRun) -> str:
@@ -146,16 +142,3 @@ def _key(protocol: Protocol, name: str, run: TrainedRun) -> str:
         digest.update(repr(run.policies[trained].config.decisive_values).encode())
         digest.update(algorithm_folder(run.path, trained).read(POLICY_FILE))
     return digest.hexdigest()
-
-
-def join_seeds(seeds: Sequence[Stages]) -> Stages:
-    """Return the scores of several seeds as one, each array (S, N)."""
-    return [
-        StepScores(
-            *(
-                Scores(*map(np.stack, zip(*scores, strict=True)))
-                for scores in zip(*steps, strict=True)
-            )
-        )
-        for steps in zip(*seeds, strict=True)
-    ]

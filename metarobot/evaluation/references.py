@@ -14,7 +14,8 @@ from typing import cast
 
 from metarobot.algorithms import configure
 from metarobot.algorithms.maml import MamlOptions
-from metarobot.evaluation.protocol import EvaluationConfig, TaskSet
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.task_set import TaskSet
 from metarobot.presets import find_preset
 from metarobot.training.functional_policy import initial_params
 from metarobot.training.load import TrainedPolicy, TrainedRun
@@ -84,7 +85,8 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
     task_set = TaskSet.of_split(run.env_id, "train", tuning, scene=run.scene)
 
     def return_after_one_step(trained: TrainedPolicy) -> float:
-        return float(task_set.score(trained, 1)[1].judged.returns.mean())
+        _, after = task_set.score_by_episodes(trained, (config.episodes_per_block,))
+        return float(after.judged.returns.mean())
 
     start = STARTS[name](run.policies[NEVER_ADAPTS], _maml_options(run))
     return with_best_step_size(start, return_after_one_step)

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from metarobot.envs.tasks import SPLITS, Split
+from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.heat_map import HeatMap
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import Interval, captured_is_meaningful
@@ -84,56 +85,6 @@ class MeasuredPolicy:
     reference that is not trained for itself."""
     seconds: tuple[float | None, ...] = ()
     """Time of each seed's training, (S,), likewise."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """What a policy reaches after a number of adaptation episodes, over S x N tasks."""
-
-    adaptation_episodes: int
-    """Adaptation episodes of each task used so far."""
-    adaptation_steps: int
-    """Adaptation steps in which they were used."""
-    return_mean: Interval
-    """Mean return."""
-    return_iqm: Interval
-    """Interquartile mean of the returns."""
-    success: Interval
-    """Success rate, 0 to 1."""
-    captured: Interval | None = None
-    """Fraction of the headroom captured; None where there is no headroom, or it is not known."""
-    captured_per_seed: tuple[float | None, ...] = ()
-    """The fraction of each seed, (S,); None for one without headroom."""
-
-    def __post_init__(self) -> None:
-        """Check the counts."""
-        if min(self.adaptation_episodes, self.adaptation_steps) < 0:
-            raise ValueError("counts of episodes and steps must not be negative")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """What a policy reaches on a split, over the number of adaptation episodes."""
-
-    algorithm: str
-    """Whose it is."""
-    split: Split
-    """Where the tasks are from."""
-    exploring: bool
-    """Whether episodes have the action noise of adaptation episodes; else they are as judged."""
-    points: tuple[Point, ...]
-    """From the fewest adaptation episodes to the most."""
-
-    def __post_init__(self) -> None:
-        """Check the order."""
-        steps = [point.adaptation_steps for point in self.points]
-        episodes = [point.adaptation_episodes for point in self.points]
-        if not steps or steps != sorted(set(steps)) or episodes != sorted(episodes):
-            raise ValueError("a curve needs points, from the fewest adaptation episodes to most")
-
-    def after(self, steps: int) -> Point | None:
-        """Return the point after a number of adaptation steps, None where there is none."""
-        return next((point for point in self.points if point.adaptation_steps == steps), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +195,11 @@ class Evaluation:
         """Return the fraction of the headroom that a point captures, None where it says nothing."""
         headroom = self.headroom_of(split)
         return None if headroom and not headroom.is_meaningful else point.captured
+
+    def episodes_to_90(self, curve: Curve) -> int | None:
+        """Return `Curve.episodes_to_90`, None where the fraction captured says nothing."""
+        headroom = self.headroom_of(curve.split)
+        return None if headroom and not headroom.is_meaningful else curve.episodes_to_90
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as values that JSON can hold."""

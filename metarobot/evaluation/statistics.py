@@ -18,6 +18,8 @@ Array = np.ndarray
 
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
+HARM = 0.05
+"""Part of the headroom that a task must lose by adapting to count as harmed."""
 # Resampled scores held in memory at once: 4 million float64 are 32 MB.
 _MAX_RESAMPLED_SCORES = 4_000_000
 # A resample without headroom must not flip the fraction's sign: its divisor stays this positive
@@ -159,6 +161,63 @@ def bootstrap_captured(
         return _mean(resampled_gain) / np.maximum(_mean(resampled_headroom), floor)
 
     return _interval(fraction, (gain, headroom), generator, num_resamples)
+
+
+def bootstrap_harmed(
+    before: Array,
+    after: Array,
+    headroom: float,
+    generator: np.random.Generator,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Return the share of tasks that adapting made clearly worse, with its 95 % interval.
+
+        harmed = share of (seed, task) with after < before - 0.05 headroom
+
+    Args:
+        before: Scores (S, N) of a policy before adapting.
+        after: Scores (S, N) of the adapted policy, on the same tasks.
+        headroom: Mean of oracle - domain randomisation, positive.
+        generator: Source of the resamples; the same state gives the same interval.
+        num_resamples: Bootstrap resamples.
+
+    Raises:
+        ValueError: Shapes differ, are not (S, N >= 2), or a score is not finite.
+    """
+    _check_same_tasks(before, after)
+
+    def share(resampled_losses: Array) -> Array:
+        return _mean(resampled_losses > HARM * headroom)
+
+    return _interval(share, (np.subtract(before, after),), generator, num_resamples)
+
+
+def bootstrap_worst_tenth(
+    before: Array,
+    after: Array,
+    generator: np.random.Generator,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Return the mean of after - before over the worst tenth of all tasks, with its 95 % interval.
+
+    The worst tenth of n pairs (seed, task) are the ⌈n / 10⌉ with the smallest change.
+
+    Args:
+        before: Scores (S, N) of a policy before adapting.
+        after: Scores (S, N) of the adapted policy, on the same tasks.
+        generator: Source of the resamples; the same state gives the same interval.
+        num_resamples: Bootstrap resamples.
+
+    Raises:
+        ValueError: Shapes differ, are not (S, N >= 2), or a score is not finite.
+    """
+    _check_same_tasks(before, after)
+    return _interval(_worst_tenth, (np.subtract(after, before),), generator, num_resamples)
+
+
+def _worst_tenth(changes: Array) -> Array:
+    number = -(-changes.shape[-1] // 10)
+    return np.mean(np.partition(changes, number - 1, axis=-1)[..., :number], axis=-1)
 
 
 def _mean(resampled: Array) -> Array:

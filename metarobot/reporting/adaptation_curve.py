@@ -1,36 +1,42 @@
-"""The curves of an evaluation: return over adaptation episodes, as small multiples.
+"""The curves of an evaluation: return and success over adaptation episodes, as small multiples.
 
 A row of panels for each policy that adapts and a column for each split, all on the same axes. In
-every panel the references are thin grey lines.
+every panel the references are thin grey lines. Where few adapt, rows of their success follow.
 """
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 
 import matplotlib.style
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
+from metarobot.evaluation.curve import Point
 from metarobot.evaluation.references import NEVER_ADAPTS, ORACLE, RANDOM
-from metarobot.evaluation.result import Curve, Evaluation, Point
+from metarobot.evaluation.result import Evaluation
+from metarobot.reporting.curve_panel import (
+    Row,
+    draw_curve,
+    draw_references,
+    place,
+    write_captured,
+    write_one_captured,
+)
 from metarobot.reporting.style import (
     FAINT,
-    GREY,
     INK,
     REFERENCE_DASHES,
     STYLE,
+    after_episodes,
     algorithm_title,
     colours,
     evaluation_title,
+    headline_episodes,
     judged_by,
     light_grid,
     make_figure,
     panel_heading,
-    percent,
     png_bytes,
     split_note,
     split_title,
@@ -39,14 +45,18 @@ from metarobot.reporting.style import (
 
 _ABOVE_PX, _BELOW_PX = 104, 58  # what stands above and below the panels
 _FEW = 2
-"""Policies that adapt, up to which there is room for the fraction captured at every point."""
+"""Policies that adapt, up to which there is room for fractions in the panels, and for success."""
+_CLOSEST = 0.075
+"""Part of the axis that two numbers of episodes must be apart for both to be written below it."""
+_SUCCESS_LIMITS = (-0.07, 1.1)
 
 
 def adaptation_curve(evaluation: Evaluation) -> bytes:
-    """Draw the return as judged after 0, 1, ..., K adaptation steps.
+    """Draw return and success as judged, over the number of adaptation episodes.
 
     Bands are 95 % bootstrap intervals, thin grey lines the references, percentages the fraction of
-    the headroom captured. Where nobody adapts, each policy has its row and a single point.
+    the headroom captured. Full dots are of one block of episodes, open ones of several blocks.
+    Where nobody adapts, each policy has its row and a single point.
 
     Args:
         evaluation: The evaluation.
@@ -54,16 +64,22 @@ def adaptation_curve(evaluation: Evaluation) -> bytes:
     Raises:
         ValueError: The evaluation has no curves of episodes as judged.
     """
-    rows = list(evaluation.learners) or [policy.algorithm for policy in evaluation.policies]
-    rows = [name for name in rows if any(evaluation.curve(name, s) for s in evaluation.splits)]
-    if not rows:
+    names = list(evaluation.learners) or [policy.algorithm for policy in evaluation.policies]
+    names = [name for name in names if any(evaluation.curve(name, s) for s in evaluation.splits)]
+    if not names:
         raise ValueError("the evaluation has no deterministic episodes to draw")
-    row_px = 250 if len(rows) == 1 else 150 if len(rows) <= _FEW else 104
-    height_px = _ABOVE_PX + _BELOW_PX + row_px * len(rows)
+    rows = [Row(name, success=False) for name in names]
+    rows += [Row(name, success=True) for name in names if len(names) <= _FEW]
+    heights_px = [_height_px(row, len(names)) for row in rows]
+    height_px = _ABOVE_PX + _BELOW_PX + sum(heights_px)
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px)
         grid = figure.subplots(
-            len(rows), len(evaluation.splits), sharex=True, sharey=True, squeeze=False
+            len(rows),
+            len(evaluation.splits),
+            sharex=True,
+            squeeze=False,
+            height_ratios=heights_px,
         )
         figure.subplots_adjust(
             left=0.072,
@@ -73,30 +89,41 @@ def adaptation_curve(evaluation: Evaluation) -> bytes:
             wspace=0.06,
             hspace=0.16,
         )
-        grid[0, 0].set_ylim(*_return_limits(evaluation, rows))
         _draw_panels(evaluation, grid, rows)
-        _mark_steps(evaluation, grid, rows)
-        _write_words(evaluation, figure, rows, height_px)
+        _mark_axes(evaluation, grid, rows)
+        _write_words(evaluation, figure, names, height_px)
         return png_bytes(figure)
 
 
-def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: list[str]) -> None:
-    colour_of = colours(rows)
-    for name, panels in zip(rows, grid, strict=True):
+def _height_px(row: Row, num_policies: int) -> int:
+    if num_policies > _FEW:
+        return 104
+    if num_policies > 1:
+        return 90 if row.success else 140
+    return 110 if row.success else 220
+
+
+def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) -> None:
+    colour_of = colours(dict.fromkeys(row.algorithm for row in rows))
+    few = any(row.success for row in rows)
+    told_of = _told_of(evaluation)
+    for row, panels in zip(rows, grid, strict=True):
+        colour = colour_of[row.algorithm]
         for split, axes in zip(evaluation.splits, panels, strict=True):
-            _draw_references(axes, evaluation, split)
-            if curve := evaluation.curve(name, split):
-                _draw_curve(axes, curve, colour_of[name])
-                if len(rows) <= _FEW:
-                    _write_captured(axes, evaluation, curve, colour_of[name])
-                else:
-                    _write_first_captured(axes, evaluation, curve)
+            draw_references(axes, evaluation, split, row)
+            if curve := evaluation.curve(row.algorithm, split):
+                draw_curve(axes, curve, row, colour)
+                if few and not row.success:
+                    write_captured(axes, evaluation, curve, colour)
+                elif not few:
+                    write_one_captured(axes, evaluation, curve, told_of)
+        name = algorithm_title(row.algorithm).replace(" ", "\n")
         panels[-1].text(
             1.03,
             0.5,
-            algorithm_title(name).replace(" ", "\n"),
+            f"{name}\n{'success' if row.success else 'return'}" if few else name,
             transform=panels[-1].transAxes,
-            color=colour_of[name],
+            color=colour,
             weight="bold",
             va="center",
             linespacing=1.1,
@@ -105,69 +132,19 @@ def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: list[str]) -> N
         panel_heading(axes, split_title(evaluation, split), split_note(evaluation, split), INK)
 
 
-def _draw_references(axes: Axes, evaluation: Evaluation, split: str) -> None:
-    for name, dashes in REFERENCE_DASHES.items():
-        if curve := evaluation.curve(name, split):
-            height = curve.points[0].return_mean.value
-            axes.axhline(height, color=GREY, linestyle=dashes, linewidth=1.0, zorder=1)
+def _told_of(evaluation: Evaluation) -> int | None:
+    """Return the number of adaptation episodes that the numbers in the corners are of."""
+    curves = [c for c in evaluation.curves if c.algorithm in evaluation.learners]
+    return headline_episodes(p.adaptation_episodes for curve in curves for p in curve.points)
 
 
-def _draw_curve(axes: Axes, curve: Curve, colour: str) -> None:
-    steps = [point.adaptation_steps for point in curve.points]
-    means = [point.return_mean for point in curve.points]
-    low, high = [mean.low for mean in means], [mean.high for mean in means]
-    axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-    values = [mean.value for mean in means]
-    axes.plot(steps, values, color=colour, linewidth=2.0, marker="o", markersize=4.5, zorder=4)
-
-
-def _write_captured(axes: Axes, evaluation: Evaluation, curve: Curve, colour: str) -> None:
-    """Write the fraction captured beside every point but the first."""
-    means = [point.return_mean.value for point in curve.points]
-    # A label stands on the side that the line does not go to next.
-    slight = 0.1 * (max(means) - min(means))
-    falls = [after < mean - slight for mean, after in pairwise(means)] + [False]
-    for number, (point, fall) in enumerate(zip(curve.points, falls, strict=True)):
-        share = evaluation.captured(point, curve.split)
-        if not number or share is None:
-            continue
-        axes.annotate(
-            percent(share.value),
-            (point.adaptation_steps, point.return_mean.value),
-            xytext=(9 if number == 1 and len(means) > 2 else 0, 8 if fall else -8),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if fall else "top",
-            weight="bold",
-            color=colour,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )
-
-
-def _write_first_captured(axes: Axes, evaluation: Evaluation, curve: Curve) -> None:
-    """Write the fraction captured by one step into the corner of a panel."""
-    after = curve.after(1)
-    share = evaluation.captured(after, curve.split) if after else None
-    if share is not None:
-        axes.text(
-            0.985,
-            0.06,
-            percent(share.value),
-            transform=axes.transAxes,
-            color=FAINT,
-            ha="right",
-            zorder=5,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )
-
-
-def _return_limits(evaluation: Evaluation, rows: list[str]) -> tuple[float, float]:
+def _return_limits(evaluation: Evaluation, rows: Iterable[Row]) -> tuple[float, float]:
     """Return y limits that hold the learners and their references.
 
     A policy that is worse than random actions, or than every reference by far, does not squash the
     others: its line leaves the panel.
     """
-    shown = [*rows, *REFERENCE_DASHES]
+    shown = [*(row.algorithm for row in rows), *REFERENCE_DASHES]
     points = [
         point.return_mean
         for split in evaluation.splits
@@ -179,7 +156,7 @@ def _return_limits(evaluation: Evaluation, rows: list[str]) -> tuple[float, floa
         for split in evaluation.splits
         for point in _points(evaluation, RANDOM, split)
     ]
-    floor = min(random, default=-math.inf)
+    floor = min(random, default=-np.inf)
     above = [mean for mean in points if mean.value >= floor] or points
     low, high = min(mean.low for mean in above), max(mean.high for mean in above)
     span = max(high - low, 1e-9)
@@ -188,35 +165,57 @@ def _return_limits(evaluation: Evaluation, rows: list[str]) -> tuple[float, floa
 
 def _points(evaluation: Evaluation, name: str, split: str) -> tuple[Point, ...]:
     curve = evaluation.judged(name, split)
-    return curve.points if curve else ()
+    return (*curve.points, *curve.blocks) if curve else ()
 
 
-def _mark_steps(evaluation: Evaluation, grid: np.ndarray, rows: list[str]) -> None:
-    """Mark the adaptation episodes below the panels, and draw faint lines of equal return."""
-    used = {
-        point.adaptation_steps: point.adaptation_episodes
-        for name in rows
-        for split in evaluation.splits
-        for point in _points(evaluation, name, split)
-    }
-    for axes in grid.flat:
-        light_grid(axes)
-        axes.set_xticks(list(used), [str(episodes) for episodes in used.values()])
-        axes.set_xlim(-0.3, max(used) + 0.42)
+def _mark_axes(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) -> None:
+    """Mark the adaptation episodes below the panels, and draw faint lines of equal height."""
+    used = sorted(
+        {
+            point.adaptation_episodes
+            for row in rows
+            for split in evaluation.splits
+            for point in _points(evaluation, row.algorithm, split)
+        }
+    )
+    places, returns = [place(number) for number in used], _return_limits(evaluation, rows)
+    for row, panels in zip(rows, grid, strict=True):
+        for column, axes in enumerate(panels):
+            light_grid(axes)
+            axes.set_ylim(*(_SUCCESS_LIMITS if row.success else returns))
+            axes.tick_params(labelleft=column == 0)
+            if row.success:
+                axes.set_yticks([0.0, 0.5, 1.0])
+            axes.set_xticks(places, _labels(used))
+            axes.set_xlim(-0.06 * places[-1] - 0.1, 1.08 * places[-1] + 0.1)
 
 
-def _write_words(evaluation: Evaluation, figure: Figure, rows: list[str], height_px: int) -> None:
+def _labels(used: Sequence[int]) -> list[str]:
+    """Return what is written below the axis: nothing for a number too close to the next one."""
+    labels, next_place = [], np.inf
+    for number in reversed(used):
+        far = next_place - place(number) >= _CLOSEST * place(used[-1])
+        labels.append(str(number) if far else "")
+        next_place = place(number) if far else next_place
+    return labels[::-1]
+
+
+def _write_words(evaluation: Evaluation, figure: Figure, names: list[str], height_px: int) -> None:
     figure.text(0.47, 10 / height_px, "adaptation episodes used", color=FAINT, ha="center")
-    figure.supylabel("return", x=0.008, size="medium", color=FAINT)
+    if len(names) > _FEW:
+        figure.supylabel("return", x=0.008, size="medium", color=FAINT)
     named = {NEVER_ADAPTS: "dashed", ORACLE: "dotted"}
     there = {policy.algorithm for policy in evaluation.policies}
-    lines = [f"{dash}: {algorithm_title(name)}" for name, dash in named.items() if name in there]
-    where = "" if len(rows) <= _FEW else " by one step"
-    shares = f"Percentages: headroom captured{where}." if evaluation.learners else ""
+    words = [f"{dash}: {algorithm_title(name)}" for name, dash in named.items() if name in there]
+    told_of = _told_of(evaluation)
+    where = "" if len(names) <= _FEW or told_of is None else f" {after_episodes(told_of)}"
+    if evaluation.learners:
+        words.append(f"open dots: blocks of {evaluation.config.episodes_per_block}")
+        words.append(f"percentages: headroom captured{where}")
+    what = "return and success" if len(names) <= _FEW else "return"
     write_title(
         figure,
-        f"{evaluation_title(evaluation)}: return while adapting",
+        f"{evaluation_title(evaluation)}: {what} over adaptation episodes",
         f"{judged_by(evaluation)}, 95 % intervals. "
-        + (f"{', '.join(lines).capitalize()}. " if lines else "")
-        + shares,
+        + "".join(f"{word[0].upper()}{word[1:]}. " for word in words),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import matplotlib.style
 import numpy as np
@@ -23,20 +24,23 @@ from metarobot.reporting.style import (
     INK,
     REFERENCE_NOTES,
     STYLE,
+    after_episodes,
     algorithm_title,
     colours,
     evaluation_title,
+    headline_episodes,
     make_figure,
     number,
     panel_heading,
     parameter_label,
     png_bytes,
-    stage_name,
     write_title,
 )
 
 _SUCCESS = "#d0003c"
 _MOST_COLUMNS = 4
+_MOST_LEARNERS = 3
+"""Policies that adapt, up to which there is room for a row of each."""
 # Map means closer than this part of the map's whole range are called equal.
 _NO_DIFFERENCE = 0.01
 _LOG_TICKS = (1.0, 3.0)
@@ -64,20 +68,21 @@ def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
     data = evaluation.heat_map
     if data is None or not data.maps:
         raise ValueError("the evaluation has no map to draw")
-    panels = _panels(evaluation, data.maps)
+    rows = _rows(evaluation, data.maps)
+    panels = list(chain.from_iterable(rows))
     maps = [_matrix(p.success if quantity == "success" else p.returns) for p in panels]
     limits = (0.0, 1.0) if quantity == "success" else _colour_limits(maps)
-    num_rows = math.ceil(len(panels) / _MOST_COLUMNS)
-    height_px = _ABOVE_PX + _PANEL_PX * num_rows
+    height_px = _ABOVE_PX + _PANEL_PX * len(rows)
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px)
-        columns = min(len(panels), _MOST_COLUMNS)
-        grid = figure.subplots(num_rows, columns, sharex=True, sharey=True, squeeze=False)
+        shape = len(rows), max(map(len, rows))
+        grid = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
         top, bottom = 1 - _ABOVE_PX / height_px, _BELOW_PX / height_px
         figure.subplots_adjust(
             left=_LEFT, right=_RIGHT, top=top, bottom=bottom, wspace=0.1, hspace=0.28
         )
-        meshes = _draw_panels(evaluation, data, grid, panels, maps, limits)
+        places = _used_places(grid, rows)
+        meshes = _draw_panels(evaluation, data, places, panels, maps, limits)
         _name_axes(figure, grid, data, height_px)
         clipped = quantity == "return" and min(np.nanmin(m) for m in maps) < limits[0]
         bar = figure.colorbar(
@@ -87,7 +92,7 @@ def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
         )
         bar.outline.set_visible(False)
         bar.set_label(quantity)
-        keyed = {(p.algorithm, p.adaptation_steps): m for p, m in zip(panels, maps, strict=True)}
+        keyed = {(p.algorithm, p.adaptation_episodes): m for p, m in zip(panels, maps, strict=True)}
         write_title(
             figure,
             _heat_map_title(evaluation, keyed, quantity),
@@ -97,38 +102,61 @@ def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
         return png_bytes(figure)
 
 
-def _panels(evaluation: Evaluation, maps: Sequence[GridMap]) -> list[GridMap]:
-    """Return the maps that are drawn; where several adapt, each after its last step alone."""
-    last, learners = max(each.adaptation_steps for each in maps), evaluation.learners
-    order = [policy.algorithm for policy in evaluation.policies]
-    return [
-        each
-        for each in sorted(maps, key=lambda each: order.index(each.algorithm))
-        if len(learners) < 2 or each.algorithm not in learners or each.adaptation_steps == last
-    ]
+def _rows(evaluation: Evaluation, maps: Sequence[GridMap]) -> list[list[GridMap]]:
+    """Return the maps that are drawn, row by row.
+
+    Where several adapt, each has a row of its own below that of the references; where too many do,
+    each is drawn after the most episodes alone.
+    """
+    order, learners = [policy.algorithm for policy in evaluation.policies], evaluation.learners
+    maps = sorted(maps, key=lambda each: order.index(each.algorithm))
+    if 1 < len(learners) <= _MOST_LEARNERS:
+        references = [each for each in maps if each.algorithm not in learners]
+        of_learners = [[each for each in maps if each.algorithm == name] for name in learners]
+        rows = [row for row in [references, *of_learners] if row]
+        return [part for row in rows for part in _rows_of(row, _MOST_COLUMNS)]
+    if len(learners) > 1:
+        most = max(each.adaptation_episodes for each in maps)
+        maps = [m for m in maps if m.algorithm not in learners or m.adaptation_episodes == most]
+    num_rows = math.ceil(len(maps) / _MOST_COLUMNS)
+    return _rows_of(maps, math.ceil(len(maps) / num_rows))
+
+
+def _rows_of(maps: Sequence[GridMap], num_columns: int) -> list[list[GridMap]]:
+    """Return maps in rows of at most so many."""
+    starts = range(0, len(maps), num_columns)
+    return [list(maps[start : start + num_columns]) for start in starts]
+
+
+def _used_places(grid: np.ndarray, rows: Sequence[Sequence[GridMap]]) -> list[Axes]:
+    """Return the places of all panels; hide the others.
+
+    The lowest panel of a column has the numbers, also above an empty place.
+    """
+    for column in range(grid.shape[1]):
+        used = [index for index, row in enumerate(rows) if column < len(row)]
+        for index, axes in enumerate(grid[:, column]):
+            axes.set_visible(index in used)
+            axes.tick_params(labelbottom=index == used[-1])
+    return [grid[i, j] for i, row in enumerate(rows) for j in range(len(row))]
 
 
 def _draw_panels(
     evaluation: Evaluation,
     data: HeatMap,
-    grid: np.ndarray,
+    places: Sequence[Axes],
     panels: Sequence[GridMap],
     maps: Sequence[np.ndarray],
     limits: tuple[float, float],
 ) -> list[QuadMesh]:
     gaps = {parameter.name: parameter.gaps for parameter in evaluation.task_parameters}
     gaps |= {axis.name: axis.gaps for axis in (data.x, data.y)}
-    for place, axes in enumerate(grid.flat):
-        axes.set_visible(place < len(panels))
-        # The lowest panel of a column has the numbers, also above an empty place.
-        axes.tick_params(labelbottom=place + grid.shape[1] >= len(panels))
     colour_of, meshes = colours(evaluation.learners), []
-    for axes, panel, values in zip(grid.flat, panels, maps, strict=False):
+    for axes, panel, values in zip(places, panels, maps, strict=True):
         meshes.append(_draw_map(axes, data, values, limits))
         _draw_success_line(axes, data, _matrix(panel.success))
         _draw_training_box(axes, data.x, data.y, gaps)
-        heading, note = _heading(panel, evaluation)
-        note += f"mean {number(float(np.nanmean(values)))}"
+        heading, note = _heading(panel, evaluation, number(float(np.nanmean(values))))
         panel_heading(axes, heading, note, colour_of.get(panel.algorithm, INK))
     return meshes
 
@@ -145,16 +173,16 @@ def _name_axes(figure: Figure, grid: np.ndarray, data: HeatMap, height_px: int) 
     )
 
 
-def _heading(panel: GridMap, evaluation: Evaluation) -> tuple[str, str]:
-    """Return the heading of a panel and the beginning of what stands below it."""
+def _heading(panel: GridMap, evaluation: Evaluation, mean: str) -> tuple[str, str]:
+    """Return the heading of a panel and what stands below it."""
     title = algorithm_title(panel.algorithm)
     if panel.algorithm not in evaluation.learners:
         note = REFERENCE_NOTES.get(panel.algorithm)
-        return title, f"{note} · " if note else ""
-    episodes = f"{panel.adaptation_steps * evaluation.config.episodes_per_step} episodes · "
+        return title, f"{note} · mean {mean}" if note else f"mean {mean}"
+    stage = after_episodes(panel.adaptation_episodes)
     if len(evaluation.learners) > 1:
-        return title, episodes
-    return stage_name(panel.adaptation_steps), episodes
+        return title, f"{stage}: {mean}"
+    return stage, f"{title} · mean {mean}"
 
 
 def _matrix(values: Sequence[Sequence[float | None]]) -> np.ndarray:
@@ -251,16 +279,19 @@ def _heat_map_title(
 ) -> str:
     """Say what the picture shows: its mean is better, worse, or about the same."""
     family = evaluation_title(evaluation)
-    stepped = [key for key in maps if key[1] == 1]
-    if (NEVER_ADAPTS, 0) not in maps or len(stepped) != 1:
+    learners = {name for name, _ in maps if name in evaluation.learners}
+    told_of = headline_episodes(number for _, number in maps)
+    if (NEVER_ADAPTS, 0) not in maps or len(learners) != 1 or told_of is None:
         return f"{family}: {quantity} over the task parameters"
+    (learner,) = learners
     never = float(np.nanmean(maps[NEVER_ADAPTS, 0]))
-    adapted = float(np.nanmean(maps[stepped[0]]))
+    adapted = float(np.nanmean(maps[learner, told_of]))
     low, high = (bound(list(map(bound, maps.values()))) for bound in (np.nanmin, np.nanmax))
+    title = algorithm_title(learner)
     verb = "beats" if adapted > never else "loses to"
     if abs(adapted - never) < _NO_DIFFERENCE * (high - low):
         verb = "equals"
     return (
-        f"{family}: one adaptation step {verb} domain randomisation, "
+        f"{family}: {title} {after_episodes(told_of)} {verb} domain randomisation, "
         f"{number(adapted)} against {number(never)}"
     )

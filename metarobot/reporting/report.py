@@ -14,6 +14,7 @@ from markupsafe import Markup
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.settings import describe_settings
 from metarobot.printable import printable
+from metarobot.reporting.episode_tables import episode_tables
 from metarobot.reporting.report_tables import headroom_table, parameter_table, return_tables
 from metarobot.reporting.style import evaluation_title
 from metarobot.reporting.verdicts import conditions, verdicts
@@ -63,10 +64,11 @@ def render_report(
         verdicts=verdicts(evaluation),
         pictures={name: _data_url(data, "image/png") for name, data in pictures.items()},
         video=None if video is None else _data_url(video, "video/mp4"),
+        episode_tables=episode_tables(evaluation),
         tables=return_tables(evaluation),
         headroom=headroom_table(evaluation),
-        num_steps=evaluation.config.num_adaptation_steps,
-        episodes=evaluation.config.episodes_per_step,
+        num_blocks=max(len(curve.blocks) for curve in evaluation.curves) - 1,
+        episodes_per_block=evaluation.config.episodes_per_block,
         sample=_sample(evaluation),
         task_parameters=parameter_table(evaluation),
         facts=list(origin.facts.items()),

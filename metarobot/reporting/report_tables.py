@@ -1,15 +1,17 @@
-"""The tables of the HTML report: all numbers ready to print."""
+"""The tables of the HTML report by blocks, and of task parameters: all numbers ready to print."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from metarobot.evaluation.curve import Curve
 from metarobot.evaluation.references import RANDOM
-from metarobot.evaluation.result import Curve, Evaluation, Headroom, MeasuredParameter, Point
+from metarobot.evaluation.result import Evaluation, Headroom, MeasuredParameter
 from metarobot.evaluation.statistics import Interval
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
+    after_blocks,
     algorithm_title,
     interval,
     number,
@@ -18,7 +20,6 @@ from metarobot.reporting.style import (
     percent_interval,
     split_note,
     split_title,
-    stage_name,
 )
 
 
@@ -29,7 +30,7 @@ class Row:
     algorithm: str
     """The CSS class of its colour."""
     label: str
-    """Whose it is, and after how many steps."""
+    """Whose it is, and after how many blocks."""
     episodes_used: int
     """Adaptation episodes used."""
     mean: str
@@ -69,7 +70,7 @@ class HeadroomRow:
     headroom: str
     headroom_ci: str
     captured: tuple[tuple[str, str], ...]
-    """The fraction captured after each adaptation step, with its interval."""
+    """The fraction captured after each block, with its interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ def return_tables(evaluation: Evaluation) -> list[ReturnTable]:
 def _rows(evaluation: Evaluation, curves: Sequence[Curve]) -> tuple[Row, ...]:
     # Random actions score so low that their place would squeeze all others together.
     shown = [curve for curve in curves if curve.algorithm != RANDOM] or curves
-    means = [point.return_mean for curve in shown for point in curve.points]
+    means = [point.return_mean for curve in shown for point in curve.blocks]
     low = min(mean.low for mean in means)
     span = max(max(mean.high for mean in means) - low, 1e-9)
 
@@ -123,7 +124,7 @@ def _rows(evaluation: Evaluation, curves: Sequence[Curve]) -> tuple[Row, ...]:
     return tuple(
         Row(
             algorithm=curve.algorithm if curve.algorithm in ALGORITHM_COLOURS else "adapted",
-            label=_label(evaluation, curve.algorithm, point),
+            label=_label(evaluation, curve.algorithm, num_blocks),
             episodes_used=point.adaptation_episodes,
             mean=number(point.return_mean.value),
             mean_ci=interval(point.return_mean),
@@ -134,15 +135,15 @@ def _rows(evaluation: Evaluation, curves: Sequence[Curve]) -> tuple[Row, ...]:
             bar=bar(point.return_mean),
         )
         for curve in curves
-        for point in curve.points
+        for num_blocks, point in enumerate(curve.blocks)
     )
 
 
-def _label(evaluation: Evaluation, algorithm: str, point: Point) -> str:
+def _label(evaluation: Evaluation, algorithm: str, num_blocks: int) -> str:
     name = algorithm_title(algorithm)
     if algorithm not in evaluation.learners:
         return name
-    stage = stage_name(point.adaptation_steps)
+    stage = after_blocks(num_blocks)
     return f"{name}, {stage}" if len(evaluation.learners) > 1 else stage
 
 
@@ -170,7 +171,7 @@ def _headroom_row(evaluation: Evaluation, headroom: Headroom, curve: Curve) -> H
         headroom_ci=interval(headroom.gap),
         captured=tuple(
             (percent(point.captured and point.captured.value), percent_interval(point.captured))
-            for point in curve.points
+            for point in curve.blocks
         ),
     )
 

@@ -53,6 +53,8 @@ ALGORITHM_COLOURS = {
     ORACLE: "#007f5f",
 }
 """Of those that stand in every picture; all others share out the colours below."""
+FEW_EPISODES = 5
+"""Adaptation episodes that somebody with a robot is glad to run."""
 REFERENCE_NOTES = {NEVER_ADAPTS: "never adapts", ORACLE: "told the task"}
 """What a reference is, in a few words."""
 REFERENCE_DASHES = {NEVER_ADAPTS: "--", ORACLE: ":"}
@@ -118,9 +120,24 @@ def judged_by(evaluation: Evaluation) -> str:
     return "Episodes with the policy's own noise" if trained else "Deterministic episodes"
 
 
-def stage_name(steps: int) -> str:
-    """Return what a policy is called after some number of adaptation steps."""
-    return "before adapting" if steps == 0 else f"after {steps} step" + "s" * (steps != 1)
+def after_episodes(number: int) -> str:
+    """Return what a policy is called after some number of adaptation episodes."""
+    return "before adapting" if number == 0 else f"after {number} episode" + "s" * (number != 1)
+
+
+def after_blocks(number: int) -> str:
+    """Return what a policy is called after some number of blocks of adaptation episodes."""
+    return "before adapting" if number == 0 else f"after {number} block" + "s" * (number != 1)
+
+
+def headline_episodes(numbers: Iterable[int]) -> int | None:
+    """Return the number of adaptation episodes that a sentence tells of, None if there is none.
+
+    It is the most that somebody with a robot is glad to run, of those measured.
+    """
+    adapted = sorted(number for number in numbers if number)
+    few = [number for number in adapted if number <= FEW_EPISODES]
+    return next(iter([*few[-1:], *adapted]), None)
 
 
 def split_title(evaluation: Evaluation, split: str) -> str:
@@ -206,8 +223,9 @@ def write_title(figure: Figure, title: str, subtitle: str) -> None:
         figure.text(0.012, below, subtitle, size=9.5, color=FAINT, va="top"),
     ]
     for text in texts:
-        room = 0.976 * figure.bbox.width / text.get_window_extent().width
-        text.set_fontsize(float(text.get_fontsize()) * min(1.0, room))
+        # Letters are fitted to pixels one by one: the width is not in proportion to the size.
+        while text.get_window_extent().width > 0.976 * figure.bbox.width:
+            text.set_fontsize(0.97 * float(text.get_fontsize()))
 
 
 def panel_heading(axes: Axes, heading: str, note: str, colour: str) -> None:

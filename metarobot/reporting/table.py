@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.statistics import Interval
 from metarobot.files import csv_table
 
 
 def evaluation_csv(evaluation: Evaluation) -> str:
     """Return all points of an evaluation as CSV, with the bounds of their 95 % intervals.
 
+    The column ``adaptation_blocks`` is empty where all adaptation episodes were one block.
+
     Args:
         evaluation: The evaluation.
     """
     return csv_table(
         [
-            {
-                "split": curve.split,
-                "algorithm": curve.algorithm,
-                "adaptation_steps": point.adaptation_steps,
-                "adaptation_episodes": point.adaptation_episodes,
-                "exploring": curve.exploring,
-                "return_mean": point.return_mean.value,
-                "return_mean_ci": (point.return_mean.low, point.return_mean.high),
-                "return_iqm": point.return_iqm.value,
-                "return_iqm_ci": (point.return_iqm.low, point.return_iqm.high),
-                "success": point.success.value,
-                "success_ci": (point.success.low, point.success.high),
-                "captured": point.captured and point.captured.value,
-                "captured_ci": (
-                    (point.captured.low, point.captured.high) if point.captured else (None, None)
-                ),
-                "num_seeds": len(evaluation.seeds),
-                "num_tasks": evaluation.config.num_tasks,
-            }
+            {**_row(curve, point, blocks), **_sizes(evaluation)}
             for curve in evaluation.curves
-            for point in curve.points
+            for blocks, point in [
+                *((None, point) for point in curve.points),
+                *enumerate(curve.blocks),
+            ]
         ]
     )
+
+
+def _row(curve: Curve, point: Point, blocks: int | None) -> dict[str, Any]:
+    return {
+        "split": curve.split,
+        "algorithm": curve.algorithm,
+        "exploring": curve.exploring,
+        "adaptation_episodes": point.adaptation_episodes,
+        "adaptation_blocks": blocks,
+        **_columns("return_mean", point.return_mean),
+        **_columns("return_iqm", point.return_iqm),
+        **_columns("success", point.success),
+        **_columns("captured", point.captured),
+        **_columns("harmed", point.harmed),
+        **_columns("worst_tenth", point.worst_tenth),
+        **_columns("trial_cost", point.trial_cost),
+    }
+
+
+def _columns(name: str, value: Interval | None) -> dict[str, Any]:
+    bounds = (value.low, value.high) if value else (None, None)
+    return {name: value and value.value, f"{name}_ci": bounds}
+
+
+def _sizes(evaluation: Evaluation) -> dict[str, int]:
+    return {"num_seeds": len(evaluation.seeds), "num_tasks": evaluation.config.num_tasks}

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from metarobot.evaluation.curve import NEARLY_ALL, Curve, Point
 from metarobot.evaluation.references import NEVER_ADAPTS, ORACLE
-from metarobot.evaluation.result import Conditions, Curve, Evaluation, Headroom, Point
+from metarobot.evaluation.result import Conditions, Evaluation, Headroom
 from metarobot.evaluation.statistics import Interval
-from metarobot.reporting.style import algorithm_title, interval, number, percent, percent_interval
+from metarobot.reporting.style import (
+    after_episodes,
+    algorithm_title,
+    headline_episodes,
+    interval,
+    number,
+    percent,
+    percent_interval,
+)
 
 SMALL_HEADROOM = 0.1
 """Headroom below this part of (oracle - random) is called small."""
@@ -23,7 +32,7 @@ _WHERE_ELSE = {
 
 
 def verdicts(evaluation: Evaluation) -> list[str]:
-    """Say in one sentence a held-out split what one adaptation step is worth there.
+    """Say for each held-out split and learner what a few adaptation episodes are worth there.
 
     The sentences come from the numbers alone, and say so where domain randomisation wins, where
     the difference is within the interval, and where there is little or no headroom. Splits that
@@ -36,14 +45,12 @@ def verdicts(evaluation: Evaluation) -> list[str]:
     chosen = [split for split in known if split != "train"] or known
     if not evaluation.tasks_as_trained:
         chosen = known
-    several = len(evaluation.learners) > 1
-    sentences = []
-    for entry in evaluation.headroom:
-        for name in evaluation.learners:
-            curve = evaluation.curve(name, entry.split)
-            if curve and entry.split in chosen:
-                sentence = f"On {_tasks(evaluation, entry.split)}, {_verdict(entry, curve)}"
-                sentences.append(f"{algorithm_title(name)}: {sentence}" if several else sentence)
+    sentences = [
+        _verdict(evaluation, entry, curve)
+        for entry in evaluation.headroom
+        for name in evaluation.learners
+        if entry.split in chosen and (curve := evaluation.curve(name, entry.split))
+    ]
     return sentences or _without_headroom(evaluation)
 
 
@@ -75,20 +82,19 @@ def _named(variant: Conditions | None) -> str:
 
 
 def _without_headroom(evaluation: Evaluation) -> list[str]:
-    """Say what changed by one adaptation step where nothing tells what there was to win."""
+    """Say what changed by adapting where nothing tells what there was to win."""
     if not evaluation.learners:
         return ["No policy in these runs adapts."]
     sentences = []
     for name in evaluation.learners:
         for split in evaluation.splits:
             curve = evaluation.curve(name, split)
-            after = curve.after(1) if curve else None
+            after = _told_of(curve) if curve else None
             if curve and after:
-                returns = (point.return_mean.value for point in (curve.points[0], after))
-                start, end = map(number, returns)
+                start, end = (number(p.return_mean.value) for p in (curve.points[0], after))
                 sentences.append(
-                    f"On {_tasks(evaluation, split)}, one adaptation step of "
-                    f"{algorithm_title(name)} takes the mean return from {start} to {end}."
+                    f"{_stage(after).capitalize()} on {_tasks(evaluation, split)}, the mean return "
+                    f"of {algorithm_title(name)} is {end}; before adapting it was {start}."
                 )
     there = {policy.algorithm for policy in evaluation.policies}
     missing = [name for name in (NEVER_ADAPTS, ORACLE) if name not in there]
@@ -101,36 +107,63 @@ def _without_headroom(evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _verdict(headroom: Headroom, curve: Curve) -> str:
-    before, after = curve.points[0], curve.after(1)
+def _told_of(curve: Curve) -> Point | None:
+    """Return the point that the sentences are of; after a first block if it is all there is."""
+    told_of = headline_episodes(point.adaptation_episodes for point in curve.points)
+    return curve.after_blocks(1) if told_of is None else curve.after_episodes(told_of)
+
+
+def _stage(point: Point) -> str:
+    return after_episodes(point.adaptation_episodes)
+
+
+def _verdict(evaluation: Evaluation, headroom: Headroom, curve: Curve) -> str:
+    after, where = _told_of(curve), _tasks(evaluation, headroom.split)
+    name = algorithm_title(curve.algorithm)
     if after is None:
-        return "no adaptation step was evaluated."
+        return f"On {where}, no adaptation of {name} was evaluated."
     if after.captured is None or not headroom.is_meaningful:
-        return _no_headroom(headroom, after)
-    text = _closing(after.captured, f"one adaptation step of {after.adaptation_episodes} episodes")
-    share = None if before.captured is None else before.captured.value
-    return f"{text} Before adapting it stood at {percent(share)}.{_small_headroom_note(headroom)}"
+        return f"On {where}, {_no_headroom(headroom, name, after)}"
+    text = f"{_stage(after).capitalize()} on {where}, {_closing(after.captured, name)}"
+    if after.harmed:
+        text += f"; {percent(after.harmed.value)} {percent_interval(after.harmed)} of the tasks"
+        text += " became worse"
+    return f"{text}. {_way(curve)}{_small_headroom_note(headroom)}"
 
 
-def _closing(share: Interval, step: str) -> str:
-    """Say what one step captured, judged by the bounds as they are shown."""
-    amount = f"{percent(share.value)} {percent_interval(share)}"
+def _closing(share: Interval, name: str) -> str:
+    """Say what was captured, judged by the bounds as they are shown."""
+    amount = f"{percent(share.value)} {percent_interval(share)} of the headroom"
     low, high = round(100 * share.low), round(100 * share.high)
-    gap = "the gap between domain randomisation and the oracle"
     if high < 0:
-        return f"domain randomisation wins: {step} ends below it, at {amount} of {gap}."
+        return f"domain randomisation wins against {name}, which captures {amount}"
     if low <= 0:
-        return f"{step} makes no measurable difference to domain randomisation: {amount} of {gap}."
+        return (
+            f"{name} makes no measurable difference to domain randomisation: it captures {amount}"
+        )
     if low > 100:
-        return f"{step} passes the oracle, which is then no upper bound: {amount} of {gap}."
-    return f"{step} closes {amount} of {gap}."
+        return f"{name} passes the oracle, which is then no upper bound: it captures {amount}"
+    return f"{name} captures {amount}"
 
 
-def _no_headroom(headroom: Headroom, after: Point) -> str:
+def _way(curve: Curve) -> str:
+    """Say where it began, and how many episodes nearly all of the headroom takes."""
+    before, needed = curve.points[0].captured, curve.episodes_to_90
+    start = f"Before adapting it stood at {percent(before and before.value)}"
+    most = curve.points[-1].adaptation_episodes
+    if needed == 0 or most == 0:
+        return f"{start}."
+    nearly_all = percent(NEARLY_ALL)
+    if needed is None:
+        return f"{start}; it does not reach {nearly_all} within {most} episodes."
+    return f"{start}; it reaches {nearly_all} {after_episodes(needed)}."
+
+
+def _no_headroom(headroom: Headroom, name: str, after: Point) -> str:
     gap = f"{number(headroom.gap.value)} {interval(headroom.gap)}"
     returns = (
         f"Returns: domain randomisation {number(headroom.domain_randomisation)}, "
-        f"after one adaptation step {number(after.return_mean.value)}, "
+        f"{name} {_stage(after)} {number(after.return_mean.value)}, "
         f"oracle {number(headroom.oracle)}."
     )
     if round(headroom.gap.high, 2) < 0.0:  # judged by what is shown
@@ -154,6 +187,6 @@ def _small_headroom_note(headroom: Headroom) -> str:
     if part is None or not 0.0 < part < SMALL_HEADROOM:
         return ""
     return (
-        f" The gap itself is small: {percent(part)} of the distance from random actions to the "
-        "oracle."
+        f" The headroom itself is small: {percent(part)} of the distance from random actions to "
+        "the oracle."
     )

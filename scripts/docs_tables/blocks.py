@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docs_tables.comparisons import comparison, published
-from docs_tables.evaluations import headline, headroom, returns, success
+from docs_tables.evaluations import by_episodes, headline, headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.measurements import scaling, speed, sweep
@@ -37,6 +37,7 @@ for _env_id, _env_class in FAMILIES.items():
     BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)
     BLOCKS[f"{_name} observation"] = lambda family=_family: observation(family)
     BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)
+    BLOCKS[f"{_name} episodes"] = lambda name=_name: by_episodes(name)
     BLOCKS[f"{_name} returns"] = lambda name=_name: returns(name)
     BLOCKS[f"{_name} success"] = lambda name=_name: success(name)
     BLOCKS[f"{_name} curve"] = lambda name=_name: curve(name)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from docs_tables.markdown import PENDING, markdown_table, with_interval
 from docs_tables.results import read_evaluation
-from metarobot.evaluation.result import Evaluation, MeasuredPolicy, Point
+from metarobot.evaluation.curve import Curve
+from metarobot.evaluation.result import Evaluation, MeasuredPolicy
 from metarobot.presets import PRESETS
-from metarobot.reporting.style import algorithm_title, family_title
+from metarobot.reporting.episode_tables import episodes_to_90_text
+from metarobot.reporting.style import after_blocks, after_episodes, algorithm_title, family_title
 
 PUBLISHED = {
     "half-cheetah-direction": ((-50.7, 293.2, 313.5, 315.7), 442.7),
@@ -41,7 +44,7 @@ def _lines_of_algorithms(title: str, measured: Evaluation, num_stages: int) -> l
     cells = {}
     for policy in measured.policies:
         curve = measured.curve(policy.algorithm, "train")
-        means = [with_interval(point.return_mean) for point in curve.points] if curve else []
+        means = [with_interval(point.return_mean) for point in curve.blocks] if curve else []
         cells[policy.algorithm] = means
     (oracle,) = cells.pop("oracle", [""])
     cost = f"{int(measured.policies[0].settings['total_steps']):,}"
@@ -52,7 +55,7 @@ def _lines_of_algorithms(title: str, measured: Evaluation, num_stages: int) -> l
 
 
 def comparison(preset: str, folder: Path = Path()) -> str:
-    """Return the comparison on a family, one line for each algorithm.
+    """Return the comparison on a family: for each split a table, one line for each algorithm.
 
     Args:
         preset: The family's preset.
@@ -61,21 +64,58 @@ def comparison(preset: str, folder: Path = Path()) -> str:
     measured = read_evaluation(folder / preset / "comparison" / "evaluation.json")
     if measured is None:
         return PENDING
-    headings = ["algorithm"]
-    for split in measured.splits:
-        headings += [f"{split}: 0 steps", "1 step", "3 steps", "captured by 1"]
-    headings += ["training steps", "seconds"]
-    lines = []
-    for policy in measured.policies:
-        cells = [algorithm_title(policy.algorithm)]
-        for split in measured.splits:
-            curve = measured.judged(policy.algorithm, split)
-            after = [curve and curve.after(step) for step in (0, 1, 3)]
-            cells += [_return_with_interval(point) for point in after]
-            share = after[1] and measured.captured(after[1], split)
-            cells.append("" if share is None else f"{share.value:.2f}")
-        lines.append([*cells, *_costs(policy)])
-    return markdown_table(headings, lines)
+    tables = [_comparison_on(measured, split) for split in measured.splits]
+    costs = [
+        [algorithm_title(policy.algorithm), *_costs(policy)]
+        for policy in measured.policies
+        if policy.total_steps
+    ]
+    tables.append(markdown_table(["training", "control steps", "seconds"], costs))
+    return "\n\n".join(tables)
+
+
+def _comparison_on(measured: Evaluation, split: str) -> str:
+    """Return the table of one split."""
+    curves = [measured.judged(policy.algorithm, split) for policy in measured.policies]
+    found = [curve for curve in curves if curve]
+    numbers = [n for n in _EPISODES if any(curve.after_episodes(n) for curve in found)]
+    headings = [split, "before", *map(after_episodes, numbers), after_blocks(_BLOCKS)]
+    headings += [f"captured {after_episodes(number)}" for number in numbers]
+    harmed = [n for n in numbers if any(_harmed(curve, n) for curve in found)]
+    headings += [f"worse {after_episodes(number)}" for number in harmed]
+    rows = [
+        [
+            *_compared(measured, curve, numbers),
+            *(_harmed(curve, number) for number in harmed),
+            episodes_to_90_text(measured, curve) if curve.algorithm in measured.learners else "",
+        ]
+        for curve in found
+    ]
+    return markdown_table([*headings, "90 % captured after"], rows)
+
+
+def _compared(measured: Evaluation, curve: Curve, numbers: Sequence[int]) -> list[str]:
+    """Return name, returns and fractions of one algorithm, empty where it was not measured."""
+    points = [curve.after_episodes(number) for number in numbers]
+    returns = [curve.points[0], *points, curve.after_blocks(_BLOCKS)]
+    shares = [point and measured.captured(point, curve.split) for point in points]
+    return [
+        algorithm_title(curve.algorithm),
+        *(with_interval(point.return_mean) if point else "" for point in returns),
+        *("" if share is None else f"{share.value:.2f}" for share in shares),
+    ]
+
+
+def _harmed(curve: Curve, num_episodes: int) -> str:
+    """Return the share of tasks that became worse, empty where it was not measured."""
+    point = curve.after_episodes(num_episodes)
+    return f"{point.harmed.value:.2f}" if point and point.harmed else ""
+
+
+_EPISODES = (1, 5, 20)
+"""Adaptation episodes that the tables tell of, where they were measured."""
+_BLOCKS = 3
+"""Blocks of adaptation episodes that they tell of besides."""
 
 
 def _costs(policy: MeasuredPolicy) -> list[str]:
@@ -84,7 +124,3 @@ def _costs(policy: MeasuredPolicy) -> list[str]:
         [each for each in cost if each is not None] for cost in (policy.total_steps, policy.seconds)
     ]
     return [f"{sum(cost) / len(cost):,.0f}" if cost else "" for cost in costs]
-
-
-def _return_with_interval(point: Point | None) -> str:
-    return with_interval(point.return_mean) if point else ""

@@ -5,23 +5,52 @@ from __future__ import annotations
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
 from docs_tables.results import read_evaluation
 from metarobot.envs import file_name
-from metarobot.evaluation.result import Curve, Evaluation, Headroom
+from metarobot.evaluation.curve import Curve, Point
+from metarobot.evaluation.result import Evaluation, Headroom
 from metarobot.presets import PRESETS
-from metarobot.reporting.style import family_title
+from metarobot.reporting.episode_tables import episodes_to_90_text
+from metarobot.reporting.style import after_blocks, after_episodes, family_title
 
 LEARNER = "maml"
 """Whose adaptation the tables show."""
+HEADLINE_EPISODES = (1, 5, 20)
+"""Adaptation episodes that the first table tells of, where they were measured."""
 
 
-def returns(name: str) -> str:
-    """Return the deterministic returns of a committed evaluation, split by split."""
+def by_episodes(name: str) -> str:
+    """Return what a committed evaluation says by adaptation episodes: one block of each number."""
     evaluation = read_evaluation(f"{name}/evaluation.json")
     if evaluation is None:
         return PENDING
-    steps = range(evaluation.config.num_adaptation_steps + 1)
-    headings = ["split", "random", "domain randomisation"]
-    headings += [f"adapted, {step} steps" for step in steps]
-    headings += ["oracle", "headroom / (oracle - random)", "captured by 1 step", "each seed"]
+    headings = ["split", "adaptation episodes", "return", "success", "captured", "became worse"]
+    headings += ["return given up in each", "90 % captured after"]
+    rows = []
+    for _, curve in _adaptation(evaluation):
+        needed = episodes_to_90_text(evaluation, curve)
+        for point in curve.points:
+            is_first = point is curve.points[0]
+            rows.append(
+                [
+                    curve.split if is_first else "",
+                    f"{point.adaptation_episodes}",
+                    with_interval(point.return_mean),
+                    with_interval(point.success),
+                    with_interval(evaluation.captured(point, curve.split)),
+                    with_interval(point.harmed),
+                    with_interval(point.trial_cost),
+                    needed if is_first else "",
+                ]
+            )
+    return markdown_table(headings, rows)
+
+
+def returns(name: str) -> str:
+    """Return the deterministic returns of a committed evaluation by blocks, split by split."""
+    evaluation = read_evaluation(f"{name}/evaluation.json")
+    if evaluation is None:
+        return PENDING
+    headings = ["split", "random", "domain randomisation", *_stages_of_blocks(evaluation)]
+    headings += ["oracle", "headroom / (oracle - random)", "captured by 1 block", "each seed"]
     rows = []
     for headroom, curve in _adaptation(evaluation):
         rows.append(
@@ -29,7 +58,7 @@ def returns(name: str) -> str:
                 headroom.split,
                 f"{headroom.random:.2f}",
                 f"{headroom.domain_randomisation:.2f}",
-                *(f"{point.return_mean.value:.2f}" for point in curve.points),
+                *(f"{point.return_mean.value:.2f}" for point in curve.blocks),
                 f"{headroom.oracle:.2f}",
                 f"{headroom.over_random:.2f}",
                 *_captured_by_one(evaluation, curve),
@@ -38,50 +67,73 @@ def returns(name: str) -> str:
     return markdown_table(headings, rows)
 
 
+def _stages_of_blocks(evaluation: Evaluation) -> list[str]:
+    return [after_blocks(number) for number in range(evaluation.config.num_blocks + 1)]
+
+
 def success(name: str) -> str:
-    """Return the success rates of a committed evaluation: deterministic (exploring)."""
+    """Return the success rates of a committed evaluation by blocks: deterministic (exploring)."""
     evaluation = read_evaluation(f"{name}/evaluation.json")
     if evaluation is None:
         return PENDING
-    steps = range(evaluation.config.num_adaptation_steps + 1)
+    after = _stages_of_blocks(evaluation)
     stages = [("random", 0), ("domain_randomisation", 0)]
-    stages += [*((LEARNER, step) for step in steps), ("oracle", 0)]
+    stages += [*((LEARNER, number) for number in range(len(after))), ("oracle", 0)]
     rows = []
     for split in evaluation.splits:
         cells = [split]
-        for algorithm, step in stages:
-            sure, exploring = (
-                _rate(evaluation, algorithm, split, step, exploring=flag) for flag in (False, True)
-            )
-            cells.append(
-                rate_text(sure) + (f" ({rate_text(exploring)})" if exploring is not None else "")
-            )
+        for algorithm, num_blocks in stages:
+            curves = [evaluation.curve(algorithm, split, exploring=flag) for flag in (False, True)]
+            sure, exploring = (_rate(found and found.after_blocks(num_blocks)) for found in curves)
+            cells.append(sure + (f" ({exploring})" if exploring else ""))
         rows.append(cells)
-    names = [
-        f"adapted, {step} steps" if algorithm == LEARNER else algorithm.replace("_", " ")
-        for algorithm, step in stages
-    ]
-    return markdown_table(["split", *names], rows)
+    return markdown_table(["split", "random", "domain randomisation", *after, "oracle"], rows)
 
 
 def headline() -> str:
-    """Return what one adaptation step is worth, family by family and split by split."""
-    rows = []
-    for name in ("grip", "slide", "push", "reach", "reach-hidden-goal"):
-        evaluation = read_evaluation(f"{name}/evaluation.json")
-        if evaluation is None:
-            continue
-        stages = [("domain_randomisation", 0), (LEARNER, 0), (LEARNER, 1), ("oracle", 0)]
-        for headroom, curve in _adaptation(evaluation):
-            rates = [
-                rate_text(_rate(evaluation, algorithm, headroom.split, step))
-                for algorithm, step in stages
-            ]
-            captured, _ = _captured_by_one(evaluation, curve)
-            rows.append([family_title(evaluation.family), headroom.split, *rates, captured])
-    headings = ["success", "split", "never adapting", "before adapting", "after one step"]
-    headings += ["told the task", "headroom captured"]
-    return markdown_table(headings, rows) if rows else PENDING
+    """Return what a few adaptation episodes are worth, family by family and split by split."""
+    evaluations = [read_evaluation(f"{name}/evaluation.json") for name in _HEADLINE_FAMILIES]
+    measured = [(e, *found) for e in evaluations if e for found in _adaptation(e)]
+    curves = [curve for _, _, curve in measured]
+    numbers = [n for n in HEADLINE_EPISODES if any(curve.after_episodes(n) for curve in curves)]
+    harmed = [n for n in numbers if any(_harmed(curve, n) != "-" for curve in curves)]
+    rows = [
+        [
+            family_title(evaluation.family),
+            headroom.split,
+            _rate(_before(evaluation, "domain_randomisation", headroom.split)),
+            *(_rate(curve.after_episodes(number)) for number in (0, *numbers)),
+            _rate(_before(evaluation, "oracle", headroom.split)),
+            *(_captured(evaluation, curve, number) for number in numbers),
+            *(_harmed(curve, number) for number in harmed),
+            episodes_to_90_text(evaluation, curve),
+        ]
+        for evaluation, headroom, curve in measured
+    ]
+    headings = ["success", "split", "never adapting", "before adapting"]
+    headings += [*map(after_episodes, numbers), "told the task"]
+    headings += [f"captured {after_episodes(number)}" for number in numbers]
+    headings += [f"worse {after_episodes(number)}" for number in harmed]
+    return markdown_table([*headings, "90 % captured after"], rows) if rows else PENDING
+
+
+_HEADLINE_FAMILIES = ("grip", "slide", "push", "reach", "reach-hidden-goal")
+
+
+def _before(evaluation: Evaluation, algorithm: str, split: str) -> Point | None:
+    """Return where a policy stands before adapting, None where it was not measured."""
+    curve = evaluation.curve(algorithm, split)
+    return curve and curve.points[0]
+
+
+def _captured(evaluation: Evaluation, curve: Curve, num_episodes: int) -> str:
+    point = curve.after_episodes(num_episodes)
+    return captured_text(evaluation.captured(point, curve.split) if point else None)
+
+
+def _harmed(curve: Curve, num_episodes: int) -> str:
+    point = curve.after_episodes(num_episodes)
+    return with_interval(point and point.harmed)
 
 
 def headroom() -> str:
@@ -91,8 +143,8 @@ def headroom() -> str:
         evaluation = read_evaluation(f"{preset}/evaluation.json")
         if evaluation is not None:
             rows += _headroom_rows(evaluation)
-    headings = ["family", "split", "random", "domain randomisation", "adapted 1", "adapted 3"]
-    headings += ["oracle", "headroom / (oracle - random)", "captured by 1 step", "each seed"]
+    headings = ["family", "split", "random", "domain randomisation", "1 block", "3 blocks"]
+    headings += ["oracle", "headroom / (oracle - random)", "captured by 1 block", "each seed"]
     return markdown_table(headings, rows) if rows else PENDING
 
 
@@ -101,8 +153,8 @@ def _headroom_rows(evaluation: Evaluation) -> list[list[str]]:
     stages = [("random", 0), ("domain_randomisation", 0), (LEARNER, 1), (LEARNER, 3), ("oracle", 0)]
     rows = []
     for headroom, curve in _adaptation(evaluation):
-        curves = [(evaluation.judged(name, headroom.split), step) for name, step in stages]
-        points = [found and found.after(step) for found, step in curves]
+        curves = [(evaluation.judged(name, headroom.split), blocks) for name, blocks in stages]
+        points = [found and found.after_blocks(blocks) for found, blocks in curves]
         rows.append(
             [
                 f"[{family_title(evaluation.family)}]({page})",
@@ -126,8 +178,8 @@ def _adaptation(evaluation: Evaluation) -> list[tuple[Headroom, Curve]]:
 
 
 def _captured_by_one(evaluation: Evaluation, curve: Curve) -> tuple[str, str]:
-    """Return the fraction that one step captures, and that of each seed."""
-    after = curve.after(1)
+    """Return the fraction that one block captures, and that of each seed."""
+    after = curve.after_blocks(1)
     share = evaluation.captured(after, curve.split) if after else None
     if after is None or share is None:
         return captured_text(None), "-"
@@ -135,10 +187,6 @@ def _captured_by_one(evaluation: Evaluation, curve: Curve) -> tuple[str, str]:
     return captured_text(share), ", ".join(seeds)
 
 
-def _rate(
-    evaluation: Evaluation, algorithm: str, split: str, step: int, *, exploring: bool = False
-) -> float | None:
-    """Return a success rate, None where it was not measured."""
-    curve = evaluation.curve(algorithm, split, exploring=exploring)
-    point = curve.after(step) if curve else None
-    return point.success.value if point else None
+def _rate(point: Point | None) -> str:
+    """Return a success rate, empty where it was not measured."""
+    return rate_text(point and point.success.value)

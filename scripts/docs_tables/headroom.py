@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from docs_tables.results import RESULTS, read_evaluation
-from metarobot.evaluation.result import Curve, Evaluation, Headroom
+from metarobot.evaluation.curve import Curve
+from metarobot.evaluation.result import Evaluation, Headroom
 from metarobot.presets import PRESETS
 
 HEADROOM_FILE = RESULTS / "headroom.json"
@@ -18,16 +19,17 @@ _COLUMNS = {
     "adapted_3": (LEARNER, 3, False),
     "oracle": ("oracle", 0, False),
 }
-"""Algorithm, adaptation steps and whether it explores, by the name of the column."""
+"""Algorithm, blocks of adaptation episodes and whether it explores, by the name of the column."""
 
 
 def headroom_rows() -> list[dict[str, Any]]:
     """Return one row for every family and split, from the committed evaluations.
 
     Columns of an algorithm are interquartile means with 95 % intervals (`*_ci`), and mean returns
-    (`*_mean`). ``headroom`` is (oracle - domain randomisation) / (oracle - random), and
-    ``captured_1`` (adapted_1 - domain randomisation) / (oracle - domain randomisation), both of the
-    mean returns; where the oracle itself is lost, it is not ``meaningful``.
+    (`*_mean`); those of MAML are after 1 and 3 blocks of adaptation episodes. ``headroom`` is
+    (oracle - domain randomisation) / (oracle - random), and ``captured_1`` (adapted_1 - domain
+    randomisation) / (oracle - domain randomisation), both of the mean returns; where the oracle
+    itself is lost, it is not ``meaningful``.
     """
     evaluations = {name: read_evaluation(f"{name}/evaluation.json") for name in PRESETS}
     return [
@@ -41,13 +43,13 @@ def headroom_rows() -> list[dict[str, Any]]:
 
 def _row(preset: str, evaluation: Evaluation, entry: Headroom, curve: Curve) -> dict[str, Any]:
     row: dict[str, Any] = {"family": evaluation.family, "preset": preset, "split": entry.split}
-    for column, (algorithm, steps, exploring) in _COLUMNS.items():
+    for column, (algorithm, num_blocks, exploring) in _COLUMNS.items():
         found = evaluation.curve(algorithm, entry.split, exploring=exploring)
-        point = found and found.after(steps)
+        point = found and found.after_blocks(num_blocks)
         row[column] = point and point.return_iqm.value
         row[f"{column}_ci"] = point and [point.return_iqm.low, point.return_iqm.high]
         row[f"{column}_mean"] = point and point.return_mean.value
-    after = curve.after(1)
+    after = curve.after_blocks(1)
     share = after and after.captured
     return {
         **row,

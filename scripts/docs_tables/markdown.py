@@ -41,7 +41,7 @@ def with_interval(interval: Interval | None) -> str:
 
 
 def captured_text(share: Interval | None) -> str:
-    """Return the fraction that one step captures, or a dash where it would say nothing."""
+    """Return the fraction captured, or a dash where it would say nothing."""
     if share is None:
         return "-"
     return f"**{share.value:.2f}** [{share.low:.2f}, {share.high:.2f}]"

@@ -18,7 +18,8 @@ OWN = ("bias_maml", "elite_shift")
 MODULES = ("own_algorithms", *OWN)
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-MEASURED = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
+MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
+MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
 KNOWN = ("--module", "own_algorithms")
 
 
@@ -71,10 +72,9 @@ def test_every_command_takes_them(working_folder, capfd, opengl):
     found = json.loads((working_folder / "results" / "evaluation.json").read_text())
     evaluation = mr.Evaluation.from_dict(found)
     for name in OWN:
-        assert [point.adaptation_steps for point in evaluation.judged(name, "train").points] == [
-            0,
-            1,
-        ]
+        curve = evaluation.judged(name, "train")
+        assert [point.adaptation_episodes for point in curve.points] == [0, 1, 3]
+        assert [point.adaptation_episodes for point in curve.blocks] == [0, 3]
     film = ("--algorithm", "elite_shift", "--out", "a.mp4", "--num-episodes", 2, *KNOWN)
     assert run_fresh(capfd, "render", "run", *film)[0] == 0
     compared = ("--algorithms", *named, "oracle", "--seeds", 0, "--jobs", 2, "--test-tasks", 2)
@@ -83,8 +83,10 @@ def test_every_command_takes_them(working_folder, capfd, opengl):
         1,
         "--bias-factor",
         "2",
-        "--test-adaptation-steps",
+        "--num-blocks",
         1,
+        "--adaptation-episodes",
+        2,
         "--out",
         "c",
     )
@@ -107,8 +109,9 @@ def test_the_python_interface_takes_them(registered, tmp_path, opengl):
     run = mr.train("slide", algorithms=list(OWN), bias_factor=2.0, out="run", **sizes)
     assert list(run) == list(OWN)
     assert mr.load("run")["bias_maml"].config.options.bias_factor == 2.0
-    measured = {"num_tasks": 2, "grid_size": 2, "episodes_per_step": 2, "test_episodes": 1}
-    mr.evaluate(run, out="results", num_adaptation_steps=1, **measured)
+    measured = {"num_tasks": 2, "grid_size": 2, "episodes_per_block": 2, "test_episodes": 1}
+    measured |= {"adaptation_episodes": (1, 2), "heat_map_episodes": (1,)}
+    mr.evaluate(run, out="results", num_blocks=1, **measured)
     mr.render(run["elite_shift"], "film.mp4")
 
 

@@ -25,7 +25,8 @@ FOLDER = Path(__file__).parents[2] / "examples" / "own_family"
 HOIST = "own/Hoist-v0"
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-MEASURED = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
+MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
+MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
 
 
 def forget():
@@ -75,7 +76,7 @@ def test_every_command_takes_it(working_folder, capfd, opengl):
     assert code == 0
     assert "payload_kg" in printed.out
     own_options = ("--algorithms", "maml", "--seeds", "0", "--total-steps", 1)
-    measured = ("--test-tasks", 2, "--test-adaptation-steps", 1)
+    measured = ("--test-tasks", 2, "--num-blocks", 1, "--adaptation-episodes", 2)
     assert run_fresh(capfd, "compare", f"hoist:{HOIST}", *own_options, *measured)[0] == 0
     assert (working_folder / "runs" / "compare-hoist" / "hoist-seed0").is_dir()
 
@@ -84,7 +85,11 @@ def test_the_python_interface_takes_it(hoist, tmp_path):
     config = RunConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
     sizes = EvaluationConfig(
-        num_tasks=2, episodes_per_step=2, num_adaptation_steps=1, test_episodes=1
+        num_tasks=2,
+        adaptation_episodes=(2,),
+        num_blocks=1,
+        episodes_per_block=2,
+        test_episodes=1,
     )
     evaluation = evaluate_runs([load_run(tmp_path / "run")], sizes, lambda stage, share: None)
     assert evaluation.heat_map is not None

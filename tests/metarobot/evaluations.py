@@ -5,26 +5,27 @@ from dataclasses import replace
 import numpy as np
 
 from metarobot.envs import SPLITS
+from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.heat_map import Axis, GridMap, HeatMap
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.references import in_order
-from metarobot.evaluation.result import (
-    Curve,
-    Evaluation,
-    Headroom,
-    MeasuredParameter,
-    MeasuredPolicy,
-    Point,
-)
+from metarobot.evaluation.result import Evaluation, Headroom, MeasuredParameter, MeasuredPolicy
 from metarobot.evaluation.statistics import Interval
 
 MEANS = {
-    "random": [-6.0],
-    "domain_randomisation": [-2.0],
-    "maml": [-2.1, -1.26],
-    "oracle": [-1.0],
+    "random": {0: -6.0},
+    "domain_randomisation": {0: -2.0},
+    "maml": {0: -2.1, 1: -2.3, 5: -1.26, 20: -1.05},
+    "oracle": {0: -1.0},
 }
-"""Returns of each policy after 0, 1, .. adaptation steps."""
+"""Returns of each policy by adaptation episodes; 20 of them are its only block."""
+CAPTURED = {
+    0: Interval(-0.1, -0.2, 0.0),
+    1: Interval(-0.3, -0.4, -0.2),
+    5: Interval(0.74, 0.68, 0.8),
+    20: Interval(0.95, 0.9, 1.0),
+}
+"""Fraction of the headroom by adaptation episodes, of who adapts."""
 REFERENCES = ("random", "domain_randomisation", "oracle")
 
 
@@ -32,39 +33,39 @@ def around(value, half=0.2):
     return Interval(value, value - half, value + half)
 
 
-def point(step, mean, captured=None):
+def point(episodes, mean, captured=None):
+    adapted = captured is not None and episodes > 0
     return Point(
-        adaptation_episodes=20 * step,
-        adaptation_steps=step,
+        adaptation_episodes=episodes,
         return_mean=around(mean),
         return_iqm=around(mean + 0.01, 0.1),
         success=Interval(0.5, 0.4, 0.6),
         captured=captured,
         captured_per_seed=() if captured is None else (captured.value,) * 3,
+        harmed=Interval(0.12, 0.08, 0.16) if adapted else None,
+        worst_tenth=Interval(-0.7, -0.9, -0.5) if adapted else None,
+        trial_cost=Interval(0.3, 0.2, 0.4) if adapted else None,
     )
-
-
-def captured_after(name, step):
-    if name in REFERENCES:
-        return None
-    return Interval(0.74, 0.68, 0.8) if step else Interval(-0.1, -0.2, 0.0)
 
 
 def curves_of(name, means):
     """The curves of a policy on all splits; random actions have exploring episodes only."""
-    return [
-        Curve(
-            algorithm=name,
-            split=split,
-            exploring=exploring,
-            points=tuple(
-                point(step, mean, None if exploring else captured_after(name, step))
-                for step, mean in enumerate(means)
-            ),
-        )
-        for split in SPLITS
-        for exploring in ((True,) if name == "random" else (False, True))
-    ]
+    curves = []
+    for split in SPLITS:
+        for exploring in (True,) if name == "random" else (False, True):
+            captured = {} if exploring or name in REFERENCES else CAPTURED
+            points = [point(number, mean, captured.get(number)) for number, mean in means.items()]
+            blocks = [each for each in points if each.adaptation_episodes in (0, 20)]
+            curves.append(
+                Curve(
+                    algorithm=name,
+                    split=split,
+                    exploring=exploring,
+                    points=tuple(points[:1] if exploring else points),
+                    blocks=tuple(blocks),
+                )
+            )
+    return curves
 
 
 def headroom(split, **changes):
@@ -89,25 +90,25 @@ def made_up_heat_map():
         gaps=((0.5, 0.6),),
     )
     slope = np.linspace(-3.0, -1.0, 35).reshape(5, 7)
-    shifts = {("domain_randomisation", 0): 0.0, ("maml", 0): -0.3, ("maml", 1): 0.5}
+    shifts = {("domain_randomisation", 0): 0.0, ("maml", 0): -0.3, ("maml", 5): 0.5}
     maps = [
-        grid_map(name, step, slope + shift)
-        for (name, step), shift in {**shifts, ("oracle", 0): 1.0}.items()
+        grid_map(name, episodes, slope + shift)
+        for (name, episodes), shift in {**shifts, ("oracle", 0): 1.0}.items()
     ]
     return HeatMap(x=x, y=y, maps=tuple(maps))
 
 
-def grid_map(name, step, returns):
+def grid_map(name, episodes, returns):
     success = (returns > -1.5).astype(float)
     cells = [tuple(map(tuple, values.tolist())) for values in (returns, success)]
-    return GridMap(algorithm=name, adaptation_steps=step, returns=cells[0], success=cells[1])
+    return GridMap(algorithm=name, adaptation_episodes=episodes, returns=cells[0], success=cells[1])
 
 
 def made_up_evaluation():
     return Evaluation(
         family="metarobot/Grip-v0",
         created="2026-01-01T00:00:00+00:00",
-        config=EvaluationConfig(num_tasks=40, num_adaptation_steps=1),
+        config=EvaluationConfig(num_tasks=40, adaptation_episodes=(1, 5, 20), num_blocks=1),
         seeds=(0, 1, 2),
         task_parameters=(
             MeasuredParameter(
@@ -166,17 +167,17 @@ def with_headroom(evaluation, *entries):
     return replace(evaluation, headroom=entries)
 
 
-def with_captured(evaluation, share, before=Interval(-0.1, -0.2, 0.0)):  # noqa: B008 (frozen)
-    """The evaluation in which every policy that adapts has captured a share by its first step."""
-    shares = [before, share]
+def with_captured(evaluation, share):
+    """The evaluation in which every policy that adapts has captured a share, after any episodes."""
+
+    def shared(points):
+        return tuple(
+            replace(each, captured=share) if each.adaptation_episodes else each for each in points
+        )
 
     def changed(curve):
         if curve.exploring or curve.algorithm in REFERENCES:
             return curve
-        points = (
-            replace(each, captured=each_share)
-            for each, each_share in zip(curve.points, shares, strict=True)
-        )
-        return replace(curve, points=tuple(points))
+        return replace(curve, points=shared(curve.points), blocks=shared(curve.blocks))
 
     return replace(evaluation, curves=tuple(map(changed, evaluation.curves)))

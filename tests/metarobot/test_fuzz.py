@@ -184,8 +184,9 @@ def checks_only(monkeypatch, tmp_path):
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
     for name in (
         "training.meta_trainer.MetaTrainer.step",
-        "evaluation.protocol.TaskSet.score",
-        "evaluation.protocol.TaskSet.score_random",
+        "evaluation.task_set.TaskSet.score",
+        "evaluation.task_set.TaskSet.score_by_episodes",
+        "evaluation.task_set.TaskSet.score_random",
     ):
         monkeypatch.setattr(f"metarobot.{name}", reached)
     monkeypatch.setattr("metarobot.cli.jobs.run_trainings", reached)

@@ -12,7 +12,7 @@ from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
-from metarobot.evaluation.protocol import TaskSet
+from metarobot.evaluation.task_set import TaskSet
 from metarobot.folder import Folder
 from metarobot.reporting.folder import PRODUCTS
 from metarobot.training.meta_trainer import MetaTrainer

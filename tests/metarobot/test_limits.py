@@ -203,9 +203,9 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize(
     "options",
     [
-        "evaluate RUN --out x --num-tasks 10000 --episodes-per-step 10000",
+        "evaluate RUN --out x --num-tasks 10000 --adaptation-episodes 10000",
         "evaluate RUN --out x --num-tasks 10000 --test-episodes 10000",
-        "evaluate RUN --out x --grid-size 100 --episodes-per-step 100",
+        "evaluate RUN --out x --grid-size 100 --episodes-per-block 100",
         "render RUN --num-episodes 10000",
         "train grip --num-tasks 10000 --episodes-per-task 10000",
         "train half-cheetah-velocity --num-adaptation-steps 100 --episodes-per-task 400",

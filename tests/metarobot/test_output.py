@@ -21,8 +21,8 @@ PACKAGE = Path(metarobot.__file__).parent
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES, "--overwrite", "--out", "run"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-EVALUATE = ["evaluate", "run", "--out", "result", *FEW_TASKS, "--episodes-per-step", "3"]
-EVALUATE += ["--num-adaptation-steps", "1"]
+EVALUATE = ["evaluate", "run", "--out", "result", *FEW_TASKS, "--episodes-per-block", "3"]
+EVALUATE += ["--num-blocks", "1", "--adaptation-episodes", "3", "--heat-map-episodes", "3"]
 
 QUICK = [
     (["--help"], 0),

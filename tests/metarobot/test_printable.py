@@ -20,7 +20,8 @@ PACKAGE = Path(metarobot.__file__).parent
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
+EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
+EVALUATION_SIZES += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
 
 NASTY = {
     "escape": "a\x1b[2J\x1b]0;owned\x07b",
@@ -91,6 +92,7 @@ def test_everything_is_printed_through_print_line():
         "main.py: print(_help())",
         "main.py: print(f'metarobot {__version__}')",
         "console.py: print(f'metarobot: {printable(message)}', file=sys.stderr)",
+        "console.py: console.print(make_table(headings, rows, console))",
         "doctor.py: console.print(table)",
         "listing.py: console.print()",
         "listing.py: console.print(parameter_table(family, console))",

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
-LONG = ["--num-tasks", "40", "--grid-size", "9", "--num-adaptation-steps", "9"]
+LONG = ["--num-tasks", "40", "--grid-size", "9", "--num-blocks", "9"]
 SIGNALS = {
     "SIGINT": [signal.SIGINT],
     "SIGTERM": [signal.SIGTERM],

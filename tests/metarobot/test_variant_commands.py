@@ -37,13 +37,16 @@ TINY = RunConfig(
 )
 FEW = EvaluationConfig(
     num_tasks=2,
-    episodes_per_step=2,
-    num_adaptation_steps=1,
+    adaptation_episodes=(1,),
+    num_blocks=1,
+    episodes_per_block=2,
+    heat_map_episodes=(1,),
     test_episodes=1,
     grid_size=2,
 )
-FEW_OPTIONS = ["--num-tasks", "2", "--episodes-per-step", "2", "--grid-size", "2"]
-FEW_OPTIONS += ["--num-adaptation-steps", "1", "--test-episodes", "1"]
+FEW_OPTIONS = ["--num-tasks", "2", "--episodes-per-block", "2", "--grid-size", "2"]
+FEW_OPTIONS += ["--num-blocks", "1", "--test-episodes", "1"]
+FEW_OPTIONS += ["--adaptation-episodes", "1", "--heat-map-episodes", "1"]
 ENV_IDS = {name: PRESETS[name].env_id for name in ("grip", "reach", "slide", "push")}
 
 
@@ -266,7 +269,7 @@ def test_every_shipped_variant_is_evaluated(name, runs):
     assert evaluation.variant.name == variant.name
     settings = describe_settings(variant.to_dict())
     assert settings.items() >= evaluation.variant.settings.items()
-    means = [point.return_mean.value for curve in evaluation.curves for point in curve.points]
+    means = [point.return_mean.value for curve in evaluation.curves for point in curve.blocks]
     assert all(map(math.isfinite, means))
     described = {p.name: p.train for p in evaluation.task_parameters}
     assert described == {p.name: p.train for p in variant.distribution.parameters}

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts a small 
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
-MEASURE = ["--num-tasks", "2", "--episodes-per-step", "2", "--test-episodes", "1"]
-MEASURE += ["--grid-size", "2", "--num-adaptation-steps", "1"]
+MEASURE = ["--num-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]
+MEASURE += ["--grid-size", "2", "--num-blocks", "1", "--adaptation-episodes", "2"]
+MEASURE += ["--heat-map-episodes", "2"]
 COMMANDS = {
     "train": [*TRAIN, "--out", "DISK/new"],
     "overwrite": [*TRAIN, "--seed", "1", "--out", "DISK/run", "--overwrite"],
@@ -26,7 +27,7 @@ COMMANDS = {
     "compare": [
         *("compare", "grip", "--algorithms", "domain_randomisation", "--seeds", "0"),
         *("--out", "DISK/comparison", "--total-steps", "6400", "--test-tasks", "2"),
-        *("--test-adaptation-steps", "0", "--hidden-sizes", "4"),
+        *("--num-blocks", "0", "--hidden-sizes", "4"),
     ],
     "render": ["render", "RUN", "--out", "DISK/film.mp4", "--num-episodes", "2"],
     "export": ["export", "RUN", "--out", "DISK/model.zip"],

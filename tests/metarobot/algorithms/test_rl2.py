@@ -7,9 +7,10 @@ import torch
 from fakes import FakeEnv
 
 from metarobot.algorithms import make_algorithm, train_config
-from metarobot.algorithms.rl2 import _pack, _unpack, _unroll_order
+from metarobot.algorithms.rl2 import Rl2, _pack, _unpack, _unroll_order
 from metarobot.envs import Tasks, make_env
-from metarobot.evaluation.protocol import EvaluationConfig, TaskSet
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.task_set import TaskSet
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.learning.surrogates import kl_divergences
@@ -277,16 +278,52 @@ def test_a_task_that_is_not_finite_stops_the_update_and_spoils_no_other():
     assert replay.actions.shape == (1, 5, 5, 2)
 
 
-def test_an_evaluation_lives_through_the_trial_episodes():
+def measured_policy():
+    """An untrained policy whose memory decides what it does, and two tasks of Grip."""
     config = train_config(env_id="metarobot/Grip-v0", algorithm="rl2", hidden_sizes=(8, 8))
     policy = make_policy(config)
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["head.weight"] *= 10.0
-    trained = TrainedPolicy(policy, params, config)
-    sizes = EvaluationConfig(num_tasks=2, episodes_per_step=2, test_episodes=2)
-    env = make_env(config.env_id, 1)
-    tasks = env.distribution.sample(np.random.default_rng(0), 2)
-    scores = TaskSet(config.env_id, tasks, 0, sizes).score(trained, 2)
-    assert len(scores) == 3
-    returns = [stage.judged.returns for stage in scores]
+    tasks = make_env(config.env_id, 1).distribution.sample(np.random.default_rng(0), 2)
+    return TrainedPolicy(policy, params, config), tasks
+
+
+def test_an_evaluation_by_episodes_runs_one_trial_and_adapts_to_its_beginnings(monkeypatch):
+    """Its episodes follow each other in one simulation for each task."""
+    blocks, adapted_to = [], []
+    collect, adapt = TaskSet.collect, Rl2.adapt
+
+    def collect_block(self, *args, **options):
+        episodes = collect(self, *args, **options)
+        if options.get("block") is not None:
+            blocks.append((options["num_envs"], episodes))
+        return episodes
+
+    def adapt_to(self, params, episodes, advantages):
+        adapted_to.append(episodes)
+        return adapt(self, params, episodes, advantages)
+
+    monkeypatch.setattr(TaskSet, "collect", collect_block)
+    monkeypatch.setattr(Rl2, "adapt", adapt_to)
+    trained, tasks = measured_policy()
+    sizes = EvaluationConfig(num_tasks=2, test_episodes=1)
+    stages = TaskSet(trained.config.env_id, tasks, 0, sizes).score_by_episodes(trained, (0, 1, 4))
+    ((num_envs, trial),) = blocks
+    assert (num_envs, trial.num_episodes) == (2, 4)
+    assert [stage.num_episodes for stage in stages] == [0, 1, 4]
+    assert [episodes.num_episodes for episodes in adapted_to] == [1, 4]
+    for stage, episodes in zip(stages[1:], adapted_to, strict=True):
+        expected = trial.first(stage.num_episodes)
+        assert torch.equal(episodes.actions, expected.actions)
+        np.testing.assert_allclose(stage.adapting.returns, expected.returns.mean(1))
+
+
+def test_an_evaluation_lives_through_the_trial_episodes():
+    trained, tasks = measured_policy()
+    sizes = EvaluationConfig(
+        num_tasks=2, adaptation_episodes=(1, 2), num_blocks=2, episodes_per_block=2, test_episodes=2
+    )
+    scores = TaskSet(trained.config.env_id, tasks, 0, sizes).score(trained)
+    assert len(scores.by_blocks) == 3
+    returns = [stage.judged.returns for stage in scores.by_blocks]
     assert not np.allclose(returns[0], returns[1])

@@ -15,9 +15,10 @@ from metarobot.cli.main import main
 from metarobot.evaluation.result import Evaluation
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4", "4"]
-MEASURED = ["--test-tasks", "2", "--episodes-per-step", "2", "--test-episodes", "1"]
+MEASURED = ["--test-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]
+MEASURED += ["--adaptation-episodes", "1", "2"]
 TRAINED = ["--algorithms", "maml", "oracle", "--seeds", "0", "1", "--total-steps", "640"]
-COMPARE = ["compare", "grip", *TRAINED, *SIZES, *MEASURED, "--test-adaptation-steps", "1"]
+COMPARE = ["compare", "grip", *TRAINED, *SIZES, *MEASURED, "--num-blocks", "1"]
 ROOT = str(Path(metarobot.__file__).parents[1])
 
 
@@ -133,7 +134,7 @@ class Killer(threading.Thread):
 def test_a_cluster_resumes_what_a_killed_worker_trained(tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs metarobot[cluster]")
     trained = ["--algorithms", "maml", "oracle", "--seeds", "0", "--total-steps", "20000"]
-    compare = ["compare", "grip", *trained, *SIZES, *MEASURED, "--test-adaptation-steps", "1"]
+    compare = ["compare", "grip", *trained, *SIZES, *MEASURED, "--num-blocks", "1"]
     assert main([*compare, "--out", "alone", "--jobs", "2"]) == 0
     settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**settings) as cluster:

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.main import COMMANDS, main
-from metarobot.cli.parsing import one_line, parse_task
+from metarobot.cli.options import EvaluateCommand
+from metarobot.cli.parsing import one_line, parse, parse_task
 from metarobot.envs import FAMILIES, file_name, find_variant, make_env, shipped_variants
 from metarobot.folder import Folder
 from metarobot.opengl import working_gl_backend
@@ -26,7 +28,8 @@ FILM = "metarobot.reporting.filming."
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-step", "3", "--num-adaptation-steps", "1"]
+EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
+EVALUATION_SIZES += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +155,21 @@ def test_replay_shows_what_was_written_down(tmp_path, capfd, monkeypatch):
     assert "episode must lie in [0, 2], got 3" in one_error_line(capfd)
 
 
+def test_evaluate_takes_any_numbers_of_adaptation_episodes():
+    words = ["run", "--out", "x", "--adaptation-episodes", "0", "1", "2", "5"]
+    assert parse(EvaluateCommand, words, "evaluate").config.adaptation_episodes == (0, 1, 2, 5)
+    compare = parse_compare(["grip", *words[3:], "--heat-map-episodes", "3"], "compare")
+    measured = compare.command.evaluation
+    assert measured.adaptation_episodes == (0, 1, 2, 5)
+    assert measured.heat_map_episodes == (3,)
+
+
+def test_numbers_of_adaptation_episodes_that_do_not_increase_are_refused(trained, capfd):
+    words = ["evaluate", str(trained), "--out", "x", "--adaptation-episodes", "5", "1"]
+    assert main(words) == 2
+    assert "adaptation_episodes must be increasing integers" in one_error_line(capfd)
+
+
 def test_evaluate_writes_everything(trained, tmp_path, capfd):
     assert main(["evaluate", str(trained), "--out", "result", *EVALUATION_SIZES]) == 0
     out, err = capfd.readouterr()
@@ -164,7 +182,8 @@ def test_evaluate_writes_everything(trained, tmp_path, capfd):
     assert evaluation["family"] == "metarobot/Grip-v0"
     with (folder / "evaluation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == sum(len(curve["points"]) for curve in evaluation["curves"])
+    counts = [len(curve["points"]) + len(curve["blocks"]) for curve in evaluation["curves"]]
+    assert len(rows) == sum(counts)
     assert {"split", "algorithm", "return_mean", "return_mean_ci_low", "success_ci_high"} <= set(
         rows[0]
     )

@@ -11,7 +11,7 @@ from metarobot.algorithms import ALGORITHMS, configure
 from metarobot.config import RunConfig
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.measurement import Protocol, _key
-from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig, Scores, StepScores, TaskSet
+from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.evaluation.references import (
     STEP_SIZE_FACTORS,
     fine_tuning,
@@ -19,7 +19,9 @@ from metarobot.evaluation.references import (
     in_order,
     with_best_step_size,
 )
+from metarobot.evaluation.scores import Scores, Stage, TaskSetScores
 from metarobot.evaluation.summary import summarise_split
+from metarobot.evaluation.task_set import TaskSet
 from metarobot.folder import Folder
 from metarobot.reporting.style import REFERENCE_TITLES, algorithm_title
 from metarobot.training.load import TrainedRun, load_run, load_runs
@@ -32,8 +34,10 @@ OPTIONS = configure(TINY, "maml").options
 TRAINED = ("maml", "meta_sgd", "domain_randomisation", "oracle")
 MEASURED = EvaluationConfig(
     num_tasks=2,
-    episodes_per_step=2,
-    num_adaptation_steps=2,
+    adaptation_episodes=(1, 2),
+    num_blocks=2,
+    episodes_per_block=2,
+    heat_map_episodes=(1,),
     test_episodes=1,
     untrained=UNTRAINED,
     grid_size=2,
@@ -72,7 +76,7 @@ def test_everyone_has_a_place_and_a_name():
     assert in_order(["oracle", "b", "random", "a"]) == ["random", "b", "a", "oracle"]
 
 
-def test_every_policy_stands_on_every_split_after_every_step(evaluation):
+def test_every_policy_stands_on_every_split_after_all_episodes(evaluation):
     steps = {
         **dict.fromkeys(("random", "domain_randomisation", "oracle"), 1),
         **dict.fromkeys(("from_scratch", "fine_tuning", "maml", "meta_sgd"), 3),
@@ -80,8 +84,10 @@ def test_every_policy_stands_on_every_split_after_every_step(evaluation):
     assert [policy.algorithm for policy in evaluation.policies] == in_order(TRAINED + UNTRAINED)
     for split in ("train", "interpolation", "extrapolation"):
         for name, count in steps.items():
-            points = evaluation.judged(name, split).points
-            assert [point.adaptation_steps for point in points] == list(range(count))
+            curve = evaluation.judged(name, split)
+            numbers = [point.adaptation_episodes for point in curve.points]
+            assert numbers == list(range(count))
+            assert [p.adaptation_episodes for p in curve.blocks] == [0, 2, 4][:count]
     costs = {policy.algorithm: policy.total_steps for policy in evaluation.policies}
     assert costs["meta_sgd"] == (128, 128)
     assert {name for name, cost in costs.items() if cost} == set(TRAINED)
@@ -99,7 +105,8 @@ def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(
 
     def stages(*means):
         scores = [Scores(rng.normal(mean, 0.5, (2, 20)), np.zeros((2, 20))) for mean in means]
-        return [StepScores(score, score) for score in scores]
+        stages = [Stage(20 * k, score, score if k else None) for k, score in enumerate(scores)]
+        return TaskSetScores(stages, stages, scores)
 
     policies = {
         "random": stages(random),
@@ -149,13 +156,16 @@ def test_another_step_size_is_measured_again(evaluation, runs, folder):
     changed = {
         one.algorithm
         for one, two in zip(again.curves, evaluation.curves, strict=True)
-        if [p.return_mean for p in one.points] != [p.return_mean for p in two.points]
+        if [p.return_mean for p in one.blocks] != [p.return_mean for p in two.blocks]
     }
     assert changed == {"maml"}
     measure(runs, folder)
 
 
-@pytest.mark.parametrize("content", ['{"key": 1}', '{"key": "x", "splits": [], "grid": []}'])
+NO_NUMBER = '{"key": "x", "scores": [{}, [[0, [["a"], [1.0]], null]]]}'
+
+
+@pytest.mark.parametrize("content", ['{"key": 1}', '{"key": "x", "scores": []}', NO_NUMBER])
 def test_a_file_of_scores_that_holds_something_else_is_refused(runs, tmp_path, content):
     (tmp_path / "random-seed0.json").write_text(content)
     with pytest.raises(ValueError, match=r"random-seed0\.json holds no scores"):

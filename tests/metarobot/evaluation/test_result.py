@@ -2,13 +2,15 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
-from evaluations import made_up_evaluation, with_another
+from evaluations import headroom, made_up_evaluation, with_another
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.statistics import Interval
 from metarobot.files import json_bytes, parse_json
 from metarobot.reporting.adaptation_curve import adaptation_curve
 from metarobot.reporting.table import evaluation_csv
@@ -90,9 +92,12 @@ def test_an_evaluation_survives_its_file():
 def test_a_point_is_found_by_what_was_used():
     evaluation = made_up_evaluation()
     curve = evaluation.curve("maml", "train")
-    assert [point.adaptation_episodes for point in curve.points] == [0, 20]
-    assert curve.after(1) is curve.points[1]
-    assert curve.after(2) is None
+    assert [point.adaptation_episodes for point in curve.points] == [0, 1, 5, 20]
+    assert [point.adaptation_episodes for point in curve.blocks] == [0, 20]
+    assert curve.after_episodes(5) is curve.points[2]
+    assert curve.after_episodes(2) is None
+    assert curve.after_blocks(1) is curve.blocks[1]
+    assert curve.after_blocks(2) is None
     assert evaluation.curve("random", "train") is None
     assert evaluation.judged("random", "train").exploring
     assert evaluation.learners == ("maml",)
@@ -102,8 +107,32 @@ def test_a_point_is_found_by_what_was_used():
 def test_every_point_is_a_row_of_the_table():
     evaluation = made_up_evaluation()
     lines = evaluation_csv(evaluation).splitlines()
-    assert len(lines) == 1 + sum(len(curve.points) for curve in evaluation.curves)
+    assert len(lines) == 1 + sum(len(c.points) + len(c.blocks) for c in evaluation.curves)
     assert "return_mean_ci_low" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("shares", "needed"),
+    [
+        ((-0.1, 0.3, 0.9, 0.95), 5),
+        ((-0.1, 0.91, 0.5, 0.95), 1),
+        ((0.92, 0.3, 0.9, 0.95), 0),
+        ((-0.1, 0.3, 0.7, 0.899), None),
+        ((None, None, None, 0.95), 20),
+    ],
+)
+def test_episodes_to_nine_tenths_are_the_fewest_that_capture_them(shares, needed):
+    """After 0, 1, 5 and 20 episodes."""
+    evaluation = made_up_evaluation()
+    curve = evaluation.curve("maml", "train")
+    points = [
+        replace(point, captured=share and Interval(share, share - 0.1, share + 0.1))
+        for point, share in zip(curve.points, shares, strict=True)
+    ]
+    curve = replace(curve, points=tuple(points))
+    assert curve.episodes_to_90 == evaluation.episodes_to_90(curve) == needed
+    lost = replace(evaluation, headroom=(headroom("train", random=0.0),))
+    assert lost.episodes_to_90(curve) is None
 
 
 def first_curve(document):
@@ -117,7 +146,9 @@ REFUSED = {
     "headroom hold something twice": lambda d: d["headroom"].append(d["headroom"][0]),
     "is none of the policies": lambda d: d["curves"][0].update(algorithm="nobody"),
     "from the fewest": lambda d: first_curve(d)["points"].reverse(),
-    "must not be negative": lambda d: d["curves"][0]["points"][0].update(adaptation_steps=-1),
+    "must not be negative": lambda d: d["curves"][0]["points"][0].update(adaptation_episodes=-1),
+    "episodes, 0, to the most": lambda d: first_curve(d)["blocks"].pop(0),
+    "increasing integers": lambda d: d["config"].update(adaptation_episodes=[5, 1]),
     "no interval": lambda d: d["headroom"][0]["gap"].update(low=9.0),
     "must be finite": lambda d: d["headroom"][0].update(oracle=float("nan")),
     "5 rows of 7 numbers": lambda d: d["heat_map"]["maps"][0]["success"].pop(),

@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 
-from metarobot.evaluation.protocol import EvaluationConfig, Scores, StepScores
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.scores import Scores, Stage, TaskSetScores
 from metarobot.evaluation.statistics import (
     Interval,
     bootstrap_captured,
+    bootstrap_harmed,
     bootstrap_headroom,
     bootstrap_iqm,
     bootstrap_mean,
+    bootstrap_worst_tenth,
     interquartile_mean,
 )
 from metarobot.evaluation.summary import summarise_split
@@ -120,6 +123,36 @@ def test_captured_stays_finite_with_one_negative_task() -> None:
     assert 0.0 < captured.low <= captured.value <= captured.high
 
 
+def test_harmed_by_hand() -> None:
+    # The headroom is 2, so a loss above 0.1 counts: 0.11 and 5 of the six do, 0.1 does not.
+    before = np.zeros((2, 3))
+    after = np.array([[-0.11, 0.5, -0.05], [-5.0, -0.1, 0.0]])
+    harmed = bootstrap_harmed(before, after, 2.0, generator())
+    assert harmed.value == pytest.approx(2 / 6)
+    assert 0.0 <= harmed.low < harmed.value < harmed.high <= 1.0
+    # Only what was lost counts, not where it began.
+    assert bootstrap_harmed(before - 7.0, after - 7.0, 2.0, generator()).value == harmed.value
+
+
+def test_nobody_is_harmed_by_what_changes_nothing() -> None:
+    scores = generator().normal(size=(3, 10))
+    harmed = bootstrap_harmed(scores, scores, 1.0, generator())
+    assert (harmed.low, harmed.value, harmed.high) == (0.0, 0.0, 0.0)
+
+
+def test_worst_tenth_by_hand() -> None:
+    # 2 seeds x 6 tasks: a tenth of 12, rounded up, are the 2 that lost most, -4 and -2, of any
+    # seed; their mean is -3.
+    before = np.full((2, 6), 1.0)
+    change = np.array([[0.0, -4.0, 1.0, 3.0, -1.0, 0.0], [5.0, -2.0, 0.0, 0.0, 0.0, 0.0]])
+    worst = bootstrap_worst_tenth(before, before + change, generator())
+    assert worst.value == pytest.approx(-3.0)
+    assert -4.0 <= worst.low < worst.value < worst.high <= 0.0
+    # Of ten it is the worst one alone.
+    ten = np.arange(10.0)[None]
+    assert bootstrap_worst_tenth(0 * ten, ten, generator()).value == 0.0
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 1), (0, 5), (2, 3, 4)])
 def test_wrong_shapes_are_named(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"\(seeds, tasks\)"):
@@ -129,6 +162,10 @@ def test_wrong_shapes_are_named(shape: tuple[int, ...]) -> None:
 def test_non_finite_and_unpaired_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="1 non-finite"):
         bootstrap_iqm(np.array([[1.0, np.nan, 2.0]]), generator())
+    with pytest.raises(ValueError, match="1 non-finite"):
+        bootstrap_harmed(np.zeros((1, 2)), np.array([[1.0, np.nan]]), 1.0, generator())
+    with pytest.raises(ValueError, match="same tasks"):
+        bootstrap_worst_tenth(np.zeros((1, 3)), np.zeros((1, 4)), generator())
     with pytest.raises(ValueError, match="same tasks"):
         bootstrap_captured(np.zeros((1, 3)), np.zeros((1, 4)), np.zeros((1, 3)), generator())
 
@@ -139,7 +176,8 @@ def test_numbers_of_an_evaluation_stay_the_same() -> None:
 
     def stages(*means):
         scores = [Scores(rng.normal(m, 1.0, (2, 6)), rng.uniform(size=(2, 6))) for m in means]
-        return [StepScores(each, each) for each in scores]
+        stages = [Stage(20 * k, each, each if k else None) for k, each in enumerate(scores)]
+        return TaskSetScores(stages, stages, scores)
 
     means = {"random": [-8], "domain_randomisation": [-5], "maml": [-6, -2], "oracle": [-1]}
     policies = {name: stages(*values) for name, values in means.items()}
@@ -149,6 +187,44 @@ def test_numbers_of_an_evaluation_stay_the_same() -> None:
     assert point.return_mean == Interval(
         -1.9039313108207796, -2.4928139174842734, -1.3186861237864806
     )
-    assert point.captured == Interval(0.7702568397610016, 0.5609353187161669, 1.016784846808302)
+    assert point.captured == Interval(0.7702568397610016, 0.5641925384034384, 0.9951496630393818)
     assert point.captured_per_seed == (0.717033957825142, 0.8178353669734441)
     assert headroom.gap == Interval(3.605354289813077, 2.9946476529033914, 4.227924868743195)
+
+
+def test_what_adapting_did_is_summarised_by_hand() -> None:
+    """2 seeds x 3 tasks; the headroom is 4, so a loss above 0.2 is harm."""
+
+    def scores(returns) -> Scores:
+        return Scores(np.array(returns, float), np.ones((2, 3)))
+
+    def alone(value: float) -> TaskSetScores:
+        only = scores(np.full((2, 3), value))
+        return TaskSetScores([Stage(0, only, None)], [Stage(0, only, None)], [only])
+
+    before = scores([[-4, -4, -4], [-3, -3, -3]])
+    after = scores([[-5, -1, -4.1], [-3.3, -1, -1]])  # changes -1, 3, -0.1, -0.3, 2, 2
+    adapting = scores([[-6, -6, -6], [-4, -4, -4]])  # 2 and 1 below what not adapting gives
+    stages = [Stage(0, before, None), Stage(5, after, adapting)]
+    maml = TaskSetScores(stages, stages[:1], [adapting])
+    policies = {"domain_randomisation": alone(-5.0), "maml": maml, "oracle": alone(-1.0)}
+    curves, _ = summarise_split("train", policies, EvaluationConfig())
+    judged = {curve.algorithm: curve for curve in curves if not curve.exploring}
+    start, point = judged["maml"].points
+    assert (start.harmed, start.worst_tenth, start.trial_cost) == (None, None, None)
+    assert point.adaptation_episodes == 5
+    assert point.harmed.value == pytest.approx(2 / 6)
+    assert point.worst_tenth.value == pytest.approx(-1.0)
+    assert point.trial_cost.value == pytest.approx(1.5)
+    assert point.captured.value == pytest.approx((-15.4 / 6 + 5) / 4)
+    assert judged["oracle"].points[0].captured is None
+
+    lost = {**policies, "oracle": alone(-5.0)}
+    (curve,) = (
+        c
+        for c in summarise_split("train", lost, EvaluationConfig())[0]
+        if c.algorithm == "maml" and not c.exploring
+    )
+    assert curve.points[1].harmed is None  # 0.05 of nothing says nothing
+    assert curve.points[1].worst_tenth == point.worst_tenth
+    assert curve.points[1].trial_cost == point.trial_cost

@@ -13,9 +13,10 @@ from evaluations import grid_map, made_up_evaluation, with_another, without
 from PIL import Image
 
 from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.statistics import Interval
 from metarobot.reporting import heat_map
 from metarobot.reporting import style as plot_style
-from metarobot.reporting.adaptation_curve import adaptation_curve
+from metarobot.reporting.adaptation_curve import _labels, adaptation_curve
 from metarobot.reporting.training_curve import TrainingCurve, training_curve
 
 
@@ -121,9 +122,9 @@ def test_heat_map_of_equal_numbers(evaluation: Evaluation) -> None:
 @pytest.mark.parametrize(("shift", "verb"), [(0.5, "beats"), (-0.5, "loses to"), (0.0, "equals")])
 def test_heat_map_title_says_who_wins(evaluation: Evaluation, shift: float, verb: str) -> None:
     never = np.array(evaluation.heat_map.maps[0].returns)
-    maps = {("domain_randomisation", 0): never, ("maml", 1): never + shift}
+    maps = {("domain_randomisation", 0): never, ("maml", 0): never - 9, ("maml", 5): never + shift}
     title = heat_map._heat_map_title(evaluation, maps, "return")
-    assert title.startswith(f"Grip: one adaptation step {verb} domain randomisation")
+    assert title.startswith(f"Grip: MAML-TRPO after 5 episodes {verb} domain randomisation")
     assert title.endswith(f"{plot_style.number(-2.0 + shift)} against −2.00")
 
 
@@ -155,9 +156,60 @@ def test_every_policy_has_its_place_in_every_picture(evaluation: Evaluation) -> 
     both = with_another(evaluation)
     many = [picture(both) for picture in draw]
     assert all(one != two for one, two in zip(few, many, strict=True))
-    panels = heat_map._panels(both, both.heat_map.maps)
-    drawn = {(panel.algorithm, panel.adaptation_steps) for panel in panels}
-    assert drawn == {("domain_randomisation", 0), ("oracle", 0), ("maml", 1), ("promp", 1)}
+    assert drawn_rows(evaluation) == [
+        [("domain_randomisation", 0), ("maml", 0), ("maml", 5), ("oracle", 0)]
+    ]
+    assert drawn_rows(both) == [
+        [("domain_randomisation", 0), ("oracle", 0)],
+        [("maml", 0), ("maml", 5)],
+        [("promp", 0), ("promp", 5)],
+    ]
+
+
+def drawn_rows(evaluation: Evaluation) -> list[list[tuple[str, int]]]:
+    rows = heat_map._rows(evaluation, evaluation.heat_map.maps)
+    return [[(panel.algorithm, panel.adaptation_episodes) for panel in row] for row in rows]
+
+
+def test_many_learners_have_a_heat_map_each_after_the_most_episodes(evaluation: Evaluation) -> None:
+    names = ("promp", "anil", "fomaml", "reptile")
+    for name in names:
+        evaluation = with_another(evaluation, name)
+    first, second = drawn_rows(evaluation)
+    assert {*first, *second} == {
+        ("domain_randomisation", 0),
+        ("oracle", 0),
+        *((name, 5) for name in ("maml", *names)),
+    }
+    assert (len(first), len(second)) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("used", "labels"),
+    [
+        ([0, 1, 2, 5, 10, 20, 40], ["0", "1", "2", "5", "10", "20", "40"]),
+        ([0, 20, 40, 60, 80], ["0", "20", "40", "", "80"]),
+        ([0, 18, 19, 20], ["0", "", "", "20"]),
+        ([0], ["0"]),
+    ],
+)
+def test_numbers_below_the_axis_do_not_touch(used: list[int], labels: list[str]) -> None:
+    assert _labels(used) == labels
+
+
+def test_success_is_drawn_where_there_is_room(evaluation: Evaluation) -> None:
+    """In two rows of panels for one learner, in one row each for three."""
+
+    def failing(picture: Evaluation) -> Evaluation:
+        curves = [
+            replace(c, points=tuple(replace(p, success=Interval(0.1, 0.0, 0.2)) for p in c.points))
+            for c in picture.curves
+        ]
+        return replace(picture, curves=tuple(curves))
+
+    many = with_another(with_another(evaluation), "anil")
+    assert adaptation_curve(failing(evaluation)) != adaptation_curve(evaluation)
+    assert adaptation_curve(failing(many)) == adaptation_curve(many)
 
 
 @pytest.mark.parametrize("names", [("oracle",), ("domain_randomisation", "oracle", "random")])

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from metarobot.evaluation.result import Conditions, Evaluation
 from metarobot.evaluation.statistics import Interval
+from metarobot.reporting.episode_tables import episode_tables
 from metarobot.reporting.report import Origin, render_report
+from metarobot.reporting.style import headline_episodes
 from metarobot.reporting.verdicts import verdicts
 
 PIXEL = base64.b64decode(
@@ -89,16 +91,20 @@ def test_page_shows_the_numbers(evaluation: Evaluation, pictures: dict) -> None:
     html = render_report(evaluation, pictures, None, ORIGIN)
     for text in (
         "before adapting",
-        "after 1 step",
+        "after 1 block",
         "−1.26<small>[−1.46, −1.06]</small>",
         "74\N{NO-BREAK SPACE}%<small>[68, 80]</small>",
+        "12\N{NO-BREAK SPACE}%<small>[8, 16]</small>",
+        "Tasks that became worse",
+        "−0.70<small>[−0.90, −0.50]</small>",
+        "0.30<small>[0.20, 0.40]</small>",
         "block mass [kg]",
         "0.03 to 0.1, 1 to 3",
         "log-uniform",
         "Deterministic episodes",
         "Exploring episodes",
         "40 tasks a split for each of 3 training seeds",
-        "episodes_per_step",
+        "episodes_per_block",
         "versions.mujoco",
         "metarobot train grip --seed 1",
     ):
@@ -144,16 +150,16 @@ def captured(evaluation: Evaluation, share: float, low: float, high: float) -> E
 
 def test_verdict_of_a_success(evaluation: Evaluation) -> None:
     assert verdict(evaluation) == (
-        "On tasks beyond the training range, one adaptation step of 20 episodes closes 74 % "
-        "[68, 80] of the gap between domain randomisation and the oracle. "
-        "Before adapting it stood at −10 %."
+        "After 5 episodes on tasks beyond the training range, MAML-TRPO captures 74 % [68, 80] of "
+        "the headroom; 12 % [8, 16] of the tasks became worse. "
+        "Before adapting it stood at −10 %; it reaches 90 % after 20 episodes."
     )
 
 
 def test_verdict_where_domain_randomisation_wins(evaluation: Evaluation) -> None:
     sentence = verdict(captured(evaluation, -0.4, -0.6, -0.2))
     assert "domain randomisation wins" in sentence
-    assert "closes" not in sentence
+    assert "MAML-TRPO captures" not in sentence
 
 
 def test_verdict_within_the_noise(evaluation: Evaluation) -> None:
@@ -176,7 +182,7 @@ def test_verdict_without_headroom(evaluation: Evaluation) -> None:
 def test_verdict_where_the_oracle_is_worse(evaluation: Evaluation) -> None:
     sentence = verdict(with_captured(evaluation, None), gap=Interval(-0.5, -0.7, -0.3))
     assert "domain randomisation scores above the oracle" in sentence
-    assert "after one adaptation step −1.26" in sentence
+    assert "MAML-TRPO after 5 episodes −1.26" in sentence
 
 
 @pytest.mark.parametrize("dust", [0.0, 1e-15, -1e-15, -0.004])
@@ -205,7 +211,7 @@ def test_no_verdict_contradicts_the_numbers_that_it_shows(shares, gaps):
         "domain randomisation wins": shown_high < 0.0,
         "no measurable difference": shown_low <= 0.0 <= shown_high,
         "passes the oracle": shown_low > 100.0,
-        "closes": 0.0 < shown_low <= 100.0,
+        "MAML-TRPO captures": 0.0 < shown_low <= 100.0,
         "scores above the oracle": shown_high < 0.0,
         "no measurable gap": shown_low <= 0.0 <= shown_high,
     }
@@ -222,14 +228,57 @@ def test_verdict_where_the_oracle_is_lost_itself(evaluation: Evaluation) -> None
 def test_verdict_on_small_headroom(evaluation: Evaluation) -> None:
     sentence = verdict(evaluation, gap=Interval(0.25, 0.2, 0.3))
     assert sentence.endswith(
-        "The gap itself is small: 5 % of the distance from random actions to the oracle."
+        "The headroom itself is small: 5 % of the distance from random actions to the oracle."
     )
 
 
 def test_verdict_without_adaptation_steps(evaluation: Evaluation) -> None:
     others = [curve for curve in evaluation.curves if curve.algorithm != "maml"]
-    curves = (*others, *curves_of("maml", [-2.1]))
-    assert "no adaptation step was evaluated" in verdict(replace(evaluation, curves=curves))
+    curves = (*others, *curves_of("maml", {0: -2.1}))
+    assert "no adaptation of MAML-TRPO was evaluated" in verdict(replace(evaluation, curves=curves))
+
+
+def test_verdict_of_blocks_alone(evaluation: Evaluation) -> None:
+    def only_blocks(curve):
+        return replace(curve, points=curve.points[:1])
+
+    blocks = replace(evaluation, curves=tuple(map(only_blocks, evaluation.curves)))
+    assert verdict(blocks) == (
+        "After 20 episodes on tasks beyond the training range, MAML-TRPO captures 95 % [90, 100] "
+        "of the headroom; 12 % [8, 16] of the tasks became worse. "
+        "Before adapting it stood at −10 %."
+    )
+
+
+def test_verdict_where_nearly_all_is_never_captured(evaluation: Evaluation) -> None:
+    sentence = verdict(captured(evaluation, 0.4, 0.3, 0.5))
+    assert sentence.endswith("it does not reach 90 % within 20 episodes.")
+
+
+def test_the_number_that_a_sentence_tells_of() -> None:
+    """The most up to five, or the fewest; 0 is no adaptation."""
+    told = [headline_episodes(n) for n in ([0, 1, 2, 5, 10], [0, 20, 40], [3, 0, 6], [0], [])]
+    assert told == [5, 20, 3, None, None]
+
+
+def test_the_table_by_episodes_has_what_was_measured(evaluation: Evaluation) -> None:
+    train, *_ = episode_tables(evaluation)
+    assert (train.title, train.numbers) == ("Training", (0, 1, 5, 20))
+    captured, success, worse, *returns = train.quantities
+    (row,) = captured.rows
+    assert [value.replace("\N{NO-BREAK SPACE}", " ") for value, _ in row.cells] == [
+        "−10 %",
+        "−30 %",
+        "74 %",
+        "95 %",
+    ]
+    assert (row.label, row.last, success.rows[0].last) == ("MAML-TRPO", "20", "")
+    assert worse.rows[0].cells[0] == ("–", "")
+    assert all(quantity.in_percent for quantity in (captured, success, worse))
+    assert [quantity.in_percent for quantity in returns] == [False, False, False]
+    lost = with_headroom(evaluation, headroom("train", random=0.0))
+    assert [quantity.title for quantity in episode_tables(lost)[0].quantities][:1] == ["Success"]
+    assert episode_tables(without(evaluation, "maml")) == []
 
 
 def test_verdicts_speak_of_held_out_splits(evaluation: Evaluation) -> None:
@@ -243,10 +292,11 @@ def test_verdicts_speak_of_held_out_splits(evaluation: Evaluation) -> None:
 def test_every_algorithm_has_its_verdict_and_its_lines(evaluation: Evaluation) -> None:
     evaluation = with_another(evaluation)
     sentences = verdicts(evaluation)
-    assert [sentence.split(":")[0] for sentence in sentences] == 2 * ["MAML-TRPO", "ProMP"]
+    named = [re.findall(r"MAML-TRPO|ProMP", sentence) for sentence in sentences]
+    assert named == 2 * [["MAML-TRPO"], ["ProMP"]]
     html = render_report(evaluation, {}, None, Origin())
     for name in ("MAML-TRPO", "ProMP"):
-        assert html.count(f">{name}, after 1 step</th>") == 6
+        assert html.count(f">{name}, after 1 block</th>") == 6
         assert f"Extrapolation, {name}" in html
     assert Page(html).open == []
 
@@ -255,8 +305,8 @@ def test_without_references_the_report_says_what_cannot_be_told(evaluation: Eval
     evaluation = without(evaluation, "random", "domain_randomisation", "oracle")
     *changes, missing = verdicts(evaluation)
     assert changes[0] == (
-        "On new tasks from the training range, one adaptation step of MAML-TRPO takes the mean "
-        "return from −2.10 to −1.26."
+        "After 5 episodes on new tasks from the training range, the mean return of MAML-TRPO is "
+        "−1.26; before adapting it was −2.10."
     )
     assert len(changes) == 3
     assert "no domain randomisation and no oracle" in missing

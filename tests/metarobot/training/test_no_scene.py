@@ -85,7 +85,15 @@ def test_every_environment_is_closed(open_envs, tmp_path):
     config = RunConfig(env_id=GRIP, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
     run = load_run(tmp_path / "run")
-    sizes = EvaluationConfig(num_tasks=2, episodes_per_step=2, test_episodes=1, grid_size=2)
+    sizes = EvaluationConfig(
+        num_tasks=2,
+        adaptation_episodes=(2,),
+        num_blocks=1,
+        episodes_per_block=2,
+        test_episodes=1,
+        grid_size=2,
+        heat_map_episodes=(2,),
+    )
     evaluate_runs([run], sizes, lambda stage, share: None)
     task = choose_task(FAMILIES[GRIP].distribution, RenderConfig(), None)
     adapt_to(GRIP, task, run.policies["maml"], RenderConfig(num_episodes=2))

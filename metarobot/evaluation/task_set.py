@@ -1,0 +1,225 @@
+"""A task set: what policies are measured on, tasks that they have not been trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarobot.algorithms import adapt_in_steps
+from metarobot.envs import SPLITS, SceneRecord, Tasks, Variant, find_family, make_env
+from metarobot.envs.tasks import Split
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.scores import Scores, Stage, TaskSetScores
+from metarobot.policies import (
+    Distribution,
+    Params,
+    Policy,
+    ReactivePolicy,
+    repeat_params,
+)
+from metarobot.rollout.collect import collect
+from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
+from metarobot.training.load import TrainedPolicy
+
+
+class UniformPolicy(ReactivePolicy):
+    """The algorithm *random*: mean 0 and standard deviation 1, so that its noise is its action."""
+
+    def __init__(self, action_size: int) -> None:
+        self.action_size = action_size
+
+    def distribution(self, params: Params, observations: Tensor) -> Distribution:
+        """Return mean (N, ..., A) and log standard deviation (N, A)."""
+        del params
+        zeros = torch.zeros(*observations.shape[:-1], self.action_size)
+        return Distribution(zeros, torch.zeros(len(observations), self.action_size))
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """One fixed set of tasks, with the chance of all its episodes: the same for every algorithm."""
+
+    env_id: str
+    tasks: Tasks
+    key: int
+    """What the draws of this task set are addressed by."""
+    config: EvaluationConfig
+    variant: Variant | None = None
+    """What disturbs the episodes."""
+    scene: SceneRecord | None = None
+    """The user's scene that they take place in."""
+
+    @classmethod
+    def of_split(
+        cls,
+        env_id: str,
+        split: Split,
+        config: EvaluationConfig,
+        variant: Variant | None = None,
+        scene: SceneRecord | None = None,
+    ) -> TaskSet:
+        """Draw the tasks of a split."""
+        distribution = (variant or find_family(env_id)).distribution
+        key = SPLITS.index(split)
+        rng = numpy_generator(config.seed, key, Phase.EVALUATION_TASKS)
+        tasks = distribution.sample(rng, config.num_tasks, split)
+        return cls(env_id, tasks, key, config, variant, scene)
+
+    def collect(
+        self,
+        policy: Policy,
+        params: Params,
+        *,
+        num_episodes: int,
+        noisy: bool,
+        block: int | None = None,
+        observe_task: bool = False,
+        num_envs: int | None = None,
+    ) -> Episodes:
+        """Collect episodes on every task, with chance keyed by the task and by what they are for.
+
+        Args:
+            policy: Who acts.
+            params: Its parameters, each leaf (N, ...).
+            num_episodes: E, on each task.
+            noisy: Whether it acts with its action noise.
+            block: Blocks adapted to before, if these are adaptation episodes. None for test
+                episodes: they are the same however much was adapted to.
+            observe_task: Whether the task parameters are observed.
+            num_envs: Simulations; one for each episode if not given.
+        """
+        num_tasks = len(self.tasks)
+        env = make_env(
+            self.env_id,
+            num_envs or num_tasks * num_episodes,
+            observe_task=observe_task,
+            variant=self.variant,
+            scene_path=self.scene,
+        )
+        with closing(env):
+            env.set_tasks(self.tasks)
+            draws = draw_episodes(
+                self.config.seed,
+                self.key,
+                Phase.EVALUATION,
+                tasks=range(num_tasks),
+                episode_shape=(num_episodes, env.horizon, env.start_size, len(env.action_elements)),
+                adaptation_step=0 if block is None else 2 * block + 1,
+            )
+            noise = draws.noise if noisy else None
+            if isinstance(policy, UniformPolicy):
+                rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
+                noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
+            return collect(env, policy, params, noise=noise, start=draws.start)
+
+    def score_random(self) -> Scores:
+        """Score uniformly random actions."""
+        policy = UniformPolicy(len(find_family(self.env_id).action_elements))
+        num_episodes = self.config.test_episodes
+        return Scores.of(self.collect(policy, {}, num_episodes=num_episodes, noisy=True))
+
+    def score(self, trained: TrainedPolicy) -> TaskSetScores:
+        """Score a policy as `config` says: by adaptation episodes, and by blocks of them."""
+        config, params = self.config, repeat_params(trained.params, len(self.tasks))
+        size = config.episodes_per_block
+        numbers = config.adaptation_episodes if trained.algorithm.adapts else ()
+        first = self._explore(trained, params, max([size, *numbers]))
+        by_episodes = self._by_episodes(trained, params, first, numbers)
+        num_blocks = config.num_blocks if trained.algorithm.adapts else 0
+        by_blocks, exploring = self._by_blocks(trained, params, first, by_episodes, num_blocks)
+        return TaskSetScores(by_episodes, by_blocks, exploring)
+
+    def score_by_episodes(self, trained: TrainedPolicy, numbers: Sequence[int]) -> list[Stage]:
+        """Score a policy before adapting, and after one block of each number of episodes.
+
+        Args:
+            trained: Who is scored. A policy that never adapts has but one stage.
+            numbers: Numbers of adaptation episodes on each task, increasing.
+        """
+        params = repeat_params(trained.params, len(self.tasks))
+        if not (trained.algorithm.adapts and any(numbers)):
+            return [self._before(trained, params)]
+        first = self._explore(trained, params, max(numbers))
+        return self._by_episodes(trained, params, first, numbers)
+
+    def _by_episodes(
+        self, trained: TrainedPolicy, params: Params, first: Episodes, numbers: Sequence[int]
+    ) -> list[Stage]:
+        """Score before adapting, and after adapting to the first episodes of a block alone."""
+        algorithm, stages = trained.algorithm, [self._before(trained, params)]
+        for number in filter(None, numbers):
+            episodes = first.first(number)
+            advantages = algorithm.adaptation_advantages(episodes)
+            adapted = algorithm.adapt(params, episodes, advantages)
+            stages.append(Stage(number, self._judge(trained, adapted), Scores.of(episodes)))
+        return stages
+
+    def _by_blocks(
+        self,
+        trained: TrainedPolicy,
+        params: Params,
+        first: Episodes,
+        by_episodes: Sequence[Stage],
+        num_blocks: int,
+    ) -> tuple[list[Stage], list[Scores]]:
+        """Score after 0..K blocks, and the exploring episodes that follow each."""
+        size = self.config.episodes_per_block
+        known = {stage.num_episodes: stage for stage in by_episodes}
+
+        def explore(block: int, policy: Policy, params: Params, /) -> Episodes:
+            del policy  # _explore knows it
+            return self._explore(trained, params, size, block) if block else first.first(size)
+
+        steps = adapt_in_steps(
+            trained.algorithm, params, num_blocks, explore, self.config.later_step_length
+        )
+        stages, exploring = [known[0]], []
+        for number, step in enumerate(steps, start=1):
+            params = step.params
+            exploring.append(Scores.of(step.episodes))
+            if number == 1 and size in known:
+                stages.append(known[size])
+            else:
+                judged = self._judge(trained, params)
+                stages.append(Stage(number * size, judged, Scores.mean(exploring)))
+        last = explore(num_blocks, trained.algorithm.exploring_policy, params)
+        return stages, [*exploring, Scores.of(last)]
+
+    def _before(self, trained: TrainedPolicy, params: Params) -> Stage:
+        return Stage(0, self._judge(trained, params), None)
+
+    def _judge(self, trained: TrainedPolicy, params: Params) -> Scores:
+        """Score a policy as it is judged."""
+        episodes = self.collect(
+            trained.policy,
+            params,
+            num_episodes=self.config.test_episodes,
+            noisy=self.config.action_noise == "trained",
+            observe_task=trained.algorithm.observes_task,
+        )
+        return Scores.of(episodes)
+
+    def _explore(
+        self,
+        trained: TrainedPolicy,
+        params: Params,
+        num_episodes: int,
+        block: int = 0,
+    ) -> Episodes:
+        """Collect a block of adaptation episodes; of a policy that never adapts, as it acts."""
+        algorithm = trained.algorithm
+        return self.collect(
+            algorithm.exploring_policy if algorithm.adapts else trained.policy,
+            params,
+            num_episodes=num_episodes,
+            noisy=True,
+            block=block,
+            observe_task=algorithm.observes_task,
+            num_envs=algorithm.num_simulations(len(self.tasks), num_episodes),
+        )

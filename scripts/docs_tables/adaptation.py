@@ -1,0 +1,61 @@
+"""docs/results/adaptation.json: what every policy reaches, by the number of adaptation episodes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from docs_tables.results import RESULTS, read_evaluation
+from metarobot.evaluation.curve import Curve, Point
+from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.statistics import Interval
+from metarobot.presets import PRESETS
+
+ADAPTATION_FILE = RESULTS / "adaptation.json"
+
+
+def adaptation_rows() -> list[dict[str, Any]]:
+    """Return one row for every family, split, algorithm and number of adaptation episodes.
+
+    A family's rows are of its comparison, where all algorithms have the same tasks, and else of its
+    evaluation. Episodes are one block. ``return``, ``success``, ``captured`` (the fraction of the
+    headroom) and ``harmed`` (the share of tasks that adapting made worse) have 95 % intervals
+    (`*_ci`); all is null where it was not measured, or where there is no headroom to speak of.
+    """
+    evaluations = [
+        read_evaluation(f"{preset}/comparison/evaluation.json")
+        or read_evaluation(f"{preset}/evaluation.json")
+        for preset in PRESETS
+    ]
+    return [
+        _row(evaluation, curve, point)
+        for evaluation in evaluations
+        if evaluation is not None
+        for split in evaluation.splits
+        for policy in evaluation.policies
+        if (curve := evaluation.judged(policy.algorithm, split)) is not None
+        for point in curve.points
+    ]
+
+
+def adaptation_text() -> str:
+    """Return what the file holds, a row a line."""
+    return "[\n" + ",\n".join(map(json.dumps, adaptation_rows())) + "\n]\n"
+
+
+def _row(evaluation: Evaluation, curve: Curve, point: Point) -> dict[str, Any]:
+    return {
+        "family": evaluation.family,
+        "split": curve.split,
+        "algorithm": curve.algorithm,
+        "episodes": point.adaptation_episodes,
+        **_columns("return", point.return_mean),
+        **_columns("success", point.success),
+        **_columns("captured", evaluation.captured(point, curve.split)),
+        **_columns("harmed", point.harmed),
+        "seeds": list(evaluation.seeds),
+    }
+
+
+def _columns(name: str, value: Interval | None) -> dict[str, Any]:
+    return {name: value and value.value, f"{name}_ci": value and [value.low, value.high]}
