@@ -29,6 +29,10 @@ from metarobot.policies import (
 )
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.seeding import Phase, numpy_generator
+
+FEWER_EPISODES = (1, 2, 5, 10, 20)
+"""Numbers of adaptation episodes among which training draws, besides episodes_per_task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,9 @@ class AdaptationStepOptions(AlgorithmOptions):
     shrink_steps: bool = switch(True)
     """Take of an adaptation step what its noise leaves: episodes that disagree move a task little.
     Without, noise moves it as far as a signal, and few episodes do harm."""
+    vary_episodes: bool = switch(False)
+    """Draw how many adaptation episodes a meta-iteration collects from 1, 2, 5, 10, 20, up to
+    episodes_per_task, so that one initialisation serves all of these numbers."""
     adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise in adaptation episodes, in half action ranges. MAML's gradient does
     not credit exploration for what adaptation learns from it: without this floor, adaptation
@@ -106,6 +113,14 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
     def options(self) -> AdaptationStepOptions:
         """What this algorithm reads."""
         return cast(AdaptationStepOptions, self.config.options)
+
+    def num_adaptation_episodes(self, iteration: int) -> int:
+        """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""
+        most = super().num_adaptation_episodes(iteration)
+        if not self.options.vary_episodes:
+            return most
+        generator = numpy_generator(self.config.seed, iteration, Phase.NUM_EPISODES)
+        return int(generator.choice([*(fewer for fewer in FEWER_EPISODES if fewer < most), most]))
 
     @property
     def needs_log_probs(self) -> bool:

@@ -24,6 +24,7 @@ OTHER_VALUES = {
     "inner_lr": 0.02,
     "normalise_inner": False,
     "shrink_steps": False,
+    "vary_episodes": True,
     "adaptation_min_std": 1.0,
     "min_std": 0.9,
     "max_kl": 1e-4,
