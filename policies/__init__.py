@@ -10,9 +10,11 @@ from metarobot.policies.params import Params, flatten_params, repeat_params, unf
 from metarobot.policies.policy import Actor, Policy, ReactivePolicy
 from metarobot.policies.prototype_policy import PrototypePolicy
 from metarobot.policies.recurrent import RecurrentPolicy, Unroll
+from metarobot.policies.step_variance import STEP_VARIANCE, add_step_variance
 from metarobot.policies.value_baseline import fit_values, solve_ridge, value_features
 
 __all__ = [
+    "STEP_VARIANCE",
     "Actor",
     "Controller",
     "Distribution",
@@ -26,6 +28,7 @@ __all__ = [
     "ReactivePolicy",
     "RecurrentPolicy",
     "Unroll",
+    "add_step_variance",
     "embed",
     "entropy",
     "fit_values",

@@ -41,9 +41,9 @@ class LearnedStepsMLP(GaussianMLP):
 
     @staticmethod
     def step_sizes_of(params: Params) -> Params:
-        """Return the step size of every parameter, by the parameter's name."""
-        names = [name for name in params if not name.startswith(_PREFIX)]
-        return {name: params[_PREFIX + _key(name)] for name in names}
+        """Return the step size of every parameter that has one, by the parameter's name."""
+        keys = {name: _PREFIX + _key(name) for name in params}
+        return {name: params[key] for name, key in keys.items() if key in params}
 
 
 def _key(name: str) -> str:

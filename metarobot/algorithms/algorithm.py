@@ -80,6 +80,11 @@ class Algorithm(ABC, Generic[PolicyT]):
         """Return how many simulations a block of adaptation episodes takes: here, one for each."""
         return num_tasks * num_episodes
 
+    def num_adaptation_episodes(self, iteration: int) -> int:
+        """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""
+        del iteration
+        return self.config.block_shape[1]
+
     @property
     def needs_log_probs(self) -> bool:
         """Whether `adapt` reads the log-probabilities of the policy that acted in the episodes."""

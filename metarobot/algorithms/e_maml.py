@@ -22,7 +22,7 @@ class EMaml(Maml):
 
     title = "E-MAML"
 
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+    def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step on surrogate and credit."""
         objective = CreditedExploration(self, exploration_credits(batch, self.workers))
         return trpo_update(objective, params, batch, self.options, self.workers)

@@ -1,6 +1,7 @@
 """What algorithms have in common that adapt by gradient steps: MAML and its relatives."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,17 +9,30 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.algorithm import Algorithm
-from metarobot.config import MOST_ADAPTATION_STEPS
+from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
 from metarobot.learning.advantages import normalise_per_task
-from metarobot.learning.inner_loop import adapt
-from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.inner_loop import InnerLoss, StepSizes, adapt, measured_steps
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.objectives import INNER_OBJECTIVES, InnerObjective
+from metarobot.learning.shrinkage import learn_variance
 from metarobot.learning.task_chunks import chunks_of_steps, join_params, params_of
 from metarobot.options import AlgorithmOptions, choice, integer, number, switch
-from metarobot.policies import Distribution, GaussianMLP, Params
+from metarobot.policies import (
+    STEP_VARIANCE,
+    Distribution,
+    GaussianMLP,
+    GaussianPolicy,
+    Params,
+    add_step_variance,
+    repeat_params,
+)
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.seeding import Phase, numpy_generator
+
+FEWER_EPISODES = (1, 2, 5, 10, 20)
+"""Numbers of adaptation episodes among which training draws, besides episodes_per_task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +48,24 @@ class AdaptationStepOptions(AlgorithmOptions):
     """Normalise the advantages of each task to standard deviation 1 before an adaptation step.
     Without, a task farther from its optimum takes a larger step, and inner_lr is per unit of
     return."""
+    shrink_steps: bool = switch(True)
+    """Take of an adaptation step what its noise leaves: episodes that disagree move a task little.
+    Without, noise moves it as far as a signal, and few episodes do harm."""
+    vary_episodes: bool = switch(False)
+    """Draw how many adaptation episodes a meta-iteration collects from 1, 2, 5, 10, 20, up to
+    episodes_per_task, so that one initialisation serves all of these numbers."""
     adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise in adaptation episodes, in half action ranges. MAML's gradient does
     not credit exploration for what adaptation learns from it: without this floor, adaptation
     episodes end up telling little."""
+
+    def check_episodes(self, episodes_per_task: int) -> None:
+        """Refuse a single episode on each task: meta-training would never see its noise."""
+        if self.shrink_steps and self.adaptation_steps > 0 and episodes_per_task < 2:
+            raise ValueError(
+                "shrink_steps measures noise by how episodes of a task differ: episodes_per_task "
+                f"must be at least 2, got {episodes_per_task}; or pass --no-shrink-steps"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +87,40 @@ class GradientOptions(AdaptationStepOptions):
 
 
 class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
-    """Adapts by gradient steps on the return of its adaptation episodes."""
+    """Adapts by gradient steps on the return of its adaptation episodes.
+
+    With `shrink_steps` its policy has one leaf more, in which meta-training keeps how noisy a step
+    from one episode is.
+    """
 
     options_class = AdaptationStepOptions
+
+    @classmethod
+    def make_policy(
+        cls,
+        config: TrainConfig,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+    ) -> GaussianPolicy:
+        """Lay out the policy for observations within bounds (O,) and A action elements."""
+        policy = super().make_policy(config, observation_low, observation_high, action_size)
+        if cast(AdaptationStepOptions, config.options).shrink_steps:
+            add_step_variance(policy)
+        return policy
 
     @property
     def options(self) -> AdaptationStepOptions:
         """What this algorithm reads."""
         return cast(AdaptationStepOptions, self.config.options)
+
+    def num_adaptation_episodes(self, iteration: int) -> int:
+        """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""
+        most = super().num_adaptation_episodes(iteration)
+        if not self.options.vary_episodes:
+            return most
+        generator = numpy_generator(self.config.seed, iteration, Phase.NUM_EPISODES)
+        return int(generator.choice([*(fewer for fewer in FEWER_EPISODES if fewer < most), most]))
 
     @property
     def needs_log_probs(self) -> bool:
@@ -94,7 +148,7 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
             return normalise_per_task(advantages, episodes.mask)
         return advantages
 
-    def step_sizes(self, params: Params) -> float | Mapping[str, float | Tensor]:
+    def step_sizes(self, params: Params) -> StepSizes:
         """Return α of an adaptation step, for all parameters or for each leaf that adapts."""
         del params
         return self.options.inner_lr
@@ -110,7 +164,8 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
             advantages,
             self.step_sizes(params),
             self.options.inner_objective,
-            self.first_order,
+            first_order=self.first_order,
+            shrink=self.options.shrink_steps,
         )
 
     @torch.no_grad()
@@ -146,3 +201,33 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
     def post_distribution(self, adapted: Params, batch: MetaBatch) -> Distribution:
         """θ'_n -> π_{θ'_n} on the post-update observations."""
         return self.policy.distribution(adapted, batch.post_episodes.observations)
+
+    @abstractmethod
+    def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Improve the initialisation; as `update`, but for what is measured and not learned."""
+
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Improve the initialisation, and measure how noisy the steps from it are."""
+        improved, report = self.improve(params, batch)
+        if not (report.accepted and batch.pre_episodes and STEP_VARIANCE in params):
+            return improved, report
+        samples = self.workers.gather(self._step_variances(params, batch))
+        return {**improved, STEP_VARIANCE: learn_variance(params[STEP_VARIANCE], samples)}, report
+
+    @torch.no_grad()
+    def _step_variances(self, params: Params, batch: MetaBatch) -> Tensor:
+        """Return the variance of a step from one episode, of every task that is held here, (n,)."""
+        episodes, advantages = batch.pre_episodes[0], batch.pre_advantages[0]
+        theta, parts = repeat_params(params, episodes.num_tasks), []
+        for tasks in chunks_of_steps(episodes.rewards):
+            block, of_tasks = episodes.rows(tasks), params_of(theta, tasks)
+            loss = InnerLoss(
+                self.exploring_policy,
+                block,
+                advantages[tasks],
+                block.step_weights,
+                self.options.inner_objective,
+            )
+            _, moments = measured_steps(loss, of_tasks, self.step_sizes(of_tasks))
+            parts.append(moments.sample_variances())
+        return torch.cat(parts)

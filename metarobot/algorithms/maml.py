@@ -33,6 +33,6 @@ class Maml(GradientLearner):
         """Whether the gradient of an adaptation step is taken for a constant."""
         return self.options.first_order
 
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+    def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step within the trust region."""
         return trpo_update(self, params, batch, self.options, self.workers)

@@ -58,7 +58,7 @@ class MamlPpo(GradientLearner):
             distribution, batch.post_episodes, batch.post_advantages, self.options.clip_ratio
         )
 
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+    def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take the epochs of one meta-batch."""
         params, report, self._moments = adam_update(
             self, params, batch, self._moments, self.options, self.workers

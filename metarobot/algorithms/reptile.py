@@ -73,7 +73,7 @@ class Reptile(GradientLearner):
         return cast(ReptileOptions, config.options).adaptation_min_std
 
     @torch.no_grad()
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+    def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Move θ towards the mean end."""
         parts = [self._moves(params, batch.rows(tasks)) for tasks in chunks_of_batch(batch)]
         moves, distributions = zip(*parts, strict=True)

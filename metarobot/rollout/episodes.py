@@ -92,6 +92,11 @@ class Episodes:
             **{field.name: getattr(self, field.name)[:, -num_episodes:] for field in fields(self)}
         )
 
+    def each_alone(self) -> "Episodes":
+        """Return every episode as the only one of a task of its own, (N E, 1, T), as views."""
+        blocks = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Episodes(**{name: block.flatten(0, 1)[:, None] for name, block in blocks.items()})
+
     def pad(self, horizon: int) -> "Episodes":
         """Return the episodes with T = horizon steps; those that are added do not count."""
         missing = horizon - self.horizon

@@ -23,6 +23,7 @@ class Phase(IntEnum):
     EVALUATION = 5
     RENDERING = 6
     ADAPTATION = 7
+    NUM_EPISODES = 8
 
 
 class EpisodeDraws(NamedTuple):

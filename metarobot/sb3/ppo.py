@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from metarobot.algorithms import algorithm_class, train_config
 from metarobot.envs import find_family, make_env
 from metarobot.named_files import read_file, write_file
-from metarobot.policies import GaussianMLP, GaussianPolicy, Params
+from metarobot.policies import STEP_VARIANCE, GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv
 from metarobot.training.functional_policy import make_policy
@@ -96,7 +96,7 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
     hidden_sizes = tuple(layer.out_features for layer in layers[:-1])
     config = train_config(algorithm, env_id=env_id, hidden_sizes=hidden_sizes)
     policy = make_policy(config)
-    params: Params = {"log_std": network.log_std}
+    params: Params = {"log_std": network.log_std, STEP_VARIANCE: torch.zeros(1)}
     for index, layer in enumerate(layers):
         params[f"layers.{index}.weight"] = layer.weight
         params[f"layers.{index}.bias"] = layer.bias
@@ -113,6 +113,7 @@ def _require_plain(trained: TrainedPolicy) -> None:
     if type(policy) is GaussianMLP:
         layers = range(len(policy.layers))
         plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
+        plain.add(STEP_VARIANCE)  # which decides how it adapts, not how it acts
         what = min(set(trained.params) - plain, default=None)
     if what is not None:
         raise ValueError(

@@ -1,6 +1,5 @@
 """The outer loop: learn an initialisation from which one adaptation step goes far."""
 
-import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -130,7 +129,7 @@ class MetaTrainer:
         self.params, report = algorithm.update(before, batch)
         self.rejected = self._replays(report.rejected_tasks, batch)
 
-        num_steps = (K + 1) * math.prod(self.config.block_shape) * self.env.horizon
+        num_steps = self._num_steps(batch)
         self.iteration += 1
         self.total_steps += num_steps
         seconds = time.perf_counter() - started
@@ -152,23 +151,26 @@ class MetaTrainer:
     def _collect_pre_update(self, step: int, policy: GaussianPolicy, params: Params, /) -> Episodes:
         return self._collect(policy, params, Phase.PRE_UPDATE, step)
 
+    def _num_steps(self, batch: MetaBatch) -> int:
+        """Return how many control steps all processes have simulated for a meta-batch."""
+        num_episodes = sum(block.num_episodes for block in batch.blocks)
+        return self.config.num_tasks * num_episodes * self.env.horizon
+
     def _collect(
         self, policy: GaussianPolicy, params: Params, phase: Phase, adaptation_step: int
     ) -> Episodes:
         """Collect one block of episodes, (N, E, T)."""
         config, env = self.config, self.env
         started = time.perf_counter()
+        num_episodes = config.block_shape[1]
+        if phase is Phase.PRE_UPDATE:
+            num_episodes = self.algorithm.num_adaptation_episodes(self.iteration)
         draws = draw_episodes(
             config.seed,
             self.iteration,
             phase,
             tasks=self.tasks,
-            episode_shape=(
-                config.block_shape[1],
-                env.horizon,
-                env.start_size,
-                self.policy.action_size,
-            ),
+            episode_shape=(num_episodes, env.horizon, env.start_size, self.policy.action_size),
             adaptation_step=adaptation_step,
         )
         episodes = collect(env, policy, params, noise=draws.noise, start=draws.start)

@@ -9,7 +9,7 @@ from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.meta_batch import MetaBatch
-from metarobot.policies import log_prob, repeat_params
+from metarobot.policies import STEP_VARIANCE, log_prob, repeat_params
 from metarobot.rollout.episodes import Episodes
 
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
@@ -23,7 +23,10 @@ def config_of(algorithm="maml", **fields):
 
 
 def small_policy(hidden_sizes=(4,), algorithm="maml"):
-    """A policy with 2 observation and 2 action elements, and parameters that are not symmetric."""
+    """A policy with 2 observation and 2 action elements, and parameters that are not symmetric.
+
+    They hold none that is measured: all can be differentiated by.
+    """
     config = config_of(algorithm, hidden_sizes=hidden_sizes, inner_lr=0.3)
     policy = ALGORITHMS[algorithm].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2).double()
     params = policy.initial_params(torch.Generator().manual_seed(1))
@@ -31,11 +34,15 @@ def small_policy(hidden_sizes=(4,), algorithm="maml"):
     return policy, {
         name: leaf + 0.3 * torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
         for name, leaf in params.items()
+        if name != STEP_VARIANCE
     }
 
 
 def made_up_episodes(policy, params, seed):
-    """Episodes (N, E, T) of the policies params (N, ...), with their own log-probabilities."""
+    """Episodes (N, E, T) of the policies params (N, ...), with their own log-probabilities.
+
+    Advantages are noise, and a signal: larger actions are better, so that episodes half agree.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
@@ -44,9 +51,10 @@ def made_up_episodes(policy, params, seed):
     observations = normal(N, E, T, 2)
     mean, log_std = policy.distribution(params, observations)
     log_std = log_std[:, None, None]
-    actions = mean + log_std.exp() * normal(N, E, T, 2)
+    action_noise = normal(N, E, T, 2)
+    actions = mean + log_std.exp() * action_noise
     mask = torch.ones(N, E, T, dtype=torch.float64)
-    mask[0, 1, 3:] = 0.0
+    mask[0, E // 3, 3:] = 0.0
     episodes = Episodes(
         observations=observations,
         actions=actions,
@@ -57,7 +65,7 @@ def made_up_episodes(policy, params, seed):
         unstable=torch.zeros(N, E, dtype=torch.bool),
         start=torch.zeros(N, E, 2),
     )
-    return episodes, normal(N, E, T) * mask
+    return episodes, (normal(N, E, T) + action_noise.sum(-1)) * mask
 
 
 def made_up_batch(policy, params, config):

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-SIZES = ["--num-tasks", "8", "--episodes-per-task", "1", "--hidden-sizes", "8"]
+SIZES = ["--num-tasks", "8", "--episodes-per-task", "2", "--hidden-sizes", "8"]
 OPTIONS = ["train", "grip", *SIZES]
-STEPS_PER_ITERATION = 2 * 8 * 16
+STEPS_PER_ITERATION = 2 * 8 * 2 * 16
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 METAROBOT = [sys.executable, "-m", "metarobot"]
 

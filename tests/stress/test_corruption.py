@@ -18,7 +18,7 @@ from metarobot.training.run_layout import RunError
 from metarobot.training.runs import resume_run, train_run
 
 CONFIG = RunConfig(
-    num_tasks=8, episodes_per_task=1, hidden_sizes=(8,), total_steps=100 * STEPS_PER_ITERATION
+    num_tasks=8, episodes_per_task=2, hidden_sizes=(8,), total_steps=100 * STEPS_PER_ITERATION
 )
 assert OPTIONS[1] == "grip"
 

@@ -48,8 +48,6 @@ def test_two_processes_that_compute_in_chunks_end_where_one_without_does(tmp_pat
         if in_full
         else ["maml", "reptile", "rl2"]
     )
-    options = ["train", "grip", *("--num-tasks", "8", "--episodes-per-task", "2")]
-    options += ["--hidden-sizes", "8"]
     script = [str(Path(__file__).with_name("small_chunks.py"))]
     launchers = {
         "whole": METAROBOT,
@@ -57,7 +55,7 @@ def test_two_processes_that_compute_in_chunks_end_where_one_without_does(tmp_pat
         "two": torchrun(2, program=script),
     }
     for name, launcher in launchers.items():
-        execute([*launcher, *train(tmp_path / name, 4, algorithms, options)])
+        execute([*launcher, *train(tmp_path / name, 4, algorithms)])
     for algorithm in algorithms:
         found = {name: fingerprint(tmp_path / name, algorithm) for name in launchers}
         assert len({*found.values()}) == 1, (algorithm, found)
@@ -67,19 +65,8 @@ def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):
     algorithms = [
         algorithm for algorithm, each in ALGORITHMS.items() if each.adapts and algorithm != "maml"
     ]
-    # The algorithm prototype compares episodes of a task: it needs two of them.
-    options = [
-        "train",
-        "grip",
-        "--num-tasks",
-        "8",
-        "--episodes-per-task",
-        "2",
-        "--hidden-sizes",
-        "8",
-    ]
     for name, launcher in (("one", METAROBOT), ("two", torchrun(2))):
-        execute([*launcher, *train(tmp_path / name, 4, algorithms, options)])
+        execute([*launcher, *train(tmp_path / name, 4, algorithms)])
     for algorithm in algorithms:
         assert fingerprint(tmp_path / "one", algorithm) == fingerprint(
             tmp_path / "two", algorithm

@@ -5,6 +5,7 @@ from robots import HIGH, HORIZON, LOW
 from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import ALGORITHMS, train_config
+from metarobot.policies import STEP_VARIANCE
 
 ADAPTING = [name for name, kind in ALGORITHMS.items() if kind.adapts]
 INTERFACE = Interface(tuple(LOW), tuple(HIGH), action_size=2, horizon=HORIZON)
@@ -15,6 +16,8 @@ def make_policy(algorithm, **options):
     config = train_config(algorithm=algorithm, hidden_sizes=(8,), **options)
     bare = AdaptablePolicy(config, {}, INTERFACE)
     params = bare.policy.initial_params(torch.Generator().manual_seed(0))
+    if STEP_VARIANCE in params:  # else so few episodes move nothing
+        params[STEP_VARIANCE] += 1e-9
     return AdaptablePolicy(config, params, INTERFACE)
 
 

@@ -26,7 +26,7 @@ def quadratic(monkeypatch):
 
 
 def make(algorithm, **fields):
-    config = config_of(algorithm, reptile_rate=BETA, **fields)
+    config = config_of(algorithm, reptile_rate=BETA, shrink_steps=False, **fields)
     policy, params = small_policy(hidden_sizes=(), algorithm=algorithm)
     algorithm = make_algorithm(config, policy)
     return algorithm, params, made_up_batch(policy, params, config)

@@ -13,7 +13,7 @@ def test_adapting_through_two_blocks_is_adapting_twice():
     batch = made_up_batch(POLICY, PARAMS, config)
     expected = repeat_params(PARAMS, N)
     for block, advantages in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
-        expected = adapt(POLICY, expected, block, advantages, 0.1)
+        expected = adapt(POLICY, expected, block, advantages, 0.1, shrink=True)
     chain = make_algorithm(config, POLICY).adaptations(repeat_params(PARAMS, N), batch)
     assert len(chain) == 3
     for name, leaf in expected.items():

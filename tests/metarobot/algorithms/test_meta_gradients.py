@@ -85,8 +85,8 @@ def test_anil_moves_the_head_only():
 
 
 def test_meta_sgd_takes_the_steps_that_it_has_learned():
-    algorithm, params, batch = make("meta_sgd")
-    maml, *_ = make("maml")
+    algorithm, params, batch = make("meta_sgd", shrink_steps=False)
+    maml, *_ = make("maml", shrink_steps=False)
     episodes, advantages = batch.pre_episodes[0], batch.pre_advantages[0]
     plain = {name: leaf for name, leaf in params.items() if not name.startswith("step_sizes.")}
     whole = maml.adapt(repeat_params(plain, N), episodes, advantages)

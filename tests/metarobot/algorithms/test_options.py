@@ -5,6 +5,7 @@ import torch
 from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import ALGORITHMS, option_readers
+from metarobot.policies import STEP_VARIANCE
 from metarobot.training.memory import num_simulations
 from metarobot.training.meta_trainer import MetaTrainer
 
@@ -22,6 +23,8 @@ OTHER_VALUES = {
     "num_adaptation_steps": 2,
     "inner_lr": 0.02,
     "normalise_inner": False,
+    "shrink_steps": False,
+    "vary_episodes": True,
     "adaptation_min_std": 1.0,
     "min_std": 0.9,
     "max_kl": 1e-4,
@@ -41,7 +44,7 @@ def learned(algorithm, **options):
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
     trainer.step()
     trainer.step()
-    return trainer.params
+    return {name: leaf for name, leaf in trainer.params.items() if name != STEP_VARIANCE}
 
 
 def alike(found, expected):

@@ -57,7 +57,7 @@ def make():
     return make_algorithm(config, policy), params, made_up_batch(policy, params, config), state
 
 
-OPTIONS = AdamOptions(outer_epochs=2, outer_lr=0.01)
+OPTIONS = AdamOptions(outer_epochs=2, outer_lr=0.01, outer_max_kl=1.0)
 
 
 def test_an_update_is_one_step_an_epoch_on_the_mean_gradient():

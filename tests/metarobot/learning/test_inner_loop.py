@@ -71,7 +71,7 @@ def test_first_order_takes_the_same_step_with_the_identity_as_jacobian():
 
     def bias_after(bias, first_order):
         params = repeat_params({**PARAMS, "layers.1.bias": bias}, N)
-        adapted = adapt(POLICY, params, episodes, advantages, 0.3, "lvc", first_order)
+        adapted = adapt(POLICY, params, episodes, advantages, 0.3, first_order=first_order)
         return adapted["layers.1.bias"]
 
     bias = PARAMS["layers.1.bias"]

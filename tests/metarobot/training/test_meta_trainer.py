@@ -45,6 +45,25 @@ def test_training_makes_adaptation_better():
     assert history["update/kl"].max() <= 0.05
 
 
+def test_the_number_of_adaptation_episodes_varies_and_the_budget_counts_what_was_simulated():
+    class Counting(FakeEnv):
+        def set_tasks(self, tasks):
+            self.num_steps[:] = 0
+            super().set_tasks(tasks)
+
+    config = config_of(num_tasks=4, episodes_per_task=6, hidden_sizes=(8,), vary_episodes=True)
+    trainer, seen = MetaTrainer(config, Counting(24)), []
+    for _ in range(20):
+        before = trainer.total_steps
+        trainer.step()
+        simulated = int(trainer.env.num_steps.sum())
+        assert trainer.total_steps - before == simulated
+        seen.append(simulated // (4 * trainer.env.horizon) - 6)
+    assert {*seen} == {1, 2, 5, 6}
+    again = MetaTrainer(dataclasses.replace(config, num_tasks=2), Counting(12))
+    assert [again.algorithm.num_adaptation_episodes(i) for i in range(20)] == seen
+
+
 @pytest.mark.parametrize("algorithm", ["maml", "domain_randomisation"])
 def test_the_same_seed_gives_the_same_parameters(algorithm):
     first, same, other = (make_trainer(algorithm=algorithm, seed=seed) for seed in (5, 5, 6))

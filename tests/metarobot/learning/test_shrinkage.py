@@ -1,0 +1,223 @@
+"""A step is shrunk by its noise: against a plain loop, against differences, and at the edges."""
+
+import dataclasses
+
+import fakes
+import pytest
+import torch
+from derivatives import numerical_gradient, relative_error, vector_of
+from fakes import E, N, config_of, made_up_batch, made_up_episodes, small_policy
+from torch.func import functional_call, grad
+
+from metarobot.algorithms import make_algorithm
+from metarobot.learning.inner_loop import InnerLoss, adapt, measured_steps
+from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
+from metarobot.learning.shrinkage import LEARNING_RATE, PRIOR_EPISODES, learn_variance
+from metarobot.policies import STEP_VARIANCE, log_prob, repeat_params
+
+POLICY, PARAMS = small_policy()
+ALPHA = 0.3
+
+
+def episodes_of(num_episodes=E, monkeypatch=None):
+    """Different parameters for every task, with episodes of their own."""
+    if monkeypatch is not None:
+        monkeypatch.setattr(fakes, "E", num_episodes)
+    params = repeat_params(PARAMS, N)
+    return params, *made_up_episodes(POLICY, params, seed=4)
+
+
+def with_variance(params, variance):
+    """Parameters (N, ...) that hold a variance from meta-training, one for every task."""
+    return {**params, STEP_VARIANCE: torch.tensor(variance, dtype=torch.float64).reshape(N, 1)}
+
+
+def loop_steps(params, episodes, advantages, learned=0.0):
+    """s_n α ∇ L_n by loops over tasks and episodes, each episode differentiated alone; (N, D)."""
+    shrunk = []
+    for task in range(N):
+        counted = [e for e in range(episodes.num_episodes) if episodes.mask[task, e].any()]
+        total = episodes.mask[task].sum()
+        alone = []
+        for e in counted:
+            leaves = {name: leaf[task].clone().requires_grad_() for name, leaf in params.items()}
+            mean, log_std = functional_call(POLICY, leaves, (episodes.observations[task, e],))
+            log_probs = log_prob(mean, log_std, episodes.actions[task, e])
+            loss = -(log_probs * advantages[task, e] * episodes.mask[task, e]).sum() / total
+            gradients = torch.autograd.grad(loss, list(leaves.values()))
+            alone.append(ALPHA * len(counted) * torch.cat([g.flatten() for g in gradients]))
+        steps = torch.stack(alone)
+        mean, freedom = steps.mean(0), len(counted) - 1
+        variance = steps.var(0).sum() * freedom if freedom else 0.0
+        if learned > 0:
+            variance, freedom = variance + PRIOR_EPISODES * learned, freedom + PRIOR_EPISODES
+        noise = variance / freedom / len(counted) if freedom else torch.inf
+        shrunk.append(max(0.0, 1 - noise / mean.square().sum()) * mean)
+    return torch.stack(shrunk)
+
+
+def moved_by(params, episodes, advantages):
+    """θ_n - θ'_n of every task, (N, D)."""
+    adapted = adapt(POLICY, params, episodes, advantages, ALPHA, shrink=True)
+    return torch.cat([(params[n] - adapted[n]).flatten(1) for n in PARAMS], dim=1)
+
+
+@pytest.mark.parametrize("learned", [0.0, 2.0])
+@pytest.mark.parametrize("num_episodes", [1, 2, 5])
+def test_a_step_is_what_a_plain_loop_finds(num_episodes, learned, monkeypatch):
+    params, episodes, advantages = episodes_of(num_episodes, monkeypatch)
+    expected = loop_steps(params, episodes, advantages, learned)
+    known = with_variance(params, [learned] * N)
+    torch.testing.assert_close(moved_by(known, episodes, advantages), expected)
+    if learned == 0.0:
+        torch.testing.assert_close(moved_by(params, episodes, advantages), expected)
+    assert expected.any() == (num_episodes > 1 or learned > 0.0)
+
+
+def test_every_task_is_shrunk_by_what_is_known_of_it_alone():
+    params, episodes, advantages = episodes_of()
+    together = moved_by(with_variance(params, [0.0, 2.0, 1e9]), episodes, advantages)
+    for task, learned in enumerate([0.0, 2.0]):
+        expected = loop_steps(params, episodes, advantages, learned)[task]
+        torch.testing.assert_close(together[task], expected)
+    assert not together[2].any()
+
+
+def test_an_episode_without_steps_that_count_is_no_episode():
+    params, episodes, advantages = episodes_of()
+    mask = episodes.mask.clone()
+    mask[:, 2] = 0.0
+    mask[1, 1:] = 0.0
+    found = moved_by(params, dataclasses.replace(episodes, mask=mask), advantages)
+    rest = [e for e in range(E) if e != 2]
+    fields = {f.name: getattr(episodes, f.name)[:, rest] for f in dataclasses.fields(episodes)}
+    fewer = dataclasses.replace(episodes, **fields)
+    expected = moved_by(params, fewer, advantages[:, rest])
+    for task in (0, 2):
+        torch.testing.assert_close(found[task], expected[task])
+    assert not found[1].any()  # one episode is left, and nothing was learned about its noise
+
+
+def test_without_a_signal_next_to_nothing_is_taken_and_with_one_nearly_all(monkeypatch):
+    monkeypatch.setattr(fakes, "E", 40)
+    params, episodes, _ = episodes_of()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(episodes.rewards.shape, generator=generator, dtype=torch.float64)
+    better_action = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    mean = POLICY.distribution(params, episodes.observations).mean
+    signal = ((episodes.actions - mean) * better_action).sum(-1)
+
+    def part_taken(advantages):
+        whole = adapt(POLICY, params, episodes, advantages, ALPHA)
+        length = torch.cat([(params[n] - whole[n]).flatten(1) for n in PARAMS], dim=1).norm(dim=1)
+        return moved_by(params, episodes, advantages).norm(dim=1) / length
+
+    assert part_taken(noise).max() < 0.35
+    assert part_taken(noise).median() < 0.1
+    assert part_taken(signal + 0.1 * noise).min() > 0.8
+
+
+def test_where_nothing_is_to_be_gained_the_step_is_zero_and_its_derivatives_finite():
+    params, episodes, advantages = episodes_of()
+    advantages = advantages.clone()
+    advantages[1] = 0.0
+    known = with_variance(params, [0.0, 2.0, 0.0])
+
+    def length(params):
+        adapted = adapt(POLICY, {**known, **params}, episodes, advantages, ALPHA, shrink=True)
+        return sum((adapted[n] - params[n]).square().sum() for n in params)
+
+    gradient = grad(length)(params)
+    assert not moved_by(known, episodes, advantages)[1].any()
+    assert all(leaf.isfinite().all() and not leaf[1].any() for leaf in gradient.values())
+    assert any(leaf[0].any() for leaf in gradient.values())
+
+
+def test_numbers_that_are_not_finite_stay_visible():
+    params, episodes, advantages = episodes_of()
+    for bad in (torch.nan, torch.inf):
+        advantages[1, 0, 0] = bad
+        moved = moved_by(params, episodes, advantages)
+        assert moved[[0, 2]].isfinite().all()
+        assert not moved[1].isfinite().all()
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "promp", "e_maml", "anil", "meta_sgd"])
+def test_meta_gradient_goes_through_the_learned_variance_and_never_to_it(algorithm, monkeypatch):
+    monkeypatch.setitem(OBJECTIVES, "lvc", likelihood_ratio)
+    config = config_of(algorithm, inner_lr=ALPHA, num_adaptation_steps=2)
+    policy, params = small_policy(algorithm=algorithm)
+    variance = {STEP_VARIANCE: torch.ones(1, dtype=torch.float64)}
+    batch = made_up_batch(policy, {**params, **variance}, config)
+    learner = make_algorithm(config, policy)
+
+    def loss(params):
+        theta = repeat_params({**variance, **params}, N)
+        return learner.adapted_distribution(theta, batch).mean.square().sum()
+
+    found = grad(loss)({**params, **variance})
+    assert not found.pop(STEP_VARIANCE).any()
+    assert relative_error(vector_of(found), numerical_gradient(loss, params)) <= 1e-5
+    plain = make_algorithm(config.with_options(shrink_steps=False), policy)
+    other = plain.adapted_distribution(repeat_params(params, N), batch).mean
+    shrunk = learner.adapted_distribution(repeat_params({**params, **variance}, N), batch).mean
+    assert (other - shrunk).abs().max() > 0.01
+
+
+def test_step_sizes_of_single_elements_count_in_what_is_noise():
+    params, episodes, advantages = episodes_of()
+    loss = InnerLoss(POLICY, episodes, advantages, episodes.step_weights)
+    steps, moments = measured_steps(loss, params, {"log_std": ALPHA})
+    sizes = ALPHA * torch.ones(N, 2, dtype=torch.float64)
+    same_steps, same = measured_steps(loss, params, {"log_std": sizes})
+    torch.testing.assert_close(same_steps, steps)
+    torch.testing.assert_close(same.factors(None), moments.factors(None))
+    sizes[:, 0] = 0.0  # what does not move has no noise
+    _, fewer = measured_steps(loss, params, {"log_std": sizes})
+    assert (fewer.sample_variances() < moments.sample_variances()).all()
+
+
+def test_adapting_leaves_the_learned_variance_alone():
+    params, episodes, advantages = episodes_of()
+    known = with_variance(params, [0.5, 0.6, 0.7])
+    adapted = adapt(POLICY, known, episodes, advantages, ALPHA, shrink=True)
+    assert adapted[STEP_VARIANCE] is known[STEP_VARIANCE]
+
+
+def test_the_variance_is_a_running_mean_of_what_can_be_measured():
+    first = learn_variance(torch.zeros(1), torch.tensor([1.0, 3.0, torch.nan]))
+    torch.testing.assert_close(first, torch.tensor([2.0]))
+    second = learn_variance(first, torch.tensor([4.0]))
+    torch.testing.assert_close(second, torch.tensor([2.0 + LEARNING_RATE * 2.0]))
+    assert learn_variance(second, torch.tensor([torch.nan])) is second
+
+
+def test_a_meta_update_measures_the_variance_and_a_failed_one_does_not():
+    config = config_of("maml", inner_lr=ALPHA)
+    params = {**PARAMS, STEP_VARIANCE: torch.zeros(1, dtype=torch.float64)}
+    batch = made_up_batch(POLICY, params, config)
+    learner = make_algorithm(config, POLICY)
+    improved, report = learner.update(params, batch)
+    assert report.accepted
+    episodes, advantages = batch.pre_episodes[0], batch.pre_advantages[0]
+    loss = InnerLoss(learner.exploring_policy, episodes, advantages, episodes.step_weights)
+    _, moments = measured_steps(loss, repeat_params(params, N), ALPHA)
+    torch.testing.assert_close(improved[STEP_VARIANCE], moments.sample_variances().mean()[None])
+    nothing = dataclasses.replace(batch, post_advantages=torch.zeros_like(batch.post_advantages))
+    assert learner.update(params, nothing)[0] is params
+
+
+def test_the_sample_variance_has_no_bias(monkeypatch):
+    """The mean over many small samples is the variance of a large one."""
+    few = []
+    for seed in range(200):
+        params = repeat_params(PARAMS, N)
+        monkeypatch.setattr(fakes, "E", 2)
+        episodes, advantages = made_up_episodes(POLICY, params, seed=seed)
+        loss = InnerLoss(POLICY, episodes, advantages, episodes.step_weights)
+        few.append(measured_steps(loss, params, ALPHA)[1].sample_variances()[1:])
+    monkeypatch.setattr(fakes, "E", 400)
+    episodes, advantages = made_up_episodes(POLICY, repeat_params(PARAMS, N), seed=1)
+    loss = InnerLoss(POLICY, episodes, advantages, episodes.step_weights)
+    many = measured_steps(loss, repeat_params(PARAMS, N), ALPHA)[1].sample_variances()[1:]
+    torch.testing.assert_close(torch.cat(few).mean(), many.mean(), rtol=0.15, atol=0.0)
