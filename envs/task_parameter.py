@@ -155,6 +155,16 @@ class TaskParameter:
         edges = np.array([self.train, *self.extrapolation])
         return self.encode(np.array([edges.min(), edges.max()]))
 
+    def spread(self, uniforms: np.ndarray) -> np.ndarray:
+        """Map uniforms in [0, 1), (N,), onto the values of all splits, evenly as scaled."""
+        if self.choices:
+            return np.asarray(self.choices)[(uniforms * len(self.choices)).astype(int)]
+        edges = np.array([self.train, *self.extrapolation])
+        low, high = edges.min(), edges.max()
+        ends = self.scale(np.array([low, high]))
+        # Rounding must not carry a value out of the range, which may be all that is allowed.
+        return np.clip(self.unscale(ends[0] + uniforms * (ends[1] - ends[0])), low, high)
+
     def sample(self, rng: np.random.Generator, num_tasks: int, split: Split) -> np.ndarray:
         """Draw values uniformly (log-uniformly) over the union of the split's intervals, (N,).
 

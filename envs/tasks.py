@@ -146,6 +146,11 @@ class TaskDistribution:
             )
         return Tasks({p.name: p.sample(rng, num_tasks, split) for p in self.parameters})
 
+    def spread(self, uniforms: np.ndarray) -> Tasks:
+        """Return the tasks at uniforms in [0, 1), (N, P), of a box that holds all splits."""
+        columns = zip(self.parameters, np.asarray(uniforms).T, strict=True)
+        return Tasks({parameter.name: parameter.spread(column) for parameter, column in columns})
+
     def nominal(self, num_tasks: int = 1) -> Tasks:
         """Return the robot as built, ``num_tasks`` times."""
         return Tasks({p.name: np.full(num_tasks, p.nominal) for p in self.parameters})
@@ -194,6 +199,13 @@ class TaskDistribution:
     def encoded_bounds(self) -> np.ndarray:
         """Lowest and highest value of each encoded element, (2, C)."""
         return np.concatenate([p.encoded_bounds for p in self.parameters], axis=1)
+
+    @property
+    def encoded_angles(self) -> tuple[int, ...]:
+        """Where an angle begins among the encoded elements: its cosine, and then its sine."""
+        sizes = [p.encoded_bounds.shape[1] for p in self.parameters]
+        firsts = np.cumsum([0, *sizes]).tolist()
+        return tuple(first for first, p in zip(firsts, self.parameters, strict=False) if p.circular)
 
     def validate(self, tasks: Tasks) -> None:
         """Refuse tasks whose names or values this family does not allow.

@@ -2,15 +2,24 @@
 
 from metarobot.policies.controller import Controller
 from metarobot.policies.episode_encoder import EpisodeEncoder, embed, transition_features
+from metarobot.policies.episodic_policy import EpisodicPolicy
+from metarobot.policies.evidence import Evidence
 from metarobot.policies.gaussian import Distribution, entropy, kl_divergence, log_prob
 from metarobot.policies.gaussian_mlp import GaussianMLP
 from metarobot.policies.gaussian_policy import GaussianPolicy
+from metarobot.policies.latent_actor import LatentActor
+from metarobot.policies.latent_policy import LatentPolicy
 from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.policy import Actor, Policy, ReactivePolicy
 from metarobot.policies.prototype_policy import PrototypePolicy
 from metarobot.policies.recurrent import RecurrentPolicy, Unroll
+from metarobot.policies.searching_policy import SearchingPolicy
 from metarobot.policies.step_variance import STEP_VARIANCE, add_step_variance
+from metarobot.policies.task_mlp import TaskMLP
+from metarobot.policies.task_model import ShownSteps, TaskModel
+from metarobot.policies.teacher_student_policy import TeacherStudentPolicy
+from metarobot.policies.told_policy import ToldPolicy
 from metarobot.policies.value_baseline import fit_values, solve_ridge, value_features
 
 __all__ = [
@@ -19,14 +28,24 @@ __all__ = [
     "Controller",
     "Distribution",
     "EpisodeEncoder",
+    "EpisodicPolicy",
+    "Evidence",
     "GaussianMLP",
     "GaussianPolicy",
+    "LatentActor",
+    "LatentPolicy",
     "LearnedStepsMLP",
     "Params",
     "Policy",
     "PrototypePolicy",
     "ReactivePolicy",
     "RecurrentPolicy",
+    "SearchingPolicy",
+    "ShownSteps",
+    "TaskMLP",
+    "TaskModel",
+    "TeacherStudentPolicy",
+    "ToldPolicy",
     "Unroll",
     "add_step_variance",
     "embed",

@@ -109,16 +109,16 @@ def transition_features(
     Source: Hafner et al. 2023, arXiv:2301.04104, for the symmetric logarithm.
     """
     clipped = actions.clamp(-1.0, 1.0)
-    has_next = _shift(mask[..., None], -1)
-    change = has_next * (_shift(observations, -1) - observations)
+    has_next = shift(mask[..., None], -1)
+    change = has_next * (shift(observations, -1) - observations)
     time = torch.arange(mask.shape[-1], dtype=mask.dtype) / mask.shape[-1]
     features = [
         observations,
-        _symlog(change / CHANGE_UNIT),
+        symlog(change / CHANGE_UNIT),
         has_next,
         clipped,
-        _shift(clipped, 1),
-        _symlog(rewards)[..., None],
+        shift(clipped, 1),
+        symlog(rewards)[..., None],
         time.expand_as(mask)[..., None],
     ]
     return torch.cat(features, dim=-1)
@@ -129,11 +129,12 @@ def transition_feature_size(observation_size: int, action_size: int) -> int:
     return 2 * observation_size + 2 * action_size + 3
 
 
-def _symlog(x: Tensor) -> Tensor:
+def symlog(x: Tensor) -> Tensor:
+    """Return the symmetric logarithm sign(x) log(1 + |x|)."""
     return x.sign() * x.abs().log1p()
 
 
-def _shift(x: Tensor, steps: int) -> Tensor:
+def shift(x: Tensor, steps: int) -> Tensor:
     """Move x (..., T, X) by one step, later (1) or earlier (-1), with 0 where nothing comes in."""
     empty = torch.zeros_like(x[..., :1, :])
     if steps > 0:

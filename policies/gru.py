@@ -39,16 +39,16 @@ def gru_step(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Te
 
 
 def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Take L steps on each of N sequences.
+    """Take L steps on M sequences for each of N weights.
 
     Args:
-        inputs: x_1 .. x_L, (N, L, 3 H).
-        hidden: h_0, (N, 1, H).
+        inputs: x_1 .. x_L, (N, L M, 3 H); those of the M sequences follow each other in each step.
+        hidden: h_0, (N, M, H).
         weight: W, (N, 3 H, H).
         bias: b, (N, 1, 3 H).
 
     Returns:
-        h_0 .. h_L, (N, L + 1, H).
+        h_0 .. h_L, (N, (L + 1) M, H), in the same order.
     """
     return _Sequence.apply(inputs, hidden, weight, bias)  # pyright: ignore[reportReturnType]
 
@@ -63,7 +63,7 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         states = [hidden]
-        for x_t in inputs.split(1, dim=1):
+        for x_t in inputs.split(hidden.shape[1], dim=1):
             states.append(gru_step(x_t, states[-1], weight, bias))
         return torch.cat(states, dim=1)
 
@@ -71,30 +71,32 @@ class _Sequence(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x, _, weight, bias = inputs
         ctx.save_for_backward(x, weight, bias, output)
+        ctx.num_sequences = output.shape[1] - x.shape[1]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:
         x, weight, bias, states = ctx.saved_tensors
-        before, size = states[:, :-1], states.shape[-1]
+        M, size = ctx.num_sequences, states.shape[-1]
+        before = states[:, :-M]
         a_r, a_z, a_n = torch.baddbmm(bias, before, weight.mT).split(size, dim=-1)
         x_r, x_z, x_n = x.split(size, dim=-1)
         r, z = torch.sigmoid(x_r + a_r), torch.sigmoid(x_z + a_z)
         n = torch.tanh(x_n + r * a_n)
-        # ∂h_t by x_t and by a_t, which differ in the candidate; (N, L, 3 H)
+        # ∂h_t by x_t and by a_t, which differ in the candidate; (N, L M, 3 H)
         by_n = (1 - z) * (1 - n.square())
         by_r, by_z = by_n * a_n * r * (1 - r), (before - n) * z * (1 - z)
         by_a = torch.cat([by_r, by_z, by_n * r], dim=-1)
 
         # From the last step to the first: what the loss gains from h_t, now and through h_{t+1}.
-        direct = grad_outputs[0].split(1, dim=1)
+        direct = grad_outputs[0].split(M, dim=1)
         total, totals = direct[-1], []
         for before_t, by_a_t, z_t in zip(
-            direct[-2::-1], by_a.split(1, 1)[::-1], z.split(1, 1)[::-1], strict=True
+            direct[-2::-1], by_a.split(M, 1)[::-1], z.split(M, 1)[::-1], strict=True
         ):
             totals.append(total)
             through = torch.addcmul(before_t, z_t, total)
             total = torch.baddbmm(through, by_a_t * total.repeat(1, 1, 3), weight)
-        d_h = torch.cat(totals[::-1], dim=1)  # (N, L, H)
+        d_h = torch.cat(totals[::-1], dim=1)  # (N, L M, H)
         d_a = by_a * d_h.repeat(1, 1, 3)
         d_x = torch.cat([d_a[..., : 2 * size], by_n * d_h], dim=-1)
         return d_x, total, d_a.mT @ before, d_a.sum(1, keepdim=True)

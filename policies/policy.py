@@ -48,7 +48,7 @@ class ReactivePolicy(ABC):
             mean (N, ..., A) and log_std (N, A).
         """
 
-    def actor(self, params: Params) -> "ReactiveActor":
+    def actor(self, params: Params) -> Actor:
         """Begin to act with one policy per task, each leaf (N, ...)."""
         return ReactiveActor(self, params)
 

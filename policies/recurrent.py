@@ -24,12 +24,12 @@ an action changes is what there is to learn about a task."""
 
 
 class Unroll(NamedTuple):
-    """What a policy made of L steps in a row on each of N tasks."""
+    """What a policy made of M sequences of L steps on each of N tasks."""
 
     mean: Tensor
-    """Means of its actions, (N, L, A)."""
+    """Means of its actions, (N, L M, A)."""
     memories: Tensor
-    """Its memory before each step and after the last, (N, L + 1, H + O + A + 1)."""
+    """Its memory before each step and after the last, (N, (L + 1) M, H + O + A + 1)."""
 
 
 class RecurrentPolicy(GaussianPolicy):
@@ -104,13 +104,15 @@ class RecurrentPolicy(GaussianPolicy):
 
     def controller(self, params: Params) -> RecurrentController:
         """Set one policy to work on robots, without action noise; each leaf in its own shape."""
+        return RecurrentController(self._controller_weights(params), to_array(params["memory"]))
 
+    def _controller_weights(self, params: Params) -> RecurrentWeights:
         def layer(weight: str, bias: str) -> Layer:
             return to_array(params[weight]).T.copy(), to_array(params[bias])
 
         names = [f"layers.{index}" for index in range(len(self.layers))]
         centre, half_range = self._scaling()
-        weights = RecurrentWeights(
+        return RecurrentWeights(
             centre=centre,
             half_range=half_range,
             layers=[layer(f"{name}.weight", f"{name}.bias") for name in names],
@@ -119,29 +121,38 @@ class RecurrentPolicy(GaussianPolicy):
             head=layer("head.weight", "head.bias"),
             change_gain=CHANGE_GAIN,
         )
-        return RecurrentController(weights, to_array(params["memory"]))
 
     def unroll(
-        self, params: Params, observations: Tensor, actions: Tensor, rewards: Tensor, first: Tensor
+        self,
+        params: Params,
+        observations: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        first: Tensor,
+        num_sequences: int = 1,
     ) -> Unroll:
         """Unroll through steps that were taken with these parameters, or with others.
 
+        With M sequences of L steps on each task, their steps follow each other in each of the L.
+
         Args:
             params: Parameters of every task, each leaf (N, ...); no gradient reaches `memory`.
-            observations: (N, L, O).
-            actions: (N, L, A), as the policy asked for them.
-            rewards: (N, L).
-            first: 1.0 where an episode begins, (N, L).
+            observations: (N, L M, O).
+            actions: (N, L M, A), as the policy asked for them.
+            rewards: (N, L M).
+            first: 1.0 where an episode begins, (N, L M).
+            num_sequences: M, all of which begin with the same memory.
 
         Returns:
             Means and memories.
         """
-        state, last_step = self._split(params["memory"].detach()[:, None])
+        M = num_sequences
+        state, last_step = self._split(params["memory"].detach()[:, None].expand(-1, M, -1))
         steps = torch.cat([last_step, self.remember(observations, actions, rewards)], dim=1)
         scaled = self.scale_observations(observations)
-        seen = self._embed(params, scaled, steps[:, :-1], first)
+        seen = self._embed(params, scaled, steps[:, :-M], first)
         states = gru_sequence(self._inputs(params, seen), state, *_recurrent(params))
-        mean = self._mean(params, scaled, seen, states[:, 1:])
+        mean = self._mean(params, scaled, seen, states[:, M:])
         return Unroll(mean, torch.cat([states, steps], dim=-1))
 
     def take_step(

@@ -38,6 +38,11 @@ class RecurrentController(Controller):
 
     def __init__(self, weights: RecurrentWeights, memory: Array) -> None:
         self._weights = weights
+        self._recall(memory)
+
+    def _recall(self, memory: Array) -> None:
+        """Begin with what is remembered, (H + O + A + 1,)."""
+        weights = self._weights
         size, num_elements = len(weights.recurrent[0]), len(weights.centre)
         self._state, step = memory[:size], memory[size:]
         self._last, self._outcome = step[:num_elements], step[num_elements:]

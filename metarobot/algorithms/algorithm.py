@@ -35,6 +35,8 @@ class Algorithm(ABC, Generic[PolicyT]):
     """Whether it learns from adaptation episodes; references for comparison do not."""
     observes_task: ClassVar[bool] = False
     """Whether the task parameters are part of what its policy observes."""
+    is_told: ClassVar[bool] = False
+    """Whether training tells its policy something of the task in each episode, by `tell`."""
     options_class: ClassVar[type[AlgorithmOptions]]
     """The dataclass of what it reads besides the common configuration."""
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
@@ -80,6 +82,11 @@ class Algorithm(ABC, Generic[PolicyT]):
         """Return how many simulations a block of adaptation episodes takes: here, one for each."""
         return num_tasks * num_episodes
 
+    @classmethod
+    def num_training_simulations(cls, num_tasks: int, num_episodes: int) -> int:
+        """Return how many simulations a block takes in training: here, as many as elsewhere."""
+        return cls.num_simulations(num_tasks, num_episodes)
+
     def num_adaptation_episodes(self, iteration: int) -> int:
         """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""
         del iteration
@@ -101,6 +108,15 @@ class Algorithm(ABC, Generic[PolicyT]):
         return estimate_advantages(
             self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
         )
+
+    def tell(self, codes: Tensor, guesses: Tensor) -> Tensor:
+        """Return what training tells the policy in each post-update episode, (N, E, C).
+
+        Args:
+            codes: The tasks as the oracle observes them, (N, C).
+            guesses: Uniforms in [0, 1), (N, E), for those episodes that are told another task.
+        """
+        return codes[:, None].expand(*guesses.shape, -1)
 
     @abstractmethod
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:

@@ -11,14 +11,17 @@ from metarobot.algorithms.anil import Anil
 from metarobot.algorithms.domain_randomisation import DomainRandomisation
 from metarobot.algorithms.e_maml import EMaml
 from metarobot.algorithms.fomaml import FirstOrderMaml
+from metarobot.algorithms.latent import Latent
 from metarobot.algorithms.maml import Maml
 from metarobot.algorithms.maml_ppo import MamlPpo
 from metarobot.algorithms.meta_sgd import MetaSgd
 from metarobot.algorithms.oracle import Oracle
 from metarobot.algorithms.promp import ProMP
 from metarobot.algorithms.prototype import Prototype
+from metarobot.algorithms.recurrent_randomisation import RecurrentRandomisation
 from metarobot.algorithms.reptile import Reptile
 from metarobot.algorithms.rl2 import Rl2
+from metarobot.algorithms.teacher_student import TeacherStudent
 from metarobot.config import COMMON_NAMES, RunConfig, TrainConfig
 from metarobot.envs.checked_numbers import show
 from metarobot.envs.scene_record import SceneRecord
@@ -38,8 +41,11 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "meta_sgd": MetaSgd,
     "reptile": Reptile,
     "prototype": Prototype,
+    "latent": Latent,
     "rl2": Rl2,
     "domain_randomisation": DomainRandomisation,
+    "recurrent_randomisation": RecurrentRandomisation,
+    "teacher_student": TeacherStudent,
     "oracle": Oracle,
 }
 """Every algorithm, in the order of tables and figures; a new one is one line here."""

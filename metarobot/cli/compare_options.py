@@ -66,8 +66,9 @@ class CompareCommand:
     """How far adapting to every block after the first goes, as a part of the whole way."""
     action_noise: ActionNoise = "none"
     """Action noise of the episodes by which policies are judged."""
-    untrained: tuple[Untrained, ...] = UNTRAINED
-    """Who is measured besides; all but random actions need domain_randomisation."""
+    untrained: tuple[Untrained, ...] = tuple(name for name in UNTRAINED if name != "identification")
+    """Who is measured besides; from_scratch and fine_tuning need domain_randomisation,
+    strategy_search and identification the oracle. The last simulates much more than the others."""
     splits: tuple[Split, ...] = ()
     """Splits that are measured; all that the family has if none is named."""
     heat_map: bool = False

@@ -16,7 +16,7 @@ from metarobot.envs import TaskParameter, Variant, find_family
 from metarobot.evaluation.heat_map import GridMap, HeatMap
 from metarobot.evaluation.measurement import PolicyScores, Protocol, ScoreFiles
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.references import STARTS, measured_names
+from metarobot.evaluation.references import MADE_OF, measured_names
 from metarobot.evaluation.result import (
     Conditions,
     Evaluation,
@@ -118,7 +118,7 @@ def _heat_map(protocol: Protocol, measured: Mapping[str, Sequence[PolicyScores]]
 def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
     """Describe a policy, and what its training cost."""
     if name not in runs[0].policies:
-        return MeasuredPolicy(algorithm=name, adapts=name in STARTS)
+        return MeasuredPolicy(algorithm=name, adapts=name in MADE_OF)
     trained = runs[0].policies[name]
     costs = [_cost(run, name) for run in runs]
     return MeasuredPolicy(

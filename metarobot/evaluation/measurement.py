@@ -17,7 +17,7 @@ import numpy as np
 from metarobot.envs import Split, Variant, find_family
 from metarobot.evaluation.heat_map import GRID_KEY, Grid, make_grid
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.references import NEVER_ADAPTS, RANDOM, find_policy
+from metarobot.evaluation.references import MADE_OF, RANDOM, find_policy
 from metarobot.evaluation.scores import Stage, TaskSetScores
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.files import MAX_JSON_BYTES, json_bytes, parse_json
@@ -138,7 +138,7 @@ def _key(protocol: Protocol, name: str, run: TrainedRun) -> str:
     variant = protocol.variant and protocol.variant.to_dict()
     digest = hashlib.sha256(repr((name, run.env_id, run.seed, config, variant)).encode())
     if name != RANDOM:
-        trained = name if name in run.policies else NEVER_ADAPTS
+        trained = name if name in run.policies else MADE_OF[name]
         digest.update(repr(run.policies[trained].config.decisive_values).encode())
         digest.update(algorithm_folder(run.path, trained).read(POLICY_FILE))
     return digest.hexdigest()

@@ -21,7 +21,7 @@ from metarobot.training.memory import require_evaluation_memory
 
 ActionNoise = Literal["none", "trained"]
 """Action noise of the episodes by which policies are judged."""
-Untrained = Literal["random", "from_scratch", "fine_tuning"]
+Untrained = Literal["random", "from_scratch", "fine_tuning", "strategy_search", "identification"]
 """A reference that is not trained for itself."""
 UNTRAINED: tuple[Untrained, ...] = get_args(Untrained)
 
@@ -46,8 +46,9 @@ class EvaluationConfig:
     action_noise: ActionNoise = "none"
     """Action noise of these episodes: none, or that which the policy was trained with."""
     untrained: tuple[Untrained, ...] = ("random",)
-    """Who is measured besides those that were trained: random actions, and where domain
-    randomisation is there, MAML's adaptation of its policy and of one that never learned."""
+    """Who is measured besides those that were trained: random actions; where domain randomisation
+    is there, MAML's adaptation of its policy and of one that never learned; where the oracle is
+    there, the search for what to tell it, and the fit of the task by simulation."""
     splits: tuple[Split, ...] = ()
     """Splits that are measured; all that the family has if none is named."""
     heat_map: bool = True

@@ -1,9 +1,9 @@
 """The references of the protocol: what adaptation is held against.
 
-This is the one place that names them. Domain randomisation and the oracle are trained; random
-actions, fine-tuning and learning from scratch are not trained for themselves. The last two adapt by
-MAML's inner loop on the same adaptation episodes as the learners do: from what domain randomisation
-has learned, and from parameters that nobody has prepared for that.
+This is the one place that names them. Domain randomisation and the oracle are trained; the others
+are not trained for themselves. Fine-tuning and learning from scratch adapt by MAML's inner loop on
+the same adaptation episodes as the learners do: from what domain randomisation has learned, and
+from parameters that nobody has prepared for that. Those of `TOLD_ORACLES` use the trained oracle.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from metarobot.algorithms import configure
 from metarobot.algorithms.maml import MamlOptions
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
+from metarobot.evaluation.told_oracles import TOLD_ORACLES, make_told_oracle
 from metarobot.presets import find_preset
 from metarobot.training.functional_policy import initial_params
 from metarobot.training.load import TrainedPolicy, TrainedRun
@@ -50,24 +51,28 @@ def from_scratch(domain_randomisation: TrainedPolicy, options: MamlOptions) -> T
 STARTS = {"from_scratch": from_scratch, "fine_tuning": fine_tuning}
 """References that adapt though nobody has trained them for that, made of domain randomisation."""
 
+MADE_OF = {**dict.fromkeys(STARTS, NEVER_ADAPTS), **dict.fromkeys(TOLD_ORACLES, ORACLE)}
+"""Which trained policy each reference is made of that adapts and is not trained itself."""
+
 
 def in_order(algorithms: Iterable[str]) -> list[str]:
     """Return algorithms and references in the order of tables and pictures.
 
     References that are not told the task come first and the oracle last; the learners stand between
-    them, in the order given.
+    them, in the order given; before the oracle come those that are made of it.
     """
     first, given = [RANDOM, "from_scratch", NEVER_ADAPTS, "fine_tuning"], list(algorithms)
-    learners = [name for name in given if name not in (*first, ORACLE)]
-    return [name for name in (*first, *learners, ORACLE) if name in given]
+    last = [*TOLD_ORACLES, ORACLE]
+    learners = [name for name in given if name not in (*first, *last)]
+    return [name for name in (*first, *learners, *last) if name in given]
 
 
 def measured_names(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     """Return who is measured: everybody in a run, and those asked for that need no training.
 
-    Fine-tuning and learning from scratch need domain randomisation.
+    A reference needs the trained policy that it is made of.
     """
-    asked = [name for name in config.untrained if name == RANDOM or NEVER_ADAPTS in run.policies]
+    asked = [name for name in config.untrained if name == RANDOM or MADE_OF[name] in run.policies]
     return in_order([*asked, *run.policies])
 
 
@@ -81,6 +86,8 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
     """
     if name in run.policies:
         return run.policies[name]
+    if name in TOLD_ORACLES:
+        return make_told_oracle(name, run.policies[ORACLE])
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
     task_set = TaskSet.of_split(run.env_id, "train", tuning, scene=run.scene)
 

@@ -21,6 +21,10 @@ class MetaBatch:
     """Episodes (N, E, T) of the adapted policies."""
     post_advantages: Tensor
     """Their advantages (N, E, T)."""
+    told: Tensor | None = None
+    """What the policy was told of the task in each of them, (N, E, C); None if it never is."""
+    progress: float = 0.0
+    """Share of the budget that is spent, 0 to 1."""
 
     @property
     def blocks(self) -> tuple[Episodes, ...]:
@@ -34,6 +38,8 @@ class MetaBatch:
             pre_advantages=tuple(block[tasks] for block in self.pre_advantages),
             post_episodes=self.post_episodes.rows(tasks),
             post_advantages=self.post_advantages[tasks],
+            told=None if self.told is None else self.told[tasks],
+            progress=self.progress,
         )
 
     def first(self, num_episodes: int) -> "MetaBatch":
@@ -43,6 +49,8 @@ class MetaBatch:
             pre_advantages=tuple(block[:, :num_episodes] for block in self.pre_advantages),
             post_episodes=self.post_episodes.first(num_episodes),
             post_advantages=self.post_advantages[:, :num_episodes],
+            told=None if self.told is None else self.told[:, :num_episodes],
+            progress=self.progress,
         )
 
 

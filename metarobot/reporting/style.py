@@ -44,6 +44,8 @@ REFERENCE_TITLES = {
     "random": "random",
     "fine_tuning": "fine-tuning",
     "from_scratch": "from scratch",
+    "strategy_search": "strategy search",
+    "identification": "identification",
 }
 """Names for people of what is no algorithm."""
 # Okabe and Ito's palette, which stays apart for colour-blind readers.

@@ -23,7 +23,8 @@ class Phase(IntEnum):
     EVALUATION = 5
     RENDERING = 6
     ADAPTATION = 7
-    NUM_EPISODES = 8
+    GUESSES = 8
+    NUM_EPISODES = 9
 
 
 class EpisodeDraws(NamedTuple):

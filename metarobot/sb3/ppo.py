@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from metarobot.algorithms import algorithm_class, train_config
 from metarobot.envs import find_family, make_env
 from metarobot.named_files import read_file, write_file
-from metarobot.policies import STEP_VARIANCE, GaussianMLP, GaussianPolicy, Params
+from metarobot.policies import STEP_VARIANCE, GaussianMLP, GaussianPolicy, Params, TaskMLP
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv
 from metarobot.training.functional_policy import make_policy
@@ -33,6 +33,9 @@ from metarobot.training.load import TrainedPolicy
 
 _ROUNDING = 1e-6
 """Relative error of a standard deviation that went through a logarithm in single precision."""
+
+_PLAIN_OPTIONS: dict[str, dict[str, bool]] = {"maml": {}, "oracle": {"task_products": False}}
+"""Algorithms whose policy can be a Gaussian perceptron, and the options with which it is one."""
 
 
 def export_ppo(trained: TrainedPolicy, path: Path) -> None:
@@ -94,7 +97,8 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
     layers = _actor_layers(network)
     algorithm = _find_algorithm(path, model, env_id)
     hidden_sizes = tuple(layer.out_features for layer in layers[:-1])
-    config = train_config(algorithm, env_id=env_id, hidden_sizes=hidden_sizes)
+    options = _PLAIN_OPTIONS[algorithm]
+    config = train_config(algorithm, env_id=env_id, hidden_sizes=hidden_sizes, **options)
     policy = make_policy(config)
     params: Params = {"log_std": network.log_std, STEP_VARIANCE: torch.zeros(1)}
     for index, layer in enumerate(layers):
@@ -110,15 +114,18 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
 def _require_plain(trained: TrainedPolicy) -> None:
     """Refuse a policy that is more than a Gaussian perceptron: PPO has no place for the rest."""
     policy, what = trained.policy, type(trained.policy).__name__
-    if type(policy) is GaussianMLP:
+    way_out = "choose another algorithm"
+    if type(policy) is GaussianMLP or (type(policy) is TaskMLP and not policy.task_products):
         layers = range(len(policy.layers))
         plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
         plain.add(STEP_VARIANCE)  # which decides how it adapts, not how it acts
         what = min(set(trained.params) - plain, default=None)
+    elif type(policy) is TaskMLP:
+        what, way_out = "products of observation and task", "train it with --no-task-products"
     if what is not None:
         raise ValueError(
             f"{trained.config.algorithm} cannot be exported: PPO's policy has no place for {what}; "
-            "choose another algorithm"
+            f"{way_out}"
         )
 
 
@@ -209,8 +216,7 @@ def _find_algorithm(path: Path, model: PPO, env_id: str) -> str:
     """Return the algorithm that acts in the model's spaces."""
     found = model.observation_space, model.action_space
     allowed = []
-    algorithms: tuple[str, ...] = ("maml", "oracle")
-    for algorithm in algorithms:
+    for algorithm in _PLAIN_OPTIONS:
         observe_task = algorithm_class(algorithm).observes_task
         spaces = find_family(env_id).spaces(observe_task=observe_task)
         if found == spaces:

@@ -35,7 +35,7 @@ def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
     """
     num_tasks, num_episodes = config.block_shape
     held = len(workers.share(num_tasks))
-    return algorithm_class(config.algorithm).num_simulations(held, num_episodes)
+    return algorithm_class(config.algorithm).num_training_simulations(held, num_episodes)
 
 
 def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = ALONE) -> None:

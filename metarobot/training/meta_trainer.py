@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,20 +114,9 @@ class MetaTrainer:
             Metrics by name, over all tasks; those of `rollout/` are of the post-update episodes.
         """
         started, self._sampling_s = time.perf_counter(), 0.0
-        algorithm, K = self.algorithm, self.config.adaptation_steps
-        self.env.set_tasks(self._sample_tasks())
-        adapted = repeat_params(self.params, len(self.tasks))
-        steps = list(adapt_in_steps(algorithm, adapted, K, self._collect_pre_update))
-        adapted = steps[-1].params if steps else adapted
-        post_episodes = self._collect(self.policy, adapted, Phase.POST_UPDATE, K)
-        batch = MetaBatch(
-            pre_episodes=tuple(step.episodes for step in steps),
-            pre_advantages=tuple(step.advantages for step in steps),
-            post_episodes=post_episodes,
-            post_advantages=algorithm.outer_advantages(adapted, post_episodes),
-        )
+        batch, adapted = self._collect_batch()
         before = self.params
-        self.params, report = algorithm.update(before, batch)
+        self.params, report = self.algorithm.update(before, batch)
         self.rejected = self._replays(report.rejected_tasks, batch)
 
         num_steps = self._num_steps(batch)
@@ -144,9 +134,42 @@ class MetaTrainer:
             "time/fps": num_steps / seconds,
         }
 
+    def _collect_batch(self) -> tuple[MetaBatch, Params]:
+        """Collect a meta-batch, and return the adapted parameters of its tasks as well."""
+        algorithm, K = self.algorithm, self.config.adaptation_steps
+        tasks = self._sample_tasks()
+        self.env.set_tasks(tasks)
+        adapted = repeat_params(self.params, len(self.tasks))
+        steps = list(adapt_in_steps(algorithm, adapted, K, self._collect_pre_update))
+        adapted = steps[-1].params if steps else adapted
+        told = self._tell(tasks)
+        acting = adapted if told is None else {**adapted, "told": told}
+        post_episodes = self._collect(self.policy, acting, Phase.POST_UPDATE, K)
+        batch = MetaBatch(
+            pre_episodes=tuple(step.episodes for step in steps),
+            pre_advantages=tuple(step.advantages for step in steps),
+            post_episodes=post_episodes,
+            post_advantages=algorithm.outer_advantages(adapted, post_episodes),
+            told=told,
+            progress=min(1.0, self.total_steps / self.config.total_steps),
+        )
+        return batch, adapted
+
     def _sample_tasks(self) -> "Tasks":
         rng = numpy_generator(self.config.seed, self.iteration, Phase.TASKS)
         return self.env.distribution.sample(rng, self.config.block_shape[0]).rows(self.tasks)
+
+    def _tell(self, tasks: "Tasks") -> Tensor | None:
+        """Return what post-update episodes are told of the tasks, (N, E, C); None if nothing."""
+        if not self.algorithm.is_told:
+            return None
+        codes = torch.from_numpy(type(self.env).distribution.encode(tasks)).float()
+        seed, num_episodes = self.config.seed, self.config.block_shape[1]
+        guesses = [
+            numpy_generator(seed, self.iteration, Phase.GUESSES, task=task).random(num_episodes)
+            for task in self.tasks
+        ]
+        return self.algorithm.tell(codes, torch.from_numpy(np.stack(guesses)).float())
 
     def _collect_pre_update(self, step: int, policy: GaussianPolicy, params: Params, /) -> Episodes:
         return self._collect(policy, params, Phase.PRE_UPDATE, step)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.policies import GaussianMLP, LearnedStepsMLP, PrototypePolicy, RecurrentPolicy
+from metarobot.policies import (
+    EpisodicPolicy,
+    GaussianMLP,
+    LearnedStepsMLP,
+    PrototypePolicy,
+    RecurrentPolicy,
+    TeacherStudentPolicy,
+)
 from metarobot.policies.params import repeat_params
 
 SIZE, A, M, T = 20, 3, 4, 30  # observation and action elements, robots, control steps
@@ -24,7 +31,15 @@ def make(policy_class, hidden_sizes):
 
 @pytest.mark.parametrize("hidden_sizes", [(64, 64), (8,), (16, 8, 4)])
 @pytest.mark.parametrize(
-    "policy_class", [GaussianMLP, LearnedStepsMLP, PrototypePolicy, RecurrentPolicy]
+    "policy_class",
+    [
+        GaussianMLP,
+        LearnedStepsMLP,
+        PrototypePolicy,
+        RecurrentPolicy,
+        EpisodicPolicy,
+        TeacherStudentPolicy,
+    ],
 )
 @pytest.mark.parametrize("batch", [(), (M,)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
@@ -38,7 +53,7 @@ def test_a_controller_equals_its_policy_through_episodes(
     rng, middle = np.random.default_rng(0), (LOW + HIGH) / 2
     with torch.no_grad():
         for t in range(T):
-            if t % 10 == 0:
+            if t in (0, 10):
                 actor.begin()
                 controller.begin()
             # Robots move by a few thousandths of the range in a control step.

@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import FakeEnv
+from fakes import FakeEnv, Targets
 
 from metarobot.algorithms import make_algorithm, train_config
-from metarobot.algorithms.rl2 import Rl2, _pack, _unpack, _unroll_order
+from metarobot.algorithms.rl2 import Rl2
 from metarobot.envs import Tasks, make_env
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
@@ -15,6 +15,7 @@ from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.learning.surrogates import kl_divergences
 from metarobot.learning.trpo import fisher_product
+from metarobot.learning.unroll_order import one_after_the_other, pack, unpack
 from metarobot.policies import RecurrentPolicy, flatten_params, log_prob, repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
@@ -166,22 +167,24 @@ def test_advantages_count_what_later_episodes_earn():
 
 def test_steps_that_do_not_count_do_not_cut_a_trial():
     trial = collect_trial(*small_algorithm(), **FAULTS[1])
-    order = _unroll_order(trial)
-    mask = _pack(trial.mask, order)
+    order = one_after_the_other(trial)
+    mask = pack(trial.mask, order)
     assert mask[0].tolist() == [1.0] * 2 * E + [0.0] * 3 * E  # task 0 ends after two steps
     assert (mask.diff(dim=1) <= 0).all()
-    assert torch.equal(_pack(trial.rewards, order)[0, : 2 * E], trial.rewards[0, :, :2].flatten())
+    assert torch.equal(pack(trial.rewards, order)[0, : 2 * E], trial.rewards[0, :, :2].flatten())
     for block in (trial.rewards, trial.actions):
-        assert torch.equal(_unpack(_pack(block, order), order, trial), block)
+        assert torch.equal(unpack(pack(block, order), order, trial.rewards), block)
+
+
+class TwoSides(Targets):
+    def sample(self, rng, num_tasks, split="train"):
+        return Tasks({"x": rng.choice([-0.7, 0.7], num_tasks), "y": np.zeros(num_tasks)})
 
 
 class Sides(FakeEnv):
     """The hidden target lies on one of two sides."""
 
-    class distribution:  # noqa: N801
-        @staticmethod
-        def sample(rng, num_tasks, split="train"):
-            return Tasks({"x": rng.choice([-0.7, 0.7], num_tasks), "y": np.zeros(num_tasks)})
+    distribution = TwoSides()
 
 
 def make_trainer(workers=ALONE, **fields):

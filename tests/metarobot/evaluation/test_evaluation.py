@@ -7,7 +7,8 @@ import torch
 from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
 from metarobot.envs import SPLITS
 from metarobot.evaluation.evaluation import evaluate_runs
-from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
+from metarobot.evaluation.references import measured_names
 from metarobot.evaluation.summary import _ratio
 from metarobot.evaluation.task_set import UniformPolicy
 from metarobot.training.functional_policy import make_policy
@@ -132,13 +133,27 @@ def test_every_policy_is_measured_with_or_without_references(algorithms):
 
 
 def test_untrained_references_are_measured_on_request():
-    untrained = ("random", "from_scratch", "fine_tuning")
+    untrained = UNTRAINED
     run = untrained_run(0, algorithms=("domain_randomisation", "oracle"))
     evaluation = evaluate_runs([run], replace(CONFIG, untrained=untrained), lambda *_: None)
     found = stages_of(evaluation)
-    stages = {(name, k) for name in ("from_scratch", "fine_tuning") for k in (0, 1, 2, 3)}
+    stages = {(name, k) for name in untrained[1:] for k in (0, 1, 2, 3)}
     assert found == {("random", 0), ("domain_randomisation", 0), ("oracle", 0)} | stages
-    assert set(evaluation.learners) == {"from_scratch", "fine_tuning"}
+    assert set(evaluation.learners) == {*untrained[1:]}
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "expected"),
+    [
+        (("oracle",), {"random", "strategy_search", "identification", "oracle"}),
+        (("promp", "domain_randomisation"), {"random", "fine_tuning", "from_scratch"}),
+        (("promp",), {"random"}),
+    ],
+)
+def test_a_reference_is_measured_where_the_policy_is_that_it_is_made_of(algorithms, expected):
+    config = replace(CONFIG, untrained=UNTRAINED)
+    names = measured_names(untrained_run(0, algorithms=algorithms), config)
+    assert set(names) == expected | {*algorithms}
 
 
 def test_the_same_runs_give_the_same_numbers(evaluation):

@@ -79,7 +79,9 @@ def test_everyone_has_a_place_and_a_name():
 def test_every_policy_stands_on_every_split_after_all_episodes(evaluation):
     steps = {
         **dict.fromkeys(("random", "domain_randomisation", "oracle"), 1),
-        **dict.fromkeys(("from_scratch", "fine_tuning", "maml", "meta_sgd"), 3),
+        **dict.fromkeys(("from_scratch", "fine_tuning"), 3),
+        **dict.fromkeys(("strategy_search", "identification"), 3),
+        **dict.fromkeys(("maml", "meta_sgd"), 3),
     }
     assert [policy.algorithm for policy in evaluation.policies] == in_order(TRAINED + UNTRAINED)
     for split in ("train", "interpolation", "extrapolation"):

@@ -51,7 +51,8 @@ def learned_model(env_id=GRIP, **kwargs):
 
 @pytest.mark.parametrize("algorithm", ["maml", "oracle"])
 def test_ppo_acts_as_the_algorithm_does_and_so_does_what_comes_back(env_id, algorithm, tmp_path):
-    ours = made_up_algorithm(env_id, algorithm)
+    plain = {"task_products": False} if algorithm == "oracle" else {}
+    ours = made_up_algorithm(env_id, algorithm, **plain)
     export_ppo(ours, tmp_path / "policy.zip")
     model = PPO.load(tmp_path / "policy.zip", device="cpu")
     observations = draw_observations(model.observation_space)
@@ -231,3 +232,8 @@ def test_what_ppo_has_no_place_for_is_not_exported(tmp_path):
         with pytest.raises(ValueError, match=f"maml cannot be exported: .* no place for {what}"):
             export_ppo(algorithm, tmp_path / "policy.zip")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_oracle_with_products_is_refused_and_the_message_says_how_to_train_one_without(tmp_path):
+    with pytest.raises(ValueError, match="train it with --no-task-products"):
+        export_ppo(made_up_algorithm(GRIP, "oracle"), tmp_path / "policy.zip")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from metarobot.algorithms import STANDARD_ALGORITHMS, configure
 from metarobot.config import RunConfig
+from metarobot.envs import find_family
 from metarobot.files import read_json, write_json
 from metarobot.folder import Folder
 from metarobot.named_files import write_file
@@ -60,7 +61,8 @@ def test_a_run_is_read_back_as_it_was_trained(trained):
         assert trained.config == configure(TINY, name)
     oracle, maml = run.policies["oracle"], run.policies["maml"]
     observed = oracle.params["layers.0.weight"].shape[1] - maml.params["layers.0.weight"].shape[1]
-    assert observed == 2  # the two task parameters of Grip
+    size = len(find_family(TINY.env_id).observation_elements)
+    assert observed == 2 + 2 * size  # the two task parameters of Grip, and their products
 
 
 def test_the_curve_has_a_row_per_meta_iteration(trained):

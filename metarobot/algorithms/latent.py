@@ -1,0 +1,208 @@
+"""Latent: a policy that is told the task, and a model by which it finds out which one it is on."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from metarobot.algorithms.algorithm import Algorithm
+from metarobot.config import TrainConfig
+from metarobot.envs import find_family
+from metarobot.learning.adam import AdamState
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.meta_gradient import SurrogateObjective
+from metarobot.learning.task_model import ModelBatch, ModelOptions, fit_model, follow_units
+from metarobot.learning.trpo import TrustRegion, trpo_update
+from metarobot.options import AlgorithmOptions, fixed, integer, number
+from metarobot.policies import Distribution, Evidence, LatentActor, LatentPolicy, Params
+from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.rollout.episodes import Episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
+    """What the latent learner reads."""
+
+    num_adaptation_steps: int = fixed(0)
+    """K, blocks of episodes before those that training learns from: none, as it tells the task."""
+    min_std: float = number(MIN_STD, MIN_STD, 10.0)
+    """Floor of the action noise, in half action ranges."""
+    num_weighed: int = integer(1024, 2, 65_536)
+    """K, tasks that are weighed on a robot."""
+    likelihood_power: float = number(0.3, 1e-6, 1.0)
+    """Power of the likelihood of what is seen: the model errs alike in one step and the next."""
+
+    def check_episodes(self, episodes_per_task: int) -> None:
+        """Refuse too few episodes: some of a task are told the task, and some another one."""
+        super().check_episodes(episodes_per_task)
+        if episodes_per_task < 2:
+            raise ValueError(
+                f"latent needs episodes_per_task of 2 or more, got {episodes_per_task}"
+            )
+
+
+class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
+    """Tells the policy the task in training, and learns a model of what tasks show.
+
+    In a meta-batch the first half of the episodes of each task is told the task; the policy
+    improves on them by TRPO, as the oracle does.  The others are told another task, drawn over all
+    splits: they show the model what comes of that.
+
+    A robot's episodes follow each other.  In each of them the policy acts on what it knows by then,
+    so that a block of E episodes is E questions.  Adapting is to weigh the tasks by what the block
+    has shown, with rewards or without.
+    """
+
+    title = "latent"
+    is_told = True
+    options_class = LatentOptions
+    policy_class = LatentPolicy
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._moments = AdamState.fresh(dict(self.policy.model.named_parameters()))
+
+    @property
+    def options(self) -> LatentOptions:
+        """What this algorithm reads."""
+        return cast(LatentOptions, self.config.options)
+
+    @classmethod
+    def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
+        """Return the tasks that are weighed: they cover all splits of what is trained on evenly."""
+        from scipy.stats import qmc  # which takes half a second to import
+
+        options = cast(LatentOptions, config.options)
+        family = find_family(config.env_id).distribution
+        trained_on = config.variant.distribution if config.variant else family
+        points = qmc.Sobol(len(family.parameters), scramble=False).random(options.num_weighed)
+        codes = family.encode(trained_on.spread(points))
+        return {
+            "tasks": torch.from_numpy(codes).float(),
+            "angles": family.encoded_angles,
+            "likelihood_power": options.likelihood_power,
+        }
+
+    @classmethod
+    def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
+        """Return one simulation for each task: what is asked next depends on what was answered."""
+        del num_episodes
+        return num_tasks
+
+    @classmethod
+    def num_training_simulations(cls, num_tasks: int, num_episodes: int) -> int:
+        """Return one simulation for each episode: in training all are told what to try."""
+        return num_tasks * num_episodes
+
+    @property
+    def exploring_policy(self) -> LatentPolicy:
+        """The policy as it explores: it tries what may be so."""
+        return self.policy.asking()
+
+    # Adapting.
+
+    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
+        """Return zeros (N, E, T): recognising needs no advantages."""
+        return torch.zeros_like(episodes.rewards)
+
+    @torch.no_grad()
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Weigh the tasks by what the episodes have shown, one after the other."""
+        del advantages
+        actor = LatentActor(self.exploring_policy, params)
+        for episode in range(episodes.num_episodes):
+            actor.begin()
+            for t in range(episodes.horizon):
+                step = slice(None), slice(episode, episode + 1), t
+                actor.act(episodes.observations[step])
+                actor.learn(episodes.actions[step], episodes.rewards[step], episodes.mask[step] > 0)
+        known = Evidence(*(part[:, 0] for part in actor.known()))
+        return {
+            **params,
+            **known._asdict(),
+            "num_episodes": params["num_episodes"] + episodes.num_episodes,
+            "trust": self.policy.may_act_on(params, known),
+        }
+
+    # Training.
+
+    def tell(self, codes: Tensor, guesses: Tensor) -> Tensor:
+        """Tell the task in the first half of the episodes, and another one in the others."""
+        num_told, tasks = self._num_told(guesses.shape[1]), self.policy.tasks
+        told = codes[:, None].repeat(1, guesses.shape[1], 1)
+        told[:, num_told:] = tasks[(guesses[:, num_told:] * len(tasks)).long()]
+        return told
+
+    def _num_told(self, num_episodes: int) -> int:
+        """Return how many episodes of a task are told the task."""
+        return (num_episodes + 1) // 2
+
+    def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
+        """Advantages (N, E, T); 0 in episodes that were told another task."""
+        told = episodes.first(self._num_told(episodes.num_episodes))
+        advantages = super().outer_advantages(params, told)
+        others = torch.zeros_like(episodes.rewards[:, told.num_episodes :])
+        return torch.cat([advantages, others], dim=1)
+
+    def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
+        """Return the episodes that were told another task, and those that were told the task."""
+        block = batch.post_episodes
+        num_told = self._num_told(block.num_episodes)
+        return block.last(block.num_episodes - num_told), block.first(num_told)
+
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_θ given what was told."""
+        told = {"told": _told(batch)}
+        return self.policy.distribution({**params, **told}, batch.post_episodes.observations)
+
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step on the policy, and Adam's steps on the model."""
+        told = batch.first(self._num_told(batch.post_episodes.num_episodes))
+        acting = self.policy.acting_params(params)
+        acting, report = trpo_update(self, acting, told, self.options, self.workers)
+        if report.rejected_tasks:
+            return params, report
+        model, loss = self._fit_model(params, batch)
+        return {**params, **acting, **model}, report._replace(encoder_loss=loss)
+
+    def _fit_model(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
+        """Return the model's leaves of the parameters, and its mean loss."""
+        episodes, told = batch.post_episodes, _told(batch)
+        seen = ModelBatch(episodes, told, codes=told[:, 0], progress=batch.progress)
+        units = follow_units(self.policy, params, seen, self._moments, self.workers)
+        anchored = seen._replace(told=self._anchors(told))
+        fitted = fit_model(
+            self.policy, {**params, **units}, anchored, self._moments, self.options, self.workers
+        )
+        if fitted is None:  # numbers too large for it: the model stays as it was
+            return {}, math.nan
+        model, self._moments, loss = fitted
+        return {**units, **self.policy.with_model_params({}, model)}, loss
+
+    def _anchors(self, told: Tensor) -> Tensor:
+        """Return what the model believes to have been told: for half of the episodes, it is wrong.
+
+        While the policy finds out the task, it is told another one in every step, and a log may be
+        of another policy.  So the model must not rely on what was told.
+        """
+        num_told, num_episodes = self._num_told(told.shape[1]), told.shape[1]
+        others = torch.arange(num_told) % (num_episodes - num_told) + num_told
+        return torch.cat([told[:, others], told[:, num_told:]], dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the moments of the model's Adam."""
+        return self._moments.to_tensors()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take the moments from a checkpoint."""
+        self._moments = AdamState.from_tensors(state, self.policy.model.shapes)
+
+
+def _told(batch: MetaBatch) -> Tensor:
+    """Return what was told in each episode, (N, E, C)."""
+    if batch.told is None:
+        raise ValueError("the policy must be told the task in training")
+    return batch.told

@@ -1,0 +1,152 @@
+"""Fits a task model to meta-batches: Adam on the mean of the per-task losses."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value
+
+from metarobot.learning.adam import AdamState, adam_step
+from metarobot.learning.distributed import Workers, mean_over_tasks
+from metarobot.learning.meta_gradient import rejected_rows
+from metarobot.learning.shown_steps import show_episodes
+from metarobot.options import Checked, integer, number
+from metarobot.policies import (
+    LatentPolicy,
+    Params,
+    ShownSteps,
+    flatten_params,
+    repeat_params,
+    unflatten_params,
+)
+from metarobot.policies.latent_networks import UNITS
+from metarobot.rollout.episodes import Episodes
+
+_LEAST_SHARE = 0.02
+"""Of a meta-batch in the running units, however many came before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Checked):
+    """How a task model is fitted."""
+
+    model_lr: float = number(4e-3, 1e-8, 1.0)
+    """Learning rate of Adam at the beginning; it falls to 0 with the budget."""
+    model_epochs: int = integer(10, 1, 10_000)
+    """Passes over each meta-batch."""
+    model_batch: int = integer(4, 1, 10_000)
+    """Episodes of each task in one step of Adam."""
+
+
+class ModelBatch(NamedTuple):
+    """What a model is fitted to."""
+
+    episodes: Episodes
+    """(N, E, T)."""
+    told: Tensor
+    """What the policy was told in each, (N, E, C)."""
+    codes: Tensor
+    """The tasks, (N, C)."""
+    progress: float
+    """Share of the budget that is spent."""
+
+
+class Fitted(NamedTuple):
+    """A model after a meta-batch."""
+
+    model: Params
+    """Its parameters."""
+    moments: AdamState
+    """Those of Adam."""
+    loss: float
+    """Mean over the steps taken."""
+
+
+def follow_units(
+    policy: LatentPolicy, params: Params, batch: ModelBatch, moments: AdamState, workers: Workers
+) -> Params:
+    """Return the units of outcomes and returns: running means over the meta-batches so far.
+
+    A task with a number that is not finite is left out.
+    """
+    size = policy.model.outcome_size
+    plain = {"outcome_mean": torch.zeros(1, size), "outcome_std": torch.ones(1, size)}
+    shown = show_episodes(policy, plain, batch.episodes, batch.told)
+    counts, outcomes = shown.counts.double(), shown.outcomes.double()
+    returns = batch.episodes.returns.double()[..., None, None]
+    sums = [_sums(outcomes, counts), _sums(returns, torch.ones_like(returns))]
+    rows = workers.gather(torch.cat(sums, dim=2).flatten(1))
+    means = mean_over_tasks(rows[rows.isfinite().all(1)]).reshape(3, size + 1)
+    count, total, squares = torch.from_numpy(means)
+    mean = total / count.clamp(min=1e-12)
+    std = (squares / count.clamp(min=1e-12) - mean.square()).clamp(min=0.0).sqrt()
+    found = [mean[:size], std[:size], mean[size:], std[size:]]
+    known = 0.0 if moments.num_steps == 0 else 1.0 - _LEAST_SHARE
+    return {
+        name: torch.lerp(new.float(), params[name], known)
+        for name, new in zip(UNITS, found, strict=True)
+    }
+
+
+def _sums(values: Tensor, counts: Tensor) -> Tensor:
+    """Return count, sum and sum of squares of each element of every task, (N, 3, D)."""
+    return torch.stack(
+        [each.sum((1, 2)) for each in (counts, values * counts, values.square() * counts)], dim=1
+    )
+
+
+def fit_model(
+    policy: LatentPolicy,
+    params: Params,
+    batch: ModelBatch,
+    moments: AdamState,
+    options: ModelOptions,
+    workers: Workers,
+) -> Fitted | None:
+    """Take the epochs of one meta-batch; every step of Adam sees some episodes of all tasks.
+
+    Args:
+        policy: The functional module.
+        params: Each leaf in its own shape.
+        batch: Data of this process' tasks.
+        moments: Those of Adam so far.
+        options: Learning rate and epochs.
+        workers: The processes that hold the other tasks.
+
+    Returns:
+        None where a number is not finite.
+    """
+    units = {name: params[name][None] for name in UNITS}
+    shown = show_episodes(policy, units, batch.episodes, batch.told)
+    std = units["return_std"].clamp(min=1e-6)
+    returns = (batch.episodes.returns - units["return_mean"]) / std
+    model, losses = policy.model_params(params), []
+    stride = -(-batch.episodes.num_episodes // options.model_batch)
+    for step in range(options.model_epochs * stride):
+        chosen = slice(step % stride, None, stride)
+        part = shown.episodes(chosen), batch.codes, returns[:, chosen]
+        rows = workers.gather(_per_task_gradients(policy, model, *part))
+        if rejected_rows(rows):
+            return None
+        mean = mean_over_tasks(rows)
+        losses.append(float(mean[0]))
+        gradient = unflatten_params(torch.from_numpy(mean[1:]), model)
+        rate = options.model_lr * (1.0 - batch.progress)
+        model, moments = adam_step(model, gradient, moments, rate)
+    return Fitted(model, moments, sum(losses) / len(losses))
+
+
+def _per_task_gradients(
+    policy: LatentPolicy, model: Params, steps: ShownSteps, codes: Tensor, returns: Tensor
+) -> Tensor:
+    """Return loss and gradient of every task held here, (n, 1 + P)."""
+    told = steps.told[:, :, 0]
+
+    def total(theta: Params) -> tuple[Tensor, Tensor]:
+        worth = policy.model.worth(theta, told, codes[:, None].expand_as(told))
+        losses = policy.model.losses(theta, steps, codes) + (worth - returns).square().mean(1)
+        return losses.sum(), losses
+
+    gradients, (_, losses) = grad_and_value(total, has_aux=True)(repeat_params(model, len(codes)))
+    return torch.cat([losses[:, None], flatten_params(gradients)], dim=1)

@@ -1,0 +1,120 @@
+"""A latent policy at work: it acts, sees what comes of it, and weighs the tasks by that."""
+
+import torch
+from torch import Tensor
+
+from metarobot.policies.evidence import Evidence
+from metarobot.policies.gaussian import Distribution
+from metarobot.policies.latent_networks import TOLD, LatentNetworks, when
+from metarobot.policies.params import Params
+
+NUMBERS_AT_ONCE = 2**23
+"""Numbers that the model makes of steps for all tasks before it sums them up: 32 MB."""
+
+
+class LatentActor:
+    """Acts in M simulations of each task, each of which finds out the task by itself.
+
+    The model is the same for all tasks: it is taken from the first.
+    """
+
+    def __init__(self, policy: LatentNetworks, params: Params) -> None:
+        self._policy, self._params = policy, params
+        self._model = {name: leaf[:1] for name, leaf in policy.model_params(params).items()}
+        self._bare = {name: leaf[0] for name, leaf in self._model.items()}
+        known = policy.evidence(params)
+        if not policy.asks:
+            known = known.times(params["trust"])
+        self._known = Evidence(*(part[:, None] for part in known))  # (N, M, .) after a step
+        self._question = params["num_episodes"] - 1.0  # (N, 1)
+        self._waiting = False  # whether the outcome of a step is still to be seen
+
+    def begin(self) -> None:
+        """Begin episodes in all simulations; what has been found out stays."""
+        if self._waiting:
+            self._weigh(None)
+        self._step = 0
+        self._question = self._question + 1.0
+
+    def act(self, observations: Tensor) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
+        seen = self._policy.scale_observations(observations)
+        if self._waiting:
+            self._weigh(seen)
+        elif self._step == 0:
+            self._forget(seen)
+        self._seen = seen
+        self._told = self._choose(seen.shape[:-1])
+        return self._policy.distribution({**self._params, TOLD: self._told}, observations)
+
+    def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
+        """Take note of the step; the rest of its outcome shows with the next observation."""
+        self._done_before, self._done = self._done, actions.clamp(-1.0, 1.0)
+        self._rewards, self._counts = rewards, counts
+        self._waiting = True
+
+    def known(self) -> Evidence:
+        """Return what has been found out by now, (N, M, .) each."""
+        if self._waiting:
+            self._weigh(None)
+        return self._known
+
+    def _choose(self, shape: torch.Size) -> Tensor:
+        """Return what the policy is told now, (N, M, C)."""
+        policy = self._policy
+        log_weights = self._known.log_weights(policy.likelihood_power).expand(*shape, -1)
+        mean = policy.mean_task(log_weights)
+        if not policy.asks:
+            return mean
+        question = self._question.expand(shape)
+        drawn = policy.drawn_task(log_weights, question)
+        return torch.where((question > 0)[..., None], drawn, mean)
+
+    def _forget(self, seen: Tensor) -> None:
+        """Forget the episode before, but for what it has told."""
+        self._done = seen.new_zeros(*seen.shape[:-1], self._policy.action_size)
+        self._change = torch.zeros_like(seen)
+        self._sum: Tensor | float = 0.0
+
+    def _weigh(self, seen: Tensor | None) -> None:
+        """Weigh the tasks by the outcome of the last step; None where the episode has ended."""
+        model, (N, M) = self._policy.model, self._rewards.shape
+        when_now = when(torch.full_like(self._rewards, float(self._step)))
+        parts = [self._seen, self._done, self._change, self._done_before, when_now]
+        inputs, told = _in_a_row(torch.cat(parts, dim=-1)), _in_a_row(self._told)
+        self._sum = self._sum + model.summarise(self._model, inputs, told)
+        self._step += 1
+        read = model.read_steps(self._model, inputs, told, self._sum / self._step)
+        outcomes, counts = self._outcomes(seen)
+        seen_of = read[0], told[0], outcomes.flatten(0, 1), counts.flatten(0, 1)
+        self._known = self._known.plus(self._hold_against_tasks(*seen_of).reshaped(N, M))
+        self._change = (outcomes * counts)[..., 1:]
+        self._waiting = False
+
+    def _hold_against_tasks(
+        self, read: Tensor, told: Tensor, outcomes: Tensor, counts: Tensor
+    ) -> Evidence:
+        """Weigh all tasks by steps (M, .), a few steps at a time, which bounds the memory."""
+        tasks = self._policy.tasks
+        at_once = max(2, NUMBERS_AT_ONCE // (read.shape[1] * len(tasks)))
+        blocks = (block.split(at_once) for block in (read, told, outcomes, counts))
+        parts = [
+            self._policy.model.weigh(self._bare, read, told, tasks, outcomes, counts)
+            for read, told, outcomes, counts in zip(*blocks, strict=True)
+        ]
+        return Evidence(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+    def _outcomes(self, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what came of the last step, and 1.0 for what was seen of it, (N, M, D) each."""
+        change = torch.zeros_like(self._seen) if seen is None else seen - self._seen
+        raw = torch.cat([self._rewards.nan_to_num()[..., None], change], dim=-1)
+        outcomes, varies = self._policy.in_units(self._params, raw)
+        measured = ~self._rewards.isnan()[..., None]
+        followed = torch.full_like(self._seen, seen is not None, dtype=torch.bool)
+        was_seen = torch.cat([measured, followed], dim=-1) & self._counts[..., None]
+        return outcomes, was_seen * varies
+
+
+def _in_a_row(block: Tensor) -> Tensor:
+    """Return (N, M, X) as (1, N M, X), for a model that is the same for all."""
+    return block.flatten(0, 1)[None]

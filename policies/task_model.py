@@ -1,0 +1,220 @@
+"""What a task shows: a model of rewards and of changes of the observation, for any task.
+
+It is read backwards: of all tasks that could be, those are likely under which what was seen is.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from metarobot.policies.evidence import Evidence
+from metarobot.policies.params import Params
+
+FINEST, COARSEST = 0.05, 10.0
+"""Least and greatest standard deviation that is predicted, in the unit of the outcome."""
+
+
+class ShownSteps(NamedTuple):
+    """Episodes as the model reads them: M of them on each of N tasks, T steps each."""
+
+    inputs: Tensor
+    """What is known before the outcome of each step, (N, M, T, I)."""
+    told: Tensor
+    """What the policy is told of the task, (N, M, T, C)."""
+    outcomes: Tensor
+    """The reward of the step, and how the observation changes until the next, (N, M, T, D)."""
+    counts: Tensor
+    """1.0 where an outcome was seen, (N, M, T, D)."""
+
+    def episodes(self, chosen: slice) -> "ShownSteps":
+        """Return some episodes of every task."""
+        return ShownSteps(*(block[:, chosen] for block in self))
+
+
+class TaskModel(nn.Module):
+    """p(outcome_t | o_1, a_1, .., o_t, a_t, g, z): a Gaussian for each element of the outcome.
+
+    A network reads a step, and the mean over the steps so far of a layer on them: what is
+    remembered without being trained through time.  What it makes of the step are the weights of a
+    small network, which reads how far the task z lies from g, which the policy was told.  So a step
+    is read once, and costs two small products of matrices for a thousand tasks.
+
+    The policy makes up for what it is told.  So what comes of a step depends on z - g much more
+    than on z, and of tasks beyond all those trained on the model has seen the like: others that
+    were as far from what was told.
+
+    Another network says what an episode returns that is told g on the task z.
+
+    Source: Ha et al. 2017, arXiv:1609.09106, for weights that a network makes.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        code_size: int,
+        width: int = 64,
+        head_width: int = 48,
+    ) -> None:
+        """Lay out the networks.
+
+        Args:
+            observation_size: O.
+            action_size: A.
+            code_size: C, elements of an encoded task.
+            width: H, units of each layer that reads steps.
+            head_width: J, units of the layer that reads a task.
+        """
+        super().__init__()
+        self.outcome_size = outcome_size = 1 + observation_size
+        self.head_width = head_width
+        input_size = 2 * observation_size + 2 * action_size + 2 + code_size
+        made = (head_width + 2 * outcome_size) * (code_size + 1)
+        sizes = {
+            "summary": (input_size, width),
+            "step_1": (input_size + width, width),
+            "step_2": (width, width),
+            "step_3": (width, made),
+            "head": (head_width, 2 * outcome_size),
+            "worth_1": (4 * code_size, width),
+            "worth_2": (width, width),
+            "worth_3": (width, 1),
+        }
+        for name, (size_in, size_out) in sizes.items():
+            self.add_module(name, nn.Linear(size_in, size_out, device="meta"))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter, by name."""
+        return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
+
+    def initial_params(self, generator: torch.Generator) -> Params:
+        """Draw fresh parameters: Xavier weights, zero biases."""
+        params = {
+            name: torch.zeros_like(leaf, device="cpu").detach()
+            for name, leaf in self.named_parameters()
+        }
+        for name, leaf in params.items():
+            if name.endswith(".weight"):
+                nn.init.xavier_uniform_(leaf, generator=generator)
+        return params
+
+    # Reading steps.
+
+    def summarise(self, params: Params, inputs: Tensor, told: Tensor) -> Tensor:
+        """Return what steps add to the memory, (N, M, H) for (N, M, I) and (N, M, C)."""
+        return torch.tanh(_linear(params, "summary", torch.cat([inputs, told], dim=-1)))
+
+    def read_steps(self, params: Params, inputs: Tensor, told: Tensor, memory: Tensor) -> Tensor:
+        """Return the weights that steps make, (N, M, J + 2 D, C + 1).
+
+        Args:
+            params: Each leaf (N, ...).
+            inputs: Steps (N, M, I).
+            told: (N, M, C).
+            memory: Mean of what `summarise` made of the steps up to each, (N, M, H).
+        """
+        seen = torch.cat([inputs, told, memory], dim=-1)
+        hidden = torch.tanh(_linear(params, "step_1", seen))
+        hidden = torch.tanh(_linear(params, "step_2", hidden))
+        made = _linear(params, "step_3", hidden)
+        return made.unflatten(-1, (self.head_width + 2 * self.outcome_size, -1))
+
+    def read_episodes(self, params: Params, steps: ShownSteps) -> Tensor:
+        """Return the weights that the steps of episodes make, (N, M, T, J + 2 D, C + 1)."""
+        N, M, T = steps.inputs.shape[:3]
+        inputs, told = steps.inputs.flatten(1, 2), steps.told.flatten(1, 2)
+        added = self.summarise(params, inputs, told).view(N, M, T, -1)
+        so_far = torch.arange(1, T + 1, dtype=added.dtype)[:, None]
+        memory = (added.cumsum(2) / so_far).flatten(1, 2)
+        return self.read_steps(params, inputs, told, memory).unflatten(1, (M, T))
+
+    # Learning.
+
+    def losses(self, params: Params, steps: ShownSteps, codes: Tensor) -> Tensor:
+        """Return how badly the model expects what the episodes of every task have shown, (N,).
+
+        The negative log-likelihood, that of each outcome times the standard deviation predicted:
+        without, what is hard to predict would be learned last.
+
+        Args:
+            params: Each leaf (N, ...).
+            steps: Episodes.
+            codes: The tasks, (N, C).
+
+        Source: Seitzer et al. 2022, arXiv:2203.09168.
+        """
+        read = self.read_episodes(params, steps)
+        error = codes[:, None, None] - steps.told
+        made = torch.einsum("nmtjc,nmtc->nmtj", read[..., :-1], error) + read[..., -1]
+        hidden, direct = made.split([self.head_width, 2 * self.outcome_size], dim=-1)
+        rest = _linear(params, "head", torch.relu(hidden).flatten(1, 2)).view_as(direct)
+        mean, raw = (direct + rest).chunk(2, dim=-1)
+        variance = _variance(raw)
+        surprise = (steps.outcomes - mean).square() / variance + variance.log()
+        weighted = variance.detach().sqrt() * surprise * steps.counts
+        return weighted.sum((1, 2, 3)) / steps.counts.sum((1, 2, 3)).clamp(min=1.0)
+
+    def worth(self, params: Params, told: Tensor, codes: Tensor) -> Tensor:
+        """Return what an episode is expected to return, in its unit, (N, M).
+
+        Args:
+            params: Each leaf (N, ...).
+            told: What the policy is told, (N, M, C).
+            codes: The tasks that it acts in, (N, M, C).
+        """
+        error = told - codes
+        seen = torch.cat([told, codes, error.square(), error.abs()], dim=-1)
+        hidden = torch.relu(_linear(params, "worth_1", seen))
+        hidden = torch.relu(_linear(params, "worth_2", hidden))
+        return _linear(params, "worth_3", hidden)[..., 0]
+
+    # Recognising.
+
+    def weigh(
+        self,
+        params: Params,
+        read: Tensor,
+        told: Tensor,
+        codes: Tensor,
+        outcomes: Tensor,
+        counts: Tensor,
+    ) -> Evidence:
+        """Hold single steps against each of K tasks.
+
+        Args:
+            params: Of one model, each leaf in its own shape.
+            read: The weights that the steps made, (M, J + 2 D, C + 1).
+            told: What the policy was told, (M, C).
+            codes: The tasks, (K, C).
+            outcomes: (M, D).
+            counts: (M, D).
+
+        Returns:
+            Evidence, (M, .) each.
+        """
+        bias = read[..., -1:] - read[..., :-1] @ told[..., None]
+        made = torch.baddbmm(bias, read[..., :-1], codes.mT.expand(len(read), -1, -1))
+        hidden, direct = made.split([self.head_width, 2 * self.outcome_size], dim=1)
+        rest = params["head.weight"] @ torch.relu(hidden) + params["head.bias"][:, None]
+        mean, raw = (direct + rest).chunk(2, dim=1)
+        variance = _variance(raw)  # (M, D, K)
+        spread = mean.var(dim=-1, correction=0)
+        tells = counts * spread / (spread + variance.mean(dim=-1))
+        squares = (outcomes[..., None] - mean).square() / variance
+        return Evidence(
+            squares=(squares * tells[..., None]).sum(1),
+            log_variances=(variance.log() * tells[..., None]).sum(1),
+            num_outcomes=tells.sum(-1, keepdim=True),
+        )
+
+
+def _variance(raw: Tensor) -> Tensor:
+    return FINEST**2 + raw.clamp(-10.0, 2 * math.log(COARSEST)).exp()
+
+
+def _linear(params: Params, name: str, inputs: Tensor) -> Tensor:
+    """Apply a layer of each task to inputs (N, M, I)."""
+    return torch.baddbmm(params[f"{name}.bias"][:, None], inputs, params[f"{name}.weight"].mT)

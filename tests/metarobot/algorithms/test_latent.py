@@ -1,0 +1,188 @@
+"""Latent: it recognises tasks, from its own episodes and from a log."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from fakes import FakeEnv, config_of
+
+from metarobot.algorithms import make_algorithm
+from metarobot.learning.shown_steps import show_episodes
+from metarobot.policies import LatentActor, repeat_params
+from metarobot.policies.latent_networks import UNITS
+from metarobot.rollout.collect import collect
+from metarobot.rollout.seeding import Phase, draw_episodes
+from metarobot.training.memory import num_simulations
+from metarobot.training.meta_trainer import MetaTrainer
+
+N, E = 12, 6
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    """Twenty meta-iterations: the targets of the stand-in are hidden, and only rewards tell."""
+    config = config_of(
+        "latent",
+        num_tasks=N,
+        episodes_per_task=8,
+        hidden_sizes=(32,),
+        total_steps=N * 8 * 5 * 30,
+        max_kl=0.05,
+        num_weighed=256,
+    )
+    trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
+    while not trainer.finished:
+        trainer.step()
+    return trainer
+
+
+def ask(trainer, num_episodes=E):
+    """Adaptation episodes of fresh tasks, and the tasks' codes."""
+    env = FakeEnv(N)
+    tasks = trainer._sample_tasks()
+    env.set_tasks(tasks)
+    draws = draw_episodes(
+        7, 0, Phase.ADAPTATION, tasks=range(N), episode_shape=(num_episodes, 5, 2, 2)
+    )
+    params = repeat_params(trainer.params, N)
+    explorer = trainer.algorithm.exploring_policy
+    block = collect(env, explorer, params, noise=draws.noise, start=draws.start)
+    return block, params, torch.tensor(tasks.values).float()
+
+
+def adapt(trainer, params, block):
+    return trainer.algorithm.adapt(params, block, trainer.algorithm.adaptation_advantages(block))
+
+
+def estimate(trainer, params):
+    policy = trainer.policy
+    return policy.mean_task(policy.evidence(params).log_weights(policy.likelihood_power))
+
+
+def test_it_finds_out_the_task(trainer):
+    block, params, codes = ask(trainer)
+    before = (estimate(trainer, params) - codes).norm(dim=1).mean()
+    after = [
+        float(
+            (estimate(trainer, adapt(trainer, params, block.first(e))) - codes).norm(dim=1).mean()
+        )
+        for e in (1, E)
+    ]
+    assert after[1] < 0.35 * before
+    assert after[1] < after[0] < before
+
+
+def test_what_it_found_out_makes_it_better(trainer):
+    block, params, _ = ask(trainer)
+    adapted = adapt(trainer, params, block)
+    returns = []
+    for each in (params, adapted):
+        env = FakeEnv(N)
+        env.set_tasks(trainer._sample_tasks())
+        start = draw_episodes(
+            8, 0, Phase.EVALUATION, tasks=range(N), episode_shape=(1, 5, 2, 2)
+        ).start
+        returns.append(collect(env, trainer.policy, each, noise=None, start=start).returns.mean())
+    assert returns[1] > returns[0] + 0.2
+
+
+def test_a_block_in_two_parts_tells_as_much(trainer):
+    block, params, _ = ask(trainer)
+    whole = adapt(trainer, params, block)
+    parts = adapt(trainer, adapt(trainer, params, block.first(2)), block.last(E - 2))
+    assert torch.equal(parts["num_episodes"], whole["num_episodes"])
+    torch.testing.assert_close(estimate(trainer, parts), estimate(trainer, whole))
+
+
+def test_only_what_is_known_changes(trainer):
+    block, params, _ = ask(trainer)
+    adapted = adapt(trainer, params, block)
+    belief = {"squares", "log_variances", "num_outcomes", "num_episodes", "trust"}
+    assert {n for n, leaf in params.items() if not torch.equal(leaf, adapted[n])} <= belief
+    assert set(adapted["trust"].unique().tolist()) <= {0.0, 1.0}
+    assert adapted["trust"].mean() > 0.5
+
+
+def test_without_rewards_nothing_tells_hidden_targets_apart(trainer):
+    block, params, _ = ask(trainer)
+    blind = replace(block, rewards=torch.full_like(block.rewards, torch.nan))
+    known = adapt(trainer, params, blind)
+    assert all(leaf.isfinite().all() for leaf in known.values())
+    spread = (estimate(trainer, known) - estimate(trainer, params)).norm(dim=1)
+    assert spread.max() < 0.2
+
+
+def test_a_task_in_doubt_is_left_alone(trainer):
+    policy, (_, params, _) = trainer.policy, ask(trainer)
+    # Two tasks at opposite ends are as likely: their mean is where the policy is anyhow.
+    known = policy.evidence(params)
+    certain = known._replace(squares=known.squares + 1e3)
+    far = policy.tasks.norm(dim=1).argmax()
+    certain.squares[:, far] = 0.0
+    assert policy.may_act_on(params, certain).shape == (N, 1)
+    assert policy.may_act_on(params, known).all()  # nothing changes, so nothing gets worse
+
+
+def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):
+    block, params, _ = ask(trainer, 2)
+    policy, told = trainer.policy, torch.zeros(N, 2, 2)
+    shown = show_episodes(policy, {name: params[name] for name in UNITS}, block, told)
+    seen = []
+
+    class Spy(LatentActor):
+        def _choose(self, shape):
+            return torch.zeros(*shape, 2)
+
+        def _weigh(self, now):
+            model = self._policy.model
+            summarise = model.summarise
+            model.summarise = lambda p, inputs, told: (
+                seen.append(inputs) or summarise(p, inputs, told)
+            )
+            super()._weigh(now)
+            model.summarise = summarise
+
+    actor = Spy(policy, params)
+    for episode in range(2):
+        actor.begin()
+        for t in range(5):
+            step = slice(None), slice(episode, episode + 1), t
+            actor.act(block.observations[step])
+            actor.learn(block.actions[step], block.rewards[step], block.mask[step] > 0)
+    actor.known()
+    stepwise = torch.stack(seen, dim=1).view(1, 2, 5, N, -1)[0].permute(2, 0, 1, 3)
+    torch.testing.assert_close(stepwise, shown.inputs)
+
+
+def test_half_of_the_episodes_are_told_the_task():
+    config = config_of("latent", num_tasks=3, episodes_per_task=5, num_weighed=16)
+    trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
+    codes = torch.arange(6.0).view(3, 2)
+    told = trainer.algorithm.tell(codes, torch.rand(3, 5))
+    assert torch.equal(told[:, :3], codes[:, None].expand(3, 3, 2))
+    assert all(
+        any(torch.equal(t, z) for z in trainer.policy.tasks) for t in told[:, 3:].flatten(0, 1)
+    )
+    anchors = trainer.algorithm._anchors(told)
+    assert torch.equal(anchors[:, :3], told[:, [3, 4, 3]])
+    assert torch.equal(anchors[:, 3:], told[:, 3:])
+
+
+def test_the_tasks_that_are_weighed_cover_all_splits():
+    config = config_of("latent", env_id="metarobot/Slide-v0")
+    tasks = make_algorithm(config, trainer_policy(config)).policy.tasks
+    assert tasks.shape == (1024, 2)
+    assert tasks.min() < -1.2 < 1.2 < tasks.max()
+    quarter = ((tasks > 0).all(1)).float().mean()
+    assert abs(quarter - 0.25) < 0.05
+
+
+def trainer_policy(config):
+    from metarobot.training.functional_policy import make_policy
+
+    return make_policy(config)
+
+
+def test_one_episode_a_task_is_refused():
+    with pytest.raises(ValueError, match="latent needs episodes_per_task of 2 or more, got 1"):
+        config_of("latent", episodes_per_task=1)

@@ -1,0 +1,215 @@
+"""A latent policy: what it is told, what it finds out, and the same on a robot."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from metarobot.policies import task_model  # isort: skip
+from metarobot.policies import Evidence, LatentActor, LatentPolicy, ShownSteps, TaskModel
+from metarobot.policies.latent_networks import BELIEF, TOLD
+from metarobot.policies.params import repeat_params
+from metarobot.policies.task_model import FINEST
+
+SEEN, A, C, K, N, M, T = 3, 2, 4, 32, 2, 3, 6  # SEEN: observation elements
+LOW, HIGH = np.array([-1.0, -2.0, 0.0]), np.array([1.0, 2.0, 3.0])
+
+
+def make_policy(dtype=torch.float64):
+    """A policy of 32 tasks: two numbers and an angle, with parameters as large as trained ones."""
+    generator = torch.Generator().manual_seed(3)
+    numbers, turn = torch.rand(K, 2, generator=generator), torch.rand(K, generator=generator)
+    angle = 2 * math.pi * turn
+    tasks = torch.cat([3 * numbers - 1.5, angle.cos()[:, None], angle.sin()[:, None]], dim=1)
+    policy = LatentPolicy(LOW.tolist(), HIGH.tolist(), A, (8,), tasks=tasks, angles=(2,))
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    params["outcome_std"] = torch.tensor([0.5, 0.1, 0.0, 0.2])  # the second element is constant
+    params["outcome_mean"] = torch.tensor([0.1, 0.0, 0.0, 0.05])
+    params["trust"].fill_(1.0)
+    return policy.to(dtype), {name: leaf.to(dtype) for name, leaf in params.items()}
+
+
+def walk(seed=0, steps=T):
+    """Observations that move a little, (T, O)."""
+    rng = np.random.default_rng(seed)
+    return (LOW + HIGH) / 2 + np.cumsum(rng.normal(0, 0.05, (steps, SEEN)), axis=0)
+
+
+def play(actor, seen, rewards, begin=True):
+    """Let an actor see an episode (N, M, T, O); return the means of its actions, (N, M, T, A)."""
+    if begin:
+        actor.begin()
+    means = []
+    for t in range(seen.shape[2]):
+        means.append(actor.act(seen[:, :, t]).mean)
+        counts = torch.ones(seen.shape[:2], dtype=torch.bool)
+        actor.learn(means[-1], rewards[:, :, t], counts)
+    return torch.stack(means, dim=2)
+
+
+def episode(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    seen = torch.stack([torch.from_numpy(walk(seed + i)) for i in range(N * M)]).view(N, M, T, SEEN)
+    return seen, torch.randn(N, M, T, generator=generator, dtype=torch.float64)
+
+
+def test_training_tells_the_policy():
+    policy, params = make_policy()
+    several, (seen, _) = repeat_params(params, N), episode()
+    told = policy.tasks[: N * M].view(N, M, C)
+    actor = policy.actor({**several, TOLD: told})
+    actor.begin()
+    mean = actor.act(seen[:, :, 0]).mean
+    whole = policy.distribution({**several, TOLD: told}, seen).mean
+    torch.testing.assert_close(mean, whole[:, :, 0])
+    other = policy.distribution({**several, TOLD: told.flip(0)}, seen).mean
+    assert (whole - other).abs().max() > 1e-3
+
+
+def test_the_mean_of_tasks_keeps_angles_on_the_circle():
+    policy, _ = make_policy()
+    log_weights = torch.randn(5, K, generator=torch.Generator().manual_seed(1)).double()
+    mean = policy.mean_task(log_weights)
+    torch.testing.assert_close(mean[:, 2:].norm(dim=1), torch.ones(5).double())
+    expected = log_weights.softmax(-1) @ policy.tasks
+    torch.testing.assert_close(mean[:, :2], expected[:, :2])
+    assert torch.allclose(mean[:, 2] * expected[:, 3], mean[:, 3] * expected[:, 2])
+
+
+def test_questions_are_drawn_by_weight_and_differ():
+    policy, _ = make_policy()
+    log_weights = torch.full((K,), -1e9).double()
+    log_weights[:4] = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+    asked = [
+        int(
+            (policy.tasks == policy.drawn_task(log_weights, torch.tensor(float(q))))
+            .all(1)
+            .nonzero()
+        )
+        for q in range(100)
+    ]
+    shares = np.bincount(asked, minlength=K)[:4] / 100
+    np.testing.assert_allclose(shares, [0.4, 0.3, 0.2, 0.1], atol=0.03)
+    assert len(set(asked[:4])) == 3
+
+
+def test_weighing_is_what_the_definition_says():
+    model = TaskModel(SEEN, A, C, width=5, head_width=3).double()
+    params = {n: leaf.double() for n, leaf in model.initial_params(torch.Generator()).items()}
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape):
+        return 0.3 * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    D, rows = 1 + SEEN, 3 + 2 * (1 + SEEN)
+    read, told, codes, outcomes = normal(M, rows, C + 1), normal(M, C), normal(K, C), normal(M, D)
+    counts = torch.tensor([1.0, 0.0, 1.0, 1.0]).double().expand(M, D)
+    found = model.weigh(params, read, told, codes, outcomes, counts)
+    for m in range(M):
+        mean, variance = torch.empty(2, K, D, dtype=torch.float64)
+        for k in range(K):
+            made = read[m, :, :-1] @ (codes[k] - told[m]) + read[m, :, -1]
+            rest = params["head.weight"] @ made[:3].relu() + params["head.bias"]
+            mean[k], variance[k] = made[3 : 3 + D] + rest[:D], (made[3 + D :] + rest[D:]).exp()
+        variance = variance + FINEST**2
+        spread = mean.var(0, correction=0)
+        tells = counts[m] * spread / (spread + variance.mean(0))
+        squares = ((outcomes[m] - mean).square() / variance * tells).sum(1)
+        torch.testing.assert_close(found.squares[m], squares)
+        torch.testing.assert_close(found.log_variances[m], (variance.log() * tells).sum(1))
+        torch.testing.assert_close(found.num_outcomes[m], tells.sum()[None])
+
+
+def test_the_gradient_of_the_loss_agrees_with_finite_differences(monkeypatch):
+    model = TaskModel(SEEN, A, C, width=4, head_width=3).double()
+    params = {n: leaf.double()[None] for n, leaf in model.initial_params(torch.Generator()).items()}
+    generator = torch.Generator().manual_seed(4)
+    D, inputs = 1 + SEEN, 2 * SEEN + 2 * A + 2
+    shapes = (1, M, T, inputs), (1, M, T, C), (1, M, T, D)
+    blocks = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    steps = ShownSteps(*blocks, counts=(torch.rand(1, M, T, D, generator=generator) < 0.8).double())
+    codes = torch.randn(1, C, generator=generator, dtype=torch.float64)
+
+    def loss(**leaves):
+        return model.losses({**params, **leaves}, steps, codes).sum()
+
+    # The weight of an error is a constant to the gradient: where all are alike, it is none.
+    monkeypatch.setattr(task_model, "_variance", lambda raw: torch.ones_like(raw) + 0.0 * raw)
+    for name, leaf in params.items():
+        if name.startswith("worth"):
+            continue
+        moved = leaf.clone().requires_grad_()
+        (found,) = torch.autograd.grad(loss(**{name: moved}), moved)
+        direction = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+        ahead, behind = (loss(**{name: leaf + h * direction}) for h in (1e-6, -1e-6))
+        slope = float((ahead - behind) / 2e-6)
+        assert slope == pytest.approx(float((found * direction).sum()), abs=1e-7)
+    silent = steps._replace(counts=torch.zeros_like(steps.counts))
+    assert model.losses(params, silent, codes).item() == 0.0
+
+
+def test_what_is_unmeasured_or_held_tells_nothing():
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    actor = LatentActor(policy, several)
+    actor.begin()
+    for t in range(T):
+        mean = actor.act(seen[:, :, t]).mean
+        actor.learn(mean, rewards[:, :, t], torch.zeros(N, M, dtype=torch.bool))
+    assert not actor.known().num_outcomes.any()
+    blind, told = LatentActor(policy, several), LatentActor(policy, several)
+    play(blind, seen, torch.full_like(rewards, torch.nan))
+    play(told, seen, rewards)
+    assert all(part.isfinite().all() for part in blind.known())
+    assert (blind.known().num_outcomes > 0).all()
+    assert (blind.known().num_outcomes < told.known().num_outcomes).all()
+
+
+def test_it_goes_on_with_what_it_knew():
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    at_once = LatentActor(policy, several)
+    play(at_once, seen[:, :1], rewards[:, :1])
+    first = at_once.known()
+    play(at_once, seen[:, 1:2], rewards[:, 1:2])
+    known = {**several, **Evidence(*(part[:, 0] for part in first))._asdict()}
+    later = LatentActor(policy, known)
+    play(later, seen[:, 1:2], rewards[:, 1:2])
+    for a, b in zip(at_once.known(), later.known(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_without_trust_it_acts_as_if_nothing_were_known_and_still_asks():
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    actor = LatentActor(policy, several)
+    play(actor, seen[:, :1], rewards[:, :1])
+    known = Evidence(*(part[:, 0] for part in actor.known()))._asdict()
+    distrusted = {**several, **known, "trust": torch.zeros(N, 1).double()}
+    fresh, doubtful, trusting = (
+        play(LatentActor(policy, each), seen, rewards)
+        for each in (several, distrusted, {**several, **known})
+    )
+    torch.testing.assert_close(doubtful, fresh)
+    assert (trusting - fresh).abs().max() > 1e-4
+    asking = play(LatentActor(policy.asking(), distrusted), seen, rewards)
+    assert (asking - fresh).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("robots", [1, M])
+def test_the_controller_does_what_the_actor_does(robots):
+    policy, params = make_policy(torch.float32)
+    actor, controller = LatentActor(policy, repeat_params(params, 1)), policy.controller(params)
+    seen = np.stack([walk(seed, 3 * T) for seed in range(robots)], axis=1).astype(np.float32)
+    rewards = np.random.default_rng(5).normal(size=(3 * T, robots)).astype(np.float32)
+    for t, (row, earned) in enumerate(zip(seen, rewards, strict=True)):
+        if t % T == 0:
+            actor.begin()
+            controller.begin()
+        mean = actor.act(torch.from_numpy(row)[None]).mean
+        found = controller.act(row.astype(np.float64) if robots > 1 else row[0].astype(np.float64))
+        np.testing.assert_allclose(found.reshape(robots, A), mean[0].numpy(), 0, 2e-5)
+        actor.learn(mean, torch.from_numpy(earned)[None], torch.ones(1, robots, dtype=torch.bool))
+        controller.learn(earned if robots > 1 else float(earned[0]))
+    assert set(BELIEF) <= set(params)
