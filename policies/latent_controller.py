@@ -76,6 +76,7 @@ class _ModelAtWork:
         self._tasks, self._angles = _single(policy.tasks), policy.angles
         self._power = np.float32(policy.likelihood_power)
         self._size, self._head = policy.model.outcome_size, policy.model.head_width
+        self._arrays: dict[str, Single] = {}
         trust = float(params["trust"])
         self._squares, self._logs, self._count = (
             _single(part)[None] * np.float32(trust) for part in policy.evidence(params)
@@ -127,9 +128,11 @@ class _ModelAtWork:
         mean, variance = self._predict(counted)
         spread = mean.var(axis=2)
         tells = spread / (spread + variance.mean(axis=2))
-        squares = (outcome[:, counted, None] - mean) ** 2 / variance
-        self._squares = self._squares + (tells[:, None] @ squares)[:, 0]
-        self._logs = self._logs + (tells[:, None] @ np.log(variance))[:, 0]
+        mean -= outcome[:, counted, None]
+        mean *= mean
+        mean /= variance
+        self._squares = self._squares + (tells[:, None] @ mean)[:, 0]
+        self._logs = self._logs + (tells[:, None] @ np.log(variance, out=variance))[:, 0]
         self._count = self._count + tells.sum(axis=1, keepdims=True)
 
     def _predict(self, counted: np.ndarray) -> tuple[Single, Single]:
@@ -144,12 +147,25 @@ class _ModelAtWork:
         chosen = np.concatenate([np.arange(J), J + rows])
         made = made[:, chosen]
         bias = made[..., -1:] - made[..., :-1] @ self._told[:, :, None]
-        heads = made[..., :-1] @ self._tasks.T + bias
-        hidden = np.maximum(heads[:, :J], np.float32(0.0))
-        direct = heads[:, J:] + w["head.weight"][rows] @ hidden + w["head.bias"][rows, None]
-        mean, raw = np.split(direct, 2, axis=1)
-        limit = np.float32(2 * np.log(COARSEST))
-        return mean, np.float32(FINEST**2) + np.exp(np.clip(raw, np.float32(-10.0), limit))
+        heads = self._array("heads", (*made.shape[:2], len(self._tasks)))
+        np.matmul(made[..., :-1], self._tasks.T, out=heads)
+        heads += bias
+        hidden = np.maximum(heads[:, :J], np.float32(0.0), out=heads[:, :J])
+        predicted = self._array("predicted", heads[:, J:].shape)
+        np.matmul(w["head.weight"][rows], hidden, out=predicted)
+        predicted += heads[:, J:]
+        predicted += w["head.bias"][rows, None]
+        mean, variance = np.split(predicted, 2, axis=1)
+        np.clip(variance, np.float32(-10.0), np.float32(2 * np.log(COARSEST)), out=variance)
+        np.exp(variance, out=variance)
+        variance += np.float32(FINEST**2)
+        return mean, variance
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> Single:
+        """Return an array to write to: a new one of this size would cost more than filling it."""
+        if name not in self._arrays or self._arrays[name].shape != shape:
+            self._arrays[name] = np.empty(shape, np.float32)
+        return self._arrays[name]
 
     def _linear(self, name: str, inputs: Single) -> Single:
         return inputs @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]

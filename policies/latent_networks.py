@@ -95,6 +95,7 @@ class LatentNetworks(GaussianMLP):
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; nothing is known of the task."""
         params = super().initial_params(generator)
+        params |= {name: torch.ones_like(params[name]) for name in UNITS if name.endswith("_std")}
         return self.with_model_params(params, self.model.initial_params(generator))
 
     @staticmethod

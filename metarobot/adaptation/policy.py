@@ -136,7 +136,8 @@ class AdaptablePolicy:
 
         Args:
             robot: A ``gymnasium.Env`` or ``VectorEnv`` with the family's spaces; all robots of a
-                ``VectorEnv`` hold the same task.  ``is_success`` in its infos is optional.
+                ``VectorEnv`` hold the same task.  ``is_success`` in its infos is optional.  Rewards
+                may be NaN where nobody measures them, if the algorithm can do without.
             episodes: E, episodes before each adaptation step.
             steps: Adaptation steps, with other episodes each.
             seed: Seed of the action noise, and of the robot's first reset.
@@ -232,6 +233,7 @@ class AdaptablePolicy:
             self.interface,
             one_after_the_other=self.algorithm.num_simulations(1, num_episodes) < num_episodes,
             seed=seed + self.adaptation_steps,
+            needs_rewards=self.algorithm.needs_rewards,
             on_episodes=on_episodes,
         )
         draws = draw_episodes(
@@ -259,6 +261,11 @@ class AdaptablePolicy:
         if episodes.num_tasks != 1:
             raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
         interface.require_sizes(episodes.horizon, episodes.actions.shape[-1])
+        if self.algorithm.needs_rewards and bool(episodes.rewards.isnan().any()):
+            raise ValueError(
+                f"{name} needs the rewards of the logged episodes: pass rewards, or adapt a policy "
+                "of latent, which can do without"
+            )
         if self.algorithm.needs_log_probs and bool(episodes.log_probs.isnan().any()):
             raise ValueError(
                 f"{name} needs the log-probabilities of the logged actions: pass log_probs, or "

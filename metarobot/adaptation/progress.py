@@ -39,6 +39,7 @@ class EpisodeDisplay(Closable):
         if not last and now - self._told_s < PLAIN_INTERVAL_S:
             return
         self._told_s = now
-        line = f"adapting: episode {self._done} of {self._total}, return {returns[-1]:.2f}"
+        earned = "" if np.isnan(returns[-1]) else f", return {returns[-1]:.2f}"
+        line = f"adapting: episode {self._done} of {self._total}{earned}"
         live = sys.stderr.isatty()
         print(f"\r{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)

@@ -40,6 +40,7 @@ class RobotEnv:
         interface: What the policy needs.
         num_used: M, robots in which episodes count; all by default.
         seed: Seed of the first reset; none when None.
+        needs_rewards: Whether the robot must know its rewards; else they may be NaN.
         on_episodes: Called with the returns of the episodes that have ended together.
 
     Raises:
@@ -55,6 +56,7 @@ class RobotEnv:
         *,
         num_used: int | None = None,
         seed: int | None = None,
+        needs_rewards: bool = True,
         on_episodes: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         spaces = robot if isinstance(robot, gym.Env) else _single_spaces(robot)
@@ -63,6 +65,7 @@ class RobotEnv:
         self.horizon = interface.horizon
         self.autoreset_mode = AutoresetMode.DISABLED
         self._interface, self._seed, self._on_episodes = interface, seed, on_episodes
+        self._needs_rewards = needs_rewards
         box: Any = spaces.action_space
         self._low, self._high = np.maximum(box.low, -1.0), np.minimum(box.high, 1.0)
         self._dtype = box.dtype
@@ -94,7 +97,8 @@ class RobotEnv:
         commands = np.clip(commands, self._low, self._high).astype(self._dtype)
         step = _Step(*(column[:M] for column in self._robots.step(commands)))
         rewards = np.where(running, step.rewards, 0.0)
-        if not np.isfinite(rewards).all():
+        known = np.isfinite(rewards) if self._needs_rewards else ~np.isinf(rewards)
+        if not known.all():
             raise ValueError(f"the robot's rewards must be finite numbers, got {step.rewards}")
         self._returns += rewards
         self._elapsed += 1
@@ -188,6 +192,7 @@ def rollout_env(
     *,
     one_after_the_other: bool,
     seed: int,
+    needs_rewards: bool = True,
     on_episodes: Callable[[np.ndarray], None] | None = None,
 ) -> RolloutEnv:
     """Return an environment in which episodes on one task can be collected.
@@ -198,6 +203,7 @@ def rollout_env(
         interface: What the policy needs.
         one_after_the_other: Whether each episode must come after the one before, on one robot.
         seed: Seed of the first reset.
+        needs_rewards: Whether the robot must know its rewards; else they may be NaN.
         on_episodes: Called with the returns of the episodes that have ended together.
 
     Raises:
@@ -212,4 +218,11 @@ def rollout_env(
         interface.require_spaces(robot.single_observation_space, robot.single_action_space)
         return robot
     num_used = 1 if one_after_the_other else None
-    return RobotEnv(robot, interface, num_used=num_used, seed=seed, on_episodes=on_episodes)
+    return RobotEnv(
+        robot,
+        interface,
+        num_used=num_used,
+        seed=seed,
+        needs_rewards=needs_rewards,
+        on_episodes=on_episodes,
+    )

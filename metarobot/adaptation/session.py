@@ -116,7 +116,7 @@ class AdaptationSession:
     @torch.no_grad()
     def record(
         self,
-        reward: float,
+        reward: float | None,
         terminated: bool = False,
         truncated: bool = False,
         *,
@@ -125,22 +125,24 @@ class AdaptationSession:
         """Record what the last action brought.
 
         Args:
-            reward: Reward of the step, in the family's unit.
+            reward: Reward of the step, in the family's unit.  None where nobody measures it, if the
+                algorithm can do without.
             terminated: Whether the episode has come to its end.
             truncated: Whether it was cut short.
             success: Whether the task is solved now.
 
         Raises:
             SessionError: There was no action.
-            ValueError: The reward is not finite.
+            ValueError: The reward is not finite, or needed and None.
         """
         steps = self._steps
         if steps is None or not steps.waiting:
             raise SessionError("there is no action to record a reward of: call act before record")
-        if not np.isfinite(reward):
+        is_missing = reward is None and not self._policy.algorithm.needs_rewards
+        if not is_missing and (reward is None or not np.isfinite(reward)):
             raise ValueError(f"reward must be a finite number, got {reward}")
-        steps.rewards.append(float(reward))
-        earned = torch.full((1, 1), float(reward), dtype=torch.float32)
+        steps.rewards.append(np.nan if reward is None else float(reward))
+        earned = torch.full((1, 1), steps.rewards[-1], dtype=torch.float32)
         self._actor.learn(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
         horizon = self._policy.interface.horizon
         if terminated or truncated or len(steps.rewards) == horizon:

@@ -93,6 +93,11 @@ class Algorithm(ABC, Generic[PolicyT]):
         return self.config.block_shape[1]
 
     @property
+    def needs_rewards(self) -> bool:
+        """Whether `adapt` reads the rewards of the episodes."""
+        return True
+
+    @property
     def needs_log_probs(self) -> bool:
         """Whether `adapt` reads the log-probabilities of the policy that acted in the episodes."""
         return False

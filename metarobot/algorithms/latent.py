@@ -98,6 +98,11 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
         return num_tasks * num_episodes
 
     @property
+    def needs_rewards(self) -> bool:
+        """Whether `adapt` reads rewards: what is seen tells something without."""
+        return False
+
+    @property
     def exploring_policy(self) -> LatentPolicy:
         """The policy as it explores: it tries what may be so."""
         return self.policy.asking()

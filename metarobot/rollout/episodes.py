@@ -21,7 +21,7 @@ class Episodes:
     log_probs: Tensor
     """Log-probability of each action under the policy that took it, (N, E, T); NaN if unknown."""
     rewards: Tensor
-    """Reward of each step, (N, E, T)."""
+    """Reward of each step, (N, E, T); NaN if nobody measured it."""
     mask: Tensor
     """1.0 where a step counts, 0.0 after the end or once the simulation failed, (N, E, T)."""
     success: Tensor
@@ -113,7 +113,7 @@ class Episodes:
         cls,
         observations: Sequence[ArrayLike],
         actions: Sequence[ArrayLike],
-        rewards: Sequence[ArrayLike],
+        rewards: Sequence[ArrayLike] | None,
         *,
         log_probs: Sequence[ArrayLike] | None = None,
         success: Sequence[bool] | None = None,
@@ -130,7 +130,8 @@ class Episodes:
                 (T_e, O).
             actions: What it asked for in half action ranges, with its noise and before anything
                 clipped it; E arrays (T_e, A).
-            rewards: Reward of each step; E arrays (T_e,).
+            rewards: Reward of each step; E arrays (T_e,).  None if nobody measured them: then only
+                algorithms that can do without adapt to the log.
             log_probs: Log-probability of each action under the policy that took it; E arrays
                 (T_e,).  Some algorithms cannot do without.
             success: Whether each episode ended in success, (E,); not read when adapting.
@@ -157,25 +158,26 @@ class Episodes:
 def episodes_from_log(
     observations: Sequence[ArrayLike],
     actions: Sequence[ArrayLike],
-    rewards: Sequence[ArrayLike],
+    rewards: Sequence[ArrayLike] | None,
     log_probs: Sequence[ArrayLike] | None,
     success: Sequence[bool] | None,
 ) -> Episodes:
     """Build episodes (1, E, T) from ragged lists; see `Episodes.from_log`."""
-    E = len(rewards)
+    E = len(actions)
     if E == 0:
         raise ValueError("a log must hold at least one episode")
-    earned = _logged("rewards", rewards, 1, E)
-    lengths = [len(episode) for episode in earned]
+    done = _logged("actions", actions, 2, E)
+    lengths = [len(episode) for episode in done]
     T = max(lengths)
     unknown = [np.full(length, np.nan) for length in lengths]
+    earned = unknown if rewards is None else _logged("rewards", rewards, 1, E, lengths)
     known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, E, lengths)
     flags = [False] * E if success is None else [bool(flag) for flag in success]
     if len(flags) != E:
         raise ValueError(f"success must hold {E} values, one for each episode, got {len(flags)}")
     return Episodes(
         observations=_fill(_logged("observations", observations, 2, E, lengths), T),
-        actions=_fill(_logged("actions", actions, 2, E, lengths), T),
+        actions=_fill(done, T),
         log_probs=_fill(known, T),
         rewards=_fill(earned, T),
         mask=_fill([np.ones(length) for length in lengths], T),
@@ -192,10 +194,10 @@ def _logged(
     num_episodes: int,
     lengths: Sequence[int] | None = None,
 ) -> list[np.ndarray]:
-    """Return what was logged under a name as arrays, checked; lengths are those of the rewards."""
+    """Return what was logged under a name as arrays, checked; lengths are those of the actions."""
     if len(episodes) != num_episodes:
         raise ValueError(
-            f"{name} must hold {num_episodes} episodes as rewards, got {len(episodes)}"
+            f"{name} must hold {num_episodes} episodes as actions, got {len(episodes)}"
         )
     arrays = [np.asarray(episode, np.float32) for episode in episodes]
     for index, array in enumerate(arrays):
@@ -207,7 +209,7 @@ def _logged(
             )
         if lengths is not None and len(array) != lengths[index]:
             raise ValueError(
-                f"{name} of episode {index} must have {lengths[index]} steps as its rewards, "
+                f"{name} of episode {index} must have {lengths[index]} steps as its actions, "
                 f"got {len(array)}"
             )
         if not np.isfinite(array).all():

@@ -316,3 +316,42 @@ def test_an_algorithm_that_needs_log_probs_says_so():
 def test_a_log_of_another_family_is_refused(log, words):
     with pytest.raises(ValueError, match=words):
         make_policy("maml").adapt_from(Episodes.from_log(*log))
+
+
+def test_an_algorithm_that_needs_rewards_says_so():
+    log = [[np.zeros((4, 3))], [np.full((4, 2), 0.3)], None]
+    with pytest.raises(ValueError, match="maml needs the rewards of the logged episodes"):
+        make_policy("maml").adapt_from(Episodes.from_log(*log))
+    adapted = make_policy("latent").adapt_from(Episodes.from_log(*log))
+    assert adapted.num_episodes == 1
+
+
+class Unmeasured(Cart):
+    """A robot whose rewards nobody measures."""
+
+    def step(self, action):
+        observation, _, *rest = super().step(action)
+        return observation, np.nan, *rest
+
+
+def test_a_robot_without_rewards_is_adapted_to_by_those_that_can_do_without():
+    adapted = make_policy("latent").adapt(Unmeasured(), episodes=2, progress=False)
+    assert adapted.num_episodes == 2
+    assert all(leaf.isfinite().all() for leaf in adapted.params.values())
+    with pytest.raises(ValueError, match="rewards must be finite"):
+        make_policy("maml").adapt(Unmeasured(), episodes=2, progress=False)
+
+
+def test_a_session_without_rewards():
+    robot, session = Cart(), make_policy("latent").session(episodes=1)
+    observation, _ = robot.reset(seed=0)
+    session.begin()
+    while session.running:
+        observation, _, terminated, truncated, _ = robot.step(session.act(observation))
+        session.record(None, terminated, truncated)
+    assert session.adapt().num_episodes == 1
+    session = make_policy("maml").session(episodes=1)
+    session.begin()
+    session.act(robot.reset(seed=0)[0])
+    with pytest.raises(ValueError, match="reward must be a finite number, got None"):
+        session.record(None)

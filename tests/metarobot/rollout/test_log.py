@@ -52,3 +52,10 @@ def test_what_does_not_fit_is_refused(column, damage):
     with pytest.raises(ValueError, match="must") as refusal:
         Episodes.from_log(**log)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_log_without_rewards_says_that_nobody_knows_them():
+    observations, actions, _ = a_log()
+    episodes = Episodes.from_log(observations, actions, None)
+    assert episodes.mask.sum(-1).tolist() == [list(map(float, LENGTHS))]
+    assert torch.equal(episodes.rewards.isnan(), episodes.mask > 0)

@@ -58,7 +58,8 @@ def test_phases_keep_their_numbers():
         "EVALUATION": 5,
         "RENDERING": 6,
         "ADAPTATION": 7,
-        "NUM_EPISODES": 8,
+        "GUESSES": 8,
+        "NUM_EPISODES": 9,
     }
 
 
