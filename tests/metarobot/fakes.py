@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
+from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.policies import STEP_VARIANCE, log_prob, repeat_params
 from metarobot.rollout.episodes import Episodes
@@ -154,3 +155,18 @@ class FakeEnv:
     def _observe(self):
         clock = np.full((self.num_envs, 1), self.t / self.horizon)
         return np.concatenate([self.spot, clock], axis=1).astype(np.float32)
+
+
+class Threads(Workers):
+    """Processes of a run, played by threads of one."""
+
+    def __init__(self, rank, barrier, slots):
+        super().__init__(rank, len(slots))
+        self.barrier, self.slots = barrier, slots
+
+    def gather(self, rows):
+        self.slots[self.rank] = rows
+        self.barrier.wait(timeout=600)
+        gathered = torch.cat(self.slots)
+        self.barrier.wait(timeout=600)
+        return gathered

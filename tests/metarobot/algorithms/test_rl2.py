@@ -4,14 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import FakeEnv, Targets
+from fakes import FakeEnv, Targets, Threads
 
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.algorithms.rl2 import Rl2
 from metarobot.envs import Tasks, make_env
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.learning.distributed import ALONE, Workers
+from metarobot.learning.distributed import ALONE
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.learning.surrogates import kl_divergences
 from metarobot.learning.trpo import fisher_product
@@ -223,21 +223,6 @@ def test_a_run_goes_on_exactly_from_its_state():
     for name, leaf in whole.state().tensors.items():
         assert torch.equal(leaf, second_half.state().tensors[name])
     assert whole.total_steps == second_half.total_steps == 4 * 8 * 5 * 5
-
-
-class Threads(Workers):
-    """Processes of a run, played by threads of one."""
-
-    def __init__(self, rank, barrier, slots):
-        super().__init__(rank, len(slots))
-        self.barrier, self.slots = barrier, slots
-
-    def gather(self, rows):
-        self.slots[self.rank] = rows
-        self.barrier.wait(timeout=600)
-        gathered = torch.cat(self.slots)
-        self.barrier.wait(timeout=600)
-        return gathered
 
 
 def test_several_processes_end_at_the_parameters_of_one():
