@@ -176,7 +176,7 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
     def _fit_model(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
         """Return the model's leaves of the parameters, and its mean loss."""
         episodes, told = batch.post_episodes, _told(batch)
-        seen = ModelBatch(episodes, told, codes=told[:, 0], progress=batch.progress)
+        seen = ModelBatch(episodes, told, codes=told[:, 0])
         units = follow_units(self.policy, params, seen, self._moments, self.workers)
         anchored = seen._replace(told=self._anchors(told))
         fitted = fit_model(

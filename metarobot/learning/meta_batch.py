@@ -23,8 +23,6 @@ class MetaBatch:
     """Their advantages (N, E, T)."""
     told: Tensor | None = None
     """What the policy was told of the task in each of them, (N, E, C); None if it never is."""
-    progress: float = 0.0
-    """Share of the budget that is spent, 0 to 1."""
 
     @property
     def blocks(self) -> tuple[Episodes, ...]:
@@ -39,7 +37,6 @@ class MetaBatch:
             post_episodes=self.post_episodes.rows(tasks),
             post_advantages=self.post_advantages[tasks],
             told=None if self.told is None else self.told[tasks],
-            progress=self.progress,
         )
 
     def first(self, num_episodes: int) -> "MetaBatch":
@@ -50,7 +47,6 @@ class MetaBatch:
             post_episodes=self.post_episodes.first(num_episodes),
             post_advantages=self.post_advantages[:, :num_episodes],
             told=None if self.told is None else self.told[:, :num_episodes],
-            progress=self.progress,
         )
 
 

@@ -23,6 +23,9 @@ from metarobot.policies import (
 from metarobot.policies.latent_networks import UNITS
 from metarobot.rollout.episodes import Episodes
 
+SLOWER = 2000
+"""Steps of Adam after which its learning rate is a quarter of what it was. It does not depend on the
+budget, which can be extended."""
 _LEAST_SHARE = 0.02
 """Of a meta-batch in the running units, however many came before it."""
 
@@ -31,8 +34,8 @@ _LEAST_SHARE = 0.02
 class ModelOptions(Checked):
     """How a task model is fitted."""
 
-    model_lr: float = number(4e-3, 1e-8, 1.0)
-    """Learning rate of Adam at the beginning; it falls to 0 with the budget."""
+    model_lr: float = number(5e-3, 1e-8, 1.0)
+    """Learning rate of Adam at the beginning; it falls with the steps taken."""
     model_epochs: int = integer(10, 1, 10_000)
     """Passes over each meta-batch."""
     model_batch: int = integer(4, 1, 10_000)
@@ -48,8 +51,6 @@ class ModelBatch(NamedTuple):
     """What the policy was told in each, (N, E, C)."""
     codes: Tensor
     """The tasks, (N, C)."""
-    progress: float
-    """Share of the budget that is spent."""
 
 
 class Fitted(NamedTuple):
@@ -132,7 +133,7 @@ def fit_model(
         mean = mean_over_tasks(rows)
         losses.append(float(mean[0]))
         gradient = unflatten_params(torch.from_numpy(mean[1:]), model)
-        rate = options.model_lr * (1.0 - batch.progress)
+        rate = options.model_lr / (1.0 + float(moments.num_steps) / SLOWER) ** 2
         model, moments = adam_step(model, gradient, moments, rate)
     return Fitted(model, moments, sum(losses) / len(losses))
 

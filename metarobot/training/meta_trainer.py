@@ -151,7 +151,6 @@ class MetaTrainer:
             post_episodes=post_episodes,
             post_advantages=algorithm.outer_advantages(adapted, post_episodes),
             told=told,
-            progress=min(1.0, self.total_steps / self.config.total_steps),
         )
         return batch, adapted
 

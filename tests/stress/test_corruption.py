@@ -106,7 +106,10 @@ def test_tensors_of_another_shape_or_family_are_refused(interrupted, tmp_path):
     other = tmp_path / "other"
     wide = dataclasses.replace(CONFIG, hidden_sizes=(9,), total_steps=1)
     train_run(wide, ["maml", "domain_randomisation"], other)
-    for algorithm, message in (("maml", "must be F32"), ("domain_randomisation", "must be F32")):
+    for algorithm, message in (
+        ("maml", "must be F32"),
+        ("domain_randomisation", "lacks params.step_variance"),
+    ):
         (foreign,) = (other / algorithm / "checkpoints").glob("iteration-*")
         shutil.copy(foreign, checkpoint)
         with pytest.raises(ValueError, match=message):
