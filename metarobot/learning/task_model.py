@@ -24,8 +24,8 @@ from metarobot.policies.latent_networks import UNITS
 from metarobot.rollout.episodes import Episodes
 
 SLOWER = 2000
-"""Steps of Adam after which its learning rate is a quarter of what it was. It does not depend on the
-budget, which can be extended."""
+"""Steps of Adam after which its learning rate is a quarter of what it was. It must not depend on
+the budget, which can be extended."""
 _LEAST_SHARE = 0.02
 """Of a meta-batch in the running units, however many came before it."""
 
