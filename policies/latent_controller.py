@@ -74,6 +74,8 @@ class _ModelAtWork:
     def __init__(self, policy: LatentNetworks, params: Params) -> None:
         self._weights = {name: _single(leaf) for name, leaf in policy.model_params(params).items()}
         self._tasks, self._angles = _single(policy.tasks), policy.angles
+        ones = np.ones((1, len(self._tasks)), np.float32)
+        self._tasks_and_one = np.concatenate([self._tasks.T, ones])  # (C + 1, K)
         self._power = np.float32(policy.likelihood_power)
         self._size, self._head = policy.model.outcome_size, policy.model.head_width
         self._arrays: dict[str, Single] = {}
@@ -146,10 +148,9 @@ class _ModelAtWork:
         rows = np.concatenate([counted, D + counted])
         chosen = np.concatenate([np.arange(J), J + rows])
         made = made[:, chosen]
-        bias = made[..., -1:] - made[..., :-1] @ self._told[:, :, None]
+        made[..., -1:] -= made[..., :-1] @ self._told[:, :, None]
         heads = self._array("heads", (*made.shape[:2], len(self._tasks)))
-        np.matmul(made[..., :-1], self._tasks.T, out=heads)
-        heads += bias
+        np.matmul(made, self._tasks_and_one, out=heads)
         hidden = np.maximum(heads[:, :J], np.float32(0.0), out=heads[:, :J])
         predicted = self._array("predicted", heads[:, J:].shape)
         np.matmul(w["head.weight"][rows], hidden, out=predicted)
