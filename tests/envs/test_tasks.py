@@ -1,6 +1,8 @@
 """Laws of tasks and their distributions: disjoint splits, uniformity, scaling, refusals."""
 
 import dataclasses
+import itertools
+import math
 
 import numpy as np
 import pytest
@@ -228,7 +230,7 @@ def test_a_grid_runs_along_x_first():
 
 
 def test_a_grid_leaves_other_parameters_nominal():
-    reach = DISTRIBUTIONS["metarobot/Reach-v0"]
+    reach = REACH
     grid = reach.grid("payload_kg", np.array([0.2, 0.4]), "frame_yaw_rad", np.array([0.0, 1.0]))
     for name in set(reach.names) - {"payload_kg", "frame_yaw_rad"}:
         np.testing.assert_array_equal(grid[name], reach[name].nominal)
@@ -359,3 +361,25 @@ def test_a_distribution_names_its_parameters():
     assert TaskDistribution((GRIP["pad_friction"],)).names == ("pad_friction",)
     with pytest.raises(TaskError, match="did you mean 'pad_friction'"):
         GRIP["friction"]
+
+
+def test_spread_tasks_cover_all_splits_and_are_allowed():
+    distribution = REACH
+    corners = np.array(list(itertools.product([0.0, 1.0 - 1e-12], repeat=5)))
+    tasks = distribution.spread(corners)
+    distribution.validate(tasks)
+    for name, low, high in (("payload_kg", 0.1, 3.0), ("drive_strength", 0.55, 1.2)):
+        assert tasks[name].min() == pytest.approx(low)
+        assert tasks[name].max() == pytest.approx(high)
+    middle = DISTRIBUTIONS["metarobot/Slide-v0"].spread([[0.5, 0.5]])
+    assert middle["table_friction"][0] == pytest.approx(math.sqrt(0.055 * 0.45))
+
+
+def test_spread_choices_are_all_chosen():
+    parameter = DISTRIBUTIONS["metarobot/HalfCheetahDirection-v0"].parameters[0]
+    assert parameter.spread(np.array([0.0, 0.49, 0.5, 0.99])).tolist() == [-1.0, -1.0, 1.0, 1.0]
+
+
+def test_where_angles_are_among_the_encoded_elements():
+    assert DISTRIBUTIONS["metarobot/Reach-v0"].encoded_angles == (0,)
+    assert DISTRIBUTIONS["metarobot/Slide-v0"].encoded_angles == ()

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.policies import task_model  # isort: skip
-from metarobot.policies import Evidence, LatentActor, LatentPolicy, ShownSteps, TaskModel
+from metarobot.policies import (
+    Evidence,
+    LatentActor,
+    LatentPolicy,
+    ShownSteps,
+    TaskModel,
+    latent_actor,
+    task_model,
+)
 from metarobot.policies.latent_networks import BELIEF, TOLD
 from metarobot.policies.params import repeat_params
 from metarobot.policies.task_model import FINEST
@@ -213,3 +220,14 @@ def test_the_controller_does_what_the_actor_does(robots):
         actor.learn(mean, torch.from_numpy(earned)[None], torch.ones(1, robots, dtype=torch.bool))
         controller.learn(earned if robots > 1 else float(earned[0]))
     assert set(BELIEF) <= set(params)
+
+
+def test_weighing_a_few_steps_at_a_time_gives_the_same(monkeypatch):
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    whole, chunked = LatentActor(policy, several), LatentActor(policy, several)
+    expected = play(whole, seen, rewards)
+    monkeypatch.setattr(latent_actor, "NUMBERS_AT_ONCE", 1)
+    torch.testing.assert_close(play(chunked, seen, rewards), expected)
+    for a, b in zip(whole.known(), chunked.known(), strict=True):
+        torch.testing.assert_close(a, b)
