@@ -11,6 +11,7 @@ from metarobot.learning.adam import AdamState, adam_step
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_gradient import rejected_rows
 from metarobot.learning.shown_steps import show_episodes
+from metarobot.learning.task_chunks import chunks_of_steps
 from metarobot.options import Checked, integer, number
 from metarobot.policies import (
     LatentPolicy,
@@ -141,13 +142,18 @@ def fit_model(
 def _per_task_gradients(
     policy: LatentPolicy, model: Params, steps: ShownSteps, codes: Tensor, returns: Tensor
 ) -> Tensor:
-    """Return loss and gradient of every task held here, (n, 1 + P)."""
-    told = steps.told[:, :, 0]
+    """Return loss and gradient of every task held here, (n, 1 + P), in chunks of tasks."""
+    told, rows = steps.told[:, :, 0], []
 
-    def total(theta: Params) -> tuple[Tensor, Tensor]:
-        worth = policy.model.worth(theta, told, codes[:, None].expand_as(told))
-        losses = policy.model.losses(theta, steps, codes) + (worth - returns).square().mean(1)
+    def total(theta: Params, tasks: slice) -> tuple[Tensor, Tensor]:
+        part = ShownSteps(*(block[tasks] for block in steps))
+        worth = policy.model.worth(theta, told[tasks], codes[tasks, None].expand_as(told[tasks]))
+        errors = (worth - returns[tasks]).square().mean(1)
+        losses = policy.model.losses(theta, part, codes[tasks]) + errors
         return losses.sum(), losses
 
-    gradients, (_, losses) = grad_and_value(total, has_aux=True)(repeat_params(model, len(codes)))
-    return torch.cat([losses[:, None], flatten_params(gradients)], dim=1)
+    for tasks in chunks_of_steps(steps.counts[..., 0]):
+        theta = repeat_params(model, len(codes[tasks]))
+        gradients, (_, losses) = grad_and_value(total, has_aux=True)(theta, tasks)
+        rows.append(torch.cat([losses[:, None], flatten_params(gradients)], dim=1))
+    return torch.cat(rows)
