@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.controller import Array, Controller, MlpController, scaled_layer
+from metarobot.policies.controller import Array, Controller, Layer, MlpController, scaled_layer
 from metarobot.policies.gaussian import Distribution
 from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN, GaussianPolicy
 from metarobot.policies.params import Params, to_array
@@ -81,10 +81,7 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
     def controller(self, params: Params) -> Controller:
         """Set one policy to work on robots, without action noise; each leaf in its own shape."""
         first = scaled_layer(*self._first_layer(params), *self._scaling())
-        rest = [
-            (to_array(params[f"layers.{i}.weight"]).T.copy(), to_array(params[f"layers.{i}.bias"]))
-            for i in range(1, len(self.layers))
-        ]
+        rest = [layer_of(params, index) for index in range(1, len(self.layers))]
         return MlpController([first, *rest])
 
     def _first_layer(self, params: Params) -> tuple[Array, Array]:
@@ -100,3 +97,9 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
             weight = params[f"layers.{index}.weight"]
             nn.init.xavier_uniform_(weight, gain=gain, generator=generator)
         return params
+
+
+def layer_of(params: Params, index: int) -> Layer:
+    """Return a layer of a bare tree, as a controller computes it."""
+    weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
+    return to_array(weight).T.copy(), to_array(bias)

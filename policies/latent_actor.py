@@ -5,8 +5,8 @@ from torch import Tensor
 
 from metarobot.policies.evidence import Evidence
 from metarobot.policies.gaussian import Distribution
-from metarobot.policies.latent_networks import TOLD, LatentNetworks, when
-from metarobot.policies.params import Params
+from metarobot.policies.latent_networks import LatentNetworks, when
+from metarobot.policies.params import TOLD, Params
 
 NUMBERS_AT_ONCE = 2**23
 """Numbers that the model makes of steps for all tasks before it sums them up: 32 MB."""

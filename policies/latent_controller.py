@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from metarobot.policies.controller import Array, Controller
-from metarobot.policies.latent_networks import LatentNetworks
+from metarobot.policies.controller import Array, Controller, MlpController
+from metarobot.policies.gaussian_mlp import layer_of
+from metarobot.policies.latent_networks import CONSTANT, LatentNetworks
 from metarobot.policies.params import Params, to_array
 from metarobot.policies.task_model import COARSEST, FINEST
 
@@ -28,10 +29,8 @@ class LatentController(Controller):
     """
 
     def __init__(self, policy: LatentNetworks, params: Params) -> None:
-        self._layers = [
-            (to_array(params[f"layers.{i}.weight"]).T.copy(), to_array(params[f"layers.{i}.bias"]))
-            for i in range(len(policy.layers))
-        ]
+        layers = [layer_of(params, index) for index in range(len(policy.layers))]
+        self._network = MlpController(layers)
         self._centre = to_array(policy.observation_centre)
         self._half_range = to_array(policy.observation_half_range)
         self._model = _ModelAtWork(policy, params)
@@ -53,11 +52,7 @@ class LatentController(Controller):
             self._model.see(self._reward, rows)
         told = self._model.mean_task(len(rows))
         crossed = (rows[:, :, None] * told[:, None, :]).reshape(len(rows), -1)
-        hidden = np.concatenate([rows, told, crossed], axis=1)
-        for weight, bias in self._layers[:-1]:
-            hidden = np.tanh(hidden @ weight + bias)
-        weight, bias = self._layers[-1]
-        action = hidden @ weight + bias
+        action = self._network.act(np.concatenate([rows, told, crossed], axis=1))
         self._model.act(rows, np.minimum(np.maximum(action, -1.0), 1.0), told, self._step)
         self._step += 1
         self._waiting, self._reward = True, None
@@ -84,8 +79,8 @@ class _ModelAtWork:
             _single(part)[None] * np.float32(trust) for part in policy.evidence(params)
         )
         self._mean, std = _single(params["outcome_mean"]), _single(params["outcome_std"])
-        self._varies = std > 1e-4
-        self._std = np.maximum(std, np.float32(1e-4))
+        self._varies = std > CONSTANT
+        self._std = np.maximum(std, np.float32(CONSTANT))
 
     def mean_task(self, num_robots: int) -> Array:
         """Return what to tell the policy, (M, C)."""

@@ -9,12 +9,10 @@ from torch import Tensor, nn
 
 from metarobot.policies.evidence import Evidence
 from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.params import Params
+from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
 from metarobot.policies.products import products
 from metarobot.policies.task_model import TaskModel
 
-TOLD = "told"
-"""What the policy is told of the task in each episode, (N, M, C); training sets it."""
 BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
 """Leaves that hold what is known of the task; adaptation sets them, and nothing trains them."""
 UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
@@ -26,7 +24,7 @@ MOST_RISK = 0.1
 """Probability of losing more at which the policy rather acts as if nothing were known."""
 
 _MODEL = "model."
-_CONSTANT = 1e-4
+CONSTANT = 1e-4
 """Standard deviation below which an element of the outcome does not vary."""
 _GOLDEN_RATIO = 0.6180339887498949
 
@@ -101,16 +99,12 @@ class LatentNetworks(GaussianMLP):
     @staticmethod
     def with_model_params(params: Params, model: Params) -> Params:
         """Return the parameters with other ones of the model."""
-        return {**params, **{_MODEL + name: leaf for name, leaf in model.items()}}
+        return {**params, **with_prefix(_MODEL, model)}
 
     @staticmethod
     def model_params(params: Params) -> Params:
         """Return the model's parameters, by the names that it gives them."""
-        return {
-            name.removeprefix(_MODEL): leaf
-            for name, leaf in params.items()
-            if name.startswith(_MODEL)
-        }
+        return under_prefix(_MODEL, params)
 
     @staticmethod
     def acting_params(params: Params) -> Params:
@@ -163,7 +157,7 @@ class LatentNetworks(GaussianMLP):
         """Return outcomes (N, ..., D) in units of their spread, and 1.0 for those that vary."""
         ones = [1] * (outcomes.ndim - 2)
         mean, std = (params[name].reshape(-1, *ones, outcomes.shape[-1]) for name in UNITS[:2])
-        return (outcomes - mean) / std.clamp(min=_CONSTANT), (std > _CONSTANT).to(outcomes.dtype)
+        return (outcomes - mean) / std.clamp(min=CONSTANT), (std > CONSTANT).to(outcomes.dtype)
 
     def may_act_on(self, params: Params, known: Evidence) -> Tensor:
         """Return 1.0 where the policy may act on what is known, 0.0 elsewhere, (N, 1).

@@ -3,8 +3,8 @@
 from metarobot.policies.controller import Controller
 from metarobot.policies.latent_actor import LatentActor
 from metarobot.policies.latent_controller import LatentController
-from metarobot.policies.latent_networks import TOLD, LatentNetworks
-from metarobot.policies.params import Params
+from metarobot.policies.latent_networks import LatentNetworks
+from metarobot.policies.params import TOLD, Params
 from metarobot.policies.policy import Actor, ReactiveActor
 
 

@@ -9,6 +9,22 @@ Params = dict[str, Tensor]
 """Policy parameters by name; leaves are (N, ...) where every task has its own policy."""
 
 
+TOLD = "told"
+"""The leaf that holds what a policy is told of the task, (C,); in training (N, E, C)."""
+
+
+def with_prefix(prefix: str, params: Params) -> Params:
+    """Return a tree whose names begin with a prefix, as a part of a larger tree."""
+    return {prefix + name: leaf for name, leaf in params.items()}
+
+
+def under_prefix(prefix: str, params: Params) -> Params:
+    """Return the leaves whose names begin with a prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): leaf for name, leaf in params.items() if name.startswith(prefix)
+    }
+
+
 def repeat_params(params: Params, num_tasks: int) -> Params:
     """Give every task the same parameters: each leaf becomes a view of shape (N, ...)."""
     return {name: leaf.expand(num_tasks, *leaf.shape) for name, leaf in params.items()}

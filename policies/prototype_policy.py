@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from metarobot.policies.controller import Array
 from metarobot.policies.episode_encoder import EpisodeEncoder, transition_feature_size
 from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.params import Params, to_array
+from metarobot.policies.params import Params, to_array, under_prefix, with_prefix
 from metarobot.policies.products import products
 
 _ENCODER = "encoder."
@@ -76,16 +76,12 @@ class PrototypePolicy(GaussianMLP):
     @staticmethod
     def with_encoder_params(params: Params, encoder: Params) -> Params:
         """Return the parameters with other ones of the encoder."""
-        return {**params, **{_ENCODER + name: leaf for name, leaf in encoder.items()}}
+        return {**params, **with_prefix(_ENCODER, encoder)}
 
     @staticmethod
     def encoder_params(params: Params) -> Params:
         """Return the encoder's parameters, by the names that it gives them."""
-        return {
-            name.removeprefix(_ENCODER): leaf
-            for name, leaf in params.items()
-            if name.startswith(_ENCODER)
-        }
+        return under_prefix(_ENCODER, params)
 
     @staticmethod
     def acting_params(params: Params) -> Params:

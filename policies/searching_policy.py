@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from metarobot.policies.gaussian import Distribution
 from metarobot.policies.guess_search import MOST_ASKED, Asked, best_guess, next_guess, similarities
-from metarobot.policies.params import Params
+from metarobot.policies.params import TOLD, Params
 from metarobot.policies.policy import Actor, ReactiveActor
-from metarobot.policies.told_policy import TOLD, ToldPolicy
+from metarobot.policies.told_policy import ToldPolicy
 
 _NO_NOISE = -16.0
 """Log standard deviation of actions that are as good as deterministic."""

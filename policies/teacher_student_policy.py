@@ -8,16 +8,13 @@ from torch import Tensor, nn
 from metarobot.policies.episode_encoder import EpisodeEncoder, embed
 from metarobot.policies.gaussian import Distribution
 from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.params import Params, to_array
+from metarobot.policies.params import TOLD, Params, to_array, under_prefix, with_prefix
 from metarobot.policies.policy import Actor
 from metarobot.policies.products import products
 from metarobot.policies.student_controller import StudentController, StudentWeights
 from metarobot.policies.student_windows import WINDOW, move_size, moves, windows
 
 _STUDENT = "student."
-TOLD = "told"
-"""What is told of the task in each episode, (N, M, C), in training alone; NaN where the student
-acts."""
 _LATENT = "latent"
 
 
@@ -65,16 +62,12 @@ class TeacherStudentPolicy(GaussianMLP):
     @staticmethod
     def with_student_params(params: Params, student: Params) -> Params:
         """Return the parameters with other ones of the student."""
-        return {**params, **{_STUDENT + name: leaf for name, leaf in student.items()}}
+        return {**params, **with_prefix(_STUDENT, student)}
 
     @staticmethod
     def student_params(params: Params) -> Params:
         """Return the student's parameters, by the names that it gives them."""
-        return {
-            name.removeprefix(_STUDENT): leaf
-            for name, leaf in params.items()
-            if name.startswith(_STUDENT)
-        }
+        return under_prefix(_STUDENT, params)
 
     @staticmethod
     def acting_params(params: Params) -> Params:

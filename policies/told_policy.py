@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from metarobot.policies.controller import Array, Controller
 from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.params import Params, to_array
+from metarobot.policies.params import TOLD, Params, to_array
 from metarobot.policies.task_mlp import TaskMLP
-
-TOLD = "told"
-"""The leaf that holds what the policy is told, (C,)."""
 
 
 class ToldPolicy(TaskMLP):

@@ -8,12 +8,12 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 from torch import Tensor
 
+from metarobot.algorithms.spread_tasks import spread_codes, tasks_of
 from metarobot.algorithms.strategy_search import StrategySearch
-from metarobot.algorithms.told_oracle import spread_codes, tasks_of
 from metarobot.config import TrainConfig
 from metarobot.learning.task_replay import misfits
 from metarobot.policies import Params
-from metarobot.policies.told_policy import TOLD
+from metarobot.policies.params import TOLD
 from metarobot.rollout.episodes import Episodes
 
 NUM_CANDIDATES = 32

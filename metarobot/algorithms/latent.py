@@ -8,16 +8,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.algorithm import Algorithm
+from metarobot.algorithms.spread_tasks import spread_codes
+from metarobot.algorithms.told_learner import ToldLearner, told_in
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.learning.adam import AdamState
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.task_model import ModelBatch, ModelOptions, fit_model, follow_units
-from metarobot.learning.trpo import TrustRegion, trpo_update
+from metarobot.learning.trpo import TrustRegion
 from metarobot.options import AlgorithmOptions, fixed, integer, number
-from metarobot.policies import Distribution, Evidence, LatentActor, LatentPolicy, Params
+from metarobot.policies import Evidence, LatentActor, LatentPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
 
@@ -44,7 +44,7 @@ class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
             )
 
 
-class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
+class Latent(ToldLearner[LatentPolicy]):
     """Tells the policy the task in training, and learns a model of what tasks show.
 
     In a meta-batch the first half of the episodes of each task is told the task; the policy
@@ -57,7 +57,6 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
     """
 
     title = "latent"
-    is_told = True
     options_class = LatentOptions
     policy_class = LatentPolicy
 
@@ -77,11 +76,9 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
 
         options = cast(LatentOptions, config.options)
         family = find_family(config.env_id).distribution
-        trained_on = config.variant.distribution if config.variant else family
         points = qmc.Sobol(len(family.parameters), scramble=False).random(options.num_weighed)
-        codes = family.encode(trained_on.spread(points))
         return {
-            "tasks": torch.from_numpy(codes).float(),
+            "tasks": spread_codes(config, points),
             "angles": family.encoded_angles,
             "likelihood_power": options.likelihood_power,
         }
@@ -136,38 +133,24 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
 
     def tell(self, codes: Tensor, guesses: Tensor) -> Tensor:
         """Tell the task in the first half of the episodes, and another one in the others."""
-        num_told, tasks = self._num_told(guesses.shape[1]), self.policy.tasks
+        num_told, tasks = self.num_told(guesses.shape[1]), self.policy.tasks
         told = codes[:, None].repeat(1, guesses.shape[1], 1)
         told[:, num_told:] = tasks[(guesses[:, num_told:] * len(tasks)).long()]
         return told
 
-    def _num_told(self, num_episodes: int) -> int:
+    def num_told(self, num_episodes: int) -> int:
         """Return how many episodes of a task are told the task."""
         return (num_episodes + 1) // 2
-
-    def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T); 0 in episodes that were told another task."""
-        told = episodes.first(self._num_told(episodes.num_episodes))
-        advantages = super().outer_advantages(params, told)
-        others = torch.zeros_like(episodes.rewards[:, told.num_episodes :])
-        return torch.cat([advantages, others], dim=1)
 
     def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
         """Return the episodes that were told another task, and those that were told the task."""
         block = batch.post_episodes
-        num_told = self._num_told(block.num_episodes)
+        num_told = self.num_told(block.num_episodes)
         return block.last(block.num_episodes - num_told), block.first(num_told)
-
-    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_θ given what was told."""
-        told = {"told": _told(batch)}
-        return self.policy.distribution({**params, **told}, batch.post_episodes.observations)
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step on the policy, and Adam's steps on the model."""
-        told = batch.first(self._num_told(batch.post_episodes.num_episodes))
-        acting = self.policy.acting_params(params)
-        acting, report = trpo_update(self, acting, told, self.options, self.workers)
+        acting, report = self.improve_acting(params, batch, self.options)
         if report.rejected_tasks:
             return params, report
         model, loss = self._fit_model(params, batch)
@@ -175,7 +158,7 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
 
     def _fit_model(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
         """Return the model's leaves of the parameters, and its mean loss."""
-        episodes, told = batch.post_episodes, _told(batch)
+        episodes, told = batch.post_episodes, told_in(batch)
         seen = ModelBatch(episodes, told, codes=told[:, 0])
         units = follow_units(self.policy, params, seen, self._moments, self.workers)
         anchored = seen._replace(told=self._anchors(told))
@@ -184,8 +167,9 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
         )
         if fitted is None:  # numbers too large for it: the model stays as it was
             return {}, math.nan
-        model, self._moments, loss = fitted
-        return {**units, **self.policy.with_model_params({}, model)}, loss
+        self._moments, losses = fitted.moments, fitted.losses
+        model = self.policy.with_model_params({}, fitted.params)
+        return {**units, **model}, sum(losses) / len(losses)
 
     def _anchors(self, told: Tensor) -> Tensor:
         """Return what the model believes to have been told: for half of the episodes, it is wrong.
@@ -193,7 +177,7 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
         While the policy finds out the task, it is told another one in every step, and a log may be
         of another policy.  So the model must not rely on what was told.
         """
-        num_told, num_episodes = self._num_told(told.shape[1]), told.shape[1]
+        num_told, num_episodes = self.num_told(told.shape[1]), told.shape[1]
         others = torch.arange(num_told) % (num_episodes - num_told) + num_told
         return torch.cat([told[:, others], told[:, num_told:]], dim=1)
 
@@ -204,10 +188,3 @@ class Latent(SurrogateObjective, Algorithm[LatentPolicy]):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take the moments from a checkpoint."""
         self._moments = AdamState.from_tensors(state, self.policy.model.shapes)
-
-
-def _told(batch: MetaBatch) -> Tensor:
-    """Return what was told in each episode, (N, E, C)."""
-    if batch.told is None:
-        raise ValueError("the policy must be told the task in training")
-    return batch.told

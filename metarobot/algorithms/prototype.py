@@ -10,10 +10,9 @@ from torch import Tensor
 
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
-from metarobot.learning.adam import AdamState, adam_step
-from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
+from metarobot.learning.adam import AdamState, descend
+from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import rejected_rows
 from metarobot.learning.prototypes import (
     embed_all,
     episode_counts,
@@ -31,7 +30,6 @@ from metarobot.policies import (
     embed,
     repeat_params,
     transition_features,
-    unflatten_params,
 )
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.policies.prototype_policy import CONTEXT
@@ -171,18 +169,19 @@ class Prototype(Algorithm[PrototypePolicy]):
         """
         module, steps = self.policy.encoder, self._encoder_inputs(batch.pre_episodes)
         encoder, moments = self.policy.encoder_params(params), self._moments
-        anchors = embed_all(module, encoder, steps)
-        losses = []
-        for _ in range(self.options.encoder_epochs):
-            rows = per_task_encoder_gradients(module, encoder, steps, anchors, self.workers)
-            if rejected_rows(rows):  # too large for its numbers: the encoder stays as it was
-                return {}, math.nan
-            mean = mean_over_tasks(rows)
-            losses.append(float(mean[0]))
-            gradient = unflatten_params(torch.from_numpy(mean[1:]), encoder)
-            encoder, moments = adam_step(encoder, gradient, moments, self.options.outer_lr)
-        self._moments = moments
-        return self.policy.with_encoder_params({}, encoder), losses[0]
+        anchors, options = embed_all(module, encoder, steps), self.options
+
+        def gradients(encoder: Params, step: int) -> Tensor:
+            del step
+            return per_task_encoder_gradients(module, encoder, steps, anchors, self.workers)
+
+        found = descend(
+            gradients, encoder, moments, options.encoder_epochs, lambda _: options.outer_lr
+        )
+        if found is None:  # too large for its numbers: the encoder stays as it was
+            return {}, math.nan
+        self._moments = found.moments
+        return self.policy.with_encoder_params({}, found.params), found.losses[0]
 
     def _encoder_inputs(self, blocks: Sequence[Episodes]) -> tuple[Tensor, Tensor]:
         """Return features (N, E, T, F) and mask (N, E, T) of the episodes of all blocks."""

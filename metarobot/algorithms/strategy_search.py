@@ -6,7 +6,8 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
-from metarobot.algorithms.told_oracle import ToldOracle, spread_codes, tasks_of
+from metarobot.algorithms.spread_tasks import spread_codes, tasks_of
+from metarobot.algorithms.told_oracle import ToldOracle
 from metarobot.config import TrainConfig
 from metarobot.policies import Params, SearchingPolicy
 from metarobot.policies.searching_policy import sum_of_rewards

@@ -9,26 +9,20 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from metarobot.algorithms.algorithm import Algorithm
 from metarobot.algorithms.domain_randomisation import ReferenceOptions
+from metarobot.algorithms.told_learner import ToldLearner, told_in
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
-from metarobot.learning.adam import AdamState, adam_step
-from metarobot.learning.distributed import mean_over_tasks
+from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import SurrogateObjective, rejected_rows
 from metarobot.learning.task_chunks import chunks_of_steps, params_of
-from metarobot.learning.trpo import trpo_update
 from metarobot.options import integer, number
 from metarobot.policies import (
-    Distribution,
     Params,
     TeacherStudentPolicy,
     flatten_params,
     repeat_params,
-    unflatten_params,
 )
-from metarobot.policies.teacher_student_policy import TOLD
 from metarobot.rollout.episodes import Episodes
 
 
@@ -47,7 +41,7 @@ class TeacherStudentOptions(ReferenceOptions):
     """Learning rate of the student's Adam."""
 
 
-class TeacherStudent(SurrogateObjective, Algorithm[TeacherStudentPolicy]):
+class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
     """TRPO on a teacher that is told the task as a latent, and a student trained by regression.
 
     The student learns the teacher's latent from the last moves of the present episode, in episodes
@@ -58,7 +52,6 @@ class TeacherStudent(SurrogateObjective, Algorithm[TeacherStudentPolicy]):
 
     title = "teacher and student"
     adapts = False
-    is_told = True
     options_class = TeacherStudentOptions
     policy_class = TeacherStudentPolicy
 
@@ -82,10 +75,10 @@ class TeacherStudent(SurrogateObjective, Algorithm[TeacherStudentPolicy]):
         """Tell the teacher the task; NaN in those episodes in which the student acts."""
         num_episodes = guesses.shape[1]
         told = codes[:, None].repeat(1, num_episodes, 1)
-        told[:, self._num_taught(num_episodes) :] = math.nan
+        told[:, self.num_told(num_episodes) :] = math.nan
         return told
 
-    def _num_taught(self, num_episodes: int) -> int:
+    def num_told(self, num_episodes: int) -> int:
         """Return in how many of a task's episodes the teacher acts, which come first."""
         return max(1, num_episodes - self.options.student_episodes)
 
@@ -94,33 +87,19 @@ class TeacherStudent(SurrogateObjective, Algorithm[TeacherStudentPolicy]):
         del episodes, advantages
         return params
 
-    def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T); 0 where the student acts."""
-        taught = episodes.first(self._num_taught(episodes.num_episodes))
-        rest = torch.zeros_like(episodes.rewards[:, taught.num_episodes :])
-        return torch.cat([super().outer_advantages(params, taught), rest], dim=1)
-
     def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
         """Return the episodes of the teacher, and those of the student."""
         block = batch.post_episodes
-        num_taught = self._num_taught(block.num_episodes)
+        num_taught = self.num_told(block.num_episodes)
         return block.first(num_taught), self._of_student(block)
 
     def _of_student(self, block: Episodes) -> Episodes:
         """Return the episodes that the student learns from; the teacher's if there is no other."""
-        return block.last(max(1, block.num_episodes - self._num_taught(block.num_episodes)))
-
-    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_θ given what was told: mean (N, E, T, A) and log_std (N, A)."""
-        assert batch.told is not None
-        observations = batch.post_episodes.observations
-        return self.policy.distribution({**params, TOLD: batch.told}, observations)
+        return block.last(max(1, block.num_episodes - self.num_told(block.num_episodes)))
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step on the teacher, and Adam's steps on the student."""
-        acting = self.policy.acting_params(params)
-        taught = batch.first(self._num_taught(batch.post_episodes.num_episodes))
-        acting, report = trpo_update(self, acting, taught, self.options, self.workers)
+        acting, report = self.improve_acting(params, batch, self.options)
         if report.rejected_tasks:
             return params, report
         params = {**params, **acting}
@@ -133,20 +112,25 @@ class TeacherStudent(SurrogateObjective, Algorithm[TeacherStudentPolicy]):
         Returns:
             The student's leaves of the parameters, and its mean loss.
         """
-        assert batch.told is not None
-        episodes, codes = self._of_student(batch.post_episodes), batch.told[:, :1]
+        episodes, codes = self._of_student(batch.post_episodes), told_in(batch)[:, :1]
         latents = self.policy.teach(repeat_params(params, len(codes)), codes)
-        student, moments, losses = self.policy.student_params(params), self._moments, []
-        for _ in range(self.options.student_epochs):
-            rows = self.workers.gather(self._student_gradients(student, episodes, latents))
-            if rejected_rows(rows):  # too large for its numbers: the student stays as it was
-                return {}, math.nan
-            mean = mean_over_tasks(rows)
-            losses.append(float(mean[0]))
-            gradient = unflatten_params(torch.from_numpy(mean[1:]), student)
-            student, moments = adam_step(student, gradient, moments, self.options.student_lr)
-        self._moments = moments
-        return self.policy.with_student_params({}, student), sum(losses) / len(losses)
+
+        def gradients(student: Params, step: int) -> Tensor:
+            del step
+            return self.workers.gather(self._student_gradients(student, episodes, latents))
+
+        student, options = self.policy.student_params(params), self.options
+        found = descend(
+            gradients,
+            student,
+            self._moments,
+            options.student_epochs,
+            lambda _: options.student_lr,
+        )
+        if found is None:  # too large for its numbers: the student stays as it was
+            return {}, math.nan
+        self._moments, losses = found.moments, found.losses
+        return self.policy.with_student_params({}, found.params), sum(losses) / len(losses)
 
     def _student_gradients(self, student: Params, episodes: Episodes, latents: Tensor) -> Tensor:
         """Return loss and gradient of every task held here, (n, 1 + P)."""

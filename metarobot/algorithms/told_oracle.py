@@ -8,11 +8,11 @@ from torch import Tensor
 
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.algorithms.oracle import Oracle, OracleOptions
+from metarobot.algorithms.spread_tasks import spread_codes, tasks_of
 from metarobot.config import TrainConfig
-from metarobot.envs import TaskDistribution, find_family
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.policies import Params, ToldPolicy
-from metarobot.policies.told_policy import TOLD
+from metarobot.policies.params import TOLD
 from metarobot.rollout.episodes import Episodes
 
 PolicyT = TypeVar("PolicyT", bound=ToldPolicy)
@@ -50,14 +50,3 @@ class ToldOracle(Algorithm[PolicyT]):
             NotImplementedError: Always.
         """
         raise NotImplementedError(f"{self.title} is made of a trained oracle: train the oracle")
-
-
-def tasks_of(config: TrainConfig) -> TaskDistribution:
-    """Return the tasks of what is trained on: the family, or a variant of it."""
-    return (config.variant or find_family(config.env_id)).distribution
-
-
-def spread_codes(config: TrainConfig, points: np.ndarray) -> Tensor:
-    """Return the tasks at points (Q, P) of the box that holds all splits, as told, (Q, C)."""
-    tasks = tasks_of(config).spread(points)
-    return torch.from_numpy(find_family(config.env_id).distribution.encode(tasks)).float()

@@ -4,7 +4,7 @@ Source: Kingma and Ba 2015, arXiv:1412.6980.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -98,6 +98,49 @@ def adam_step(
         maximize=False,
     )
     return new, AdamState(first, second, state.num_steps + 1)
+
+
+class Descent(NamedTuple):
+    """Where some steps of Adam have led."""
+
+    params: Params
+    """Each leaf in its own shape."""
+    moments: AdamState
+    """Those of Adam."""
+    losses: list[float]
+    """Mean loss over the tasks before each step."""
+
+
+def descend(
+    per_task_gradients: Callable[[Params, int], Tensor],
+    params: Params,
+    moments: AdamState,
+    num_steps: int,
+    learning_rate: Callable[[AdamState], float],
+) -> Descent | None:
+    """Take steps of Adam on the mean of per-task losses.
+
+    Args:
+        per_task_gradients: Maps parameters and the number of a step to loss and gradient of every
+            task of all processes, (N, 1 + P).
+        params: Each leaf in its own shape.
+        moments: Those of Adam so far.
+        num_steps: Steps that are taken.
+        learning_rate: Of a step, by the moments before it.
+
+    Returns:
+        None where a number is not finite: nothing should move then.
+    """
+    losses = []
+    for step in range(num_steps):
+        rows = per_task_gradients(params, step)
+        if rejected_rows(rows):
+            return None
+        mean = mean_over_tasks(rows)
+        losses.append(float(mean[0]))
+        gradient = unflatten_params(torch.from_numpy(mean[1:]), params)
+        params, moments = adam_step(params, gradient, moments, learning_rate(moments))
+    return Descent(params, moments, losses)
 
 
 def adam_update(

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from metarobot.learning.adam import AdamState, adam_step
+from metarobot.learning.adam import AdamState, Descent, descend
 from metarobot.learning.distributed import Workers, mean_over_tasks
-from metarobot.learning.meta_gradient import rejected_rows
 from metarobot.learning.shown_steps import show_episodes
 from metarobot.learning.task_chunks import chunks_of_steps
 from metarobot.options import Checked, integer, number
@@ -19,7 +18,6 @@ from metarobot.policies import (
     ShownSteps,
     flatten_params,
     repeat_params,
-    unflatten_params,
 )
 from metarobot.policies.latent_networks import UNITS
 from metarobot.rollout.episodes import Episodes
@@ -52,17 +50,6 @@ class ModelBatch(NamedTuple):
     """What the policy was told in each, (N, E, C)."""
     codes: Tensor
     """The tasks, (N, C)."""
-
-
-class Fitted(NamedTuple):
-    """A model after a meta-batch."""
-
-    model: Params
-    """Its parameters."""
-    moments: AdamState
-    """Those of Adam."""
-    loss: float
-    """Mean over the steps taken."""
 
 
 def follow_units(
@@ -105,7 +92,7 @@ def fit_model(
     moments: AdamState,
     options: ModelOptions,
     workers: Workers,
-) -> Fitted | None:
+) -> Descent | None:
     """Take the epochs of one meta-batch; every step of Adam sees some episodes of all tasks.
 
     Args:
@@ -123,20 +110,18 @@ def fit_model(
     shown = show_episodes(policy, units, batch.episodes, batch.told)
     std = units["return_std"].clamp(min=1e-6)
     returns = (batch.episodes.returns - units["return_mean"]) / std
-    model, losses = policy.model_params(params), []
     stride = -(-batch.episodes.num_episodes // options.model_batch)
-    for step in range(options.model_epochs * stride):
+
+    def gradients(model: Params, step: int) -> Tensor:
         chosen = slice(step % stride, None, stride)
         part = shown.episodes(chosen), batch.codes, returns[:, chosen]
-        rows = workers.gather(_per_task_gradients(policy, model, *part))
-        if rejected_rows(rows):
-            return None
-        mean = mean_over_tasks(rows)
-        losses.append(float(mean[0]))
-        gradient = unflatten_params(torch.from_numpy(mean[1:]), model)
-        rate = options.model_lr / (1.0 + float(moments.num_steps) / SLOWER) ** 2
-        model, moments = adam_step(model, gradient, moments, rate)
-    return Fitted(model, moments, sum(losses) / len(losses))
+        return workers.gather(_per_task_gradients(policy, model, *part))
+
+    def rate(moments: AdamState) -> float:
+        return options.model_lr / (1.0 + float(moments.num_steps) / SLOWER) ** 2
+
+    model, num_steps = policy.model_params(params), options.model_epochs * stride
+    return descend(gradients, model, moments, num_steps, rate)
 
 
 def _per_task_gradients(

@@ -13,6 +13,7 @@ from metarobot.config import TrainConfig
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_params
+from metarobot.policies.params import TOLD
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
@@ -143,7 +144,7 @@ class MetaTrainer:
         steps = list(adapt_in_steps(algorithm, adapted, K, self._collect_pre_update))
         adapted = steps[-1].params if steps else adapted
         told = self._tell(tasks)
-        acting = adapted if told is None else {**adapted, "told": told}
+        acting = adapted if told is None else {**adapted, TOLD: told}
         post_episodes = self._collect(self.policy, acting, Phase.POST_UPDATE, K)
         batch = MetaBatch(
             pre_episodes=tuple(step.episodes for step in steps),

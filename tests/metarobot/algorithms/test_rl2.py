@@ -1,10 +1,9 @@
-import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from fakes import FakeEnv, Targets, Threads
+from fakes import FakeEnv, Targets, train_shared
 
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.algorithms.rl2 import Rl2
@@ -227,20 +226,7 @@ def test_a_run_goes_on_exactly_from_its_state():
 
 def test_several_processes_end_at_the_parameters_of_one():
     fields = {"num_tasks": 12, "hidden_sizes": (64, 64)}
-    alone = make_trainer(**fields)
-    barrier, slots = threading.Barrier(2), [None, None]
-    shared = [make_trainer(Threads(rank, barrier, slots), **fields) for rank in range(2)]
-
-    def train(trainer):
-        for _ in range(2):
-            trainer.step()
-
-    threads = [threading.Thread(target=train, args=(trainer,)) for trainer in shared]
-    for thread in threads:
-        thread.start()
-    train(alone)
-    for thread in threads:
-        thread.join()
+    alone, shared = train_shared(lambda workers: make_trainer(workers, **fields))
     for trainer in shared:
         assert len(trainer.tasks) == 6
         for name, leaf in alone.params.items():
