@@ -10,20 +10,33 @@ from metarobot.policies.gaussian_policy import GaussianPolicy
 from metarobot.policies.latent_actor import LatentActor
 from metarobot.policies.latent_policy import LatentPolicy
 from metarobot.policies.learned_steps import LearnedStepsMLP
+from metarobot.policies.measured_leaves import (
+    MEASURED,
+    STEP_VARIANCE,
+    VALUE_PRIOR,
+    add_step_variance,
+    add_value_prior,
+)
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.policy import Actor, Policy, ReactivePolicy
 from metarobot.policies.prototype_policy import PrototypePolicy
 from metarobot.policies.recurrent import RecurrentPolicy, Unroll
 from metarobot.policies.searching_policy import SearchingPolicy
-from metarobot.policies.step_variance import STEP_VARIANCE, add_step_variance
 from metarobot.policies.task_mlp import TaskMLP
 from metarobot.policies.task_model import ShownSteps, TaskModel
 from metarobot.policies.teacher_student_policy import TeacherStudentPolicy
 from metarobot.policies.told_policy import ToldPolicy
-from metarobot.policies.value_baseline import fit_values, solve_ridge, value_features
+from metarobot.policies.value_baseline import (
+    fit_values,
+    normal_equations,
+    solve_ridge,
+    value_features,
+)
 
 __all__ = [
+    "MEASURED",
     "STEP_VARIANCE",
+    "VALUE_PRIOR",
     "Actor",
     "Controller",
     "Distribution",
@@ -48,12 +61,14 @@ __all__ = [
     "ToldPolicy",
     "Unroll",
     "add_step_variance",
+    "add_value_prior",
     "embed",
     "entropy",
     "fit_values",
     "flatten_params",
     "kl_divergence",
     "log_prob",
+    "normal_equations",
     "repeat_params",
     "solve_ridge",
     "transition_features",

@@ -32,7 +32,14 @@ def value_features(observations: Tensor) -> Tensor:
     return torch.cat([clipped, clipped.square(), time_features], dim=-1)
 
 
-def fit_values(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+def num_value_features(observation_size: int) -> int:
+    """Return F, the number of `value_features` of observations (O,)."""
+    return 2 * observation_size + 4
+
+
+def fit_values(
+    observations: Tensor, returns: Tensor, mask: Tensor, prior: Tensor | None = None
+) -> Tensor:
     """Fit V(o, t) to the returns of each task by ridge regression; evaluate it where it was fitted.
 
     w_n = (Xᵀ X + ridge I)⁻¹ Xᵀ R, over the steps of task n that the mask selects.
@@ -41,18 +48,34 @@ def fit_values(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
         observations: Scaled observations (N, E, T, O).
         returns: Discounted returns (N, E, T).
         mask: 1.0 where a step counts (N, E, T).
+        prior: XᵀX and XᵀR of other steps that count in the fit as well, (N, F, F + 1).
 
     Returns:
         Values (N, E, T), 0 where the mask is 0, in the type of the returns.
 
     Source: Duan et al. 2016, arXiv:1604.06778, "LinearFeatureBaseline".
     """
-    num_tasks = returns.shape[0]
-    weights = mask.double().reshape(num_tasks, -1, 1)
-    features = value_features(observations).reshape(num_tasks, weights.shape[1], -1) * weights
-    targets = returns.double().reshape(num_tasks, -1, 1) * weights
-    coefficients = solve_ridge(features.mT @ features, features.mT @ targets)
-    return (features @ coefficients).reshape(returns.shape).to(returns.dtype)
+    features = value_features(observations)
+    moments = normal_equations(features, returns, mask)
+    if prior is not None:
+        moments = moments + prior
+    coefficients = solve_ridge(moments[..., :-1], moments[..., -1:])  # (N, F, 1)
+    values = (features.flatten(1, -2) @ coefficients).reshape(returns.shape)
+    return torch.where(mask > 0, values, 0.0).to(returns.dtype)
+
+
+def normal_equations(features: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Return XᵀX and Xᵀy of every task side by side, (N, F, F + 1) in float64.
+
+    Args:
+        features: X, (N, ..., F).
+        targets: y, (N, ...).
+        mask: 1.0 where a row counts (N, ...).
+    """
+    counted = mask.double()[..., None]
+    rows = (features * counted).flatten(1, -2)
+    column = (targets.double()[..., None] * counted).flatten(1, -2)
+    return torch.cat([rows.mT @ rows, rows.mT @ column], dim=-1)
 
 
 def solve_ridge(gram: Tensor, moments: Tensor) -> Tensor:

@@ -182,7 +182,7 @@ class AdaptablePolicy:
         self._require_adapting(episodes.num_episodes, seed=0)
         block = self._fit(episodes)
         algorithm, params = self.algorithm, self.task_params
-        adapted = algorithm.adapt(params, block, algorithm.adaptation_advantages(block))
+        adapted = algorithm.adapt(params, block, algorithm.adaptation_advantages(params, block))
         bare = {name: leaf[0].clone() for name, leaf in adapted.items()}
         if not all(bool(leaf.isfinite().all()) for leaf in bare.values()):
             raise ValueError("adapting gave numbers that are not finite: check the rewards' size")

@@ -57,7 +57,7 @@ def adapt_in_steps(
     """
     for step in range(num_steps):
         episodes = collect(step, algorithm.exploring_policy, params)
-        advantages = algorithm.adaptation_advantages(episodes)
+        advantages = algorithm.adaptation_advantages(params, episodes)
         adapted = algorithm.adapt(params, episodes, advantages)
         if step > 0 and later_step_length != 1.0:
             adapted = _part_of_the_way(params, adapted, later_step_length)

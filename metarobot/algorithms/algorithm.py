@@ -107,8 +107,14 @@ class Algorithm(ABC, Generic[PolicyT]):
         """The policy as it explores in adaptation episodes: as it is, unless an algorithm says."""
         return self.policy
 
-    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) for adaptation, in the unit of the return."""
+    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
+        """Advantages (N, E, T) for adaptation, in the unit of the return.
+
+        Args:
+            params: Parameters the episodes were collected with, each leaf (N, ...).
+            episodes: Adaptation episodes (N, E, T).
+        """
+        del params
         config = self.config
         return estimate_advantages(
             self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda

@@ -10,21 +10,24 @@ from torch import Tensor
 
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
-from metarobot.learning.advantages import normalise_per_task
+from metarobot.learning.advantages import estimate_advantages, normalise_per_task
 from metarobot.learning.inner_loop import InnerLoss, StepSizes, adapt, measured_steps
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.learning.shrinkage import learn_variance
 from metarobot.learning.task_chunks import chunks_of_steps, join_params, params_of
+from metarobot.learning.value_prior import PRIOR_EPISODES, episode_moments, learn_value_prior
 from metarobot.options import AlgorithmOptions, choice, integer, number, switch
 from metarobot.policies import (
     STEP_VARIANCE,
+    VALUE_PRIOR,
     Distribution,
     GaussianMLP,
     GaussianPolicy,
     Params,
     add_step_variance,
+    add_value_prior,
     repeat_params,
 )
 from metarobot.policies.gaussian_policy import MIN_STD
@@ -51,6 +54,10 @@ class AdaptationStepOptions(AlgorithmOptions):
     shrink_steps: bool = switch(True)
     """Take of an adaptation step what its noise leaves: episodes that disagree move a task little.
     Without, noise moves it as far as a signal, and few episodes do harm."""
+    value_prior: bool = switch(True)
+    """Fit a task's value baseline to what meta-training has seen on all tasks as well, as if that
+    were 3 episodes more. Without, few episodes are fitted too well, and their advantages are noise.
+    """
     vary_episodes: bool = switch(False)
     """Draw how many adaptation episodes a meta-iteration collects from 1, 2, 5, 10, 20, up to
     episodes_per_task, so that one initialisation serves all of these numbers."""
@@ -89,8 +96,8 @@ class GradientOptions(AdaptationStepOptions):
 class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
     """Adapts by gradient steps on the return of its adaptation episodes.
 
-    With `shrink_steps` its policy has one leaf more, in which meta-training keeps how noisy a step
-    from one episode is.
+    With `shrink_steps` and `value_prior` its policy has a leaf more each, in which meta-training
+    keeps how noisy a step from one episode is, and what values are like.
     """
 
     options_class = AdaptationStepOptions
@@ -105,8 +112,11 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
     ) -> GaussianPolicy:
         """Lay out the policy for observations within bounds (O,) and A action elements."""
         policy = super().make_policy(config, observation_low, observation_high, action_size)
-        if cast(AdaptationStepOptions, config.options).shrink_steps:
+        options = cast(AdaptationStepOptions, config.options)
+        if options.shrink_steps:
             add_step_variance(policy)
+        if options.value_prior:
+            add_value_prior(policy)
         return policy
 
     @property
@@ -137,13 +147,20 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
         """The policy as it explores: with the floor of the noise in adaptation episodes."""
         return self.policy.with_min_std(self.options.adaptation_min_std)
 
-    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) that an adaptation step climbs.
+    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
+        """Advantages (N, E, T) that an adaptation step climbs; as for any algorithm.
 
         Where they are not normalised, a task farther from its optimum has larger ones and adapts by
         a larger step.
         """
-        advantages = super().adaptation_advantages(episodes)
+        config, prior = self.config, params.get(VALUE_PRIOR)
+        advantages = estimate_advantages(
+            self.policy,
+            episodes,
+            discount=config.discount,
+            gae_lambda=config.gae_lambda,
+            value_prior=None if prior is None else PRIOR_EPISODES * prior.double(),
+        )
         if self.options.normalise_inner:
             return normalise_per_task(advantages, episodes.mask)
         return advantages
@@ -207,12 +224,24 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
         """Improve the initialisation; as `update`, but for what is measured and not learned."""
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Improve the initialisation, and measure how noisy the steps from it are."""
+        """Improve the initialisation, and measure what helps to adapt it from few episodes."""
         improved, report = self.improve(params, batch)
-        if not (report.accepted and batch.pre_episodes and STEP_VARIANCE in params):
-            return improved, report
-        samples = self.workers.gather(self._step_variances(params, batch))
-        return {**improved, STEP_VARIANCE: learn_variance(params[STEP_VARIANCE], samples)}, report
+        if report.accepted and batch.pre_episodes:
+            improved = {**improved, **self._measured(params, batch)}
+        return improved, report
+
+    def _measured(self, params: Params, batch: MetaBatch) -> Params:
+        """Return the leaves that are measured on the episodes from θ."""
+        leaves: Params = {}
+        if STEP_VARIANCE in params:
+            variances = self.workers.gather(self._step_variances(params, batch))
+            leaves[STEP_VARIANCE] = learn_variance(params[STEP_VARIANCE], variances)
+        if VALUE_PRIOR in params:
+            moments = episode_moments(self.policy, batch.pre_episodes[0], self.config.discount)
+            leaves[VALUE_PRIOR] = learn_value_prior(
+                params[VALUE_PRIOR], self.workers.gather(moments)
+            )
+        return leaves
 
     @torch.no_grad()
     def _step_variances(self, params: Params, batch: MetaBatch) -> Tensor:

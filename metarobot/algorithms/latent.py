@@ -106,8 +106,9 @@ class Latent(ToldLearner[LatentPolicy]):
 
     # Adapting.
 
-    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
+    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Return zeros (N, E, T): recognising needs no advantages."""
+        del params
         return torch.zeros_like(episodes.rewards)
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from metarobot.policies import (
     Params,
     RecurrentPolicy,
     Unroll,
+    normal_equations,
     solve_ridge,
     value_features,
 )
@@ -102,7 +103,7 @@ class RecurrentLearner(SurrogateObjective, Algorithm[RecurrentPolicy]):
         def features(tasks: slice) -> Tensor:
             return self.value_features(memories[tasks], episodes.rows(tasks)) * mask[tasks, :, None]
 
-        sums = torch.cat([_sums(features(t), returns[t] * mask[t]) for t in chunks])
+        sums = torch.cat([normal_equations(features(t), returns[t], mask[t]) for t in chunks])
         rows = self.workers.gather(sums)
         mean = torch.from_numpy(mean_over_tasks(rows[rows.isfinite().all((1, 2))]))
         coefficients = solve_ridge(mean[None, :, :-1], mean[None, :, -1:])
@@ -117,9 +118,3 @@ class RecurrentLearner(SurrogateObjective, Algorithm[RecurrentPolicy]):
         seen = value_features(self.policy.scale_observations(episodes.observations))
         known = memories[:, : -self.num_sequences(episodes)].double()
         return torch.cat([pack(seen, order), known], dim=-1)
-
-
-def _sums(features: Tensor, returns: Tensor) -> Tensor:
-    """Return XᵀX and Xᵀ R of every task side by side, (N, F, F + 1) in float64."""
-    targets = returns[..., None].double()
-    return torch.cat([features.mT @ features, features.mT @ targets], dim=-1)

@@ -96,6 +96,6 @@ class Reptile(GradientLearner):
         """Return φ_n - θ of every task of a batch (n, D), and the policies of its last block."""
         theta = repeat_params(params, batch.post_episodes.num_tasks)
         last = self.adaptations(theta, batch)[-1]
-        advantages = self.adaptation_advantages(batch.post_episodes)
+        advantages = self.adaptation_advantages(last, batch.post_episodes)
         ends = self.adapt(last, batch.post_episodes, advantages)
         return flatten_params(ends) - flatten_params(theta), self.post_distribution(last, batch)

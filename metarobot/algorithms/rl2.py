@@ -57,8 +57,9 @@ class Rl2(RecurrentLearner):
         del num_episodes
         return num_tasks
 
-    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
+    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Return zeros (N, E, T): remembering needs no advantages."""
+        del params
         return torch.zeros_like(episodes.rewards)
 
     @torch.no_grad()

@@ -39,8 +39,9 @@ class ToldOracle(Algorithm[PolicyT]):
         middle = spread_codes(self.config, np.full((1, len(tasks_of(self.config).parameters)), 0.5))
         return {**oracle, **state, TOLD: middle[0]}
 
-    def adaptation_advantages(self, episodes: Episodes) -> Tensor:
+    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Return zeros (N, E, T): what to tell it needs no advantages."""
+        del params
         return torch.zeros_like(episodes.rewards)
 
     def update(self, params: Params, batch: MetaBatch) -> NoReturn:

@@ -155,7 +155,7 @@ class TaskSet:
         algorithm, stages = trained.algorithm, [self._before(trained, params)]
         for number in filter(None, numbers):
             episodes = first.first(number)
-            advantages = algorithm.adaptation_advantages(episodes)
+            advantages = algorithm.adaptation_advantages(params, episodes)
             adapted = algorithm.adapt(params, episodes, advantages)
             stages.append(Stage(number, self._judge(trained, adapted), Scores.of(episodes)))
         return stages

@@ -56,7 +56,12 @@ def gae(r_t: Tensor, v_t: Tensor, mask_t: Tensor, *, discount: float, gae_lambda
 
 
 def estimate_advantages(
-    policy: GaussianPolicy, episodes: Episodes, *, discount: float, gae_lambda: float
+    policy: GaussianPolicy,
+    episodes: Episodes,
+    *,
+    discount: float,
+    gae_lambda: float,
+    value_prior: Tensor | None = None,
 ) -> Tensor:
     """Advantages of all episodes in the unit of the return, from a value baseline fitted per task.
 
@@ -65,6 +70,7 @@ def estimate_advantages(
         episodes: (N, E, T).
         discount: γ.
         gae_lambda: λ.
+        value_prior: What is known of the values before, (N, F, F + 1): see `fit_values`.
 
     Returns:
         Advantages (N, E, T), 0 where the mask is 0.
@@ -73,7 +79,10 @@ def estimate_advantages(
     returns = discounted_returns(rewards, mask, discount)
     values = [
         fit_values(
-            policy.scale_observations(episodes.observations[tasks]), returns[tasks], mask[tasks]
+            policy.scale_observations(episodes.observations[tasks]),
+            returns[tasks],
+            mask[tasks],
+            None if value_prior is None else value_prior[tasks],
         )
         for tasks in chunks_of_steps(rewards)
     ]

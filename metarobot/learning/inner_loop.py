@@ -8,7 +8,7 @@ from torch.func import grad
 
 from metarobot.learning.objectives import OBJECTIVES, InnerObjective
 from metarobot.learning.shrinkage import StepMoments
-from metarobot.policies import STEP_VARIANCE, Params, ReactivePolicy, log_prob
+from metarobot.policies import MEASURED, STEP_VARIANCE, Params, ReactivePolicy, log_prob
 from metarobot.rollout.episodes import Episodes
 
 StepSizes = float | Mapping[str, float | Tensor]
@@ -128,7 +128,7 @@ def _size_of_each(params: Params, step_sizes: StepSizes) -> Mapping[str, float |
     """Return α by leaf, of those that adapt."""
     if isinstance(step_sizes, Mapping):
         return step_sizes
-    return {name: step_sizes for name in params if name != STEP_VARIANCE}
+    return {name: step_sizes for name in params if name not in MEASURED}
 
 
 def _of_episodes(size: float | Tensor, leaf: Tensor) -> float | Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from metarobot.algorithms import algorithm_class, train_config
 from metarobot.envs import find_family, make_env
 from metarobot.named_files import read_file, write_file
-from metarobot.policies import STEP_VARIANCE, GaussianMLP, GaussianPolicy, Params, TaskMLP
+from metarobot.policies import MEASURED, GaussianMLP, GaussianPolicy, Params, TaskMLP
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv
 from metarobot.training.functional_policy import make_policy
@@ -100,11 +100,12 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
     options = _PLAIN_OPTIONS[algorithm]
     config = train_config(algorithm, env_id=env_id, hidden_sizes=hidden_sizes, **options)
     policy = make_policy(config)
-    params: Params = {"log_std": network.log_std, STEP_VARIANCE: torch.zeros(1)}
+    params: Params = {"log_std": network.log_std}
     for index, layer in enumerate(layers):
         params[f"layers.{index}.weight"] = layer.weight
         params[f"layers.{index}.bias"] = layer.bias
     params = {name: leaf.detach().clone() for name, leaf in params.items()}
+    params |= {name: torch.zeros(policy.shapes[name]) for name in MEASURED if name in policy.shapes}
     _take_scaled_observations(params, policy)
     return TrainedPolicy(
         policy, {name: params[name] for name, _ in policy.named_parameters()}, config
@@ -118,7 +119,7 @@ def _require_plain(trained: TrainedPolicy) -> None:
     if type(policy) is GaussianMLP or (type(policy) is TaskMLP and not policy.task_products):
         layers = range(len(policy.layers))
         plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
-        plain.add(STEP_VARIANCE)  # which decides how it adapts, not how it acts
+        plain |= {*MEASURED}  # which decide how it adapts, not how it acts
         what = min(set(trained.params) - plain, default=None)
     elif type(policy) is TaskMLP:
         what, way_out = "products of observation and task", "train it with --no-task-products"

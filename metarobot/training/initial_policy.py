@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from metarobot.config import TrainConfig
 from metarobot.named_files import read_file
-from metarobot.policies import STEP_VARIANCE, Params
+from metarobot.policies import MEASURED, Params
 from metarobot.tensor_files import (
     Shapes,
     most_bytes,
@@ -32,8 +32,8 @@ class InitialPolicy(NamedTuple):
 def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Params:
     """Read the parameters that an algorithm begins with.
 
-    What a gradient learner has measured of its steps' noise is taken if the file holds it and the
-    algorithm has a place for it: how a policy acts does not depend on it.
+    What a gradient learner has measured is taken if the file holds it and the algorithm has a place
+    for it: how a policy acts does not depend on it.
 
     Args:
         path: A policy of any algorithm: policy.safetensors of a run, or an imported one.
@@ -48,9 +48,9 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
     shapes, facts = open_tensors(path, data)
     if facts.get("env_id") != config.env_id:
         raise ValueError(f"{path} is a policy of {facts.get('env_id')}, not of {config.env_id}")
-    wanted = {name: tuple(leaf.shape) for name, leaf in fresh.items() if name != STEP_VARIANCE}
-    if STEP_VARIANCE in shapes:
-        wanted[STEP_VARIANCE] = (1,)
+    own = {name: tuple(leaf.shape) for name, leaf in fresh.items()}
+    wanted = {name: shape for name, shape in own.items() if name not in MEASURED}
+    wanted |= {name: own.get(name, shapes[name]) for name in MEASURED if name in shapes}
     if shapes != wanted:
         raise ValueError(
             f"{path} does not fit {config.algorithm}: {_misfit(shapes, wanted, config)}"

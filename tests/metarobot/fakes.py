@@ -12,7 +12,7 @@ from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch
-from metarobot.policies import STEP_VARIANCE, log_prob, repeat_params
+from metarobot.policies import MEASURED, log_prob, repeat_params
 from metarobot.rollout.episodes import Episodes
 
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
@@ -37,7 +37,7 @@ def small_policy(hidden_sizes=(4,), algorithm="maml"):
     return policy, {
         name: leaf + 0.3 * torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
         for name, leaf in params.items()
-        if name != STEP_VARIANCE
+        if name not in MEASURED
     }
 
 

@@ -11,7 +11,7 @@ class Doubling:
 
     exploring_policy = "explorer"
 
-    def adaptation_advantages(self, episodes):
+    def adaptation_advantages(self, params, episodes):
         return 2 * episodes
 
     def adapt(self, params, episodes, advantages):

@@ -55,7 +55,7 @@ def test_the_true_task_repeats_the_episodes_and_others_do_not(recorded):
 
 def test_the_task_is_found_and_told(recorded):
     algorithm, begin, block = recorded
-    adapted = algorithm.adapt(begin, block, algorithm.adaptation_advantages(block))
+    adapted = algorithm.adapt(begin, block, algorithm.adaptation_advantages(begin, block))
     true = torch.from_numpy(FAMILY.distribution.encode(FAMILY.distribution.spread(POINTS))).float()
     before = (begin["told"] - true).abs().max()
     assert (adapted["told"][:, 1] - true[:, 1]).abs().max() < 0.1 < before  # friction decides

@@ -51,7 +51,8 @@ def ask(trainer, num_episodes=E):
 
 
 def adapt(trainer, params, block):
-    return trainer.algorithm.adapt(params, block, trainer.algorithm.adaptation_advantages(block))
+    advantages = trainer.algorithm.adaptation_advantages(params, block)
+    return trainer.algorithm.adapt(params, block, advantages)
 
 
 def estimate(trainer, params):

@@ -5,7 +5,7 @@ import torch
 from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import ALGORITHMS, option_readers
-from metarobot.policies import STEP_VARIANCE
+from metarobot.policies import MEASURED
 from metarobot.training.memory import num_simulations
 from metarobot.training.meta_trainer import MetaTrainer
 
@@ -29,6 +29,7 @@ OTHER_VALUES = {
     "inner_lr": 0.02,
     "normalise_inner": False,
     "shrink_steps": False,
+    "value_prior": False,
     "vary_episodes": True,
     "adaptation_min_std": 1.0,
     "min_std": 0.9,
@@ -55,7 +56,7 @@ def learned(algorithm, **options):
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
     trainer.step()
     trainer.step()
-    return {name: leaf for name, leaf in trainer.params.items() if name != STEP_VARIANCE}
+    return {name: leaf for name, leaf in trainer.params.items() if name not in MEASURED}
 
 
 def alike(found, expected):

@@ -131,7 +131,7 @@ def test_adapting_is_going_on_with_the_memory(faults):
     algorithm, params = small_algorithm()
     whole = collect_trial(algorithm, params, slice(0, 2 * E), **faults)
     first = collect_trial(algorithm, params, slice(0, E), **faults)
-    adapted = algorithm.adapt(params, first, algorithm.adaptation_advantages(first))
+    adapted = algorithm.adapt(params, first, algorithm.adaptation_advantages(params, first))
     rest = collect_trial(algorithm, adapted, slice(E, 2 * E), **faults)
     mask = rest.mask[..., None]
     torch.testing.assert_close(rest.actions * mask, whole.actions[:, E:] * mask)
@@ -142,7 +142,7 @@ def test_adapting_is_going_on_with_the_memory(faults):
 def test_episodes_side_by_side_begin_with_the_same_memory_and_part():
     algorithm, params = small_algorithm()
     trial = collect_trial(algorithm, params)
-    adapted = algorithm.adapt(params, trial, algorithm.adaptation_advantages(trial))
+    adapted = algorithm.adapt(params, trial, algorithm.adaptation_advantages(params, trial))
     env = make_env_of(N * E)
     judged = collect(env, algorithm.policy, adapted, noise=None, start=DRAWS.start[:, :E])
     for e in range(E):

@@ -1,0 +1,128 @@
+"""What meta-training has seen of values counts in a task's fit as so many episodes more."""
+
+import dataclasses
+
+import torch
+from fakes import N, config_of, made_up_batch, made_up_episodes, small_policy
+
+from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
+from metarobot.config import RunConfig
+from metarobot.learning.advantages import discounted_returns, estimate_advantages
+from metarobot.learning.value_prior import (
+    LEARNING_RATE,
+    PRIOR_EPISODES,
+    episode_moments,
+    learn_value_prior,
+)
+from metarobot.policies import (
+    VALUE_PRIOR,
+    fit_values,
+    normal_equations,
+    repeat_params,
+    value_features,
+)
+
+POLICY, PARAMS = small_policy()
+EPISODES, ADVANTAGES = made_up_episodes(POLICY, repeat_params(PARAMS, N), seed=3)
+DISCOUNT, GAE_LAMBDA = 0.9, 0.8
+
+
+def test_a_prior_counts_as_episodes_of_the_task():
+    """Three episodes with the moments of the fourth are a fit to all four."""
+    returns = discounted_returns(EPISODES.rewards, EPISODES.mask, DISCOUNT)
+    observations = POLICY.scale_observations(EPISODES.observations)
+    last = slice(3, None)
+    prior = normal_equations(
+        value_features(observations[:, last]), returns[:, last], EPISODES.mask[:, last]
+    )
+    few = slice(0, 3)
+    found = fit_values(observations[:, few], returns[:, few], EPISODES.mask[:, few], prior)
+    whole = fit_values(observations, returns, EPISODES.mask)
+    torch.testing.assert_close(found, whole[:, few])
+
+
+def test_moments_are_the_mean_over_the_episodes_of_a_task():
+    found = episode_moments(POLICY, EPISODES, DISCOUNT)
+    returns = discounted_returns(EPISODES.rewards, EPISODES.mask, DISCOUNT)
+    for task in range(N):
+        expected = 0.0
+        for episode in range(EPISODES.num_episodes):
+            kept = EPISODES.mask[task, episode] > 0
+            seen = POLICY.scale_observations(EPISODES.observations[task, episode])
+            rows = value_features(seen)[kept]
+            column = returns[task, episode][kept].double()
+            expected = expected + torch.cat([rows.T @ rows, (rows.T @ column)[:, None]], dim=1)
+        torch.testing.assert_close(found[task], expected / EPISODES.num_episodes)
+
+
+def test_the_prior_is_a_running_mean_without_tasks_that_are_not_finite():
+    samples = torch.stack([torch.ones(2, 3), 3 * torch.ones(2, 3), torch.full((2, 3), torch.nan)])
+    first = learn_value_prior(torch.zeros(2, 3), samples.double())
+    torch.testing.assert_close(first, torch.full((2, 3), 2.0))
+    second = learn_value_prior(first, samples[:1].double())
+    torch.testing.assert_close(second, torch.full((2, 3), 2.0 - LEARNING_RATE))
+    assert learn_value_prior(second, samples[2:].double()) is second
+
+
+def learner_with_prior(**options):
+    config = config_of("maml", inner_lr=0.3, discount=DISCOUNT, gae_lambda=GAE_LAMBDA, **options)
+    prior = learn_value_prior(
+        torch.zeros(8, 9, dtype=torch.float64), episode_moments(POLICY, EPISODES, DISCOUNT)
+    )
+    return make_algorithm(config, POLICY), {**PARAMS, VALUE_PRIOR: prior}
+
+
+def test_adaptation_reads_the_prior_as_three_episodes():
+    learner, params = learner_with_prior(normalise_inner=False)
+    theta = repeat_params(params, N)
+    expected = estimate_advantages(
+        POLICY,
+        EPISODES,
+        discount=DISCOUNT,
+        gae_lambda=GAE_LAMBDA,
+        value_prior=PRIOR_EPISODES * theta[VALUE_PRIOR],
+    )
+    found = learner.adaptation_advantages(theta, EPISODES)
+    torch.testing.assert_close(found, expected)
+    without = learner.adaptation_advantages(repeat_params(PARAMS, N), EPISODES)
+    assert (found - without).abs().max() > 0.01
+    unknown = {**theta, VALUE_PRIOR: torch.zeros_like(theta[VALUE_PRIOR])}
+    torch.testing.assert_close(learner.adaptation_advantages(unknown, EPISODES), without)
+
+
+def test_one_episode_no_longer_explains_itself_away():
+    """Five steps and eight features: alone, nothing is left to be better than expected."""
+    learner, params = learner_with_prior(normalise_inner=False)
+    one = EPISODES.rows(slice(1, None)).first(1)
+    alone = learner.adaptation_advantages(repeat_params(PARAMS, N - 1), one)
+    informed = learner.adaptation_advantages(repeat_params(params, N - 1), one)
+    assert informed.abs().mean() > 3 * alone.abs().mean()
+
+
+def test_a_meta_update_measures_the_prior_and_a_failed_one_does_not():
+    learner, _ = learner_with_prior()
+    params = {**PARAMS, VALUE_PRIOR: torch.zeros(8, 9, dtype=torch.float64)}
+    batch = made_up_batch(POLICY, params, learner.config)
+    improved, report = learner.update(params, batch)
+    assert report.accepted
+    expected = episode_moments(POLICY, batch.pre_episodes[0], DISCOUNT).mean(0)
+    torch.testing.assert_close(improved[VALUE_PRIOR], expected)
+    nothing = dataclasses.replace(batch, post_advantages=torch.zeros_like(batch.post_advantages))
+    assert learner.update(params, nothing)[0] is params
+
+
+def test_adapting_leaves_the_prior_alone():
+    learner, params = learner_with_prior()
+    theta = repeat_params(params, N)
+    adapted = learner.adapt(theta, EPISODES, ADVANTAGES)
+    assert adapted[VALUE_PRIOR] is theta[VALUE_PRIOR]
+
+
+def test_without_the_option_there_is_no_leaf():
+    for on in (True, False):
+        config = configure(RunConfig(options={"value_prior": on}), "maml")
+        policy = ALGORITHMS["maml"].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2)
+        assert (VALUE_PRIOR in policy.shapes) is on
+    config = configure(RunConfig(), "domain_randomisation")
+    policy = ALGORITHMS["domain_randomisation"].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2)
+    assert VALUE_PRIOR not in policy.shapes
