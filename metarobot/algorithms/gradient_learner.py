@@ -17,7 +17,7 @@ from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.learning.shrinkage import learn_variance
 from metarobot.learning.task_chunks import chunks_of_steps, join_params, params_of
-from metarobot.learning.value_prior import PRIOR_EPISODES, episode_moments, learn_value_prior
+from metarobot.learning.value_prior import episode_moments, learn_value_prior, weighed_prior
 from metarobot.options import AlgorithmOptions, choice, integer, number, switch
 from metarobot.policies import (
     STEP_VARIANCE,
@@ -55,9 +55,9 @@ class AdaptationStepOptions(AlgorithmOptions):
     """Take of an adaptation step what its noise leaves: episodes that disagree move a task little.
     Without, noise moves it as far as a signal, and few episodes do harm."""
     value_prior: bool = switch(True)
-    """Fit a task's value baseline to what meta-training has seen on all tasks as well, as if that
-    were 3 episodes more. Without, few episodes are fitted too well, and their advantages are noise.
-    """
+    """Fit a task's value baseline to what meta-training has seen on all tasks as well, as far as
+    that predicts the task's episodes. Without, few episodes are fitted too well, and their
+    advantages are noise."""
     vary_episodes: bool = switch(False)
     """Draw how many adaptation episodes a meta-iteration collects from 1, 2, 5, 10, 20, up to
     episodes_per_task, so that one initialisation serves all of these numbers."""
@@ -153,13 +153,15 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
         Where they are not normalised, a task farther from its optimum has larger ones and adapts by
         a larger step.
         """
-        config, prior = self.config, params.get(VALUE_PRIOR)
+        config, policy, prior = self.config, self.policy, params.get(VALUE_PRIOR)
+        if prior is not None:
+            prior = weighed_prior(policy, episodes, config.discount, prior)
         advantages = estimate_advantages(
-            self.policy,
+            policy,
             episodes,
             discount=config.discount,
             gae_lambda=config.gae_lambda,
-            value_prior=None if prior is None else PRIOR_EPISODES * prior.double(),
+            value_prior=prior,
         )
         if self.options.normalise_inner:
             return normalise_per_task(advantages, episodes.mask)

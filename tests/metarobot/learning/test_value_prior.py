@@ -1,4 +1,4 @@
-"""What meta-training has seen of values counts in a task's fit as so many episodes more."""
+"""What meta-training has seen of values counts in a task's fit, as far as it predicts the task."""
 
 import dataclasses
 
@@ -10,9 +10,11 @@ from metarobot.config import RunConfig
 from metarobot.learning.advantages import discounted_returns, estimate_advantages
 from metarobot.learning.value_prior import (
     LEARNING_RATE,
-    PRIOR_EPISODES,
+    STRENGTH_OF_ONE,
+    STRENGTHS,
     episode_moments,
     learn_value_prior,
+    weighed_prior,
 )
 from metarobot.policies import (
     VALUE_PRIOR,
@@ -72,7 +74,63 @@ def learner_with_prior(**options):
     return make_algorithm(config, POLICY), {**PARAMS, VALUE_PRIOR: prior}
 
 
-def test_adaptation_reads_the_prior_as_three_episodes():
+def with_values(offsets):
+    """Episodes whose returns are a function of the observation and time, and an offset."""
+    observations = POLICY.scale_observations(EPISODES.observations)
+    rewards = torch.zeros_like(EPISODES.rewards)
+    rewards[..., -1] = observations[..., 0].mean(-1) + torch.as_tensor(offsets)[:, None]
+    noise = torch.randn(rewards.shape, generator=torch.Generator().manual_seed(4))
+    return dataclasses.replace(EPISODES, rewards=rewards + 0.3 * noise.double())
+
+
+def test_the_prior_counts_as_far_as_it_predicts_episodes_that_were_left_out():
+    """Of three tasks, the prior is true of two; in the third all is worth 30 more."""
+    episodes = with_values([0.0, 0.0, 30.0])
+    prior = episode_moments(POLICY, with_values([0.0, 0.0, 0.0]), DISCOUNT).mean(0)
+    prior = prior.expand(N, -1, -1)
+    found = weighed_prior(POLICY, episodes, DISCOUNT, prior)
+    strengths = (found / prior).nanmean((1, 2))
+    assert abs(strengths[2] - STRENGTHS[0]) < 1e-9
+    assert (strengths[:2] > 1).all()
+
+
+def test_how_far_it_counts_is_that_of_an_explicit_loop():
+    episodes = with_values([0.0, 1.0, 3.0])
+    prior = episode_moments(POLICY, with_values([0.0, 0.0, 0.0]), DISCOUNT).mean(0)
+    found = weighed_prior(POLICY, episodes, DISCOUNT, prior.expand(N, -1, -1))
+    returns = discounted_returns(episodes.rewards, episodes.mask, DISCOUNT)
+    for task in range(N):
+        errors = []
+        for strength in STRENGTHS:
+            error = 0.0
+            for left_out in range(episodes.num_episodes):
+                gram, vector = strength * prior[:, :-1], strength * prior[:, -1]
+                for episode in range(episodes.num_episodes):
+                    kept = episodes.mask[task, episode] > 0
+                    seen = POLICY.scale_observations(episodes.observations[task, episode])
+                    rows, column = value_features(seen)[kept], returns[task, episode][kept]
+                    if episode == left_out:
+                        rows_left, column_left = rows, column
+                    else:
+                        gram, vector = gram + rows.T @ rows, vector + rows.T @ column
+                w = torch.linalg.solve(gram + 1e-5 * torch.eye(len(gram)).double(), vector)
+                error = error + float((rows_left @ w - column_left).square().sum())
+            errors.append(error)
+        best = STRENGTHS[errors.index(min(errors))]
+        torch.testing.assert_close(found[task], best * prior)
+
+
+def test_a_single_episode_predicts_no_other():
+    one = EPISODES.first(1)
+    prior = torch.ones(N, 8, 9, dtype=torch.float64)
+    assert (weighed_prior(POLICY, one, DISCOUNT, prior) == STRENGTH_OF_ONE).all()
+    mask = EPISODES.mask.clone()
+    mask[1, 1:] = 0.0  # three of its episodes have no step that counts
+    found = weighed_prior(POLICY, dataclasses.replace(EPISODES, mask=mask), DISCOUNT, prior)
+    assert (found[1] == STRENGTH_OF_ONE).all()
+
+
+def test_adaptation_reads_the_prior():
     learner, params = learner_with_prior(normalise_inner=False)
     theta = repeat_params(params, N)
     expected = estimate_advantages(
@@ -80,7 +138,7 @@ def test_adaptation_reads_the_prior_as_three_episodes():
         EPISODES,
         discount=DISCOUNT,
         gae_lambda=GAE_LAMBDA,
-        value_prior=PRIOR_EPISODES * theta[VALUE_PRIOR],
+        value_prior=weighed_prior(POLICY, EPISODES, DISCOUNT, theta[VALUE_PRIOR]),
     )
     found = learner.adaptation_advantages(theta, EPISODES)
     torch.testing.assert_close(found, expected)
