@@ -36,6 +36,7 @@ class Identification(StrategySearch):
     """
 
     title = "identification"
+    _last_fit: "_Fit | None" = None
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
@@ -47,8 +48,36 @@ class Identification(StrategySearch):
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Tell the oracle the task under which simulation repeats the episodes best."""
         params = super().adapt(params, episodes, advantages)  # counts what was asked
-        points = fit_tasks(self.config, episodes.first(MOST_EPISODES))
+        points = self._fit(episodes.first(MOST_EPISODES))
         return {**params, TOLD: spread_codes(self.config, points)}
+
+    def _fit(self, episodes: Episodes) -> np.ndarray:
+        """Fit the tasks, but only once: of 5, 10, 20 episodes it reads the same first ones."""
+        last = self._last_fit
+        if last is None or not _are_the_same(last.episodes, episodes):
+            self._last_fit = last = _Fit(episodes, fit_tasks(self.config, episodes))
+        return last.points
+
+
+class _Fit(NamedTuple):
+    """Tasks that were fitted."""
+
+    episodes: Episodes
+    """What they were fitted to, (N, E, T)."""
+    points: np.ndarray
+    """Points (N, P) of the box."""
+
+
+def _are_the_same(one: Episodes, other: Episodes) -> bool:
+    """Whether two blocks hold the same episodes."""
+    return all(
+        a.shape == b.shape and torch.equal(a, b)
+        for a, b in (
+            (one.observations, other.observations),
+            (one.actions, other.actions),
+            (one.start, other.start),
+        )
+    )
 
 
 class _Search(NamedTuple):

@@ -8,6 +8,8 @@ from pathlib import Path
 from docs_tables.comparisons import comparison, published
 from docs_tables.evaluations import by_episodes, headline, headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
+from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
+from docs_tables.few_episodes import behind, best, by_algorithm
 from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.measurements import scaling, speed, sweep
 from docs_tables.training import curve
@@ -21,6 +23,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "families": families,
     "headline": headline,
     "headroom": headroom,
+    "best": best,
+    "behind": behind,
     "sweep": sweep,
     "published": published,
     "speed": speed,
@@ -30,6 +34,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "scene limits": scene_limits,
 }
 BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)
+for _preset in FEW_EPISODES_FAMILIES:
+    BLOCKS[f"{_preset} learners"] = lambda preset=_preset: by_algorithm(preset)
 for _preset in PRESETS:
     BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
 for _env_id, _env_class in FAMILIES.items():

@@ -64,6 +64,24 @@ def test_the_task_is_found_and_told(recorded):
     assert adapted["asked"][:, :E].tolist() == [[0.0, 1.0]] * N  # in the order of the design
 
 
+def test_the_same_episodes_are_fitted_once(recorded, monkeypatch):
+    algorithm, begin, block = recorded
+    fresh, fitted = Identification(CONFIG, algorithm.policy), []
+    points = np.full((N, 2), 0.5)
+    monkeypatch.setattr(
+        "metarobot.algorithms.identification.fit_tasks",
+        lambda config, episodes: fitted.append(episodes) or points,
+    )
+    advantages = algorithm.adaptation_advantages(begin, block)
+    for _ in range(2):
+        fresh.adapt(begin, block, advantages)
+    assert len(fitted) == 1
+    fresh.adapt(begin, block.first(1), advantages[:, :1])
+    other = replace(block, actions=block.actions + 0.1)
+    fresh.adapt(begin, other, advantages)
+    assert len(fitted) == 3
+
+
 def test_tasks_do_not_depend_on_each_other(recorded):
     _, _, block = recorded
     together, alone = (fit_tasks(CONFIG, each) for each in (block, block.rows([1])))

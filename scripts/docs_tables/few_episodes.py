@@ -1,0 +1,108 @@
+"""Every learner and reference by the number of adaptation episodes, and which of them is best."""
+
+from __future__ import annotations
+
+from docs_tables.markdown import PENDING, markdown_table, rate_text
+from docs_tables.results import read_evaluation
+from metarobot.evaluation.curve import Curve, Point
+from metarobot.evaluation.result import Evaluation
+from metarobot.reporting.style import algorithm_title, family_title
+
+FAMILIES = ("reach", "reach-hidden-goal", "grip", "slide", "push")
+"""Presets whose tables these are."""
+NUMBERS = (0, 1, 2, 5, 20)
+"""Adaptation episodes that the tables tell of."""
+LEARNER = "latent"
+"""The learner that is compared with the best."""
+AS_GOOD = 0.05
+"""Difference of return, as a part of the headroom, below which two are called equally good."""
+TOLD_THE_TASK = ("oracle",)
+"""Who knows what all others must find out."""
+
+
+def by_algorithm(preset: str) -> str:
+    """Return the success of every algorithm after 0, 1, 2, .. episodes, split by split."""
+    evaluation = _read(preset)
+    if evaluation is None:
+        return PENDING
+    headings = ["success"]
+    for split in evaluation.splits:
+        headings += [f"{split}: {NUMBERS[0]}", *map(str, NUMBERS[1:])]
+    rows = []
+    for policy in evaluation.policies:
+        curves = [evaluation.judged(policy.algorithm, split) for split in evaluation.splits]
+        cells = [rate_text(_success(curve, number)) for curve in curves for number in NUMBERS]
+        rows.append([algorithm_title(policy.algorithm), *cells])
+    return markdown_table(headings, rows)
+
+
+def best() -> str:
+    """Return who is best after 0, 1, 2, .. episodes, family by family and split by split."""
+    rows = []
+    for evaluation in filter(None, map(_read, FAMILIES)):
+        for split in evaluation.splits:
+            cells = [
+                ", ".join(algorithm_title(name) for name in _as_good_as_best(evaluation, split, n))
+                for n in NUMBERS
+            ]
+            rows.append([family_title(evaluation.family), split, *cells])
+    headings = ["family", "split", *(f"{number} episodes" for number in NUMBERS)]
+    return markdown_table(headings, rows) if rows else PENDING
+
+
+def behind() -> str:
+    """Return where another one earns more than `latent` after as many episodes, and how much."""
+    rows = []
+    for evaluation in filter(None, map(_read, FAMILIES)):
+        for split in evaluation.splits:
+            for number in NUMBERS:
+                returns = _returns(evaluation, split, number)
+                gap = _gap(evaluation, split)
+                if LEARNER not in returns or gap is None:
+                    continue
+                name = max(returns, key=lambda name: returns[name])
+                missing = (returns[name] - returns[LEARNER]) / gap
+                if missing > AS_GOOD:
+                    cells = [str(number), algorithm_title(name), f"{missing:.2f}"]
+                    rows.append([family_title(evaluation.family), split, *cells])
+    headings = ["family", "split", "episodes", "best", "ahead, as a part of the headroom"]
+    return markdown_table(headings, rows) if rows else "None."
+
+
+def _as_good_as_best(evaluation: Evaluation, split: str, number: int) -> list[str]:
+    """Return who is within `AS_GOOD` of the best; the best alone where there is no headroom."""
+    returns = _returns(evaluation, split, number)
+    most, gap = max(returns.values()), _gap(evaluation, split) or 0.0
+    return [name for name, value in returns.items() if most - value <= AS_GOOD * gap]
+
+
+def _returns(evaluation: Evaluation, split: str, number: int) -> dict[str, float]:
+    """Return the mean return of each policy that is not told the task, by its name."""
+    points = {
+        policy.algorithm: _point(evaluation.judged(policy.algorithm, split), number)
+        for policy in evaluation.policies
+        if policy.algorithm not in TOLD_THE_TASK
+    }
+    return {name: point.return_mean.value for name, point in points.items() if point}
+
+
+def _gap(evaluation: Evaluation, split: str) -> float | None:
+    """Return the headroom of a split, None where it says nothing."""
+    found = (entry for entry in evaluation.headroom if entry.split == split)
+    return next((entry.gap.value for entry in found if entry.is_meaningful), None)
+
+
+def _point(curve: Curve | None, number: int) -> Point | None:
+    """Return where a policy stands after so many episodes: one that never adapts, as before."""
+    if curve is None:
+        return None
+    return curve.points[0] if len(curve.points) == 1 else curve.after_episodes(number)
+
+
+def _success(curve: Curve | None, number: int) -> float | None:
+    point = _point(curve, number)
+    return point and point.success.value
+
+
+def _read(preset: str) -> Evaluation | None:
+    return read_evaluation(f"{preset}/comparison/evaluation.json")
