@@ -21,6 +21,7 @@ from metarobot.files import write_json
 
 PAGES = (
     "docs/environments.md",
+    "docs/choosing.md",
     "docs/results.md",
     "docs/training.md",
     "docs/variants.md",

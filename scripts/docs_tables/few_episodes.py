@@ -66,7 +66,7 @@ def behind() -> str:
                     cells = [str(number), algorithm_title(name), f"{missing:.2f}"]
                     rows.append([family_title(evaluation.family), split, *cells])
     headings = ["family", "split", "episodes", "best", "ahead, as a part of the headroom"]
-    return markdown_table(headings, rows) if rows else "None."
+    return markdown_table(headings, rows) if rows else PENDING
 
 
 def _as_good_as_best(evaluation: Evaluation, split: str, number: int) -> list[str]:
@@ -105,4 +105,7 @@ def _success(curve: Curve | None, number: int) -> float | None:
 
 
 def _read(preset: str) -> Evaluation | None:
-    return read_evaluation(f"{preset}/comparison/evaluation.json")
+    """Return the comparison on a family, None where `latent` is not part of it yet."""
+    evaluation = read_evaluation(f"{preset}/comparison/evaluation.json")
+    known = evaluation and any(policy.algorithm == LEARNER for policy in evaluation.policies)
+    return evaluation if known else None
