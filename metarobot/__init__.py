@@ -15,6 +15,9 @@ Importing the package registers the task families with Gymnasium; PyTorch, MuJoC
 themselves are imported when they are used.
 """
 
+from metarobot import starting  # noqa: F401  before what takes long to import
+
+# isort: split
 import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version

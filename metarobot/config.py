@@ -41,7 +41,8 @@ class CommonConfig(Checked):
     episodes_per_task: int = integer(20, 1, MOST_EPISODES)
     """E, episodes on each task before each adaptation step, and after the last."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Widths of the policy's tanh layers; the last is that of the memory where there is one."""
+    """Widths of the policy's tanh layers; the last is that of the memory where there is one. An
+    empty tuple, from Python only, makes the policy linear."""
     initial_std: float = number(0.5, MIN_STD, 10.0)
     """Initial standard deviation of the action noise, in half action ranges."""
     normalise_outer: bool = switch(False)

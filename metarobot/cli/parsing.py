@@ -16,6 +16,7 @@ from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.options import ResumeCommand, TrainCommand
 from metarobot.cli.outside import import_outside
 from metarobot.cli.train_options import named_options, preset_choice
+from metarobot.config import MOST_LAYERS, MOST_UNITS
 from metarobot.presets import PRESETS, find_preset
 
 CommandT = TypeVar("CommandT")
@@ -70,9 +71,20 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCom
         _check_preset(arguments)
         command = parse(_train_command(arguments[0]), arguments, prog)
         command = replace(command, given=named_options(arguments))
+        if "--hidden-sizes" in {word.replace("_", "-") for word in arguments}:
+            _check_widths(command.config.hidden_sizes)
     if "--algorithms" in arguments and not command.algorithms:
         raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHMS)}")
     return command
+
+
+def _check_widths(hidden_sizes: Sequence[int]) -> None:
+    """Refuse an option that has lost its values: it would ask for a linear policy."""
+    if not hidden_sizes:
+        raise ValueError(
+            f"--hidden-sizes must name the width of every layer: 1 to {MOST_LAYERS} integers in "
+            f"[1, {MOST_UNITS}]"
+        )
 
 
 def _check_resume_options(arguments: Sequence[str]) -> None:

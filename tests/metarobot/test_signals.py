@@ -35,9 +35,13 @@ def trained(tmp_path_factory) -> Path:
 
 
 def start(arguments: list[str], folder: Path) -> subprocess.Popen:
+    return start_python(["-m", "metarobot", *arguments], folder)
+
+
+def start_python(arguments: list[str], folder: Path) -> subprocess.Popen:
     (folder / "temporary").mkdir()
     return subprocess.Popen(
-        [sys.executable, "-m", "metarobot", *arguments],
+        [sys.executable, *arguments],
         cwd=folder,
         env={
             **os.environ,
@@ -131,3 +135,26 @@ def test_any_moment(seed, trained, tmp_path):
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) in [(143, "metarobot: interrupted by SIGTERM\n"), (0, "")]
     assert leftovers(tmp_path) == []
+
+
+SLOW_LIBRARY = """
+import time
+open("importing", "w").close()
+time.sleep(60)
+"""
+SCRIPT = "from metarobot.cli.main import main; main()"
+
+
+@pytest.mark.parametrize("entry", [["-m", "metarobot"], ["metarobot"], ["-c", SCRIPT]])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_the_package_is_importing(entry, number, tmp_path):
+    """A command ends in silence; a program that imports the package handles Ctrl-C by itself."""
+    (tmp_path / "gymnasium.py").write_text(SLOW_LIBRARY)
+    (tmp_path / "metarobot").write_text(SCRIPT)
+    process = start_python([*entry, "list"], tmp_path)
+    wait_for((tmp_path / "importing").exists, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == -number  # which a shell calls 128 + number
+    assert ("KeyboardInterrupt" in err) == (entry[0] == "-c" and number == signal.SIGINT)
+    assert not err or entry[0] == "-c"

@@ -405,6 +405,13 @@ def test_an_option_has_one_value_and_is_given_once(line, capfd):
         one_error_line(capfd)
 
 
+@pytest.mark.parametrize("option", ["--hidden-sizes", "--hidden_sizes"])
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_widths_that_are_named_need_values(command, option, capfd):
+    assert main([command, "grip", option, "--num-tasks", "2", "--total-steps", "1"]) == 2
+    assert "--hidden-sizes must name the width of every layer: 1 to 16" in one_error_line(capfd)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("help_", ["help", "--help", "-h"])
 def test_help_on_a_command_comes_before_or_behind(command, help_, capsys):
