@@ -19,10 +19,45 @@ MAX_JSON_BYTES = 16 * 2**20
 def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
     r"""Return values as the content of a JSON file; a number that is not finite becomes null.
 
+    Rows of a table stand on one line each: lists, and objects in lists, that hold no other object.
     What a path holds that is no UTF-8 is written as Python holds it, by JSON's escape ``\udcff``.
     """
-    text = json.dumps(_finite_or_none(values), indent=2, ensure_ascii=False, allow_nan=False)
+    text = _laid_out(_finite_or_none(values), "\n", in_list=False)
     return text.encode(errors="backslashreplace") + b"\n"
+
+
+def _laid_out(value: Any, line: str, *, in_list: bool) -> str:
+    """Return a value as JSON; ``line`` begins a line at its depth."""
+    if not isinstance(value, dict | list) or not value or _is_row(value, in_list):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    below = f"{line}  "
+    if isinstance(value, list):
+        parts = [_laid_out(item, below, in_list=True) for item in value]
+        return f"[{below}{f',{below}'.join(parts)}{line}]"
+    parts = [
+        f"{json.dumps(key, ensure_ascii=False)}: {_laid_out(item, below, in_list=False)}"
+        for key, item in value.items()
+    ]
+    return f"{{{below}{f',{below}'.join(parts)}{line}}}"
+
+
+def _is_row(value: dict[str, Any] | list[Any], in_list: bool) -> bool:
+    if isinstance(value, dict):
+        return in_list and not any(map(_holds_object, value.values()))
+    return not any(map(_holds_object, value))
+
+
+def _holds_object(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_object, value)))
+
+
+def rounded(value: Any) -> Any:
+    """Return values for JSON with every fraction to 6 significant digits, 3 more than are read."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -25,7 +25,7 @@ from metarobot.cli.progress import StageDisplay
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.files import write_json
+from metarobot.named_files import write_file
 from metarobot.training.load import TrainedRun, load_runs
 
 LEARNED_FROM = 4000
@@ -102,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for folder, runs in groups:
             protocol = authors_protocol(runs[0].env_id, command)
             path = (command.out or command.results) / folder / "literature.json"
-            write_json(path, evaluate_runs(runs, protocol, stages).to_dict())
+            evaluation = evaluate_runs(runs, protocol, stages)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, evaluation.to_json())
             console.print(f"literature: {path}", soft_wrap=True, markup=False)
     return 0
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 
-from docs_tables.adaptation import ADAPTATION_FILE, adaptation_text
+from docs_tables.adaptation import ADAPTATION_FILE, adaptation_rows
 from docs_tables.blocks import BLOCKS
 from docs_tables.headroom import HEADROOM_FILE, headroom_rows
 from docs_tables.results import ROOT
@@ -43,7 +43,7 @@ def update(text: str) -> str:
 def main() -> int:
     """Update every page, and the files."""
     write_json(HEADROOM_FILE, headroom_rows())
-    ADAPTATION_FILE.write_text(adaptation_text(), encoding="utf-8")
+    write_json(ADAPTATION_FILE, adaptation_rows())
     for name in PAGES:
         page = ROOT / name
         old = page.read_text(encoding="utf-8")

@@ -16,10 +16,10 @@ from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.envs import Tasks
+from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.files import json_bytes
 from metarobot.policies import repeat_params
 from metarobot.training.load import load_curve, load_run
 
@@ -229,7 +229,7 @@ def made_up(random=-6.0):
 
 def write_evaluation(path, evaluation):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(json_bytes(evaluation.to_dict()))
+    path.write_bytes(evaluation.to_json())
 
 
 def test_tables_of_results(tmp_path, monkeypatch):
@@ -302,6 +302,7 @@ def test_rows_by_adaptation_episodes(tmp_path, monkeypatch):
     ]
     assert rows[4] == {
         "family": "metarobot/Grip-v0",
+        "rewards": "seen",
         "split": "train",
         "algorithm": "maml",
         "episodes": 5,
@@ -316,7 +317,9 @@ def test_rows_by_adaptation_episodes(tmp_path, monkeypatch):
         "seeds": [0, 1, 2],
     }
     assert (rows[0]["captured"], rows[0]["harmed_ci"]) == (None, None)
-    assert json.loads(adaptation.adaptation_text()) == rows
+    hidden = replace(made_up(), config=EvaluationConfig(rewards="hidden"))
+    write_evaluation(tmp_path / "grip" / "rewards-hidden" / "evaluation.json", hidden)
+    assert adaptation.adaptation_rows() == [*rows, *({**row, "rewards": "hidden"} for row in rows)]
 
 
 def test_update_touches_only_what_is_generated():

@@ -94,7 +94,7 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @property
     def needs_rewards(self) -> bool:
-        """Whether `adapt` reads the rewards of the episodes."""
+        """Whether `adapt` reads the rewards of the episodes; if not, its policy takes NaN too."""
         return True
 
     @property

@@ -38,7 +38,7 @@ def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
     from metarobot.cli.listing import make_table
     from metarobot.reporting.episode_tables import episode_tables
     from metarobot.reporting.folder import REPORT_FILE
-    from metarobot.reporting.verdicts import verdicts
+    from metarobot.reporting.verdicts import conditions, verdicts
 
     for table in episode_tables(evaluation):
         rows = [
@@ -49,8 +49,8 @@ def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
         ]
         headings = (table.title, "adaptation episodes:", *map(str, table.numbers), "for 90 %")
         console.print(make_table(headings, rows, console))
-    for verdict in verdicts(evaluation):
-        print_line(console, verdict)
+    for sentence in filter(None, (conditions(evaluation), *verdicts(evaluation))):
+        print_line(console, sentence)
     print_line(console, f"report: {out / REPORT_FILE}")
 
 

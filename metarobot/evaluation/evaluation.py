@@ -16,7 +16,7 @@ from metarobot.envs import TaskParameter, Variant, find_family
 from metarobot.evaluation.heat_map import GridMap, HeatMap
 from metarobot.evaluation.measurement import PolicyScores, Protocol, ScoreFiles
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.references import MADE_OF, measured_names
+from metarobot.evaluation.references import MADE_OF, measured_names, names_left_out
 from metarobot.evaluation.result import (
     Conditions,
     Evaluation,
@@ -52,7 +52,8 @@ def evaluate_runs(
         scores: Folder where measured scores are kept; what is there is not measured again.
 
     Raises:
-        ValueError: There is not enough memory for it, or a file of scores holds something else.
+        ValueError: There is not enough memory for it, a file of scores holds something else, or
+            rewards are hidden and nobody adapts without.
     """
     first, names = runs[0], measured_names(runs[0], config)
     axes = find_family(first.env_id).heat_map_axes if config.heat_map else None
@@ -92,6 +93,7 @@ def _summarise(
         seeds=tuple(run.seed for run in runs),
         task_parameters=tuple(_describe(parameter) for parameter in distribution.parameters),
         policies=tuple(_policy(name, runs) for name in measured),
+        left_out=tuple(names_left_out(first, config)),
         curves=tuple(curves),
         headroom=tuple(headroom),
         heat_map=_heat_map(protocol, measured),

@@ -21,6 +21,8 @@ from metarobot.training.memory import require_evaluation_memory
 
 ActionNoise = Literal["none", "trained"]
 """Action noise of the episodes by which policies are judged."""
+Rewards = Literal["seen", "hidden"]
+"""Whether policies see rewards while they are measured."""
 Untrained = Literal["random", "from_scratch", "fine_tuning", "strategy_search", "identification"]
 """A reference that is not trained for itself."""
 UNTRAINED: tuple[Untrained, ...] = get_args(Untrained)
@@ -45,6 +47,9 @@ class EvaluationConfig:
     """Episodes per task by which policies are judged."""
     action_noise: ActionNoise = "none"
     """Action noise of these episodes: none, or that which the policy was trained with."""
+    rewards: Rewards = "seen"
+    """Whether policies see rewards. Hidden, no episode shows them, neither one to adapt to nor one
+    to be judged by; who adapts and needs them is left out."""
     untrained: tuple[Untrained, ...] = ("random",)
     """Who is measured besides those that were trained: random actions; where domain randomisation
     is there, MAML's adaptation of its policy and of one that never learned; where the oracle is
@@ -75,6 +80,8 @@ class EvaluationConfig:
             raise ValueError(f"later_step_length must be a number in [0, 10], got {shown}")
         if self.action_noise not in get_args(ActionNoise):
             raise ValueError(f"action_noise must be none or trained, got {show(self.action_noise)}")
+        if self.rewards not in get_args(Rewards):
+            raise ValueError(f"rewards must be seen or hidden, got {show(self.rewards)}")
         if not isinstance(self.untrained, tuple) or not set(self.untrained) <= set(UNTRAINED):
             allowed = ", ".join(UNTRAINED)
             raise ValueError(f"untrained must name some of {allowed}, got {show(self.untrained)}")

@@ -70,10 +70,41 @@ def in_order(algorithms: Iterable[str]) -> list[str]:
 def measured_names(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     """Return who is measured: everybody in a run, and those asked for that need no training.
 
-    A reference needs the trained policy that it is made of.
+    A reference needs the trained policy that it is made of. Where rewards are hidden, those that
+    need them are left out.
+
+    Raises:
+        ValueError: Nobody who adapts is left.
     """
+    left_out = names_left_out(run, config)
+    there = [name for name in _asked_for(run, config) if name not in left_out]
+    if left_out and not any(_adapts(name, run) for name in there):
+        needing = ", ".join(left_out)
+        raise ValueError(f"without rewards nobody adapts: they are needed by {needing}")
+    return there
+
+
+def names_left_out(run: TrainedRun, config: EvaluationConfig) -> list[str]:
+    """Return who would be measured if rewards were not hidden, in the order of tables.
+
+    The references that adapt though nobody has trained them for that all need rewards.
+    """
+    if config.rewards == "seen":
+        return []
+    return [
+        name
+        for name in _asked_for(run, config)
+        if name in MADE_OF or (_adapts(name, run) and run.policies[name].algorithm.needs_rewards)
+    ]
+
+
+def _asked_for(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     asked = [name for name in config.untrained if name == RANDOM or MADE_OF[name] in run.policies]
     return in_order([*asked, *run.policies])
+
+
+def _adapts(name: str, run: TrainedRun) -> bool:
+    return name in run.policies and run.policies[name].algorithm.adapts
 
 
 def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedPolicy:

@@ -1,6 +1,6 @@
 """The evaluation as a value: curves of what policies reach, headroom and heat map.
 
-`Evaluation.to_dict` gives what evaluation.json holds; `Evaluation.from_dict` reads it back and
+`Evaluation.to_json` gives what evaluation.json holds; `Evaluation.from_dict` reads it back and
 checks it, so that a file from a stranger is a valid evaluation or an error in one line.
 
 Shape letters: S training seeds, N tasks of a split, X and Y values along the axes of the heat map.
@@ -9,7 +9,7 @@ Shape letters: S training seeds, N tasks of a split, X and Y values along the ax
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.heat_map import HeatMap
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import Interval, captured_is_meaningful
+from metarobot.files import json_bytes, rounded
 from metarobot.printable import printable
 
 Range = tuple[float, float]
@@ -139,6 +140,8 @@ class Evaluation:
     """What differs between tasks."""
     policies: tuple[MeasuredPolicy, ...]
     """Who was measured, in the order of tables."""
+    left_out: tuple[str, ...] = ()
+    """Who was not measured, because rewards were hidden and they need them."""
     curves: tuple[Curve, ...]
     """One for each policy, split and kind of episodes."""
     headroom: tuple[Headroom, ...] = ()
@@ -203,7 +206,16 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as values that JSON can hold."""
-        return msgspec.to_builtins(self)
+        # msgspec leaves out what an evaluation that it has read holds by default.
+        return {each.name: msgspec.to_builtins(getattr(self, each.name)) for each in fields(self)}
+
+    def to_json(self) -> bytes:
+        """Return what evaluation.json holds: what was measured to 6 significant digits."""
+        values = self.to_dict()
+        values.update({part: rounded(values[part]) for part in ("curves", "headroom")})
+        if self.heat_map:
+            values["heat_map"]["maps"] = rounded(values["heat_map"]["maps"])
+        return json_bytes(values)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:

@@ -9,8 +9,8 @@ how much the number would change with another training seed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from scipy import stats
 
@@ -29,9 +29,8 @@ _SMALLEST_HEADROOM = 1e-9
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A number with its 95 % bootstrap interval, in the unit of the scores."""
+class Interval(msgspec.Struct, frozen=True, array_like=True):
+    """A number with its 95 % bootstrap interval, in the unit of the scores: three in JSON."""
 
     value: float
     low: float

@@ -24,6 +24,7 @@ from metarobot.policies import (
 )
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.hidden_rewards import RewardBlindPolicy, hide_rewards
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy
 
@@ -116,6 +117,8 @@ class TaskSet:
             if isinstance(policy, UniformPolicy):
                 rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
                 noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
+            if self.config.rewards == "hidden":
+                policy = RewardBlindPolicy(policy)
             return collect(env, policy, params, noise=noise, start=draws.start)
 
     def score_random(self) -> Scores:
@@ -155,8 +158,9 @@ class TaskSet:
         algorithm, stages = trained.algorithm, [self._before(trained, params)]
         for number in filter(None, numbers):
             episodes = first.first(number)
-            advantages = algorithm.adaptation_advantages(params, episodes)
-            adapted = algorithm.adapt(params, episodes, advantages)
+            seen = self._shown(episodes)
+            advantages = algorithm.adaptation_advantages(params, seen)
+            adapted = algorithm.adapt(params, seen, advantages)
             stages.append(Stage(number, self._judge(trained, adapted), Scores.of(episodes)))
         return stages
 
@@ -169,27 +173,32 @@ class TaskSet:
         num_blocks: int,
     ) -> tuple[list[Stage], list[Scores]]:
         """Score after 0..K blocks, and the exploring episodes that follow each."""
-        size = self.config.episodes_per_block
+        size, exploring = self.config.episodes_per_block, list[Scores]()
         known = {stage.num_episodes: stage for stage in by_episodes}
 
         def explore(block: int, policy: Policy, params: Params, /) -> Episodes:
             del policy  # _explore knows it
-            return self._explore(trained, params, size, block) if block else first.first(size)
+            more = self._explore(trained, params, size, block) if block else first.first(size)
+            exploring.append(Scores.of(more))
+            return self._shown(more)
 
         steps = adapt_in_steps(
             trained.algorithm, params, num_blocks, explore, self.config.later_step_length
         )
-        stages, exploring = [known[0]], []
+        stages = [known[0]]
         for number, step in enumerate(steps, start=1):
             params = step.params
-            exploring.append(Scores.of(step.episodes))
             if number == 1 and size in known:
                 stages.append(known[size])
             else:
                 judged = self._judge(trained, params)
                 stages.append(Stage(number * size, judged, Scores.mean(exploring)))
-        last = explore(num_blocks, trained.algorithm.exploring_policy, params)
-        return stages, [*exploring, Scores.of(last)]
+        explore(num_blocks, trained.algorithm.exploring_policy, params)
+        return stages, exploring
+
+    def _shown(self, episodes: Episodes) -> Episodes:
+        """Return what who adapts sees of episodes."""
+        return hide_rewards(episodes) if self.config.rewards == "hidden" else episodes
 
     def _before(self, trained: TrainedPolicy, params: Params) -> Stage:
         return Stage(0, self._judge(trained, params), None)

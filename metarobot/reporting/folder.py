@@ -10,7 +10,6 @@ from metarobot.evaluation.evaluation import Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation, MeasuredPolicy
 from metarobot.evaluation.settings import describe_settings
-from metarobot.files import json_bytes
 from metarobot.folder import Folder
 from metarobot.named_files import read_file
 from metarobot.reporting.adaptation_curve import adaptation_curve
@@ -100,7 +99,7 @@ def evaluate_to_folder(
     report = render_report(evaluation, pictures, film, origin)
     folder.write_together(
         {
-            "evaluation.json": json_bytes(evaluation.to_dict()),
+            "evaluation.json": evaluation.to_json(),
             "evaluation.csv": evaluation_csv(evaluation).encode(),
             **{f"{name}.png": pictures.get(name) for name in PICTURES},
             REPORT_FILE: report.encode(),

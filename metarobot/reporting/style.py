@@ -105,9 +105,11 @@ def algorithm_title(algorithm: str) -> str:
 
 
 def evaluation_title(evaluation: Evaluation) -> str:
-    """Return what an evaluation is about: "Grip", or "Grip, greasy pads" on a variant."""
+    """Return what an evaluation is about: "Grip", "Grip, greasy pads" or "Grip, rewards hidden"."""
     title, variant = family_title(evaluation.family), evaluation.variant
-    return f"{title}, {variant.name.replace('_', ' ')}" if variant else title
+    if variant:
+        title += f", {variant.name.replace('_', ' ')}"
+    return f"{title}, rewards hidden" if evaluation.config.rewards == "hidden" else title
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:

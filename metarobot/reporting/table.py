@@ -20,7 +20,7 @@ def evaluation_csv(evaluation: Evaluation) -> str:
     """
     return csv_table(
         [
-            {**_row(curve, point, blocks), **_sizes(evaluation)}
+            {**_row(curve, point, blocks), **_protocol(evaluation)}
             for curve in evaluation.curves
             for blocks, point in [
                 *((None, point) for point in curve.points),
@@ -52,5 +52,9 @@ def _columns(name: str, value: Interval | None) -> dict[str, Any]:
     return {name: value and value.value, f"{name}_ci": bounds}
 
 
-def _sizes(evaluation: Evaluation) -> dict[str, int]:
-    return {"num_seeds": len(evaluation.seeds), "num_tasks": evaluation.config.num_tasks}
+def _protocol(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "rewards": evaluation.config.rewards,
+        "num_seeds": len(evaluation.seeds),
+        "num_tasks": evaluation.config.num_tasks,
+    }

@@ -55,11 +55,23 @@ def verdicts(evaluation: Evaluation) -> list[str]:
 
 
 def conditions(evaluation: Evaluation) -> str:
-    """Say what was measured and trained on where a variant is part of it; else nothing.
+    """Say what was special: a variant, or that rewards were hidden; else nothing.
 
     Args:
         evaluation: The evaluation.
     """
+    return " ".join(filter(None, (_which_variants(evaluation), _what_was_hidden(evaluation))))
+
+
+def _what_was_hidden(evaluation: Evaluation) -> str:
+    if evaluation.config.rewards == "seen":
+        return ""
+    text = "Rewards were hidden: policies adapt and act by what they see alone."
+    names = ", ".join(map(algorithm_title, evaluation.left_out))
+    return f"{text} Left out, as they need rewards: {names}." if names else text
+
+
+def _which_variants(evaluation: Evaluation) -> str:
     measured, trained = evaluation.variant, evaluation.trained_on
     if measured is None and trained is None:
         return ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from docs_tables.results import RESULTS, read_evaluation
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
+from metarobot.files import rounded
 from metarobot.presets import PRESETS
 
 ADAPTATION_FILE = RESULTS / "adaptation.json"
@@ -18,16 +18,21 @@ def adaptation_rows() -> list[dict[str, Any]]:
     """Return one row for every family, split, algorithm and number of adaptation episodes.
 
     A family's rows are of its comparison, where all algorithms have the same tasks, and else of its
-    evaluation. Episodes are one block. ``return``, ``success``, ``captured`` (the fraction of the
-    headroom) and ``harmed`` (the share of tasks that adapting made worse) have 95 % intervals
-    (`*_ci`); all is null where it was not measured, or where there is no headroom to speak of.
+    evaluation; then those of its evaluation in which ``rewards`` were hidden. Episodes are one
+    block. ``return``, ``success``, ``captured`` (the fraction of the headroom) and ``harmed`` (the
+    share of tasks that adapting made worse) have 95 % intervals (`*_ci`); all is null where it was
+    not measured, or where there is no headroom to speak of.
     """
     evaluations = [
-        read_evaluation(f"{preset}/comparison/evaluation.json")
-        or read_evaluation(f"{preset}/evaluation.json")
+        evaluation
         for preset in PRESETS
+        for evaluation in (
+            read_evaluation(f"{preset}/comparison/evaluation.json")
+            or read_evaluation(f"{preset}/evaluation.json"),
+            read_evaluation(f"{preset}/rewards-hidden/evaluation.json"),
+        )
     ]
-    return [
+    rows = [
         _row(evaluation, curve, point)
         for evaluation in evaluations
         if evaluation is not None
@@ -36,16 +41,13 @@ def adaptation_rows() -> list[dict[str, Any]]:
         if (curve := evaluation.judged(policy.algorithm, split)) is not None
         for point in curve.points
     ]
-
-
-def adaptation_text() -> str:
-    """Return what the file holds, a row a line."""
-    return "[\n" + ",\n".join(map(json.dumps, adaptation_rows())) + "\n]\n"
+    return rounded(rows)
 
 
 def _row(evaluation: Evaluation, curve: Curve, point: Point) -> dict[str, Any]:
     return {
         "family": evaluation.family,
+        "rewards": evaluation.config.rewards,
         "split": curve.split,
         "algorithm": curve.algorithm,
         "episodes": point.adaptation_episodes,

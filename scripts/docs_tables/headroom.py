@@ -7,6 +7,7 @@ from typing import Any
 from docs_tables.results import RESULTS, read_evaluation
 from metarobot.evaluation.curve import Curve
 from metarobot.evaluation.result import Evaluation, Headroom
+from metarobot.files import rounded
 from metarobot.presets import PRESETS
 
 HEADROOM_FILE = RESULTS / "headroom.json"
@@ -32,13 +33,14 @@ def headroom_rows() -> list[dict[str, Any]]:
     itself is lost, it is not ``meaningful``.
     """
     evaluations = {name: read_evaluation(f"{name}/evaluation.json") for name in PRESETS}
-    return [
+    rows = [
         _row(preset, evaluation, entry, curve)
         for preset, evaluation in evaluations.items()
         if evaluation is not None
         for entry in evaluation.headroom
         if (curve := evaluation.curve(LEARNER, entry.split)) is not None
     ]
+    return rounded(rows)
 
 
 def _row(preset: str, evaluation: Evaluation, entry: Headroom, curve: Curve) -> dict[str, Any]:

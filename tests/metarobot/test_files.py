@@ -1,14 +1,15 @@
-"""JSON files hold whatever a path may be called."""
+"""JSON files hold whatever a path may be called; a row of a table is a line."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarobot.cli.main import main
-from metarobot.files import json_bytes, parse_json
+from metarobot.files import json_bytes, parse_json, rounded
 from metarobot.training.load import load_run
 
 TRAIN = ["train", "slide", "--algorithms", "maml", "--total-steps", "64"]
@@ -21,6 +22,48 @@ def test_any_path_comes_back_from_json(name):
     data = json_bytes({"command": ["train", "--out", path]})
     data.decode()
     assert parse_json(data, Path("x.json")) == {"command": ["train", "--out", path]}
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(VALUES)
+@settings(deadline=None)
+def test_values_come_back_from_json_however_they_are_laid_out(value):
+    assert json.loads(json_bytes([value])) == [value]
+
+
+def test_a_row_of_a_table_is_a_line():
+    table = [{"curve": "a", "points": [{"n": 0, "mean": [1.5, 1.0, 2.0]}, {"n": 1, "mean": None}]}]
+    assert (
+        json_bytes({"seeds": [0, 1], "curves": table, "none": []}).decode()
+        == """{
+  "seeds": [0, 1],
+  "curves": [
+    {
+      "curve": "a",
+      "points": [
+        {"n": 0, "mean": [1.5, 1.0, 2.0]},
+        {"n": 1, "mean": null}
+      ]
+    }
+  ],
+  "none": []
+}
+"""
+    )
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2).map(sorted))
+@settings(deadline=None)
+def test_rounding_keeps_six_digits_and_the_order(numbers):
+    found = rounded({"a": [numbers]})["a"][0]
+    assert found == sorted(found) == rounded(found)
+    assert found == pytest.approx(numbers, rel=5.1e-6, abs=0.0)
+    assert rounded([7, True, None, "x"]) == [7, True, None, "x"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes")

@@ -1,6 +1,7 @@
 """An evaluation survives its file, and a file from a stranger is one or an error in one line."""
 
 import copy
+import csv
 import json
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from metarobot.reporting.adaptation_curve import adaptation_curve
 from metarobot.reporting.table import evaluation_csv
 from metarobot.reporting.verdicts import verdicts
 
-VALID = json.loads(json_bytes(made_up_evaluation().to_dict()))
+VALID = json.loads(made_up_evaluation().to_json())
 HOSTILE = st.one_of(
     st.none(),
     st.booleans(),
@@ -72,6 +73,7 @@ def test_a_changed_file_is_an_evaluation_or_an_error_in_one_line(path, value, ho
         assert len(complaint) < 400
         return
     assert Evaluation.from_dict(json.loads(json_bytes(found.to_dict()))).curves == found.curves
+    Evaluation.from_dict(json.loads(found.to_json()))
     verdicts(found)
     evaluation_csv(found)
 
@@ -87,6 +89,18 @@ def test_an_evaluation_survives_its_file():
         again = Evaluation.from_dict(json.loads(json_bytes(evaluation.to_dict())))
         assert again == evaluation
         assert adaptation_curve(again) == adaptation_curve(evaluation)
+        written = Evaluation.from_dict(json.loads(evaluation.to_json()))
+        assert written.to_json() == again.to_json() == evaluation.to_json()
+
+
+def test_the_file_holds_what_was_measured_to_six_digits_in_a_line_a_point():
+    evaluation = made_up_evaluation()
+    first = replace(evaluation.curves[0].points[0], return_mean=Interval(1 / 3, -2e6 / 3, 1e-6 / 3))
+    curve = replace(evaluation.curves[0], points=(first,))
+    document = replace(evaluation, curves=(curve, *evaluation.curves[1:])).to_json().decode()
+    (line,) = (line for line in document.splitlines() if "0.333333" in line)
+    assert '"adaptation_episodes": 0, "return_mean": [0.333333, -666667.0, 3.33333e-07]' in line
+    assert '"captured_per_seed": [' in line
 
 
 def test_a_point_is_found_by_what_was_used():
@@ -109,6 +123,7 @@ def test_every_point_is_a_row_of_the_table():
     lines = evaluation_csv(evaluation).splitlines()
     assert len(lines) == 1 + sum(len(c.points) + len(c.blocks) for c in evaluation.curves)
     assert "return_mean_ci_low" in lines[0]
+    assert {row["rewards"] for row in csv.DictReader(lines)} == {"seen"}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +164,7 @@ REFUSED = {
     "must not be negative": lambda d: d["curves"][0]["points"][0].update(adaptation_episodes=-1),
     "episodes, 0, to the most": lambda d: first_curve(d)["blocks"].pop(0),
     "increasing integers": lambda d: d["config"].update(adaptation_episodes=[5, 1]),
-    "no interval": lambda d: d["headroom"][0]["gap"].update(low=9.0),
+    "no interval": lambda d: d["headroom"][0]["gap"].__setitem__(1, 9.0),
     "must be finite": lambda d: d["headroom"][0].update(oracle=float("nan")),
     "5 rows of 7 numbers": lambda d: d["heat_map"]["maps"][0]["success"].pop(),
     "values, increasing": lambda d: d["heat_map"]["x"]["values"].reverse(),

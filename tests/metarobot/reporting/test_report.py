@@ -22,7 +22,7 @@ from metarobot.evaluation.statistics import Interval
 from metarobot.reporting.episode_tables import episode_tables
 from metarobot.reporting.report import Origin, render_report
 from metarobot.reporting.style import headline_episodes
-from metarobot.reporting.verdicts import verdicts
+from metarobot.reporting.verdicts import conditions, verdicts
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -313,6 +313,16 @@ def test_without_references_the_report_says_what_cannot_be_told(evaluation: Eval
     html = render_report(evaluation, {}, None, Origin())
     assert "Headroom and" not in html
     assert "nan" not in html
+
+
+def test_a_report_without_rewards_says_so_and_names_who_is_left_out(evaluation: Evaluation) -> None:
+    config = replace(evaluation.config, rewards="hidden")
+    hidden = replace(evaluation, config=config, left_out=("promp", "rl2"))
+    html = render_report(hidden, {}, None, Origin())
+    assert "<h1>Grip, rewards hidden: what adaptation is worth</h1>" in html
+    assert "Left out, as they need rewards: ProMP, RL²." in html
+    assert conditions(replace(hidden, left_out=())).endswith("by what they see alone.")
+    assert conditions(evaluation) == ""
 
 
 def test_without_anybody_who_adapts_the_report_says_so(evaluation: Evaluation) -> None:
