@@ -16,7 +16,7 @@ from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
 from metarobot.printable import print_line
-from metarobot.reporting.adaptation_video import render_adaptation
+from metarobot.reporting.adaptation_video import RenderConfig, render_adaptation
 from metarobot.reporting.folder import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.reporting.video import VideoError
 from metarobot.training.load import TrainedRun, load_run
@@ -86,7 +86,7 @@ def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
     """Film the adaptation, or say why not: a machine without OpenGL does everything else."""
     try:
         require_opengl()
-        render_adaptation(run, path)
+        render_adaptation(run, path, RenderConfig(adaptation_episodes=(5, 20)))
     except (OpenGLError, VideoError) as error:
         print_line(console, f"no video: {error}")
         return None

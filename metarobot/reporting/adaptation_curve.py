@@ -19,6 +19,8 @@ from metarobot.reporting.curve_panel import (
     Row,
     draw_curve,
     draw_references,
+    further_blocks,
+    mark_the_lowest,
     place,
     write_captured,
     write_one_captured,
@@ -91,6 +93,7 @@ def adaptation_curve(evaluation: Evaluation) -> bytes:
         )
         _draw_panels(evaluation, grid, rows)
         _mark_axes(evaluation, grid, rows)
+        _mark_what_leaves(evaluation, grid, rows)
         _write_words(evaluation, figure, names, height_px)
         return png_bytes(figure)
 
@@ -142,7 +145,7 @@ def _return_limits(evaluation: Evaluation, rows: Iterable[Row]) -> tuple[float, 
     """Return y limits that hold the learners and their references.
 
     A policy that is worse than random actions, or than every reference by far, does not squash the
-    others: its line leaves the panel.
+    others: its line leaves the panel, and the number of its lowest point is written there.
     """
     shown = [*(row.algorithm for row in rows), *REFERENCE_DASHES]
     points = [
@@ -190,6 +193,14 @@ def _mark_axes(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) ->
             axes.set_xlim(-0.06 * places[-1] - 0.1, 1.08 * places[-1] + 0.1)
 
 
+def _mark_what_leaves(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) -> None:
+    colour_of = colours(dict.fromkeys(row.algorithm for row in rows))
+    for row, panels in zip(rows, grid, strict=True):
+        for split, axes in zip(evaluation.splits, panels, strict=True):
+            if curve := evaluation.curve(row.algorithm, split):
+                mark_the_lowest(axes, curve, row, colour_of[row.algorithm])
+
+
 def _labels(used: Sequence[int]) -> list[str]:
     """Return what is written below the axis: nothing for a number too close to the next one."""
     labels, next_place = [], np.inf
@@ -209,8 +220,10 @@ def _write_words(evaluation: Evaluation, figure: Figure, names: list[str], heigh
     words = [f"{dash}: {algorithm_title(name)}" for name, dash in named.items() if name in there]
     told_of = _told_of(evaluation)
     where = "" if len(names) <= _FEW or told_of is None else f" {after_episodes(told_of)}"
-    if evaluation.learners:
+    curves = [c for c in evaluation.curves if c.algorithm in evaluation.learners]
+    if any(further_blocks(curve) for curve in curves if not curve.exploring):
         words.append(f"open dots: blocks of {evaluation.config.episodes_per_block}")
+    if any(evaluation.captured(p, curve.split) for curve in curves for p in curve.points[1:]):
         words.append(f"percentages: headroom captured{where}")
     what = "return and success" if len(names) <= _FEW else "return"
     write_title(

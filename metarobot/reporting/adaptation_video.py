@@ -1,4 +1,4 @@
-"""The video of an adaptation: one task, before and after one adaptation step, side by side."""
+"""The video of an adaptation: one task, before and after a few episodes, side by side."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.algorithms import adapt_in_steps, algorithm_class
-from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED
+from metarobot.algorithms import algorithm_class
+from metarobot.config import MOST_EPISODES, MOST_SEED
 from metarobot.envs import (
     Split,
     TaskDistribution,
@@ -21,16 +21,18 @@ from metarobot.envs import (
     find_family,
     make_env,
 )
-from metarobot.envs.checked_numbers import is_number, require_integers, show
-from metarobot.policies import GaussianPolicy, Params, repeat_params
+from metarobot.envs.checked_numbers import is_integer, is_number, require_integers, show
+from metarobot.policies import Params, repeat_params
 from metarobot.reporting.filming import film, write_clips
+from metarobot.reporting.style import after_episodes
 from metarobot.rollout.collect import collect
-from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.memory import require_evaluation_memory
 from metarobot.training.run_layout import RunError
 
+MOST_PICTURES = 3
+"""Pictures of an adapted policy that have room beside the one before adapting."""
 _ADAPTATION, _SHOWN = 0, 1  # addresses of the draws: adaptation episodes; the one filmed
 
 
@@ -38,33 +40,34 @@ _ADAPTATION, _SHOWN = 0, 1  # addresses of the draws: adaptation episodes; the o
 class RenderConfig:
     """Which task is filmed, and how it is adapted to."""
 
-    algorithm: str = "maml"
-    """Who adapts."""
+    algorithm: str | None = None
+    """Who adapts; maml if not given, or the only one that does."""
     split: Split | None = None
     """Where the task is drawn from, unless it is given; by default extrapolation, or the split
     farthest from training that the family has."""
     seed: int = 0
     """Seed of the task, of the adaptation episodes and of the start that is filmed."""
-    num_episodes: int = 20
-    """Exploring episodes that the adaptation step learns from."""
-    num_adaptation_steps: int = 1
-    """Adaptation steps between the two sides, each with its own exploring episodes."""
+    adaptation_episodes: tuple[int, ...] = (1, 5)
+    """Adaptation episodes, in one block, after which the policy is filmed, besides before: one
+    picture for each of at most three numbers."""
     slow_motion: float = 2.0
     """How much slower than the world the video runs."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        require_integers(self, _BOUNDS)
+        require_integers(self, {"seed": (0, MOST_SEED)})
+        numbers = self.adaptation_episodes
+        if not (
+            isinstance(numbers, tuple)
+            and 1 <= len(numbers) <= MOST_PICTURES
+            and all(is_integer(number, 1, MOST_EPISODES) for number in numbers)
+        ):
+            raise ValueError(
+                f"adaptation_episodes must be 1 to {MOST_PICTURES} integers in [1, "
+                f"{MOST_EPISODES}], got {show(numbers)}"
+            )
         if not is_number(self.slow_motion, 0.1, 100.0):
             raise ValueError(f"slow_motion must lie in [0.1, 100], got {show(self.slow_motion)}")
-
-
-_BOUNDS: dict[str, tuple[int, int]] = {
-    "seed": (0, MOST_SEED),
-    "num_episodes": (1, MOST_EPISODES),
-    "num_adaptation_steps": (1, MOST_ADAPTATION_STEPS),
-}
-"""Least and most of the integers of a RenderConfig."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,8 @@ class RenderedAdaptation:
     """What the video shows, in numbers."""
 
     task: dict[str, float]
-    return_before: float
-    return_after: float
-    success_before: bool
-    success_after: bool
+    returns: tuple[float, ...]
+    """Return before adapting, and after each number of adaptation episodes."""
 
 
 def render_adaptation(
@@ -85,7 +86,7 @@ def render_adaptation(
     task: Mapping[str, float] | None = None,
     variant: Variant | None = None,
 ) -> RenderedAdaptation:
-    """Film one task before and after adaptation, without action noise and from the same start.
+    """Film one task before and after adapting, without action noise and from the same start.
 
     Args:
         run: A run whose meta-learned algorithm is shown.
@@ -95,7 +96,7 @@ def render_adaptation(
         variant: What to film it on; None for the family as it is.
 
     Returns:
-        The task and both returns.
+        The task and the returns.
 
     Raises:
         RunError: The run does not hold the algorithm.
@@ -117,20 +118,15 @@ def render_adaptation(
     with closing(env):
         env.set_tasks(tasks)
         start = _draws(env, config, _SHOWN, num_episodes=1).start
-        left = film(env, trained, repeat_params(trained.params, 1), start, "before adaptation")
-        right = film(env, trained, adapted, start, _caption(config.num_adaptation_steps))
-        write_clips([left, right], env, path, config.slow_motion)
-    return RenderedAdaptation(
-        task=tasks.to_dicts()[0],
-        return_before=float(np.sum(left.rewards)),
-        return_after=float(np.sum(right.rewards)),
-        success_before=left.success,
-        success_after=right.success,
-    )
-
-
-def _caption(num_steps: int) -> str:
-    return f"after {num_steps} adaptation step{'s' * (num_steps > 1)}"
+        stages = zip(
+            (0, *config.adaptation_episodes),
+            (repeat_params(trained.params, 1), *adapted),
+            strict=True,
+        )
+        clips = [film(env, trained, p, start, after_episodes(number)) for number, p in stages]
+        write_clips(clips, env, path, config.slow_motion)
+    returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
+    return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
 
 
 def _find_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
@@ -140,11 +136,12 @@ def _find_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
         RunError: The run does not hold the algorithm; the message names those that adapt.
     """
     learners = [name for name in run.policies if algorithm_class(name).adapts]
-    if config.algorithm in learners:
-        return run.policies[config.algorithm]
+    name = config.algorithm or (learners[0] if len(learners) == 1 else "maml")
+    if name in learners:
+        return run.policies[name]
     others = ", ".join(learners)
     hint = f": --algorithm shows another, of {others}" if others else ", nor another that adapts"
-    raise RunError(f"{run.path} holds no {config.algorithm} algorithm{hint}")
+    raise RunError(f"{run.path} holds no {name} algorithm{hint}")
 
 
 def render_policy(
@@ -205,23 +202,28 @@ def adapt_to(
     trained: TrainedPolicy,
     config: RenderConfig,
     variant: Variant | None = None,
-) -> Params:
-    """Adapt an algorithm to one task from its own exploring episodes; leaves are (1, ...)."""
-    require_evaluation_memory(trained.config, 1, config.num_episodes, "lower num_episodes")
+) -> list[Params]:
+    """Adapt an algorithm to one task from its own exploring episodes.
+
+    Returns:
+        Adapted parameters, each leaf (1, ...), for every number of adaptation episodes: the first
+        of one block.
+    """
+    most = max(config.adaptation_episodes)
+    require_evaluation_memory(trained.config, 1, most, "lower adaptation_episodes")
     params, algorithm = repeat_params(trained.params, 1), trained.algorithm
-    num_envs = algorithm.num_simulations(1, config.num_episodes)
-    scene = trained.config.scene
+    num_envs, scene = algorithm.num_simulations(1, most), trained.config.scene
     env = make_env(env_id, num_envs, num_threads=1, variant=variant, scene_path=scene)
-
-    def collect_block(step: int, policy: GaussianPolicy, params: Params) -> Episodes:
-        draws = _draws(env, config, _ADAPTATION, config.num_episodes, adaptation_step=step)
-        return collect(env, policy, params, noise=draws.noise, start=draws.start)
-
     with closing(env):
         env.set_tasks(tasks)
-        for taken in adapt_in_steps(algorithm, params, config.num_adaptation_steps, collect_block):
-            params = taken.params
-    return params
+        draws = _draws(env, config, _ADAPTATION, most)
+        explorer = algorithm.exploring_policy
+        block = collect(env, explorer, params, noise=draws.noise, start=draws.start)
+    blocks = [block.first(number) for number in config.adaptation_episodes]
+    return [
+        algorithm.adapt(params, episodes, algorithm.adaptation_advantages(params, episodes))
+        for episodes in blocks
+    ]
 
 
 def _draws(
@@ -229,7 +231,6 @@ def _draws(
     config: RenderConfig,
     address: int,
     num_episodes: int,
-    adaptation_step: int = 0,
 ) -> EpisodeDraws:
     action_size = len(env.action_elements)
     return draw_episodes(
@@ -238,5 +239,4 @@ def _draws(
         Phase.RENDERING,
         tasks=range(1),
         episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
-        adaptation_step=adaptation_step,
     )

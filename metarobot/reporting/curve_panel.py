@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.reporting.style import FAINT, GREY, REFERENCE_DASHES, percent
+from metarobot.reporting.style import FAINT, GREY, REFERENCE_DASHES, number, percent
 
 _TOLD = (1, 5, 20)
 """Adaptation episodes after which the fraction captured is written beside the point."""
@@ -40,12 +40,19 @@ def draw_references(axes: Axes, evaluation: Evaluation, split: str, row: Row) ->
             axes.axhline(height, color=GREY, linestyle=dashes, linewidth=1.0, zorder=1)
 
 
+def further_blocks(curve: Curve) -> tuple[Point, ...]:
+    """Return where several blocks lead, and where they begin; nothing if one block is the most."""
+    blocks = curve.blocks
+    if len(blocks) > 1 and curve.after_episodes(blocks[1].adaptation_episodes):
+        blocks = blocks[1:]  # the first block stands in the curve already
+    return blocks if len(blocks) > 1 else ()
+
+
 def draw_curve(axes: Axes, curve: Curve, row: Row, colour: str) -> None:
     """Draw what one block of episodes leads to, and with open dots where further blocks lead."""
-    further = curve.blocks
-    if len(further) > 1 and curve.after_episodes(further[1].adaptation_episodes):
-        further = further[1:]  # the first block stands in the curve already
-    for points, face in ((curve.points, colour), (further, "white")):
+    for points, face in ((curve.points, colour), (further_blocks(curve), "white")):
+        if not points:
+            continue
         places = [place(point.adaptation_episodes) for point in points]
         shown = [row.value(point) for point in points]
         low, high = [each.low for each in shown], [each.high for each in shown]
@@ -61,6 +68,25 @@ def draw_curve(axes: Axes, curve: Curve, row: Row, colour: str) -> None:
             markersize=4.5,
             markerfacecolor=face,
             zorder=4 if is_main else 3,
+        )
+
+
+def mark_the_lowest(axes: Axes, curve: Curve, row: Row, colour: str) -> None:
+    """Where the curve leaves the panel below, write how far down it goes."""
+    lowest = min(curve.points, key=lambda point: row.value(point).value)
+    value, floor = row.value(lowest).value, axes.get_ylim()[0]
+    if value < floor:
+        is_first = lowest is curve.points[0]  # which stands at the edge of the panel
+        axes.annotate(
+            f"↓ {number(value)}",
+            (place(lowest.adaptation_episodes), floor),
+            xytext=(-7 if is_first else 0, 3),
+            textcoords="offset points",
+            ha="left" if is_first else "center",
+            size=8.5,
+            color=colour,
+            zorder=5,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
 
 

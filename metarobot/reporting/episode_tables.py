@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.reporting.style import (
-    algorithm_title,
-    interval,
-    number,
-    percent,
-    percent_interval,
-    split_note,
-    split_title,
-)
+from metarobot.reporting.cells import Cell
+from metarobot.reporting.style import algorithm_title, split_note, split_title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +17,8 @@ class EpisodesRow:
     """What one policy reaches, over the number of adaptation episodes."""
 
     label: str
-    cells: tuple[tuple[str, str], ...]
-    """A value and its interval for each number of episodes."""
+    cells: tuple[Cell, ...]
+    """One for each number of episodes."""
     last: str
     """Episodes to 0.9 of the headroom, in the rows of what was captured; else nothing."""
 
@@ -109,6 +102,7 @@ def _quantity(
     """Return the rows of a quantity, None where it was measured nowhere."""
     points = [[curve.after_episodes(n) for n in numbers] for curve in curves]
     values = [[point and of(point) for point in row] for row in points]
+    write = Cell.in_percent if in_percent else Cell.of
     if not any(value for row in values for value in row):
         return None
     return Quantity(
@@ -117,19 +111,12 @@ def _quantity(
         rows=tuple(
             EpisodesRow(
                 label=algorithm_title(curve.algorithm),
-                cells=tuple(_cell(value, in_percent) for value in row),
+                cells=tuple(map(write, row)),
                 last=needed,
             )
             for curve, row, needed in zip(curves, values, last or [""] * len(curves), strict=True)
         ),
     )
-
-
-def _cell(value: Interval | None, in_percent: bool) -> tuple[str, str]:
-    """Return a value and its interval as text."""
-    if in_percent:
-        return percent(value and value.value), percent_interval(value)
-    return number(value and value.value), interval(value)
 
 
 def episodes_to_90_text(evaluation: Evaluation, curve: Curve) -> str:

@@ -133,13 +133,14 @@ def _curves(run: TrainedRun) -> list[TrainingCurve]:
         columns = load_curve(run.path, algorithm, ("total_steps", "pre_return", "post_return"))
         if not columns["total_steps"]:
             continue
-        after = columns["post_return"] if trained.config.adaptation_steps else None
+        # Who does not adapt in training begins an iteration by other means, as told another task.
+        before = tuple(columns["pre_return"]) if trained.config.adaptation_steps else None
         curves.append(
             TrainingCurve(
                 algorithm=algorithm,
                 simulation_steps=tuple(columns["total_steps"]),
-                return_pre=tuple(columns["pre_return"]),
-                return_post=None if after is None else tuple(after),
+                return_post=tuple(columns["post_return"]),
+                return_pre=before,
             )
         )
     return curves

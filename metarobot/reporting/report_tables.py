@@ -9,15 +9,13 @@ from metarobot.evaluation.curve import Curve
 from metarobot.evaluation.references import RANDOM
 from metarobot.evaluation.result import Evaluation, Headroom, MeasuredParameter
 from metarobot.evaluation.statistics import Interval
+from metarobot.reporting.cells import Cell
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
     after_blocks,
     algorithm_title,
-    interval,
     number,
     parameter_label,
-    percent,
-    percent_interval,
     split_note,
     split_title,
 )
@@ -33,12 +31,9 @@ class Row:
     """Whose it is, and after how many blocks."""
     episodes_used: int
     """Adaptation episodes used."""
-    mean: str
-    mean_ci: str
-    iqm: str
-    iqm_ci: str
-    success: str
-    success_ci: str
+    mean: Cell
+    iqm: Cell
+    success: Cell
     bar: tuple[float, float, float]
     """Low, mean and high return on the split's own scale, from 0 (and below) to 100."""
 
@@ -67,10 +62,9 @@ class HeadroomRow:
     split: str
     domain_randomisation: str
     oracle: str
-    headroom: str
-    headroom_ci: str
-    captured: tuple[tuple[str, str], ...]
-    """The fraction captured after each block, with its interval."""
+    headroom: Cell
+    captured: tuple[Cell, ...]
+    """The fraction captured after each block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +120,9 @@ def _rows(evaluation: Evaluation, curves: Sequence[Curve]) -> tuple[Row, ...]:
             algorithm=curve.algorithm if curve.algorithm in ALGORITHM_COLOURS else "adapted",
             label=_label(evaluation, curve.algorithm, num_blocks),
             episodes_used=point.adaptation_episodes,
-            mean=number(point.return_mean.value),
-            mean_ci=interval(point.return_mean),
-            iqm=number(point.return_iqm.value),
-            iqm_ci=interval(point.return_iqm),
-            success=percent(point.success.value),
-            success_ci=percent_interval(point.success),
+            mean=Cell.of(point.return_mean),
+            iqm=Cell.of(point.return_iqm),
+            success=Cell.in_percent(point.success),
             bar=bar(point.return_mean),
         )
         for curve in curves
@@ -167,12 +158,8 @@ def _headroom_row(evaluation: Evaluation, headroom: Headroom, curve: Curve) -> H
         split=split_title(evaluation, headroom.split) + name,
         domain_randomisation=number(headroom.domain_randomisation),
         oracle=number(headroom.oracle),
-        headroom=number(headroom.gap.value),
-        headroom_ci=interval(headroom.gap),
-        captured=tuple(
-            (percent(point.captured and point.captured.value), percent_interval(point.captured))
-            for point in curve.blocks
-        ),
+        headroom=Cell.of(headroom.gap),
+        captured=tuple(Cell.in_percent(point.captured) for point in curve.blocks),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS
@@ -227,16 +228,25 @@ def write_title(figure: Figure, title: str, subtitle: str) -> None:
         figure.text(0.012, below, subtitle, size=9.5, color=FAINT, va="top"),
     ]
     for text in texts:
-        # Letters are fitted to pixels one by one: the width is not in proportion to the size.
-        while text.get_window_extent().width > 0.976 * figure.bbox.width:
-            text.set_fontsize(0.97 * float(text.get_fontsize()))
+        _fit(text, 0.976 * figure.bbox.width)
+
+
+def _fit(text: Text, room_px: float) -> None:
+    """Make a text smaller until it is no wider than its room."""
+    # Letters are fitted to pixels one by one: the width is not in proportion to the size.
+    while text.get_window_extent().width > room_px:
+        text.set_fontsize(0.97 * float(text.get_fontsize()))
 
 
 def panel_heading(axes: Axes, heading: str, note: str, colour: str) -> None:
-    """Write two lines above a panel: its name, and what that means."""
+    """Write two lines above a panel, as wide as it is: its name, and what that means."""
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate(heading, (0, 1), (0, 19), weight="bold", size=10, color=colour, **style)
-    axes.annotate(note, (0, 1), (0, 6), size=8.5, color=FAINT, **style)
+    texts = [
+        axes.annotate(heading, (0, 1), (0, 19), weight="bold", size=10, color=colour, **style),
+        axes.annotate(note, (0, 1), (0, 6), size=8.5, color=FAINT, **style),
+    ]
+    for text in texts:
+        _fit(text, axes.bbox.width)
 
 
 def light_grid(axes: Axes) -> None:

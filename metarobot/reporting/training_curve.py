@@ -38,10 +38,10 @@ class TrainingCurve:
     """Who was trained."""
     simulation_steps: tuple[float, ...]
     """Control steps simulated until then, (I,)."""
-    return_pre: tuple[float, ...]
-    """Return of exploring episodes before adapting, (I,)."""
-    return_post: tuple[float, ...] | None = None
-    """The same after adapting, (I,); None for one that does not adapt."""
+    return_post: tuple[float, ...]
+    """Return of post-update episodes, (I,): after adapting, for one that adapts in training."""
+    return_pre: tuple[float, ...] | None = None
+    """The same before adapting, (I,); None for one that does not adapt in training."""
 
     def __post_init__(self) -> None:
         """Check the lengths."""
@@ -51,11 +51,6 @@ class TrainingCurve:
                     f"a training curve has {len(returns)} numbers for "
                     f"{len(self.simulation_steps)} simulation steps"
                 )
-
-    @property
-    def returns(self) -> tuple[float, ...]:
-        """What it is judged by: after adapting where it adapts."""
-        return self.return_pre if self.return_post is None else self.return_post
 
 
 def training_curve(curves: Sequence[TrainingCurve]) -> bytes:
@@ -100,15 +95,15 @@ def training_curve(curves: Sequence[TrainingCurve]) -> bytes:
 
 def _draw_panel(axes: Axes, name: str, curves: Sequence[TrainingCurve], colour: str) -> None:
     for reference, dashes in REFERENCE_DASHES.items():
-        lines = [(c.simulation_steps, c.returns) for c in curves if c.algorithm == reference]
+        lines = [(c.simulation_steps, c.return_post) for c in curves if c.algorithm == reference]
         if lines and reference != name:
             steps, mean = _mean(lines)
             axes.plot(steps, mean, color=GREY, linewidth=1.2, linestyle=dashes)
     own = [curve for curve in curves if curve.algorithm == name]
-    before = [(c.simulation_steps, c.return_pre) for c in own if c.return_post is not None]
+    before = [(c.simulation_steps, c.return_pre) for c in own if c.return_pre is not None]
     if before:
         axes.plot(*_mean(before), color=colour, linewidth=1.2, linestyle=(0, (4, 2)), alpha=0.8)
-    lines = [(curve.simulation_steps, curve.returns) for curve in own]
+    lines = [(curve.simulation_steps, curve.return_post) for curve in own]
     if len(lines) > 1:
         for steps, returns in lines:
             axes.plot(steps, returns, color=colour, linewidth=0.7, alpha=0.4)

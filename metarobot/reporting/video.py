@@ -1,4 +1,4 @@
-"""Side-by-side videos of one task before and after adaptation, written as MP4.
+"""Side-by-side videos of one task before and after adapting, written as MP4.
 
 Only numpy, Pillow and the ffmpeg that imageio brings are needed: the frames come from whoever can
 render. Text uses Pillow's built-in font, so there is no font file to find.
@@ -28,7 +28,6 @@ _BACKGROUND, _TRACK = (20, 24, 31), (46, 53, 66)
 _INK, _FAINT = (238, 240, 245), (162, 170, 184)
 # Light variants of the plots' colours, for a dark ground.
 _BEFORE, _AFTER = (242, 140, 60), (86, 180, 233)
-_COLOURS = (_BEFORE, _AFTER)
 _GOOD, _BAD = (53, 196, 150), (240, 98, 98)
 # Pillow's built-in font has no real minus sign and few symbols beyond Latin-1.
 _REPLACEMENTS = str.maketrans({"−": "-", "–": "-", "→": "to", "µ": "u", "μ": "u"})
@@ -49,7 +48,7 @@ class Clip:
     success: bool
     """Whether the episode ended in success; marked on the last frames."""
     caption: str
-    """What the side shows, such as "before adaptation"."""
+    """What the side shows, such as "before adapting"."""
 
 
 def describe_task(task: Mapping[str, float], units: Mapping[str, str]) -> str:
@@ -241,12 +240,12 @@ def _frame(sides: Sequence[_Side], header: str, clock: str, position: float) -> 
     room = total_width - 3 * unit - clock_width
     _text(draw, (unit, title // 2), header, unit * 1.35, _INK, "lm", room)
     for index, side in enumerate(sides):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = _AFTER if index else _BEFORE
         left = index * (width + gap)
         canvas.paste(Image.fromarray(side.image), (left, top))
         middle = title + (top - title) // 2 - unit // 4
         draw.rectangle((left, middle - unit * 0.8, left + unit * 0.35, middle + unit * 0.8), colour)
-        value = f"return  {side.running_return:.2f}"
+        value = f"return  {side.running_return:z.2f}"
         value_width = _text(draw, (left + width - unit, middle), value, unit * 1.1, _INK, "rm")
         room = width - 3 * unit - value_width
         _text(draw, (left + unit, middle), side.caption, unit * 1.25, colour, "lm", room)

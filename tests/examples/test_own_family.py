@@ -71,7 +71,10 @@ def test_every_command_takes_it(working_folder, capfd, opengl):
     assert run_fresh(capfd, "train", "--resume", "run", "--total-steps", 640, *known)[0] == 0
     assert run_fresh(capfd, "evaluate", "run", "--out", "results", *MEASURED, *known)[0] == 0
     assert (working_folder / "results" / "heat_map.png").exists()
-    assert run_fresh(capfd, "render", "run", "--out", "a.mp4", "--num-episodes", 2, *known)[0] == 0
+    assert (
+        run_fresh(capfd, "render", "run", "--out", "a.mp4", "--adaptation-episodes", 2, *known)[0]
+        == 0
+    )
     code, printed = run_fresh(capfd, "list", f"hoist:{HOIST}")
     assert code == 0
     assert "payload_kg" in printed.out

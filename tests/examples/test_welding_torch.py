@@ -61,7 +61,7 @@ def test_every_command_stays_in_the_scene(torch_folder, scenes, opengl, capfd):
     assert saved["train"]["scene"] == record.to_dict()
     assert main(["train", "--resume", "run", "--total-steps", "161"]) == 0
     assert main(["evaluate", "run", "--out", "results", *MEASURED]) == 0
-    assert main(["render", "run", "--out", "a.mp4", "--num-episodes", "2"]) == 0
+    assert main(["render", "run", "--out", "a.mp4", "--adaptation-episodes", "2"]) == 0
     assert {*scenes} == {record}
 
     shutil.move("welding", "moved")

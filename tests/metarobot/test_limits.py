@@ -206,7 +206,7 @@ def trained(tmp_path_factory):
         "evaluate RUN --out x --num-tasks 10000 --adaptation-episodes 10000",
         "evaluate RUN --out x --num-tasks 10000 --test-episodes 10000",
         "evaluate RUN --out x --grid-size 100 --episodes-per-block 100",
-        "render RUN --num-episodes 10000",
+        "render RUN --adaptation-episodes 10000",
         "train grip --num-tasks 10000 --episodes-per-task 10000",
         "train half-cheetah-velocity --num-adaptation-steps 100 --episodes-per-task 400",
         "compare grip --test-tasks 10000 --out x --total-steps 64 --algorithms maml",

@@ -420,7 +420,14 @@ def no_pictures(monkeypatch):
 
 
 def test_a_video_names_the_variant(runs, no_pictures, capfd):
-    command = ["render", str(runs["grip"]), "--variant", "greasy_pads", "--num-episodes", "3"]
+    command = [
+        "render",
+        str(runs["grip"]),
+        "--variant",
+        "greasy_pads",
+        "--adaptation-episodes",
+        "3",
+    ]
     assert main(command) == 0
     assert no_pictures[0].startswith("greasy pads  ·  block mass ")
     assert "pad_friction 0." in capfd.readouterr().out

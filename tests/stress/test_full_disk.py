@@ -29,7 +29,7 @@ COMMANDS = {
         *("--out", "DISK/comparison", "--total-steps", "6400", "--test-tasks", "2"),
         *("--num-blocks", "0", "--hidden-sizes", "4"),
     ],
-    "render": ["render", "RUN", "--out", "DISK/film.mp4", "--num-episodes", "2"],
+    "render": ["render", "RUN", "--out", "DISK/film.mp4", "--adaptation-episodes", "2"],
     "export": ["export", "RUN", "--out", "DISK/model.zip"],
     "import": ["import", "MODEL", "--env-id", "metarobot/Grip-v0", "--out", "DISK/p.safetensors"],
 }

@@ -31,7 +31,7 @@ def run(arguments: list[str], prog: str) -> int:
             variant = choose_variant(run, command.variant)
             opengl.require_opengl()
             shown = render_adaptation(run, command.out, command.config, task, variant)
-            task, returns = shown.task, (shown.return_before, shown.return_after)
+            task, returns = shown.task, shown.returns
         else:
             replay = Replay.load(command.replay or Path())
             opengl.require_opengl()
@@ -41,7 +41,7 @@ def run(arguments: list[str], prog: str) -> int:
     except VideoError as error:
         raise ValueError(str(error)) from error
     values = ", ".join(f"{name} {value:.3g}" for name, value in task.items())
-    change = " -> ".join(f"{value:.2f}" for value in returns)
+    change = " -> ".join(f"{value:z.2f}" for value in returns)
     print_line(console, f"{values}: return {change}")
     print_line(console, f"video: {command.out}")
     return OK

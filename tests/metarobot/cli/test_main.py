@@ -230,7 +230,7 @@ def test_evaluate_says_so_when_training_was_interrupted(trained, tmp_path, capfd
 def test_render_writes_a_video(trained, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(FILM + "FRAMES_PER_STEP", 1)
     task = ["--task", "block_mass_kg=1.5", "pad_friction=0.3"]
-    arguments = ["render", str(trained), "--out", "sub/film.mp4", "--num-episodes", "3"]
+    arguments = ["render", str(trained), "--out", "sub/film.mp4", "--adaptation-episodes", "1", "3"]
     assert main([*arguments, *task]) == 0
     assert (tmp_path / "sub/film.mp4").read_bytes()[4:8] == b"ftyp"
     assert "block_mass_kg 1.5, pad_friction 0.3: return" in capfd.readouterr().out

@@ -99,9 +99,11 @@ def test_pictures_between_steps_lie_between(trained, camera):
 
 def test_adaptation_changes_the_policy_and_is_repeatable(trained):
     tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
-    first, second = (adapt_to(GRIP, tasks, trained, RenderConfig(num_episodes=4)) for _ in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(first["log_std"], trained.params["log_std"][None])
+    config = RenderConfig(adaptation_episodes=(2, 4))
+    (two, four), again = (adapt_to(GRIP, tasks, trained, config) for _ in range(2))
+    assert all(torch.equal(four[name], again[1][name]) for name in four)
+    assert not torch.equal(four["log_std"], trained.params["log_std"][None])
+    assert not torch.equal(four["log_std"], two["log_std"])
 
 
 def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
@@ -112,7 +114,7 @@ def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
     params["head.weight"] *= 30.0
     trained = TrainedPolicy(policy, params, config)
     tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
-    adapted = adapt_to(GRIP, tasks, trained, RenderConfig(num_episodes=2, num_adaptation_steps=2))
+    (adapted,) = adapt_to(GRIP, tasks, trained, RenderConfig(adaptation_episodes=(2,)))
     assert adapted["memory"].any()
     env.set_tasks(tasks)
     start = np.full((1, 1, env.start_size), 0.3)
@@ -127,26 +129,30 @@ def test_a_run_without_the_algorithm_that_adapts(trained, tmp_path):
     run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"oracle": oracle})
     with pytest.raises(RunError, match=r"no maml algorithm, nor another that adapts$"):
         rendering.render_adaptation(run, tmp_path / "film.mp4")
-    run.policies["promp"] = trained
-    with pytest.raises(RunError, match=r"no maml algorithm: --algorithm shows another, of promp$"):
+    run.policies.update(promp=trained, rl2=trained)
+    with pytest.raises(RunError, match=r"no maml algorithm: --algorithm shows another, of promp,"):
         rendering.render_adaptation(run, tmp_path / "film.mp4")
 
 
-def test_any_algorithm_that_adapts_is_filmed(trained, camera, tmp_path, monkeypatch):
+@pytest.mark.parametrize("algorithm", ["promp", None])
+def test_any_algorithm_that_adapts_is_filmed(trained, camera, tmp_path, monkeypatch, algorithm):
     shown = []
     monkeypatch.setattr(rendering, "write_clips", lambda clips, *_: shown.extend(clips))
     run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"promp": trained})
-    config = RenderConfig(algorithm="promp", num_episodes=2)
+    config = RenderConfig(algorithm=algorithm)
     result = rendering.render_adaptation(run, tmp_path / "film.mp4", config)
-    assert [float(np.sum(clip.rewards)) for clip in shown] == [
-        result.return_before,
-        result.return_after,
-    ]
+    captions = [clip.caption for clip in shown]
+    assert captions == ["before adapting", "after 1 episode", "after 5 episodes"]
+    assert tuple(float(np.sum(clip.rewards)) for clip in shown) == result.returns
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("num_episodes", 0), ("num_adaptation_steps", 0), ("seed", -1), ("slow_motion", float("nan"))],
+    [
+        *(("adaptation_episodes", numbers) for numbers in [(), (0,), (1, 2, 3, 4), (1.5,), 5]),
+        ("seed", -1),
+        ("slow_motion", float("nan")),
+    ],
 )
 def test_bad_numbers_are_refused(field, value):
     with pytest.raises(ValueError, match=field):

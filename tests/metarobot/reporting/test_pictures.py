@@ -5,18 +5,22 @@ import io
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
 import pytest
-from evaluations import grid_map, made_up_evaluation, with_another, without
+from evaluations import grid_map, made_up_evaluation, with_another, with_captured, without
 from PIL import Image
 
+from metarobot.algorithms import train_config
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.reporting import heat_map
+from metarobot.reporting import adaptation_curve as curves
+from metarobot.reporting import folder, heat_map
 from metarobot.reporting import style as plot_style
 from metarobot.reporting.adaptation_curve import _labels, adaptation_curve
+from metarobot.reporting.curve_panel import Row, further_blocks, mark_the_lowest
 from metarobot.reporting.training_curve import TrainingCurve, training_curve
 
 
@@ -28,7 +32,7 @@ def evaluation() -> Evaluation:
 def made_up_curves() -> list[TrainingCurve]:
     steps = (1000, 2000, 3000)
     never = TrainingCurve(
-        algorithm="domain_randomisation", simulation_steps=steps, return_pre=(-5, -3, -2)
+        algorithm="domain_randomisation", simulation_steps=steps, return_post=(-5, -3, -2)
     )
     seeds = [
         TrainingCurve(
@@ -221,6 +225,62 @@ def test_pictures_need_no_reference(evaluation: Evaluation, names: tuple, draw: 
 def test_pictures_need_nobody_who_adapts(evaluation: Evaluation) -> None:
     for draw in ("adaptation_curve", "heat_map"):
         assert len(DRAW[draw](without(evaluation, "maml"))) > 10_000
+
+
+def subtitle(evaluation: Evaluation, monkeypatch) -> str:
+    said = []
+    monkeypatch.setattr(curves, "write_title", lambda figure, title, below: said.append(below))
+    adaptation_curve(evaluation)
+    return said[0]
+
+
+def test_the_words_above_the_curves_are_of_what_is_there(evaluation: Evaluation, monkeypatch):
+    assert "Percentages: headroom captured." in subtitle(evaluation, monkeypatch)
+    assert "Open dots" not in subtitle(evaluation, monkeypatch)
+    alone = without(evaluation, "domain_randomisation", "oracle")
+    unknown = with_captured(alone, None)
+    assert subtitle(unknown, monkeypatch) == "Deterministic episodes, 95 % intervals. "
+    maml = evaluation.curve("maml", "train")
+    longer = replace(maml, blocks=(*maml.blocks, replace(maml.blocks[1], adaptation_episodes=40)))
+    more = replace(evaluation, curves=(longer,))
+    assert "Open dots: blocks of 20." in subtitle(more, monkeypatch)
+
+
+def test_several_blocks_begin_where_one_block_ends(evaluation: Evaluation) -> None:
+    curve = evaluation.curve("maml", "train")
+    before, first = curve.blocks
+    second = replace(first, adaptation_episodes=40)
+    assert further_blocks(curve) == ()
+    assert further_blocks(replace(curve, blocks=(before, first, second))) == (first, second)
+    alone = replace(curve, points=curve.points[:1])
+    assert further_blocks(alone) == (before, first)
+
+
+@pytest.mark.parametrize(("floor", "told"), [(-2.0, ["↓ −2.30"]), (-2.4, [])])
+def test_a_curve_that_leaves_its_panel_says_how_far(evaluation: Evaluation, floor, told) -> None:
+    axes = plot_style.make_figure(200).subplots()
+    axes.set_ylim(floor, 0.0)
+    curve = evaluation.curve("maml", "train")
+    mark_the_lowest(axes, curve, Row("maml", success=False), "#0072b2")
+    assert [text.get_text() for text in axes.texts] == told
+
+
+def test_no_heading_is_wider_than_its_panel() -> None:
+    figure = plot_style.make_figure(300)
+    for axes in figure.subplots(1, 4):
+        plot_style.panel_heading(axes, "domain randomisation with memory", 60 * "x", "#0072b2")
+        assert all(text.get_window_extent().width <= axes.bbox.width for text in axes.texts)
+
+
+def test_a_training_curve_is_of_the_last_episodes_and_those_before_adapting(monkeypatch) -> None:
+    """Latent is told the task in the last ones, and another task before: no adaptation yet."""
+    log = {"total_steps": [1.0, 2.0], "pre_return": [-9.0, -8.0], "post_return": [-2.0, -1.0]}
+    monkeypatch.setattr(folder, "load_curve", lambda *_: log)
+    names = ("maml", "latent", "rl2", "domain_randomisation")
+    policies = {name: SimpleNamespace(config=train_config(algorithm=name)) for name in names}
+    found = folder._curves(SimpleNamespace(path=Path(), policies=policies))
+    assert [curve.return_post for curve in found] == 4 * [(-2.0, -1.0)]
+    assert [curve.return_pre for curve in found] == [(-9.0, -8.0), None, None, None]
 
 
 def test_words_and_numbers() -> None:

@@ -96,7 +96,7 @@ def test_every_environment_is_closed(open_envs, tmp_path):
     )
     evaluate_runs([run], sizes, lambda stage, share: None)
     task = choose_task(FAMILIES[GRIP].distribution, RenderConfig(), None)
-    adapt_to(GRIP, task, run.policies["maml"], RenderConfig(num_episodes=2))
+    adapt_to(GRIP, task, run.policies["maml"], RenderConfig(adaptation_episodes=(2,)))
     export_ppo(run.policies["maml"], tmp_path / "model.zip")
     import_ppo(tmp_path / "model.zip", GRIP)
     assert not open_envs
