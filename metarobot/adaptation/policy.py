@@ -79,13 +79,15 @@ class AdaptablePolicy:
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         return np.array(self.interface.observation_low), np.array(self.interface.observation_high)
 
-    def begin(self, reward: float | np.ndarray = 0.0) -> None:
+    def begin(self, reward: float | np.ndarray | None = None) -> None:
         """Tell a policy that remembers that an episode begins; others need not be told.
 
         Args:
-            reward: Reward of the last step of the episode before.
+            reward: Reward of the last step of the episode before; None if there was none, or nobody
+                measured it.
         """
-        self._controller.learn(reward)
+        if reward is not None:
+            self._controller.learn(reward)
         self._controller.begin()
 
     def act(

@@ -1,5 +1,7 @@
 """Adapting on robots that know nothing of this package, and acting on them."""
 
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -316,6 +318,16 @@ def test_an_algorithm_that_needs_log_probs_says_so():
 def test_a_log_of_another_family_is_refused(log, words):
     with pytest.raises(ValueError, match=words):
         make_policy("maml").adapt_from(Episodes.from_log(*log))
+
+
+def test_a_reward_that_nobody_measured_is_not_told_as_an_episode_begins():
+    """Nothing is not 0, which is the best there is on Slide."""
+    policy, told = make_policy("latent"), []
+    stand_in = SimpleNamespace(learn=told.append, begin=lambda: told.append("begin"))
+    policy.__dict__["_controller"] = stand_in
+    policy.begin()
+    policy.begin(-1.5)
+    assert told == ["begin", -1.5, "begin"]
 
 
 def test_an_algorithm_that_needs_rewards_says_so():
