@@ -144,15 +144,14 @@ def _told_of(evaluation: Evaluation) -> int | None:
 def _return_limits(evaluation: Evaluation, rows: Iterable[Row]) -> tuple[float, float]:
     """Return y limits that hold the learners and their references.
 
-    A policy that is worse than random actions, or than every reference by far, does not squash the
-    others: its line leaves the panel, and the number of its lowest point is written there.
+    A point that is worse than random actions does not squash the others: the line leaves the panel,
+    and the number of its lowest point is written there. The best point of a learner is always held.
     """
-    shown = [*(row.algorithm for row in rows), *REFERENCE_DASHES]
-    points = [
-        point.return_mean
+    learners = [row.algorithm for row in rows]
+    curves = [
+        [point.return_mean for point in _points(evaluation, name, split)]
+        for name in (*learners, *REFERENCE_DASHES)
         for split in evaluation.splits
-        for name in shown
-        for point in _points(evaluation, name, split)
     ]
     random = [
         point.return_mean.value
@@ -160,8 +159,10 @@ def _return_limits(evaluation: Evaluation, rows: Iterable[Row]) -> tuple[float, 
         for point in _points(evaluation, RANDOM, split)
     ]
     floor = min(random, default=-np.inf)
-    above = [mean for mean in points if mean.value >= floor] or points
-    low, high = min(mean.low for mean in above), max(mean.high for mean in above)
+    held = [mean for curve in curves for mean in curve if mean.value >= floor]
+    of_learners = curves[: len(learners) * len(evaluation.splits)]
+    held += [max(curve, key=lambda mean: mean.value) for curve in of_learners if curve]
+    low, high = min(mean.low for mean in held), max(mean.high for mean in held)
     span = max(high - low, 1e-9)
     return low - 0.14 * span, high + 0.12 * span
 

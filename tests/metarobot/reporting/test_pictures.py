@@ -10,7 +10,14 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
-from evaluations import grid_map, made_up_evaluation, with_another, with_captured, without
+from evaluations import (
+    curves_of,
+    grid_map,
+    made_up_evaluation,
+    with_another,
+    with_captured,
+    without,
+)
 from PIL import Image
 
 from metarobot.algorithms import train_config
@@ -263,6 +270,15 @@ def test_a_curve_that_leaves_its_panel_says_how_far(evaluation: Evaluation, floo
     curve = evaluation.curve("maml", "train")
     mark_the_lowest(axes, curve, Row("maml", success=False), "#0072b2")
     assert [text.get_text() for text in axes.texts] == told
+
+
+@pytest.mark.parametrize(("means", "lowest"), [((-9.0, -2.0), -6.0), ((-9.0, -8.0), -9.3)])
+def test_the_best_point_of_a_learner_is_in_its_panel(evaluation: Evaluation, means, lowest) -> None:
+    """Random actions reach -6: a curve may begin below, but does not vanish."""
+    others = [curve for curve in evaluation.curves if curve.algorithm != "maml"]
+    lost = replace(evaluation, curves=(*others, *curves_of("maml", dict(enumerate(means)))))
+    low, high = curves._return_limits(lost, [Row("maml", success=False)])
+    assert lowest < low < max(means) < high
 
 
 def test_no_heading_is_wider_than_its_panel() -> None:
