@@ -1,6 +1,7 @@
 """Policies and the value baseline: torch only, no simulator."""
 
 from metarobot.policies.controller import Controller
+from metarobot.policies.direction_network import DirectionNetwork, directions
 from metarobot.policies.episode_encoder import EpisodeEncoder, embed, transition_features
 from metarobot.policies.episodic_policy import EpisodicPolicy
 from metarobot.policies.evidence import Evidence
@@ -9,6 +10,7 @@ from metarobot.policies.gaussian_mlp import GaussianMLP
 from metarobot.policies.gaussian_policy import GaussianPolicy
 from metarobot.policies.latent_actor import LatentActor
 from metarobot.policies.latent_policy import LatentPolicy
+from metarobot.policies.learned_loss_policy import LearnedLossPolicy
 from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.policy import Actor, Policy, ReactivePolicy
@@ -26,6 +28,7 @@ __all__ = [
     "STEP_VARIANCE",
     "Actor",
     "Controller",
+    "DirectionNetwork",
     "Distribution",
     "EpisodeEncoder",
     "EpisodicPolicy",
@@ -34,6 +37,7 @@ __all__ = [
     "GaussianPolicy",
     "LatentActor",
     "LatentPolicy",
+    "LearnedLossPolicy",
     "LearnedStepsMLP",
     "Params",
     "Policy",
@@ -48,6 +52,7 @@ __all__ = [
     "ToldPolicy",
     "Unroll",
     "add_step_variance",
+    "directions",
     "embed",
     "entropy",
     "fit_values",
