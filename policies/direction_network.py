@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN
 from metarobot.policies.params import Params
 
 
@@ -36,9 +35,10 @@ class DirectionNetwork(nn.Module):
         return self.last(torch.tanh(self.hidden(torch.cat([products, features], dim=-1))))
 
     def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw fresh parameters: Xavier weights, zero biases; directions begin small, but not at 0.
+        """Draw fresh parameters: Xavier weights, zero biases.
 
-        With directions of 0, the other layers would have no gradient.
+        So the first directions mean nothing, but they differ from task to task: with small ones the
+        policy learns to do without them first.
         """
         params = {
             name: torch.zeros_like(leaf, device="cpu").detach()
@@ -46,8 +46,7 @@ class DirectionNetwork(nn.Module):
         }
         for name, leaf in params.items():
             if name.endswith(".weight"):
-                gain = LAST_LAYER_GAIN if name == "last.weight" else 1.0
-                nn.init.xavier_uniform_(leaf, gain=gain, generator=generator)
+                nn.init.xavier_uniform_(leaf, generator=generator)
         return params
 
 

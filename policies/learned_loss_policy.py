@@ -44,7 +44,7 @@ class LearnedLossPolicy(GaussianMLP):
         num_inputs = size + context_size + size * context_size
         self.layers[0] = nn.Linear(num_inputs, width, device="meta")
         self.context = nn.Parameter(torch.empty(context_size, device="meta"))
-        feature_size = transition_feature_size(size, action_size) + action_size
+        feature_size = transition_feature_size(size, action_size)
         self.direction = DirectionNetwork(feature_size, action_size)
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:

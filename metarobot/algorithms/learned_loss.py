@@ -52,9 +52,9 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
         L_n(z) = - mean_t μ_θ(o_t, z) · d_t,        z'_n = z - ∇ L_n(z)
 
     The direction d_t of a step is what a network makes of where it was, what was done and what came
-    of it.  It is held constant in the gradient, which therefore is -mean_t J_tᵀ d_t with
-    J_t = ∂μ_θ(o_t, z) / ∂z: no reward enters, and no sampling noise beyond that of the episodes.
-    The network sets the length of the step too, so there is no step size.
+    of it.  The gradient is -mean_t J_tᵀ d_t with J_t = ∂μ_θ(o_t, z) / ∂z: no reward enters, and no
+    noise beyond that of the episodes.  The network sets the length of the step too, so there is no
+    step size.
 
     Policy and network learn together, by TRPO through the step.
 
@@ -113,9 +113,7 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
         observations = self.policy.scale_observations(episodes.observations)
         no_rewards = torch.zeros_like(episodes.rewards)
         came = transition_features(observations, episodes.actions, no_rewards, episodes.mask)
-        mean, _ = self.policy.distribution(params, episodes.observations)
-        network = self.policy.direction_params(params)
-        return directions(self.policy.direction, network, torch.cat([came, mean], dim=-1))
+        return directions(self.policy.direction, self.policy.direction_params(params), came)
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step within the trust region."""

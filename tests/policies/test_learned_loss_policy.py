@@ -44,7 +44,7 @@ def test_every_task_has_its_own_point_and_one_policy_is_the_case_of_one_task():
     assert not torch.allclose(found[0], alike[0])
 
 
-def test_directions_are_of_each_task_and_begin_small_but_not_at_zero():
+def test_directions_are_of_each_task_and_do_not_begin_at_zero():
     generator = torch.Generator().manual_seed(3)
     network = POLICY.direction
     drawn = [network.initial_params(generator) for _ in range(2)]
@@ -54,7 +54,7 @@ def test_directions_are_of_each_task_and_begin_small_but_not_at_zero():
     assert found.shape == (2, 5, 6, 2)
     for task, own in enumerate(drawn):
         torch.testing.assert_close(found[task], functional_call(network, own, (features[task],)))
-    assert 0.01 < found.std() < 0.5
+    assert found.std() > 0.1
 
 
 def test_directions_tell_what_was_done_together_with_what_came_of_it():

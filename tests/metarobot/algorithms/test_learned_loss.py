@@ -47,8 +47,7 @@ def context_by_hand(policy, params, episodes, task):
             def mean(context, seen=seen):
                 return functional_call(policy, {**params, "context": context}, (seen,))[0][0]
 
-            features = torch.cat([came[task, episode, t], mean(params["context"])])
-            wanted = functional_call(policy.direction, network, (features,))
+            wanted = functional_call(policy.direction, network, (came[task, episode, t],))
             jacobian = torch.autograd.functional.jacobian(mean, params["context"])
             steps.append(jacobian.T @ wanted)
     return params["context"] + torch.stack(steps).mean(0)
@@ -187,6 +186,5 @@ def test_a_turned_frame_is_learned_without_a_reward():
         max_kl=0.05,
     )
     trainer = MetaTrainer(config, TurnedEnv(num_simulations(config)))
-    gains = np.array([trainer.step()["meta/gain"] for _ in range(30)])
-    assert gains[:5].mean() < 1.0
-    assert gains[-5:].mean() > 1.5
+    gains = np.array([trainer.step()["meta/gain"] for _ in range(40)])
+    assert gains[-10:].mean() > gains[:5].mean() + 1.0
