@@ -1,6 +1,7 @@
 """Policies and the value baseline: torch only, no simulator."""
 
 from metarobot.policies.controller import Controller
+from metarobot.policies.direction_network import DirectionNetwork, directions
 from metarobot.policies.episode_encoder import EpisodeEncoder, embed, transition_features
 from metarobot.policies.episodic_policy import EpisodicPolicy
 from metarobot.policies.evidence import Evidence
@@ -9,6 +10,7 @@ from metarobot.policies.gaussian_mlp import GaussianMLP
 from metarobot.policies.gaussian_policy import GaussianPolicy
 from metarobot.policies.latent_actor import LatentActor
 from metarobot.policies.latent_policy import LatentPolicy
+from metarobot.policies.learned_loss_policy import LearnedLossPolicy
 from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.measured_leaves import (
     MEASURED,
@@ -39,6 +41,7 @@ __all__ = [
     "VALUE_PRIOR",
     "Actor",
     "Controller",
+    "DirectionNetwork",
     "Distribution",
     "EpisodeEncoder",
     "EpisodicPolicy",
@@ -47,6 +50,7 @@ __all__ = [
     "GaussianPolicy",
     "LatentActor",
     "LatentPolicy",
+    "LearnedLossPolicy",
     "LearnedStepsMLP",
     "Params",
     "Policy",
@@ -62,6 +66,7 @@ __all__ = [
     "Unroll",
     "add_step_variance",
     "add_value_prior",
+    "directions",
     "embed",
     "entropy",
     "fit_values",

@@ -14,7 +14,13 @@ from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import train_config
 from metarobot.rollout.seeding import Phase, torch_generator
 
-KINDS = {"perceptron": "maml", "prototypes": "prototype", "recurrent": "rl2", "latent": "latent"}
+KINDS = {
+    "perceptron": "maml",
+    "prototypes": "prototype",
+    "recurrent": "rl2",
+    "student": "teacher_student",
+    "latent": "latent",
+}
 """An algorithm for every kind of policy."""
 MOST_MEDIAN_US, MOST_P99_US = 150.0, 1000.0
 """Bars, in microseconds."""

@@ -19,7 +19,8 @@ from safetensors.numpy import load_file
 
 ALGORITHMS = (
     *("maml", "fomaml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd", "reptile"),
-    *("prototype", "rl2", "domain_randomisation", "oracle"),
+    *("learned_loss", "prototype", "latent", "rl2"),
+    *("domain_randomisation", "recurrent_randomisation", "teacher_student", "oracle"),
 )
 HORIZON = {"reach": 40, "slide": 8}
 """Control steps an episode of each preset."""

@@ -8,21 +8,19 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.algorithm import Algorithm
+from metarobot.algorithms.differentiable_learner import DifferentiableLearner
 from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task
 from metarobot.learning.inner_loop import InnerLoss, StepSizes, adapt, measured_steps
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.learning.shrinkage import learn_variance
-from metarobot.learning.task_chunks import chunks_of_steps, join_params, params_of
+from metarobot.learning.task_chunks import chunks_of_steps, params_of
 from metarobot.learning.value_prior import episode_moments, learn_value_prior, weighed_prior
 from metarobot.options import AlgorithmOptions, choice, integer, number, switch
 from metarobot.policies import (
     STEP_VARIANCE,
     VALUE_PRIOR,
-    Distribution,
     GaussianMLP,
     GaussianPolicy,
     Params,
@@ -93,7 +91,7 @@ class GradientOptions(AdaptationStepOptions):
         return self.num_adaptation_steps
 
 
-class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
+class GradientLearner(DifferentiableLearner[GaussianMLP]):
     """Adapts by gradient steps on the return of its adaptation episodes.
 
     With `shrink_steps` and `value_prior` its policy has a leaf more each, in which meta-training
@@ -186,40 +184,6 @@ class GradientLearner(SurrogateObjective, Algorithm[GaussianMLP]):
             first_order=self.first_order,
             shrink=self.options.shrink_steps,
         )
-
-    @torch.no_grad()
-    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Take one adaptation step on every task."""
-        parts = [
-            self.adapt_differentiably(
-                params_of(params, tasks), episodes.rows(tasks), advantages[tasks]
-            )
-            for tasks in chunks_of_steps(episodes.rewards)
-        ]
-        return join_params(parts)
-
-    def adaptations(self, params: Params, batch: MetaBatch) -> list[Params]:
-        """Return θ_0 .. θ_K: the parameters before the first adaptation step, and after each."""
-        chain = [params]
-        for episodes, advantages in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
-            chain.append(self.adapt_differentiably(chain[-1], episodes, advantages))
-        return chain
-
-    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_{θ'_n} on the post-update observations: the map that derivatives are of.
-
-        Args:
-            params: θ, once for every task, each leaf (N, ...).
-            batch: Data of the meta-update.
-
-        Returns:
-            Mean (N, E, T, A) and log_std (N, A).
-        """
-        return self.post_distribution(self.adaptations(params, batch)[-1], batch)
-
-    def post_distribution(self, adapted: Params, batch: MetaBatch) -> Distribution:
-        """θ'_n -> π_{θ'_n} on the post-update observations."""
-        return self.policy.distribution(adapted, batch.post_episodes.observations)
 
     @abstractmethod
     def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:

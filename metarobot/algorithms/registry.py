@@ -12,6 +12,7 @@ from metarobot.algorithms.domain_randomisation import DomainRandomisation
 from metarobot.algorithms.e_maml import EMaml
 from metarobot.algorithms.fomaml import FirstOrderMaml
 from metarobot.algorithms.latent import Latent
+from metarobot.algorithms.learned_loss import LearnedLoss
 from metarobot.algorithms.maml import Maml
 from metarobot.algorithms.maml_ppo import MamlPpo
 from metarobot.algorithms.meta_sgd import MetaSgd
@@ -40,6 +41,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "anil": Anil,
     "meta_sgd": MetaSgd,
     "reptile": Reptile,
+    "learned_loss": LearnedLoss,
     "prototype": Prototype,
     "latent": Latent,
     "rl2": Rl2,

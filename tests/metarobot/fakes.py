@@ -25,12 +25,12 @@ def config_of(algorithm="maml", **fields):
     return configure(RunConfig(**common, options=options), algorithm)
 
 
-def small_policy(hidden_sizes=(4,), algorithm="maml"):
+def small_policy(hidden_sizes=(4,), algorithm="maml", **options):
     """A policy with 2 observation and 2 action elements, and parameters that are not symmetric.
 
     They hold none that is measured: all can be differentiated by.
     """
-    config = config_of(algorithm, hidden_sizes=hidden_sizes, inner_lr=0.3)
+    config = config_of(algorithm, hidden_sizes=hidden_sizes, inner_lr=0.3, **options)
     policy = ALGORITHMS[algorithm].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2).double()
     params = policy.initial_params(torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)

@@ -7,6 +7,7 @@ import torch
 from metarobot.policies import (
     EpisodicPolicy,
     GaussianMLP,
+    LearnedLossPolicy,
     LearnedStepsMLP,
     PrototypePolicy,
     RecurrentPolicy,
@@ -34,6 +35,7 @@ def make(policy_class, hidden_sizes):
     "policy_class",
     [
         GaussianMLP,
+        LearnedLossPolicy,
         LearnedStepsMLP,
         PrototypePolicy,
         RecurrentPolicy,

@@ -37,6 +37,8 @@ OTHER_VALUES = {
     "cg_iterations": 1,
     "cg_damping": 1.0,
     "num_weighed": 64,
+    "context_size": 3,
+    "support_episodes": 2,
     "model_lr": 1e-3,
     "model_epochs": 2,
     "model_batch": 1,
