@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -23,10 +22,15 @@ from metarobot.training.load import TrainedRun, load_run
 from metarobot.training.runs import train_run
 
 VIDEO_FILE = "adaptation.mp4"
+ALGORITHMS = ("latent", "maml", "domain_randomisation", "oracle")
 # Half the preset's episodes per task: twice as many meta-updates from a small budget.
 TRAINING = replace(PRESETS["grip"], total_steps=300_000, episodes_per_task=10)
 EVALUATION = EvaluationConfig(
-    num_tasks=50, adaptation_episodes=(1, 2, 5, 10, 20), num_blocks=2, grid_size=7
+    num_tasks=50,
+    adaptation_episodes=(1, 2, 5, 10, 20),
+    num_blocks=1,
+    grid_size=7,
+    heat_map_episodes=(1, 5),
 )
 QUICK_TRAINING = replace(TRAINING, total_steps=16_000, num_tasks=8, episodes_per_task=10)
 QUICK_EVALUATION = EvaluationConfig(
@@ -64,8 +68,8 @@ def run_demo(
     folder = Folder(out)
     folder.make()
     folder.require_replaceable(*PRODUCTS, VIDEO_FILE)
-    with TrainingDisplay(STANDARD_ALGORITHMS, training.total_steps, console) as display:
-        train_run(training, STANDARD_ALGORITHMS, out / "run", display, overwrite=overwrite)
+    with TrainingDisplay(ALGORITHMS, training.total_steps, console) as display:
+        train_run(training, ALGORITHMS, out / "run", display, overwrite=overwrite)
     run = load_run(out / "run")
     for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run
         folder.remove(file)
@@ -86,7 +90,9 @@ def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
     """Film the adaptation, or say why not: a machine without OpenGL does everything else."""
     try:
         require_opengl()
-        render_adaptation(run, path, RenderConfig(adaptation_episodes=(5, 20)))
+        render_adaptation(
+            run, path, RenderConfig(algorithm=ALGORITHMS[0], adaptation_episodes=(1, 5))
+        )
     except (OpenGLError, VideoError) as error:
         print_line(console, f"no video: {error}")
         return None
