@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from metarobot.policies.params import Params
+from metarobot.policies.params import Params, xavier_params
 
 
 class DirectionNetwork(nn.Module):
@@ -40,14 +40,7 @@ class DirectionNetwork(nn.Module):
         So the first directions mean nothing, but they differ from task to task: with small ones the
         policy learns to do without them first.
         """
-        params = {
-            name: torch.zeros_like(leaf, device="cpu").detach()
-            for name, leaf in self.named_parameters()
-        }
-        for name, leaf in params.items():
-            if name.endswith(".weight"):
-                nn.init.xavier_uniform_(leaf, generator=generator)
-        return params
+        return xavier_params(self, generator)
 
 
 def directions(network: DirectionNetwork, params: Params, features: Tensor) -> Tensor:

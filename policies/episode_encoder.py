@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from metarobot.policies.params import Params
+from metarobot.policies.params import Params, xavier_params
 
 CHANGE_UNIT = 0.01
 """Change of an observation in a control step, in half ranges, at which its logarithm sets in."""
@@ -59,14 +59,7 @@ class EpisodeEncoder(nn.Module):
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights, zero biases."""
-        params = {
-            name: torch.zeros_like(leaf, device="cpu").detach()
-            for name, leaf in self.named_parameters()
-        }
-        for name, leaf in params.items():
-            if name.endswith(".weight"):
-                nn.init.xavier_uniform_(leaf, generator=generator)
-        return params
+        return xavier_params(self, generator)
 
 
 def embed(encoder: EpisodeEncoder, params: Params, features: Tensor, mask: Tensor) -> Tensor:

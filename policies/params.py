@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 Params = dict[str, Tensor]
 """Policy parameters by name; leaves are (N, ...) where every task has its own policy."""
@@ -23,6 +23,18 @@ def under_prefix(prefix: str, params: Params) -> Params:
     return {
         name.removeprefix(prefix): leaf for name, leaf in params.items() if name.startswith(prefix)
     }
+
+
+def xavier_params(module: nn.Module, generator: torch.Generator) -> Params:
+    """Draw fresh parameters of linear layers that have no memory: Xavier weights, zero biases."""
+    params = {
+        name: torch.zeros_like(leaf, device="cpu").detach()
+        for name, leaf in module.named_parameters()
+    }
+    for name, leaf in params.items():
+        if name.endswith(".weight"):
+            nn.init.xavier_uniform_(leaf, generator=generator)
+    return params
 
 
 def repeat_params(params: Params, num_tasks: int) -> Params:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metarobot.policies.evidence import Evidence
-from metarobot.policies.params import Params
+from metarobot.policies.params import Params, xavier_params
 
 FINEST, COARSEST = 0.05, 10.0
 """Least and greatest standard deviation that is predicted, in the unit of the outcome."""
@@ -92,14 +92,7 @@ class TaskModel(nn.Module):
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights, zero biases."""
-        params = {
-            name: torch.zeros_like(leaf, device="cpu").detach()
-            for name, leaf in self.named_parameters()
-        }
-        for name, leaf in params.items():
-            if name.endswith(".weight"):
-                nn.init.xavier_uniform_(leaf, generator=generator)
-        return params
+        return xavier_params(self, generator)
 
     # Reading steps.
 

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-ALGORITHMS = (
-    *("maml", "fomaml", "maml_ppo", "promp", "e_maml", "anil", "meta_sgd", "reptile"),
-    *("learned_loss", "prototype", "latent", "rl2"),
-    *("domain_randomisation", "recurrent_randomisation", "teacher_student", "oracle"),
-)
+from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
+from metarobot.presets import PRESETS
+from metarobot.training.functional_policy import make_policy
+
 HORIZON = {"reach": 40, "slide": 8}
 """Control steps an episode of each preset."""
 
@@ -61,13 +60,12 @@ def fingerprint(preset: str, algorithm: str, iterations: int) -> str:
 
 
 def steps_of_an_iteration(preset: str, algorithm: str) -> int:
-    """Return the control steps of a meta-iteration: blocks of 20 tasks x 20 episodes x T."""
-    block = 20 * 20 * HORIZON[preset]
-    if algorithm in ("domain_randomisation", "oracle"):
-        return block
-    if algorithm == "rl2":
-        return block // 4  # 5 episodes a trial
-    return (6 if algorithm == "reptile" else 2) * block
+    """Return the control steps of a meta-iteration, over all tasks and blocks of episodes."""
+    config = configure(PRESETS[preset], algorithm)
+    learner = make_algorithm(config, make_policy(config))
+    num_episodes = config.adaptation_steps * learner.num_adaptation_episodes(0)
+    num_episodes += config.block_shape[1]
+    return config.num_tasks * num_episodes * HORIZON[preset]
 
 
 if __name__ == "__main__":

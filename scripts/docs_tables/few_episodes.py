@@ -52,21 +52,25 @@ def best() -> str:
 
 def behind() -> str:
     """Return where another one earns more than `latent` after as many episodes, and how much."""
-    rows = []
-    for evaluation in filter(None, map(_read, FAMILIES)):
-        for split in evaluation.splits:
-            for number in NUMBERS:
-                returns = _returns(evaluation, split, number)
-                gap = _gap(evaluation, split)
-                if LEARNER not in returns or gap is None:
-                    continue
-                name = max(returns, key=lambda name: returns[name])
-                missing = (returns[name] - returns[LEARNER]) / gap
-                if missing > AS_GOOD:
-                    cells = [str(number), algorithm_title(name), f"{missing:.2f}"]
-                    rows.append([family_title(evaluation.family), split, *cells])
+    rows = [
+        [family_title(evaluation.family), split, str(number), *ahead]
+        for evaluation in filter(None, map(_read, FAMILIES))
+        for split in evaluation.splits
+        for number in NUMBERS
+        if (ahead := _ahead(evaluation, split, number))
+    ]
     headings = ["family", "split", "episodes", "best", "ahead, as a part of the headroom"]
     return markdown_table(headings, rows) if rows else PENDING
+
+
+def _ahead(evaluation: Evaluation, split: str, number: int) -> list[str]:
+    """Return who is ahead of `latent` and by how much; nothing where nobody is, or no headroom."""
+    returns, gap = _returns(evaluation, split, number), _gap(evaluation, split)
+    if LEARNER not in returns or gap is None:
+        return []
+    name = max(returns, key=lambda name: returns[name])
+    missing = (returns[name] - returns[LEARNER]) / gap
+    return [algorithm_title(name), f"{missing:.2f}"] if missing > AS_GOOD else []
 
 
 def _as_good_as_best(evaluation: Evaluation, split: str, number: int) -> list[str]:
@@ -88,8 +92,8 @@ def _returns(evaluation: Evaluation, split: str, number: int) -> dict[str, float
 
 def _gap(evaluation: Evaluation, split: str) -> float | None:
     """Return the headroom of a split, None where it says nothing."""
-    found = (entry for entry in evaluation.headroom if entry.split == split)
-    return next((entry.gap.value for entry in found if entry.is_meaningful), None)
+    entry = evaluation.headroom_of(split)
+    return entry.gap.value if entry and entry.is_meaningful else None
 
 
 def _point(curve: Curve | None, number: int) -> Point | None:
