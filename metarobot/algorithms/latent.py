@@ -28,8 +28,9 @@ class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
 
     num_adaptation_steps: int = fixed(0)
     """K, blocks of episodes before those that training learns from: none, as it tells the task."""
-    min_std: float = number(MIN_STD, MIN_STD, 10.0)
-    """Floor of the action noise, in half action ranges."""
+    min_std: float = fixed(MIN_STD)
+    """Floor of the action noise, in half action ranges: the lowest, as for the oracle. What it
+    tries it varies by what it is told, not by noise."""
     num_weighed: int = integer(1024, 2, 65_536)
     """K, tasks that are weighed on a robot."""
     likelihood_power: float = number(0.3, 1e-6, 1.0)
