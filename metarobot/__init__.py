@@ -4,8 +4,8 @@ Example::
 
     import metarobot as mr
 
-    run = mr.train("grip", algorithms=["maml"], seed=0)
-    policy = mr.load("runs/grip-seed0")["maml"]
+    run = mr.train("grip", seed=0)
+    policy = mr.load("runs/grip-seed0")["latent"]
     adapted = policy.adapt(robot, episodes=5)
     action = adapted.act(observation)
     mr.evaluate(run, out="results/grip")

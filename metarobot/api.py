@@ -58,12 +58,13 @@ def train(
 
     Example::
 
-        run = mr.train("grip", algorithms=["maml"], seed=0)
+        run = mr.train("grip", seed=0)
 
     Args:
         preset: Settings to begin with: "grip", "slide", .., see ``metarobot list``; or the id of a
             registered family.
-        algorithms: Who is trained, one after the other; by default maml and its two references.
+        algorithms: Who is trained, one after the other; by default latent and maml, and
+            their two references.
         seed: Seed of every draw.
         out: Folder of the run; ``runs/PRESET-seedSEED`` when None.
         overwrite: Replace a run that is there.
@@ -103,7 +104,7 @@ def load(path: str | Path, *, best: bool = False) -> Any:
 
     Example::
 
-        policy = mr.load("runs/grip-seed0")["maml"]
+        policy = mr.load("runs/grip-seed0")["latent"]
         adapted = mr.load("adapted.safetensors")
 
     Args:

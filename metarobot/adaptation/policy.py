@@ -30,7 +30,7 @@ class AdaptablePolicy:
 
     Example::
 
-        policy = mr.load("runs/grip-seed0")["maml"]
+        policy = mr.load("runs/grip-seed0")["latent"]
         adapted = policy.adapt(robot, episodes=5)
         adapted.begin()
         action = adapted.act(observation)

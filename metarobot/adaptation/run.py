@@ -20,8 +20,8 @@ class Run(Mapping[str, AdaptablePolicy]):
     Example::
 
         run = mr.load("runs/grip-seed0")
-        print(list(run))  # ["maml", "domain_randomisation", "oracle"]
-        policy = run["maml"]
+        print(list(run))  # ["maml", "latent", "domain_randomisation", "oracle"]
+        policy = run["latent"]
 
     Args:
         trained: What was read from the run's folder.

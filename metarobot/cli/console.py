@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from metarobot.evaluation.result import Evaluation
+    from metarobot.training.load import TrainedRun
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
@@ -31,6 +32,13 @@ def prepare() -> Console:
     torch.set_num_threads(choose_num_threads())
     keep_freed_memory()
     return make_console()
+
+
+def announce_learner(run: TrainedRun, named: str | None, console: Console) -> None:
+    """Say who adapts where several of a run could, and the user has named none."""
+    if named is None and len(run.learners) > 1:
+        chosen, *others = run.learners
+        print_line(console, f"{chosen} adapts; --algorithm takes another: {', '.join(others)}")
 
 
 def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:

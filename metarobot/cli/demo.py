@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -15,14 +16,13 @@ from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
 from metarobot.printable import print_line
-from metarobot.reporting.adaptation_video import RenderConfig, render_adaptation
+from metarobot.reporting.adaptation_video import render_adaptation
 from metarobot.reporting.folder import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.reporting.video import VideoError
 from metarobot.training.load import TrainedRun, load_run
 from metarobot.training.runs import train_run
 
 VIDEO_FILE = "adaptation.mp4"
-ALGORITHMS = ("latent", "maml", "domain_randomisation", "oracle")
 # Half the preset's episodes per task: twice as many meta-updates from a small budget.
 TRAINING = replace(PRESETS["grip"], total_steps=300_000, episodes_per_task=10)
 EVALUATION = EvaluationConfig(
@@ -68,8 +68,8 @@ def run_demo(
     folder = Folder(out)
     folder.make()
     folder.require_replaceable(*PRODUCTS, VIDEO_FILE)
-    with TrainingDisplay(ALGORITHMS, training.total_steps, console) as display:
-        train_run(training, ALGORITHMS, out / "run", display, overwrite=overwrite)
+    with TrainingDisplay(STANDARD_ALGORITHMS, training.total_steps, console) as display:
+        train_run(training, STANDARD_ALGORITHMS, out / "run", display, overwrite=overwrite)
     run = load_run(out / "run")
     for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run
         folder.remove(file)
@@ -90,9 +90,7 @@ def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
     """Film the adaptation, or say why not: a machine without OpenGL does everything else."""
     try:
         require_opengl()
-        render_adaptation(
-            run, path, RenderConfig(algorithm=ALGORITHMS[0], adaptation_episodes=(1, 5))
-        )
+        render_adaptation(run, path)
     except (OpenGLError, VideoError) as error:
         print_line(console, f"no video: {error}")
         return None

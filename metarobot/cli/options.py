@@ -42,7 +42,7 @@ class TrainCommand(OutsideOptions):
     scene: Path | None = None
     """Train in a scene of yours, an MJCF file, instead of the family's own: docs/scenes.md."""
     algorithms: tuple[str, ...] = ()
-    """Who to train: meta-learners, and the references they are compared with; maml,
+    """Who to train: meta-learners, and the references they are compared with; latent, maml,
     domain_randomisation and oracle if not given. One of yours is named MODULE:NAME. With --resume:
     whom the run gets besides."""
     initial_policy: Path | None = None
@@ -175,8 +175,9 @@ class AdaptCommand(OutsideOptions):
     """Adaptation steps."""
     seed: int = 0
     """Seed of the action noise, and of the robot's first reset."""
-    algorithm: str = "maml"
-    """Whose policy of the run is adapted."""
+    algorithm: str | None = None
+    """Whose policy of the run is adapted; if not given, latent, then maml, then any other that the
+    run holds and that adapts."""
     best: bool = False
     """Take the policy with the best smoothed return in training, not the last one."""
     env: str | None = None

@@ -41,7 +41,7 @@ class RenderConfig:
     """Which task is filmed, and how it is adapted to."""
 
     algorithm: str | None = None
-    """Who adapts; maml if not given, or the only one that does."""
+    """Who adapts; if not given, latent, then maml, then any other that the run holds."""
     split: Split | None = None
     """Where the task is drawn from, unless it is given; by default extrapolation, or the split
     farthest from training that the family has."""
@@ -135,13 +135,13 @@ def _find_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
     Raises:
         RunError: The run does not hold the algorithm; the message names those that adapt.
     """
-    learners = [name for name in run.policies if algorithm_class(name).adapts]
-    name = config.algorithm or (learners[0] if len(learners) == 1 else "maml")
-    if name in learners:
-        return run.policies[name]
-    others = ", ".join(learners)
-    hint = f": --algorithm shows another, of {others}" if others else ", nor another that adapts"
-    raise RunError(f"{run.path} holds no {name} algorithm{hint}")
+    if not run.learners:
+        raise RunError(f"{run.path} holds no algorithm that adapts, only {', '.join(run.policies)}")
+    name = config.algorithm or run.learners[0]
+    if name not in run.learners:
+        others = ", ".join(run.learners)
+        raise RunError(f"{run.path} holds no {name} that adapts: --algorithm shows one of {others}")
+    return run.policies[name]
 
 
 def render_policy(

@@ -14,7 +14,12 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
-from metarobot.algorithms import Algorithm, make_algorithm
+from metarobot.algorithms import (
+    STANDARD_ALGORITHMS,
+    Algorithm,
+    algorithm_class,
+    make_algorithm,
+)
 from metarobot.config import TrainConfig
 from metarobot.envs import SceneRecord, Variant, find_variant
 from metarobot.folder import Folder
@@ -78,6 +83,13 @@ class TrainedRun:
     def scene(self) -> SceneRecord | None:
         """The user's scene that it was trained in, if any."""
         return next(iter(self.policies.values())).config.scene
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """Algorithms that adapt; the first is taken where nobody is named."""
+        names = dict.fromkeys((*STANDARD_ALGORITHMS, *self.policies))
+        there = (name for name in names if name in self.policies)
+        return tuple(name for name in there if algorithm_class(name).adapts)
 
     @property
     def unfinished(self) -> tuple[str, ...]:

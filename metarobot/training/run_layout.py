@@ -3,7 +3,7 @@
 A run is one task family, one seed and some algorithms trained with the same budget::
 
     RUN/
-      maml/  domain_randomisation/  oracle/     one folder an algorithm that is trained, or is to be
+      latent/  maml/  oracle/  ...    one folder an algorithm that is trained, or is to be
         config.json          resolved TrainConfig, versions, machine, command line
         policy.safetensors   θ at the last checkpoint
         curve.csv            one row a meta-iteration

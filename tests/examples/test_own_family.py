@@ -11,7 +11,6 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from outside_modules import copy_modules, run
 
-from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.config import RunConfig
 from metarobot.envs import FAMILIES, Variant, make_env
 from metarobot.envs.registration import OUTSIDE_PRESETS
@@ -23,6 +22,7 @@ from metarobot.training.runs import train_run
 
 FOLDER = Path(__file__).parents[2] / "examples" / "own_family"
 HOIST = "own/Hoist-v0"
+TRAINED = ("maml", "domain_randomisation", "oracle")
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
@@ -61,7 +61,7 @@ def run_fresh(capfd, *words):
 
 
 def test_every_command_takes_it(working_folder, capfd, opengl):
-    sizes = ["--total-steps", "320", *SIZES]
+    sizes = ["--algorithms", *TRAINED, "--total-steps", "320", *SIZES]
     assert run_fresh(capfd, "train", f"hoist:{HOIST}", "--out", "run", *sizes)[0] == 0
     saved = json.loads((working_folder / "run" / "maml" / "config.json").read_text())
     assert saved["train"]["env_id"] == HOIST
@@ -86,7 +86,7 @@ def test_every_command_takes_it(working_folder, capfd, opengl):
 
 def test_the_python_interface_takes_it(hoist, tmp_path):
     config = RunConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
-    train_run(config, STANDARD_ALGORITHMS, tmp_path / "run")
+    train_run(config, TRAINED, tmp_path / "run")
     sizes = EvaluationConfig(
         num_tasks=2,
         adaptation_episodes=(2,),

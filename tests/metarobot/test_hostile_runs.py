@@ -9,7 +9,6 @@ import pytest
 import torch
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
 
-from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.evaluation.task_set import TaskSet
@@ -21,6 +20,7 @@ from metarobot.training.runs import train_run
 
 pytestmark = needs_posix
 
+TRAINED = ("maml", "domain_randomisation", "oracle")
 TINY = RunConfig(
     total_steps=64,
     num_tasks=2,
@@ -29,6 +29,7 @@ TINY = RunConfig(
     options={"cg_iterations": 2},
 )
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
+FEW = ["--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
 MOST_SECONDS, MOST_BYTES = 5.0, 200 * 2**20
 
 FILES = (
@@ -38,7 +39,7 @@ FILES = (
 FOLDERS = ("", "checkpoints", "rejected")
 COMMANDS = {
     "resume": ["train", "--resume", "RUN"],
-    "overwrite": ["train", "grip", "--out", "RUN", "--overwrite", "--total-steps", "64", *SIZES],
+    "overwrite": ["train", "grip", "--out", "RUN", "--overwrite", *FEW],
     "evaluate": ["evaluate", "RUN", "--out", "OUT"],
     "evaluate the best": ["evaluate", "RUN", "--out", "OUT", "--best"],
     "render": ["render", "RUN", "--out", "OUT.mp4"],
@@ -50,8 +51,8 @@ COMMANDS = {
 def trained(tmp_path_factory) -> Path:
     """A run that holds every kind of file that a run can hold."""
     run = tmp_path_factory.mktemp("runs") / "grip"
-    train_run(TINY, STANDARD_ALGORITHMS, run)
-    for algorithm in STANDARD_ALGORITHMS:
+    train_run(TINY, TRAINED, run)
+    for algorithm in TRAINED:
         checkpoints = Folder(run) / algorithm / "checkpoints"
         checkpoints.write("best.safetensors", (Folder(run) / algorithm).read("policy.safetensors"))
         Replay(
@@ -121,7 +122,7 @@ def test_in_place_of_a_file_of_a_run(run, canary, tmp_path, capfd, thing, comman
     names = {"RUN": str(run)}
     names |= {f"OUT{end}": str(tmp_path / f"out{end}") for end in ("", ".mp4", ".zip")}
     for number, name in enumerate(FILES):
-        algorithm = run / STANDARD_ALGORITHMS[number % len(STANDARD_ALGORITHMS)]
+        algorithm = run / TRAINED[number % len(TRAINED)]
         place = place_in(algorithm, name)
         kept = place.read_bytes()
         place.unlink()
@@ -137,7 +138,7 @@ def test_in_place_of_a_folder_of_a_run(run, canary, tmp_path, capfd, thing, comm
     names = {"RUN": str(run)}
     names |= {f"OUT{end}": str(tmp_path / f"out{end}") for end in ("", ".mp4", ".zip")}
     for number, name in enumerate(FOLDERS):
-        place = run / STANDARD_ALGORITHMS[number] / name
+        place = run / TRAINED[number] / name
         place.rename(tmp_path / "kept")
         IN_PLACE_OF_A_FOLDER[thing](place, canary)
         assert_refused(COMMANDS[command], names, capfd, canary, place)

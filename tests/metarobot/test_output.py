@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors and shel
 
 PACKAGE = Path(metarobot.__file__).parent
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-TRAIN = ["train", "grip", "--total-steps", "64", *SIZES, "--overwrite", "--out", "run"]
+TRAIN = ["train", "grip", "--algorithms", "maml", "domain_randomisation", "oracle", *SIZES]
+TRAIN += ["--total-steps", "64", "--overwrite", "--out", "run"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 EVALUATE = ["evaluate", "run", "--out", "result", *FEW_TASKS, "--episodes-per-block", "3"]
 EVALUATE += ["--num-blocks", "1", "--adaptation-episodes", "3", "--heat-map-episodes", "3"]

@@ -18,7 +18,8 @@ from metarobot.opengl import working_gl_backend
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
+TRAINED = ("maml", "domain_randomisation", "oracle")
+TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
 LONG = ["--num-tasks", "40", "--grid-size", "9", "--num-blocks", "9"]
 SIGNALS = {
     "SIGINT": [signal.SIGINT],

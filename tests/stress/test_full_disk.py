@@ -15,7 +15,8 @@ from small_training import ENVIRONMENT, METAROBOT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
-TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
+TRAINED = ("maml", "domain_randomisation", "oracle")
+TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
 MEASURE = ["--num-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]
 MEASURE += ["--grid-size", "2", "--num-blocks", "1", "--adaptation-episodes", "2"]
 MEASURE += ["--heat-map-episodes", "2"]

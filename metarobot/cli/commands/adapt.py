@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from metarobot.adaptation.file import require_suffix
+from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import Run, load_run_or_policy
-from metarobot.cli.console import OK, prepare
+from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import AdaptCommand
 from metarobot.cli.parsing import parse, parse_task
 from metarobot.cli.robots import make_robot
@@ -20,10 +21,10 @@ def run(arguments: list[str], prog: str) -> int:
     console = prepare()
     require_writable(command.out)
     found = load_run_or_policy(command.run, best=command.best)
-    if isinstance(found, Run) and command.algorithm not in found:
-        raise ValueError(f"{command.run} holds no {command.algorithm}, only {', '.join(found)}")
-    policy = found[command.algorithm] if isinstance(found, Run) else found
+    policy = _policy_of(found, command.algorithm) if isinstance(found, Run) else found
     robot = make_robot(policy, command.env, task)
+    if isinstance(found, Run):
+        announce_learner(found.trained, command.algorithm, console)
     try:
         adapted = policy.adapt(
             robot, episodes=command.episodes, steps=command.steps, seed=command.seed
@@ -33,3 +34,13 @@ def run(arguments: list[str], prog: str) -> int:
     adapted.save(command.out)
     print_line(console, f"adapted by {adapted.num_episodes} episodes: {command.out}")
     return OK
+
+
+def _policy_of(run: Run, named: str | None) -> AdaptablePolicy:
+    """Return the policy of the algorithm that was named, or of the first that adapts."""
+    name = named or next(iter(run.trained.learners), None)
+    if name is None:
+        raise ValueError(f"{run.path} holds no algorithm that adapts, only {', '.join(run)}")
+    if name not in run:
+        raise ValueError(f"{run.path} holds no {name}, only {', '.join(run)}")
+    return run[name]

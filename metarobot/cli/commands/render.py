@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metarobot import opengl
-from metarobot.cli.console import OK, prepare
+from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import RenderCommand
 from metarobot.cli.parsing import parse, parse_task
 from metarobot.named_files import require_writable
@@ -30,6 +30,7 @@ def run(arguments: list[str], prog: str) -> int:
             run = find_scene(load_run(command.run, best=command.best), command.scene)
             variant = choose_variant(run, command.variant)
             opengl.require_opengl()
+            announce_learner(run, command.config.algorithm, console)
             shown = render_adaptation(run, command.out, command.config, task, variant)
             task, returns = shown.task, shown.returns
         else:

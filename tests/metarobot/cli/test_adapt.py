@@ -1,5 +1,7 @@
 """`metarobot adapt`, on a robot of one's own and on the family's simulation."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,23 @@ def test_a_robot_of_ones_own(run, tmp_path, monkeypatch):
     assert adapted.act(np.zeros(len(adapted.interface.observation_low))).shape == (
         adapted.interface.action_size,
     )
+
+
+def test_who_adapts_is_said_where_several_could(run, tmp_path, capsys):
+    task, out = ("--task", "puck_mass_kg=0.3"), tmp_path / "adapted.safetensors"
+    assert adapt(run.path, out, *task) == 0
+    assert mr.load(out).config.algorithm == "maml"
+    assert "maml adapts; --algorithm takes another: rl2" in capsys.readouterr().out.splitlines()
+    assert adapt(run.path, out, *task, "--algorithm", "maml") == 0
+    assert adapt(out, tmp_path / "again.safetensors", *task) == 0
+    assert "--algorithm" not in capsys.readouterr().out
+
+
+def test_a_run_in_which_nobody_adapts_is_one_line(run, tmp_path, capsys):
+    shutil.copytree(run.path / "oracle", tmp_path / "alone" / "oracle")
+    assert adapt(tmp_path / "alone", tmp_path / "adapted.safetensors") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("alone holds no algorithm that adapts, only oracle")
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "rl2"])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.main import COMMANDS, main
 from metarobot.cli.options import EvaluateCommand
@@ -26,6 +27,7 @@ from metarobot.training.replay import Replay
 FILM = "metarobot.reporting.filming."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
+TRAINED = ("maml", "domain_randomisation", "oracle")
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
@@ -35,7 +37,7 @@ EVALUATION_SIZES += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "run"
-    assert main([*TRAIN, "--out", str(path)]) == 0
+    assert main([*TRAIN, "--algorithms", *TRAINED, "--out", str(path)]) == 0
     return path
 
 
@@ -98,10 +100,22 @@ def test_train_names_the_run_folder_itself(tmp_path):
     assert (tmp_path / "runs/grip-seed5/maml/policy.safetensors").is_file()
 
 
+def test_where_nobody_is_named_the_standard_algorithms_are_trained(tmp_path, capfd):
+    sizes = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
+    assert main(["train", "grip", "--total-steps", "1", *sizes]) == 0
+    assert f"trained {', '.join(STANDARD_ALGORITHMS)}: runs/grip-seed0" in capfd.readouterr().out
+    names = {folder.name for folder in (tmp_path / "runs/grip-seed0").iterdir() if folder.is_dir()}
+    assert names == {*STANDARD_ALGORITHMS}
+    assert main(["train", "grip", "--help"]) == 0
+    *others, last = STANDARD_ALGORITHMS
+    described = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    assert f"{', '.join(others)} and {last} if not given" in described
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_real_process_which_can_be_resumed(number, tmp_path, capfd):
-    long = ["train", "grip", "--total-steps", "100000000", *SIZES]
+    long = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "100000000", *SIZES]
     command = [sys.executable, "-m", "metarobot", *long]
     process = subprocess.Popen(
         [*command, "--out", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -205,7 +219,8 @@ def test_evaluate_measures_a_run_without_references(trained, tmp_path, capfd, na
 
 def test_a_family_of_one_task_parameter_is_evaluated_without_a_heat_map(tmp_path, capfd):
     sizes = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
-    assert main(["train", "half-cheetah-direction", "--total-steps", "1", *sizes]) == 0
+    train = ["train", "half-cheetah-direction", "--total-steps", "1", *sizes]
+    assert main([*train, "--algorithms", *TRAINED]) == 0
     run = "runs/half-cheetah-direction-seed0"
     assert main(["evaluate", run, "--out", "result", *EVALUATION_SIZES]) == 0
     names = "evaluation.json evaluation.csv adaptation_curve.png training_curve.png report.html"
@@ -328,7 +343,8 @@ def bad_runs(trained, tmp_path_factory) -> dict[str, str]:
     corrupt, reach = folder / "corrupt", folder / "reach"
     shutil.copytree(trained, corrupt)
     (corrupt / "maml" / "policy.safetensors").write_bytes(b"\x80\x04K\x01.")
-    assert main(["train", "reach", "--total-steps", "64", *SIZES, "--out", str(reach)]) == 0
+    train = ["train", "reach", "--algorithms", "maml", "--total-steps", "64", *SIZES]
+    assert main([*train, "--out", str(reach)]) == 0
     return {"RUN": str(trained), "CORRUPT": str(corrupt), "REACH": str(reach)}
 
 

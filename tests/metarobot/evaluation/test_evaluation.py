@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
+from metarobot.algorithms import train_config
 from metarobot.envs import SPLITS
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
@@ -15,6 +15,7 @@ from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 ENV_ID = "metarobot/Grip-v0"
+MEASURED = ("maml", "domain_randomisation", "oracle")
 CONFIG = EvaluationConfig(
     num_tasks=3,
     adaptation_episodes=(1, 3),
@@ -26,7 +27,7 @@ CONFIG = EvaluationConfig(
 )
 
 
-def untrained_run(seed, env_id=ENV_ID, algorithms=STANDARD_ALGORITHMS):
+def untrained_run(seed, env_id=ENV_ID, algorithms=MEASURED):
     policies = {}
     for algorithm in algorithms:
         config = train_config(env_id=env_id, algorithm=algorithm, seed=seed)

@@ -127,11 +127,13 @@ def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
 def test_a_run_without_the_algorithm_that_adapts(trained, tmp_path):
     oracle = replace(trained, config=replace(trained.config, algorithm="oracle"))
     run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"oracle": oracle})
-    with pytest.raises(RunError, match=r"no maml algorithm, nor another that adapts$"):
+    with pytest.raises(RunError, match=r"holds no algorithm that adapts, only oracle$"):
         rendering.render_adaptation(run, tmp_path / "film.mp4")
     run.policies.update(promp=trained, rl2=trained)
-    with pytest.raises(RunError, match=r"no maml algorithm: --algorithm shows another, of promp,"):
-        rendering.render_adaptation(run, tmp_path / "film.mp4")
+    for name in ("maml", "oracle"):
+        words = rf"holds no {name} that adapts: --algorithm shows one of promp,"
+        with pytest.raises(RunError, match=words):
+            rendering.render_adaptation(run, tmp_path / "film.mp4", RenderConfig(algorithm=name))
 
 
 @pytest.mark.parametrize("algorithm", ["promp", None])

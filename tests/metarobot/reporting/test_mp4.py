@@ -77,7 +77,8 @@ INPUTS = {
 def trained(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("mp4") / "run"
     sizes = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-    assert main(["train", "grip", "--total-steps", "64", *sizes, "--out", str(path)]) == 0
+    train = ["train", "grip", "--algorithms", "maml", "--total-steps", "64", *sizes]
+    assert main([*train, "--out", str(path)]) == 0
     return path
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from metarobot.algorithms import STANDARD_ALGORITHMS, configure
+from metarobot.algorithms import configure
 from metarobot.config import RunConfig
 from metarobot.envs import find_family
 from metarobot.files import read_json, write_json
@@ -22,6 +22,7 @@ from metarobot.training.run_folder import unfinished_configs
 from metarobot.training.run_layout import RunError, hold_run
 from metarobot.training.runs import complete_run, resume_run, train_run
 
+TRAINED = ("maml", "domain_randomisation", "oracle")
 TINY = RunConfig(
     total_steps=64,
     num_tasks=2,
@@ -34,7 +35,7 @@ TINY = RunConfig(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "grip"
-    train_run(TINY, STANDARD_ALGORITHMS, path)
+    train_run(TINY, TRAINED, path)
     return path
 
 
@@ -56,13 +57,20 @@ def edit_config(run: Path, folder: str, **fields) -> None:
 def test_a_run_is_read_back_as_it_was_trained(trained):
     run = load_run(trained)
     assert (run.seed, run.env_id, run.unfinished) == (0, "metarobot/Grip-v0", ())
-    assert tuple(run.policies) == STANDARD_ALGORITHMS
+    assert tuple(run.policies) == TRAINED
     for name, trained in run.policies.items():
         assert trained.config == configure(TINY, name)
     oracle, maml = run.policies["oracle"], run.policies["maml"]
     observed = oracle.params["layers.0.weight"].shape[1] - maml.params["layers.0.weight"].shape[1]
     size = len(find_family(TINY.env_id).observation_elements)
     assert observed == 2 + 2 * size  # the two task parameters of Grip, and their products
+
+
+def test_the_learner_to_take_first_is_the_first_of_the_standard_ones(trained):
+    run = load_run(trained)
+    assert run.learners == ("maml",)
+    run.policies.update(dict.fromkeys(("prototype", "latent", "anil"), run.policies["maml"]))
+    assert run.learners == ("latent", "maml", "prototype", "anil")
 
 
 def test_the_curve_has_a_row_per_meta_iteration(trained):
@@ -161,7 +169,7 @@ def test_runs_must_agree(run, tmp_path):
     twin = Path(shutil.copytree(run, tmp_path / "twin"))
     with pytest.raises(RunError, match="same seed, 0"):
         load_runs([run, twin])
-    for algorithm in STANDARD_ALGORITHMS:
+    for algorithm in TRAINED:
         edit_config(twin, algorithm, seed=1)
     assert [loaded.seed for loaded in load_runs([run, twin])] == [0, 1]
     shutil.rmtree(twin / "oracle")
