@@ -1,6 +1,5 @@
 """A policy with a memory of the present episode alone, which sees no reward."""
 
-import numpy as np
 from torch import Tensor
 
 from metarobot.policies.controller import Array
@@ -54,6 +53,12 @@ class EpisodicController(RecurrentController):
         super().begin()
         self._recall(self._beginning)
 
+    def act(self, observations: Array) -> Array:
+        """Return the means of the actions (..., A) for observations (..., O)."""
+        action = super().act(observations)
+        super().learn(0.0)
+        return action
+
     def learn(self, rewards: float | Array) -> None:
-        """Take note that the step is over; the rewards (...) are not looked at."""
-        super().learn(np.zeros(np.shape(rewards)))
+        """Leave the rewards (...) alone."""
+        del rewards

@@ -46,7 +46,7 @@ class RecurrentController(Controller):
         size, num_elements = len(weights.recurrent[0]), len(weights.centre)
         self._state, step = memory[:size], memory[size:]
         self._last, self._outcome = step[:num_elements], step[num_elements:]
-        self._action, self._first = self._outcome[:-1], True
+        self._first = True
 
     def begin(self) -> None:
         """An episode begins."""
@@ -62,13 +62,15 @@ class RecurrentController(Controller):
         weight, bias = w.head
         action = np.concatenate([seen, state, told], axis=-1) @ weight + bias
         self._last, self._first = scaled, False
-        self._action = np.minimum(np.maximum(action, -1.0), 1.0)
+        earned = np.broadcast_to(self._outcome[..., -1:], (*action.shape[:-1], 1))
+        done = np.minimum(np.maximum(action, -1.0), 1.0)
+        self._outcome = np.concatenate([done, earned], axis=-1)  # until it is told what that earned
         return action
 
     def learn(self, rewards: float | Array) -> None:
-        """Remember the rewards (...) of the step before, with its actions."""
-        earned = np.broadcast_to(np.asarray(rewards, float), self._action.shape[:-1])
-        self._outcome = np.concatenate([self._action, earned[..., None]], axis=-1)
+        """Remember the rewards (...) of the step before; without, those told last are kept."""
+        earned = np.broadcast_to(np.asarray(rewards, float), self._outcome.shape[:-1])
+        self._outcome = np.concatenate([self._outcome[..., :-1], earned[..., None]], axis=-1)
 
     def _see(self, scaled: Array) -> Array:
         """Return what the tanh layers make of the observations and of the step before."""

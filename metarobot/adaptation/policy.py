@@ -101,8 +101,9 @@ class AdaptablePolicy:
         Args:
             observation: What one robot shows, (O,) in the family's units, or M robots, (M, O).
                 Elements beyond the family's bounds are clipped, as the family does.
-            reward: Reward of the step before, or (M,); only a recurrent policy reads it.  None
-                in the first step of an episode.
+            reward: Reward of the step before, or (M,); only a policy that learns from episode to
+                episode reads it.  None in the first step of an episode, and where nobody measures
+                it: RL² then goes on with the reward that it was told last.
 
         Returns:
             Action (A,) or (M, A), float32 in half action ranges, within [-1, 1].

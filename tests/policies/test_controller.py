@@ -68,3 +68,28 @@ def test_a_controller_equals_its_policy_through_episodes(
             earned = torch.as_tensor(rewards).reshape(1, -1)
             actor.learn(mean, earned, torch.ones_like(earned, dtype=torch.bool))
             controller.learn(rewards)
+
+
+@pytest.mark.parametrize("policy_class", [RecurrentPolicy, EpisodicPolicy])
+@pytest.mark.parametrize("batch", [(), (M,)])
+def test_what_was_done_is_remembered_where_no_reward_is_told(policy_class, batch):
+    """RL² keeps the reward told last; who sees none may as well be told NaN, as in a batch."""
+    policy, params = make(policy_class, (8,))
+    policy, params = policy.double(), {name: leaf.double() for name, leaf in params.items()}
+    actor, controller = policy.actor(repeat_params(params, 1)), policy.controller(params)
+    rng, kept = np.random.default_rng(0), params["memory"][-1].expand(1, M if batch else 1)
+    with torch.no_grad():
+        for t in range(T):
+            if t in (0, 10):
+                actor.begin()
+                controller.begin()
+            seen = (LOW + HIGH) / 2 + 0.01 * rng.uniform(-1, 1, (*batch, SIZE))
+            found = controller.act(seen)
+            mean = actor.act(torch.from_numpy(seen).view(1, -1, SIZE)).mean
+            np.testing.assert_allclose(found, mean[0].numpy().reshape(found.shape), 0, 1e-12)
+            if t % 3 == 1:
+                rewards = rng.normal(size=batch)
+                controller.learn(rewards)
+                kept = torch.as_tensor(rewards).reshape(1, -1)
+            told = torch.full_like(kept, torch.nan) if policy_class is EpisodicPolicy else kept
+            actor.learn(mean, told, torch.ones_like(told, dtype=torch.bool))
