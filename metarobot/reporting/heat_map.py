@@ -45,9 +45,11 @@ _MOST_LEARNERS = 3
 _NO_DIFFERENCE = 0.01
 _LOG_TICKS = (1.0, 3.0)
 
-_ABOVE_PX, _PANEL_PX, _BELOW_PX = 110, 330, 55  # what stands above, a row with its words, below
+_ABOVE_PX, _PANEL_PX, _BELOW_PX = 120, 330, 55  # what stands above, a row with its words, below
 _LEFT, _RIGHT = 0.08, 0.89
 """Edges of the maps: numbers of three digits and a sign have room beside them."""
+_BETWEEN = 0.1
+"""Room between two maps, in widths of a map."""
 
 
 def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
@@ -79,7 +81,7 @@ def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
         grid = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
         top, bottom = 1 - _ABOVE_PX / height_px, _BELOW_PX / height_px
         figure.subplots_adjust(
-            left=_LEFT, right=_RIGHT, top=top, bottom=bottom, wspace=0.1, hspace=0.28
+            left=_LEFT, right=_RIGHT, top=top, bottom=bottom, wspace=_BETWEEN, hspace=0.28
         )
         places = _used_places(grid, rows)
         meshes = _draw_panels(evaluation, data, places, panels, maps, limits)

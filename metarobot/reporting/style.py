@@ -67,6 +67,8 @@ ADAPTING_COLOURS = (
     *("#d1418d", "#3f5f8a", "#8f6fc0", "#5c6b00"),
 )
 INK, FAINT, GREY = "#1d2433", "#68707f", "#9aa1ad"
+HEADING_SIZE = 9.25
+"""Of the name above a panel, in points: "domain randomisation" has room above one of four."""
 _DPI = 200
 STYLE = {
     "font.size": 9.5,
@@ -234,17 +236,37 @@ def write_title(figure: Figure, title: str, subtitle: str) -> None:
 def _fit(text: Text, room_px: float) -> None:
     """Make a text smaller until it is no wider than its room."""
     # Letters are fitted to pixels one by one: the width is not in proportion to the size.
-    while text.get_window_extent().width > room_px:
+    while _is_wider(text, room_px):
         text.set_fontsize(0.97 * float(text.get_fontsize()))
 
 
+def _is_wider(text: Text, room_px: float) -> bool:
+    return text.get_window_extent().width > room_px
+
+
+def in_two_lines(words: str) -> str:
+    """Break a heading at the space that leaves the longer line shortest."""
+    spaces = [place for place, letter in enumerate(words) if letter == " "]
+    if not spaces:
+        return words
+    middle = min(spaces, key=lambda place: max(place, len(words) - place - 1))
+    return f"{words[:middle]}\n{words[middle + 1 :]}"
+
+
 def panel_heading(axes: Axes, heading: str, note: str, colour: str) -> None:
-    """Write two lines above a panel, as wide as it is: its name, and what that means."""
+    """Write above a panel, as wide as it is, its name and what that means.
+
+    A name that is too long takes two lines, so that all panels have letters of one size.
+    """
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
     texts = [
-        axes.annotate(heading, (0, 1), (0, 19), weight="bold", size=10, color=colour, **style),
+        axes.annotate(
+            heading, (0, 1), (0, 19), weight="bold", size=HEADING_SIZE, color=colour, **style
+        ),
         axes.annotate(note, (0, 1), (0, 6), size=8.5, color=FAINT, **style),
     ]
+    if _is_wider(texts[0], axes.bbox.width):
+        texts[0].set_text(in_two_lines(heading))
     for text in texts:
         _fit(text, axes.bbox.width)
 

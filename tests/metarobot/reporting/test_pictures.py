@@ -20,7 +20,7 @@ from evaluations import (
 )
 from PIL import Image
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import ALGORITHMS, train_config
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
 from metarobot.reporting import adaptation_curve as curves
@@ -193,6 +193,34 @@ def test_many_learners_have_a_heat_map_each_after_the_most_episodes(evaluation: 
         *((name, 5) for name in ("maml", *names)),
     }
     assert (len(first), len(second)) == (4, 3)
+
+
+@pytest.mark.parametrize("num_columns", [1, 4])
+def test_the_headings_of_all_panels_are_of_one_size(num_columns: int) -> None:
+    figure = plot_style.make_figure(440)
+    panels = figure.subplots(1, num_columns, squeeze=False)[0]
+    figure.subplots_adjust(left=heat_map._LEFT, right=heat_map._RIGHT, wspace=heat_map._BETWEEN)
+    titles = [each.title for each in ALGORITHMS.values()]
+    for axes in panels:
+        for title in titles:
+            plot_style.panel_heading(axes, title, "mean −2.00", "black")
+            heading, _ = axes.texts[-2:]
+            assert heading.get_fontsize() == plot_style.HEADING_SIZE
+            assert heading.get_text().split() == title.split()
+            assert heading.get_window_extent().width <= axes.bbox.width
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        ("domain randomisation with memory", "domain randomisation\nwith memory"),
+        ("a long", "a\nlong"),
+        ("identification", "identification"),
+        ("", ""),
+    ],
+)
+def test_a_heading_breaks_where_its_lines_are_most_alike(words: str, lines: str) -> None:
+    assert plot_style.in_two_lines(words) == lines
 
 
 @pytest.mark.parametrize(
