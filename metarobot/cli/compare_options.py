@@ -15,7 +15,13 @@ from metarobot.cli.options import TrainCommand, require_algorithms
 from metarobot.cli.outside import import_family, import_outside
 from metarobot.cli.parsing import parse, parse_train
 from metarobot.envs import Split
-from metarobot.evaluation.protocol import UNTRAINED, ActionNoise, EvaluationConfig, Untrained
+from metarobot.evaluation.protocol import (
+    UNTRAINED,
+    ActionNoise,
+    EvaluationConfig,
+    Rewards,
+    Untrained,
+)
 
 _NOT_OF_TRAIN = {
     "--seed": "name the training seeds with --seeds",
@@ -66,6 +72,9 @@ class CompareCommand:
     """How far adapting to every block after the first goes, as a part of the whole way."""
     action_noise: ActionNoise = "none"
     """Action noise of the episodes by which policies are judged."""
+    rewards: Rewards = "seen"
+    """Whether policies see rewards while they are measured; hidden, who adapts and needs them is
+    trained and left out."""
     untrained: tuple[Untrained, ...] = tuple(name for name in UNTRAINED if name != "identification")
     """Who is measured besides; from_scratch and fine_tuning need domain_randomisation,
     strategy_search and identification the oracle. The last simulates much more than the others."""
@@ -103,6 +112,7 @@ class CompareCommand:
             later_step_length=self.later_step_length,
             test_episodes=self.test_episodes,
             action_noise=self.action_noise,
+            rewards=self.rewards,
             untrained=self.untrained,
             splits=self.splits,
             heat_map=self.heat_map,

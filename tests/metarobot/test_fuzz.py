@@ -128,7 +128,15 @@ ARGUMENTS = {
     "evaluate": [*options_of(EvaluationConfig), "--best", "--variant", "--video"],
     "render": [*options_of(RenderConfig), "--task", "--replay", "--episode", "--best", "--variant"],
     "compare": [
-        *("--algorithms", "--seeds", "--jobs", "--test-tasks", "--heat-map", "--splits"),
+        *(
+            "--algorithms",
+            "--seeds",
+            "--jobs",
+            "--test-tasks",
+            "--heat-map",
+            "--splits",
+            "--rewards",
+        ),
         *("--total-steps", "--num-threads", "--variant", "--num-tasks"),
     ],
     "resume": ["--algorithms", "--total-steps", "--seed", "--num-tasks"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from metarobot.algorithms import configure
@@ -11,10 +12,13 @@ from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.console import OK, conclude, prepare, shell_line
 from metarobot.cli.progress import StageDisplay
 from metarobot.cli.trainings import plan_trainings
+from metarobot.config import TrainConfig
 from metarobot.envs import file_name
+from metarobot.evaluation.references import measured_names
 from metarobot.reporting.folder import evaluate_to_folder, prepare_evaluation
+from metarobot.training.functional_policy import make_policy
 from metarobot.training.interruption import comparison_interruptions
-from metarobot.training.load import choose_variant, load_runs
+from metarobot.training.load import TrainedPolicy, TrainedRun, choose_variant, load_runs
 from metarobot.training.provenance import choose_num_threads
 
 
@@ -26,7 +30,10 @@ def run(arguments: list[str], prog: str) -> int:
     console = prepare()
     out = command.out or Path("runs") / f"compare-{file_name(config.env_id)}"
     prepare_evaluation(out, keep_scores=True)  # before what takes hours
-    measured.require_memory(configure(config, name) for name in command.algorithms)
+    configs = [configure(config, name) for name in command.algorithms]
+    measured.require_memory(configs)
+    if measured.rewards == "hidden":
+        measured_names(_before_training(configs), measured)
     share = 0 if command.cluster else max(1, choose_num_threads() // command.jobs)
     trainings, folders = plan_trainings(comparison, config, command.runs or out, share)
     engine = (
@@ -50,3 +57,9 @@ def run(arguments: list[str], prog: str) -> int:
         )
     conclude(evaluation, out, console)
     return OK
+
+
+def _before_training(configs: Sequence[TrainConfig]) -> TrainedRun:
+    """Return what a seed is going to be, with no parameters yet: who adapts, and needs what."""
+    policies = {each.algorithm: TrainedPolicy(make_policy(each), {}, each) for each in configs}
+    return TrainedRun(seed=configs[0].seed, env_id=configs[0].env_id, policies=policies)

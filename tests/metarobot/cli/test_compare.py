@@ -112,6 +112,22 @@ def test_it_takes_the_options_of_a_training(tmp_path):
     assert evaluation["variant"] == evaluation["trained_on"]
 
 
+def test_rewards_may_be_hidden_while_policies_are_measured(tmp_path):
+    few = ["--algorithms", "maml", "latent", "--seeds", "0", "--total-steps", "1", *SIZES]
+    hidden = [*few, *MEASURED, "--num-blocks", "0", "--rewards", "hidden"]
+    assert main(["compare", "grip", *hidden, "--out", "out"]) == 0
+    evaluation = Evaluation.from_dict(json.loads(Path("out/evaluation.json").read_text()))
+    assert evaluation.config.rewards == "hidden"
+    assert evaluation.left_out == ("maml",)
+    assert evaluation.learners == ("latent",)
+
+
+def test_where_nobody_adapts_without_rewards_nobody_is_trained(tmp_path, capfd):
+    assert main([*COMPARE, "--rewards", "hidden", "--out", "out"]) == 2
+    assert "without rewards nobody adapts: they are needed by" in one_error_line(capfd)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 class Killer(threading.Thread):
     """Kills a worker of a cluster as soon as two trainings have begun."""
 
