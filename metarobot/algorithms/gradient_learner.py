@@ -24,7 +24,7 @@ from metarobot.policies import (
     GaussianMLP,
     GaussianPolicy,
     Params,
-    add_step_variance,
+    add_step_lengths,
     add_value_prior,
     repeat_params,
 )
@@ -50,8 +50,9 @@ class AdaptationStepOptions(AlgorithmOptions):
     Without, a task farther from its optimum takes a larger step, and inner_lr is per unit of
     return."""
     shrink_steps: bool = switch(True)
-    """Take of an adaptation step what its noise leaves: episodes that disagree move a task little.
-    Without, noise moves it as far as a signal, and few episodes do harm."""
+    """Take of an adaptation step what its noise leaves, and of a later one the less the more steps
+    were taken: episodes that disagree move a task little, and steps end where they lead. Without,
+    noise moves it as far as a signal, few episodes do harm, and later steps overshoot."""
     value_prior: bool = switch(True)
     """Fit a task's value baseline to what meta-training has seen on all tasks as well, as far as
     that predicts the task's episodes. Without, few episodes are fitted too well, and their
@@ -94,8 +95,9 @@ class GradientOptions(AdaptationStepOptions):
 class GradientLearner(DifferentiableLearner[GaussianMLP]):
     """Adapts by gradient steps on the return of its adaptation episodes.
 
-    With `shrink_steps` and `value_prior` its policy has a leaf more each, in which meta-training
-    keeps how noisy a step from one episode is, and what values are like.
+    With `shrink_steps` and `value_prior` its policy has further leaves, in which meta-training
+    keeps how noisy a step from one episode is, and what values are like, and adaptation how many
+    steps were taken.
     """
 
     options_class = AdaptationStepOptions
@@ -112,7 +114,7 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         policy = super().make_policy(config, observation_low, observation_high, action_size)
         options = cast(AdaptationStepOptions, config.options)
         if options.shrink_steps:
-            add_step_variance(policy)
+            add_step_lengths(policy)
         if options.value_prior:
             add_value_prior(policy)
         return policy

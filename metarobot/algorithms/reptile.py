@@ -15,6 +15,7 @@ from metarobot.learning.surrogates import surrogates
 from metarobot.learning.task_chunks import chunks_of_batch, join_distributions
 from metarobot.options import integer, number
 from metarobot.policies import (
+    MEASURED,
     Distribution,
     Params,
     flatten_params,
@@ -86,7 +87,10 @@ class Reptile(GradientLearner):
         (before,) = self.workers.mean(losses[:, None]).tolist()
         for halvings in range(MOST_RATES):
             rate = self.options.reptile_rate / 2**halvings
-            moved = {name: leaf + rate * whole[name] for name, leaf in params.items()}
+            moved = {
+                name: leaf if name in MEASURED else leaf + rate * whole[name]
+                for name, leaf in params.items()
+            }
             after, kl = self.workers.mean(losses_and_divergences(self, moved, batch, old)).tolist()
             if kl <= self.options.outer_max_kl:
                 return moved, UpdateReport(before, after, kl, halvings + 1, True)

@@ -3,12 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.func import grad
 
 from metarobot.learning.objectives import OBJECTIVES, InnerObjective
 from metarobot.learning.shrinkage import StepMoments
-from metarobot.policies import MEASURED, STEP_VARIANCE, Params, ReactivePolicy, log_prob
+from metarobot.policies import (
+    MEASURED,
+    STEP_VARIANCE,
+    STEPS_TAKEN,
+    Params,
+    ReactivePolicy,
+    log_prob,
+)
 from metarobot.rollout.episodes import Episodes
 
 StepSizes = float | Mapping[str, float | Tensor]
@@ -84,8 +92,9 @@ def adapt(
         step_sizes: α; leaves without one stay.
         objective: What L_n is the negative mean of.
         first_order: Treat the step as a constant, so that dθ'/dθ = 1.
-        shrink: Whether s_n is the part of the step that its noise leaves, see `shrinkage`; else
-            it is 1. The variance from meta-training is the leaf `STEP_VARIANCE`, if there is one.
+        shrink: Whether s_n is the part of the step that its noise leaves, and that the steps before
+            leave, see `shrinkage`; else it is 1. The variance from meta-training is the leaf
+            `STEP_VARIANCE`, the steps taken are `STEPS_TAKEN`, if there are such leaves.
 
     Returns:
         Adapted parameters, same keys and shapes as params; those of a task whose mask selects no
@@ -95,9 +104,7 @@ def adapt(
     """
     loss = InnerLoss(policy, episodes, advantages, episodes.step_weights, objective)
     if shrink:
-        steps, moments = measured_steps(loss, params, step_sizes)
-        factors = moments.factors(params.get(STEP_VARIANCE))
-        steps = {name: _like(factors, leaf) * leaf for name, leaf in steps.items()}
+        steps = _shrunk_steps(loss, params, step_sizes)
     else:
         sizes = _size_of_each(params, step_sizes)
         gradient = loss.gradient(params, [*sizes])
@@ -105,6 +112,23 @@ def adapt(
     if first_order:
         steps = {name: leaf.detach() for name, leaf in steps.items()}
     return {name: leaf - steps[name] if name in steps else leaf for name, leaf in params.items()}
+
+
+def _shrunk_steps(loss: InnerLoss, params: Params, step_sizes: StepSizes) -> Params:
+    """Return s α ∇ L_n of every task, leaves (N, ...), and what the sum of the steps taken loses.
+
+    That sum grows, so what it loses is negative.
+    """
+    steps, moments = measured_steps(loss, params, step_sizes)
+    lengths = factors = moments.factors(params.get(STEP_VARIANCE))
+    counted: Params = {}
+    if STEPS_TAKEN in params:
+        before = params[STEPS_TAKEN].squeeze(1)
+        # The derivative of relu at 0 is 0: meta-training, which begins there, never moves it.
+        taken = torch.relu(before)
+        lengths = factors / (1.0 + taken)
+        counted = {STEPS_TAKEN: (before - taken - factors)[:, None]}
+    return {name: _like(lengths, leaf) * leaf for name, leaf in steps.items()} | counted
 
 
 def measured_steps(

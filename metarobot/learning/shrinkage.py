@@ -11,9 +11,14 @@ place of the unknown |δ|². Where V exceeds |d|², nothing has been learned, an
 Few episodes tell little about σ², and one tells nothing. So a variance that was learned in
 meta-training counts as much as `PRIOR_EPISODES` episodes more.
 
+A later step starts nearer to its end than the first. With normalised advantages it is as long, and
+overshoots. So it is divided by 1 + the sum of all s before. Where every step is taken whole, the
+result is the mean of where they lead, in which their noise averages out.
+
 Source: James and Stein 1961, "Estimation with quadratic loss"; its positive part, Efron and Morris
 1973, "Stein's estimation rule and its competitors"; the pooled variance, Smyth 2004,
-doi:10.2202/1544-6115.1027.
+doi:10.2202/1544-6115.1027; Robbins and Monro 1951, "A stochastic approximation method", for steps
+whose lengths fall so.
 """
 
 from typing import NamedTuple, Self

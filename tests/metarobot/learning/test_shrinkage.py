@@ -13,7 +13,7 @@ from metarobot.algorithms import make_algorithm
 from metarobot.learning.inner_loop import InnerLoss, adapt, measured_steps
 from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
 from metarobot.learning.shrinkage import LEARNING_RATE, PRIOR_EPISODES, learn_variance
-from metarobot.policies import STEP_VARIANCE, log_prob, repeat_params
+from metarobot.policies import MEASURED, STEP_VARIANCE, STEPS_TAKEN, log_prob, repeat_params
 
 POLICY, PARAMS = small_policy()
 ALPHA = 0.3
@@ -147,7 +147,10 @@ def test_meta_gradient_goes_through_the_learned_variance_and_never_to_it(algorit
     monkeypatch.setitem(OBJECTIVES, "lvc", likelihood_ratio)
     config = config_of(algorithm, inner_lr=ALPHA, num_adaptation_steps=2)
     policy, params = small_policy(algorithm=algorithm)
-    variance = {STEP_VARIANCE: torch.ones(1, dtype=torch.float64)}
+    variance = {
+        STEP_VARIANCE: torch.ones(1, dtype=torch.float64),
+        STEPS_TAKEN: torch.zeros(1, dtype=torch.float64),
+    }
     batch = made_up_batch(policy, {**params, **variance}, config)
     learner = make_algorithm(config, policy)
 
@@ -157,11 +160,42 @@ def test_meta_gradient_goes_through_the_learned_variance_and_never_to_it(algorit
 
     found = grad(loss)({**params, **variance})
     assert not found.pop(STEP_VARIANCE).any()
+    assert not found.pop(STEPS_TAKEN).any()
     assert relative_error(vector_of(found), numerical_gradient(loss, params)) <= 1e-5
     plain = make_algorithm(config.with_options(shrink_steps=False), policy)
     other = plain.adapted_distribution(repeat_params(params, N), batch).mean
     shrunk = learner.adapted_distribution(repeat_params({**params, **variance}, N), batch).mean
     assert (other - shrunk).abs().max() > 0.01
+
+
+def test_a_later_step_is_shorter_by_the_steps_taken():
+    params, *block = episodes_of()
+    whole = moved_by(params, *block)
+    known = {**params, STEPS_TAKEN: torch.zeros(N, 1, dtype=torch.float64)}
+    first = adapt(POLICY, known, *block, ALPHA, shrink=True)
+    loss = InnerLoss(POLICY, *block, block[0].step_weights)
+    parts = measured_steps(loss, params, ALPHA)[1].factors(None)
+    assert 0.1 < parts.min() < 0.9
+    torch.testing.assert_close(first[STEPS_TAKEN], parts[:, None])
+    for name in params:  # the first step is taken as it is
+        expected = adapt(POLICY, params, *block, ALPHA, shrink=True)[name]
+        torch.testing.assert_close(first[name], expected, rtol=0, atol=0)
+    # The same episodes again, from the same parameters, but after that step.
+    again = adapt(POLICY, {**params, STEPS_TAKEN: first[STEPS_TAKEN]}, *block, ALPHA, shrink=True)
+    torch.testing.assert_close(again.pop(STEPS_TAKEN), 2 * parts[:, None])
+    moved = torch.cat([(params[name] - again[name]).flatten(1) for name in params], dim=1)
+    torch.testing.assert_close(moved, whole / (1 + parts)[:, None])
+
+
+def test_reptile_never_moves_the_steps_taken():
+    config = config_of("reptile", inner_lr=ALPHA, outer_max_kl=10.0)
+    policy, params = small_policy(algorithm="reptile")
+    known = {name: torch.zeros(policy.shapes[name]).double() for name in MEASURED}
+    learner = make_algorithm(config, policy)
+    moved, report = learner.update({**params, **known}, made_up_batch(policy, params, config))
+    assert report.accepted
+    assert not moved[STEPS_TAKEN].any()
+    assert moved[STEP_VARIANCE].any()
 
 
 def test_step_sizes_of_single_elements_count_in_what_is_noise():
