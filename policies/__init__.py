@@ -15,8 +15,9 @@ from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.measured_leaves import (
     MEASURED,
     STEP_VARIANCE,
+    STEPS_TAKEN,
     VALUE_PRIOR,
-    add_step_variance,
+    add_step_lengths,
     add_value_prior,
 )
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
@@ -37,6 +38,7 @@ from metarobot.policies.value_baseline import (
 
 __all__ = [
     "MEASURED",
+    "STEPS_TAKEN",
     "STEP_VARIANCE",
     "VALUE_PRIOR",
     "Actor",
@@ -64,7 +66,7 @@ __all__ = [
     "TeacherStudentPolicy",
     "ToldPolicy",
     "Unroll",
-    "add_step_variance",
+    "add_step_lengths",
     "add_value_prior",
     "directions",
     "embed",

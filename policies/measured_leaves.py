@@ -1,6 +1,7 @@
-"""What meta-training measures for a policy that adapts by gradient steps, with its parameters.
+"""What is known of the adaptation of a policy that adapts by gradient steps, with its parameters.
 
 These leaves decide how the policy adapts, not how it acts, and no gradient changes them.
+Meta-training measures them, but for the steps taken, which adaptation counts.
 """
 
 import torch
@@ -13,16 +14,21 @@ STEP_VARIANCE = "step_variance"
 """Leaf (1,): variance of the adaptation step that one episode alone asks for, summed over the
 parameters that adapt. 0 while it is unknown."""
 
+STEPS_TAKEN = "steps_taken"
+"""Leaf (1,): adaptation steps taken so far, each counted as the part of it that was taken. 0 before
+adapting."""
+
 VALUE_PRIOR = "value_prior"
 """Leaf (F, F + 1): XᵀX and XᵀR of the value baseline's fit to one episode, side by side, the mean
 over all tasks. 0 while it is unknown."""
 
-MEASURED = (STEP_VARIANCE, VALUE_PRIOR)
+MEASURED = (STEP_VARIANCE, STEPS_TAKEN, VALUE_PRIOR)
 
 
-def add_step_variance(policy: GaussianPolicy) -> None:
-    """Give a policy the leaf `STEP_VARIANCE`."""
+def add_step_lengths(policy: GaussianPolicy) -> None:
+    """Give a policy the leaves `STEP_VARIANCE` and `STEPS_TAKEN`: how far its steps go."""
     _add(policy, STEP_VARIANCE, 1)
+    _add(policy, STEPS_TAKEN, 1)
 
 
 def add_value_prior(policy: GaussianPolicy) -> None:
