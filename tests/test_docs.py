@@ -190,7 +190,7 @@ def test_the_example_of_reading_an_evaluation_runs(capsys, monkeypatch):
     (example,) = re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], re.DOTALL)
     exec(compile(example, "docs/results.md", "exec"), {})
     printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert printed == ["0", "20"]
+    assert printed == ["0", "1", "2", "5", "10", "20", "40"]
 
 
 def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import update_benchmark
-from docs_tables import adaptation, comparisons, evaluations, results
+from docs_tables import adaptation, comparisons, evaluations, few_episodes, harm, results
 from docs_tables.markdown import PENDING
-from evaluations import around, headroom, made_up_evaluation, with_headroom
+from evaluations import around, headroom, made_up_evaluation, with_another, with_headroom
 from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
@@ -234,8 +234,7 @@ def write_evaluation(path, evaluation):
 
 def test_tables_of_results(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    assert evaluations.returns("grip") == evaluations.headline() == PENDING
-    assert evaluations.by_episodes("grip") == PENDING
+    assert evaluations.returns("grip") == PENDING
     write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
     assert evaluations.returns("grip").splitlines()[-1] == (
         "| train | -6.00 | -2.00 | -2.10 | -1.05 | -1.00 | 0.20 "
@@ -243,58 +242,108 @@ def test_tables_of_results(tmp_path, monkeypatch):
     )
     train = evaluations.success("grip").splitlines()[2]
     assert train == "| train |  (0.70) | 0.90 (0.70) | 0.90 (0.70) | 0.90 (0.70) |  |"
-    headings, _, line = evaluations.headline().splitlines()
-    assert headings.endswith("| worse after 20 episodes | 90 % captured after |")
-    shares, worse = "**0.75** [0.70, 0.80] | " * 3, "0.12 [0.08, 0.16] | " * 3
-    assert line == f"| Grip | train | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 |  | {shares}{worse}> 20 |"
     lost = made_up(random=-0.5)  # the oracle is worse than random: no fraction is given
     write_evaluation(tmp_path / "grip" / "evaluation.json", lost)
-    assert evaluations.headline().splitlines()[2].endswith(f"| - | - | - | {worse}– |")
     assert evaluations.returns("grip").splitlines()[-1].endswith("| - | - |")
 
 
-def test_the_table_by_episodes(tmp_path, monkeypatch):
+FEW_EPISODES_TABLES = (
+    few_episodes.headline,
+    few_episodes.best,
+    few_episodes.behind,
+    lambda: few_episodes.by_algorithm("grip"),
+    harm.harm,
+    harm.later_blocks,
+    harm.costs,
+)
+
+
+def test_tables_by_episodes_wait_for_latent(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
-    _, _, before, one, *others = evaluations.by_episodes("grip").splitlines()
-    assert before == (
-        "| train | 0 | -2.10 [-2.30, -1.90] | 0.90 [0.85, 0.95] | 0.75 [0.70, 0.80] "
-        "| - | - | > 20 |"
-    )
-    assert one == (
-        "|  | 1 | -2.30 [-2.50, -2.10] | 0.90 [0.85, 0.95] | 0.75 [0.70, 0.80] "
-        "| 0.12 [0.08, 0.16] | 0.30 [0.20, 0.40] |  |"
-    )
-    assert [line.split("|")[2].strip() for line in others] == ["5", "20"]
+    assert {table() for table in FEW_EPISODES_TABLES} == {PENDING}
+    assert harm.fallen() == "_Nowhere._"
 
 
-def test_what_was_not_measured_has_no_column(tmp_path, monkeypatch):
+@pytest.fixture
+def with_latent(tmp_path, monkeypatch):
+    """MAML and `latent`, which does as MAML but for its return after 5 episodes, 0.2 higher."""
     monkeypatch.setattr(results, "RESULTS", tmp_path)
+    both = with_another(made_up(), "latent")
     curves = [
         replace(
             curve,
             points=tuple(
-                replace(p, harmed=None) for p in curve.points if p.adaptation_episodes in (0, 20)
+                replace(point, return_mean=around(-1.06)) if number == 5 else point
+                for point in curve.points
+                for number in [point.adaptation_episodes]
             ),
         )
-        for curve in made_up().curves
+        if curve.algorithm == "latent"
+        else curve
+        for curve in both.curves
+    ]
+    costs = [replace(p, seconds=(100.0, None, 200.0) if p.adapts else ()) for p in both.policies]
+    both = replace(both, curves=tuple(curves), policies=tuple(costs))
+    write_evaluation(tmp_path / "grip" / "evaluation.json", both)
+
+
+@pytest.mark.usefixtures("with_latent")
+def test_tables_by_episodes():
+    headings, _, line = few_episodes.headline().splitlines()
+    assert headings.endswith("| told the task | captured after 5 | worse after 5 |")
+    rates = "0.90 |  | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 |  |"
+    assert line == f"| Grip | train | {rates} **0.75** [0.70, 0.80] | 0.12 [0.08, 0.16] |"
+    # What never adapts stays what it is: nothing else was measured after 2 episodes.
+    never, both = "domain randomisation", "MAML-TRPO, latent"
+    assert few_episodes.best().splitlines()[2:] == [
+        f"| Grip | train | {never} | {never} | {never} | latent | {both} |"
+    ]
+    assert few_episodes.behind().splitlines()[2:] == [
+        f"| Grip | train | 0 | {never} | 0.10 |",
+        f"| Grip | train | 1 | {never} | 0.30 |",
+    ]
+    assert few_episodes.by_algorithm("grip").splitlines()[-2] == (
+        "| latent | 0.90 | 0.90 |  | 0.90 | 0.90 |"
+    )
+
+
+@pytest.mark.usefixtures("with_latent")
+def test_tables_of_harm():
+    assert harm.harm().splitlines()[-1] == "| latent | 0.12, -, 0.12 |"
+    (line,) = harm.later_blocks().splitlines()[2:3]
+    assert line == "| Grip | train | latent | -2.10 [-2.30, -1.90] | -1.05 [-1.25, -0.85] |"
+    assert harm.costs().splitlines()[2:] == ["| MAML-TRPO | 150 |", "| latent | 150 |"]
+    assert harm.fallen() == "_Nowhere._"  # -2.3 after one episode is within the interval of -2.1
+
+
+@pytest.mark.usefixtures("with_latent")
+def test_a_return_that_falls_is_named(tmp_path):
+    evaluation = results.read_evaluation("grip/evaluation.json")
+    curves = [
+        replace(
+            curve,
+            points=tuple(
+                replace(point, return_mean=around(-2.5)) if number == 1 else point
+                for point in curve.points
+                for number in [point.adaptation_episodes]
+            ),
+        )
+        for curve in evaluation.curves
     ]
     write_evaluation(
-        tmp_path / "grip" / "evaluation.json", replace(made_up(), curves=tuple(curves))
+        tmp_path / "grip" / "evaluation.json", replace(evaluation, curves=tuple(curves))
     )
-    headings, *_ = evaluations.headline().splitlines()
-    assert headings == (
-        "| success | split | never adapting | before adapting | after 20 episodes | told the task "
-        "| captured after 20 episodes | 90 % captured after |"
-    )
+    assert [line.split(" | ")[2:4] for line in harm.fallen().splitlines()[2:]] == [
+        ["MAML-TRPO", "1"],
+        ["latent", "1"],
+    ]
 
 
 def test_rows_by_adaptation_episodes(tmp_path, monkeypatch):
-    """One for each point; a family's comparison is preferred to its evaluation."""
+    """One for each point."""
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    write_evaluation(tmp_path / "grip" / "evaluation.json", replace(made_up(), seeds=(7,)))
-    assert {tuple(row["seeds"]) for row in adaptation.adaptation_rows()} == {(7,)}
-    write_evaluation(tmp_path / "grip" / "comparison" / "evaluation.json", made_up())
+    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
     rows = adaptation.adaptation_rows()
     assert [(row["algorithm"], row["episodes"]) for row in rows] == [
         *[("random", 0), ("domain_randomisation", 0)],

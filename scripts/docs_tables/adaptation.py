@@ -17,18 +17,16 @@ ADAPTATION_FILE = RESULTS / "adaptation.json"
 def adaptation_rows() -> list[dict[str, Any]]:
     """Return one row for every family, split, algorithm and number of adaptation episodes.
 
-    A family's rows are of its comparison, where all algorithms have the same tasks, and else of its
-    evaluation; then those of its evaluation in which ``rewards`` were hidden. Episodes are one
-    block. ``return``, ``success``, ``captured`` (the fraction of the headroom) and ``harmed`` (the
-    share of tasks that adapting made worse) have 95 % intervals (`*_ci`); all is null where it was
-    not measured, or where there is no headroom to speak of.
+    A family's rows are of its evaluation, then of that in which ``rewards`` were hidden. Episodes
+    are one block. ``return``, ``success``, ``captured`` (the fraction of the headroom) and
+    ``harmed`` (the share of tasks that adapting made worse) have 95 % intervals (`*_ci`); all is
+    null where it was not measured, or where there is no headroom to speak of.
     """
     evaluations = [
         evaluation
         for preset in PRESETS
         for evaluation in (
-            read_evaluation(f"{preset}/comparison/evaluation.json")
-            or read_evaluation(f"{preset}/evaluation.json"),
+            read_evaluation(f"{preset}/evaluation.json"),
             read_evaluation(f"{preset}/rewards-hidden/evaluation.json"),
         )
     ]

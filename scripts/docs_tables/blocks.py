@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docs_tables.comparisons import comparison, published
-from docs_tables.evaluations import by_episodes, headline, headroom, returns, success
+from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
-from docs_tables.few_episodes import behind, best, by_algorithm
+from docs_tables.few_episodes import behind, best, by_algorithm, headline
 from docs_tables.formats import scene_limits, variant_keys, variants
+from docs_tables.harm import costs, fallen, harm, later_blocks
 from docs_tables.measurements import scaling, speed, sweep
 from docs_tables.training import curve
 from metarobot.envs import FAMILIES, file_name
-from metarobot.presets import PRESETS
 
 LONGER = Path("longer")
 """Folder in docs/results of what was trained for longer than its preset says."""
@@ -25,6 +25,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "headroom": headroom,
     "best": best,
     "behind": behind,
+    "harm": harm,
+    "fallen": fallen,
+    "later blocks": later_blocks,
+    "costs": costs,
     "sweep": sweep,
     "published": published,
     "speed": speed,
@@ -33,17 +37,16 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "variant keys": variant_keys,
     "scene limits": scene_limits,
 }
+for _preset in ("reach", "slide", "grip"):
+    BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
 BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)
 for _preset in FEW_EPISODES_FAMILIES:
     BLOCKS[f"{_preset} learners"] = lambda preset=_preset: by_algorithm(preset)
-for _preset in PRESETS:
-    BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
 for _env_id, _env_class in FAMILIES.items():
     _family, _name = _env_class, file_name(_env_id)
     BLOCKS[f"{_name} parameters"] = lambda family=_family: parameters(family)
     BLOCKS[f"{_name} observation"] = lambda family=_family: observation(family)
     BLOCKS[f"{_name} constants"] = lambda family=_family: constants(family)
-    BLOCKS[f"{_name} episodes"] = lambda name=_name: by_episodes(name)
     BLOCKS[f"{_name} returns"] = lambda name=_name: returns(name)
     BLOCKS[f"{_name} success"] = lambda name=_name: success(name)
     BLOCKS[f"{_name} curve"] = lambda name=_name: curve(name)

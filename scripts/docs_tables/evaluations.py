@@ -1,4 +1,4 @@
-"""What `metarobot evaluate` measured, family by family and in all: tables of MAML's adaptation."""
+"""What `metarobot evaluate` measured: MAML's adaptation by blocks, and the headroom."""
 
 from __future__ import annotations
 
@@ -8,40 +8,10 @@ from metarobot.envs import file_name
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation, Headroom
 from metarobot.presets import PRESETS
-from metarobot.reporting.episode_tables import episodes_to_90_text
-from metarobot.reporting.style import after_blocks, after_episodes, family_title
+from metarobot.reporting.style import after_blocks, family_title
 
 LEARNER = "maml"
 """Whose adaptation the tables show."""
-HEADLINE_EPISODES = (1, 5, 20)
-"""Adaptation episodes that the first table tells of, where they were measured."""
-
-
-def by_episodes(name: str) -> str:
-    """Return what a committed evaluation says by adaptation episodes: one block of each number."""
-    evaluation = read_evaluation(f"{name}/evaluation.json")
-    if evaluation is None:
-        return PENDING
-    headings = ["split", "adaptation episodes", "return", "success", "captured", "became worse"]
-    headings += ["return given up in each", "90 % captured after"]
-    rows = []
-    for _, curve in _adaptation(evaluation):
-        needed = episodes_to_90_text(evaluation, curve)
-        for point in curve.points:
-            is_first = point is curve.points[0]
-            rows.append(
-                [
-                    curve.split if is_first else "",
-                    f"{point.adaptation_episodes}",
-                    with_interval(point.return_mean),
-                    with_interval(point.success),
-                    with_interval(evaluation.captured(point, curve.split)),
-                    with_interval(point.harmed),
-                    with_interval(point.trial_cost),
-                    needed if is_first else "",
-                ]
-            )
-    return markdown_table(headings, rows)
 
 
 def returns(name: str) -> str:
@@ -88,52 +58,6 @@ def success(name: str) -> str:
             cells.append(sure + (f" ({exploring})" if exploring else ""))
         rows.append(cells)
     return markdown_table(["split", "random", "domain randomisation", *after, "oracle"], rows)
-
-
-def headline() -> str:
-    """Return what a few adaptation episodes are worth, family by family and split by split."""
-    evaluations = [read_evaluation(f"{name}/evaluation.json") for name in _HEADLINE_FAMILIES]
-    measured = [(e, *found) for e in evaluations if e for found in _adaptation(e)]
-    curves = [curve for _, _, curve in measured]
-    numbers = [n for n in HEADLINE_EPISODES if any(curve.after_episodes(n) for curve in curves)]
-    harmed = [n for n in numbers if any(_harmed(curve, n) != "-" for curve in curves)]
-    rows = [
-        [
-            family_title(evaluation.family),
-            headroom.split,
-            _rate(_before(evaluation, "domain_randomisation", headroom.split)),
-            *(_rate(curve.after_episodes(number)) for number in (0, *numbers)),
-            _rate(_before(evaluation, "oracle", headroom.split)),
-            *(_captured(evaluation, curve, number) for number in numbers),
-            *(_harmed(curve, number) for number in harmed),
-            episodes_to_90_text(evaluation, curve),
-        ]
-        for evaluation, headroom, curve in measured
-    ]
-    headings = ["success", "split", "never adapting", "before adapting"]
-    headings += [*map(after_episodes, numbers), "told the task"]
-    headings += [f"captured {after_episodes(number)}" for number in numbers]
-    headings += [f"worse {after_episodes(number)}" for number in harmed]
-    return markdown_table([*headings, "90 % captured after"], rows) if rows else PENDING
-
-
-_HEADLINE_FAMILIES = ("grip", "slide", "push", "reach", "reach-hidden-goal")
-
-
-def _before(evaluation: Evaluation, algorithm: str, split: str) -> Point | None:
-    """Return where a policy stands before adapting, None where it was not measured."""
-    curve = evaluation.curve(algorithm, split)
-    return curve and curve.points[0]
-
-
-def _captured(evaluation: Evaluation, curve: Curve, num_episodes: int) -> str:
-    point = curve.after_episodes(num_episodes)
-    return captured_text(evaluation.captured(point, curve.split) if point else None)
-
-
-def _harmed(curve: Curve, num_episodes: int) -> str:
-    point = curve.after_episodes(num_episodes)
-    return with_interval(point and point.harmed)
 
 
 def headroom() -> str:

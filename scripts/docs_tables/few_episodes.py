@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from docs_tables.markdown import PENDING, markdown_table, rate_text
+from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
 from docs_tables.results import read_evaluation
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
-from metarobot.reporting.style import algorithm_title, family_title
+from metarobot.reporting.style import after_episodes, algorithm_title, family_title
 
 FAMILIES = ("reach", "reach-hidden-goal", "grip", "slide", "push")
 """Presets whose tables these are."""
 NUMBERS = (0, 1, 2, 5, 20)
 """Adaptation episodes that the tables tell of."""
+FEW = 5
+"""Adaptation episodes that somebody with a robot is glad to run."""
 LEARNER = "latent"
 """The learner that is compared with the best."""
 AS_GOOD = 0.05
@@ -22,7 +24,7 @@ TOLD_THE_TASK = ("oracle",)
 
 def by_algorithm(preset: str) -> str:
     """Return the success of every algorithm after 0, 1, 2, .. episodes, split by split."""
-    evaluation = _read(preset)
+    evaluation = read_with_latent(preset)
     if evaluation is None:
         return PENDING
     headings = ["success"]
@@ -36,17 +38,55 @@ def by_algorithm(preset: str) -> str:
     return markdown_table(headings, rows)
 
 
+def headline() -> str:
+    """Return what few episodes are worth, family by family: success, and who is harmed."""
+    rows = [
+        [
+            family_title(evaluation.family),
+            split,
+            *(rate_text(_success(evaluation.judged(name, split), n)) for _, name, n in _HEADLINE),
+            *_captured_and_worse(evaluation, split),
+        ]
+        for evaluation in all_with_latent()
+        for split in evaluation.splits
+    ]
+    headings = ["success", "split", *(title for title, *_ in _HEADLINE)]
+    headings += [f"captured after {FEW}", f"worse after {FEW}"]
+    return markdown_table(headings, rows) if rows else PENDING
+
+
+_HEADLINE = (
+    ("never adapting", "domain_randomisation", 0),
+    ("memory of the episode", "recurrent_randomisation", 0),
+    ("MAML: 5", "maml", 5),
+    ("20", "maml", 20),
+    ("latent: 0", LEARNER, 0),
+    ("1", LEARNER, 1),
+    ("5", LEARNER, 5),
+    ("20", LEARNER, 20),
+    ("told the task", "oracle", 0),
+)
+"""Heading, algorithm and adaptation episodes of each column of the first table."""
+
+
+def _captured_and_worse(evaluation: Evaluation, split: str) -> tuple[str, str]:
+    """Return the fraction that `latent` captures by few episodes, and who becomes worse."""
+    point = _point(evaluation.judged(LEARNER, split), FEW)
+    captured = evaluation.captured(point, split) if point else None
+    return captured_text(captured), with_interval(point and point.harmed)
+
+
 def best() -> str:
     """Return who is best after 0, 1, 2, .. episodes, family by family and split by split."""
     rows = []
-    for evaluation in filter(None, map(_read, FAMILIES)):
+    for evaluation in all_with_latent():
         for split in evaluation.splits:
             cells = [
                 ", ".join(algorithm_title(name) for name in _as_good_as_best(evaluation, split, n))
                 for n in NUMBERS
             ]
             rows.append([family_title(evaluation.family), split, *cells])
-    headings = ["family", "split", *(f"{number} episodes" for number in NUMBERS)]
+    headings = ["family", "split", "before adapting", *map(after_episodes, NUMBERS[1:])]
     return markdown_table(headings, rows) if rows else PENDING
 
 
@@ -54,7 +94,7 @@ def behind() -> str:
     """Return where another one earns more than `latent` after as many episodes, and how much."""
     rows = [
         [family_title(evaluation.family), split, str(number), *ahead]
-        for evaluation in filter(None, map(_read, FAMILIES))
+        for evaluation in all_with_latent()
         for split in evaluation.splits
         for number in NUMBERS
         if (ahead := _ahead(evaluation, split, number))
@@ -103,13 +143,18 @@ def _point(curve: Curve | None, number: int) -> Point | None:
     return curve.points[0] if len(curve.points) == 1 else curve.after_episodes(number)
 
 
+def all_with_latent() -> list[Evaluation]:
+    """Return the evaluations of all families that `latent` is part of."""
+    return [each for each in map(read_with_latent, FAMILIES) if each]
+
+
 def _success(curve: Curve | None, number: int) -> float | None:
     point = _point(curve, number)
     return point and point.success.value
 
 
-def _read(preset: str) -> Evaluation | None:
-    """Return the comparison on a family, None where `latent` is not part of it yet."""
-    evaluation = read_evaluation(f"{preset}/comparison/evaluation.json")
+def read_with_latent(preset: str) -> Evaluation | None:
+    """Return the evaluation on a family, None where `latent` is not part of it yet."""
+    evaluation = read_evaluation(f"{preset}/evaluation.json")
     known = evaluation and any(policy.algorithm == LEARNER for policy in evaluation.policies)
     return evaluation if known else None
