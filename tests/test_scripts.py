@@ -254,7 +254,7 @@ FEW_EPISODES_TABLES = (
     lambda: few_episodes.by_algorithm("grip"),
     harm.harm,
     harm.later_blocks,
-    harm.costs,
+    comparisons.costs,
 )
 
 
@@ -265,26 +265,30 @@ def test_tables_by_episodes_wait_for_latent(tmp_path, monkeypatch):
     assert harm.fallen() == "_Nowhere._"
 
 
-@pytest.fixture
-def with_latent(tmp_path, monkeypatch):
-    """MAML and `latent`, which does as MAML but for its return after 5 episodes, 0.2 higher."""
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    both = with_another(made_up(), "latent")
+def with_return(evaluation, number, mean, algorithms):
+    """The evaluation, but for the mean return of some algorithms after a number of episodes."""
     curves = [
         replace(
             curve,
             points=tuple(
-                replace(point, return_mean=around(-1.06)) if number == 5 else point
+                replace(point, return_mean=around(mean))
+                if curve.algorithm in algorithms and point.adaptation_episodes == number
+                else point
                 for point in curve.points
-                for number in [point.adaptation_episodes]
             ),
         )
-        if curve.algorithm == "latent"
-        else curve
-        for curve in both.curves
+        for curve in evaluation.curves
     ]
+    return replace(evaluation, curves=tuple(curves))
+
+
+@pytest.fixture
+def with_latent(tmp_path, monkeypatch):
+    """MAML and `latent`, which does as MAML but for its return after 5 episodes, 0.2 higher."""
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    both = with_return(with_another(made_up(), "latent"), 5, -1.06, ["latent"])
     costs = [replace(p, seconds=(100.0, None, 200.0) if p.adapts else ()) for p in both.policies]
-    both = replace(both, curves=tuple(curves), policies=tuple(costs))
+    both = replace(both, policies=tuple(costs))
     write_evaluation(tmp_path / "grip" / "evaluation.json", both)
 
 
@@ -313,27 +317,15 @@ def test_tables_of_harm():
     assert harm.harm().splitlines()[-1] == "| latent | 0.12, -, 0.12 |"
     (line,) = harm.later_blocks().splitlines()[2:3]
     assert line == "| Grip | train | latent | -2.10 [-2.30, -1.90] | -1.05 [-1.25, -0.85] |"
-    assert harm.costs().splitlines()[2:] == ["| MAML-TRPO | 150 |", "| latent | 150 |"]
+    assert comparisons.costs().splitlines()[2:] == ["| MAML-TRPO | 150 |", "| latent | 150 |"]
     assert harm.fallen() == "_Nowhere._"  # -2.3 after one episode is within the interval of -2.1
 
 
 @pytest.mark.usefixtures("with_latent")
 def test_a_return_that_falls_is_named(tmp_path):
     evaluation = results.read_evaluation("grip/evaluation.json")
-    curves = [
-        replace(
-            curve,
-            points=tuple(
-                replace(point, return_mean=around(-2.5)) if number == 1 else point
-                for point in curve.points
-                for number in [point.adaptation_episodes]
-            ),
-        )
-        for curve in evaluation.curves
-    ]
-    write_evaluation(
-        tmp_path / "grip" / "evaluation.json", replace(evaluation, curves=tuple(curves))
-    )
+    worse = with_return(evaluation, 1, -2.5, ["maml", "latent"])
+    write_evaluation(tmp_path / "grip" / "evaluation.json", worse)
     assert [line.split(" | ")[2:4] for line in harm.fallen().splitlines()[2:]] == [
         ["MAML-TRPO", "1"],
         ["latent", "1"],

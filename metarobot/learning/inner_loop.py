@@ -103,32 +103,30 @@ def adapt(
     Source: Finn et al. 2017, arXiv:1703.03400, Algorithm 3.
     """
     loss = InnerLoss(policy, episodes, advantages, episodes.step_weights, objective)
+    counted: Params = {}
     if shrink:
-        steps = _shrunk_steps(loss, params, step_sizes)
+        steps, counted = _shrunk_steps(loss, params, step_sizes)
     else:
         sizes = _size_of_each(params, step_sizes)
         gradient = loss.gradient(params, [*sizes])
         steps = {name: size * gradient[name] for name, size in sizes.items()}
     if first_order:
         steps = {name: leaf.detach() for name, leaf in steps.items()}
-    return {name: leaf - steps[name] if name in steps else leaf for name, leaf in params.items()}
+    moved = {name: params[name] - step for name, step in steps.items()}
+    return {**params, **moved, **counted}
 
 
-def _shrunk_steps(loss: InnerLoss, params: Params, step_sizes: StepSizes) -> Params:
-    """Return s α ∇ L_n of every task, leaves (N, ...), and what the sum of the steps taken loses.
-
-    That sum grows, so what it loses is negative.
-    """
+def _shrunk_steps(loss: InnerLoss, params: Params, step_sizes: StepSizes) -> tuple[Params, Params]:
+    """Return s α ∇ L_n of every task, leaves (N, ...), and the leaf that counts the steps taken."""
     steps, moments = measured_steps(loss, params, step_sizes)
     lengths = factors = moments.factors(params.get(STEP_VARIANCE))
     counted: Params = {}
     if STEPS_TAKEN in params:
-        before = params[STEPS_TAKEN].squeeze(1)
         # The derivative of relu at 0 is 0: meta-training, which begins there, never moves it.
-        taken = torch.relu(before)
+        taken = torch.relu(params[STEPS_TAKEN].squeeze(1))
         lengths = factors / (1.0 + taken)
-        counted = {STEPS_TAKEN: (before - taken - factors)[:, None]}
-    return {name: _like(lengths, leaf) * leaf for name, leaf in steps.items()} | counted
+        counted = {STEPS_TAKEN: (taken + factors)[:, None]}
+    return {name: _like(lengths, leaf) * leaf for name, leaf in steps.items()}, counted
 
 
 def measured_steps(

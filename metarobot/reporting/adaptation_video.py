@@ -135,9 +135,8 @@ def _find_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
     Raises:
         RunError: The run does not hold the algorithm; the message names those that adapt.
     """
-    if not run.learners:
-        raise RunError(f"{run.path} holds no algorithm that adapts, only {', '.join(run.policies)}")
-    name = config.algorithm or run.learners[0]
+    first = run.first_learner
+    name = config.algorithm or first
     if name not in run.learners:
         others = ", ".join(run.learners)
         raise RunError(f"{run.path} holds no {name} that adapts: --algorithm shows one of {others}")

@@ -86,10 +86,22 @@ class TrainedRun:
 
     @property
     def learners(self) -> tuple[str, ...]:
-        """Algorithms that adapt; the first is taken where nobody is named."""
+        """Algorithms that adapt, the first choice first."""
         names = dict.fromkeys((*STANDARD_ALGORITHMS, *self.policies))
         there = (name for name in names if name in self.policies)
         return tuple(name for name in there if algorithm_class(name).adapts)
+
+    @property
+    def first_learner(self) -> str:
+        """The algorithm that adapts where nobody is named.
+
+        Raises:
+            RunError: None does.
+        """
+        if not self.learners:
+            names = ", ".join(self.policies)
+            raise RunError(f"{self.path} holds no algorithm that adapts, only {names}")
+        return self.learners[0]
 
     @property
     def unfinished(self) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from docs_tables.comparisons import comparison, published
+from docs_tables.comparisons import comparison, costs, published
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
 from docs_tables.few_episodes import behind, best, by_algorithm, headline
 from docs_tables.formats import scene_limits, variant_keys, variants
-from docs_tables.harm import costs, fallen, harm, later_blocks
+from docs_tables.harm import fallen, harm, later_blocks
 from docs_tables.measurements import scaling, speed, sweep
 from docs_tables.training import curve
 from metarobot.envs import FAMILIES, file_name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from docs_tables.few_episodes import by_family
 from docs_tables.markdown import PENDING, markdown_table, with_interval
 from docs_tables.results import read_evaluation
 from metarobot.evaluation.curve import Curve
@@ -110,6 +111,16 @@ def _harmed(curve: Curve, num_episodes: int) -> str:
     """Return the share of tasks that became worse, empty where it was not measured."""
     point = curve.after_episodes(num_episodes)
     return f"{point.harmed.value:.2f}" if point and point.harmed else ""
+
+
+def costs() -> str:
+    """Return the mean seconds of a training, by algorithm and family."""
+    return by_family("seconds", _seconds)
+
+
+def _seconds(evaluation: Evaluation, name: str) -> str:
+    found = [policy for policy in evaluation.policies if policy.algorithm == name]
+    return _costs(found[0])[1] if found else ""
 
 
 _EPISODES = (1, 5, 20)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
 from docs_tables.results import read_evaluation
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
-from metarobot.reporting.style import after_episodes, algorithm_title, family_title
+from metarobot.reporting.style import (
+    FEW_EPISODES,
+    after_episodes,
+    algorithm_title,
+    family_title,
+)
 
 FAMILIES = ("reach", "reach-hidden-goal", "grip", "slide", "push")
 """Presets whose tables these are."""
 NUMBERS = (0, 1, 2, 5, 20)
 """Adaptation episodes that the tables tell of."""
-FEW = 5
-"""Adaptation episodes that somebody with a robot is glad to run."""
 LEARNER = "latent"
 """The learner that is compared with the best."""
 AS_GOOD = 0.05
@@ -51,7 +56,7 @@ def headline() -> str:
         for split in evaluation.splits
     ]
     headings = ["success", "split", *(title for title, *_ in _HEADLINE)]
-    headings += [f"captured after {FEW}", f"worse after {FEW}"]
+    headings += [f"captured after {FEW_EPISODES}", f"worse after {FEW_EPISODES}"]
     return markdown_table(headings, rows) if rows else PENDING
 
 
@@ -71,7 +76,7 @@ _HEADLINE = (
 
 def _captured_and_worse(evaluation: Evaluation, split: str) -> tuple[str, str]:
     """Return the fraction that `latent` captures by few episodes, and who becomes worse."""
-    point = _point(evaluation.judged(LEARNER, split), FEW)
+    point = _point(evaluation.judged(LEARNER, split), FEW_EPISODES)
     captured = evaluation.captured(point, split) if point else None
     return captured_text(captured), with_interval(point and point.harmed)
 
@@ -86,7 +91,7 @@ def best() -> str:
                 for n in NUMBERS
             ]
             rows.append([family_title(evaluation.family), split, *cells])
-    headings = ["family", "split", "before adapting", *map(after_episodes, NUMBERS[1:])]
+    headings = ["family", "split", *map(after_episodes, NUMBERS)]
     return markdown_table(headings, rows) if rows else PENDING
 
 
@@ -146,6 +151,21 @@ def _point(curve: Curve | None, number: int) -> Point | None:
 def all_with_latent() -> list[Evaluation]:
     """Return the evaluations of all families that `latent` is part of."""
     return [each for each in map(read_with_latent, FAMILIES) if each]
+
+
+def by_family(heading: str, cell: Callable[[Evaluation, str], str]) -> str:
+    """Return a table with a line for each algorithm and a column for each family.
+
+    Args:
+        heading: What the table tells of.
+        cell: Evaluation and algorithm -> what stands there; algorithms without a cell are left out.
+    """
+    evaluations = all_with_latent()
+    names = dict.fromkeys(policy.algorithm for each in evaluations for policy in each.policies)
+    lines = [(name, [cell(each, name) for each in evaluations]) for name in names]
+    rows = [[algorithm_title(name), *cells] for name, cells in lines if any(cells)]
+    headings = [heading, *(family_title(each.family) for each in evaluations)]
+    return markdown_table(headings, rows) if rows else PENDING
 
 
 def _success(curve: Curve | None, number: int) -> float | None:

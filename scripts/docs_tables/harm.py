@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from docs_tables.few_episodes import all_with_latent
+from docs_tables.few_episodes import all_with_latent, by_family
 from docs_tables.markdown import PENDING, markdown_table, rate_text, with_interval
 from metarobot.evaluation.curve import Curve
+from metarobot.evaluation.result import Evaluation
 from metarobot.reporting.style import after_blocks, algorithm_title, family_title
 
 NUMBERS = (1, 2, 5)
@@ -14,25 +15,16 @@ SHOWN = ("latent", "maml")
 
 
 def harm() -> str:
-    """Return the share of tasks that became worse, learner by learner: the most of any family."""
-    evaluations, rows = all_with_latent(), {}
-    for evaluation in evaluations:
-        for name in evaluation.learners:
-            curves = [evaluation.curve(name, split) for split in evaluation.splits]
-            rows.setdefault(name, {})[evaluation.family] = [_most(curves, n) for n in NUMBERS]
-    lines = [
-        [
-            algorithm_title(name),
-            *(_listed(shares.get(each.family, [])) for each in evaluations),
-        ]
-        for name, shares in rows.items()
-    ]
-    headings = ["became worse", *(family_title(each.family) for each in evaluations)]
-    return markdown_table(headings, lines) if lines else PENDING
+    """Return the share of tasks that became worse, learner by learner: the most of any split."""
+    return by_family("became worse", _shares)
 
 
-def _listed(shares: list[float | None]) -> str:
-    return ", ".join(rate_text(share) or "-" for share in shares)
+def _shares(evaluation: Evaluation, name: str) -> str:
+    """Return the shares after each number of episodes, empty where the algorithm does not adapt."""
+    if name not in evaluation.learners:
+        return ""
+    curves = [evaluation.curve(name, split) for split in evaluation.splits]
+    return ", ".join(rate_text(_most(curves, number)) or "-" for number in NUMBERS)
 
 
 def _most(curves: list[Curve | None], number: int) -> float | None:
@@ -83,21 +75,3 @@ def later_blocks() -> str:
         return PENDING
     stages = map(after_blocks, range(evaluations[0].config.num_blocks + 1))
     return markdown_table(["return", "split", "algorithm", *stages], rows)
-
-
-def costs() -> str:
-    """Return the mean seconds of a training, by algorithm and family."""
-    evaluations = all_with_latent()
-    seconds: dict[str, dict[str, str]] = {}
-    for evaluation in evaluations:
-        for policy in evaluation.policies:
-            known = [each for each in policy.seconds if each is not None]
-            if known:
-                mean = f"{sum(known) / len(known):,.0f}"
-                seconds.setdefault(policy.algorithm, {})[evaluation.family] = mean
-    rows = [
-        [algorithm_title(name), *(found.get(each.family, "") for each in evaluations)]
-        for name, found in seconds.items()
-    ]
-    headings = ["seconds", *(family_title(each.family) for each in evaluations)]
-    return markdown_table(headings, rows) if rows else PENDING

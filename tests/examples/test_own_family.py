@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from outside_modules import copy_modules, run
+from trained import TRAINED
 
 from metarobot.config import RunConfig
 from metarobot.envs import FAMILIES, Variant, make_env
@@ -22,7 +23,6 @@ from metarobot.training.runs import train_run
 
 FOLDER = Path(__file__).parents[2] / "examples" / "own_family"
 HOIST = "own/Hoist-v0"
-TRAINED = ("maml", "domain_randomisation", "oracle")
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from trained import TRAINED
 
 from metarobot.algorithms import config_from_dict, train_config
 from metarobot.cli.main import main
@@ -55,7 +56,7 @@ def one_error_line(capfd):
 
 def test_every_command_stays_in_the_scene(torch_folder, scenes, opengl, capfd):
     train = ["train", "reach", "--scene", "welding/scene.xml", "--total-steps", "1", *SIZES]
-    train += ["--algorithms", "maml", "domain_randomisation", "oracle"]
+    train += ["--algorithms", *TRAINED]
     assert main([*train, "--out", "run"]) == 0
     record = SceneRecord.of("welding/scene.xml")
     saved = json.loads((torch_folder / "run" / "maml" / "config.json").read_text())

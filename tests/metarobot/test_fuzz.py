@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from trained import TRAINED
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
@@ -180,7 +181,7 @@ def reached(*args, **kwargs):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "run"
-    train_run(TINY, ["maml", "domain_randomisation", "oracle"], path)
+    train_run(TINY, TRAINED, path)
     (path / "maml" / "done.json").unlink()
     return path
 
@@ -262,7 +263,7 @@ def fuzz_configurations(run, folder, max_examples):
     def check(changes, everywhere):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(run, target)
-        algorithms = ["maml", "domain_randomisation", "oracle"] if everywhere else ["maml"]
+        algorithms = TRAINED if everywhere else ["maml"]
         for algorithm in algorithms:
             path = target / algorithm / "config.json"
             path.write_text(

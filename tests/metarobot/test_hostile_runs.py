@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
+from trained import TRAINED
 
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
@@ -20,7 +21,6 @@ from metarobot.training.runs import train_run
 
 pytestmark = needs_posix
 
-TRAINED = ("maml", "domain_randomisation", "oracle")
 TINY = RunConfig(
     total_steps=64,
     num_tasks=2,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mujoco.batch import Batch
+from trained import TRAINED
 
 from metarobot.algorithms import ALGORITHMS, configure, train_config
 from metarobot.cli.main import main
@@ -196,7 +197,7 @@ def test_a_folder_that_asks_for_too_much_is_refused(memory, tmp_path, monkeypatc
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("limits") / "run"
-    train_run(TINY, ["maml", "domain_randomisation", "oracle"], path)
+    train_run(TINY, TRAINED, path)
     return str(path)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from trained import TRAINED
 
 import metarobot
 from metarobot.cli.main import main
@@ -18,7 +19,6 @@ from metarobot.opengl import working_gl_backend
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-TRAINED = ("maml", "domain_randomisation", "oracle")
 TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
 LONG = ["--num-tasks", "40", "--grid-size", "9", "--num-blocks", "9"]
 SIGNALS = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trained import TRAINED
 
 from metarobot.algorithms import config_from_dict, train_config
 from metarobot.cli.main import main
@@ -28,7 +29,6 @@ from metarobot.training.runs import resume_run, train_run
 FILM = "metarobot.reporting.filming."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-TRAINED = ("maml", "domain_randomisation", "oracle")
 TINY = RunConfig(
     total_steps=64,
     num_tasks=2,

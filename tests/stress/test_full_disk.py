@@ -11,11 +11,11 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 from small_training import ENVIRONMENT, METAROBOT
+from trained import TRAINED
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
-TRAINED = ("maml", "domain_randomisation", "oracle")
 TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
 MEASURE = ["--num-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]
 MEASURE += ["--grid-size", "2", "--num-blocks", "1", "--adaptation-episodes", "2"]

@@ -38,9 +38,7 @@ def run(arguments: list[str], prog: str) -> int:
 
 def _policy_of(run: Run, named: str | None) -> AdaptablePolicy:
     """Return the policy of the algorithm that was named, or of the first that adapts."""
-    name = named or next(iter(run.trained.learners), None)
-    if name is None:
-        raise ValueError(f"{run.path} holds no algorithm that adapts, only {', '.join(run)}")
+    name = named or run.trained.first_learner
     if name not in run:
         raise ValueError(f"{run.path} holds no {name}, only {', '.join(run)}")
     return run[name]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trained import TRAINED
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.compare_options import parse_compare
@@ -27,7 +28,6 @@ from metarobot.training.replay import Replay
 FILM = "metarobot.reporting.filming."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-TRAINED = ("maml", "domain_randomisation", "oracle")
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]

@@ -2,11 +2,10 @@ import io
 
 import pytest
 from rich.console import Console
+from trained import TRAINED
 
 from metarobot.algorithms import train_config
 from metarobot.cli.progress import StageDisplay, TrainingDisplay, duration
-
-SHOWN = ("maml", "domain_randomisation", "oracle")
 
 
 def metrics(iteration: int, steps: int) -> dict[str, float]:
@@ -23,8 +22,8 @@ def metrics(iteration: int, steps: int) -> dict[str, float]:
 
 
 def train(console: Console, interval_s: float) -> None:
-    with TrainingDisplay(SHOWN, 300, console, interval_s) as display:
-        for algorithm in SHOWN:
+    with TrainingDisplay(TRAINED, 300, console, interval_s) as display:
+        for algorithm in TRAINED:
             display.begin(train_config(algorithm=algorithm, total_steps=300), 0)
             for iteration in range(1, 4):
                 display.update(metrics(iteration, 100 * iteration))
@@ -35,7 +34,7 @@ def test_plain_lines_without_a_terminal():
     text = io.StringIO()
     train(Console(file=text, width=40), interval_s=0.0)
     lines = text.getvalue().splitlines()
-    assert len(lines) == 3 * len(SHOWN)
+    assert len(lines) == 3 * len(TRAINED)
     assert lines[0].startswith("maml: iteration 1, 100 of 300 steps, return -2.00 -> -1.25")
     assert "(gain +0.75), success 25% -> 50%" in lines[0]
     assert lines[3].startswith("domain randomisation: iteration 1, 100 of 300 steps, return -1.25,")
@@ -69,7 +68,7 @@ def test_between_two_plain_lines_some_time_must_pass_but_the_last_always_appears
     text = io.StringIO()
     train(Console(file=text, width=40), interval_s=3600.0)
     iterations = [line.partition("iteration ")[2][0] for line in text.getvalue().splitlines()]
-    assert iterations == ["1", "3"] * len(SHOWN)
+    assert iterations == ["1", "3"] * len(TRAINED)
 
 
 def test_a_live_table_on_a_terminal():

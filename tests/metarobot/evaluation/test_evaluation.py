@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from trained import TRAINED
 
 from metarobot.algorithms import train_config
 from metarobot.envs import SPLITS
@@ -15,7 +16,6 @@ from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 ENV_ID = "metarobot/Grip-v0"
-MEASURED = ("maml", "domain_randomisation", "oracle")
 CONFIG = EvaluationConfig(
     num_tasks=3,
     adaptation_episodes=(1, 3),
@@ -27,7 +27,7 @@ CONFIG = EvaluationConfig(
 )
 
 
-def untrained_run(seed, env_id=ENV_ID, algorithms=MEASURED):
+def untrained_run(seed, env_id=ENV_ID, algorithms=TRAINED):
     policies = {}
     for algorithm in algorithms:
         config = train_config(env_id=env_id, algorithm=algorithm, seed=seed)

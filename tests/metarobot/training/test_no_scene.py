@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from trained import TRAINED
 
 from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
 from metarobot.config import RunConfig
@@ -83,7 +84,7 @@ def open_envs(monkeypatch):
 
 def test_every_environment_is_closed(open_envs, tmp_path):
     config = RunConfig(env_id=GRIP, total_steps=1, num_tasks=2, episodes_per_task=2)
-    train_run(config, ["maml", "domain_randomisation", "oracle"], tmp_path / "run")
+    train_run(config, TRAINED, tmp_path / "run")
     run = load_run(tmp_path / "run")
     sizes = EvaluationConfig(
         num_tasks=2,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from trained import TRAINED
 
 from metarobot.algorithms import configure
 from metarobot.config import RunConfig
@@ -22,7 +23,6 @@ from metarobot.training.run_folder import unfinished_configs
 from metarobot.training.run_layout import RunError, hold_run
 from metarobot.training.runs import complete_run, resume_run, train_run
 
-TRAINED = ("maml", "domain_randomisation", "oracle")
 TINY = RunConfig(
     total_steps=64,
     num_tasks=2,
