@@ -13,6 +13,7 @@ from metarobot.policies.latent_policy import LatentPolicy
 from metarobot.policies.learned_loss_policy import LearnedLossPolicy
 from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.measured_leaves import (
+    LONGEST_STEP,
     MEASURED,
     STEP_VARIANCE,
     STEPS_TAKEN,
@@ -37,6 +38,7 @@ from metarobot.policies.value_baseline import (
 )
 
 __all__ = [
+    "LONGEST_STEP",
     "MEASURED",
     "STEPS_TAKEN",
     "STEP_VARIANCE",

@@ -11,6 +11,10 @@ place of the unknown |δ|². Where V exceeds |d|², nothing has been learned, an
 Few episodes tell little about σ², and one tells nothing. So a variance that was learned in
 meta-training counts as much as `PRIOR_EPISODES` episodes more.
 
+A single episode may be an outlier, its step many times as long as those from which meta-training
+has learned. There the initialisation was never tried, and |d|² looks like a signal. So no step is
+longer than the longest that a meta-batch has seen.
+
 A later step starts nearer to its end than the first. With normalised advantages it is as long, and
 overshoots. So it is divided by 1 + the sum of all s before. Where every step is taken whole, the
 result is the mean of where they lead, in which their noise averages out.
@@ -33,7 +37,7 @@ PRIOR_EPISODES = 4.0
 """Degrees of freedom of the learned variance; E episodes have E - 1."""
 
 LEARNING_RATE = 0.1
-"""Weight of a new meta-batch in the learned variance: it follows θ within some ten of them."""
+"""Weight of a new meta-batch in what is learned: it follows θ within some ten of them."""
 
 
 class StepMoments(NamedTuple):
@@ -66,12 +70,27 @@ class StepMoments(NamedTuple):
         freedom = self.num_episodes - 1.0
         return torch.where(freedom > 0.0, self.deviations / freedom, torch.nan)
 
-    def factors(self, learned: Tensor | None) -> Tensor:
+    def factors(self, learned: Tensor | None, longest: Tensor | None = None) -> Tensor:
         """Return s of every task, (N,); 0 where σ² cannot be told.
 
         Args:
             learned: σ² from meta-training (N, 1), 0 where it is unknown; None if there is none.
+            longest: Longest s |d| that meta-training has seen, likewise.
         """
+        factors = self._wiener_factors(learned)
+        if longest is None:
+            return factors
+        bound = longest.detach().squeeze(1)
+        exceeds = (bound > 0.0) & (factors.square() * self.length > bound.square())
+        # `where` differentiates both of its branches: that which is not taken must stay finite.
+        return torch.where(exceeds, bound / torch.where(exceeds, self.length, 1.0).sqrt(), factors)
+
+    def step_lengths(self, learned: Tensor | None) -> Tensor:
+        """Return s |d| of every task, (N,), with no bound on it; `learned` is that of `factors`."""
+        return self.factors(learned) * self.length.sqrt()
+
+    def _wiener_factors(self, learned: Tensor | None) -> Tensor:
+        """Return max(0, 1 - V / |d|²) of every task, (N,)."""
         deviations, freedom = self.deviations, (self.num_episodes - 1.0).clamp(min=0.0)
         if learned is not None:
             prior = learned.detach().squeeze(1)
@@ -79,7 +98,6 @@ class StepMoments(NamedTuple):
             deviations, freedom = deviations + more * prior, freedom + more
         variance = deviations / (freedom * self.num_episodes).clamp(min=1.0)
         known = (freedom > 0.0) & (self.length > variance)
-        # `where` differentiates both of its branches: that which is not taken must stay finite.
         return torch.where(known, 1.0 - variance / torch.where(known, self.length, 1.0), 0.0)
 
 
@@ -98,5 +116,22 @@ def learn_variance(learned: Tensor, samples: Tensor) -> Tensor:
     samples = samples[samples.isfinite()]
     if len(samples) == 0:
         return learned
-    mean = torch.full_like(learned, float(mean_over_tasks(samples)))
-    return torch.where(learned > 0.0, torch.lerp(learned, mean, LEARNING_RATE), mean)
+    return _follow(learned, torch.full_like(learned, float(mean_over_tasks(samples))))
+
+
+def learn_longest(longest: Tensor, lengths: Tensor) -> Tensor:
+    """Return the longest step of a meta-batch after one more, (1,): a running mean.
+
+    Args:
+        longest: So far (1,), 0 while it is unknown.
+        lengths: s |d| of every task (N,); those that are not finite are left out.
+    """
+    lengths = lengths[lengths.isfinite()]
+    if len(lengths) == 0:
+        return longest
+    return _follow(longest, torch.full_like(longest, float(lengths.max())))
+
+
+def _follow(learned: Tensor, new: Tensor) -> Tensor:
+    """Return the running mean after one more number; the first is taken as it is."""
+    return torch.where(learned > 0.0, torch.lerp(learned, new, LEARNING_RATE), new)

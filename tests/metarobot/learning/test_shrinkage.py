@@ -12,8 +12,20 @@ from torch.func import functional_call, grad
 from metarobot.algorithms import make_algorithm
 from metarobot.learning.inner_loop import InnerLoss, adapt, measured_steps
 from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
-from metarobot.learning.shrinkage import LEARNING_RATE, PRIOR_EPISODES, learn_variance
-from metarobot.policies import MEASURED, STEP_VARIANCE, STEPS_TAKEN, log_prob, repeat_params
+from metarobot.learning.shrinkage import (
+    LEARNING_RATE,
+    PRIOR_EPISODES,
+    learn_longest,
+    learn_variance,
+)
+from metarobot.policies import (
+    LONGEST_STEP,
+    MEASURED,
+    STEP_VARIANCE,
+    STEPS_TAKEN,
+    log_prob,
+    repeat_params,
+)
 
 POLICY, PARAMS = small_policy()
 ALPHA = 0.3
@@ -142,13 +154,17 @@ def test_numbers_that_are_not_finite_stay_visible():
         assert not moved[1].isfinite().all()
 
 
+@pytest.mark.parametrize("longest", [0.0, 0.3])
 @pytest.mark.parametrize("algorithm", ["maml", "promp", "e_maml", "anil", "meta_sgd"])
-def test_meta_gradient_goes_through_the_learned_variance_and_never_to_it(algorithm, monkeypatch):
+def test_meta_gradient_goes_through_what_is_measured_and_never_to_it(
+    algorithm, longest, monkeypatch
+):
     monkeypatch.setitem(OBJECTIVES, "lvc", likelihood_ratio)
     config = config_of(algorithm, inner_lr=ALPHA, num_adaptation_steps=2)
     policy, params = small_policy(algorithm=algorithm)
     variance = {
         STEP_VARIANCE: torch.ones(1, dtype=torch.float64),
+        LONGEST_STEP: torch.tensor([longest], dtype=torch.float64),
         STEPS_TAKEN: torch.zeros(1, dtype=torch.float64),
     }
     batch = made_up_batch(policy, {**params, **variance}, config)
@@ -159,8 +175,8 @@ def test_meta_gradient_goes_through_the_learned_variance_and_never_to_it(algorit
         return learner.adapted_distribution(theta, batch).mean.square().sum()
 
     found = grad(loss)({**params, **variance})
-    assert not found.pop(STEP_VARIANCE).any()
-    assert not found.pop(STEPS_TAKEN).any()
+    for name in variance:
+        assert not found.pop(name).any()
     assert relative_error(vector_of(found), numerical_gradient(loss, params)) <= 1e-5
     plain = make_algorithm(config.with_options(shrink_steps=False), policy)
     other = plain.adapted_distribution(repeat_params(params, N), batch).mean
@@ -211,6 +227,28 @@ def test_step_sizes_of_single_elements_count_in_what_is_noise():
     assert (fewer.sample_variances() < moments.sample_variances()).all()
 
 
+def test_no_step_is_longer_than_the_longest_of_meta_training():
+    params, episodes, advantages = episodes_of()
+    free = moved_by(params, episodes, advantages)
+    bound = float(free.norm(dim=1).median())
+    known = {**params, LONGEST_STEP: torch.full((N, 1), bound, dtype=torch.float64)}
+    bounded = moved_by(known, episodes, advantages)
+    lengths = free.norm(dim=1, keepdim=True)
+    assert (lengths > bound).any()
+    assert (lengths < bound).any()
+    torch.testing.assert_close(bounded, free * (bound / lengths).clamp(max=1.0))
+    adapted = adapt(POLICY, known, episodes, advantages, ALPHA, shrink=True)
+    assert adapted[LONGEST_STEP] is known[LONGEST_STEP]
+
+
+def test_the_longest_step_is_a_running_mean_of_those_of_meta_batches():
+    first = learn_longest(torch.zeros(1), torch.tensor([1.0, 3.0, torch.inf]))
+    torch.testing.assert_close(first, torch.tensor([3.0]))
+    second = learn_longest(first, torch.tensor([1.0, 2.0]))
+    torch.testing.assert_close(second, torch.tensor([3.0 - LEARNING_RATE]))
+    assert learn_longest(second, torch.tensor([torch.nan])) is second
+
+
 def test_adapting_leaves_the_learned_variance_alone():
     params, episodes, advantages = episodes_of()
     known = with_variance(params, [0.5, 0.6, 0.7])
@@ -226,9 +264,10 @@ def test_the_variance_is_a_running_mean_of_what_can_be_measured():
     assert learn_variance(second, torch.tensor([torch.nan])) is second
 
 
-def test_a_meta_update_measures_the_variance_and_a_failed_one_does_not():
+def test_a_meta_update_measures_the_steps_and_a_failed_one_does_not():
     config = config_of("maml", inner_lr=ALPHA)
-    params = {**PARAMS, STEP_VARIANCE: torch.zeros(1, dtype=torch.float64)}
+    unknown = torch.zeros(1, dtype=torch.float64)
+    params = {**PARAMS, STEP_VARIANCE: unknown, LONGEST_STEP: unknown}
     batch = made_up_batch(POLICY, params, config)
     learner = make_algorithm(config, POLICY)
     improved, report = learner.update(params, batch)
@@ -237,6 +276,7 @@ def test_a_meta_update_measures_the_variance_and_a_failed_one_does_not():
     loss = InnerLoss(learner.exploring_policy, episodes, advantages, episodes.step_weights)
     _, moments = measured_steps(loss, repeat_params(params, N), ALPHA)
     torch.testing.assert_close(improved[STEP_VARIANCE], moments.sample_variances().mean()[None])
+    torch.testing.assert_close(improved[LONGEST_STEP], moments.step_lengths(None).max()[None])
     nothing = dataclasses.replace(batch, post_advantages=torch.zeros_like(batch.post_advantages))
     assert learner.update(params, nothing)[0] is params
 
