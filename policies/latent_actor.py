@@ -11,6 +11,14 @@ from metarobot.policies.params import TOLD, Params
 NUMBERS_AT_ONCE = 2**23
 """Numbers that the model makes of steps for all tasks before it sums them up: 32 MB."""
 
+FIRST_EPISODE = 0.25
+"""What the first adaptation episode counts, as a part of a later one.
+
+It asks nothing: it is told what the policy is told anyway.  Where the model errs on it, it errs
+alike on the episodes that come after adapting, and would be sure of it.  Each later episode is told
+something else.
+"""
+
 
 class LatentActor:
     """Acts in M simulations of each task, each of which finds out the task by itself.
@@ -32,7 +40,7 @@ class LatentActor:
     def begin(self) -> None:
         """Begin episodes in all simulations; what has been found out stays."""
         if self._waiting:
-            self._weigh(None)
+            self._end_episode()
         self._step = 0
         self._question = self._question + 1.0
 
@@ -56,8 +64,15 @@ class LatentActor:
     def known(self) -> Evidence:
         """Return what has been found out by now, (N, M, .) each."""
         if self._waiting:
-            self._weigh(None)
+            self._end_episode()
         return self._known
+
+    def _end_episode(self) -> None:
+        """Weigh the tasks by the last outcome; of the first adaptation episode keep a part."""
+        self._weigh(None)
+        if self._policy.asks:
+            part = torch.where(self._question > 0, 1.0, FIRST_EPISODE)
+            self._known = self._known.times(part[..., None])
 
     def _choose(self, shape: torch.Size) -> Tensor:
         """Return what the policy is told now, (N, M, C)."""

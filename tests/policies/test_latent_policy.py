@@ -15,6 +15,7 @@ from metarobot.policies import (
     latent_actor,
     task_model,
 )
+from metarobot.policies.latent_actor import FIRST_EPISODE
 from metarobot.policies.latent_networks import BELIEF, TOLD
 from metarobot.policies.params import repeat_params
 from metarobot.policies.task_model import FINEST
@@ -185,6 +186,24 @@ def test_it_goes_on_with_what_it_knew():
     play(later, seen[:, 1:2], rewards[:, 1:2])
     for a, b in zip(at_once.known(), later.known(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_of_the_first_adaptation_episode_a_part_counts():
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    acting, asking = LatentActor(policy, several), LatentActor(policy.asking(), several)
+    for actor in (acting, asking):  # both are told the mean of the tasks
+        play(actor, seen[:, :1], rewards[:, :1])
+    first = acting.known().times(torch.tensor(FIRST_EPISODE))
+    for found, expected in zip(asking.known(), first, strict=True):
+        torch.testing.assert_close(found, expected)
+    known = {**several, **Evidence(*(part[:, 0] for part in first))._asdict()}
+    later = LatentActor(policy.asking(), {**known, "num_episodes": several["num_episodes"] + 1})
+    for actor in (asking, later):
+        play(actor, seen[:, 1:2], rewards[:, 1:2])
+    assert (asking.known().squares > first.squares).all()
+    for found, expected in zip(asking.known(), later.known(), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_without_trust_it_acts_as_if_nothing_were_known_and_still_asks():
