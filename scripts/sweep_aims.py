@@ -95,7 +95,8 @@ def sweep(command: SweepCommand) -> Sweep:
         actions = aim_actions(aim, env.horizon, env.control_dt_s)
         outcomes.append(run(env, np.repeat(actions[:, None], command.num_tasks, axis=1), start))
     returns, success = (np.stack(values, axis=1) for values in zip(*outcomes, strict=True))
-    random_actions = rng.uniform(-1.0, 1.0, (env.horizon, *env.action_space.shape))
+    shape = (env.horizon, command.num_tasks, len(env.action_elements))
+    random_actions = rng.uniform(-1.0, 1.0, shape)
     random_returns = run(env, random_actions, start)[0]
     env.close()
     return Sweep(tasks, aims, returns, success, random_returns)

@@ -230,7 +230,7 @@ def test_the_summary_of_aims_by_hand():
 
 
 def test_the_sweep_of_aims_writes_numbers_and_a_picture(tmp_path, capsys):
-    sizes = ["--num-tasks", "4", "--num-offsets", "3", "--num-leans", "3"]
+    sizes = ["--num-tasks", "16", "--num-offsets", "3", "--num-leans", "3"]
     assert sweep_aims.main([*sizes, "--out", str(tmp_path / "new")]) == 0
     assert json.loads((tmp_path / "new" / "insert_sweep.json").read_text())["num_aims"] == 27
     assert (tmp_path / "new" / "insert_sweep.png").stat().st_size > 10_000
