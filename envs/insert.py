@@ -27,17 +27,17 @@ FIXTURE = (*WALLS, "seat")
 """What the peg can touch."""
 WALL_HALF_WIDTH_M = 0.03
 PEG_RADIUS_M = 0.008
-DRAWN_MOUTH_M = (0.5, 0.0, 0.06)
+DRAWN_MOUTH_M = np.array([0.5, 0.0, 0.06])
 """Middle of the hole's mouth on the drawing, in the base frame."""
 HOLE_DEPTH_M = 0.025
 """Depth of the seat, at the bottom of the hole."""
 
 FEED_M_PER_S = 0.06
-"""Speed of the set-point down the drawn path."""
+"""Speed of the set-point down the drawn path, and what an action of 1 adds to it."""
 FEED_STEPS = 13
 """Control steps of the drawn path; the rest of the episode waits."""
-CORRECTION_M_PER_S = (0.05, 0.05, 0.06)
-"""Velocity along x, y and down that an action of 1 adds to the set-point."""
+LATERAL_M_PER_S = 0.05
+"""Velocity of the set-point along x or y at an action of 1."""
 LEAN_RAD_PER_S = 0.4
 """Angular velocity of the peg's commanded lean at an action of 1."""
 MAX_LEAD_M = 0.03
@@ -214,9 +214,9 @@ class InsertVectorEnv(TaskVectorEnv):
 
     def _command(self, actions: np.ndarray) -> None:
         """Add the corrections to the drawn path."""
-        velocity = actions[:, :3] * CORRECTION_M_PER_S
-        velocity[:, 2] += np.where(self._elapsed < FEED_STEPS, FEED_M_PER_S, 0.0)
-        self._ctrl[:, :3] = velocity * (1, 1, -1)
+        feeding = self._elapsed < FEED_STEPS
+        self._ctrl[:, :2] = LATERAL_M_PER_S * actions[:, :2]
+        self._ctrl[:, 2] = -FEED_M_PER_S * (feeding + actions[:, 2])
         # The drives' y axis points the other way: "base_down" in arm.xml.
         self._ctrl[:, self._lean] -= actions[:, 3] * LEAN_RAD_PER_S * self.control_dt_s
         self._setpoint[:] = np.clip(self._setpoint, self._tip - MAX_LEAD_M, self._tip + MAX_LEAD_M)

@@ -25,7 +25,7 @@ from sweep_commands import draw_level, run
 
 from metarobot.cli.parsing import parse
 from metarobot.envs import Tasks, make_env, silence_mujoco
-from metarobot.envs.insert import CORRECTION_M_PER_S, LEAN_RAD_PER_S
+from metarobot.envs.insert import LATERAL_M_PER_S, LEAN_RAD_PER_S
 from metarobot.files import write_json
 from metarobot.named_files import write_file
 from metarobot.reporting.style import ALGORITHM_COLOURS, with_palette
@@ -73,7 +73,7 @@ class Sweep(NamedTuple):
 
 def aim_actions(aim: np.ndarray, horizon: int, control_dt_s: float) -> np.ndarray:
     """Return the actions (T, 4) that bring the set-point to an aim (3,) and keep it there."""
-    rates = np.array([*CORRECTION_M_PER_S[:2], LEAN_RAD_PER_S])
+    rates = np.array([LATERAL_M_PER_S, LATERAL_M_PER_S, LEAN_RAD_PER_S])
     steps = aim / (rates * control_dt_s)  # control steps at full speed
     begun = np.arange(horizon)[:, None]
     share = np.clip(np.abs(steps) - begun, 0.0, 1.0) * np.sign(steps)

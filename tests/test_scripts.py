@@ -204,7 +204,7 @@ def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
 def test_an_aim_is_reached_at_full_speed_and_kept():
     aim = np.array([0.013, -0.0052, 0.05])
     actions = sweep_aims.aim_actions(aim, 16, 0.052)
-    rates = [*sweep_aims.CORRECTION_M_PER_S[:2], sweep_aims.LEAN_RAD_PER_S]
+    rates = [*[sweep_aims.LATERAL_M_PER_S] * 2, sweep_aims.LEAN_RAD_PER_S]
     np.testing.assert_allclose(0.052 * actions[:, [0, 1, 3]].sum(axis=0) * rates, aim)
     np.testing.assert_allclose(actions[:6, 0], [1, 1, 1, 1, 1, 0], atol=1e-9)
     np.testing.assert_allclose(actions[:3, 1], [-1, -1, 0], atol=1e-9)
