@@ -82,3 +82,16 @@ def set_body_position(batch: Batch, body: str, axis: int, position_m: np.ndarray
         position_m: Coordinate per simulation, (nsim,).
     """
     batch.expand("body_pos")[:, batch.model.body(body).id, axis] = position_m
+
+
+def set_body_lean(batch: Batch, body: str, lean_rad: np.ndarray) -> None:
+    """Turn a body about the y axis of its parent's frame.
+
+    Args:
+        batch: The simulations.
+        body: Name of the body, which has no joint of its own and is not turned as compiled.
+        lean_rad: Angle per simulation, (nsim,).
+    """
+    zeros = np.zeros_like(lean_rad)
+    turn = np.stack([np.cos(lean_rad / 2), zeros, np.sin(lean_rad / 2), zeros], axis=1)
+    batch.expand("body_quat")[:, batch.model.body(body).id] = turn

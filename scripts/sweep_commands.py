@@ -193,9 +193,9 @@ def draw(result: Sweep, path: Path) -> None:
     axes.plot(result.force_n, mean, color=colour, lw=2.8, label="mean over all tasks")
     axes.axvline(result.force_n[for_all], color=colour, lw=1.0, ls="--")
     force = f"{result.force_n[for_all]:.1f} N"
-    _draw_level(axes, mean[for_all], f"the best force\nfor all, {force}", colour)
+    draw_level(axes, mean[for_all], f"the best force\nfor all, {force}", colour)
     each = result.returns.max(axis=1).mean()
-    _draw_level(axes, each, "the best force\nfor each task", ALGORITHM_COLOURS["oracle"])
+    draw_level(axes, each, "the best force\nfor each task", ALGORITHM_COLOURS["oracle"])
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlim(result.force_n[0], result.force_n[-1])
@@ -223,7 +223,7 @@ def _draw_tasks(axes: Axes, result: Sweep) -> None:
         axes.plot(result.force_n[best[task]], result.returns[task].max(), "o", color=colour, ms=5)
 
 
-def _draw_level(axes: Axes, level: float, label: str, colour: str) -> None:
+def draw_level(axes: Axes, level: float, label: str, colour: str) -> None:
     """Draw a mean return as a level, named outside on the right."""
     axes.axhline(level, color=colour, lw=1.0, ls="--")
     axes.annotate(

@@ -25,6 +25,7 @@ from metarobot.training.load import load_curve, load_run
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
+sweep_aims = load_script("sweep_aims")
 comparison = load_script("comparison")
 literature = load_script("literature")
 thin_curves = load_script("thin_curves")
@@ -133,6 +134,7 @@ def test_bars_of_meta_updates():
         (benchmark.main, ["--families", "point-navigation"]),
         (benchmark.main, ["--repetitions", "0"]),
         (sweep_commands.main, ["--num-forces", "1"]),
+        (sweep_aims.main, ["--num-leans", "1"]),
         (sweep_commands.main, ["--nonsense"]),
     ],
 )
@@ -197,6 +199,42 @@ def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
     assert json.loads((tmp_path / "new" / "grip_sweep.json").read_text())["num_tasks"] == 4
     assert (tmp_path / "new" / "grip_sweep.png").stat().st_size > 10_000
     assert "best constant for each task" in capsys.readouterr().out
+
+
+def test_an_aim_is_reached_at_full_speed_and_kept():
+    aim = np.array([0.013, -0.0052, 0.05])
+    actions = sweep_aims.aim_actions(aim, 16, 0.052)
+    rates = [*[sweep_aims.LATERAL_M_PER_S] * 2, sweep_aims.LEAN_RAD_PER_S]
+    np.testing.assert_allclose(0.052 * actions[:, [0, 1, 3]].sum(axis=0) * rates, aim)
+    np.testing.assert_allclose(actions[:6, 0], [1, 1, 1, 1, 1, 0], atol=1e-9)
+    np.testing.assert_allclose(actions[:3, 1], [-1, -1, 0], atol=1e-9)
+    assert not actions[:, 2].any()
+
+
+def test_the_summary_of_aims_by_hand():
+    # Task 0 is best at the first aim, task 1 at the third; the second serves both best.
+    returns = np.array([[0.0, -1.0, -4.0], [-3.0, -1.0, 0.0]])
+    columns = {name: [-0.01, 0.01] for name in ("offset_x_m", "offset_y_m", "lean_rad")}
+    result = sweep_aims.Sweep(
+        tasks=Tasks(columns),
+        aims=np.array([[-0.01] * 3, [0.0] * 3, [0.01] * 3]),
+        returns=returns,
+        success=(returns == 0).astype(float),
+        random_returns=np.array([-4.0, -4.0]),
+    )
+    summary = sweep_aims.summarise(result)
+    assert summary["best_for_all"] == {"aim": [0.0] * 3, "return": -1.0, "success": 0.0}
+    assert summary["best_for_each"] == {"return": 0.0, "success": 1.0}
+    assert summary["headroom_over_random"] == 0.25
+    assert summary["correlation_of_best_aim"]["lean_rad"] == pytest.approx(1.0)
+
+
+def test_the_sweep_of_aims_writes_numbers_and_a_picture(tmp_path, capsys):
+    sizes = ["--num-tasks", "16", "--num-offsets", "3", "--num-leans", "3"]
+    assert sweep_aims.main([*sizes, "--out", str(tmp_path / "new")]) == 0
+    assert json.loads((tmp_path / "new" / "insert_sweep.json").read_text())["num_aims"] == 27
+    assert (tmp_path / "new" / "insert_sweep.png").stat().st_size > 10_000
+    assert "best aim for each" in capsys.readouterr().out
 
 
 def made_up(random=-6.0):

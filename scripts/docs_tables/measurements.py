@@ -42,6 +42,26 @@ def sweep() -> str:
     return markdown_table(("command", "force", "return", "success"), rows) + "\n\n" + text
 
 
+def aims() -> str:
+    """Return the committed sweep of constant aims on Insert."""
+    summary = read("insert_sweep.json")
+    if summary is None:
+        return PENDING
+    rows = [("uniformly random", f"{summary['random_return']:.2f}", "")]
+    for who, words in (("all", "all tasks"), ("each", "each task")):
+        best = summary[f"best_for_{who}"]
+        rows.append((f"best aim for {words}", f"{best['return']:.2f}", f"{best['success']:.2f}"))
+    correlations = ", ".join(
+        f"`{name}` (correlation {value:.2f})"
+        for name, value in summary["correlation_of_best_aim"].items()
+    )
+    text = (
+        f"Headroom over (best for each - random): **{summary['headroom_over_random']:.2f}**. "
+        f"The best aim goes with {correlations}."
+    )
+    return markdown_table(("command", "return", "success"), rows) + "\n\n" + text
+
+
 def speed() -> str:
     """Return the committed benchmark."""
     rows = read("benchmark.json")

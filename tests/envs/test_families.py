@@ -11,6 +11,13 @@ from gymnasium.wrappers import RecordVideo, RenderCollection
 from stable_baselines3.common.env_checker import check_env as check_with_sb3
 
 from metarobot.envs import FAMILIES, make_env
+from metarobot.envs.insert import (
+    DRAWN_MOUTH_M,
+    FIXTURE,
+    PEG_RADIUS_M,
+    WALL_HALF_WIDTH_M,
+    WALLS,
+)
 from metarobot.envs.reach import DRIVES, WRIST_FRICTION_RATIO
 from metarobot.opengl import opengl_problem
 
@@ -270,6 +277,23 @@ def push_task(env, model, sim):
     }
 
 
+def insert_task(env, model, sim):
+    fixture, walls = model.body("fixture"), [model.body(wall) for wall in WALLS]
+    x, y, _ = fixture.pos - DRAWN_MOUTH_M
+    w, _, turn, _ = fixture.quat
+    frictions = {model.geom(geom).friction[0] for geom in FIXTURE}
+    clearances = [np.abs(wall.pos).max() - WALL_HALF_WIDTH_M - PEG_RADIUS_M for wall in walls]
+    np.testing.assert_allclose(clearances, clearances[0], rtol=0, atol=1e-15)
+    assert len(frictions) == 1
+    return {
+        "offset_x_m": x,
+        "offset_y_m": y,
+        "lean_rad": 2 * np.arctan2(turn, w),
+        "clearance_m": clearances[0],
+        "hole_friction": frictions.pop(),
+    }
+
+
 def point_task(env, model, sim):
     x, y, _ = env.batch.bind("mocap_pos")[sim, 0]
     return {"goal_x_m": x, "goal_y_m": y}
@@ -282,6 +306,7 @@ TASK_READERS = {
     "Grip": grip_task,
     "Slide": slide_task,
     "Push": push_task,
+    "Insert": insert_task,
     # In the reward alone: the families' own tests find it there.
     "HalfCheetahDirection": lambda env, model, sim: {"direction": env._direction[sim]},
     "HalfCheetahVelocity": lambda env, model, sim: {

@@ -1,18 +1,21 @@
 """A task in the batch is the model that a compiler would make of the same numbers."""
 
+from itertools import product
+
 import mujoco
 import numpy as np
 import pytest
 
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.grip import FORCE_MAX_N, FORCE_MIN_N
+from metarobot.envs.insert import DRAWN_MOUTH_M, FIXTURE, PEG_RADIUS_M, WALL_HALF_WIDTH_M, WALLS
 from metarobot.envs.physics import set_body_mass
 from metarobot.envs.push import LOAD_SHARE
 from metarobot.envs.reach import DRIVES, JOINTS, WRIST_FRICTION_RATIO
 from metarobot.envs.slide import FEET
 
 REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
-SLIDE, PUSH = "metarobot/Slide-v0", "metarobot/Push-v0"
+SLIDE, PUSH, INSERT = "metarobot/Slide-v0", "metarobot/Push-v0", "metarobot/Insert-v0"
 TASK_IN_THE_REWARD = (
     "metarobot/HalfCheetahDirection-v0",
     "metarobot/HalfCheetahVelocity-v0",
@@ -82,6 +85,19 @@ def edit_push(spec, task):
     scale_friction(spec.geom("box"), task["box_friction"])
 
 
+def edit_insert(spec, task):
+    x, y, z = DRAWN_MOUTH_M
+    fixture = spec.body("fixture")
+    fixture.pos = [x + task["offset_x_m"], y + task["offset_y_m"], z]
+    fixture.quat = [np.cos(task["lean_rad"] / 2), 0, np.sin(task["lean_rad"] / 2), 0]
+    for wall, (axis, side) in WALLS.items():
+        place = np.zeros(3)
+        place[axis] = side * (PEG_RADIUS_M + task["clearance_m"] + WALL_HALF_WIDTH_M)
+        spec.body(wall).pos = place
+    for geom in FIXTURE:
+        scale_friction(spec.geom(geom), task["hole_friction"])
+
+
 EDITS = {
     "Reach": edit_reach,
     "ReachHiddenGoal": edit_hidden_goal,
@@ -89,6 +105,7 @@ EDITS = {
     "Grip": edit_grip,
     "Slide": edit_slide,
     "Push": edit_push,
+    "Insert": edit_insert,
 }
 
 
@@ -99,10 +116,13 @@ def recompiled(env, task):
 
 
 def random_ctrl(env, rng):
-    """Commands that exercise a scene: strokes ahead, squeeze and lift in Grip, or around."""
+    """Commands that exercise a scene: strokes, insertions, squeeze and lift, or around."""
     ctrl = np.zeros(env.model.nu)
     if env.family in ("Slide", "Push"):
         ctrl[0] = rng.uniform(0.1, 1.5)
+    elif env.family == "Insert":
+        ctrl[:3] = rng.uniform(-0.1, 0.1, 3) - (0, 0, 0.1)
+        ctrl[3:] = rng.uniform(-0.1, 0.1, 3)
     elif env.family != "Grip":
         ctrl[:3] = rng.uniform(-0.5, 0.5, 3)
     else:
@@ -215,15 +235,16 @@ def test_mass_without_inertia_differs_from_a_recompiled_model(env_id, body, para
 
 @pytest.mark.parametrize(("env_id", "parameter"), PARAMETERS, ids=lambda x: getattr(x, "name", x))
 def test_each_parameter_changes_the_motion_or_the_goal(env_id, parameter):
-    env = make_env(env_id, 2, num_threads=1)
-    env.set_tasks(env.distribution.with_values({parameter.name: parameter.train}))
-    env.reset(options={"start": np.full((2, env.start_size), 0.5)})
+    env = make_env(env_id, 3, num_threads=1)
+    # The nominal value too: beside a hole, the plate is the same everywhere.
+    values = (parameter.train[0], parameter.nominal, parameter.train[1])
+    env.set_tasks(env.distribution.with_values({parameter.name: values}))
+    env.reset(options={"start": np.full((3, env.start_size), 0.5)})
     actions = np.full(env.action_space.shape, 0.2)
     for _ in range(env.horizon):
         env.step(actions)
-    goals = env.batch.bind("mocap_pos").reshape(2, -1) if env.model.nmocap else np.zeros((2, 0))
-    first, second = np.concatenate([env.batch.bind("qpos"), goals], axis=1)
-    assert np.abs(first - second).max() > 1e-4
+    goals = env.batch.bind("mocap_pos").reshape(3, -1) if env.model.nmocap else np.zeros((3, 0))
+    assert np.ptp(np.concatenate([env.batch.bind("qpos"), goals], axis=1), axis=0).max() > 1e-4
 
 
 # Contacts.
@@ -263,6 +284,28 @@ def test_the_tasks_friction_is_the_friction_of_the_contact(env_id, parameter, ge
         assert set().union(*touching) == {"table"} | geoms
         for contact in data.contact:
             np.testing.assert_array_equal(contact.friction[:2], friction[sim])
+
+
+def test_the_holes_friction_is_the_friction_of_the_contact():
+    env = make_env(INSERT, 4, num_threads=1)
+    friction = np.array([0.08, 0.2, 0.4, 0.5])
+    offset_m = [0.004, -0.004, 0.014, 0.014]  # two pegs slip into the hole, two stand beside it
+    columns = {"hole_friction": friction, "offset_x_m": offset_m}
+    env.set_tasks(env.distribution.with_values(columns))
+    env.reset(seed=0)
+    num_contacts = np.zeros(4, int)
+    for _, sim in product(range(env.horizon), range(4)):
+        if sim == 0:
+            env.step(np.zeros(env.action_space.shape))
+        model, data = env.batch.get_model(sim), env.batch.get_data(sim)
+        mujoco.mj_forward(model, data)
+        num_contacts[sim] += len(data.contact)
+        for contact in data.contact:
+            first, second = (model.geom(geom).name for geom in contact.geom)
+            assert {first, second} & set(FIXTURE)
+            assert "peg" in (first, second)
+            np.testing.assert_array_equal(contact.friction[:2], friction[sim])
+    assert num_contacts.all()
 
 
 def test_the_boxs_load_moves_its_centre_of_mass():
