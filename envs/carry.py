@@ -33,7 +33,7 @@ GOAL_DISTANCE_M = (0.40, 0.60)
 START_SWING_RAD = 0.01
 """Greatest initial angle of the rod about each axis of its joint."""
 
-SWING_SCALE_M_PER_S, PATH_SCALE_M = 0.15, 0.10
+SWING_SCALE_M_PER_S, PATH_SCALE_M = 0.12, 0.10
 """Speed at which the load still swings, and distance of the tool from the goal, of a miss of 1."""
 TIME_COST = 0.1
 """Cost of a set-point that never leaves the start."""
@@ -49,9 +49,9 @@ DISTRIBUTION = TaskDistribution(
             unit="m",
             description="length of the rod that the load hangs from",
             nominal=0.25,
-            train=(0.14, 0.42),
-            gaps=((0.17, 0.195), (0.29, 0.33)),
-            extrapolation=((0.12, 0.14), (0.42, 0.45)),
+            train=(0.13, 0.43),
+            gaps=((0.165, 0.19), (0.29, 0.33)),
+            extrapolation=((0.115, 0.13), (0.43, 0.46)),
             allowed=(0.08, 0.48),
             log_uniform=True,
         ),
@@ -123,7 +123,7 @@ class CarryVectorEnv(TaskVectorEnv):
     action_elements = ("speed of the set-point",)
     default_horizon = MOVE_STEPS + 1
     timestep_s = 0.004
-    substeps = 27
+    substeps = 26
     settle_steps = 3
     start_size = 3
 

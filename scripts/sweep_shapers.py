@@ -44,12 +44,12 @@ _SHOWN_QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)  # of the rod's length: the tas
 class SweepCommand:
     """Run input shapers on many Carry tasks of the training split."""
 
-    num_tasks: int = 100
+    num_tasks: int = 60
     """Tasks drawn from the training split."""
-    num_lengths: int = 25
+    num_lengths: int = 21
     """Lengths that a shaper assumes, evenly spaced in their logarithm."""
-    num_starts: int = 3
-    """Episodes per task and shaper."""
+    num_starts: int = 4
+    """Episodes per task and shaper, with goals from near to far."""
     seed: int = 100
     """Seed of the tasks and starts."""
     out: Path = Path("docs/results")
@@ -82,6 +82,7 @@ def sweep(command: SweepCommand) -> Sweep:
     env.set_tasks(tasks)
     # All tasks have the same starts, so that a shaper is made once for each.
     start = rng.random((command.num_starts, env.start_size))
+    start[:, -1] = (np.arange(command.num_starts) + 0.5) / command.num_starts
     everywhere = np.tile(start, (command.num_tasks, 1))
     low, high = find_family(ENV_ID).distribution["rod_length_m"].train
     length_m = np.geomspace(low, high, command.num_lengths)
@@ -190,7 +191,9 @@ def _draw_tasks(axes: Axes, result: Sweep) -> None:
     colours = colormaps["viridis"](np.linspace(0.88, 0.05, len(shown)))
     for task, colour in zip(shown, colours, strict=True):
         returns = result.returns[task, 0]
-        axes.plot(result.length_m, returns, color=colour, lw=1.4, label=f"rod of {rod_m[task]:.2f} m")
+        axes.plot(
+            result.length_m, returns, color=colour, lw=1.4, label=f"rod of {rod_m[task]:.2f} m"
+        )
         axes.plot(result.length_m[returns.argmax()], returns.max(), "o", color=colour, ms=5)
 
 
