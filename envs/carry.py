@@ -23,7 +23,7 @@ from metarobot.envs.vector_env import TaskVectorEnv
 GRAVITY_M_PER_S2 = 9.81
 SWINGS = ("swing_x", "swing_y")
 
-SPEED_MAX_M_PER_S = 1.15
+SPEED_MAX_M_PER_S = 1.10
 """Speed of the set-point at action +1; it stands still at -1."""
 MOVE_STEPS = 10
 """Control steps of the move, which are the time given."""
@@ -33,7 +33,7 @@ GOAL_DISTANCE_M = (0.40, 0.60)
 START_SWING_RAD = 0.01
 """Greatest initial angle of the rod about each axis of its joint."""
 
-SWING_SCALE_M_PER_S, PATH_SCALE_M = 0.12, 0.10
+SWING_SCALE_M_PER_S, PATH_SCALE_M = 0.12, 0.04
 """Speed at which the load still swings, and distance of the tool from the goal, of a miss of 1."""
 TIME_COST = 0.1
 """Cost of a set-point that never leaves the start."""
@@ -96,7 +96,7 @@ def miss_cost(swing_m_per_s: np.ndarray, off_m: np.ndarray) -> np.ndarray:
 class CarryVectorEnv(TaskVectorEnv):
     """The Carry family as one batch.
 
-    Action: 1 element, the speed of the set-point along the path, 0 at -1 to 1.15 m/s at +1.  The
+    Action: 1 element, the speed of the set-point along the path, 0 at -1 to 1.1 m/s at +1.  The
     set-point stands still in the last control step.
 
     Reward, in the last control step, which waits until the tool has come to rest: minus the cost
@@ -123,7 +123,7 @@ class CarryVectorEnv(TaskVectorEnv):
     action_elements = ("speed of the set-point",)
     default_horizon = MOVE_STEPS + 1
     timestep_s = 0.004
-    substeps = 21
+    substeps = 22
     settle_steps = 4
     start_size = 3
 
