@@ -86,10 +86,13 @@ def test_a_shaper_made_for_the_rod_takes_its_swing_out(length_m):
     assert np.abs(np.diff(rises.astype(int))).sum() == 1  # one optimum
 
 
-def test_an_even_speed_leaves_the_load_swinging():
-    _, rewards, success = carry(np.full((4, MOVE_STEPS), 0.595), rod_length_m=LENGTHS_M)
-    assert not success.any()
-    assert (rewards < -0.5).all()
+def test_an_even_speed_suits_the_rod_whose_period_is_the_time_of_the_move():
+    move_s = MOVE_STEPS * make_env(CARRY, 1).control_dt_s
+    own_m = GRAVITY_M_PER_S2 * (move_s / (2 * np.pi)) ** 2
+    rods_m = [0.13, own_m, 0.28, 0.43]
+    _, rewards, success = carry(np.full((4, MOVE_STEPS), 0.5 / move_s), rod_length_m=rods_m)
+    np.testing.assert_array_equal(success, [False, True, False, False])
+    assert (rewards[[0, 2, 3]] < -0.5).all()
 
 
 def test_the_cost_has_one_optimum():
