@@ -12,6 +12,7 @@ PACKAGE_FAMILIES = {
     "metarobot/Grip-v0": "grip:GripVectorEnv",
     "metarobot/Slide-v0": "slide:SlideVectorEnv",
     "metarobot/Push-v0": "push:PushVectorEnv",
+    "metarobot/Carry-v0": "carry:CarryVectorEnv",
     "metarobot/Insert-v0": "insert:InsertVectorEnv",
     "metarobot/HalfCheetahDirection-v0": "half_cheetah:HalfCheetahDirectionVectorEnv",
     "metarobot/HalfCheetahVelocity-v0": "half_cheetah:HalfCheetahVelocityVectorEnv",

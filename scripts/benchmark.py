@@ -62,6 +62,7 @@ OWN_BARS = {
     "half-cheetah-velocity": _CHEETAH,
     "slide": Bars(horizon=8),
     "push": Bars(horizon=12),
+    "carry": Bars(horizon=11),
     "insert": Bars(horizon=16),
 }
 """Presets whose physics is so cheap that a meta-update weighs more, and strokes, which have the

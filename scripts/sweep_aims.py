@@ -8,7 +8,6 @@ what lies between is the headroom that adaptation can win.  No learning, about t
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sweep_commands import draw_level, run
+from sweeps import draw_level, run, write_figure
 
 from metarobot.cli.parsing import parse
 from metarobot.envs import Tasks, make_env, silence_mujoco
 from metarobot.envs.insert import LATERAL_M_PER_S, LEAN_RAD_PER_S
 from metarobot.files import write_json
-from metarobot.named_files import write_file
-from metarobot.reporting.style import ALGORITHM_COLOURS, with_palette
+from metarobot.reporting.style import ALGORITHM_COLOURS
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.provenance import choose_num_threads
 
@@ -138,7 +135,6 @@ def summarise(result: Sweep) -> dict[str, Any]:
 def draw(result: Sweep, path: Path) -> None:
     """Draw return over the aim's x for a handful of tasks, and the mean over all tasks."""
     figure = Figure(figsize=(9, 4.6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw_tasks(axes, result)
     mean = result.returns.mean(axis=0)
@@ -155,9 +151,7 @@ def draw(result: Sweep, path: Path) -> None:
     axes.set_ylim(bottom=1.3 * result.returns.min())
     axes.legend(fontsize=8.5, frameon=False, loc="lower center", ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
-    content = io.BytesIO()
-    canvas.print_png(content, metadata={"Software": None})
-    write_file(path, with_palette(content.getvalue()))
+    write_figure(figure, path)
 
 
 def _best_by_x(aims: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

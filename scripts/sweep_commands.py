@@ -8,7 +8,6 @@ command, and which task parameter the best command depends on.  No learning, abo
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
+from sweeps import correlations, draw_level, elasticities, run, write_figure
 
 from metarobot.cli.parsing import parse
-from metarobot.envs import Tasks, TaskVectorEnv, make_env, silence_mujoco
+from metarobot.envs import Tasks, make_env, silence_mujoco
 from metarobot.envs.grip import (
     CRUSH_PENALTY,
     FORCE_MAX_N,
@@ -34,8 +33,7 @@ from metarobot.envs.grip import (
     squeeze_force,
 )
 from metarobot.files import write_json
-from metarobot.named_files import write_file
-from metarobot.reporting.style import ALGORITHM_COLOURS, with_palette
+from metarobot.reporting.style import ALGORITHM_COLOURS
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.provenance import choose_num_threads
 
@@ -105,33 +103,6 @@ def sweep(command: SweepCommand) -> Sweep:
     return Sweep(tasks, force_n, returns, success, slip_m, random_returns)
 
 
-def run(
-    env: TaskVectorEnv, actions: np.ndarray, start: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Run one episode in every simulation.
-
-    Args:
-        env: The simulations.
-        actions: (T, num_envs, A).
-        start: Uniforms that place the starts, (num_envs, S).
-
-    Returns:
-        Returns (num_envs,) and success at the end, (num_envs,).
-
-    Raises:
-        RuntimeError: A simulation became unstable.
-    """
-    env.reset(options={"start": start})
-    returns, success = np.zeros(env.num_envs), np.zeros(env.num_envs, bool)
-    for step_actions in actions:
-        _, rewards, _, _, info = env.step(step_actions)
-        if info["sim_unstable"].any():
-            raise RuntimeError(f"{info['sim_unstable'].sum()} simulations became unstable")
-        returns += rewards
-        success = info["is_success"]
-    return returns, success
-
-
 def summarise(result: Sweep) -> dict[str, Any]:
     """Return what the sweep says about the family, in plain numbers."""
     rows = np.arange(len(result.tasks))
@@ -141,7 +112,7 @@ def summarise(result: Sweep) -> dict[str, Any]:
     best_all_return = float(result.returns[:, best_all].mean())
     random_return = float(result.random_returns.mean())
     log_best = np.log(result.force_n[best_each])
-    logs = {name: np.log(result.tasks[name]) for name in result.tasks.names}
+    names = result.tasks.names
     more_slip = np.diff(result.slip_m, axis=1)
     return {
         "family": ENV_ID,
@@ -161,10 +132,8 @@ def summarise(result: Sweep) -> dict[str, Any]:
         "headroom": best_each_return - best_all_return,
         "headroom_over_random": (best_each_return - best_all_return)
         / (best_each_return - random_return),
-        "correlation_of_log_best_force": {
-            name: float(np.corrcoef(log_best, values)[0, 1]) for name, values in logs.items()
-        },
-        "elasticity_of_best_force": _elasticities(log_best, logs),
+        "correlation_of_log_best_force": correlations(log_best, result.tasks, names),
+        "elasticity_of_best_force": elasticities(log_best, result.tasks, names),
         "slip_monotone_share": float((more_slip <= SLIP_NOISE_M).mean()),
         "greatest_slip_increase_m": float(max(more_slip.max(), 0.0)),
         "force_n": result.force_n.tolist(),
@@ -174,17 +143,9 @@ def summarise(result: Sweep) -> dict[str, Any]:
     }
 
 
-def _elasticities(log_best: np.ndarray, logs: dict[str, np.ndarray]) -> dict[str, float]:
-    """Fit log F* = c + Σ k_p log p: the best force grows as the k_p-th power of parameter p."""
-    design = np.stack([*logs.values(), np.ones_like(log_best)], axis=1)
-    coefficients = np.linalg.lstsq(design, log_best, rcond=None)[0]
-    return dict(zip(logs, map(float, coefficients), strict=False))
-
-
 def draw(result: Sweep, path: Path) -> None:
     """Draw return over force for a handful of tasks, and the mean over all tasks."""
     figure = Figure(figsize=(9, 4.6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw_tasks(axes, result)
     mean = result.returns.mean(axis=0)
@@ -205,9 +166,7 @@ def draw(result: Sweep, path: Path) -> None:
     axes.set_title("Grip: what every constant command is worth", loc="left", fontsize=11)
     axes.legend(fontsize=8.5, frameon=False, loc="lower left")
     axes.spines[["top", "right"]].set_visible(False)
-    content = io.BytesIO()
-    canvas.print_png(content, metadata={"Software": None})
-    write_file(path, with_palette(content.getvalue()))
+    write_figure(figure, path)
 
 
 def _draw_tasks(axes: Axes, result: Sweep) -> None:
@@ -221,20 +180,6 @@ def _draw_tasks(axes: Axes, result: Sweep) -> None:
         label = f"{mass[task]:.2f} kg, friction {friction[task]:.2f}"
         axes.plot(result.force_n, result.returns[task], color=colour, lw=1.4, label=label)
         axes.plot(result.force_n[best[task]], result.returns[task].max(), "o", color=colour, ms=5)
-
-
-def draw_level(axes: Axes, level: float, label: str, colour: str) -> None:
-    """Draw a mean return as a level, named outside on the right."""
-    axes.axhline(level, color=colour, lw=1.0, ls="--")
-    axes.annotate(
-        f"{label}: {level:.2f}",
-        (1.01, level),
-        xycoords=axes.get_yaxis_transform(),
-        va="center",
-        fontsize=9,
-        color=colour,
-        annotation_clip=False,
-    )
 
 
 def table(summary: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from metarobot.training.load import load_curve, load_run
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
+sweep_shapers = load_script("sweep_shapers")
 sweep_aims = load_script("sweep_aims")
 comparison = load_script("comparison")
 literature = load_script("literature")
@@ -136,6 +137,7 @@ def test_bars_of_meta_updates():
         (sweep_commands.main, ["--num-forces", "1"]),
         (sweep_aims.main, ["--num-leans", "1"]),
         (sweep_commands.main, ["--nonsense"]),
+        (sweep_shapers.main, ["--num-lengths", "1"]),
     ],
 )
 def test_bad_input_is_one_line(main, arguments, capsys):
@@ -191,6 +193,23 @@ def test_summary_by_hand():
     assert correlations["pad_friction"] == pytest.approx(-1.0)
     assert summary["slip_monotone_share"] == 0.75
     assert summary["greatest_slip_increase_m"] == pytest.approx(0.01)
+
+
+def test_sweep_of_shapers_finds_headroom_that_the_rod_decides():
+    command = sweep_shapers.SweepCommand(num_tasks=12, num_lengths=7, num_starts=2)
+    summary = sweep_shapers.summarise(sweep_shapers.sweep(command))
+    assert summary["best_for_each"]["return"] > summary["best_for_all"]["return"]
+    assert summary["headroom_over_random"] > 0.2
+    assert summary["elasticity_of_best_length"]["rod_length_m"] == pytest.approx(1, abs=0.3)
+    assert abs(summary["elasticity_of_best_length"]["load_mass_kg"]) < 0.2
+
+
+def test_sweep_of_shapers_writes_numbers_and_a_picture(tmp_path, capsys):
+    sizes = ["--num-tasks", "6", "--num-lengths", "2", "--num-starts", "1"]
+    assert sweep_shapers.main([*sizes, "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "carry_sweep.json").read_text())["num_shapers"] == 6
+    assert (tmp_path / "carry_sweep.png").stat().st_size > 10_000
+    assert "best for each task" in capsys.readouterr().out
 
 
 def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):

@@ -42,6 +42,42 @@ def sweep() -> str:
     return markdown_table(("command", "force", "return", "success"), rows) + "\n\n" + text
 
 
+def carry_sweep() -> str:
+    """Return the committed sweep of input shapers on Carry."""
+    summary = read("carry_sweep.json")
+    if summary is None:
+        return PENDING
+    for_all, each = summary["best_for_all"], summary["best_for_each"]
+    low, high = each["length_m"]
+    robustness = for_all["robustness"]
+    band = f", and {1 / robustness:.2g} to {robustness:.2g} times that" if robustness > 1 else ""
+    rows = [
+        ("uniformly random speeds", "", f"{summary['random_return']:.2f}", ""),
+        (
+            "best shaper for all tasks",
+            f"{for_all['length_m']:.2f} m{band}",
+            f"{for_all['return']:.2f}",
+            f"{for_all['success']:.2f}",
+        ),
+        (
+            "best shaper for each task",
+            f"{low:.2f} to {high:.2f} m",
+            f"{each['return']:.2f}",
+            f"{each['success']:.2f}",
+        ),
+    ]
+    best = ", ".join(
+        f"`{name}` to the power {power:.2f}"
+        for name, power in summary["elasticity_of_best_length"].items()
+    )
+    text = (
+        f"Headroom over (best for each - random): **{summary['headroom_over_random']:.2f}**. "
+        f"The best length to assume goes with {best}."
+    )
+    headings = ("motion", "made for rods of", "return", "success")
+    return markdown_table(headings, rows) + "\n\n" + text
+
+
 def aims() -> str:
     """Return the committed sweep of constant aims on Insert."""
     summary = read("insert_sweep.json")

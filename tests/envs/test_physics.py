@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from metarobot.envs import FAMILIES, make_env
+from metarobot.envs.carry import SWINGS
 from metarobot.envs.grip import FORCE_MAX_N, FORCE_MIN_N
 from metarobot.envs.insert import DRAWN_MOUTH_M, FIXTURE, PEG_RADIUS_M, WALL_HALF_WIDTH_M, WALLS
 from metarobot.envs.physics import set_body_mass
@@ -15,7 +16,8 @@ from metarobot.envs.reach import DRIVES, JOINTS, WRIST_FRICTION_RATIO
 from metarobot.envs.slide import FEET
 
 REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
-SLIDE, PUSH, INSERT = "metarobot/Slide-v0", "metarobot/Push-v0", "metarobot/Insert-v0"
+SLIDE, PUSH = "metarobot/Slide-v0", "metarobot/Push-v0"
+CARRY, INSERT = "metarobot/Carry-v0", "metarobot/Insert-v0"
 TASK_IN_THE_REWARD = (
     "metarobot/HalfCheetahDirection-v0",
     "metarobot/HalfCheetahVelocity-v0",
@@ -85,6 +87,16 @@ def edit_push(spec, task):
     scale_friction(spec.geom("box"), task["box_friction"])
 
 
+def edit_carry(spec, task):
+    load = spec.body("load")
+    scale_mass(load, task["load_mass_kg"])
+    load.pos = [0, 0, task["rod_length_m"]]
+    for name in SWINGS:
+        joint = spec.joint(name)
+        nominal = np.array(joint.damping)
+        joint.damping = nominal * task["swing_damping_nms_per_rad"] / nominal[0]
+
+
 def edit_insert(spec, task):
     x, y, z = DRAWN_MOUTH_M
     fixture = spec.body("fixture")
@@ -105,6 +117,7 @@ EDITS = {
     "Grip": edit_grip,
     "Slide": edit_slide,
     "Push": edit_push,
+    "Carry": edit_carry,
     "Insert": edit_insert,
 }
 
@@ -116,10 +129,12 @@ def recompiled(env, task):
 
 
 def random_ctrl(env, rng):
-    """Commands that exercise a scene: strokes, insertions, squeeze and lift, or around."""
+    """Commands that exercise a scene: a stroke, a carry, an insertion, a grip, or around."""
     ctrl = np.zeros(env.model.nu)
     if env.family in ("Slide", "Push"):
         ctrl[0] = rng.uniform(0.1, 1.5)
+    elif env.family == "Carry":
+        ctrl[1] = rng.uniform(0.0, 1.2)
     elif env.family == "Insert":
         ctrl[:3] = rng.uniform(-0.1, 0.1, 3) - (0, 0, 0.1)
         ctrl[3:] = rng.uniform(-0.1, 0.1, 3)
@@ -223,6 +238,7 @@ def test_mass_without_set_const_differs_from_a_recompiled_model():
         (REACH, "payload", "payload_kg", 3.0),
         (GRIP, "block", "block_mass_kg", 1.8),
         (PUSH, "load", "box_mass_kg", 2.0),
+        (CARRY, "load", "load_mass_kg", 2.5),
     ],
 )
 def test_mass_without_inertia_differs_from_a_recompiled_model(env_id, body, parameter, mass_kg):
