@@ -47,11 +47,11 @@ _SHOWN_QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)  # of the rod's length: the tas
 class SweepCommand:
     """Run input shapers on many Carry tasks of the training split."""
 
-    num_tasks: int = 60
+    num_tasks: int = 120
     """Tasks drawn from the training split."""
-    num_lengths: int = 21
+    num_lengths: int = 17
     """Lengths that a shaper assumes, evenly spaced in their logarithm."""
-    num_starts: int = 4
+    num_starts: int = 3
     """Episodes per task and shaper, with goals from near to far."""
     seed: int = 100
     """Seed of the tasks and starts."""
