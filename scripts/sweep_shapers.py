@@ -181,9 +181,8 @@ def draw(result: Sweep, path: Path) -> None:
     axes.set_xlabel("length of the rod that the shaper assumes, m")
     axes.set_ylabel("return")
     axes.set_title("Carry: what every input shaper is worth", loc="left", fontsize=11)
-    figure.legend(
-        *axes.get_legend_handles_labels(), fontsize=8.5, ncols=3, loc="outside lower left"
-    )
+    lines, names = axes.get_legend_handles_labels()
+    figure.legend(lines, names, fontsize=8.5, frameon=False, ncols=3, loc="outside lower left")
     axes.spines[["top", "right"]].set_visible(False)
     write_figure(figure, path)
 
