@@ -47,11 +47,11 @@ _SHOWN_QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)  # of the rod's length: the tas
 class SweepCommand:
     """Run input shapers on many Carry tasks of the training split."""
 
-    num_tasks: int = 60
+    num_tasks: int = 120
     """Tasks drawn from the training split."""
-    num_lengths: int = 21
+    num_lengths: int = 17
     """Lengths that a shaper assumes, evenly spaced in their logarithm."""
-    num_starts: int = 4
+    num_starts: int = 3
     """Episodes per task and shaper, with goals from near to far."""
     seed: int = 100
     """Seed of the tasks and starts."""
@@ -181,9 +181,8 @@ def draw(result: Sweep, path: Path) -> None:
     axes.set_xlabel("length of the rod that the shaper assumes, m")
     axes.set_ylabel("return")
     axes.set_title("Carry: what every input shaper is worth", loc="left", fontsize=11)
-    figure.legend(
-        *axes.get_legend_handles_labels(), fontsize=8.5, ncols=3, loc="outside lower left"
-    )
+    lines, names = axes.get_legend_handles_labels()
+    figure.legend(lines, names, fontsize=8.5, frameon=False, ncols=3, loc="outside lower left")
     axes.spines[["top", "right"]].set_visible(False)
     write_figure(figure, path)
 

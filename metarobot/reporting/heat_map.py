@@ -43,7 +43,7 @@ _MOST_LEARNERS = 3
 """Policies that adapt, up to which there is room for a row of each."""
 # Map means closer than this part of the map's whole range are called equal.
 _NO_DIFFERENCE = 0.01
-_LOG_TICKS = (1.0, 3.0)
+_LOG_TICKS, _SHORT_LOG_TICKS, _SHORT_RATIO = (1.0, 3.0), (1.0, 1.5, 2.0, 3.0, 5.0), 5.0
 
 _ABOVE_PX, _PANEL_PX, _BELOW_PX = 120, 330, 55  # what stands above, a row with its words, below
 _LEFT, _RIGHT = 0.08, 0.89
@@ -226,16 +226,13 @@ def _draw_map(
         rasterized=True,
     )
     axes.set_facecolor("#d9dce1")  # where there is no number
-    if x.log:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=_LOG_TICKS))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    if y.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=_LOG_TICKS))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    for axis, side, name in ((axes.xaxis, x, "x"), (axes.yaxis, y, "y")):
+        if side.log:
+            axes.set(**{f"{name}scale": "log"})
+            short = max(side.values) < _SHORT_RATIO * min(side.values)
+            axis.set_major_locator(LogLocator(subs=_SHORT_LOG_TICKS if short else _LOG_TICKS))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
     for spine in axes.spines.values():
         spine.set_visible(False)
     return mesh
