@@ -13,8 +13,8 @@ from metarobot.policies.latent_policy import LatentPolicy
 from metarobot.policies.learned_loss_policy import LearnedLossPolicy
 from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.measured_leaves import (
-    LONGEST_STEP,
     MEASURED,
+    STEP_SIGNAL,
     STEP_VARIANCE,
     STEPS_TAKEN,
     VALUE_PRIOR,
@@ -38,9 +38,9 @@ from metarobot.policies.value_baseline import (
 )
 
 __all__ = [
-    "LONGEST_STEP",
     "MEASURED",
     "STEPS_TAKEN",
+    "STEP_SIGNAL",
     "STEP_VARIANCE",
     "VALUE_PRIOR",
     "Actor",

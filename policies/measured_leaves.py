@@ -14,9 +14,9 @@ STEP_VARIANCE = "step_variance"
 """Leaf (1,): variance of the adaptation step that one episode alone asks for, summed over the
 parameters that adapt. 0 while it is unknown."""
 
-LONGEST_STEP = "longest_step"
-"""Leaf (1,): length of the longest step from θ in a meta-batch, over the parameters that adapt. 0
-while it is unknown."""
+STEP_SIGNAL = "step_signal"
+"""Leaf (1,): squared length that an adaptation step would have without noise, the mean over all
+tasks. 0 while it is unknown."""
 
 STEPS_TAKEN = "steps_taken"
 """Leaf (1,): adaptation steps taken so far, each counted as the part of it that was taken. 0 before
@@ -26,12 +26,12 @@ VALUE_PRIOR = "value_prior"
 """Leaf (F, F + 1): XᵀX and XᵀR of the value baseline's fit to one episode, side by side, the mean
 over all tasks. 0 while it is unknown."""
 
-MEASURED = (STEP_VARIANCE, LONGEST_STEP, STEPS_TAKEN, VALUE_PRIOR)
+MEASURED = (STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN, VALUE_PRIOR)
 
 
 def add_step_lengths(policy: GaussianPolicy) -> None:
     """Give a policy the leaves that decide how far its steps go."""
-    for name in (STEP_VARIANCE, LONGEST_STEP, STEPS_TAKEN):
+    for name in (STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN):
         _add(policy, name, 1)
 
 

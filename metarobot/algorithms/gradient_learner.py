@@ -14,12 +14,12 @@ from metarobot.learning.advantages import estimate_advantages, normalise_per_tas
 from metarobot.learning.inner_loop import InnerLoss, StepSizes, adapt, measured_steps
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.objectives import INNER_OBJECTIVES, InnerObjective
-from metarobot.learning.shrinkage import learn_longest, learn_variance
+from metarobot.learning.shrinkage import learn_mean
 from metarobot.learning.task_chunks import chunks_of_steps, params_of
 from metarobot.learning.value_prior import episode_moments, learn_value_prior, weighed_prior
 from metarobot.options import AlgorithmOptions, choice, integer, number, switch
 from metarobot.policies import (
-    LONGEST_STEP,
+    STEP_SIGNAL,
     STEP_VARIANCE,
     VALUE_PRIOR,
     GaussianMLP,
@@ -97,8 +97,8 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
     """Adapts by gradient steps on the return of its adaptation episodes.
 
     With `shrink_steps` and `value_prior` its policy has further leaves, in which meta-training
-    keeps how noisy a step from one episode is, how long the longest steps are, and what values are
-    like, and adaptation how many steps were taken.
+    keeps how noisy a step from one episode is, how long steps would be without noise, and what
+    values are like, and adaptation how many steps were taken.
     """
 
     options_class = AdaptationStepOptions
@@ -204,8 +204,8 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         leaves: Params = {}
         if STEP_VARIANCE in params:
             steps = self.workers.gather(self._measured_steps(params, batch))
-            leaves[STEP_VARIANCE] = learn_variance(params[STEP_VARIANCE], steps[:, 0])
-            leaves[LONGEST_STEP] = learn_longest(params[LONGEST_STEP], steps[:, 1])
+            for name, samples in zip((STEP_VARIANCE, STEP_SIGNAL), steps.unbind(1), strict=True):
+                leaves[name] = learn_mean(params[name], samples)
         if VALUE_PRIOR in params:
             moments = episode_moments(self.policy, batch.pre_episodes[0], self.config.discount)
             leaves[VALUE_PRIOR] = learn_value_prior(
@@ -215,7 +215,7 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
 
     @torch.no_grad()
     def _measured_steps(self, params: Params, batch: MetaBatch) -> Tensor:
-        """Return the variance of a step from one episode, and the length of the step, (n, 2)."""
+        """Return the variance of a step from one episode, and the signal in all, (n, 2)."""
         episodes, advantages = batch.pre_episodes[0], batch.pre_advantages[0]
         theta, parts = repeat_params(params, episodes.num_tasks), []
         for tasks in chunks_of_steps(episodes.rewards):
@@ -228,6 +228,6 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
                 self.options.inner_objective,
             )
             _, moments = measured_steps(loss, of_tasks, self.step_sizes(of_tasks))
-            lengths = moments.step_lengths(of_tasks[STEP_VARIANCE])
-            parts.append(torch.stack([moments.sample_variances(), lengths], dim=1))
+            samples = moments.sample_variances(), moments.sample_signals()
+            parts.append(torch.stack(samples, dim=1))
         return torch.cat(parts)

@@ -10,8 +10,8 @@ from torch.func import grad
 from metarobot.learning.objectives import OBJECTIVES, InnerObjective
 from metarobot.learning.shrinkage import StepMoments
 from metarobot.policies import (
-    LONGEST_STEP,
     MEASURED,
+    STEP_SIGNAL,
     STEP_VARIANCE,
     STEPS_TAKEN,
     Params,
@@ -95,7 +95,7 @@ def adapt(
         first_order: Treat the step as a constant, so that dθ'/dθ = 1.
         shrink: Whether s_n is the part of the step that its noise leaves, and that the steps before
             leave, see `shrinkage`; else it is 1. What meta-training knows of steps are the leaves
-            `STEP_VARIANCE` and `LONGEST_STEP`, the steps taken are `STEPS_TAKEN`, if there are such
+            `STEP_VARIANCE` and `STEP_SIGNAL`, the steps taken are `STEPS_TAKEN`, if there are such
             leaves.
 
     Returns:
@@ -121,7 +121,7 @@ def adapt(
 def _shrunk_steps(loss: InnerLoss, params: Params, step_sizes: StepSizes) -> tuple[Params, Params]:
     """Return s α ∇ L_n of every task, leaves (N, ...), and the leaf that counts the steps taken."""
     steps, moments = measured_steps(loss, params, step_sizes)
-    lengths = factors = moments.factors(params.get(STEP_VARIANCE), params.get(LONGEST_STEP))
+    lengths = factors = moments.factors(params.get(STEP_VARIANCE), params.get(STEP_SIGNAL))
     counted: Params = {}
     if STEPS_TAKEN in params:
         # The derivative of relu at 0 is 0: meta-training, which begins there, never moves it.

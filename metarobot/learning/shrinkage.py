@@ -3,26 +3,24 @@
 The step d of a task is the mean of the steps d_e that its E episodes ask for, so their spread tells
 its noise. Of a noisy step, the part
 
-    s = max(0, 1 - V / |d|²),    V = σ² / E,    σ² the variance of a d_e, summed over parameters,
+    s = S / (S + V),    V = σ² / E,    σ² the variance of a d_e, summed over parameters,
 
-comes nearest to the step without noise, δ: s is Wiener's factor |δ|² / (|δ|² + V), with |d|² - V in
-place of the unknown |δ|². Where V exceeds |d|², nothing has been learned, and no step is taken.
+comes nearest to the step without noise, whose squared length is S: Wiener's factor. A task's own
+estimate of S is max(0, |d|² - V), with which s is the factor of James and Stein: where V exceeds
+|d|², nothing has been learned, and no step is taken.
 
-Few episodes tell little about σ², and one tells nothing. So a variance that was learned in
-meta-training counts as much as `PRIOR_EPISODES` episodes more.
-
-A single episode may be an outlier, its step many times as long as those from which meta-training
-has learned. There the initialisation was never tried, and |d|² looks like a signal. So no step is
-longer than the longest that a meta-batch has seen.
+Few episodes tell little about σ² and S, and one tells nothing: where it is an outlier, its |d|²
+looks like a signal. So what meta-training has found on all tasks counts as much as `PRIOR_EPISODES`
+episodes more.
 
 A later step starts nearer to its end than the first. With normalised advantages it is as long, and
 overshoots. So it is divided by 1 + the sum of all s before. Where every step is taken whole, the
 result is the mean of where they lead, in which their noise averages out.
 
-Source: James and Stein 1961, "Estimation with quadratic loss"; its positive part, Efron and Morris
-1973, "Stein's estimation rule and its competitors"; the pooled variance, Smyth 2004,
-doi:10.2202/1544-6115.1027; Robbins and Monro 1951, "A stochastic approximation method", for steps
-whose lengths fall so.
+Source: James and Stein 1961, "Estimation with quadratic loss"; Efron and Morris 1973, "Stein's
+estimation rule and its competitors: an empirical Bayes approach", for what is learned from all
+tasks; the pooled variance, Smyth 2004, doi:10.2202/1544-6115.1027; Robbins and Monro 1951, "A
+stochastic approximation method", for steps whose lengths fall so.
 """
 
 from typing import NamedTuple, Self
@@ -34,10 +32,13 @@ from metarobot.learning.distributed import mean_over_tasks
 from metarobot.policies import Params
 
 PRIOR_EPISODES = 4.0
-"""Degrees of freedom of the learned variance; E episodes have E - 1."""
+"""What the learned variance and signal count, in degrees of freedom; E episodes have E - 1."""
 
 LEARNING_RATE = 0.1
 """Weight of a new meta-batch in what is learned: it follows θ within some ten of them."""
+
+_LEAST = 1e-12
+"""What is learned where there is nothing: 0 would be unknown."""
 
 
 class StepMoments(NamedTuple):
@@ -70,35 +71,35 @@ class StepMoments(NamedTuple):
         freedom = self.num_episodes - 1.0
         return torch.where(freedom > 0.0, self.deviations / freedom, torch.nan)
 
-    def factors(self, learned: Tensor | None, longest: Tensor | None = None) -> Tensor:
+    def sample_signals(self) -> Tensor:
+        """Return S without bias, (N,), which can be negative; NaN for fewer than two episodes."""
+        return self.length - self.sample_variances() / self.num_episodes
+
+    def factors(self, variance: Tensor | None = None, signal: Tensor | None = None) -> Tensor:
         """Return s of every task, (N,); 0 where σ² cannot be told.
 
         Args:
-            learned: σ² from meta-training (N, 1), 0 where it is unknown; None if there is none.
-            longest: Longest s |d| that meta-training has seen, likewise.
+            variance: σ² from meta-training (N, 1), 0 where it is unknown; None if there is none.
+            signal: S from meta-training, likewise.
         """
-        factors = self._wiener_factors(learned)
-        if longest is None:
-            return factors
-        bound = longest.detach().squeeze(1)
-        exceeds = (bound > 0.0) & (factors.square() * self.length > bound.square())
+        freedom = (self.num_episodes - 1.0).clamp(min=0.0)
+        deviations, known = _with_learned(self.deviations, freedom, variance)
+        noise = deviations / (known * self.num_episodes).clamp(min=1.0)
+        own = torch.relu(self.length - noise)
+        total, weight = _with_learned(freedom * own, freedom, signal)
+        share = total / weight.clamp(min=1.0)
         # `where` differentiates both of its branches: that which is not taken must stay finite.
-        return torch.where(exceeds, bound / torch.where(exceeds, self.length, 1.0).sqrt(), factors)
+        learned = (known > 0.0) & (share > 0.0)
+        return torch.where(learned, share / torch.where(learned, share + noise, 1.0), 0.0)
 
-    def step_lengths(self, learned: Tensor | None) -> Tensor:
-        """Return s |d| of every task, (N,), with no bound on it; `learned` is that of `factors`."""
-        return self.factors(learned) * self.length.sqrt()
 
-    def _wiener_factors(self, learned: Tensor | None) -> Tensor:
-        """Return max(0, 1 - V / |d|²) of every task, (N,)."""
-        deviations, freedom = self.deviations, (self.num_episodes - 1.0).clamp(min=0.0)
-        if learned is not None:
-            prior = learned.detach().squeeze(1)
-            more = PRIOR_EPISODES * (prior > 0.0)
-            deviations, freedom = deviations + more * prior, freedom + more
-        variance = deviations / (freedom * self.num_episodes).clamp(min=1.0)
-        known = (freedom > 0.0) & (self.length > variance)
-        return torch.where(known, 1.0 - variance / torch.where(known, self.length, 1.0), 0.0)
+def _with_learned(total: Tensor, freedom: Tensor, learned: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Add what was learned to a sum and to its degrees of freedom, where it is known, (N,) each."""
+    if learned is None:
+        return total, freedom
+    prior = learned.detach().squeeze(1)
+    more = PRIOR_EPISODES * (prior > 0.0)
+    return total + more * prior, freedom + more
 
 
 def _sum_of_each(leaves: list[Tensor]) -> Tensor:
@@ -106,32 +107,15 @@ def _sum_of_each(leaves: list[Tensor]) -> Tensor:
     return torch.stack(leaves, dim=1).sum(1)
 
 
-def learn_variance(learned: Tensor, samples: Tensor) -> Tensor:
-    """Return σ² after one more meta-batch, (1,): a running mean.
+def learn_mean(learned: Tensor, samples: Tensor) -> Tensor:
+    """Return a learned number after one more meta-batch, (1,): a running mean.
 
     Args:
-        learned: σ² so far (1,), 0 while it is unknown.
-        samples: σ² of every task (N,); those that are not finite are left out.
+        learned: The number so far (1,), 0 while it is unknown.
+        samples: What every task says of it, (N,); those that are not finite are left out.
     """
     samples = samples[samples.isfinite()]
     if len(samples) == 0:
         return learned
-    return _follow(learned, torch.full_like(learned, float(mean_over_tasks(samples))))
-
-
-def learn_longest(longest: Tensor, lengths: Tensor) -> Tensor:
-    """Return the longest step of a meta-batch after one more, (1,): a running mean.
-
-    Args:
-        longest: So far (1,), 0 while it is unknown.
-        lengths: s |d| of every task (N,); those that are not finite are left out.
-    """
-    lengths = lengths[lengths.isfinite()]
-    if len(lengths) == 0:
-        return longest
-    return _follow(longest, torch.full_like(longest, float(lengths.max())))
-
-
-def _follow(learned: Tensor, new: Tensor) -> Tensor:
-    """Return the running mean after one more number; the first is taken as it is."""
-    return torch.where(learned > 0.0, torch.lerp(learned, new, LEARNING_RATE), new)
+    mean = torch.full_like(learned, max(_LEAST, float(mean_over_tasks(samples))))
+    return torch.where(learned > 0.0, torch.lerp(learned, mean, LEARNING_RATE), mean)

@@ -12,15 +12,10 @@ from torch.func import functional_call, grad
 from metarobot.algorithms import make_algorithm
 from metarobot.learning.inner_loop import InnerLoss, adapt, measured_steps
 from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
-from metarobot.learning.shrinkage import (
-    LEARNING_RATE,
-    PRIOR_EPISODES,
-    learn_longest,
-    learn_variance,
-)
+from metarobot.learning.shrinkage import LEARNING_RATE, PRIOR_EPISODES, learn_mean
 from metarobot.policies import (
-    LONGEST_STEP,
     MEASURED,
+    STEP_SIGNAL,
     STEP_VARIANCE,
     STEPS_TAKEN,
     log_prob,
@@ -39,12 +34,14 @@ def episodes_of(num_episodes=E, monkeypatch=None):
     return params, *made_up_episodes(POLICY, params, seed=4)
 
 
-def with_variance(params, variance):
-    """Parameters (N, ...) that hold a variance from meta-training, one for every task."""
-    return {**params, STEP_VARIANCE: torch.tensor(variance, dtype=torch.float64).reshape(N, 1)}
+def with_learned(params, variance, signal=0.0):
+    """Parameters (N, ...) that hold what meta-training has found, a number or one for each task."""
+    known = {STEP_VARIANCE: variance, STEP_SIGNAL: signal}
+    rows = {name: torch.as_tensor(each).double().expand(N) for name, each in known.items()}
+    return {**params, **{name: row[:, None] for name, row in rows.items()}}
 
 
-def loop_steps(params, episodes, advantages, learned=0.0):
+def loop_steps(params, episodes, advantages, learned=0.0, signal=0.0):
     """s_n α ∇ L_n by loops over tasks and episodes, each episode differentiated alone; (N, D)."""
     shrunk = []
     for task in range(N):
@@ -64,7 +61,12 @@ def loop_steps(params, episodes, advantages, learned=0.0):
         if learned > 0:
             variance, freedom = variance + PRIOR_EPISODES * learned, freedom + PRIOR_EPISODES
         noise = variance / freedom / len(counted) if freedom else torch.inf
-        shrunk.append(max(0.0, 1 - noise / mean.square().sum()) * mean)
+        own, count = max(0.0, mean.square().sum() - noise), len(counted) - 1
+        if signal > 0:
+            own = (count * own + PRIOR_EPISODES * signal) / (count + PRIOR_EPISODES)
+        elif count == 0:
+            own = 0.0
+        shrunk.append(own / (own + noise) * mean)
     return torch.stack(shrunk)
 
 
@@ -74,21 +76,33 @@ def moved_by(params, episodes, advantages):
     return torch.cat([(params[n] - adapted[n]).flatten(1) for n in PARAMS], dim=1)
 
 
-@pytest.mark.parametrize("learned", [0.0, 2.0])
+@pytest.mark.parametrize(("learned", "signal"), [(0.0, 0.0), (2.0, 0.0), (2.0, 0.5)])
 @pytest.mark.parametrize("num_episodes", [1, 2, 5])
-def test_a_step_is_what_a_plain_loop_finds(num_episodes, learned, monkeypatch):
+def test_a_step_is_what_a_plain_loop_finds(num_episodes, learned, signal, monkeypatch):
     params, episodes, advantages = episodes_of(num_episodes, monkeypatch)
-    expected = loop_steps(params, episodes, advantages, learned)
-    known = with_variance(params, [learned] * N)
+    expected = loop_steps(params, episodes, advantages, learned, signal)
+    known = with_learned(params, learned, signal)
     torch.testing.assert_close(moved_by(known, episodes, advantages), expected)
     if learned == 0.0:
         torch.testing.assert_close(moved_by(params, episodes, advantages), expected)
-    assert expected.any() == (num_episodes > 1 or learned > 0.0)
+    assert expected.any() == (num_episodes > 1 or signal > 0.0)
+
+
+def test_a_single_episode_is_taken_for_as_much_as_it_is_on_average():
+    params, episodes, advantages = episodes_of()
+    alone, several = episodes.first(1), advantages[:, :1]
+    step = moved_by(with_learned(params, 2.0, 0.5), alone, several)
+    louder = moved_by(with_learned(params, 2.0, 0.5), alone, 10 * several)
+    torch.testing.assert_close(louder, 10 * step)  # an outlier is no signal
+    loss = InnerLoss(POLICY, alone, several, alone.step_weights)
+    whole = measured_steps(loss, params, ALPHA)[0]
+    whole = torch.cat([whole[name].flatten(1) for name in PARAMS], dim=1)
+    torch.testing.assert_close(step, 0.5 / (0.5 + 2.0) * whole)
 
 
 def test_every_task_is_shrunk_by_what_is_known_of_it_alone():
     params, episodes, advantages = episodes_of()
-    together = moved_by(with_variance(params, [0.0, 2.0, 1e9]), episodes, advantages)
+    together = moved_by(with_learned(params, [0.0, 2.0, 1e9]), episodes, advantages)
     for task, learned in enumerate([0.0, 2.0]):
         expected = loop_steps(params, episodes, advantages, learned)[task]
         torch.testing.assert_close(together[task], expected)
@@ -133,7 +147,7 @@ def test_where_nothing_is_to_be_gained_the_step_is_zero_and_its_derivatives_fini
     params, episodes, advantages = episodes_of()
     advantages = advantages.clone()
     advantages[1] = 0.0
-    known = with_variance(params, [0.0, 2.0, 0.0])
+    known = with_learned(params, [0.0, 2.0, 0.0])
 
     def length(params):
         adapted = adapt(POLICY, {**known, **params}, episodes, advantages, ALPHA, shrink=True)
@@ -154,17 +168,17 @@ def test_numbers_that_are_not_finite_stay_visible():
         assert not moved[1].isfinite().all()
 
 
-@pytest.mark.parametrize("longest", [0.0, 0.3])
+@pytest.mark.parametrize("signal", [0.0, 0.3])
 @pytest.mark.parametrize("algorithm", ["maml", "promp", "e_maml", "anil", "meta_sgd"])
 def test_meta_gradient_goes_through_what_is_measured_and_never_to_it(
-    algorithm, longest, monkeypatch
+    algorithm, signal, monkeypatch
 ):
     monkeypatch.setitem(OBJECTIVES, "lvc", likelihood_ratio)
     config = config_of(algorithm, inner_lr=ALPHA, num_adaptation_steps=2)
     policy, params = small_policy(algorithm=algorithm)
     variance = {
         STEP_VARIANCE: torch.ones(1, dtype=torch.float64),
-        LONGEST_STEP: torch.tensor([longest], dtype=torch.float64),
+        STEP_SIGNAL: torch.tensor([signal], dtype=torch.float64),
         STEPS_TAKEN: torch.zeros(1, dtype=torch.float64),
     }
     batch = made_up_batch(policy, {**params, **variance}, config)
@@ -227,47 +241,28 @@ def test_step_sizes_of_single_elements_count_in_what_is_noise():
     assert (fewer.sample_variances() < moments.sample_variances()).all()
 
 
-def test_no_step_is_longer_than_the_longest_of_meta_training():
+def test_adapting_leaves_what_was_learned_alone():
     params, episodes, advantages = episodes_of()
-    free = moved_by(params, episodes, advantages)
-    bound = float(free.norm(dim=1).median())
-    known = {**params, LONGEST_STEP: torch.full((N, 1), bound, dtype=torch.float64)}
-    bounded = moved_by(known, episodes, advantages)
-    lengths = free.norm(dim=1, keepdim=True)
-    assert (lengths > bound).any()
-    assert (lengths < bound).any()
-    torch.testing.assert_close(bounded, free * (bound / lengths).clamp(max=1.0))
+    known = with_learned(params, 0.5, 0.2)
     adapted = adapt(POLICY, known, episodes, advantages, ALPHA, shrink=True)
-    assert adapted[LONGEST_STEP] is known[LONGEST_STEP]
+    for name in (STEP_VARIANCE, STEP_SIGNAL):
+        assert adapted[name] is known[name]
 
 
-def test_the_longest_step_is_a_running_mean_of_those_of_meta_batches():
-    first = learn_longest(torch.zeros(1), torch.tensor([1.0, 3.0, torch.inf]))
-    torch.testing.assert_close(first, torch.tensor([3.0]))
-    second = learn_longest(first, torch.tensor([1.0, 2.0]))
-    torch.testing.assert_close(second, torch.tensor([3.0 - LEARNING_RATE]))
-    assert learn_longest(second, torch.tensor([torch.nan])) is second
-
-
-def test_adapting_leaves_the_learned_variance_alone():
-    params, episodes, advantages = episodes_of()
-    known = with_variance(params, [0.5, 0.6, 0.7])
-    adapted = adapt(POLICY, known, episodes, advantages, ALPHA, shrink=True)
-    assert adapted[STEP_VARIANCE] is known[STEP_VARIANCE]
-
-
-def test_the_variance_is_a_running_mean_of_what_can_be_measured():
-    first = learn_variance(torch.zeros(1), torch.tensor([1.0, 3.0, torch.nan]))
+def test_what_is_learned_is_a_running_mean_of_what_can_be_measured():
+    first = learn_mean(torch.zeros(1), torch.tensor([1.0, 3.0, torch.nan]))
     torch.testing.assert_close(first, torch.tensor([2.0]))
-    second = learn_variance(first, torch.tensor([4.0]))
+    second = learn_mean(first, torch.tensor([4.0]))
     torch.testing.assert_close(second, torch.tensor([2.0 + LEARNING_RATE * 2.0]))
-    assert learn_variance(second, torch.tensor([torch.nan])) is second
+    assert learn_mean(second, torch.tensor([torch.nan])) is second
+    nothing = learn_mean(torch.zeros(1), torch.tensor([-1.0]))  # there is no signal
+    assert 0.0 < float(nothing) < 1e-9
 
 
 def test_a_meta_update_measures_the_steps_and_a_failed_one_does_not():
     config = config_of("maml", inner_lr=ALPHA)
     unknown = torch.zeros(1, dtype=torch.float64)
-    params = {**PARAMS, STEP_VARIANCE: unknown, LONGEST_STEP: unknown}
+    params = {**PARAMS, STEP_VARIANCE: unknown, STEP_SIGNAL: unknown}
     batch = made_up_batch(POLICY, params, config)
     learner = make_algorithm(config, POLICY)
     improved, report = learner.update(params, batch)
@@ -276,7 +271,8 @@ def test_a_meta_update_measures_the_steps_and_a_failed_one_does_not():
     loss = InnerLoss(learner.exploring_policy, episodes, advantages, episodes.step_weights)
     _, moments = measured_steps(loss, repeat_params(params, N), ALPHA)
     torch.testing.assert_close(improved[STEP_VARIANCE], moments.sample_variances().mean()[None])
-    torch.testing.assert_close(improved[LONGEST_STEP], moments.step_lengths(None).max()[None])
+    signals = (moments.length - moments.sample_variances() / E).mean()
+    torch.testing.assert_close(improved[STEP_SIGNAL], signals.clamp(min=1e-12)[None])
     nothing = dataclasses.replace(batch, post_advantages=torch.zeros_like(batch.post_advantages))
     assert learner.update(params, nothing)[0] is params
 
