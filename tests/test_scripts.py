@@ -305,6 +305,7 @@ def test_tables_of_results(tmp_path, monkeypatch):
 
 
 FEW_EPISODES_TABLES = (
+    few_episodes.seeds,
     few_episodes.headline,
     few_episodes.best,
     few_episodes.behind,
@@ -351,6 +352,7 @@ def with_latent(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("with_latent")
 def test_tables_by_episodes():
+    assert few_episodes.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 |"]
     headings, _, line = few_episodes.headline().splitlines()
     assert headings.endswith("| told the task | captured after 5 | worse after 5 |")
     rates = "0.90 |  | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 |  |"

@@ -9,7 +9,7 @@ from docs_tables.comparisons import comparison, costs, published
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
-from docs_tables.few_episodes import behind, best, by_algorithm, headline
+from docs_tables.few_episodes import behind, best, by_algorithm, headline, seeds
 from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.harm import fallen, harm, later_blocks
 from docs_tables.measurements import aims, carry_sweep, scaling, speed, sweep
@@ -21,6 +21,7 @@ LONGER = Path("longer")
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "families": families,
+    "seeds": seeds,
     "headline": headline,
     "headroom": headroom,
     "best": best,

@@ -43,6 +43,15 @@ def by_algorithm(preset: str) -> str:
     return markdown_table(headings, rows)
 
 
+def seeds() -> str:
+    """Return how many trainings of each algorithm the tables rest on, family by family."""
+    rows = [
+        (family_title(found.family), ", ".join(map(str, found.seeds)))
+        for found in all_with_latent()
+    ]
+    return markdown_table(("family", "training seeds"), rows) if rows else PENDING
+
+
 def headline() -> str:
     """Return what few episodes are worth, family by family: success, and who is harmed."""
     rows = [
