@@ -108,7 +108,7 @@ def test_tensors_of_another_shape_or_family_are_refused(interrupted, tmp_path):
     train_run(wide, ["maml", "domain_randomisation"], other)
     for algorithm, message in (
         ("maml", "must be F32"),
-        ("domain_randomisation", "lacks params.step_variance"),
+        ("domain_randomisation", "lacks params.step_signal"),
     ):
         (foreign,) = (other / algorithm / "checkpoints").glob("iteration-*")
         shutil.copy(foreign, checkpoint)
