@@ -63,7 +63,7 @@ OWN_BARS = {
     "slide": Bars(horizon=8),
     "push": Bars(horizon=12),
     "carry": Bars(horizon=11),
-    "insert": Bars(horizon=16),
+    "insert": Bars(horizon=16, update_over_sampling=0.50),
 }
 """Presets whose physics is so cheap that a meta-update weighs more, and strokes, which have the
 length that they have; all others have ``Bars()``."""
