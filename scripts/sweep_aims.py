@@ -19,12 +19,10 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sweeps import draw_level, run, write_figure
+from sweeps import SweepScript, draw_level, run, run_script, write_figure
 
-from metarobot.cli.parsing import parse
-from metarobot.envs import Tasks, make_env, silence_mujoco
+from metarobot.envs import Tasks, make_env
 from metarobot.envs.insert import LATERAL_M_PER_S, LEAN_RAD_PER_S
-from metarobot.files import write_json
 from metarobot.reporting.style import ALGORITHM_COLOURS
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.provenance import choose_num_threads
@@ -195,19 +193,10 @@ def table(summary: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep; return 0, or 2 on bad input."""
-    try:
-        command = parse(SweepCommand, sys.argv[1:] if argv is None else argv, "sweep_aims.py")
-    except ValueError as error:
-        print(f"sweep_aims.py: error: {error}", file=sys.stderr)
-        return 2
-    silence_mujoco()
-    result = sweep(command)
-    summary = summarise(result)
-    print(table(summary))
-    command.out.mkdir(parents=True, exist_ok=True)
-    draw(result, command.out / "insert_sweep.png")
-    write_json(command.out / "insert_sweep.json", summary)
-    return 0
+    script = SweepScript(
+        "sweep_aims.py", SweepCommand, sweep, summarise, table, draw, "insert_sweep"
+    )
+    return run_script(script, argv)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,17 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
-from sweeps import correlations, draw_level, elasticities, run, write_figure
+from sweeps import (
+    SweepScript,
+    correlations,
+    draw_level,
+    elasticities,
+    run,
+    run_script,
+    write_figure,
+)
 
-from metarobot.cli.parsing import parse
-from metarobot.envs import Tasks, make_env, silence_mujoco
+from metarobot.envs import Tasks, make_env
 from metarobot.envs.grip import (
     CRUSH_PENALTY,
     FORCE_MAX_N,
@@ -32,7 +39,6 @@ from metarobot.envs.grip import (
     crush,
     squeeze_force,
 )
-from metarobot.files import write_json
 from metarobot.reporting.style import ALGORITHM_COLOURS
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.provenance import choose_num_threads
@@ -211,19 +217,10 @@ def table(summary: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep; return 0, or 2 on bad input."""
-    try:
-        command = parse(SweepCommand, sys.argv[1:] if argv is None else argv, "sweep_commands.py")
-    except ValueError as error:
-        print(f"sweep_commands.py: error: {error}", file=sys.stderr)
-        return 2
-    silence_mujoco()
-    result = sweep(command)
-    summary = summarise(result)
-    print(table(summary))
-    command.out.mkdir(parents=True, exist_ok=True)
-    draw(result, command.out / "grip_sweep.png")
-    write_json(command.out / "grip_sweep.json", summary)
-    return 0
+    script = SweepScript(
+        "sweep_commands.py", SweepCommand, sweep, summarise, table, draw, "grip_sweep"
+    )
+    return run_script(script, argv)
 
 
 if __name__ == "__main__":

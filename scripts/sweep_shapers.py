@@ -21,12 +21,18 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator, StrMethodFormatter
-from sweeps import correlations, draw_level, elasticities, run, write_figure
+from sweeps import (
+    SweepScript,
+    correlations,
+    draw_level,
+    elasticities,
+    run,
+    run_script,
+    write_figure,
+)
 
-from metarobot.cli.parsing import parse
-from metarobot.envs import Tasks, find_family, make_env, silence_mujoco
+from metarobot.envs import Tasks, find_family, make_env
 from metarobot.envs.carry import GOAL_DISTANCE_M, SPEED_MAX_M_PER_S
-from metarobot.files import write_json
 from metarobot.reporting.style import ALGORITHM_COLOURS
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.provenance import choose_num_threads
@@ -225,19 +231,10 @@ def table(summary: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep; return 0, or 2 on bad input."""
-    try:
-        command = parse(SweepCommand, sys.argv[1:] if argv is None else argv, "sweep_shapers.py")
-    except ValueError as error:
-        print(f"sweep_shapers.py: error: {error}", file=sys.stderr)
-        return 2
-    silence_mujoco()
-    result = sweep(command)
-    summary = summarise(result)
-    print(table(summary))
-    command.out.mkdir(parents=True, exist_ok=True)
-    draw(result, command.out / "carry_sweep.png")
-    write_json(command.out / "carry_sweep.json", summary)
-    return 0
+    script = SweepScript(
+        "sweep_shapers.py", SweepCommand, sweep, summarise, table, draw, "carry_sweep"
+    )
+    return run_script(script, argv)
 
 
 if __name__ == "__main__":
