@@ -62,6 +62,7 @@ class InnerLoss(NamedTuple):
         copies = {
             name: leaf[:, None].expand(N, E, *leaf.shape[1:]).flatten(0, 1)
             for name, leaf in params.items()
+            if name not in MEASURED
         }
         alone = self._replace(
             episodes=self.episodes.each_alone(),
