@@ -253,6 +253,15 @@ def in_two_lines(words: str) -> str:
     return f"{words[:middle]}\n{words[middle + 1 :]}"
 
 
+def write_heading(axes: Axes, heading: str, colour: str) -> None:
+    """Write above a panel its name, in two lines where it is wider than the panel."""
+    title = axes.set_title(heading, size=10, color=colour, pad=5)
+    if _is_wider(title, axes.bbox.width):
+        title.set_text(in_two_lines(heading))
+        title.set_linespacing(1.05)
+    _fit(title, axes.bbox.width)
+
+
 def panel_heading(axes: Axes, heading: str, note: str, colour: str) -> None:
     """Write above a panel, as wide as it is, its name and what that means.
 

@@ -23,10 +23,13 @@ from metarobot.reporting.style import (
     light_grid,
     make_figure,
     png_bytes,
+    write_heading,
     write_title,
 )
 
 _MOST_COLUMNS = 4
+_MOST_POINTS = 100
+"""Points of a line: an algorithm with small meta-batches has thousands, which would make a band."""
 _ABOVE_PX, _BELOW_PX = 92, 58  # what stands above and below the panels
 
 
@@ -57,7 +60,8 @@ def training_curve(curves: Sequence[TrainingCurve]) -> bytes:
     """Draw the return against simulation steps, a panel for each algorithm that adapts.
 
     A thin line is a seed, the thick one their mean, dashed before adapting. The references are thin
-    grey lines in every panel. Where nobody adapts, each algorithm has its panel.
+    grey lines in every panel. Where nobody adapts, each algorithm has its panel. Of many
+    meta-iterations several make one point, their mean.
 
     Args:
         curves: One for each training.
@@ -97,18 +101,17 @@ def _draw_panel(axes: Axes, name: str, curves: Sequence[TrainingCurve], colour: 
     for reference, dashes in REFERENCE_DASHES.items():
         lines = [(c.simulation_steps, c.return_post) for c in curves if c.algorithm == reference]
         if lines and reference != name:
-            steps, mean = _mean(lines)
-            axes.plot(steps, mean, color=GREY, linewidth=1.2, linestyle=dashes)
+            axes.plot(*_mean(lines), color=GREY, linewidth=1.2, linestyle=dashes)
     own = [curve for curve in curves if curve.algorithm == name]
     before = [(c.simulation_steps, c.return_pre) for c in own if c.return_pre is not None]
     if before:
         axes.plot(*_mean(before), color=colour, linewidth=1.2, linestyle=(0, (4, 2)), alpha=0.8)
     lines = [(curve.simulation_steps, curve.return_post) for curve in own]
     if len(lines) > 1:
-        for steps, returns in lines:
-            axes.plot(steps, returns, color=colour, linewidth=0.7, alpha=0.4)
+        for line in lines:
+            axes.plot(*_mean([line]), color=colour, linewidth=0.7, alpha=0.4)
     axes.plot(*_mean(lines), color=colour, linewidth=2.2)
-    axes.set_title(algorithm_title(name), size=10, color=colour, pad=5)
+    write_heading(axes, algorithm_title(name), colour)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.0)
     light_grid(axes)
@@ -116,11 +119,17 @@ def _draw_panel(axes: Axes, name: str, curves: Sequence[TrainingCurve], colour: 
 
 def _mean(
     lines: Sequence[tuple[Sequence[float], Sequence[float]]],
-) -> tuple[Sequence[float], np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return steps and mean returns of several seeds, as far as the shortest goes."""
     shortest = min(len(steps) for steps, _ in lines)
     mean = np.mean([returns[:shortest] for _, returns in lines], axis=0)
-    return lines[0][0][:shortest], mean
+    return _in_windows(np.array(lines[0][0][:shortest])), _in_windows(mean)
+
+
+def _in_windows(values: np.ndarray) -> np.ndarray:
+    """Return the means of windows of equal length, `_MOST_POINTS` at most; all values if fewer."""
+    length = -(-len(values) // _MOST_POINTS)
+    return np.array([values[at : at + length].mean() for at in range(0, len(values), length)])
 
 
 def _write_words(figure: Figure, height_px: int, names: Sequence[str]) -> None:

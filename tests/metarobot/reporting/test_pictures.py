@@ -26,6 +26,7 @@ from metarobot.evaluation.statistics import Interval
 from metarobot.reporting import adaptation_curve as curves
 from metarobot.reporting import folder, heat_map
 from metarobot.reporting import style as plot_style
+from metarobot.reporting import training_curve as training
 from metarobot.reporting.adaptation_curve import _labels, adaptation_curve
 from metarobot.reporting.curve_panel import Row, further_blocks, mark_the_lowest
 from metarobot.reporting.training_curve import TrainingCurve, training_curve
@@ -313,7 +314,18 @@ def test_no_heading_is_wider_than_its_panel() -> None:
     figure = plot_style.make_figure(300)
     for axes in figure.subplots(1, 4):
         plot_style.panel_heading(axes, "domain randomisation with memory", 60 * "x", "#0072b2")
-        assert all(text.get_window_extent().width <= axes.bbox.width for text in axes.texts)
+        plot_style.write_heading(axes, "domain randomisation with memory", "#0072b2")
+        texts = (*axes.texts, axes.title)
+        assert all(text.get_window_extent().width <= axes.bbox.width for text in texts)
+
+
+@pytest.mark.parametrize("num_iterations", [7, 100, 101, 1600])
+def test_a_line_of_many_meta_iterations_has_few_points_with_the_same_mean(num_iterations) -> None:
+    values = np.arange(num_iterations, dtype=float)
+    steps, returns = training._mean([(values, values), (values, -3 * values), (values, 8 * values)])
+    assert len(steps) == len(returns) <= 100
+    np.testing.assert_allclose(returns, 2 * steps)
+    assert len(steps) == num_iterations or steps[0] == values[: -(-num_iterations // 100)].mean()
 
 
 def test_a_training_curve_is_of_the_last_episodes_and_those_before_adapting(monkeypatch) -> None:
