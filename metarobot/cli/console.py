@@ -47,6 +47,7 @@ def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
     from metarobot.reporting.episode_tables import episode_tables
     from metarobot.reporting.folder import REPORT_FILE
     from metarobot.reporting.verdicts import conditions, verdicts
+    from metarobot.reporting.where_it_holds import where_they_hold
 
     for table in episode_tables(evaluation):
         rows = [
@@ -57,7 +58,8 @@ def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
         ]
         headings = (table.title, "adaptation episodes:", *map(str, table.numbers), "for 90 %")
         console.print(make_table(headings, rows, console))
-    for sentence in filter(None, (conditions(evaluation), *verdicts(evaluation))):
+    held = where_they_hold(evaluation)
+    for sentence in filter(None, (conditions(evaluation), *held, *verdicts(evaluation))):
         print_line(console, sentence)
     print_line(console, f"report: {out / REPORT_FILE}")
 

@@ -18,6 +18,7 @@ from metarobot.reporting.episode_tables import episode_tables
 from metarobot.reporting.report_tables import headroom_table, parameter_table, return_tables
 from metarobot.reporting.style import evaluation_title
 from metarobot.reporting.verdicts import conditions, verdicts
+from metarobot.reporting.where_it_holds import where_they_hold
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 
@@ -61,7 +62,7 @@ def render_report(
         range_name="Training range" if evaluation.tasks_as_trained else "Main range",
         variant=list(describe_settings(asdict(variant)).items()) if variant else [],
         created=evaluation.created,
-        verdicts=verdicts(evaluation),
+        verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
         pictures={name: _data_url(data, "image/png") for name, data in pictures.items()},
         video=None if video is None else _data_url(video, "video/mp4"),
         episode_tables=episode_tables(evaluation),
