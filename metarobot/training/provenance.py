@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import metarobot
 from metarobot import __version__
 from metarobot.envs.memory import MOST_THREADS
 
@@ -51,7 +52,7 @@ def versions() -> dict[str, str]:
 
 def _git_revision() -> str | None:
     """Return the commit of the source tree the package runs from, if it runs from one."""
-    package = Path(__file__).resolve().parent
+    package = Path(metarobot.__file__).resolve().parent
     try:
         top = _git(package, "rev-parse", "--show-toplevel")
         if Path(top) != package.parent:  # installed into an environment inside another repository

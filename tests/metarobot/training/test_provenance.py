@@ -1,8 +1,10 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import metarobot
 from metarobot.training import provenance as module
 from metarobot.training.provenance import choose_num_threads, provenance
 
@@ -36,3 +38,13 @@ def test_provenance_names_no_revision_where_git_fails(monkeypatch):
     assert facts["versions"].keys() >= {"metarobot", "torch", "mujoco", "numpy", "gymnasium"}
     assert facts["machine"]["threads"] == 1
     assert facts["command"] == ["metarobot", "train", "grip"]
+
+
+def test_provenance_names_the_commit_of_the_source_tree(monkeypatch):
+    """The tree that the package runs from, and no repository that merely surrounds it."""
+    root, head = Path(metarobot.__file__).resolve().parents[1], 40 * "a"
+    answers = {"rev-parse": str(root), "describe": head}
+    monkeypatch.setattr(module, "_git", lambda folder, command, *rest: answers[command])
+    assert provenance(threads=1)["git_revision"] == head
+    answers["rev-parse"] = str(root.parent)
+    assert provenance(threads=1)["git_revision"] is None
