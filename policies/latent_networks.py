@@ -19,7 +19,7 @@ UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
 """Leaves that hold the units in which the model sees outcomes and returns."""
 
 MOST_HARM = 0.05
-"""Share of what there is to win that a task may lose by acting on what is known."""
+"""Share of what there is to win that a task may lose by acting on what is known, or forgo."""
 MOST_RISK = 0.1
 """Probability of losing more at which the policy rather acts as if nothing were known."""
 
@@ -159,17 +159,21 @@ class LatentNetworks(GaussianMLP):
         mean, std = (params[name].reshape(-1, *ones, outcomes.shape[-1]) for name in UNITS[:2])
         return (outcomes - mean) / std.clamp(min=CONSTANT), (std > CONSTANT).to(outcomes.dtype)
 
-    def may_act_on(self, params: Params, known: Evidence) -> Tensor:
-        """Return 1.0 where the policy may act on what is known, 0.0 elsewhere, (N, 1).
+    def may_act_on(self, params: Params, known: Evidence, earned: Tensor) -> Tensor:
+        """Return whether the policy may act on what is known, (N, 1) bool.
 
         It may not where that would be worse than what it does without, and by more than
-        `MOST_HARM` of what telling the task would win, with a probability above `MOST_RISK`.
+        `MOST_HARM` of what telling the task would win, with a probability above `MOST_RISK`; nor
+        where there is no more than that to win.
 
         Args:
             params: Each leaf (N, ...).
             known: (N, .) each.
+            earned: What an episode has returned in which nothing was known, (N, 1); NaN where
+                nobody measured it.
         """
         log_weights = known.log_weights(self.likelihood_power)
+        weights = log_weights.softmax(-1)
         model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)
 
@@ -178,11 +182,13 @@ class LatentNetworks(GaussianMLP):
             return self.model.worth(model, *pairs).view(codes.shape[:2])
 
         before = worth(self.mean_task(torch.zeros_like(log_weights))[:, None])
-        gain = worth(self.mean_task(log_weights)[:, None]) - before
-        headroom = (worth(codes) - before).clamp(min=0.0).mean(1, keepdim=True)
-        is_harm = (gain < -MOST_HARM * headroom).to(gain.dtype)
-        risk = (log_weights.softmax(-1) * is_harm).sum(1, keepdim=True)
-        return (risk <= MOST_RISK).to(gain.dtype)
+        if_told = worth(codes)
+        much = MOST_HARM * (if_told - before).clamp(min=0.0).mean(1, keepdim=True)
+        is_harm = worth(self.mean_task(log_weights)[:, None]) < before - much
+        risk = (weights * is_harm).sum(1, keepdim=True)
+        most = (weights * if_told).sum(1, keepdim=True)
+        in_units = (earned - params["return_mean"]) / params["return_std"].clamp(min=1e-6)
+        return (risk <= MOST_RISK) & ~(in_units >= most - much)
 
 
 def when(step: Tensor) -> Tensor:

@@ -124,12 +124,27 @@ class Latent(ToldLearner[LatentPolicy]):
                 actor.act(episodes.observations[step])
                 actor.learn(episodes.actions[step], episodes.rewards[step], episodes.mask[step] > 0)
         known = Evidence(*(part[:, 0] for part in actor.known()))
+        trusts = self._may_act_on(params, known, episodes)
         return {
             **params,
             **known._asdict(),
             "num_episodes": params["num_episodes"] + episodes.num_episodes,
-            "trust": self.policy.may_act_on(params, known),
+            "trust": trusts.to(params["trust"].dtype),
         }
+
+    def _may_act_on(self, params: Params, known: Evidence, episodes: Episodes) -> Tensor:
+        """Return whether the policy may act on what is known now, (N, 1) bool.
+
+        The first question asks nothing: it shows what the policy earns without adapting. Where the
+        later half of the questions earned as much, which are guesses, what they led to earns more,
+        whatever the model expects. A later block begins with guesses, and there what was allowed
+        before stays so.
+        """
+        returns, begins = _returns_of_questions(episodes), params["num_episodes"] == 0.0
+        before = torch.where(begins, returns[:, :1], torch.nan)
+        later = returns[:, max(1, episodes.num_episodes // 2) :].mean(1, keepdim=True)
+        proven = torch.where(begins, later >= before, params["trust"] > 0.0)
+        return proven | self.policy.may_act_on(params, known, before)
 
     # Training.
 
@@ -190,3 +205,10 @@ class Latent(ToldLearner[LatentPolicy]):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take the moments from a checkpoint."""
         self._moments = AdamState.from_tensors(state, self.policy.model.shapes)
+
+
+def _returns_of_questions(episodes: Episodes) -> Tensor:
+    """Return the returns of whole episodes that the policy itself acted in, (N, E); else NaN."""
+    counts = episodes.mask > 0
+    own = (episodes.log_probs.isfinite() | ~counts).all(-1)
+    return torch.where(own & counts.all(-1), episodes.returns, torch.nan)

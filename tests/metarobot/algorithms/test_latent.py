@@ -115,13 +115,64 @@ def test_without_rewards_nothing_tells_hidden_targets_apart(trainer):
 
 def test_a_task_in_doubt_is_left_alone(trainer):
     policy, (_, params, _) = trainer.policy, ask(trainer)
+    unknown = torch.full((N, 1), torch.nan)
     # Two tasks at opposite ends are as likely: their mean is where the policy is anyhow.
     known = policy.evidence(params)
     certain = known._replace(squares=known.squares + 1e3)
     far = policy.tasks.norm(dim=1).argmax()
     certain.squares[:, far] = 0.0
-    assert policy.may_act_on(params, certain).shape == (N, 1)
-    assert policy.may_act_on(params, known).all()  # nothing changes, so nothing gets worse
+    assert policy.may_act_on(params, certain, unknown).shape == (N, 1)
+    assert policy.may_act_on(params, known, unknown).all()  # nothing changes: nothing gets worse
+
+
+def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
+    block, params, _ = ask(trainer)
+    policy, adapted = trainer.policy, adapt(trainer, params, block)
+    known, worst = policy.evidence(adapted), block.returns.min() - 100.0
+    little = torch.full((N, 1), float(worst))
+    much = torch.full((N, 1), float(block.returns.max() + 100.0))
+    unknown = torch.full((N, 1), torch.nan)
+    may = policy.may_act_on(params, known, little)
+    assert may.float().mean() > 0.5
+    assert torch.equal(policy.may_act_on(params, known, unknown), may)
+    assert not policy.may_act_on(params, known, much).any()
+
+
+@pytest.mark.parametrize(
+    ("returns", "proven"),
+    [
+        ((-3.0, -2.0), True),
+        ((-3.0, -4.0), False),
+        ((-3.0, -9.0, -2.0, -3.0), True),
+        ((-3.0, 0.0, -4.0, -3.0), False),
+        ((-3.0,), False),
+        ((torch.nan, -2.0), False),
+    ],
+)
+def test_what_questions_have_earned_proves_that_adapting_pays(
+    trainer, monkeypatch, returns, proven
+):
+    """The later half of them, against the first, which asks nothing; the model doubts all."""
+    block, params, _ = ask(trainer, len(returns))
+    monkeypatch.setattr(type(trainer.policy), "may_act_on", lambda *_: torch.zeros(N, 1) > 0)
+    rewards = torch.tensor(returns)[:, None].expand(len(returns), block.horizon) / block.horizon
+    block = replace(block, rewards=rewards.expand_as(block.rewards))
+    adapted = adapt(trainer, params, block)
+    assert adapted["trust"].tolist() == N * [[float(proven)]]
+    again = adapt(trainer, adapted, block)
+    assert torch.equal(again["trust"], adapted["trust"])  # it begins with guesses: proves nothing
+
+
+def test_episodes_of_others_and_those_cut_short_prove_nothing(trainer, monkeypatch):
+    block, params, _ = ask(trainer, 2)
+    monkeypatch.setattr(type(trainer.policy), "may_act_on", lambda *_: torch.zeros(N, 1) > 0)
+    rising = torch.tensor([-1.0, 1.0])[:, None].expand(2, block.horizon).expand_as(block.rewards)
+    block = replace(block, rewards=rising)
+    cut = block.mask.clone()
+    cut[0, 1, -1] = 0.0
+    assert adapt(trainer, params, replace(block, mask=cut))["trust"].sum() == N - 1
+    others = replace(block, log_probs=torch.full_like(block.log_probs, torch.nan))
+    assert adapt(trainer, params, others)["trust"].sum() == 0
 
 
 def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):
