@@ -147,6 +147,14 @@ class TaskParameter:
         width = high - low if self.varies else 1.0
         return (2 * (self.scale(values) - low) / width - 1)[:, None]
 
+    def decode(self, encoded: np.ndarray) -> np.ndarray:
+        """Invert :meth:`encode`: return values (N,) for what a policy is told, (N, C)."""
+        if self.circular:
+            return np.arctan2(encoded[:, 1], encoded[:, 0])
+        low, high = self.scale(np.asarray(self.train))
+        width = high - low if self.varies else 1.0
+        return self.unscale(low + (encoded[:, 0] + 1) / 2 * width)
+
     @property
     def encoded_bounds(self) -> np.ndarray:
         """Lowest and highest of each encoded element, over all splits: (2, C)."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from metarobot.config import TrainConfig
@@ -141,6 +142,21 @@ class Algorithm(ABC, Generic[PolicyT]):
         Returns:
             Adapted parameters, each leaf (N, ...).
         """
+
+    def adapted_state(self, before: Params, adapted: Params) -> Tensor:
+        """Return what adaptation has changed, as a row for every task, (N, F).
+
+        Args:
+            before: Parameters before adapting, each leaf (N, ...).
+            adapted: Parameters after, likewise.
+        """
+        changes = [
+            (adapted[name] - leaf).flatten(1)
+            for name, leaf in before.items()
+            if not torch.equal(adapted[name], leaf)
+        ]
+        nothing = torch.zeros(len(next(iter(before.values()))), 1)
+        return torch.cat(changes, dim=1) if changes else nothing
 
     def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) that a meta-update climbs, on the scale that is configured.

@@ -146,6 +146,15 @@ class Latent(ToldLearner[LatentPolicy]):
         proven = torch.where(begins, later >= before, params["trust"] > 0.0)
         return proven | self.policy.may_act_on(params, known, before)
 
+    def adapted_state(self, before: Params, adapted: Params) -> Tensor:
+        """Return what is known of the task: the mean of the tasks by weight, and their spread."""
+        del before
+        policy, tasks = self.policy, self.policy.tasks
+        log_weights = policy.evidence(adapted).log_weights(policy.likelihood_power)
+        mean, weights = policy.mean_task(log_weights), log_weights.softmax(-1)
+        variance = weights @ tasks.square() - (weights @ tasks).square()
+        return torch.cat([mean, variance.clamp(min=0.0).sqrt()], dim=1)
+
     # Training.
 
     def tell(self, codes: Tensor, guesses: Tensor) -> Tensor:

@@ -155,14 +155,35 @@ class TaskSet:
         self, trained: TrainedPolicy, params: Params, first: Episodes, numbers: Sequence[int]
     ) -> list[Stage]:
         """Score before adapting, and after adapting to the first episodes of a block alone."""
-        algorithm, stages = trained.algorithm, [self._before(trained, params)]
+        stages = [self._before(trained, params)]
         for number in filter(None, numbers):
             episodes = first.first(number)
-            seen = self._shown(episodes)
-            advantages = algorithm.adaptation_advantages(params, seen)
-            adapted = algorithm.adapt(params, seen, advantages)
+            adapted = self._adapt(trained, params, episodes)
             stages.append(Stage(number, self._judge(trained, adapted), Scores.of(episodes)))
         return stages
+
+    def adapted(self, trained: TrainedPolicy, numbers: Sequence[int]) -> dict[int, Params]:
+        """Return the parameters after one block of each number of adaptation episodes.
+
+        Args:
+            trained: Who adapts.
+            numbers: Numbers of adaptation episodes on each task; 0 is before adapting.
+
+        Returns:
+            By number, each leaf (N, ...).
+        """
+        params = repeat_params(trained.params, len(self.tasks))
+        first = self._explore(trained, params, max(*numbers, 1))
+        return {
+            number: self._adapt(trained, params, first.first(number)) if number else params
+            for number in numbers
+        }
+
+    def _adapt(self, trained: TrainedPolicy, params: Params, episodes: Episodes) -> Params:
+        """Adapt to a block of episodes, as far as they may be seen."""
+        seen = self._shown(episodes)
+        advantages = trained.algorithm.adaptation_advantages(params, seen)
+        return trained.algorithm.adapt(params, seen, advantages)
 
     def _by_blocks(
         self,

@@ -1,0 +1,248 @@
+"""Pictures of what adaptation has sensed and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from metarobot.envs import TaskParameter, find_family, parameter_words
+from metarobot.evaluation.explanation import Explanation
+from metarobot.reporting.curve_panel import place
+from metarobot.reporting.style import (
+    ALGORITHM_COLOURS,
+    FAINT,
+    GREY,
+    INK,
+    SPLIT_TITLES,
+    STYLE,
+    algorithm_title,
+    family_title,
+    light_grid,
+    make_figure,
+    parameter_label,
+    png_bytes,
+    write_heading,
+    write_title,
+)
+
+SPLIT_COLOURS = {"train": "#0072b2", "interpolation": "#007f5f", "extrapolation": "#c65400"}
+_ABOVE_PX, _BELOW_PX = 104, 62
+_MOST_COLUMNS = 4
+_LOWEST_R2 = -0.25
+"""Where a panel ends below: a reading that is worse tells nothing more."""
+
+
+def parameters_of(explanation: Explanation) -> tuple[TaskParameter, ...]:
+    """Return the task parameters of what was measured."""
+    return find_family(explanation.family).distribution.parameters
+
+
+def readings_picture(explanation: Explanation) -> bytes:
+    """Draw how well each task parameter can be read, over the number of adaptation episodes."""
+    parameters = parameters_of(explanation)
+    with matplotlib.style.context(["default", STYLE]):
+        figure, panels = _panels(len(parameters), 250, sharey=True)
+        for axes, parameter in zip(panels, parameters, strict=True):
+            for split, colour in SPLIT_COLOURS.items():
+                _draw_readings(axes, explanation, parameter.name, split, colour)
+            write_heading(axes, parameter_words(parameter.name, parameter.unit), INK)
+            axes.set_ylim(_LOWEST_R2, 1.05)
+            light_grid(axes)
+        numbers = sorted({reading.adaptation_episodes for reading in explanation.readings})
+        for axes in panels:
+            axes.set_xticks([place(number) for number in numbers], [str(n) for n in numbers])
+        _write_splits(figure, panels[0], explanation)
+        _write_axes(figure, "adaptation episodes", "R² of the reading")
+        _title(
+            figure,
+            explanation,
+            "what can be read from what adaptation has changed",
+            "1: exactly. 0: not at all. A linear probe, fitted to other tasks; bands are 95 % "
+            "intervals over tasks.",
+        )
+        return png_bytes(figure)
+
+
+def state_picture(explanation: Explanation) -> bytes | None:
+    """Draw the adapted states of the tasks, coloured by each parameter; None if all are alike."""
+    found = explanation.state_map
+    if found is None:
+        return None
+    parameters = parameters_of(explanation)
+    places, tasks = np.array(found.places), np.array(explanation.tasks)
+    with matplotlib.style.context(["default", STYLE]):
+        figure, panels = _panels(len(parameters), 250, sharey=True)
+        for column, (axes, parameter) in enumerate(zip(panels, parameters, strict=True)):
+            dots = axes.scatter(
+                *places.T, c=tasks[:, column], s=14, norm=_norm(parameter), cmap=_map(parameter)
+            )
+            _write_bar(figure.colorbar(dots, ax=axes, pad=0.02, aspect=30), parameter)
+            write_heading(axes, parameter_label(parameter.name, parameter.unit), INK)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        shares = [f"{100 * share:.0f} %" for share in found.shares]
+        _write_axes(figure, f"first direction, {shares[0]}", f"second, {shares[1]}")
+        _title(
+            figure,
+            explanation,
+            f"adapted states after {found.adaptation_episodes} episodes",
+            "A dot is a task. Tasks that lie together look alike to the policy.",
+        )
+        return png_bytes(figure)
+
+
+def action_picture(explanation: Explanation) -> bytes:
+    """Draw how much the action changes over the range of each task parameter."""
+    rows, parameters = explanation.sensitivities, parameters_of(explanation)
+    words = {each.name: parameter_words(each.name, each.unit) for each in parameters}
+    height = _ABOVE_PX + _BELOW_PX + 34 * len(rows)
+    with matplotlib.style.context(["default", STYLE]):
+        figure = make_figure(height)
+        axes = figure.subplots()
+        figure.subplots_adjust(
+            left=0.44, right=0.96, top=1 - _ABOVE_PX / height, bottom=_BELOW_PX / height
+        )
+        heights = np.arange(len(rows))[::-1]
+        axes.barh(heights + 0.17, [row.change for row in rows], 0.3, color="#0072b2")
+        told = [row.of_oracle or 0.0 for row in rows]
+        axes.barh(heights - 0.17, told, 0.3, color=ALGORITHM_COLOURS["oracle"])
+        axes.set_yticks(
+            heights,
+            [f"{words[row.parameter]} → {row.element}" for row in rows],
+        )
+        axes.axvline(0.0, color=GREY, linewidth=0.8)
+        axes.grid(axis="x", color="#e7e9ee", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        figure.text(
+            0.7, 14 / height, "change of the mean action, in half ranges", color=FAINT, ha="center"
+        )
+        _title(
+            figure,
+            explanation,
+            "how the action follows the task",
+            "From the lowest to the highest value trained on. Blue: adapted. Green: told the task.",
+        )
+        return png_bytes(figure)
+
+
+def update_picture(explanation: Explanation) -> bytes | None:
+    """Draw how far adaptation moves each layer, and whether alike tasks move alike."""
+    if not explanation.updates:
+        return None
+    with matplotlib.style.context(["default", STYLE]):
+        figure, (layers, pairs) = _panels(2, 250)
+        sizes = [100 * update.size for update in explanation.updates]
+        heights = np.arange(len(sizes))[::-1]
+        layers.barh(heights, sizes, 0.6, color="#0072b2")
+        layers.set_yticks(heights, [update.layer for update in explanation.updates])
+        layers.tick_params(length=0)
+        write_heading(layers, "change of each layer, in % of its length", INK)
+        distances, cosines = np.array(explanation.similarity).T
+        pairs.scatter(distances, cosines, s=12, color="#0072b2", alpha=0.7, linewidths=0)
+        pairs.axhline(0.0, color=GREY, linewidth=0.8)
+        pairs.set_ylim(-1.05, 1.05)
+        write_heading(pairs, "cosine of the updates of two tasks", INK)
+        light_grid(pairs)
+        figure.text(0.74, 0.04, "distance of the tasks, in ranges", color=FAINT, ha="center")
+        _title(
+            figure,
+            explanation,
+            "what a step moves",
+            "Right: a dot is a pair of tasks. 1: they move alike. 0: they have nothing in common.",
+        )
+        return png_bytes(figure)
+
+
+def _write_bar(bar: Colorbar, parameter: TaskParameter) -> None:
+    """Write plain numbers beside a colour bar."""
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    if parameter.log_uniform:
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def _panels(count: int, panel_px: int, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels in rows, as many as there are."""
+    columns = min(count, _MOST_COLUMNS)
+    rows = -(-count // columns)
+    height = _ABOVE_PX + _BELOW_PX + panel_px * rows
+    figure = make_figure(height)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
+    figure.subplots_adjust(
+        left=0.09,
+        right=0.975,
+        top=1 - _ABOVE_PX / height,
+        bottom=_BELOW_PX / height,
+        wspace=0.22,
+        hspace=0.42,
+    )
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return figure, grid[:count]
+
+
+def _draw_readings(
+    axes: Axes, explanation: Explanation, parameter: str, split: str, colour: str
+) -> None:
+    rows = [r for r in explanation.readings if (r.parameter, r.split) == (parameter, split)]
+    if not rows:
+        return
+    places = [place(row.adaptation_episodes) for row in rows]
+    low, high = [row.low for row in rows], [row.high for row in rows]
+    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(
+        places, [row.r2 for row in rows], color=colour, linewidth=2.0, marker="o", markersize=4.5
+    )
+
+
+def _write_splits(figure: Figure, axes: Axes, explanation: Explanation) -> None:
+    """Name the colours of the splits above the first panel."""
+    x = axes.get_position().x0
+    for split in [s for s in SPLIT_COLOURS if any(r.split == s for r in explanation.readings)]:
+        text = figure.text(
+            x,
+            1 - 66 / (100 * figure.get_figheight()),
+            SPLIT_TITLES[split],
+            color=SPLIT_COLOURS[split],
+            weight="bold",
+            va="center",
+        )
+        x += text.get_window_extent().width / figure.bbox.width + 0.02
+
+
+def _write_axes(figure: Figure, below: str, beside: str) -> None:
+    figure.text(0.53, 0.02, below, color=FAINT, ha="center", va="bottom")
+    figure.supylabel(beside, x=0.008, size="medium", color=FAINT)
+
+
+def _title(figure: Figure, explanation: Explanation, what: str, how: str) -> None:
+    who = f"{family_title(explanation.family)}, {algorithm_title(explanation.algorithm)}"
+    write_title(figure, f"{who}: {what}", how)
+
+
+def _norm(parameter: TaskParameter) -> str:
+    return "log" if parameter.log_uniform else "linear"
+
+
+def _map(parameter: TaskParameter) -> str:
+    return "twilight" if parameter.circular else "viridis"
+
+
+def pictures_of(explanation: Explanation) -> dict[str, bytes]:
+    """Return all pictures that there are, by name."""
+    drawn: Sequence[tuple[str, bytes | None]] = (
+        ("readings", readings_picture(explanation)),
+        ("states", state_picture(explanation)),
+        ("actions", action_picture(explanation)),
+        ("updates", update_picture(explanation)),
+    )
+    return {name: picture for name, picture in drawn if picture is not None}
