@@ -138,6 +138,7 @@ COMMANDS = {
     ),
     "compare": Command("compare", "train several algorithms, and evaluate them on the same tasks"),
     "render": Command("render", "film one task before and after adaptation"),
+    "explain": Command("explain", "show what adaptation senses of a task, and what it changes"),
     "adapt": Command("adapt", "adapt a trained policy to a robot, in a few episodes"),
     "export": Command("export_model", "write a trained policy as a Stable-Baselines3 PPO model"),
     "import": Command("import_model", "read the policy of such a model that you trust"),

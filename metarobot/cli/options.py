@@ -13,6 +13,7 @@ from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class
 from metarobot.cli.train_options import given_options, preset_config
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
+from metarobot.evaluation.explanation import ExplanationConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.adaptation_video import RenderConfig
 
@@ -123,6 +124,26 @@ class EvaluateCommand(OutsideOptions):
         """Refuse to evaluate nothing."""
         if not self.runs:
             raise ValueError("name at least one run folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainCommand(OutsideOptions):
+    """Show what adaptation senses of a task, and what it changes."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+    out: Path
+    """Folder for explanation.json, the pictures and explanation.html."""
+    algorithm: str | None = None
+    """Whose adaptation; the first of the run that adapts if not given."""
+    task: tuple[str, ...] = ()
+    """One task to look at more closely, as NAME=VALUE ..., all else nominal."""
+    best: bool = False
+    """Take the policy with the best smoothed return in training instead of the last."""
+    scene: Path | None = None
+    """Where the scene of the run is now, if it was trained in one of yours that has moved."""
+    config: ExplanationConfig = field(default_factory=ExplanationConfig)
+    """How much is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,6 +29,8 @@ from metarobot.reporting.style import (
     write_title,
 )
 
+PICTURES = ("readings", "states", "actions", "updates")
+"""Names of the pictures, in the order of the page."""
 SPLIT_COLOURS = {"train": "#0072b2", "interpolation": "#007f5f", "extrapolation": "#c65400"}
 _ABOVE_PX, _BELOW_PX = 104, 62
 _MOST_COLUMNS = 4
@@ -138,6 +138,7 @@ def update_picture(explanation: Explanation) -> bytes | None:
         return None
     with matplotlib.style.context(["default", STYLE]):
         figure, (layers, pairs) = _panels(2, 250)
+        figure.subplots_adjust(left=0.15)  # the names of layers stand there
         sizes = [100 * update.size for update in explanation.updates]
         heights = np.arange(len(sizes))[::-1]
         layers.barh(heights, sizes, 0.6, color="#0072b2")
@@ -239,10 +240,6 @@ def _map(parameter: TaskParameter) -> str:
 
 def pictures_of(explanation: Explanation) -> dict[str, bytes]:
     """Return all pictures that there are, by name."""
-    drawn: Sequence[tuple[str, bytes | None]] = (
-        ("readings", readings_picture(explanation)),
-        ("states", state_picture(explanation)),
-        ("actions", action_picture(explanation)),
-        ("updates", update_picture(explanation)),
-    )
-    return {name: picture for name, picture in drawn if picture is not None}
+    draw = (readings_picture, state_picture, action_picture, update_picture)
+    drawn = {name: each(explanation) for name, each in zip(PICTURES, draw, strict=True)}
+    return {name: picture for name, picture in drawn.items() if picture is not None}

@@ -45,36 +45,44 @@ def render_report(
         video: The before/after MP4 to embed, or None.
         origin: How the runs and the report came to be.
     """
+    variant = evaluation.variant
+    return (
+        page_templates()
+        .get_template("report.html.j2")
+        .render(
+            family=evaluation.family,
+            title=evaluation_title(evaluation),
+            conditions=conditions(evaluation),
+            range_name="Training range" if evaluation.tasks_as_trained else "Main range",
+            variant=list(describe_settings(asdict(variant)).items()) if variant else [],
+            created=evaluation.created,
+            verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
+            pictures={name: data_url(data, "image/png") for name, data in pictures.items()},
+            video=None if video is None else data_url(video, "video/mp4"),
+            episode_tables=episode_tables(evaluation),
+            tables=return_tables(evaluation),
+            headroom=headroom_table(evaluation),
+            num_blocks=max(len(curve.blocks) for curve in evaluation.curves) - 1,
+            episodes_per_block=evaluation.config.episodes_per_block,
+            sample=_sample(evaluation),
+            task_parameters=parameter_table(evaluation),
+            facts=list(origin.facts.items()),
+            config=list(describe_settings(asdict(evaluation.config)).items()),
+            commands=list(origin.commands),
+        )
+    )
+
+
+def page_templates() -> Environment:
+    """Return the templates of all pages, in which text from outside cannot turn a page."""
     # A template named .j2 is outside jinja2's default rule, so escaping is switched on for all.
-    templates = Environment(
+    return Environment(
         loader=FileSystemLoader(TEMPLATE_FOLDER),
         autoescape=True,
         finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    variant = evaluation.variant
-    return templates.get_template("report.html.j2").render(
-        family=evaluation.family,
-        title=evaluation_title(evaluation),
-        conditions=conditions(evaluation),
-        range_name="Training range" if evaluation.tasks_as_trained else "Main range",
-        variant=list(describe_settings(asdict(variant)).items()) if variant else [],
-        created=evaluation.created,
-        verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
-        pictures={name: _data_url(data, "image/png") for name, data in pictures.items()},
-        video=None if video is None else _data_url(video, "video/mp4"),
-        episode_tables=episode_tables(evaluation),
-        tables=return_tables(evaluation),
-        headroom=headroom_table(evaluation),
-        num_blocks=max(len(curve.blocks) for curve in evaluation.curves) - 1,
-        episodes_per_block=evaluation.config.episodes_per_block,
-        sample=_sample(evaluation),
-        task_parameters=parameter_table(evaluation),
-        facts=list(origin.facts.items()),
-        config=list(describe_settings(asdict(evaluation.config)).items()),
-        commands=list(origin.commands),
     )
 
 
@@ -93,5 +101,6 @@ def _shown(value: Any) -> Any:
     return printable(value) if is_text else value
 
 
-def _data_url(data: bytes, media_type: str) -> str:
+def data_url(data: bytes, media_type: str) -> str:
+    """Return a file as an address that holds all of it."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
