@@ -1,0 +1,109 @@
+"""`metarobot explain`, and the sentences that it prints."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from metarobot.cli.main import main
+from metarobot.evaluation.explanation import (
+    ActionChange,
+    Estimate,
+    Explanation,
+    ExplanationConfig,
+    LayerUpdate,
+    OneTask,
+    Reading,
+    Sensitivity,
+    StateMap,
+)
+from metarobot.reporting.explanation_words import one_task_sentences, sentences
+
+RUN = str(Path(__file__).parents[3] / "docs" / "results" / "slide" / "slide-seed0")
+FEW = ["--num-tasks", "10", "--adaptation-episodes", "0", "2"]
+
+
+def made_up() -> Explanation:
+    r2 = {"block_mass_kg": 0.93, "pad_friction": 0.45}
+    estimate = Estimate(
+        parameter="block_mass_kg", true=1.5, value=1.1, low=0.9, high=1.3, is_trained=False
+    )
+    change = ActionChange(element="logarithm of the squeezing force", before=0.1, after=0.5)
+    return Explanation(
+        family="metarobot/Grip-v0",
+        algorithm="latent",
+        config=ExplanationConfig(adaptation_episodes=(0, 5)),
+        tasks=((0.1, 0.5), (0.2, 0.6)),
+        readings=tuple(
+            Reading(parameter=name, split=split, adaptation_episodes=5, r2=r2[name], low=0, high=1)
+            for split in ("train", "extrapolation")
+            for name in r2
+        ),
+        state_map=StateMap(
+            adaptation_episodes=5, places=((0.0, 1.0), (1.0, 0.0)), shares=(0.6, 0.25)
+        ),
+        sensitivities=(
+            Sensitivity(parameter="block_mass_kg", element="force", change=0.93, of_oracle=0.96),
+            Sensitivity(parameter="pad_friction", element="force", change=-0.2, of_oracle=None),
+        ),
+        updates=(LayerUpdate(layer="layers.2.bias", size=0.16),),
+        one_task=OneTask(adaptation_episodes=5, estimates=(estimate,), changes=(change,)),
+        similarity=((0.1, 0.9), (0.2, 0.8), (0.7, -0.6), (0.8, -0.8)),
+    )
+
+
+def test_a_sentence_for_every_picture() -> None:
+    told = sentences(made_up())
+    assert told["readings"] == (
+        "After 5 episodes, adaptation knows the block mass (R² 0.93), knows roughly the pad "
+        "friction (R² 0.45). Mean R² beyond that range 0.69."
+    )
+    assert told["states"].startswith("85 % of what differs")
+    assert told["actions"] == (
+        "The force follows the block mass most: it changes by 0.93 half ranges from the lowest to "
+        "the highest value trained on, and that of the policy which is told the task by 0.96."
+    )
+    assert "have a mean cosine of 0.85, of others −0.70." in told["updates"]
+
+
+def test_one_task_in_words_with_a_warning_beyond_the_training_range() -> None:
+    estimate, warning, change = one_task_sentences(made_up())
+    assert estimate == (
+        "After 5 episodes: the block mass is about 1.1 kg [0.9, 1.3] (in truth 1.5)."
+    )
+    assert warning.startswith("Warning: block mass lies beyond the training range")
+    assert change.endswith("logarithm of the squeezing force from 0.10 to 0.50 (half ranges).")
+
+
+def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(tmp_path, capsys) -> None:
+    words = ["explain", RUN, "--out", str(tmp_path), "--task", "table_friction=0.09"]
+    assert main([*words, "--algorithm", "maml", *FEW]) == 0
+    printed = capsys.readouterr().out
+    assert "(in truth 0.09)" in printed
+    assert f"page: {tmp_path / 'explanation.html'}" in printed
+    values = json.loads((tmp_path / "explanation.json").read_text())
+    assert values["algorithm"] == "maml"
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        *("readings.png", "states.png", "actions.png", "updates.png")
+    }
+    page = (tmp_path / "explanation.html").read_text()
+    assert page.count("<figure>") == page.count('src="data:image/png;base64,') == 4
+    assert "http://" not in page
+    # Prototypes move no layer: the picture of the one before is gone.
+    assert main(["explain", RUN, "--out", str(tmp_path), "--algorithm", "prototype", *FEW]) == 0
+    assert not (tmp_path / "updates.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--algorithm", "oracle"], "holds no oracle that adapts, only maml"),
+        (["--task", "mass=1"], "unknown task parameter"),
+        (["--num-tasks", "3"], "num_tasks must be an integer in [10, 10000], got 3"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(options, words, tmp_path, capsys) -> None:
+    assert main(["explain", RUN, "--out", str(tmp_path / "out"), *options]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1

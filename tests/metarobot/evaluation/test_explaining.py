@@ -1,0 +1,76 @@
+"""What adaptation has sensed and changed, measured on a policy that was trained."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metarobot.envs import TaskError, find_family
+from metarobot.evaluation.explaining import explain
+from metarobot.evaluation.explanation import Explanation, ExplanationConfig
+from metarobot.training.load import TrainedRun, load_run
+
+RUN = Path(__file__).parents[3] / "docs" / "results" / "slide" / "slide-seed0"
+CONFIG = ExplanationConfig(num_tasks=30, adaptation_episodes=(0, 5))
+PARAMETERS = ("puck_mass_kg", "table_friction")
+
+
+@pytest.fixture(scope="module")
+def run() -> TrainedRun:
+    return load_run(RUN)
+
+
+@pytest.fixture(scope="module")
+def explanation(run: TrainedRun) -> Explanation:
+    return explain(run, "maml", CONFIG, lambda *_: None, {"table_friction": 0.09})
+
+
+def test_readings_of_every_parameter_split_and_number(explanation: Explanation) -> None:
+    found = {(r.parameter, r.split, r.adaptation_episodes): r for r in explanation.readings}
+    splits = ("train", "interpolation", "extrapolation")
+    assert set(found) == {(p, s, n) for p in PARAMETERS for s in splits for n in (0, 5)}
+    assert all(r.low <= r.r2 <= r.high for r in found.values())
+    # Before adapting nothing is known, and the mass of the puck does not show in how it slides.
+    assert all(r.r2 < 0.05 for key, r in found.items() if key[2] == 0 or key[0] == PARAMETERS[0])
+    assert found["table_friction", "train", 5].r2 > 0.2
+
+
+def test_the_oracle_follows_friction_and_not_mass(explanation: Explanation) -> None:
+    mass, friction = explanation.sensitivities
+    assert (mass.parameter, friction.parameter) == PARAMETERS
+    assert friction.of_oracle is not None
+    assert abs(mass.of_oracle or 0.0) < 0.1 < friction.of_oracle
+
+
+def test_a_gradient_step_moves_layers_and_alike_tasks_alike(explanation: Explanation) -> None:
+    assert {update.layer for update in explanation.updates} >= {"layers.0.weight", "layers.2.bias"}
+    assert all(update.size > 0.0 for update in explanation.updates)
+    distances, cosines = np.array(explanation.similarity).T
+    assert len(distances) == CONFIG.num_tasks // 2
+    assert (np.abs(cosines) <= 1.0 + 1e-9).all()
+    assert (distances >= 0.0).all()
+
+
+def test_one_task_is_read_with_its_interval(explanation: Explanation) -> None:
+    task = explanation.one_task
+    assert task is not None
+    mass, friction = task.estimates
+    assert (mass.true, friction.true) == (
+        find_family(explanation.family).distribution["puck_mass_kg"].nominal,
+        0.09,
+    )
+    assert all(each.low < each.value < each.high and each.is_trained for each in task.estimates)
+    assert [change.element for change in task.changes] == ["logarithm of the paddle's speed"]
+    assert task.changes[0].before != task.changes[0].after
+
+
+def test_who_moves_no_layer_has_no_updates(run: TrainedRun) -> None:
+    explanation = explain(run, "prototype", CONFIG, lambda *_: None)
+    assert explanation.updates == explanation.similarity == ()
+    assert explanation.one_task is None
+    assert explanation.state_map is not None
+
+
+def test_a_task_that_the_family_does_not_allow(run: TrainedRun) -> None:
+    with pytest.raises(TaskError, match="table_frictoin"):
+        explain(run, "maml", CONFIG, lambda *_: None, {"table_frictoin": 0.1})
