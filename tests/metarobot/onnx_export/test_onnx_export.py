@@ -67,14 +67,14 @@ def walk(policy, steps, num_robots):
 
 
 def act_both(policy, num_robots, num_steps):
-    """Return the largest difference through episodes; every fifth reward is not measured.
+    """Return the largest difference through episodes; every seventh reward is not measured.
 
     Rewards are told as episodes begin, too.
     """
     seen, rewards, begins = walk(policy, num_steps, num_robots)
     robots, worst = Robots(session_of(policy), num_robots), 0.0
     for t in range(num_steps):
-        told = None if t == 0 or t % 5 == 4 else rewards[t]
+        told = None if t == 0 or t % 7 == 5 else rewards[t]
         if begins[t]:
             policy.begin(told)
         expected = policy.act(seen[t], reward=None if begins[t] else told)
