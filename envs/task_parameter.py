@@ -147,6 +147,14 @@ class TaskParameter:
         width = high - low if self.varies else 1.0
         return (2 * (self.scale(values) - low) / width - 1)[:, None]
 
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Return the values (N,) of what a policy is told, (N, C): the inverse of `encode`."""
+        if self.circular:
+            return np.arctan2(codes[:, 1], codes[:, 0])
+        low, high = self.scale(np.asarray(self.train))
+        width = high - low if self.varies else 1.0
+        return self.unscale(low + width * (codes[:, 0] + 1) / 2)
+
     @property
     def encoded_bounds(self) -> np.ndarray:
         """Lowest and highest of each encoded element, over all splits: (2, C)."""
