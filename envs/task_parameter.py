@@ -147,13 +147,13 @@ class TaskParameter:
         width = high - low if self.varies else 1.0
         return (2 * (self.scale(values) - low) / width - 1)[:, None]
 
-    def decode(self, encoded: np.ndarray) -> np.ndarray:
-        """Invert :meth:`encode`: return values (N,) for what a policy is told, (N, C)."""
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Return the values (N,) of what a policy is told, (N, C): the inverse of `encode`."""
         if self.circular:
-            return np.arctan2(encoded[:, 1], encoded[:, 0])
+            return np.arctan2(codes[:, 1], codes[:, 0])
         low, high = self.scale(np.asarray(self.train))
         width = high - low if self.varies else 1.0
-        return self.unscale(low + (encoded[:, 0] + 1) / 2 * width)
+        return self.unscale(low + width * (codes[:, 0] + 1) / 2)
 
     @property
     def encoded_bounds(self) -> np.ndarray:

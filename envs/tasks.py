@@ -195,6 +195,13 @@ class TaskDistribution:
         encoded = [p.encode(tasks[p.name]) for p in self.parameters]
         return np.clip(np.concatenate(encoded, axis=1), *self.encoded_bounds)
 
+    def decode(self, codes: np.ndarray) -> Tasks:
+        """Return the tasks that codes (N, C) stand for; of an angle, the one within half a turn."""
+        sizes = [p.encoded_bounds.shape[1] for p in self.parameters]
+        parts = np.split(codes, np.cumsum(sizes)[:-1], axis=1)
+        columns = zip(self.parameters, parts, strict=True)
+        return Tasks({parameter.name: parameter.decode(part) for parameter, part in columns})
+
     @property
     def encoded_bounds(self) -> np.ndarray:
         """Lowest and highest value of each encoded element, (2, C)."""

@@ -50,6 +50,16 @@ def require_writable(path: Path) -> None:
         folder.require_replaceable(path.name)
 
 
+def require_absent(path: Path) -> None:
+    """Make sure that a file that the user names replaces none.
+
+    Raises:
+        FolderError: Something is there already.
+    """
+    if Folder.named(path.parent).has(path.name):
+        raise FolderError(f"{path} is there already: name another file, or pass --overwrite")
+
+
 def _followed(path: Path) -> Path:
     """Return where a user's link leads."""
     try:

@@ -39,6 +39,7 @@ class MlpController(Controller):
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = tuple(layers)
         *self._hidden, self._last = layers
 
     def act(self, observations: Array) -> Array:

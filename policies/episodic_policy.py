@@ -5,7 +5,7 @@ from torch import Tensor
 from metarobot.policies.controller import Array
 from metarobot.policies.params import Params, to_array
 from metarobot.policies.recurrent import RecurrentActor, RecurrentPolicy
-from metarobot.policies.recurrent_controller import RecurrentController, RecurrentWeights
+from metarobot.policies.recurrent_controller import RecurrentController
 
 
 class EpisodicPolicy(RecurrentPolicy):
@@ -44,14 +44,10 @@ class EpisodicController(RecurrentController):
         memory: With what an episode begins, (H + O + A + 1,).
     """
 
-    def __init__(self, weights: RecurrentWeights, memory: Array) -> None:
-        super().__init__(weights, memory)
-        self._beginning = memory
-
     def begin(self) -> None:
         """An episode begins."""
         super().begin()
-        self._recall(self._beginning)
+        self._recall(self.memory)
 
     def act(self, observations: Array) -> Array:
         """Return the means of the actions (..., A) for observations (..., O)."""

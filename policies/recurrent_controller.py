@@ -37,12 +37,12 @@ class RecurrentController(Controller):
     """
 
     def __init__(self, weights: RecurrentWeights, memory: Array) -> None:
-        self._weights = weights
+        self.weights, self.memory = weights, memory
         self._recall(memory)
 
     def _recall(self, memory: Array) -> None:
         """Begin with what is remembered, (H + O + A + 1,)."""
-        weights = self._weights
+        weights = self.weights
         size, num_elements = len(weights.recurrent[0]), len(weights.centre)
         self._state, step = memory[:size], memory[size:]
         self._last, self._outcome = step[:num_elements], step[num_elements:]
@@ -54,7 +54,7 @@ class RecurrentController(Controller):
 
     def act(self, observations: Array) -> Array:
         """Return the means of the actions (..., A) for observations (..., O)."""
-        w = self._weights
+        w = self.weights
         scaled = (observations - w.centre) / w.half_range
         seen = self._see(scaled)
         self._state = state = self._remember(seen)
@@ -74,7 +74,7 @@ class RecurrentController(Controller):
 
     def _see(self, scaled: Array) -> Array:
         """Return what the tanh layers make of the observations and of the step before."""
-        w, shape = self._weights, scaled.shape[:-1]
+        w, shape = self.weights, scaled.shape[:-1]
         outcome = np.broadcast_to(self._outcome, (*shape, self._outcome.shape[-1]))
         changes = 0.0 * scaled if self._first else w.change_gain * (scaled - self._last)
         first = np.full((*shape, 1), float(self._first))
@@ -86,7 +86,7 @@ class RecurrentController(Controller):
 
     def _remember(self, seen: Array) -> Array:
         """Take a step of the gated recurrent unit; see `metarobot.policies.gru`."""
-        w, size = self._weights, self._state.shape[-1]
+        w, size = self.weights, self._state.shape[-1]
         x = seen @ w.inputs[0] + w.inputs[1]
         a = self._state @ w.recurrent[0] + w.recurrent[1]
         gates = 0.5 + 0.5 * np.tanh(0.5 * (x[..., : 2 * size] + a[..., : 2 * size]))  # sigmoid

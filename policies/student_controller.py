@@ -32,7 +32,7 @@ class StudentController(Controller):
     """
 
     def __init__(self, weights: StudentWeights, action_size: int) -> None:
-        self._weights, self._action_size = weights, action_size
+        self.weights, self.action_size = weights, action_size
         self.begin()
 
     def begin(self) -> None:
@@ -42,9 +42,9 @@ class StudentController(Controller):
 
     def act(self, observations: Array) -> Array:
         """Return the means of the actions (..., A) for observations (..., O)."""
-        w = self._weights
+        w = self.weights
         scaled = (observations - w.centre) / w.half_range
-        before = np.zeros((*scaled.shape[:-1], self._action_size))
+        before = np.zeros((*scaled.shape[:-1], self.action_size))
         if self._last is not None:
             self._note(scaled, *self._last)
             before = self._last[1]
@@ -64,7 +64,7 @@ class StudentController(Controller):
         logarithm = np.sign(change) * np.log1p(np.abs(change))
         move = np.concatenate([last, logarithm, action, before], axis=-1)
         (left, left_bias), (right, right_bias) = (
-            self._weights.student[n] for n in ("left", "right")
+            self.weights.student[n] for n in ("left", "right")
         )
         self._moments.append((move @ left + left_bias) * (move @ right + right_bias))
         del self._moments[:-WINDOW]
@@ -72,7 +72,7 @@ class StudentController(Controller):
     def _recognise(self, shape: tuple[int, ...]) -> Array:
         """Return what the student makes of the last moves, (..., Z)."""
         (hidden, hidden_bias), (last, last_bias) = (
-            self._weights.student[n] for n in ("hidden", "last")
+            self.weights.student[n] for n in ("hidden", "last")
         )
         nothing = np.zeros((*shape, len(hidden)))
         mean = sum(self._moments, nothing) / max(1, len(self._moments))

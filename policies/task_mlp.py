@@ -82,11 +82,11 @@ class TaskController(MlpController):
         self, layers: Sequence[Layer], centre: Array, half_range: Array, task_size: int
     ) -> None:
         super().__init__(layers)
-        self._centre, self._half_range, self._task_size = centre, half_range, task_size
+        self.centre, self.half_range, self.task_size = centre, half_range, task_size
 
     def act(self, observations: Array) -> Array:
         """Return the means of the actions (..., A) for observations (..., O)."""
-        scaled = (observations - self._centre) / self._half_range
-        seen, told = scaled[..., : -self._task_size], scaled[..., -self._task_size :]
+        scaled = (observations - self.centre) / self.half_range
+        seen, told = scaled[..., : -self.task_size], scaled[..., -self.task_size :]
         crossed = (seen[..., :, None] * told[..., None, :]).reshape(*scaled.shape[:-1], -1)
         return super().act(np.concatenate([scaled, crossed], axis=-1))

@@ -140,8 +140,8 @@ COMMANDS = {
     "render": Command("render", "film one task before and after adaptation"),
     "explain": Command("explain", "show what adaptation senses of a task, and what it changes"),
     "adapt": Command("adapt", "adapt a trained policy to a robot, in a few episodes"),
-    "export": Command("export_model", "write a trained policy as a Stable-Baselines3 PPO model"),
-    "import": Command("import_model", "read the policy of such a model that you trust"),
+    "export": Command("export_model", "write a policy as an ONNX file, or as a PPO model"),
+    "import": Command("import_model", "read the policy of a PPO model that you trust"),
     "list": Command("list_families", "list the task families, their parameters and observations"),
     "doctor": Command("doctor", "check the installation"),
 }

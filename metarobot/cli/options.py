@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -214,16 +214,22 @@ class AdaptCommand(OutsideOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCommand(OutsideOptions):
-    """Write a trained initialisation as a Stable-Baselines3 PPO model."""
+    """Write a trained or an adapted policy as an ONNX file, or as a Stable-Baselines3 PPO model."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or the file of an adapted policy."""
     out: Path
-    """The .zip to write, for PPO.load."""
-    algorithm: str = "maml"
-    """Whose policy."""
+    """File to write: the .onnx, or the .zip for PPO.load."""
+    format: Literal["sb3", "onnx"] = "sb3"
+    """What is written: a PPO model of Stable-Baselines3, which has a place for feed-forward
+    policies alone, or an ONNX file, for every policy."""
+    algorithm: str | None = None
+    """Whose policy of the run; if not given, maml, or for ONNX latent, then maml, then any other
+    that the run holds and that adapts."""
     best: bool = False
     """Take the policy with the best smoothed return in training instead of the last."""
+    overwrite: bool = False
+    """Replace a file that is there already."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -214,6 +214,16 @@ def test_tasks_are_encoded_by_name(distribution):
     np.testing.assert_array_equal(distribution.encode(swapped), distribution.encode(tasks))
 
 
+@every_distribution
+@pytest.mark.parametrize("split", SPLITS)
+def test_decoding_inverts_encoding(distribution, split):
+    if split in distribution.splits:
+        tasks = distribution.sample(np.random.default_rng(0), 20, split)
+        decoded = distribution.decode(distribution.encode(tasks))
+        assert decoded.names == tasks.names
+        np.testing.assert_allclose(decoded.values, tasks.values, 1e-9, 1e-12)
+
+
 # Nominal tasks and grids.
 
 

@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from metarobot.cli.console import OK, prepare
+from rich.console import Console
+
+from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.run import Run, load_run_or_policy
+from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import ExportCommand
 from metarobot.cli.parsing import parse
-from metarobot.named_files import require_writable
+from metarobot.named_files import require_absent, require_writable
+from metarobot.onnx_export.export import export_onnx, require_onnx
 from metarobot.printable import print_line
-from metarobot.sb3 import export_ppo
-from metarobot.training.load import load_run
+from metarobot.training.load import TrainedPolicy
+
+_SUFFIXES = {"sb3": ".zip", "onnx": ".onnx"}
 
 
 def run(arguments: list[str], prog: str) -> int:
     """Export one policy."""
     command = parse(ExportCommand, arguments, prog)
-    if command.out.suffix != ".zip":
-        raise ValueError(f"--out must end in .zip, got {command.out}")
+    suffix = _SUFFIXES[command.format]
+    if command.out.suffix != suffix:
+        raise ValueError(
+            f"--out must end in {suffix} for --format {command.format}, got {command.out}"
+        )
+    if command.format == "onnx":
+        require_onnx()
     console = prepare()
     require_writable(command.out)
-    policies = load_run(command.run, best=command.best).policies
-    if command.algorithm not in policies:
-        raise ValueError(f"{command.run} holds no {command.algorithm}, only {', '.join(policies)}")
-    export_ppo(policies[command.algorithm], command.out)
-    print_line(console, f"exported {command.algorithm}: {command.out}")
+    if not command.overwrite:
+        require_absent(command.out)
+    policy = _load(command, console)
+    if command.format == "onnx":
+        export_onnx(policy, command.out, overwrite=command.overwrite)
+    else:
+        from metarobot.sb3 import export_ppo  # Stable-Baselines3 takes seconds to import
+
+        export_ppo(TrainedPolicy(policy.policy, policy.params, policy.config), command.out)
+    print_line(console, f"exported {policy.config.algorithm}: {command.out}")
     return OK
+
+
+def _load(command: ExportCommand, console: Console) -> AdaptablePolicy:
+    """Return the policy that is named, or the one that is taken where none is."""
+    found = load_run_or_policy(command.run, best=command.best)
+    if not isinstance(found, Run):
+        return found
+    name = command.algorithm or ("maml" if command.format == "sb3" else found.trained.first_learner)
+    if name not in found:
+        raise ValueError(f"{found.path} holds no {name}, only {', '.join(found)}")
+    if command.format == "onnx":
+        announce_learner(found.trained, command.algorithm, console)
+    return found[name]

@@ -65,7 +65,7 @@ def test_the_oracle_comes_back_as_the_oracle(run, capfd):
 BAD_INPUT = {
     "export": "RUN",
     "export RUN": "--out",
-    "export RUN --out x": "--out must end in .zip, got x",
+    "export RUN --out x": "--out must end in .zip for --format sb3, got x",
     "export RUN --out x.zip --algorithm fomaml": "holds no fomaml, only maml, oracle",
     "export missing --out x.zip": "no run folder at missing",
     "export RUN --out no/folder/x.zip": "no/folder/x.zip: No such file",

@@ -1,0 +1,33 @@
+"""Untrained policies of a task family, whose parameters are as large as trained ones."""
+
+import torch
+
+from metarobot.adaptation.interface import Interface
+from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.algorithms import ALGORITHMS, train_config
+from metarobot.envs import find_family
+
+FAMILY = "metarobot/Reach-v0"
+"""One of its task parameters is an angle."""
+
+
+def make_policy(algorithm, env_id=FAMILY, **options):
+    """A policy whose parameters are as large as trained ones, and all of them used."""
+    few = {"num_weighed": 64} if algorithm == "latent" else {}
+    config = train_config(algorithm, env_id=env_id, hidden_sizes=(16, 8), **few, **options)
+    family = find_family(env_id)
+    low, high = family.observation_bounds(ALGORITHMS[algorithm].observes_task).tolist()
+    interface = Interface(
+        tuple(low), tuple(high), len(family.action_elements), family.default_horizon
+    )
+    bare = AdaptablePolicy(config, {}, interface)
+    params = bare.policy.initial_params(torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    for name in params:
+        if not name.endswith("_std") and name not in ("trust", "num_outcomes", "num_episodes"):
+            params[name] = params[name] + 0.1 * torch.randn(params[name].shape, generator=generator)
+    known = {"trust": 1.0, "num_outcomes": 20.0, "num_episodes": 2.0}
+    params |= {
+        name: torch.full_like(params[name], known[name]) for name in known.keys() & params.keys()
+    }
+    return AdaptablePolicy(config, params, interface, num_episodes=2)

@@ -1,0 +1,214 @@
+"""An exported policy does in onnxruntime what `AdaptablePolicy.act` does, and says what it is."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from exporting import FAMILY, make_policy
+
+from metarobot.envs import find_family
+from metarobot.onnx_export import export_onnx, onnx_bytes
+from metarobot.policies import Controller, GaussianMLP
+
+onnx = pytest.importorskip("onnx", reason="needs metarobot[onnx]")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+OBSERVATIONS, TOLERANCE = 10_000, 1e-6
+KINDS = ["maml", "learned_loss", "prototype", "rl2", "recurrent_randomisation"]
+KINDS += ["teacher_student", "latent", "oracle"]
+"""An algorithm for every kind of policy."""
+REMEMBERING = ["rl2", "recurrent_randomisation", "teacher_student", "latent"]
+
+
+def session_of(policy):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(onnx_bytes(policy), options)
+
+
+def facts_of(session):
+    texts = session.get_modelmeta().custom_metadata_map
+    return {name: json.loads(text) for name, text in texts.items()}
+
+
+class Robots:
+    """N robots that act by a session; what it remembers goes out and comes in again."""
+
+    def __init__(self, session, num_robots=1):
+        self.session = session
+        inputs = session.get_inputs()
+        self.feeds = {each.name: np.zeros((num_robots, each.shape[1])) for each in inputs}
+        self.states = [name for name in self.feeds if name.startswith("state_")]
+
+    def act(self, observations, rewards, begins):
+        told = {"observation": observations, "reward": rewards, "begins": begins}
+        for name in told.keys() & self.feeds.keys():
+            self.feeds[name] = np.broadcast_to(told[name], self.feeds[name].shape).astype(float)
+        actions, *states = self.session.run(None, self.feeds)
+        self.feeds |= zip(self.states, states, strict=True)
+        return actions
+
+
+def walk(policy, steps, num_robots):
+    """Observations (steps, M, O), some out of bounds; rewards (steps, M); whether each begins."""
+    rng, interface = np.random.default_rng(0), policy.interface
+    low, high = np.array(interface.observation_low), np.array(interface.observation_high)
+    start = rng.uniform(low, high, (steps, num_robots, len(low)))
+    moves = 0.02 * (high - low) * rng.normal(size=start.shape)
+    begins = np.arange(steps) % interface.horizon == 0
+    seen = start.copy()
+    for t in range(steps):
+        if not begins[t]:
+            seen[t] = seen[t - 1] + moves[t]
+    return seen, rng.normal(size=(steps, num_robots)), begins
+
+
+def act_both(policy, num_robots, num_steps):
+    """Return the largest difference through episodes; every seventh reward is not measured.
+
+    Rewards are told as episodes begin, too.
+    """
+    seen, rewards, begins = walk(policy, num_steps, num_robots)
+    robots, worst = Robots(session_of(policy), num_robots), 0.0
+    for t in range(num_steps):
+        told = None if t == 0 or t % 7 == 5 else rewards[t]
+        if begins[t]:
+            policy.begin(told)
+        expected = policy.act(seen[t], reward=None if begins[t] else told)
+        reward = np.nan if told is None else told[:, None]
+        found = robots.act(seen[t], reward, float(begins[t]))
+        worst = max(worst, np.abs(found - expected).max())
+    return worst
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_it_acts_as_the_policy_does_through_episodes(algorithm):
+    num_robots = 1 if algorithm in REMEMBERING else 100
+    assert act_both(make_policy(algorithm), num_robots, OBSERVATIONS // num_robots) < TOLERANCE
+
+
+@pytest.mark.parametrize("algorithm", REMEMBERING)
+def test_it_acts_on_many_robots(algorithm):
+    assert act_both(make_policy(algorithm), 3, 100) < TOLERANCE
+
+
+@pytest.mark.parametrize("algorithm", REMEMBERING)
+def test_every_robot_has_episodes_of_its_own(algorithm):
+    policy = make_policy(algorithm)
+    seen, rewards, _ = walk(policy, 60, 2)
+    session = session_of(policy)
+    together, alone = Robots(session, 2), [Robots(session), Robots(session)]
+    for t in range(60):
+        begins = np.array([[t % 20 == 0], [t % 13 == 0]], float)
+        found = together.act(seen[t], rewards[t][:, None], begins)
+        for m in range(2):
+            expected = alone[m].act(seen[t, [m]], rewards[t, [m]], begins[[m]])
+            np.testing.assert_allclose(found[[m]], expected, 0, 1e-12)
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_it_is_checked_and_old_runtimes_read_it(algorithm):
+    model = onnx.load_from_string(onnx_bytes(make_policy(algorithm)))
+    onnx.checker.check_model(model, full_check=True)
+    assert model.ir_version == 8
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", 18)]
+
+
+def test_what_goes_in_and_out_is_what_the_policy_reads():
+    def names(algorithm):
+        session = session_of(make_policy(algorithm))
+        return [
+            {*(each.name for each in side)}
+            for side in (session.get_inputs(), session.get_outputs())
+        ]
+
+    assert names("maml") == [{"observation"}, {"action"}]
+    assert names("oracle") == [{"observation"}, {"action"}]
+    assert names("teacher_student")[0] >= {"begins"}
+    assert "reward" not in names("teacher_student")[0] | names("recurrent_randomisation")[0]
+    for algorithm in ("rl2", "latent"):
+        inputs, outputs = names(algorithm)
+        assert inputs >= {"observation", "begins", "reward", "state_started"}
+        states = {name.removeprefix("state_") for name in inputs if name.startswith("state_")}
+        assert outputs == {"action", *(f"next_{name}" for name in states)}
+
+
+def test_it_says_what_it_is():
+    policy = make_policy("latent")
+    facts = facts_of(session_of(policy))
+    family = find_family(FAMILY)
+    assert facts["family"] == FAMILY
+    assert facts["algorithm"] == "latent"
+    assert facts["variant"] is None
+    assert facts["control_period_s"] == family.control_step_s()
+    assert facts["episode_steps"] == policy.interface.horizon
+    assert facts["adaptation_episodes"] == 2
+    assert isinstance(facts["metarobot_version"], str)
+    assert [each["name"] for each in facts["action"]] == [*family.action_elements]
+    assert {(each["low"], each["high"]) for each in facts["action"]} == {(-1.0, 1.0)}
+    for told, element in zip(facts["observation"], family.observation_elements, strict=True):
+        assert (told["name"], told["unit"]) == (element.quantity, element.unit)
+        assert (told["low"], told["high"]) == pytest.approx((element.low, element.high), rel=1e-6)
+        assert told["centre"] == pytest.approx((element.low + element.high) / 2, abs=1e-6)
+        assert told["half_range"] == pytest.approx((element.high - element.low) / 2, rel=1e-6)
+
+
+def test_it_tells_the_task_where_adaptation_has_found_out_something():
+    policy = make_policy("latent", "metarobot/Grip-v0")
+    known = facts_of(session_of(policy))["task_estimate"]
+    assert [*known] == ["block_mass_kg", "pad_friction"]
+    assert 0.05 < known["block_mass_kg"] < 1.8
+    doubtful = {**policy.params, "trust": torch.zeros(1)}
+    assert "task_estimate" not in facts_of(session_of(replace(policy, params=doubtful)))
+    assert "task_estimate" not in facts_of(session_of(make_policy("maml")))
+
+
+def test_the_oracle_says_how_it_is_told_the_task():
+    names = [each["name"] for each in facts_of(session_of(make_policy("oracle")))["observation"]]
+    family = find_family(FAMILY)
+    told = names[len(family.observation_elements) :]
+    assert len(told) == family.distribution.encoded_bounds.shape[1]
+    assert "cosine of frame_yaw_rad" in told
+
+
+def test_the_same_policy_gives_the_same_bytes(tmp_path):
+    policy = make_policy("rl2")
+    export_onnx(policy, tmp_path / "a.onnx")
+    policy.act(np.zeros(len(policy.interface.observation_low)))  # which the file does not remember
+    export_onnx(policy, str(tmp_path / "b.onnx"))
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_file_is_replaced_only_on_request(tmp_path):
+    path, policy = tmp_path / "policy.onnx", make_policy("maml")
+    path.write_text("mine")
+    with pytest.raises(ValueError, match=r"policy\.onnx is there already: .*--overwrite"):
+        export_onnx(policy, path)
+    assert path.read_text() == "mine"
+    export_onnx(policy, path, overwrite=True)
+    assert onnx.load(path).graph.name == "maml"
+    assert [each.name for each in tmp_path.iterdir()] == ["policy.onnx"]
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in \.onnx, got .*policy\.pt"):
+        export_onnx(make_policy("maml"), tmp_path / "policy.pt")
+
+
+def test_a_controller_from_outside_is_refused(monkeypatch):
+    class Backwards(Controller):
+        def act(self, observations):
+            return -observations
+
+    monkeypatch.setattr(GaussianMLP, "controller", lambda *_: Backwards())
+    with pytest.raises(ValueError, match="maml cannot be exported: its policy acts by a Backwards"):
+        onnx_bytes(make_policy("maml"))
+
+
+def test_without_onnx_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ValueError, match=r"^ONNX files need `pip install 'metarobot\[onnx\]'`$"):
+        onnx_bytes(make_policy("maml"))
