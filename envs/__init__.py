@@ -23,7 +23,7 @@ from metarobot.envs.registration import (
 from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
 from metarobot.envs.scene_record import SceneRecord
 from metarobot.envs.single_env import TaskEnv
-from metarobot.envs.task_family import ObservationElement
+from metarobot.envs.task_family import ActionScale, ObservationElement
 from metarobot.envs.task_parameter import (
     SPLITS,
     Split,
@@ -42,6 +42,7 @@ import_package_families()
 __all__ = [
     "FAMILIES",
     "SPLITS",
+    "ActionScale",
     "Disturbances",
     "ObservationElement",
     "SceneError",

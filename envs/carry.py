@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_body_position, set_joint_losses
-from metarobot.envs.task_family import ObservationElement
+from metarobot.envs.task_family import ActionScale, ObservationElement
 from metarobot.envs.task_parameter import TaskParameter
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -121,6 +121,7 @@ class CarryVectorEnv(TaskVectorEnv):
         ObservationElement("speed commanded last, as an action", "1", -1.0, 1.0, "last action"),
     )
     action_elements = ("speed of the set-point",)
+    action_scales = (ActionScale("speed of the set-point", "m/s", 0.0, SPEED_MAX_M_PER_S),)
     default_horizon = MOVE_STEPS + 1
     timestep_s = 0.004
     substeps = 22

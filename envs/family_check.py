@@ -69,6 +69,9 @@ def _mistakes(family: type[TaskVectorEnv]) -> Iterator[str]:
         of_kind = isinstance(elements, tuple) and all(isinstance(e, kind) for e in elements)
         if not of_kind or not elements:
             yield f"{name} must be a tuple of {kind.__name__}, at least one, got {elements!r}"
+    scales = family.action_scales
+    if scales and len(scales) != len(family.action_elements):
+        yield f"action_scales must be () or one for each of action_elements, got {scales!r}"
     axes, names = family.heat_map_axes, family.distribution.names
     if axes != () and not (isinstance(axes, tuple) and len(axes) == 2 and {*axes} <= {*names}):
         yield f"heat_map_axes must be () or two of {', '.join(names)}, got {axes!r}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
-from metarobot.envs.task_family import ObservationElement
+from metarobot.envs.task_family import ActionScale, ObservationElement
 from metarobot.envs.task_parameter import TaskParameter
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -128,6 +128,7 @@ class GripVectorEnv(TaskVectorEnv):
         ObservationElement("force commanded last, as an action", "1", -1.0, 1.0, "last action"),
     )
     action_elements = ("logarithm of the squeezing force",)
+    action_scales = (ActionScale("squeezing force", "N", FORCE_MIN_N, FORCE_MAX_N, log=True),)
     default_horizon = 16
     timestep_s = 0.004
     substeps = 15

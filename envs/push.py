@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_body_position, set_sliding_friction
-from metarobot.envs.task_family import ObservationElement
+from metarobot.envs.task_family import ActionScale, ObservationElement
 from metarobot.envs.task_parameter import TaskParameter
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -126,6 +126,10 @@ class PushVectorEnv(TaskVectorEnv):
         ObservationElement("aim commanded last, as an action", "1", -1.0, 1.0, "last action"),
     )
     action_elements = ("logarithm of the tip's speed", "sideways distance of the tip")
+    action_scales = (
+        ActionScale("tip's speed", "m/s", SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S, log=True),
+        ActionScale("sideways distance of the tip", "m", -CONTACT_MAX_M, CONTACT_MAX_M),
+    )
     default_horizon = AIM_STEPS + PUSH_STEPS + 1
     timestep_s = 0.004
     substeps = 10

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_drive_strength, set_joint_losses
-from metarobot.envs.task_family import ObservationElement
+from metarobot.envs.task_family import ActionScale, ObservationElement
 from metarobot.envs.task_parameter import TaskParameter
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -123,6 +123,10 @@ class ReachVectorEnv(TaskVectorEnv):
         ObservationElement("tool, z", "m", 0.0, 0.8, "tool_position"),
     )
     action_elements = ("set-point velocity x", "set-point velocity y", "set-point velocity z")
+    action_scales = tuple(
+        ActionScale(f"set-point velocity {axis}", "m/s", -MAX_SPEED_M_PER_S, MAX_SPEED_M_PER_S)
+        for axis in "xyz"
+    )
     default_horizon = 40
     timestep_s = 0.004
     substeps = 12

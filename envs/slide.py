@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from metarobot.envs.physics import set_body_mass, set_sliding_friction
-from metarobot.envs.task_family import ObservationElement
+from metarobot.envs.task_family import ActionScale, ObservationElement
 from metarobot.envs.task_parameter import TaskParameter
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -99,6 +99,9 @@ class SlideVectorEnv(TaskVectorEnv):
         ObservationElement("speed commanded last, as an action", "1", -1.0, 1.0, "last action"),
     )
     action_elements = ("logarithm of the paddle's speed",)
+    action_scales = (
+        ActionScale("paddle's speed", "m/s", SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S, log=True),
+    )
     default_horizon = 8
     timestep_s = 0.004
     substeps = 10

@@ -30,6 +30,29 @@ class ObservationElement:
     """Where the model holds it: a sensor's name, or how it is computed."""
 
 
+@dataclass(frozen=True)
+class ActionScale:
+    """What one element of the action commands, as a physical quantity."""
+
+    quantity: str
+    """What it is."""
+    unit: str
+    """Its unit."""
+    low: float
+    """Its value at action -1."""
+    high: float
+    """Its value at action +1."""
+    log: bool = False
+    """Whether its logarithm is linear in the action."""
+
+    def value(self, action: float) -> float:
+        """Return what an action in [-1, 1] commands."""
+        part = (action + 1.0) / 2.0
+        if self.log:
+            return self.low * (self.high / self.low) ** part
+        return self.low + (self.high - self.low) * part
+
+
 class TaskFamily:
     """The physics, tasks, observations and rewards of a family, for a batch of simulations.
 
@@ -48,6 +71,8 @@ class TaskFamily:
     heat_map_axes: ClassVar[tuple[str, str] | tuple[()]]
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
     action_elements: ClassVar[tuple[str, ...]]
+    action_scales: ClassVar[tuple[ActionScale, ...]] = ()
+    """What each element of the action commands; empty where that is no fixed scale."""
     default_horizon: ClassVar[int]
     timestep_s: ClassVar[float]
     """Time step of the scene."""

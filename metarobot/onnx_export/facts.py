@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def facts_of(policy: AdaptablePolicy, controller: Controller) -> dict[str, Any]:
             {"name": name, "unit": _ACTION_UNIT, "low": -1.0, "high": 1.0}
             for name in family.action_elements
         ],
+        "action_commands": [asdict(scale) for scale in family.action_scales],
     }
     if len(facts["action"]) != interface.action_size:
         raise ValueError(f"{config.env_id} has other actions here than the policy's")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from metarobot.envs import parameter_words
-from metarobot.evaluation.explanation import Estimate, Explanation, Sensitivity
+from metarobot.envs import find_family, parameter_words
+from metarobot.evaluation.explanation import Estimate, Explanation, OneTask, Sensitivity
 from metarobot.reporting.explanation_pictures import parameters_of
 from metarobot.reporting.style import after_episodes, number
 
@@ -43,12 +45,21 @@ def one_task_sentences(explanation: Explanation) -> list[str]:
             f"Warning: {names} lie{'s' * (len(outside) == 1)} beyond the training range, where "
             "nothing was promised: look at the heat map of the evaluation."
         )
-    changes = [
-        f"{each.element} from {number(each.before)} to {number(each.after)}"
-        for each in task.changes
-    ]
-    lines.append(f"The policy now changes its mean action: {', '.join(changes)} (half ranges).")
+    lines.append(f"Its mean action changes: {'; '.join(_changes(explanation, task))}.")
     return lines
+
+
+def _changes(explanation: Explanation, task: OneTask) -> Iterator[str]:
+    """Say how each element of the action changes, in its unit where the family has one."""
+    scales = find_family(explanation.family).action_scales
+    for index, change in enumerate(task.changes):
+        if scales:
+            scale = scales[index]
+            before, after = scale.value(change.before), scale.value(change.after)
+            yield f"{scale.quantity} from {before:.3g} to {after:.3g} {scale.unit}"
+        else:
+            before, after = number(change.before), number(change.after)
+            yield f"{change.element} from {before} to {after} half ranges"
 
 
 def _estimate(found: Estimate, unit: str) -> str:

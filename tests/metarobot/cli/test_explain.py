@@ -72,7 +72,7 @@ def test_one_task_in_words_with_a_warning_beyond_the_training_range() -> None:
         "After 5 episodes: the block mass is about 1.1 kg [0.9, 1.3] (in truth 1.5)."
     )
     assert warning.startswith("Warning: block mass lies beyond the training range")
-    assert change.endswith("logarithm of the squeezing force from 0.10 to 0.50 (half ranges).")
+    assert change == "Its mean action changes: squeezing force from 5.53 to 16 N."
 
 
 def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(tmp_path, capsys) -> None:

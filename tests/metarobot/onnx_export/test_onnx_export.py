@@ -148,6 +148,8 @@ def test_it_says_what_it_is():
     assert facts["adaptation_episodes"] == 2
     assert isinstance(facts["metarobot_version"], str)
     assert [each["name"] for each in facts["action"]] == [*family.action_elements]
+    commands = [(each["quantity"], each["unit"]) for each in facts["action_commands"]]
+    assert commands == [(scale.quantity, scale.unit) for scale in family.action_scales]
     assert {(each["low"], each["high"]) for each in facts["action"]} == {(-1.0, 1.0)}
     for told, element in zip(facts["observation"], family.observation_elements, strict=True):
         assert (told["name"], told["unit"]) == (element.quantity, element.unit)
