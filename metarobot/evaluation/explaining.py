@@ -54,8 +54,14 @@ def explain(
         config: How much is measured.
         progress: Called with a stage and the share of the work done.
         task: Parameters of one task that is looked at more closely, all others nominal.
+
+    Raises:
+        TaskError: The family does not allow the task.
     """
-    return _Measurement(run, algorithm, config, progress).explanation(task)
+    distribution = find_family(run.env_id).distribution
+    columns = {name: [value] for name, value in (task or {}).items()}
+    chosen = distribution.with_values(columns) if columns else None
+    return _Measurement(run, algorithm, config, progress).explanation(chosen)
 
 
 class _Adapted:
@@ -82,7 +88,7 @@ class _Measurement:
         self._distribution = find_family(run.env_id).distribution
         self._numbers = tuple(sorted({0, *config.adaptation_episodes}))
 
-    def explanation(self, task: Mapping[str, float] | None) -> Explanation:
+    def explanation(self, task: Tasks | None) -> Explanation:
         """Return all that is measured."""
         splits = self._distribution.splits
         stages = iter(np.linspace(0.0, 1.0, len(splits) + 3).tolist())
@@ -121,9 +127,8 @@ class _Measurement:
         task_set = TaskSet.of_split(run.env_id, split, config, run.variant, run.scene)
         return _Adapted(task_set, self._trained, self._numbers)
 
-    def _one_task(self, fitted: _Adapted, task: Mapping[str, float], number: int) -> OneTask:
+    def _one_task(self, fitted: _Adapted, tasks: Tasks, number: int) -> OneTask:
         """Adapt to one task, and read what was sensed of it."""
-        tasks = self._distribution.with_values({name: [value] for name, value in task.items()})
         task_set = replace(fitted.task_set, tasks=tasks)
         adapted = _Adapted(task_set, self._trained, (0, number))
         probe = Probe.fit(fitted.states[number], self._encoded(fitted.task_set.tasks))

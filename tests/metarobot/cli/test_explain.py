@@ -98,7 +98,7 @@ def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(tmp_path, caps
     ("options", "words"),
     [
         (["--algorithm", "oracle"], "holds no oracle that adapts, only maml"),
-        (["--task", "mass=1"], "unknown task parameter"),
+        (["--task", "mass=1"], "no task parameter 'mass', allowed: puck_mass_kg"),
         (["--num-tasks", "3"], "num_tasks must be an integer in [10, 10000], got 3"),
     ],
 )
