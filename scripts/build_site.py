@@ -94,7 +94,7 @@ def outside_loads(site: Path) -> list[str]:
 def main() -> int:
     """Build and check; return 0 if all is well."""
     command = tyro.cli(SiteCommand)
-    words = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
+    words = [sys.executable, "-m", "sphinx", "-b", "html", "-E", "-W", "--keep-going", "-q"]
     built = subprocess.run([*words, str(ROOT / "docs"), str(command.out)], check=False)
     problems = [*dead_links(command.out), *outside_loads(command.out)]
     print(*problems, sep="\n", end="\n" if problems else "")
