@@ -28,8 +28,12 @@ myst_heading_anchors = 4
 html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_title = "metarobot"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 # The site is read from a folder as well, where a browser fetches no other page: no source, and no
 # excerpt of the pages that a search finds.
+html_use_index = False
+html_domain_indices = False
 html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = False

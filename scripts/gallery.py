@@ -37,7 +37,7 @@ CAPTION_PX = 26
 HOLD_S = 1.2
 EPISODES = 20
 """Adaptation episodes before the second side of a trained policy."""
-NUM_CANDIDATES, NUM_ELITES, NUM_ROUNDS = 48, 8, 25
+NUM_CANDIDATES, NUM_ELITES = 48, 8
 FRAME_S = 0.09
 """Of simulated time, between two pictures."""
 _GROUND, _INK = (20, 24, 31), (238, 240, 245)
@@ -54,18 +54,22 @@ class Shown:
     """Whose policy in docs/results is filmed; None for controllers that are searched for."""
     planned: bool = False
     """Whether they state each command of the episode, instead of reading the observation."""
+    rounds: int = 25
+    """Rounds of the search for them."""
     seconds: float | None = None
     """How much of an episode is shown; all of it when None."""
 
 
 FILMS: dict[str, Shown] = {
     "reach": Shown(task={"frame_yaw_rad": 1.6, "payload_kg": 1.5}),
-    "reach-hidden-goal": Shown(task={"goal_x_m": 0.12, "goal_y_m": -0.2, "goal_z_m": -0.1}),
-    "reach-feed-forward": Shown(task={"payload_kg": 3.0, "drive_strength": 0.7}),
+    "reach-hidden-goal": Shown(
+        task={"goal_x_m": 0.12, "goal_y_m": -0.2, "goal_z_m": -0.1}, rounds=60
+    ),
+    "reach-feed-forward": Shown(task={"payload_kg": 3.0, "drive_strength": 0.7}, rounds=60),
     "grip": Shown(task={"block_mass_kg": 1.0, "pad_friction": 0.3}, algorithm="maml"),
     "slide": Shown(task={"puck_mass_kg": 1.0, "table_friction": 0.1}, algorithm="maml"),
     "push": Shown(task={"box_mass_kg": 1.5, "box_friction": 0.3, "load_offset_m": 0.02}),
-    "carry": Shown(task={"rod_length_m": 0.36, "load_mass_kg": 0.5}, planned=True),
+    "carry": Shown(task={"rod_length_m": 0.36, "load_mass_kg": 0.5}, planned=True, rounds=50),
     "insert": Shown(task={"offset_x_m": 0.01, "offset_y_m": -0.008}),
     "half-cheetah-direction": Shown(task={"direction": -1.0}, seconds=4.0),
     "half-cheetah-velocity": Shown(task={"goal_velocity_m_per_s": 2.0}, seconds=4.0),
@@ -112,17 +116,17 @@ def act(
     return returns, np.stack(actions, axis=1)
 
 
-def search(env: TaskVectorEnv, start: np.ndarray, planned: bool) -> np.ndarray:
+def search(env: TaskVectorEnv, start: np.ndarray, shown: Shown) -> np.ndarray:
     """Return the controller that earns most, see `act`, by the cross-entropy method."""
     rng = np.random.default_rng(0)
-    rows = env.horizon if planned else len(env.observation_elements) + 1
+    rows = env.horizon if shown.planned else len(env.observation_elements) + 1
     shape = (rows, len(env.action_elements))
     mean, std = np.zeros(shape), np.ones(shape)
     best, most = mean, -np.inf
-    for _ in range(NUM_ROUNDS):
+    for _ in range(shown.rounds):
         tried = mean + std * rng.standard_normal((env.num_envs, *shape))
         tried[0] = best
-        returns, _ = act(env, tried, start, planned)
+        returns, _ = act(env, tried, start, shown.planned)
         elites = tried[np.argsort(-returns)[:NUM_ELITES]]
         mean, std = elites.mean(0), elites.std(0) + 0.02
         if returns.max() > most:
@@ -153,7 +157,7 @@ def film(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: st
     return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
 
 
-def searched_episodes(preset: str, env: TaskVectorEnv, planned: bool) -> dict[str, np.ndarray]:
+def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str, np.ndarray]:
     """Return what the best controllers for the nominal task and for the task shown do on it."""
     start, tasks = first_start(env), env.tasks
     batch = make_env(
@@ -167,9 +171,9 @@ def searched_episodes(preset: str, env: TaskVectorEnv, planned: bool) -> dict[st
         found = []
         for task in (env.distribution.nominal(), tasks):
             batch.set_tasks(task)
-            found.append(search(batch, start, planned))
+            found.append(search(batch, start, shown))
         both = np.resize(np.stack(found), (NUM_CANDIDATES, *found[0].shape))
-        _, actions = act(batch, both, start, planned)
+        _, actions = act(batch, both, start, shown.planned)
     return {"made for the nominal task": actions[0], "made for this task": actions[1]}
 
 
@@ -202,7 +206,7 @@ def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
         given = {name: [value] for name, value in shown.task.items()}
         env.set_tasks(env.distribution.with_values(given))
         if shown.algorithm is None:
-            episodes = searched_episodes(preset, env, shown.planned)
+            episodes = searched_episodes(preset, env, shown)
         else:
             episodes = trained_episodes(preset, shown.algorithm, env)
         clips = [film(env, first_start(env), actions, name) for name, actions in episodes.items()]
