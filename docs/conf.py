@@ -1,5 +1,6 @@
 """How Sphinx builds the site from the pages of this folder: ``make docs``."""
 
+import re
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -70,8 +71,15 @@ def shorten(
     return ("", None) if what == "class" and (is_dataclass(obj) or tells_nothing) else None
 
 
+def link_to_files(app: Any, name: str, source: list[str]) -> None:
+    """Let a link to a Markdown file outside this folder, which is no page, lead to the file."""
+    outside = re.escape("../" * (name.count("/") + 1))
+    source[0] = re.sub(rf"\]\(({outside}[^)#]+\.md)\)", r"](path:\1)", source[0])
+
+
 def setup(app: Any) -> None:
     """Connect what is above; napoleon has priority 500."""
+    app.connect("source-read", link_to_files)
     app.connect("autodoc-process-docstring", hide_colons, priority=400)
     app.connect("autodoc-process-docstring", show_colons, priority=600)
     app.connect("autodoc-process-signature", shorten)
