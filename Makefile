@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow stress check benchmark
+.PHONY: demo test slow stress docs check benchmark
 
 demo: .venv/installed
 	$(BIN)/metarobot demo --overwrite
@@ -15,6 +15,10 @@ slow: .venv/installed
 
 stress: .venv/installed
 	$(BIN)/python -m pytest tests/stress --stress -s
+
+docs: .venv/installed
+	$(BIN)/pip install --quiet -e '.[docs]'
+	$(BIN)/python scripts/build_site.py
 
 check:
 	.ci/run

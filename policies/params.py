@@ -48,7 +48,7 @@ def flatten_params(params: Params) -> Tensor:
 
 
 def unflatten_params(vector: Tensor, like: Params) -> Params:
-    """Split vectors (..., D) into leaves (..., *shape), like those of a bare tree."""
+    """Split vectors (..., D) into leaves (..., shape), like those of a bare tree."""
     pieces = vector.split([leaf.numel() for leaf in like.values()], dim=-1)
     return {
         name: piece.to(leaf.dtype).reshape(*vector.shape[:-1], *leaf.shape)

@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import shlex
 import subprocess
 import sys
 import textwrap
@@ -15,14 +14,13 @@ import numpy as np
 import pytest
 from docs_tables.families import observation
 from loading import ROOT, load_script
+from pages import PAGES, PYTHON_BLOCK, README, TUTORIALS, commands, parse_shell_command
 from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS, option_readers
-from metarobot.cli import options as arguments
-from metarobot.cli import parsing
-from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.main import COMMANDS
 from metarobot.config import COMMON_NAMES
+from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.files import read_json
@@ -31,61 +29,24 @@ from metarobot.presets import PRESETS
 from metarobot.training.load import load_run
 from metarobot.training.runs import train_run
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {
-    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-}
-PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 API_EXAMPLES = [
     block for page in ("README.md", "docs/robots.md") for block in PYTHON_BLOCK.findall(PAGES[page])
 ]
-COMMAND_CLASSES = {
-    name: getattr(arguments, f"{name.capitalize()}Command")
-    for name in COMMANDS
-    if name != "compare"
-}
-SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 SET_UP = "python3 -m venv .venv && .venv/bin/pip install -e "
-
-
-def shell_commands() -> list[tuple[str, str]]:
-    """Return every command of every shell block: its page, and the command."""
-    return [
-        (page, command.strip())
-        for page, text in PAGES.items()
-        for block in SHELL_BLOCK.findall(text)
-        for line in block.splitlines()
-        for command in line.split("&&")
-    ]
-
-
-def parse_shell_command(command: str) -> bool:
-    """Parse a command of ours, and run nothing; return whether it is one."""
-    program, *rest = shlex.split(command)
-    if program == "torchrun":
-        program, *rest = rest[rest.index("-m") + 1 :]
-    if Path(program).name == "metarobot":
-        name, *options = rest
-        if name == "train":
-            parsing.parse_train(options, "metarobot train")
-        elif name == "compare":
-            parse_compare(options, "metarobot compare")
-        else:
-            parsing.parse(COMMAND_CLASSES[name], options, f"metarobot {name}")
-        return True
-    if Path(program).name == "python" and rest[0].startswith("scripts/"):
-        script = load_script(Path(rest[0]).stem)
-        if hasattr(script, "compare_lines"):
-            script.compare_lines(rest[1:])
-            return True
-        commands = [c for n, c in vars(script).items() if n.endswith("Command")]
-        assert len(commands) == 1 or not rest[1:]
-        for script_command in commands:
-            parsing.parse(script_command, rest[1:], rest[0])
-        return True
-    return False
+RUN_HERE = {
+    "README.md",
+    "docs/algorithms.md",
+    "docs/api/metarobot.md",
+    "docs/environments.md",
+    "docs/index.md",
+    "docs/results.md",
+    "docs/robots.md",
+    "docs/scenes.md",
+    "docs/stable-baselines3.md",
+    "docs/variants.md",
+}
+"""Pages whose Python these tests run, or compare with what runs; test_tutorials.py has others."""
 
 
 def test_the_file_of_headrooms_is_what_the_evaluations_say():
@@ -171,11 +132,30 @@ def test_example_runs(capsys):
     assert capsys.readouterr().out
 
 
+def test_the_page_to_begin_with_shows_the_readmes_example():
+    (example,) = PYTHON_BLOCK.findall(PAGES["docs/index.md"])
+    shown, readmes = (re.sub("  #.*", "", code) for code in (example, API_EXAMPLES[0]))
+    assert {*shown.splitlines()} <= {*readmes.splitlines()}
+
+
+def test_the_smallest_algorithm_is_the_one_that_runs():
+    (example,) = PYTHON_BLOCK.findall(PAGES["docs/algorithms.md"])
+    source = (ROOT / "metarobot" / "algorithms" / "anil.py").read_text(encoding="utf-8")
+    assert {*example.splitlines()} <= {*source.splitlines()}
+
+
+def test_every_block_of_python_runs_somewhere():
+    pages = {page for page, text in PAGES.items() if re.search(r"^ *```py", text, re.MULTILINE)}
+    assert pages == {*RUN_HERE, *TUTORIALS}
+
+
 def test_the_variants_of_the_documentation_are_read():
     examples = re.findall(r"```toml\n(.*?)```", PAGES["docs/variants.md"], re.DOTALL)
     assert examples
     for example in examples:
         parse_variant(example.encode(), "example.toml", "example")
+    (use,) = re.findall(r"```py\n(.*?)```", PAGES["docs/variants.md"], re.DOTALL)
+    exec(compile(use, "docs/variants.md", "exec"), {})
 
 
 def test_examples_of_scenes_run(capsys, monkeypatch):
@@ -208,7 +188,8 @@ def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
 
 
 def test_shell_commands_parse():
-    ours = [command for _, command in shell_commands() if parse_shell_command(command)]
+    found = [command for page in PAGES if page not in TUTORIALS for command in commands(page)]
+    ours = [command for command in dict.fromkeys(found) if parse_shell_command(command)]
     assert len(ours) > 10
     assert not [command for command in ours if "\\" in command]
 
@@ -306,11 +287,25 @@ def test_the_documentation_is_light():
         ["git", "ls-files", "-z", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\0")
     sizes = {name: (ROOT / name).stat().st_size for name in files if (ROOT / name).is_file()}
-    assert sum(sizes.values()) <= 4_000_000
-    assert len(sizes) <= 150
+    assert sum(sizes.values()) <= 4_500_000
+    assert len(sizes) <= 180
+    for name in (name for name in sizes if name.endswith(".webp")):
+        assert sizes[name] <= 400_000
     for name in (name for name in sizes if name.endswith(".png")):
         with Image.open(ROOT / name) as picture:
             assert picture.mode == "P", f"{name} has no palette: with_palette writes one"
+
+
+def test_the_gallery_shows_every_family():
+    films = load_script("gallery").FILMS
+    assert {PRESETS[preset].env_id for preset in films} == {*FAMILIES}
+    for preset, shown in films.items():
+        with Image.open(ROOT / "docs" / "gallery" / f"{preset}.webp") as film:
+            assert getattr(film, "n_frames", 1) > 5
+        assert f"(gallery/{preset}.webp)" in PAGES["docs/gallery.md"]
+        find_family(PRESETS[preset].env_id).distribution.with_values(
+            {name: [value] for name, value in shown.task.items()}
+        )
 
 
 def test_python_version_is_the_one_promised():

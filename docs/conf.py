@@ -1,0 +1,85 @@
+"""How Sphinx builds the site from the pages of this folder: ``make docs``."""
+
+import re
+from dataclasses import is_dataclass
+from typing import Any
+
+import metarobot
+
+project = "metarobot"
+author = "the metarobot developers"
+release = metarobot.__version__
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+
+# The API reference comes from the docstrings.  They hold names and formulas in single backticks.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+python_use_unqualified_type_names = True
+
+# The anchors of the repository's own web view, for every heading that a page links to.
+myst_heading_anchors = 4
+
+html_theme = "furo"
+pygments_dark_style = "github-dark"
+html_title = "metarobot"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# The site is read from a folder as well, where a browser fetches no other page: no source, and no
+# excerpt of the pages that a search finds.
+html_use_index = False
+html_domain_indices = False
+html_copy_source = False
+html_show_sourcelink = False
+html_show_search_summary = False
+html_show_copyright = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b6e99", "color-brand-content": "#0b6e99"},
+    "dark_css_variables": {"color-brand-primary": "#5ab8e6", "color-brand-content": "#5ab8e6"},
+}
+
+_COLON = "\N{RATIO}"
+
+
+def hide_colons(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep napoleon from reading "K, blocks: none" as a type and its meaning: types are annotated.
+
+    It looks for one in the first line of an attribute, and of what a function returns.
+    """
+    for index, line in enumerate(lines):
+        begins = what in ("attribute", "property") if index == 0 else lines[index - 1] == "Returns:"
+        if begins:
+            lines[index] = line.replace(":", _COLON)
+
+
+def show_colons(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Undo `hide_colons`, after napoleon."""
+    lines[:] = [line.replace(_COLON, ":") for line in lines]
+
+
+def shorten(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returned: str
+) -> tuple[str, None] | None:
+    """Leave out what a signature repeats, the fields of a dataclass, or does not tell."""
+    tells_nothing = signature == "(*args, **kwargs)"
+    return ("", None) if what == "class" and (is_dataclass(obj) or tells_nothing) else None
+
+
+def link_to_files(app: Any, name: str, source: list[str]) -> None:
+    """Let a link to a Markdown file outside this folder, which is no page, lead to the file."""
+    outside = re.escape("../" * (name.count("/") + 1))
+    source[0] = re.sub(rf"\]\(({outside}[^)#]+\.md)\)", r"](path:\1)", source[0])
+
+
+def setup(app: Any) -> None:
+    """Connect what is above; napoleon has priority 500."""
+    app.connect("source-read", link_to_files)
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)
+    app.connect("autodoc-process-docstring", show_colons, priority=600)
+    app.connect("autodoc-process-signature", shorten)

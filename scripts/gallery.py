@@ -1,0 +1,270 @@
+"""Film every task family for the gallery: short animations, two episodes side by side.
+
+A family with a policy in docs/results is filmed before and after adapting.  The others are filmed
+without training: a short search finds the linear controller, or for Carry the plan, that earns most
+on the nominal task (left) and on the task that is shown (right), both from the start that is shown.
+The difference is what there is to win by knowing the task.  All draws have the seed 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import tyro
+from gymnasium.vector import AutoresetMode
+from PIL import Image, ImageDraw, ImageFont
+
+from metarobot.envs import TaskVectorEnv, find_family, make_env
+from metarobot.named_files import write_file
+from metarobot.policies import repeat_params
+from metarobot.presets import PRESETS
+from metarobot.reporting.adaptation_video import RenderConfig, adapt_to
+from metarobot.reporting.video import Clip
+from metarobot.rollout.collect import collect
+from metarobot.training.load import load_run
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_BYTES = 64_000
+"""Of a film; eleven of them and the rest of docs share one limit, which tests check."""
+SIDE_PX = (280, 210)
+CAPTION_PX = 26
+HOLD_S = 1.2
+EPISODES = 20
+"""Adaptation episodes before the second side of a trained policy."""
+NUM_CANDIDATES, NUM_ELITES = 48, 8
+FRAME_S = 0.09
+"""Of simulated time, between two pictures."""
+_GROUND, _INK = (20, 24, 31), (238, 240, 245)
+_GOOD, _BAD = (53, 196, 150), (240, 98, 98)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What is filmed of a family."""
+
+    task: dict[str, float]
+    """Task parameters; those not named are nominal."""
+    algorithm: str | None = None
+    """Whose policy in docs/results is filmed; None for controllers that are searched for."""
+    planned: bool = False
+    """Whether they state each command of the episode, instead of reading the observation."""
+    rounds: int = 25
+    """Rounds of the search for them."""
+    seconds: float | None = None
+    """How much of an episode is shown; all of it when None."""
+
+
+FILMS: dict[str, Shown] = {
+    "reach": Shown(task={"frame_yaw_rad": 1.6, "payload_kg": 1.5}),
+    "reach-hidden-goal": Shown(
+        task={"goal_x_m": 0.12, "goal_y_m": -0.2, "goal_z_m": -0.1}, rounds=60
+    ),
+    "reach-feed-forward": Shown(task={"payload_kg": 3.0, "drive_strength": 0.7}, rounds=60),
+    "grip": Shown(task={"block_mass_kg": 1.0, "pad_friction": 0.3}, algorithm="maml"),
+    "slide": Shown(task={"puck_mass_kg": 1.0, "table_friction": 0.1}, algorithm="maml"),
+    "push": Shown(task={"box_mass_kg": 1.5, "box_friction": 0.3, "load_offset_m": 0.02}),
+    "carry": Shown(task={"rod_length_m": 0.36, "load_mass_kg": 0.5}, planned=True, rounds=50),
+    "insert": Shown(task={"offset_x_m": 0.01, "offset_y_m": -0.008}),
+    "half-cheetah-direction": Shown(task={"direction": -1.0}, seconds=4.0),
+    "half-cheetah-velocity": Shown(task={"goal_velocity_m_per_s": 2.0}, seconds=4.0),
+    "point-navigation": Shown(task={"goal_x_m": -0.3, "goal_y_m": 0.4}, algorithm="maml"),
+}
+"""By preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryCommand:
+    """Film the task families for docs/gallery.md."""
+
+    families: tuple[str, ...] = field(default_factory=lambda: tuple(FILMS))
+    """Presets of the families to film."""
+    out: Path = ROOT / "docs" / "gallery"
+    """Folder of the films."""
+
+
+def act(
+    env: TaskVectorEnv, controllers: np.ndarray, start: np.ndarray, planned: bool
+) -> tuple[np.ndarray, ...]:
+    """Run one episode of each linear controller, u = [o, 1] W with o in [-1, 1], or of each plan.
+
+    Args:
+        env: M simulations that hold their tasks; episodes that have ended are not reset.
+        controllers: W, (M, O + 1, A); of plans (M, T, A), one row a control step.
+        start: Uniforms that place the start of every simulation, (S,).
+        planned: Whether they are plans.
+
+    Returns:
+        Returns (M,) and the actions (M, T, A).
+    """
+    low, high = env.observation_bounds()
+    centre, half_range = (low + high) / 2, (high - low) / 2
+    observations, _ = env.reset(options={"start": np.tile(start, (env.num_envs, 1))})
+    running, returns, actions = np.ones(env.num_envs, bool), np.zeros(env.num_envs), []
+    for t in range(env.horizon):
+        seen = np.pad((observations - centre) / half_range, ((0, 0), (0, 1)), constant_values=1.0)
+        asked = controllers[:, t] if planned else np.einsum("mo,moa->ma", seen, controllers)
+        actions.append(np.clip(asked, -1.0, 1.0))
+        observations, rewards, terminated, truncated, _ = env.step(actions[-1])
+        returns += np.where(running, rewards, 0.0)
+        running &= ~(terminated | truncated)
+    return returns, np.stack(actions, axis=1)
+
+
+def search(env: TaskVectorEnv, start: np.ndarray, shown: Shown) -> np.ndarray:
+    """Return the controller that earns most, see `act`, by the cross-entropy method."""
+    rng = np.random.default_rng(0)
+    rows = env.horizon if shown.planned else len(env.observation_elements) + 1
+    shape = (rows, len(env.action_elements))
+    mean, std = np.zeros(shape), np.ones(shape)
+    best, most = mean, -np.inf
+    for _ in range(shown.rounds):
+        tried = mean + std * rng.standard_normal((env.num_envs, *shape))
+        tried[0] = best
+        returns, _ = act(env, tried, start, shown.planned)
+        elites = tried[np.argsort(-returns)[:NUM_ELITES]]
+        mean, std = elites.mean(0), elites.std(0) + 0.02
+        if returns.max() > most:
+            best, most = tried[returns.argmax()], returns.max()
+    return best
+
+
+def film(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: str) -> Clip:
+    """Repeat an episode (T, A) in front of the camera, a picture every FRAME_S."""
+    env.reset(options={"start": start[None]})
+    frames, rewards, passed = [*(env.render() or ())], [], 0
+    every, success = max(1, round(FRAME_S / env.control_dt_s)), False
+
+    def look() -> None:
+        nonlocal passed
+        passed += 1
+        if passed % every == 0:
+            frames.extend(env.render() or ())
+
+    env.on_advance = look  # a step that settles advances several times
+    for action in actions:
+        _, reward, terminated, truncated, info = env.step(action[None])
+        rewards.append(float(reward[0]))
+        success = bool(info["is_success"][0])
+        if terminated[0] or truncated[0]:
+            break
+    env.on_advance = None
+    return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
+
+
+def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str, np.ndarray]:
+    """Return what the best controllers for the nominal task and for the task shown do on it."""
+    start, tasks = first_start(env), env.tasks
+    batch = make_env(
+        PRESETS[preset].env_id,
+        NUM_CANDIDATES,
+        horizon=env.horizon,
+        num_threads=1,
+        autoreset_mode=AutoresetMode.DISABLED,
+    )
+    with closing(batch):
+        found = []
+        for task in (env.distribution.nominal(), tasks):
+            batch.set_tasks(task)
+            found.append(search(batch, start, shown))
+        both = np.resize(np.stack(found), (NUM_CANDIDATES, *found[0].shape))
+        _, actions = act(batch, both, start, shown.planned)
+    return {"made for the nominal task": actions[0], "made for this task": actions[1]}
+
+
+def trained_episodes(preset: str, algorithm: str, env: TaskVectorEnv) -> dict[str, np.ndarray]:
+    """Return what a policy of docs/results does on the task before and after adapting."""
+    run = load_run(ROOT / "docs" / "results" / preset / f"{preset}-seed0")
+    trained = run.policies[algorithm]
+    config = RenderConfig(algorithm=algorithm, adaptation_episodes=(EPISODES,))
+    (adapted,) = adapt_to(run.env_id, env.tasks, trained, config)
+    stages = {"before adapting": repeat_params(trained.params, 1)}
+    stages[f"after {EPISODES} episodes"] = adapted
+    start = first_start(env)[None, None]
+    return {
+        name: collect(env, trained.policy, params, noise=None, start=start).actions[0, 0].numpy()
+        for name, params in stages.items()
+    }
+
+
+def first_start(env: TaskVectorEnv) -> np.ndarray:
+    """Return the uniforms (S,) that place the start of all episodes of a film."""
+    return np.random.default_rng(0).random(env.start_size)
+
+
+def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
+    """Film two episodes; return them and the simulated time between two pictures, in seconds."""
+    family = find_family(PRESETS[preset].env_id)
+    horizon = None if shown.seconds is None else round(shown.seconds / family.control_step_s())
+    options = {"horizon": horizon, "num_threads": 1, "render_mode": "rgb_array"}
+    with closing(make_env(PRESETS[preset].env_id, 1, **options)) as env:
+        given = {name: [value] for name, value in shown.task.items()}
+        env.set_tasks(env.distribution.with_values(given))
+        if shown.algorithm is None:
+            episodes = searched_episodes(preset, env, shown)
+        else:
+            episodes = trained_episodes(preset, shown.algorithm, env)
+        clips = [film(env, first_start(env), actions, name) for name, actions in episodes.items()]
+        return clips, max(1, round(FRAME_S / env.control_dt_s)) * env.control_dt_s
+
+
+def compose(clips: Sequence[Clip]) -> list[Image.Image]:
+    """Return small frames of clips side by side; a clip that ends first holds its last frame."""
+    width, height = SIDE_PX
+    length = max(len(clip.frames) for clip in clips)
+    composed = []
+    for index in range(length):
+        frame = Image.new("RGB", (width * len(clips) + 4, height + CAPTION_PX), _GROUND)
+        for column, clip in enumerate(clips):
+            picture = Image.fromarray(clip.frames[min(index, len(clip.frames) - 1)])
+            left = column * (width + 4)
+            frame.paste(picture.resize(SIDE_PX, Image.Resampling.LANCZOS), (left, 0))
+            _write_caption(ImageDraw.Draw(frame), clip, left, ended=index == length - 1)
+        composed.append(frame)
+    return composed
+
+
+def _write_caption(draw: ImageDraw.ImageDraw, clip: Clip, left: int, *, ended: bool) -> None:
+    """Write what a side shows below it; at the end, a mark of success or failure."""
+    middle = SIDE_PX[1] + CAPTION_PX / 2
+    draw.text((left + 8, middle), clip.caption, _INK, ImageFont.load_default(15), anchor="lm")
+    if ended:
+        word, colour = ("success", _GOOD) if clip.success else ("no success", _BAD)
+        place = (left + SIDE_PX[0] - 8, middle)
+        draw.text(place, word, colour, ImageFont.load_default(15), anchor="rm")
+
+
+def write_webp(frames: Sequence[Image.Image], path: Path, frame_s: float) -> int:
+    """Write an animation of at most MOST_BYTES, in the best quality; return its size, bytes."""
+    durations = [round(1000 * frame_s)] * (len(frames) - 1) + [round(1000 * HOLD_S)]
+    first, *others = frames
+    for quality in range(70, 0, -10):
+        buffer = BytesIO()
+        options = {"quality": quality, "method": 6, "minimize_size": True, "duration": durations}
+        first.save(buffer, "WEBP", save_all=True, append_images=others, loop=0, **options)
+        if len(buffer.getvalue()) <= MOST_BYTES:
+            write_file(path, buffer.getvalue())
+            return len(buffer.getvalue())
+    raise ValueError(f"{path.name} is larger than {MOST_BYTES} bytes in every quality")
+
+
+def main() -> int:
+    """Film the families."""
+    command = tyro.cli(GalleryCommand)
+    command.out.mkdir(exist_ok=True)
+    for preset in command.families:
+        clips, frame_s = film_family(preset, FILMS[preset])
+        path = command.out / f"{preset}.webp"
+        size = write_webp(compose(clips), path, frame_s)
+        returns = ", ".join(f"{sum(clip.rewards):.2f}" for clip in clips)
+        print(f"{path.name}: {size} bytes, returns {returns}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

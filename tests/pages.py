@@ -1,0 +1,84 @@
+"""The pages of the documentation, and the blocks and commands in them."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from loading import ROOT, load_script
+
+from metarobot.cli import options as arguments
+from metarobot.cli import parsing
+from metarobot.cli.compare_options import parse_compare
+from metarobot.cli.main import COMMANDS
+from metarobot.cli.outside import import_family
+
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+}
+README = PAGES["README.md"]
+PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+TUTORIALS = ("docs/getting-started.md", *(page for page in PAGES if "/tutorials/" in page))
+"""Pages whose blocks build on one another."""
+_COMMAND_CLASSES = {
+    name: getattr(arguments, f"{name.capitalize()}Command")
+    for name in COMMANDS
+    if name != "compare"
+}
+_SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+_PARAGRAPH_AND_BLOCK = re.compile(r"([^\n]+(?:\n[^\n]+)*)\n\n```(\w+)\n(.*?)```", re.DOTALL)
+_ENDINGS = {"python": "py", "toml": "toml", "xml": "xml"}
+
+
+class Block(NamedTuple):
+    """A block of code in a page."""
+
+    language: str
+    text: str
+    file: str | None
+    """The file that the paragraph above says to write it into."""
+
+
+def blocks(page: str) -> list[Block]:
+    """Return every block of a page, in its order."""
+    found = []
+    for above, language, text in _PARAGRAPH_AND_BLOCK.findall(PAGES[page]):
+        ending = _ENDINGS.get(language)
+        names = re.findall(rf"`([\w/]+\.{ending})`", above) if ending else []
+        found.append(Block(language, text, names[0] if names else None))
+    return found
+
+
+def commands(page: str) -> list[str]:
+    """Return every command of every shell block of a page."""
+    lines = [line for block in _SHELL_BLOCK.findall(PAGES[page]) for line in block.splitlines()]
+    return [command.strip() for line in lines for command in line.split("&&")]
+
+
+def parse_shell_command(command: str) -> bool:
+    """Parse a command of ours, and run nothing; return whether it is one."""
+    program, *rest = shlex.split(command)
+    if program == "torchrun":
+        program, *rest = rest[rest.index("-m") + 1 :]
+    if Path(program).name == "metarobot":
+        name, *options = rest
+        if name == "train":
+            options[:1] = [import_family(word) for word in options[:1]]
+            parsing.parse_train(options, "metarobot train")
+        elif name == "compare":
+            parse_compare(options, "metarobot compare")
+        else:
+            parsing.parse(_COMMAND_CLASSES[name], options, f"metarobot {name}")
+        return True
+    if Path(program).name == "python" and rest[0].startswith("scripts/"):
+        script = load_script(Path(rest[0]).stem)
+        if hasattr(script, "compare_lines"):
+            script.compare_lines(rest[1:])
+            return True
+        commands = [c for n, c in vars(script).items() if n.endswith("Command")]
+        assert len(commands) == 1 or not rest[1:]
+        for script_command in commands:
+            parsing.parse(script_command, rest[1:], rest[0])
+        return True
+    return False
