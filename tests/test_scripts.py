@@ -310,6 +310,7 @@ FEW_EPISODES_TABLES = (
     few_episodes.best,
     few_episodes.behind,
     lambda: few_episodes.by_algorithm("grip"),
+    few_episodes.without_rewards,
     harm.harm,
     harm.later_blocks,
     comparisons.costs,
@@ -369,6 +370,18 @@ def test_tables_by_episodes():
     assert few_episodes.by_algorithm("grip").splitlines()[-2] == (
         "| latent | 0.90 | 0.90 |  | 0.90 | 0.90 |"
     )
+
+
+@pytest.mark.usefixtures("with_latent")
+def test_the_table_without_rewards(tmp_path):
+    measured = with_another(made_up(), "latent")
+    write_evaluation(tmp_path / "grip" / "rewards-hidden" / "evaluation.json", measured)
+    lines = few_episodes.without_rewards().splitlines()
+    assert lines[0].endswith("| algorithm | 0 | 1 | 2 | 5 | 20 | captured after 5 |")
+    assert len(lines) == 2 + len(measured.policies)
+    latent = "| Grip | train | latent | 0.90 | 0.90 |  | 0.90 | 0.90 | **0.75** [0.70, 0.80] |"
+    assert latent in lines
+    assert lines[-1].endswith(" | - |")  # the oracle, which does not adapt
 
 
 @pytest.mark.usefixtures("with_latent")

@@ -9,7 +9,7 @@ from docs_tables.comparisons import comparison, costs, published
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
-from docs_tables.few_episodes import behind, best, by_algorithm, headline, seeds
+from docs_tables.few_episodes import behind, best, by_algorithm, headline, seeds, without_rewards
 from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.harm import fallen, harm, later_blocks
 from docs_tables.measurements import aims, carry_sweep, scaling, speed, sweep
@@ -26,6 +26,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "headroom": headroom,
     "best": best,
     "behind": behind,
+    "without rewards": without_rewards,
     "harm": harm,
     "fallen": fallen,
     "later blocks": later_blocks,

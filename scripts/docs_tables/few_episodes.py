@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
 from docs_tables.results import read_evaluation
 from metarobot.evaluation.curve import Curve, Point
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.result import Evaluation, MeasuredPolicy
 from metarobot.reporting.style import (
     FEW_EPISODES,
     after_episodes,
@@ -21,6 +21,8 @@ NUMBERS = (0, 1, 2, 5, 20)
 """Adaptation episodes that the tables tell of."""
 LEARNER = "latent"
 """The learner that is compared with the best."""
+WITHOUT_REWARDS = "rewards-hidden"
+"""Folder of a family's evaluation in which policies see no rewards."""
 AS_GOOD = 0.05
 """Difference of return, as a part of the headroom, below which two are called equally good."""
 TOLD_THE_TASK = ("oracle",)
@@ -88,6 +90,31 @@ def _captured_and_worse(evaluation: Evaluation, split: str) -> tuple[str, str]:
     point = _point(evaluation.judged(LEARNER, split), FEW_EPISODES)
     captured = evaluation.captured(point, split) if point else None
     return captured_text(captured), with_interval(point and point.harmed)
+
+
+def without_rewards() -> str:
+    """Return what `latent` and the references reach where nobody measures rewards."""
+    found = [read_evaluation(f"{preset}/{WITHOUT_REWARDS}/evaluation.json") for preset in FAMILIES]
+    rows = [
+        _row_without_rewards(evaluation, policy, split)
+        for evaluation in filter(None, found)
+        for policy in evaluation.policies
+        for split in evaluation.splits
+    ]
+    headings = ["success", "split", "algorithm", *map(str, NUMBERS)]
+    headings.append(f"captured after {FEW_EPISODES}")
+    return markdown_table(headings, rows) if rows else PENDING
+
+
+def _row_without_rewards(
+    evaluation: Evaluation, policy: MeasuredPolicy, split: str
+) -> Sequence[str]:
+    curve = evaluation.judged(policy.algorithm, split)
+    few = _point(curve, FEW_EPISODES) if policy.adapts else None
+    captured = captured_text(few and evaluation.captured(few, split))
+    success = [rate_text(_success(curve, number)) for number in NUMBERS]
+    name = algorithm_title(policy.algorithm)
+    return [family_title(evaluation.family), split, name, *success, captured]
 
 
 def best() -> str:
