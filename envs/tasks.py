@@ -197,10 +197,14 @@ class TaskDistribution:
 
     def decode(self, codes: np.ndarray) -> Tasks:
         """Return the tasks that codes (N, C) stand for; of an angle, the one within half a turn."""
-        sizes = [p.encoded_bounds.shape[1] for p in self.parameters]
-        parts = np.split(codes, np.cumsum(sizes)[:-1], axis=1)
-        columns = zip(self.parameters, parts, strict=True)
-        return Tasks({parameter.name: parameter.decode(part) for parameter, part in columns})
+        columns = self.encoded_columns
+        return Tasks({p.name: p.decode(codes[:, columns[p.name]]) for p in self.parameters})
+
+    @property
+    def encoded_columns(self) -> dict[str, slice]:
+        """Where each parameter stands among the encoded elements, by its name."""
+        ends = np.cumsum([p.encoded_bounds.shape[1] for p in self.parameters]).tolist()
+        return dict(zip(self.names, map(slice, [0, *ends], ends), strict=True))
 
     @property
     def encoded_bounds(self) -> np.ndarray:
@@ -210,9 +214,8 @@ class TaskDistribution:
     @property
     def encoded_angles(self) -> tuple[int, ...]:
         """Where an angle begins among the encoded elements: its cosine, and then its sine."""
-        sizes = [p.encoded_bounds.shape[1] for p in self.parameters]
-        firsts = np.cumsum([0, *sizes]).tolist()
-        return tuple(first for first, p in zip(firsts, self.parameters, strict=False) if p.circular)
+        columns = self.encoded_columns
+        return tuple(columns[p.name].start for p in self.parameters if p.circular)
 
     def validate(self, tasks: Tasks) -> None:
         """Refuse tasks whose names or values this family does not allow.

@@ -138,7 +138,7 @@ def film(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: st
     """Repeat an episode (T, A) in front of the camera, a picture every FRAME_S."""
     env.reset(options={"start": start[None]})
     frames, rewards, passed = [*(env.render() or ())], [], 0
-    every, success = max(1, round(FRAME_S / env.control_dt_s)), False
+    every, success = steps_between_frames(env), False
 
     def look() -> None:
         nonlocal passed
@@ -155,6 +155,11 @@ def film(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: st
             break
     env.on_advance = None
     return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
+
+
+def steps_between_frames(env: TaskVectorEnv) -> int:
+    """Return the control steps from one picture to the next."""
+    return max(1, round(FRAME_S / env.control_dt_s))
 
 
 def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str, np.ndarray]:
@@ -210,7 +215,7 @@ def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
         else:
             episodes = trained_episodes(preset, shown.algorithm, env)
         clips = [film(env, first_start(env), actions, name) for name, actions in episodes.items()]
-        return clips, max(1, round(FRAME_S / env.control_dt_s)) * env.control_dt_s
+        return clips, steps_between_frames(env) * env.control_dt_s
 
 
 def compose(clips: Sequence[Clip]) -> list[Image.Image]:

@@ -40,6 +40,21 @@ class Run(Mapping[str, AdaptablePolicy]):
             raise KeyError(f"{self.path} holds no {algorithm!r}, only {', '.join(self)}")
         return as_adaptable(self.trained.policies[algorithm])
 
+    def choose(self, named: str | None, default: str | None = None) -> AdaptablePolicy:
+        """Return the policy of the algorithm that was named.
+
+        Args:
+            named: Its name; None takes the default.
+            default: Another name; None is the first that adapts.
+
+        Raises:
+            ValueError: The run holds none of that name, or none that adapts.
+        """
+        name = named or default or self.trained.first_learner
+        if name not in self:
+            raise ValueError(f"{self.path} holds no {name}, only {', '.join(self)}")
+        return self[name]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.trained.policies)
 

@@ -94,12 +94,14 @@ class _Measurement:
         stages = iter(np.linspace(0.0, 1.0, len(splits) + 3).tolist())
         self._progress("tasks that probes are fitted to", next(stages))
         fitted = self._adapt("train", _FIT_SEED)
+        codes = self._distribution.encode(fitted.task_set.tasks)
+        probes = {number: Probe.fit(states, codes) for number, states in fitted.states.items()}
         readings, in_range = [], fitted
         for split in splits:
             self._progress(f"tasks of the split {split}", next(stages))
             judged = self._adapt(split)
             in_range = judged if split == "train" else in_range
-            readings += self._readings(fitted, judged, split)
+            readings += self._readings(probes, judged, split)
         self._progress("what it changes", next(stages))
         few = max(n for n in self._numbers if n <= _FEW)
         tasks = in_range.task_set.tasks
@@ -112,7 +114,7 @@ class _Measurement:
             state_map=state_map(in_range.states[few], few),
             sensitivities=tuple(self._sensitivities(in_range, few)),
             updates=tuple(layer_updates(in_range.params[0], in_range.params[few])),
-            one_task=None if task is None else self._one_task(fitted, task, few),
+            one_task=None if task is None else self._one_task(fitted, probes[few], task, few),
             similarity=tuple(self._similarity(in_range, few)),
         )
         self._progress("done", 1.0)
@@ -127,11 +129,10 @@ class _Measurement:
         task_set = TaskSet.of_split(run.env_id, split, config, run.variant, run.scene)
         return _Adapted(task_set, self._trained, self._numbers)
 
-    def _one_task(self, fitted: _Adapted, tasks: Tasks, number: int) -> OneTask:
+    def _one_task(self, fitted: _Adapted, probe: Probe, tasks: Tasks, number: int) -> OneTask:
         """Adapt to one task, and read what was sensed of it."""
         task_set = replace(fitted.task_set, tasks=tasks)
         adapted = _Adapted(task_set, self._trained, (0, number))
-        probe = Probe.fit(fitted.states[number], self._encoded(fitted.task_set.tasks))
         read = probe.predict(adapted.states[number])
         means = [
             self._mean_actions(task_set, self._trained, adapted.params[n]) for n in (0, number)
@@ -146,15 +147,15 @@ class _Measurement:
             ),
         )
 
-    def _readings(self, fitted: _Adapted, judged: _Adapted, split: Split) -> list[Reading]:
+    def _readings(
+        self, probes: Mapping[int, Probe], judged: _Adapted, split: Split
+    ) -> list[Reading]:
         """Read the parameters of tasks by probes that were fitted to other tasks."""
-        found = []
-        for number in self._numbers:
-            probe = Probe.fit(fitted.states[number], self._encoded(fitted.task_set.tasks))
-            wrong = probe.predict(judged.states[number]) - self._encoded(judged.task_set.tasks)
-            spread = self._encoded(judged.task_set.tasks)
-            spread = spread - spread.mean(axis=0)
-            for parameter, columns in self._columns().items():
+        codes, found = self._distribution.encode(judged.task_set.tasks), []
+        spread = codes - codes.mean(axis=0)
+        for number, probe in probes.items():
+            wrong = probe.predict(judged.states[number]) - codes
+            for parameter, columns in self._distribution.encoded_columns.items():
                 errors = np.square(wrong[:, columns]).sum(axis=1)
                 variances = np.square(spread[:, columns]).sum(axis=1)
                 r2, low, high = explained(errors, variances)
@@ -223,7 +224,7 @@ class _Measurement:
 
     def _estimates(self, tasks: Tasks, read: np.ndarray, error: np.ndarray) -> list[Estimate]:
         """Return each parameter of one task as it was read, (1, C), with its interval."""
-        found, columns = [], self._columns()
+        found, columns = [], self._distribution.encoded_columns
         for parameter in self._distribution.parameters:
             own = columns[parameter.name]
             low, value, high = (
@@ -242,9 +243,6 @@ class _Measurement:
             )
         return found
 
-    def _encoded(self, tasks: Tasks) -> np.ndarray:
-        return self._distribution.encode(tasks)
-
     def _scaled(self, tasks: Tasks) -> np.ndarray:
         """Return tasks with the training range of each parameter as [0, 1], (N, P)."""
         columns = []
@@ -253,15 +251,6 @@ class _Measurement:
             width = high - low if parameter.varies else 1.0
             columns.append((parameter.scale(tasks[parameter.name]) - low) / width)
         return np.column_stack(columns)
-
-    def _columns(self) -> dict[str, slice]:
-        """Return where each parameter stands among the encoded elements."""
-        places, first = {}, 0
-        for parameter in self._distribution.parameters:
-            size = parameter.encoded_bounds.shape[1]
-            places[parameter.name] = slice(first, first + size)
-            first += size
-        return places
 
 
 def _with_bounds(parameter: TaskParameter, read: np.ndarray, error: np.ndarray) -> np.ndarray:

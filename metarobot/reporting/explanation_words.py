@@ -9,7 +9,7 @@ import numpy as np
 from metarobot.envs import find_family, parameter_words
 from metarobot.evaluation.explanation import Estimate, Explanation, OneTask, Sensitivity
 from metarobot.reporting.explanation_pictures import parameters_of
-from metarobot.reporting.style import after_episodes, number
+from metarobot.reporting.style import after_episodes, in_unit, number
 
 KNOWN, ROUGHLY_KNOWN = 0.8, 0.3
 """R² from which a parameter counts as known, and as roughly known."""
@@ -63,9 +63,9 @@ def _changes(explanation: Explanation, task: OneTask) -> Iterator[str]:
 
 
 def _estimate(found: Estimate, unit: str) -> str:
-    in_unit = "" if unit in ("", "1", "-") else f" {unit}"
+    words, value = parameter_words(found.parameter, unit), in_unit(f"{found.value:.3g}", unit)
     return (
-        f"the {parameter_words(found.parameter, unit)} is about {found.value:.3g}{in_unit} "
+        f"the {words} is about {value} "
         f"[{found.low:.3g}, {found.high:.3g}] (in truth {found.true:.3g})"
     )
 

@@ -92,7 +92,16 @@ STYLE = {
 def parameter_label(name: str, unit: str) -> str:
     """Return a task parameter's name for people: ("block_mass_kg", "kg") -> "block mass [kg]"."""
     words = parameter_words(name, unit)
-    return f"{words} [{unit}]" if unit not in ("", "1", "-") else words
+    return f"{words} [{unit}]" if _is_named(unit) else words
+
+
+def in_unit(text: str, unit: str) -> str:
+    """Return a number with its unit behind it; a ratio has none."""
+    return f"{text} {unit}" if _is_named(unit) else text
+
+
+def _is_named(unit: str) -> bool:
+    return unit not in ("", "1", "-")
 
 
 def family_title(family: str) -> str:

@@ -14,6 +14,7 @@ from metarobot.reporting.style import (
     after_episodes,
     algorithm_title,
     headline_episodes,
+    in_unit,
     parameter_words,
     percent,
 )
@@ -97,5 +98,4 @@ def _ends(axis: Axis, run: Sequence[int]) -> str:
 
 def _range(axis: Axis, values: Sequence[float]) -> str:
     ends = dict.fromkeys((f"{values[0]:.3g}", f"{values[-1]:.3g}"))
-    unit = "" if axis.unit in ("", "1", "-") else f" {axis.unit}"
-    return (" to ".join(ends) + unit).replace("-", "\N{MINUS SIGN}")
+    return in_unit(" to ".join(ends).replace("-", "\N{MINUS SIGN}"), axis.unit)

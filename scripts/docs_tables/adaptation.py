@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from docs_tables.results import RESULTS, read_evaluation
+from docs_tables.results import RESULTS, WITHOUT_REWARDS, read_evaluation
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
@@ -27,7 +27,7 @@ def adaptation_rows() -> list[dict[str, Any]]:
         for preset in PRESETS
         for evaluation in (
             read_evaluation(f"{preset}/evaluation.json"),
-            read_evaluation(f"{preset}/rewards-hidden/evaluation.json"),
+            read_evaluation(f"{preset}/{WITHOUT_REWARDS}/evaluation.json"),
         )
     ]
     rows = [

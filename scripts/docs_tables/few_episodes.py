@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
-from docs_tables.results import read_evaluation
+from docs_tables.results import WITHOUT_REWARDS, read_evaluation
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation, MeasuredPolicy
 from metarobot.reporting.style import (
@@ -21,8 +21,6 @@ NUMBERS = (0, 1, 2, 5, 20)
 """Adaptation episodes that the tables tell of."""
 LEARNER = "latent"
 """The learner that is compared with the best."""
-WITHOUT_REWARDS = "rewards-hidden"
-"""Folder of a family's evaluation in which policies see no rewards."""
 AS_GOOD = 0.05
 """Difference of return, as a part of the headroom, below which two are called equally good."""
 TOLD_THE_TASK = ("oracle",)

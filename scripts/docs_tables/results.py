@@ -11,6 +11,8 @@ from metarobot.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
+WITHOUT_REWARDS = "rewards-hidden"
+"""Folder of a family's evaluation in which policies see no rewards."""
 
 
 def read(name: str | Path) -> Any:

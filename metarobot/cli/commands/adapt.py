@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from metarobot.adaptation.file import require_suffix
-from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import Run, load_run_or_policy
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import AdaptCommand
@@ -21,7 +20,7 @@ def run(arguments: list[str], prog: str) -> int:
     console = prepare()
     require_writable(command.out)
     found = load_run_or_policy(command.run, best=command.best)
-    policy = _policy_of(found, command.algorithm) if isinstance(found, Run) else found
+    policy = found.choose(command.algorithm) if isinstance(found, Run) else found
     robot = make_robot(policy, command.env, task)
     if isinstance(found, Run):
         announce_learner(found.trained, command.algorithm, console)
@@ -34,11 +33,3 @@ def run(arguments: list[str], prog: str) -> int:
     adapted.save(command.out)
     print_line(console, f"adapted by {adapted.num_episodes} episodes: {command.out}")
     return OK
-
-
-def _policy_of(run: Run, named: str | None) -> AdaptablePolicy:
-    """Return the policy of the algorithm that was named, or of the first that adapts."""
-    name = named or run.trained.first_learner
-    if name not in run:
-        raise ValueError(f"{run.path} holds no {name}, only {', '.join(run)}")
-    return run[name]

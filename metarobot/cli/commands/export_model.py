@@ -10,11 +10,11 @@ from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import ExportCommand
 from metarobot.cli.parsing import parse
 from metarobot.named_files import require_absent, require_writable
-from metarobot.onnx_export.export import export_onnx, require_onnx
+from metarobot.onnx_export.export import SUFFIX, export_onnx, require_onnx
 from metarobot.printable import print_line
 from metarobot.training.load import TrainedPolicy
 
-_SUFFIXES = {"sb3": ".zip", "onnx": ".onnx"}
+_SUFFIXES = {"sb3": ".zip", "onnx": SUFFIX}
 
 
 def run(arguments: list[str], prog: str) -> int:
@@ -47,9 +47,7 @@ def _load(command: ExportCommand, console: Console) -> AdaptablePolicy:
     found = load_run_or_policy(command.run, best=command.best)
     if not isinstance(found, Run):
         return found
-    name = command.algorithm or ("maml" if command.format == "sb3" else found.trained.first_learner)
-    if name not in found:
-        raise ValueError(f"{found.path} holds no {name}, only {', '.join(found)}")
+    policy = found.choose(command.algorithm, default="maml" if command.format == "sb3" else None)
     if command.format == "onnx":
         announce_learner(found.trained, command.algorithm, console)
-    return found[name]
+    return policy
