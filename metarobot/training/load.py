@@ -26,6 +26,7 @@ from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, load_policy
 from metarobot.training.functional_policy import make_policy
+from metarobot.training.pretrained import find_run
 from metarobot.training.run_folder import (
     algorithm_folder,
     algorithms_in,
@@ -114,7 +115,7 @@ def load_run(path: Path, *, best: bool = False) -> TrainedRun:
     """Read all algorithms of a run that have a policy by now.
 
     Args:
-        path: The run folder.
+        path: The run folder, or the name of a run that comes with the package, such as ``grip``.
         best: Take the policy with the best smoothed return in training, not the last one.
 
     Returns:
@@ -124,6 +125,7 @@ def load_run(path: Path, *, best: bool = False) -> TrainedRun:
         RunError: The folder is missing, holds no policy, or an algorithm that cannot be read or
             does not belong with the others.
     """
+    path = find_run(path)
     policies: dict[str, TrainedPolicy] = {}
     untrained: list[str] = []
     for algorithm in algorithms_in(path):

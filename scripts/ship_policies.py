@@ -1,0 +1,174 @@
+"""Make policies/pretrained: the trained policies that come with the package, and their cards.
+
+``python scripts/ship_policies.py`` trains what the run folders lack, measures it, and copies of
+each run what a policy needs to act and to be judged.  ``--check`` measures the policies of the
+package on other test tasks instead, and compares the success with that of their cards.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from policy_cards import NUMBERS, card
+
+from metarobot.algorithms import STANDARD_ALGORITHMS
+from metarobot.cli.console import prepare
+from metarobot.cli.parsing import parse
+from metarobot.cli.progress import StageDisplay, TrainingDisplay
+from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.statistics import Interval
+from metarobot.files import csv_table, json_bytes, parse_json
+from metarobot.folder import Folder
+from metarobot.presets import PRESETS
+from metarobot.training.load import TrainedRun, load_run
+from metarobot.training.pretrained import EVALUATION_FILE, FOLDER
+from metarobot.training.run_folder import read_facts
+from metarobot.training.run_layout import CONFIG_FILE, CURVE_FILE, DONE_FILE, POLICY_FILE
+from metarobot.training.runs import complete_run
+
+CARD_FILE = "README.md"
+MEASURED = EvaluationConfig(
+    num_tasks=60, adaptation_episodes=NUMBERS, num_blocks=0, grid_size=7, heat_map_episodes=(1, 5)
+)
+OTHER_TASKS = 20_000_007
+"""Seed of the test tasks of --check."""
+_MOST_ROWS = 50
+"""Of a learning curve."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShipCommand:
+    """Make the policies that come with the package."""
+
+    families: tuple[str, ...] = tuple(PRESETS)
+    """Presets of the families."""
+    runs: Path = Path("runs")
+    """Folder of the run folders, FAMILY-seed0."""
+    out: Path = FOLDER
+    """Where the policies go."""
+    num_threads: int = 0
+    """Threads of training; 0 chooses as `metarobot train` does."""
+    check: bool = False
+    """Measure the policies there on other test tasks, and compare."""
+
+    def __post_init__(self) -> None:
+        """Check the families."""
+        for family in self.families:
+            if family not in PRESETS:
+                raise ValueError(f"no family {family!r}, allowed: {', '.join(PRESETS)}")
+
+
+def ship(family: str, command: ShipCommand) -> None:
+    """Train, measure and copy the policies of one family."""
+    folder, console = command.runs / f"{family}-seed0", prepare()
+    config = replace(PRESETS[family], num_threads=command.num_threads)
+    with TrainingDisplay(STANDARD_ALGORITHMS, config.total_steps, console) as display:
+        complete_run(config, STANDARD_ALGORITHMS, folder, display)
+    evaluation = measure(_standard(load_run(folder)), MEASURED)
+    place = Folder(command.out) / family
+    for algorithm in STANDARD_ALGORITHMS:
+        _copy_algorithm(Folder(folder) / algorithm, place / algorithm)
+    text = card(family, evaluation, folder, f"python scripts/ship_policies.py --families {family}")
+    place.write_together({EVALUATION_FILE: evaluation.to_json(), CARD_FILE: text.encode()})
+
+
+def measure(run: TrainedRun, config: EvaluationConfig) -> Evaluation:
+    """Return what the policies of a run reach."""
+    with StageDisplay(prepare()) as stages:
+        return evaluate_runs([run], config, stages)
+
+
+def _standard(run: TrainedRun) -> TrainedRun:
+    """Return a run with the policies that are shipped alone."""
+    return replace(run, policies={name: run.policies[name] for name in STANDARD_ALGORITHMS})
+
+
+def _copy_algorithm(source: Folder, place: Folder) -> None:
+    """Copy what is read of a policy: its curve thinned, its command as a person would call it."""
+    facts = read_facts(source.path.parent, source.path.name, CONFIG_FILE)
+    facts["command"] = ["metarobot", *facts["command"][1:]]
+    place.make()
+    place.write_together(
+        {
+            CONFIG_FILE: json_bytes(facts),
+            POLICY_FILE: source.read(POLICY_FILE),
+            DONE_FILE: source.read(DONE_FILE),
+            CURVE_FILE: thinned(source.read(CURVE_FILE).decode()).encode(),
+        }
+    )
+
+
+def thinned(curve: str) -> str:
+    """Return a learning curve of few rows: the means of equally many meta-iterations each.
+
+    Of counts that grow, which are the meta-iteration and the control steps, it is the last one.
+    """
+    rows = list(csv.DictReader(io.StringIO(curve, newline="")))
+    length = -(-len(rows) // _MOST_ROWS)
+    groups = [rows[at : at + length] for at in range(0, len(rows), length)]
+    return csv_table([_joined(group) for group in groups])
+
+
+def _joined(rows: list[dict[str, str]]) -> dict[str, float]:
+    counts = ("iteration", "total_steps")
+    return {
+        name: int(rows[-1][name])
+        if name in counts
+        else float(f"{np.mean([float(row[name]) for row in rows]):.6g}")
+        for name in rows[0]
+    }
+
+
+def differences(family: str, place: Path) -> list[str]:
+    """Return where a family's policies reach something else on other tasks than on their card's.
+
+    Intervals say how sure each figure is, so two that overlap are no difference.
+    """
+    data = (Folder.named(place) / family).read(EVALUATION_FILE)
+    told = Evaluation.from_dict(parse_json(data, place / family / EVALUATION_FILE))
+    config = replace(told.config, seed=OTHER_TASKS, heat_map=False)
+    found, lines = measure(load_run(place / family), config), []
+    for curve in [curve for curve in told.curves if not curve.exploring]:
+        again = found.curve(curve.algorithm, curve.split)
+        for point in curve.points:
+            other = again and again.after_episodes(point.adaptation_episodes)
+            if other is None or _apart(point.success, other.success):
+                shown = "nothing" if other is None else f"{other.success.value:.2f}"
+                lines.append(
+                    f"{family}, {curve.algorithm}, {curve.split}, {point.adaptation_episodes} "
+                    f"episodes: success {point.success.value:.2f} on the card, {shown} here"
+                )
+    return lines
+
+
+def _apart(first: Interval, second: Interval) -> bool:
+    return first.high < second.low or second.high < first.low
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Ship or check; return 0, 1 where --check finds a difference, 2 on bad input."""
+    try:
+        arguments = sys.argv[1:] if argv is None else argv
+        command = parse(ShipCommand, arguments, "ship_policies.py")
+        if not command.check:
+            for family in command.families:
+                ship(family, command)
+            return 0
+        lines = [line for each in command.families for line in differences(each, command.out)]
+    except (ValueError, OSError) as error:
+        print(f"ship_policies.py: error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines) or "all as on the cards")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

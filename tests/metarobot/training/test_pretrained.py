@@ -1,0 +1,62 @@
+"""The policies that come with the package."""
+
+from pathlib import Path
+
+import pytest
+
+import metarobot as mr
+from metarobot.algorithms import STANDARD_ALGORITHMS
+from metarobot.evaluation.result import Evaluation
+from metarobot.files import read_json
+from metarobot.presets import PRESETS
+from metarobot.training.load import load_run
+from metarobot.training.pretrained import EVALUATION_FILE, FOLDER, find_run, pretrained_names
+from metarobot.training.run_layout import RunError
+
+MOST_BYTES = 2_000_000
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_a_name_is_a_run_of_its_family(name) -> None:
+    run = load_run(Path(name))
+    assert tuple(run.policies) == STANDARD_ALGORITHMS
+    assert run.env_id == PRESETS[name].env_id
+    assert run.seed == 0
+    assert not run.unfinished
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_what_was_measured_lies_beside_it(name) -> None:
+    evaluation = Evaluation.from_dict(read_json(FOLDER / name / EVALUATION_FILE))
+    assert evaluation.family == PRESETS[name].env_id
+    assert {policy.algorithm for policy in evaluation.policies} >= {*STANDARD_ALGORITHMS}
+
+
+def test_they_are_small() -> None:
+    sizes = [file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()]
+    assert len(sizes) >= 18 * len(pretrained_names()) > 0
+    assert sum(sizes) < MOST_BYTES
+
+
+def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = pretrained_names()[0]
+    assert find_run(Path(name)) == FOLDER / name
+    (tmp_path / name).mkdir()
+    assert find_run(Path(name)) == Path(name)
+    with pytest.raises(RunError, match="is not a run folder"):
+        mr.load(name)
+
+
+def test_a_name_that_is_nearly_right() -> None:
+    name = pretrained_names()[0]
+    words = f"no run folder at {name}x, nor policies of that name in the package, did you mean "
+    with pytest.raises(RunError, match=f"^{words}'{name}'"):
+        load_run(Path(f"{name}x"))
+    with pytest.raises(RunError, match="no run folder at missing$"):
+        load_run(Path("missing"))
+
+
+def test_they_act_and_adapt_by_their_name(tmp_path) -> None:
+    policy = mr.load("slide")["latent"]
+    assert policy.config.algorithm == "latent"
