@@ -4,12 +4,11 @@ Example::
 
     import metarobot as mr
 
-    run = mr.train("grip", seed=0)
-    policy = mr.load("runs/grip-seed0")["latent"]
+    policy = mr.load("grip")["latent"]
     adapted = policy.adapt(robot, episodes=5)
     action = adapted.act(observation)
-    mr.evaluate(run, out="results/grip")
     mr.render(adapted, "after.mp4")
+    mr.evaluate("grip", out="results/grip")
 
 Importing the package registers the task families with Gymnasium; PyTorch, MuJoCo and the families
 themselves are imported when they are used.

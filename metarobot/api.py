@@ -104,11 +104,13 @@ def load(path: str | Path, *, best: bool = False) -> Any:
 
     Example::
 
+        policy = mr.load("grip")["latent"]
         policy = mr.load("runs/grip-seed0")["latent"]
         adapted = mr.load("adapted.safetensors")
 
     Args:
-        path: Folder of a run, or a file that `AdaptablePolicy.save` has written.
+        path: Folder of a run, the name of one that comes with the package (``metarobot list``
+            names them), or a file that `AdaptablePolicy.save` has written.
         best: Of a run, take the policies with the best smoothed return in training, not the last.
 
     Returns:

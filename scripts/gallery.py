@@ -1,6 +1,6 @@
 """Film every task family for the gallery: short animations, two episodes side by side.
 
-A family with a policy in docs/results is filmed before and after adapting.  The others are filmed
+A family whose policies come with the package is filmed before and after adapting, the others
 without training: a short search finds the linear controller, or for Carry the plan, that earns most
 on the nominal task (left) and on the task that is shown (right), both from the start that is shown.
 The difference is what there is to win by knowing the task.  All draws have the seed 0.
@@ -28,6 +28,7 @@ from metarobot.reporting.adaptation_video import RenderConfig, adapt_to
 from metarobot.reporting.video import Clip
 from metarobot.rollout.collect import collect
 from metarobot.training.load import load_run
+from metarobot.training.pretrained import FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 64_000
@@ -51,7 +52,7 @@ class Shown:
     task: dict[str, float]
     """Task parameters; those not named are nominal."""
     algorithm: str | None = None
-    """Whose policy in docs/results is filmed; None for controllers that are searched for."""
+    """Whose policy of the package is filmed; None for controllers that are searched for."""
     planned: bool = False
     """Whether they state each command of the episode, instead of reading the observation."""
     rounds: int = 25
@@ -184,7 +185,7 @@ def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str
 
 def trained_episodes(preset: str, algorithm: str, env: TaskVectorEnv) -> dict[str, np.ndarray]:
     """Return what a policy of docs/results does on the task before and after adapting."""
-    run = load_run(ROOT / "docs" / "results" / preset / f"{preset}-seed0")
+    run = load_run(FOLDER / preset)
     trained = run.policies[algorithm]
     config = RenderConfig(algorithm=algorithm, adaptation_episodes=(EPISODES,))
     (adapted,) = adapt_to(run.env_id, env.tasks, trained, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from metarobot.evaluation.statistics import Interval
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
 from metarobot.reporting.where_it_holds import where_they_hold
 from metarobot.training.run_folder import read_facts
-from metarobot.training.run_layout import CONFIG_FILE, DONE_FILE
+from metarobot.training.run_layout import CONFIG_FILE, DONE_FILE, RunError
 
 NUMBERS = (0, 1, 2, 5, 20)
 """Adaptation episodes that a card tells of."""
@@ -41,7 +40,8 @@ def card(preset: str, evaluation: Evaluation, run: Path, command: str) -> str:
             "```sh\n"
             f"metarobot render {preset}\n"
             f"metarobot adapt {preset} --episodes 5 --out adapted.safetensors\n"
-            f"metarobot evaluate {preset} --out results/{preset}\n```",
+            f"metarobot evaluate {preset} --out results/{preset}\n"
+            f"metarobot explain {preset} --out explained/{preset}\n```",
             "## The tasks",
             _task_table(evaluation),
             "## What they reach",
@@ -50,7 +50,8 @@ def card(preset: str, evaluation: Evaluation, run: Path, command: str) -> str:
             *where_they_hold(evaluation),
             _results_table(evaluation),
             "## How they were made",
-            f"`{command}`, training seed {evaluation.seeds[0]}.",
+            f"`{command}`, training seed {evaluation.seeds[0]}, with {_versions(evaluation, run)}. "
+            "`curve.csv` of each algorithm is its learning curve, thinned.",
             _training_table(evaluation, run),
             "",
         )
@@ -90,20 +91,20 @@ def _results_row(algorithm: str, split: str, number: int, point: Point) -> list[
     return [algorithm_title(algorithm), split, str(number), *map(with_interval, shown)]
 
 
+def _versions(evaluation: Evaluation, run: Path) -> str:
+    algorithms = [policy.algorithm for policy in evaluation.policies if policy.total_steps]
+    found: list[dict[str, Any]]
+    found = [read_facts(run, algorithm, CONFIG_FILE)["versions"] for algorithm in algorithms]
+    if any(versions != found[0] for versions in found):
+        raise RunError(f"{run} was trained with several versions: train it anew")
+    return ", ".join(f"{name} {number}" for name, number in found[0].items())
+
+
 def _training_table(evaluation: Evaluation, run: Path) -> str:
     rows = []
     for policy in evaluation.policies:
-        if not policy.total_steps:
-            continue
-        facts: dict[str, Any] = read_facts(run, policy.algorithm, CONFIG_FILE)
-        done = read_facts(run, policy.algorithm, DONE_FILE)
-        rows.append(
-            [
-                algorithm_title(policy.algorithm),
-                f"{done['total_steps']:,}",
-                f"{done['seconds']:.0f}",
-                ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
-                f"`{shlex.join(facts['command'])}`",
-            ]
-        )
-    return markdown_table(("algorithm", "control steps", "seconds", "versions", "command"), rows)
+        if policy.total_steps:
+            done = read_facts(run, policy.algorithm, DONE_FILE)
+            cost = f"{done['total_steps']:,}", f"{done['seconds']:.0f}"
+            rows.append([algorithm_title(policy.algorithm), *cost])
+    return markdown_table(("algorithm", "control steps", "seconds of training"), rows)

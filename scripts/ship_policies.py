@@ -76,7 +76,9 @@ def ship(family: str, command: ShipCommand) -> None:
     place = Folder(command.out) / family
     for algorithm in STANDARD_ALGORITHMS:
         _copy_algorithm(Folder(folder) / algorithm, place / algorithm)
-    text = card(family, evaluation, folder, f"python scripts/ship_policies.py --families {family}")
+    made = f"python scripts/ship_policies.py --families {family}"
+    made += f" --num-threads {command.num_threads}" if command.num_threads else ""
+    text = card(family, evaluation, place.path, made)
     place.write_together({EVALUATION_FILE: evaluation.to_json(), CARD_FILE: text.encode()})
 
 

@@ -21,7 +21,9 @@ from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import repeat_params
+from metarobot.presets import PRESETS
 from metarobot.training.load import load_curve, load_run
+from metarobot.training.runs import train_run
 
 benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
@@ -586,7 +588,8 @@ def test_literature_is_one_evaluation(tmp_path, capsys):
 def test_curves_are_thinned_and_other_families_kept(tmp_path, capsys):
     out = tmp_path / "curves.json"
     out.write_text(json.dumps([{"preset": "reach", "kept": True}]))
-    run = RESULTS / "slide" / "slide-seed0"
+    run, small = tmp_path / "slide-seed0", {"num_tasks": 2, "episodes_per_task": 2}
+    train_run(replace(PRESETS["slide"], total_steps=2000, **small), ["maml", "oracle"], run)
     assert thin_curves.main(["--preset", "slide", "--runs", str(run), "--out", str(out)]) == 0
     other, *rows = json.loads(out.read_text())
     assert other == {"preset": "reach", "kept": True}

@@ -9,22 +9,27 @@ from rich.console import Console
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
+from metarobot.cli.shipped import (
+    SHIPPED_HEAT_MAP,
+    SHIPPED_VIDEO,
+    film_adaptation,
+    show_shipped,
+)
 from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
 from metarobot.folder import Folder
-from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
 from metarobot.printable import print_line
-from metarobot.reporting.adaptation_video import render_adaptation
 from metarobot.reporting.folder import PRODUCTS, REPORT_FILE, evaluate_to_folder
-from metarobot.reporting.video import VideoError
-from metarobot.training.load import TrainedRun, load_run
+from metarobot.training.load import load_run
+from metarobot.training.run_creation import is_there
 from metarobot.training.runs import train_run
 
+FAMILY = "grip"
 VIDEO_FILE = "adaptation.mp4"
 # Half the preset's episodes per task: twice as many meta-updates from a small budget.
-TRAINING = replace(PRESETS["grip"], total_steps=300_000, episodes_per_task=10)
+TRAINING = replace(PRESETS[FAMILY], total_steps=300_000, episodes_per_task=10)
 EVALUATION = EvaluationConfig(
     num_tasks=50,
     adaptation_episodes=(1, 2, 5, 10, 20),
@@ -47,10 +52,11 @@ QUICK_EVALUATION = EvaluationConfig(
 def run_demo(
     out: Path, console: Console, *, seed: int = 0, quick: bool = False, overwrite: bool = False
 ) -> Evaluation:
-    """Train, evaluate, film and report on the Grip family.
+    """Show trained policies of Grip, then train, evaluate, film and report on small ones.
 
     Args:
-        out: Folder to make: ``run/``, the evaluation's files, ``adaptation.mp4``, ``report.html``.
+        out: Folder to make: ``shipped_heat_map.png`` and ``shipped_adaptation.mp4``, ``run/``, the
+            evaluation's files, ``adaptation.mp4`` and ``report.html``.
         console: Where to show the progress.
         seed: Seed of the training.
         quick: Only check that everything works.
@@ -67,13 +73,16 @@ def run_demo(
     evaluation = QUICK_EVALUATION if quick else EVALUATION
     folder = Folder(out)
     folder.make()
-    folder.require_replaceable(*PRODUCTS, VIDEO_FILE)
+    folder.require_replaceable(*PRODUCTS, VIDEO_FILE, SHIPPED_HEAT_MAP, SHIPPED_VIDEO)
+    is_there(out / "run", overwrite=overwrite)  # or refuses, before anything is shown
+    show_shipped(FAMILY, out, console)
+    print_line(console, "Now a policy of your own, small enough for minutes:")
     with TrainingDisplay(STANDARD_ALGORITHMS, training.total_steps, console) as display:
         train_run(training, STANDARD_ALGORITHMS, out / "run", display, overwrite=overwrite)
     run = load_run(out / "run")
     for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run
         folder.remove(file)
-    video = _film(run, out / VIDEO_FILE, console)
+    video = film_adaptation(run, out / VIDEO_FILE, console)
     flags = f" --seed {seed}" * (seed != 0) + " --quick" * quick
     with StageDisplay(console) as stages:
         return evaluate_to_folder(
@@ -84,14 +93,3 @@ def run_demo(
             commands=[f"metarobot demo{flags}"],
             progress=stages,
         )
-
-
-def _film(run: TrainedRun, path: Path, console: Console) -> Path | None:
-    """Film the adaptation, or say why not: a machine without OpenGL does everything else."""
-    try:
-        require_opengl()
-        render_adaptation(run, path)
-    except (OpenGLError, VideoError) as error:
-        print_line(console, f"no video: {error}")
-        return None
-    return path

@@ -142,14 +142,16 @@ COMMANDS = {
     "adapt": Command("adapt", "adapt a trained policy to a robot, in a few episodes"),
     "export": Command("export_model", "write a policy as an ONNX file, or as a PPO model"),
     "import": Command("import_model", "read the policy of a PPO model that you trust"),
-    "list": Command("list_families", "list the task families, their parameters and observations"),
+    "list": Command("list_families", "list the task families, and trained policies of the package"),
+    "runs": Command("list_runs", "list runs: how far they are, what they cost, what they reach"),
+    "completion": Command("completion", "make bash, zsh or fish complete commands and options"),
     "doctor": Command("doctor", "check the installation"),
 }
 """Every command."""
 
 
 def _help() -> str:
-    lines = [f"  {name:<10}{meaning}" for name, (_, meaning) in COMMANDS.items()]
+    lines = [f"  {name:<12}{meaning}" for name, (_, meaning) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: metarobot COMMAND [options]",

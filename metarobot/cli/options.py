@@ -54,6 +54,9 @@ class TrainCommand(OutsideOptions):
     resume: Path | None = None
     """Run folder to go on with, as if never interrupted; its configuration must be this one.
     `metarobot train --resume RUN` takes the configuration from the folder."""
+    wandb: bool = False
+    """Log every metric to Weights & Biases as well: needs `pip install 'metarobot[wandb]'`; with
+    WANDB_MODE=offline nothing leaves this machine."""
     given: tyro.conf.Suppress[tyro.conf.Fixed[tuple[str, ...]]] = ()
     """Names of the options that the user gave."""
 
@@ -94,6 +97,9 @@ class ResumeCommand(OutsideOptions):
     total_steps: int | None = None
     """New budget of control steps of every algorithm, at least the present one. The result is that
     of a run which had it from the beginning."""
+    wandb: bool = False
+    """Log every metric to Weights & Biases as well: needs `pip install 'metarobot[wandb]'`; with
+    WANDB_MODE=offline nothing leaves this machine."""
 
     def __post_init__(self) -> None:
         """Refuse unknown algorithms."""
@@ -268,6 +274,22 @@ class ListCommand(OutsideOptions):
     family: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[FAMILY]")] = None
     """Show one family alone, with its variants: a preset of `metarobot train`, its id, or
     MODULE:ID."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsCommand(OutsideOptions):
+    """List runs: how far each algorithm is, what it cost, and what it earns on training tasks."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
+    """A run folder, or a folder with runs in it or in its folders."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionCommand:
+    """Print what makes a shell complete commands and options: source it, or keep it in a file."""
+
+    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
+    """Which shell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,16 @@ from metarobot.config import MOST_LAYERS, MOST_UNITS
 from metarobot.presets import PRESETS, find_preset
 
 CommandT = TypeVar("CommandT")
+MARKERS = (
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.OmitSubcommandPrefixes,
+    tyro.conf.CascadeSubcommandArgs,
+    tyro.conf.FlagCreatePairsOff,
+)
+"""How options are spelled, and where they may stand."""
 _LONGEST_COMPLAINT = 600
 """Characters of tyro's complaint that an error shows."""
-_WITH_RESUME = ("--resume", "--algorithms", "--total-steps", "--module", "--help")
+_WITH_RESUME = ("--resume", "--algorithms", "--total-steps", "--module", "--wandb", "--help")
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
 
 
@@ -38,18 +45,12 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         ValueError: The arguments are wrong; the message is one line.
         SystemExit: Help was asked for and printed.
     """
-    markers = (
-        tyro.conf.OmitArgPrefixes,
-        tyro.conf.OmitSubcommandPrefixes,
-        tyro.conf.CascadeSubcommandArgs,
-        tyro.conf.FlagCreatePairsOff,
-    )
     _check_words(arguments)
     arguments = import_outside(arguments)
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            return tyro.cli(command, args=list(arguments), prog=prog, config=markers)
+            return tyro.cli(command, args=list(arguments), prog=prog, config=MARKERS)
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise
@@ -69,7 +70,7 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCom
         command = parse(ResumeCommand, arguments, prog)
     else:
         _check_preset(arguments)
-        command = parse(_train_command(arguments[0]), arguments, prog)
+        command = parse(train_command(arguments[0]), arguments, prog)
         command = replace(command, given=named_options(arguments))
         if "--hidden-sizes" in {word.replace("_", "-") for word in arguments}:
             _check_widths(command.config.hidden_sizes)
@@ -94,7 +95,7 @@ def _check_resume_options(arguments: Sequence[str]) -> None:
         if name.startswith("--") and name not in _WITH_RESUME:
             raise ValueError(
                 f"{name} does not go with --resume RUN, which goes on with the configuration in "
-                "the folder: possible are --algorithms, --total-steps and --module"
+                "the folder: possible are --algorithms, --total-steps, --wandb and --module"
             )
 
 
@@ -125,9 +126,9 @@ def _check_preset(arguments: Sequence[str]) -> None:
     find_preset(name)
 
 
-def _train_command(name: str) -> type[TrainCommand]:
+def train_command(name: str = "") -> type[TrainCommand]:
     """Return the options of `metarobot train`; a family of the user's is one more preset."""
-    presets = PRESETS if name.startswith("-") else {**PRESETS, name: find_preset(name)}
+    presets = PRESETS if not name or name.startswith("-") else {**PRESETS, name: find_preset(name)}
     fields = [("config", preset_choice(presets))]
     return make_dataclass("TrainCommand", fields, bases=(TrainCommand,), frozen=True, kw_only=True)
 

@@ -64,11 +64,7 @@ def create_run_folder(
         OSError: The folder cannot be written to; what was there stays.
     """
     folder = Folder(run)
-    with refusals_as_run_errors():
-        exists = folder.exists()
-        if exists and folder.names() and not overwrite:
-            raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
-    if not exists:
+    if not is_there(run, overwrite=overwrite):
         _create(folder, configs, initial)
         return
     with hold_run(folder):
@@ -77,6 +73,20 @@ def create_run_folder(
         algorithms_there(folder)  # refuses before anything is written
         _prepare(folder / PREPARED, configs, initial)
         replace_algorithms(folder)
+
+
+def is_there(run: Path, *, overwrite: bool) -> bool:
+    """Return whether a run folder exists, which a new run would be written to.
+
+    Raises:
+        RunError: It holds something, and overwrite is not set; or it cannot be read.
+    """
+    folder = Folder(run)
+    with refusals_as_run_errors():
+        exists = folder.exists()
+        if exists and folder.names() and not overwrite:
+            raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
+    return exists
 
 
 def add_algorithms(run: Path, configs: Sequence[TrainConfig]) -> None:

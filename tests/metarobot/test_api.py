@@ -28,7 +28,7 @@ def test_train_shows_its_progress_and_returns_what_load_reads(tmp_path, capsys):
 
 
 def test_a_native_batch_is_a_robot_too():
-    policy = mr.load("docs/results/slide/slide-seed0")["maml"]
+    policy = mr.load("slide")["maml"]
     adapted = policy.adapt(gym.make_vec("metarobot/Slide-v0", num_envs=3), episodes=5)
     assert adapted.num_episodes == 5
 

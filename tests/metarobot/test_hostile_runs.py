@@ -11,6 +11,7 @@ from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs
 from trained import TRAINED
 
 from metarobot.cli.main import main
+from metarobot.cli.shipped import SHIPPED_HEAT_MAP, SHIPPED_VIDEO
 from metarobot.config import RunConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.folder import Folder
@@ -157,10 +158,11 @@ def test_in_place_of_the_run(canary, tmp_path, capfd, thing, command):
     assert_refused(COMMANDS[command], names, capfd, canary, place)
 
 
+FILMS = ("adaptation.mp4", SHIPPED_HEAT_MAP, SHIPPED_VIDEO)
 OUTPUTS = [("evaluate", product) for product in PRODUCTS]
 OUTPUTS += [("compare", product) for product in PRODUCTS]
 OUTPUTS += [("compare", "scores/maml-seed0.json")]
-OUTPUTS += [("demo", product) for product in (*PRODUCTS, "adaptation.mp4")]
+OUTPUTS += [("demo", product) for product in (*PRODUCTS, *FILMS)]
 OUTPUTS += [("render", ".mp4"), ("export", ".zip"), ("import", ".safetensors")]
 WRITERS = {
     "evaluate": ["evaluate", "RUN", "--out", "OUT"],

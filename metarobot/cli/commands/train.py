@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from metarobot.cli.console import OK, prepare
@@ -10,6 +11,7 @@ from metarobot.cli.options import ResumeCommand, TrainCommand
 from metarobot.cli.outside import import_family
 from metarobot.cli.parsing import parse_train
 from metarobot.cli.progress import TrainingDisplay
+from metarobot.cli.wandb_display import WandbDisplay
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, find_variant
 from metarobot.learning.distributed import join_workers, restarted_by_torchrun
@@ -24,17 +26,25 @@ def run(arguments: list[str], prog: str) -> int:
         arguments = [import_family(arguments[0]), *arguments[1:]]
     command = parse_train(arguments, prog)
     if isinstance(command, ResumeCommand):
-        return _resume_training(command.resume, None, command.algorithms, command.total_steps)
+        return _resume_training(
+            command.resume,
+            None,
+            command.algorithms,
+            command.total_steps,
+            wandb=command.wandb,
+        )
     config = training_config(command)
     out = command.resume or command.out or default_run_folder(config)
     if command.resume or (restarted_by_torchrun() and out.exists()):
-        return _resume_training(out, config, command.algorithms if command.resume else ())
+        algorithms = command.algorithms if command.resume else ()
+        return _resume_training(out, config, algorithms, wandb=command.wandb)
     return _run_training(
         out,
         config,
         command.trained,
         overwrite=command.overwrite,
         initial_policy=command.initial_policy,
+        wandb=command.wandb,
     )
 
 
@@ -52,12 +62,14 @@ def _run_training(
     *,
     overwrite: bool,
     initial_policy: Path | None,
+    wandb: bool,
 ) -> int:
     """Train the algorithms into a new folder."""
     console = prepare()
     with join_workers() as workers:
         console.quiet = not workers.first
-        with TrainingDisplay(algorithms, config.total_steps, console) as display:
+        shown = TrainingDisplay(algorithms, config.total_steps, console)
+        with shown, _tracked(shown, out, wandb and workers.first) as display:
             train_run(
                 config,
                 algorithms,
@@ -76,12 +88,15 @@ def _resume_training(
     config: RunConfig | None,
     algorithms: Sequence[str] = (),
     total_steps: int | None = None,
+    *,
+    wandb: bool,
 ) -> int:
     """Go on with what is in a folder, and with what it gets besides."""
     console = prepare()
     with join_workers() as workers:
         console.quiet = not workers.first
-        with TrainingDisplay((), config.total_steps if config else 0, console) as display:
+        shown = TrainingDisplay((), config.total_steps if config else 0, console)
+        with shown, _tracked(shown, out, wandb and workers.first) as display:
             trained = resume_run(
                 out,
                 display,
@@ -95,3 +110,10 @@ def _resume_training(
     )
     print_line(console, f"{done}: {out}")
     return OK
+
+
+def _tracked(
+    display: TrainingDisplay, run: Path, wandb: bool
+) -> AbstractContextManager[TrainingDisplay | WandbDisplay]:
+    """Return a display that also sends to Weights & Biases, if asked for."""
+    return WandbDisplay(display, run) if wandb else nullcontext(display)

@@ -1,7 +1,6 @@
 """`metarobot explain`, and the sentences that it prints."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ from metarobot.evaluation.explanation import (
 )
 from metarobot.reporting.explanation_words import one_task_sentences, sentences
 
-RUN = str(Path(__file__).parents[3] / "docs" / "results" / "slide" / "slide-seed0")
+RUN = "slide"  # of the package
 FEW = ["--num-tasks", "10", "--adaptation-episodes", "0", "2"]
 
 
@@ -89,15 +88,15 @@ def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(tmp_path, caps
     page = (tmp_path / "explanation.html").read_text()
     assert page.count("<figure>") == page.count('src="data:image/png;base64,') == 4
     assert "http://" not in page
-    # Prototypes move no layer: the picture of the one before is gone.
-    assert main(["explain", RUN, "--out", str(tmp_path), "--algorithm", "prototype", *FEW]) == 0
+    # latent moves no layer: the picture of the one before is gone.
+    assert main(["explain", RUN, "--out", str(tmp_path), "--algorithm", "latent", *FEW]) == 0
     assert not (tmp_path / "updates.png").exists()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--algorithm", "oracle"], "holds no oracle that adapts, only maml"),
+        (["--algorithm", "oracle"], "holds no oracle that adapts, only latent, maml"),
         (["--task", "mass=1"], "no task parameter 'mass', allowed: puck_mass_kg"),
         (["--num-tasks", "3"], "num_tasks must be an integer in [10, 10000], got 3"),
     ],

@@ -376,6 +376,7 @@ PATHS = {
     "import file --env-id metarobot/Grip-v0 --out PATH": "--out",
     "demo --out PATH": "--out",
     "doctor --runs-folder PATH": "--runs-folder",
+    "runs PATH": "",
 }
 """Every argument that is a path, and the option that it is given by."""
 STRANGE = {"": "empty", "a\0b": "null byte", "a" * 5000: "", "/".join(["a"] * 5000): ""}

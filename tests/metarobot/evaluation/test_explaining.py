@@ -1,7 +1,5 @@
 """What adaptation has sensed and changed, measured on a policy that was trained."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,8 +7,9 @@ from metarobot.envs import TaskError, find_family
 from metarobot.evaluation.explaining import explain
 from metarobot.evaluation.explanation import Explanation, ExplanationConfig
 from metarobot.training.load import TrainedRun, load_run
+from metarobot.training.pretrained import FOLDER
 
-RUN = Path(__file__).parents[3] / "docs" / "results" / "slide" / "slide-seed0"
+RUN = FOLDER / "slide"
 CONFIG = ExplanationConfig(num_tasks=30, adaptation_episodes=(0, 5))
 PARAMETERS = ("puck_mass_kg", "table_friction")
 
@@ -65,7 +64,7 @@ def test_one_task_is_read_with_its_interval(explanation: Explanation) -> None:
 
 
 def test_who_moves_no_layer_has_no_updates(run: TrainedRun) -> None:
-    explanation = explain(run, "prototype", CONFIG, lambda *_: None)
+    explanation = explain(run, "latent", CONFIG, lambda *_: None)
     assert explanation.updates == explanation.similarity == ()
     assert explanation.one_task is None
     assert explanation.state_map is not None

@@ -2,7 +2,6 @@
 
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,9 @@ from metarobot.policies import MEASURED
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, load_run
+from metarobot.training.pretrained import FOLDER
 
 GRIP = "metarobot/Grip-v0"
-RESULTS = Path(__file__).parents[3] / "docs/results"
 
 
 def made_up_algorithm(env_id, algorithm="maml", hidden_sizes=(8, 6), **fields):
@@ -69,7 +68,7 @@ def test_ppo_acts_as_the_algorithm_does_and_so_does_what_comes_back(env_id, algo
 
 @pytest.mark.parametrize("family", ["grip", "push", "slide"])
 def test_trained_initialisations_act_the_same(family, tmp_path):
-    ours = load_run(RESULTS / family / f"{family}-seed0").policies["maml"]
+    ours = load_run(FOLDER / family).policies["maml"]
     export_ppo(ours, tmp_path / "policy.zip")
     model = PPO.load(tmp_path / "policy.zip", device="cpu")
     observations = draw_observations(model.observation_space, 5000)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,10 +16,11 @@ from metarobot.reporting.adaptation_video import RenderConfig, adapt_to, choose_
 from metarobot.sb3 import export_ppo, import_ppo
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import load_run
+from metarobot.training.pretrained import FOLDER
 from metarobot.training.runs import resume_run, train_run
 
 GRIP = "metarobot/Grip-v0"
-COMMITTED = Path(__file__).parents[3] / "docs" / "results" / "grip" / "grip-seed0"
+COMMITTED = FOLDER / "grip"
 
 
 @pytest.mark.parametrize("observe_task", [False, True])

@@ -19,7 +19,7 @@ MOST_BYTES = 2_000_000
 @pytest.mark.parametrize("name", pretrained_names())
 def test_a_name_is_a_run_of_its_family(name) -> None:
     run = load_run(Path(name))
-    assert tuple(run.policies) == STANDARD_ALGORITHMS
+    assert {*run.policies} == {*STANDARD_ALGORITHMS}
     assert run.env_id == PRESETS[name].env_id
     assert run.seed == 0
     assert not run.unfinished
@@ -53,7 +53,7 @@ def test_a_name_that_is_nearly_right() -> None:
     words = f"no run folder at {name}x, nor policies of that name in the package, did you mean "
     with pytest.raises(RunError, match=f"^{words}'{name}'"):
         load_run(Path(f"{name}x"))
-    with pytest.raises(RunError, match="no run folder at missing$"):
+    with pytest.raises(RunError, match=r"no run folder at missing$"):
         load_run(Path("missing"))
 
 
