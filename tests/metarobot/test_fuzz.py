@@ -198,6 +198,7 @@ def checks_only(monkeypatch, tmp_path):
         "evaluation.task_set.TaskSet.score_random",
     ):
         monkeypatch.setattr(f"metarobot.{name}", reached)
+    monkeypatch.setattr("metarobot.cli.demo.show_shipped", lambda *arguments: None)
     monkeypatch.setattr("metarobot.cli.jobs.run_trainings", reached)
     monkeypatch.setattr("metarobot.reporting.adaptation_video.film", reached)
     monkeypatch.setattr("metarobot.reporting.adaptation_video.collect", reached)
