@@ -93,7 +93,8 @@ def _in_training(axis: Axis) -> list[int]:
 def _ends(axis: Axis, run: Sequence[int]) -> str:
     """Return a parameter with the ends of a run of its values."""
     values = [axis.values[run[0]], axis.values[run[-1]]][: len(run)]
-    return f"a {parameter_words(axis.name, axis.unit)} of {_range(axis, values)}"
+    words = parameter_words(axis.name, axis.unit)
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words} of {_range(axis, values)}"
 
 
 def _range(axis: Axis, values: Sequence[float]) -> str:
