@@ -1,0 +1,93 @@
+"""Screens: pictures for a browser, and MuJoCo's own viewer."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import sys
+from typing import Any
+
+import mujoco
+from PIL import Image
+
+from metarobot.play.exchange import PICTURES, Exchange
+from metarobot.play.loop import Screen
+from metarobot.play.session import PlaySession
+
+_JPEG_QUALITY = 82
+_mj: Any = mujoco
+"""MuJoCo, whose compiled names type checkers cannot see."""
+
+
+class PictureScreen(Screen):
+    """Pictures for whoever asks for them, drawn without shadows, which need a GPU.
+
+    Args:
+        exchange: Where they are put.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def draw(self, session: PlaySession) -> None:
+        """Draw the simulations that the session shows, as they are now."""
+        for sim in session.pictures:
+            content = io.BytesIO()
+            picture = Image.fromarray(session.env.picture(sim, shadows=False))
+            picture.save(content, format="jpeg", quality=_JPEG_QUALITY)
+            self._exchange.pictures[PICTURES[sim]].put(content.getvalue())
+
+
+class WindowScreen(Screen):
+    """MuJoCo's own viewer: the adapted policy once there is one, with a camera to be turned.
+
+    Args:
+        session: What is played.
+        exchange: Is told that somebody looks, as long as the window is open.
+
+    Raises:
+        ValueError: The viewer cannot open a window.
+    """
+
+    def __init__(self, session: PlaySession, exchange: Exchange) -> None:
+        from mujoco import viewer  # which loads GLFW
+
+        self._exchange, batch = exchange, session.env.batch
+        exchange.look()
+        self._model = copy.copy(session.env.model)
+        self._data = _mj.MjData(self._model)
+        batch.get_data(0, self._data)
+        try:
+            self._viewer = viewer.launch_passive(
+                self._model, self._data, show_left_ui=False, show_right_ui=False
+            )
+        except Exception as error:  # GLFW and MuJoCo each raise their own
+            raise ValueError(f"MuJoCo's viewer cannot open ({error}): use --web") from error
+        self._viewer.cam.type = _mj.mjtCamera.mjCAMERA_FREE.value
+
+    def is_open(self) -> bool:
+        """Return whether the window has not been closed."""
+        return self._viewer.is_running()
+
+    def draw(self, session: PlaySession) -> None:
+        """Draw the last of the simulations that the session shows, as it is now."""
+        self._exchange.look()
+        sim = session.pictures[-1]
+        with self._viewer.lock():
+            session.env.batch.get_model(sim, self._model)
+            session.env.batch.get_data(sim, self._data)
+            _mj.mj_forward(self._model, self._data)
+        self._viewer.set_texts((None, None, session.env.family, session.state.doing))
+        self._viewer.sync()
+
+    def close(self) -> None:
+        """Close the window."""
+        self._viewer.close()
+
+
+def has_display() -> bool:
+    """Return whether a window could open here."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
