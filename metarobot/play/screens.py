@@ -14,6 +14,8 @@ from PIL import Image
 from metarobot.play.exchange import PICTURES, Exchange
 from metarobot.play.loop import Screen
 from metarobot.play.session import PlaySession
+from metarobot.play.state import PlayState
+from metarobot.reporting.style import after_episodes
 
 _JPEG_QUALITY = 82
 _mj: Any = mujoco
@@ -78,12 +80,19 @@ class WindowScreen(Screen):
             session.env.batch.get_model(sim, self._model)
             session.env.batch.get_data(sim, self._data)
             _mj.mj_forward(self._model, self._data)
-        self._viewer.set_texts((None, None, session.env.family, session.state.doing))
+        self._viewer.set_texts((None, None, session.env.family, _caption(session.state)))
         self._viewer.sync()
 
     def close(self) -> None:
         """Close the window."""
         self._viewer.close()
+
+
+def _caption(state: PlayState) -> str:
+    """Say what a window shows."""
+    if state.shown_trial:
+        return f"trial {state.shown_trial}: it explores"
+    return after_episodes(state.num_adapted)
 
 
 def has_display() -> bool:

@@ -89,6 +89,7 @@ class PlaySession:
         self._qpos = self.env.batch.bind("qpos")  # (2, nq), live
         self._episode: Episode | None = None
         self._num_shown, self._num_forgotten, self._step, self._note = 0, 0, 0, ""
+        self._shown_trial = 0  # number of the trial that is in view, or was until a moment ago
         self._begin_afresh()
 
     def close(self) -> None:
@@ -135,6 +136,7 @@ class PlaySession:
         """Run one adaptation episode next, and keep it; without effect where it is disabled."""
         if self._can_try().enabled:
             self._note, self._episode = "", TrialEpisode(self._session)
+            self._shown_trial = len(self._trials) + 1
             self._begin(self._draw_start(Phase.ADAPTATION, self._session.num_recorded))
 
     def adapt(self) -> None:
@@ -167,7 +169,7 @@ class PlaySession:
         if self._episode is None:
             self._episode = ShownEpisode([self._policy, self._adapted or self._policy])
             self._begin(self._draw_start(Phase.RENDERING, self._num_shown))
-            self._num_shown += 1
+            self._num_shown, self._shown_trial = self._num_shown + 1, 0
             return Motion([self._qpos.copy()], ended=False)
         path = [self._qpos.copy()]
         actions = self._episode.act(self._observations)
@@ -235,7 +237,8 @@ class PlaySession:
             task={slider.name: task[slider.name] for slider in self.sliders},
             places={slider.name: slider.place(task[slider.name]) for slider in self.sliders},
             trying=self.trying,
-            doing=self._doing(),
+            shown_episode=self._num_shown,
+            shown_trial=self._shown_trial,
             step=self._step,
             horizon=self.env.horizon,
             trials=tuple(self._trials),
@@ -260,11 +263,6 @@ class PlaySession:
 
     def _task_values(self) -> tuple[float, ...]:
         return tuple(self.env.tasks.values[0].tolist())
-
-    def _doing(self) -> str:
-        if self.trying:
-            return f"trial {len(self._trials) + 1}: it explores"
-        return f"episode {max(1, self._num_shown)}"
 
     def _can_try(self) -> Button:
         if not self._policy.algorithm.adapts:

@@ -52,8 +52,10 @@ class PlayState:
     """Whether each value was trained on."""
     trying: bool
     """Whether the episode in progress is a trial."""
-    doing: str
-    """What is going on, in words."""
+    shown_episode: int
+    """Number of the episode in view, counted from 1; 0 before the first."""
+    shown_trial: int
+    """Number of the trial in view, 0 if it is no trial."""
     step: int
     """Control steps since the episode began."""
     horizon: int

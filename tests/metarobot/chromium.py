@@ -39,7 +39,8 @@ class Page:
         return result["result"].get("value")
 
     def wait(self, script, timeout_s=60.0):
-        """Return the first true value of a script."""
+        """Return the first true value of a script; an error, as while the page loads, is false."""
+        script = f"(() => {{ try {{ return {script}; }} catch (error) {{ return null; }} }})()"
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s:
             value = self.do(script)
