@@ -6,6 +6,8 @@ import copy
 import io
 import os
 import sys
+import threading
+import warnings
 from typing import Any
 
 import mujoco
@@ -18,6 +20,8 @@ from metarobot.play.state import PlayState
 from metarobot.reporting.style import after_episodes
 
 _JPEG_QUALITY = 82
+_CLOSE_S = 5.0
+"""How long a window may take to close."""
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
@@ -49,7 +53,7 @@ class WindowScreen(Screen):
         exchange: Is told that somebody looks, as long as the window is open.
 
     Raises:
-        ValueError: The viewer cannot open a window.
+        ValueError: On macOS it needs another Python, MuJoCo's own.
     """
 
     def __init__(self, session: PlaySession, exchange: Exchange) -> None:
@@ -60,12 +64,14 @@ class WindowScreen(Screen):
         self._model = copy.copy(session.env.model)
         self._data = _mj.MjData(self._model)
         batch.get_data(0, self._data)
+        others = {*threading.enumerate()}
         try:
             self._viewer = viewer.launch_passive(
                 self._model, self._data, show_left_ui=False, show_right_ui=False
             )
-        except Exception as error:  # GLFW and MuJoCo each raise their own
-            raise ValueError(f"MuJoCo's viewer cannot open ({error}): use --web") from error
+        except RuntimeError as error:  # on macOS, outside mjpython
+            raise ValueError(f"{error}: run it so, or --web shows it in a browser") from error
+        self._threads = [each for each in threading.enumerate() if each not in others]
         self._viewer.cam.type = _mj.mjtCamera.mjCAMERA_FREE.value
 
     def is_open(self) -> bool:
@@ -84,8 +90,10 @@ class WindowScreen(Screen):
         self._viewer.sync()
 
     def close(self) -> None:
-        """Close the window."""
+        """Close the window, and wait until nothing draws in it any more."""
         self._viewer.close()
+        for thread in self._threads:
+            thread.join(_CLOSE_S)
 
 
 def _caption(state: PlayState) -> str:
@@ -95,8 +103,26 @@ def _caption(state: PlayState) -> str:
     return after_episodes(state.num_adapted)
 
 
-def has_display() -> bool:
-    """Return whether a window could open here."""
-    if sys.platform in ("darwin", "win32"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+def require_window() -> None:
+    """Refuse to open a window where MuJoCo's viewer would end the process.
+
+    Raises:
+        ValueError: There is no display, or it has no OpenGL.
+    """
+    instead = "--web shows it in a browser, here or, through a tunnel, on another machine"
+    names = ("DISPLAY", "WAYLAND_DISPLAY")
+    if sys.platform not in ("darwin", "win32") and not any(map(os.environ.get, names)):
+        raise ValueError(f"there is no display for a window: {instead}")
+    import glfw
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        window = None
+        if glfw.init():
+            glfw.window_hint(glfw.VISIBLE, glfw.FALSE)
+            window = glfw.create_window(16, 16, "", None, None)
+            glfw.default_window_hints()
+    if not window:
+        why = str(said[-1].message) if said else "no reason given"
+        raise ValueError(f"no window opens on this display ({why}): {instead}")
+    glfw.destroy_window(window)

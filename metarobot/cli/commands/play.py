@@ -12,7 +12,7 @@ from metarobot.cli.play_options import PlayCommand
 from metarobot.play.exchange import Exchange
 from metarobot.play.loop import PlayLoop, Screen
 from metarobot.play.page import PlayPage
-from metarobot.play.screens import PictureScreen, WindowScreen, has_display
+from metarobot.play.screens import PictureScreen, WindowScreen, require_window
 from metarobot.play.server import PlayServer
 from metarobot.play.session import PlaySession
 from metarobot.printable import print_line
@@ -28,7 +28,10 @@ def run(arguments: list[str], prog: str) -> int:
     found = find_scene(load_run(command.run, best=command.best), command.scene)
     trained = _choose(found, command.algorithm)
     variant = choose_variant(found, command.variant)
-    _require_screen(command)
+    if command.web:
+        opengl.require_opengl()
+    else:
+        require_window()
     if command.algorithm is None:
         announce_learner(found, None, console)
     if not trained.finished:
@@ -62,22 +65,6 @@ def _choose(run: TrainedRun, algorithm: str | None) -> TrainedPolicy:
     if name not in run.policies:
         raise ValueError(f"{run.path} holds no {name}, only {', '.join(run.policies)}")
     return run.policies[name]
-
-
-def _require_screen(command: PlayCommand) -> None:
-    """Refuse to play where nothing can be seen.
-
-    Raises:
-        ValueError: There is no display.
-        OpenGLError: A browser needs pictures, and nothing can draw them.
-    """
-    if command.web:
-        opengl.require_opengl()
-    elif not has_display():
-        raise ValueError(
-            "there is no display for a window: --web shows it in a browser, here or, through a "
-            "tunnel, on another machine"
-        )
 
 
 def _where(server: PlayServer, command: PlayCommand) -> list[str]:
