@@ -53,6 +53,7 @@ class PlayLoop:
         screen: Where it is seen.
         exchange: Where commands come from, and where the state goes.
         stopped: Asked again and again whether to end.
+        tend: Called again and again, between control steps.
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class PlayLoop:
         screen: Screen,
         exchange: Exchange,
         stopped: Callable[[], bool],
+        tend: Callable[[], None] = lambda: None,
     ) -> None:
         self._session, self._screen, self._exchange = session, screen, exchange
         self._stopped = lambda: stopped() or not screen.is_open()
-        self._clock_s = time.monotonic()
+        self._tend, self._clock_s = tend, time.monotonic()
         self._drawn_s: deque[float] = deque(maxlen=_RATE_OF)
 
     def run(self) -> None:
@@ -72,6 +74,7 @@ class PlayLoop:
         self._publish()
         while not self._stopped():
             self.carry_out()
+            self._tend()
             if self._exchange.seconds_unseen() > _UNSEEN_S:
                 self._drawn_s.clear()
                 self._exchange.wait(0.2)

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import as_adaptable
 from metarobot.envs import TaskError, TaskVectorEnv, Variant, find_family, make_env
+from metarobot.evaluation.probes import Probe
 from metarobot.play.episode import Episode, ShownEpisode, TrialEpisode
 from metarobot.play.sliders import Slider, make_sliders, read_values
 from metarobot.play.state import Button, PlayState, Trial
@@ -86,6 +87,8 @@ class PlaySession:
         self.sliders: tuple[Slider, ...] = make_sliders(
             trained_on, self.env.distribution, begins_with
         )
+        self.probes: Mapping[int, Probe] | None = None
+        """What reads the task from the adapted policy, once somebody has fitted it."""
         self._qpos = self.env.batch.bind("qpos")  # (2, nq), live
         self._episode: Episode | None = None
         self._num_shown, self._num_forgotten, self._step, self._note = 0, 0, 0, ""
@@ -231,7 +234,7 @@ class PlaySession:
     def state(self) -> PlayState:
         """All that is shown beside the pictures."""
         task = self.env.tasks.to_dicts()[0]
-        estimates, note = estimates_of(self._policy, self._adapted, task)
+        estimates, note = estimates_of(self._policy, self._adapted, self.env.tasks, self.probes)
         values = self._task_values()
         return PlayState(
             task={slider.name: task[slider.name] for slider in self.sliders},

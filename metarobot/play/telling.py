@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.envs import find_family
+from metarobot.envs import TaskParameter, Tasks, find_family
 from metarobot.evaluation.belief import believed
 from metarobot.evaluation.explanation import ActionChange, Estimate
+from metarobot.evaluation.probes import Probe
+from metarobot.evaluation.read_estimates import read_estimates
 from metarobot.play.episode import Result
 from metarobot.play.state import Outcomes
-from metarobot.policies import repeat_params
 from metarobot.reporting.explanation_words import change_words
 
 
@@ -46,21 +48,52 @@ def changes_of(policy: AdaptablePolicy, means: Sequence[np.ndarray]) -> tuple[st
 
 
 def estimates_of(
-    policy: AdaptablePolicy, adapted: AdaptablePolicy | None, task: Mapping[str, float]
+    policy: AdaptablePolicy,
+    adapted: AdaptablePolicy | None,
+    tasks: Tasks,
+    probes: Mapping[int, Probe] | None,
 ) -> tuple[tuple[Estimate, ...], str]:
     """Return what the adapted policy takes the task for, and what is to be said of that.
 
     Args:
         policy: The policy before adapting.
         adapted: The policy after, None if it has not adapted.
-        task: The true values by name.
+        tasks: The one task, in truth.
+        probes: What reads it, by the number of adaptation episodes; None as long as they are
+            being fitted, and empty where they cannot be.
     """
-    algorithm, name = policy.algorithm, policy.config.algorithm
-    belief = algorithm.belief(repeat_params((adapted or policy).params, 1))
-    if belief is None:
-        read = "; metarobot explain reads one from what adapting changes"
-        return (), f"{name} states no estimate{read * algorithm.adapts}"
+    if not policy.algorithm.adapts:
+        return (), f"{policy.config.algorithm} does not adapt"
     if adapted is None:
         return (), "adapt first: nothing is known of the task yet"
-    note = "" if bool(belief.is_used[0]) else "too unsure of it: it acts as before adapting"
-    return believed(find_family(policy.config.env_id).distribution, belief, task), note
+    before, after = policy.task_params, adapted.task_params
+    distribution = find_family(policy.config.env_id).distribution
+    belief = policy.algorithm.belief(after)
+    unsure = belief is not None and not bool(belief.is_used[0])
+    note = "it is too unsure of the task, and acts as before adapting" if unsure else ""
+    if probes:
+        state = policy.algorithm.adapted_state(before, after).double().numpy()
+        number = max(number for number in probes if number <= adapted.num_episodes)
+        probe = probes[number]
+        return read_estimates(distribution, tasks, probe.predict(state), probe.error), note
+    what = "what it takes the task for" if belief is None else "how far it may be off"
+    waiting = f"{what} is being measured on other tasks, which takes a minute or two"
+    note = note or (waiting if probes is None else f"{what} could not be measured")
+    if belief is None:
+        return (), note
+    found = tuple(
+        Estimate(
+            parameter=name,
+            true=float(tasks[name][0]),
+            value=value,
+            low=math.nan,
+            high=math.nan,
+            is_trained=_is_trained(distribution[name], float(tasks[name][0])),
+        )
+        for name, value in believed(distribution, belief).items()
+    )
+    return found, note
+
+
+def _is_trained(parameter: TaskParameter, value: float) -> bool:
+    return parameter.train[0] <= value <= parameter.train[1]

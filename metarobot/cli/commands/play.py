@@ -7,6 +7,7 @@ from contextlib import closing
 
 from metarobot import opengl
 from metarobot.cli.console import OK, announce_learner, prepare
+from metarobot.cli.fitting import Fitting, Request
 from metarobot.cli.parsing import parse, parse_task
 from metarobot.cli.play_options import PlayCommand
 from metarobot.play.exchange import Exchange
@@ -41,6 +42,7 @@ def run(arguments: list[str], prog: str) -> int:
     page = PlayPage(session, str(command.run), has_pictures=command.web)
     with (
         closing(session),
+        Fitting(_request(command, trained)) as fitting,
         PlayServer(command.port, exchange, session.sliders, page) as server,
         listen_for_stop() as request,
     ):
@@ -50,8 +52,13 @@ def run(arguments: list[str], prog: str) -> int:
         with closing(screen):
             if not command.web:
                 webbrowser.open(server.address)
-            loop = PlayLoop(session, screen, exchange, lambda: bool(request.signal_number))
-            loop.run()
+            PlayLoop(
+                session,
+                screen,
+                exchange,
+                stopped=lambda: bool(request.signal_number),
+                tend=lambda: _fit_probes(session, fitting),
+            ).run()
     return OK
 
 
@@ -65,6 +72,24 @@ def _choose(run: TrainedRun, algorithm: str | None) -> TrainedPolicy:
     if name not in run.policies:
         raise ValueError(f"{run.path} holds no {name}, only {', '.join(run.policies)}")
     return run.policies[name]
+
+
+def _request(command: PlayCommand, trained: TrainedPolicy) -> Request:
+    """Return which probes read the task from the policy."""
+    return Request(
+        run=str(command.run.absolute()),
+        algorithm=trained.config.algorithm,
+        best=command.best,
+        scene=None if command.scene is None else str(command.scene.absolute()),
+        module=command.module,
+    )
+
+
+def _fit_probes(session: PlaySession, fitting: Fitting) -> None:
+    """Let probes be fitted once the policy has adapted, and read the task by them."""
+    if session.adapted is not None and session.probes is None:
+        fitting.start()
+        session.probes = fitting.probes
 
 
 def _where(server: PlayServer, command: PlayCommand) -> list[str]:
