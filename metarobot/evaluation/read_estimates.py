@@ -44,4 +44,6 @@ def _with_bounds(parameter: TaskParameter, read: np.ndarray, error: np.ndarray) 
     if parameter.circular:
         width = 1.96 * error.mean() / max(float(np.linalg.norm(read)), 1e-6)
         return parameter.decode(read) + np.array([-width, 0.0, width])
-    return parameter.decode(read + 1.96 * error * np.array([[-1.0], [0.0], [1.0]]))
+    # A linear probe knows no bounds, but a friction below 0 is none.
+    ends = parameter.decode(read + 1.96 * error * np.array([[-1.0], [0.0], [1.0]]))
+    return np.clip(ends, *parameter.allowed)

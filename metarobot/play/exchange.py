@@ -86,6 +86,10 @@ class Exchange:
         with self._asked:
             return sum(command.action == action for command in self._commands)
 
+    def is_waiting(self) -> bool:
+        """Return whether a command waits."""
+        return bool(self._commands)
+
     def wait(self, timeout_s: float) -> None:
         """Wait until a command comes, or the time has passed."""
         with self._asked:

@@ -79,9 +79,7 @@ class PlayLoop:
                 self._drawn_s.clear()
                 self._exchange.wait(0.2)
                 continue
-            motion = self._session.advance()
-            self._publish()
-            self._show(motion)
+            self._show(self._session.advance())
 
     def carry_out(self) -> None:
         """Carry out the commands that wait, in their order; a trial runs to its end first."""
@@ -130,15 +128,20 @@ class PlayLoop:
         step_s = self._session.env.control_dt_s * SLOW_MOTION
         for before, after in pairwise(motion.path):
             self._pass(before, after, step_s)
-        if len(motion.path) == 1:
-            self._draw(motion.path[0])
-        if motion.ended:
+        if len(motion.path) == 1 or motion.ended:
             self._draw(motion.path[-1])
+        self._publish()  # not before what it tells of has been seen
+        if motion.ended:
             self._exchange.wait(_REST_S)
             self._clock_s = time.monotonic()
 
     def _pass(self, before: np.ndarray, after: np.ndarray, duration_s: float) -> None:
-        """Draw the way from one configuration (2, nq) to the next, if there is time."""
+        """Draw the way from one configuration (2, nq) to the next, if there is time.
+
+        Where a command can be carried out at once, the rest of the way is not waited for.
+        """
+        if self._exchange.is_waiting() and not self._session.trying:
+            return
         env = self._session.env
         began_s = self._clock_s
         self._clock_s += duration_s

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import mujoco
+import numpy as np
 from PIL import Image
 
 from metarobot.play.exchange import PICTURES, Exchange
@@ -38,11 +39,15 @@ class PictureScreen(Screen):
 
     def draw(self, session: PlaySession) -> None:
         """Draw the simulations that the session shows, as they are now."""
-        for sim in session.pictures:
-            content = io.BytesIO()
-            picture = Image.fromarray(session.env.picture(sim, shadows=False))
-            picture.save(content, format="jpeg", quality=_JPEG_QUALITY)
-            self._exchange.pictures[PICTURES[sim]].put(content.getvalue())
+        drawn = {sim: _jpeg(session.env.picture(sim, shadows=False)) for sim in session.pictures}
+        for sim, content in drawn.items():  # together, so that they are of one moment
+            self._exchange.pictures[PICTURES[sim]].put(content)
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="jpeg", quality=_JPEG_QUALITY)
+    return content.getvalue()
 
 
 class WindowScreen(Screen):

@@ -13,8 +13,8 @@ from metarobot.envs.task_parameter import Interval
 Place = Literal["trained", "gap", "beyond"]
 PLACE_WORDS: dict[Place, str] = {
     "trained": "trained on",
-    "gap": "in a gap, never trained on",
-    "beyond": "beyond what was trained on",
+    "gap": "in a gap of training",
+    "beyond": "beyond training",
 }
 """Where a value lies, in words."""
 
