@@ -85,6 +85,8 @@ class PlayLoop:
         """Carry out the commands that wait, in their order; a trial runs to its end first."""
         done = False
         while not self._session.trying and (command := self._exchange.next_command()):
+            if command.action == "adapt":
+                self._publish(adapting=True)
             self._do(command)
             done = True
         if done:
@@ -105,13 +107,14 @@ class PlayLoop:
         except TaskError as error:
             session.refuse(str(error))
 
-    def _publish(self) -> None:
+    def _publish(self, adapting: bool = False) -> None:
         """Tell everybody who waits what the state is."""
         told = Told(
             state=self._session.state,
             waiting=self._exchange.count_waiting("try"),
             frames_per_s=self._rate(),
             pictures=tuple(self._session.pictures),
+            adapting=adapting,
         )
         self._exchange.state.put(msgspec.json.encode(told))
 
@@ -174,3 +177,5 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     """Pictures drawn a second."""
     pictures: tuple[int, ...]
     """Simulations that are drawn now."""
+    adapting: bool
+    """Whether it adapts now: nothing moves meanwhile."""

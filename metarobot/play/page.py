@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from metarobot.play.exchange import PICTURES
@@ -32,7 +33,7 @@ class PlayPage:
             "run": run,
             "has_pictures": has_pictures,
             "facts": {
-                "sliders": [_facts(slider) for slider in session.sliders],
+                "sliders": [asdict(slider) for slider in session.sliders],
                 "places": PLACE_WORDS,
                 "pictures": PICTURES,
                 "hasPictures": has_pictures,
@@ -44,18 +45,3 @@ class PlayPage:
     def __call__(self, nonce: str) -> str:
         """Return the page, whose style and script bear a nonce."""
         return self._template.render(nonce=nonce, **self._fields)
-
-
-def _facts(slider: Any) -> dict[str, Any]:
-    """Return what the page must know of a slider."""
-    return {
-        "name": slider.name,
-        "words": slider.words,
-        "unit": slider.unit,
-        "description": slider.description,
-        "low": slider.low,
-        "high": slider.high,
-        "log": slider.log,
-        "choices": slider.choices,
-        "trained": slider.trained,
-    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hmac
+import os
 import secrets
 import sys
 import threading
@@ -49,6 +50,7 @@ class PlayServer(Closable, ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    allow_reuse_address = os.name == "posix"  # elsewhere two servers could share a port
     request_queue_size = 32
 
     def __init__(
