@@ -70,7 +70,7 @@ def estimates_of(
     distribution = find_family(policy.config.env_id).distribution
     belief = policy.algorithm.belief(after)
     unsure = belief is not None and not bool(belief.is_used[0])
-    note = "it is too unsure of the task, and acts as before adapting" if unsure else ""
+    note = "it does not act on this: it is too unsure, or there is nothing to win" if unsure else ""
     if probes:
         state = policy.algorithm.adapted_state(before, after).double().numpy()
         number = max(number for number in probes if number <= adapted.num_episodes)
