@@ -16,6 +16,8 @@ from metarobot.opengl import make_renderer, require_own_process
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
+_SHADOW: int = _mj.mjtRndFlag.mjRND_SHADOW.value
+
 FRAME_HEIGHT_PX, FRAME_WIDTH_PX = 480, 640
 FRAME_BYTES = FRAME_HEIGHT_PX * FRAME_WIDTH_PX * 3
 
@@ -50,16 +52,32 @@ class BatchRenderer:
         Raises:
             OpenGLError: The process was forked since the renderer was made.
         """
+        return tuple(self.picture(sim, paint) for sim in range(self._batch.nsim))
+
+    def picture(
+        self, sim: int, paint: Callable[[int, Any], None], *, shadows: bool = True
+    ) -> np.ndarray:
+        """Draw one simulation.
+
+        Args:
+            sim: Its number.
+            paint: As of `render`.
+            shadows: Whether lights cast shadows, which takes two thirds of the time without a GPU.
+
+        Returns:
+            (FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3) uint8.
+
+        Raises:
+            OpenGLError: The process was forked since the renderer was made.
+        """
         require_own_process()
-        frames = []
-        for sim in range(self._batch.nsim):
-            self._batch.get_model(sim, self._model)
-            paint(sim, self._model)
-            self._batch.get_data(sim, self._data)
-            _mj.mj_forward(self._model, self._data)
-            self._renderer.update_scene(self._data, camera=VIDEO_CAMERA)
-            frames.append(self._renderer.render())
-        return tuple(frames)
+        self._batch.get_model(sim, self._model)
+        paint(sim, self._model)
+        self._batch.get_data(sim, self._data)
+        _mj.mj_forward(self._model, self._data)
+        self._renderer.scene.flags[_SHADOW] = shadows
+        self._renderer.update_scene(self._data, camera=VIDEO_CAMERA)
+        return self._renderer.render()
 
     def close(self) -> None:
         """Free the renderer."""

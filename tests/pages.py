@@ -12,6 +12,7 @@ from metarobot.cli import parsing
 from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.main import COMMANDS
 from metarobot.cli.outside import import_family
+from metarobot.cli.play_options import PlayCommand
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
@@ -24,8 +25,8 @@ TUTORIALS = ("docs/getting-started.md", *(page for page in PAGES if "/tutorials/
 _COMMAND_CLASSES = {
     name: getattr(arguments, f"{name.capitalize()}Command")
     for name in COMMANDS
-    if name != "compare"
-}
+    if name not in ("compare", "play")
+} | {"play": PlayCommand}
 _SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 _PARAGRAPH_AND_BLOCK = re.compile(r"([^\n]+(?:\n[^\n]+)*)\n\n```(\w+)\n(.*?)```", re.DOTALL)
 _ENDINGS = {"python": "py", "toml": "toml", "xml": "xml"}

@@ -64,6 +64,17 @@ class AdaptationSession:
         return self._steps is not None
 
     @property
+    def recorded(self) -> Episodes:
+        """The episodes that have ended since the last adaptation step, (1, E, T).
+
+        Raises:
+            SessionError: There is none.
+        """
+        if not self._episodes:
+            raise SessionError("no episode has ended yet: call begin, act and record")
+        return Episodes.join(self._episodes)
+
+    @property
     def adapted(self) -> AdaptablePolicy:
         """The policy as the last adaptation step has left it.
 
@@ -160,7 +171,7 @@ class AdaptationSession:
             raise SessionError(
                 f"{self.num_recorded} of {self._num_episodes} episodes are recorded: {state}"
             )
-        self._adapted = self._policy.adapt_from(Episodes.join(self._episodes))
+        self._adapted = self._policy.adapt_from(self.recorded)
         self._take(self._adapted)
         return self._adapted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,17 @@ from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
 
 PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
+
+
+class Belief(NamedTuple):
+    """What an algorithm takes N tasks for: many tasks, and how likely each is."""
+
+    codes: Tensor
+    """K tasks as the oracle observes them, (K, C)."""
+    weights: Tensor
+    """(N, K), each row sums to 1."""
+    is_used: Tensor
+    """Whether the policy acts on it, (N,) bool."""
 
 
 class Algorithm(ABC, Generic[PolicyT]):
@@ -157,6 +168,11 @@ class Algorithm(ABC, Generic[PolicyT]):
         ]
         nothing = torch.zeros(len(next(iter(before.values()))), 1)
         return torch.cat(changes, dim=1) if changes else nothing
+
+    def belief(self, params: Params) -> Belief | None:
+        """Return what it takes the tasks for, given each leaf (N, ...); None if it weighs none."""
+        del params
+        return None
 
     def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) that a meta-update climbs, on the scale that is configured.

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from metarobot.algorithms.algorithm import Belief
 from metarobot.algorithms.spread_tasks import spread_codes
 from metarobot.algorithms.told_learner import ToldLearner, told_in
 from metarobot.config import TrainConfig
@@ -154,6 +155,12 @@ class Latent(ToldLearner[LatentPolicy]):
         mean, weights = policy.mean_task(log_weights), log_weights.softmax(-1)
         variance = weights @ tasks.square() - (weights @ tasks).square()
         return torch.cat([mean, variance.clamp(min=0.0).sqrt()], dim=1)
+
+    def belief(self, params: Params) -> Belief:
+        """Return the tasks that are weighed, by what is known."""
+        policy = self.policy
+        log_weights = policy.evidence(params).log_weights(policy.likelihood_power)
+        return Belief(policy.tasks, log_weights.softmax(-1), params["trust"][:, 0] > 0.0)
 
     # Training.
 

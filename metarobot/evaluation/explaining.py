@@ -11,11 +11,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from metarobot.envs import TaskParameter, Tasks, find_family
+from metarobot.envs import Tasks, find_family
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.explanation import (
     ActionChange,
-    Estimate,
     Explanation,
     ExplanationConfig,
     OneTask,
@@ -24,6 +23,7 @@ from metarobot.evaluation.explanation import (
 )
 from metarobot.evaluation.probes import Probe
 from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.read_estimates import read_estimates
 from metarobot.evaluation.references import ORACLE
 from metarobot.evaluation.state_statistics import explained, layer_updates, moved_layers, state_map
 from metarobot.evaluation.task_set import TaskSet
@@ -64,6 +64,19 @@ def explain(
     return _Measurement(run, algorithm, config, progress).explanation(chosen)
 
 
+def fit_probes(run: TrainedRun, algorithm: str, config: ExplanationConfig) -> dict[int, Probe]:
+    """Fit the probes of an explanation alone, by the number of adaptation episodes.
+
+    Args:
+        run: The run that holds the policy.
+        algorithm: Whose adaptation.
+        config: How many tasks they are fitted to, and after which numbers of episodes.
+    """
+    fitted = _Measurement(run, algorithm, config, lambda *_: None).fitted()
+    codes = find_family(run.env_id).distribution.encode(fitted.task_set.tasks)
+    return {number: Probe.fit(states, codes) for number, states in fitted.states.items()}
+
+
 class _Adapted:
     """What a policy has become on a set of tasks, by the number of adaptation episodes."""
 
@@ -93,7 +106,7 @@ class _Measurement:
         splits = self._distribution.splits
         stages = iter(np.linspace(0.0, 1.0, len(splits) + 3).tolist())
         self._progress("tasks that probes are fitted to", next(stages))
-        fitted = self._adapt("train", _FIT_SEED)
+        fitted = self.fitted()
         codes = self._distribution.encode(fitted.task_set.tasks)
         probes = {number: Probe.fit(states, codes) for number, states in fitted.states.items()}
         readings, in_range = [], fitted
@@ -120,6 +133,10 @@ class _Measurement:
         self._progress("done", 1.0)
         return explanation
 
+    def fitted(self) -> _Adapted:
+        """Adapt to the tasks that probes are fitted to."""
+        return self._adapt("train", _FIT_SEED)
+
     def _adapt(self, split: Split, further_seed: int = 0) -> _Adapted:
         """Adapt to the tasks of a split; with a further seed, to others of the same split."""
         config = EvaluationConfig(
@@ -140,7 +157,7 @@ class _Measurement:
         elements = find_family(self._run.env_id).action_elements
         return OneTask(
             adaptation_episodes=number,
-            estimates=tuple(self._estimates(tasks, read, probe.error)),
+            estimates=read_estimates(self._distribution, tasks, read, probe.error),
             changes=tuple(
                 ActionChange(element=element, before=float(before), after=float(after))
                 for element, before, after in zip(elements, *(m[0] for m in means), strict=True)
@@ -222,27 +239,6 @@ class _Measurement:
         cosines = (updates[:half] * updates[half : 2 * half]).sum(1)
         return list(zip(distances.tolist(), cosines.tolist(), strict=True))
 
-    def _estimates(self, tasks: Tasks, read: np.ndarray, error: np.ndarray) -> list[Estimate]:
-        """Return each parameter of one task as it was read, (1, C), with its interval."""
-        found, columns = [], self._distribution.encoded_columns
-        for parameter in self._distribution.parameters:
-            own = columns[parameter.name]
-            low, value, high = (
-                float(each) for each in _with_bounds(parameter, read[:, own], error[own])
-            )
-            true = float(tasks[parameter.name][0])
-            found.append(
-                Estimate(
-                    parameter=parameter.name,
-                    true=true,
-                    value=value,
-                    low=low,
-                    high=high,
-                    is_trained=parameter.train[0] <= true <= parameter.train[1],
-                )
-            )
-        return found
-
     def _scaled(self, tasks: Tasks) -> np.ndarray:
         """Return tasks with the training range of each parameter as [0, 1], (N, P)."""
         columns = []
@@ -251,11 +247,3 @@ class _Measurement:
             width = high - low if parameter.varies else 1.0
             columns.append((parameter.scale(tasks[parameter.name]) - low) / width)
         return np.column_stack(columns)
-
-
-def _with_bounds(parameter: TaskParameter, read: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return the value that was read, (1, C), between the ends of its 95 % interval, (3,)."""
-    if parameter.circular:
-        width = 1.96 * error.mean() / max(float(np.linalg.norm(read)), 1e-6)
-        return parameter.decode(read) + np.array([-width, 0.0, width])
-    return parameter.decode(read + 1.96 * error * np.array([[-1.0], [0.0], [1.0]]))

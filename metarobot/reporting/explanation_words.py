@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from metarobot.envs import find_family, parameter_words
-from metarobot.evaluation.explanation import Estimate, Explanation, OneTask, Sensitivity
+from metarobot.evaluation.explanation import (
+    ActionChange,
+    Estimate,
+    Explanation,
+    Sensitivity,
+)
 from metarobot.reporting.explanation_pictures import parameters_of
 from metarobot.reporting.style import after_episodes, in_unit, number
 
@@ -45,14 +50,15 @@ def one_task_sentences(explanation: Explanation) -> list[str]:
             f"Warning: {names} lie{'s' * (len(outside) == 1)} beyond the training range, where "
             "nothing was promised: look at the heat map of the evaluation."
         )
-    lines.append(f"Its mean action changes: {'; '.join(_changes(explanation, task))}.")
+    changes = change_words(explanation.family, task.changes)
+    lines.append(f"Its mean action changes: {'; '.join(changes)}.")
     return lines
 
 
-def _changes(explanation: Explanation, task: OneTask) -> Iterator[str]:
+def change_words(family: str, changes: Sequence[ActionChange]) -> Iterator[str]:
     """Say how each element of the action changes, in its unit where the family has one."""
-    scales = find_family(explanation.family).action_scales
-    for index, change in enumerate(task.changes):
+    scales = find_family(family).action_scales
+    for index, change in enumerate(changes):
         if scales:
             scale = scales[index]
             before, after = scale.value(change.before), scale.value(change.after)

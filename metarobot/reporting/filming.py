@@ -53,14 +53,14 @@ def replay_actions(
     qpos = env.batch.bind("qpos")  # (1, nq), live
     for t, action in enumerate(actions):
         before, passed = qpos[0].copy(), []
-        with _watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
+        with watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
             _, reward, terminated, truncated, info = env.step(action[None])
         if info["sim_unstable"][0]:
             caption += f", unstable in step {t}"
             break
         for earlier, later in pairwise([before, *passed]):
             for share in np.arange(1, FRAMES_PER_STEP + 1) / FRAMES_PER_STEP:
-                qpos[0] = _between(env, earlier, later, share)
+                qpos[0] = between(env, earlier, later, share)
                 frames.extend(_picture(env))
         qpos[0] = passed[-1]
         # A step that settles takes as long as several: its reward comes with the last of them.
@@ -72,7 +72,7 @@ def replay_actions(
 
 
 @contextmanager
-def _watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
+def watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
     """Let ``look`` be called as the simulation goes on, several times where it settles."""
     env.on_advance = look
     try:
@@ -81,7 +81,7 @@ def _watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
         env.on_advance = None
 
 
-def _between(env: TaskVectorEnv, before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
+def between(env: TaskVectorEnv, before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
     """Return the configuration at a share of the way, along the shortest turn of every rotation."""
     velocity, position = np.zeros(env.model.nv), before.copy()
     differentiate = mujoco.mj_differentiatePos  # pyright: ignore[reportAttributeAccessIssue]

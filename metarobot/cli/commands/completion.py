@@ -13,6 +13,7 @@ from metarobot.cli.compare_options import CompareCommand
 from metarobot.cli.console import OK
 from metarobot.cli.main import COMMANDS
 from metarobot.cli.parsing import MARKERS, parse, train_command
+from metarobot.cli.play_options import PlayCommand
 
 
 def run(arguments: list[str], prog: str) -> int:
@@ -30,5 +31,5 @@ def run(arguments: list[str], prog: str) -> int:
 
 def _options_of(name: str) -> type:
     """Return the class that holds the options of a command."""
-    special = {"train": train_command(), "compare": CompareCommand}
+    special = {"train": train_command(), "compare": CompareCommand, "play": PlayCommand}
     return special.get(name) or getattr(options, f"{name.capitalize()}Command")

@@ -1,0 +1,1 @@
+"""A policy in a live viewer: tasks by sliders, trials one by one, adapting and forgetting."""

@@ -1,0 +1,67 @@
+"""The page in a browser: it opens, a slider changes the physics, adapting changes the policy."""
+
+import json
+import threading
+
+import pytest
+import torch
+from chromium import PROGRAM, browse
+
+from metarobot.play.exchange import Exchange
+from metarobot.play.loop import PlayLoop
+from metarobot.play.page import PlayPage
+from metarobot.play.screens import PictureScreen
+from metarobot.play.server import PlayServer
+
+STATE = "JSON.parse(document.body.dataset.told).state"
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")
+def test_a_person_plays(play, tmp_path, opengl):
+    session, exchange, done = play("latent"), Exchange(), threading.Event()
+    server = PlayServer(0, exchange, session.sliders, PlayPage(session, "run", has_pictures=True))
+    found = {}
+
+    def person():
+        try:
+            with browse(server.address, tmp_path) as page:
+                found.update(visit(page))
+        finally:
+            done.set()
+
+    visitor = threading.Thread(target=person)
+    with server:
+        visitor.start()  # this thread simulates and draws, as in the command
+        PlayLoop(session, PictureScreen(exchange), exchange, done.is_set).run()
+        visitor.join()
+    assert found["width"] == [390, 390]
+    index = session.env.model.body("puck").id
+    assert session.env.batch.expand("body_mass")[0, index] == found["mass"] > 0.3
+    assert session.adapted.num_episodes == 2
+    before, after = session.initial.params, session.adapted.params
+    assert any(not torch.equal(after[name], leaf) for name, leaf in before.items())
+    assert found["problems"] == ""
+
+
+def visit(page):
+    """Do what a person does."""
+    page.size(390, 844)
+    page.wait("document.getElementById('before').naturalWidth == 640")
+    page.wait(STATE)
+    width = json.loads(
+        page.do("JSON.stringify([document.documentElement.scrollWidth, innerWidth])")
+    )
+    nominal = page.do(f"{STATE}.task.puck_mass_kg")
+    slider = "document.getElementById('slider-puck_mass_kg')"
+    page.do(f"{slider}.value = 900; {slider}.dispatchEvent(new Event('input'))")
+    mass = page.wait(f"{STATE}.task.puck_mass_kg != {nominal} && {STATE}.task.puck_mass_kg")
+    for _ in range(2):
+        page.do("document.getElementById('try').click()")
+    page.wait(f"{STATE}.trials.length == 2")
+    page.do("document.getElementById('adapt').click()")
+    page.wait(f"{STATE}.num_adapted == 2")
+    page.wait("!document.getElementById('view-adapted').hidden")
+    page.wait("document.getElementById('adapted').naturalWidth == 640")
+    page.wait("document.querySelector('.told b').textContent.includes('kg')")
+    problems = page.do("document.getElementById('problem').textContent")
+    return {"width": width, "mass": mass, "problems": problems}
