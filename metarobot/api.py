@@ -27,6 +27,7 @@ from metarobot.evaluation.result import Evaluation
 from metarobot.options import require_known
 from metarobot.presets import find_preset
 from metarobot.reporting.adaptation_video import render_policy
+from metarobot.reporting.film_file import require_film_name
 from metarobot.reporting.folder import evaluate_to_folder
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import load_run
@@ -164,7 +165,7 @@ def render(
 
     Args:
         policy: A trained or an adapted policy.
-        out: File to write, ending in .mp4.
+        out: File to write, ending in .mp4, .webp or .gif.
         task: Task parameters, in the units of their names; those not named are nominal.
         seed: Seed of the start.
 
@@ -175,7 +176,6 @@ def render(
         ValueError: The file ends otherwise, the family does not allow the task, or ffmpeg failed.
         OpenGLError: This machine cannot render.
     """
-    if Path(out).suffix.lower() != ".mp4":
-        raise ValueError(f"a film must end in .mp4, got {out}")
+    require_film_name(Path(out))
     prepare()
     return render_policy(policy, Path(out), task, seed)

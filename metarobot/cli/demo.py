@@ -17,8 +17,8 @@ from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.presets import PRESETS
 from metarobot.printable import print_line
 from metarobot.reporting.adaptation_video import render_adaptation
+from metarobot.reporting.film_drawing import VideoError
 from metarobot.reporting.folder import PRODUCTS, REPORT_FILE, evaluate_to_folder
-from metarobot.reporting.video import VideoError
 from metarobot.training.load import TrainedRun, load_run
 from metarobot.training.runs import train_run
 

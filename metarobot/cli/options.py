@@ -148,7 +148,7 @@ class ExplainCommand(OutsideOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RenderCommand(OutsideOptions):
-    """Film one task before and after adaptation, side by side."""
+    """Film a task before and after adaptation, side by side; or many tasks, as a grid."""
 
     run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Run folder."""
@@ -164,9 +164,15 @@ class RenderCommand(OutsideOptions):
     scene: Path | None = None
     """Where the scene of the run is now, if it was trained in one of yours that has moved."""
     out: Path = Path("adaptation.mp4")
-    """MP4 to write."""
+    """Film to write, ending in .mp4, .webp or .gif."""
     task: tuple[str, ...] = ()
-    """Task to film, as NAME=VALUE ..., all else nominal; drawn from the split if not given."""
+    """Task to film, as NAME=VALUE ..., all else nominal; drawn from the split if not given. With
+    --grid: the parameters that are the same in all tasks."""
+    grid: str | None = None
+    """Film a grid of tasks instead, columns x rows, such as 3x3: from the lowest to the highest
+    value of two task parameters, training range and beyond."""
+    grid_parameters: tuple[str, ...] = ()
+    """Task parameters of the columns and the rows of --grid; those of the heat map if not given."""
     config: RenderConfig = field(default_factory=RenderConfig)
     """What is filmed."""
 
@@ -174,6 +180,10 @@ class RenderCommand(OutsideOptions):
         """Refuse to film nothing, or two things."""
         if (self.run is None) == (self.replay is None):
             raise ValueError("name a run folder, or a file with --replay")
+        if self.replay is not None and self.grid:
+            raise ValueError("--grid does not go with --replay, which has its own task")
+        if self.grid_parameters and not self.grid:
+            raise ValueError("--grid-parameters goes with --grid, such as --grid 3x3")
         if self.replay is not None and self.task:
             raise ValueError("--task does not go with --replay, which has its own task")
         if self.replay is not None and self.scene is not None:

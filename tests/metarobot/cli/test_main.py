@@ -150,7 +150,7 @@ def test_replay_shows_what_was_written_down(tmp_path, capfd, monkeypatch):
         lambda env: (np.zeros((8, 8, 3), np.uint8),),
     )
     monkeypatch.setattr(
-        FILM + "write_mp4",
+        FILM + "write_film",
         lambda frames, path, fps: drawn.extend(frames),
     )
     replay = Replay(
