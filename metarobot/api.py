@@ -124,7 +124,11 @@ def load(path: str | Path, *, best: bool = False) -> Any:
 
 
 def evaluate(
-    runs: Run | str | Path | Sequence[Run | str | Path], *, out: str | Path, **options: Any
+    runs: Run | str | Path | Sequence[Run | str | Path],
+    *,
+    out: str | Path,
+    films: int = 4,
+    **options: Any,
 ) -> Evaluation:
     """Measure adaptation on tasks never trained on, as ``metarobot evaluate`` does.
 
@@ -135,6 +139,7 @@ def evaluate(
     Args:
         runs: A run or its folder, or several seeds of one family.
         out: Folder for the numbers, pictures and the report.
+        films: Films of the worst tasks in the report, where this machine has OpenGL.
         **options: Fields of ``EvaluationConfig``, such as ``num_tasks``.
 
     Returns:
@@ -147,7 +152,9 @@ def evaluate(
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     trained = [run.trained if isinstance(run, Run) else load_run(Path(run)) for run in several]
     with StageDisplay(prepare()) as stages:
-        return evaluate_to_folder(trained, Path(out), EvaluationConfig(**options), progress=stages)
+        return evaluate_to_folder(
+            trained, Path(out), EvaluationConfig(**options), num_films=films, progress=stages
+        )
 
 
 def render(

@@ -13,9 +13,11 @@ from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class
 from metarobot.cli.train_options import given_options, preset_config
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
+from metarobot.envs.checked_numbers import is_integer
 from metarobot.evaluation.explanation import ExplanationConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.adaptation_video import RenderConfig
+from metarobot.reporting.worst_films import MOST_FILMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,8 @@ class EvaluateCommand(OutsideOptions):
     """Folder for evaluation.json, evaluation.csv, the pictures and report.html."""
     video: Path | None = None
     """MP4 from `metarobot render` to show in the report, up to 64 MiB."""
+    films: int = 4
+    """Films of the worst tasks in the report; needs OpenGL."""
     best: bool = False
     """Measure the policies with the best smoothed return in training instead of the last."""
     variant: str | None = None
@@ -121,9 +125,11 @@ class EvaluateCommand(OutsideOptions):
     """How much is measured."""
 
     def __post_init__(self) -> None:
-        """Refuse to evaluate nothing."""
+        """Refuse to evaluate nothing, and more films than a report has room for."""
         if not self.runs:
             raise ValueError("name at least one run folder")
+        if not is_integer(self.films, 0, MOST_FILMS):
+            raise ValueError(f"films must be an integer in [0, {MOST_FILMS}], got {self.films}")
 
 
 @dataclass(frozen=True, kw_only=True)

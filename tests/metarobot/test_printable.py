@@ -23,6 +23,7 @@ TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZE
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
 EVALUATION_SIZES += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
+EVALUATION_SIZES += ["--films", "0"]
 
 NASTY = {
     "escape": "a\x1b[2J\x1b]0;owned\x07b",

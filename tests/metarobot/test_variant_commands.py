@@ -47,7 +47,7 @@ FEW = EvaluationConfig(
 )
 FEW_OPTIONS = ["--num-tasks", "2", "--episodes-per-block", "2", "--grid-size", "2"]
 FEW_OPTIONS += ["--num-blocks", "1", "--test-episodes", "1"]
-FEW_OPTIONS += ["--adaptation-episodes", "1", "--heat-map-episodes", "1"]
+FEW_OPTIONS += ["--adaptation-episodes", "1", "--heat-map-episodes", "1", "--films", "0"]
 _PRESETS = ("grip", "reach", "slide", "push", "carry", "insert")
 ENV_IDS = {name: PRESETS[name].env_id for name in _PRESETS}
 
