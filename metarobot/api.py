@@ -152,9 +152,8 @@ def evaluate(
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     trained = [run.trained if isinstance(run, Run) else load_run(Path(run)) for run in several]
     with StageDisplay(prepare()) as stages:
-        return evaluate_to_folder(
-            trained, Path(out), EvaluationConfig(**options), num_films=films, progress=stages
-        )
+        config = EvaluationConfig(**{"robustness": True, **options})
+        return evaluate_to_folder(trained, Path(out), config, num_films=films, progress=stages)
 
 
 def render(

@@ -121,7 +121,7 @@ class EvaluateCommand(OutsideOptions):
     names. Runs trained on a variant are measured on it if not given; none is the family itself."""
     scene: Path | None = None
     """Where the scene of the runs is now, if they were trained in one of yours that has moved."""
-    config: EvaluationConfig = field(default_factory=EvaluationConfig)
+    config: EvaluationConfig = field(default_factory=lambda: EvaluationConfig(robustness=True))
     """How much is measured."""
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ from metarobot.evaluation.result import (
     UnderVariant,
     WorstTask,
 )
-from metarobot.evaluation.robustness import measure_robustness, variants_of, who_is_measured
+from metarobot.evaluation.robustness import measure_under, variants_of
 from metarobot.evaluation.scores import join_seeds, join_stages
 from metarobot.evaluation.settings import describe_settings
 from metarobot.evaluation.summary import summarise_split
@@ -68,26 +68,17 @@ def evaluate_runs(
     protocol = Protocol.of(first, config, variant)
     measurer = protocol if scores is None else ScoreFiles(scores, protocol)
     measured: dict[str, list[PolicyScores]] = {name: [] for name in names}
+    under = variants_of(first.env_id) if config.robustness and variant is None else []
+    total = len(names) * len(runs) + len(under)
     for done, (name, run) in enumerate(product(names, runs)):
-        progress(f"{name}, seed {run.seed}", done / (len(names) * len(runs)))
+        progress(f"{name}, seed {run.seed}", done / total)
         measured[name].append(measurer.measure(name, run))
-    robustness = _robustness(runs, config, progress) if variant is None else ()
+    robustness = list[UnderVariant]()
+    for left, each in zip(range(len(under), 0, -1), under, strict=True):
+        progress(each.words, 1 - left / total)
+        robustness += measure_under(each, runs, config)
     progress("done", 1.0)
-    return replace(_summarise(runs, protocol, measured), robustness=robustness)
-
-
-def _robustness(
-    runs: Sequence[TrainedRun], config: EvaluationConfig, progress: Progress
-) -> tuple[UnderVariant, ...]:
-    """Measure under the shipped variants, if asked for."""
-    if not config.robustness:
-        return ()
-    names = who_is_measured(runs[0], config)
-    found, total = list[UnderVariant](), len(variants_of(runs[0].env_id)) * len(names)
-    for done, entry in enumerate(measure_robustness(runs, config, names), start=1):
-        found.append(entry)
-        progress(f"{entry.algorithm}, {entry.variant}", done / total)
-    return tuple(found)
+    return replace(_summarise(runs, protocol, measured), robustness=tuple(robustness))
 
 
 def _summarise(

@@ -6,7 +6,7 @@ of the split train, drawn with the same seed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from metarobot.envs import Variant, find_variant, shipped_variants
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -33,29 +33,31 @@ def who_is_measured(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     return [name for name in asked if name in (NEVER_ADAPTS, *run.learners)]
 
 
-def measure_robustness(
-    runs: Sequence[TrainedRun], config: EvaluationConfig, names: Sequence[str]
-) -> Iterator[UnderVariant]:
-    """Yield what policies reach under every shipped variant, one after the other.
+def measure_under(
+    variant: Variant, runs: Sequence[TrainedRun], config: EvaluationConfig
+) -> list[UnderVariant]:
+    """Return what policies reach under a variant.
 
     Args:
+        variant: A variant of their family.
         runs: One run per seed.
         config: How much is measured.
-        names: Who is measured.
     """
-    for variant in variants_of(runs[0].env_id):
-        task_set = TaskSet.of_split(runs[0].env_id, "train", config, variant, runs[0].scene)
-        for name in names:
-            found = [
-                task_set.score_by_episodes(run.policies[name], ROBUSTNESS_EPISODES) for run in runs
-            ]
-            yield UnderVariant(
-                variant=variant.name,
-                description=variant.description,
-                other_tasks=variant.distribution != variant.vector_class.distribution,
-                algorithm=name,
-                points=tuple(
-                    plain_point(stage.num_episodes, stage.judged, config.seed)
-                    for stage in join_stages(found)
-                ),
-            )
+    task_set = TaskSet.of_split(runs[0].env_id, "train", config, variant, runs[0].scene)
+    found = []
+    for name in who_is_measured(runs[0], config):
+        seeds = [
+            task_set.score_by_episodes(run.policies[name], ROBUSTNESS_EPISODES) for run in runs
+        ]
+        entry = UnderVariant(
+            variant=variant.name,
+            description=variant.description,
+            other_tasks=variant.distribution != variant.vector_class.distribution,
+            algorithm=name,
+            points=tuple(
+                plain_point(stage.num_episodes, stage.judged, config.seed)
+                for stage in join_stages(seeds)
+            ),
+        )
+        found.append(entry)
+    return found

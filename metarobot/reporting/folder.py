@@ -101,6 +101,8 @@ def evaluate_to_folder(
     evaluation = evaluate_runs(runs, config, progress, variant, scores)
     pictures = _draw(evaluation, curves)
     origin = Origin(commands=tuple(commands), facts=_facts(runs, evaluation))
+    if num_films:
+        progress("films", 1.0)
     worst = film_worst_tasks(runs, evaluation, variant, num_films)
     drawn = {name: picture for name, picture in pictures.items() if name != "heat_map"}
     report = render_report(evaluation, drawn, film, origin, worst)

@@ -19,7 +19,7 @@ from metarobot.reporting.episode_tables import episode_tables
 from metarobot.reporting.hardship_tables import robustness_groups, worst_groups
 from metarobot.reporting.heat_map_cells import page_heat_map
 from metarobot.reporting.report_tables import headroom_table, parameter_table, return_tables
-from metarobot.reporting.style import after_episodes, evaluation_title
+from metarobot.reporting.style import evaluation_title
 from metarobot.reporting.verdicts import conditions, verdicts
 from metarobot.reporting.where_it_holds import where_they_hold
 from metarobot.reporting.worst_films import Film, WorstFilms
@@ -77,7 +77,7 @@ def render_report(
             films={place: _film_urls(film) for place, film in worst.films.items()},
             no_films=worst.problem,
             robustness=robustness_groups(evaluation),
-            robustness_stages=[after_episodes(number) for number in (0, *ROBUSTNESS_EPISODES)],
+            robustness_stages=["before", *(f"after {number}" for number in ROBUSTNESS_EPISODES)],
             num_blocks=max(len(curve.blocks) for curve in evaluation.curves) - 1,
             episodes_per_block=evaluation.config.episodes_per_block,
             sample=_sample(evaluation),

@@ -209,9 +209,7 @@ def test_evaluate_writes_everything(trained, tmp_path, capfd):
 
 def test_evaluate_films_the_worst_tasks_and_measures_variants(trained, opengl):
     sizes = [*EVALUATION_SIZES, "--no-heat-map", "--splits", "train"]
-    assert (
-        main(["evaluate", str(trained), "--out", "x", *sizes, "--films", "1", "--robustness"]) == 0
-    )
+    assert main(["evaluate", str(trained), "--out", "x", *sizes, "--films", "1"]) == 0
     report = Path("x/report.html").read_text()
     assert report.count("<video") == 1
     assert "greasy pads<span>" in report

@@ -78,7 +78,7 @@ def test_page_loads_nothing_and_holds_everything(
     html = render_report(evaluation, pictures, b"not really a video", ORIGIN, films)
     page = Page(html)
     assert page.open == []
-    assert len(page.loads) == 5  # two pictures, the video, a film and its end
+    assert len(page.loads) == 6  # two pictures, the video, a film, and its end twice
     allowed = r"data:(image/png|image/jpeg|video/mp4);base64,"
     assert all(re.match(allowed, load) for load in page.loads)
     assert "http://" not in html
