@@ -41,7 +41,7 @@ from metarobot.reporting.filming import (
     units_of,
 )
 from metarobot.reporting.style import after_episodes, in_unit
-from metarobot.reporting.video import Clip, Frame, Words, compose_film, describe_task
+from metarobot.reporting.video import Frame, Words, compose_film, describe_task
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 _IN_RANGE, _IN_GAP, _BEYOND = "training range", "gap in training", "beyond training"
@@ -69,7 +69,7 @@ class GridSize:
             raise ValueError(f"a grid has two sides, got {len(self.parameters)} task parameters")
 
 
-@dataclass(frozen=True)
+@dataclass
 class RenderedGrid:
     """What the film shows, in numbers."""
 
@@ -78,6 +78,19 @@ class RenderedGrid:
     """Mean return by adaptation episodes."""
     successes: dict[int, int] = field(default_factory=dict)
     """Tasks that succeed, likewise."""
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """What the film is of."""
+
+    tasks: Tasks
+    """Row by row, from the highest value of the rows' parameter down."""
+    labels: Sequence[tuple[str, str]]
+    """Of every task: its values on the sides, and whether it lies in the training range."""
+    words: Sequence[str]
+    """What stands above all of them."""
+    columns: int
 
 
 def render_grid(
@@ -109,13 +122,17 @@ def render_grid(
     measured = (variant or family).distribution
     axes = _axes(measured, family.heat_map_axes, size, task)
     tasks = _tasks(measured, axes, size, task)
-    words = [*_axis_words(axes), *describe_task(task, units_of(measured))]
+    cells = _Cells(
+        tasks=tasks,
+        labels=_labels(tasks, axes, (run.variant or family).distribution),
+        words=[*_axis_words(axes), *describe_task(task, units_of(measured))],
+        columns=size.columns,
+    )
     shown = RenderedGrid(len(tasks))
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
     with closing(camera_env(run, config, variant, size.columns)) as env:
         _require_memory(env, size)
-        labels = _labels(tasks, axes, (run.variant or family).distribution)
-        frames = _frames(env, trained, tasks, adapted, (words, labels), size, config, shown)
+        frames = _frames(env, trained, cells, adapted, config, shown)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_film(frames, path, frames_per_second(env, config.slow_motion))
     return shown
@@ -201,43 +218,24 @@ def _require_memory(env: TaskVectorEnv, size: GridSize) -> None:
 def _frames(
     env: TaskVectorEnv,
     trained: TrainedPolicy,
-    tasks: Tasks,
+    cells: _Cells,
     adapted: Mapping[int, Params],
-    named: tuple[Sequence[str], Sequence[tuple[str, str]]],
-    size: GridSize,
     config: RenderConfig,
     shown: RenderedGrid,
 ) -> Iterator[Frame]:
     """Yield the frames of every stage, one after the other; note in ``shown`` what they show."""
-    words, labels = named
-    start = shown_start(env, config)
+    start, fps = shown_start(env, config), frames_per_second(env, config.slow_motion)
+    options = {"columns": cells.columns, "control_dt_s": env.control_dt_s, "fps": fps}
     for number, params in adapted.items():
         clips = []
-        for row, label in enumerate(labels):
-            env.set_tasks(tasks.rows([row]))
+        for row, (values, where) in enumerate(cells.labels):
+            env.set_tasks(cells.tasks.rows([row]))
             own = {name: leaf[row : row + 1] for name, leaf in params.items()}
-            clip = film(env, trained, own, start, label[0])
-            colour = BLUE if label[1] == _IN_RANGE else ORANGE
-            clips.append(replace(clip, note=label[1], colour=colour))
+            clip = film(env, trained, own, start, values)
+            colour = BLUE if where == _IN_RANGE else ORANGE
+            clips.append(replace(clip, note=where, colour=colour))
         shown.returns[number] = float(np.mean([sum(clip.rewards) for clip in clips]))
         shown.successes[number] = sum(clip.success for clip in clips)
-        yield from _stage(env, clips, number, words, size, config)
-
-
-def _stage(
-    env: TaskVectorEnv,
-    clips: Sequence[Clip],
-    number: int,
-    words: Sequence[str],
-    size: GridSize,
-    config: RenderConfig,
-) -> Iterator[Frame]:
-    """Yield the frames of one stage."""
-    title = f"{film_title(env)}, {after_episodes(number)}"
-    return compose_film(
-        clips,
-        Words(title=title, parts=[*words, *force_words(env)]),
-        columns=size.columns,
-        control_dt_s=env.control_dt_s,
-        fps=frames_per_second(env, config.slow_motion),
-    )
+        title = f"{film_title(env)}, {after_episodes(number)}"
+        words = Words(title=title, parts=[*cells.words, *force_words(env)])
+        yield from compose_film(clips, words, **options)
