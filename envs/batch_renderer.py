@@ -30,7 +30,8 @@ class Pictures:
     width_px: int = FRAME_WIDTH_PX
     height_px: int = FRAME_HEIGHT_PX
     contact_forces: bool = False
-    """Whether contact forces are arrows, and bodies so that the arrows show through."""
+    """Whether contact forces are arrows, and bodies so that the arrows show through. They are those
+    of the state that is drawn: where a film interpolates between two states, of the one between."""
 
 
 class BatchRenderer:
@@ -59,7 +60,7 @@ class BatchRenderer:
             self._option.flags[_mj.mjtVisFlag.mjVIS_CONTACTFORCE] = True
             # Arrows begin between two bodies, which would hide most of them.
             self._option.flags[_mj.mjtVisFlag.mjVIS_TRANSPARENT] = True
-        if pictures.width_px < FRAME_WIDTH_PX:
+        if pictures.width_px < 0.75 * FRAME_WIDTH_PX:
             # Shadows take most of the time; in small pictures half the resolution looks the same.
             self._model.vis.quality.shadowsize //= 2
         self._renderer = make_renderer(self._model, pictures.height_px, pictures.width_px)
