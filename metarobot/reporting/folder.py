@@ -100,21 +100,25 @@ def evaluate_to_folder(
     scores = folder / SCORES if keep_scores else None
     evaluation = evaluate_runs(runs, config, progress, variant, scores)
     pictures = _draw(evaluation, curves)
-    origin = Origin(commands=tuple(commands), facts=_facts(runs, evaluation))
     if num_films:
         progress("films", 1.0)
     worst = film_worst_tasks(runs, evaluation, variant, num_films)
-    drawn = {name: picture for name, picture in pictures.items() if name != "heat_map"}
-    report = render_report(evaluation, drawn, film, origin, worst)
-    folder.write_together(
-        {
-            "evaluation.json": evaluation.to_json(),
-            "evaluation.csv": evaluation_csv(evaluation).encode(),
-            **{f"{name}.png": pictures.get(name) for name in PICTURES},
-            REPORT_FILE: report.encode(),
-        }
-    )
+    origin = Origin(commands=tuple(commands), facts=_facts(runs, evaluation))
+    report = render_report(evaluation, pictures, film, origin, worst)
+    folder.write_together(_products(evaluation, pictures, report))
     return evaluation
+
+
+def _products(
+    evaluation: Evaluation, pictures: Mapping[str, bytes], report: str
+) -> dict[str, bytes | None]:
+    """Return the content of every file, None for a picture that there is not."""
+    return {
+        "evaluation.json": evaluation.to_json(),
+        "evaluation.csv": evaluation_csv(evaluation).encode(),
+        **{f"{name}.png": pictures.get(name) for name in PICTURES},
+        REPORT_FILE: report.encode(),
+    }
 
 
 def _draw(evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> dict[str, bytes]:
