@@ -25,8 +25,10 @@ Frame = np.ndarray  # (H, W, 3) uint8
 
 ENDINGS = (".mp4", ".webp", ".gif")
 """What the name of a film may end in."""
-MOST_WIDTH_PX, MOST_FPS = 800, 25
-"""Of an animation, which holds every picture by itself: an MP4 of the same size is far smaller."""
+MOST_WIDTH_PX = {".webp": 800, ".gif": 640}
+MOST_FPS = {".webp": 25.0, ".gif": 12.5}
+"""Of an animation, by its ending: it holds every picture by itself, a GIF without loss. An MP4 of
+the same size is far smaller."""
 WEBP_QUALITY = 60
 _PALETTE_FRAMES = 8
 _TICK_MS = 10
@@ -65,7 +67,7 @@ def write_film(frames: Iterable[Frame], path: Path, fps: float) -> None:
     if ending == ".mp4":
         write_mp4(frames, path, fps)
         return
-    animation = _Animation.of(_checked(frames), fps)
+    animation = _Animation.of(_checked(frames), fps, ending)
     write_file(path, animation.webp() if ending == ".webp" else animation.gif())
 
 
@@ -178,15 +180,15 @@ class _Animation:
     durations_ms: Sequence[int]
 
     @classmethod
-    def of(cls, frames: Iterator[Frame], fps: float) -> _Animation:
+    def of(cls, frames: Iterator[Frame], fps: float, ending: str) -> _Animation:
         """Take as many frames as an animation may have, and join those that look the same."""
-        every = ceil(fps / MOST_FPS)
+        every = ceil(fps / MOST_FPS[ending])
         pictures, begins, count, last = list[Image.Image](), list[int](), 0, None
         for count, frame in enumerate(frames, start=1):
             if (count - 1) % every or (last is not None and np.array_equal(frame, last)):
                 continue
             last = frame
-            pictures.append(_small(frame))
+            pictures.append(_small(frame, MOST_WIDTH_PX[ending]))
             begins.append(_ticks(count - 1, fps))
         ends = [*begins[1:], max(_ticks(count, fps), begins[-1] + 1)]
         return cls(pictures, [_TICK_MS * (b - a) for a, b in zip(begins, ends, strict=True)])
@@ -221,10 +223,10 @@ def webp_bytes(pictures: Sequence[Image.Image], durations_ms: Sequence[int], qua
     return buffer.getvalue()
 
 
-def _small(frame: Frame) -> Image.Image:
+def _small(frame: Frame, most_width_px: int) -> Image.Image:
     """Return a frame, no wider than an animation may be."""
     picture = Image.fromarray(frame)
-    share = min(1.0, MOST_WIDTH_PX / picture.width)
+    share = min(1.0, most_width_px / picture.width)
     size = round(picture.width * share), round(picture.height * share)
     return picture if share == 1.0 else picture.resize(size, Image.Resampling.LANCZOS)
 
