@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -20,6 +21,19 @@ _SHADOW: int = _mj.mjtRndFlag.mjRND_SHADOW.value
 
 FRAME_HEIGHT_PX, FRAME_WIDTH_PX = 480, 640
 FRAME_BYTES = FRAME_HEIGHT_PX * FRAME_WIDTH_PX * 3
+_ARROW_WIDTH, _ARROW_RGBA = 0.06, (0.86, 0.07, 0.36, 1.0)
+"""Width as a part of the mean size of a body, and colour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """How simulations are drawn."""
+
+    width_px: int = FRAME_WIDTH_PX
+    height_px: int = FRAME_HEIGHT_PX
+    contact_forces: bool = False
+    """Whether contact forces are arrows, and bodies so that the arrows show through. They are those
+    of the state that is drawn: where a film interpolates between two states, of the one between."""
 
 
 class BatchRenderer:
@@ -28,16 +42,30 @@ class BatchRenderer:
     Args:
         model: The model that the batch was made of.
         batch: The simulations.
+        pictures: How they are drawn.
+        contact_force_m_per_n: Length of the arrow that stands for a contact force of 1 N.
 
     Raises:
         OpenGLError: Nothing on this machine can render.
     """
 
-    def __init__(self, model: Any, batch: Batch) -> None:
+    def __init__(
+        self, model: Any, batch: Batch, pictures: Pictures, contact_force_m_per_n: float
+    ) -> None:
         self._batch = batch
         self._model = copy.copy(model)
         self._data = _mj.MjData(self._model)
-        self._renderer = make_renderer(self._model, FRAME_HEIGHT_PX, FRAME_WIDTH_PX)
+        self._forces = pictures.contact_forces
+        self._force_m_per_n = contact_force_m_per_n
+        self._option = _mj.MjvOption()
+        if self._forces:
+            self._option.flags[_mj.mjtVisFlag.mjVIS_CONTACTFORCE] = True
+            # Arrows begin between two bodies, which would hide most of them.
+            self._option.flags[_mj.mjtVisFlag.mjVIS_TRANSPARENT] = True
+        if pictures.width_px < 0.75 * FRAME_WIDTH_PX:
+            # Shadows take most of the time; in small pictures half the resolution looks the same.
+            self._model.vis.quality.shadowsize //= 2
+        self._renderer = make_renderer(self._model, pictures.height_px, pictures.width_px)
 
     def render(self, paint: Callable[[int, Any], None]) -> tuple[np.ndarray, ...]:
         """Draw all simulations.
@@ -47,7 +75,7 @@ class BatchRenderer:
                 colours.
 
         Returns:
-            One frame a simulation, (FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3) uint8.
+            One frame a simulation, (height, width, 3) uint8.
 
         Raises:
             OpenGLError: The process was forked since the renderer was made.
@@ -65,7 +93,7 @@ class BatchRenderer:
             shadows: Whether lights cast shadows, which takes two thirds of the time without a GPU.
 
         Returns:
-            (FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3) uint8.
+            (height, width, 3) uint8.
 
         Raises:
             OpenGLError: The process was forked since the renderer was made.
@@ -73,11 +101,20 @@ class BatchRenderer:
         require_own_process()
         self._batch.get_model(sim, self._model)
         paint(sim, self._model)
+        self._scale_forces()
         self._batch.get_data(sim, self._data)
         _mj.mj_forward(self._model, self._data)
         self._renderer.scene.flags[_SHADOW] = shadows
-        self._renderer.update_scene(self._data, camera=VIDEO_CAMERA)
+        self._renderer.update_scene(self._data, VIDEO_CAMERA, self._option)
         return self._renderer.render()
+
+    def _scale_forces(self) -> None:
+        """Let arrows be as long as asked for: MuJoCo divides forces by the mean mass of a body."""
+        if self._forces:
+            visual = self._model.vis
+            visual.map.force = self._force_m_per_n * self._model.stat.meanmass
+            visual.scale.forcewidth = _ARROW_WIDTH
+            visual.rgba.contactforce = _ARROW_RGBA
 
     def close(self) -> None:
         """Free the renderer."""

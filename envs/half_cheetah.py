@@ -90,6 +90,7 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
     default_horizon = 200
     timestep_s = 0.01
     substeps = 5
+    contact_force_m_per_n = 0.003  # feet that carry 14 kg
     start_size = 18
 
     @classmethod

@@ -168,6 +168,7 @@ class InsertVectorEnv(TaskVectorEnv):
     default_horizon = FEED_STEPS + 3
     timestep_s = 0.004
     substeps = 13
+    contact_force_m_per_n = 0.002  # a peg that jams is pressed with up to 100 N
     start_size = 7
 
     def _bind(self) -> None:

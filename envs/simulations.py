@@ -9,7 +9,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from metarobot.envs.batch_renderer import BatchRenderer
+from metarobot.envs.batch_renderer import BatchRenderer, Pictures
 from metarobot.envs.disturbances import Disturber
 from metarobot.envs.family_scene import load_family_scene, load_recorded_scene
 from metarobot.envs.scene import SceneError
@@ -34,6 +34,9 @@ class Simulations(TaskFamily):
 
     on_advance: Callable[[], None] | None = None
     """Called whenever a control step's time has passed: a film takes its pictures here."""
+
+    pictures: Pictures = Pictures()
+    """How the simulations are drawn; set before the first picture."""
 
     _commanded: list[np.ndarray]
     """Fields of the simulations that a command writes, live views (num_envs, .)."""
@@ -89,7 +92,9 @@ class Simulations(TaskFamily):
             self.on_advance()
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """Draw every simulation from its ``video`` camera, (480, 640, 3) uint8 each.
+        """Draw every simulation from its ``video`` camera, (height, width, 3) uint8 each.
+
+        `pictures` can ask for another size.
 
         Returns:
             One frame a simulation, or None without a render mode.
@@ -99,7 +104,7 @@ class Simulations(TaskFamily):
         return self._made_renderer().render(self._paint)
 
     def picture(self, sim: int, *, shadows: bool = True) -> np.ndarray:
-        """Draw one simulation from its ``video`` camera, (480, 640, 3) uint8.
+        """Draw one simulation from its ``video`` camera, (height, width, 3) uint8.
 
         Args:
             sim: Its number.
@@ -109,7 +114,9 @@ class Simulations(TaskFamily):
 
     def _made_renderer(self) -> BatchRenderer:
         if self._renderer is None:
-            self._renderer = BatchRenderer(self.model, self.batch)
+            self._renderer = BatchRenderer(
+                self.model, self.batch, self.pictures, self.contact_force_m_per_n
+            )
         return self._renderer
 
     def close_extras(self, **kwargs: Any) -> None:

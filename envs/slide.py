@@ -105,6 +105,7 @@ class SlideVectorEnv(TaskVectorEnv):
     default_horizon = 8
     timestep_s = 0.004
     substeps = 10
+    contact_force_m_per_n = 0.04  # a few newtons, seen from afar
     settle_steps = 30
     start_size = 2
 

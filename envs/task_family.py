@@ -85,6 +85,9 @@ class TaskFamily:
     """Control steps by which the last one of an episode is longer: until what was set in motion
     has come to rest."""
 
+    contact_force_m_per_n: ClassVar[float] = 0.01
+    """Length of the arrow that stands for a contact force of 1 N in pictures that show them."""
+
     # What a family finds there.
 
     num_envs: int

@@ -27,6 +27,7 @@ from metarobot.evaluation.result import Evaluation
 from metarobot.options import require_known
 from metarobot.presets import find_preset
 from metarobot.reporting.adaptation_video import render_policy
+from metarobot.reporting.film_file import require_film_name
 from metarobot.reporting.folder import evaluate_to_folder
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import load_run
@@ -125,7 +126,11 @@ def load(path: str | Path, *, best: bool = False) -> Any:
 
 
 def evaluate(
-    runs: Run | str | Path | Sequence[Run | str | Path], *, out: str | Path, **options: Any
+    runs: Run | str | Path | Sequence[Run | str | Path],
+    *,
+    out: str | Path,
+    films: int = 4,
+    **options: Any,
 ) -> Evaluation:
     """Measure adaptation on tasks never trained on, as ``metarobot evaluate`` does.
 
@@ -136,6 +141,7 @@ def evaluate(
     Args:
         runs: A run or its folder, or several seeds of one family.
         out: Folder for the numbers, pictures and the report.
+        films: Films of the worst tasks in the report, where this machine has OpenGL.
         **options: Fields of ``EvaluationConfig``, such as ``num_tasks``.
 
     Returns:
@@ -148,7 +154,8 @@ def evaluate(
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     trained = [run.trained if isinstance(run, Run) else load_run(Path(run)) for run in several]
     with StageDisplay(prepare()) as stages:
-        return evaluate_to_folder(trained, Path(out), EvaluationConfig(**options), progress=stages)
+        config = EvaluationConfig(**{"robustness": True, **options})
+        return evaluate_to_folder(trained, Path(out), config, num_films=films, progress=stages)
 
 
 def render(
@@ -166,7 +173,7 @@ def render(
 
     Args:
         policy: A trained or an adapted policy.
-        out: File to write, ending in .mp4.
+        out: File to write, ending in .mp4, .webp or .gif.
         task: Task parameters, in the units of their names; those not named are nominal.
         seed: Seed of the start.
 
@@ -177,7 +184,6 @@ def render(
         ValueError: The file ends otherwise, the family does not allow the task, or ffmpeg failed.
         OpenGLError: This machine cannot render.
     """
-    if Path(out).suffix.lower() != ".mp4":
-        raise ValueError(f"a film must end in .mp4, got {out}")
+    require_film_name(Path(out))
     prepare()
     return render_policy(policy, Path(out), task, seed)

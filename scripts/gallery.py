@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.named_files import write_file
-from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig, adapt_to
+from metarobot.reporting.film_file import webp_bytes
+from metarobot.reporting.style import after_episodes
 from metarobot.reporting.video import Clip
 from metarobot.rollout.collect import collect
 from metarobot.training.load import load_run
@@ -188,9 +188,8 @@ def trained_episodes(preset: str, algorithm: str, env: TaskVectorEnv) -> dict[st
     run = load_run(FOLDER / preset)
     trained = run.policies[algorithm]
     config = RenderConfig(algorithm=algorithm, adaptation_episodes=(EPISODES,))
-    (adapted,) = adapt_to(run.env_id, env.tasks, trained, config)
-    stages = {"before adapting": repeat_params(trained.params, 1)}
-    stages[f"after {EPISODES} episodes"] = adapted
+    adapted = adapt_to(run.env_id, env.tasks, trained, config)
+    stages = {after_episodes(number): params for number, params in adapted.items()}
     start = first_start(env)[None, None]
     return {
         name: collect(env, trained.policy, params, noise=None, start=start).actions[0, 0].numpy()
@@ -248,14 +247,11 @@ def _write_caption(draw: ImageDraw.ImageDraw, clip: Clip, left: int, *, ended: b
 def write_webp(frames: Sequence[Image.Image], path: Path, frame_s: float) -> int:
     """Write an animation of at most MOST_BYTES, in the best quality; return its size, bytes."""
     durations = [round(1000 * frame_s)] * (len(frames) - 1) + [round(1000 * HOLD_S)]
-    first, *others = frames
     for quality in range(70, 0, -10):
-        buffer = BytesIO()
-        options = {"quality": quality, "method": 6, "minimize_size": True, "duration": durations}
-        first.save(buffer, "WEBP", save_all=True, append_images=others, loop=0, **options)
-        if len(buffer.getvalue()) <= MOST_BYTES:
-            write_file(path, buffer.getvalue())
-            return len(buffer.getvalue())
+        film = webp_bytes(frames, durations, quality)
+        if len(film) <= MOST_BYTES:
+            write_file(path, film)
+            return len(film)
     raise ValueError(f"{path.name} is larger than {MOST_BYTES} bytes in every quality")
 
 

@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 from loading import ROOT, load_script
 
-from metarobot.cli import options as arguments
 from metarobot.cli import parsing
+from metarobot.cli.commands.completion import OPTIONS
 from metarobot.cli.compare_options import parse_compare
-from metarobot.cli.main import COMMANDS
 from metarobot.cli.outside import import_family
-from metarobot.cli.play_options import PlayCommand
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
@@ -22,11 +20,6 @@ README = PAGES["README.md"]
 PYTHON_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 TUTORIALS = ("docs/getting-started.md", *(page for page in PAGES if "/tutorials/" in page))
 """Pages whose blocks build on one another."""
-_COMMAND_CLASSES = {
-    name: getattr(arguments, f"{name.capitalize()}Command")
-    for name in COMMANDS
-    if name not in ("compare", "play")
-} | {"play": PlayCommand}
 _SHELL_BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 _PARAGRAPH_AND_BLOCK = re.compile(r"([^\n]+(?:\n[^\n]+)*)\n\n```(\w+)\n(.*?)```", re.DOTALL)
 _ENDINGS = {"python": "py", "toml": "toml", "xml": "xml"}
@@ -70,7 +63,7 @@ def parse_shell_command(command: str) -> bool:
         elif name == "compare":
             parse_compare(options, "metarobot compare")
         else:
-            parsing.parse(_COMMAND_CLASSES[name], options, f"metarobot {name}")
+            parsing.parse(OPTIONS[name], options, f"metarobot {name}")
         return True
     if Path(program).name == "python" and rest[0].startswith("scripts/"):
         script = load_script(Path(rest[0]).stem)

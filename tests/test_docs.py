@@ -106,7 +106,7 @@ def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch, opengl):
         test_episodes=1,
         grid_size=2,
     )
-    monkeypatch.setattr("metarobot.api.EvaluationConfig", lambda: small)
+    monkeypatch.setattr("metarobot.api.EvaluationConfig", lambda **_: small)
     monkeypatch.chdir(tmp_path)
     robot = Bench(gym.make("metarobot/Grip-v0"))
     steps, size = 3, len(robot.observation_space.low)

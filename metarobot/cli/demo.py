@@ -28,6 +28,8 @@ from metarobot.training.runs import train_run
 
 FAMILY = "grip"
 VIDEO_FILE = "adaptation.mp4"
+NUM_FILMS = 2
+"""Films of the worst tasks in the report."""
 # Half the preset's episodes per task: twice as many meta-updates from a small budget.
 TRAINING = replace(PRESETS[FAMILY], total_steps=300_000, episodes_per_task=10)
 EVALUATION = EvaluationConfig(
@@ -90,6 +92,7 @@ def run_demo(
             out,
             evaluation,
             video=video,
+            num_films=0 if quick else NUM_FILMS,
             commands=[f"metarobot demo{flags}"],
             progress=stages,
         )

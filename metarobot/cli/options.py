@@ -1,4 +1,4 @@
-"""The options of every command."""
+"""The options of most commands; others have files of their own beside this one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class
 from metarobot.cli.train_options import given_options, preset_config
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
+from metarobot.envs.checked_numbers import is_integer
 from metarobot.evaluation.explanation import ExplanationConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.adaptation_video import RenderConfig
+from metarobot.reporting.worst_films import MOST_FILMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,8 @@ class EvaluateCommand(OutsideOptions):
     """Folder for evaluation.json, evaluation.csv, the pictures and report.html."""
     video: Path | None = None
     """MP4 from `metarobot render` to show in the report, up to 64 MiB."""
+    films: int = 4
+    """Films of the worst tasks in the report; needs OpenGL."""
     best: bool = False
     """Measure the policies with the best smoothed return in training instead of the last."""
     variant: str | None = None
@@ -123,13 +127,15 @@ class EvaluateCommand(OutsideOptions):
     names. Runs trained on a variant are measured on it if not given; none is the family itself."""
     scene: Path | None = None
     """Where the scene of the runs is now, if they were trained in one of yours that has moved."""
-    config: EvaluationConfig = field(default_factory=EvaluationConfig)
+    config: EvaluationConfig = field(default_factory=lambda: EvaluationConfig(robustness=True))
     """How much is measured."""
 
     def __post_init__(self) -> None:
-        """Refuse to evaluate nothing."""
+        """Refuse to evaluate nothing, and more films than a report has room for."""
         if not self.runs:
             raise ValueError("name at least one run folder")
+        if not is_integer(self.films, 0, MOST_FILMS):
+            raise ValueError(f"films must be an integer in [0, {MOST_FILMS}], got {self.films}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +160,7 @@ class ExplainCommand(OutsideOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RenderCommand(OutsideOptions):
-    """Film one task before and after adaptation, side by side."""
+    """Film a task before and after adaptation, side by side; or many tasks, as a grid."""
 
     run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
     """Run folder."""
@@ -170,9 +176,15 @@ class RenderCommand(OutsideOptions):
     scene: Path | None = None
     """Where the scene of the run is now, if it was trained in one of yours that has moved."""
     out: Path = Path("adaptation.mp4")
-    """MP4 to write."""
+    """Film to write, ending in .mp4, .webp or .gif."""
     task: tuple[str, ...] = ()
-    """Task to film, as NAME=VALUE ..., all else nominal; drawn from the split if not given."""
+    """Task to film, as NAME=VALUE ..., all else nominal; drawn from the split if not given. With
+    --grid: the parameters that are the same in all tasks."""
+    grid: str | None = None
+    """Film a grid of tasks instead, columns x rows, such as 3x3: from the lowest to the highest
+    value of two task parameters, training range and beyond."""
+    grid_parameters: tuple[str, ...] = ()
+    """Task parameters of the columns and the rows of --grid; those of the heat map if not given."""
     config: RenderConfig = field(default_factory=RenderConfig)
     """What is filmed."""
 
@@ -180,6 +192,10 @@ class RenderCommand(OutsideOptions):
         """Refuse to film nothing, or two things."""
         if (self.run is None) == (self.replay is None):
             raise ValueError("name a run folder, or a file with --replay")
+        if self.replay is not None and self.grid:
+            raise ValueError("--grid does not go with --replay, which has its own task")
+        if self.grid_parameters and not self.grid:
+            raise ValueError("--grid-parameters goes with --grid, such as --grid 3x3")
         if self.replay is not None and self.task:
             raise ValueError("--task does not go with --replay, which has its own task")
         if self.replay is not None and self.scene is not None:
@@ -265,39 +281,6 @@ class DemoCommand:
     """Check in about a minute that everything works; far too short to learn much."""
     overwrite: bool = False
     """Replace a demo that is there already."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListCommand(OutsideOptions):
-    """List the task families with their task parameters, splits and observations."""
-
-    family: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[FAMILY]")] = None
-    """Show one family alone, with its variants: a preset of `metarobot train`, its id, or
-    MODULE:ID."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunsCommand(OutsideOptions):
-    """List runs: how far each algorithm is, what it cost, and what it earns on training tasks."""
-
-    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
-    """A run folder, or a folder with runs in it or in its folders."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompletionCommand:
-    """Print what makes a shell complete commands and options: source it, or keep it in a file."""
-
-    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
-    """Which shell."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DoctorCommand:
-    """Check the installation."""
-
-    runs_folder: Path = Path("runs")
-    """Where runs are to be written."""
 
 
 def require_algorithms(names: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from metarobot.cli.outside import import_outside
 from metarobot.cli.train_options import named_options, preset_choice
 from metarobot.config import MOST_LAYERS, MOST_UNITS
 from metarobot.presets import PRESETS, find_preset
+from metarobot.reporting.grid_video import GridSize
 
 CommandT = TypeVar("CommandT")
 MARKERS = (
@@ -152,6 +153,21 @@ def parse_task(settings: Sequence[str]) -> dict[str, float] | None:
                 f"--task takes NAME=VALUE such as {example}, got {setting!r}"
             ) from None
     return task or None
+
+
+def parse_grid(size: str | None, parameters: Sequence[str]) -> GridSize | None:
+    """Parse COLUMNSxROWS; None if it was not given.
+
+    Raises:
+        ValueError: It has another form, or is too large.
+    """
+    if size is None:
+        return None
+    found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", size, re.ASCII)
+    if not found:
+        raise ValueError(f"--grid takes COLUMNSxROWS such as 3x3, got {size!r}")
+    columns, rows = map(int, found.groups())
+    return GridSize(columns=columns, rows=rows, parameters=tuple(parameters))
 
 
 def one_line(box: str) -> str:

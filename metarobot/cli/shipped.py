@@ -11,8 +11,8 @@ from metarobot.folder import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.printable import print_line
 from metarobot.reporting.adaptation_video import render_adaptation
+from metarobot.reporting.film_drawing import VideoError
 from metarobot.reporting.heat_map import heat_map
-from metarobot.reporting.video import VideoError
 from metarobot.reporting.where_it_holds import where_they_hold
 from metarobot.training.load import TrainedRun, load_run
 from metarobot.training.pretrained import FOLDER

@@ -5,6 +5,7 @@ Shape letters: S training seeds, N tasks of a split.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +14,8 @@ from metarobot.evaluation.statistics import Interval
 
 NEARLY_ALL = 0.9
 """Fraction of the headroom that `Curve.episodes_to_90` asks for."""
+FEW_EPISODES = 5
+"""Adaptation episodes that somebody with a robot is glad to run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +88,13 @@ class Curve:
         """The fewest episodes of one block that capture 0.9 of the headroom; None if none do."""
         enough = (p for p in self.points if p.captured and p.captured.value >= NEARLY_ALL)
         return next((point.adaptation_episodes for point in enough), None)
+
+
+def headline_episodes(numbers: Iterable[int]) -> int | None:
+    """Return the number of adaptation episodes that a sentence tells of, None if there is none.
+
+    It is the most that somebody with a robot is glad to run, of those measured.
+    """
+    adapted = sorted(number for number in numbers if number)
+    few = [number for number in adapted if number <= FEW_EPISODES]
+    return next(iter([*few[-1:], *adapted]), None)

@@ -9,6 +9,7 @@ captured.  Where one of the two is missing, the fraction cannot be told.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 
@@ -20,12 +21,17 @@ from metarobot.evaluation.references import MADE_OF, measured_names, names_left_
 from metarobot.evaluation.result import (
     Conditions,
     Evaluation,
+    Headroom,
     MeasuredParameter,
     MeasuredPolicy,
+    UnderVariant,
+    WorstTask,
 )
+from metarobot.evaluation.robustness import measure_under, variants_of
 from metarobot.evaluation.scores import join_seeds, join_stages
 from metarobot.evaluation.settings import describe_settings
 from metarobot.evaluation.summary import summarise_split
+from metarobot.evaluation.worst_tasks import MeasuredTasks, find_worst_tasks
 from metarobot.folder import Folder
 from metarobot.training.load import TrainedRun
 from metarobot.training.run_folder import read_facts
@@ -62,11 +68,17 @@ def evaluate_runs(
     protocol = Protocol.of(first, config, variant)
     measurer = protocol if scores is None else ScoreFiles(scores, protocol)
     measured: dict[str, list[PolicyScores]] = {name: [] for name in names}
+    under = variants_of(first.env_id) if config.robustness and variant is None else []
+    total = len(names) * len(runs) + len(under)
     for done, (name, run) in enumerate(product(names, runs)):
-        progress(f"{name}, seed {run.seed}", done / (len(names) * len(runs)))
+        progress(f"{name}, seed {run.seed}", done / total)
         measured[name].append(measurer.measure(name, run))
+    robustness = list[UnderVariant]()
+    for left, each in zip(range(len(under), 0, -1), under, strict=True):
+        progress(each.words, 1 - left / total)
+        robustness += measure_under(each, runs, config)
     progress("done", 1.0)
-    return _summarise(runs, protocol, measured)
+    return replace(_summarise(runs, protocol, measured), robustness=tuple(robustness))
 
 
 def _summarise(
@@ -97,7 +109,31 @@ def _summarise(
         curves=tuple(curves),
         headroom=tuple(headroom),
         heat_map=_heat_map(protocol, measured),
+        worst_tasks=tuple(_worst_tasks(runs, protocol, measured, headroom)),
     )
+
+
+def _worst_tasks(
+    runs: Sequence[TrainedRun],
+    protocol: Protocol,
+    measured: Mapping[str, Sequence[PolicyScores]],
+    headroom: Sequence[Headroom],
+) -> list[WorstTask]:
+    """Return the worst tasks of those who were trained to adapt."""
+    of_split = {entry.split: entry for entry in headroom}
+    worst = []
+    for name in (name for name in measured if name in runs[0].learners):
+        parts = [
+            MeasuredTasks(
+                split,
+                task_set.tasks,
+                join_stages([seed.splits[split].by_episodes for seed in measured[name]]),
+                of_split.get(split),
+            )
+            for split, task_set in protocol.splits.items()
+        ]
+        worst += find_worst_tasks(name, [run.seed for run in runs], parts)
+    return worst
 
 
 def _heat_map(protocol: Protocol, measured: Mapping[str, Sequence[PolicyScores]]) -> HeatMap | None:

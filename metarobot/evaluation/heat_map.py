@@ -110,13 +110,13 @@ def make_grid(run: TrainedRun, size: int, variant: Variant | None) -> Grid | Non
     trained = (run.variant or family).distribution
     x, y = (trained[name] for name in family.heat_map_axes)
     x_values, y_values = (
-        _grid_values([p, measured[p.name], family.distribution[p.name]], size) for p in (x, y)
+        grid_values([p, measured[p.name], family.distribution[p.name]], size) for p in (x, y)
     )
     tasks = measured.grid(x.name, x_values, y.name, y_values)
     return Grid(_axis(x, x_values), _axis(y, y_values), tasks)
 
 
-def _grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:
+def grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:
     """Return values from the lowest to the highest that any split of any of them draws, (size,).
 
     The last one is the family's, whose choices are all values where it has some.

@@ -134,7 +134,9 @@ def _array(kind: type, numbers: Any) -> np.ndarray:
 
 def _key(protocol: Protocol, name: str, run: TrainedRun) -> str:
     """Return what scores depend on, as one word."""
-    config = {**asdict(protocol.config), "untrained": ()}  # who else is measured does not matter
+    # Neither who else is measured, nor on which variants besides, matters.
+    config = {**asdict(protocol.config), "untrained": ()}
+    config.pop("robustness")
     variant = protocol.variant and protocol.variant.to_dict()
     digest = hashlib.sha256(repr((name, run.env_id, run.seed, config, variant)).encode())
     if name != RANDOM:

@@ -62,6 +62,9 @@ class EvaluationConfig:
     """Values along each axis of the heat map."""
     heat_map_episodes: tuple[int, ...] = (1, 5, 20)
     """Adaptation episodes per task after which the heat map is measured, besides before."""
+    robustness: bool = False
+    """Whether the variants of the family that come with the package are measured as well, before
+    adapting and after 1 and 5 episodes."""
     seed: int = 20_000_003
     """Seed of the test tasks and of their episodes, the same for every policy."""
 
@@ -73,8 +76,10 @@ class EvaluationConfig:
         if not isinstance(self.splits, tuple) or not set(self.splits) <= set(SPLITS):
             allowed = ", ".join(SPLITS)
             raise ValueError(f"splits must name some of {allowed}, got {show(self.splits)}")
-        if not isinstance(self.heat_map, bool):
-            raise ValueError(f"heat_map must be true or false, got {show(self.heat_map)}")
+        for name in ("heat_map", "robustness"):
+            if not isinstance(getattr(self, name), bool):
+                shown = show(getattr(self, name))
+                raise ValueError(f"{name} must be true or false, got {shown}")
         if not is_number(self.later_step_length, 0.0, 10.0):
             shown = show(self.later_step_length)
             raise ValueError(f"later_step_length must be a number in [0, 10], got {shown}")

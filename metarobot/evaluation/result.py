@@ -121,6 +121,55 @@ class Headroom:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorstTask:
+    """A task on which a policy does badly after a few adaptation episodes."""
+
+    algorithm: str
+    """Who adapted."""
+    seed: int
+    """Its training seed."""
+    split: Split
+    """Where the task is from."""
+    index: int
+    """Its place among the tasks of the split."""
+    task: dict[str, float]
+    """The task."""
+    adaptation_episodes: int
+    """Adaptation episodes, in one block."""
+    return_before: float
+    """Return before adapting."""
+    return_after: float
+    """Return after these episodes."""
+    success_before: float
+    """Success rate before adapting, 0 to 1."""
+    success_after: float
+    """Success rate after these episodes, 0 to 1."""
+    harmed: bool
+    """Whether adapting made it worse by more than 0.05 of the mean headroom of the split."""
+
+    @property
+    def change(self) -> float:
+        """What adapting did to the return."""
+        return self.return_after - self.return_before
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderVariant:
+    """What a policy reaches under a variant of the family that it was not trained on."""
+
+    variant: str
+    """Name of the variant."""
+    description: str = ""
+    """What is special about it."""
+    other_tasks: bool
+    """Whether its tasks are drawn from other ranges than the family's."""
+    algorithm: str
+    """Whose it is."""
+    points: tuple[Point, ...]
+    """Before adapting, and after one block of more and more episodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What policies of one task family reach on tasks that they were not trained on."""
 
@@ -148,6 +197,11 @@ class Evaluation:
     """One for each split; empty where a reference is missing."""
     heat_map: HeatMap | None = None
     """Returns over two task parameters; None for a family without two."""
+    worst_tasks: tuple[WorstTask, ...] = ()
+    """For each policy that adapts: the tasks that adapting harmed, then those of the lowest tenth,
+    the worst ones first and few of each."""
+    robustness: tuple[UnderVariant, ...] = ()
+    """Under the variants of the family that come with the package; empty where not measured."""
 
     def __post_init__(self) -> None:
         """Check that the parts belong together."""
@@ -157,7 +211,7 @@ class Evaluation:
         _require_unique("curves", [(c.algorithm, c.split, c.exploring) for c in self.curves])
         _require_unique("headroom", [entry.split for entry in self.headroom])
         drawn = self.heat_map.maps if self.heat_map else ()
-        for part in (*self.curves, *drawn):
+        for part in (*self.curves, *drawn, *self.worst_tasks, *self.robustness):
             if part.algorithm not in names:
                 raise ValueError(f"{part.algorithm!r} is measured, but is none of the policies")
         if not (self.seeds and self.curves):
@@ -212,7 +266,8 @@ class Evaluation:
     def to_json(self) -> bytes:
         """Return what evaluation.json holds: what was measured to 6 significant digits."""
         values = self.to_dict()
-        values.update({part: rounded(values[part]) for part in ("curves", "headroom")})
+        measured = ("curves", "headroom", "worst_tasks", "robustness")
+        values.update({part: rounded(values[part]) for part in measured})
         if self.heat_map:
             values["heat_map"]["maps"] = rounded(values["heat_map"]["maps"])
         return json_bytes(values)

@@ -100,7 +100,7 @@ def _judged_point(stage: Stage, before: np.ndarray, ends: _Ends | None, seed: in
     Every interval has a fresh generator, so that none depends on which others are asked for.
     """
     returns = stage.judged.returns
-    point = _point(stage.num_episodes, stage.judged, seed)
+    point = plain_point(stage.num_episodes, stage.judged, seed)
     if ends:
         rng = np.random.default_rng(seed)
         share = bootstrap_captured(returns, ends.never, ends.oracle, rng)
@@ -121,12 +121,13 @@ def _judged_point(stage: Stage, before: np.ndarray, ends: _Ends | None, seed: in
 def _exploring_curve(split: Split, algorithm: str, scores: TaskSetScores, seed: int) -> Curve:
     used = [stage.num_episodes for stage in scores.by_blocks]
     blocks = tuple(
-        _point(number, found, seed) for number, found in zip(used, scores.exploring, strict=True)
+        plain_point(number, found, seed)
+        for number, found in zip(used, scores.exploring, strict=True)
     )
     return Curve(algorithm=algorithm, split=split, exploring=True, points=blocks[:1], blocks=blocks)
 
 
-def _point(num_episodes: int, scores: Scores, seed: int) -> Point:
+def plain_point(num_episodes: int, scores: Scores, seed: int) -> Point:
     """Return what scores say by themselves."""
     rng = np.random.default_rng(seed)
     return Point(

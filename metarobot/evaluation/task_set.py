@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms import adapt_in_steps
-from metarobot.envs import SPLITS, SceneRecord, Tasks, Variant, find_family, make_env
+from metarobot.envs import (
+    SPLITS,
+    SceneRecord,
+    Tasks,
+    TaskVectorEnv,
+    Variant,
+    find_family,
+    make_env,
+)
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.scores import Scores, Stage, TaskSetScores
@@ -25,7 +33,7 @@ from metarobot.policies import (
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.hidden_rewards import RewardBlindPolicy, hide_rewards
-from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
+from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy
 
 
@@ -105,14 +113,7 @@ class TaskSet:
         )
         with closing(env):
             env.set_tasks(self.tasks)
-            draws = draw_episodes(
-                self.config.seed,
-                self.key,
-                Phase.EVALUATION,
-                tasks=range(num_tasks),
-                episode_shape=(num_episodes, env.horizon, env.start_size, len(env.action_elements)),
-                adaptation_step=0 if block is None else 2 * block + 1,
-            )
+            draws = self._draws(env, num_episodes, block)
             noise = draws.noise if noisy else None
             if isinstance(policy, UniformPolicy):
                 rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
@@ -120,6 +121,27 @@ class TaskSet:
             if self.config.rewards == "hidden":
                 policy = RewardBlindPolicy(policy)
             return collect(env, policy, params, noise=noise, start=draws.start)
+
+    def _draws(self, env: TaskVectorEnv, num_episodes: int, block: int | None) -> EpisodeDraws:
+        """Draw starts and noise of episodes on every task, see `collect`."""
+        return draw_episodes(
+            self.config.seed,
+            self.key,
+            Phase.EVALUATION,
+            tasks=range(len(self.tasks)),
+            episode_shape=(num_episodes, env.horizon, env.start_size, len(env.action_elements)),
+            adaptation_step=0 if block is None else 2 * block + 1,
+        )
+
+    def first_start(self, env: TaskVectorEnv, index: int) -> np.ndarray:
+        """Return the start of the first test episode on a task, uniforms (1, 1, S).
+
+        Args:
+            env: An environment of the family.
+            index: Place of the task.
+        """
+        start = self._draws(env, self.config.test_episodes, None).start
+        return start[index : index + 1, :1]
 
     def score_random(self) -> Scores:
         """Score uniformly random actions."""

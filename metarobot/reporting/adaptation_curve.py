@@ -12,7 +12,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
-from metarobot.evaluation.curve import Point
+from metarobot.evaluation.curve import Point, headline_episodes
 from metarobot.evaluation.references import NEVER_ADAPTS, ORACLE, RANDOM
 from metarobot.evaluation.result import Evaluation
 from metarobot.reporting.curve_panel import (
@@ -34,7 +34,6 @@ from metarobot.reporting.style import (
     algorithm_title,
     colours,
     evaluation_title,
-    headline_episodes,
     judged_by,
     light_grid,
     make_figure,

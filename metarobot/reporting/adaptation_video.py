@@ -23,7 +23,7 @@ from metarobot.envs import (
 )
 from metarobot.envs.checked_numbers import is_integer, is_number, require_integers, show
 from metarobot.policies import Params, repeat_params
-from metarobot.reporting.filming import film, write_clips
+from metarobot.reporting.filming import film, pictures_for, write_clips
 from metarobot.reporting.style import after_episodes
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
@@ -33,6 +33,8 @@ from metarobot.training.run_layout import RunError
 
 MOST_PICTURES = 3
 """Pictures of an adapted policy that have room beside the one before adapting."""
+MOST_SIDE = 5
+"""Tasks along each side of a grid."""
 _ADAPTATION, _SHOWN = 0, 1  # addresses of the draws: adaptation episodes; the one filmed
 
 
@@ -47,9 +49,12 @@ class RenderConfig:
     farthest from training that the family has."""
     seed: int = 0
     """Seed of the task, of the adaptation episodes and of the start that is filmed."""
-    adaptation_episodes: tuple[int, ...] = (1, 5)
-    """Adaptation episodes, in one block, after which the policy is filmed, besides before: one
-    picture for each of at most three numbers."""
+    adaptation_episodes: tuple[int, ...] = (0, 1, 5)
+    """Adaptation episodes, in one block, after which the policy is filmed, at most three numbers;
+    it is filmed before adapting in any case. Of one task they stand side by side, of a grid they
+    follow each other."""
+    contact_forces: bool = False
+    """Draw contact forces as arrows, and bodies so that the arrows show through."""
     slow_motion: float = 2.0
     """How much slower than the world the video runs."""
 
@@ -59,15 +64,24 @@ class RenderConfig:
         numbers = self.adaptation_episodes
         if not (
             isinstance(numbers, tuple)
-            and 1 <= len(numbers) <= MOST_PICTURES
-            and all(is_integer(number, 1, MOST_EPISODES) for number in numbers)
+            and all(is_integer(number, 0, MOST_EPISODES) for number in numbers)
+            and len(numbers) >= 1
+            and len([number for number in numbers if number]) <= MOST_PICTURES
         ):
             raise ValueError(
-                f"adaptation_episodes must be 1 to {MOST_PICTURES} integers in [1, "
-                f"{MOST_EPISODES}], got {show(numbers)}"
+                f"adaptation_episodes must be integers in [0, {MOST_EPISODES}], at most "
+                f"{MOST_PICTURES} besides 0, got {show(numbers)}"
             )
         if not is_number(self.slow_motion, 0.1, 100.0):
             raise ValueError(f"slow_motion must lie in [0.1, 100], got {show(self.slow_motion)}")
+        if not isinstance(self.contact_forces, bool):
+            shown = show(self.contact_forces)
+            raise ValueError(f"contact_forces must be true or false, got {shown}")
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Adaptation episodes before each picture: none, then those asked for."""
+        return (0, *filter(None, self.adaptation_episodes))
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,7 @@ def render_adaptation(
 
     Args:
         run: A run whose meta-learned algorithm is shown.
-        path: The MP4 to write.
+        path: The film to write, see `write_film`.
         config: Which task, and how it is adapted to.
         task: Task parameters to set; those not named stay nominal.  None draws a task.
         variant: What to film it on; None for the family as it is.
@@ -104,9 +118,25 @@ def render_adaptation(
         VideoError: ffmpeg failed.
     """
     config = config or RenderConfig()
-    trained = _find_policy(run, config)
+    trained = find_shown_policy(run, config)
     tasks = choose_task((variant or find_family(run.env_id)).distribution, config, task)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
+    with closing(camera_env(run, config, variant, len(adapted))) as env:
+        env.set_tasks(tasks)
+        start = shown_start(env, config)
+        clips = [
+            film(env, trained, params, start, after_episodes(number))
+            for number, params in adapted.items()
+        ]
+        write_clips(clips, env, path, config.slow_motion)
+    returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
+    return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
+
+
+def camera_env(
+    run: TrainedRun, config: RenderConfig, variant: Variant | None, columns: int
+) -> TaskVectorEnv:
+    """Return one simulation in front of the camera, for so many clips side by side."""
     env = make_env(
         run.env_id,
         1,
@@ -115,21 +145,16 @@ def render_adaptation(
         variant=variant,
         scene_path=run.scene,
     )
-    with closing(env):
-        env.set_tasks(tasks)
-        start = _draws(env, config, _SHOWN, num_episodes=1).start
-        stages = zip(
-            (0, *config.adaptation_episodes),
-            (repeat_params(trained.params, 1), *adapted),
-            strict=True,
-        )
-        clips = [film(env, trained, p, start, after_episodes(number)) for number, p in stages]
-        write_clips(clips, env, path, config.slow_motion)
-    returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
-    return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
+    env.pictures = pictures_for(columns, contact_forces=config.contact_forces)
+    return env
 
 
-def _find_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
+def shown_start(env: TaskVectorEnv, config: RenderConfig) -> np.ndarray:
+    """Return the uniforms of the start that is filmed, (1, 1, S), whatever the task."""
+    return _draws(env, config, _SHOWN, num_tasks=1, num_episodes=1).start
+
+
+def find_shown_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
     """Return whose adaptation is filmed.
 
     Raises:
@@ -153,7 +178,7 @@ def render_policy(
 
     Args:
         policy: A trained or an adapted policy.
-        path: The MP4 to write.
+        path: The film to write, see `write_film`.
         task: Task parameters to set; those not named stay nominal.
         seed: Seed of the start.
 
@@ -173,7 +198,7 @@ def render_policy(
     try:
         given = {name: [value] for name, value in (task or {}).items()}
         env.set_tasks(env.distribution.with_values(given) if given else env.distribution.nominal())
-        start = _draws(env, RenderConfig(seed=seed), _SHOWN, num_episodes=1).start
+        start = shown_start(env, RenderConfig(seed=seed))
         clip = film(env, policy, policy.task_params, start, "the policy at work")
         write_clips([clip], env, path, RenderConfig().slow_motion)
     finally:
@@ -201,41 +226,41 @@ def adapt_to(
     trained: TrainedPolicy,
     config: RenderConfig,
     variant: Variant | None = None,
-) -> list[Params]:
-    """Adapt an algorithm to one task from its own exploring episodes.
+) -> dict[int, Params]:
+    """Adapt an algorithm to tasks from its own exploring episodes on each.
 
     Returns:
-        Adapted parameters, each leaf (1, ...), for every number of adaptation episodes: the first
-        of one block.
+        Parameters, each leaf (N, ...), by the number of adaptation episodes, the first of one
+        block; 0 is before adapting.
     """
-    most = max(config.adaptation_episodes)
-    require_evaluation_memory(trained.config, 1, most, "lower adaptation_episodes")
-    params, algorithm = repeat_params(trained.params, 1), trained.algorithm
-    num_envs, scene = algorithm.num_simulations(1, most), trained.config.scene
+    most, num_tasks = max(config.stages), len(tasks)
+    require_evaluation_memory(trained.config, num_tasks, most, "lower adaptation_episodes")
+    params, algorithm = repeat_params(trained.params, num_tasks), trained.algorithm
+    if most == 0:
+        return {0: params}
+    num_envs, scene = algorithm.num_simulations(num_tasks, most), trained.config.scene
     env = make_env(env_id, num_envs, num_threads=1, variant=variant, scene_path=scene)
     with closing(env):
         env.set_tasks(tasks)
-        draws = _draws(env, config, _ADAPTATION, most)
+        draws = _draws(env, config, _ADAPTATION, num_tasks, most)
         explorer = algorithm.exploring_policy
         block = collect(env, explorer, params, noise=draws.noise, start=draws.start)
-    blocks = [block.first(number) for number in config.adaptation_episodes]
-    return [
-        algorithm.adapt(params, episodes, algorithm.adaptation_advantages(params, episodes))
-        for episodes in blocks
-    ]
+    adapted = {0: params}
+    for number in filter(None, config.stages):
+        episodes = block.first(number)
+        advantages = algorithm.adaptation_advantages(params, episodes)
+        adapted[number] = algorithm.adapt(params, episodes, advantages)
+    return adapted
 
 
 def _draws(
-    env: TaskVectorEnv,
-    config: RenderConfig,
-    address: int,
-    num_episodes: int,
+    env: TaskVectorEnv, config: RenderConfig, address: int, num_tasks: int, num_episodes: int
 ) -> EpisodeDraws:
     action_size = len(env.action_elements)
     return draw_episodes(
         config.seed,
         address,
         Phase.RENDERING,
-        tasks=range(1),
+        tasks=range(num_tasks),
         episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
     )

@@ -11,9 +11,19 @@ import mujoco
 import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.envs import TaskVectorEnv
+from metarobot.envs import TaskDistribution, TaskVectorEnv
+from metarobot.envs.batch_renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Pictures
 from metarobot.policies import Params
-from metarobot.reporting.video import Clip, Frame, compose_side_by_side, describe_task, write_mp4
+from metarobot.reporting.film_file import write_film
+from metarobot.reporting.style import family_title
+from metarobot.reporting.video import (
+    Clip,
+    Frame,
+    Words,
+    cell_size,
+    compose_film,
+    describe_task,
+)
 from metarobot.rollout.collect import collect
 from metarobot.training.load import TrainedPolicy
 
@@ -32,6 +42,13 @@ def film(
 
     The episode is collected as everywhere else; then its actions are replayed in front of the
     camera, which repeats it bit for bit.
+
+    Args:
+        env: One simulation, which holds the task.
+        trained: Who acts.
+        params: Its parameters, each leaf (1, ...).
+        start: Uniforms that place the start, (1, 1, S).
+        caption: What the clip is called.
     """
     episodes = collect(env, trained.policy, params, noise=None, start=start)
     return replay_actions(env, start[0, 0], episodes.actions[0, 0].numpy(), caption)
@@ -95,23 +112,62 @@ def _picture(env: TaskVectorEnv) -> tuple[Frame, ...]:
     return env.render() or ()
 
 
+def pictures_for(columns: int, *, contact_forces: bool) -> Pictures:
+    """Return how episodes are drawn of which so many stand side by side."""
+    width, height = cell_size(columns, FRAME_WIDTH_PX, FRAME_HEIGHT_PX)
+    return Pictures(width_px=width, height_px=height, contact_forces=contact_forces)
+
+
 def write_clips(clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: float) -> None:
     """Write clips of the task that the environment holds, side by side.
 
     Args:
         clips: What is shown.
         env: Holds the task, which is written above.
-        path: The MP4 to write; its folder is made if missing.
+        path: The film to write; its folder is made if missing.
         slow_motion: How much slower than the world it runs.
 
     Raises:
-        VideoError: ffmpeg failed.
+        VideoError: The film could not be made.
     """
-    fps = FRAMES_PER_STEP / (env.control_dt_s * slow_motion)
-    units = {p.name: "" if p.unit == "1" else p.unit for p in env.distribution.parameters}
-    header = describe_task(env.tasks.to_dicts()[0], units)
-    if env.variant is not None:
-        header = f"{env.variant.words}  ·  {header}"
+    words = Words(title=film_title(env), parts=[*task_words(env), *force_words(env)])
+    frames = side_by_side(clips, env, words, slow_motion)
     path.parent.mkdir(parents=True, exist_ok=True)
-    frames = compose_side_by_side(clips, header, control_dt_s=env.control_dt_s, fps=fps)
-    write_mp4(frames, path, fps)
+    write_film(frames, path, frames_per_second(env, slow_motion))
+
+
+def side_by_side(
+    clips: Sequence[Clip], env: TaskVectorEnv, words: Words, slow_motion: float
+) -> Iterator[Frame]:
+    """Return the frames of clips in one row."""
+    fps = frames_per_second(env, slow_motion)
+    options = {"columns": len(clips), "control_dt_s": env.control_dt_s, "fps": fps}
+    return compose_film(clips, words, **options)
+
+
+def frames_per_second(env: TaskVectorEnv, slow_motion: float) -> float:
+    """Return how fast the frames of a clip follow each other."""
+    return FRAMES_PER_STEP / (env.control_dt_s * slow_motion)
+
+
+def film_title(env: TaskVectorEnv) -> str:
+    """Return what is filmed: "Grip", or "Grip, greasy pads"."""
+    title = family_title(env.family)
+    return f"{title}, {env.variant.words}" if env.variant else title
+
+
+def task_words(env: TaskVectorEnv) -> list[str]:
+    """Return the task that the first simulation holds, a parameter each."""
+    return describe_task(env.tasks.to_dicts()[0], units_of(env.distribution))
+
+
+def units_of(distribution: TaskDistribution) -> dict[str, str]:
+    """Return the unit of every task parameter, nothing for a ratio."""
+    return {p.name: "" if p.unit == "1" else p.unit for p in distribution.parameters}
+
+
+def force_words(env: TaskVectorEnv) -> list[str]:
+    """Say how long the arrows of contact forces are, if they are drawn."""
+    if not env.pictures.contact_forces:
+        return []
+    return [f"arrows: contact forces, 10 cm for {0.1 / env.contact_force_m_per_n:.3g} N"]

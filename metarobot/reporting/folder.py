@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from metarobot.reporting.mp4 import playing_problem
 from metarobot.reporting.report import Origin, render_report
 from metarobot.reporting.table import evaluation_csv
 from metarobot.reporting.training_curve import TrainingCurve, training_curve
+from metarobot.reporting.worst_films import film_worst_tasks
 from metarobot.training.load import TrainedRun, load_curve
-from metarobot.training.run_folder import read_facts
-from metarobot.training.run_layout import CONFIG_FILE
+from metarobot.training.provenance import choose_num_threads, provenance
+from metarobot.training.run_folder import algorithm_folder, read_facts
+from metarobot.training.run_layout import CONFIG_FILE, POLICY_FILE
 
 PICTURES = ("adaptation_curve", "heat_map", "training_curve")
 REPORT_FILE = "report.html"
@@ -63,6 +66,7 @@ def evaluate_to_folder(
     *,
     variant: Variant | None = None,
     video: Path | None = None,
+    num_films: int = 0,
     commands: Sequence[str] = (),
     keep_scores: bool = False,
     progress: Progress,
@@ -75,6 +79,7 @@ def evaluate_to_folder(
         config: How much is measured.
         variant: What to measure on; None for the family as it is.
         video: MP4 to embed in the report.
+        num_films: Films of the worst tasks in the report, where this machine has OpenGL.
         commands: Command lines that reproduce the report.
         keep_scores: Keep what was measured in the folder, and do not measure it again.
         progress: Called with a stage and the share of the work done.
@@ -95,17 +100,25 @@ def evaluate_to_folder(
     scores = folder / SCORES if keep_scores else None
     evaluation = evaluate_runs(runs, config, progress, variant, scores)
     pictures = _draw(evaluation, curves)
+    if num_films:
+        progress("films", 1.0)
+    worst = film_worst_tasks(runs, evaluation, variant, num_films)
     origin = Origin(commands=tuple(commands), facts=_facts(runs, evaluation))
-    report = render_report(evaluation, pictures, film, origin)
-    folder.write_together(
-        {
-            "evaluation.json": evaluation.to_json(),
-            "evaluation.csv": evaluation_csv(evaluation).encode(),
-            **{f"{name}.png": pictures.get(name) for name in PICTURES},
-            REPORT_FILE: report.encode(),
-        }
-    )
+    report = render_report(evaluation, pictures, film, origin, worst)
+    folder.write_together(_products(evaluation, pictures, report))
     return evaluation
+
+
+def _products(
+    evaluation: Evaluation, pictures: Mapping[str, bytes], report: str
+) -> dict[str, bytes | None]:
+    """Return the content of every file, None for a picture that there is not."""
+    return {
+        "evaluation.json": evaluation.to_json(),
+        "evaluation.csv": evaluation_csv(evaluation).encode(),
+        **{f"{name}.png": pictures.get(name) for name in PICTURES},
+        REPORT_FILE: report.encode(),
+    }
 
 
 def _draw(evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> dict[str, bytes]:
@@ -150,6 +163,7 @@ def _facts(runs: Sequence[TrainedRun], evaluation: Evaluation) -> Mapping[str, s
     """Return what is worth knowing about how the runs came to be, as text by name."""
     first = runs[0]
     saved = read_facts(first.path, next(iter(first.policies)), CONFIG_FILE)
+    measured = provenance(choose_num_threads())
     facts: dict[str, object] = {
         "runs": [str(run.path) for run in runs],
         "seeds": [run.seed for run in runs],
@@ -161,8 +175,21 @@ def _facts(runs: Sequence[TrainedRun], evaluation: Evaluation) -> Mapping[str, s
         "machine": saved.get("machine", {}),
         "versions": saved.get("versions", {}),
         "git_revision": saved.get("git_revision"),
+        "policies (SHA-256)": _hashes(runs),
+        "measured with": {key: value for key, value in measured.items() if key != "command"},
     }
     return describe_settings(facts)
+
+
+def _hashes(runs: Sequence[TrainedRun]) -> dict[str, list[str]]:
+    """Return the beginning of the hash of every policy's file, a seed each."""
+    return {
+        name: [
+            hashlib.sha256(algorithm_folder(run.path, name).read(POLICY_FILE)).hexdigest()[:16]
+            for run in runs
+        ]
+        for name in runs[0].policies
+    }
 
 
 def _costs(policy: MeasuredPolicy) -> str:

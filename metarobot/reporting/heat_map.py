@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from metarobot.evaluation.curve import headline_episodes
 from metarobot.evaluation.heat_map import Axis, GridMap, HeatMap
 from metarobot.evaluation.references import NEVER_ADAPTS
 from metarobot.evaluation.result import Evaluation
@@ -28,7 +29,6 @@ from metarobot.reporting.style import (
     algorithm_title,
     colours,
     evaluation_title,
-    headline_episodes,
     make_figure,
     number,
     panel_heading,
@@ -73,7 +73,7 @@ def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
     rows = _rows(evaluation, data.maps)
     panels = list(chain.from_iterable(rows))
     maps = [_matrix(p.success if quantity == "success" else p.returns) for p in panels]
-    limits = (0.0, 1.0) if quantity == "success" else _colour_limits(maps)
+    limits = (0.0, 1.0) if quantity == "success" else colour_limits(maps)
     height_px = _ABOVE_PX + _PANEL_PX * len(rows)
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px)
@@ -192,7 +192,7 @@ def _matrix(values: Sequence[Sequence[float | None]]) -> np.ndarray:
     return np.array(values, dtype=np.float64)
 
 
-def _colour_limits(maps: list[np.ndarray]) -> tuple[float, float]:
+def colour_limits(maps: list[np.ndarray]) -> tuple[float, float]:
     """Return one scale for all maps; the worst 2 % share its end, lest they use up the colours."""
     values = np.concatenate([m[np.isfinite(m)] for m in maps])
     if values.size == 0:
@@ -201,7 +201,7 @@ def _colour_limits(maps: list[np.ndarray]) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _edges(values: Sequence[float], log: bool) -> np.ndarray:
+def edges(values: Sequence[float], log: bool) -> np.ndarray:
     """Return the len(values) + 1 borders of the cells around the grid's values."""
     centres = np.log(values) if log else np.asarray(values, dtype=np.float64)
     if len(centres) < 2:
@@ -217,8 +217,8 @@ def _draw_map(
 ) -> QuadMesh:
     x, y = data.x, data.y
     mesh = axes.pcolormesh(
-        _edges(x.values, x.log),
-        _edges(y.values, y.log),
+        edges(x.values, x.log),
+        edges(y.values, y.log),
         np.ma.masked_invalid(values),
         cmap="viridis",
         vmin=limits[0],

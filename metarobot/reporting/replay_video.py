@@ -8,19 +8,20 @@ from metarobot.envs import make_env
 from metarobot.envs.batch_renderer import FRAME_BYTES
 from metarobot.envs.checked_numbers import show
 from metarobot.envs.memory import require_memory
-from metarobot.reporting.filming import FRAMES_PER_STEP, replay_actions, write_clips
+from metarobot.reporting.adaptation_video import RenderConfig
+from metarobot.reporting.filming import FRAMES_PER_STEP, pictures_for, replay_actions, write_clips
 from metarobot.reporting.video import Clip
 from metarobot.training.replay import Replay
 
 
-def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) -> list[Clip]:
+def render_replay(replay: Replay, path: Path, episode: int, config: RenderConfig) -> list[Clip]:
     """Film one episode of a replay before and after adaptation, side by side.
 
     Args:
         replay: What was written down in training.
-        path: The MP4 to write.
+        path: The film to write, see `write_film`.
         episode: Number of the episode, from 0.
-        slow_motion: How much slower than the world the video runs.
+        config: How it is filmed.
 
     Returns:
         What is shown: one clip before the first adaptation step, one after each.
@@ -43,6 +44,7 @@ def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) 
         variant=replay.variant,
         scene_path=replay.scene,
     )
+    env.pictures = pictures_for(num_blocks, contact_forces=config.contact_forces)
     try:
         env.set_tasks(env.distribution.with_values({k: [v] for k, v in replay.task.items()}))
         clips = []
@@ -50,7 +52,7 @@ def render_replay(replay: Replay, path: Path, episode: int, slow_motion: float) 
             start, actions = replay.starts[step, episode], replay.actions[step, episode]
             caption = f"episode {episode}, after {step} adaptation step{'s' * (step != 1)}"
             clips.append(replay_actions(env, start.numpy(), actions.numpy(), caption))
-        write_clips(clips, env, path, slow_motion)
+        write_clips(clips, env, path, config.slow_motion)
     finally:
         env.close()
     return clips

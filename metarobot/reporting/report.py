@@ -12,14 +12,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.robustness import ROBUSTNESS_EPISODES
 from metarobot.evaluation.settings import describe_settings
 from metarobot.printable import printable
 from metarobot.reporting.episode_tables import episode_tables
+from metarobot.reporting.hardship_tables import robustness_groups, worst_groups
+from metarobot.reporting.heat_map_cells import page_heat_map
 from metarobot.reporting.report_tables import headroom_table, parameter_table, return_tables
 from metarobot.reporting.style import evaluation_title
 from metarobot.reporting.verdicts import conditions, verdicts
 from metarobot.reporting.where_it_holds import where_they_hold
+from metarobot.reporting.worst_films import Film, WorstFilms
 
+NO_FILMS = WorstFilms()
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 
 
@@ -34,16 +39,21 @@ class Origin:
 
 
 def render_report(
-    evaluation: Evaluation, pictures: Mapping[str, bytes], video: bytes | None, origin: Origin
+    evaluation: Evaluation,
+    pictures: Mapping[str, bytes],
+    video: bytes | None,
+    origin: Origin,
+    worst: WorstFilms = NO_FILMS,
 ) -> str:
     """Return the report of one task family as a single self-contained HTML page.
 
     Args:
         evaluation: The evaluation.
-        pictures: PNG files to embed, by "heat_map", "adaptation_curve" and "training_curve"; a
-            missing one leaves its section out.
+        pictures: PNG files to embed, by "adaptation_curve" and "training_curve"; a missing one
+            leaves its section out. The heat map is drawn by the page itself.
         video: The before/after MP4 to embed, or None.
         origin: How the runs and the report came to be.
+        worst: Films of the worst tasks.
     """
     variant = evaluation.variant
     return (
@@ -62,6 +72,12 @@ def render_report(
             episode_tables=episode_tables(evaluation),
             tables=return_tables(evaluation),
             headroom=headroom_table(evaluation),
+            heat_map=page_heat_map(evaluation),
+            worst_groups=worst_groups(evaluation),
+            films={place: _film_urls(film) for place, film in worst.films.items()},
+            no_films=worst.problem,
+            robustness=robustness_groups(evaluation),
+            robustness_stages=["before", *(f"after {number}" for number in ROBUSTNESS_EPISODES)],
             num_blocks=max(len(curve.blocks) for curve in evaluation.curves) - 1,
             episodes_per_block=evaluation.config.episodes_per_block,
             sample=_sample(evaluation),
@@ -71,6 +87,13 @@ def render_report(
             commands=list(origin.commands),
         )
     )
+
+
+def _film_urls(film: Film) -> dict[str, str]:
+    return {
+        "film": data_url(film.mp4, "video/mp4"),
+        "poster": data_url(film.poster, "image/jpeg"),
+    }
 
 
 def page_templates() -> Environment:

@@ -56,8 +56,6 @@ ALGORITHM_COLOURS = {
     ORACLE: "#007f5f",
 }
 """Of those that stand in every picture; all others share out the colours below."""
-FEW_EPISODES = 5
-"""Adaptation episodes that somebody with a robot is glad to run."""
 REFERENCE_NOTES = {NEVER_ADAPTS: "never adapts", ORACLE: "told the task"}
 """What a reference is, in a few words."""
 REFERENCE_DASHES = {NEVER_ADAPTS: "--", ORACLE: ":"}
@@ -144,16 +142,6 @@ def after_episodes(number: int) -> str:
 def after_blocks(number: int) -> str:
     """Return what a policy is called after some number of blocks of adaptation episodes."""
     return "before adapting" if number == 0 else f"after {number} block" + "s" * (number != 1)
-
-
-def headline_episodes(numbers: Iterable[int]) -> int | None:
-    """Return the number of adaptation episodes that a sentence tells of, None if there is none.
-
-    It is the most that somebody with a robot is glad to run, of those measured.
-    """
-    adapted = sorted(number for number in numbers if number)
-    few = [number for number in adapted if number <= FEW_EPISODES]
-    return next(iter([*few[-1:], *adapted]), None)
 
 
 def split_title(evaluation: Evaluation, split: str) -> str:

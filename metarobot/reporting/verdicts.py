@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from metarobot.evaluation.curve import NEARLY_ALL, Curve, Point
+from metarobot.evaluation.curve import NEARLY_ALL, Curve, Point, headline_episodes
 from metarobot.evaluation.references import NEVER_ADAPTS, ORACLE
 from metarobot.evaluation.result import Conditions, Evaluation, Headroom
 from metarobot.evaluation.statistics import Interval
 from metarobot.reporting.style import (
     after_episodes,
     algorithm_title,
-    headline_episodes,
     interval,
     number,
     percent,

@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from metarobot.evaluation.curve import headline_episodes
 from metarobot.evaluation.heat_map import Axis, GridMap, HeatMap
 from metarobot.evaluation.references import in_order
 from metarobot.evaluation.result import Evaluation
 from metarobot.reporting.style import (
     after_episodes,
     algorithm_title,
-    headline_episodes,
     in_unit,
     parameter_words,
     percent,

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
 from docs_tables.results import WITHOUT_REWARDS, read_evaluation
-from metarobot.evaluation.curve import Curve, Point
+from metarobot.evaluation.curve import FEW_EPISODES, Curve, Point
 from metarobot.evaluation.result import Evaluation, MeasuredPolicy
 from metarobot.reporting.style import (
-    FEW_EPISODES,
     after_episodes,
     algorithm_title,
     family_title,

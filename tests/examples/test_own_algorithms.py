@@ -19,7 +19,7 @@ MODULES = ("own_algorithms", *OWN)
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
-MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
+MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1", "--films", "0"]
 KNOWN = ("--module", "own_algorithms")
 
 
@@ -111,7 +111,7 @@ def test_the_python_interface_takes_them(registered, tmp_path, opengl):
     assert mr.load("run")["bias_maml"].config.options.bias_factor == 2.0
     measured = {"num_tasks": 2, "grid_size": 2, "episodes_per_block": 2, "test_episodes": 1}
     measured |= {"adaptation_episodes": (1, 2), "heat_map_episodes": (1,)}
-    mr.evaluate(run, out="results", num_blocks=1, **measured)
+    mr.evaluate(run, out="results", num_blocks=1, films=0, **measured)
     mr.render(run["elite_shift"], "film.mp4")
 
 

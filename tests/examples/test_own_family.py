@@ -26,7 +26,7 @@ HOIST = "own/Hoist-v0"
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
-MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
+MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1", "--films", "0"]
 
 
 def forget():

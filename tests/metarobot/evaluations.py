@@ -9,7 +9,14 @@ from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.heat_map import Axis, GridMap, HeatMap
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.references import in_order
-from metarobot.evaluation.result import Evaluation, Headroom, MeasuredParameter, MeasuredPolicy
+from metarobot.evaluation.result import (
+    Evaluation,
+    Headroom,
+    MeasuredParameter,
+    MeasuredPolicy,
+    UnderVariant,
+    WorstTask,
+)
 from metarobot.evaluation.statistics import Interval
 
 MEANS = {
@@ -127,6 +134,37 @@ def made_up_evaluation():
         curves=tuple(curve for name, means in MEANS.items() for curve in curves_of(name, means)),
         headroom=tuple(headroom(split) for split in SPLITS),
         heat_map=made_up_heat_map(),
+        worst_tasks=tuple(worst_task(index, harmed=index < 2) for index in range(3)),
+        robustness=tuple(
+            UnderVariant(
+                variant=variant,
+                description="less friction than any trained with",
+                other_tasks=variant == "greasy_pads",
+                algorithm=name,
+                points=tuple(point(number, means[number]) for number in numbers),
+            )
+            for variant in ("greasy_pads", "heavy_blocks")
+            for name, means, numbers in (
+                ("domain_randomisation", MEANS["domain_randomisation"], (0,)),
+                ("maml", MEANS["maml"], (0, 1, 5)),
+            )
+        ),
+    )
+
+
+def worst_task(index, *, harmed):
+    return WorstTask(
+        algorithm="maml",
+        seed=0,
+        split="extrapolation",
+        index=index,
+        task={"block_mass_kg": 1.5 + 0.1 * index, "pad_friction": 0.2},
+        adaptation_episodes=5,
+        return_before=-1.0,
+        return_after=-2.0 + 0.1 * index,
+        success_before=0.8,
+        success_after=0.4,
+        harmed=harmed,
     )
 
 
@@ -160,6 +198,8 @@ def without(evaluation, *names):
         curves=fewer(evaluation.curves),
         headroom=(),
         heat_map=heat_map and replace(heat_map, maps=fewer(heat_map.maps)),
+        worst_tasks=fewer(evaluation.worst_tasks),
+        robustness=fewer(evaluation.robustness),
     )
 
 

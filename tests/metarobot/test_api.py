@@ -58,7 +58,7 @@ def test_an_import_registers_the_families_and_brings_no_torch():
         (lambda: mr.train("slide", total_steps=0), "total_steps must be"),
         (lambda: mr.train("slide", total_step=1), "unknown field or option 'total_step': nearest"),
         (lambda: mr.train("slide", clip_ratio=0.1), "clip_ratio is read by maml_ppo, promp, none"),
-        (lambda: mr.render(None, "film.avi"), "must end in .mp4, got film.avi"),
+        (lambda: mr.render(None, "film.avi"), "must end in .mp4, .webp or .gif, got film.avi"),
     ],
 )
 def test_what_is_wrong_is_one_line(call, words):

@@ -154,7 +154,7 @@ def test_what_a_run_cannot_become_is_refused_in_one_line(run, capfd, monkeypatch
     assert "total_steps must be an integer in" in refused(capfd, *resume, "--total-steps", 10**30)
     for options in (["--inner-lr", "0.3"], ["--seed=1"], ["--out", "x"], ["--overwrite"]):
         line = refused(capfd, *resume, *options)
-        assert "possible are --algorithms, --total-steps and --module" in line
+        assert "possible are --algorithms, --total-steps, --wandb and --module" in line
     monkeypatch.setattr("metarobot.training.run_folder.versions", lambda: {"torch": "1.0"})
     assert "cannot be extended here: torch was" in refused(capfd, *resume, "--total-steps", 999)
     assert {path: path.read_bytes() for path in run.rglob("*.json")} == before

@@ -126,7 +126,7 @@ ARGUMENTS = {
         "--variant",
         "--initial-policy",
     ],
-    "evaluate": [*options_of(EvaluationConfig), "--best", "--variant", "--video"],
+    "evaluate": [*options_of(EvaluationConfig), "--best", "--variant", "--video", "--films"],
     "render": [*options_of(RenderConfig), "--task", "--replay", "--episode", "--best", "--variant"],
     "compare": [
         *(

@@ -24,6 +24,7 @@ TRAIN += ["--total-steps", "64", "--overwrite", "--out", "run"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 EVALUATE = ["evaluate", "run", "--out", "result", *FEW_TASKS, "--episodes-per-block", "3"]
 EVALUATE += ["--num-blocks", "1", "--adaptation-episodes", "3", "--heat-map-episodes", "3"]
+EVALUATE += ["--films", "0"]
 
 QUICK = [
     (["--help"], 0),

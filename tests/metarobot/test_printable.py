@@ -23,6 +23,7 @@ TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZE
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
 EVALUATION_SIZES += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
+EVALUATION_SIZES += ["--films", "0"]
 
 NASTY = {
     "escape": "a\x1b[2J\x1b]0;owned\x07b",
@@ -95,6 +96,8 @@ def test_everything_is_printed_through_print_line():
         "console.py: print(f'metarobot: {printable(message)}', file=sys.stderr)",
         "console.py: console.print(make_table(headings, rows, console))",
         "doctor.py: console.print(table)",
+        "list_runs.py: console.print(make_table(_HEADINGS, map(_row, found), console))",
+        "pretrained_listing.py: console.print(make_table(headings, rows, console))",
         "listing.py: console.print()",
         "listing.py: console.print(parameter_table(family, console))",
         "listing.py: console.print(observation_table(family, console))",

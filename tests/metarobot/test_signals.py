@@ -120,7 +120,7 @@ def test_a_comparison_stops_politely_while_it_trains(number, tmp_path):
 def test_any_moment(seed, trained, tmp_path):
     """From the first line of our own code on, whatever is being imported, drawn or written."""
     rng = random.Random(seed)
-    sizes = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
+    sizes = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1", "--films", "0"]
     process = start(["evaluate", str(trained), "--out", "result", *sizes], tmp_path)
     status = Path(f"/proc/{process.pid}/status")
 

@@ -47,7 +47,7 @@ FEW = EvaluationConfig(
 )
 FEW_OPTIONS = ["--num-tasks", "2", "--episodes-per-block", "2", "--grid-size", "2"]
 FEW_OPTIONS += ["--num-blocks", "1", "--test-episodes", "1"]
-FEW_OPTIONS += ["--adaptation-episodes", "1", "--heat-map-episodes", "1"]
+FEW_OPTIONS += ["--adaptation-episodes", "1", "--heat-map-episodes", "1", "--films", "0"]
 _PRESETS = ("grip", "reach", "slide", "push", "carry", "insert")
 ENV_IDS = {name: PRESETS[name].env_id for name in _PRESETS}
 
@@ -413,12 +413,12 @@ def no_pictures(monkeypatch):
         FILM + "_picture",
         lambda env: (np.zeros((8, 8, 3), np.uint8),),
     )
-    monkeypatch.setattr(FILM + "write_mp4", lambda frames, path, fps: None)
+    monkeypatch.setattr(FILM + "write_film", lambda frames, path, fps: None)
 
-    def compose(clips, header, **kwargs):
-        headers.append(header)
+    def compose(clips, words, **kwargs):
+        headers.append(" · ".join([words.title, *words.parts]))
 
-    monkeypatch.setattr(FILM + "compose_side_by_side", compose)
+    monkeypatch.setattr(FILM + "compose_film", compose)
     return headers
 
 
@@ -432,7 +432,7 @@ def test_a_video_names_the_variant(runs, no_pictures, capfd):
         "3",
     ]
     assert main(command) == 0
-    assert no_pictures[0].startswith("greasy pads  ·  block mass ")
+    assert no_pictures[0].startswith("Grip, greasy pads · block mass ")
     assert "pad_friction 0." in capfd.readouterr().out
 
 

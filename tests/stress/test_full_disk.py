@@ -24,7 +24,7 @@ COMMANDS = {
     "train": [*TRAIN, "--out", "DISK/new"],
     "overwrite": [*TRAIN, "--seed", "1", "--out", "DISK/run", "--overwrite"],
     "resume": ["train", "--resume", "DISK/run"],
-    "evaluate": ["evaluate", "RUN", "--out", "DISK/results", *MEASURE],
+    "evaluate": ["evaluate", "RUN", "--out", "DISK/results", *MEASURE, "--films", "0"],
     "compare": [
         *("compare", "grip", "--algorithms", "domain_randomisation", "--seeds", "0"),
         *("--out", "DISK/comparison", "--total-steps", "6400", "--test-tasks", "2"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metarobot.cli.console import BAD_INPUT, OK, prepare
 from metarobot.cli.doctor import print_report, run_checks
-from metarobot.cli.options import DoctorCommand
+from metarobot.cli.overview_options import DoctorCommand
 from metarobot.cli.parsing import parse
 
 

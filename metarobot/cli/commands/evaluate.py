@@ -27,6 +27,7 @@ def run(arguments: list[str], prog: str) -> int:
             command.config,
             variant=variant,
             video=command.video,
+            num_films=command.films,
             commands=[shell_line(prog, arguments)],
             progress=stages,
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from metarobot.cli.console import OK
 from metarobot.cli.listing import find_env_id, print_families, print_variants
-from metarobot.cli.options import ListCommand
 from metarobot.cli.outside import import_family
+from metarobot.cli.overview_options import ListCommand
 from metarobot.cli.parsing import parse
 from metarobot.cli.pretrained_listing import print_pretrained
 from metarobot.envs import FAMILIES

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metarobot.cli.console import BAD_INPUT, OK, say
 from metarobot.cli.listing import make_console, make_table
-from metarobot.cli.options import RunsCommand
+from metarobot.cli.overview_options import RunsCommand
 from metarobot.cli.parsing import parse
 from metarobot.training.run_layout import RunError
 from metarobot.training.run_summary import AlgorithmSummary, find_runs, summarise_run

@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from rich.console import Console
 
 from metarobot import opengl
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import RenderCommand
-from metarobot.cli.parsing import parse, parse_task
+from metarobot.cli.parsing import parse, parse_grid, parse_task
 from metarobot.named_files import require_writable
 from metarobot.printable import print_line
 from metarobot.reporting.adaptation_video import render_adaptation
+from metarobot.reporting.film_drawing import VideoError
+from metarobot.reporting.film_file import require_film_name
+from metarobot.reporting.grid_video import GridSize, render_grid
 from metarobot.reporting.replay_video import render_replay
-from metarobot.reporting.video import VideoError
+from metarobot.reporting.style import after_episodes
 from metarobot.training.load import choose_variant, find_scene, load_run
 from metarobot.training.replay import Replay
 
 
 def run(arguments: list[str], prog: str) -> int:
-    """Film an adaptation, or a replay."""
+    """Film an adaptation, a grid of them, or a replay."""
     command = parse(RenderCommand, arguments, prog)
-    task = parse_task(command.task)
-    if command.out.suffix.lower() != ".mp4":
-        raise ValueError(f"--out must end in .mp4, got {command.out}")
+    task, grid = parse_task(command.task), parse_grid(command.grid, command.grid_parameters)
+    require_film_name(command.out)
     console = prepare()
     require_writable(command.out)
     try:
         if command.run is not None:
-            run = find_scene(load_run(command.run, best=command.best), command.scene)
-            variant = choose_variant(run, command.variant)
-            opengl.require_opengl()
-            announce_learner(run, command.config.algorithm, console)
-            shown = render_adaptation(run, command.out, command.config, task, variant)
-            task, returns = shown.task, shown.returns
+            _film_run(command, command.run, task, grid, console)
         else:
             replay = Replay.load(command.replay or Path())
             opengl.require_opengl()
-            slow_motion = command.config.slow_motion
-            clips = render_replay(replay, command.out, command.episode, slow_motion)
-            task, returns = replay.task, [sum(clip.rewards) for clip in clips]
+            clips = render_replay(replay, command.out, command.episode, command.config)
+            _say_returns(console, replay.task, [sum(clip.rewards) for clip in clips])
     except VideoError as error:
         raise ValueError(str(error)) from error
+    print_line(console, f"video: {command.out}")
+    return OK
+
+
+def _film_run(
+    command: RenderCommand,
+    path: Path,
+    task: Mapping[str, float] | None,
+    grid: GridSize | None,
+    console: Console,
+) -> None:
+    """Film a run, and say what is seen."""
+    run = find_scene(load_run(path, best=command.best), command.scene)
+    variant = choose_variant(run, command.variant)
+    opengl.require_opengl()
+    announce_learner(run, command.config.algorithm, console)
+    if grid is None:
+        shown = render_adaptation(run, command.out, command.config, task, variant)
+        _say_returns(console, shown.task, shown.returns)
+        return
+    filmed = render_grid(run, command.out, grid, command.config, task, variant)
+    for number, value in filmed.returns.items():
+        succeed = f"{filmed.successes[number]} of {filmed.num_tasks} tasks succeed"
+        print_line(console, f"{after_episodes(number)}: {succeed}, mean return {value:z.2f}")
+
+
+def _say_returns(console: Console, task: Mapping[str, float], returns: Sequence[float]) -> None:
     values = ", ".join(f"{name} {value:.3g}" for name, value in task.items())
     change = " -> ".join(f"{value:z.2f}" for value in returns)
     print_line(console, f"{values}: return {change}")
-    print_line(console, f"video: {command.out}")
-    return OK

@@ -32,6 +32,7 @@ TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
 EVALUATION_SIZES += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
+EVALUATION_SIZES += ["--films", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ def test_replay_shows_what_was_written_down(tmp_path, capfd, monkeypatch):
         lambda env: (np.zeros((8, 8, 3), np.uint8),),
     )
     monkeypatch.setattr(
-        FILM + "write_mp4",
+        FILM + "write_film",
         lambda frames, path, fps: drawn.extend(frames),
     )
     replay = Replay(
@@ -204,6 +205,30 @@ def test_evaluate_writes_everything(trained, tmp_path, capfd):
     report = (folder / "report.html").read_text()
     assert "metarobot evaluate" in report
     assert "MUJOCO_LOG.TXT" not in {path.name for path in tmp_path.iterdir()}
+
+
+def test_evaluate_films_the_worst_tasks_and_measures_variants(trained, opengl):
+    sizes = [*EVALUATION_SIZES[:-2], "--no-heat-map", "--splits", "train"]
+    assert main(["evaluate", str(trained), "--out", "x", *sizes, "--films", "1"]) == 0
+    report = Path("x/report.html").read_text()
+    assert report.count("<video") == 1
+    assert "greasy pads<span>" in report
+    assert "policies (SHA-256).maml" in report
+
+
+def test_evaluate_without_opengl_says_why_there_is_no_film(trained, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    sizes = [*EVALUATION_SIZES[:-1], "1", "--no-heat-map", "--splits", "train"]
+    assert main(["evaluate", str(trained), "--out", "x", *sizes]) == 0
+    report = Path("x/report.html").read_text()
+    assert "No films: MUJOCO_GL=disable turns rendering off: unset it to render." in report
+    assert "<video" not in report
+
+
+@pytest.mark.parametrize("films", ["-1", "11"])
+def test_a_report_has_room_for_so_many_films(films, capfd):
+    assert main(["evaluate", "run", "--out", "x", "--films", films]) == 2
+    assert f"films must be an integer in [0, 10], got {films}" in one_error_line(capfd)
 
 
 @pytest.mark.parametrize("name", ["maml", "oracle"])
@@ -319,7 +344,11 @@ BAD_INPUT = {
     "evaluate CORRUPT --out result": "policy.safetensors",
     "render": "name a run folder, or a file with --replay",
     "render missing": "no run folder",
-    "render RUN --out film.gif": ".mp4",
+    "render RUN --out film.avi": "a film must end in .mp4, .webp or .gif, got film.avi",
+    "render RUN --grid 3": "--grid takes COLUMNSxROWS such as 3x3, got '3'",
+    "render RUN --grid 9x9": "a grid has 1x1 to 5x5 tasks, got 9x9",
+    "render RUN --grid-parameters pad_friction": "--grid-parameters goes with --grid",
+    "render --replay x --grid 2x2": "--grid does not go with --replay",
     "render RUN --split tests": "--split",
     "render RUN --seed -1": "seed",
     "render RUN --slow-motion nan": "slow_motion",

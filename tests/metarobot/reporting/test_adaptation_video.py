@@ -100,8 +100,10 @@ def test_pictures_between_steps_lie_between(trained, camera):
 def test_adaptation_changes_the_policy_and_is_repeatable(trained):
     tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
     config = RenderConfig(adaptation_episodes=(2, 4))
-    (two, four), again = (adapt_to(GRIP, tasks, trained, config) for _ in range(2))
-    assert all(torch.equal(four[name], again[1][name]) for name in four)
+    adapted, again = (adapt_to(GRIP, tasks, trained, config) for _ in range(2))
+    two, four = adapted[2], adapted[4]
+    assert [*adapted] == [0, 2, 4]
+    assert all(torch.equal(four[name], again[4][name]) for name in four)
     assert not torch.equal(four["log_std"], trained.params["log_std"][None])
     assert not torch.equal(four["log_std"], two["log_std"])
 
@@ -114,7 +116,7 @@ def test_a_policy_with_a_memory_is_adapted_and_filmed(camera):
     params["head.weight"] *= 30.0
     trained = TrainedPolicy(policy, params, config)
     tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
-    (adapted,) = adapt_to(GRIP, tasks, trained, RenderConfig(adaptation_episodes=(2,)))
+    adapted = adapt_to(GRIP, tasks, trained, RenderConfig(adaptation_episodes=(2,)))[2]
     assert adapted["memory"].any()
     env.set_tasks(tasks)
     start = np.full((1, 1, env.start_size), 0.3)
@@ -151,9 +153,10 @@ def test_any_algorithm_that_adapts_is_filmed(trained, camera, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("adaptation_episodes", numbers) for numbers in [(), (0,), (1, 2, 3, 4), (1.5,), 5]),
+        *(("adaptation_episodes", numbers) for numbers in [(), (-1,), (1, 2, 3, 4), (1.5,), 5]),
         ("seed", -1),
         ("slow_motion", float("nan")),
+        ("contact_forces", 1),
     ],
 )
 def test_bad_numbers_are_refused(field, value):

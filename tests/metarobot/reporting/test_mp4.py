@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from metarobot.cli.main import main
+from metarobot.reporting.film_file import write_mp4
 from metarobot.reporting.folder import MAX_VIDEO_BYTES
 from metarobot.reporting.mp4 import playing_problem
-from metarobot.reporting.video import write_mp4
 
 
 @pytest.fixture(scope="module")

@@ -141,9 +141,9 @@ def test_heat_map_title_says_who_wins(evaluation: Evaluation, shift: float, verb
 
 
 def test_cell_edges_by_hand() -> None:
-    np.testing.assert_allclose(heat_map._edges([1.0, 2.0, 4.0], log=False), [0.5, 1.5, 3.0, 5.0])
+    np.testing.assert_allclose(heat_map.edges([1.0, 2.0, 4.0], log=False), [0.5, 1.5, 3.0, 5.0])
     np.testing.assert_allclose(
-        heat_map._edges([1.0, 100.0], log=True), [0.1, 10.0, 1000.0]
+        heat_map.edges([1.0, 100.0], log=True), [0.1, 10.0, 1000.0]
     )  # half a step on each side, in the logarithm
 
 

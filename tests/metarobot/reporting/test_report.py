@@ -17,12 +17,13 @@ from evaluations import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metarobot.evaluation.curve import headline_episodes
 from metarobot.evaluation.result import Conditions, Evaluation
 from metarobot.evaluation.statistics import Interval
 from metarobot.reporting.episode_tables import episode_tables
 from metarobot.reporting.report import Origin, render_report
-from metarobot.reporting.style import headline_episodes
 from metarobot.reporting.verdicts import conditions, verdicts
+from metarobot.reporting.worst_films import Film, WorstFilms
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -36,7 +37,7 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture
 def pictures() -> dict[str, bytes]:
-    return dict.fromkeys(("heat_map", "adaptation_curve", "training_curve"), PIXEL)
+    return dict.fromkeys(("adaptation_curve", "training_curve"), PIXEL)
 
 
 ORIGIN = Origin(
@@ -73,11 +74,13 @@ class Page(HTMLParser):
 def test_page_loads_nothing_and_holds_everything(
     evaluation: Evaluation, pictures: dict, tmp_path: Path
 ) -> None:
-    html = render_report(evaluation, pictures, b"not really a video", ORIGIN)
+    films = WorstFilms({1: Film(b"a film", b"its end")})
+    html = render_report(evaluation, pictures, b"not really a video", ORIGIN, films)
     page = Page(html)
     assert page.open == []
-    assert len(page.loads) == 4
-    assert all(re.match(r"data:(image/png|video/mp4);base64,", load) for load in page.loads)
+    assert len(page.loads) == 6  # two pictures, the video, a film, and its end twice
+    allowed = r"data:(image/png|image/jpeg|video/mp4);base64,"
+    assert all(re.match(allowed, load) for load in page.loads)
     assert "http://" not in html
     assert "https://" not in html
     assert "url(" not in html
@@ -112,6 +115,33 @@ def test_page_shows_the_numbers(evaluation: Evaluation, pictures: dict) -> None:
     assert "<video" not in html
 
 
+def test_page_shows_what_is_hard(evaluation: Evaluation) -> None:
+    html = render_report(evaluation, {}, None, ORIGIN)
+    for text in (
+        "block mass 1.5 kg, pad friction 0.2",
+        "became worse",
+        "lowest return",
+        "greasy pads<span>less friction than any trained with, tasks of its own</span>",
+        "heavy blocks<span>less friction than any trained with</span>",
+        "as it is",
+        "block mass 0.3 kg, pad friction 0.15: success 0\N{NO-BREAK SPACE}%, return −2.82",
+        "held out of it: block mass 0.3 to 0.4 kg and pad friction 0.5 to 0.6",
+    ):
+        assert text in html, text
+    assert "No films" not in html
+    problem = WorstFilms(problem="OpenGL is missing: install it")
+    assert "No films: OpenGL is missing: install it." in render_report(
+        evaluation, {}, None, ORIGIN, problem
+    )
+
+
+def test_page_without_what_is_hard(evaluation: Evaluation) -> None:
+    easy = replace(evaluation, worst_tasks=(), robustness=(), heat_map=None)
+    html = render_report(easy, {}, None, ORIGIN)
+    for heading in ("Worst tasks", "Under other conditions", "Over the task parameters"):
+        assert heading not in html
+
+
 def test_malicious_strings_are_escaped(evaluation: Evaluation, pictures: dict) -> None:
     attack = '<script>alert("x")</script>'
     parameter = replace(
@@ -123,6 +153,8 @@ def test_malicious_strings_are_escaped(evaluation: Evaluation, pictures: dict) -
         created=attack,
         variant=Conditions(name=attack, description=attack, settings={attack: attack}),
         task_parameters=(parameter,),
+        worst_tasks=(replace(evaluation.worst_tasks[0], task={attack: 1.0}),),
+        robustness=(replace(evaluation.robustness[0], variant=attack, description=attack),),
     )
     origin = Origin(commands=(attack,), facts={attack: attack})
     html = render_report(attacked, pictures, None, origin)

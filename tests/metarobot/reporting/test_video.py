@@ -6,13 +6,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from metarobot.reporting.video import (
-    Clip,
-    VideoError,
-    compose_side_by_side,
-    describe_task,
-    write_mp4,
-)
+from metarobot.reporting.film_drawing import VideoError
+from metarobot.reporting.film_file import write_mp4
+from metarobot.reporting.video import Clip, Words, compose_film, describe_task
 
 
 def clip(num_frames: int = 5, success: bool = True, size: tuple[int, int] = (120, 160)) -> Clip:
@@ -23,7 +19,8 @@ def clip(num_frames: int = 5, success: bool = True, size: tuple[int, int] = (120
 
 def compose(left: Clip, right: Clip, **kwargs) -> list[np.ndarray]:
     arguments = {"control_dt_s": 0.04, "fps": 10.0, "hold_s": 0.5} | kwargs
-    return list(compose_side_by_side([left, right], "block mass 0.8 kg", **arguments))
+    words = Words(title="Grip", parts=["block mass 0.8 kg"])
+    return list(compose_film([left, right], words, columns=2, **arguments))
 
 
 def decode(path: Path, height: int, width: int) -> np.ndarray:
@@ -73,7 +70,8 @@ def test_a_single_frame_and_no_rewards_are_enough() -> None:
 
 def test_long_and_unprintable_text_is_survived() -> None:
     side = Clip(frames=clip().frames, rewards=[0.0], success=True, caption="→ ✓ " * 60)
-    frames = compose_side_by_side([side, side], "block mass −1 µm " * 20, control_dt_s=0.1, fps=5)
+    words = Words(title="→ ✓ " * 60, parts=["block mass −1 µm " * 20] * 5)
+    frames = compose_film([side, side], words, columns=2, control_dt_s=0.1, fps=5)
     assert next(frames).shape[1] >= 320
 
 
@@ -153,4 +151,4 @@ def test_an_encoder_that_loses_frames_is_found_out(tmp_path: Path, monkeypatch) 
 def test_describe_task() -> None:
     task = {"block_mass_kg": 0.83141, "pad_friction": 0.3}
     units = {"block_mass_kg": "kg", "pad_friction": ""}
-    assert describe_task(task, units) == "block mass 0.831 kg  ·  pad friction 0.3"
+    assert describe_task(task, units) == ["block mass 0.831 kg", "pad friction 0.3"]

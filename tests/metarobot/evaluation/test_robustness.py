@@ -1,0 +1,71 @@
+"""Policies under the shipped variants: on the same tasks, before and after adapting."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metarobot.algorithms import train_config
+from metarobot.envs import find_variant
+from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.robustness import variants_of, who_is_measured
+from metarobot.evaluation.task_set import TaskSet
+from metarobot.training.functional_policy import make_policy
+from metarobot.training.load import TrainedPolicy, TrainedRun
+
+INSERT = "metarobot/Insert-v0"
+CONFIG = EvaluationConfig(
+    num_tasks=2,
+    adaptation_episodes=(1,),
+    num_blocks=0,
+    episodes_per_block=2,
+    test_episodes=1,
+    splits=("train",),
+    heat_map=False,
+    untrained=(),
+    robustness=True,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    policies = {}
+    for name in ("maml", "domain_randomisation"):
+        config = train_config(env_id=INSERT, algorithm=name, hidden_sizes=(4,))
+        policy = make_policy(config)
+        params = policy.initial_params(torch.Generator().manual_seed(0))
+        policies[name] = TrainedPolicy(policy, params, config)
+    path = tmp_path_factory.mktemp("run")
+    return TrainedRun(path=path, seed=0, env_id=INSERT, policies=policies)
+
+
+def test_every_variant_of_the_family_is_measured_before_and_after_adapting(run):
+    stages = []
+    evaluation = evaluate_runs([run], CONFIG, lambda stage, share: stages.append((stage, share)))
+    names = [variant.name for variant in variants_of(INSERT)]
+    assert "late_commands" in names
+    assert "greasy_pads" not in names
+    found = {(entry.variant, entry.algorithm): entry for entry in evaluation.robustness}
+    assert list(found) == [(v, p) for v in names for p in who_is_measured(run, CONFIG)]
+    for (_, algorithm), entry in found.items():
+        episodes = [point.adaptation_episodes for point in entry.points]
+        assert episodes == ([0, 1, 5] if algorithm == "maml" else [0])
+    assert found["worn_hole", "maml"].other_tasks
+    assert not found["late_commands", "maml"].other_tasks
+    assert max(share for _, share in stages) == 1.0
+
+
+def test_it_is_not_measured_unless_asked_for_nor_on_a_variant(run):
+    plain = evaluate_runs([run], replace(CONFIG, robustness=False), lambda *_: None)
+    assert plain.robustness == ()
+    on_variant = evaluate_runs([run], CONFIG, lambda *_: None, find_variant("worn_hole"))
+    assert on_variant.robustness == ()
+
+
+def test_a_variant_that_leaves_the_ranges_alone_has_the_same_tasks_and_starts():
+    plain = TaskSet.of_split(INSERT, "train", CONFIG)
+    late = TaskSet.of_split(INSERT, "train", CONFIG, find_variant("late_commands"))
+    assert plain.tasks == late.tasks
+    worn = TaskSet.of_split(INSERT, "train", CONFIG, find_variant("worn_hole"))
+    assert plain.tasks != worn.tasks

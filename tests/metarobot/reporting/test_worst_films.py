@@ -1,0 +1,93 @@
+"""Films of the worst tasks: which, of which episodes, and what is said where there can be none."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from evaluations import made_up_evaluation, worst_task
+from PIL import Image
+
+from metarobot.algorithms import train_config
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.task_set import TaskSet
+from metarobot.opengl import OpenGLError
+from metarobot.reporting import filming, worst_films
+from metarobot.reporting.mp4 import playing_problem
+from metarobot.reporting.worst_films import film_worst_tasks
+from metarobot.training.functional_policy import make_policy
+from metarobot.training.load import TrainedPolicy, TrainedRun
+
+GRIP = "metarobot/Grip-v0"
+CONFIG = EvaluationConfig(num_tasks=4, test_episodes=2)
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = train_config(env_id=GRIP, hidden_sizes=(4,), shrink_steps=False)
+    policy = make_policy(config)
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    trained = TrainedPolicy(policy, params, config)
+    return TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"maml": trained})
+
+
+@pytest.fixture
+def black(monkeypatch):
+    """Frames are black: no OpenGL is needed. Return the rewards of all clips that are filmed."""
+    rewards, film = [], worst_films.film
+
+    def filmed(env, trained, params, start, caption):
+        clip = film(env, trained, params, start, caption)
+        rewards.append((caption, env.tasks.to_dicts()[0], sum(clip.rewards)))
+        return clip
+
+    monkeypatch.setattr(worst_films, "require_opengl", lambda: None)
+    monkeypatch.setattr(worst_films, "film", filmed)
+    monkeypatch.setattr(filming, "_picture", lambda env: (np.zeros((48, 64, 3), np.uint8),))
+    return rewards
+
+
+@pytest.fixture
+def evaluation():
+    tasks = [worst_task(index, harmed=index < 3) for index in range(4)]
+    return replace(made_up_evaluation(), worst_tasks=tuple(tasks), config=CONFIG)
+
+
+def test_harmed_tasks_and_lowest_returns_are_filmed_by_turns(run, black, evaluation):
+    found = film_worst_tasks([run], evaluation, None, 3)
+    assert list(found.films) == [0, 1, 3]
+    assert found.problem == ""
+    for film in found.films.values():
+        assert playing_problem(film.mp4) is None
+        assert Image.open(io.BytesIO(film.poster)).width == 640
+    assert [caption for caption, *_ in black[:3]] == [
+        "before adapting",
+        "after 1 episode",
+        "after 5 episodes",
+    ]
+
+
+def test_the_film_is_of_the_episode_that_was_judged(run, black, evaluation):
+    film_worst_tasks([run], evaluation, None, 1)
+    task_set = TaskSet.of_split(GRIP, "extrapolation", CONFIG)
+    first = replace(CONFIG, test_episodes=1)  # the same first episode, and no other
+    judged = replace(task_set, config=first).score_by_episodes(run.policies["maml"], (1, 5))
+    assert [reward for *_, reward in black] == pytest.approx(
+        [stage.judged.returns[0] for stage in judged], abs=1e-4
+    )
+    assert black[0][1] == pytest.approx(task_set.tasks.to_dicts()[0])
+
+
+def test_without_opengl_there_is_a_reason_and_no_film(run, monkeypatch, evaluation):
+    def refuse():
+        raise OpenGLError("OpenGL is missing: install it")
+
+    monkeypatch.setattr(worst_films, "require_opengl", refuse)
+    found = film_worst_tasks([run], evaluation, None, 3)
+    assert (dict(found.films), found.problem) == ({}, "OpenGL is missing: install it")
+
+
+def test_who_asks_for_no_film_needs_no_opengl(run, evaluation):
+    found = film_worst_tasks([run], evaluation, None, 0)
+    assert (dict(found.films), found.problem) == ({}, "")
