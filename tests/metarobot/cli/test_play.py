@@ -18,7 +18,7 @@ RUN = "slide"  # of the package
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--web", "--algorithm", "latent"], "holds no latent, only maml"),
+        (["--web", "--algorithm", "rl2"], "holds no rl2, only maml"),
         (["--web", "--port", "70000"], "port must be an integer in [0, 65535], got 70000"),
         (["--web", "--task", "mass=1"], "no task parameter 'mass', allowed: puck_mass_kg"),
         (["--web", "--task", "puck_mass_kg=-1"], "puck_mass_kg = -1 kg is not allowed"),
