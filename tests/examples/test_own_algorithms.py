@@ -78,18 +78,8 @@ def test_every_command_takes_them(working_folder, capfd, opengl):
     film = ("--algorithm", "elite_shift", "--out", "a.mp4", "--adaptation-episodes", 2, *KNOWN)
     assert run_fresh(capfd, "render", "run", *film)[0] == 0
     compared = ("--algorithms", *named, "oracle", "--seeds", 0, "--jobs", 2, "--test-tasks", 2)
-    compared += (
-        "--total-steps",
-        1,
-        "--bias-factor",
-        "2",
-        "--num-blocks",
-        1,
-        "--adaptation-episodes",
-        2,
-        "--out",
-        "c",
-    )
+    compared += ("--total-steps", 1, "--bias-factor", 2, "--num-blocks", 1, *SIZES)
+    compared += ("--adaptation-episodes", 2, "--out", "c")
     assert run_fresh(capfd, "compare", "slide", *compared)[0] == 0
     again = ("--algorithms", "bias_maml", *compared[compared.index("--seeds") :], *KNOWN)
     assert run_fresh(capfd, "compare", "slide", *again)[0] == 0

@@ -450,7 +450,7 @@ def test_a_replay_has_the_disturbances_of_its_run(tmp_path, no_pictures):
     loaded = Replay.load(replay.save(Folder(tmp_path)))
     assert loaded.variant == variant
     assert main(["render", "--replay", str(tmp_path / replay.name), "--out", "x.mp4"]) == 0
-    assert no_pictures[0].startswith("greasy pads")
+    assert no_pictures[0].startswith("Grip, greasy pads")
 
 
 def play_zeros(env: TaskVectorEnv) -> Episodes:

@@ -80,7 +80,7 @@ def test_what_is_refused_is_shown(play, exchange):
 
 def test_drawing_leaves_the_simulation_as_it_was(play, exchange):
     session, other = play("maml"), play("maml")
-    screen = Watcher(40)
+    screen = Watcher(10**6)
     PlayLoop(session, screen, exchange, lambda: session.state.shown_episode > 2).run()
     while other.state.shown_episode <= 2:
         other.advance()
