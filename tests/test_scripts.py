@@ -2,8 +2,8 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_curve, load_run
+from metarobot.training.pretrained import FOLDER
 from metarobot.training.runs import train_run
 
 benchmark = load_script("benchmark")
@@ -34,7 +35,6 @@ literature = load_script("literature")
 thin_curves = load_script("thin_curves")
 update_docs = load_script("update_docs")
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
 RATIOS = ("rollout_over_physics", "update_over_sampling", "iteration_over_physics")
 
 
@@ -512,7 +512,7 @@ def test_a_comparison_that_fails_ends_there(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def point_run():
-    return load_run(RESULTS / "point-navigation" / "point-navigation-seed0")
+    return load_run(FOLDER / "point-navigation")
 
 
 @pytest.fixture
@@ -523,7 +523,9 @@ def small_task_set(point_run):
 
 
 def test_literature_takes_later_steps_half_as_long(point_run, small_task_set):
+    """As the authors do, who do not shrink steps: by how much would depend on inner_lr."""
     trained = point_run.policies["maml"]
+    trained = replace(trained, config=trained.config.with_options(shrink_steps=False))
     algorithm, params = trained.algorithm, repeat_params(trained.params, 2)
     inner_lr = trained.config.options.inner_lr
     halved = replace(trained, config=trained.config.with_options(inner_lr=inner_lr / 2))
@@ -562,7 +564,11 @@ def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_ex
 
 def test_literature_is_one_evaluation(tmp_path, capsys):
     options = ["--seeds", "0", "--num-tasks", "2", "--num-blocks", "1"]
-    options += ["--results", str(RESULTS), "--out", str(tmp_path)]
+    results = tmp_path / "results"
+    shutil.copytree(
+        FOLDER / "point-navigation", results / "point-navigation" / "point-navigation-seed0"
+    )
+    options += ["--results", str(results), "--out", str(tmp_path)]
     assert literature.main(["--families", "point-navigation", *options]) == 0
     path = tmp_path / "point-navigation" / "literature.json"
     measured = Evaluation.from_dict(json.loads(path.read_text()))
