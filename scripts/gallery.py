@@ -1,9 +1,9 @@
 """Film every task family for the gallery: short animations, two episodes side by side.
 
-A family whose policies come with the package is filmed before and after adapting, the others
-without training: a short search finds the linear controller, or for Carry the plan, that earns most
-on the nominal task (left) and on the task that is shown (right), both from the start that is shown.
-The difference is what there is to win by knowing the task.  All draws have the seed 0.
+A family with a policy in FILMS is filmed before and after adapting, the others without training: a
+short search finds the linear controller that earns most on the nominal task (left) and on the task
+that is shown (right), both from the start that is shown.  The difference is what there is to win by
+knowing the task.  All draws have the seed 0.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ MOST_BYTES = 64_000
 SIDE_PX = (280, 210)
 CAPTION_PX = 26
 HOLD_S = 1.2
-EPISODES = 20
-"""Adaptation episodes before the second side of a trained policy."""
 NUM_CANDIDATES, NUM_ELITES = 48, 8
 FRAME_S = 0.09
 """Of simulated time, between two pictures."""
@@ -53,8 +51,8 @@ class Shown:
     """Task parameters; those not named are nominal."""
     algorithm: str | None = None
     """Whose policy of the package is filmed; None for controllers that are searched for."""
-    planned: bool = False
-    """Whether they state each command of the episode, instead of reading the observation."""
+    episodes: int = 5
+    """Adaptation episodes before the second side of a trained policy."""
     rounds: int = 25
     """Rounds of the search for them."""
     seconds: float | None = None
@@ -62,19 +60,23 @@ class Shown:
 
 
 FILMS: dict[str, Shown] = {
-    "reach": Shown(task={"frame_yaw_rad": 1.6, "payload_kg": 1.5}),
+    "reach": Shown(task={"frame_yaw_rad": 1.6, "payload_kg": 1.5}, algorithm="maml", episodes=20),
     "reach-hidden-goal": Shown(
-        task={"goal_x_m": 0.12, "goal_y_m": -0.2, "goal_z_m": -0.1}, rounds=60
+        task={"goal_x_m": 0.12, "goal_y_m": -0.2, "goal_z_m": -0.1}, algorithm="latent"
     ),
     "reach-feed-forward": Shown(task={"payload_kg": 3.0, "drive_strength": 0.7}, rounds=60),
-    "grip": Shown(task={"block_mass_kg": 1.0, "pad_friction": 0.3}, algorithm="maml"),
-    "slide": Shown(task={"puck_mass_kg": 1.0, "table_friction": 0.1}, algorithm="maml"),
-    "push": Shown(task={"box_mass_kg": 1.5, "box_friction": 0.3, "load_offset_m": 0.02}),
-    "carry": Shown(task={"rod_length_m": 0.36, "load_mass_kg": 0.5}, planned=True, rounds=50),
+    "grip": Shown(task={"block_mass_kg": 1.6, "pad_friction": 0.22}, algorithm="latent"),
+    "slide": Shown(task={"puck_mass_kg": 1.0, "table_friction": 0.1}, algorithm="latent"),
+    "push": Shown(
+        task={"box_mass_kg": 1.5, "box_friction": 0.3, "load_offset_m": 0.02}, algorithm="latent"
+    ),
+    "carry": Shown(task={"rod_length_m": 0.36, "load_mass_kg": 0.5}, algorithm="latent"),
     "insert": Shown(task={"offset_x_m": 0.01, "offset_y_m": -0.008}),
     "half-cheetah-direction": Shown(task={"direction": -1.0}, seconds=4.0),
     "half-cheetah-velocity": Shown(task={"goal_velocity_m_per_s": 2.0}, seconds=4.0),
-    "point-navigation": Shown(task={"goal_x_m": -0.3, "goal_y_m": 0.4}, algorithm="maml"),
+    "point-navigation": Shown(
+        task={"goal_x_m": -0.3, "goal_y_m": 0.4}, algorithm="maml", episodes=20
+    ),
 }
 """By preset."""
 
@@ -89,16 +91,13 @@ class GalleryCommand:
     """Folder of the films."""
 
 
-def act(
-    env: TaskVectorEnv, controllers: np.ndarray, start: np.ndarray, planned: bool
-) -> tuple[np.ndarray, ...]:
-    """Run one episode of each linear controller, u = [o, 1] W with o in [-1, 1], or of each plan.
+def act(env: TaskVectorEnv, controllers: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Run one episode of each linear controller, u = [o, 1] W with o in [-1, 1].
 
     Args:
         env: M simulations that hold their tasks; episodes that have ended are not reset.
-        controllers: W, (M, O + 1, A); of plans (M, T, A), one row a control step.
+        controllers: W, (M, O + 1, A).
         start: Uniforms that place the start of every simulation, (S,).
-        planned: Whether they are plans.
 
     Returns:
         Returns (M,) and the actions (M, T, A).
@@ -107,9 +106,9 @@ def act(
     centre, half_range = (low + high) / 2, (high - low) / 2
     observations, _ = env.reset(options={"start": np.tile(start, (env.num_envs, 1))})
     running, returns, actions = np.ones(env.num_envs, bool), np.zeros(env.num_envs), []
-    for t in range(env.horizon):
+    for _ in range(env.horizon):
         seen = np.pad((observations - centre) / half_range, ((0, 0), (0, 1)), constant_values=1.0)
-        asked = controllers[:, t] if planned else np.einsum("mo,moa->ma", seen, controllers)
+        asked = np.einsum("mo,moa->ma", seen, controllers)
         actions.append(np.clip(asked, -1.0, 1.0))
         observations, rewards, terminated, truncated, _ = env.step(actions[-1])
         returns += np.where(running, rewards, 0.0)
@@ -120,14 +119,13 @@ def act(
 def search(env: TaskVectorEnv, start: np.ndarray, shown: Shown) -> np.ndarray:
     """Return the controller that earns most, see `act`, by the cross-entropy method."""
     rng = np.random.default_rng(0)
-    rows = env.horizon if shown.planned else len(env.observation_elements) + 1
-    shape = (rows, len(env.action_elements))
+    shape = (len(env.observation_elements) + 1, len(env.action_elements))
     mean, std = np.zeros(shape), np.ones(shape)
     best, most = mean, -np.inf
     for _ in range(shown.rounds):
         tried = mean + std * rng.standard_normal((env.num_envs, *shape))
         tried[0] = best
-        returns, _ = act(env, tried, start, shown.planned)
+        returns, _ = act(env, tried, start)
         elites = tried[np.argsort(-returns)[:NUM_ELITES]]
         mean, std = elites.mean(0), elites.std(0) + 0.02
         if returns.max() > most:
@@ -179,15 +177,15 @@ def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str
             batch.set_tasks(task)
             found.append(search(batch, start, shown))
         both = np.resize(np.stack(found), (NUM_CANDIDATES, *found[0].shape))
-        _, actions = act(batch, both, start, shown.planned)
+        _, actions = act(batch, both, start)
     return {"made for the nominal task": actions[0], "made for this task": actions[1]}
 
 
-def trained_episodes(preset: str, algorithm: str, env: TaskVectorEnv) -> dict[str, np.ndarray]:
-    """Return what a policy of docs/results does on the task before and after adapting."""
+def trained_episodes(preset: str, shown: Shown, env: TaskVectorEnv) -> dict[str, np.ndarray]:
+    """Return what a policy of the package does on the task before and after adapting."""
     run = load_run(FOLDER / preset)
-    trained = run.policies[algorithm]
-    config = RenderConfig(algorithm=algorithm, adaptation_episodes=(EPISODES,))
+    trained = run.policies[shown.algorithm or ""]
+    config = RenderConfig(algorithm=shown.algorithm, adaptation_episodes=(shown.episodes,))
     adapted = adapt_to(run.env_id, env.tasks, trained, config)
     stages = {after_episodes(number): params for number, params in adapted.items()}
     start = first_start(env)[None, None]
@@ -213,7 +211,7 @@ def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
         if shown.algorithm is None:
             episodes = searched_episodes(preset, env, shown)
         else:
-            episodes = trained_episodes(preset, shown.algorithm, env)
+            episodes = trained_episodes(preset, shown, env)
         clips = [film(env, first_start(env), actions, name) for name, actions in episodes.items()]
         return clips, steps_between_frames(env) * env.control_dt_s
 
