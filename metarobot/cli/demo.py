@@ -27,6 +27,8 @@ from metarobot.training.run_creation import is_there
 from metarobot.training.runs import train_run
 
 FAMILY = "grip"
+SLIPPERY = {"block_mass_kg": 1.6, "pad_friction": 0.22}
+"""A task beyond the training range, on which the difference shows."""
 VIDEO_FILE = "adaptation.mp4"
 NUM_FILMS = 2
 """Films of the worst tasks in the report."""
@@ -77,7 +79,7 @@ def run_demo(
     folder.make()
     folder.require_replaceable(*PRODUCTS, VIDEO_FILE, SHIPPED_HEAT_MAP, SHIPPED_VIDEO)
     is_there(out / "run", overwrite=overwrite)  # or refuses, before anything is shown
-    show_shipped(FAMILY, out, console)
+    show_shipped(FAMILY, SLIPPERY, out, console)
     print_line(console, "Now a policy of your own, small enough for minutes:")
     with TrainingDisplay(STANDARD_ALGORITHMS, training.total_steps, console) as display:
         train_run(training, STANDARD_ALGORITHMS, out / "run", display, overwrite=overwrite)

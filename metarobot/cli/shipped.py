@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -20,11 +21,12 @@ from metarobot.training.pretrained import FOLDER
 SHIPPED_HEAT_MAP, SHIPPED_VIDEO = "shipped_heat_map.png", "shipped_adaptation.mp4"
 
 
-def show_shipped(name: str, out: Path, console: Console) -> None:
+def show_shipped(name: str, task: Mapping[str, float], out: Path, console: Console) -> None:
     """Draw where a family's shipped policies work, film one of them adapting, and say so.
 
     Args:
         name: The preset of the family.
+        task: The task that is filmed; parameters not named are nominal.
         out: Where the two files go.
         console: Where to say it.
     """
@@ -34,15 +36,20 @@ def show_shipped(name: str, out: Path, console: Console) -> None:
         print_line(console, f"  {sentence}")
     Folder(out).write(SHIPPED_HEAT_MAP, heat_map(measured))
     print_line(console, f"  heat map: {out / SHIPPED_HEAT_MAP}")
-    if film_adaptation(load_run(FOLDER / name), out / SHIPPED_VIDEO, console):
+    if film_adaptation(load_run(FOLDER / name), out / SHIPPED_VIDEO, console, task):
         print_line(console, f"  video: {out / SHIPPED_VIDEO}")
 
 
-def film_adaptation(run: TrainedRun, path: Path, console: Console) -> Path | None:
-    """Film an adaptation, or say why not: a machine without OpenGL does everything else."""
+def film_adaptation(
+    run: TrainedRun, path: Path, console: Console, task: Mapping[str, float] | None = None
+) -> Path | None:
+    """Film an adaptation to a task, drawn if None, or say why not.
+
+    A machine without OpenGL does everything else.
+    """
     try:
         require_opengl()
-        render_adaptation(run, path)
+        render_adaptation(run, path, task=task)
     except (OpenGLError, VideoError) as error:
         print_line(console, f"no video: {error}")
         return None
