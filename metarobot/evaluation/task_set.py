@@ -154,7 +154,7 @@ class TaskSet:
         config, params = self.config, repeat_params(trained.params, len(self.tasks))
         size = config.episodes_per_block
         numbers = config.adaptation_episodes if trained.algorithm.adapts else ()
-        first = self._explore(trained, params, max([size, *numbers]))
+        first = self._explore(trained, params, self.block_size if numbers else size)
         by_episodes = self._by_episodes(trained, params, first, numbers)
         num_blocks = config.num_blocks if trained.algorithm.adapts else 0
         by_blocks, exploring = self._by_blocks(trained, params, first, by_episodes, num_blocks)
@@ -184,18 +184,27 @@ class TaskSet:
             stages.append(Stage(number, self._judge(trained, adapted), Scores.of(episodes)))
         return stages
 
-    def adapted(self, trained: TrainedPolicy, numbers: Sequence[int]) -> dict[int, Params]:
+    @property
+    def block_size(self) -> int:
+        """Adaptation episodes that `score` collects at once, and then learns from the first of."""
+        return max(self.config.episodes_per_block, *self.config.adaptation_episodes)
+
+    def adapted(
+        self, trained: TrainedPolicy, numbers: Sequence[int], block_size: int = 1
+    ) -> dict[int, Params]:
         """Return the parameters after one block of each number of adaptation episodes.
 
         Args:
             trained: Who adapts.
             numbers: Numbers of adaptation episodes on each task; 0 is before adapting.
+            block_size: Episodes that are collected at once, if more. What a learner asks in one
+                depends on how many there are, so `self.block_size` adapts as `score` does.
 
         Returns:
             By number, each leaf (N, ...).
         """
         params = repeat_params(trained.params, len(self.tasks))
-        first = self._explore(trained, params, max(*numbers, 1))
+        first = self._explore(trained, params, max(*numbers, block_size))
         return {
             number: self._adapt(trained, params, first.first(number)) if number else params
             for number in numbers

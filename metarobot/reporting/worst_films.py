@@ -98,7 +98,8 @@ def _films(
             config, trained = evaluation.config, run.policies[worst.algorithm]
             task_set = TaskSet.of_split(run.env_id, worst.split, config, variant, run.scene)
             numbers = sorted({0, 1, worst.adaptation_episodes})
-            known[worst.seed, worst.split] = task_set, task_set.adapted(trained, numbers)
+            adapted = task_set.adapted(trained, numbers, task_set.block_size)
+            known[worst.seed, worst.split] = task_set, adapted
         task_set, adapted = known[worst.seed, worst.split]
         films[place] = _film(run, worst, split_title(evaluation, worst.split), task_set, adapted)
     return films

@@ -17,7 +17,8 @@ from metarobot.reporting import filming, worst_films
 from metarobot.reporting.mp4 import playing_problem
 from metarobot.reporting.worst_films import film_worst_tasks
 from metarobot.training.functional_policy import make_policy
-from metarobot.training.load import TrainedPolicy, TrainedRun
+from metarobot.training.load import TrainedPolicy, TrainedRun, load_run
+from metarobot.training.pretrained import FOLDER
 
 GRIP = "metarobot/Grip-v0"
 CONFIG = EvaluationConfig(num_tasks=4, test_episodes=2)
@@ -68,14 +69,28 @@ def test_harmed_tasks_and_lowest_returns_are_filmed_by_turns(run, black, evaluat
     ]
 
 
+def test_a_learner_that_asks_is_filmed_as_it_was_judged():
+    """What latent asks in an episode depends on how many there are to be."""
+    trained = load_run(FOLDER / "slide").policies["latent"]
+    config = EvaluationConfig(num_tasks=4, num_blocks=0, test_episodes=1)
+    task_set = TaskSet.of_split("metarobot/Slide-v0", "extrapolation", config)
+    score = task_set.score(trained)
+    judged = {stage.num_episodes: stage.judged.returns for stage in score.by_episodes}
+    adapted = task_set.adapted(trained, (0, 1, 5), task_set.block_size)
+    for number, params in adapted.items():
+        returns = task_set._judge(trained, params).returns
+        np.testing.assert_array_equal(returns, judged[number])
+    of_five = task_set.adapted(trained, (0, 1, 5))[5]
+    assert any((leaf != of_five[name]).any() for name, leaf in adapted[5].items())
+
+
 def test_the_film_is_of_the_episode_that_was_judged(run, black, evaluation):
     film_worst_tasks([run], evaluation, None, 1)
     task_set = TaskSet.of_split(GRIP, "extrapolation", CONFIG)
     first = replace(CONFIG, test_episodes=1)  # the same first episode, and no other
-    judged = replace(task_set, config=first).score_by_episodes(run.policies["maml"], (1, 5))
-    assert [reward for *_, reward in black] == pytest.approx(
-        [stage.judged.returns[0] for stage in judged], abs=1e-4
-    )
+    stages = replace(task_set, config=first).score(run.policies["maml"]).by_episodes
+    judged = [stage.judged.returns[0] for stage in stages if stage.num_episodes in (0, 1, 5)]
+    assert [reward for *_, reward in black] == pytest.approx(judged, abs=1e-4)
     assert black[0][1] == pytest.approx(task_set.tasks.to_dicts()[0])
 
 
