@@ -1,4 +1,4 @@
-"""A browser without a window: opens a page from a file, and tells what happened in it.
+"""A browser without a window: opens a page, acts in it, and tells what happened there.
 
 It is spoken to over two pipes (``--remote-debugging-pipe``), so no port and no further package is
 needed. Source: https://chromedevtools.github.io/devtools-protocol/
@@ -16,6 +16,8 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 BASH = shutil.which("bash")  # other shells take no descriptor of two digits
+MISSING = not (CHROMIUM and BASH)
+"""Whether there is nothing to open a page with."""
 _TIMEOUT_S = 60.0
 
 
@@ -66,9 +68,9 @@ class Browser:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, path):
-        """Open a file and wait until it is loaded; return when it was interactive, in s."""
-        self.ask("Page.navigate", url=path.as_uri())
+    def open(self, address):
+        """Open a page and wait until it is loaded; return when it was interactive, in s."""
+        self.ask("Page.navigate", url=address)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
         return self.evaluate("performance.getEntriesByType('navigation')[0].domInteractive") / 1000
@@ -78,6 +80,21 @@ class Browser:
         answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait(self, expression):
+        """Return the first true value of an expression; an error, as of a part not there, waits."""
+        tried = f"(() => {{ try {{ return {expression}; }} catch (error) {{ return null; }} }})()"
+        end_s = time.monotonic() + _TIMEOUT_S
+        while time.monotonic() < end_s:
+            if value := self.evaluate(tried):
+                return value
+            time.sleep(0.05)
+        raise TimeoutError(f"never true: {expression}")
+
+    def resize(self, width_px, height_px):
+        """Give the page a size."""
+        size = {"width": width_px, "height": height_px, "deviceScaleFactor": 1.0}
+        self.ask("Emulation.setDeviceMetricsOverride", mobile=width_px < 600, **size)
 
     def press(self, key):
         """Press and release a key."""

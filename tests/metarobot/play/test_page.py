@@ -5,7 +5,7 @@ import threading
 
 import pytest
 import torch
-from chromium import PROGRAM, browse
+from browser import MISSING, Browser
 
 from metarobot.play.exchange import Exchange
 from metarobot.play.loop import PlayLoop
@@ -16,7 +16,7 @@ from metarobot.play.server import PlayServer
 STATE = "JSON.parse(document.body.dataset.told).state"
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")
+@pytest.mark.skipif(MISSING, reason="needs Chromium and bash")
 def test_a_person_plays(play, tmp_path, opengl):
     session, exchange, done = play("latent"), Exchange(), threading.Event()
     server = PlayServer(0, exchange, session.sliders, PlayPage(session, "run", has_pictures=True))
@@ -24,7 +24,8 @@ def test_a_person_plays(play, tmp_path, opengl):
 
     def person():
         try:
-            with browse(server.address, tmp_path) as page:
+            with Browser(tmp_path) as page:
+                page.open(server.address)
                 found.update(visit(page))
         finally:
             done.set()
@@ -45,23 +46,23 @@ def test_a_person_plays(play, tmp_path, opengl):
 
 def visit(page):
     """Do what a person does."""
-    page.size(390, 844)
+    page.resize(390, 844)
     page.wait("document.getElementById('before').naturalWidth == 640")
     page.wait(STATE)
     width = json.loads(
-        page.do("JSON.stringify([document.documentElement.scrollWidth, innerWidth])")
+        page.evaluate("JSON.stringify([document.documentElement.scrollWidth, innerWidth])")
     )
-    nominal = page.do(f"{STATE}.task.puck_mass_kg")
+    nominal = page.evaluate(f"{STATE}.task.puck_mass_kg")
     slider = "document.getElementById('slider-puck_mass_kg')"
-    page.do(f"{slider}.value = 900; {slider}.dispatchEvent(new Event('input'))")
+    page.evaluate(f"{slider}.value = 900; {slider}.dispatchEvent(new Event('input'))")
     mass = page.wait(f"{STATE}.task.puck_mass_kg != {nominal} && {STATE}.task.puck_mass_kg")
     for _ in range(2):
-        page.do("document.getElementById('try').click()")
+        page.evaluate("document.getElementById('try').click()")
     page.wait(f"{STATE}.trials.length == 2")
-    page.do("document.getElementById('adapt').click()")
+    page.evaluate("document.getElementById('adapt').click()")
     page.wait(f"{STATE}.num_adapted == 2")
     page.wait("!document.getElementById('view-adapted').hidden")
     page.wait("document.getElementById('adapted').naturalWidth == 640")
     page.wait("document.querySelector('.told b').textContent.includes('kg')")
-    problems = page.do("document.getElementById('problem').textContent")
+    problems = page.evaluate("document.getElementById('problem').textContent")
     return {"width": width, "mass": mass, "problems": problems}

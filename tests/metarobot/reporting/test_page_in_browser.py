@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browser import BASH, CHROMIUM, Browser
+from browser import MISSING, Browser
 from evaluations import made_up_evaluation
 
 from metarobot.reporting.adaptation_curve import adaptation_curve
@@ -17,7 +17,7 @@ SHOWN = (
     "[...document.querySelectorAll('.cells span')].filter(s => getComputedStyle(s).opacity == 1)"
 )
 
-pytestmark = pytest.mark.skipif(not (CHROMIUM and BASH), reason="needs Chromium and bash")
+pytestmark = pytest.mark.skipif(MISSING, reason="needs Chromium and bash")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def page(tmp_path_factory):
     html = render_report(evaluation, pictures, mp4_bytes(black, 10), Origin(), films)
     (folder / "report.html").write_text(html, encoding="utf-8")
     with Browser(folder / "profile") as browser:
-        seconds = browser.open(folder / "report.html")
+        seconds = browser.open((folder / "report.html").as_uri())
         yield browser, seconds
 
 
