@@ -101,6 +101,10 @@ class TaskParameter:
         """Whether tasks differ in it."""
         return self.train[0] < self.train[1]
 
+    def trained_on(self, value: float) -> bool:
+        """Whether a value lies between the ends of the training range; its gaps count as well."""
+        return self.train[0] <= value <= self.train[1]
+
     def _check_choices(self) -> None:
         if not self.choices:
             return

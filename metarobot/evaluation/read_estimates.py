@@ -33,7 +33,7 @@ def read_estimates(
                 value=value,
                 low=low,
                 high=high,
-                is_trained=parameter.train[0] <= true <= parameter.train[1],
+                is_trained=parameter.trained_on(true),
             )
         )
     return tuple(found)

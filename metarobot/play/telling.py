@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.envs import TaskParameter, Tasks, find_family
+from metarobot.envs import Tasks, find_family
 from metarobot.evaluation.belief import believed
 from metarobot.evaluation.explanation import ActionChange, Estimate
 from metarobot.evaluation.probes import Probe
@@ -88,12 +88,8 @@ def estimates_of(
             value=value,
             low=math.nan,
             high=math.nan,
-            is_trained=_is_trained(distribution[name], float(tasks[name][0])),
+            is_trained=distribution[name].trained_on(float(tasks[name][0])),
         )
         for name, value in believed(distribution, belief).items()
     )
     return found, note
-
-
-def _is_trained(parameter: TaskParameter, value: float) -> bool:
-    return parameter.train[0] <= value <= parameter.train[1]

@@ -162,8 +162,8 @@ def task_words(env: TaskVectorEnv) -> list[str]:
 
 
 def units_of(distribution: TaskDistribution) -> dict[str, str]:
-    """Return the unit of every task parameter, nothing for a ratio."""
-    return {p.name: "" if p.unit == "1" else p.unit for p in distribution.parameters}
+    """Return the unit of every task parameter."""
+    return {parameter.name: parameter.unit for parameter in distribution.parameters}
 
 
 def force_words(env: TaskVectorEnv) -> list[str]:

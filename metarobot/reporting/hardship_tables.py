@@ -12,12 +12,11 @@ from metarobot.reporting.cells import Cell
 from metarobot.reporting.style import (
     after_episodes,
     algorithm_title,
-    in_unit,
     number,
-    parameter_words,
     percent,
     split_title,
 )
+from metarobot.reporting.video import describe_task
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,10 @@ def worst_groups(evaluation: Evaluation) -> list[WorstGroup]:
 
 def _worst_row(evaluation: Evaluation, place: int, worst: WorstTask) -> WorstRow:
     units = {parameter.name: parameter.unit for parameter in evaluation.task_parameters}
-    parts = []
-    for name, value in worst.task.items():
-        unit = units.get(name, "1")
-        parts.append(f"{parameter_words(name, unit)} {in_unit(f'{value:.3g}', unit)}")
     where = split_title(evaluation, worst.split).lower()
     return WorstRow(
         place=place,
-        task=", ".join(parts).replace("-", "\N{MINUS SIGN}"),
+        task=", ".join(describe_task(worst.task, units)).replace("-", "\N{MINUS SIGN}"),
         where=f"{where}, seed {worst.seed}" if len(evaluation.seeds) > 1 else where,
         why="became worse" if worst.harmed else "lowest return",
         returns=(number(worst.return_before), number(worst.return_after)),

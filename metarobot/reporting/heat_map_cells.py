@@ -21,6 +21,7 @@ from metarobot.reporting.style import (
     parameter_label,
     parameter_words,
     percent,
+    value_words,
 )
 
 _LIGHT = 0.45
@@ -127,10 +128,7 @@ def _cell(
     high: float,
 ) -> MapCell:
     values = zip((data.x, data.y), place, strict=True)
-    task = ", ".join(
-        f"{parameter_words(axis.name, axis.unit)} {in_unit(f'{axis.values[i]:.3g}', axis.unit)}"
-        for axis, i in values
-    )
+    task = ", ".join(value_words(axis.name, axis.values[i], axis.unit) for axis, i in values)
     figures = f"{task}: success {percent(success)}, return {number(returned)}"
     if returned is None or success is None:
         return MapCell(_NO_NUMBER, "#000000", "", figures)

@@ -98,6 +98,11 @@ def in_unit(text: str, unit: str) -> str:
     return f"{text} {unit}" if _is_named(unit) else text
 
 
+def value_words(name: str, value: float, unit: str) -> str:
+    """Write a task parameter's value for people: "block mass 0.831 kg"."""
+    return f"{parameter_words(name, unit)} {in_unit(f'{value:.3g}', unit)}"
+
+
 def _is_named(unit: str) -> bool:
     return unit not in ("", "1", "-")
 

@@ -13,7 +13,6 @@ from math import ceil
 import numpy as np
 from PIL import Image, ImageDraw
 
-from metarobot.envs import parameter_words
 from metarobot.reporting.film_drawing import (
     BACKGROUND,
     BLUE,
@@ -27,6 +26,7 @@ from metarobot.reporting.film_drawing import (
     in_lines,
     write_text,
 )
+from metarobot.reporting.style import value_words
 
 Frame = np.ndarray  # (H, W, 3) uint8
 
@@ -84,13 +84,9 @@ def describe_task(task: Mapping[str, float], units: Mapping[str, str]) -> list[s
 
     Args:
         task: Values by task parameter name.
-        units: Unit of each task parameter; "" where it has none.
+        units: Unit of each task parameter; "" or "1" of a ratio.
     """
-    parts = []
-    for name, value in task.items():
-        unit = units.get(name, "")
-        parts.append(f"{parameter_words(name, unit)} {value:.3g} {unit}".rstrip())
-    return parts
+    return [value_words(name, value, units.get(name, "")) for name, value in task.items()]
 
 
 def compose_film(
