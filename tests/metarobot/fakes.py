@@ -7,13 +7,15 @@ import torch
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 
-from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
+from metarobot.algorithms import ALGORITHMS, configure, make_algorithm, train_config
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.policies import MEASURED, log_prob, repeat_params
 from metarobot.rollout.episodes import Episodes
+from metarobot.training.functional_policy import make_policy
+from metarobot.training.load import TrainedPolicy, TrainedRun
 
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes
 
@@ -39,6 +41,17 @@ def small_policy(hidden_sizes=(4,), algorithm="maml", **options):
         for name, leaf in params.items()
         if name not in MEASURED
     }
+
+
+def untrained_run(path, env_id, algorithms=("maml",), **options):
+    """A run whose policies have never learned anything; nothing of it is on the disk."""
+    policies = {}
+    for name in algorithms:
+        config = train_config(env_id=env_id, algorithm=name, hidden_sizes=(4,), **options)
+        policy = make_policy(config)
+        params = policy.initial_params(torch.Generator().manual_seed(0))
+        policies[name] = TrainedPolicy(policy, params, config)
+    return TrainedRun(path=path, seed=0, env_id=env_id, policies=policies)
 
 
 def made_up_episodes(policy, params, seed):

@@ -3,16 +3,13 @@
 from dataclasses import replace
 
 import pytest
-import torch
+from fakes import untrained_run
 
-from metarobot.algorithms import train_config
 from metarobot.envs import find_variant
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.robustness import variants_of, who_is_measured
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.training.functional_policy import make_policy
-from metarobot.training.load import TrainedPolicy, TrainedRun
 
 INSERT = "metarobot/Insert-v0"
 CONFIG = EvaluationConfig(
@@ -30,14 +27,8 @@ CONFIG = EvaluationConfig(
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    policies = {}
-    for name in ("maml", "domain_randomisation"):
-        config = train_config(env_id=INSERT, algorithm=name, hidden_sizes=(4,))
-        policy = make_policy(config)
-        params = policy.initial_params(torch.Generator().manual_seed(0))
-        policies[name] = TrainedPolicy(policy, params, config)
-    path = tmp_path_factory.mktemp("run")
-    return TrainedRun(path=path, seed=0, env_id=INSERT, policies=policies)
+    names = ("maml", "domain_randomisation")
+    return untrained_run(tmp_path_factory.mktemp("run"), INSERT, names)
 
 
 def test_every_variant_of_the_family_is_measured_before_and_after_adapting(run):

@@ -2,26 +2,19 @@
 
 import numpy as np
 import pytest
-import torch
+from fakes import untrained_run
 
-from metarobot.algorithms import train_config
 from metarobot.envs import find_family
 from metarobot.reporting import filming, grid_video
 from metarobot.reporting.adaptation_video import RenderConfig
 from metarobot.reporting.grid_video import GridSize, render_grid
-from metarobot.training.functional_policy import make_policy
-from metarobot.training.load import TrainedPolicy, TrainedRun
 
 GRIP, CHEETAH = "metarobot/Grip-v0", "metarobot/HalfCheetahDirection-v0"
 BEFORE = RenderConfig(adaptation_episodes=(0,))
 
 
 def run_of(env_id, tmp_path):
-    config = train_config(env_id=env_id, hidden_sizes=(4,), shrink_steps=False)
-    policy = make_policy(config)
-    params = policy.initial_params(torch.Generator().manual_seed(0))
-    trained = TrainedPolicy(policy, params, config)
-    return TrainedRun(path=tmp_path, seed=0, env_id=env_id, policies={"maml": trained})
+    return untrained_run(tmp_path, env_id, shrink_steps=False)
 
 
 @pytest.fixture

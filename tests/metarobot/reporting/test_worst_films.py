@@ -5,19 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from evaluations import made_up_evaluation, worst_task
+from fakes import untrained_run
 from PIL import Image
 
-from metarobot.algorithms import train_config
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.opengl import OpenGLError
 from metarobot.reporting import filming, worst_films
 from metarobot.reporting.mp4 import playing_problem
 from metarobot.reporting.worst_films import film_worst_tasks
-from metarobot.training.functional_policy import make_policy
-from metarobot.training.load import TrainedPolicy, TrainedRun, load_run
+from metarobot.training.load import load_run
 from metarobot.training.pretrained import FOLDER
 
 GRIP = "metarobot/Grip-v0"
@@ -26,11 +24,7 @@ CONFIG = EvaluationConfig(num_tasks=4, test_episodes=2)
 
 @pytest.fixture
 def run(tmp_path):
-    config = train_config(env_id=GRIP, hidden_sizes=(4,), shrink_steps=False)
-    policy = make_policy(config)
-    params = policy.initial_params(torch.Generator().manual_seed(0))
-    trained = TrainedPolicy(policy, params, config)
-    return TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"maml": trained})
+    return untrained_run(tmp_path, GRIP, shrink_steps=False)
 
 
 @pytest.fixture
