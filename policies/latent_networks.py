@@ -25,7 +25,7 @@ MOST_RISK = 0.1
 
 _MODEL = "model."
 CONSTANT = 1e-4
-"""Standard deviation below which an element of the outcome does not vary."""
+"""Standard deviation below which an element of the outcome, or the return, does not vary."""
 _GOLDEN_RATIO = 0.6180339887498949
 
 
@@ -51,6 +51,7 @@ class LatentNetworks(GaussianMLP):
         initial_std: float = 0.5,
         *,
         tasks: Tensor,
+        horizon: int,
         angles: Sequence[int] = (),
         likelihood_power: float = 0.3,
     ) -> None:
@@ -63,6 +64,7 @@ class LatentNetworks(GaussianMLP):
             hidden_sizes: Width of each tanh layer.
             initial_std: In half action ranges.
             tasks: The K tasks that are weighed, encoded, (K, C).
+            horizon: T, control steps of a whole episode.
             angles: Where in a code an angle begins, which is its cosine and its sine.
             likelihood_power: Power of the likelihood of what is seen.
         """
@@ -71,6 +73,7 @@ class LatentNetworks(GaussianMLP):
         num_tasks, code_size = tasks.shape
         self.register_buffer("tasks", tasks, persistent=False)
         self.angles, self.likelihood_power, self.asks = tuple(angles), likelihood_power, False
+        self.horizon = horizon
         self.layers[0] = nn.Linear(size + code_size * (1 + size), width, device="meta")
         self.model = TaskModel(size, action_size, code_size)
         lengths = {
@@ -179,7 +182,7 @@ class LatentNetworks(GaussianMLP):
 
         def worth(told: Tensor) -> Tensor:
             pairs = (each.reshape(1, -1, each.shape[-1]) for each in (told.expand_as(codes), codes))
-            return self.model.worth(model, *pairs).view(codes.shape[:2])
+            return self.model.returns(model, *pairs)[0].view(codes.shape[:2])
 
         before = worth(self.mean_task(torch.zeros_like(log_weights))[:, None])
         if_told = worth(codes)
@@ -187,7 +190,7 @@ class LatentNetworks(GaussianMLP):
         is_harm = worth(self.mean_task(log_weights)[:, None]) < before - much
         risk = (weights * is_harm).sum(1, keepdim=True)
         most = (weights * if_told).sum(1, keepdim=True)
-        in_units = (earned - params["return_mean"]) / params["return_std"].clamp(min=1e-6)
+        in_units = (earned - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
         return (risk <= MOST_RISK) & ~(in_units >= most - much)
 
 

@@ -77,11 +77,13 @@ class Latent(ToldLearner[LatentPolicy]):
         from scipy.stats import qmc  # which takes half a second to import
 
         options = cast(LatentOptions, config.options)
-        family = find_family(config.env_id).distribution
-        points = qmc.Sobol(len(family.parameters), scramble=False).random(options.num_weighed)
+        family = find_family(config.env_id)
+        num_parameters = len(family.distribution.parameters)
+        points = qmc.Sobol(num_parameters, scramble=False).random(options.num_weighed)
         return {
             "tasks": spread_codes(config, points),
-            "angles": family.encoded_angles,
+            "horizon": family.default_horizon,
+            "angles": family.distribution.encoded_angles,
             "likelihood_power": options.likelihood_power,
         }
 
@@ -117,9 +119,9 @@ class Latent(ToldLearner[LatentPolicy]):
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Weigh the tasks by what the episodes have shown, one after the other."""
         del advantages
-        actor = LatentActor(self.exploring_policy, params)
+        actor, own = LatentActor(self.exploring_policy, params), _own_episodes(episodes)
         for episode in range(episodes.num_episodes):
-            actor.begin()
+            actor.begin(own[:, episode : episode + 1])
             for t in range(episodes.horizon):
                 step = slice(None), slice(episode, episode + 1), t
                 actor.act(episodes.observations[step])
@@ -192,11 +194,10 @@ class Latent(ToldLearner[LatentPolicy]):
     def _fit_model(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
         """Return the model's leaves of the parameters, and its mean loss."""
         episodes, told = batch.post_episodes, told_in(batch)
-        seen = ModelBatch(episodes, told, codes=told[:, 0])
+        seen = ModelBatch(episodes, told, self._anchors(told), codes=told[:, 0])
         units = follow_units(self.policy, params, seen, self._moments, self.workers)
-        anchored = seen._replace(told=self._anchors(told))
         fitted = fit_model(
-            self.policy, {**params, **units}, anchored, self._moments, self.options, self.workers
+            self.policy, {**params, **units}, seen, self._moments, self.options, self.workers
         )
         if fitted is None:  # numbers too large for it: the model stays as it was
             return {}, math.nan
@@ -205,7 +206,7 @@ class Latent(ToldLearner[LatentPolicy]):
         return {**units, **model}, sum(losses) / len(losses)
 
     def _anchors(self, told: Tensor) -> Tensor:
-        """Return what the model believes to have been told: for half of the episodes, it is wrong.
+        """Return what the model of steps believes to have been told: for half of them, it is wrong.
 
         While the policy finds out the task, it is told another one in every step, and a log may be
         of another policy.  So the model must not rely on what was told.
@@ -223,8 +224,12 @@ class Latent(ToldLearner[LatentPolicy]):
         self._moments = AdamState.from_tensors(state, self.policy.model.shapes)
 
 
+def _own_episodes(episodes: Episodes) -> Tensor:
+    """Return in which episodes the policy itself acted, (N, E) bool."""
+    return (episodes.log_probs.isfinite() | (episodes.mask == 0)).all(-1)
+
+
 def _returns_of_questions(episodes: Episodes) -> Tensor:
     """Return the returns of whole episodes that the policy itself acted in, (N, E); else NaN."""
-    counts = episodes.mask > 0
-    own = (episodes.log_probs.isfinite() | ~counts).all(-1)
-    return torch.where(own & counts.all(-1), episodes.returns, torch.nan)
+    whole = (episodes.mask > 0).all(-1)
+    return torch.where(_own_episodes(episodes) & whole, episodes.returns, torch.nan)

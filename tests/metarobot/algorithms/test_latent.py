@@ -87,6 +87,14 @@ def test_what_it_found_out_makes_it_better(trainer):
     assert returns[1] > returns[0] + 0.2
 
 
+def test_the_model_expects_most_where_the_policy_is_told_the_task(trainer):
+    _, params, codes = ask(trainer, 1)
+    model = trainer.policy.model_params(params)
+    told = torch.stack([codes, codes.flip(0), -codes], dim=1)
+    mean, _ = trainer.policy.model.returns(model, told, codes[:, None].expand_as(told))
+    assert (mean[:, :1] > mean[:, 1:]).float().mean() > 0.9
+
+
 def test_a_block_in_two_parts_tells_as_much(trainer):
     block, params, _ = ask(trainer)
     whole = adapt(trainer, params, block)
