@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metarobot.policies.evidence import Evidence
 from metarobot.policies.gaussian import Distribution
-from metarobot.policies.latent_networks import CONSTANT, LatentNetworks, when
+from metarobot.policies.latent_networks import LatentNetworks, when
 from metarobot.policies.params import TOLD, Params
 
 NUMBERS_AT_ONCE = 2**23
@@ -126,8 +126,8 @@ class LatentActor:
 
     def _weighed_by_returns(self) -> Evidence:
         """Hold what whole questions have returned against all tasks, (N, M, .)."""
-        policy, params = self._policy, self._params
-        returns = (self._earned - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
+        policy = self._policy
+        returns = policy.return_in_units(self._params, self._earned)
         whole = (self._num_counted == policy.horizon) & returns.isfinite() & self._asks_itself
         rows = self._asked, returns.nan_to_num(), whole.to(returns.dtype)
         told, returns, counts = (each.flatten(0, 1) for each in rows)

@@ -162,36 +162,43 @@ class LatentNetworks(GaussianMLP):
         mean, std = (params[name].reshape(-1, *ones, outcomes.shape[-1]) for name in UNITS[:2])
         return (outcomes - mean) / std.clamp(min=CONSTANT), (std > CONSTANT).to(outcomes.dtype)
 
-    def may_act_on(self, params: Params, known: Evidence, earned: Tensor) -> Tensor:
+    @staticmethod
+    def return_in_units(params: Params, returns: Tensor) -> Tensor:
+        """Return returns (N, M) in the unit in which the model sees them."""
+        return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
+
+    def may_act_on(self, params: Params, known: Evidence, first: Tensor, later: Tensor) -> Tensor:
         """Return whether the policy may act on what is known, (N, 1) bool.
 
-        It may not where that would be worse than what it does without, and by more than
+        It may where the questions have proven it: they were guesses, and what they led to earns
+        more.  Else it may not where that would be worse than what it does without, and by more than
         `MOST_HARM` of what telling the task would win, with a probability above `MOST_RISK`; nor
         where there is no more than that to win.
 
         Args:
             params: Each leaf (N, ...).
             known: (N, .) each.
-            earned: What an episode has returned in which nothing was known, (N, 1); NaN where
+            first: What an episode has returned in which nothing was known, (N, 1); NaN where
                 nobody measured it.
+            later: Mean of what later questions have returned, (N, 1), or NaN.
         """
         log_weights = known.log_weights(self.likelihood_power)
         weights = log_weights.softmax(-1)
         model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)
 
-        def worth(told: Tensor) -> Tensor:
+        def expected(told: Tensor) -> Tensor:
             pairs = (each.reshape(1, -1, each.shape[-1]) for each in (told.expand_as(codes), codes))
             return self.model.returns(model, *pairs)[0].view(codes.shape[:2])
 
-        before = worth(self.mean_task(torch.zeros_like(log_weights))[:, None])
-        if_told = worth(codes)
+        before = expected(self.mean_task(torch.zeros_like(log_weights))[:, None])
+        if_told = expected(codes)
         much = MOST_HARM * (if_told - before).clamp(min=0.0).mean(1, keepdim=True)
-        is_harm = worth(self.mean_task(log_weights)[:, None]) < before - much
+        is_harm = expected(self.mean_task(log_weights)[:, None]) < before - much
         risk = (weights * is_harm).sum(1, keepdim=True)
         most = (weights * if_told).sum(1, keepdim=True)
-        in_units = (earned - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
-        return (risk <= MOST_RISK) & ~(in_units >= most - much)
+        first, later = self.return_in_units(params, first), self.return_in_units(params, later)
+        return (later >= first - much) | (risk <= MOST_RISK) & ~(first >= most - much)
 
 
 def when(step: Tensor) -> Tensor:

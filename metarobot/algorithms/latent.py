@@ -138,16 +138,19 @@ class Latent(ToldLearner[LatentPolicy]):
     def _may_act_on(self, params: Params, known: Evidence, episodes: Episodes) -> Tensor:
         """Return whether the policy may act on what is known now, (N, 1) bool.
 
-        The first question asks nothing: it shows what the policy earns without adapting. Where the
-        later half of the questions earned as much, which are guesses, what they led to earns more,
-        whatever the model expects. A later block begins with guesses, and there what was allowed
-        before stays so.
+        The first question asks nothing: it shows what the policy earns without adapting.  The later
+        half of the others shows what their guesses have led to.  A later block begins with guesses,
+        and there what was allowed before stays so.
         """
-        returns, begins = _returns_of_questions(episodes), params["num_episodes"] == 0.0
-        before = torch.where(begins, returns[:, :1], torch.nan)
+        returns, unmeasured = (
+            _returns_of_questions(episodes),
+            torch.full_like(params["trust"], torch.nan),
+        )
+        begins = params["num_episodes"] == 0.0
+        first = torch.where(begins, returns[:, :1], unmeasured)
         later = returns[:, max(1, episodes.num_episodes // 2) :].mean(1, keepdim=True)
-        proven = torch.where(begins, later >= before, params["trust"] > 0.0)
-        return proven | self.policy.may_act_on(params, known, before)
+        trusted = ~begins & (params["trust"] > 0.0)
+        return trusted | self.policy.may_act_on(params, known, first, later)
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return what is known of the task: the mean of the tasks by weight, and their spread."""

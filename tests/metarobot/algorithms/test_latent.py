@@ -8,7 +8,7 @@ from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import make_algorithm
 from metarobot.learning.shown_steps import show_episodes
-from metarobot.policies import LatentActor, repeat_params
+from metarobot.policies import LatentActor, latent_networks, repeat_params
 from metarobot.policies.latent_networks import UNITS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
@@ -129,8 +129,10 @@ def test_a_task_in_doubt_is_left_alone(trainer):
     certain = known._replace(squares=known.squares + 1e3)
     far = policy.tasks.norm(dim=1).argmax()
     certain.squares[:, far] = 0.0
-    assert policy.may_act_on(params, certain, unknown).shape == (N, 1)
-    assert policy.may_act_on(params, known, unknown).all()  # nothing changes: nothing gets worse
+    assert policy.may_act_on(params, certain, unknown, unknown).shape == (N, 1)
+    assert policy.may_act_on(
+        params, known, unknown, unknown
+    ).all()  # nothing changes: nothing gets worse
 
 
 def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
@@ -140,10 +142,25 @@ def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
     little = torch.full((N, 1), float(worst))
     much = torch.full((N, 1), float(block.returns.max() + 100.0))
     unknown = torch.full((N, 1), torch.nan)
-    may = policy.may_act_on(params, known, little)
+    may = policy.may_act_on(params, known, little, unknown)
     assert may.float().mean() > 0.5
-    assert torch.equal(policy.may_act_on(params, known, unknown), may)
-    assert not policy.may_act_on(params, known, much).any()
+    assert torch.equal(policy.may_act_on(params, known, unknown, unknown), may)
+    assert not policy.may_act_on(params, known, much, unknown).any()
+
+
+def test_questions_that_earned_as_much_as_the_first_episode_prove_that_adapting_pays(trainer):
+    """As much, but for a part of what there is to win: else luck would decide."""
+    block, params, _ = ask(trainer)
+    policy, known = trainer.policy, trainer.policy.evidence(params)
+    first = torch.full((N, 1), float(block.returns.max() + 100.0))  # there is nothing to win
+    for less, proven in ((0.0, True), (1e-3, True), (100.0, False)):
+        assert (policy.may_act_on(params, known, first, first - less) == proven).all()
+
+
+def distrust(monkeypatch):
+    """The model's word counts nothing, and nothing is too little."""
+    monkeypatch.setattr(latent_networks, "MOST_RISK", -1.0)
+    monkeypatch.setattr(latent_networks, "MOST_HARM", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +179,7 @@ def test_what_questions_have_earned_proves_that_adapting_pays(
 ):
     """The later half of them, against the first, which asks nothing; the model doubts all."""
     block, params, _ = ask(trainer, len(returns))
-    monkeypatch.setattr(type(trainer.policy), "may_act_on", lambda *_: torch.zeros(N, 1) > 0)
+    distrust(monkeypatch)
     rewards = torch.tensor(returns)[:, None].expand(len(returns), block.horizon) / block.horizon
     block = replace(block, rewards=rewards.expand_as(block.rewards))
     adapted = adapt(trainer, params, block)
@@ -173,7 +190,7 @@ def test_what_questions_have_earned_proves_that_adapting_pays(
 
 def test_episodes_of_others_and_those_cut_short_prove_nothing(trainer, monkeypatch):
     block, params, _ = ask(trainer, 2)
-    monkeypatch.setattr(type(trainer.policy), "may_act_on", lambda *_: torch.zeros(N, 1) > 0)
+    distrust(monkeypatch)
     rising = torch.tensor([-1.0, 1.0])[:, None].expand(2, block.horizon).expand_as(block.rewards)
     block = replace(block, rewards=rising)
     cut = block.mask.clone()
