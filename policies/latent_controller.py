@@ -27,7 +27,7 @@ class LatentController(Controller):
 
     def __init__(self, policy: LatentNetworks, params: Params) -> None:
         layers = [layer_of(params, index) for index in range(len(policy.layers))]
-        self.network = MlpController(layers)
+        self.network = MlpController(layers, to_array(params["direct.weight"]).T.copy())
         self.centre = to_array(policy.observation_centre)
         self.half_range = to_array(policy.observation_half_range)
         self.tasks = WeighedTasks(policy, params)
@@ -75,7 +75,7 @@ class WeighedTasks:
         self.predictor = TaskPredictor(policy.model_params(params), tasks, self.elements)
         self.tasks_and_one = np.hstack([tasks, np.ones_like(tasks[:, :1])])  # (K, C + 1)
         self._average = np.full(len(tasks), 1 / len(tasks))
-        self.half_power = 0.5 * policy.likelihood_power
+        self.half_power = 0.5 * float(policy.power(params))
         trusted = policy.evidence(params).times(params["trust"])
         self.squares, self.logs, self.count = (to_array(part)[None] for part in trusted)
 

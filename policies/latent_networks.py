@@ -15,8 +15,16 @@ from metarobot.policies.task_model import TaskModel
 
 BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
 """Leaves that hold what is known of the task; adaptation sets them, and nothing trains them."""
+POWERS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+"""Powers of the likelihood of what is seen.
+
+Below 1, since the model errs alike in one step and the next, and on the same task again."""
+FIRST_POWER = 0.3
+"""The one before anything is measured."""
 UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
 """Leaves that hold the units in which the model sees outcomes and returns."""
+POWER_LOSSES = "power_losses"
+"""The leaf that holds how badly each power recognises tasks."""
 
 MOST_HARM = 0.05
 """Share of what there is to win that a task may lose by acting on what is known, or forgo."""
@@ -32,12 +40,15 @@ _GOLDEN_RATIO = 0.6180339887498949
 class LatentNetworks(GaussianMLP):
     """π_θ(a | o, z): a `GaussianMLP` that is told a task z, and a model by which it is recognised.
 
-    The first layer sees [o, z, o ⊗ z].  Of K tasks, spread over all splits, each has a weight, the
-    likelihood of what has been seen.
+    The first layer sees [o, z, o ⊗ z].  What it sees also reaches the action directly, through one
+    more matrix: tanh layers level off beyond the tasks that they are trained on.
+
+    Of K tasks, spread over all splits, each has a weight, the likelihood of what has been seen.
 
     The parameters are those of the perceptron, of the model (`TaskModel`), the model's units, and
-    what is known: `Evidence` for the K tasks, from how many episodes it comes (`num_episodes`), and
-    whether the policy acts on it (`trust`, 1.0 or 0.0).
+    how badly each of `POWERS` recognises tasks (`power_losses`), and what is known: `Evidence` for
+    the K tasks, from how many episodes it comes (`num_episodes`), and whether the policy acts on it
+    (`trust`, 1.0 or 0.0).
     """
 
     tasks: Tensor  # (K, C)
@@ -53,7 +64,6 @@ class LatentNetworks(GaussianMLP):
         tasks: Tensor,
         horizon: int,
         angles: Sequence[int] = (),
-        likelihood_power: float = 0.3,
     ) -> None:
         """Lay out the networks; positional arguments are those of `GaussianMLP`.
 
@@ -66,19 +76,20 @@ class LatentNetworks(GaussianMLP):
             tasks: The K tasks that are weighed, encoded, (K, C).
             horizon: T, control steps of a whole episode.
             angles: Where in a code an angle begins, which is its cosine and its sine.
-            likelihood_power: Power of the likelihood of what is seen.
         """
         super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
         size, width = len(observation_low), (*hidden_sizes, action_size)[0]
         num_tasks, code_size = tasks.shape
         self.register_buffer("tasks", tasks, persistent=False)
-        self.angles, self.likelihood_power, self.asks = tuple(angles), likelihood_power, False
-        self.horizon = horizon
-        self.layers[0] = nn.Linear(size + code_size * (1 + size), width, device="meta")
+        self.angles, self.horizon, self.asks = tuple(angles), horizon, False
+        num_inputs = size + code_size * (1 + size)
+        self.layers[0] = nn.Linear(num_inputs, width, device="meta")
+        self.direct = nn.Linear(num_inputs, action_size, bias=False, device="meta")
         self.model = TaskModel(size, action_size, code_size)
         lengths = {
             **dict.fromkeys(UNITS[:2], self.model.outcome_size),
             **dict.fromkeys(UNITS[2:], 1),
+            POWER_LOSSES: len(POWERS),
             **dict.fromkeys(BELIEF[:2], num_tasks),
             **dict.fromkeys(BELIEF[2:], 1),
         }
@@ -97,6 +108,7 @@ class LatentNetworks(GaussianMLP):
         """Draw fresh parameters; nothing is known of the task."""
         params = super().initial_params(generator)
         params |= {name: torch.ones_like(params[name]) for name in UNITS if name.endswith("_std")}
+        params[POWER_LOSSES] = (torch.tensor(POWERS) / FIRST_POWER).log().abs()
         return self.with_model_params(params, self.model.initial_params(generator))
 
     @staticmethod
@@ -112,7 +124,7 @@ class LatentNetworks(GaussianMLP):
     @staticmethod
     def acting_params(params: Params) -> Params:
         """Return the parameters that decide how the policy acts on what it is told."""
-        others = (*BELIEF, *UNITS, TOLD)
+        others = (*BELIEF, *UNITS, POWER_LOSSES, TOLD)
         return {
             name: leaf
             for name, leaf in params.items()
@@ -131,6 +143,10 @@ class LatentNetworks(GaussianMLP):
         scaled, told = super().inputs(observations, params), params[TOLD]
         told = told.repeat_interleave(scaled.shape[1] // told.shape[1], dim=1)
         return torch.cat([scaled, told, products(scaled, told)], dim=-1)
+
+    def mean(self, inputs: Tensor, params: Params) -> Tensor:
+        """Return the means of the actions (N, M, A) for what the first layer sees, (N, M, I)."""
+        return super().mean(inputs, params) + inputs @ params["direct.weight"].mT
 
     def mean_task(self, log_weights: Tensor) -> Tensor:
         """Return the weighted mean of the tasks, (..., C) for weights (..., K)."""
@@ -163,6 +179,12 @@ class LatentNetworks(GaussianMLP):
         return (outcomes - mean) / std.clamp(min=CONSTANT), (std > CONSTANT).to(outcomes.dtype)
 
     @staticmethod
+    def power(params: Params) -> Tensor:
+        """Return the power of the likelihood that recognises tasks best, (N, 1), or (1,) of one."""
+        best = params[POWER_LOSSES].argmin(-1, keepdim=True)
+        return torch.tensor(POWERS, dtype=params[POWER_LOSSES].dtype)[best]
+
+    @staticmethod
     def return_in_units(params: Params, returns: Tensor) -> Tensor:
         """Return returns (N, M) in the unit in which the model sees them."""
         return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
@@ -182,7 +204,7 @@ class LatentNetworks(GaussianMLP):
                 nobody measured it.
             later: Mean of what later questions have returned, (N, 1), or NaN.
         """
-        log_weights = known.log_weights(self.likelihood_power)
+        log_weights = known.log_weights(self.power(params))
         weights = log_weights.softmax(-1)
         model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)

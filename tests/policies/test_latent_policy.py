@@ -35,6 +35,7 @@ def make_policy(dtype=torch.float64):
     params["outcome_std"] = torch.tensor([0.5, 0.1, 0.0, 0.2])  # the second element is constant
     params["outcome_mean"] = torch.tensor([0.1, 0.0, 0.0, 0.05])
     params["trust"].fill_(1.0)
+    params["direct.weight"].normal_(0.0, 0.1, generator=generator)
     return policy.to(dtype), {name: leaf.to(dtype) for name, leaf in params.items()}
 
 
@@ -73,6 +74,20 @@ def test_training_tells_the_policy():
     torch.testing.assert_close(mean, whole[:, :, 0])
     other = policy.distribution({**several, TOLD: told.flip(0)}, seen).mean
     assert (whole - other).abs().max() > 1e-3
+
+
+def test_what_a_policy_sees_reaches_its_action_directly():
+    """Of a task far away it makes twice as much of twice as far: its tanh units are saturated."""
+    policy, params = make_policy()
+    for name in ("layers.0.weight", "layers.0.bias"):
+        params[name] *= 1e4
+    several, seen = repeat_params(params, 1), torch.from_numpy(walk())[None, None]
+    told = torch.tensor([[50.0, -20.0, 1.0, 0.0]]).double()
+    means = [
+        policy.distribution({**several, TOLD: scale * told[None]}, seen).mean for scale in (1, 2, 3)
+    ]
+    torch.testing.assert_close(means[2] - means[1], means[1] - means[0])
+    assert (means[1] - means[0]).abs().min() > 0.1
 
 
 def test_the_mean_of_tasks_keeps_angles_on_the_circle():

@@ -57,7 +57,7 @@ def adapt(trainer, params, block):
 
 def estimate(trainer, params):
     policy = trainer.policy
-    return policy.mean_task(policy.evidence(params).log_weights(policy.likelihood_power))
+    return policy.mean_task(policy.evidence(params).log_weights(policy.power(params)))
 
 
 def test_it_finds_out_the_task(trainer):
