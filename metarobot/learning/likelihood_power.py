@@ -46,9 +46,10 @@ def follow_power(
         earned = few.told[task], returns[task], whole.to(returns.dtype)
         rows.append(_losses(_evidence(policy, params, codes, shown.task(task), earned)))
     losses = workers.gather(torch.stack(rows))
-    found = torch.from_numpy(mean_over_tasks(losses[losses.isfinite().all(1)])).to(returns.dtype)
-    if not found.isfinite().all():
+    losses = losses[losses.isfinite().all(1)]
+    if not len(losses):
         return {}
+    found = torch.from_numpy(mean_over_tasks(losses)).to(returns.dtype)
     follows = 1.0 if moments.num_steps == 0 else FOLLOWS
     return {POWER_LOSSES: torch.lerp(params[POWER_LOSSES], found, follows)}
 

@@ -1,5 +1,6 @@
 """Latent: it recognises tasks, from its own episodes and from a log."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,15 @@ import torch
 from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import make_algorithm
+from metarobot.learning import likelihood_power
+from metarobot.learning.distributed import ALONE
+from metarobot.learning.likelihood_power import FOLLOWS, follow_power
 from metarobot.learning.shown_steps import show_episodes
+from metarobot.learning.task_model import ModelBatch
 from metarobot.policies import LatentActor, latent_networks, repeat_params
-from metarobot.policies.latent_networks import UNITS
+from metarobot.policies.latent_networks import POWERS, UNITS
 from metarobot.rollout.collect import collect
+from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.memory import num_simulations
 from metarobot.training.meta_trainer import MetaTrainer
@@ -101,6 +107,44 @@ def test_a_block_in_two_parts_tells_as_much(trainer):
     parts = adapt(trainer, adapt(trainer, params, block.first(2)), block.last(E - 2))
     assert torch.equal(parts["num_episodes"], whole["num_episodes"])
     torch.testing.assert_close(estimate(trainer, parts), estimate(trainer, whole))
+
+
+def losses_of_powers(trainer, block, told, codes):
+    """How badly each power recognises tasks by these episodes."""
+    batch, fresh = ModelBatch(block, told, told, codes), trainer.algorithm._moments._replace
+    fresh = fresh(num_steps=torch.zeros(()))  # as if it were the first meta-batch
+    found = follow_power(trainer.policy, trainer.params, batch, fresh, ALONE)
+    return found["power_losses"]
+
+
+def test_the_power_is_the_one_that_recognises_best(trainer, monkeypatch):
+    """Episodes that are shown eight times are no more than they were: each counts an eighth."""
+    monkeypatch.setattr(likelihood_power, "FEW_EPISODES", 100)
+    block, _, codes = ask(trainer)
+    noise = torch.randn(block.rewards.shape, generator=torch.Generator().manual_seed(2))
+    block, told = replace(block, rewards=block.rewards + 0.5 * noise), torch.zeros(N, E, 2)
+    once = losses_of_powers(trainer, block, told, codes)
+    eightfold = losses_of_powers(trainer, Episodes.join([block] * 8), told.repeat(1, 8, 1), codes)
+    num_others = len(trainer.policy.tasks) // likelihood_power.EVERY
+    assert once.min() < 0.6 * math.log(num_others + 1)
+    ratio = POWERS[int(once.argmin())] / POWERS[int(eightfold.argmin())]
+    assert 4 <= ratio <= 16
+    assert float(eightfold.min()) == pytest.approx(float(once.min()), rel=0.2)
+
+
+def test_the_running_mean_of_losses_follows(trainer):
+    block, _, codes = ask(trainer)
+    told = torch.zeros(N, E, 2)
+    batch = ModelBatch(block, told, told, codes)
+    new = losses_of_powers(trainer, block, told, codes)
+    found = follow_power(trainer.policy, trainer.params, batch, trainer.algorithm._moments, ALONE)
+    old = trainer.params["power_losses"]
+    torch.testing.assert_close(found["power_losses"], torch.lerp(old, new, FOLLOWS))
+    broken = batch._replace(codes=torch.full_like(codes, torch.nan))
+    assert (
+        follow_power(trainer.policy, trainer.params, broken, trainer.algorithm._moments, ALONE)
+        == {}
+    )
 
 
 def test_only_what_is_known_changes(trainer):
