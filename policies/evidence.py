@@ -37,7 +37,7 @@ class Evidence(NamedTuple):
         """Return the evidence with other dimensions before the last."""
         return Evidence(*(part.reshape(*shape, part.shape[-1]) for part in self))
 
-    def log_weights(self, power: Tensor) -> Tensor:
+    def log_weights(self, power: float) -> Tensor:
         """Return the logarithm of the weight of each task, but for a constant, (..., K).
 
         Where no task explains what was seen, the model is wrong, or the tasks lie too far apart.
@@ -45,7 +45,7 @@ class Evidence(NamedTuple):
         tasks would seem certain.
 
         Args:
-            power: Of the likelihood, (..., 1).
+            power: Of the likelihood; below 1, since the model errs alike in one step and the next.
         """
         best = self.squares.amin(dim=-1, keepdim=True)
         scale = (best / self.num_outcomes.clamp(min=1.0)).clamp(min=1.0)

@@ -33,7 +33,6 @@ class LatentActor:
         self._policy, self._params = policy, params
         self._model = {name: leaf[:1] for name, leaf in policy.model_params(params).items()}
         self._bare = {name: leaf[0] for name, leaf in self._model.items()}
-        self._power = policy.power(params)[:, None]
         known = policy.evidence(params)
         if not policy.asks:
             known = known.times(params["trust"])
@@ -92,7 +91,7 @@ class LatentActor:
     def _choose(self, shape: torch.Size) -> Tensor:
         """Return what the policy is told now, (N, M, C)."""
         policy = self._policy
-        log_weights = self._known.log_weights(self._power).expand(*shape, -1)
+        log_weights = self._known.log_weights(policy.likelihood_power).expand(*shape, -1)
         mean = policy.mean_task(log_weights)
         if not policy.asks:
             return mean

@@ -75,7 +75,7 @@ class WeighedTasks:
         self.predictor = TaskPredictor(policy.model_params(params), tasks, self.elements)
         self.tasks_and_one = np.hstack([tasks, np.ones_like(tasks[:, :1])])  # (K, C + 1)
         self._average = np.full(len(tasks), 1 / len(tasks))
-        self.half_power = 0.5 * float(policy.power(params))
+        self.half_power = 0.5 * policy.likelihood_power
         trusted = policy.evidence(params).times(params["trust"])
         self.squares, self.logs, self.count = (to_array(part)[None] for part in trusted)
 

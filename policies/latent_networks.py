@@ -15,16 +15,8 @@ from metarobot.policies.task_model import TaskModel
 
 BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
 """Leaves that hold what is known of the task; adaptation sets them, and nothing trains them."""
-POWERS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
-"""Powers of the likelihood of what is seen.
-
-Below 1, since the model errs alike in one step and the next, and on the same task again."""
-FIRST_POWER = 0.3
-"""The one before anything is measured."""
 UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
 """Leaves that hold the units in which the model sees outcomes and returns."""
-POWER_LOSSES = "power_losses"
-"""The leaf that holds how badly each power recognises tasks."""
 
 MOST_HARM = 0.05
 """Share of what there is to win that a task may lose by acting on what is known, or forgo."""
@@ -46,9 +38,8 @@ class LatentNetworks(GaussianMLP):
     Of K tasks, spread over all splits, each has a weight, the likelihood of what has been seen.
 
     The parameters are those of the perceptron, of the model (`TaskModel`), the model's units, and
-    how badly each of `POWERS` recognises tasks (`power_losses`), and what is known: `Evidence` for
-    the K tasks, from how many episodes it comes (`num_episodes`), and whether the policy acts on it
-    (`trust`, 1.0 or 0.0).
+    what is known: `Evidence` for the K tasks, from how many episodes it comes (`num_episodes`), and
+    whether the policy acts on it (`trust`, 1.0 or 0.0).
     """
 
     tasks: Tensor  # (K, C)
@@ -64,6 +55,7 @@ class LatentNetworks(GaussianMLP):
         tasks: Tensor,
         horizon: int,
         angles: Sequence[int] = (),
+        likelihood_power: float = 0.3,
     ) -> None:
         """Lay out the networks; positional arguments are those of `GaussianMLP`.
 
@@ -76,12 +68,14 @@ class LatentNetworks(GaussianMLP):
             tasks: The K tasks that are weighed, encoded, (K, C).
             horizon: T, control steps of a whole episode.
             angles: Where in a code an angle begins, which is its cosine and its sine.
+            likelihood_power: Power of the likelihood of what is seen.
         """
         super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
         size, width = len(observation_low), (*hidden_sizes, action_size)[0]
         num_tasks, code_size = tasks.shape
         self.register_buffer("tasks", tasks, persistent=False)
-        self.angles, self.horizon, self.asks = tuple(angles), horizon, False
+        self.angles, self.likelihood_power, self.asks = tuple(angles), likelihood_power, False
+        self.horizon = horizon
         num_inputs = size + code_size * (1 + size)
         self.layers[0] = nn.Linear(num_inputs, width, device="meta")
         self.direct = nn.Linear(num_inputs, action_size, bias=False, device="meta")
@@ -89,7 +83,6 @@ class LatentNetworks(GaussianMLP):
         lengths = {
             **dict.fromkeys(UNITS[:2], self.model.outcome_size),
             **dict.fromkeys(UNITS[2:], 1),
-            POWER_LOSSES: len(POWERS),
             **dict.fromkeys(BELIEF[:2], num_tasks),
             **dict.fromkeys(BELIEF[2:], 1),
         }
@@ -108,7 +101,6 @@ class LatentNetworks(GaussianMLP):
         """Draw fresh parameters; nothing is known of the task."""
         params = super().initial_params(generator)
         params |= {name: torch.ones_like(params[name]) for name in UNITS if name.endswith("_std")}
-        params[POWER_LOSSES] = (torch.tensor(POWERS) / FIRST_POWER).log().abs()
         return self.with_model_params(params, self.model.initial_params(generator))
 
     @staticmethod
@@ -124,7 +116,7 @@ class LatentNetworks(GaussianMLP):
     @staticmethod
     def acting_params(params: Params) -> Params:
         """Return the parameters that decide how the policy acts on what it is told."""
-        others = (*BELIEF, *UNITS, POWER_LOSSES, TOLD)
+        others = (*BELIEF, *UNITS, TOLD)
         return {
             name: leaf
             for name, leaf in params.items()
@@ -179,12 +171,6 @@ class LatentNetworks(GaussianMLP):
         return (outcomes - mean) / std.clamp(min=CONSTANT), (std > CONSTANT).to(outcomes.dtype)
 
     @staticmethod
-    def power(params: Params) -> Tensor:
-        """Return the power of the likelihood that recognises tasks best, (N, 1), or (1,) of one."""
-        best = params[POWER_LOSSES].argmin(-1, keepdim=True)
-        return torch.tensor(POWERS, dtype=params[POWER_LOSSES].dtype)[best]
-
-    @staticmethod
     def return_in_units(params: Params, returns: Tensor) -> Tensor:
         """Return returns (N, M) in the unit in which the model sees them."""
         return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
@@ -192,10 +178,10 @@ class LatentNetworks(GaussianMLP):
     def may_act_on(self, params: Params, known: Evidence, first: Tensor, later: Tensor) -> Tensor:
         """Return whether the policy may act on what is known, (N, 1) bool.
 
-        It may where the questions have proven it: they were guesses, and what they led to earns
-        more.  Else it may not where that would be worse than what it does without, and by more than
-        `MOST_HARM` of what telling the task would win, with a probability above `MOST_RISK`; nor
-        where there is no more than that to win.
+        It may not where that would be worse than what it does without, and by more than `MOST_HARM`
+        of what telling the task would win, with a probability above `MOST_RISK`; nor where there is
+        no more than that to win, unless the questions have won as much.  Where they have won that
+        much more it may, whatever the model expects: they were guesses, and it knows better now.
 
         Args:
             params: Each leaf (N, ...).
@@ -204,7 +190,7 @@ class LatentNetworks(GaussianMLP):
                 nobody measured it.
             later: Mean of what later questions have returned, (N, 1), or NaN.
         """
-        log_weights = known.log_weights(self.power(params))
+        log_weights = known.log_weights(self.likelihood_power)
         weights = log_weights.softmax(-1)
         model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)
@@ -220,7 +206,8 @@ class LatentNetworks(GaussianMLP):
         risk = (weights * is_harm).sum(1, keepdim=True)
         most = (weights * if_told).sum(1, keepdim=True)
         first, later = self.return_in_units(params, first), self.return_in_units(params, later)
-        return (later >= first - much) | (risk <= MOST_RISK) & ~(first >= most - much)
+        little_to_win = (first >= most - much) & ~(later >= first - much)
+        return (later >= first + much) | (risk <= MOST_RISK) & ~little_to_win
 
 
 def when(step: Tensor) -> Tensor:

@@ -32,10 +32,6 @@ class ShownSteps(NamedTuple):
         """Return some episodes of every task."""
         return ShownSteps(*(block[:, chosen] for block in self))
 
-    def task(self, number: int) -> "ShownSteps":
-        """Return the episodes of one task, (1, M, T, .)."""
-        return ShownSteps(*(block[number : number + 1] for block in self))
-
 
 class TaskModel(nn.Module):
     """p(outcome_t | o_1, a_1, .., o_t, a_t, g, z): a Gaussian for each element of the outcome.

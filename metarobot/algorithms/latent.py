@@ -14,14 +14,16 @@ from metarobot.algorithms.told_learner import ToldLearner, told_in
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.learning.adam import AdamState
-from metarobot.learning.likelihood_power import follow_power
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.task_model import ModelBatch, ModelOptions, fit_model, follow_units
 from metarobot.learning.trpo import TrustRegion
-from metarobot.options import AlgorithmOptions, fixed, integer
+from metarobot.options import AlgorithmOptions, fixed, integer, number
 from metarobot.policies import Evidence, LatentActor, LatentPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
+
+FEWEST_QUESTIONS = 2
+"""Questions by which what they have led to is judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
     tries it varies by what it is told, not by noise."""
     num_weighed: int = integer(1024, 2, 65_536)
     """K, tasks that are weighed on a robot."""
+    likelihood_power: float = number(0.3, 1e-6, 1.0)
+    """Power of the likelihood of what is seen: the model errs alike in one step and the next."""
 
     def check_episodes(self, episodes_per_task: int) -> None:
         """Refuse too few episodes: some of a task are told the task, and some another one."""
@@ -83,6 +87,7 @@ class Latent(ToldLearner[LatentPolicy]):
             "tasks": spread_codes(config, points),
             "horizon": family.default_horizon,
             "angles": family.distribution.encoded_angles,
+            "likelihood_power": options.likelihood_power,
         }
 
     @classmethod
@@ -137,24 +142,23 @@ class Latent(ToldLearner[LatentPolicy]):
         """Return whether the policy may act on what is known now, (N, 1) bool.
 
         The first question asks nothing: it shows what the policy earns without adapting.  The later
-        half of the others shows what their guesses have led to.  A later block begins with guesses,
-        and there what was allowed before stays so.
+        half of the others shows what their guesses have led to; one alone can be luck.  A later
+        block begins with guesses, and there what was allowed before stays so.
         """
-        returns, unmeasured = (
-            _returns_of_questions(episodes),
-            torch.full_like(params["trust"], torch.nan),
+        returns, begins = _returns_of_questions(episodes), params["num_episodes"] == 0.0
+        first = torch.where(begins, returns[:, :1], torch.nan)
+        later = returns[:, max(1, episodes.num_episodes // 2) :]
+        mean = (
+            later.mean(1, keepdim=True) if later.shape[1] >= FEWEST_QUESTIONS else first * torch.nan
         )
-        begins = params["num_episodes"] == 0.0
-        first = torch.where(begins, returns[:, :1], unmeasured)
-        later = returns[:, max(1, episodes.num_episodes // 2) :].mean(1, keepdim=True)
         trusted = ~begins & (params["trust"] > 0.0)
-        return trusted | self.policy.may_act_on(params, known, first, later)
+        return trusted | self.policy.may_act_on(params, known, first, mean)
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return what is known of the task: the mean of the tasks by weight, and their spread."""
         del before
         policy, tasks = self.policy, self.policy.tasks
-        log_weights = policy.evidence(adapted).log_weights(policy.power(adapted))
+        log_weights = policy.evidence(adapted).log_weights(policy.likelihood_power)
         mean, weights = policy.mean_task(log_weights), log_weights.softmax(-1)
         variance = weights @ tasks.square() - (weights @ tasks).square()
         return torch.cat([mean, variance.clamp(min=0.0).sqrt()], dim=1)
@@ -162,7 +166,7 @@ class Latent(ToldLearner[LatentPolicy]):
     def belief(self, params: Params) -> Belief:
         """Return the tasks that are weighed, by what is known."""
         policy = self.policy
-        log_weights = policy.evidence(params).log_weights(policy.power(params))
+        log_weights = policy.evidence(params).log_weights(policy.likelihood_power)
         return Belief(policy.tasks, log_weights.softmax(-1), params["trust"][:, 0] > 0.0)
 
     # Training.
@@ -193,19 +197,18 @@ class Latent(ToldLearner[LatentPolicy]):
         return {**params, **acting, **model}, report._replace(encoder_loss=loss)
 
     def _fit_model(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
-        """Return what changes of the model's part of the parameters, and the mean loss."""
+        """Return the model's leaves of the parameters, and its mean loss."""
         episodes, told = batch.post_episodes, told_in(batch)
         seen = ModelBatch(episodes, told, self._anchors(told), codes=told[:, 0])
         units = follow_units(self.policy, params, seen, self._moments, self.workers)
-        following = {**params, **units}
-        guesses = seen.last(told.shape[1] - self.num_told(told.shape[1]))
-        power = follow_power(self.policy, following, guesses, self._moments, self.workers)
-        fitted = fit_model(self.policy, following, seen, self._moments, self.options, self.workers)
+        fitted = fit_model(
+            self.policy, {**params, **units}, seen, self._moments, self.options, self.workers
+        )
         if fitted is None:  # numbers too large for it: the model stays as it was
             return {}, math.nan
         self._moments, losses = fitted.moments, fitted.losses
         model = self.policy.with_model_params({}, fitted.params)
-        return {**units, **power, **model}, sum(losses) / len(losses)
+        return {**units, **model}, sum(losses) / len(losses)
 
     def _anchors(self, told: Tensor) -> Tensor:
         """Return what the model of steps believes to have been told: for half of them, it is wrong.

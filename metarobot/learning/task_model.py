@@ -53,11 +53,6 @@ class ModelBatch(NamedTuple):
     codes: Tensor
     """The tasks, (N, C)."""
 
-    def last(self, num_episodes: int) -> "ModelBatch":
-        """Return the last episodes of every task."""
-        told, anchors = self.told[:, -num_episodes:], self.anchors[:, -num_episodes:]
-        return ModelBatch(self.episodes.last(num_episodes), told, anchors, self.codes)
-
 
 def follow_units(
     policy: LatentPolicy, params: Params, batch: ModelBatch, moments: AdamState, workers: Workers
