@@ -17,9 +17,9 @@ FOLDER = Path(__file__).parents[2] / "examples" / "own_algorithms"
 OWN = ("bias_maml", "elite_shift")
 MODULES = ("own_algorithms", *OWN)
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
-MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1", "--films", "0"]
+MEASURED = ["--num-tasks", "2", "--test-episodes", "1", "--episodes-per-block", "3"]
+MEASURED += ["--num-blocks", "1", "--adaptation-episodes", "1", "3", "--splits", "train"]
+MEASURED += ["--no-heat-map", "--no-robustness", "--films", "0"]
 KNOWN = ("--module", "own_algorithms")
 
 
@@ -79,7 +79,7 @@ def test_every_command_takes_them(working_folder, capfd, opengl):
     assert run_fresh(capfd, "render", "run", *film)[0] == 0
     compared = ("--algorithms", *named, "oracle", "--seeds", 0, "--jobs", 2, "--test-tasks", 2)
     compared += ("--total-steps", 1, "--bias-factor", 2, "--num-blocks", 1, *SIZES)
-    compared += ("--adaptation-episodes", 2, "--out", "c")
+    compared += ("--adaptation-episodes", 2, "--splits", "train", "--out", "c")
     assert run_fresh(capfd, "compare", "slide", *compared)[0] == 0
     again = ("--algorithms", "bias_maml", *compared[compared.index("--seeds") :], *KNOWN)
     assert run_fresh(capfd, "compare", "slide", *again)[0] == 0

@@ -24,6 +24,7 @@ SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-block", "2", "--num-blocks", "1"]
 MEASURED += ["--adaptation-episodes", "1", "2", "--heat-map-episodes", "1"]
+MEASURED += ["--splits", "extrapolation"]
 
 
 @pytest.fixture
