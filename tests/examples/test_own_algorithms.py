@@ -54,7 +54,8 @@ def run_fresh(capfd, *words):
     return run(capfd, *words)
 
 
-def test_every_command_takes_them(working_folder, capfd, opengl):
+@pytest.mark.usefixtures("few_frames")
+def test_every_command_takes_them(working_folder, capfd):
     named = [f"own_algorithms:{name}" for name in OWN]
     sizes = ["--total-steps", "320", "--bias-factor", "2", *SIZES]
     assert (
@@ -94,7 +95,8 @@ def test_their_options_are_in_the_help(capfd):
     assert "Read by bias_maml." in " ".join(printed.out.replace("│", " ").split())
 
 
-def test_the_python_interface_takes_them(registered, tmp_path, opengl):
+@pytest.mark.usefixtures("few_frames")
+def test_the_python_interface_takes_them(registered, tmp_path):
     sizes = {"total_steps": 1, "num_tasks": 2, "episodes_per_task": 4, "hidden_sizes": (4,)}
     run = mr.train("slide", algorithms=list(OWN), bias_factor=2.0, out="run", **sizes)
     assert list(run) == list(OWN)

@@ -61,7 +61,8 @@ def run_fresh(capfd, *words):
     return run(capfd, *words)
 
 
-def test_every_command_takes_it(working_folder, capfd, opengl):
+@pytest.mark.usefixtures("few_frames")
+def test_every_command_takes_it(working_folder, capfd):
     sizes = ["--algorithms", *TRAINED, "--total-steps", "320", *SIZES]
     assert run_fresh(capfd, "train", f"hoist:{HOIST}", "--out", "run", *sizes)[0] == 0
     saved = json.loads((working_folder / "run" / "maml" / "config.json").read_text())

@@ -55,7 +55,8 @@ def one_error_line(capfd):
     return line
 
 
-def test_every_command_stays_in_the_scene(torch_folder, scenes, opengl, capfd):
+@pytest.mark.usefixtures("few_frames")
+def test_every_command_stays_in_the_scene(torch_folder, scenes, capfd):
     train = ["train", "reach", "--scene", "welding/scene.xml", "--total-steps", "1", *SIZES]
     train += ["--algorithms", *TRAINED]
     assert main([*train, "--out", "run"]) == 0

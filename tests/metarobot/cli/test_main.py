@@ -208,8 +208,8 @@ def test_evaluate_writes_everything(trained, tmp_path, capfd):
     assert "MUJOCO_LOG.TXT" not in {path.name for path in tmp_path.iterdir()}
 
 
-def test_evaluate_films_the_worst_tasks_and_measures_variants(trained, opengl, monkeypatch):
-    monkeypatch.setattr(FILM + "FRAMES_PER_STEP", 1)
+@pytest.mark.usefixtures("few_frames")
+def test_evaluate_films_the_worst_tasks_and_measures_variants(trained):
     sizes = [*EVALUATION_SIZES[:-2], "--no-heat-map", "--splits", "train"]
     assert main(["evaluate", str(trained), "--out", "x", *sizes, "--films", "1"]) == 0
     report = Path("x/report.html").read_text()
@@ -267,9 +267,8 @@ def test_evaluate_says_so_when_training_was_interrupted(trained, tmp_path, capfd
     assert capfd.readouterr().err == "metarobot: note: run was interrupted: maml\n"
 
 
-@pytest.mark.skipif(working_gl_backend() is None, reason="needs OpenGL")
-def test_render_writes_a_video(trained, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(FILM + "FRAMES_PER_STEP", 1)
+@pytest.mark.usefixtures("few_frames")
+def test_render_writes_a_video(trained, tmp_path, capfd):
     task = ["--task", "block_mass_kg=1.5", "pad_friction=0.3"]
     arguments = ["render", str(trained), "--out", "sub/film.mp4", "--adaptation-episodes", "1", "3"]
     assert main([*arguments, *task]) == 0
