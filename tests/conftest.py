@@ -29,3 +29,9 @@ def opengl():
     problem = opengl_problem()
     if problem:
         pytest.skip(problem)
+
+
+@pytest.fixture
+def few_frames(opengl, monkeypatch):
+    """Film one picture a control step, not three: for a test that there is a film, not of how."""
+    monkeypatch.setattr("metarobot.reporting.filming.FRAMES_PER_STEP", 1)

@@ -93,7 +93,8 @@ class Bench(gym.Wrapper):
         return observation, reward, terminated or truncated
 
 
-def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch, opengl):
+@pytest.mark.usefixtures("few_frames")
+def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch):
     """The sizes are smaller; all else is as it stands there."""
     sizes = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 320, "hidden_sizes": (4,)}
     monkeypatch.setitem(PRESETS, "grip", replace(PRESETS["grip"], **sizes))

@@ -4,8 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import ndtri
-from scipy.stats import qmc
 from torch import Tensor
 
 from metarobot.algorithms.spread_tasks import spread_codes, tasks_of
@@ -106,6 +104,9 @@ def fit_tasks(config: TrainConfig, episodes: Episodes) -> np.ndarray:
 
     Source: Rubinstein 1999, doi:10.1023/A:1010091220143.
     """
+    from scipy.special import ndtri
+    from scipy.stats import qmc  # which takes half a second to import
+
     parameters = tasks_of(config).parameters
     circular = np.array([parameter.circular for parameter in parameters])
     cover = qmc.Sobol(len(parameters), scramble=False).random(2 * NUM_CANDIDATES)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from scipy.stats import qmc
 from torch import Tensor
 
 from metarobot.algorithms.spread_tasks import spread_codes, tasks_of
@@ -31,6 +30,8 @@ class StrategySearch(ToldOracle[SearchingPolicy]):
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
         """Return those of the oracle, and the guesses: they cover all splits of the tasks."""
+        from scipy.stats import qmc  # which takes half a second to import
+
         num_parameters = len(tasks_of(config).parameters)
         # Sobol's first point is a corner; its second is the middle.
         points = qmc.Sobol(num_parameters, scramble=False).random(2 * NUM_GUESSES)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
-from scipy import stats
 
 Array = np.ndarray
 
@@ -49,9 +48,11 @@ def interquartile_mean(scores: Array, axis: int | None = None) -> Array:
 
     Source: Agarwal et al. 2021, arXiv:2108.13264.
     """
+    from scipy.stats import trim_mean  # half a second, for which no option or name waits
+
     if axis is None:
-        return stats.trim_mean(np.ravel(scores), 0.25)
-    return stats.trim_mean(scores, 0.25, axis=axis)
+        return trim_mean(np.ravel(scores), 0.25)
+    return trim_mean(scores, 0.25, axis=axis)
 
 
 def bootstrap_mean(
@@ -235,6 +236,8 @@ def _interval(
     cannot pair several algorithms within a stratum. So its samples are the *indices* of each seed's
     tasks, and the statistic looks every algorithm's scores up with them.
     """
+    from scipy.stats import bootstrap  # half a second, for which no option or name waits
+
     arrays = [_checked(array) for array in scores]
     num_seeds, num_tasks = arrays[0].shape
     flat = [array.ravel() for array in arrays]
@@ -244,7 +247,7 @@ def _interval(
         picked = np.concatenate(strata, axis=axis)  # (..., S * N)
         return statistic(*(array[picked] for array in flat))
 
-    result = stats.bootstrap(
+    result = bootstrap(
         tuple(indices),
         of_indices,
         n_resamples=num_resamples,

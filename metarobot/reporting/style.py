@@ -10,12 +10,8 @@ import io
 import math
 from collections.abc import Iterable
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS
@@ -23,6 +19,11 @@ from metarobot.envs import file_name, parameter_words
 from metarobot.evaluation.references import NEVER_ADAPTS, ORACLE, RANDOM
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
+
+if TYPE_CHECKING:  # films and options need names alone: they do not wait for matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 SPLIT_TITLES = {
     "train": "Training",
@@ -190,6 +191,9 @@ def percent_interval(bounds: Interval | None) -> str:
 
 def make_figure(height_px: int, width_px: int = 900) -> Figure:
     """Return a figure to be shown at width_px: 100 of its pixels an inch, two stored for each."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width_px / 100, height_px / 100), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure

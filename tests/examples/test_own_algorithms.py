@@ -17,9 +17,9 @@ FOLDER = Path(__file__).parents[2] / "examples" / "own_algorithms"
 OWN = ("bias_maml", "elite_shift")
 MODULES = ("own_algorithms", *OWN)
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
-MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1", "--films", "0"]
+MEASURED = ["--num-tasks", "2", "--test-episodes", "1", "--episodes-per-block", "3"]
+MEASURED += ["--num-blocks", "1", "--adaptation-episodes", "1", "3", "--splits", "train"]
+MEASURED += ["--no-heat-map", "--no-robustness", "--films", "0"]
 KNOWN = ("--module", "own_algorithms")
 
 
@@ -54,7 +54,8 @@ def run_fresh(capfd, *words):
     return run(capfd, *words)
 
 
-def test_every_command_takes_them(working_folder, capfd, opengl):
+@pytest.mark.usefixtures("few_frames")
+def test_every_command_takes_them(working_folder, capfd):
     named = [f"own_algorithms:{name}" for name in OWN]
     sizes = ["--total-steps", "320", "--bias-factor", "2", *SIZES]
     assert (
@@ -79,7 +80,7 @@ def test_every_command_takes_them(working_folder, capfd, opengl):
     assert run_fresh(capfd, "render", "run", *film)[0] == 0
     compared = ("--algorithms", *named, "oracle", "--seeds", 0, "--jobs", 2, "--test-tasks", 2)
     compared += ("--total-steps", 1, "--bias-factor", 2, "--num-blocks", 1, *SIZES)
-    compared += ("--adaptation-episodes", 2, "--out", "c")
+    compared += ("--adaptation-episodes", 2, "--splits", "train", "--out", "c")
     assert run_fresh(capfd, "compare", "slide", *compared)[0] == 0
     again = ("--algorithms", "bias_maml", *compared[compared.index("--seeds") :], *KNOWN)
     assert run_fresh(capfd, "compare", "slide", *again)[0] == 0
@@ -94,7 +95,8 @@ def test_their_options_are_in_the_help(capfd):
     assert "Read by bias_maml." in " ".join(printed.out.replace("│", " ").split())
 
 
-def test_the_python_interface_takes_them(registered, tmp_path, opengl):
+@pytest.mark.usefixtures("few_frames")
+def test_the_python_interface_takes_them(registered, tmp_path):
     sizes = {"total_steps": 1, "num_tasks": 2, "episodes_per_task": 4, "hidden_sizes": (4,)}
     run = mr.train("slide", algorithms=list(OWN), bias_factor=2.0, out="run", **sizes)
     assert list(run) == list(OWN)

@@ -27,6 +27,7 @@ SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
 MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1", "--films", "0"]
+MEASURED += ["--splits", "extrapolation"]
 
 
 def forget():
@@ -60,7 +61,8 @@ def run_fresh(capfd, *words):
     return run(capfd, *words)
 
 
-def test_every_command_takes_it(working_folder, capfd, opengl):
+@pytest.mark.usefixtures("few_frames")
+def test_every_command_takes_it(working_folder, capfd):
     sizes = ["--algorithms", *TRAINED, "--total-steps", "320", *SIZES]
     assert run_fresh(capfd, "train", f"hoist:{HOIST}", "--out", "run", *sizes)[0] == 0
     saved = json.loads((working_folder / "run" / "maml" / "config.json").read_text())
@@ -79,7 +81,7 @@ def test_every_command_takes_it(working_folder, capfd, opengl):
     assert code == 0
     assert "payload_kg" in printed.out
     own_options = ("--algorithms", "maml", "--seeds", "0", "--total-steps", 1)
-    measured = ("--test-tasks", 2, "--num-blocks", 1, "--adaptation-episodes", 2)
+    measured = ("--test-tasks", 2, "--num-blocks", 0, "--adaptation-episodes", 2)
     assert run_fresh(capfd, "compare", f"hoist:{HOIST}", *own_options, *measured)[0] == 0
     assert (working_folder / "runs" / "compare-hoist" / "hoist-seed0").is_dir()
 

@@ -24,6 +24,7 @@ SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
 MEASURED = [*FEW_TASKS, "--episodes-per-block", "2", "--num-blocks", "1"]
 MEASURED += ["--adaptation-episodes", "1", "2", "--heat-map-episodes", "1"]
+MEASURED += ["--splits", "extrapolation"]
 
 
 @pytest.fixture
@@ -54,7 +55,8 @@ def one_error_line(capfd):
     return line
 
 
-def test_every_command_stays_in_the_scene(torch_folder, scenes, opengl, capfd):
+@pytest.mark.usefixtures("few_frames")
+def test_every_command_stays_in_the_scene(torch_folder, scenes, capfd):
     train = ["train", "reach", "--scene", "welding/scene.xml", "--total-steps", "1", *SIZES]
     train += ["--algorithms", *TRAINED]
     assert main([*train, "--out", "run"]) == 0

@@ -21,10 +21,9 @@ PACKAGE = Path(metarobot.__file__).parent
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--algorithms", "maml", "domain_randomisation", "oracle", *SIZES]
 TRAIN += ["--total-steps", "64", "--overwrite", "--out", "run"]
-FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-EVALUATE = ["evaluate", "run", "--out", "result", *FEW_TASKS, "--episodes-per-block", "3"]
-EVALUATE += ["--num-blocks", "1", "--adaptation-episodes", "3", "--heat-map-episodes", "3"]
-EVALUATE += ["--films", "0"]
+EVALUATE = ["evaluate", "run", "--out", "result", "--num-tasks", "2", "--test-episodes", "1"]
+EVALUATE += ["--num-blocks", "0", "--adaptation-episodes", "3", "--splits", "train"]
+EVALUATE += ["--no-heat-map", "--no-robustness", "--films", "0"]
 
 QUICK = [
     (["--help"], 0),

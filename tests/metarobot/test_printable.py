@@ -20,10 +20,9 @@ from metarobot.printable import print_line, printable
 PACKAGE = Path(metarobot.__file__).parent
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
-FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-EVALUATION_SIZES = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
-EVALUATION_SIZES += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1"]
-EVALUATION_SIZES += ["--films", "0"]
+EVALUATION_SIZES = ["--num-tasks", "2", "--test-episodes", "1", "--adaptation-episodes", "1"]
+EVALUATION_SIZES += ["--num-blocks", "0", "--splits", "train", "--no-heat-map"]
+EVALUATION_SIZES += ["--no-robustness", "--films", "0"]
 
 NASTY = {
     "escape": "a\x1b[2J\x1b]0;owned\x07b",

@@ -267,11 +267,12 @@ def test_a_variant_that_does_not_fit_is_one_line(line, message, runs, capfd):
 def test_every_shipped_variant_is_evaluated(name, runs):
     variant = find_variant(name)
     run = load_run(runs[variant.vector_class.family.lower()])
-    evaluation = evaluate_runs([run], FEW, lambda stage, share: None, variant)
+    few = replace(FEW, num_blocks=0)
+    evaluation = evaluate_runs([run], few, lambda stage, share: None, variant)
     assert evaluation.variant.name == variant.name
     settings = describe_settings(variant.to_dict())
     assert settings.items() >= evaluation.variant.settings.items()
-    means = [point.return_mean.value for curve in evaluation.curves for point in curve.blocks]
+    means = [point.return_mean.value for curve in evaluation.curves for point in curve.points]
     assert all(map(math.isfinite, means))
     described = {p.name: p.train for p in evaluation.task_parameters}
     assert described == {p.name: p.train for p in variant.distribution.parameters}

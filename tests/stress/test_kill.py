@@ -18,7 +18,7 @@ from small_training import (
 )
 
 ITERATIONS = 40
-LONGEST_LIFE_S = 9.0
+LONGEST_LIFE_S = 5.0
 """A little longer than it takes to start, and to train half of the run."""
 MOST_FILE_OPERATIONS = 45
 """About as many as a whole run takes to write its files."""

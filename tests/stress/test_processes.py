@@ -25,52 +25,42 @@ from metarobot.algorithms import ALGORITHMS
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
+ITERATIONS = 4
+ADAPTING = [name for name, each in ALGORITHMS.items() if each.adapts]
+
+
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory):
+    """A run of every algorithm that adapts, trained by one process."""
     run = tmp_path_factory.mktemp("one") / "run"
-    execute([*METAROBOT, *train(run, 5)])
+    execute([*METAROBOT, *train(run, ITERATIONS, ADAPTING)])
     return run
+
+
+def assert_same(run, other, algorithms):
+    for algorithm in algorithms:
+        assert fingerprint(run, algorithm) == fingerprint(other, algorithm), algorithm
 
 
 def test_any_number_of_processes_ends_at_the_same_parameters(one_process, tmp_path, in_full):
     counts = (2, 4) if in_full else (2,)
     for count in counts:
         run = tmp_path / f"run{count}"
-        execute([*torchrun(count), *train(run, 5)])
-        assert fingerprint(run) == fingerprint(one_process)
+        execute([*torchrun(count), *train(run, ITERATIONS, ADAPTING)])
+        assert_same(run, one_process, ADAPTING)
         assert curve(run) == curve(one_process)
     print(f"1, {', '.join(map(str, counts))} processes: {fingerprint(one_process)[:12]}")
 
 
-def test_two_processes_that_compute_in_chunks_end_where_one_without_does(tmp_path, in_full):
-    algorithms = (
-        [name for name, each in ALGORITHMS.items() if each.adapts]
-        if in_full
-        else ["maml", "reptile", "rl2"]
-    )
+def test_two_processes_that_compute_in_chunks_end_where_one_without_does(
+    one_process, tmp_path, in_full
+):
+    algorithms = ADAPTING if in_full else ["maml", "reptile", "rl2"]
     script = [str(Path(__file__).with_name("small_chunks.py"))]
-    launchers = {
-        "whole": METAROBOT,
-        "chunks": [sys.executable, *script],
-        "two": torchrun(2, program=script),
-    }
+    launchers = {"chunks": [sys.executable, *script], "two": torchrun(2, program=script)}
     for name, launcher in launchers.items():
-        execute([*launcher, *train(tmp_path / name, 4, algorithms)])
-    for algorithm in algorithms:
-        found = {name: fingerprint(tmp_path / name, algorithm) for name in launchers}
-        assert len({*found.values()}) == 1, (algorithm, found)
-
-
-def test_whatever_the_algorithm_two_processes_end_where_one_does(tmp_path):
-    algorithms = [
-        algorithm for algorithm, each in ALGORITHMS.items() if each.adapts and algorithm != "maml"
-    ]
-    for name, launcher in (("one", METAROBOT), ("two", torchrun(2))):
-        execute([*launcher, *train(tmp_path / name, 4, algorithms)])
-    for algorithm in algorithms:
-        assert fingerprint(tmp_path / "one", algorithm) == fingerprint(
-            tmp_path / "two", algorithm
-        ), algorithm
+        execute([*launcher, *train(tmp_path / name, ITERATIONS, algorithms)])
+        assert_same(tmp_path / name, one_process, algorithms)
 
 
 def test_processes_extend_a_run_and_add_algorithms_as_one_does(tmp_path):
@@ -79,8 +69,7 @@ def test_processes_extend_a_run_and_add_algorithms_as_one_does(tmp_path):
         execute([*launcher, *train(run, 2)])
         more = ["--total-steps", str(5 * STEPS_PER_ITERATION), "--algorithms", "oracle"]
         execute([*launcher, "train", "--resume", str(run), *more])
-    for algorithm in ("maml", "oracle"):
-        assert fingerprint(tmp_path / "one", algorithm) == fingerprint(tmp_path / "two", algorithm)
+    assert_same(tmp_path / "two", tmp_path / "one", ["maml", "oracle"])
     assert curve(tmp_path / "one") == curve(tmp_path / "two")
 
 
@@ -108,8 +97,8 @@ def test_processes_that_have_parted_keep_no_thread_of_their_group(tmp_path):
 
 
 def test_any_number_of_threads_ends_at_the_same_parameters(one_process, tmp_path):
-    execute([*METAROBOT, *train(tmp_path / "run", 5), "--num-threads", "2"])
-    assert fingerprint(tmp_path / "run") == fingerprint(one_process)
+    execute([*METAROBOT, *train(tmp_path / "run", ITERATIONS), "--num-threads", "2"])
+    assert_same(tmp_path / "run", one_process, ["maml"])
 
 
 def children_of(pid):

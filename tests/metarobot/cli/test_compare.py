@@ -16,7 +16,7 @@ from metarobot.evaluation.result import Evaluation
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4", "4"]
 MEASURED = ["--test-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]
-MEASURED += ["--adaptation-episodes", "1", "2"]
+MEASURED += ["--adaptation-episodes", "1", "2", "--splits", "extrapolation"]
 TRAINED = ["--algorithms", "maml", "oracle", "--seeds", "0", "1", "--total-steps", "640"]
 COMPARE = ["compare", "grip", *TRAINED, *SIZES, *MEASURED, "--num-blocks", "1"]
 ROOT = str(Path(metarobot.__file__).parents[1])
@@ -47,8 +47,8 @@ def measured(folder):
     return evaluation.curves, evaluation.headroom
 
 
-def assert_same(folder, other, num_policies=4):
-    assert len(policies(folder)) == num_policies
+def assert_same(folder, other):
+    assert len(policies(folder)) == 4
     assert policies(folder) == policies(other)
     assert measured(folder) == measured(other)
     assert not (folder / "trainings").exists()
@@ -103,8 +103,9 @@ def test_options_that_do_not_go_with_it_are_refused_in_one_line(option, said, ca
 
 
 def test_it_takes_the_options_of_a_training(tmp_path):
+    one = ["--algorithms", "maml", "--seeds", "1", "--total-steps", "64", *SIZES, *MEASURED]
     options = ["--variant", "greasy_pads", "--discount", "0.5", "--inner-lr=0.2"]
-    assert main([*COMPARE, *options, "--out", "out"]) == 0
+    assert main(["compare", "grip", *one, *options, "--out", "out"]) == 0
     saved = json.loads((tmp_path / "out/grip-seed1/maml/config.json").read_text())["train"]
     assert (saved["seed"], saved["discount"], saved["options"]["inner_lr"]) == (1, 0.5, 0.2)
     evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -128,34 +129,56 @@ def test_where_nobody_adapts_without_rewards_nobody_is_trained(tmp_path, capfd):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-class Killer(threading.Thread):
-    """Kills a worker of a cluster as soon as two trainings have begun."""
+PATIENT = """
+import os
+import time
+from pathlib import Path
 
-    left: int | None = None
-    """Trainings that were not done at that moment."""
+from metarobot.cli.parent import PARENT
+from metarobot.training.meta_trainer import MetaTrainer
+
+step = MetaTrainer.step
+
+def step_when_a_worker_was_killed(self):
+    while self.iteration and not Path("killed").exists():
+        time.sleep(0.05)
+    return step(self)
+
+if PARENT in os.environ:  # in a training that a comparison has started
+    MetaTrainer.step = step_when_a_worker_was_killed
+"""
+"""A module that lets no training go on after its first meta-iteration before a worker is killed."""
+
+
+class Killer(threading.Thread):
+    """Kills a worker of a cluster as soon as two trainings have made a meta-iteration."""
 
     def __init__(self, cluster, folder):
         super().__init__(daemon=True)
         self.cluster, self.folder = cluster, folder
 
     def run(self):
-        while len(list(self.folder.glob("trainings/*/*/curve.csv"))) < 2:
-            time.sleep(0.02)
+        while self.num_begun() < 2:
+            time.sleep(0.05)
         os.kill(next(iter(self.cluster.workers.values())).pid, signal.SIGKILL)
-        begun = self.folder.glob("trainings/*/*/curve.csv")
-        self.left = sum(not (path.parent / "done.json").exists() for path in begun)
+        time.sleep(2.0)  # its training, which looks twice a second, is asked to stop
+        Path("killed").touch()
+
+    def num_begun(self):
+        curves = self.folder.glob("trainings/*/*/curve.csv")
+        return sum(path.read_text().count("\n") > 1 for path in curves)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills a worker by its process id")
-def test_a_cluster_resumes_what_a_killed_worker_trained(tmp_path):
+def test_a_cluster_resumes_what_a_killed_worker_trained(one_after_the_other, tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs metarobot[cluster]")
-    trained = ["--algorithms", "maml", "oracle", "--seeds", "0", "--total-steps", "20000"]
-    compare = ["compare", "grip", *trained, *SIZES, *MEASURED, "--num-blocks", "1"]
-    assert main([*compare, "--out", "alone", "--jobs", "2"]) == 0
+    (tmp_path / "patient.py").write_text(PATIENT)
     settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**settings) as cluster:
         killer = Killer(cluster, tmp_path / "out")
         killer.start()
-        assert main([*compare, "--out", "out", "--cluster", cluster.scheduler_address]) == 0
-    assert killer.left == 2
-    assert_same(tmp_path / "out", tmp_path / "alone", num_policies=2)
+        words = ["--cluster", cluster.scheduler_address, "--module", "patient", "--out", "out"]
+        assert main([*COMPARE, *words]) == 0
+    sessions = [len([*path.glob("events*")]) for path in (tmp_path / "out").glob("grip-seed*/*/")]
+    assert sorted(sessions) == [1, 1, 1, 2]
+    assert_same(tmp_path / "out", one_after_the_other)

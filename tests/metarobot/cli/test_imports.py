@@ -29,3 +29,7 @@ def test_help_and_version_import_nothing_heavy(argument):
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, metarobot; assert not {'torch', 'mujoco', 'scipy'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_training_waits_for_nothing_that_draws_or_resamples():
+    assert imported("train", "--help") == ["torch", "mujoco"]
