@@ -644,10 +644,10 @@ def test_readings_of_a_run_replace_those_of_the_same_run_alone(tmp_path, monkeyp
 def test_readings_stand_beside_what_was_there_to_be_read(monkeypatch):
     row = {"preset": "slide", "parameter": "table_friction", "split": "interpolation"}
     one = {**row, "seed": 0, "latent": [0.5, 0.4, 0.6], "identification": [0.9, 0.8, 1.0]}
-    two = {**row, "seed": 1, "latent": [0.3, 0.2, 0.4], "identification": None}
+    two = {**row, "seed": 1, "latent": [-0.3, -0.4, 0.1], "identification": None}
     monkeypatch.setattr(docs_readings, "read", lambda _: [{**one, "split": "train"}, one, two])
     assert docs_readings.readings().splitlines()[2:] == [
-        "| Slide | table friction | interpolation | 0.50 [0.40, 0.60] | 0.30 [0.20, 0.40] | "
+        "| Slide | table friction | interpolation | 0.50 [0.40, 0.60] | nothing | "
         "0.90 [0.80, 1.00] |"
     ]
     monkeypatch.setattr(docs_readings, "read", lambda _: None)

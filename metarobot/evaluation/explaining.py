@@ -80,7 +80,7 @@ def fit_probes(run: TrainedRun, algorithm: str, config: ExplanationConfig) -> di
 def measure_readings(
     run: TrainedRun, algorithm: str, config: ExplanationConfig, progress: Progress
 ) -> tuple[list[Reading], list[Reading]]:
-    """Measure the readings of an explanation alone: after adapting, and at best."""
+    """Measure the readings of an explanation alone: after adapting, and by simulation."""
     return _Measurement(run, algorithm, config, progress).readings()
 
 
@@ -137,7 +137,7 @@ class _Measurement:
         return self._adapted("train", _FIT_SEED)
 
     def readings(self) -> tuple[list[Reading], list[Reading]]:
-        """Return what can be read after adapting, and at best."""
+        """Return what can be read after adapting, and by simulation."""
         probes, judged = self._probes(self._fitted()), self._judged()
         return self._readings(judged, probes), self._identified(judged)
 

@@ -23,8 +23,8 @@ class ExplanationConfig:
     adaptation_episodes: tuple[int, ...] = (0, 1, 2, 5, 20)
     """Adaptation episodes of each task, in one block."""
     num_identified: int = 0
-    """Tasks of each held-out split that simulation is fitted to, from the same episodes: what could
-    be read of them at best. 10 of them take a minute or two; nothing is fitted if not given."""
+    """Tasks of each held-out split that simulation is fitted to, from the same episodes: what it
+    reads was there to be read. 10 take a minute or two; nothing is fitted if not given."""
     seed: int = EvaluationConfig.seed
     """Seed of the test tasks and of their episodes."""
 

@@ -1,4 +1,4 @@
-"""How well task parameters can be read: by probes, or at best, by simulation of the same episodes.
+"""How well task parameters can be read: by probes, or by simulation of the same episodes.
 
 Letters: N tasks, C elements of encoded tasks.
 """
@@ -44,8 +44,8 @@ def identified_readings(
 ) -> list[Reading]:
     """Read the parameters of the first tasks by fitting simulation to their episodes.
 
-    Simulation is exact and starts where the episodes did, so this is what the episodes tell at
-    best: nothing that adapts reads more from them.
+    Simulation is exact and starts where the episodes did: what it reads was there to be read. It
+    may miss something all the same, since the fit tries some 200 tasks and no more.
 
     Args:
         distribution: What the tasks were drawn from.

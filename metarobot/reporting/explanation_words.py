@@ -97,7 +97,7 @@ def _readings(explanation: Explanation) -> str:
             kinds[kind].append(f"the {words[reading.parameter]} (R² {number(reading.r2)})")
     parts = [f"{kind} {' and '.join(names)}" for kind, names in kinds.items() if names]
     text = f"{after_episodes(number_of_episodes).capitalize()}, adaptation {', '.join(parts)}."
-    return f"{text}{_elsewhere(last)}{_at_best(explanation)}"
+    return f"{text}{_elsewhere(last)}{_by_simulation(explanation)}"
 
 
 def _elsewhere(last: Sequence[Reading]) -> str:
@@ -114,19 +114,15 @@ def _elsewhere(last: Sequence[Reading]) -> str:
     return f" {which} R² is {' and '.join(told)}." if told else ""
 
 
-def _at_best(explanation: Explanation) -> str:
+def _by_simulation(explanation: Explanation) -> str:
     """Say what simulation reads from the same episodes, if that was measured."""
     words, rows = _words_of(explanation), explanation.identified
     if not rows:
         return ""
     r2 = {name: [r.r2 for r in rows if r.parameter == name] for name in words}
-    told = [
-        f"{number(float(np.mean(r2[name])))} for the {words[name]}" for name in words if r2[name]
-    ]
-    episodes = f"the same {rows[0].adaptation_episodes} episodes"
-    return (
-        f" At best, by simulation fitted to {episodes} of held-out tasks, it is {', '.join(told)}."
-    )
+    told = [f"{number(float(np.mean(each)))} for the {words[n]}" for n, each in r2.items() if each]
+    fitted = f"simulation, fitted to the same {rows[0].adaptation_episodes} episodes"
+    return f" Of {fitted} of held-out tasks, it is {', '.join(told)}."
 
 
 def _belief(explanation: Explanation) -> str:

@@ -31,8 +31,8 @@ class ReadingGroup(NamedTuple):
 def reading_headings(explanation: Explanation) -> list[str]:
     """Return what stands above the columns of numbers."""
     numbers = dict.fromkeys(str(row.adaptation_episodes) for row in explanation.readings)
-    best = [f"at best from {row.adaptation_episodes}" for row in explanation.identified[:1]]
-    return [*numbers, *best]
+    fitted = [f"simulation, {row.adaptation_episodes}" for row in explanation.identified[:1]]
+    return [*numbers, *fitted]
 
 
 def reading_groups(explanation: Explanation) -> list[ReadingGroup]:

@@ -41,4 +41,7 @@ def _row(
 
 
 def _text(three: list[float] | None) -> str:
+    """Return R² with its interval; below 0 nothing is read, and how far below says no more."""
+    if three is not None and three[0] < 0.0:
+        return "nothing"
     return with_interval(None if three is None else Interval(*three))

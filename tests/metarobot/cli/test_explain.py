@@ -73,7 +73,7 @@ def test_a_sentence_for_every_picture() -> None:
     told = sentences(made_up())
     assert told["readings"] == (
         "After 5 episodes, adaptation knows the block mass (R² 0.93), knows roughly the pad "
-        "friction (R² 0.45). Their mean R² is 0.69 beyond that range. At best, by simulation "
+        "friction (R² 0.45). Their mean R² is 0.69 beyond that range. Of simulation, "
         "fitted to the same 5 episodes of held-out tasks, it is 0.99 for the block mass, 0.99 for "
         "the pad friction."
     )
@@ -117,13 +117,13 @@ def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(
     page = (tmp_path / "explanation.html").read_text()
     assert page.count("<figure>") == page.count('src="data:image/png;base64,') == 4
     assert "http://" not in page
-    assert ">at best from 2<" in page
+    assert ">simulation, 2<" in page
     assert "the first 3 tasks of each held-out split" in page
     # latent moves no layer: the picture of the one before is gone. But it believes something.
     assert main(["explain", RUN, "--out", str(tmp_path), "--algorithm", "latent", *FEW]) == 0
     assert not (tmp_path / "updates.png").exists()
     assert (tmp_path / "belief.png").exists()
-    assert "at best" not in (tmp_path / "explanation.html").read_text().lower()
+    assert "simulation" not in (tmp_path / "explanation.html").read_text().lower()
 
 
 @pytest.mark.parametrize(
