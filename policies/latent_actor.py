@@ -22,11 +22,19 @@ alike on the episodes that come after adapting, and would be sure of it.  Each l
 something else.
 """
 
+MOST_SURPRISE = 4.0
+"""Mean square, in units of its noise, by which actions may differ from what the policy meant to do;
+1 is expected of its own."""
+
 
 class LatentActor:
     """Acts in M simulations of each task, each of which finds out the task by itself.
 
     The model is the same for all tasks: it is taken from the first.
+
+    Attributes:
+        returns: Of an asking policy, what each episode has returned, (N, M); NaN where it is not
+            whole, or another policy has acted: of a log of that nobody knows what it was told.
     """
 
     def __init__(self, policy: LatentNetworks, params: Params) -> None:
@@ -39,19 +47,14 @@ class LatentActor:
         self._known = Evidence(*(part[:, None] for part in known))  # (N, M, .) after a step
         self._question = params["num_episodes"] - 1.0  # (N, 1)
         self._waiting = False  # whether the outcome of a step is still to be seen
+        self.returns: list[Tensor] = []
 
-    def begin(self, own: Tensor | None = None) -> None:
-        """Begin episodes in all simulations; what has been found out stays.
-
-        Args:
-            own: Where this policy acts, (N, M); None for everywhere.  Of a log of another policy
-                nobody knows what it was told.
-        """
+    def begin(self) -> None:
+        """Begin episodes in all simulations; what has been found out stays."""
         if self._waiting:
             self._end_episode()
         self._step = 0
         self._question = self._question + 1.0
-        self._asks_itself = (self._question > 0) if own is None else (self._question > 0) & own
 
     def act(self, observations: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
@@ -62,14 +65,20 @@ class LatentActor:
             self._forget(seen)
         self._seen = seen
         self._told = self._choose(seen.shape[:-1])
-        return self._policy.distribution({**self._params, TOLD: self._told}, observations)
+        told = {**self._params, TOLD: self._told}
+        self._meant = self._policy.distribution(told, observations)
+        return self._meant
 
     def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
         """Take note of the step; the rest of its outcome shows with the next observation."""
         self._done_before, self._done = self._done, actions.clamp(-1.0, 1.0)
         self._rewards, self._counts = rewards, counts
-        self._earned = self._earned + torch.where(counts, rewards, 0.0)
-        self._num_counted = self._num_counted + counts
+        error = (self._done - self._meant.mean.clamp(-1.0, 1.0)) / self._meant.log_std[
+            :, None
+        ].exp()
+        self._sums = self._sums + torch.where(
+            counts, torch.stack([torch.ones_like(rewards), rewards, error.square().mean(-1)]), 0.0
+        )
         self._waiting = True
 
     def known(self) -> Evidence:
@@ -84,9 +93,13 @@ class LatentActor:
         A question is told one task all through the episode: what that earns tells something, too.
         """
         self._weigh(None)
-        if self._policy.asks:
-            part = torch.where(self._question > 0, 1.0, FIRST_EPISODE)
-            self._known = self._known.times(part[..., None]).plus(self._weighed_by_returns())
+        if not self._policy.asks:
+            return
+        num_steps, returns, surprise = self._sums
+        own = (num_steps == self._policy.horizon) & (surprise <= MOST_SURPRISE * num_steps)
+        self.returns.append(torch.where(own, returns, torch.nan))
+        part = torch.where(self._question > 0, 1.0, FIRST_EPISODE)
+        self._known = self._known.times(part[..., None]).plus(self._weighed_by_returns())
 
     def _choose(self, shape: torch.Size) -> Tensor:
         """Return what the policy is told now, (N, M, C)."""
@@ -105,8 +118,8 @@ class LatentActor:
         self._done = seen.new_zeros(*seen.shape[:-1], self._policy.action_size)
         self._change = torch.zeros_like(seen)
         self._sum: Tensor | float = 0.0
-        self._earned = seen.new_zeros(seen.shape[:-1])
-        self._num_counted = torch.zeros_like(self._earned)
+        # Of steps, rewards, and squared distances from what it meant to do, in units of its noise.
+        self._sums = seen.new_zeros(3, *seen.shape[:-1])
 
     def _weigh(self, seen: Tensor | None) -> None:
         """Weigh the tasks by the outcome of the last step; None where the episode has ended."""
@@ -125,14 +138,13 @@ class LatentActor:
         self._waiting = False
 
     def _weighed_by_returns(self) -> Evidence:
-        """Hold what whole questions have returned against all tasks, (N, M, .)."""
+        """Hold what the last question has returned against all tasks, (N, M, .)."""
         policy = self._policy
-        returns = policy.return_in_units(self._params, self._earned)
-        whole = (self._num_counted == policy.horizon) & returns.isfinite() & self._asks_itself
-        rows = self._asked, returns.nan_to_num(), whole.to(returns.dtype)
-        told, returns, counts = (each.flatten(0, 1) for each in rows)
+        returns = policy.return_in_units(self._params, self.returns[-1])
+        tells = (returns.isfinite() & (self._question > 0)).to(returns.dtype)
+        rows = (each.flatten(0, 1) for each in (self._asked, returns.nan_to_num(), tells))
         weigh = partial(policy.model.weigh_returns, self._model, policy.tasks)
-        return self._held_against_tasks(weigh, policy.model.width, told, returns, counts)
+        return self._held_against_tasks(weigh, policy.model.width, *rows)
 
     def _held_against_tasks(
         self, weigh: Callable[..., Evidence], size: int, *rows: Tensor

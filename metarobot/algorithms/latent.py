@@ -122,15 +122,15 @@ class Latent(ToldLearner[LatentPolicy]):
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Weigh the tasks by what the episodes have shown, one after the other."""
         del advantages
-        actor, own = LatentActor(self.exploring_policy, params), _own_episodes(episodes)
+        actor = LatentActor(self.exploring_policy, params)
         for episode in range(episodes.num_episodes):
-            actor.begin(own[:, episode : episode + 1])
+            actor.begin()
             for t in range(episodes.horizon):
                 step = slice(None), slice(episode, episode + 1), t
                 actor.act(episodes.observations[step])
                 actor.learn(episodes.actions[step], episodes.rewards[step], episodes.mask[step] > 0)
         known = Evidence(*(part[:, 0] for part in actor.known()))
-        trusts = self._may_act_on(params, known, episodes)
+        trusts = self._may_act_on(params, known, torch.cat(actor.returns, dim=1))
         return {
             **params,
             **known._asdict(),
@@ -138,21 +138,25 @@ class Latent(ToldLearner[LatentPolicy]):
             "trust": trusts.to(params["trust"].dtype),
         }
 
-    def _may_act_on(self, params: Params, known: Evidence, episodes: Episodes) -> Tensor:
+    def _may_act_on(self, params: Params, known: Evidence, returns: Tensor) -> Tensor:
         """Return whether the policy may act on what is known now, (N, 1) bool.
 
         The first question asks nothing: it shows what the policy earns without adapting.  The later
         half of the others shows what their guesses have led to; one alone can be luck.  A later
         block begins with guesses, and there what was allowed before stays so.
+
+        Args:
+            params: Before this block, each leaf (N, ...).
+            known: After it, (N, .) each.
+            returns: What its episodes have returned, (N, E), or NaN.
         """
-        returns, begins = _returns_of_questions(episodes), params["num_episodes"] == 0.0
+        begins, later = params["num_episodes"] == 0.0, returns[:, max(1, returns.shape[1] // 2) :]
         first = torch.where(begins, returns[:, :1], torch.nan)
-        later = returns[:, max(1, episodes.num_episodes // 2) :]
-        mean = (
-            later.mean(1, keepdim=True) if later.shape[1] >= FEWEST_QUESTIONS else first * torch.nan
-        )
+        if later.shape[1] < FEWEST_QUESTIONS:
+            later = torch.full_like(first, torch.nan)
         trusted = ~begins & (params["trust"] > 0.0)
-        return trusted | self.policy.may_act_on(params, known, first, mean)
+        later = later.mean(1, keepdim=True)
+        return trusted | self.policy.may_act_on(params, known, first, later)
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return what is known of the task: the mean of the tasks by weight, and their spread."""
@@ -227,14 +231,3 @@ class Latent(ToldLearner[LatentPolicy]):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take the moments from a checkpoint."""
         self._moments = AdamState.from_tensors(state, self.policy.model.shapes)
-
-
-def _own_episodes(episodes: Episodes) -> Tensor:
-    """Return in which episodes the policy itself acted, (N, E) bool."""
-    return (episodes.log_probs.isfinite() | (episodes.mask == 0)).all(-1)
-
-
-def _returns_of_questions(episodes: Episodes) -> Tensor:
-    """Return the returns of whole episodes that the policy itself acted in, (N, E); else NaN."""
-    whole = (episodes.mask > 0).all(-1)
-    return torch.where(_own_episodes(episodes) & whole, episodes.returns, torch.nan)

@@ -277,49 +277,73 @@ def test_without_trust_it_acts_as_if_nothing_were_known_and_still_asks():
     assert (asking - fresh).abs().max() > 1e-4
 
 
-def ask(actor, seen, rewards, **begin):
-    """A first episode, and then a question; return what that was told, (N, 1, C)."""
+def ask(actor, seen, rewards, off=0.0):
+    """A first episode, and then a question; return what that was told, (N, C).
+
+    ``off`` is how far the actions are from what the policy means to do.
+    """
     play(actor, seen[:, :1], rewards[:, :1])
-    actor.begin(**begin)
+    actor.begin()
     told = []
-    for t in range(T):
-        mean = actor.act(seen[:, 1:2, t]).mean
+    for t in range(seen.shape[2]):
+        mean = actor.act(seen[:, 1:2, t]).mean.clamp(-1.0, 1.0)
         told.append(actor._told)
-        actor.learn(mean, rewards[:, 1:2, t], torch.ones(N, 1, dtype=torch.bool))
+        actor.learn(
+            mean - off * mean.sign(), rewards[:, 1:2, t], torch.ones(N, 1, dtype=torch.bool)
+        )
     assert all(torch.equal(told[0], each) for each in told)
-    return told[0]
+    return told[0][:, 0]
 
 
-def test_a_question_stays_the_same_and_what_it_earns_tells():
+def evidence_of_steps(policy, params, seen, rewards, monkeypatch):
+    """What all episodes tell but for their returns."""
+    with monkeypatch.context() as patch:
+        nothing = Evidence.none(N, 1, K)
+        patch.setattr(LatentActor, "_weighed_by_returns", lambda _: nothing)
+        actor = LatentActor(policy.asking(), params)
+        ask(actor, seen, rewards)
+        return actor.known()
+
+
+def test_a_question_stays_the_same_and_what_it_earns_tells(monkeypatch):
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    own, others = (LatentActor(policy.asking(), several) for _ in range(2))
-    told = ask(own, seen, rewards)
-    assert torch.equal(told, ask(others, seen, rewards, own=torch.zeros(N, 1, dtype=torch.bool)))
-    earned = (rewards[:, 1].sum(-1) - several["return_mean"][:, 0]) / several["return_std"][:, 0]
+    actor = LatentActor(policy.asking(), several)
+    told = ask(actor, seen, rewards)
+    earned = policy.return_in_units(several, rewards[:, 1].sum(-1, keepdim=True))[:, 0]
     model = {name: leaf[:1] for name, leaf in policy.model_params(several).items()}
-    returns = policy.model.weigh_returns(
-        model, policy.tasks, told[:, 0], earned, torch.ones(N).double()
-    )
-    of_steps = others.known()
-    for found, steps, extra in zip(own.known(), of_steps, returns, strict=True):
+    counts = torch.ones(N).double()
+    returns = policy.model.weigh_returns(model, policy.tasks, told, earned, counts)
+    of_steps = evidence_of_steps(policy, several, seen, rewards, monkeypatch)
+    for found, steps, extra in zip(actor.known(), of_steps, returns, strict=True):
         torch.testing.assert_close(found, steps + extra[:, None])
     assert returns.num_outcomes.min() > 0
+    torch.testing.assert_close(torch.cat(actor.returns, dim=1), rewards[:, :2].sum(-1))
 
 
-def test_a_return_that_is_not_whole_tells_nothing():
+def test_a_return_that_is_not_whole_tells_nothing(monkeypatch):
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
     unmeasured, cut = rewards.clone(), seen[:, :, : T - 1]
     unmeasured[:, 1, 2] = torch.nan
     for shown, earned in ((seen, unmeasured), (cut, rewards)):
-        own, others = (LatentActor(policy.asking(), several) for _ in range(2))
-        for actor, begin in ((own, None), (others, torch.zeros(N, 1, dtype=torch.bool))):
-            play(actor, shown[:, :1], earned[:, :1])
-            actor.begin(begin)
-            play(actor, shown[:, 1:2], earned[:, 1:2], begin=False)
-        for a, b in zip(own.known(), others.known(), strict=True):
+        actor = LatentActor(policy.asking(), several)
+        ask(actor, shown, earned)
+        of_steps = evidence_of_steps(policy, several, shown, earned, monkeypatch)
+        for a, b in zip(actor.known(), of_steps, strict=True):
             assert torch.equal(a, b)
+        assert actor.returns[1].isnan().all()
+
+
+def test_a_log_of_another_policy_has_no_returns_of_its_own():
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    std = float(params["log_std"].exp().mean())
+    for off, own in ((0.0, True), (1.0, True), (3.0, False)):  # in standard deviations
+        actor = LatentActor(policy.asking(), several)
+        ask(actor, seen, rewards, off * std)
+        actor.known()
+        assert actor.returns[1].isfinite().all() == own
 
 
 @pytest.mark.parametrize("robots", [1, M])
