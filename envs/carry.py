@@ -25,7 +25,7 @@ SWINGS = ("swing_x", "swing_y")
 
 SPEED_MAX_M_PER_S = 1.10
 """Speed of the set-point at action +1; it stands still at -1."""
-MOVE_STEPS = 10
+MOVE_STEPS = 12
 """Control steps of the move, which are the time given."""
 
 GOAL_DISTANCE_M = (0.40, 0.60)
