@@ -89,16 +89,20 @@ def test_a_shaper_made_for_the_rod_takes_its_swing_out(length_m):
 def test_an_even_speed_suits_the_rod_whose_period_is_the_time_of_the_move():
     move_s = MOVE_STEPS * make_env(CARRY, 1).control_dt_s
     own_m = GRAVITY_M_PER_S2 * (move_s / (2 * np.pi)) ** 2
-    rods_m = [0.13, own_m, 0.28, 0.43]
-    _, rewards, success = carry(np.full((4, MOVE_STEPS), 0.5 / move_s), rod_length_m=rods_m)
-    np.testing.assert_array_equal(success, [False, True, False, False])
-    assert (rewards[[0, 2, 3]] < -0.5).all()
+    rods_m = own_m * np.array([0.5, 1.0, 1.5])
+    _, rewards, success = carry(np.full((3, MOVE_STEPS), 0.5 / move_s), rod_length_m=rods_m)
+    np.testing.assert_array_equal(success, [False, True, False])
+    assert (rewards[[0, 2]] < -0.5).all()
 
 
 def test_the_cost_has_one_optimum():
-    """It is about convex in the speeds: half-way between two motions it is below their mean."""
+    """It is about convex in the speeds: half-way between two motions it is below their mean.
+
+    The motions are near an even one: the wide swings of wild motions are not linear in the speeds.
+    """
     rng = np.random.default_rng(0)
-    one, other = rng.uniform(0, SPEED_MAX_M_PER_S, (2, 60, MOVE_STEPS))
+    even = 0.5 / (MOVE_STEPS * make_env(CARRY, 1).control_dt_s)
+    one, other = even + rng.uniform(-0.3, 0.3, (2, 60, MOVE_STEPS))
     rod_m = {"rod_length_m": np.geomspace(0.13, 0.43, 60)}
     rewards = [carry(speeds, **rod_m)[1] for speeds in (one, (one + other) / 2, other)]
     assert (rewards[1] > (rewards[0] + rewards[2]) / 2 - 0.1).all()
@@ -109,7 +113,7 @@ def test_the_reward_is_the_cost_of_swing_path_and_time():
     env, rewards, success = carry(speeds, rod_length_m=[0.2, 0.4])
     left = 1 - np.arange(1, MOVE_STEPS + 1) * 0.5 * env.control_dt_s / 0.5
     off_m, swing = env._off_m(), env._swing_m_per_s()
-    np.testing.assert_allclose(off_m, 0.5 - MOVE_STEPS * 0.5 * env.control_dt_s, atol=2e-3)
+    np.testing.assert_allclose(off_m, np.abs(0.5 * left[-1]), atol=2e-3)
     cost = miss_cost(swing, off_m) + TIME_COST * (left**2).mean()
     np.testing.assert_allclose(rewards, -cost, rtol=1e-9)
     still = (swing < SWING_TOLERANCE_M_PER_S) & (off_m < PATH_TOLERANCE_M)
