@@ -1,11 +1,14 @@
 """Laws of Carry: how a load swings, what takes the swing out, and that nothing tells before."""
 
+import json
+
 import numpy as np
 import pytest
-from loading import load_script
+from loading import ROOT, load_script
 
 from metarobot.envs import make_env
 from metarobot.envs.carry import (
+    DISTRIBUTION,
     MOVE_STEPS,
     PATH_SCALE_M,
     PATH_TOLERANCE_M,
@@ -24,11 +27,11 @@ STILL = [0.5, 0.5]  # uniforms of a load that starts still
 shaped_speeds = load_script("input_shaping").shaped_speeds
 
 
-def carry(speeds, goal=0.5, **columns):
+def carry(speeds, start=(*STILL, 0.5), **columns):
     """One episode a row of speeds (N, MOVE_STEPS); return the env, its last rewards, success."""
     env = make_env(CARRY, len(speeds), num_threads=1)
     env.set_tasks(env.distribution.with_values(columns))
-    env.reset(options={"start": np.tile([*STILL, goal], (len(speeds), 1))})
+    env.reset(options={"start": np.broadcast_to(start, (len(speeds), 3))})
     actions = np.pad(2 * np.asarray(speeds) / SPEED_MAX_M_PER_S - 1, ((0, 0), (0, 1)))
     for column in actions.T[:-1]:
         _, rewards, *_ = env.step(column[:, None])
@@ -136,6 +139,18 @@ def test_the_swing_is_the_energy_wherever_the_load_is_on_its_way():
 def test_the_tool_is_at_rest_when_the_swing_is_measured():
     env, _, _ = carry(np.full((4, MOVE_STEPS), SPEED_MAX_M_PER_S), rod_length_m=LENGTHS_M)
     assert np.abs(env._sensed("tool_velocity")).max() < 0.03
+
+
+def test_a_motion_solves_every_corner_of_the_splits():
+    """scripts/feasible_motions.py found them; far ends of all splits, near and far goals."""
+    found = json.loads((ROOT / "docs" / "results" / "carry_motions.json").read_text())
+    columns = {name: [task[name] for task in found["tasks"]] for name in DISTRIBUTION.names}
+    for parameter in DISTRIBUTION.parameters:
+        ends = [end for pair in (parameter.train, *parameter.extrapolation) for end in pair]
+        assert {min(ends), max(ends)} <= set(columns[parameter.name])
+    _, rewards, success = carry(found["speeds_m_per_s"], found["start"], **columns)
+    assert success.all()
+    assert rewards.min() > -0.2
 
 
 def test_nothing_observed_tells_the_task():
