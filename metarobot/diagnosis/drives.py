@@ -32,11 +32,15 @@ class Drives:
     Args:
         condition: What the machines are like.
         armature_kg_m2: Inertia of each rotor behind its gear, (7,).
+        limit_nm: Greatest torque that each drive can be asked for, (7,).
     """
 
-    def __init__(self, condition: Condition, armature_kg_m2: np.ndarray) -> None:
+    def __init__(
+        self, condition: Condition, armature_kg_m2: np.ndarray, limit_nm: np.ndarray
+    ) -> None:
         self._condition = condition
         self._armature_kg_m2 = armature_kg_m2
+        self._limit_nm = limit_nm
         self._chipped = bool(condition.chip_nm.any())
         self.dragging = bool(condition.brake_nm.any())
         """Whether a brake drags in any machine, so that `friction` changes."""
@@ -45,11 +49,12 @@ class Drives:
         self, motion: Motion, sample: int, position_rad: np.ndarray, velocity_rad_per_s: np.ndarray
     ) -> np.ndarray:
         """Return the commanded torques, (R, 7), from what the sensors read, (R, 7) each."""
-        return (
+        wanted_nm = (
             motion.torque_nm[sample]
             + POSITION_GAIN_NM_PER_RAD * (motion.position_rad[sample] - position_rad)
             + SPEED_GAIN_NMS_PER_RAD * (motion.velocity_rad_per_s[sample] - velocity_rad_per_s)
         )
+        return np.clip(wanted_nm, -self._limit_nm, self._limit_nm)
 
     def at_rotor(self, command_nm: np.ndarray, motor_rad: np.ndarray) -> np.ndarray:
         """Return the torque that acts on each rotor besides friction, (R, 7)."""

@@ -196,7 +196,7 @@ _ALL = (
     ),
     Fault(
         name="weak_drive",
-        severity=_severity("lost_share", "", "share of the torque that is lost", (0.1, 0.3), 0.45),
+        severity=_severity("lost_share", "1", "share of the torque that is lost", (0.1, 0.3), 0.45),
         source="demagnetised rotor or an open phase; drives as built differ by 4 %",
         change=_weak_drive,
     ),
@@ -227,7 +227,9 @@ _ALL = (
     ),
     Fault(
         name="encoder_dropouts",
-        severity=_severity("dropout", "", "probability that a reading is lost", (0.03, 0.15), 0.30),
+        severity=_severity(
+            "dropout", "1", "probability that a reading is lost", (0.03, 0.15), 0.30
+        ),
         source="a broken shield or contact: the controller goes on with the last reading",
         change=_encoder_dropouts,
     ),
@@ -239,7 +241,7 @@ _ALL = (
     ),
     Fault(
         name="torque_sensor_gain",
-        severity=_severity("lost_gain", "", "share of the torque not shown", (0.06, 0.25), 0.40),
+        severity=_severity("lost_gain", "1", "share of the torque not shown", (0.06, 0.25), 0.40),
         source="a strain gauge that comes off its shaft",
         joints=_LOADED_JOINTS,
         change=_torque_sensor_gain,

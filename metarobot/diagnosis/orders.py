@@ -113,10 +113,11 @@ def _check_fault(name: str, severity: np.ndarray, joint: np.ndarray) -> None:
         allowed = ", ".join(map(str, fault.joints))
         raise TaskError(f"{name} can sit in the joints {allowed}, got {joint.max()}")
     parameter = fault.severity
-    if (severity > parameter.allowed[1]).any():
+    most, unit = parameter.allowed[1], "" if parameter.unit == "1" else f" {parameter.unit}"
+    if (severity > most).any():
         raise TaskError(
-            f"severity of {name} ({parameter.description}) must be in [0, {parameter.allowed[1]:g}]"
-            f" {parameter.unit}, got {severity.max():g}"
+            f"severity of {name} ({parameter.description}) must be in [0, {most:g}]{unit}, "
+            f"got {severity.max():g}"
         )
 
 

@@ -37,7 +37,8 @@ class Simulation:
         model = compile_arm()
         self.batch = Batch(model, len(keys), num_threads, persistent=True)
         self._motors = np.array([model.joint(joint).dofadr[0] for joint in JOINTS])
-        self._drives = Drives(condition, model.dof_armature[self._motors])
+        limit_nm = model.jnt_actfrcrange[[model.joint(joint).id for joint in JOINTS], 1]
+        self._drives = Drives(condition, model.dof_armature[self._motors], limit_nm)
         self._sensors = Sensors(condition, keys)
         apply_condition(self.batch, condition)
         self._position, self._velocity = self.batch.bind("qpos"), self.batch.bind("qvel")

@@ -173,6 +173,14 @@ def test_a_weak_drive_is_asked_for_more_and_delivers_the_same(recordings):
     assert got == pytest.approx(1.0, rel=0.05)
 
 
+def test_a_drive_is_asked_for_no_more_than_it_can():
+    """The shoulder needs 57 N m at most, of which this drive would have to be asked for 104."""
+    signals = simulate(one_machine(1), "weak_drive", 0.45, 2)[0]
+    asked = np.abs(signals[COMMANDED_TORQUE]).max(axis=1)
+    assert asked[1] == 87.0
+    assert (asked <= [87] * 4 + [12] * 3).all()
+
+
 def test_a_torque_sensor_changes_nothing_but_what_it_shows(recordings):
     shown, healthy = recordings["torque_sensor_gain"], recordings[HEALTHY][0]
     gains = np.array([1 - s for s in (0.06, 0.25, 0.40)])
