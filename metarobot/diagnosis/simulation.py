@@ -24,6 +24,10 @@ _SPEEDS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 just what is recorded of one sample."""
 
 
+_BRAKES_NM = 1e4
+_SETTLING_STEPS = 25  # 0.1 s: what hangs against an end stop sinks in as far as it carries it
+
+
 class Simulation:
     """R machines on the marks of the health check.
 
@@ -46,16 +50,26 @@ class Simulation:
         self._constraint = self.batch.bind("qfrc_constraint")
         sensor = model.sensor(ACCELEROMETER).adr[0]
         self._acceleration = self.batch.bind("sensordata")[:, sensor : sensor + 3]
-        self.batch.reset()
-        self._position[:, self._motors] = home_rad()
-        self.batch.forward(stage=_SPEEDS_CURRENT)
-        rest_loose_parts(self.batch, condition)
-        self.batch.forward(stage=_SPEEDS_CURRENT)
+        self._stand_still(condition)
 
     def run(self) -> np.ndarray:
         """Carry out the health check; return its recordings, (R, C, T) float32."""
         samples = [self._sample(sample).astype(np.float32) for sample in range(NUM_SAMPLES)]
         return np.ascontiguousarray(np.stack(samples).transpose(1, 2, 0))
+
+    def _stand_still(self, condition: Condition) -> None:
+        """Put the motors on the marks; their brakes hold them until what is loose lies at rest."""
+        self.batch.reset()
+        self._position[:, self._motors] = home_rad()
+        for _ in range(3):  # what gives way changes the posture, and so the weight that it carries
+            self.batch.forward(stage=_SPEEDS_CURRENT)
+            rest_loose_parts(self.batch, condition)
+        set_friction(self.batch, np.full_like(condition.friction_nm, _BRAKES_NM))
+        self.batch.step(nstep=_SETTLING_STEPS, stage=_SPEEDS_CURRENT)
+        set_friction(self.batch, condition.friction_nm)
+        self._position[:, self._motors] = home_rad()
+        self._velocity[:] = 0.0
+        self.batch.forward(stage=_SPEEDS_CURRENT)
 
     def _sample(self, sample: int) -> np.ndarray:
         """Read the motors, command the drives, let the time pass: one sample, (R, C)."""
