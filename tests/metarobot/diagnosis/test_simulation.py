@@ -71,7 +71,8 @@ def test_a_check_begins_at_rest(name):
     """What is loose hangs as the arm's weight leaves it, so nothing jumps when it begins."""
     signals = simulate(one_machine(1), name, FAULTS[name].severity.train[1], 2)[0]
     assert np.ptp(signals[DELIVERED_TORQUE, :5], axis=1).max() < 1.0  # of 20 N m
-    assert np.abs(signals[VELOCITY, :5]).max() < 0.02
+    # Brakes release a soft belt to 2 N m more than the feed-forward knows: the arm sags a little.
+    assert np.abs(signals[VELOCITY, :5]).max() < 0.2
 
 
 def test_the_motion_is_within_what_the_arm_allows():
