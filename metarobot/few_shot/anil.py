@@ -1,5 +1,7 @@
 """ANIL: almost no inner loop."""
 
+from typing import Any
+
 from torch import nn
 
 from metarobot.few_shot.maml import Maml, MamlOptions
@@ -34,3 +36,7 @@ class Anil(Maml):
         """Return α of each leaf of the head."""
         names = [name for name in params if name.startswith(f"{self.head}.")]
         return dict.fromkeys(names, self.options.inner_lr)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a saved state belongs to, the head included."""
+        return {**super().facts(), "head": self.head}

@@ -164,7 +164,7 @@ class Learner(ABC, Generic[OptionsT]):
 
     def save(self, path: Path) -> None:
         """Write the state into a sealed file, without pickle."""
-        save_tensors(path, self.state(), self._facts())
+        save_tensors(path, self.state(), self.facts())
 
     def load(self, path: Path) -> Self:
         """Go on from a file that a learner of the same kind, module and options has saved.
@@ -175,12 +175,13 @@ class Learner(ABC, Generic[OptionsT]):
         """
         shapes = {name: tuple(leaf.shape) for name, leaf in self.state().items()}
         state, facts = load_tensors(path, shapes)
-        if facts != self._facts():
-            raise ValueError(f"{path} is of another learner: {facts}, not {self._facts()}")
+        if facts != (own := self.facts()):
+            raise ValueError(f"{path} is of another learner: {facts}, not {own}")
         self.restore(state)
         return self
 
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """Return what a saved state belongs to, as JSON values."""
         return {"learner": self.title, "options": asdict(self.options)}
 
 

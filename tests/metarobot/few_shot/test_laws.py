@@ -3,7 +3,7 @@
 import pytest
 import torch
 from derivatives import numerical_gradient, relative_error, vector_of
-from few_shot.made_up import (
+from few_shot_fakes import (
     EXACT,
     LEARNERS,
     N,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from few_shot.made_up import (
+from few_shot_fakes import (
     LEARNERS,
     maml,
     regression_tasks,
@@ -94,6 +94,15 @@ def test_a_file_keeps_the_state_and_refuses_another_learner(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="its seal is broken"):
         make().load(path)
+
+
+def test_a_file_of_another_head_is_refused(tmp_path):
+    def make(head):
+        return Anil(small_module().float(), squared_error, MamlOptions(), head)
+
+    make("0").save(tmp_path / "learner.safetensors")
+    with pytest.raises(ValueError, match="is of another learner"):
+        make("2").load(tmp_path / "learner.safetensors")
 
 
 def test_numbers_that_are_not_finite_are_refused_and_change_nothing():
