@@ -36,10 +36,11 @@ class MlpController(Controller):
 
     Args:
         layers: All layers; the first takes observations as they come, not scaled.
+        direct: Weights (O, A) by which what the first layer sees reaches the action directly.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = tuple(layers)
+    def __init__(self, layers: Sequence[Layer], direct: Array | None = None) -> None:
+        self.layers, self.direct = tuple(layers), direct
         *self._hidden, self._last = layers
 
     def act(self, observations: Array) -> Array:
@@ -48,7 +49,8 @@ class MlpController(Controller):
         for weight, bias in self._hidden:
             hidden = np.tanh(hidden @ weight + bias)
         weight, bias = self._last
-        return hidden @ weight + bias
+        action = hidden @ weight + bias
+        return action if self.direct is None else action + observations @ self.direct
 
 
 def scaled_layer(weight: Array, bias: Array, centre: Array, half_range: Array) -> Layer:

@@ -68,15 +68,18 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         Returns:
             mean (N, ..., A) and log_std (N, A).
         """
-        hidden = self.inputs(observations.flatten(1, -2), params)  # (N, M, I)
-        last = len(self.layers) - 1
+        mean = self.mean(self.inputs(observations.flatten(1, -2), params), params)
+        return Distribution(mean.unflatten(1, observations.shape[1:-1]), self.log_std_of(params))
+
+    def mean(self, inputs: Tensor, params: Params) -> Tensor:
+        """Return the means of the actions (N, M, A) for what the first layer sees, (N, M, I)."""
+        hidden, last = inputs, len(self.layers) - 1
         for index in range(last + 1):
             weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
             hidden = bias.unsqueeze(1) + hidden @ weight.mT
             if index < last:
                 hidden = torch.tanh(hidden)
-        mean = hidden.unflatten(1, observations.shape[1:-1])
-        return Distribution(mean, self.log_std_of(params))
+        return hidden
 
     def controller(self, params: Params) -> Controller:
         """Set one policy to work on robots, without action noise; each leaf in its own shape."""

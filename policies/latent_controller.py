@@ -27,7 +27,7 @@ class LatentController(Controller):
 
     def __init__(self, policy: LatentNetworks, params: Params) -> None:
         layers = [layer_of(params, index) for index in range(len(policy.layers))]
-        self.network = MlpController(layers)
+        self.network = MlpController(layers, to_array(params["direct.weight"]).T.copy())
         self.centre = to_array(policy.observation_centre)
         self.half_range = to_array(policy.observation_half_range)
         self.tasks = WeighedTasks(policy, params)

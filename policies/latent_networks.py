@@ -25,15 +25,17 @@ MOST_RISK = 0.1
 
 _MODEL = "model."
 CONSTANT = 1e-4
-"""Standard deviation below which an element of the outcome does not vary."""
+"""Standard deviation below which an element of the outcome, or the return, does not vary."""
 _GOLDEN_RATIO = 0.6180339887498949
 
 
 class LatentNetworks(GaussianMLP):
     """π_θ(a | o, z): a `GaussianMLP` that is told a task z, and a model by which it is recognised.
 
-    The first layer sees [o, z, o ⊗ z].  Of K tasks, spread over all splits, each has a weight, the
-    likelihood of what has been seen.
+    The first layer sees [o, z, o ⊗ z].  What it sees also reaches the action directly, through one
+    more matrix: tanh layers level off beyond the tasks that they are trained on.
+
+    Of K tasks, spread over all splits, each has a weight, the likelihood of what has been seen.
 
     The parameters are those of the perceptron, of the model (`TaskModel`), the model's units, and
     what is known: `Evidence` for the K tasks, from how many episodes it comes (`num_episodes`), and
@@ -51,6 +53,7 @@ class LatentNetworks(GaussianMLP):
         initial_std: float = 0.5,
         *,
         tasks: Tensor,
+        horizon: int,
         angles: Sequence[int] = (),
         likelihood_power: float = 0.3,
     ) -> None:
@@ -63,6 +66,7 @@ class LatentNetworks(GaussianMLP):
             hidden_sizes: Width of each tanh layer.
             initial_std: In half action ranges.
             tasks: The K tasks that are weighed, encoded, (K, C).
+            horizon: T, control steps of a whole episode.
             angles: Where in a code an angle begins, which is its cosine and its sine.
             likelihood_power: Power of the likelihood of what is seen.
         """
@@ -71,7 +75,10 @@ class LatentNetworks(GaussianMLP):
         num_tasks, code_size = tasks.shape
         self.register_buffer("tasks", tasks, persistent=False)
         self.angles, self.likelihood_power, self.asks = tuple(angles), likelihood_power, False
-        self.layers[0] = nn.Linear(size + code_size * (1 + size), width, device="meta")
+        self.horizon = horizon
+        num_inputs = size + code_size * (1 + size)
+        self.layers[0] = nn.Linear(num_inputs, width, device="meta")
+        self.direct = nn.Linear(num_inputs, action_size, bias=False, device="meta")
         self.model = TaskModel(size, action_size, code_size)
         lengths = {
             **dict.fromkeys(UNITS[:2], self.model.outcome_size),
@@ -129,6 +136,10 @@ class LatentNetworks(GaussianMLP):
         told = told.repeat_interleave(scaled.shape[1] // told.shape[1], dim=1)
         return torch.cat([scaled, told, products(scaled, told)], dim=-1)
 
+    def mean(self, inputs: Tensor, params: Params) -> Tensor:
+        """Return the means of the actions (N, M, A) for what the first layer sees, (N, M, I)."""
+        return super().mean(inputs, params) + inputs @ params["direct.weight"].mT
+
     def mean_task(self, log_weights: Tensor) -> Tensor:
         """Return the weighted mean of the tasks, (..., C) for weights (..., K)."""
         mean = log_weights.softmax(-1) @ self.tasks
@@ -159,36 +170,44 @@ class LatentNetworks(GaussianMLP):
         mean, std = (params[name].reshape(-1, *ones, outcomes.shape[-1]) for name in UNITS[:2])
         return (outcomes - mean) / std.clamp(min=CONSTANT), (std > CONSTANT).to(outcomes.dtype)
 
-    def may_act_on(self, params: Params, known: Evidence, earned: Tensor) -> Tensor:
+    @staticmethod
+    def return_in_units(params: Params, returns: Tensor) -> Tensor:
+        """Return returns (N, M) in the unit in which the model sees them."""
+        return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
+
+    def may_act_on(self, params: Params, known: Evidence, first: Tensor, later: Tensor) -> Tensor:
         """Return whether the policy may act on what is known, (N, 1) bool.
 
-        It may not where that would be worse than what it does without, and by more than
-        `MOST_HARM` of what telling the task would win, with a probability above `MOST_RISK`; nor
-        where there is no more than that to win.
+        It may not where that would be worse than what it does without, and by more than `MOST_HARM`
+        of what telling the task would win, with a probability above `MOST_RISK`; nor where there is
+        no more than that to win, unless the questions have won as much.  Where they have won that
+        much more it may, whatever the model expects: they were guesses, and it knows better now.
 
         Args:
             params: Each leaf (N, ...).
             known: (N, .) each.
-            earned: What an episode has returned in which nothing was known, (N, 1); NaN where
+            first: What an episode has returned in which nothing was known, (N, 1); NaN where
                 nobody measured it.
+            later: Mean of what later questions have returned, (N, 1), or NaN.
         """
         log_weights = known.log_weights(self.likelihood_power)
         weights = log_weights.softmax(-1)
         model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)
 
-        def worth(told: Tensor) -> Tensor:
+        def expected(told: Tensor) -> Tensor:
             pairs = (each.reshape(1, -1, each.shape[-1]) for each in (told.expand_as(codes), codes))
-            return self.model.worth(model, *pairs).view(codes.shape[:2])
+            return self.model.returns(model, *pairs)[0].view(codes.shape[:2])
 
-        before = worth(self.mean_task(torch.zeros_like(log_weights))[:, None])
-        if_told = worth(codes)
+        before = expected(self.mean_task(torch.zeros_like(log_weights))[:, None])
+        if_told = expected(codes)
         much = MOST_HARM * (if_told - before).clamp(min=0.0).mean(1, keepdim=True)
-        is_harm = worth(self.mean_task(log_weights)[:, None]) < before - much
+        is_harm = expected(self.mean_task(log_weights)[:, None]) < before - much
         risk = (weights * is_harm).sum(1, keepdim=True)
         most = (weights * if_told).sum(1, keepdim=True)
-        in_units = (earned - params["return_mean"]) / params["return_std"].clamp(min=1e-6)
-        return (risk <= MOST_RISK) & ~(in_units >= most - much)
+        first, later = self.return_in_units(params, first), self.return_in_units(params, later)
+        little_to_win = (first >= most - much) & ~(later >= first - much)
+        return (later >= first + much) | (risk <= MOST_RISK) & ~little_to_win
 
 
 def when(step: Tensor) -> Tensor:

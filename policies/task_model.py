@@ -45,7 +45,7 @@ class TaskModel(nn.Module):
     than on z, and of tasks beyond all those trained on the model has seen the like: others that
     were as far from what was told.
 
-    Another network says what an episode returns that is told g on the task z.
+    Another network says what an episode returns that is told g on the task z, a Gaussian as well.
 
     Source: Ha et al. 2017, arXiv:1609.09106, for weights that a network makes.
     """
@@ -69,7 +69,7 @@ class TaskModel(nn.Module):
         """
         super().__init__()
         self.outcome_size = outcome_size = 1 + observation_size
-        self.head_width = head_width
+        self.width, self.head_width = width, head_width
         input_size = 2 * observation_size + 2 * action_size + 2 + code_size
         made = (head_width + 2 * outcome_size) * (code_size + 1)
         sizes = {
@@ -78,9 +78,9 @@ class TaskModel(nn.Module):
             "step_2": (width, width),
             "step_3": (width, made),
             "head": (head_width, 2 * outcome_size),
-            "worth_1": (4 * code_size, width),
-            "worth_2": (width, width),
-            "worth_3": (width, 1),
+            "return_1": (4 * code_size, width),
+            "return_2": (width, width),
+            "return_3": (width, 2),
         }
         for name, (size_in, size_out) in sizes.items():
             self.add_module(name, nn.Linear(size_in, size_out, device="meta"))
@@ -145,13 +145,23 @@ class TaskModel(nn.Module):
         hidden, direct = made.split([self.head_width, 2 * self.outcome_size], dim=-1)
         rest = _linear(params, "head", torch.relu(hidden).flatten(1, 2)).view_as(direct)
         mean, raw = (direct + rest).chunk(2, dim=-1)
-        variance = _variance(raw)
-        surprise = (steps.outcomes - mean).square() / variance + variance.log()
-        weighted = variance.detach().sqrt() * surprise * steps.counts
+        weighted = _surprise(steps.outcomes, mean, _variance(raw)) * steps.counts
         return weighted.sum((1, 2, 3)) / steps.counts.sum((1, 2, 3)).clamp(min=1.0)
 
-    def worth(self, params: Params, told: Tensor, codes: Tensor) -> Tensor:
-        """Return what an episode is expected to return, in its unit, (N, M).
+    def return_losses(self, params: Params, told: Tensor, codes: Tensor, returns: Tensor) -> Tensor:
+        """Return how badly the model expects what episodes of every task return, as `losses`, (N,).
+
+        Args:
+            params: Each leaf (N, ...).
+            told: What the policy was told all through each episode, (N, M, C).
+            codes: The tasks, (N, C).
+            returns: (N, M), in their unit.
+        """
+        mean, variance = self.returns(params, told, codes[:, None].expand_as(told))
+        return _surprise(returns, mean, variance).mean(1)
+
+    def returns(self, params: Params, told: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of what an episode returns, in its unit, (N, M) each.
 
         Args:
             params: Each leaf (N, ...).
@@ -160,18 +170,19 @@ class TaskModel(nn.Module):
         """
         error = told - codes
         seen = torch.cat([told, codes, error.square(), error.abs()], dim=-1)
-        hidden = torch.relu(_linear(params, "worth_1", seen))
-        hidden = torch.relu(_linear(params, "worth_2", hidden))
-        return _linear(params, "worth_3", hidden)[..., 0]
+        hidden = torch.relu(_linear(params, "return_1", seen))
+        hidden = torch.relu(_linear(params, "return_2", hidden))
+        mean, raw = _linear(params, "return_3", hidden).unbind(-1)
+        return mean, _variance(raw)
 
     # Recognising.
 
     def weigh(
         self,
         params: Params,
+        codes: Tensor,
         read: Tensor,
         told: Tensor,
-        codes: Tensor,
         outcomes: Tensor,
         counts: Tensor,
     ) -> Evidence:
@@ -179,9 +190,9 @@ class TaskModel(nn.Module):
 
         Args:
             params: Of one model, each leaf in its own shape.
+            codes: The tasks, (K, C).
             read: The weights that the steps made, (M, J + 2 D, C + 1).
             told: What the policy was told, (M, C).
-            codes: The tasks, (K, C).
             outcomes: (M, D).
             counts: (M, D).
 
@@ -193,15 +204,46 @@ class TaskModel(nn.Module):
         hidden, direct = made.split([self.head_width, 2 * self.outcome_size], dim=1)
         rest = params["head.weight"] @ torch.relu(hidden) + params["head.bias"][:, None]
         mean, raw = (direct + rest).chunk(2, dim=1)
-        variance = _variance(raw)  # (M, D, K)
-        spread = mean.var(dim=-1, correction=0)
-        tells = counts * spread / (spread + variance.mean(dim=-1))
-        squares = (outcomes[..., None] - mean).square() / variance
-        return Evidence(
-            squares=(squares * tells[..., None]).sum(1),
-            log_variances=(variance.log() * tells[..., None]).sum(1),
-            num_outcomes=tells.sum(-1, keepdim=True),
-        )
+        return _held_against(mean, _variance(raw), outcomes, counts)
+
+    def weigh_returns(
+        self, params: Params, codes: Tensor, told: Tensor, returns: Tensor, counts: Tensor
+    ) -> Evidence:
+        """Hold what whole episodes have returned against each of K tasks.
+
+        Args:
+            params: Of one model, each leaf (1, ...).
+            codes: The tasks, (K, C).
+            told: What the policy was told all through each episode, (M, C).
+            returns: In their unit, (M,).
+            counts: (M,).
+
+        Returns:
+            Evidence, (M, .) each.
+        """
+        shape = len(told), len(codes), -1
+        pairs = told[:, None].expand(shape), codes.expand(shape)
+        mean, variance = self.returns(params, *(each.flatten(0, 1)[None] for each in pairs))
+        each_task = mean.view(len(told), 1, -1), variance.view(len(told), 1, -1)
+        return _held_against(*each_task, returns[:, None], counts[:, None])
+
+
+def _held_against(mean: Tensor, variance: Tensor, outcomes: Tensor, counts: Tensor) -> Evidence:
+    """Hold outcomes (M, D) against what is expected of K tasks, mean and variance (M, D, K)."""
+    spread = mean.var(dim=-1, correction=0)
+    tells = counts * spread / (spread + variance.mean(dim=-1))
+    squares = (outcomes[..., None] - mean).square() / variance
+    return Evidence(
+        squares=(squares * tells[..., None]).sum(1),
+        log_variances=(variance.log() * tells[..., None]).sum(1),
+        num_outcomes=tells.sum(-1, keepdim=True),
+    )
+
+
+def _surprise(outcomes: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Return the negative log-likelihood, times the standard deviation that is predicted."""
+    surprise = (outcomes - mean).square() / variance + variance.log()
+    return variance.detach().sqrt() * surprise
 
 
 def _variance(raw: Tensor) -> Tensor:

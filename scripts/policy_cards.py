@@ -16,7 +16,7 @@ from metarobot.evaluation.statistics import Interval
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
 from metarobot.reporting.where_it_holds import where_they_hold
 from metarobot.training.run_folder import read_facts
-from metarobot.training.run_layout import CONFIG_FILE, DONE_FILE, RunError
+from metarobot.training.run_layout import CONFIG_FILE, DONE_FILE
 
 NUMBERS = (0, 1, 2, 5, 20)
 """Adaptation episodes that a card tells of."""
@@ -95,9 +95,8 @@ def _versions(evaluation: Evaluation, run: Path) -> str:
     algorithms = [policy.algorithm for policy in evaluation.policies if policy.total_steps]
     found: list[dict[str, Any]]
     found = [read_facts(run, algorithm, CONFIG_FILE)["versions"] for algorithm in algorithms]
-    if any(versions != found[0] for versions in found):
-        raise RunError(f"{run} was trained with several versions: train it anew")
-    return ", ".join(f"{name} {number}" for name, number in found[0].items())
+    numbers = {name: dict.fromkeys(versions[name] for versions in found) for name in found[0]}
+    return ", ".join(f"{name} {' and '.join(each)}" for name, each in numbers.items())
 
 
 def _training_table(evaluation: Evaluation, run: Path) -> str:

@@ -10,12 +10,14 @@ import pytest
 import torch
 import update_benchmark
 from docs_tables import adaptation, comparisons, evaluations, few_episodes, harm, results
+from docs_tables import readings as docs_readings
 from docs_tables.markdown import PENDING
 from evaluations import around, headroom, made_up_evaluation, with_another, with_headroom
 from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.envs import Tasks
+from metarobot.evaluation.explanation import Reading
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
@@ -33,6 +35,7 @@ sweep_aims = load_script("sweep_aims")
 comparison = load_script("comparison")
 literature = load_script("literature")
 thin_curves = load_script("thin_curves")
+readings = load_script("readings")
 update_docs = load_script("update_docs")
 
 RATIOS = ("rollout_over_physics", "update_over_sampling", "iteration_over_physics")
@@ -616,3 +619,36 @@ def test_curves_are_thinned_and_other_families_kept(tmp_path, capsys):
     missing = ["--preset", "slide", "--runs", str(tmp_path / "none"), "--out", str(out)]
     assert thin_curves.main(missing) == 2
     assert "none" in capsys.readouterr().err
+
+
+def test_readings_of_a_run_replace_those_of_the_same_run_alone(tmp_path, monkeypatch, capsys):
+    def read(split, number, r2):
+        reading = {"parameter": "table_friction", "split": split, "adaptation_episodes": number}
+        return Reading(**reading, r2=r2, low=0.1, high=0.9)
+
+    found = [read("train", 0, 0.0), read("train", 5, 0.7), read("extrapolation", 5, 0.6)]
+    best = [read("extrapolation", 5, 0.8)]
+    monkeypatch.setattr(readings, "measure_readings", lambda *_: (found, best))
+    out = tmp_path / "readings.json"
+    other = {"preset": "slide", "seed": 7, "parameter": "table_friction"}
+    out.write_text(json.dumps([other, {"preset": "slide", "seed": 0, "old": True}]))
+    assert readings.main(["slide", "--out", str(out)]) == 0
+    in_range, beyond, kept = json.loads(out.read_text())
+    assert kept == other
+    assert (in_range["latent"], in_range["identification"]) == ([0.7, 0.1, 0.9], None)
+    assert (beyond["latent"], beyond["identification"]) == ([0.6, 0.1, 0.9], [0.8, 0.1, 0.9])
+    assert (beyond["seed"], beyond["num_tasks"], beyond["num_identified"]) == (0, 200, 6)
+    assert capsys.readouterr().out == "slide\n"
+
+
+def test_readings_stand_beside_what_was_there_to_be_read(monkeypatch):
+    row = {"preset": "slide", "parameter": "table_friction", "split": "interpolation"}
+    one = {**row, "seed": 0, "latent": [0.5, 0.4, 0.6], "identification": [0.9, 0.8, 1.0]}
+    two = {**row, "seed": 1, "latent": [-0.3, -0.4, 0.1], "identification": None}
+    monkeypatch.setattr(docs_readings, "read", lambda _: [{**one, "split": "train"}, one, two])
+    assert docs_readings.readings().splitlines()[2:] == [
+        "| Slide | table friction | interpolation | 0.50 [0.40, 0.60] | nothing | "
+        "0.90 [0.80, 1.00] |"
+    ]
+    monkeypatch.setattr(docs_readings, "read", lambda _: None)
+    assert docs_readings.readings() == PENDING

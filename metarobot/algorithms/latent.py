@@ -22,6 +22,9 @@ from metarobot.policies import Evidence, LatentActor, LatentPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
 
+FEWEST_QUESTIONS = 2
+"""Questions by which what they have led to is judged."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
@@ -77,11 +80,13 @@ class Latent(ToldLearner[LatentPolicy]):
         from scipy.stats import qmc  # which takes half a second to import
 
         options = cast(LatentOptions, config.options)
-        family = find_family(config.env_id).distribution
-        points = qmc.Sobol(len(family.parameters), scramble=False).random(options.num_weighed)
+        family = find_family(config.env_id)
+        num_parameters = len(family.distribution.parameters)
+        points = qmc.Sobol(num_parameters, scramble=False).random(options.num_weighed)
         return {
             "tasks": spread_codes(config, points),
-            "angles": family.encoded_angles,
+            "horizon": family.default_horizon,
+            "angles": family.distribution.encoded_angles,
             "likelihood_power": options.likelihood_power,
         }
 
@@ -125,7 +130,7 @@ class Latent(ToldLearner[LatentPolicy]):
                 actor.act(episodes.observations[step])
                 actor.learn(episodes.actions[step], episodes.rewards[step], episodes.mask[step] > 0)
         known = Evidence(*(part[:, 0] for part in actor.known()))
-        trusts = self._may_act_on(params, known, episodes)
+        trusts = self._may_act_on(params, known, torch.cat(actor.returns, dim=1))
         return {
             **params,
             **known._asdict(),
@@ -133,19 +138,25 @@ class Latent(ToldLearner[LatentPolicy]):
             "trust": trusts.to(params["trust"].dtype),
         }
 
-    def _may_act_on(self, params: Params, known: Evidence, episodes: Episodes) -> Tensor:
+    def _may_act_on(self, params: Params, known: Evidence, returns: Tensor) -> Tensor:
         """Return whether the policy may act on what is known now, (N, 1) bool.
 
-        The first question asks nothing: it shows what the policy earns without adapting. Where the
-        later half of the questions earned as much, which are guesses, what they led to earns more,
-        whatever the model expects. A later block begins with guesses, and there what was allowed
-        before stays so.
+        The first question asks nothing: it shows what the policy earns without adapting.  The later
+        half of the others shows what their guesses have led to; one alone can be luck.  A later
+        block begins with guesses, and there what was allowed before stays so.
+
+        Args:
+            params: Before this block, each leaf (N, ...).
+            known: After it, (N, .) each.
+            returns: What its episodes have returned, (N, E), or NaN.
         """
-        returns, begins = _returns_of_questions(episodes), params["num_episodes"] == 0.0
-        before = torch.where(begins, returns[:, :1], torch.nan)
-        later = returns[:, max(1, episodes.num_episodes // 2) :].mean(1, keepdim=True)
-        proven = torch.where(begins, later >= before, params["trust"] > 0.0)
-        return proven | self.policy.may_act_on(params, known, before)
+        begins, later = params["num_episodes"] == 0.0, returns[:, max(1, returns.shape[1] // 2) :]
+        first = torch.where(begins, returns[:, :1], torch.nan)
+        if later.shape[1] < FEWEST_QUESTIONS:
+            later = torch.full_like(first, torch.nan)
+        trusted = ~begins & (params["trust"] > 0.0)
+        later = later.mean(1, keepdim=True)
+        return trusted | self.policy.may_act_on(params, known, first, later)
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return what is known of the task: the mean of the tasks by weight, and their spread."""
@@ -192,11 +203,10 @@ class Latent(ToldLearner[LatentPolicy]):
     def _fit_model(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
         """Return the model's leaves of the parameters, and its mean loss."""
         episodes, told = batch.post_episodes, told_in(batch)
-        seen = ModelBatch(episodes, told, codes=told[:, 0])
+        seen = ModelBatch(episodes, told, self._anchors(told), codes=told[:, 0])
         units = follow_units(self.policy, params, seen, self._moments, self.workers)
-        anchored = seen._replace(told=self._anchors(told))
         fitted = fit_model(
-            self.policy, {**params, **units}, anchored, self._moments, self.options, self.workers
+            self.policy, {**params, **units}, seen, self._moments, self.options, self.workers
         )
         if fitted is None:  # numbers too large for it: the model stays as it was
             return {}, math.nan
@@ -205,7 +215,7 @@ class Latent(ToldLearner[LatentPolicy]):
         return {**units, **model}, sum(losses) / len(losses)
 
     def _anchors(self, told: Tensor) -> Tensor:
-        """Return what the model believes to have been told: for half of the episodes, it is wrong.
+        """Return what the model of steps believes to have been told: for half of them, it is wrong.
 
         While the policy finds out the task, it is told another one in every step, and a log may be
         of another policy.  So the model must not rely on what was told.
@@ -221,10 +231,3 @@ class Latent(ToldLearner[LatentPolicy]):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take the moments from a checkpoint."""
         self._moments = AdamState.from_tensors(state, self.policy.model.shapes)
-
-
-def _returns_of_questions(episodes: Episodes) -> Tensor:
-    """Return the returns of whole episodes that the policy itself acted in, (N, E); else NaN."""
-    counts = episodes.mask > 0
-    own = (episodes.log_probs.isfinite() | ~counts).all(-1)
-    return torch.where(own & counts.all(-1), episodes.returns, torch.nan)

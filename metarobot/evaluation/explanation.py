@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from metarobot.envs import TaskParameter
 from metarobot.envs.checked_numbers import require_integers
 from metarobot.envs.tasks import Split
+from metarobot.evaluation.curve import headline_episodes
 from metarobot.evaluation.protocol import EvaluationConfig
 
 
@@ -20,18 +22,26 @@ class ExplanationConfig:
     """Tasks that probes are fitted to, and tasks of each split that they are judged on."""
     adaptation_episodes: tuple[int, ...] = (0, 1, 2, 5, 20)
     """Adaptation episodes of each task, in one block."""
+    num_identified: int = 0
+    """Tasks of each held-out split that simulation is fitted to, from the same episodes: what it
+    reads was there to be read. 10 take a minute or two; nothing is fitted if not given."""
     seed: int = EvaluationConfig.seed
     """Seed of the test tasks and of their episodes."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         require_integers(self, {"num_tasks": (10, 10_000)})
+        require_integers(self, {"num_identified": (0, self.num_tasks)})
+        if self.num_identified == 1:
+            raise ValueError("num_identified must be 0, or at least 2: one task has no variance")
         EvaluationConfig(adaptation_episodes=self.adaptation_episodes, seed=self.seed)
+        if headline_episodes(self.adaptation_episodes) is None:
+            raise ValueError("adaptation_episodes must hold a number above 0: nothing would adapt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How well a task parameter can be read from what adaptation has changed."""
+    """How well a task parameter can be read: from what adaptation has changed, or by simulation."""
 
     parameter: str
     """Its name."""
@@ -45,6 +55,46 @@ class Reading:
     """Lower end of its 95 % interval over tasks."""
     high: float
     """Upper end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Where a task parameter is believed to lie, in its own unit."""
+
+    low: float
+    """5 % of the belief lies below."""
+    median: float
+    """Half of the belief lies below."""
+    high: float
+    """5 % of the belief lies above."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BelievedTask:
+    """What is believed of one held-out task, episode by episode."""
+
+    split: Split
+    """Where the task is from."""
+    true: tuple[float, ...]
+    """Its parameters in the simulation that vary, (P,)."""
+    bands: tuple[tuple[Band, ...], ...]
+    """After 0, 1, 2, .. adaptation episodes, for each of them."""
+    is_used: tuple[bool, ...]
+    """Whether the policy acts on it, after 0, 1, 2, .. episodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Narrowing:
+    """How far the belief about a parameter has narrowed, over all held-out tasks."""
+
+    parameter: str
+    """Its name."""
+    adaptation_episodes: int
+    """Adaptation episodes that it was adapted by."""
+    width: float
+    """Width of the band as a part of that before adapting, on the scale of the parameter; mean."""
+    holds_truth: float
+    """Share of the tasks whose true value lies in the band."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +182,25 @@ class Explanation:
 
     family: str
     """Id of the family."""
+    variant: str | None
+    """Words for the variant of it that was trained on, if any; ranges and splits are its own."""
+    parameters: tuple[TaskParameter, ...]
+    """The task parameters, with the ranges trained on."""
     algorithm: str
     """How it adapts."""
     config: ExplanationConfig
     """How much was measured."""
     tasks: tuple[tuple[float, ...], ...]
-    """The test tasks of the training range, (N, P), each parameter in its own unit."""
+    """The test tasks of the training range, (N, P), each parameter that varies in its own unit."""
     readings: tuple[Reading, ...]
     """By parameter, split and adaptation episodes."""
+    identified: tuple[Reading, ...]
+    """The same of a fit of simulation to the same episodes, on the first tasks of each held-out
+    split, after the few episodes alone; empty if none was asked for."""
+    believed: tuple[BelievedTask, ...]
+    """What is believed of a few held-out tasks; empty where nothing weighs tasks."""
+    narrowing: tuple[Narrowing, ...]
+    """By parameter, after the few episodes; empty likewise."""
     state_map: StateMap | None
     """After the few episodes that somebody with a robot is glad to run."""
     sensitivities: tuple[Sensitivity, ...]
@@ -151,3 +212,8 @@ class Explanation:
     similarity: tuple[tuple[float, float], ...]
     """Distance of two tasks in the training range, and the cosine between their updates; for
     pairs, where adaptation moves layers."""
+
+    @property
+    def varying(self) -> tuple[TaskParameter, ...]:
+        """The task parameters in which tasks differ: of the others there is nothing to sense."""
+        return tuple(parameter for parameter in self.parameters if parameter.varies)

@@ -107,7 +107,7 @@ def make_grid(run: TrainedRun, size: int, variant: Variant | None) -> Grid | Non
     if not family.heat_map_axes:
         return None
     measured = (variant or family).distribution
-    trained = (run.variant or family).distribution
+    trained = run.distribution
     x, y = (trained[name] for name in family.heat_map_axes)
     x_values, y_values = (
         grid_values([p, measured[p.name], family.distribution[p.name]], size) for p in (x, y)

@@ -203,8 +203,18 @@ class TaskSet:
         Returns:
             By number, each leaf (N, ...).
         """
+        return self.adapted_to(trained, self.explore(trained, max(*numbers, block_size)), numbers)
+
+    def explore(self, trained: TrainedPolicy, num_episodes: int) -> Episodes:
+        """Collect adaptation episodes of who has not adapted yet, (N, E, T)."""
         params = repeat_params(trained.params, len(self.tasks))
-        first = self._explore(trained, params, max(*numbers, block_size))
+        return self._explore(trained, params, num_episodes)
+
+    def adapted_to(
+        self, trained: TrainedPolicy, first: Episodes, numbers: Sequence[int]
+    ) -> dict[int, Params]:
+        """Return the parameters after the first episodes of a block, by their number."""
+        params = repeat_params(trained.params, len(self.tasks))
         return {
             number: self._adapt(trained, params, first.first(number)) if number else params
             for number in numbers

@@ -19,7 +19,7 @@ from metarobot.policies import (
     flatten_params,
     repeat_params,
 )
-from metarobot.policies.latent_networks import UNITS
+from metarobot.policies.latent_networks import CONSTANT, UNITS
 from metarobot.rollout.episodes import Episodes
 
 SLOWER = 2000
@@ -48,6 +48,8 @@ class ModelBatch(NamedTuple):
     """(N, E, T)."""
     told: Tensor
     """What the policy was told in each, (N, E, C)."""
+    anchors: Tensor
+    """What the model of steps believes that it was told, (N, E, C)."""
     codes: Tensor
     """The tasks, (N, C)."""
 
@@ -107,14 +109,14 @@ def fit_model(
         None where a number is not finite.
     """
     units = {name: params[name][None] for name in UNITS}
-    shown = show_episodes(policy, units, batch.episodes, batch.told)
-    std = units["return_std"].clamp(min=1e-6)
+    shown = show_episodes(policy, units, batch.episodes, batch.anchors)
+    std = units["return_std"].clamp(min=CONSTANT)
     returns = (batch.episodes.returns - units["return_mean"]) / std
     stride = -(-batch.episodes.num_episodes // options.model_batch)
 
     def gradients(model: Params, step: int) -> Tensor:
         chosen = slice(step % stride, None, stride)
-        part = shown.episodes(chosen), batch.codes, returns[:, chosen]
+        part = shown.episodes(chosen), batch.told[:, chosen], batch.codes, returns[:, chosen]
         return workers.gather(_per_task_gradients(policy, model, *part))
 
     def rate(moments: AdamState) -> float:
@@ -125,16 +127,20 @@ def fit_model(
 
 
 def _per_task_gradients(
-    policy: LatentPolicy, model: Params, steps: ShownSteps, codes: Tensor, returns: Tensor
+    policy: LatentPolicy,
+    model: Params,
+    steps: ShownSteps,
+    told: Tensor,
+    codes: Tensor,
+    returns: Tensor,
 ) -> Tensor:
     """Return loss and gradient of every task held here, (n, 1 + P), in chunks of tasks."""
-    told, rows = steps.told[:, :, 0], []
+    rows = []
 
     def total(theta: Params, tasks: slice) -> tuple[Tensor, Tensor]:
         part = ShownSteps(*(block[tasks] for block in steps))
-        worth = policy.model.worth(theta, told[tasks], codes[tasks, None].expand_as(told[tasks]))
-        errors = (worth - returns[tasks]).square().mean(1)
-        losses = policy.model.losses(theta, part, codes[tasks]) + errors
+        of_returns = policy.model.return_losses(theta, told[tasks], codes[tasks], returns[tasks])
+        losses = policy.model.losses(theta, part, codes[tasks]) + of_returns
         return losses.sum(), losses
 
     for tasks in chunks_of_steps(steps.counts[..., 0]):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from metarobot.onnx_export.graph import Graph, Value
-from metarobot.policies.controller import Layer, MlpController
+from metarobot.policies.controller import Array, Layer, MlpController
 from metarobot.policies.episode_encoder import CHANGE_UNIT
 from metarobot.policies.episodic_policy import EpisodicController
 from metarobot.policies.recurrent_controller import RecurrentController, RecurrentWeights
@@ -19,12 +19,15 @@ from metarobot.policies.student_windows import WINDOW
 from metarobot.policies.task_mlp import TaskController
 
 
-def actions(layers: Sequence[Layer], inputs: Value) -> Value:
+def actions(layers: Sequence[Layer], inputs: Value, direct: Array | None = None) -> Value:
     """Return the actions of a tanh network, within [-1, 1]."""
-    *hidden_layers, last = layers
+    hidden, (*hidden_layers, last) = inputs, layers
     for layer in hidden_layers:
-        inputs = inputs.layer(layer).tanh()
-    return inputs.layer(last).between(-1.0, 1.0)
+        hidden = hidden.layer(layer).tanh()
+    action = hidden.layer(last)
+    if direct is not None:
+        action = action + inputs.layer((direct, np.zeros(direct.shape[1])))
+    return action.between(-1.0, 1.0)
 
 
 def perceptron(graph: Graph, controller: MlpController, observations: Value) -> Value:

@@ -45,8 +45,8 @@ def latent(graph: Graph, controller: LatentController, observations: Value) -> V
 
     What is not known (NaN) tells nothing.  As an episode begins, only the reward can tell.
     """
-    tasks, begins, layers = controller.tasks, graph.begins, controller.network.layers
-    last = _last_step(graph, tasks, len(layers[-1][1]))
+    tasks, begins, network = controller.tasks, graph.begins, controller.network
+    last = _last_step(graph, tasks, len(network.layers[-1][1]))
     scaled = (observations - controller.centre) / controller.half_range
     change = graph.where(begins, np.nan, scaled - last.seen)
     outcomes = graph.concat(graph.input("reward", 1), change)
@@ -54,7 +54,8 @@ def latent(graph: Graph, controller: LatentController, observations: Value) -> V
     counts = (outcomes.apply("Abs") <= _LARGEST) & tasks.varies & ~graph.is_new
     outcomes = graph.where(counts, outcomes, 0.0)
     told = _mean_task(graph, tasks, _weigh(graph, tasks, last, outcomes, counts))
-    action = actions(layers, graph.concat(scaled, told, scaled.times_each(told)))
+    shown = graph.concat(scaled, told, scaled.times_each(told))
+    action = actions(network.layers, shown, network.direct)
     graph.keep("step", graph.where(begins, 0.0, last.number) + 1.0)
     graph.keep("observation", scaled)
     graph.keep("action", action)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.algorithms.spread_tasks import tasks_of
 from metarobot.envs import Tasks, find_family
 from metarobot.evaluation.belief import believed
 from metarobot.evaluation.explanation import ActionChange, Estimate
@@ -67,7 +68,7 @@ def estimates_of(
     if adapted is None:
         return (), "adapt first: nothing is known of the task yet"
     before, after = policy.task_params, adapted.task_params
-    distribution = find_family(policy.config.env_id).distribution
+    trained_on = tasks_of(policy.config)
     belief = policy.algorithm.belief(after)
     unsure = belief is not None and not bool(belief.is_used[0])
     note = "it does not act on this: it is too unsure, or there is nothing to win" if unsure else ""
@@ -75,12 +76,14 @@ def estimates_of(
         state = policy.algorithm.adapted_state(before, after).double().numpy()
         number = max(number for number in probes if number <= adapted.num_episodes)
         probe = probes[number]
-        return read_estimates(distribution, tasks, probe.predict(state), probe.error), note
+        return read_estimates(trained_on, tasks, probe.predict(state), probe.error), note
     what = "what it takes the task for" if belief is None else "how far it may be off"
     waiting = f"{what} is being measured on other tasks, which takes a minute or two"
     note = note or (waiting if probes is None else f"{what} could not be measured")
     if belief is None:
         return (), note
+    # The policy is told tasks on the scale of the family, also where it was trained on a variant.
+    distribution = find_family(policy.config.env_id).distribution
     found = tuple(
         Estimate(
             parameter=name,
@@ -88,7 +91,7 @@ def estimates_of(
             value=value,
             low=math.nan,
             high=math.nan,
-            is_trained=distribution[name].trained_on(float(tasks[name][0])),
+            is_trained=trained_on[name].trained_on(float(tasks[name][0])),
         )
         for name, value in believed(distribution, belief).items()
     )

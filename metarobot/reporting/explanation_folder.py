@@ -11,10 +11,11 @@ from metarobot.evaluation.explaining import Progress, explain
 from metarobot.evaluation.explanation import Explanation, ExplanationConfig
 from metarobot.files import json_bytes, rounded
 from metarobot.folder import Folder
+from metarobot.reporting.explanation_panels import explanation_title
 from metarobot.reporting.explanation_pictures import PICTURES, pictures_of
 from metarobot.reporting.explanation_words import one_task_sentences, sentences
+from metarobot.reporting.reading_table import reading_groups, reading_headings
 from metarobot.reporting.report import data_url, page_templates
-from metarobot.reporting.style import algorithm_title, family_title
 from metarobot.training.load import TrainedRun
 
 PAGE_FILE = "explanation.html"
@@ -68,17 +69,18 @@ def explain_to_folder(
 
 def _page(explanation: Explanation, pictures: Mapping[str, bytes], command: str) -> str:
     """Return the page: every picture with a sentence, in one file that loads nothing."""
-    title = f"{family_title(explanation.family)}, {algorithm_title(explanation.algorithm)}"
     return (
         page_templates()
         .get_template("explanation.html.j2")
         .render(
-            title=title,
+            title=explanation_title(explanation),
             family=explanation.family,
             one_task=one_task_sentences(explanation),
             sentences=sentences(explanation),
             pictures={name: data_url(data, "image/png") for name, data in pictures.items()},
-            num_tasks=explanation.config.num_tasks,
+            headings=reading_headings(explanation),
+            groups=reading_groups(explanation),
+            config=explanation.config,
             command=command,
         )
     )

@@ -6,65 +6,64 @@ import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from metarobot.envs import TaskParameter, find_family, parameter_words
+from metarobot.envs import TaskParameter, parameter_words
 from metarobot.evaluation.explanation import Explanation
+from metarobot.reporting.belief_picture import belief_picture
 from metarobot.reporting.curve_panel import place
+from metarobot.reporting.explanation_panels import (
+    ABOVE_PX,
+    BELOW_PX,
+    SPLIT_COLOURS,
+    make_panels,
+    plain_numbers,
+    scale_name,
+    write_axes,
+    write_explanation_title,
+    write_splits,
+)
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
     FAINT,
     GREY,
     INK,
-    SPLIT_TITLES,
     STYLE,
-    algorithm_title,
-    family_title,
     light_grid,
     make_figure,
     parameter_label,
     png_bytes,
     write_heading,
-    write_title,
 )
 
-PICTURES = ("readings", "states", "actions", "updates")
+PICTURES = ("readings", "belief", "states", "actions", "updates")
 """Names of the pictures, in the order of the page."""
-SPLIT_COLOURS = {"train": "#0072b2", "interpolation": "#007f5f", "extrapolation": "#c65400"}
-_ABOVE_PX, _BELOW_PX = 104, 62
-_MOST_COLUMNS = 4
 _LOWEST_R2 = -0.25
 """Where a panel ends below: a reading that is worse tells nothing more."""
 
 
-def parameters_of(explanation: Explanation) -> tuple[TaskParameter, ...]:
-    """Return the task parameters of what was measured."""
-    return find_family(explanation.family).distribution.parameters
-
-
 def readings_picture(explanation: Explanation) -> bytes:
     """Draw how well each task parameter can be read, over the number of adaptation episodes."""
-    parameters = parameters_of(explanation)
+    parameters = explanation.varying
     with matplotlib.style.context(["default", STYLE]):
-        figure, panels = _panels(len(parameters), 250, sharey=True)
+        figure, panels = make_panels(len(parameters), 250, sharey=True)
         for axes, parameter in zip(panels, parameters, strict=True):
             for split, colour in SPLIT_COLOURS.items():
                 _draw_readings(axes, explanation, parameter.name, split, colour)
             write_heading(axes, parameter_words(parameter.name, parameter.unit), INK)
             axes.set_ylim(_LOWEST_R2, 1.05)
+            _draw_identified(axes, explanation, parameter.name)
             light_grid(axes)
         numbers = sorted({reading.adaptation_episodes for reading in explanation.readings})
         for axes in panels:
             axes.set_xticks([place(number) for number in numbers], [str(n) for n in numbers])
-        _write_splits(figure, panels[0], explanation)
-        _write_axes(figure, "adaptation episodes", "R² of the reading")
-        _title(
+        write_splits(figure, panels[0], [*dict.fromkeys(r.split for r in explanation.readings)])
+        write_axes(figure, "adaptation episodes", "R² of the reading")
+        write_explanation_title(
             figure,
             explanation,
             "what can be read from what adaptation has changed",
             "1: exactly. 0: not at all. A linear probe, fitted to other tasks; bands are 95 % "
-            "intervals over tasks.",
+            f"intervals.{_identified_note(explanation)}",
         )
         return png_bytes(figure)
 
@@ -74,21 +73,25 @@ def state_picture(explanation: Explanation) -> bytes | None:
     found = explanation.state_map
     if found is None:
         return None
-    parameters = parameters_of(explanation)
+    parameters = explanation.varying
     places, tasks = np.array(found.places), np.array(explanation.tasks)
     with matplotlib.style.context(["default", STYLE]):
-        figure, panels = _panels(len(parameters), 250, sharey=True)
+        figure, panels = make_panels(len(parameters), 250, sharey=True)
         for column, (axes, parameter) in enumerate(zip(panels, parameters, strict=True)):
             dots = axes.scatter(
-                *places.T, c=tasks[:, column], s=14, norm=_norm(parameter), cmap=_map(parameter)
+                *places.T,
+                c=tasks[:, column],
+                s=14,
+                norm=scale_name(parameter),
+                cmap=_map(parameter),
             )
             _write_bar(figure.colorbar(dots, ax=axes, pad=0.02, aspect=30), parameter)
             write_heading(axes, parameter_label(parameter.name, parameter.unit), INK)
             axes.set_xticks([])
             axes.set_yticks([])
         shares = [f"{100 * share:.0f} %" for share in found.shares]
-        _write_axes(figure, f"first direction, {shares[0]}", f"second, {shares[1]}")
-        _title(
+        write_axes(figure, f"first direction, {shares[0]}", f"second, {shares[1]}")
+        write_explanation_title(
             figure,
             explanation,
             f"adapted states after {found.adaptation_episodes} episodes",
@@ -99,14 +102,14 @@ def state_picture(explanation: Explanation) -> bytes | None:
 
 def action_picture(explanation: Explanation) -> bytes:
     """Draw how much the action changes over the range of each task parameter."""
-    rows, parameters = explanation.sensitivities, parameters_of(explanation)
+    rows, parameters = explanation.sensitivities, explanation.varying
     words = {each.name: parameter_words(each.name, each.unit) for each in parameters}
-    height = _ABOVE_PX + _BELOW_PX + 34 * len(rows)
+    height = ABOVE_PX + BELOW_PX + 34 * len(rows)
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height)
         axes = figure.subplots()
         figure.subplots_adjust(
-            left=0.44, right=0.96, top=1 - _ABOVE_PX / height, bottom=_BELOW_PX / height
+            left=0.44, right=0.96, top=1 - ABOVE_PX / height, bottom=BELOW_PX / height
         )
         heights = np.arange(len(rows))[::-1]
         axes.barh(heights + 0.17, [row.change for row in rows], 0.3, color="#0072b2")
@@ -123,7 +126,7 @@ def action_picture(explanation: Explanation) -> bytes:
         figure.text(
             0.7, 14 / height, "change of the mean action, in half ranges", color=FAINT, ha="center"
         )
-        _title(
+        write_explanation_title(
             figure,
             explanation,
             "how the action follows the task",
@@ -137,7 +140,7 @@ def update_picture(explanation: Explanation) -> bytes | None:
     if not explanation.updates:
         return None
     with matplotlib.style.context(["default", STYLE]):
-        figure, (layers, pairs) = _panels(2, 250)
+        figure, (layers, pairs) = make_panels(2, 250)
         figure.subplots_adjust(left=0.15)  # the names of layers stand there
         sizes = [100 * update.size for update in explanation.updates]
         heights = np.arange(len(sizes))[::-1]
@@ -152,7 +155,7 @@ def update_picture(explanation: Explanation) -> bytes | None:
         write_heading(pairs, "cosine of the updates of two tasks", INK)
         light_grid(pairs)
         figure.text(0.74, 0.04, "distance of the tasks, in ranges", color=FAINT, ha="center")
-        _title(
+        write_explanation_title(
             figure,
             explanation,
             "what a step moves",
@@ -165,30 +168,7 @@ def _write_bar(bar: Colorbar, parameter: TaskParameter) -> None:
     """Write plain numbers beside a colour bar."""
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
-    if parameter.log_uniform:
-        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-        bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-
-
-def _panels(count: int, panel_px: int, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels in rows, as many as there are."""
-    columns = min(count, _MOST_COLUMNS)
-    rows = -(-count // columns)
-    height = _ABOVE_PX + _BELOW_PX + panel_px * rows
-    figure = make_figure(height)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
-    figure.subplots_adjust(
-        left=0.09,
-        right=0.975,
-        top=1 - _ABOVE_PX / height,
-        bottom=_BELOW_PX / height,
-        wspace=0.22,
-        hspace=0.42,
-    )
-    for axes in grid[count:]:
-        axes.set_visible(False)
-    return figure, grid[:count]
+    plain_numbers(bar.ax.yaxis, parameter)
 
 
 def _draw_readings(
@@ -205,33 +185,21 @@ def _draw_readings(
     )
 
 
-def _write_splits(figure: Figure, axes: Axes, explanation: Explanation) -> None:
-    """Name the colours of the splits above the first panel."""
-    x = axes.get_position().x0
-    for split in [s for s in SPLIT_COLOURS if any(r.split == s for r in explanation.readings)]:
-        text = figure.text(
-            x,
-            1 - 66 / (100 * figure.get_figheight()),
-            SPLIT_TITLES[split],
-            color=SPLIT_COLOURS[split],
-            weight="bold",
-            va="center",
-        )
-        x += text.get_window_extent().width / figure.bbox.width + 0.02
+def _draw_identified(axes: Axes, explanation: Explanation, parameter: str) -> None:
+    """Draw what simulation reads from the same episodes; lines of one height share their dashes."""
+    rows = [row for row in explanation.identified if row.parameter == parameter]
+    for index, row in enumerate(rows):
+        dashes = (3.0 * index, (3.0, 3.0 * len(rows) - 3.0)) if len(rows) > 1 else "--"
+        height = max(row.r2, _LOWEST_R2 + 0.02)
+        axes.axhline(height, color=SPLIT_COLOURS[row.split], linestyle=dashes, linewidth=1.6)
 
 
-def _write_axes(figure: Figure, below: str, beside: str) -> None:
-    figure.text(0.53, 0.02, below, color=FAINT, ha="center", va="bottom")
-    figure.supylabel(beside, x=0.008, size="medium", color=FAINT)
-
-
-def _title(figure: Figure, explanation: Explanation, what: str, how: str) -> None:
-    who = f"{family_title(explanation.family)}, {algorithm_title(explanation.algorithm)}"
-    write_title(figure, f"{who}: {what}", how)
-
-
-def _norm(parameter: TaskParameter) -> str:
-    return "log" if parameter.log_uniform else "linear"
+def _identified_note(explanation: Explanation) -> str:
+    """Say what the dashed lines are, if there are any."""
+    if not explanation.identified:
+        return ""
+    number = explanation.identified[0].adaptation_episodes
+    return f" Dashed: simulation, fitted to the same {number} episodes."
 
 
 def _map(parameter: TaskParameter) -> str:
@@ -240,6 +208,6 @@ def _map(parameter: TaskParameter) -> str:
 
 def pictures_of(explanation: Explanation) -> dict[str, bytes]:
     """Return all pictures that there are, by name."""
-    draw = (readings_picture, state_picture, action_picture, update_picture)
+    draw = (readings_picture, belief_picture, state_picture, action_picture, update_picture)
     drawn = {name: each(explanation) for name, each in zip(PICTURES, draw, strict=True)}
     return {name: picture for name, picture in drawn.items() if picture is not None}

@@ -21,7 +21,7 @@ from metarobot.algorithms import (
     make_algorithm,
 )
 from metarobot.config import TrainConfig
-from metarobot.envs import SceneRecord, Variant, find_variant
+from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_family, find_variant
 from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, load_policy
@@ -79,6 +79,11 @@ class TrainedRun:
     def variant(self) -> Variant | None:
         """The variant that it was trained on, if any."""
         return next(iter(self.policies.values())).config.variant
+
+    @property
+    def distribution(self) -> TaskDistribution:
+        """The tasks that it was trained on: those of the family, or of its variant."""
+        return (self.variant or find_family(self.env_id)).distribution
 
     @property
     def scene(self) -> SceneRecord | None:

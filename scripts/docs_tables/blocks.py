@@ -13,6 +13,7 @@ from docs_tables.few_episodes import behind, best, by_algorithm, headline, seeds
 from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.harm import fallen, harm, later_blocks
 from docs_tables.measurements import aims, carry_sweep, scaling, speed, sweep
+from docs_tables.readings import readings
 from docs_tables.training import curve
 from metarobot.envs import FAMILIES, file_name
 
@@ -30,6 +31,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "harm": harm,
     "fallen": fallen,
     "later blocks": later_blocks,
+    "readings": readings,
     "costs": costs,
     "sweep": sweep,
     "carry sweep": carry_sweep,

@@ -30,11 +30,12 @@ def make_policy(dtype=torch.float64):
     numbers, turn = torch.rand(K, 2, generator=generator), torch.rand(K, generator=generator)
     angle = 2 * math.pi * turn
     tasks = torch.cat([3 * numbers - 1.5, angle.cos()[:, None], angle.sin()[:, None]], dim=1)
-    policy = LatentPolicy(LOW.tolist(), HIGH.tolist(), A, (8,), tasks=tasks, angles=(2,))
+    policy = LatentPolicy(LOW.tolist(), HIGH.tolist(), A, (8,), tasks=tasks, horizon=T, angles=(2,))
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["outcome_std"] = torch.tensor([0.5, 0.1, 0.0, 0.2])  # the second element is constant
     params["outcome_mean"] = torch.tensor([0.1, 0.0, 0.0, 0.05])
     params["trust"].fill_(1.0)
+    params["direct.weight"].normal_(0.0, 0.1, generator=generator)
     return policy.to(dtype), {name: leaf.to(dtype) for name, leaf in params.items()}
 
 
@@ -75,6 +76,20 @@ def test_training_tells_the_policy():
     assert (whole - other).abs().max() > 1e-3
 
 
+def test_what_a_policy_sees_reaches_its_action_directly():
+    """Of a task far away it makes twice as much of twice as far: its tanh units are saturated."""
+    policy, params = make_policy()
+    for name in ("layers.0.weight", "layers.0.bias"):
+        params[name] *= 1e4
+    several, seen = repeat_params(params, 1), torch.from_numpy(walk())[None, None]
+    told = torch.tensor([[50.0, -20.0, 1.0, 0.0]]).double()
+    means = [
+        policy.distribution({**several, TOLD: scale * told[None]}, seen).mean for scale in (1, 2, 3)
+    ]
+    torch.testing.assert_close(means[2] - means[1], means[1] - means[0])
+    assert (means[1] - means[0]).abs().min() > 0.1
+
+
 def test_the_mean_of_tasks_keeps_angles_on_the_circle():
     policy, _ = make_policy()
     log_weights = torch.randn(5, K, generator=torch.Generator().manual_seed(1)).double()
@@ -113,7 +128,7 @@ def test_weighing_is_what_the_definition_says():
     D, rows = 1 + SEEN, 3 + 2 * (1 + SEEN)
     read, told, codes, outcomes = normal(M, rows, C + 1), normal(M, C), normal(K, C), normal(M, D)
     counts = torch.tensor([1.0, 0.0, 1.0, 1.0]).double().expand(M, D)
-    found = model.weigh(params, read, told, codes, outcomes, counts)
+    found = model.weigh(params, codes, read, told, outcomes, counts)
     for m in range(M):
         mean, variance = torch.empty(2, K, D, dtype=torch.float64)
         for k in range(K):
@@ -145,7 +160,7 @@ def test_the_gradient_of_the_loss_agrees_with_finite_differences(monkeypatch):
     # The weight of an error is a constant to the gradient: where all are alike, it is none.
     monkeypatch.setattr(task_model, "_variance", lambda raw: torch.ones_like(raw) + 0.0 * raw)
     for name, leaf in params.items():
-        if name.startswith("worth"):
+        if name.startswith("return"):
             continue
         moved = leaf.clone().requires_grad_()
         (found,) = torch.autograd.grad(loss(**{name: moved}), moved)
@@ -155,6 +170,45 @@ def test_the_gradient_of_the_loss_agrees_with_finite_differences(monkeypatch):
         assert slope == pytest.approx(float((found * direction).sum()), abs=1e-7)
     silent = steps._replace(counts=torch.zeros_like(steps.counts))
     assert model.losses(params, silent, codes).item() == 0.0
+
+
+def test_returns_are_weighed_as_the_definition_says():
+    model = TaskModel(SEEN, A, C, width=5, head_width=3).double()
+    params = {n: leaf.double()[None] for n, leaf in model.initial_params(torch.Generator()).items()}
+    generator = torch.Generator().manual_seed(2)
+    told, codes = (torch.randn(r, C, generator=generator, dtype=torch.float64) for r in (M, K))
+    returns, counts = torch.tensor([0.3, -2.0, 1.0]).double(), torch.tensor([1.0, 0.0, 1.0])
+    found = model.weigh_returns(params, codes, told, returns, counts.double())
+    for m in range(M):
+        pairs = told[m].expand(1, K, C), codes[None]
+        mean, variance = (each[0] for each in model.returns(params, *pairs))
+        spread = mean.var(correction=0)
+        tells = counts[m].double() * spread / (spread + variance.mean())
+        torch.testing.assert_close(found.squares[m], tells * (returns[m] - mean) ** 2 / variance)
+        torch.testing.assert_close(found.log_variances[m], tells * variance.log())
+        torch.testing.assert_close(found.num_outcomes[m], tells[None])
+    assert not found.squares[1].any()
+
+
+def test_the_model_of_returns_learns_what_an_episode_earns_that_is_told_so():
+    """Minus the squared distance between what is told and the task, with noise of 0.1."""
+    model, tasks, generator = TaskModel(SEEN, A, C, width=32), 64, torch.Generator().manual_seed(5)
+    drawn = model.initial_params(generator)
+    leaves = {n: leaf.requires_grad_() for n, leaf in drawn.items() if n.startswith("return")}
+    adam = torch.optim.Adam(leaves.values(), lr=1e-2)
+    for _ in range(300):
+        told = torch.rand(tasks, 4, C, generator=generator)
+        codes = torch.rand(tasks, C, generator=generator)
+        returns = -4 * (told - codes[:, None]).square().sum(-1)
+        returns = returns + 0.1 * torch.randn(returns.shape, generator=generator)
+        params = repeat_params(leaves, tasks)
+        loss = model.return_losses(params, told, codes, returns).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    mean, variance = model.returns(params, told, codes[:, None].expand_as(told))
+    assert (mean - returns).square().mean() < 0.05
+    assert 0.05 < variance.mean().sqrt() < 0.3
 
 
 def test_what_is_unmeasured_or_held_tells_nothing():
@@ -221,6 +275,75 @@ def test_without_trust_it_acts_as_if_nothing_were_known_and_still_asks():
     assert (trusting - fresh).abs().max() > 1e-4
     asking = play(LatentActor(policy.asking(), distrusted), seen, rewards)
     assert (asking - fresh).abs().max() > 1e-4
+
+
+def ask(actor, seen, rewards, off=0.0):
+    """A first episode, and then a question; return what that was told, (N, C).
+
+    ``off`` is how far the actions are from what the policy means to do.
+    """
+    play(actor, seen[:, :1], rewards[:, :1])
+    actor.begin()
+    told = []
+    for t in range(seen.shape[2]):
+        mean = actor.act(seen[:, 1:2, t]).mean.clamp(-1.0, 1.0)
+        told.append(actor._told)
+        actor.learn(
+            mean - off * mean.sign(), rewards[:, 1:2, t], torch.ones(N, 1, dtype=torch.bool)
+        )
+    assert all(torch.equal(told[0], each) for each in told)
+    return told[0][:, 0]
+
+
+def evidence_of_steps(policy, params, seen, rewards, monkeypatch):
+    """What all episodes tell but for their returns."""
+    with monkeypatch.context() as patch:
+        nothing = Evidence.none(N, 1, K)
+        patch.setattr(LatentActor, "_weighed_by_returns", lambda _: nothing)
+        actor = LatentActor(policy.asking(), params)
+        ask(actor, seen, rewards)
+        return actor.known()
+
+
+def test_a_question_stays_the_same_and_what_it_earns_tells(monkeypatch):
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    actor = LatentActor(policy.asking(), several)
+    told = ask(actor, seen, rewards)
+    earned = policy.return_in_units(several, rewards[:, 1].sum(-1, keepdim=True))[:, 0]
+    model = {name: leaf[:1] for name, leaf in policy.model_params(several).items()}
+    counts = torch.ones(N).double()
+    returns = policy.model.weigh_returns(model, policy.tasks, told, earned, counts)
+    of_steps = evidence_of_steps(policy, several, seen, rewards, monkeypatch)
+    for found, steps, extra in zip(actor.known(), of_steps, returns, strict=True):
+        torch.testing.assert_close(found, steps + extra[:, None])
+    assert returns.num_outcomes.min() > 0
+    torch.testing.assert_close(torch.cat(actor.returns, dim=1), rewards[:, :2].sum(-1))
+
+
+def test_a_return_that_is_not_whole_tells_nothing(monkeypatch):
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    unmeasured, cut = rewards.clone(), seen[:, :, : T - 1]
+    unmeasured[:, 1, 2] = torch.nan
+    for shown, earned in ((seen, unmeasured), (cut, rewards)):
+        actor = LatentActor(policy.asking(), several)
+        ask(actor, shown, earned)
+        of_steps = evidence_of_steps(policy, several, shown, earned, monkeypatch)
+        for a, b in zip(actor.known(), of_steps, strict=True):
+            assert torch.equal(a, b)
+        assert actor.returns[1].isnan().all()
+
+
+def test_a_log_of_another_policy_has_no_returns_of_its_own():
+    policy, params = make_policy()
+    several, (seen, rewards) = repeat_params(params, N), episode()
+    std = float(params["log_std"].exp().mean())
+    for off, own in ((0.0, True), (1.0, True), (3.0, False)):  # in standard deviations
+        actor = LatentActor(policy.asking(), several)
+        ask(actor, seen, rewards, off * std)
+        actor.known()
+        assert actor.returns[1].isfinite().all() == own
 
 
 @pytest.mark.parametrize("robots", [1, M])

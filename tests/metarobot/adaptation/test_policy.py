@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import INTERFACE, make_policy
+from carts import INTERFACE, make_policy
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from robots import HIGH, HORIZON, LOW, Cart
 

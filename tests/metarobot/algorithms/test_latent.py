@@ -8,7 +8,7 @@ from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import make_algorithm
 from metarobot.learning.shown_steps import show_episodes
-from metarobot.policies import LatentActor, repeat_params
+from metarobot.policies import LatentActor, latent_networks, repeat_params
 from metarobot.policies.latent_networks import UNITS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
@@ -30,7 +30,9 @@ def trainer():
         max_kl=0.05,
         num_weighed=256,
     )
-    trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
+    env = FakeEnv(num_simulations(config))
+    trainer = MetaTrainer(config, env)
+    trainer.policy.horizon = env.horizon  # it is that of the family which the stand-in stands for
     while not trainer.finished:
         trainer.step()
     return trainer
@@ -87,6 +89,14 @@ def test_what_it_found_out_makes_it_better(trainer):
     assert returns[1] > returns[0] + 0.2
 
 
+def test_the_model_expects_most_where_the_policy_is_told_the_task(trainer):
+    _, params, codes = ask(trainer, 1)
+    model = trainer.policy.model_params(params)
+    told = torch.stack([codes, codes.flip(0), -codes], dim=1)
+    mean, _ = trainer.policy.model.returns(model, told, codes[:, None].expand_as(told))
+    assert (mean[:, :1] > mean[:, 1:]).float().mean() > 0.9
+
+
 def test_a_block_in_two_parts_tells_as_much(trainer):
     block, params, _ = ask(trainer)
     whole = adapt(trainer, params, block)
@@ -121,8 +131,10 @@ def test_a_task_in_doubt_is_left_alone(trainer):
     certain = known._replace(squares=known.squares + 1e3)
     far = policy.tasks.norm(dim=1).argmax()
     certain.squares[:, far] = 0.0
-    assert policy.may_act_on(params, certain, unknown).shape == (N, 1)
-    assert policy.may_act_on(params, known, unknown).all()  # nothing changes: nothing gets worse
+    assert policy.may_act_on(params, certain, unknown, unknown).shape == (N, 1)
+    assert policy.may_act_on(
+        params, known, unknown, unknown
+    ).all()  # nothing changes: nothing gets worse
 
 
 def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
@@ -132,47 +144,65 @@ def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
     little = torch.full((N, 1), float(worst))
     much = torch.full((N, 1), float(block.returns.max() + 100.0))
     unknown = torch.full((N, 1), torch.nan)
-    may = policy.may_act_on(params, known, little)
+    may = policy.may_act_on(params, known, little, unknown)
     assert may.float().mean() > 0.5
-    assert torch.equal(policy.may_act_on(params, known, unknown), may)
-    assert not policy.may_act_on(params, known, much).any()
+    assert torch.equal(policy.may_act_on(params, known, unknown, unknown), may)
+    assert not policy.may_act_on(params, known, much, unknown).any()
+
+
+def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(trainer):
+    """As much, but for a part of what there is to win: else luck would decide."""
+    block, params, _ = ask(trainer)
+    policy, known = trainer.policy, trainer.policy.evidence(params)
+    first = torch.full((N, 1), float(block.returns.max() + 100.0))  # there is nothing to win
+    for less, may in ((0.0, True), (1e-3, True), (100.0, False)):
+        assert (policy.may_act_on(params, known, first, first - less) == may).all()
+
+
+def distrust(monkeypatch):
+    """The model's word counts nothing, and nothing is too little."""
+    monkeypatch.setattr(latent_networks, "MOST_RISK", -1.0)
+    monkeypatch.setattr(latent_networks, "MOST_HARM", 0.0)
 
 
 @pytest.mark.parametrize(
     ("returns", "proven"),
     [
-        ((-3.0, -2.0), True),
-        ((-3.0, -4.0), False),
+        ((-3.0, -2.0), False),
+        ((-3.0, -2.0, -1.0), True),
+        ((-3.0, -2.0, -5.0), False),
         ((-3.0, -9.0, -2.0, -3.0), True),
         ((-3.0, 0.0, -4.0, -3.0), False),
         ((-3.0,), False),
-        ((torch.nan, -2.0), False),
+        ((torch.nan, -2.0, -1.0), False),
     ],
 )
 def test_what_questions_have_earned_proves_that_adapting_pays(
     trainer, monkeypatch, returns, proven
 ):
-    """The later half of them, against the first, which asks nothing; the model doubts all."""
-    block, params, _ = ask(trainer, len(returns))
-    monkeypatch.setattr(type(trainer.policy), "may_act_on", lambda *_: torch.zeros(N, 1) > 0)
-    rewards = torch.tensor(returns)[:, None].expand(len(returns), block.horizon) / block.horizon
-    block = replace(block, rewards=rewards.expand_as(block.rewards))
-    adapted = adapt(trainer, params, block)
-    assert adapted["trust"].tolist() == N * [[float(proven)]]
-    again = adapt(trainer, adapted, block)
-    assert torch.equal(again["trust"], adapted["trust"])  # it begins with guesses: proves nothing
+    """The later half of them, two at least, against the first; the model doubts all."""
+    _, params, _ = ask(trainer, 1)
+    distrust(monkeypatch)
+    known, returns = trainer.policy.evidence(params), torch.tensor(returns).expand(N, -1)
+    trusts = trainer.algorithm._may_act_on(params, known, returns)
+    assert trusts.tolist() == N * [[proven]]
+    later = {**params, "num_episodes": params["num_episodes"] + 1.0, "trust": trusts.float()}
+    again = trainer.algorithm._may_act_on(later, known, returns)
+    assert torch.equal(again, trusts)  # it begins with guesses: proves nothing
 
 
 def test_episodes_of_others_and_those_cut_short_prove_nothing(trainer, monkeypatch):
-    block, params, _ = ask(trainer, 2)
-    monkeypatch.setattr(type(trainer.policy), "may_act_on", lambda *_: torch.zeros(N, 1) > 0)
-    rising = torch.tensor([-1.0, 1.0])[:, None].expand(2, block.horizon).expand_as(block.rewards)
-    block = replace(block, rewards=rising)
-    cut = block.mask.clone()
-    cut[0, 1, -1] = 0.0
-    assert adapt(trainer, params, replace(block, mask=cut))["trust"].sum() == N - 1
-    others = replace(block, log_probs=torch.full_like(block.log_probs, torch.nan))
-    assert adapt(trainer, params, others)["trust"].sum() == 0
+    block, params, _ = ask(trainer)
+    distrust(monkeypatch)
+    own = adapt(trainer, params, block)["trust"]
+    assert own.sum() > N / 2
+    mask = block.mask.clone()
+    mask[:, 0, -1] = 0.0
+    assert not adapt(trainer, params, replace(block, mask=mask))["trust"].any()
+    others = replace(block, actions=-block.actions.sign())
+    assert not adapt(trainer, params, others)["trust"].any()
+    written_down = replace(block, log_probs=torch.full_like(block.log_probs, torch.nan))
+    assert torch.equal(adapt(trainer, params, written_down)["trust"], own)
 
 
 def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):

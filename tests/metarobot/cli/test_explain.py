@@ -2,15 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from metarobot.cli.main import main
+from metarobot.envs import find_family
 from metarobot.evaluation.explanation import (
     ActionChange,
     Estimate,
     Explanation,
     ExplanationConfig,
     LayerUpdate,
+    Narrowing,
     OneTask,
     Reading,
     Sensitivity,
@@ -18,6 +21,7 @@ from metarobot.evaluation.explanation import (
 )
 from metarobot.reporting.explanation_words import one_task_sentences, sentences
 
+NBSP = "\N{NO-BREAK SPACE}"
 RUN = "slide"  # of the package
 FEW = ["--num-tasks", "10", "--adaptation-episodes", "0", "2"]
 
@@ -27,9 +31,17 @@ def made_up() -> Explanation:
     estimate = Estimate(
         parameter="block_mass_kg", true=1.5, value=1.1, low=0.9, high=1.3, is_trained=False
     )
+    best = (
+        Reading(
+            parameter=name, split="extrapolation", adaptation_episodes=5, r2=0.99, low=0, high=1
+        )
+        for name in r2
+    )
     change = ActionChange(element="logarithm of the squeezing force", before=0.1, after=0.5)
     return Explanation(
         family="metarobot/Grip-v0",
+        variant="greasy pads",
+        parameters=find_family("metarobot/Grip-v0").distribution.parameters,
         algorithm="latent",
         config=ExplanationConfig(adaptation_episodes=(0, 5)),
         tasks=((0.1, 0.5), (0.2, 0.6)),
@@ -37,6 +49,12 @@ def made_up() -> Explanation:
             Reading(parameter=name, split=split, adaptation_episodes=5, r2=r2[name], low=0, high=1)
             for split in ("train", "extrapolation")
             for name in r2
+        ),
+        identified=tuple(best),
+        believed=(),
+        narrowing=tuple(
+            Narrowing(parameter=name, adaptation_episodes=5, width=width, holds_truth=0.92)
+            for name, width in zip(r2, (0.1, 0.4), strict=True)
         ),
         state_map=StateMap(
             adaptation_episodes=5, places=((0.0, 1.0), (1.0, 0.0)), shares=(0.6, 0.25)
@@ -55,7 +73,14 @@ def test_a_sentence_for_every_picture() -> None:
     told = sentences(made_up())
     assert told["readings"] == (
         "After 5 episodes, adaptation knows the block mass (R² 0.93), knows roughly the pad "
-        "friction (R² 0.45). Mean R² beyond that range 0.69."
+        "friction (R² 0.45). Their mean R² is 0.69 beyond that range. Of simulation, "
+        "fitted to the same 5 episodes of held-out tasks, it is 0.99 for the block mass, 0.99 for "
+        "the pad friction."
+    )
+    assert told["belief"] == (
+        f"After 5 episodes the 90 % band of the block mass is 10{NBSP}% as wide as before and "
+        f"holds 92{NBSP}% of the true values, that of the pad friction 40{NBSP}% and 92{NBSP}%, "
+        "over all held-out tasks."
     )
     assert told["states"].startswith("85 % of what differs")
     assert told["actions"] == (
@@ -74,9 +99,13 @@ def test_one_task_in_words_with_a_warning_beyond_the_training_range() -> None:
     assert change == "Its mean action changes: squeezing force from 5.53 to 16 N."
 
 
-def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(tmp_path, capsys) -> None:
+def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    middle = np.full((3, 2), 0.5)
+    monkeypatch.setattr("metarobot.evaluation.readings.fit_tasks", lambda *_: middle)
     words = ["explain", RUN, "--out", str(tmp_path), "--task", "table_friction=0.09"]
-    assert main([*words, "--algorithm", "maml", *FEW]) == 0
+    assert main([*words, "--algorithm", "maml", *FEW, "--num-identified", "3"]) == 0
     printed = capsys.readouterr().out
     assert "(in truth 0.09)" in printed
     assert f"page: {tmp_path / 'explanation.html'}" in printed
@@ -88,9 +117,13 @@ def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(tmp_path, caps
     page = (tmp_path / "explanation.html").read_text()
     assert page.count("<figure>") == page.count('src="data:image/png;base64,') == 4
     assert "http://" not in page
-    # latent moves no layer: the picture of the one before is gone.
+    assert ">simulation, 2<" in page
+    assert "the first 3 tasks of each held-out split" in page
+    # latent moves no layer: the picture of the one before is gone. But it believes something.
     assert main(["explain", RUN, "--out", str(tmp_path), "--algorithm", "latent", *FEW]) == 0
     assert not (tmp_path / "updates.png").exists()
+    assert (tmp_path / "belief.png").exists()
+    assert "simulation" not in (tmp_path / "explanation.html").read_text().lower()
 
 
 @pytest.mark.parametrize(

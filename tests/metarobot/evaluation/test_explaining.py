@@ -1,9 +1,11 @@
 """What adaptation has sensed and changed, measured on a policy that was trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from metarobot.envs import TaskError, find_family
+from metarobot.envs import TaskError, Variant, find_family
 from metarobot.evaluation.explaining import explain
 from metarobot.evaluation.explanation import Explanation, ExplanationConfig
 from metarobot.training.load import TrainedRun, load_run
@@ -63,13 +65,70 @@ def test_one_task_is_read_with_its_interval(explanation: Explanation) -> None:
     assert task.changes[0].before != task.changes[0].after
 
 
-def test_who_moves_no_layer_has_no_updates(run: TrainedRun) -> None:
+def test_who_moves_no_layer_has_no_updates_and_its_belief_narrows(run: TrainedRun) -> None:
     explanation = explain(run, "latent", CONFIG, lambda *_: None)
     assert explanation.updates == explanation.similarity == ()
     assert explanation.one_task is None
     assert explanation.state_map is not None
+    splits = [task.split for task in explanation.believed]
+    assert splits == ["interpolation"] * 2 + ["extrapolation"] * 2
+    for task in explanation.believed:
+        assert len(task.bands) == len(task.is_used) == 6  # after 0 to 5 episodes
+        assert all(b.low <= b.median <= b.high for stage in task.bands for b in stage)
+        assert not task.is_used[0]
+    mass, friction = explanation.narrowing
+    assert friction.adaptation_episodes == 5
+    assert friction.width < 0.2 < 0.7 < mass.width
+    assert min(mass.holds_truth, friction.holds_truth) > 0.5
+
+
+def test_gradient_learners_believe_nothing(explanation: Explanation) -> None:
+    assert explanation.believed == explanation.narrowing == explanation.identified == ()
 
 
 def test_a_task_that_the_family_does_not_allow(run: TrainedRun) -> None:
     with pytest.raises(TaskError, match="table_frictoin"):
         explain(run, "maml", CONFIG, lambda *_: None, {"table_frictoin": 0.1})
+
+
+OILY = Variant.from_dict(
+    {"family": "slide", "name": "oily", "ranges": {"table_friction": {"train": [0.04, 0.07]}}}
+)
+"""Other frictions than those of the family, and none held out; the puck masses are its own."""
+
+
+def on_variant(run: TrainedRun) -> TrainedRun:
+    """Return a run as if it had been trained on the variant."""
+    policies = {
+        name: replace(trained, config=replace(trained.config, variant=OILY))
+        for name, trained in run.policies.items()
+    }
+    return replace(run, policies=policies)
+
+
+def test_ranges_and_splits_are_those_of_the_variant_trained_on(run: TrainedRun) -> None:
+    config = ExplanationConfig(num_tasks=10, adaptation_episodes=(0, 1))
+    oily = on_variant(run)
+    assert oily.distribution == OILY.distribution != run.distribution
+    found = explain(oily, "maml", config, lambda *_: None, {"table_friction": 0.1})
+    assert found.variant == "oily"
+    assert found.parameters == OILY.distribution.parameters
+    frictions = [task[1] for task in found.tasks]
+    assert 0.04 <= min(frictions) <= max(frictions) <= 0.07
+    assert found.one_task is not None
+    assert [each.is_trained for each in found.one_task.estimates] == [True, False]
+    assert {row.split for row in found.readings} == set(OILY.distribution.splits)
+
+
+def test_without_few_episodes_the_fewest_are_told_of(run: TrainedRun) -> None:
+    config = ExplanationConfig(num_tasks=10, adaptation_episodes=(6, 7))
+    found = explain(run, "maml", config, lambda *_: None, {"table_friction": 0.1})
+    assert found.state_map is not None
+    assert found.one_task is not None
+    assert found.state_map.adaptation_episodes == found.one_task.adaptation_episodes == 6
+    assert found.updates
+
+
+def test_nothing_is_explained_without_adapting() -> None:
+    with pytest.raises(ValueError, match="must hold a number above 0"):
+        ExplanationConfig(adaptation_episodes=(0,))
