@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,11 +53,6 @@ class Condition:
     """How far the payload is off the tool's axis, (R,)."""
     payload_play_m: np.ndarray
     """How far the payload can slide in its grip, from end to end, (R,)."""
-
-    def rows(self, part: slice) -> Condition:
-        """Return the condition of some of the machines."""
-        columns = {f.name: getattr(self, f.name)[part] for f in fields(self)[1:]}
-        return Condition(self.machines.rows(part), **columns)
 
 
 def healthy(machines: Machines, temperature_c: np.ndarray) -> Condition:

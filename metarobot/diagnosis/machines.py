@@ -104,8 +104,7 @@ def sample_machines(count: int, split: MachineSplit = "train", *, seed: int = 0)
         )
     if not 1 <= count <= FIRST_TEST_NUMBER:
         raise TaskError(f"count of machines must be in [1, {FIRST_TEST_NUMBER}], got {count}")
-    if not 0 <= seed <= MOST_SEED:
-        raise TaskError(f"seed must be in [0, {MOST_SEED}], got {seed}")
+    check_seed(seed)
     number = np.arange(count) + (FIRST_TEST_NUMBER if split == "test" else 0)
     keys = keys_of(np.stack([np.full(count, seed), number], axis=1))
     columns = {
@@ -113,6 +112,16 @@ def sample_machines(count: int, split: MachineSplit = "train", *, seed: int = 0)
         for stream, (name, bounds) in enumerate((_BY_JOINT | _BY_MACHINE).items())
     }
     return Machines(seed=seed, number=number, **columns)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no seed.
+
+    Raises:
+        TaskError: It lies outside what a key can hold.
+    """
+    if not 0 <= seed <= MOST_SEED:
+        raise TaskError(f"seed must be in [0, {MOST_SEED}], got {seed}")
 
 
 def _draw(keys: np.ndarray, stream: int, name: str, bounds: tuple[float, float]) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from metarobot.diagnosis.channels import NUM_JOINTS
 from metarobot.diagnosis.condition import Condition, healthy
 from metarobot.diagnosis.faults import FAULTS, HEALTHY, find_fault
-from metarobot.diagnosis.machines import MOST_SEED, Machines
+from metarobot.diagnosis.machines import Machines, check_seed
 from metarobot.envs import TaskError
 from metarobot.envs.counter_based_random import keys_of, uniforms
 
@@ -78,8 +78,7 @@ def read_orders(
         raise TaskError(f"faults must name one for each of {count} machines, got {len(names)}")
     joint = _column("joints", joints, count, 1, NUM_JOINTS).astype(np.int64)
     check = _column("checks", checks, count, 0, _MOST_CHECKS).astype(np.int64)
-    if not 0 <= seed <= MOST_SEED:
-        raise TaskError(f"seed must be in [0, {MOST_SEED}], got {seed}")
+    check_seed(seed)
     severity = _column("severities", severities, count, 0, np.inf)
     fault = np.array(names)
     for name in sorted(set(names)):
