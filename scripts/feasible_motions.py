@@ -53,7 +53,7 @@ _FAILED_COLOUR = "#c65400"
 class SearchCommand:
     """Search the best motions of Carry for known tasks at the ends of all splits."""
 
-    move_steps: tuple[int, ...] = (10, 11, MOVE_STEPS)
+    move_steps: tuple[int, ...] = (10, MOVE_STEPS)
     """Control steps that the move may take; the last ones' motions are written down."""
     num_rounds: int = 16
     """Rounds of the search."""

@@ -1,5 +1,7 @@
 """What the tests share: a quiet MuJoCo, one torch thread, small environments, a working OpenGL."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -34,4 +36,7 @@ def opengl():
 @pytest.fixture
 def few_frames(opengl, monkeypatch):
     """Film one picture a control step, not three: for a test that there is a film, not of how."""
+    # They keep a copy, which would stay for all tests to come if they were imported meanwhile.
+    for module in ("grid_video", "replay_video"):
+        import_module(f"metarobot.reporting.{module}")
     monkeypatch.setattr("metarobot.reporting.filming.FRAMES_PER_STEP", 1)

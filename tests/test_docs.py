@@ -40,6 +40,7 @@ RUN_HERE = {
     "docs/algorithms.md",
     "docs/api/metarobot.md",
     "docs/environments.md",
+    "docs/few-shot.md",
     "docs/index.md",
     "docs/results.md",
     "docs/robots.md",
@@ -47,7 +48,8 @@ RUN_HERE = {
     "docs/stable-baselines3.md",
     "docs/variants.md",
 }
-"""Pages whose Python these tests run, or compare with what runs; test_tutorials.py has others."""
+"""Pages whose Python these tests run, or compare with what runs; tests of tutorials and examples
+run that of others."""
 
 
 def test_the_file_of_headrooms_is_what_the_evaluations_say():

@@ -11,9 +11,10 @@ from torch import Tensor
 from metarobot.algorithms.differentiable_learner import DifferentiableLearner
 from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task
-from metarobot.learning.inner_loop import InnerLoss, StepSizes, adapt, measured_steps
+from metarobot.learning.inner_loop import StepSizes, adapt, adapt_shrunk, measured_steps
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.objectives import INNER_OBJECTIVES, InnerObjective
+from metarobot.learning.policy_loss import PolicyLoss
 from metarobot.learning.shrinkage import learn_mean
 from metarobot.learning.task_chunks import chunks_of_steps, params_of
 from metarobot.learning.value_prior import episode_moments, learn_value_prior, weighed_prior
@@ -177,15 +178,18 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         self, params: Params, episodes: Episodes, advantages: Tensor
     ) -> Params:
         """Take one adaptation step that stays attached to the graph; as `adapt`."""
-        return adapt(
+        step = adapt_shrunk if self.options.shrink_steps else adapt
+        loss = self._inner_loss(episodes, advantages)
+        return step(loss, params, self.step_sizes(params), first_order=self.first_order)
+
+    def _inner_loss(self, episodes: Episodes, advantages: Tensor) -> PolicyLoss:
+        """Return what an adaptation step on a block of episodes (N, E, T) lowers."""
+        return PolicyLoss(
             self.exploring_policy,
-            params,
             episodes,
             advantages,
-            self.step_sizes(params),
+            episodes.step_weights,
             self.options.inner_objective,
-            first_order=self.first_order,
-            shrink=self.options.shrink_steps,
         )
 
     @abstractmethod
@@ -219,14 +223,8 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         episodes, advantages = batch.pre_episodes[0], batch.pre_advantages[0]
         theta, parts = repeat_params(params, episodes.num_tasks), []
         for tasks in chunks_of_steps(episodes.rewards):
-            block, of_tasks = episodes.rows(tasks), params_of(theta, tasks)
-            loss = InnerLoss(
-                self.exploring_policy,
-                block,
-                advantages[tasks],
-                block.step_weights,
-                self.options.inner_objective,
-            )
+            loss = self._inner_loss(episodes.rows(tasks), advantages[tasks])
+            of_tasks = params_of(theta, tasks)
             _, moments = measured_steps(loss, of_tasks, self.step_sizes(of_tasks))
             samples = moments.sample_variances(), moments.sample_signals()
             parts.append(torch.stack(samples, dim=1))

@@ -16,22 +16,22 @@ from metarobot.policies import EpisodeEncoder, Params, embed, flatten_params, re
 TEMPERATURE = 0.1
 """Squared distance that makes a prototype e times less likely."""
 
-_NEVER = -1e9
+NEVER = -1e9
 """Log-odds of a task without a prototype; finite, for the sake of the gradient."""
 
 
 def prototypes(embeddings: Tensor, counts: Tensor) -> Tensor:
-    """Return the mean embedding of every task.
+    """Return the mean embedding of every task, or of every class.
 
     Args:
-        embeddings: (N, E, D).
-        counts: 1.0 where an episode counts (N, E).
+        embeddings: (..., E, D).
+        counts: 1.0 where an episode, or an example, counts (..., E).
 
     Returns:
-        Prototypes (N, D), 0 for a task of which no episode counts.
+        Prototypes (..., D), 0 for a task of which no episode counts.
     """
-    total = (embeddings * counts[..., None]).sum(1)
-    return total / counts.sum(1, keepdim=True).clamp(min=1.0)
+    total = (embeddings * counts[..., None]).sum(-2)
+    return total / counts.sum(-1, keepdim=True).clamp(min=1.0)
 
 
 def prototypical_losses(embeddings: Tensor, counts: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def prototypical_losses(embeddings: Tensor, counts: Tensor) -> Tensor:
     known = counts[:, 0::2].any(1)
     centres = prototypes(support, counts[:, 0::2])
     squared = (queries[:, :, None] - centres).square().sum(-1)  # (N, Q, N)
-    log_odds = (-squared / TEMPERATURE).masked_fill(~known, _NEVER)
+    log_odds = (-squared / TEMPERATURE).masked_fill(~known, NEVER)
     own = torch.log_softmax(log_odds, dim=-1).diagonal(dim1=0, dim2=2).T  # (N, Q)
     weights = counts[:, 1::2] * known[:, None]
     return -(own * weights).sum(1) / weights.sum(1).clamp(min=1.0)

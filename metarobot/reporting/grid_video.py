@@ -124,7 +124,7 @@ def render_grid(
     tasks = _tasks(measured, axes, size, task)
     cells = _Cells(
         tasks=tasks,
-        labels=_labels(tasks, axes, (run.variant or family).distribution),
+        labels=_labels(tasks, axes, run.distribution),
         words=[*_axis_words(axes), *describe_task(task, units_of(measured))],
         columns=size.columns,
     )

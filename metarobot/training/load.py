@@ -20,8 +20,9 @@ from metarobot.algorithms import (
     algorithm_class,
     make_algorithm,
 )
+from metarobot.algorithms.spread_tasks import tasks_of
 from metarobot.config import TrainConfig
-from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_family, find_variant
+from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant
 from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, load_policy
@@ -83,7 +84,7 @@ class TrainedRun:
     @property
     def distribution(self) -> TaskDistribution:
         """The tasks that it was trained on: those of the family, or of its variant."""
-        return (self.variant or find_family(self.env_id)).distribution
+        return tasks_of(next(iter(self.policies.values())).config)
 
     @property
     def scene(self) -> SceneRecord | None:

@@ -12,6 +12,7 @@ from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.policy_loss import PolicyLoss
 from metarobot.policies import MEASURED, log_prob, repeat_params
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.functional_policy import make_policy
@@ -52,6 +53,11 @@ def untrained_run(path, env_id, algorithms=("maml",), **options):
         params = policy.initial_params(torch.Generator().manual_seed(0))
         policies[name] = TrainedPolicy(policy, params, config)
     return TrainedRun(path=path, seed=0, env_id=env_id, policies=policies)
+
+
+def policy_loss(policy, episodes, advantages, objective="lvc"):
+    """What an adaptation step on these episodes lowers."""
+    return PolicyLoss(policy, episodes, advantages, episodes.step_weights, objective)
 
 
 def made_up_episodes(policy, params, seed):

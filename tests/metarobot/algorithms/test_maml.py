@@ -1,8 +1,8 @@
 import torch
-from fakes import N, made_up_batch, small_policy
+from fakes import N, made_up_batch, policy_loss, small_policy
 
 from metarobot.algorithms import make_algorithm, train_config
-from metarobot.learning.inner_loop import adapt
+from metarobot.learning.inner_loop import adapt_shrunk
 from metarobot.policies import repeat_params
 
 POLICY, PARAMS = small_policy()
@@ -13,7 +13,7 @@ def test_adapting_through_two_blocks_is_adapting_twice():
     batch = made_up_batch(POLICY, PARAMS, config)
     expected = repeat_params(PARAMS, N)
     for block, advantages in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
-        expected = adapt(POLICY, expected, block, advantages, 0.1, shrink=True)
+        expected = adapt_shrunk(policy_loss(POLICY, block, advantages), expected, 0.1)
     chain = make_algorithm(config, POLICY).adaptations(repeat_params(PARAMS, N), batch)
     assert len(chain) == 3
     for name, leaf in expected.items():

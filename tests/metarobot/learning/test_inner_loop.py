@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 import torch
-from fakes import N, made_up_episodes, small_policy
+from fakes import N, made_up_episodes, policy_loss, small_policy
 from torch.func import functional_call, jacrev
 
 from metarobot.learning.inner_loop import adapt
@@ -30,7 +30,7 @@ def rows(episodes, task):
 @pytest.mark.parametrize("objective", INNER_OBJECTIVES)
 def test_one_step_is_a_policy_gradient_step(objective):
     params, episodes, advantages = make_tasks()
-    adapted = adapt(POLICY, params, episodes, advantages, 0.3, objective)
+    adapted = adapt(policy_loss(POLICY, episodes, advantages, objective), params, 0.3)
     for task in range(N):
         leaves = {name: leaf[task].clone().requires_grad_() for name, leaf in params.items()}
         mean, log_std = functional_call(POLICY, leaves, (episodes.observations[task],))
@@ -44,24 +44,19 @@ def test_one_step_is_a_policy_gradient_step(objective):
 
 def test_adapting_together_equals_adapting_each_alone():
     params, episodes, advantages = make_tasks()
-    together = adapt(POLICY, params, episodes, advantages, 0.1)
+    together = adapt(policy_loss(POLICY, episodes, advantages), params, 0.1)
     for task in range(N):
-        alone = adapt(
-            POLICY,
-            {name: leaf[task : task + 1] for name, leaf in params.items()},
-            rows(episodes, task),
-            advantages[task : task + 1],
-            0.1,
-        )
+        loss = policy_loss(POLICY, rows(episodes, task), advantages[task : task + 1])
+        alone = adapt(loss, {name: leaf[task : task + 1] for name, leaf in params.items()}, 0.1)
         for name, leaf in together.items():
             torch.testing.assert_close(leaf[task], alone[name][0])
 
 
 def test_masked_steps_do_not_count():
     params, episodes, advantages = make_tasks()
-    expected = adapt(POLICY, params, episodes, advantages, 0.1)
+    expected = adapt(policy_loss(POLICY, episodes, advantages), params, 0.1)
     noise = torch.where(episodes.mask == 0, 100.0, 0.0)
-    found = adapt(POLICY, params, episodes, advantages + noise, 0.1)
+    found = adapt(policy_loss(POLICY, episodes, advantages + noise), params, 0.1)
     for name, leaf in expected.items():
         torch.testing.assert_close(found[name], leaf)
 
@@ -71,7 +66,8 @@ def test_first_order_takes_the_same_step_with_the_identity_as_jacobian():
 
     def bias_after(bias, first_order):
         params = repeat_params({**PARAMS, "layers.1.bias": bias}, N)
-        adapted = adapt(POLICY, params, episodes, advantages, 0.3, first_order=first_order)
+        loss = policy_loss(POLICY, episodes, advantages)
+        adapted = adapt(loss, params, 0.3, first_order=first_order)
         return adapted["layers.1.bias"]
 
     bias = PARAMS["layers.1.bias"]
@@ -83,9 +79,10 @@ def test_first_order_takes_the_same_step_with_the_identity_as_jacobian():
 
 def test_only_the_leaves_with_a_step_size_adapt_each_by_its_own():
     params, episodes, advantages = make_tasks()
-    together = adapt(POLICY, params, episodes, advantages, 1.0)
+    together = adapt(policy_loss(POLICY, episodes, advantages), params, 1.0)
     sizes = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)[:, None]  # one for every task
-    found = adapt(POLICY, params, episodes, advantages, {"layers.1.bias": sizes, "log_std": 0.5})
+    loss = policy_loss(POLICY, episodes, advantages)
+    found = adapt(loss, params, {"layers.1.bias": sizes, "log_std": 0.5})
     assert list(found) == list(params)
     for name, leaf in params.items():
         size = {"layers.1.bias": sizes, "log_std": 0.5}.get(name, 0.0)
@@ -96,7 +93,8 @@ def test_a_task_without_steps_keeps_its_parameters():
     params, episodes, advantages = make_tasks()
     mask = episodes.mask.clone()
     mask[1] = 0.0
-    adapted = adapt(POLICY, params, dataclasses.replace(episodes, mask=mask), advantages, 0.1)
+    loss = policy_loss(POLICY, dataclasses.replace(episodes, mask=mask), advantages)
+    adapted = adapt(loss, params, 0.1)
     for name, leaf in adapted.items():
         assert torch.equal(leaf[1], params[name][1])
         assert not torch.equal(leaf[0], params[name][0])

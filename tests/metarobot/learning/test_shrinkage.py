@@ -6,11 +6,11 @@ import fakes
 import pytest
 import torch
 from derivatives import numerical_gradient, relative_error, vector_of
-from fakes import E, N, config_of, made_up_batch, made_up_episodes, small_policy
+from fakes import E, N, config_of, made_up_batch, made_up_episodes, policy_loss, small_policy
 from torch.func import functional_call, grad
 
 from metarobot.algorithms import make_algorithm
-from metarobot.learning.inner_loop import InnerLoss, adapt, measured_steps
+from metarobot.learning.inner_loop import adapt, adapt_shrunk, measured_steps
 from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
 from metarobot.learning.shrinkage import LEARNING_RATE, PRIOR_EPISODES, learn_mean
 from metarobot.policies import (
@@ -72,7 +72,7 @@ def loop_steps(params, episodes, advantages, learned=0.0, signal=0.0):
 
 def moved_by(params, episodes, advantages):
     """θ_n - θ'_n of every task, (N, D)."""
-    adapted = adapt(POLICY, params, episodes, advantages, ALPHA, shrink=True)
+    adapted = adapt_shrunk(policy_loss(POLICY, episodes, advantages), params, ALPHA)
     return torch.cat([(params[n] - adapted[n]).flatten(1) for n in PARAMS], dim=1)
 
 
@@ -94,7 +94,7 @@ def test_a_single_episode_is_taken_for_as_much_as_it_is_on_average():
     step = moved_by(with_learned(params, 2.0, 0.5), alone, several)
     louder = moved_by(with_learned(params, 2.0, 0.5), alone, 10 * several)
     torch.testing.assert_close(louder, 10 * step)  # an outlier is no signal
-    loss = InnerLoss(POLICY, alone, several, alone.step_weights)
+    loss = policy_loss(POLICY, alone, several)
     whole = measured_steps(loss, params, ALPHA)[0]
     whole = torch.cat([whole[name].flatten(1) for name in PARAMS], dim=1)
     torch.testing.assert_close(step, 0.5 / (0.5 + 2.0) * whole)
@@ -134,7 +134,7 @@ def test_without_a_signal_next_to_nothing_is_taken_and_with_one_nearly_all(monke
     signal = ((episodes.actions - mean) * better_action).sum(-1)
 
     def part_taken(advantages):
-        whole = adapt(POLICY, params, episodes, advantages, ALPHA)
+        whole = adapt(policy_loss(POLICY, episodes, advantages), params, ALPHA)
         length = torch.cat([(params[n] - whole[n]).flatten(1) for n in PARAMS], dim=1).norm(dim=1)
         return moved_by(params, episodes, advantages).norm(dim=1) / length
 
@@ -150,7 +150,9 @@ def test_where_nothing_is_to_be_gained_the_step_is_zero_and_its_derivatives_fini
     known = with_learned(params, [0.0, 2.0, 0.0])
 
     def length(params):
-        adapted = adapt(POLICY, {**known, **params}, episodes, advantages, ALPHA, shrink=True)
+        adapted = adapt_shrunk(
+            policy_loss(POLICY, episodes, advantages), {**known, **params}, ALPHA
+        )
         return sum((adapted[n] - params[n]).square().sum() for n in params)
 
     gradient = grad(length)(params)
@@ -202,16 +204,18 @@ def test_a_later_step_is_shorter_by_the_steps_taken():
     params, *block = episodes_of()
     whole = moved_by(params, *block)
     known = {**params, STEPS_TAKEN: torch.zeros(N, 1, dtype=torch.float64)}
-    first = adapt(POLICY, known, *block, ALPHA, shrink=True)
-    loss = InnerLoss(POLICY, *block, block[0].step_weights)
+    first = adapt_shrunk(policy_loss(POLICY, *block), known, ALPHA)
+    loss = policy_loss(POLICY, *block)
     parts = measured_steps(loss, params, ALPHA)[1].factors(None)
     assert 0.1 < parts.min() < 0.9
     torch.testing.assert_close(first[STEPS_TAKEN], parts[:, None])
     for name in params:  # the first step is taken as it is
-        expected = adapt(POLICY, params, *block, ALPHA, shrink=True)[name]
+        expected = adapt_shrunk(policy_loss(POLICY, *block), params, ALPHA)[name]
         torch.testing.assert_close(first[name], expected, rtol=0, atol=0)
     # The same episodes again, from the same parameters, but after that step.
-    again = adapt(POLICY, {**params, STEPS_TAKEN: first[STEPS_TAKEN]}, *block, ALPHA, shrink=True)
+    again = adapt_shrunk(
+        policy_loss(POLICY, *block), {**params, STEPS_TAKEN: first[STEPS_TAKEN]}, ALPHA
+    )
     torch.testing.assert_close(again.pop(STEPS_TAKEN), 2 * parts[:, None])
     moved = torch.cat([(params[name] - again[name]).flatten(1) for name in params], dim=1)
     torch.testing.assert_close(moved, whole / (1 + parts)[:, None])
@@ -230,7 +234,7 @@ def test_reptile_never_moves_the_steps_taken():
 
 def test_step_sizes_of_single_elements_count_in_what_is_noise():
     params, episodes, advantages = episodes_of()
-    loss = InnerLoss(POLICY, episodes, advantages, episodes.step_weights)
+    loss = policy_loss(POLICY, episodes, advantages)
     steps, moments = measured_steps(loss, params, {"log_std": ALPHA})
     sizes = ALPHA * torch.ones(N, 2, dtype=torch.float64)
     same_steps, same = measured_steps(loss, params, {"log_std": sizes})
@@ -244,7 +248,7 @@ def test_step_sizes_of_single_elements_count_in_what_is_noise():
 def test_adapting_leaves_what_was_learned_alone():
     params, episodes, advantages = episodes_of()
     known = with_learned(params, 0.5, 0.2)
-    adapted = adapt(POLICY, known, episodes, advantages, ALPHA, shrink=True)
+    adapted = adapt_shrunk(policy_loss(POLICY, episodes, advantages), known, ALPHA)
     for name in (STEP_VARIANCE, STEP_SIGNAL):
         assert adapted[name] is known[name]
 
@@ -268,7 +272,7 @@ def test_a_meta_update_measures_the_steps_and_a_failed_one_does_not():
     improved, report = learner.update(params, batch)
     assert report.accepted
     episodes, advantages = batch.pre_episodes[0], batch.pre_advantages[0]
-    loss = InnerLoss(learner.exploring_policy, episodes, advantages, episodes.step_weights)
+    loss = policy_loss(learner.exploring_policy, episodes, advantages)
     _, moments = measured_steps(loss, repeat_params(params, N), ALPHA)
     torch.testing.assert_close(improved[STEP_VARIANCE], moments.sample_variances().mean()[None])
     signals = (moments.length - moments.sample_variances() / E).mean()
@@ -284,10 +288,10 @@ def test_the_sample_variance_has_no_bias(monkeypatch):
         params = repeat_params(PARAMS, N)
         monkeypatch.setattr(fakes, "E", 2)
         episodes, advantages = made_up_episodes(POLICY, params, seed=seed)
-        loss = InnerLoss(POLICY, episodes, advantages, episodes.step_weights)
+        loss = policy_loss(POLICY, episodes, advantages)
         few.append(measured_steps(loss, params, ALPHA)[1].sample_variances()[1:])
     monkeypatch.setattr(fakes, "E", 400)
     episodes, advantages = made_up_episodes(POLICY, repeat_params(PARAMS, N), seed=1)
-    loss = InnerLoss(POLICY, episodes, advantages, episodes.step_weights)
+    loss = policy_loss(POLICY, episodes, advantages)
     many = measured_steps(loss, repeat_params(PARAMS, N), ALPHA)[1].sample_variances()[1:]
     torch.testing.assert_close(torch.cat(few).mean(), many.mean(), rtol=0.15, atol=0.0)
