@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -18,7 +19,7 @@ from pages import PAGES, PYTHON_BLOCK, README, TUTORIALS, commands, parse_shell_
 from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS, option_readers
-from metarobot.cli.main import COMMANDS
+from metarobot.cli.main import COMMANDS, main
 from metarobot.config import COMMON_NAMES
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.variants import parse_variant
@@ -42,6 +43,7 @@ RUN_HERE = {
     "docs/environments.md",
     "docs/few-shot.md",
     "docs/index.md",
+    "docs/own-recordings.md",
     "docs/results.md",
     "docs/robots.md",
     "docs/scenes.md",
@@ -188,6 +190,22 @@ def test_the_example_of_reading_an_evaluation_runs(capsys, monkeypatch):
     exec(compile(example, "docs/results.md", "exec"), {})
     printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert printed == ["0", "1", "2", "5", "10", "20", "40"]
+
+
+def test_the_page_on_own_recordings_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for command in commands("docs/own-recordings.md"):
+        assert main(shlex.split(command)[1:]) == 0
+    page = PAGES["docs/own-recordings.md"]
+    shown = [
+        line.split()
+        for line in re.findall(r"```text\n(label.*?)\n31", page, re.DOTALL)[0].splitlines()
+    ]
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in shown if line not in printed] == []
+    (example,) = PYTHON_BLOCK.findall(page)
+    exec(compile(example, "docs/own-recordings.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == "32 windows to adapt from, 16 to judge by"
 
 
 def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
