@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from metarobot.cli.listing import make_console, make_table
 from metarobot.diagnosis import Channel
 from metarobot.diagnosis.own_data import OwnRecordings, read_recordings, require_shots
 from metarobot.diagnosis.own_data.columns import column_name
+from metarobot.diagnosis.own_data.label_table import LABELS_FILE, SUFFIXES
+from metarobot.folder import Folder
 from metarobot.printable import print_line
 
 _MOST_COLUMNS = 6
 """Machines that have a column of their own."""
-_MOST_CHANNELS = 8
-"""Channels that are named."""
+_MOST_NAMES = 8
+"""Channels, or files, that a line names."""
 
 
 def run(command: DiagnoseCheck) -> int:
@@ -28,7 +31,7 @@ def run(command: DiagnoseCheck) -> int:
     console = make_console()
     headings, rows = count_by_label(recordings)
     console.print(make_table(headings, rows, console))
-    for line in describe(recordings):
+    for line in (*describe(recordings), *left_out(command.folder, recordings)):
         print_line(console, line)
     return OK
 
@@ -70,8 +73,18 @@ def describe(recordings: OwnRecordings) -> list[str]:
     return lines
 
 
+def left_out(folder: Path, recordings: OwnRecordings) -> list[str]:
+    """Name what lies in a folder and is in no row of its table."""
+    there = (name for name in Folder.named(folder).names() if name.lower().endswith(SUFFIXES))
+    names = sorted({*there} - {LABELS_FILE, *recordings.file.tolist()})
+    return [f"not in {LABELS_FILE}: {_shortened(names)}"] if names else []
+
+
 def _listed(channels: Sequence[Channel]) -> str:
     """Name the first of many channels."""
-    names = [column_name(channel) for channel in channels]
-    more = len(names) - _MOST_CHANNELS
-    return ", ".join(names[:_MOST_CHANNELS]) + (f" and {more} more" if more > 0 else "")
+    return _shortened([column_name(channel) for channel in channels])
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

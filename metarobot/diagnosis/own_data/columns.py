@@ -12,7 +12,6 @@ from metarobot.envs import nearest_name
 from metarobot.envs.checked_numbers import show
 
 TIME = "time_s"
-MOST_CHANNELS = 1_000
 LONGEST_NAME = 100
 """Characters of a name: of a channel, a label, a machine."""
 _WITH_UNIT = re.compile(r"(.*?)\s*\[([^\[\]]*)\]")
@@ -45,10 +44,8 @@ def read_channels(names: Sequence[str], path: Path) -> tuple[Channel, ...]:
             f"{_listed(names)}{nearest_name(TIME, names)}"
         )
     channels = tuple(_channel(name, path) for name in names if name != TIME)
-    if not 1 <= len(channels) <= MOST_CHANNELS:
-        raise OwnDataError(
-            f"{path} has {len(channels)} channels beside {TIME}, must have 1 to {MOST_CHANNELS:,}"
-        )
+    if not channels:
+        raise OwnDataError(f"{path} has no channel beside {TIME}: add what the sensors read")
     of_all = [TIME] * names.count(TIME) + [channel.name for channel in channels]
     for name in of_all:
         if of_all.count(name) > 1:

@@ -33,7 +33,8 @@ def parse_csv(data: bytes, path: Path) -> NumbersTable:
     names = read_header(header, path)
     require_size(path, len(lines), len(names))
     try:
-        values = np.loadtxt(lines, delimiter=",", comments=None, quotechar='"', ndmin=2)
+        plain = _without_quotes(lines, names, path)
+        values = np.loadtxt(plain, delimiter=",", comments=None, ndmin=2)
     except ValueError:
         _explain(lines, names, path)
     if values.shape != (len(lines), len(names)):
@@ -41,6 +42,16 @@ def parse_csv(data: bytes, path: Path) -> NumbersTable:
     table = NumbersTable(path, tuple(names), values, "line", _FIRST_LINE)
     table.require_finite()
     return table
+
+
+def _without_quotes(lines: Sequence[str], names: Sequence[str], path: Path) -> Sequence[str]:
+    """Return the same lines without quotes, which numpy would read where they are not closed."""
+    if not any('"' in line for line in lines):  # the usual case, and the fast one
+        return lines
+    rows = [read_cells(line, number, path) for number, line in enumerate(lines, _FIRST_LINE)]
+    if any(len(cells) != len(names) for cells in rows):
+        _explain(lines, names, path)
+    return [",".join(cells) for cells in rows]
 
 
 def _explain(lines: Sequence[str], names: Sequence[str], path: Path) -> NoReturn:

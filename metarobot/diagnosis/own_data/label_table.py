@@ -69,7 +69,9 @@ def parse_labels(data: bytes, path: Path) -> list[LabelRow]:
         )
     rows = [_read_row(line, number, names, path) for number, line in enumerate(lines, 2)]
     _require_different_files(rows, path)
-    _require_labels(rows, path)
+    _require_two_labels(rows, path)
+    for column in ("label", "machine"):
+        _require_one_spelling(column, sorted({getattr(row, column) for row in rows}), path)
     return rows
 
 
@@ -150,19 +152,22 @@ def _require_different_files(rows: Sequence[LabelRow], path: Path) -> None:
         seen[row.file] = row.line
 
 
-def _require_labels(rows: Sequence[LabelRow], path: Path) -> None:
-    """Refuse a single label, and labels that a typist meant to be the same."""
-    labels = sorted({row.label for row in rows})
+def _require_two_labels(rows: Sequence[LabelRow], path: Path) -> None:
+    labels = {row.label for row in rows}
     if len(labels) == 1:
         raise OwnDataError(
-            f"{path} has the one label {labels[0]!r}, needs at least 2 to tell apart, such as "
+            f"{path} has the one label {labels.pop()!r}, needs at least 2 to tell apart, such as "
             "healthy and a fault"
         )
+
+
+def _require_one_spelling(column: str, names: Sequence[str], path: Path) -> None:
+    """Refuse names that a typist meant to be the same."""
     folded: dict[str, str] = {}
-    for label in labels:
-        same = folded.setdefault(re.sub(r"[\s_-]+", " ", label).casefold(), label)
-        if same != label:
+    for name in names:
+        same = folded.setdefault(re.sub(r"[\s_-]+", " ", name).casefold(), name)
+        if same != name:
             raise OwnDataError(
-                f"{path} has the labels {same!r} and {label!r}: spell them alike, or tell them "
+                f"{path} has the {column}s {same!r} and {name!r}: spell them alike, or tell them "
                 "apart by more than case, spaces and hyphens"
             )

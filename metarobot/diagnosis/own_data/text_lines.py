@@ -10,6 +10,8 @@ from metarobot.envs.checked_numbers import show
 
 MOST_ROWS = 5_000_000
 """Rows of one file: 20 minutes at 4 kHz."""
+MOST_COLUMNS = 1_001
+"""Cells of one line: a time and a thousand channels."""
 _OTHER_FORMATS = {
     b"PAR1": "is a Parquet file: let its name end in .parquet",
     b"PK\x03\x04": "is an Excel workbook or a ZIP archive: save it as CSV",
@@ -50,8 +52,12 @@ def read_cells(line: str, number: int, path: Path) -> list[str]:
     """Return the cells of a line, without the spaces around them.
 
     Raises:
-        OwnDataError: Quotes are not closed.
+        OwnDataError: There are too many, or quotes are not closed.
     """
+    if line.count(",") >= MOST_COLUMNS:
+        raise OwnDataError(
+            f"{path}: line {number} has more than {MOST_COLUMNS:,} cells: leave out channels"
+        )
     try:
         row = next(csv.reader([line], strict=True), [])
     except csv.Error as error:

@@ -277,6 +277,10 @@ def test_the_check_says_what_an_engineer_would_overlook(tmp_path, capfd):
     assert "2 channels: current [A], vibration" in out
     assert "never changes: vibration" in out
     assert "no column machine" in out
+    assert "not in labels.csv" not in out
+    change(folder / "labels.csv", lambda t: t[:-1])
+    assert main(["diagnose", "check", str(folder)]) == 0
+    assert capfd.readouterr().out.endswith("not in labels.csv: d.csv\n")
 
 
 @pytest.mark.parametrize(

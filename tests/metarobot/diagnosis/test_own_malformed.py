@@ -126,6 +126,10 @@ FOLDERS = {
         ["one label 'healthy'", "at least 2"],
     ),
     "labels that differ by case": (cell("labels.csv", 3, 1, "Healthy"), ["'Healthy'", "alike"]),
+    "machines that differ by spaces": (
+        cell("labels.csv", 3, 2, "press-2"),
+        ["machines 'press 2' and 'press-2'", "alike"],
+    ),
     "label table by semicolons": (edit("labels.csv", semicolons), ["semicolon", "commas"]),
     "label table in Latin-1": (
         raw("labels.csv", b"file,label\na.csv,gr\xfcn\n"),
@@ -160,7 +164,8 @@ FOLDERS = {
     "time twice": (header("b.csv", "time_s,x,time_s"), ["'time_s' twice"]),
     "channel without a name": (header("b.csv", "time_s,,x"), ["'' is no name of a channel"]),
     "other unit": (header("b.csv", HEADER.replace("A", "mA")), ["in 'mA'", "a.csv in 'A'"]),
-    "time alone": (numbers("a.csv", "time_s", ["0", "0.1"]), ["0 channels beside time_s"]),
+    "time alone": (numbers("a.csv", "time_s", ["0", "0.1"]), ["no channel beside time_s"]),
+    "too many columns": (header("b.csv", "x," * 1_001), ["more than 1,001 cells"]),
     # Rows and numbers.
     "zero bytes": (raw("b.csv", b""), ["b.csv is empty"]),
     "zero rows": (text("b.csv", f"{HEADER}\n"), ["b.csv has 0 rows"]),
@@ -180,6 +185,12 @@ FOLDERS = {
     "empty line": (edit("b.csv", lambda t: [*t[:6], "", *t[6:]]), ["line 7 is empty"]),
     "decimal commas": (edit("b.csv", decimal_commas), ["line 2 has", "0.5, not 0,5"]),
     "quoted decimal comma": (cell("b.csv", 7, 1, '"0,5"'), ["line 7", "decimal comma"]),
+    "commas for points and for cells": (
+        edit("b.csv", lambda t: [t[0], *(f'{k},"1,5"' for k in range(20))]),
+        ["line 2 has 2 cells", "0.5, not 0,5"],
+    ),
+    "open quote": (cell("b.csv", 21, 2, '"5'), ["line 21", "end of data"]),
+    "stray quote": (cell("b.csv", 7, 2, '""5'), ["line 7", "expected after"]),
     "semicolons": (edit("b.csv", semicolons), ["b.csv: line 1", "semicolon"]),
     "semicolons below": (numbers("b.csv", HEADER, TIMES_TWO), ["line 2 has 1 cells"]),
     "tabulators": (edit("b.csv", lambda t: [x.replace(",", "\t") for x in t]), ["tabulator"]),
