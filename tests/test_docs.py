@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 from docs_tables.families import observation
 from loading import ROOT, load_script
+from own_folders import change, make_folder, replace_cell, rows
 from pages import PAGES, PYTHON_BLOCK, README, TUTORIALS, commands, parse_shell_command
 from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.cli.main import COMMANDS, main
 from metarobot.config import COMMON_NAMES
+from metarobot.diagnosis.own_data import OwnDataError, read_recordings, require_shots
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
@@ -206,6 +209,26 @@ def test_the_page_on_own_recordings_runs(capsys, monkeypatch, tmp_path):
     (example,) = PYTHON_BLOCK.findall(page)
     exec(compile(example, "docs/own-recordings.md", "exec"), {})
     assert capsys.readouterr().out.splitlines()[-1] == "32 windows to adapt from, 16 to judge by"
+
+
+def test_the_errors_of_own_recordings_are_as_the_page_shows_them(monkeypatch, tmp_path):
+    def message(spoil, **options):
+        shutil.rmtree("own", ignore_errors=True)
+        make_folder(Path("own"))
+        spoil(Path("own/b.csv"))
+        with pytest.raises(OwnDataError) as error:
+            require_shots(read_recordings("own", **options), 2)
+        return str(error.value)
+
+    monkeypatch.chdir(tmp_path)
+    messages = [
+        message(lambda file: replace_cell(file, 7, 1, "nan")),
+        message(lambda file: change(file, lambda t: [x.rpartition(",")[0] for x in t])),
+        message(lambda file: change(file, lambda t: [t[0], *rows(1, rate=250)])),
+        message(lambda file: None, labels=["healthy", "wornout"]),
+        message(lambda file: None),
+    ]
+    assert re.findall(r"^- `(own/.*|'.*)`$", PAGES["docs/own-recordings.md"], re.M) == messages
 
 
 def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):

@@ -10,6 +10,8 @@ import numpy as np
 
 from metarobot.diagnosis.own_data.errors import OwnDataError
 
+MOST_COLUMNS = 1_001
+"""A time and a thousand channels."""
 MOST_CELLS = 2**26
 """Numbers in one file, half a GiB of memory."""
 _MOST = float(np.finfo(np.float32).max)  # signals are kept in single precision
@@ -63,12 +65,17 @@ def require_size(path: Path, num_rows: int, num_columns: int) -> None:
     """Refuse a file before its numbers are read.
 
     Raises:
-        OwnDataError: It has no rows, a single one, or too many numbers.
+        OwnDataError: It has no rows, a single one, or too many of rows or columns.
     """
     if num_rows < 2:
         raise OwnDataError(
             f"{path} has {num_rows} rows of numbers, must have at least 2: record longer, or take "
             "it out of the label table"
+        )
+    if num_columns > MOST_COLUMNS:
+        raise OwnDataError(
+            f"{path} has {num_columns:,} columns, at most {MOST_COLUMNS:,} are allowed: leave out "
+            "channels"
         )
     if num_rows * num_columns > MOST_CELLS:
         raise OwnDataError(

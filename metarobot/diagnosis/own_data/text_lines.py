@@ -6,12 +6,11 @@ import csv
 from pathlib import Path
 
 from metarobot.diagnosis.own_data.errors import OwnDataError, reason
+from metarobot.diagnosis.own_data.numbers_table import MOST_COLUMNS
 from metarobot.envs.checked_numbers import show
 
 MOST_ROWS = 5_000_000
 """Rows of one file: 20 minutes at 4 kHz."""
-MOST_COLUMNS = 1_001
-"""Cells of one line: a time and a thousand channels."""
 _OTHER_FORMATS = {
     b"PAR1": "is a Parquet file: let its name end in .parquet",
     b"PK\x03\x04": "is an Excel workbook or a ZIP archive: save it as CSV",

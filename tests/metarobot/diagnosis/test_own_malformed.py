@@ -334,6 +334,11 @@ def test_a_parquet_file_larger_than_is_allowed_is_refused_before_it_is_read(
     assert "holds 20 rows x 4 columns, at most 60 numbers" in one_line(capfd)
 
 
+def test_a_parquet_file_with_too_many_columns_is_refused(tmp_path, capfd):
+    as_parquet(make_folder(tmp_path / "own"), {f"{k}": ONES for k in range(1_002)})
+    assert "b.parquet has 1,002 columns, at most 1,001" in one_line(capfd)
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"time_s,x\n0,1\n", b"PAR1" + b"\xff" * 99])
 def test_parquet_that_is_none_is_refused(content, tmp_path, capfd):
     pytest.importorskip("pyarrow")
