@@ -3,6 +3,8 @@
 import inspect
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,12 +16,14 @@ import numpy as np
 import pytest
 from docs_tables.families import observation
 from loading import ROOT, load_script
+from own_folders import change, make_folder, replace_cell, rows
 from pages import PAGES, PYTHON_BLOCK, README, TUTORIALS, commands, parse_shell_command
 from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS, option_readers
-from metarobot.cli.main import COMMANDS
+from metarobot.cli.main import COMMANDS, main
 from metarobot.config import COMMON_NAMES
+from metarobot.diagnosis.own_data import OwnDataError, read_recordings, require_shots
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
@@ -42,6 +46,7 @@ RUN_HERE = {
     "docs/environments.md",
     "docs/few-shot.md",
     "docs/index.md",
+    "docs/own-recordings.md",
     "docs/results.md",
     "docs/robots.md",
     "docs/scenes.md",
@@ -188,6 +193,42 @@ def test_the_example_of_reading_an_evaluation_runs(capsys, monkeypatch):
     exec(compile(example, "docs/results.md", "exec"), {})
     printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert printed == ["0", "1", "2", "5", "10", "20", "40"]
+
+
+def test_the_page_on_own_recordings_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for command in commands("docs/own-recordings.md"):
+        assert main(shlex.split(command)[1:]) == 0
+    page = PAGES["docs/own-recordings.md"]
+    shown = [
+        line.split()
+        for line in re.findall(r"```text\n(label.*?)\n31", page, re.DOTALL)[0].splitlines()
+    ]
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in shown if line not in printed] == []
+    (example,) = PYTHON_BLOCK.findall(page)
+    exec(compile(example, "docs/own-recordings.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == "32 windows to adapt from, 16 to judge by"
+
+
+def test_the_errors_of_own_recordings_are_as_the_page_shows_them(monkeypatch, tmp_path):
+    def message(spoil, **options):
+        shutil.rmtree("own", ignore_errors=True)
+        make_folder(Path("own"))
+        spoil(Path("own/b.csv"))
+        with pytest.raises(OwnDataError) as error:
+            require_shots(read_recordings("own", **options), 2)
+        return str(error.value)
+
+    monkeypatch.chdir(tmp_path)
+    messages = [
+        message(lambda file: replace_cell(file, 7, 1, "nan")),
+        message(lambda file: change(file, lambda t: [x.rpartition(",")[0] for x in t])),
+        message(lambda file: change(file, lambda t: [t[0], *rows(1, rate=250)])),
+        message(lambda file: None, labels=["healthy", "wornout"]),
+        message(lambda file: None),
+    ]
+    assert re.findall(r"^- `(own/.*|'.*)`$", PAGES["docs/own-recordings.md"], re.M) == messages
 
 
 def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):

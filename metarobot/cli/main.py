@@ -145,6 +145,7 @@ COMMANDS = {
     "adapt": Command("adapt", "adapt a trained policy to a robot, in a few episodes"),
     "export": Command("export_model", "write a policy as an ONNX file, or as a PPO model"),
     "import": Command("import_model", "read the policy of a PPO model that you trust"),
+    "diagnose": Command("diagnose", "diagnose a machine from a few recordings of each fault"),
     "list": Command("list_families", "list the task families, and trained policies of the package"),
     "runs": Command("list_runs", "list runs: how far they are, what they cost, what they reach"),
     "completion": Command("completion", "make bash, zsh or fish complete commands and options"),

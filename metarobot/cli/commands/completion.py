@@ -11,6 +11,7 @@ import tyro
 from metarobot.cli import options, overview_options
 from metarobot.cli.compare_options import CompareCommand
 from metarobot.cli.console import OK
+from metarobot.cli.diagnose_options import DiagnoseCommand
 from metarobot.cli.main import COMMANDS
 from metarobot.cli.parsing import MARKERS, parse, train_command
 from metarobot.cli.play_options import PlayCommand
@@ -26,6 +27,7 @@ OPTIONS: dict[str, type] = {
     "adapt": options.AdaptCommand,
     "export": options.ExportCommand,
     "import": options.ImportCommand,
+    "diagnose": DiagnoseCommand,
     "list": overview_options.ListCommand,
     "runs": overview_options.RunsCommand,
     "completion": overview_options.CompletionCommand,

@@ -32,6 +32,7 @@ def test_bash_completes(tmp_path, capfd):
     assert {*completions("metarobot ''")} >= {*COMMANDS}
     assert completions("metarobot ren") == ["render"]
     assert completions("metarobot train gr") == ["grip"]
+    assert completions("metarobot diagnose rec") == ["record"]
     assert "--adaptation-episodes" in completions("metarobot evaluate --a")
 
 

@@ -407,6 +407,8 @@ PATHS = {
     "demo --out PATH": "--out",
     "doctor --runs-folder PATH": "--runs-folder",
     "runs PATH": "",
+    "diagnose check PATH": "",
+    "diagnose record --out PATH": "--out",
 }
 """Every argument that is a path, and the option that it is given by."""
 STRANGE = {"": "empty", "a\0b": "null byte", "a" * 5000: "", "/".join(["a"] * 5000): ""}
@@ -434,6 +436,8 @@ OPTIONS = {
     "import a": ["--env-id a"],
     "demo": ["--quick", "--seed 1"],
     "doctor": ["--runs-folder a"],
+    "diagnose record": ["--out a", "--checks 2"],
+    "diagnose check a": ["--window-s 1", "--shots 2"],
 }
 
 
