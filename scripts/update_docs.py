@@ -22,6 +22,7 @@ from metarobot.files import write_json
 PAGES = (
     "docs/environments.md",
     "docs/choosing.md",
+    "docs/diagnosis.md",
     "docs/explain.md",
     "docs/results.md",
     "docs/training.md",

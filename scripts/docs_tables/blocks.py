@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docs_tables.comparisons import comparison, costs, published
+from docs_tables.diagnosis import diagnosis
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
@@ -32,6 +33,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "fallen": fallen,
     "later blocks": later_blocks,
     "readings": readings,
+    "diagnosis": diagnosis,
     "costs": costs,
     "sweep": sweep,
     "carry motions": carry_motions,
