@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -18,7 +19,11 @@ from life_curves import draw_lives
 
 from metarobot.files import rounded, write_json
 from metarobot.remaining_life import (
-    Fleet,
+    UPDATES,
+    WITHOUT_SEED,
+    Calibration,
+    LifeLearner,
+    Lives,
     Outcome,
     calibrate_on,
     fit_health_index,
@@ -43,10 +48,14 @@ class RemainingLifeCommand:
     """Machines that intervals are calibrated on."""
     num_test: int = 200
     """Machines that are predicted; none of them in the others."""
-    seed: int = 0
-    """Of the machines; 100 to choose settings with."""
-    num_seeds: int = 3
+    train_seed: int = 100
+    """Of the machines to learn from and to calibrate on; settings were chosen among these."""
+    test_seed: int = 0
+    """Of the machines that are predicted."""
+    num_seeds: int = 1
     """Trainings of every network."""
+    num_updates: int = UPDATES
+    """Meta-updates of each."""
     cache: Path = Path("runs/remaining-life")
     """Folder that keeps the indicators of all checks."""
     out: Path = DOCS / "results/remaining_life.json"
@@ -57,50 +66,47 @@ class RemainingLifeCommand:
     """Native threads; 0 takes every processor."""
 
 
+Trained = dict[str, list[tuple[LifeLearner, Calibration]]]
+"""What came of every seed, by the learner's name."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Record, train, predict, write."""
+    """Learn, then watch machines never seen, predict, and write."""
     command = tyro.cli(RemainingLifeCommand, args=arguments)
     torch.set_num_threads(1)  # the networks are small
-    known, test = _watch(command)
-    train = known.rows(slice(command.num_train))
-    health = fit_health_index(train)
-    training = read_lives(train, health)
-    calibration = read_lives(known.rows(slice(command.num_train, None)), health)
+    watch = partial(watch_fleet, cache=command.cache, num_threads=command.num_threads)
+    count = command.num_train + command.num_calibration
+    known = watch(count, "train", seed=command.train_seed)
+    health = fit_health_index(known.rows(slice(command.num_train)))
+    trained = _learn(read_lives(known, health), command)
+    test = watch(command.num_test, "test", seed=command.test_seed)
     lives = read_lives(test, health)
-    found, drawn = {}, {}
-    for name in life_learners(0):
-        outcomes: list[Outcome] = []
-        for seed in range(command.num_seeds):
-            learner = life_learners(seed)[name](training)
-            factors = calibrate_on(learner, calibration)
-            outcomes.append(measure(learner, factors, lives))
-            drawn.setdefault(name, (learner, factors))
-            if "curve" in name:  # a curve has no seed
-                break
-        found[name] = outcomes
-        print(f"{name}: {rows_of(name, outcomes)[11]}", flush=True)
-    rows = [row for name, outcomes in found.items() for row in rows_of(name, outcomes)]
-    write_json(command.out, rounded(rows))
-    _compare(found)
-    draw_lives(lives, drawn, command.picture)
+    found = {name: [measure(*pair, lives) for pair in pairs] for name, pairs in trained.items()}
+    write_json(command.out, rounded(_rows(found)))
+    draw_lives(lives, {name: pairs[0] for name, pairs in trained.items()}, command.picture)
     return 0
 
 
-def _watch(command: RemainingLifeCommand) -> tuple[Fleet, Fleet]:
-    """Return the machines to learn from and those to predict."""
-    watch = partial(
-        watch_fleet, seed=command.seed, cache=command.cache, num_threads=command.num_threads
-    )
-    known = watch(command.num_train + command.num_calibration, "train")
-    return known, watch(command.num_test, "test")
+def _learn(lives: Lives, command: RemainingLifeCommand) -> Trained:
+    """Train every learner on the first machines, and calibrate it on the others."""
+    first = command.num_train
+    training, calibration = lives.rows(slice(first)), lives.rows(slice(first, None))
+    trained: Trained = {}
+    for name in life_learners(0):
+        for seed in range(1 if name in WITHOUT_SEED else command.num_seeds):
+            print(f"training {name}, seed {seed}", flush=True)
+            learner = life_learners(seed, command.num_updates)[name](training)
+            trained.setdefault(name, []).append((learner, calibrate_on(learner, calibration)))
+    return trained
 
 
-def _compare(found: dict[str, list[Outcome]]) -> None:
-    """Print RMSE of MAML after 30 % of life over that of every other learner."""
-    for parts in ("first", "second", "both"):
-        for name in found:
-            ratio, low, high = ratio_of(found["MAML"], found[name], parts, 0.3)
-            print(f"MAML over {name}, {parts}: {ratio:.2f} ({low:.2f} to {high:.2f})")
+def _rows(found: dict[str, list[Outcome]]) -> list[dict[str, Any]]:
+    """Return the rows of all learners, each with RMSE of MAML over its own."""
+    rows = [row for name, outcomes in found.items() for row in rows_of(name, outcomes)]
+    for row in rows:
+        own = found[row["learner"]]
+        row["maml_over"] = ratio_of(found["MAML"], own, row["parts"], row["seen"])
+    return rows
 
 
 if __name__ == "__main__":

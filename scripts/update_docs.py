@@ -23,6 +23,7 @@ PAGES = (
     "docs/environments.md",
     "docs/choosing.md",
     "docs/explain.md",
+    "docs/remaining-life.md",
     "docs/results.md",
     "docs/training.md",
     "docs/variants.md",

@@ -8,7 +8,7 @@ from metarobot.remaining_life.fleet import CYCLES_BETWEEN_CHECKS, Fleet, watch_f
 from metarobot.remaining_life.health_index import HealthIndex, fit_health_index
 from metarobot.remaining_life.indicators import INDICATORS, indicators
 from metarobot.remaining_life.intervals import Calibration, calibrate
-from metarobot.remaining_life.learners import LifeLearner, life_learners
+from metarobot.remaining_life.learners import UPDATES, WITHOUT_SEED, LifeLearner, life_learners
 from metarobot.remaining_life.lives import Lives, read_lives
 from metarobot.remaining_life.measurement import (
     SEEN,
@@ -27,6 +27,8 @@ __all__ = [
     "CYCLES_BETWEEN_CHECKS",
     "INDICATORS",
     "SEEN",
+    "UPDATES",
+    "WITHOUT_SEED",
     "Calibration",
     "Checks",
     "Fleet",

@@ -78,7 +78,8 @@ class BayesianCurve(NamedTuple):
 
     prior: FleetPrior
     trust: float = 0.5
-    """Power of the likelihood: neighbouring checks err alike, so they tell less than they seem."""
+    """Power of the likelihood, chosen as the settings of networks were: neighbouring checks err
+    alike, so they tell less than they seem."""
     seed: int = 0
 
     def predict(self, lives: Lives, checks: Checks) -> Predictions:

@@ -100,11 +100,13 @@ def _ends(resampled: np.ndarray) -> list[float]:
     return [float(end) for end in np.quantile(resampled, (0.025, 0.975))]
 
 
-def ratio_of(better: Sequence[Outcome], other: Sequence[Outcome], parts: str, seen: float) -> Any:
-    """Return RMSE over RMSE with its 95 % interval, on the same machines."""
+def ratio_of(
+    one: Sequence[Outcome], other: Sequence[Outcome], parts: str, seen: float
+) -> list[float]:
+    """Return RMSE of one over that of the other, with its 95 % interval, on the same machines."""
     place, numbers = SEEN.index(seen), list(PARTS[parts])
     squares = []
-    for outcomes in (better, other):
+    for outcomes in (one, other):
         error = np.stack([outcome.error_cycles[:, numbers, place] for outcome in outcomes])
         squares.append((error**2).mean(axis=(0, 2)))
     drawn = np.random.default_rng(0).integers(len(squares[0]), size=(_RESAMPLES, len(squares[0])))
