@@ -61,7 +61,7 @@ def _draw_machine(
     for name, colour in SHOWN.items():
         learner, calibration = learners[name]
         predictions = learner.predict(lives, here)
-        low, high = calibration.interval(predictions, age)
+        low, high = calibration.interval(predictions, here)
         panel.plot(age, predictions.cycles, color=colour, linewidth=1.6, label=name)
         panel.fill_between(age, low, high, color=colour, alpha=0.15, linewidth=0)
     panel.set_ylim(0, 2.0 * life)

@@ -42,9 +42,9 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 class RemainingLifeCommand:
     """Measure predictions of remaining life, for docs/remaining-life.md."""
 
-    num_train: int = 240
+    num_train: int = 200
     """Machines that learners are trained on."""
-    num_calibration: int = 60
+    num_calibration: int = 100
     """Machines that intervals are calibrated on."""
     num_test: int = 200
     """Machines that are predicted; none of them in the others."""

@@ -1,8 +1,9 @@
 """Intervals of remaining life, calibrated on machines that no learner was trained on.
 
 A learner says how unsure it takes itself to be.  How many of its own standard deviations an
-interval needs is read off the calibration machines, by how much of the life it takes to be over:
-what is known when it predicts.  For exchangeable machines such intervals cover what they promise.
+interval needs is read off the calibration machines, by how much of the life it takes to be over,
+and by whether the machine has worn out a part before: what is known when it predicts.  For
+exchangeable machines such intervals cover what they promise.
 
 Source: split conformal prediction with normalised residuals, within groups; Angelopoulos and Bates
 2021, arXiv:2107.07511, sections 2.3 and 4.1.
@@ -14,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarobot.remaining_life.predictions import Predictions
+from metarobot.remaining_life.fleet import CYCLES_BETWEEN_CHECKS
+from metarobot.remaining_life.predictions import Checks, Predictions
 
 COVERAGE = 0.9
 GROUP_EDGES = (0.2, 0.4, 0.6, 0.8)
@@ -26,23 +28,21 @@ class Calibration(NamedTuple):
 
     factors: np.ndarray
 
-    def interval(
-        self, predictions: Predictions, age_cycles: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, predictions: Predictions, checks: Checks) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest and highest remaining cycles, (R,) each."""
-        half = self.factors[_group(predictions, age_cycles)] * predictions.spread_log
+        half = self.factors[_group(predictions, checks)] * predictions.spread_log
         return np.exp(predictions.mean_log - half), np.exp(predictions.mean_log + half)
 
 
 def calibrate(
-    predictions: Predictions, age_cycles: np.ndarray, remaining_cycles: np.ndarray
+    predictions: Predictions, checks: Checks, remaining_cycles: np.ndarray
 ) -> Calibration:
     """Read the factors off predictions at R checks of calibration machines."""
     surprise = np.abs(np.log(remaining_cycles) - predictions.mean_log) / predictions.spread_log
-    group = _group(predictions, age_cycles)
+    group = _group(predictions, checks)
     everywhere = _quantile(surprise)
     factors = []
-    for number in range(len(GROUP_EDGES) + 1):
+    for number in range(2 * (len(GROUP_EDGES) + 1)):
         own = surprise[group == number]
         factors.append(_quantile(own) if len(own) >= 20 else everywhere)
     return Calibration(np.array(factors))
@@ -54,6 +54,8 @@ def _quantile(surprise: np.ndarray) -> float:
     return float(np.sort(surprise)[min(order, len(surprise)) - 1])
 
 
-def _group(predictions: Predictions, age_cycles: np.ndarray) -> np.ndarray:
+def _group(predictions: Predictions, checks: Checks) -> np.ndarray:
+    age_cycles = checks.check * CYCLES_BETWEEN_CHECKS
     share = age_cycles / (age_cycles + np.exp(predictions.mean_log))
-    return np.digitize(share, GROUP_EDGES)
+    later_part = np.minimum(checks.part, 1)
+    return np.digitize(share, GROUP_EDGES) + (len(GROUP_EDGES) + 1) * later_part

@@ -15,8 +15,8 @@ from metarobot.remaining_life.predictions import Checks, Predictions
 WITHOUT_SEED = ("mean life", "exponential curve", "Bayesian curve")
 """Learners that every seed would train alike."""
 UPDATES = 600
-"""Meta-updates of every network.  This and the options below were chosen on calibration machines of
-seed 100."""
+"""Meta-updates of every network.  This and the options below were chosen on train machines of seed
+100."""
 
 
 class LifeLearner(Protocol):

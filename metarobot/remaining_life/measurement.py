@@ -43,15 +43,14 @@ def calibrate_on(learner: LifeLearner, lives: Lives) -> Calibration:
     """Calibrate the intervals of a learner on machines that it was not trained on."""
     checks = checks_at(lives)
     remaining = lives.remaining_cycles[tuple(checks)]
-    age = checks.check * CYCLES_BETWEEN_CHECKS
-    return calibrate(learner.predict(lives, checks), age, remaining)
+    return calibrate(learner.predict(lives, checks), checks, remaining)
 
 
 def measure(learner: LifeLearner, calibration: Calibration, lives: Lives) -> Outcome:
     """Predict at every share of life, and compare with what came."""
     checks = checks_at(lives)
     predictions = learner.predict(lives, checks)
-    low, high = calibration.interval(predictions, checks.check * CYCLES_BETWEEN_CHECKS)
+    low, high = calibration.interval(predictions, checks)
     truth = lives.remaining_cycles[tuple(checks)]
     shape = (*lives.life_cycles.shape, len(SEEN))
     covered = (low <= truth) & (truth <= high)

@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from metarobot.few_shot import GradientLearner, Maml, MamlOptions, Reptile, ReptileOptions
+from metarobot.few_shot import (
+    GradientLearner,
+    Maml,
+    MamlOptions,
+    Reptile,
+    ReptileOptions,
+)
 from metarobot.remaining_life.lives import Lives
 from metarobot.remaining_life.predictions import Checks, Predictions, log_normal
 from metarobot.remaining_life.tasks import (

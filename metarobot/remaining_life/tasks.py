@@ -56,22 +56,25 @@ def sample_tasks(
 ) -> FewShotTasks:
     """Draw tasks: parts of machines, each seen up to some check.
 
+    Every check of the fleet is as likely as every other, and so are the next ones as queries.
+    Shares of lives instead would take checks of one age from short lives more often: whoever
+    learns from those predicts too little.
+
     Args:
         generator: All of the chance.
         lives: Of training machines.
         inputs: What a network reads at every check, (M, P, K, D).
         num_tasks: N.
     """
-    machine = generator.integers(len(lives), size=num_tasks)
-    part = generator.integers(lives.life_cycles.shape[1], size=num_tasks)
-    count = lives.num_checks[machine, part]
-    check = (generator.random(num_tasks) * count).astype(int)
-    place = np.linspace(0.0, 1.0, SUPPORT) * (count - 1 - check)[:, None] + check[:, None]
-    later = np.round(place).astype(int)
-    return FewShotTasks(
-        support_at(lives, inputs, machine, part, check),
-        _life_examples(lives, inputs, machine, part, later, _LIFE),
-    )
+    checked = np.arange(lives.index.shape[2]) < lives.num_checks[:, :, None]
+    machine, part, check = np.nonzero(checked)
+    drawn = generator.integers(len(machine), size=num_tasks)
+    machine, part, check = machine[drawn], part[drawn], check[drawn]
+    later = check[:, None] + np.arange(SUPPORT)
+    last = lives.num_checks[machine, part][:, None] - 1
+    query = _life_examples(lives, inputs, machine, part, np.minimum(later, last), _LIFE)
+    query.targets[:, :, 0] = torch.from_numpy(later <= last)
+    return FewShotTasks(support_at(lives, inputs, machine, part, check), query)
 
 
 def support_at(

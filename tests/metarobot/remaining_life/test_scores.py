@@ -3,7 +3,7 @@
 import numpy as np
 
 from metarobot.remaining_life import calibrate, phm_score
-from metarobot.remaining_life.predictions import log_normal
+from metarobot.remaining_life.predictions import Checks, log_normal
 from metarobot.remaining_life.scores import root_mean_square
 
 
@@ -21,16 +21,17 @@ def test_intervals_cover_nine_of_ten_whatever_the_learner_believes():
     generator = np.random.default_rng(0)
 
     def draw(count):
-        age = generator.integers(0, 100, count)
+        age = generator.integers(0, 17, count)
         mean = np.full(count, np.log(50.0))
-        truth = np.exp(mean + generator.normal(0, 0.6 - 0.005 * age))
-        return log_normal(mean, np.full(count, 0.2)), age, truth
+        truth = np.exp(mean + generator.normal(0, 0.6 - 0.03 * age))
+        checks = Checks(np.arange(count), np.zeros(count, int), age)
+        return log_normal(mean, np.full(count, 0.2)), checks, truth
 
     calibration = calibrate(*draw(4000))
-    predictions, age, truth = draw(20000)
-    low, high = calibration.interval(predictions, age)
+    predictions, checks, truth = draw(20000)
+    low, high = calibration.interval(predictions, checks)
     held = (low <= truth) & (truth <= high)
-    for part in (age < 30, age >= 70):
+    for part in (checks.check < 5, checks.check >= 12):
         assert 0.87 < held[part].mean() < 0.94
 
 
@@ -39,5 +40,6 @@ def test_few_calibration_points_make_wide_intervals():
     generator = np.random.default_rng(1)
     surprise = generator.normal(size=9)
     predictions = log_normal(np.zeros(9), np.ones(9))
-    factors = calibrate(predictions, np.zeros(9), np.exp(surprise)).factors
+    checks = Checks(np.arange(9), np.zeros(9, int), np.zeros(9, int))
+    factors = calibrate(predictions, checks, np.exp(surprise)).factors
     np.testing.assert_allclose(factors, np.abs(surprise).max())
