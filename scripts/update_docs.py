@@ -24,6 +24,7 @@ PAGES = (
     "docs/choosing.md",
     "docs/diagnosis.md",
     "docs/explain.md",
+    "docs/remaining-life.md",
     "docs/results.md",
     "docs/training.md",
     "docs/variants.md",

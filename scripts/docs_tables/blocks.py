@@ -15,6 +15,7 @@ from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.harm import fallen, harm, later_blocks
 from docs_tables.measurements import aims, carry_motions, carry_sweep, scaling, speed, sweep
 from docs_tables.readings import readings
+from docs_tables.remaining_life import coverage, errors, ratios, scores
 from docs_tables.training import curve
 from metarobot.envs import FAMILIES, file_name
 
@@ -35,6 +36,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "readings": readings,
     "diagnosis": diagnosis,
     "costs": costs,
+    "life scores": scores,
+    "life coverage": coverage,
     "sweep": sweep,
     "carry motions": carry_motions,
     "carry sweep": carry_sweep,
@@ -46,6 +49,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "variant keys": variant_keys,
     "scene limits": scene_limits,
 }
+for _parts in ("first", "second"):
+    BLOCKS[f"life errors {_parts}"] = lambda parts=_parts: errors(parts)
+    BLOCKS[f"life ratios {_parts}"] = lambda parts=_parts: ratios(parts)
 for _preset in ("reach", "slide", "grip"):
     BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
 BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)
