@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from sweeps import write_figure
 
 from metarobot.remaining_life import (
     CYCLES_BETWEEN_CHECKS,
@@ -32,7 +32,6 @@ def draw_lives(
     """Write the picture: the second part of the first machine of every fault."""
     with rc_context(cast("Any", STYLE)):
         figure = Figure(figsize=(9, 5.6), layout="constrained", dpi=200)
-        FigureCanvasAgg(figure)
         panels = figure.subplots(_ROWS, _COLUMNS).flat
         for fault, panel in enumerate(panels):
             machine = int(np.flatnonzero(lives.fault == fault)[0])
@@ -43,7 +42,7 @@ def draw_lives(
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=4, frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": None})
+        write_figure(figure, path)
 
 
 def _draw_machine(

@@ -36,6 +36,7 @@ from metarobot.reporting.style import (
     png_bytes,
     write_title,
 )
+from metarobot.reporting.ticks import inner_ticks
 
 _SUCCESS = "#d0003c"
 _MOST_COLUMNS = 4
@@ -46,8 +47,8 @@ _NO_DIFFERENCE = 0.01
 _LOG_TICKS, _SHORT_LOG_TICKS, _SHORT_RATIO = (1.0, 3.0), (1.0, 1.5, 2.0, 3.0, 5.0), 5.0
 
 _ABOVE_PX, _PANEL_PX, _BELOW_PX = 120, 330, 55  # what stands above, a row with its words, below
-_LEFT, _RIGHT = 0.08, 0.89
-"""Edges of the maps: numbers of three digits and a sign have room beside them."""
+_LEFT, _RIGHT = 0.09, 0.89
+"""Edges of the maps: numbers of four digits and a sign have room beside them."""
 _BETWEEN = 0.1
 """Room between two maps, in widths of a map."""
 
@@ -231,8 +232,10 @@ def _draw_map(
             axes.set(**{f"{name}scale": "log"})
             short = max(side.values) < _SHORT_RATIO * min(side.values)
             axis.set_major_locator(LogLocator(subs=_SHORT_LOG_TICKS if short else _LOG_TICKS))
-            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axis.set_minor_formatter(NullFormatter())
+        else:
+            axis.set_ticks(inner_ticks(*axis.get_view_interval()))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     for spine in axes.spines.values():
         spine.set_visible(False)
     return mesh

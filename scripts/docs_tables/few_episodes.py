@@ -14,7 +14,7 @@ from metarobot.reporting.style import (
     family_title,
 )
 
-FAMILIES = ("reach", "reach-hidden-goal", "grip", "slide", "push")
+FAMILIES = ("reach", "reach-hidden-goal", "grip", "slide", "push", "carry", "insert")
 """Presets whose tables these are."""
 NUMBERS = (0, 1, 2, 5, 20)
 """Adaptation episodes that the tables tell of."""
