@@ -165,7 +165,7 @@ class Bench:
 
     def _note(self, name: str, losses: list[float], seconds: float) -> None:
         """Keep what a training cost, and a curve of few points."""
-        blocks = np.array_split(np.array(losses), CURVE_POINTS)
+        blocks = np.array_split(np.array(losses), min(CURVE_POINTS, len(losses)))
         self.trainings.append(
             {
                 "learner": name,

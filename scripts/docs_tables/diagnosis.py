@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from docs_tables.markdown import PENDING, markdown_table, with_interval
+from docs_tables.markdown import PENDING, markdown_table
 from docs_tables.results import read
-from metarobot.evaluation.statistics import Interval
 
 _NAMES = {
     "prototypical_network": "**prototypical network**",
@@ -56,6 +55,8 @@ def _table(wanted: Callable[[int], bool]) -> str:
 
 
 def _text(row: dict[str, Any] | None) -> str:
+    """Return per cent: many rates are near 1."""
     if row is None:
         return "-"
-    return with_interval(Interval(row["accuracy"], *row["accuracy_ci"]))
+    value, low, high = (100 * number for number in (row["accuracy"], *row["accuracy_ci"]))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
