@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from docs_tables.markdown import PENDING, markdown_table, with_interval
+from docs_tables.markdown import PENDING, markdown_table
 from docs_tables.results import read
-from metarobot.evaluation.statistics import Interval
 
 _NAMES = {
     "prototypical_network": "**prototypical network**",
@@ -23,11 +23,24 @@ _NAMES = {
 }
 
 
+_MANY_SHOTS = 15
+
+
 def diagnosis() -> str:
     """Return a row for each learner, a column for each split and number of shots."""
+    return _table(lambda shots: shots < _MANY_SHOTS)
+
+
+def diagnosis_bound() -> str:
+    """Return the same of those that were measured with many examples."""
+    return _table(lambda shots: shots == _MANY_SHOTS)
+
+
+def _table(wanted: Callable[[int], bool]) -> str:
     rows = read("diagnosis.json")
     if rows is None:
         return PENDING
+    rows = [row for row in rows if wanted(row["shots"])]
     columns = list(dict.fromkeys((row["split"], row["shots"]) for row in rows))
     found: dict[str, dict[tuple[str, int], dict[str, Any]]] = {}
     for row in rows:
@@ -42,6 +55,8 @@ def diagnosis() -> str:
 
 
 def _text(row: dict[str, Any] | None) -> str:
+    """Return per cent: many rates are near 1."""
     if row is None:
         return "-"
-    return with_interval(Interval(row["accuracy"], *row["accuracy_ci"]))
+    value, low, high = (100 * number for number in (row["accuracy"], *row["accuracy_ci"]))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
