@@ -1,0 +1,104 @@
+"""References: what a task's few examples are worth without meta-learning.
+
+All get the examples, the machines' baselines and the statistics of the train pool, as learners do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarobot.few_shot import Anil, Examples, FewShotTasks, Maml, MamlOptions, cross_entropy
+from metarobot.few_shot_diagnosis.learners import HEAD, classifier_module
+
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Maps support features (S, F), their classes (S,) and query features (Q, F) to classes (Q,)."""
+
+NUM_JOINT_UPDATES = 300
+_FINE_TUNING_STEPS = 50
+_SCRATCH_STEPS = 25
+_RECORDINGS_OF_UPDATE = 256
+
+
+def nearest_neighbour(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Return the class of the nearest example, by Euclidean distance."""
+    squared = ((query[:, None] - support[None]) ** 2).sum(-1)
+    return labels[squared.argmin(1)]
+
+
+def random_forest(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Return what 100 trees vote for."""
+    from sklearn.ensemble import RandomForestClassifier  # pyright: ignore[reportMissingImports]
+
+    forest = RandomForestClassifier(100, random_state=0, n_jobs=1)
+    return np.asarray(forest.fit(support, labels).predict(query))
+
+
+def ridge(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Return the class of the greatest output of a ridge regression on classes as numbers -1, 1.
+
+    Far more features than examples: it is solved in the examples, (S, S), with the penalty at the
+    mean of the kernel's diagonal times a hundredth.
+    """
+    centre = support.mean(0)
+    rows, asked = support - centre, query - centre
+    kernel = rows @ rows.T
+    penalty = 0.01 * np.trace(kernel) / len(rows)
+    targets = np.where(labels[:, None] == np.arange(labels.max() + 1), 1.0, -1.0)
+    weights = np.linalg.solve(kernel + penalty * np.eye(len(rows)), targets - targets.mean(0))
+    return (asked @ rows.T @ weights + targets.mean(0)).argmax(1)
+
+
+def predict_each(fit: Fit, support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Fit a reference to each task; return the classes of its queries, (N, way Q).
+
+    Args:
+        fit: The reference.
+        support: Features (N, way, K, F).
+        query: Features (N, way, Q, F).
+    """
+    way, shots = support.shape[1:3]
+    labels = np.repeat(np.arange(way), shots)
+    return np.stack(
+        [
+            fit(own.reshape(way * shots, -1), labels, asked.reshape(-1, asked.shape[-1]))
+            for own, asked in zip(support, query, strict=True)
+        ]
+    )
+
+
+def from_scratch(seed: int, way: int) -> Maml:
+    """Return a network that nothing was taught: a task's examples are all that it learns from."""
+    options = MamlOptions(inner_lr=0.1, num_adaptation_steps=_SCRATCH_STEPS, seed=seed)
+    return Maml(classifier_module(seed, way), cross_entropy, options)
+
+
+def joint_classifier(seed: int, num_classes: int) -> Maml:
+    """Return a network to be trained on all classes together, by plain gradient descent."""
+    options = MamlOptions(num_adaptation_steps=0, outer_lr=2e-3, seed=seed)
+    return Maml(classifier_module(seed, num_classes), cross_entropy, options)
+
+
+def joint_batch(rng: np.random.Generator, inputs: Tensor, label: Tensor) -> FewShotTasks:
+    """Return one meta-batch of one "task": recordings of all classes, drawn alike."""
+    weight = 1.0 / np.bincount(label.numpy())[label.numpy()]
+    chosen = rng.choice(len(inputs), _RECORDINGS_OF_UPDATE, p=weight / weight.sum())
+    rows = torch.from_numpy(chosen).reshape(2, -1)
+    examples = Examples(inputs[rows], label[rows])
+    return FewShotTasks(examples, examples)
+
+
+def fine_tuned(joint: Maml, way: int) -> Anil:
+    """Return the jointly trained network with a new head, which alone is fitted to a task."""
+    options = replace(joint.options, inner_lr=0.1, num_adaptation_steps=_FINE_TUNING_STEPS)
+    learner = Anil(classifier_module(0, way), cross_entropy, options, HEAD)
+    kept: dict[str, Any] = {
+        name: leaf for name, leaf in joint.params.items() if not name.startswith(HEAD)
+    }
+    learner.params = {**learner.params, **kept}
+    return learner

@@ -1,0 +1,231 @@
+"""Train all learners of faults, and measure them beside the references on the same tasks.
+
+Needs ``pip install metarobot[diagnosis]``.  Rows are written as they are found, into
+docs/results/diagnosis.json; what a file has already is not measured again.  ``--tuning`` measures
+on the tuning splits instead, with a fifth of the faults held out of training, and writes elsewhere.
+
+    python scripts/diagnosis.py --cache runs/recordings
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarobot.diagnosis import HEALTHY
+from metarobot.few_shot_diagnosis.classes import SEEN_CLASSES, FaultClass
+from metarobot.few_shot_diagnosis.evaluation import (
+    Measurement,
+    Predict,
+    Row,
+    by_features,
+    by_learner,
+    draw_tasks,
+    measure,
+)
+from metarobot.few_shot_diagnosis.features import (
+    catch22_features,
+    minirocket_features,
+    standardised,
+)
+from metarobot.few_shot_diagnosis.learners import LEARNERS, NUM_UPDATES, TASKS_PER_UPDATE
+from metarobot.few_shot_diagnosis.pool import Pool, PoolSpec, record_pool
+from metarobot.few_shot_diagnosis.references import (
+    NUM_JOINT_UPDATES,
+    Fit,
+    fine_tuned,
+    from_scratch,
+    joint_batch,
+    joint_classifier,
+    nearest_neighbour,
+    random_forest,
+    ridge,
+)
+from metarobot.few_shot_diagnosis.signals import Scale, pool_residuals
+from metarobot.few_shot_diagnosis.splits import (
+    SPLITS,
+    TRAIN_POOL,
+    TUNING_CLASSES,
+    TUNING_SPLITS,
+    Split,
+)
+from metarobot.few_shot_diagnosis.tasks import TaskShape, TaskSource, few_shot_tasks
+from metarobot.files import write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS = ROOT / "docs/results/diagnosis.json"
+TRAININGS = ROOT / "docs/results/diagnosis_training.json"
+SHOTS = (1, 5)
+CURVE_POINTS = 20
+_EXAMPLES = 500
+"""Recordings of the train pool whose features set the scale of all."""
+
+
+class Bench:
+    """Holds what is computed once: pools, inputs, features, trained learners."""
+
+    def __init__(self, folder: Path, threads: int, tuning: bool, seed: int) -> None:
+        self.folder, self.threads, self.seed = folder, threads, seed
+        self.trainings: list[dict[str, Any]] = []
+        self.classes = TUNING_CLASSES if tuning else SEEN_CLASSES
+        self.splits = TUNING_SPLITS if tuning else SPLITS
+        self.inputs = cache(self._inputs)
+        self.features = cache(self._features)
+        self.learner = cache(self._learner)
+        self.scale = self._scale()
+
+    def pool(self, spec: PoolSpec) -> Pool:
+        """Return a pool of recordings, from the folder where it has been recorded."""
+        return record_pool(spec, num_threads=self.threads, cache=self.folder)
+
+    def predictors(self, split: Split) -> Iterator[tuple[str, Callable[[int], Predict]]]:
+        """Yield the name of each, and how it predicts from tasks of some shots."""
+        for name in LEARNERS:
+            yield name, lambda shots, name=name: self._by_network(self.learner(name, shots), split)
+        fits: list[tuple[str, str, Fit]] = [
+            ("nearest_neighbour_catch22", "catch22", nearest_neighbour),
+            ("ridge_minirocket", "minirocket", ridge),
+            ("random_forest_catch22", "catch22", random_forest),
+        ]
+        yield "fine_tuning", lambda shots: self._by_network(self.learner("fine_tuning", 0), split)
+        for name, kind, fit in fits:
+            yield name, lambda shots, kind=kind, fit=fit: self._by_features(kind, fit, split)
+        yield "from_scratch", lambda shots: self._by_network(from_scratch(self.seed, 5), split)
+
+    def _by_network(self, learner: Any, split: Split) -> Predict:
+        return by_learner(learner, self.inputs(split.support), self.inputs(split.query))
+
+    def _by_features(self, kind: str, fit: Fit, split: Split) -> Predict:
+        own = [self.features(kind, spec) for spec in (split.support, split.query)]
+        return by_features(fit, own[0], own[1])
+
+    def _scale(self) -> Scale:
+        pool = self.pool(TRAIN_POOL)
+        return Scale.of(pool_residuals(pool)[pool.recordings.fault == HEALTHY])
+
+    def _inputs(self, spec: PoolSpec) -> Tensor:
+        return torch.from_numpy(self.scale.inputs(pool_residuals(self.pool(spec))))
+
+    def _features(self, kind: str, spec: PoolSpec) -> np.ndarray:
+        examples = pool_residuals(self.pool(TRAIN_POOL))
+        order = np.random.default_rng(self.seed).permutation(len(examples))
+        examples = examples[order[:_EXAMPLES]]
+        residual = pool_residuals(self.pool(spec))
+        if kind == "catch22":
+            own = [catch22_features(part, self.scale) for part in (residual, examples)]
+        else:
+            both = np.concatenate([residual, examples])
+            found = minirocket_features(both, examples, self.scale, self.seed)
+            own = [found[: len(residual)], found[len(residual) :]]
+        return standardised(own[0], own[1])
+
+    def _learner(self, name: str, shots: int) -> Any:
+        started = time.process_time()
+        inputs = self.inputs(TRAIN_POOL)
+        if name == "fine_tuning":
+            joint, losses = self._train_jointly(inputs)
+            found = fine_tuned(joint, 5)
+        else:
+            found = LEARNERS[name](self.seed, 5)
+            source = TaskSource(TRAIN_POOL, TRAIN_POOL, self.classes, TaskShape(shots=1))
+            losses = found.fit(
+                lambda rng: few_shot_tasks(source.draw(rng, TASKS_PER_UPDATE), inputs, inputs),
+                NUM_UPDATES[name],
+            )
+        self._note(name, losses, time.process_time() - started)
+        return found
+
+    def _train_jointly(self, inputs: Tensor) -> tuple[Any, list[float]]:
+        label = np.tile(
+            [_place(own, self.classes) for own in SEEN_CLASSES], TRAIN_POOL.num_machines
+        )
+        rows = np.flatnonzero(label >= 0)
+        own, targets = inputs[torch.from_numpy(rows)], torch.from_numpy(label[rows])
+        joint = joint_classifier(self.seed, len(self.classes))
+        losses = joint.fit(lambda rng: joint_batch(rng, own, targets), NUM_JOINT_UPDATES)
+        return joint, losses
+
+    def _note(self, name: str, losses: list[float], seconds: float) -> None:
+        """Keep what a training cost, and a curve of few points."""
+        blocks = np.array_split(np.array(losses), CURVE_POINTS)
+        self.trainings.append(
+            {
+                "learner": name,
+                "seed": self.seed,
+                "updates": len(losses),
+                "processor_s": round(seconds, 1),
+                "loss_curve": [round(float(block.mean()), 4) for block in blocks],
+            }
+        )
+
+
+def _place(own: FaultClass, classes: tuple[FaultClass, ...]) -> int:
+    return classes.index(own) if own in classes else -1
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file; none where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def run(
+    bench: Bench, what: Measurement, rows_at: Path, trainings_at: Path, only: list[str]
+) -> None:
+    """Measure what the file of rows lacks, row by row."""
+    rows = read_rows(rows_at)
+    done = {(row["split"], row["shots"], row["learner"]) for row in rows}
+    names = [name for name, _ in bench.predictors(next(iter(bench.splits.values())))]
+    for name in [own for own in names if not only or own in only]:
+        for split_name, split in bench.splits.items():
+            predictor = dict(bench.predictors(split))[name]
+            for shots in SHOTS:
+                if (split_name, shots, name) in done:
+                    continue
+                # Every learner is trained with one example of a class, and serves any number.
+                tasks = draw_tasks(split, shots, what)
+                row: Row = measure(name, predictor(0), split_name, tasks)
+                rows.append({**row._asdict(), "tasks": what.num_tasks, "seed": bench.seed})
+                print(f"{split_name:34} {shots} {name:26} {row.accuracy:.3f}", flush=True)
+                write_json(rows_at, rows)
+        if bench.trainings:
+            before = [
+                own
+                for own in read_rows(trainings_at)
+                if own["learner"] not in {new["learner"] for new in bench.trainings}
+            ]
+            write_json(trainings_at, before + bench.trainings)
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Train and measure all learners of faults.")
+    parser.add_argument("--cache", type=Path, default=Path("runs/recordings"))
+    parser.add_argument("--threads", type=int, default=0, help="native threads; 0 takes all")
+    parser.add_argument("--tasks", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tuning", type=Path, help="measure on the tuning splits, into a folder")
+    parser.add_argument("--only", nargs="*", default=[], help="these learners and references")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = Bench(options.cache, options.threads, bool(options.tuning), options.seed)
+    rows_at, trainings_at = ROWS, TRAININGS
+    if options.tuning:
+        options.tuning.mkdir(parents=True, exist_ok=True)
+        rows_at, trainings_at = options.tuning / ROWS.name, options.tuning / TRAININGS.name
+    what = Measurement(num_tasks=options.tasks, seed=options.seed)
+    run(bench, what, rows_at, trainings_at, options.only)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
