@@ -25,7 +25,7 @@ SWINGS = ("swing_x", "swing_y")
 
 SPEED_MAX_M_PER_S = 1.10
 """Speed of the set-point at action +1; it stands still at -1."""
-MOVE_STEPS = 10
+MOVE_STEPS = 11
 """Control steps of the move, which are the time given."""
 
 GOAL_DISTANCE_M = (0.40, 0.60)
@@ -33,11 +33,11 @@ GOAL_DISTANCE_M = (0.40, 0.60)
 START_SWING_RAD = 0.01
 """Greatest initial angle of the rod about each axis of its joint."""
 
-SWING_SCALE_M_PER_S, PATH_SCALE_M = 0.12, 0.04
+SWING_SCALE_M_PER_S, PATH_SCALE_M = 0.10, 0.04
 """Speed at which the load still swings, and distance of the tool from the goal, of a miss of 1."""
 TIME_COST = 0.1
 """Cost of a set-point that never leaves the start."""
-SWING_TOLERANCE_M_PER_S, PATH_TOLERANCE_M = 0.12, 0.03
+SWING_TOLERANCE_M_PER_S, PATH_TOLERANCE_M = 0.10, 0.03
 
 LOAD_DENSITY_KG_PER_M3 = 4500
 """Of the load as it is drawn, in pictures only."""
@@ -86,11 +86,12 @@ def path_speed(action: np.ndarray) -> np.ndarray:
 def miss_cost(swing_m_per_s: np.ndarray, off_m: np.ndarray) -> np.ndarray:
     """Return the cost of a load that still swings, and of a tool that is off the goal.
 
-    It is a parabola near zero and grows in proportion far away.  Both arguments are absolute
-    values of what is about linear in the speeds commanded, so the cost is convex in them.
+    It is a parabola near zero and grows with the logarithm far away, as does the time to wait until
+    a swing has died out.  Both arguments are absolute values of what is about linear in the speeds
+    commanded, so the cost has one optimum in them.
     """
     square = (swing_m_per_s / SWING_SCALE_M_PER_S) ** 2 + (off_m / PATH_SCALE_M) ** 2
-    return np.sqrt(1 + square) - 1
+    return np.log1p(square) / 2
 
 
 class CarryVectorEnv(TaskVectorEnv):
@@ -103,7 +104,7 @@ class CarryVectorEnv(TaskVectorEnv):
     of the swing that is left and of the distance between tool and goal, and minus 0.1 times the
     mean square of the share of the path that was left to go after each step of the move.
 
-    Success: the load swings by less than 0.12 m/s, within 3 cm of the goal.
+    Success: the load swings by less than 0.10 m/s, within 3 cm of the goal.
 
     Observation:
 

@@ -62,7 +62,7 @@ OWN_BARS = {
     "half-cheetah-velocity": _CHEETAH,
     "slide": Bars(horizon=8),
     "push": Bars(horizon=12),
-    "carry": Bars(horizon=11),
+    "carry": Bars(horizon=12),
     "insert": Bars(horizon=16, update_over_sampling=0.50),
 }
 """Presets whose physics is so cheap that a meta-update weighs more, and strokes, which have the

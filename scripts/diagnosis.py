@@ -43,11 +43,13 @@ from metarobot.few_shot_diagnosis.pool import Pool, PoolSpec, record_pool
 from metarobot.few_shot_diagnosis.references import (
     NUM_JOINT_UPDATES,
     Fit,
-    fine_tuned,
+    embeddings,
     from_scratch,
     joint_batch,
     joint_classifier,
+    nearest_mean,
     nearest_neighbour,
+    new_head,
     random_forest,
     ridge,
 )
@@ -88,19 +90,20 @@ class Bench:
         """Return a pool of recordings, from the folder where it has been recorded."""
         return record_pool(spec, num_threads=self.threads, cache=self.folder)
 
-    def predictors(self, split: Split) -> Iterator[tuple[str, Callable[[int], Predict]]]:
-        """Yield the name of each, and how it predicts from tasks of some shots."""
+    def predictors(self, split: Split) -> Iterator[tuple[str, Callable[[], Predict]]]:
+        """Yield the name of each, and what trains it where needed and tells how it predicts."""
         for name in LEARNERS:
-            yield name, lambda shots, name=name: self._by_network(self.learner(name, shots), split)
+            yield name, lambda name=name: self._by_network(self.learner(name), split)
         fits: list[tuple[str, str, Fit]] = [
+            ("fine_tuning", "pretrained", new_head),
+            ("pretrained_nearest_mean", "pretrained", nearest_mean),
             ("nearest_neighbour_catch22", "catch22", nearest_neighbour),
             ("ridge_minirocket", "minirocket", ridge),
             ("random_forest_catch22", "catch22", random_forest),
         ]
-        yield "fine_tuning", lambda shots: self._by_network(self.learner("fine_tuning", 0), split)
         for name, kind, fit in fits:
-            yield name, lambda shots, kind=kind, fit=fit: self._by_features(kind, fit, split)
-        yield "from_scratch", lambda shots: self._by_network(from_scratch(self.seed, 5), split)
+            yield name, lambda kind=kind, fit=fit: self._by_features(kind, fit, split)
+        yield "from_scratch", lambda: self._by_network(from_scratch(self.seed, 5), split)
 
     def _by_network(self, learner: Any, split: Split) -> Predict:
         return by_learner(learner, self.inputs(split.support), self.inputs(split.query))
@@ -117,6 +120,9 @@ class Bench:
         return torch.from_numpy(self.scale.inputs(pool_residuals(self.pool(spec))))
 
     def _features(self, kind: str, spec: PoolSpec) -> np.ndarray:
+        if kind == "pretrained":
+            own = [embeddings(self.learner(kind), self.inputs(pool)) for pool in (spec, TRAIN_POOL)]
+            return standardised(own[0], own[1])
         examples = pool_residuals(self.pool(TRAIN_POOL))
         order = np.random.default_rng(self.seed).permutation(len(examples))
         examples = examples[order[:_EXAMPLES]]
@@ -129,12 +135,11 @@ class Bench:
             own = [found[: len(residual)], found[len(residual) :]]
         return standardised(own[0], own[1])
 
-    def _learner(self, name: str, shots: int) -> Any:
+    def _learner(self, name: str) -> Any:
         started = time.process_time()
         inputs = self.inputs(TRAIN_POOL)
-        if name == "fine_tuning":
-            joint, losses = self._train_jointly(inputs)
-            found = fine_tuned(joint, 5)
+        if name == "pretrained":
+            found, losses = self._train_jointly(inputs)
         else:
             found = LEARNERS[name](self.seed, 5)
             source = TaskSource(TRAIN_POOL, TRAIN_POOL, self.classes, TaskShape(shots=1))
@@ -193,7 +198,7 @@ def run(
                     continue
                 # Every learner is trained with one example of a class, and serves any number.
                 tasks = draw_tasks(split, shots, what)
-                row: Row = measure(name, predictor(0), split_name, tasks)
+                row: Row = measure(name, predictor(), split_name, tasks)
                 rows.append({**row._asdict(), "tasks": what.num_tasks, "seed": bench.seed})
                 print(f"{split_name:34} {shots} {name:26} {row.accuracy:.3f}", flush=True)
                 write_json(rows_at, rows)

@@ -71,7 +71,7 @@ FILMS: dict[str, Shown] = {
         task={"box_mass_kg": 1.5, "box_friction": 0.3, "load_offset_m": 0.02}, algorithm="latent"
     ),
     "carry": Shown(task={"rod_length_m": 0.36, "load_mass_kg": 0.5}, algorithm="latent"),
-    "insert": Shown(task={"offset_x_m": 0.01, "offset_y_m": -0.008}),
+    "insert": Shown(task={"offset_x_m": 0.01, "offset_y_m": -0.008}, algorithm="latent"),
     "half-cheetah-direction": Shown(task={"direction": -1.0}, seconds=4.0),
     "half-cheetah-velocity": Shown(task={"goal_velocity_m_per_s": 2.0}, seconds=4.0),
     "point-navigation": Shown(

@@ -174,9 +174,9 @@ def draw(result: Sweep, path: Path) -> None:
         band = f", lengths x {1 / robustness:.2g} to {robustness:.2g}" if robustness > 1 else ""
         label = f"mean over all tasks{band}"
         axes.plot(result.length_m, mean, style, color=colour, lw=2.4, label=label)
-    draw_level(axes, summary["best_for_all"]["return"], "the best shaper\nfor all", colour)
+    draw_level(axes, summary["best_for_all"]["return"], "best for all", colour)
     colour = ALGORITHM_COLOURS["oracle"]
-    draw_level(axes, summary["best_for_each"]["return"], "the best shaper\nfor each task", colour)
+    draw_level(axes, summary["best_for_each"]["return"], "best for each task", colour)
     colour = ALGORITHM_COLOURS["random"]
     draw_level(axes, summary["random_return"], "random speeds", colour)
     axes.set_xscale("log")

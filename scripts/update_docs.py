@@ -22,7 +22,9 @@ from metarobot.files import write_json
 PAGES = (
     "docs/environments.md",
     "docs/choosing.md",
+    "docs/diagnosis.md",
     "docs/explain.md",
+    "docs/remaining-life.md",
     "docs/results.md",
     "docs/training.md",
     "docs/variants.md",

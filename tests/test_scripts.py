@@ -32,6 +32,7 @@ benchmark = load_script("benchmark")
 sweep_commands = load_script("sweep_commands")
 sweep_shapers = load_script("sweep_shapers")
 sweep_aims = load_script("sweep_aims")
+feasible_motions = load_script("feasible_motions")
 comparison = load_script("comparison")
 literature = load_script("literature")
 thin_curves = load_script("thin_curves")
@@ -143,6 +144,8 @@ def test_bars_of_meta_updates():
         (sweep_aims.main, ["--num-leans", "1"]),
         (sweep_commands.main, ["--nonsense"]),
         (sweep_shapers.main, ["--num-lengths", "1"]),
+        (feasible_motions.main, ["--num-motions", "9"]),
+        (feasible_motions.main, ["--move-steps", "1"]),
     ],
 )
 def test_bad_input_is_one_line(main, arguments, capsys):
@@ -215,6 +218,18 @@ def test_sweep_of_shapers_writes_numbers_and_a_picture(tmp_path, capsys):
     assert json.loads((tmp_path / "carry_sweep.json").read_text())["num_shapers"] == 6
     assert (tmp_path / "carry_sweep.png").stat().st_size > 10_000
     assert "best for each task" in capsys.readouterr().out
+
+
+def test_search_of_motions_writes_numbers_and_a_picture(tmp_path, capsys):
+    sizes = ["--move-steps", "4", "--num-rounds", "2", "--num-motions", "10"]
+    assert feasible_motions.main([*sizes, "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "carry_motions.json").read_text())
+    (found,) = summary["searches"]
+    assert (found["move_steps"], found["solved"]) == (4, 0)  # nothing moves that fast
+    assert np.shape(summary["speeds_m_per_s"]) == (found["num_tasks"], 4)
+    assert np.shape(found["returns"]) == (2, len(summary["rod_length_m"]))
+    assert (tmp_path / "carry_motions.png").stat().st_size > 10_000
+    assert "0 of 36 tasks solved in 4 steps" in capsys.readouterr().out
 
 
 def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The learners and their options, in one place; all options were chosen on the tuning splits."""
+"""The learners and their options, in one place; the tuning splits are there to choose them."""
 
 from __future__ import annotations
 
@@ -87,4 +87,4 @@ NUM_UPDATES = {
     "meta_sgd": 300,
     "reptile": 200,
 }
-"""Meta-updates of each; more of them fit the train machines better, and others no better."""
+"""Meta-updates of each."""

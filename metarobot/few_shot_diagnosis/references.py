@@ -6,21 +6,19 @@ All get the examples, the machines' baselines and the statistics of the train po
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
-from metarobot.few_shot import Anil, Examples, FewShotTasks, Maml, MamlOptions, cross_entropy
-from metarobot.few_shot_diagnosis.learners import HEAD, classifier_module
+from metarobot.few_shot import Examples, FewShotTasks, Maml, MamlOptions, cross_entropy
+from metarobot.few_shot_diagnosis.learners import HEAD, classifier_module, encoder_module
 
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Maps support features (S, F), their classes (S,) and query features (Q, F) to classes (Q,)."""
 
 NUM_JOINT_UPDATES = 300
-_FINE_TUNING_STEPS = 50
 _SCRATCH_STEPS = 25
 _RECORDINGS_OF_UPDATE = 256
 
@@ -52,6 +50,20 @@ def ridge(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndar
     targets = np.where(labels[:, None] == np.arange(labels.max() + 1), 1.0, -1.0)
     weights = np.linalg.solve(kernel + penalty * np.eye(len(rows)), targets - targets.mean(0))
     return (asked @ rows.T @ weights + targets.mean(0)).argmax(1)
+
+
+def nearest_mean(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Return the class whose examples have the nearest mean."""
+    means = np.stack([support[labels == own].mean(0) for own in range(labels.max() + 1)])
+    return nearest_neighbour(means, np.arange(len(means)), query)
+
+
+def new_head(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Return the classes that a new linear head finds, fitted to its least loss with L2."""
+    from sklearn.linear_model import LogisticRegression  # pyright: ignore[reportMissingImports]
+
+    head = LogisticRegression(max_iter=1000)
+    return np.asarray(head.fit(support, labels).predict(query))
 
 
 def predict_each(fit: Fit, support: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -93,12 +105,10 @@ def joint_batch(rng: np.random.Generator, inputs: Tensor, label: Tensor) -> FewS
     return FewShotTasks(examples, examples)
 
 
-def fine_tuned(joint: Maml, way: int) -> Anil:
-    """Return the jointly trained network with a new head, which alone is fitted to a task."""
-    options = replace(joint.options, inner_lr=0.1, num_adaptation_steps=_FINE_TUNING_STEPS)
-    learner = Anil(classifier_module(0, way), cross_entropy, options, HEAD)
-    kept: dict[str, Any] = {
-        name: leaf for name, leaf in joint.params.items() if not name.startswith(HEAD)
-    }
-    learner.params = {**learner.params, **kept}
-    return learner
+@torch.no_grad()
+def embeddings(joint: Maml, inputs: Tensor) -> np.ndarray:
+    """Return what the jointly trained network's last layer reads of each recording, (R, D)."""
+    encoder = {name: leaf for name, leaf in joint.params.items() if not name.startswith(HEAD)}
+    own = {name.removeprefix("encoder."): leaf for name, leaf in encoder.items()}
+    module = encoder_module(0)
+    return np.concatenate([functional_call(module, own, (part,)) for part in inputs.split(500)])

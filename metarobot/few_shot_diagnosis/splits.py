@@ -46,7 +46,7 @@ SPLITS = {
     "unseen machines, unseen faults": Split(TEST_POOL, TEST_POOL, HELD_OUT_CLASSES),
     "severities beyond": Split(TEST_POOL, BEYOND_POOL, BEYOND_POOL.classes),
 }
-"""Splits to test on.  They are measured once, with options chosen on `TUNING_SPLITS`."""
+"""Splits to test on.  They are to be measured once, with options chosen on `TUNING_SPLITS`."""
 
 TUNING_CLASSES = tuple(own for own in SEEN_CLASSES if own.fault not in TUNING_FAULTS)
 """What training sees while options are chosen."""

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docs_tables.comparisons import comparison, costs, published
+from docs_tables.diagnosis import diagnosis
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
 from docs_tables.few_episodes import behind, best, by_algorithm, headline, seeds, without_rewards
 from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.harm import fallen, harm, later_blocks
-from docs_tables.measurements import aims, carry_sweep, scaling, speed, sweep
+from docs_tables.measurements import aims, carry_motions, carry_sweep, scaling, speed, sweep
 from docs_tables.readings import readings
+from docs_tables.remaining_life import coverage, errors, ratios, scores
 from docs_tables.training import curve
 from metarobot.envs import FAMILIES, file_name
 
@@ -32,8 +34,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "fallen": fallen,
     "later blocks": later_blocks,
     "readings": readings,
+    "diagnosis": diagnosis,
     "costs": costs,
+    "life scores": scores,
+    "life coverage": coverage,
     "sweep": sweep,
+    "carry motions": carry_motions,
     "carry sweep": carry_sweep,
     "aims": aims,
     "published": published,
@@ -43,6 +49,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "variant keys": variant_keys,
     "scene limits": scene_limits,
 }
+for _parts in ("first", "second"):
+    BLOCKS[f"life errors {_parts}"] = lambda parts=_parts: errors(parts)
+    BLOCKS[f"life ratios {_parts}"] = lambda parts=_parts: ratios(parts)
 for _preset in ("reach", "slide", "grip"):
     BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
 BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from docs_tables.markdown import PENDING, markdown_table
 from docs_tables.results import read
+from metarobot.envs.carry import CarryVectorEnv
 
 
 def sweep() -> str:
@@ -76,6 +77,23 @@ def carry_sweep() -> str:
     )
     headings = ("motion", "made for rods of", "return", "success")
     return markdown_table(headings, rows) + "\n\n" + text
+
+
+def carry_motions() -> str:
+    """Return the committed search of motions for known tasks of Carry."""
+    summary = read("carry_motions.json")
+    if summary is None:
+        return PENDING
+    control_dt_s = CarryVectorEnv.timestep_s * CarryVectorEnv.substeps
+    rows = [
+        (
+            f"{search['move_steps']} steps, {search['move_steps'] * control_dt_s:.2f} s",
+            f"{search['solved']} of {search['num_tasks']}",
+            f"{search['worst_return']:.2f}",
+        )
+        for search in summary["searches"]
+    ]
+    return markdown_table(("time given", "tasks solved", "worst return"), rows)
 
 
 def aims() -> str:

@@ -6,16 +6,18 @@ import torch
 
 from metarobot.diagnosis.channels import NUM_CHANNELS
 from metarobot.diagnosis.health_check import NUM_SAMPLES
+from metarobot.few_shot import Examples
 from metarobot.few_shot_diagnosis.classes import ALL_CLASSES
 from metarobot.few_shot_diagnosis.diagnoser import Diagnoser
 from metarobot.few_shot_diagnosis.encoder import Encoder
-from metarobot.few_shot_diagnosis.evaluation import accuracies, by_features, by_learner
+from metarobot.few_shot_diagnosis.evaluation import accuracies, by_features
 from metarobot.few_shot_diagnosis.learners import LEARNERS
 from metarobot.few_shot_diagnosis.pool import PoolSpec
 from metarobot.few_shot_diagnosis.references import (
-    fine_tuned,
+    embeddings,
     joint_batch,
     joint_classifier,
+    nearest_mean,
     nearest_neighbour,
     ridge,
 )
@@ -114,7 +116,7 @@ def test_a_head_refuses_more_classes_than_it_has(made_up):
         Diagnoser("maml", scale).adapt(signals[:10], baseline, [str(own) for own in label[:10]])
 
 
-@pytest.mark.parametrize("fit", [nearest_neighbour, ridge])
+@pytest.mark.parametrize("fit", [nearest_neighbour, nearest_mean, ridge])
 def test_references_find_what_is_plain(fit, made_up):
     _, label, _ = made_up
     features = np.eye(len(SPEC.classes))[label] + 0.01 * np.random.default_rng(3).normal(
@@ -124,15 +126,17 @@ def test_references_find_what_is_plain(fit, made_up):
     assert (accuracies(by_features(fit, features, features), rows) == 1.0).all()
 
 
-def test_fine_tuning_keeps_the_features_and_fits_the_head(made_up):
+def test_joint_training_gives_features_that_tell_classes_apart(made_up):
     signals, label, scale = made_up
     inputs = torch.from_numpy(scale.inputs(signals))
     joint = joint_classifier(0, len(SPEC.classes))
     losses = joint.fit(lambda rng: joint_batch(rng, inputs, torch.from_numpy(label)), 15)
     assert losses[-1] < losses[0]
-    learner = fine_tuned(joint, 5)
-    assert torch.equal(
-        learner.params["encoder.joints.first.weight"], joint.params["encoder.joints.first.weight"]
-    )
+    found = embeddings(joint, inputs)
+    with torch.no_grad():
+        head = [joint.params[f"head.{name}"] for name in ("weight", "bias")]
+        logits = torch.nn.functional.linear(torch.from_numpy(found), *head)
+        examples = Examples(inputs[None], torch.from_numpy(label)[None])
+        assert torch.allclose(joint.adapt(examples).predict(inputs[None])[0], logits, atol=1e-4)
     rows = source().draw(np.random.default_rng(0), 5)
-    assert accuracies(by_learner(learner, inputs, inputs), rows).mean() > 0.5
+    assert accuracies(by_features(nearest_mean, found, found), rows).mean() > 0.5

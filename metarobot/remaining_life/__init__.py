@@ -1,0 +1,54 @@
+"""Remaining life: how many cycles a machine's part will last, from its first health checks.
+
+Parts wear, each machine at its own pace; health checks see a few indicators of it, noisy and under
+changing conditions.  Meta-learners fit themselves to the machine, beside references.
+"""
+
+from metarobot.remaining_life.fleet import CYCLES_BETWEEN_CHECKS, Fleet, watch_fleet
+from metarobot.remaining_life.health_index import HealthIndex, fit_health_index
+from metarobot.remaining_life.indicators import INDICATORS, indicators
+from metarobot.remaining_life.intervals import Calibration, calibrate
+from metarobot.remaining_life.learners import UPDATES, WITHOUT_SEED, LifeLearner, life_learners
+from metarobot.remaining_life.lives import Lives, read_lives
+from metarobot.remaining_life.measurement import (
+    SEEN,
+    Outcome,
+    calibrate_on,
+    checks_at,
+    measure,
+    ratio_of,
+    rows_of,
+)
+from metarobot.remaining_life.predictions import Checks, Predictions
+from metarobot.remaining_life.scores import phm_score
+from metarobot.remaining_life.wear import Parts, sample_parts
+
+__all__ = [
+    "CYCLES_BETWEEN_CHECKS",
+    "INDICATORS",
+    "SEEN",
+    "UPDATES",
+    "WITHOUT_SEED",
+    "Calibration",
+    "Checks",
+    "Fleet",
+    "HealthIndex",
+    "LifeLearner",
+    "Lives",
+    "Outcome",
+    "Parts",
+    "Predictions",
+    "calibrate",
+    "calibrate_on",
+    "checks_at",
+    "fit_health_index",
+    "indicators",
+    "life_learners",
+    "measure",
+    "phm_score",
+    "ratio_of",
+    "read_lives",
+    "rows_of",
+    "sample_parts",
+    "watch_fleet",
+]

@@ -1,0 +1,47 @@
+"""Few-shot diagnosis: accuracy of learners and references by split and shots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docs_tables.markdown import PENDING, markdown_table, with_interval
+from docs_tables.results import read
+from metarobot.evaluation.statistics import Interval
+
+_NAMES = {
+    "prototypical_network": "**prototypical network**",
+    "maml": "**MAML**, first order",
+    "anil": "**ANIL**",
+    "meta_sgd": "**Meta-SGD**, first order",
+    "reptile": "**Reptile**",
+    "fine_tuning": "fine-tuning: pretrained network, new head",
+    "pretrained_nearest_mean": "pretrained network, nearest mean",
+    "nearest_neighbour_catch22": "catch22, nearest neighbour",
+    "random_forest_catch22": "catch22, random forest",
+    "ridge_minirocket": "MiniRocket, ridge",
+    "from_scratch": "the network from scratch",
+}
+
+
+def diagnosis() -> str:
+    """Return a row for each learner, a column for each split and number of shots."""
+    rows = read("diagnosis.json")
+    if rows is None:
+        return PENDING
+    columns = list(dict.fromkeys((row["split"], row["shots"]) for row in rows))
+    found: dict[str, dict[tuple[str, int], dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["learner"], {})[row["split"], row["shots"]] = row
+    headings = ("", *(f"{split}, {shots}-shot" for split, shots in columns))
+    lines = [
+        [name, *(_text(found[learner].get(column)) for column in columns)]
+        for learner, name in _NAMES.items()
+        if learner in found
+    ]
+    return markdown_table(headings, lines)
+
+
+def _text(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    return with_interval(Interval(row["accuracy"], *row["accuracy_ci"]))
