@@ -38,7 +38,7 @@ from metarobot.few_shot_diagnosis.features import (
     minirocket_features,
     standardised,
 )
-from metarobot.few_shot_diagnosis.learners import LEARNERS, NUM_UPDATES, TASKS_PER_UPDATE
+from metarobot.few_shot_diagnosis.learners import LEARNERS, NUM_UPDATES
 from metarobot.few_shot_diagnosis.pool import Pool, PoolSpec, record_pool
 from metarobot.few_shot_diagnosis.references import (
     NUM_JOINT_UPDATES,
@@ -61,14 +61,20 @@ from metarobot.few_shot_diagnosis.splits import (
     TUNING_SPLITS,
     Split,
 )
-from metarobot.few_shot_diagnosis.tasks import TaskShape, TaskSource, few_shot_tasks
+from metarobot.few_shot_diagnosis.tasks import TaskRows, TaskShape, TaskSource
+from metarobot.few_shot_diagnosis.training import meta_train
 from metarobot.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "docs/results/diagnosis.json"
 TRAININGS = ROOT / "docs/results/diagnosis_training.json"
 SHOTS = (1, 5)
+MANY_SHOTS = 15
+"""All machines on the side of the examples: how far a task can be learned at all."""
+WITH_MANY_SHOTS = ("prototypical_network", "ridge_minirocket")
 CURVE_POINTS = 20
+SLOW = {"random_forest_catch22": 100, "from_scratch": 100}
+"""References that take seconds a task, and how many of the tasks they are measured on."""
 _EXAMPLES = 500
 """Recordings of the train pool whose features set the scale of all."""
 
@@ -84,7 +90,7 @@ class Bench:
         self.inputs = cache(self._inputs)
         self.features = cache(self._features)
         self.learner = cache(self._learner)
-        self.scale = self._scale()
+        self.scale, self.examples = self._scale()
 
     def pool(self, spec: PoolSpec) -> Pool:
         """Return a pool of recordings, from the folder where it has been recorded."""
@@ -112,9 +118,12 @@ class Bench:
         own = [self.features(kind, spec) for spec in (split.support, split.query)]
         return by_features(fit, own[0], own[1])
 
-    def _scale(self) -> Scale:
+    def _scale(self) -> tuple[Scale, np.ndarray]:
+        """Return the scale of healthy machines, and some residuals of machines to train on."""
         pool = self.pool(TRAIN_POOL)
-        return Scale.of(pool_residuals(pool)[pool.recordings.fault == HEALTHY])
+        residual = pool_residuals(pool)
+        chosen = np.random.default_rng(self.seed).permutation(len(residual))[:_EXAMPLES]
+        return Scale.of(residual[pool.recordings.fault == HEALTHY]), residual[chosen]
 
     def _inputs(self, spec: PoolSpec) -> Tensor:
         return torch.from_numpy(self.scale.inputs(pool_residuals(self.pool(spec))))
@@ -123,10 +132,7 @@ class Bench:
         if kind == "pretrained":
             own = [embeddings(self.learner(kind), self.inputs(pool)) for pool in (spec, TRAIN_POOL)]
             return standardised(own[0], own[1])
-        examples = pool_residuals(self.pool(TRAIN_POOL))
-        order = np.random.default_rng(self.seed).permutation(len(examples))
-        examples = examples[order[:_EXAMPLES]]
-        residual = pool_residuals(self.pool(spec))
+        examples, residual = self.examples, pool_residuals(self.pool(spec))
         if kind == "catch22":
             own = [catch22_features(part, self.scale) for part in (residual, examples)]
         else:
@@ -143,10 +149,7 @@ class Bench:
         else:
             found = LEARNERS[name](self.seed, 5)
             source = TaskSource(TRAIN_POOL, TRAIN_POOL, self.classes, TaskShape(shots=1))
-            losses = found.fit(
-                lambda rng: few_shot_tasks(source.draw(rng, TASKS_PER_UPDATE), inputs, inputs),
-                NUM_UPDATES[name],
-            )
+            losses = meta_train(found, source, inputs, NUM_UPDATES[name])
         self._note(name, losses, time.process_time() - started)
         return found
 
@@ -178,6 +181,12 @@ def _place(own: FaultClass, classes: tuple[FaultClass, ...]) -> int:
     return classes.index(own) if own in classes else -1
 
 
+def shots_of(name: str, split: Split) -> tuple[int, ...]:
+    """Return how many examples of a class a learner is measured with."""
+    enough = split.support.num_machines // 2 >= MANY_SHOTS
+    return (*SHOTS, MANY_SHOTS) if name in WITH_MANY_SHOTS and enough else SHOTS
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file; none where there is none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
@@ -193,13 +202,14 @@ def run(
     for name in [own for own in names if not only or own in only]:
         for split_name, split in bench.splits.items():
             predictor = dict(bench.predictors(split))[name]
-            for shots in SHOTS:
+            for shots in shots_of(name, split):
                 if (split_name, shots, name) in done:
                     continue
                 # Every learner is trained with one example of a class, and serves any number.
                 tasks = draw_tasks(split, shots, what)
+                tasks = TaskRows(*(column[: SLOW.get(name)] for column in tasks))
                 row: Row = measure(name, predictor(), split_name, tasks)
-                rows.append({**row._asdict(), "tasks": what.num_tasks, "seed": bench.seed})
+                rows.append({**row._asdict(), "tasks": len(tasks.label), "seed": bench.seed})
                 print(f"{split_name:34} {shots} {name:26} {row.accuracy:.3f}", flush=True)
                 write_json(rows_at, rows)
         if bench.trainings:
@@ -211,7 +221,7 @@ def run(
             write_json(trainings_at, before + bench.trainings)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Train and measure all learners of faults.")
     parser.add_argument("--cache", type=Path, default=Path("runs/recordings"))
@@ -220,7 +230,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tuning", type=Path, help="measure on the tuning splits, into a folder")
     parser.add_argument("--only", nargs="*", default=[], help="these learners and references")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     bench = Bench(options.cache, options.threads, bool(options.tuning), options.seed)
     rows_at, trainings_at = ROWS, TRAININGS

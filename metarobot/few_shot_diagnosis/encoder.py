@@ -15,6 +15,8 @@ from metarobot.few_shot_diagnosis.signals import NUM_KINDS, NUM_PARTS, motion_wi
 
 PATCHES = (8, 2)
 """Widths of the two convolutions: 0.16 s, and two of these."""
+UNIT_LENGTH = 4.0
+"""Length of all embeddings of `UnitEncoder`; it sets how sure prototypes can be."""
 
 
 class PartEncoder(nn.Module):
@@ -65,3 +67,15 @@ class Encoder(nn.Module):
         """Map (S, 8, kinds, windows) to embeddings (S, 8 size)."""
         parts = torch.cat([self.joints(inputs[:, :-1]), self.tool(inputs[:, -1:])], dim=1)
         return parts.flatten(1)
+
+
+class UnitEncoder(Encoder):
+    """Embeds all recordings at one length, for prototypes.
+
+    How severe a fault is says nothing about which it is.  Severity stretches an embedding, the
+    fault is its direction: so only directions are compared.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (S, 8, kinds, windows) to embeddings (S, 8 size) of length 4."""
+        return UNIT_LENGTH * nn.functional.normalize(super().forward(inputs), dim=1)

@@ -21,16 +21,16 @@ from metarobot.few_shot import (
     ReptileOptions,
     cross_entropy,
 )
-from metarobot.few_shot_diagnosis.encoder import Encoder
+from metarobot.few_shot_diagnosis.encoder import Encoder, UnitEncoder
 
 HEAD = "head"
 
 
-def encoder_module(seed: int) -> Encoder:
+def encoder_module(seed: int, kind: type[Encoder] = Encoder) -> Encoder:
     """Return an encoder with fresh parameters."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Encoder()
+        return kind()
 
 
 def classifier_module(seed: int, num_classes: int) -> nn.Sequential:
@@ -43,7 +43,8 @@ def classifier_module(seed: int, num_classes: int) -> nn.Sequential:
 
 
 def _prototypical(seed: int, way: int) -> Learner[Any]:
-    return PrototypicalNetwork(encoder_module(seed), LearnerOptions(outer_lr=2e-3, seed=seed))
+    module = encoder_module(seed, UnitEncoder)
+    return PrototypicalNetwork(module, LearnerOptions(outer_lr=2e-3, seed=seed))
 
 
 def _maml(seed: int, way: int) -> Learner[Any]:
@@ -79,9 +80,8 @@ LEARNERS: dict[str, Callable[[int, int], Learner[Any]]] = {
 }
 """Each makes a learner from a seed and the number of classes of a task."""
 
-TASKS_PER_UPDATE = 16
 NUM_UPDATES = {
-    "prototypical_network": 200,
+    "prototypical_network": 300,
     "maml": 300,
     "anil": 300,
     "meta_sgd": 300,

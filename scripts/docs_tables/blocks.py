@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docs_tables.comparisons import comparison, costs, published
-from docs_tables.diagnosis import diagnosis
+from docs_tables.diagnosis import diagnosis, diagnosis_bound
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
@@ -35,6 +35,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "later blocks": later_blocks,
     "readings": readings,
     "diagnosis": diagnosis,
+    "diagnosis bound": diagnosis_bound,
     "costs": costs,
     "life scores": scores,
     "life coverage": coverage,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from docs_tables.markdown import PENDING, markdown_table, with_interval
@@ -23,11 +24,24 @@ _NAMES = {
 }
 
 
+_MANY_SHOTS = 15
+
+
 def diagnosis() -> str:
     """Return a row for each learner, a column for each split and number of shots."""
+    return _table(lambda shots: shots < _MANY_SHOTS)
+
+
+def diagnosis_bound() -> str:
+    """Return the same of those that were measured with many examples."""
+    return _table(lambda shots: shots == _MANY_SHOTS)
+
+
+def _table(wanted: Callable[[int], bool]) -> str:
     rows = read("diagnosis.json")
     if rows is None:
         return PENDING
+    rows = [row for row in rows if wanted(row["shots"])]
     columns = list(dict.fromkeys((row["split"], row["shots"]) for row in rows))
     found: dict[str, dict[tuple[str, int], dict[str, Any]]] = {}
     for row in rows:
