@@ -8,12 +8,15 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
+
 from metarobot.cli.console import OK, prepare
 from metarobot.cli.diagnose_evaluate import conclude_diagnosis, sized
 from metarobot.cli.diagnose_train import announce, recorder
 from metarobot.cli.diagnose_train_options import DiagnoseDemo
 from metarobot.cli.progress import StageDisplay
 from metarobot.diagnosis_runs.evaluating import EvaluationPlan, arm_splits, evaluate
+from metarobot.diagnosis_runs.life import LifePlan, measure_life
 from metarobot.diagnosis_runs.results import DiagnosisResult
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, require_new_run, save_run
 from metarobot.diagnosis_runs.training import TrainingPlan, train_arms
@@ -33,11 +36,13 @@ class DemoSize(NamedTuple):
     """None for as many as suit the learner."""
     tasks: int
     splits: tuple[str, ...]
+    life: LifePlan | None
+    """The fleet whose remaining life is predicted."""
 
 
 _SEEN, _UNSEEN = "unseen machines, seen faults", "unseen machines, unseen faults"
-DEMO = DemoSize(30, 16, None, 200, (_SEEN, _UNSEEN))
-QUICK = DemoSize(10, 10, 10, 20, (_SEEN,))
+DEMO = DemoSize(30, 16, None, 200, (_SEEN, _UNSEEN), LifePlan())
+QUICK = DemoSize(10, 10, 10, 20, (_SEEN,), None)
 
 
 def run(command: DiagnoseDemo) -> int:
@@ -76,4 +81,7 @@ def _measure(
     splits = {name: sized(size.test_machines)[name] for name in size.splits}
     pool_of = cache(recorder(None, stages))  # the splits share their recordings
     plan = EvaluationPlan(num_tasks=size.tasks, seed=command.seed)
-    return evaluate(trained, arm_splits(trained, splits, pool_of), plan, stages)
+    result = evaluate(trained, arm_splits(trained, splits, pool_of), plan, stages)
+    if size.life is None:
+        return result
+    return msgspec.structs.replace(result, life=measure_life(size.life, stages))

@@ -16,7 +16,7 @@ from metarobot.diagnosis_runs.deciding import Traces, decisions
 from metarobot.diagnosis_runs.material import Material
 from metarobot.diagnosis_runs.materials import arm_material, arms_as_own, own_material
 from metarobot.diagnosis_runs.measuring import Judge, measure_split
-from metarobot.diagnosis_runs.results import DiagnosisResult, LifeResult
+from metarobot.diagnosis_runs.results import DiagnosisResult
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, new_learner
 from metarobot.diagnosis_runs.sights import Healthy
 from metarobot.diagnosis_runs.training import Progress
@@ -48,7 +48,6 @@ def evaluate(
     tested: Iterator[Tested],
     plan: EvaluationPlan,
     progress: Progress,
-    life: LifeResult | None = None,
 ) -> DiagnosisResult:
     """Measure a run on splits, one after the other."""
     judge = _judge(run, plan)
@@ -66,7 +65,6 @@ def evaluate(
         trained_on=trained_on(run),
         splits=tuple(splits),
         decisions=tuple(looked),
-        life=life,
     )
 
 

@@ -14,14 +14,16 @@ from metarobot.diagnosis.own_data import OwnDataError, OwnRecordings
 from metarobot.diagnosis_runs.learner_names import make_learner
 from metarobot.diagnosis_runs.own_encoder import FrameEncoder
 from metarobot.diagnosis_runs.own_inputs import FRAMES, PATCH, OwnScale, frames_in, frames_of
-from metarobot.few_shot import Learner
+from metarobot.few_shot import FewShotTasks, Learner
 from metarobot.few_shot_diagnosis import LEARNERS as ARM_LEARNERS
 from metarobot.few_shot_diagnosis import Scale
 from metarobot.few_shot_diagnosis.signals import NUM_KINDS, NUM_PARTS, residuals
+from metarobot.few_shot_diagnosis.training import disturbed
 from metarobot.tensor_files import Shapes
 
 HEALTHY_LABEL = "healthy"
-_ARM_NAMES = {"prototypes": "prototypical_network"}
+ARM_NAMES: dict[str, str] = {"prototypes": "prototypical_network"}
+"""Names of learners in `few_shot_diagnosis`, where they are others."""
 
 
 class Sight(Protocol):
@@ -36,6 +38,10 @@ class Sight(Protocol):
 
     def learner(self, name: str, way: int, seed: int) -> Learner[Any]:
         """Return a learner that knows nothing yet, on the network for such inputs."""
+        ...
+
+    def disturbed(self, tasks: FewShotTasks, rng: np.random.Generator) -> FewShotTasks:
+        """Return tasks as a learner is shown them in training."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
@@ -106,6 +112,10 @@ class OwnSight:
             encoder = FrameEncoder(self.scale.centre.size, self.frames)
         return make_learner(name, encoder, way, seed)
 
+    def disturbed(self, tasks: FewShotTasks, rng: np.random.Generator) -> FewShotTasks:
+        """Return them as they are."""
+        return tasks
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the scale, with zero for the spread of what never changes."""
         spread = np.where(np.isfinite(self.scale.spread), self.scale.spread, 0.0)
@@ -168,7 +178,11 @@ class ArmSight:
 
     def learner(self, name: str, way: int, seed: int) -> Learner[Any]:
         """Return a learner on the network with shared weights for all joints."""
-        return ARM_LEARNERS[_ARM_NAMES.get(name, name)](seed, way)
+        return ARM_LEARNERS[ARM_NAMES.get(name, name)](seed, way)
+
+    def disturbed(self, tasks: FewShotTasks, rng: np.random.Generator) -> FewShotTasks:
+        """Return them with noise, and without some quantities."""
+        return disturbed(tasks, rng)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the scale."""

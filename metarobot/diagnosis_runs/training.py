@@ -18,24 +18,18 @@ from metarobot.diagnosis_runs.learner_names import LearnerName
 from metarobot.diagnosis_runs.material import Material
 from metarobot.diagnosis_runs.materials import arm_material, arms_as_own, own_material
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, RunConfig, new_learner
-from metarobot.diagnosis_runs.sights import ArmSight, Healthy, OwnSight, Sight
+from metarobot.diagnosis_runs.sights import ARM_NAMES, ArmSight, Healthy, OwnSight, Sight
 from metarobot.diagnosis_runs.signal_format import SignalFormat
 from metarobot.diagnosis_runs.strangeness import thresholds
 from metarobot.diagnosis_runs.whole_recordings import fewest_windows, whole_recordings
 from metarobot.few_shot_diagnosis import Pool, Scale, pool_residuals
+from metarobot.few_shot_diagnosis.learners import NUM_UPDATES
+from metarobot.few_shot_diagnosis.training import TASKS_PER_UPDATE
 from metarobot.training.provenance import choose_num_threads, provenance
 
 Progress = Callable[[str, float], None]
 """Called with a stage and the share of the work that is done."""
 
-TASKS_PER_UPDATE = 16
-NUM_UPDATES: dict[LearnerName, int] = {
-    "prototypes": 200,
-    "anil": 300,
-    "maml": 300,
-    "meta_sgd": 300,
-    "reptile": 200,
-}
 _CALIBRATION_SHARE = 5
 """One training machine of so many is kept for thresholds."""
 _LINES = 10
@@ -56,7 +50,9 @@ class TrainingPlan:
     @property
     def num_updates(self) -> int:
         """Meta-updates."""
-        return NUM_UPDATES[self.learner] if self.updates is None else self.updates
+        if self.updates is not None:
+            return self.updates
+        return NUM_UPDATES[ARM_NAMES.get(self.learner, self.learner)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +143,7 @@ def _fit(
 
     def sample(rng: np.random.Generator) -> Any:
         rows = material.draw(rng, TASKS_PER_UPDATE, 1)
-        return material.tasks(rows, centred=sight.centred)
+        return sight.disturbed(material.tasks(rows, centred=sight.centred), rng)
 
     losses: list[float] = []
     ends = np.linspace(0, plan.num_updates, _LINES + 1).round().astype(int)

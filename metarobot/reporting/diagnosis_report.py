@@ -21,7 +21,7 @@ from metarobot.reporting.diagnosis_charts import (
 )
 from metarobot.reporting.diagnosis_words import sentences, verdict, words
 from metarobot.reporting.report import page_templates
-from metarobot.reporting.style import percent, percent_interval
+from metarobot.reporting.style import number, percent, percent_interval
 
 REPORT_FILE, NUMBERS_FILE = "report.html", "evaluation.json"
 
@@ -64,6 +64,7 @@ def render_diagnosis(result: DiagnosisResult, config: RunConfig, commands: Seque
             decisions=[(own, decision_chart(own)) for own in result.decisions],
             words=words,
             percent=percent,
+            number=number,
             life=_life(result),
             facts=list(_facts(config).items()),
             commands=list(commands),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from metarobot.diagnosis_runs.results import Confusion, DiagnosisResult, Score, SplitResult
-from metarobot.reporting.style import percent, percent_interval
+from metarobot.diagnosis_runs.results import (
+    Confusion,
+    DiagnosisResult,
+    LifeResult,
+    Score,
+    SplitResult,
+)
+from metarobot.reporting.style import number, percent, percent_interval
 
 GOOD = 0.9
 """Share of recordings that must be named rightly for a learner to be called reliable."""
+EARLY = 0.3
+"""Share of its life after which remaining life is spoken of."""
 _SPLIT_WORDS = {
     "unseen machines": "of a machine that it never saw",
     "unseen labels": "for faults that it never saw in training",
@@ -41,7 +49,22 @@ def sentences(result: DiagnosisResult) -> list[str]:
     for split in result.splits:
         found += [beside_references(result.learner, split), most_mistaken(split)]
         found += [strangers_words(split), sure_words(split)]
+    found.append(life_words(result.life))
     return [text for text in found if text]
+
+
+def life_words(life: LifeResult | None) -> str:
+    """Say how far predictions of remaining life are off, early in life."""
+    early = [own for own in life.scores if own.seen == EARLY] if life else []
+    if not early:
+        return ""
+    first, *others = early
+    beside = ", ".join(f"{own.learner} by {number(own.rmse, 0)}" for own in others)
+    return (
+        f"Remaining life, after {percent(EARLY)} of it: {first.learner} is off by "
+        f"{number(first.rmse, 0)} cycles (root mean square), {beside}; its 90 % intervals hold "
+        f"{percent(first.coverage)}."
+    )
 
 
 def beside_references(learner: str, split: SplitResult) -> str:

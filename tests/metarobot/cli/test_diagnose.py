@@ -217,7 +217,7 @@ def test_the_demo_does_everything_once(tmp_path, monkeypatch, capsys):
     splits = {name: SPLITS[name]._replace(support=pool, query=pool, classes=classes)}
     monkeypatch.setattr(diagnose_demo, "TRAIN_POOL", train)
     monkeypatch.setattr(diagnose_evaluate, "SPLITS", splits)
-    monkeypatch.setattr(diagnose_demo, "QUICK", DemoSize(8, 8, 10, 5, (name,)))
+    monkeypatch.setattr(diagnose_demo, "QUICK", DemoSize(8, 8, 10, 5, (name,), None))
     out = tmp_path / "demo"
     assert main(["diagnose", "demo", "--quick", "--out", str(out)]) == 0
     said = capsys.readouterr().out
