@@ -21,6 +21,8 @@ Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 NUM_JOINT_UPDATES = 300
 _SCRATCH_STEPS = 25
 _RECORDINGS_OF_UPDATE = 256
+_PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
+"""Of a ridge regression, in means of the kernel's eigenvalues."""
 
 
 def nearest_neighbour(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -40,16 +42,31 @@ def random_forest(support: np.ndarray, labels: np.ndarray, query: np.ndarray) ->
 def ridge(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Return the class of the greatest output of a ridge regression on classes as numbers -1, 1.
 
-    Far more features than examples: it is solved in the examples, (S, S), with the penalty at the
-    mean of the kernel's diagonal times a hundredth.
+    Far more features than examples: it is solved in the examples, (S, S).  The penalty is that with
+    the least error on examples left out, one at a time.
     """
     centre = support.mean(0)
     rows, asked = support - centre, query - centre
-    kernel = rows @ rows.T
-    penalty = 0.01 * np.trace(kernel) / len(rows)
+    eigenvalues, vectors = np.linalg.eigh(rows @ rows.T)
     targets = np.where(labels[:, None] == np.arange(labels.max() + 1), 1.0, -1.0)
-    weights = np.linalg.solve(kernel + penalty * np.eye(len(rows)), targets - targets.mean(0))
-    return (asked @ rows.T @ weights + targets.mean(0)).argmax(1)
+    mean = targets.mean(0)
+    penalties = eigenvalues.mean() * np.array(_PENALTIES)
+    if len(labels) > len(mean):
+        errors = [error_left_out(eigenvalues, vectors, targets - mean, own) for own in penalties]
+        penalty = penalties[int(np.argmin(errors))]
+    else:  # one example each: without it, its class is not known
+        penalty = penalties[len(penalties) // 2]
+    weights = vectors @ ((vectors.T @ (targets - mean)) / (eigenvalues + penalty)[:, None])
+    return (asked @ rows.T @ weights + mean).argmax(1)
+
+
+def error_left_out(
+    eigenvalues: np.ndarray, vectors: np.ndarray, targets: np.ndarray, penalty: float
+) -> float:
+    """Return the mean squared error on each example by a fit to the others, in closed form."""
+    smoother = (vectors * (eigenvalues / (eigenvalues + penalty))) @ vectors.T
+    left = 1.0 - smoother.diagonal() - 1.0 / len(targets)  # less the mean, which is fitted too
+    return float((((targets - smoother @ targets) / left[:, None]) ** 2).mean())
 
 
 def nearest_mean(support: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:

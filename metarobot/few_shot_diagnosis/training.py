@@ -17,6 +17,8 @@ from metarobot.few_shot_diagnosis.signals import NUM_KINDS
 from metarobot.few_shot_diagnosis.tasks import TaskSource, few_shot_tasks
 
 TASKS_PER_UPDATE = 16
+DEMO_MACHINES, DEMO_UPDATES = 20, 100
+"""Enough to see prototypes at work: 1,320 recordings and some seconds of training."""
 NOISE = 0.7
 """Added to all inputs, in standard deviations of healthy machines."""
 DROPPED = 0.2

@@ -15,6 +15,7 @@ from metarobot.few_shot_diagnosis.learners import LEARNERS
 from metarobot.few_shot_diagnosis.pool import PoolSpec
 from metarobot.few_shot_diagnosis.references import (
     embeddings,
+    error_left_out,
     joint_batch,
     joint_classifier,
     nearest_mean,
@@ -124,6 +125,22 @@ def test_references_find_what_is_plain(fit, made_up):
     )
     rows = source().draw(np.random.default_rng(0), 5)
     assert (accuracies(by_features(fit, features, features), rows) == 1.0).all()
+
+
+def test_the_error_left_out_is_that_of_fits_to_the_others():
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(size=(9, 20)), np.eye(3)[np.repeat(np.arange(3), 3)]
+    penalty, errors = 2.0, []
+    for out in range(9):
+        keep = np.arange(9) != out
+        centre, mean = rows[keep].mean(0), targets[keep].mean(0)
+        own = rows[keep] - centre
+        weights = np.linalg.solve(own @ own.T + penalty * np.eye(8), targets[keep] - mean)
+        errors.append((rows[out] - centre) @ own.T @ weights + mean - targets[out])
+    centred = rows - rows.mean(0)
+    eigenvalues, vectors = np.linalg.eigh(centred @ centred.T)
+    found = error_left_out(eigenvalues, vectors, targets - targets.mean(0), penalty)
+    assert found == pytest.approx(np.mean(np.square(errors)))
 
 
 def test_joint_training_gives_features_that_tell_classes_apart(made_up):
