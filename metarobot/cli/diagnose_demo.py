@@ -20,7 +20,7 @@ from metarobot.diagnosis_runs.life import LifePlan, measure_life
 from metarobot.diagnosis_runs.results import DiagnosisResult
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, require_new_run, save_run
 from metarobot.diagnosis_runs.training import TrainingPlan, train_arms
-from metarobot.few_shot_diagnosis import TRAIN_POOL
+from metarobot.few_shot_diagnosis import DEMO_MACHINES, DEMO_UPDATES, TRAIN_POOL
 from metarobot.printable import print_line
 from metarobot.reporting.diagnosis_report import prepare_folder, write_report
 
@@ -32,8 +32,7 @@ class DemoSize(NamedTuple):
 
     train_machines: int
     test_machines: int
-    updates: int | None
-    """None for as many as suit the learner."""
+    updates: int
     tasks: int
     splits: tuple[str, ...]
     life: LifePlan | None
@@ -41,7 +40,7 @@ class DemoSize(NamedTuple):
 
 
 _SEEN, _UNSEEN = "unseen machines, seen faults", "unseen machines, unseen faults"
-DEMO = DemoSize(30, 16, None, 200, (_SEEN, _UNSEEN), LifePlan())
+DEMO = DemoSize(DEMO_MACHINES, 16, DEMO_UPDATES, 200, (_SEEN, _UNSEEN), LifePlan())
 QUICK = DemoSize(10, 10, 10, 20, (_SEEN,), None)
 
 

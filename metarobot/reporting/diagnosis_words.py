@@ -43,14 +43,23 @@ def verdict(result: DiagnosisResult) -> str:
     )
 
 
-def sentences(result: DiagnosisResult) -> list[str]:
-    """Return what else is worth knowing, one sentence each."""
-    found = []
-    for split in result.splits:
-        found += [beside_references(result.learner, split), most_mistaken(split)]
-        found += [strangers_words(split), sure_words(split)]
-    found.append(life_words(result.life))
-    return [text for text in found if text]
+def sentences(result: DiagnosisResult) -> list[tuple[str, list[str]]]:
+    """Return what else is worth knowing: of each split its name and some sentences."""
+    found = [
+        (
+            _title(split),
+            [
+                beside_references(result.learner, split),
+                most_mistaken(split),
+                sure_words(split),
+                strangers_words(split),
+            ],
+        )
+        for split in result.splits
+    ]
+    found.append(("Remaining life", [life_words(result.life)]))
+    shown = ((title, [text for text in texts if text]) for title, texts in found)
+    return [(title, texts) for title, texts in shown if texts]
 
 
 def life_words(life: LifeResult | None) -> str:
@@ -61,7 +70,7 @@ def life_words(life: LifeResult | None) -> str:
     first, *others = early
     beside = ", ".join(f"{own.learner} by {number(own.rmse, 0)}" for own in others)
     return (
-        f"Remaining life, after {percent(EARLY)} of it: {first.learner} is off by "
+        f"After {percent(EARLY)} of a part's life {first.learner} is off by "
         f"{number(first.rmse, 0)} cycles (root mean square), {beside}; its 90 % intervals hold "
         f"{percent(first.coverage)}."
     )
@@ -77,7 +86,7 @@ def beside_references(learner: str, split: SplitResult) -> str:
     other = max(others, key=lambda each: each.accuracy.value)
     told = f"{percent(other.accuracy.value)} {percent_interval(other.accuracy)}"
     mine = f"{percent(own.accuracy.value)} {percent_interval(own.accuracy)}"
-    start = f"{_title(split)}, {_examples(shots)} of each: {mine}, {other.learner} {told}"
+    start = f"With {_examples(shots)} of each it is right in {mine}, {other.learner} in {told}"
     if own.accuracy.low > other.accuracy.high:
         return f"{start}. Training on other machines pays."
     if own.accuracy.high < other.accuracy.low:
@@ -92,10 +101,8 @@ def most_mistaken(split: SplitResult) -> str:
         return ""
     label, other, share = worst
     return (
-        f"{_title(split)}, most often mistaken: {words(label)} for {words(other)}, in "
-        f"{percent(share)} of the cases that offer both."
-        if label != other
-        else f"{_title(split)}: nothing was mistaken more than once."
+        f"Most often mistaken: {words(label)} for {words(other)}, in {percent(share)} of the cases "
+        "that offer both."
     )
 
 
@@ -118,7 +125,7 @@ def strangers_words(split: SplitResult) -> str:
     if own is None:
         return ""
     return (
-        f"{_title(split)}: a fault without examples is noticed as such in "
+        f"A fault without examples is noticed as such in "
         f"{percent(own.noticed.value)} {percent_interval(own.noticed)} of cases, and "
         f"{percent(own.false_warnings.value)} {percent_interval(own.false_warnings)} of known ones "
         f"are warned about wrongly, with {_examples(own.shots)} of each."
@@ -130,7 +137,7 @@ def sure_words(split: SplitResult) -> str:
     if split.sure is None:
         return ""
     return (
-        f"{_title(split)}: where it gives a probability of 90 % or more, which it does in "
+        f"Where it gives a probability of 90 % or more, which it does in "
         f"{percent(split.sure_share)} of cases, it is right in {percent(split.sure.value)}."
     )
 
