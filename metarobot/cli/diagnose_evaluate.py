@@ -41,7 +41,7 @@ def run(command: DiagnoseEvaluate) -> int:
         )
         plan = EvaluationPlan(num_tasks=command.tasks, seed=command.seed)
         result = evaluate(trained, tested, plan, stages)
-    write_report(folder, result, trained.config, [command_line(command)])
+    write_report(folder, result, trained.config, [command_line(command, trained.config.kind)])
     conclude_diagnosis(result, command.out, console)
     return OK
 
@@ -57,11 +57,12 @@ def sized(machines: int) -> dict[str, Split]:
     }
 
 
-def command_line(command: DiagnoseEvaluate) -> str:
+def command_line(command: DiagnoseEvaluate, kind: str) -> str:
     """Return the command that makes the report again."""
     words = ["metarobot", "diagnose", "evaluate", str(command.run)]
     words += [str(command.folder)] * (command.folder is not None)
     words += ["--out", str(command.out), "--tasks", str(command.tasks)]
+    words += ["--machines", str(command.machines)] * (kind == "arms")
     words += ["--seed", str(command.seed)] * (command.seed != 0)
     return shlex.join(words)
 

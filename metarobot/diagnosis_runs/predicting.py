@@ -129,8 +129,8 @@ def _of_machine(known: OwnRecordings, machine: str | None, folder: Path) -> OwnR
     own = known.rows(known.machine == machine)
     if len(own.labels) < 2:
         raise OwnDataError(
-            f"{folder}: {machine!r} has the one label {own.labels[0]!r}, needs at least 2 to tell "
-            "apart"
+            f"{folder}: {machine!r} has the one label {', '.join(own.labels)}, needs at least 2 to "
+            "tell apart"
         )
     return own
 
