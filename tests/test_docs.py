@@ -211,6 +211,35 @@ def test_the_page_on_own_recordings_runs(capsys, monkeypatch, tmp_path):
     assert capsys.readouterr().out.splitlines()[-1] == "32 windows to adapt from, 16 to judge by"
 
 
+def test_the_page_on_diagnosing_runs(capsys, monkeypatch, tmp_path):
+    """Trainings and measurements are shorter; all else is as it stands there."""
+    monkeypatch.chdir(tmp_path)
+    shorter = {"train": ["--updates", "5"], "evaluate": ["--tasks", "4"]}
+    demo, record, *others = [shlex.split(line)[1:] for line in commands("docs/diagnose.md")]
+    assert demo == ["diagnose", "demo"]  # which tests of the command run
+    assert main(record) == 0
+    own_machine(Path("example"), "arm 2", Path("known"), Path("new"))
+    for words in others:
+        assert main([*words, *shorter.get(words[1], [])]) == 0
+    shown = re.findall(r"```text\n(recording .*)", PAGES["docs/diagnose.md"])[0].split()
+    assert shown[:4] == ["recording", "shows", "probability", "looks"]
+    assert "recording  " in capsys.readouterr().out
+    assert Path("results/mine/report.html").exists()
+    assert len(Path("what.csv").read_text().splitlines()) == 13
+
+
+def own_machine(folder, machine, known, new):
+    """Sort the recordings of a machine into three examples of each label, and others."""
+    header, *lines = (folder / "labels.csv").read_text().splitlines()
+    own = [line for line in lines if f",{machine}," in line]
+    examples = [line for place, line in enumerate(own) if place % 6 < 3]
+    for place, chosen in ((known, examples), (new, [line for line in own if line not in examples])):
+        place.mkdir()
+        for line in chosen:
+            shutil.copy(folder / line.partition(",")[0], place)
+    (known / "labels.csv").write_text("\n".join([header, *examples]) + "\n")
+
+
 def test_the_errors_of_own_recordings_are_as_the_page_shows_them(monkeypatch, tmp_path):
     def message(spoil, **options):
         shutil.rmtree("own", ignore_errors=True)

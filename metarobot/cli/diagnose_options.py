@@ -8,6 +8,12 @@ from typing import Annotated
 
 import tyro
 
+from metarobot.cli.diagnose_train_options import (
+    DiagnoseDemo,
+    DiagnoseEvaluate,
+    DiagnosePredict,
+    DiagnoseTrain,
+)
 from metarobot.diagnosis import FAULTS, find_fault
 from metarobot.envs.checked_numbers import is_number, require_integers
 
@@ -70,5 +76,9 @@ class DiagnoseCommand:
     what: (
         Annotated[DiagnoseRecord, tyro.conf.subcommand("record")]
         | Annotated[DiagnoseCheck, tyro.conf.subcommand("check")]
+        | Annotated[DiagnoseTrain, tyro.conf.subcommand("train")]
+        | Annotated[DiagnoseEvaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[DiagnosePredict, tyro.conf.subcommand("predict")]
+        | Annotated[DiagnoseDemo, tyro.conf.subcommand("demo")]
     )
     """What to do."""

@@ -6,10 +6,23 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from metarobot.cli.diagnose_options import DiagnoseCheck, DiagnoseCommand, DiagnoseRecord
+from metarobot.cli.diagnose_train_options import (
+    DiagnoseDemo,
+    DiagnoseEvaluate,
+    DiagnosePredict,
+    DiagnoseTrain,
+)
 from metarobot.cli.parsing import parse
 from metarobot.envs import nearest_name
 
-_ACTIONS = {"record": DiagnoseRecord, "check": DiagnoseCheck}
+_ACTIONS = {
+    "record": DiagnoseRecord,
+    "check": DiagnoseCheck,
+    "train": DiagnoseTrain,
+    "evaluate": DiagnoseEvaluate,
+    "predict": DiagnosePredict,
+    "demo": DiagnoseDemo,
+}
 """Options of each thing that it does; metarobot/cli/diagnose_NAME.py does it."""
 
 

@@ -6,7 +6,7 @@ line that names the file, the place in it, the value and the way out.
 
 from metarobot.diagnosis.own_data.errors import OwnDataError
 from metarobot.diagnosis.own_data.own_recordings import OwnRecordings
-from metarobot.diagnosis.own_data.reading import read_recordings
+from metarobot.diagnosis.own_data.reading import read_recordings, read_unlabelled
 from metarobot.diagnosis.own_data.shots import Shots, draw_shots, require_shots
 from metarobot.diagnosis.own_data.writing import require_new_folder, write_recordings
 
@@ -16,6 +16,7 @@ __all__ = [
     "Shots",
     "draw_shots",
     "read_recordings",
+    "read_unlabelled",
     "require_new_folder",
     "require_shots",
     "write_recordings",

@@ -1,4 +1,4 @@
-"""`read_recordings`: a folder of recordings, checked, as arrays."""
+"""`read_recordings`, `read_unlabelled`: a folder of recordings, checked, as arrays."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from metarobot.diagnosis.own_data.errors import OwnDataError, errors_of
 from metarobot.diagnosis.own_data.label_table import (
     LABELS_FILE,
     MOST_TABLE_BYTES,
+    SUFFIXES,
     LabelRow,
     parse_labels,
     require_known,
@@ -64,12 +65,46 @@ def read_recordings(
         if labels is not None:
             require_known(rows, labels, path / LABELS_FILE)
         recordings = _read_all(place, rows)
-    if window_s is None:
-        require_same_length([(each.path, len(each.signals)) for each in recordings])
-        parts = [each.signals[None] for each in recordings]
-    else:
-        parts = [cut(each.signals, window_s, each.samples_per_s, each.path) for each in recordings]
-    return _gather(rows, recordings[0], parts)
+    return _gather(rows, recordings, window_s)
+
+
+def read_unlabelled(folder: Path | str, *, window_s: float | None = None) -> OwnRecordings:
+    """Read a folder of recordings of which nobody knows yet what they show.
+
+    All CSV and Parquet files in it are read, in the order of their names, but not those of folders
+    in it.  A label table is not read.
+
+    Args:
+        folder: The folder.
+        window_s: As of `read_recordings`.
+
+    Returns:
+        The recordings; their labels and machines are empty.
+
+    Raises:
+        OwnDataError: Something is wrong; the message is one line.
+    """
+    path = Path(folder)
+    with errors_of(path):
+        place = _open(path)
+        if not place.exists():
+            raise OwnDataError(f"{place}: there is no such folder")
+        rows = [LabelRow(0, name, "") for name in place.names() if _is_recording(name)]
+        if not rows:
+            raise OwnDataError(
+                f"{place} holds no recordings: put a file that ends in {' or '.join(SUFFIXES)} "
+                "there for each"
+            )
+        recordings: list[_Recording] = []
+        for row in rows:
+            recordings.append(_read(place, row, recordings[0] if recordings else None))
+            if len(recordings) == 1:
+                _require_memory(len(rows), recordings[0])
+    return _gather(rows, recordings, window_s)
+
+
+def _is_recording(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and name != LABELS_FILE
 
 
 def _open(path: Path) -> Folder:
@@ -152,9 +187,15 @@ def _require_memory(count: int, first: _Recording) -> None:
 
 
 def _gather(
-    rows: Sequence[LabelRow], first: _Recording, parts: Sequence[np.ndarray]
+    rows: Sequence[LabelRow], recordings: Sequence[_Recording], window_s: float | None
 ) -> OwnRecordings:
-    """Put the windows of all recordings into one batch."""
+    """Put all recordings, or the windows of all, into one batch."""
+    first = recordings[0]
+    if window_s is None:
+        require_same_length([(each.path, len(each.signals)) for each in recordings])
+        parts = [each.signals[None] for each in recordings]
+    else:
+        parts = [cut(each.signals, window_s, each.samples_per_s, each.path) for each in recordings]
     counts = [len(part) for part in parts]
     texts = {
         name: np.repeat([getattr(row, name) for row in rows], counts)
