@@ -163,6 +163,28 @@ class AdaptablePolicy:
                 policy = policy.adapt_from(block)
         return policy
 
+    def explore(
+        self, robot: Robot, *, episodes: int, seed: int = 0, progress: bool = True
+    ) -> Episodes:
+        """Run the adaptation episodes of `adapt` on a robot, and return them, (1, E, T).
+
+        ``policy.adapt_from(policy.explore(robot, episodes=5))`` is ``policy.adapt(robot,
+        episodes=5)``: between them one can look at the episodes.
+
+        Args:
+            robot: As of `adapt`.
+            episodes: E.
+            seed: As of `adapt`.
+            progress: Show each episode's return.
+
+        Raises:
+            ValueError: As `adapt`.
+            TypeError: As `adapt`.
+        """
+        self._require_adapting(episodes, seed)
+        with EpisodeDisplay(episodes, shown=progress) as display:
+            return self._collect(robot, episodes, seed, display.add)
+
     def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
         """Learn from adaptation episodes that were recorded elsewhere.
 
