@@ -166,20 +166,10 @@ class AdaptablePolicy:
     def explore(
         self, robot: Robot, *, episodes: int, seed: int = 0, progress: bool = True
     ) -> Episodes:
-        """Run the adaptation episodes of `adapt` on a robot, and return them, (1, E, T).
+        """Run the adaptation episodes of one step of `adapt` on a robot; return them, (1, E, T).
 
-        ``policy.adapt_from(policy.explore(robot, episodes=5))`` is ``policy.adapt(robot,
-        episodes=5)``: between them one can look at the episodes.
-
-        Args:
-            robot: As of `adapt`.
-            episodes: E.
-            seed: As of `adapt`.
-            progress: Show each episode's return.
-
-        Raises:
-            ValueError: As `adapt`.
-            TypeError: As `adapt`.
+        Arguments and errors are those of `adapt`.  ``policy.adapt_from(policy.explore(...))`` is
+        ``policy.adapt(...)``: between them one can look at the episodes.
         """
         self._require_adapting(episodes, seed)
         with EpisodeDisplay(episodes, shown=progress) as display:

@@ -39,7 +39,7 @@ _SHARPNESS = np.geomspace(0.05, 20.0, 40)
 
 
 class WhatChanged(NamedTuple):
-    """What a robot's trial episodes look like."""
+    """What a robot's first trial episode looks like."""
 
     changes: tuple[str, ...]
     """Names of C changes; the first is none."""
@@ -58,10 +58,10 @@ class WhatChanged(NamedTuple):
     def sentence(self, most: int = 3) -> str:
         """Say it in one plain sentence."""
         if not self.is_known:
-            return "the last episodes look like none of the changes that are known"
+            return "the first episode looks like none of the changes that are known"
         if not self.is_changed:
             return (
-                "the last episodes look like those of an unchanged robot "
+                "the first episode looks like one of an unchanged robot "
                 f"({self.probabilities[0]:.2f})"
             )
         order = [place for place in self.probabilities.argsort()[::-1] if place > 0]
@@ -70,7 +70,7 @@ class WhatChanged(NamedTuple):
             for place in order[:most]
             if place == order[0] or self.probabilities[place] >= 0.05
         ]
-        return f"the last episodes look most like: {', then '.join(told)}"
+        return f"the first episode looks most like: {', then '.join(told)}"
 
 
 class Recogniser:
@@ -182,7 +182,10 @@ def trained_file(env_id: str) -> Path:
 
 
 def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) -> WhatChanged:
-    """Say what a robot's trial episodes look like: an unchanged one, or which change.
+    """Say what a robot's first trial episode looks like: an unchanged one, or which change.
+
+    Later episodes are not read: in them the policy asks other questions than in those that the
+    learner was trained on, and on Grip the answers from three episodes were worse.
 
     Example::
 
@@ -200,10 +203,6 @@ def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) 
     require_recognisable(policy)
     if episodes.num_tasks != 1:
         raise ValueError(f"episodes must be of one robot, got {episodes.num_tasks}")
-    recogniser = Recogniser(
-        policy,
-        num_episodes=episodes.num_episodes,
-        rewards_hidden=bool(episodes.rewards.isnan().any()),
-        seed=seed,
-    )
-    return recogniser.judge(episodes)[0]
+    hidden = bool(episodes.rewards.isnan().any())
+    recogniser = Recogniser(policy, rewards_hidden=hidden, seed=seed)
+    return recogniser.judge(episodes.first(1))[0]

@@ -230,7 +230,8 @@ class AdaptCommand(OutsideOptions):
     variant: str | None = None
     """Variant of the family's simulation, such as late_network."""
     what_changed: bool = False
-    """Say what has changed on the robot, from its adaptation episodes; for Reach and Grip."""
+    """Say what has changed on the robot, from its first adaptation episode; for Reach and
+    Grip."""
 
     def __post_init__(self) -> None:
         """Refuse a task for a robot that holds its own, and blocks of different policies."""
