@@ -163,6 +163,18 @@ class AdaptablePolicy:
                 policy = policy.adapt_from(block)
         return policy
 
+    def explore(
+        self, robot: Robot, *, episodes: int, seed: int = 0, progress: bool = True
+    ) -> Episodes:
+        """Run the adaptation episodes of one step of `adapt` on a robot; return them, (1, E, T).
+
+        Arguments and errors are those of `adapt`.  ``policy.adapt_from(policy.explore(...))`` is
+        ``policy.adapt(...)``: between them one can look at the episodes.
+        """
+        self._require_adapting(episodes, seed)
+        with EpisodeDisplay(episodes, shown=progress) as display:
+            return self._collect(robot, episodes, seed, display.add)
+
     def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
         """Learn from adaptation episodes that were recorded elsewhere.
 

@@ -227,11 +227,19 @@ class AdaptCommand(OutsideOptions):
     """Gymnasium id of the robot, as my_module:my/Robot-v0; by default the family's simulation."""
     task: tuple[str, ...] = ()
     """Task of the family's simulation, as payload_kg=4; those not named are nominal."""
+    variant: str | None = None
+    """Variant of the family's simulation, such as late_network."""
+    what_changed: bool = False
+    """Say what has changed on the robot, from its first adaptation episode; for Reach and
+    Grip."""
 
     def __post_init__(self) -> None:
-        """Refuse a task for a robot that holds its own."""
-        if self.env is not None and self.task:
-            raise ValueError("--task sets the family's simulation: leave it out with --env")
+        """Refuse a task for a robot that holds its own, and blocks of different policies."""
+        if self.env is not None and (self.task or self.variant):
+            name = "--task" if self.task else "--variant"
+            raise ValueError(f"{name} sets the family's simulation: leave it out with --env")
+        if self.what_changed and self.steps != 1:
+            raise ValueError("--what-changed reads the episodes before one step: leave out --steps")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,10 @@ from metarobot.envs import make_env
 
 
 def make_robot(
-    policy: AdaptablePolicy, env_id: str | None, task: Mapping[str, float] | None
+    policy: AdaptablePolicy,
+    env_id: str | None,
+    task: Mapping[str, float] | None,
+    variant: str | None = None,
 ) -> Robot:
     """Make the environment that was named, or the simulation of the policy's own family.
 
@@ -23,12 +26,15 @@ def make_robot(
         env_id: Gymnasium id, with the module that registers it, which may lie in the working
             directory: ``my_module:my/Robot-v0``.  None for the family's simulation.
         task: Task parameters of the family's simulation; those not named are nominal.
+        variant: Variant of the family's simulation; None for that of the policy.
 
     Raises:
         ValueError: There is no such environment, or the family does not allow the task.
     """
     if env_id is None:
-        env = make_env(policy.config.env_id, 1, num_threads=1, variant=policy.config.variant)
+        env = make_env(
+            policy.config.env_id, 1, num_threads=1, variant=variant or policy.config.variant
+        )
         env.set_tasks({name: [value] for name, value in (task or {}).items()})
         return env
     folder = str(Path.cwd())

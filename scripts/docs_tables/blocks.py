@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docs_tables.comparisons import comparison, costs, published
 from docs_tables.diagnosis import diagnosis, diagnosis_bound
+from docs_tables.episode_diagnosis import changes_by_learner, recognised_changes
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
@@ -36,6 +37,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "readings": readings,
     "diagnosis": diagnosis,
     "diagnosis bound": diagnosis_bound,
+    "changes by learner": changes_by_learner,
+    "recognised changes": recognised_changes,
     "costs": costs,
     "life scores": scores,
     "life coverage": coverage,
