@@ -9,5 +9,5 @@ _MOST_OFF_CENTRE = 0.44
 
 def inner_ticks(low: float, high: float) -> np.ndarray:
     """Return about five round numbers between two ends, none of them near an end."""
-    ticks = MaxNLocator(nbins=5, steps=(1, 2, 5, 10)).tick_values(low, high)
+    ticks = np.asarray(MaxNLocator(nbins=5, steps=(1, 2, 5, 10)).tick_values(low, high))
     return ticks[np.abs(ticks - (low + high) / 2) < _MOST_OFF_CENTRE * (high - low)]
