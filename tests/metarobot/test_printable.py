@@ -96,7 +96,8 @@ def test_everything_is_printed_through_print_line():
         "console.py: console.print(make_table(headings, rows, console))",
         "diagnose_check.py: console.print(make_table(headings, rows, console))",
         "diagnose_evaluate.py: console.print(make_table(headings, rows, console))",
-        "diagnose_predict.py: console.print(make_table(*screen_table(model, predictions), console))",
+        "diagnose_predict.py: console.print("
+        "make_table(*screen_table(model, predictions), console))",
         "doctor.py: console.print(table)",
         "list_runs.py: console.print(make_table(_HEADINGS, map(_row, found), console))",
         "pretrained_listing.py: console.print(make_table(headings, rows, console))",

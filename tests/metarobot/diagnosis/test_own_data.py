@@ -289,7 +289,8 @@ def test_the_check_says_what_an_engineer_would_overlook(tmp_path, capfd):
         ([], "metarobot diagnose: name one of record, check, train, evaluate, predict, demo first"),
         (
             ["chek"],
-            "metarobot diagnose chek: name one of record, check, train, evaluate, predict, demo first, did you mean 'check'",
+            "metarobot diagnose chek: name one of record, check, train, evaluate, predict, demo "
+            "first, did you mean 'check'",
         ),
         (["record", "--out", "a", "--faults", "backlsh"], "no fault 'backlsh'"),
         (["record", "--out", "a", "--faults", "backlash", "backlash"], "each once"),
