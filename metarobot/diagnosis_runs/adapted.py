@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from metarobot.diagnosis_runs.learner_names import ENCODER
 from metarobot.few_shot import AdaptedModel, Examples, Learner
 from metarobot.few_shot.module_loss import task_outputs
+from metarobot.few_shot_diagnosis.learners import ENCODER
 from metarobot.policies import Params
 from metarobot.policies.params import under_prefix
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarobot.diagnosis.channels import ACCELERATION, NUM_JOINTS
 from metarobot.diagnosis.own_data import OwnDataError, OwnRecordings
-from metarobot.diagnosis_runs.learner_names import make_learner
+from metarobot.diagnosis_runs.learner_names import full_name, make_learner
 from metarobot.diagnosis_runs.own_encoder import FrameEncoder
 from metarobot.diagnosis_runs.own_inputs import FRAMES, PATCH, OwnScale, frames_in, frames_of
 from metarobot.few_shot import FewShotTasks, Learner
@@ -22,8 +22,6 @@ from metarobot.few_shot_diagnosis.training import disturbed
 from metarobot.tensor_files import Shapes
 
 HEALTHY_LABEL = "healthy"
-ARM_NAMES: dict[str, str] = {"prototypes": "prototypical_network"}
-"""Names of learners in `few_shot_diagnosis`, where they are others."""
 
 
 class Sight(Protocol):
@@ -178,7 +176,7 @@ class ArmSight:
 
     def learner(self, name: str, way: int, seed: int) -> Learner[Any]:
         """Return a learner on the network with shared weights for all joints."""
-        return ARM_LEARNERS[ARM_NAMES.get(name, name)](seed, way)
+        return ARM_LEARNERS[full_name(name)](seed, way)
 
     def disturbed(self, tasks: FewShotTasks, rng: np.random.Generator) -> FewShotTasks:
         """Return them with noise, and without some quantities."""

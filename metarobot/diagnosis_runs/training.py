@@ -14,11 +14,11 @@ from metarobot.diagnosis import HEALTHY
 from metarobot.diagnosis.own_data import OwnDataError, OwnRecordings, read_recordings
 from metarobot.diagnosis_runs.adapted import Adapter
 from metarobot.diagnosis_runs.kept_back import keep_back
-from metarobot.diagnosis_runs.learner_names import LearnerName
+from metarobot.diagnosis_runs.learner_names import LearnerName, full_name
 from metarobot.diagnosis_runs.material import Material
 from metarobot.diagnosis_runs.materials import arm_material, arms_as_own, own_material
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, RunConfig, new_learner
-from metarobot.diagnosis_runs.sights import ARM_NAMES, ArmSight, Healthy, OwnSight, Sight
+from metarobot.diagnosis_runs.sights import ArmSight, Healthy, OwnSight, Sight
 from metarobot.diagnosis_runs.signal_format import SignalFormat
 from metarobot.diagnosis_runs.strangeness import thresholds
 from metarobot.diagnosis_runs.whole_recordings import fewest_windows, whole_recordings
@@ -52,7 +52,7 @@ class TrainingPlan:
         """Meta-updates."""
         if self.updates is not None:
             return self.updates
-        return NUM_UPDATES[ARM_NAMES.get(self.learner, self.learner)]
+        return NUM_UPDATES[full_name(self.learner)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from metarobot.few_shot import Examples, FewShotTasks, Maml, MamlOptions, cross_entropy
-from metarobot.few_shot_diagnosis.learners import HEAD, classifier_module, encoder_module
+from metarobot.few_shot_diagnosis.learners import (
+    classifier,
+    encoder_module,
+    joint_embeddings,
+    joint_learner,
+)
 
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Maps support features (S, F), their classes (S,) and query features (Q, F) to classes (Q,)."""
@@ -104,13 +108,12 @@ def predict_each(fit: Fit, support: np.ndarray, query: np.ndarray) -> np.ndarray
 def from_scratch(seed: int, way: int) -> Maml:
     """Return a network that nothing was taught: a task's examples are all that it learns from."""
     options = MamlOptions(inner_lr=0.1, num_adaptation_steps=_SCRATCH_STEPS, seed=seed)
-    return Maml(classifier_module(seed, way), cross_entropy, options)
+    return Maml(classifier(encoder_module(seed), way), cross_entropy, options)
 
 
 def joint_classifier(seed: int, num_classes: int) -> Maml:
     """Return a network to be trained on all classes together, by plain gradient descent."""
-    options = MamlOptions(num_adaptation_steps=0, outer_lr=2e-3, seed=seed)
-    return Maml(classifier_module(seed, num_classes), cross_entropy, options)
+    return joint_learner(encoder_module(seed), num_classes, seed)
 
 
 def joint_batch(rng: np.random.Generator, inputs: Tensor, label: Tensor) -> FewShotTasks:
@@ -122,10 +125,6 @@ def joint_batch(rng: np.random.Generator, inputs: Tensor, label: Tensor) -> FewS
     return FewShotTasks(examples, examples)
 
 
-@torch.no_grad()
 def embeddings(joint: Maml, inputs: Tensor) -> np.ndarray:
     """Return what the jointly trained network's last layer reads of each recording, (R, D)."""
-    encoder = {name: leaf for name, leaf in joint.params.items() if not name.startswith(HEAD)}
-    own = {name.removeprefix("encoder."): leaf for name, leaf in encoder.items()}
-    module = encoder_module(0)
-    return np.concatenate([functional_call(module, own, (part,)) for part in inputs.split(500)])
+    return joint_embeddings(joint, encoder_module(0), inputs)
