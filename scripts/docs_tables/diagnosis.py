@@ -8,12 +8,16 @@ from typing import Any
 from docs_tables.markdown import PENDING, markdown_table
 from docs_tables.results import read
 
-_NAMES = {
+META_LEARNERS = {
     "prototypical_network": "**prototypical network**",
     "maml": "**MAML**, first order",
     "anil": "**ANIL**",
     "meta_sgd": "**Meta-SGD**, first order",
     "reptile": "**Reptile**",
+}
+"""Learners that adapt, as tables name them."""
+_NAMES = {
+    **META_LEARNERS,
     "fine_tuning": "fine-tuning: pretrained network, new head",
     "pretrained_nearest_mean": "pretrained network, nearest mean",
     "nearest_neighbour_catch22": "catch22, nearest neighbour",
@@ -21,8 +25,6 @@ _NAMES = {
     "ridge_minirocket": "MiniRocket, ridge",
     "from_scratch": "the network from scratch",
 }
-
-
 _MANY_SHOTS = 15
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from docs_tables.diagnosis import META_LEARNERS
 from docs_tables.markdown import PENDING, markdown_table, with_interval
 from docs_tables.results import read
 from metarobot.evaluation.statistics import Interval
 
 _NAMES = {
-    "prototypical_network": "**prototypical network**",
-    "maml": "**MAML**, first order",
-    "anil": "**ANIL**",
-    "meta_sgd": "**Meta-SGD**, first order",
-    "reptile": "**Reptile**",
+    **META_LEARNERS,
     "pretrained_nearest_mean": "pretrained network, nearest mean",
     "nearest_neighbour_summary": "mean, spread and maximum of each signal, nearest neighbour",
 }
