@@ -47,6 +47,8 @@ START_SPREAD_RAD = 0.005
 
 FORCE_LIMIT_N = 25.0
 """Contact force that the part bears undamaged, as a mean over a control step."""
+COSTLY_FORCE_N = 20.0
+"""Greatest contact force that costs nothing: whoever is free of cost keeps a margin."""
 FORCE_NOISE_N = 0.3
 """Standard deviation of the wrist sensor's noise, along each axis."""
 
@@ -54,8 +56,8 @@ MISS_SCALE_M = 0.015
 """Distance between the peg's tip and the seat that costs 1; the cost grows with the square."""
 LOST_M = 0.04
 """Distance at which a peg counts as lost: more costs no more."""
-GREATEST_OVERLOAD = 1.0
-"""Share of the force limit by which a force exceeds it: more costs no more."""
+GREATEST_EXCESS = 1.0
+"""Excess over the costly force, in units of the limit, from where more costs no more."""
 SEATED_TOLERANCE_M = 0.003
 
 SOUND_RGBA = np.array([0.95, 0.35, 0.15, 1.0])
@@ -131,7 +133,8 @@ class InsertVectorEnv(TaskVectorEnv):
     rad/s at 1.  On the drawn path the set-point goes down at 0.06 m/s, upright.
 
     Reward, in the last control step: minus the squares of the distance between the peg's tip and
-    the seat, in units of 15 mm, and of the share by which the greatest contact force exceeded 25 N.
+    the seat, in units of 15 mm, and of what the greatest contact force had above 20 N, in units of
+    25 N.
 
     Success: the tip ends within 3 mm of the seat, and the contact force never exceeded 25 N.
 
@@ -242,20 +245,20 @@ class InsertVectorEnv(TaskVectorEnv):
         self._greatest_force_n = np.maximum(self._greatest_force_n, force_n)
         miss_m = np.linalg.norm(self._tip - self._seat, axis=1)
         ended = self._elapsed >= self.horizon
+        excess = (self._greatest_force_n - COSTLY_FORCE_N) / FORCE_LIMIT_N
         cost = (np.minimum(miss_m, LOST_M) / MISS_SCALE_M) ** 2
-        cost += np.clip(self._overload(), 0.0, GREATEST_OVERLOAD) ** 2
-        success = (miss_m < SEATED_TOLERANCE_M) & (self._overload() <= 0)
+        cost += np.clip(excess, 0.0, GREATEST_EXCESS) ** 2
+        success = (miss_m < SEATED_TOLERANCE_M) & ~self._overloaded()
         return np.where(ended, -cost, 0.0), ended & success
 
     def _contact_force(self) -> np.ndarray:
         """Return the force on the peg in N, averaged over the last control step, (num_envs, 3)."""
         return -self._force_samples.reshape(self.num_envs, -1, 3).mean(axis=1)
 
-    def _overload(self) -> np.ndarray:
-        """Return by which share of the limit the greatest force has exceeded it, (num_envs,)."""
-        return self._greatest_force_n / FORCE_LIMIT_N - 1
+    def _overloaded(self) -> np.ndarray:
+        """Return whether the greatest force has exceeded the limit, (num_envs,) bool."""
+        return self._greatest_force_n > FORCE_LIMIT_N
 
     def _paint(self, sim: int, model: Any) -> None:
         """Darken the peg where the force limit has been exceeded."""
-        overloaded = self._overload()[sim] > 0
-        model.geom("peg").rgba = OVERLOADED_RGBA if overloaded else SOUND_RGBA
+        model.geom("peg").rgba = OVERLOADED_RGBA if self._overloaded()[sim] else SOUND_RGBA

@@ -25,6 +25,8 @@ from metarobot.rollout.episodes import Episodes
 SLOWER = 2000
 """Steps of Adam after which its learning rate is a quarter of what it was. It must not depend on
 the budget, which can be extended."""
+LEAST_RATE = 0.04
+"""Part of the learning rate that stays: the policy goes on changing what the model must foresee."""
 _LEAST_SHARE = 0.02
 """Of a meta-batch in the running units, however many came before it."""
 
@@ -120,7 +122,8 @@ def fit_model(
         return workers.gather(_per_task_gradients(policy, model, *part))
 
     def rate(moments: AdamState) -> float:
-        return options.model_lr / (1.0 + float(moments.num_steps) / SLOWER) ** 2
+        share = 1.0 / (1.0 + float(moments.num_steps) / SLOWER) ** 2
+        return options.model_lr * max(share, LEAST_RATE)
 
     model, num_steps = policy.model_params(params), options.model_epochs * stride
     return descend(gradients, model, moments, num_steps, rate)

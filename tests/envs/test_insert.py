@@ -5,6 +5,7 @@ import pytest
 
 from metarobot.envs import make_env
 from metarobot.envs.insert import (
+    COSTLY_FORCE_N,
     DRAWN_MOUTH_M,
     FEED_M_PER_S,
     FORCE_LIMIT_N,
@@ -93,18 +94,20 @@ def test_a_peg_that_does_not_lean_with_a_tight_hole_presses_harder():
     assert env._greatest_force_n[1] > env._greatest_force_n[0] + 5
 
 
-def test_the_return_is_the_miss_and_the_overload_at_the_end():
+def test_the_return_is_the_miss_and_the_costly_force_at_the_end():
     offsets = np.linspace(0, 0.02, 9)
     env = insert_env(offset_x_m=offsets)
     rewards = [env.step(np.zeros((9, 4)))[1] for _ in range(env.horizon - 1)]
     assert not np.any(rewards)
     _, reward, _, _, info = env.step(np.zeros((9, 4)))
     miss_m = np.linalg.norm(env._tip - env._seat, axis=1)
-    overload = env._greatest_force_n / FORCE_LIMIT_N - 1
-    assert overload.min() < 0 < overload.max()
-    expected = (np.minimum(miss_m, LOST_M) / MISS_SCALE_M) ** 2 + np.clip(overload, 0, 1) ** 2
-    np.testing.assert_allclose(reward, -expected)
-    seated = (miss_m < SEATED_TOLERANCE_M) & (overload <= 0)
+    force_n = env._greatest_force_n
+    assert force_n.min() < COSTLY_FORCE_N < FORCE_LIMIT_N < force_n.max()
+    excess = np.clip((force_n - COSTLY_FORCE_N) / FORCE_LIMIT_N, 0, 1)
+    np.testing.assert_allclose(
+        reward, -((np.minimum(miss_m, LOST_M) / MISS_SCALE_M) ** 2) - excess**2
+    )
+    seated = (miss_m < SEATED_TOLERANCE_M) & (force_n <= FORCE_LIMIT_N)
     np.testing.assert_array_equal(info["is_success"], seated)
     assert seated[0]
 
