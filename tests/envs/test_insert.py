@@ -103,7 +103,7 @@ def test_the_return_is_the_miss_and_the_costly_force_at_the_end():
     miss_m = np.linalg.norm(env._tip - env._seat, axis=1)
     force_n = env._greatest_force_n
     assert force_n.min() < COSTLY_FORCE_N < FORCE_LIMIT_N < force_n.max()
-    excess = np.clip((force_n - COSTLY_FORCE_N) / FORCE_LIMIT_N, 0, 1)
+    excess = (np.clip(force_n, COSTLY_FORCE_N, FORCE_LIMIT_N) - COSTLY_FORCE_N) / FORCE_LIMIT_N
     np.testing.assert_allclose(
         reward, -((np.minimum(miss_m, LOST_M) / MISS_SCALE_M) ** 2) - excess**2
     )

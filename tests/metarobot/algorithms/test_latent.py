@@ -1,5 +1,6 @@
 """Latent: it recognises tasks, from its own episodes and from a log."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from metarobot.training.memory import num_simulations
 from metarobot.training.meta_trainer import MetaTrainer
 
 N, E = 12, 6
+PROVEN = torch.ones(N, 1, dtype=torch.bool)
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +133,27 @@ def test_a_task_in_doubt_is_left_alone(trainer):
     certain = known._replace(squares=known.squares + 1e3)
     far = policy.tasks.norm(dim=1).argmax()
     certain.squares[:, far] = 0.0
-    assert policy.may_act_on(params, certain, unknown, unknown).shape == (N, 1)
-    assert policy.may_act_on(
-        params, known, unknown, unknown
-    ).all()  # nothing changes: nothing gets worse
+    assert policy.may_act_on(params, certain, unknown, unknown, PROVEN).shape == (N, 1)
+    may = policy.may_act_on(params, known, unknown, unknown, PROVEN)
+    assert may.all()  # nothing changes: nothing gets worse
+
+
+def test_before_questions_have_proved_anything_a_doubt_weighs_more(trainer, monkeypatch):
+    policy, (_, params, _) = trainer.policy, ask(trainer)
+
+    def returns(_, told, codes):
+        return -(told - codes).square().sum(-1), torch.ones_like(told[..., 0])
+
+    monkeypatch.setattr(policy.model, "returns", returns)
+    likely = policy.tasks.norm(dim=1).argmax()
+    opposite = (policy.tasks @ policy.tasks[likely]).argmin()  # telling the likely one does harm
+    known = policy.evidence(params)
+    known = known._replace(squares=torch.full_like(known.squares, 1e9))
+    known.squares[:, likely] = 0.0
+    known.squares[:, opposite] = 2.0 * math.log(97.0 / 3.0) / policy.likelihood_power
+    unknown = torch.full((N, 1), torch.nan)
+    assert policy.may_act_on(params, known, unknown, unknown, PROVEN).all()
+    assert not policy.may_act_on(params, known, unknown, unknown, ~PROVEN).any()
 
 
 def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
@@ -144,10 +163,10 @@ def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
     little = torch.full((N, 1), float(worst))
     much = torch.full((N, 1), float(block.returns.max() + 100.0))
     unknown = torch.full((N, 1), torch.nan)
-    may = policy.may_act_on(params, known, little, unknown)
+    may = policy.may_act_on(params, known, little, unknown, PROVEN)
     assert may.float().mean() > 0.5
-    assert torch.equal(policy.may_act_on(params, known, unknown, unknown), may)
-    assert not policy.may_act_on(params, known, much, unknown).any()
+    assert torch.equal(policy.may_act_on(params, known, unknown, unknown, PROVEN), may)
+    assert not policy.may_act_on(params, known, much, unknown, PROVEN).any()
 
 
 def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(trainer):
@@ -156,7 +175,7 @@ def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(traine
     policy, known = trainer.policy, trainer.policy.evidence(params)
     first = torch.full((N, 1), float(block.returns.max() + 100.0))  # there is nothing to win
     for less, may in ((0.0, True), (1e-3, True), (100.0, False)):
-        assert (policy.may_act_on(params, known, first, first - less) == may).all()
+        assert (policy.may_act_on(params, known, first, first - less, PROVEN) == may).all()
 
 
 def distrust(monkeypatch):
