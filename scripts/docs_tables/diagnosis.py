@@ -10,9 +10,10 @@ from docs_tables.results import read
 
 META_LEARNERS = {
     "prototypical_network": "**prototypical network**",
-    "maml": "**MAML**, first order",
     "anil": "**ANIL**",
-    "meta_sgd": "**Meta-SGD**, first order",
+    "maml": "**MAML**",
+    "meta_sgd": "**Meta-SGD**",
+    "first_order_maml": "**MAML**, first order",
     "reptile": "**Reptile**",
 }
 """Learners that adapt, as tables name them."""
