@@ -43,6 +43,8 @@ class DiagnoseTrain:
     """Folder that keeps simulated recordings; nothing is kept if not given."""
     seed: int = 0
     """Seed of parameters and of tasks."""
+    resume: bool = False
+    """Go on, bit for bit, with a training that was interrupted; all else as it began."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that are too small or too large."""

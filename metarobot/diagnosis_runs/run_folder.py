@@ -12,6 +12,7 @@ from metarobot.diagnosis_runs.kept_back import KeptBack
 from metarobot.diagnosis_runs.learner_names import LearnerName
 from metarobot.diagnosis_runs.sights import ArmSight, OwnSight, Sight
 from metarobot.diagnosis_runs.signal_format import SignalFormat
+from metarobot.diagnosis_runs.unfinished import UNFINISHED_FILE
 from metarobot.files import json_bytes, parse_json
 from metarobot.folder import Folder
 from metarobot.policies.params import under_prefix, with_prefix
@@ -99,7 +100,10 @@ def require_new_run(path: Path) -> None:
     """
     folder = Folder.named(path)
     if folder.exists() and folder.names():
-        raise DiagnosisRunError(f"{path} is not empty: name another folder")
+        way_out = "name another folder"
+        if folder.has(UNFINISHED_FILE):
+            way_out += ", or go on with the training there with --resume"
+        raise DiagnosisRunError(f"{path} is not empty: {way_out}")
 
 
 def save_run(run: DiagnosisRun, path: Path) -> None:
@@ -118,6 +122,7 @@ def save_run(run: DiagnosisRun, path: Path) -> None:
             CONFIG_FILE: json_bytes(msgspec.to_builtins(run.config)),
         }
     )
+    folder.remove(UNFINISHED_FILE)
 
 
 def load_run(path: Path) -> DiagnosisRun:

@@ -10,10 +10,10 @@ from docs_tables.results import read
 
 META_LEARNERS = {
     "prototypical_network": "**prototypical network**",
-    "anil": "**ANIL**",
     "maml": "**MAML**",
-    "meta_sgd": "**Meta-SGD**",
     "first_order_maml": "**MAML**, first order",
+    "anil": "**ANIL**",
+    "meta_sgd": "**Meta-SGD**",
     "reptile": "**Reptile**",
 }
 """Learners that adapt, as tables name them."""
