@@ -66,7 +66,7 @@ class DiagnoseEvaluate:
     """Measure a trained learner on what its training did not see, and write the report."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or the name of a learner that comes with the package, such as arm."""
     folder: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="FOLDER")] = None
     """Where the recordings are now that it was trained on, if they have moved."""
     out: Path
@@ -91,7 +91,7 @@ class DiagnosePredict:
     """Say what recordings of a machine show, given a few labelled recordings of it."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or the name of a learner that comes with the package, such as arm."""
     examples: Path
     """Folder with labels.csv and a file for each labelled recording of the machine; any labels."""
     recordings: Path

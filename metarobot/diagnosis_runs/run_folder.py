@@ -10,9 +10,11 @@ import msgspec
 from metarobot.diagnosis_runs.adapted import Adapter, Thresholds
 from metarobot.diagnosis_runs.kept_back import KeptBack
 from metarobot.diagnosis_runs.learner_names import LearnerName
+from metarobot.diagnosis_runs.pretrained import find_run, pretrained_names
 from metarobot.diagnosis_runs.sights import ArmSight, OwnSight, Sight
 from metarobot.diagnosis_runs.signal_format import SignalFormat
 from metarobot.diagnosis_runs.unfinished import UNFINISHED_FILE
+from metarobot.envs import nearest_name
 from metarobot.files import json_bytes, parse_json
 from metarobot.folder import Folder
 from metarobot.policies.params import under_prefix, with_prefix
@@ -126,16 +128,20 @@ def save_run(run: DiagnosisRun, path: Path) -> None:
 
 
 def load_run(path: Path) -> DiagnosisRun:
-    """Read a run folder.
+    """Read a run.
+
+    Args:
+        path: Its folder, or the name of a learner that comes with the package.
 
     Raises:
         DiagnosisRunError: It is none, or damaged.
         OSError: It cannot be read.
     """
-    folder = Folder.named(path)
+    folder = Folder.named(find_run(path))
     if not folder.exists() or not folder.has(CONFIG_FILE):
         raise DiagnosisRunError(
             f"{path} holds no {CONFIG_FILE}: `metarobot diagnose train --out {path}` makes a run"
+            + nearest_name(str(path), pretrained_names())
         )
     try:
         config = _read_config(folder)
