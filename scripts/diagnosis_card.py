@@ -9,7 +9,7 @@ from metarobot.diagnosis_runs.results import DiagnosisResult, Score, SplitResult
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun
 from metarobot.evaluation.statistics import Interval
 from metarobot.few_shot_diagnosis import HELD_OUT_FAULTS
-from metarobot.reporting.diagnosis_words import most_mistaken, sure_words, verdict
+from metarobot.reporting.diagnosis_words import most_mistaken, verdict
 
 HELD_OUT = "unseen machines, unseen faults"
 """Split of the faults that no training saw."""
@@ -83,7 +83,12 @@ def limits(result: DiagnosisResult) -> list[str]:
 
 def _told(split: SplitResult) -> str:
     """Say what is mistaken, what a high probability is worth, and what a warning is."""
-    parts = [most_mistaken(split), sure_words(split)]
+    parts = [most_mistaken(split)]
+    if split.sure is not None:
+        parts.append(
+            f"Where it gives a probability of 90 % or more, in {100 * split.sure_share:.0f} % of "
+            f"cases, {_per_cent(split.sure)} % are right."
+        )
     own = split.strangers
     if own is not None:
         parts.append(

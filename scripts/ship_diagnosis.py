@@ -62,9 +62,9 @@ def ship(command: ShipCommand) -> None:
     result = measure(run, command, EvaluationPlan(num_tasks=command.tasks, decisions=0))
     place = Folder(command.out) / NAME
     save_run(run, place.path)
-    text = card(result, run, " ".join(COMMAND))
-    numbers = json_bytes(rounded(msgspec.to_builtins(result)))
-    place.write_together({EVALUATION_FILE: numbers, CARD_FILE: text.encode()})
+    told = rounded(msgspec.to_builtins(result))
+    text = card(msgspec.convert(told, DiagnosisResult), run, " ".join(COMMAND))
+    place.write_together({EVALUATION_FILE: json_bytes(told), CARD_FILE: text.encode()})
 
 
 def lightened(run: DiagnosisRun) -> DiagnosisRun:
