@@ -126,8 +126,8 @@ def _arm_learner(name: str, seed: int, way: int) -> Learner[Any]:
     return make_learner(name, encoder_module(seed, UnitEncoder), way, seed, UNIT_STEPS)
 
 
-NUM_UPDATES = {PROTOTYPES: 300, **dict.fromkeys(UNIT_STEPS, 300), "reptile": 200}
-"""Meta-updates of each learner of health checks."""
+NUM_UPDATES = {PROTOTYPES: 300, **dict.fromkeys(UNIT_STEPS, 300), "reptile": 80}
+"""Meta-updates of each learner of health checks: about as much time for all."""
 
 LEARNERS: dict[str, Callable[[int, int], Learner[Any]]] = {
     name: partial(_arm_learner, name) for name in NUM_UPDATES
