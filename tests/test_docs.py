@@ -43,6 +43,7 @@ RUN_HERE = {
     "README.zh-CN.md",
     "docs/algorithms.md",
     "docs/api/metarobot.md",
+    "docs/diagnose.md",
     "docs/environments.md",
     "docs/few-shot.md",
     "docs/index.md",
@@ -219,6 +220,7 @@ def test_the_page_on_diagnosing_runs(capsys, monkeypatch, tmp_path):
     assert demo == ["diagnose", "demo"]  # which tests of the command run
     assert main(record) == 0
     own_machine(Path("example"), "arm 2", Path("known"), Path("new"))
+    others.remove(["diagnose", "evaluate", "arm", "--out", "results/arm"])  # so does this
     for words in others:
         assert main([*words, *shorter.get(words[1], [])]) == 0
     shown = re.findall(r"```text\n(recording .*)", PAGES["docs/diagnose.md"])[0].split()
@@ -226,6 +228,10 @@ def test_the_page_on_diagnosing_runs(capsys, monkeypatch, tmp_path):
     assert "recording  " in capsys.readouterr().out
     assert Path("results/mine/report.html").exists()
     assert len(Path("what.csv").read_text().splitlines()) == 13
+    capsys.readouterr()
+    (example,) = PYTHON_BLOCK.findall(PAGES["docs/diagnose.md"])
+    exec(compile(example, "docs/diagnose.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 12
 
 
 def own_machine(folder, machine, known, new):

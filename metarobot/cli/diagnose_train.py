@@ -14,6 +14,7 @@ from metarobot.cli.progress import StageDisplay
 from metarobot.diagnosis_runs.evaluating import trained_on
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, require_new_run, save_run
 from metarobot.diagnosis_runs.training import OwnTraining, TrainingPlan, train_arms, train_own
+from metarobot.diagnosis_runs.unfinished import Unfinished, require_unfinished
 from metarobot.few_shot_diagnosis import TRAIN_POOL, Pool, record_pool
 from metarobot.few_shot_diagnosis.pool import PoolSpec
 from metarobot.printable import print_line
@@ -22,14 +23,16 @@ from metarobot.printable import print_line
 def run(command: DiagnoseTrain) -> int:
     """Train, and write the run."""
     console = prepare()
-    require_new_run(command.out)  # before the work
+    (require_unfinished if command.resume else require_new_run)(command.out)  # before the work
+    unfinished = Unfinished(command.out, resume=command.resume)
     plan = TrainingPlan(
         learner=command.learner, updates=command.updates, way=command.way, seed=command.seed
     )
     with StageDisplay(console) as stages:
         if command.folder is None:
             spec = replace(TRAIN_POOL, num_machines=command.machines)
-            trained = train_arms(recorder(command.cache, stages)(spec), plan, stages)
+            pool = recorder(command.cache, stages)(spec)
+            trained = train_arms(pool, plan, stages, unfinished)
         else:
             own = OwnTraining(
                 folder=command.folder,
@@ -37,7 +40,7 @@ def run(command: DiagnoseTrain) -> int:
                 unseen_machines=command.unseen_machines,
                 unseen_labels=command.unseen_labels,
             )
-            trained = train_own(own, plan, stages)
+            trained = train_own(own, plan, stages, unfinished)
     save_run(trained, command.out)
     announce(trained, command.out, console)
     return OK

@@ -43,6 +43,8 @@ class DiagnoseTrain:
     """Folder that keeps simulated recordings; nothing is kept if not given."""
     seed: int = 0
     """Seed of parameters and of tasks."""
+    resume: bool = False
+    """Go on, bit for bit, with a training that was interrupted; all else as it began."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that are too small or too large."""
@@ -64,7 +66,7 @@ class DiagnoseEvaluate:
     """Measure a trained learner on what its training did not see, and write the report."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or the name of a learner that comes with the package, such as arm."""
     folder: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="FOLDER")] = None
     """Where the recordings are now that it was trained on, if they have moved."""
     out: Path
@@ -89,7 +91,7 @@ class DiagnosePredict:
     """Say what recordings of a machine show, given a few labelled recordings of it."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or the name of a learner that comes with the package, such as arm."""
     examples: Path
     """Folder with labels.csv and a file for each labelled recording of the machine; any labels."""
     recordings: Path

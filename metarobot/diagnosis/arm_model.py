@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from metarobot.diagnosis.channels import JOINTS
-from metarobot.envs import silence_mujoco
-from metarobot.envs.reach import ReachVectorEnv
+from metarobot.envs import scene
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
+REACH_SCENE = Path(scene.__file__).with_name("reach.xml")
 GEARS = tuple(f"gear{number}" for number in range(1, 8))
 GRIP = "grip"
 LINKS = tuple(f"link{number}" for number in range(1, 8))
@@ -81,8 +82,8 @@ def arm_spec() -> Any:
 
 
 def _reach_spec() -> Any:
-    silence_mujoco()
-    return _mj.MjSpec.from_file(str(ReachVectorEnv.scene_path))
+    scene.silence_mujoco()
+    return _mj.MjSpec.from_file(str(REACH_SCENE))
 
 
 def _add_play(body: Any, name: str, kind: Any, axis: tuple[int, int, int]) -> None:

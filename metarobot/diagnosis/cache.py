@@ -1,8 +1,8 @@
 """Keeps recordings in a folder, in sealed tensor files: whole or not at all, and nothing unpickled.
 
-A file's name is a hash of all that its recordings depend on: the orders, this package's source and
-the versions of the libraries.  So what is found under that name is what would be recorded.  What is
-damaged is recorded again.
+A file's name is a hash of all that its recordings depend on: the orders, the source of this package
+and of `ENVS_FILES`, and the versions of the libraries.  So what is found under that name is what
+would be recorded.  What is damaged is recorded again.
 """
 
 from __future__ import annotations
@@ -24,8 +24,19 @@ from metarobot.directory import FolderError
 from metarobot.folder import Folder
 from metarobot.tensor_files import most_bytes, parse_tensors, seal_tensors
 
+ENVS_FILES = (
+    "arm.xml",
+    "checked_numbers.py",
+    "counter_based_random.py",
+    "memory.py",
+    "physics.py",
+    "reach.xml",
+    "reach_tool.xml",
+    "scene.py",
+    "task_parameter.py",
+)
+"""All that recordings read of envs; a change to any other file records nothing anew."""
 _SIGNALS = "signals"
-_SOURCE_SUFFIXES = (".py", ".xml")
 
 
 def keep(folder: Path, orders: Orders, signals: np.ndarray) -> None:
@@ -81,8 +92,7 @@ def _name(orders: Orders) -> str:
 def _source_hash() -> str:
     """Return the SHA-256 of what computes recordings: source, scenes and versions."""
     digest = hashlib.sha256(f"mujoco {mujoco.__version__}, numpy {np.__version__}".encode())
-    for folder in (Path(__file__).parent, Path(envs.__file__).parent):
-        for path in sorted(folder.iterdir()):
-            if path.suffix in _SOURCE_SUFFIXES:
-                digest.update(path.read_bytes())
+    own = sorted(Path(__file__).parent.glob("*.py"))
+    for path in [*own, *(Path(envs.__file__).with_name(name) for name in ENVS_FILES)]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()

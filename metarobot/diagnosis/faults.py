@@ -14,7 +14,7 @@ import numpy as np
 
 from metarobot.diagnosis.channels import NUM_JOINTS, ROTOR_SHARE
 from metarobot.diagnosis.condition import Condition
-from metarobot.envs import TaskError, TaskParameter, nearest_name
+from metarobot.envs.task_parameter import TaskError, TaskParameter, nearest_name
 
 HEALTHY = "healthy"
 """What stands in the place of a fault's name where there is none."""

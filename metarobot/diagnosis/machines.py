@@ -13,8 +13,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from metarobot.diagnosis.channels import NUM_JOINTS, ROTOR_SHARE
-from metarobot.envs import TaskError, nearest_name
 from metarobot.envs.counter_based_random import keys_of, uniforms
+from metarobot.envs.task_parameter import TaskError, nearest_name
 
 MachineSplit = Literal["train", "test"]
 MACHINE_SPLITS: tuple[MachineSplit, ...] = get_args(MachineSplit)

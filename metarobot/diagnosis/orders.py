@@ -13,8 +13,8 @@ from metarobot.diagnosis.channels import NUM_JOINTS
 from metarobot.diagnosis.condition import Condition, healthy
 from metarobot.diagnosis.faults import FAULTS, HEALTHY, find_fault
 from metarobot.diagnosis.machines import Machines, check_seed
-from metarobot.envs import TaskError
 from metarobot.envs.counter_based_random import keys_of, uniforms
+from metarobot.envs.task_parameter import TaskError
 
 OIL_TEMPERATURE_C = (15.0, 35.0)
 """Lowest and highest temperature of the joints during a check."""

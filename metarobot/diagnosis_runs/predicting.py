@@ -15,7 +15,7 @@ from metarobot.diagnosis.own_data import (
     read_unlabelled,
 )
 from metarobot.diagnosis_runs.adapted import AdaptedTasks, Thresholds
-from metarobot.diagnosis_runs.run_folder import DiagnosisRun
+from metarobot.diagnosis_runs.run_folder import DiagnosisRun, load_run
 from metarobot.diagnosis_runs.sights import Healthy
 from metarobot.diagnosis_runs.whole_recordings import fewest_windows, whole_recordings
 from metarobot.few_shot import Examples
@@ -112,6 +112,31 @@ def predict_folder(
     model = adapt_to(run, whole_recordings(known, windows), windows)
     name = known.machines[0]
     return model, model.predict(_named(whole_recordings(asked, windows), name))
+
+
+def diagnose(
+    run: str | Path, examples: str | Path, recordings: str | Path, machine: str | None = None
+) -> list[Prediction]:
+    """Say what recordings of a machine show, given a few labelled ones of it.
+
+    Example::
+
+        from metarobot.diagnosis_runs import diagnose
+
+        for found in diagnose("arm", examples="known", recordings="new"):
+            print(found.file, found.label, found.probability, found.looks_like_none)
+
+    Args:
+        run: Folder of a trained learner, or the name of one that comes with the package.
+        examples: Folder with labels.csv.
+        recordings: Folder of recordings of the same machine.
+        machine: As of `predict_folder`.
+
+    Raises:
+        OwnDataError: A folder is not what it must be, or does not fit the learner.
+        DiagnosisRunError: The run is none, or damaged.
+    """
+    return predict_folder(load_run(Path(run)), Path(examples), Path(recordings), machine)[1]
 
 
 def _of_machine(known: OwnRecordings, machine: str | None, folder: Path) -> OwnRecordings:

@@ -10,8 +10,11 @@ import msgspec
 from metarobot.diagnosis_runs.adapted import Adapter, Thresholds
 from metarobot.diagnosis_runs.kept_back import KeptBack
 from metarobot.diagnosis_runs.learner_names import LearnerName
+from metarobot.diagnosis_runs.pretrained import find_run, pretrained_names
 from metarobot.diagnosis_runs.sights import ArmSight, OwnSight, Sight
 from metarobot.diagnosis_runs.signal_format import SignalFormat
+from metarobot.diagnosis_runs.unfinished import UNFINISHED_FILE
+from metarobot.envs import nearest_name
 from metarobot.files import json_bytes, parse_json
 from metarobot.folder import Folder
 from metarobot.policies.params import under_prefix, with_prefix
@@ -99,7 +102,10 @@ def require_new_run(path: Path) -> None:
     """
     folder = Folder.named(path)
     if folder.exists() and folder.names():
-        raise DiagnosisRunError(f"{path} is not empty: name another folder")
+        way_out = "name another folder"
+        if folder.has(UNFINISHED_FILE):
+            way_out += ", or go on with the training there with --resume"
+        raise DiagnosisRunError(f"{path} is not empty: {way_out}")
 
 
 def save_run(run: DiagnosisRun, path: Path) -> None:
@@ -118,19 +124,24 @@ def save_run(run: DiagnosisRun, path: Path) -> None:
             CONFIG_FILE: json_bytes(msgspec.to_builtins(run.config)),
         }
     )
+    folder.remove(UNFINISHED_FILE)
 
 
 def load_run(path: Path) -> DiagnosisRun:
-    """Read a run folder.
+    """Read a run.
+
+    Args:
+        path: Its folder, or the name of a learner that comes with the package.
 
     Raises:
         DiagnosisRunError: It is none, or damaged.
         OSError: It cannot be read.
     """
-    folder = Folder.named(path)
+    folder = Folder.named(find_run(path))
     if not folder.exists() or not folder.has(CONFIG_FILE):
         raise DiagnosisRunError(
             f"{path} holds no {CONFIG_FILE}: `metarobot diagnose train --out {path}` makes a run"
+            + nearest_name(str(path), pretrained_names())
         )
     try:
         config = _read_config(folder)

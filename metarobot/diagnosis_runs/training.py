@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from metarobot.diagnosis_runs.run_folder import DiagnosisRun, RunConfig, new_lea
 from metarobot.diagnosis_runs.sights import ArmSight, Healthy, OwnSight, Sight
 from metarobot.diagnosis_runs.signal_format import SignalFormat
 from metarobot.diagnosis_runs.strangeness import thresholds
+from metarobot.diagnosis_runs.unfinished import Unfinished
 from metarobot.diagnosis_runs.whole_recordings import fewest_windows, whole_recordings
 from metarobot.few_shot_diagnosis import Pool, Scale, pool_residuals
 from metarobot.few_shot_diagnosis.learners import NUM_UPDATES
@@ -32,8 +33,9 @@ Progress = Callable[[str, float], None]
 
 _CALIBRATION_SHARE = 5
 """One training machine of so many is kept for thresholds."""
-_LINES = 10
-"""Times that a training says how far it is."""
+_PARTS = 10
+"""Of a training: after each it says how far it is, and is kept."""
+NOTHING_KEPT = Unfinished()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +67,14 @@ class OwnTraining:
     unseen_labels: tuple[str, ...] = ()
 
 
-def train_own(own: OwnTraining, plan: TrainingPlan, progress: Progress) -> DiagnosisRun:
+def train_own(
+    own: OwnTraining, plan: TrainingPlan, progress: Progress, unfinished: Unfinished = NOTHING_KEPT
+) -> DiagnosisRun:
     """Train on a folder of recordings, without what is kept back.
 
     Raises:
         OwnDataError: The folder is not what it must be, or holds too little.
+        UnfinishedError: The training cannot go on from what is kept.
     """
     progress(f"reading {own.folder}", 0.0)
     read = read_recordings(own.folder, window_s=own.window_s)
@@ -82,7 +87,7 @@ def train_own(own: OwnTraining, plan: TrainingPlan, progress: Progress) -> Diagn
     sight = OwnSight.of(train, windows)
     inputs = sight.inputs(train, windows, Healthy({}))
     material, held = _parted(train, inputs, plan)
-    learner, facts = _fit(sight, material, held, plan, progress)
+    learner, facts = _fit(sight, material, held, plan, progress, unfinished)
     config = RunConfig(
         kind="own",
         signal=SignalFormat.of(read, own.window_s),
@@ -97,12 +102,18 @@ def train_own(own: OwnTraining, plan: TrainingPlan, progress: Progress) -> Diagn
     return DiagnosisRun(config=config, sight=sight, learner=learner)
 
 
-def train_arms(pool: Pool, plan: TrainingPlan, progress: Progress) -> DiagnosisRun:
-    """Train on recordings of simulated arms; machines and faults of other pools test it."""
+def train_arms(
+    pool: Pool, plan: TrainingPlan, progress: Progress, unfinished: Unfinished = NOTHING_KEPT
+) -> DiagnosisRun:
+    """Train on recordings of simulated arms; machines and faults of other pools test it.
+
+    Raises:
+        UnfinishedError: The training cannot go on from what is kept.
+    """
     scale = Scale.of(pool_residuals(pool)[pool.recordings.fault == HEALTHY])
     sight = ArmSight(scale)
     material = arm_material("training", pool, pool, pool.spec.classes, scale, plan.way)
-    learner, facts = _fit(sight, material, material, plan, progress)
+    learner, facts = _fit(sight, material, material, plan, progress, unfinished)
     own = arms_as_own(pool.recordings)
     config = RunConfig(
         kind="arms",
@@ -135,22 +146,32 @@ def _parted(train: OwnRecordings, inputs: Any, plan: TrainingPlan) -> tuple[Mate
 
 
 def _fit(
-    sight: Sight, material: Material, held: Material, plan: TrainingPlan, progress: Progress
+    sight: Sight,
+    material: Material,
+    held: Material,
+    plan: TrainingPlan,
+    progress: Progress,
+    unfinished: Unfinished,
 ) -> tuple[Any, dict[str, Any]]:
     """Take all meta-updates; return the learner, and what is to be written down of it."""
     learner = new_learner(plan.learner, sight, material.way, plan.seed)
     started = time.process_time()
 
+    def spent_s() -> float:
+        return round(unfinished.processor_s + time.process_time() - started, 1)
+
     def sample(rng: np.random.Generator) -> Any:
         rows = material.draw(rng, TASKS_PER_UPDATE, 1)
         return sight.disturbed(material.tasks(rows, centred=sight.centred), rng)
 
-    losses: list[float] = []
-    ends = np.linspace(0, plan.num_updates, _LINES + 1).round().astype(int)
+    losses = unfinished.begin(learner, material, {**asdict(plan), "updates": plan.num_updates})
+    ends = np.linspace(0, plan.num_updates, _PARTS + 1).round().astype(int)
     for end in ends[1:]:
-        losses += learner.fit(sample, int(end) - len(losses))
-        if losses:
-            said = f"update {end} of {plan.num_updates}, loss {np.mean(losses[-20:]):.2f}"
+        fresh = learner.fit(sample, max(0, int(end) - learner.num_updates))
+        if fresh:
+            losses.append(round(float(np.mean(fresh)), 4))
+            unfinished.keep(learner, losses, spent_s())
+            said = f"update {end} of {plan.num_updates}, loss {losses[-1]:.2f}"
             progress(f"training {learner.title}: {said}", end / plan.num_updates)
     adapter = Adapter(learner, sight.centred)
     facts: dict[str, Any] = {
@@ -159,13 +180,8 @@ def _fit(
         "seed": plan.seed,
         "updates": plan.num_updates,
         "strange_above": thresholds(adapter, held, plan.seed),
-        "losses": _thinned(losses),
-        "processor_s": round(time.process_time() - started, 1),
+        "losses": tuple(losses),
+        "processor_s": spent_s(),
         "provenance": provenance(choose_num_threads()),
     }
     return learner, facts
-
-
-def _thinned(losses: list[float]) -> tuple[float, ...]:
-    parts = [part for part in np.array_split(np.array(losses), _LINES) if len(part)]
-    return tuple(round(float(part.mean()), 4) for part in parts)

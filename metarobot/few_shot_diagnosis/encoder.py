@@ -70,10 +70,10 @@ class Encoder(nn.Module):
 
 
 class UnitEncoder(Encoder):
-    """Embeds all recordings at one length, for prototypes.
+    """Embeds all recordings at one length, for learners that adapt.
 
     How severe a fault is says nothing about which it is.  Severity stretches an embedding, the
-    fault is its direction: so only directions are compared.
+    fault is its direction: so only directions are compared.  And a step size suits all tasks.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:

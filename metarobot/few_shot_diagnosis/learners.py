@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,33 +28,64 @@ from metarobot.few_shot_diagnosis.encoder import Encoder, UnitEncoder
 from metarobot.policies.params import under_prefix
 
 ENCODER, HEAD = "encoder", "head"
+PROTOTYPES = "prototypical_network"
 
 
-def make_learner(name: str, encoder: Any, way: int, seed: int) -> Learner[Any]:
+class Steps(NamedTuple):
+    """How a learner adapts by gradient steps."""
+
+    inner_lr: float
+    num: int
+    first_order: bool = False
+    outer_lr: float = 2e-3
+
+
+PLAIN_STEPS = {
+    "maml": Steps(0.1, 3, first_order=True),
+    "anil": Steps(0.1, 3),
+    "meta_sgd": Steps(0.1, 3, first_order=True),
+    "reptile": Steps(0.05, 8, outer_lr=1e-3),
+}
+"""On embeddings of any length; usual values, not tuned."""
+UNIT_STEPS = {
+    "maml": Steps(3.0, 1),
+    "first_order_maml": Steps(0.3, 3, first_order=True),
+    "anil": Steps(15.0, 1),
+    "meta_sgd": Steps(5.0, 1),
+    "reptile": Steps(0.5, 8, outer_lr=1e-3),
+}
+"""On embeddings of one length, `UnitEncoder`; chosen on the tuning splits.  There a direction tells
+the class, which one long step on the head finds."""
+
+
+def make_learner(
+    name: str, encoder: Any, way: int, seed: int, steps: dict[str, Steps] = PLAIN_STEPS
+) -> Learner[Any]:
     """Return a learner that knows nothing yet, on any encoder.
 
     Args:
-        name: One of `NUM_UPDATES`.
+        name: `PROTOTYPES`, or one of the steps.
         encoder: Maps inputs (S, ...) to embeddings (S, encoder.num_outputs).
         way: Outputs of the head; prototypes have none, and tell any number of classes apart.
         seed: Of the meta-batches.
+        steps: How each of the others adapts, by its name.
     """
-    if name == "prototypical_network":
+    if name == PROTOTYPES:
         return PrototypicalNetwork(encoder, LearnerOptions(outer_lr=2e-3, seed=seed))
-    module = classifier(encoder, way)
+    own, module = steps[name], classifier(encoder, way)
+    common = {
+        "inner_lr": own.inner_lr,
+        "num_adaptation_steps": own.num,
+        "outer_lr": own.outer_lr,
+        "seed": seed,
+    }
     if name == "reptile":
-        options = ReptileOptions(inner_lr=0.05, num_adaptation_steps=8, outer_lr=1e-3, seed=seed)
-        return Reptile(module, cross_entropy, options)
-    options = MamlOptions(
-        inner_lr=0.1,
-        num_adaptation_steps=3,
-        first_order=name != "anil",
-        outer_lr=2e-3,
-        seed=seed,
-    )
+        return Reptile(module, cross_entropy, ReptileOptions(**common))
+    options = MamlOptions(**common, first_order=own.first_order)
     if name == "anil":
         return Anil(module, cross_entropy, options, HEAD)
-    return {"maml": Maml, "meta_sgd": MetaSgd}[name](module, cross_entropy, options)
+    kind = MetaSgd if name == "meta_sgd" else Maml
+    return kind(module, cross_entropy, options)
 
 
 def joint_learner(encoder: Any, num_classes: int, seed: int) -> Maml:
@@ -92,18 +123,11 @@ def encoder_module(seed: int, kind: type[Encoder] = Encoder) -> Encoder:
 
 
 def _arm_learner(name: str, seed: int, way: int) -> Learner[Any]:
-    kind = UnitEncoder if name == "prototypical_network" else Encoder
-    return make_learner(name, encoder_module(seed, kind), way, seed)
+    return make_learner(name, encoder_module(seed, UnitEncoder), way, seed, UNIT_STEPS)
 
 
-NUM_UPDATES = {
-    "prototypical_network": 300,
-    "maml": 300,
-    "anil": 300,
-    "meta_sgd": 300,
-    "reptile": 200,
-}
-"""Meta-updates of each learner of health checks."""
+NUM_UPDATES = {PROTOTYPES: 300, **dict.fromkeys(UNIT_STEPS, 300), "reptile": 80}
+"""Meta-updates of each learner of health checks: about as much time for all."""
 
 LEARNERS: dict[str, Callable[[int, int], Learner[Any]]] = {
     name: partial(_arm_learner, name) for name in NUM_UPDATES

@@ -10,9 +10,10 @@ from docs_tables.results import read
 
 META_LEARNERS = {
     "prototypical_network": "**prototypical network**",
-    "maml": "**MAML**, first order",
+    "maml": "**MAML**",
+    "first_order_maml": "**MAML**, first order",
     "anil": "**ANIL**",
-    "meta_sgd": "**Meta-SGD**, first order",
+    "meta_sgd": "**Meta-SGD**",
     "reptile": "**Reptile**",
 }
 """Learners that adapt, as tables name them."""

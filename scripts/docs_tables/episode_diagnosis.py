@@ -11,6 +11,8 @@ from metarobot.evaluation.statistics import Interval
 
 _NAMES = {
     **META_LEARNERS,
+    "maml": "**MAML**, first order",
+    "meta_sgd": "**Meta-SGD**, first order",
     "pretrained_nearest_mean": "pretrained network, nearest mean",
     "nearest_neighbour_summary": "mean, spread and maximum of each signal, nearest neighbour",
 }

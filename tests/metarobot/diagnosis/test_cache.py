@@ -1,9 +1,17 @@
 """The cache gives back what was recorded, or nothing."""
 
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
+from metarobot import envs
 from metarobot.diagnosis import record, recording, sample_machines
+from metarobot.diagnosis.arm_model import REACH_SCENE
+from metarobot.diagnosis.cache import ENVS_FILES
 
 
 @pytest.fixture
@@ -77,3 +85,50 @@ def test_a_name_does_not_depend_on_the_longest_fault(tmp_path, counted):
     )
     record(machines.rows([0, 1]), "backlash", 0.01, 0, cache=tmp_path)
     assert counted == [2, 1]
+
+
+_RECORD_ALONE = """
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+
+package = ModuleSpec("metarobot.envs", None, is_package=True)
+package.submodule_search_locations = [sys.argv[1]]
+sys.modules["metarobot.envs"] = module_from_spec(package)  # without what its __init__ imports
+
+from metarobot.opengl import import_mujoco
+
+import_mujoco()  # as its __init__ does
+from metarobot.diagnosis import FAULTS, record, sample_machines
+
+names = list(FAULTS)
+middle = [sum(FAULTS[name].severity.train) / 2 for name in names]
+record(sample_machines(len(names)), names, middle, 0, joints=2, num_threads=1)
+for name, module in sys.modules.items():
+    if name.startswith("metarobot.envs."):
+        print(Path(module.__file__).name)
+"""
+
+
+def test_all_that_a_recording_imports_of_envs_is_hashed():
+    """In a fresh process whose envs hold nothing but what recording itself asks for."""
+    folder = Path(envs.__file__).parent
+    found = subprocess.run(
+        [sys.executable, "-c", _RECORD_ALONE, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert set(found.stdout.split()) == {name for name in ENVS_FILES if name.endswith(".py")}
+
+
+def test_all_scenes_that_a_recording_reads_are_hashed():
+    scenes, waiting = set(), {REACH_SCENE}
+    while waiting:
+        path = waiting.pop()
+        scenes.add(path.name)
+        elements = ElementTree.parse(path).iter()
+        waiting |= {path.with_name(each.get("file")) for each in elements if each.get("file")}
+    assert scenes == {name for name in ENVS_FILES if name.endswith(".xml")}
