@@ -41,7 +41,7 @@ def training(fleet, health):
 
 @pytest.fixture(scope="module")
 def trained(training):
-    return {name: make(training) for name, make in life_learners(0, UPDATES).items()}
+    return {name: make(training) for name, make in life_learners(0, UPDATES, 2).items()}
 
 
 def changed_later(fleet, machine, part, check):
@@ -98,7 +98,7 @@ def test_tasks_are_those_of_their_generator(training):
 
 
 def test_training_twice_gives_the_same_network(training, trained):
-    again = life_learners(0, UPDATES)["MAML"](training)
+    again = life_learners(0, UPDATES, 2)["MAML"](training)
     checks = checks_at(training)
     first, second = (net.predict(training, checks) for net in (trained["MAML"], again))
     np.testing.assert_array_equal(first.cycles, second.cycles)
@@ -128,3 +128,12 @@ def test_rows_have_every_share_and_part(training, trained):
         # Calibrated on the same machines; pooled over the two parts the promise holds about.
         if row["parts"] == "both":
             assert 0.75 < row["coverage"] <= 1.0
+
+
+def test_seeds_that_trained_alike_leave_the_intervals_as_they_are(training, trained):
+    learner = trained["Bayesian curve"]
+    outcome = measure(learner, calibrate_on(learner, training), training)
+    once, thrice = rows_of("it", [outcome]), rows_of("it", [outcome] * 3)
+    for row, other in zip(once, thrice, strict=True):
+        np.testing.assert_allclose(row["rmse_ci"], other["rmse_ci"])
+        np.testing.assert_allclose(row["coverage_ci"], other["coverage_ci"])
