@@ -20,7 +20,7 @@ def test_it_writes_a_row_for_every_learner_and_share_and_a_picture(tmp_path, mon
     )
     out, picture = tmp_path / "rows.json", tmp_path / "lives.png"
     few = ["--num-train", "60", "--num-calibration", "10", "--num-test", "40", "--num-updates", "2"]
-    few += ["--num-lives", "200", "--num-seeds", "2", "--num-members", "1"]
+    few += ["--num-lives", "200", "--num-seeds", "2"]
     assert remaining_life.main([*few, "--out", str(out), "--picture", str(picture)]) == 0
     rows = json.loads(out.read_text())
     names = [*life_learners(0), POSTERIOR, PERFECT]

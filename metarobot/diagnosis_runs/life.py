@@ -56,7 +56,7 @@ def measure_life(plan: LifePlan, progress: Progress, cache: Path | None = None) 
     scores, curves = [], ()
     for name in LEARNERS:
         progress(f"remaining life: {name}", 0.5)
-        learner = life_learners(plan.seed, plan.updates, num_members=1)[name](training)
+        learner = life_learners(plan.seed, plan.updates)[name](training)
         calibration = calibrate_on(learner, held)
         scores += _scores(name, learner, calibration, lives)
         if name == META_LEARNER:

@@ -9,7 +9,6 @@ from metarobot.remaining_life.health_index import HealthIndex, fit_health_index
 from metarobot.remaining_life.indicators import INDICATORS, indicators
 from metarobot.remaining_life.intervals import Calibration, calibrate, uncalibrated
 from metarobot.remaining_life.learners import (
-    MEMBERS,
     UPDATES,
     WITHOUT_SEED,
     LifeLearner,
@@ -46,7 +45,6 @@ __all__ = [
     "CYCLES_BETWEEN_CHECKS",
     "INDICATORS",
     "LIVES_OF_EACH_FAULT",
-    "MEMBERS",
     "SEEN",
     "UPDATES",
     "WITHOUT_SEED",

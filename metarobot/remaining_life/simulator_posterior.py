@@ -36,8 +36,13 @@ from metarobot.remaining_life.wear import (
 LIVES_OF_EACH_FAULT = 100_000
 _PREDICTED_FROM = 4000
 """Lives drawn from the posterior for one prediction: they add 0.01 % to its squared error."""
-_RESAMPLED_BELOW = 0.1
+_RESAMPLED_BELOW = 0.25
 """Effective share of the lives."""
+_ALL_UNTIL = 2
+"""Check after which only as many lives are kept as are drawn of one fault."""
+_OVER = 600.0
+"""Taken off the log of the weight of lives that are over before the part's; finite, so that some
+are left where all are."""
 _GAMMA_FAULTS = [place for place, law in enumerate(PROCESSES.values()) if law is gamma_process]
 
 
@@ -58,6 +63,8 @@ class _Drawn:
     of_part: np.ndarray
     start: np.ndarray
     """Uniform that the process of this part begins with."""
+    pace_cycles: np.ndarray
+    """Expected life of this part."""
     wear: np.ndarray
     log_weight: np.ndarray
 
@@ -102,7 +109,7 @@ class SimulatorPosterior(NamedTuple):
 
     sight: Sight
     num_lives: int = LIVES_OF_EACH_FAULT
-    """Drawn of each fault, and kept of all."""
+    """Drawn of each fault, and kept of all faults together after three checks."""
     seed: int = 0
 
     def predict(self, lives: Lives, checks: Checks) -> Predictions:
@@ -169,6 +176,7 @@ class _Follower:
             of_machine=rng.standard_normal(count).clip(-MOST_SPREADS, MOST_SPREADS),
             of_part=np.zeros(count),
             start=np.zeros(count),
+            pace_cycles=np.zeros(count),
             wear=np.zeros(count),
             log_weight=np.zeros(count),
         )
@@ -180,7 +188,7 @@ class _Follower:
         drawn.of_part = self.rng.standard_normal(count).clip(-MOST_SPREADS, MOST_SPREADS)
         drawn.start = self.rng.random(count)
         drawn.wear = np.zeros(count)
-        return drawn
+        return self._paced(drawn)
 
     def _expect(self, drawn: _Drawn, life: int) -> None:
         """Give every machine a pace that makes the expected life of its part end in a cycle."""
@@ -189,26 +197,26 @@ class _Follower:
         drawn.of_machine = (low + (high - low) * self.rng.random(len(drawn))).clip(
             -MOST_SPREADS, MOST_SPREADS
         )
-        with np.errstate(divide="ignore"):
-            drawn.log_weight = np.log(_below(high) - _below(low))
+        drawn.log_weight = np.log(np.maximum(_below(high) - _below(low), np.exp(-_OVER)))
+        self._paced(drawn)
 
     def _log_chance_of_end(self, drawn: _Drawn, life: int) -> np.ndarray:
         """Return how likely a gamma process ends in a cycle, given its last check."""
         last = int(self.lives.num_checks[self.machine, 0]) - 1
-        pace = self._pace_cycles(drawn)
+        pace = drawn.pace_cycles
         left = GAMMA_SHAPE * np.maximum(1.0 - drawn.wear, 1e-9)
         since = gamma_shape(last * CYCLES_BETWEEN_CHECKS / pace, drawn.own)
         over = [
             gammaincc(gamma_shape(cycle / pace, drawn.own) - since, left)
             for cycle in (life - 1, life)
         ]
-        with np.errstate(divide="ignore"):
-            return np.log(over[1] - over[0])
+        return np.log(np.maximum(over[1] - over[0], np.exp(-_OVER)))
 
-    def _pace_cycles(self, drawn: _Drawn) -> np.ndarray:
-        """Return the expected life of every part, (S,)."""
+    def _paced(self, drawn: _Drawn) -> _Drawn:
+        """Compute the expected life of every part."""
         spread = MACHINE_SPREAD * drawn.of_machine + PART_SPREAD * drawn.of_part
-        return self.median_cycles * np.exp(spread)
+        drawn.pace_cycles = self.median_cycles * np.exp(spread)
+        return drawn
 
     def _follow(
         self,
@@ -224,20 +232,21 @@ class _Follower:
             self._wear_on(drawn, check)
             place = np.minimum(steps * drawn.tolerated * drawn.wear + 0.5, steps).astype(np.int64)
             drawn.log_weight += told[check][drawn.fault, drawn.joint, place]
-            drawn.log_weight[drawn.wear >= 1.0] = -np.inf
+            drawn.log_weight[drawn.wear >= 1.0] -= _OVER
             if note is not None:
                 note(drawn, check)
-            effective = 1.0 / (drawn.weight**2).sum()
-            if effective < _RESAMPLED_BELOW * len(drawn):
+            many = check >= _ALL_UNTIL and len(drawn) > self.num_lives
+            if many or 1.0 / (drawn.weight**2).sum() < _RESAMPLED_BELOW * len(drawn):
                 drawn = drawn.resampled(self.rng, self.num_lives)
         return drawn
 
     def _wear_on(self, drawn: _Drawn, check: int) -> None:
         """Bring the wear of all lives from the check before to this one."""
-        pace = self._pace_cycles(drawn)
+        pace = drawn.pace_cycles
         age = check * CYCLES_BETWEEN_CHECKS / pace
-        for fault, law in enumerate(PROCESSES.values()):
-            rows = np.flatnonzero(drawn.fault == fault)
+        laws = list(PROCESSES.values())
+        for fault in np.flatnonzero(np.bincount(drawn.fault)):
+            rows, law = np.flatnonzero(drawn.fault == fault), laws[fault]
             if law is gamma_process:
                 before = (max(check - 1, 0) * CYCLES_BETWEEN_CHECKS) / pace[rows]
                 own = drawn.own[rows]
@@ -251,10 +260,10 @@ class _Follower:
         """Return mean and spread of the log, and mean, of remaining life, and lives."""
         few = drawn.resampled(self.rng, _PREDICTED_FROM)
         now = check * CYCLES_BETWEEN_CHECKS
-        pace = self._pace_cycles(few)
+        pace = few.pace_cycles
         gamma = np.isin(few.fault, _GAMMA_FAULTS)
         age = np.ones(len(few))  # at the end, in expected lives
-        own, left = few.own[gamma], GAMMA_SHAPE * (1.0 - few.wear[gamma])
+        own, left = few.own[gamma], GAMMA_SHAPE * np.maximum(1.0 - few.wear[gamma], 1e-9)
         # A gamma process has passed 1 at a shape with probability 1 - P(shape, left).
         shape = gdtrib(1.0, self.rng.random(len(own)), left)
         shape += gamma_shape(now / pace[gamma], own)
