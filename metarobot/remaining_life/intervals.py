@@ -23,6 +23,12 @@ GROUP_EDGES = (0.2, 0.4, 0.6, 0.8)
 """Share of the life that is taken to be over, between the groups."""
 
 
+NUM_GROUPS = 2 * (len(GROUP_EDGES) + 1)
+"""For first and later parts."""
+_NORMAL = 1.645
+"""Standard deviations of a normal distribution on each side that hold 90 % of it."""
+
+
 class Calibration(NamedTuple):
     """How many standard deviations an interval has, by group, (G,)."""
 
@@ -42,10 +48,15 @@ def calibrate(
     group = _group(predictions, checks)
     everywhere = _quantile(surprise)
     factors = []
-    for number in range(2 * (len(GROUP_EDGES) + 1)):
+    for number in range(NUM_GROUPS):
         own = surprise[group == number]
         factors.append(_quantile(own) if len(own) >= 20 else everywhere)
     return Calibration(np.array(factors))
+
+
+def uncalibrated() -> Calibration:
+    """Return the factors for whoever is as unsure as it says."""
+    return Calibration(np.full(NUM_GROUPS, _NORMAL))
 
 
 def _quantile(surprise: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from metarobot.remaining_life.fleet import CYCLES_BETWEEN_CHECKS
 from metarobot.remaining_life.intervals import Calibration, calibrate
 from metarobot.remaining_life.learners import LifeLearner
 from metarobot.remaining_life.lives import Lives
-from metarobot.remaining_life.predictions import Checks
+from metarobot.remaining_life.predictions import Checks, Predictions
 from metarobot.remaining_life.scores import phm_score, root_mean_square
 
 SEEN = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -48,8 +48,12 @@ def calibrate_on(learner: LifeLearner, lives: Lives) -> Calibration:
 
 def measure(learner: LifeLearner, calibration: Calibration, lives: Lives) -> Outcome:
     """Predict at every share of life, and compare with what came."""
+    return outcome_of(learner.predict(lives, checks_at(lives)), calibration, lives)
+
+
+def outcome_of(predictions: Predictions, calibration: Calibration, lives: Lives) -> Outcome:
+    """Compare predictions at `checks_at` with what came."""
     checks = checks_at(lives)
-    predictions = learner.predict(lives, checks)
     low, high = calibration.interval(predictions, checks)
     truth = lives.remaining_cycles[tuple(checks)]
     shape = (*lives.life_cycles.shape, len(SEEN))
@@ -60,39 +64,46 @@ def measure(learner: LifeLearner, calibration: Calibration, lives: Lives) -> Out
 def rows_of(name: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Return the rows of one learner, trained once for each of some seeds.
 
-    Intervals are 95 % bootstrap intervals over machines; a resample takes a machine with all of
-    its parts and seeds.
+    Intervals are 95 % bootstrap intervals over machines and seeds; a resample takes a machine with
+    all of its parts.
     """
     errors = np.stack([outcome.error_cycles for outcome in outcomes])  # (seeds, M, P, shares)
     covered = np.stack([outcome.covered for outcome in outcomes])
     rows = []
     for parts, numbers in PARTS.items():
         for place, seen in enumerate(SEEN):
-            error = (
-                errors[:, :, list(numbers), place].transpose(1, 0, 2).reshape(len(errors[0]), -1)
-            )
-            held = covered[:, :, list(numbers), place].transpose(1, 0, 2).reshape(error.shape)
             rows.append(
                 {"learner": name, "parts": parts, "seen": seen}
-                | _score(error, held)
-                | {"num_machines": len(error), "num_seeds": len(outcomes)}
+                | _score(errors[:, :, list(numbers), place], covered[:, :, list(numbers), place])
+                | {"num_machines": errors.shape[1], "num_seeds": len(outcomes)}
             )
     return rows
 
 
 def _score(error: np.ndarray, held: np.ndarray) -> dict[str, Any]:
-    """Return each score with its interval, from errors and what was covered, (M, k) each."""
-    squared, scored = (error**2).mean(axis=1), phm_score(error).mean(axis=1)
-    share = held.mean(axis=1)
-    drawn = np.random.default_rng(0).integers(len(error), size=(_RESAMPLES, len(error)))
+    """Return each score with its interval, from errors and what was covered, (seeds, M, k) each."""
+    squared, scored = (error**2).mean(axis=2), phm_score(error).mean(axis=2)
+    share = held.mean(axis=2)
     return {
         "rmse": root_mean_square(error),
-        "rmse_ci": _ends(np.sqrt(squared[drawn].mean(axis=1))),
+        "rmse_ci": _ends(np.sqrt(_resampled(squared))),
         "phm_score": float(scored.mean()),
-        "phm_score_ci": _ends(scored[drawn].mean(axis=1)),
+        "phm_score_ci": _ends(_resampled(scored)),
         "coverage": float(share.mean()),
-        "coverage_ci": _ends(share[drawn].mean(axis=1)),
+        "coverage_ci": _ends(_resampled(share)),
     }
+
+
+def _resampled(values: np.ndarray) -> np.ndarray:
+    """Return the means of resamples of seeds and machines, (_RESAMPLES,), from (seeds, M).
+
+    A resample has the same machines for whatever is compared on them.
+    """
+    seeds, machines = values.shape
+    drawn = np.random.default_rng(0).integers(machines, size=(_RESAMPLES, machines))
+    seed = np.random.default_rng((1, seeds)).integers(seeds, size=(_RESAMPLES, seeds))
+    shares = np.stack([(seed == number).mean(axis=1) for number in range(seeds)], axis=1)
+    return np.einsum("bs,sbm->b", shares, values[:, drawn]) / machines
 
 
 def _ends(resampled: np.ndarray) -> list[float]:
@@ -107,8 +118,7 @@ def ratio_of(
     squares = []
     for outcomes in (one, other):
         error = np.stack([outcome.error_cycles[:, numbers, place] for outcome in outcomes])
-        squares.append((error**2).mean(axis=(0, 2)))
-    drawn = np.random.default_rng(0).integers(len(squares[0]), size=(_RESAMPLES, len(squares[0])))
-    first, second = (np.sqrt(square[drawn].mean(axis=1)) for square in squares)
+        squares.append((error**2).mean(axis=2))
+    first, second = (np.sqrt(_resampled(square)) for square in squares)
     whole = np.sqrt(squares[0].mean() / squares[1].mean())
     return [float(whole), *_ends(first / second)]

@@ -21,7 +21,7 @@ CYCLE = "a day of production"
 engines that the PHM 2008 score was made for."""
 MOST_CYCLES = 600
 NUM_PARTS = 2
-_HIGHEST = 1.5
+HIGHEST = 1.5
 """All faults allow a severity as high over that of training."""
 WORN_JOINTS = (2, 4)
 """The shoulder and the elbow carry most of the weight."""
@@ -29,10 +29,14 @@ WORN_JOINTS = (2, 4)
 MEDIAN_LIFE_CYCLES = 100.0
 MACHINE_SPREAD, PART_SPREAD = 0.35, 0.12
 """Standard deviations of the logarithm of a life: between machines, and between the parts of one.
-Assumptions.  Draws beyond two of them are cut off."""
+Assumptions.  Draws beyond `MOST_SPREADS` of them are moved there."""
+MOST_SPREADS = 2.0
 LOAD_EXPONENT = -0.5
 """Of life over payload.  A bearing alone would have -3 (ISO 281); the arm itself is most of it."""
 NOMINAL_PAYLOAD_KG = 0.6
+
+GAMMA_SHAPE = 25.0
+"""Of the gamma process at its expected end; its scale is the inverse."""
 
 TOLERATED = (0.6, 1.0)
 """Least and greatest share of the highest severity of training that a machine's job tolerates:
@@ -80,14 +84,14 @@ class Parts:
         draws = normals(_keys(self.machines)[machine], days, _DAY, np.arange(2))
         worn = self.limit[machine] * self.wear[machine, part, cycle]
         seen = worn * np.exp(SCATTER_RATIO * draws[:, 0]) + SCATTER_OFFSET * most * draws[:, 1]
-        return np.clip(seen, 0.0, most * _HIGHEST)
+        return np.clip(seen, 0.0, most * HIGHEST)
 
 
 def sample_parts(machines: Machines) -> Parts:
     """Draw what wears in machines, and how: the same for a machine, whatever stands beside it."""
     count = len(machines)
     keys = _keys(machines)
-    names = np.array(list(_PROCESSES))
+    names = np.array(list(PROCESSES))
     draws = uniforms(keys, np.zeros(count), _MACHINE, np.arange(4))
     low, high = TOLERATED
     fault = names[(draws[:, 0] * len(names)).astype(int)]
@@ -98,7 +102,7 @@ def sample_parts(machines: Machines) -> Parts:
     for part in range(NUM_PARTS):
         age = np.arange(MOST_CYCLES + 1) / pace_cycles[:, part, None]  # in expected lives
         noise = uniforms(keys, np.full(count, part), _PATH, np.arange(MOST_CYCLES + 1))
-        for name, process in _PROCESSES.items():
+        for name, process in PROCESSES.items():
             rows = fault == name
             wear[rows, part] = process(age[rows], draws[rows, 2], noise[rows])
     return Parts(machines, fault, joint, limit, wear)
@@ -117,35 +121,45 @@ def _keys(machines: Machines) -> np.ndarray:
 def _pace_cycles(machines: Machines, keys: np.ndarray) -> np.ndarray:
     """Return the expected life of each part, (M, P)."""
     zero = np.zeros(len(keys))
-    own = np.clip(normals(keys, zero, _MACHINE, np.array([10])), -2, 2)
-    each = np.clip(normals(keys, zero, _PART, np.arange(NUM_PARTS)), -2, 2)
-    load = (machines.payload_kg[:, None] / NOMINAL_PAYLOAD_KG) ** LOAD_EXPONENT
-    return MEDIAN_LIFE_CYCLES * load * np.exp(MACHINE_SPREAD * own + PART_SPREAD * each)
+    own = np.clip(normals(keys, zero, _MACHINE, np.array([10])), -MOST_SPREADS, MOST_SPREADS)
+    each = np.clip(normals(keys, zero, _PART, np.arange(NUM_PARTS)), -MOST_SPREADS, MOST_SPREADS)
+    median = median_life_cycles(machines.payload_kg)[:, None]
+    return median * np.exp(MACHINE_SPREAD * own + PART_SPREAD * each)
+
+
+def median_life_cycles(payload_kg: np.ndarray) -> np.ndarray:
+    """Return the median of the expected lives under payloads."""
+    return MEDIAN_LIFE_CYCLES * (payload_kg / NOMINAL_PAYLOAD_KG) ** LOAD_EXPONENT
 
 
 # Processes: wear (m, C) of m parts after C cycles, from their age in expected lives (m, C), what is
 # the machine's own in [0, 1) (m,), and uniforms (m, C), one a cycle.
 
 
-def _exponential(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def exponential(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Damage that feeds on itself: w = w_0^(1 - age), with 3 to 15 % of it there from the start."""
     start = 0.03 * 5 ** own[:, None]
     start = np.clip(start * np.exp(0.3 * (2 * noise[:, :1] - 1)), 0.0, 0.5)
     return start ** (1 - age)
 
 
-def _gamma_process(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def gamma_process(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Small independent losses, never undone: a gamma process with mean age^b, b from 1 to 2.5.
 
     At the expected end of its life its wear spreads by a fifth.
     """
-    shape = 25.0 * age ** (1.0 + 1.5 * own[:, None])
+    shape = gamma_shape(age, own[:, None])
     steps = np.diff(shape, axis=1, prepend=0.0)
     lost = np.where(steps > 1e-6, gammaincinv(np.maximum(steps, 1e-6), noise), 0.0)
-    return np.cumsum(lost, axis=1) / 25.0
+    return np.cumsum(lost, axis=1) / GAMMA_SHAPE
 
 
-def _sudden_onset(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def gamma_shape(age: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return the shape of the gamma process at ages in expected lives, that broadcast with own."""
+    return GAMMA_SHAPE * age ** (1.0 + 1.5 * own)
+
+
+def sudden_onset(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Nothing until a crack starts, after 40 to 75 % of the expected life; then it grows."""
     start = 0.4 + 0.3 * own[:, None] + 0.05 * noise[:, :1]
     return (np.maximum(age - start, 0.0) / (1 - start)) ** 1.5
@@ -153,13 +167,13 @@ def _sudden_onset(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.nda
 
 Process = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
-_PROCESSES: dict[str, Process] = {
-    "dry_friction": _sudden_onset,
-    "lost_lubricant": _exponential,
-    "backlash": _gamma_process,
-    "gear_ripple": _gamma_process,
-    "loose_belt": _exponential,
-    "weak_drive": _sudden_onset,
+PROCESSES: dict[str, Process] = {
+    "dry_friction": sudden_onset,
+    "lost_lubricant": exponential,
+    "backlash": gamma_process,
+    "gear_ripple": gamma_process,
+    "loose_belt": exponential,
+    "weak_drive": sudden_onset,
 }
 """Which process each fault follows: assumptions, by which the fleet's machines are alike.
 Exponential growth from a random start: Gebraeel et al. 2005, "Residual-life distributions from
@@ -168,4 +182,4 @@ C-MAPSS.  Gamma processes: van Noortwijk 2009, "A survey of the application of g
 maintenance", Reliability Engineering and System Safety 94.  Two stages, healthy and degrading: Lei
 et al. 2018, "Machinery health prognostics", Mechanical Systems and Signal Processing 104."""
 
-WEARING_FAULTS = tuple(_PROCESSES)
+WEARING_FAULTS = tuple(PROCESSES)

@@ -1,12 +1,14 @@
 """Whoever predicts remaining life knows what is known by then, and nothing that comes later."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from life_fakes import fake_fleet
 
+from metarobot.few_shot import Maml, MamlOptions
 from metarobot.remaining_life import (
     Checks,
     calibrate_on,
@@ -18,7 +20,8 @@ from metarobot.remaining_life import (
     rows_of,
 )
 from metarobot.remaining_life.curves import curve, fit_lives
-from metarobot.remaining_life.tasks import EARLIER, sample_tasks, support_at
+from metarobot.remaining_life.networks import _fit_averaged, small_network
+from metarobot.remaining_life.tasks import EARLIER, life_loss, sample_tasks, support_at
 
 NAMES = tuple(life_learners(0))
 UPDATES = 8
@@ -128,3 +131,30 @@ def test_rows_have_every_share_and_part(training, trained):
         # Calibrated on the same machines; pooled over the two parts the promise holds about.
         if row["parts"] == "both":
             assert 0.75 < row["coverage"] <= 1.0
+
+
+def test_seeds_that_trained_alike_leave_the_intervals_as_they_are(training, trained):
+    learner = trained["Bayesian curve"]
+    outcome = measure(learner, calibrate_on(learner, training), training)
+    once, thrice = rows_of("it", [outcome]), rows_of("it", [outcome] * 3)
+    for row, other in zip(once, thrice, strict=True):
+        np.testing.assert_allclose(row["rmse_ci"], other["rmse_ci"])
+        np.testing.assert_allclose(row["coverage_ci"], other["coverage_ci"])
+
+
+def test_a_network_is_the_mean_of_the_second_half_of_its_training(training):
+    """By hand, from trainings of two, three and four updates."""
+    inputs = (training.window - 0.1) / 2.0
+    sample = partial(sample_tasks, lives=training, inputs=inputs, num_tasks=4)
+
+    def trained_for(num_updates):
+        options = MamlOptions(num_adaptation_steps=0, seed=1)
+        learner = Maml(small_network(inputs.shape[3], 1), life_loss, options)
+        learner.fit(sample, num_updates)
+        return learner
+
+    averaged = trained_for(0)
+    _fit_averaged(averaged, sample, 4)
+    for name, leaf in averaged.params.items():
+        by_hand = (trained_for(3).params[name] + trained_for(4).params[name]) / 2
+        torch.testing.assert_close(leaf, by_hand)

@@ -48,7 +48,7 @@ def test_the_gamma_process_has_the_spread_that_it_states():
 
     uniform = np.random.default_rng(0).random((4000, 51))
     age = np.broadcast_to(np.linspace(0, 1, 51), uniform.shape)
-    worn = wear._gamma_process(age, np.full(4000, 0.5), uniform)
+    worn = wear.gamma_process(age, np.full(4000, 0.5), uniform)
     np.testing.assert_allclose(worn[:, -1].mean(), 1.0, atol=0.02)
     np.testing.assert_allclose(worn[:, -1].std(), 0.2, atol=0.02)
     np.testing.assert_allclose(worn[:, 25].mean(), 0.5**1.75, atol=0.02)
