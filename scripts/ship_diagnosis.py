@@ -16,26 +16,22 @@ from pathlib import Path
 import msgspec
 import torch
 from diagnosis_card import card
+from shipping import CARD_FILE, OTHER_TASKS, apart, ship_or_check
 
 from metarobot.cli.console import prepare
 from metarobot.cli.diagnose_train import recorder
-from metarobot.cli.parsing import parse
 from metarobot.cli.progress import StageDisplay
 from metarobot.diagnosis_runs.evaluating import EvaluationPlan, arm_splits, evaluate
 from metarobot.diagnosis_runs.pretrained import EVALUATION_FILE, FOLDER
 from metarobot.diagnosis_runs.results import DiagnosisResult
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, load_run, save_run
 from metarobot.diagnosis_runs.training import TrainingPlan, train_arms
-from metarobot.evaluation.statistics import Interval
 from metarobot.few_shot_diagnosis import SPLITS, TRAIN_POOL
 from metarobot.files import json_bytes, parse_json, rounded
 from metarobot.folder import Folder
 
 NAME = "arm"
-CARD_FILE = "README.md"
 COMMAND = ["python", "scripts/ship_diagnosis.py"]
-OTHER_TASKS = 20_000_007
-"""Seed of the tasks of --check."""
 _MOMENTS = "adam."
 """What only further training reads of a learner's state."""
 
@@ -104,7 +100,7 @@ def differences(command: ShipCommand) -> list[str]:
     for split in told.splits:
         for score in split.of(told.learner):
             other = again[split.name].score(told.learner, score.shots)
-            if other is None or _apart(score.accuracy, other.accuracy):
+            if other is None or apart(score.accuracy, other.accuracy):
                 shown = "nothing" if other is None else f"{other.accuracy.value:.3f}"
                 lines.append(
                     f"{split.name}, {score.shots} examples: accuracy {score.accuracy.value:.3f} on "
@@ -113,24 +109,11 @@ def differences(command: ShipCommand) -> list[str]:
     return lines
 
 
-def _apart(first: Interval, second: Interval) -> bool:
-    return first.high < second.low or second.high < first.low
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Ship or check; return 0, 1 where --check finds a difference, 2 on bad input."""
-    try:
-        arguments = sys.argv[1:] if argv is None else argv
-        command = parse(ShipCommand, arguments, "ship_diagnosis.py")
-        if not command.check:
-            ship(command)
-            return 0
-        lines = differences(command)
-    except (ValueError, OSError) as error:
-        print(f"ship_diagnosis.py: error: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(lines) or "all as on the card")
-    return 1 if lines else 0
+    return ship_or_check(
+        ShipCommand, argv, "ship_diagnosis.py", ship, differences, "all as on the card"
+    )
 
 
 if __name__ == "__main__":

@@ -16,15 +16,14 @@ from pathlib import Path
 
 import numpy as np
 from policy_cards import NUMBERS, card
+from shipping import CARD_FILE, OTHER_TASKS, apart, ship_or_check
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
-from metarobot.cli.parsing import parse
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
-from metarobot.evaluation.statistics import Interval
 from metarobot.files import csv_table, json_bytes, parse_json
 from metarobot.folder import Folder
 from metarobot.presets import PRESETS
@@ -34,7 +33,6 @@ from metarobot.training.run_folder import read_facts
 from metarobot.training.run_layout import CONFIG_FILE, CURVE_FILE, DONE_FILE, POLICY_FILE
 from metarobot.training.runs import complete_run
 
-CARD_FILE = "README.md"
 MEASURED = EvaluationConfig(
     num_tasks=60, adaptation_episodes=NUMBERS, num_blocks=0, grid_size=7, heat_map_episodes=(1, 5)
 )
@@ -45,8 +43,6 @@ WITHOUT_LATENT = (
     "point-navigation",
 )
 """Families on which `latent` has not been measured: docs/results.md."""
-OTHER_TASKS = 20_000_007
-"""Seed of the test tasks of --check."""
 _MOST_ROWS = 50
 """Of a learning curve."""
 
@@ -155,7 +151,7 @@ def differences(family: str, place: Path) -> list[str]:
         again = found.curve(curve.algorithm, curve.split)
         for point in curve.points:
             other = again and again.after_episodes(point.adaptation_episodes)
-            if other is None or _apart(point.success, other.success):
+            if other is None or apart(point.success, other.success):
                 shown = "nothing" if other is None else f"{other.success.value:.2f}"
                 lines.append(
                     f"{family}, {curve.algorithm}, {curve.split}, {point.adaptation_episodes} "
@@ -164,25 +160,22 @@ def differences(family: str, place: Path) -> list[str]:
     return lines
 
 
-def _apart(first: Interval, second: Interval) -> bool:
-    return first.high < second.low or second.high < first.low
+def ship_all(command: ShipCommand) -> None:
+    """Make the policies of every family that is named."""
+    for family in command.families:
+        ship(family, command)
+
+
+def all_differences(command: ShipCommand) -> list[str]:
+    """Return where any of them differs from its card."""
+    return [line for each in command.families for line in differences(each, command.out)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Ship or check; return 0, 1 where --check finds a difference, 2 on bad input."""
-    try:
-        arguments = sys.argv[1:] if argv is None else argv
-        command = parse(ShipCommand, arguments, "ship_policies.py")
-        if not command.check:
-            for family in command.families:
-                ship(family, command)
-            return 0
-        lines = [line for each in command.families for line in differences(each, command.out)]
-    except (ValueError, OSError) as error:
-        print(f"ship_policies.py: error: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(lines) or "all as on the cards")
-    return 1 if lines else 0
+    return ship_or_check(
+        ShipCommand, argv, "ship_policies.py", ship_all, all_differences, "all as on the cards"
+    )
 
 
 if __name__ == "__main__":

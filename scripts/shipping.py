@@ -1,0 +1,62 @@
+"""What the scripts that make trained parts of the package have in common: to make, or to check."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from metarobot.cli.parsing import parse
+from metarobot.evaluation.statistics import Interval
+
+CARD_FILE = "README.md"
+OTHER_TASKS = 20_000_007
+"""Seed of the tasks of --check."""
+
+
+class Command(Protocol):
+    """Options of such a script."""
+
+    @property
+    def check(self) -> bool:
+        """Whether what is there is measured again, instead of made."""
+        ...
+
+
+CommandT = TypeVar("CommandT", bound=Command)
+
+
+def ship_or_check(
+    command: type[CommandT],
+    argv: Sequence[str] | None,
+    program: str,
+    ship: Callable[[CommandT], None],
+    differences: Callable[[CommandT], list[str]],
+    all_well: str,
+) -> int:
+    """Ship or check; return 0, 1 where --check finds a difference, 2 on bad input.
+
+    Args:
+        command: Its options.
+        argv: What follows its name; None for what the script was called with.
+        program: Its name.
+        ship: Makes what is shipped.
+        differences: Measures it again: a line for each difference from its cards.
+        all_well: What is printed where there is none.
+    """
+    try:
+        options = parse(command, sys.argv[1:] if argv is None else argv, program)
+        if not options.check:
+            ship(options)
+            return 0
+        lines = differences(options)
+    except (ValueError, OSError) as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines) or all_well)
+    return 1 if lines else 0
+
+
+def apart(first: Interval, second: Interval) -> bool:
+    """Return whether two intervals have nothing in common."""
+    return first.high < second.low or second.high < first.low
