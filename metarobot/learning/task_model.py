@@ -122,11 +122,15 @@ def fit_model(
         return workers.gather(_per_task_gradients(policy, model, *part))
 
     def rate(moments: AdamState) -> float:
-        share = 1.0 / (1.0 + float(moments.num_steps) / SLOWER) ** 2
-        return options.model_lr * max(share, LEAST_RATE)
+        return learning_rate(options.model_lr, float(moments.num_steps))
 
     model, num_steps = policy.model_params(params), options.model_epochs * stride
     return descend(gradients, model, moments, num_steps, rate)
+
+
+def learning_rate(first: float, num_steps: float) -> float:
+    """Return the learning rate after steps of Adam, given the first one."""
+    return max(first / (1.0 + num_steps / SLOWER) ** 2, LEAST_RATE * first)
 
 
 def _per_task_gradients(
