@@ -373,7 +373,7 @@ def with_latent(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("with_latent")
 def test_tables_by_episodes():
-    assert few_episodes.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 |"]
+    assert few_episodes.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 |  |  |"]
     headings, _, line = few_episodes.headline().splitlines()
     assert headings.endswith("| told the task | captured after 5 | worse after 5 |")
     rates = "0.90 |  | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 |  |"
@@ -390,6 +390,35 @@ def test_tables_by_episodes():
     assert few_episodes.by_algorithm("grip").splitlines()[-2] == (
         "| latent | 0.90 | 0.90 |  | 0.90 | 0.90 |"
     )
+
+
+@pytest.mark.usefixtures("with_latent")
+def test_tables_by_episodes_join_what_was_measured_apart(tmp_path):
+    """MAML stands in both, and is that of the family's own evaluation."""
+    apart = with_return(with_another(made_up(), "prototype"), 5, -0.5, ["prototype", "maml"])
+    apart = replace(apart, seeds=(7,))
+    write_evaluation(tmp_path / "grip" / "others" / "evaluation.json", apart)
+    assert few_episodes.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 | 7 |  |"]
+    names = [line.split(" | ")[0] for line in few_episodes.by_algorithm("grip").splitlines()[2:]]
+    assert [name.removeprefix("| ") for name in names] == [
+        *("random", "domain randomisation", "MAML-TRPO", "latent", "prototypes", "oracle")
+    ]
+    assert few_episodes.behind().splitlines()[-1] == "| Grip | train | 5 | prototypes | 0.56 |"
+    rows = adaptation.adaptation_rows()
+    assert [row["seeds"] for row in rows if row["episodes"] == 5] == [[0, 1, 2], [0, 1, 2], [7]]
+    assert [row["return"] for row in rows if row["episodes"] == 5] == [-1.26, -1.06, -0.5]
+
+
+@pytest.mark.usefixtures("with_latent")
+def test_a_cell_names_the_best_and_counts_the_others(tmp_path):
+    """Nine are equally good."""
+    measured = results.read_evaluation("grip/evaluation.json")
+    for name in ("prototype", "rl2", "anil", "promp", "reptile", "meta_sgd", "fomaml"):
+        measured = with_another(measured, name)
+    write_evaluation(tmp_path / "grip" / "evaluation.json", measured)
+    cell = few_episodes.best().splitlines()[2].split(" | ")[-1]
+    assert cell.count(",") == 4
+    assert cell.endswith(", 5 more |")
 
 
 @pytest.mark.usefixtures("with_latent")

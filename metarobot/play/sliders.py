@@ -28,7 +28,9 @@ class Slider:
     words: str
     """Its name for people."""
     unit: str
-    """Its unit; empty for a ratio."""
+    """Unit in which values are shown; empty for a ratio."""
+    shown_per_value: float
+    """Factor by which a value is multiplied to be shown in that unit."""
     description: str
     """What it is."""
     low: float
@@ -75,17 +77,31 @@ def _make(trained: TaskParameter, played: TaskParameter, value: float) -> Slider
     edges = [value]
     for parameter in (trained, played):
         edges += [edge for pair in (parameter.train, *parameter.extrapolation) for edge in pair]
+    low, high = max(min(edges), played.allowed[0]), min(max(edges), played.allowed[1])
+    unit, shown_per_value = _shown_in(played.unit, max(abs(low), abs(high)))
     return Slider(
         name=played.name,
         words=parameter_words(played.name, played.unit),
-        unit="" if played.unit == "1" else played.unit,
+        unit=unit,
+        shown_per_value=shown_per_value,
         description=played.description,
-        low=max(min(edges), played.allowed[0]),
-        high=min(max(edges), played.allowed[1]),
+        low=low,
+        high=high,
         log=played.log_uniform,
         choices=played.choices,
         trained=tuple(sorted(trained.intervals("train"))),
     )
+
+
+def _shown_in(unit: str, largest: float) -> tuple[str, float]:
+    """Return the unit that people read a parameter in, and how many of it its own unit is."""
+    if unit == "m" and largest < _SHORT_M:
+        return "mm", 1000.0
+    return "" if unit == "1" else unit, 1.0
+
+
+_SHORT_M = 0.1
+"""Length below which all lengths of a parameter are shown in millimetres."""
 
 
 def read_values(sliders: tuple[Slider, ...], values: Any) -> dict[str, float]:

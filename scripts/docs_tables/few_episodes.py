@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
-from docs_tables.results import WITHOUT_REWARDS, read_evaluation
+from docs_tables.results import WITHOUT_REWARDS, others_of, read_evaluation, read_joined
 from metarobot.evaluation.curve import FEW_EPISODES, Curve, Point
 from metarobot.evaluation.result import Evaluation, MeasuredPolicy
 from metarobot.reporting.style import (
@@ -43,12 +43,20 @@ def by_algorithm(preset: str) -> str:
 
 
 def seeds() -> str:
-    """Return how many trainings of each algorithm the tables rest on, family by family."""
+    """Return which trainings the tables rest on, family by family."""
     rows = [
-        (family_title(found.family), ", ".join(map(str, found.seeds)))
-        for found in all_with_latent()
+        (
+            family_title(found.family),
+            *(
+                ", ".join(map(str, each.seeds)) if each else ""
+                for each in (found, *others_of(preset).values())
+            ),
+        )
+        for preset in FAMILIES
+        if (found := read_with_latent(preset))
     ]
-    return markdown_table(("family", "training seeds"), rows) if rows else PENDING
+    headings = ("family", "training seeds", "of the other learners", "of identification")
+    return markdown_table(headings, rows) if rows else PENDING
 
 
 def headline() -> str:
@@ -119,10 +127,7 @@ def best() -> str:
     rows = []
     for evaluation in all_with_latent():
         for split in evaluation.splits:
-            cells = [
-                ", ".join(algorithm_title(name) for name in _as_good_as_best(evaluation, split, n))
-                for n in NUMBERS
-            ]
+            cells = [_titles(_as_good_as_best(evaluation, split, number)) for number in NUMBERS]
             rows.append([family_title(evaluation.family), split, *cells])
     headings = ["family", "split", *map(after_episodes, NUMBERS)]
     return markdown_table(headings, rows) if rows else PENDING
@@ -151,11 +156,23 @@ def _ahead(evaluation: Evaluation, split: str, number: int) -> list[str]:
     return [algorithm_title(name), f"{missing:.2f}"] if missing > AS_GOOD else []
 
 
+def _titles(names: Sequence[str]) -> str:
+    """Return the titles of a few algorithms, and how many more there are."""
+    shown = [algorithm_title(name) for name in names[:_MOST_TITLES]]
+    more = len(names) - len(shown)
+    return ", ".join([*shown, f"{more} more"] if more else shown)
+
+
+_MOST_TITLES = 4
+"""Algorithms that a cell names."""
+
+
 def _as_good_as_best(evaluation: Evaluation, split: str, number: int) -> list[str]:
-    """Return who is within `AS_GOOD` of the best; the best alone where there is no headroom."""
+    """Return who is within `AS_GOOD` of the best, the best first; it alone without headroom."""
     returns = _returns(evaluation, split, number)
     most, gap = max(returns.values()), _gap(evaluation, split) or 0.0
-    return [name for name, value in returns.items() if most - value <= AS_GOOD * gap]
+    best_first = sorted(returns, key=lambda name: -returns[name])
+    return [name for name in best_first if most - returns[name] <= AS_GOOD * gap]
 
 
 def _returns(evaluation: Evaluation, split: str, number: int) -> dict[str, float]:
@@ -207,7 +224,7 @@ def _success(curve: Curve | None, number: int) -> float | None:
 
 
 def read_with_latent(preset: str) -> Evaluation | None:
-    """Return the evaluation on a family, None where `latent` is not part of it yet."""
-    evaluation = read_evaluation(f"{preset}/evaluation.json")
+    """Return all that was measured on a family, None where `latent` is not part of it yet."""
+    evaluation = read_joined(preset)
     known = evaluation and any(policy.algorithm == LEARNER for policy in evaluation.policies)
     return evaluation if known else None

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from metarobot.adaptation.session import draw_noise
-from metarobot.envs import TaskError, make_env
+from metarobot.envs import TaskError, find_family, make_env
 from metarobot.evaluation.explaining import fit_probes
 from metarobot.evaluation.explanation import ExplanationConfig
 from metarobot.play.session import ADAPTED, BEFORE, MOST_TRIALS
-from metarobot.play.sliders import read_values
+from metarobot.play.sliders import make_sliders, read_values
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, numpy_generator
 
@@ -102,6 +102,24 @@ def test_a_slider_changes_the_physics_at_once(play):
     wanted = float(episodes.returns[0, 0])
     assert session.state.before.mean_return == pytest.approx(wanted, abs=1e-4)
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "shown"),
+    [
+        ("Insert", "clearance_m", ("mm", 1000.0)),
+        ("Carry", "rod_length_m", ("m", 1.0)),
+        ("Insert", "hole_friction", ("", 1.0)),
+    ],
+)
+def test_people_read_short_lengths_in_millimetres(family, name, shown):
+    distribution = find_family(f"metarobot/{family}-v0").distribution
+    nominal = distribution.nominal()
+    task = {name: float(nominal[name][0]) for name in distribution.names}
+    sliders = make_sliders(distribution, distribution, task)
+    (slider,) = (slider for slider in sliders if slider.name == name)
+    assert (slider.unit, slider.shown_per_value) == shown
+    assert slider.high < 3.0  # its ends are in the parameter's own unit
 
 
 def test_sliders_reach_gaps_and_beyond_and_end_there(play):
