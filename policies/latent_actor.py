@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metarobot.policies.evidence import Evidence
 from metarobot.policies.gaussian import Distribution
-from metarobot.policies.latent_networks import LatentNetworks, when
+from metarobot.policies.latent_networks import CONSTANT, LatentNetworks, when
 from metarobot.policies.params import TOLD, Params
 
 NUMBERS_AT_ONCE = 2**23
@@ -141,7 +141,8 @@ class LatentActor:
         """Hold what the last question has returned against all tasks, (N, M, .)."""
         policy = self._policy
         returns = policy.return_in_units(self._params, self.returns[-1])
-        tells = (returns.isfinite() & (self._question > 0)).to(returns.dtype)
+        varies = self._params["return_std"] > CONSTANT
+        tells = (returns.isfinite() & (self._question > 0) & varies).to(returns.dtype)
         rows = (each.flatten(0, 1) for each in (self._asked, returns.nan_to_num(), tells))
         weigh = partial(policy.model.weigh_returns, self._model, policy.tasks)
         return self._held_against_tasks(weigh, policy.model.width, *rows)

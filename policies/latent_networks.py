@@ -101,9 +101,11 @@ class LatentNetworks(GaussianMLP):
     # Its parameters.
 
     def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw fresh parameters; nothing is known of the task."""
+        """Draw fresh parameters; nothing is known of the task.
+
+        All units are 0, so that nothing seems to vary: a model that is not fitted tells nothing.
+        """
         params = super().initial_params(generator)
-        params |= {name: torch.ones_like(params[name]) for name in UNITS if name.endswith("_std")}
         return self.with_model_params(params, self.model.initial_params(generator))
 
     @staticmethod

@@ -49,6 +49,8 @@ class Algorithm(ABC, Generic[PolicyT]):
     """Whether the task parameters are part of what its policy observes."""
     is_told: ClassVar[bool] = False
     """Whether training tells its policy something of the task in each episode, by `tell`."""
+    concluding_share: ClassVar[float] = 0.0
+    """Part of the budget that is kept for `conclude`."""
     options_class: ClassVar[type[AlgorithmOptions]]
     """The dataclass of what it reads besides the common configuration."""
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
@@ -141,6 +143,10 @@ class Algorithm(ABC, Generic[PolicyT]):
         """
         return codes[:, None].expand(*guesses.shape, -1)
 
+    def tell_at_the_end(self, codes: Tensor, guesses: Tensor) -> Tensor:
+        """Return what it is told in the episodes that `conclude` learns from, as `tell`."""
+        return self.tell(codes, guesses)
+
     @abstractmethod
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Learn from a block of adaptation episodes, and keep no graph.
@@ -209,6 +215,22 @@ class Algorithm(ABC, Generic[PolicyT]):
         Returns:
             The new θ and a report. Where a number is not finite, θ is returned as it came.
         """
+
+    def conclude(
+        self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
+    ) -> Params:
+        """Learn what has to wait until the policy stays as it is; here, nothing.
+
+        Args:
+            params: θ as meta-training has left it.
+            batches: Of the last part of the budget, all collected with θ.
+            watch: Takes the share of the work that is done, now and then.
+
+        Returns:
+            What the trained policy is.
+        """
+        del batches, watch
+        return params
 
     def state(self) -> dict[str, Tensor]:
         """Return what training depends on besides θ, such as an optimiser's moments."""

@@ -1,7 +1,6 @@
 """Latent: a policy that is told the task, and a model by which it finds out which one it is on."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,14 +12,14 @@ from metarobot.algorithms.spread_tasks import spread_codes
 from metarobot.algorithms.told_learner import ToldLearner, told_in
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
-from metarobot.learning.adam import AdamState
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.task_model import ModelBatch, ModelOptions, fit_model, follow_units
+from metarobot.learning.task_model import ModelBatch, ModelOptions, find_units, fit_model
 from metarobot.learning.trpo import TrustRegion
 from metarobot.options import AlgorithmOptions, fixed, integer, number
 from metarobot.policies import Evidence, LatentActor, LatentPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.seeding import Phase, torch_generator
 
 FEWEST_QUESTIONS = 2
 """Questions by which what they have led to is judged."""
@@ -52,9 +51,9 @@ class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
 class Latent(ToldLearner[LatentPolicy]):
     """Tells the policy the task in training, and learns a model of what tasks show.
 
-    In a meta-batch the first half of the episodes of each task is told the task; the policy
-    improves on them by TRPO, as the oracle does.  The others are told another task, drawn over all
-    splits: they show the model what comes of that.
+    First the policy learns to act on what it is told, by TRPO, as the oracle does.  Then it stays
+    as it is, and the last part of the budget shows the model what comes of it: in half of these
+    episodes it is told the task, in the others another one, drawn over all splits.
 
     A robot's episodes follow each other.  In each of them the policy acts on what it knows by then,
     so that a block of E episodes is E questions.  Adapting is to weigh the tasks by what the block
@@ -62,12 +61,9 @@ class Latent(ToldLearner[LatentPolicy]):
     """
 
     title = "latent"
+    concluding_share = 0.4
     options_class = LatentOptions
     policy_class = LatentPolicy
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._moments = AdamState.fresh(dict(self.policy.model.named_parameters()))
 
     @property
     def options(self) -> LatentOptions:
@@ -177,59 +173,49 @@ class Latent(ToldLearner[LatentPolicy]):
 
     # Training.
 
-    def tell(self, codes: Tensor, guesses: Tensor) -> Tensor:
-        """Tell the task in the first half of the episodes, and another one in the others."""
-        num_told, tasks = self.num_told(guesses.shape[1]), self.policy.tasks
-        told = codes[:, None].repeat(1, guesses.shape[1], 1)
-        told[:, num_told:] = tasks[(guesses[:, num_told:] * len(tasks)).long()]
-        return told
-
     def num_told(self, num_episodes: int) -> int:
-        """Return how many episodes of a task are told the task."""
-        return (num_episodes + 1) // 2
-
-    def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
-        """Return the episodes that were told another task, and those that were told the task."""
-        block = batch.post_episodes
-        num_told = self.num_told(block.num_episodes)
-        return block.last(block.num_episodes - num_told), block.first(num_told)
+        """Return how many episodes of a task are told the task: all, while it learns to act."""
+        return num_episodes
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Take a natural-gradient step on the policy, and Adam's steps on the model."""
+        """Take a natural-gradient step on the policy."""
         acting, report = self.improve_acting(params, batch, self.options)
-        if report.rejected_tasks:
-            return params, report
-        model, loss = self._fit_model(params, batch)
-        return {**params, **acting, **model}, report._replace(encoder_loss=loss)
+        return {**params, **acting}, report
 
-    def _fit_model(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
-        """Return the model's leaves of the parameters, and its mean loss."""
-        episodes, told = batch.post_episodes, told_in(batch)
-        seen = ModelBatch(episodes, told, self._anchors(told), codes=told[:, 0])
-        units = follow_units(self.policy, params, seen, self._moments, self.workers)
-        fitted = fit_model(
-            self.policy, {**params, **units}, seen, self._moments, self.options, self.workers
-        )
-        if fitted is None:  # numbers too large for it: the model stays as it was
-            return {}, math.nan
-        self._moments, losses = fitted.moments, fitted.losses
-        model = self.policy.with_model_params({}, fitted.params)
-        return {**units, **model}, sum(losses) / len(losses)
+    def tell_at_the_end(self, codes: Tensor, guesses: Tensor) -> Tensor:
+        """Tell the task in the first half of the episodes, and another one in the others."""
+        num_true, tasks = _num_true(guesses.shape[1]), self.policy.tasks
+        told = codes[:, None].repeat(1, guesses.shape[1], 1)
+        told[:, num_true:] = tasks[(guesses[:, num_true:] * len(tasks)).long()]
+        return told
 
-    def _anchors(self, told: Tensor) -> Tensor:
-        """Return what the model of steps believes to have been told: for half of them, it is wrong.
+    def conclude(
+        self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
+    ) -> Params:
+        """Fit the model to what the policy leads to, now that it stays as it is."""
+        blocks = [(batch.post_episodes, told_in(batch)) for batch in batches]
+        shown = [
+            ModelBatch(episodes, told, _anchors(told), codes=told[:, 0])
+            for episodes, told in blocks
+        ]
+        policy, seed = self.policy, self.config.seed
+        params = {**params, **find_units(policy, shown, self.workers)}
+        generator = torch_generator(seed, 0, Phase.CONCLUSION)
+        fitted = fit_model(policy, params, shown, self.options, generator, self.workers, watch)
+        return params if fitted is None else fitted
 
-        While the policy finds out the task, it is told another one in every step, and a log may be
-        of another policy.  So the model must not rely on what was told.
-        """
-        num_told, num_episodes = self.num_told(told.shape[1]), told.shape[1]
-        others = torch.arange(num_told) % (num_episodes - num_told) + num_told
-        return torch.cat([told[:, others], told[:, num_told:]], dim=1)
 
-    def state(self) -> dict[str, Tensor]:
-        """Return the moments of the model's Adam."""
-        return self._moments.to_tensors()
+def _num_true(num_episodes: int) -> int:
+    """Return how many episodes of a task are told the task, when the model is fitted to them."""
+    return (num_episodes + 1) // 2
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take the moments from a checkpoint."""
-        self._moments = AdamState.from_tensors(state, self.policy.model.shapes)
+
+def _anchors(told: Tensor) -> Tensor:
+    """Return what the model of steps believes to have been told, (N, E, C): for half, it is wrong.
+
+    While the policy finds out the task, it is told another one in every step, and a log may be of
+    another policy.  So the model must not rely on what was told.
+    """
+    num_true, num_episodes = _num_true(told.shape[1]), told.shape[1]
+    others = torch.arange(num_true) % (num_episodes - num_true) + num_true
+    return torch.cat([told[:, others], told[:, num_true:]], dim=1)

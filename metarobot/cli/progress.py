@@ -38,6 +38,8 @@ class AlgorithmProgress:
     """Time since this session started."""
     metrics: Metrics = field(default_factory=dict)
     """Of the last meta-iteration; empty before the first."""
+    concluded: float | None = None
+    """Share that is done of what follows meta-training; None before."""
     warned: bool = False
     """Whether it was said that an update was rejected."""
 
@@ -48,8 +50,9 @@ class AlgorithmProgress:
 
     @property
     def share(self) -> float:
-        """Share of the budget that is spent, at most 1."""
-        return min(1.0, self.steps / self.total_steps)
+        """Share of the budget that is spent, and of what follows, that is done."""
+        spent = min(1.0, self.steps / self.total_steps)
+        return spent + (1.0 - spent) * (self.concluded or 0.0)
 
     @property
     def cells(self) -> dict[str, str]:
@@ -59,7 +62,7 @@ class AlgorithmProgress:
         m = self.metrics
         taken = self.steps - self.resumed_steps
         steps_per_s = taken / self.seconds if self.seconds > 0 else 0.0
-        left_s = max(0, self.total_steps - self.steps) / steps_per_s if steps_per_s else 0.0
+        left_s = (1.0 - self.share) * self.total_steps / steps_per_s if steps_per_s else 0.0
         post_return, post_success = m["meta/post_return"], m["meta/post_success_rate"]
         pre_return, pre_success = m["meta/pre_return"], m["meta/pre_success_rate"]
         return {
@@ -142,6 +145,17 @@ class TrainingDisplay(Closable):
             self._warn(row)
         if self._live is None and now - self._printed_s >= self._interval_s:
             self._print_line(row, now)
+
+    def conclude(self, share: float) -> None:
+        """Meta-training is over, and a share of what remains is done."""
+        row, now = self._current, time.monotonic()
+        if row is None:
+            raise RuntimeError("no algorithm has begun to train")
+        row.concluded = share
+        if self._live is None and now - self._printed_s >= self._interval_s:
+            self._printed_s = now
+            name = row.cells["algorithm"]
+            print_line(self._console, f"{name}: meta-trained, {share:.0%} of what follows is done")
 
     def end(self) -> None:
         """The algorithm's budget is spent."""

@@ -60,6 +60,10 @@ class WandbDisplay(Closable):
         self._display.update(metrics)
         self._tracked.log(dict(metrics), step=int(metrics["time/total_steps"]))
 
+    def conclude(self, share: float) -> None:
+        """Meta-training is over, and a share of what remains is done."""
+        self._display.conclude(share)
+
     def end(self) -> None:
         """The algorithm's budget is spent."""
         self._display.end()

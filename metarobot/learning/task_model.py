@@ -1,5 +1,6 @@
-"""Fits a task model to meta-batches: Adam on the mean of the per-task losses."""
+"""Fits a task model to what a policy leads to that stays as it is: Adam on per-task losses."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from metarobot.learning.adam import AdamState, Descent, descend
+from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.shown_steps import show_episodes
 from metarobot.learning.task_chunks import chunks_of_steps
@@ -22,29 +23,21 @@ from metarobot.policies import (
 from metarobot.policies.latent_networks import CONSTANT, UNITS
 from metarobot.rollout.episodes import Episodes
 
-SLOWER = 2000
-"""Steps of Adam after which its learning rate is a quarter of what it was. It must not depend on
-the budget, which can be extended."""
-LEAST_RATE = 0.04
-"""Part of the learning rate that stays: the policy goes on changing what the model must foresee."""
-_LEAST_SHARE = 0.02
-"""Of a meta-batch in the running units, however many came before it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Checked):
     """How a task model is fitted."""
 
     model_lr: float = number(5e-3, 1e-8, 1.0)
-    """Learning rate of Adam at the beginning; it falls with the steps taken."""
-    model_epochs: int = integer(10, 1, 10_000)
-    """Passes over each meta-batch."""
+    """Learning rate of Adam at the beginning; it falls to nothing."""
+    model_steps: int = integer(10_000, 1, 1_000_000)
+    """Steps of Adam."""
     model_batch: int = integer(4, 1, 10_000)
     """Episodes of each task in one step of Adam."""
 
 
 class ModelBatch(NamedTuple):
-    """What a model is fitted to."""
+    """What a model is fitted to: a meta-batch of a policy that was told something."""
 
     episodes: Episodes
     """(N, E, T)."""
@@ -56,81 +49,120 @@ class ModelBatch(NamedTuple):
     """The tasks, (N, C)."""
 
 
-def follow_units(
-    policy: LatentPolicy, params: Params, batch: ModelBatch, moments: AdamState, workers: Workers
-) -> Params:
-    """Return the units of outcomes and returns: running means over the meta-batches so far.
+class _Shown(NamedTuple):
+    """B meta-batches as the model reads them, one after the other."""
+
+    steps: ShownSteps
+    """(B, N, E, T, .) each."""
+    told: Tensor
+    """(B, N, E, C)."""
+    codes: Tensor
+    """(B, N, C)."""
+    returns: Tensor
+    """In their unit, (B, N, E)."""
+
+    def finite(self) -> Tensor:
+        """Return whether all numbers of a task are finite, (B, N) bool."""
+        blocks = self.steps.inputs, self.steps.outcomes, self.returns
+        return torch.stack([block.isfinite().flatten(2).all(2) for block in blocks]).all(0)
+
+
+def find_units(policy: LatentPolicy, batches: Sequence[ModelBatch], workers: Workers) -> Params:
+    """Return the units of outcomes and returns: mean and standard deviation over all tasks.
 
     A task with a number that is not finite is left out.
     """
     size = policy.model.outcome_size
-    plain = {"outcome_mean": torch.zeros(1, size), "outcome_std": torch.ones(1, size)}
-    shown = show_episodes(policy, plain, batch.episodes, batch.told)
-    counts, outcomes = shown.counts.double(), shown.outcomes.double()
-    returns = batch.episodes.returns.double()[..., None, None]
-    sums = [_sums(outcomes, counts), _sums(returns, torch.ones_like(returns))]
-    rows = workers.gather(torch.cat(sums, dim=2).flatten(1))
+    rows = torch.cat([workers.gather(_sums(policy, batch)) for batch in batches])
     means = mean_over_tasks(rows[rows.isfinite().all(1)]).reshape(3, size + 1)
     count, total, squares = torch.from_numpy(means)
     mean = total / count.clamp(min=1e-12)
     std = (squares / count.clamp(min=1e-12) - mean.square()).clamp(min=0.0).sqrt()
     found = [mean[:size], std[:size], mean[size:], std[size:]]
-    known = 0.0 if moments.num_steps == 0 else 1.0 - _LEAST_SHARE
-    return {
-        name: torch.lerp(new.float(), params[name], known)
-        for name, new in zip(UNITS, found, strict=True)
-    }
+    return {name: unit.float() for name, unit in zip(UNITS, found, strict=True)}
 
 
-def _sums(values: Tensor, counts: Tensor) -> Tensor:
-    """Return count, sum and sum of squares of each element of every task, (N, 3, D)."""
-    return torch.stack(
-        [each.sum((1, 2)) for each in (counts, values * counts, values.square() * counts)], dim=1
-    )
+def _sums(policy: LatentPolicy, batch: ModelBatch) -> Tensor:
+    """Return count, sum and sum of squares of each outcome and return of a task, (N, 3 (D + 1))."""
+    size = policy.model.outcome_size
+    plain = {"outcome_mean": torch.zeros(1, size), "outcome_std": torch.ones(1, size)}
+    shown = show_episodes(policy, plain, batch.episodes, batch.told)
+    counts, outcomes = shown.counts.double(), shown.outcomes.double()
+    returns = batch.episodes.returns.double()[..., None, None]
+    pairs = (outcomes, counts), (returns, torch.ones_like(returns))
+    sums = [
+        torch.stack([each.sum((1, 2)) for each in (n, values * n, values.square() * n)], dim=1)
+        for values, n in pairs
+    ]
+    return torch.cat(sums, dim=2).flatten(1)
 
 
 def fit_model(
     policy: LatentPolicy,
     params: Params,
-    batch: ModelBatch,
-    moments: AdamState,
+    batches: Sequence[ModelBatch],
     options: ModelOptions,
+    generator: torch.Generator,
     workers: Workers,
-) -> Descent | None:
-    """Take the epochs of one meta-batch; every step of Adam sees some episodes of all tasks.
+    watch: Callable[[float], None],
+) -> Params | None:
+    """Fit the model to B meta-batches.
+
+    A step of Adam sees as many tasks as a meta-batch has: the first one of any of the meta-batches,
+    the second one of any, and so on, and some episodes of each.
 
     Args:
         policy: The functional module.
-        params: Each leaf in its own shape.
-        batch: Data of this process' tasks.
-        moments: Those of Adam so far.
-        options: Learning rate and epochs.
+        params: Each leaf in its own shape, with the units.
+        batches: Data of this process' tasks.
+        options: Learning rate and steps.
+        generator: Draws which tasks and episodes a step sees, in all processes alike.
         workers: The processes that hold the other tasks.
+        watch: Takes the share that is done, before every step.
 
     Returns:
-        None where a number is not finite.
+        The parameters with the model fitted; None where no number is finite, or one no longer is.
     """
-    units = {name: params[name][None] for name in UNITS}
-    shown = show_episodes(policy, units, batch.episodes, batch.anchors)
-    std = units["return_std"].clamp(min=CONSTANT)
-    returns = (batch.episodes.returns - units["return_mean"]) / std
-    stride = -(-batch.episodes.num_episodes // options.model_batch)
+    shown = _show(policy, params, batches)
+    num_batches, num_held, num_episodes = shown.returns.shape
+    usable = shown.finite()  # (B, N)
+    sound_first = usable.long().argsort(dim=0, descending=True, stable=True)
+    num_sound = usable.sum(0)
+    if int(workers.gather(num_sound).min()) == 0:
+        return None
+    first, num_steps = workers.rank * num_held, options.model_steps
+    slots = torch.arange(num_held)
 
     def gradients(model: Params, step: int) -> Tensor:
-        chosen = slice(step % stride, None, stride)
-        part = shown.episodes(chosen), batch.told[:, chosen], batch.codes, returns[:, chosen]
-        return workers.gather(_per_task_gradients(policy, model, *part))
+        watch(step / num_steps)
+        drawn = torch.randint(num_batches, (workers.count * num_held,), generator=generator)
+        episodes = torch.randperm(num_episodes, generator=generator)[: options.model_batch]
+        sound = sound_first[drawn[first : first + num_held] % num_sound, slots]
+        chosen = sound[:, None], slots[:, None]
+        part = ShownSteps(*(block[(*chosen, episodes)] for block in shown.steps))
+        told, returns = (block[(*chosen, episodes)] for block in (shown.told, shown.returns))
+        codes = shown.codes[chosen][:, 0]
+        return workers.gather(_per_task_gradients(policy, model, part, told, codes, returns))
 
     def rate(moments: AdamState) -> float:
-        return learning_rate(options.model_lr, float(moments.num_steps))
+        return options.model_lr * (1.0 - float(moments.num_steps) / num_steps)
 
-    model, num_steps = policy.model_params(params), options.model_epochs * stride
-    return descend(gradients, model, moments, num_steps, rate)
+    model = policy.model_params(params)
+    found = descend(gradients, model, AdamState.fresh(model), num_steps, rate)
+    return found and policy.with_model_params(params, found.params)
 
 
-def learning_rate(first: float, num_steps: float) -> float:
-    """Return the learning rate after steps of Adam, given the first one."""
-    return max(first / (1.0 + num_steps / SLOWER) ** 2, LEAST_RATE * first)
+def _show(policy: LatentPolicy, params: Params, batches: Sequence[ModelBatch]) -> _Shown:
+    units = {name: params[name][None] for name in UNITS}
+    std = units["return_std"].clamp(min=CONSTANT)
+    shown = [show_episodes(policy, units, batch.episodes, batch.anchors) for batch in batches]
+    returns = [(batch.episodes.returns - units["return_mean"]) / std for batch in batches]
+    return _Shown(
+        steps=ShownSteps(*(torch.stack(blocks) for blocks in zip(*shown, strict=True))),
+        told=torch.stack([batch.told for batch in batches]),
+        codes=torch.stack([batch.codes for batch in batches]),
+        returns=torch.stack(returns),
+    )
 
 
 def _per_task_gradients(

@@ -25,6 +25,7 @@ class Phase(IntEnum):
     ADAPTATION = 7
     GUESSES = 8
     NUM_EPISODES = 9
+    CONCLUSION = 10
 
 
 class EpisodeDraws(NamedTuple):

@@ -18,6 +18,7 @@ from metarobot.learning.distributed import ALONE, Workers
 from metarobot.training.checkpoints import (
     BEST_FILE,
     Progress,
+    keeps_best,
     load_newest_checkpoint,
     policy_bytes,
     save_checkpoint,
@@ -52,6 +53,10 @@ class Display(Protocol):
         """A meta-iteration is over."""
         ...
 
+    def conclude(self, share: float) -> None:
+        """Meta-training is over, and a share of what remains is done."""
+        ...
+
     def end(self) -> None:
         """The algorithm's budget is spent."""
         ...
@@ -84,6 +89,8 @@ def train_algorithm(
             keeper = _Keeper(trainer, folder, books, stop)
             while not trainer.finished:
                 keeper.keep(trainer.step())
+            trainer.conclude(keeper.watch)
+            workers.require_equal(trainer.params)
             if books is not None:
                 books.finish()
 
@@ -155,10 +162,18 @@ class _Books:
         self._log.write(metrics)
         self._progress.add_return(metrics["meta/post_return"])
         trainer = self._trainer
-        if trainer.iteration % CHECKPOINT_EVERY == 0 and self._progress.is_best():
+        compared = trainer.iteration % CHECKPOINT_EVERY == 0 and keeps_best(
+            trainer.config.algorithm
+        )
+        if compared and self._progress.is_best():
             self._save_policy(self._folder / CHECKPOINT_FOLDER, BEST_FILE)
         if self._display is not None:
             self._display.update(metrics)
+
+    def conclude(self, share: float) -> None:
+        """Show how much of what remains is done."""
+        if self._display is not None:
+            self._display.conclude(share)
 
     def save(self) -> None:
         """Write a checkpoint, and the policy for those who only want to use it."""
@@ -216,5 +231,18 @@ class _Keeper:
             if books is not None:
                 books.save()
             self._saved_s = time.monotonic()
+        self._stop_if_asked(signal_number)
+
+    def watch(self, share: float) -> None:
+        """Show how much is done of what follows meta-training; it begins anew if stopped.
+
+        Raises:
+            InterruptedTrainingError: A process was asked to stop; the checkpoint is in place.
+        """
+        if self._books is not None:
+            self._books.conclude(share)
+        self._stop_if_asked(self._trainer.workers.largest(self._stop.signal_number))
+
+    def _stop_if_asked(self, signal_number: int) -> None:
         if signal_number:
             raise InterruptedTrainingError(signal_number, self._folder.path.parent)

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
 from metarobot.folder import Folder
 from metarobot.learning.distributed import Workers
@@ -62,6 +63,11 @@ class Progress:
         if better:
             self.best_return = self.smoothed_return
         return better
+
+
+def keeps_best(algorithm: str) -> bool:
+    """Return whether the best policy so far is kept: not where only the last one is concluded."""
+    return not algorithm_class(algorithm).concluding_share
 
 
 def save_checkpoint(

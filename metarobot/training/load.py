@@ -25,7 +25,7 @@ from metarobot.config import TrainConfig
 from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant
 from metarobot.folder import Folder
 from metarobot.policies import GaussianPolicy, Params
-from metarobot.training.checkpoints import BEST_FILE, load_policy
+from metarobot.training.checkpoints import BEST_FILE, keeps_best, load_policy
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.pretrained import find_run
 from metarobot.training.run_folder import (
@@ -252,9 +252,11 @@ def load_curve(run: Path, algorithm: str, columns: Sequence[str]) -> dict[str, l
 
 
 def _policy_place(run: Path, algorithm: str, best: bool) -> tuple[Folder, str]:
-    """Return where an algorithm's policy is, the last or the best one."""
+    """Return where an algorithm's policy is, the last or the best one, if there is a best one."""
     folder = algorithm_folder(run, algorithm)
-    return (folder / CHECKPOINT_FOLDER, BEST_FILE) if best else (folder, POLICY_FILE)
+    if best and keeps_best(algorithm):
+        return folder / CHECKPOINT_FOLDER, BEST_FILE
+    return folder, POLICY_FILE
 
 
 def _load_algorithm(run: Path, algorithm: str, best: bool) -> TrainedPolicy:

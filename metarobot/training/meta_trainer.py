@@ -1,7 +1,7 @@
 """The outer loop: learn an initialisation from which one adaptation step goes far."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,11 @@ from metarobot.training.trainer_state import Metrics, TrainerState
 if TYPE_CHECKING:
     from metarobot.envs import TaskVectorEnv
     from metarobot.envs.tasks import Tasks
+
+
+Tell = Callable[[Tensor, Tensor], Tensor]
+_COLLECTING = 0.25
+"""Part of the work at the end that collecting is, about: what learns from it takes longer."""
 
 
 class MetaTrainer:
@@ -69,13 +74,15 @@ class MetaTrainer:
         self.algorithm = make_algorithm(config, self.policy, workers)
         self.params: Params = initial_params(config, self.policy)
         self.iteration = 0
+        self._sampling_s = 0.0
         self.total_steps = 0
         self.rejected: list[Replay] = []
 
     @property
     def finished(self) -> bool:
-        """Whether the budget of control steps is spent."""
-        return self.total_steps >= self.config.total_steps
+        """Whether the budget of meta-iterations is spent: all but what is kept for `conclude`."""
+        share = 1.0 - self.algorithm.concluding_share
+        return self.total_steps >= share * self.config.total_steps
 
     def state(self) -> TrainerState:
         """Return what `restore` needs to go on as if never interrupted."""
@@ -135,7 +142,31 @@ class MetaTrainer:
             "time/fps": num_steps / seconds,
         }
 
-    def _collect_batch(self) -> tuple[MetaBatch, Params]:
+    def conclude(self, watch: Callable[[float], None]) -> None:
+        """Spend the rest of the budget on what the algorithm learns once the policy is found.
+
+        What `state` has returned before goes on with meta-training, if the budget is extended.
+
+        Args:
+            watch: Takes the share of the work that is done, now and then.
+        """
+        algorithm, batches = self.algorithm, []
+        if not algorithm.concluding_share:
+            return
+        watch(0.0)
+        first, budget = self.total_steps, self.config.total_steps
+        while not batches or self.total_steps < budget:
+            batch, _ = self._collect_batch(algorithm.tell_at_the_end)
+            batches.append(batch)
+            self.iteration += 1
+            self.total_steps += self._num_steps(batch)
+            spent = (self.total_steps - first) / max(budget - first, 1)
+            watch(_COLLECTING * min(1.0, spent))
+        self.params = algorithm.conclude(
+            self.params, batches, lambda share: watch(_COLLECTING + (1.0 - _COLLECTING) * share)
+        )
+
+    def _collect_batch(self, tell: Tell | None = None) -> tuple[MetaBatch, Params]:
         """Collect a meta-batch, and return the adapted parameters of its tasks as well."""
         algorithm, K = self.algorithm, self.config.adaptation_steps
         tasks = self._sample_tasks()
@@ -143,7 +174,7 @@ class MetaTrainer:
         adapted = repeat_params(self.params, len(self.tasks))
         steps = list(adapt_in_steps(algorithm, adapted, K, self._collect_pre_update))
         adapted = steps[-1].params if steps else adapted
-        told = self._tell(tasks)
+        told = self._tell(tasks, tell or algorithm.tell)
         acting = adapted if told is None else {**adapted, TOLD: told}
         post_episodes = self._collect(self.policy, acting, Phase.POST_UPDATE, K)
         batch = MetaBatch(
@@ -159,7 +190,7 @@ class MetaTrainer:
         rng = numpy_generator(self.config.seed, self.iteration, Phase.TASKS)
         return self.env.distribution.sample(rng, self.config.block_shape[0]).rows(self.tasks)
 
-    def _tell(self, tasks: "Tasks") -> Tensor | None:
+    def _tell(self, tasks: "Tasks", tell: Tell) -> Tensor | None:
         """Return what post-update episodes are told of the tasks, (N, E, C); None if nothing."""
         if not self.algorithm.is_told:
             return None
@@ -169,7 +200,7 @@ class MetaTrainer:
             numpy_generator(seed, self.iteration, Phase.GUESSES, task=task).random(num_episodes)
             for task in self.tasks
         ]
-        return self.algorithm.tell(codes, torch.from_numpy(np.stack(guesses)).float())
+        return tell(codes, torch.from_numpy(np.stack(guesses)).float())
 
     def _collect_pre_update(self, step: int, policy: GaussianPolicy, params: Params, /) -> Episodes:
         return self._collect(policy, params, Phase.PRE_UPDATE, step)
