@@ -30,8 +30,8 @@ class ModelOptions(Checked):
 
     model_lr: float = number(5e-3, 1e-8, 1.0)
     """Learning rate of Adam at the beginning; it falls to nothing."""
-    model_steps: int = integer(10_000, 1, 1_000_000)
-    """Steps of Adam."""
+    model_epochs: int = integer(16, 1, 10_000)
+    """How often Adam sees each episode, on average."""
     model_batch: int = integer(4, 1, 10_000)
     """Episodes of each task in one step of Adam."""
 
@@ -115,7 +115,7 @@ def fit_model(
         policy: The functional module.
         params: Each leaf in its own shape, with the units.
         batches: Data of this process' tasks.
-        options: Learning rate and steps.
+        options: Learning rate and epochs.
         generator: Draws which tasks and episodes a step sees, in all processes alike.
         workers: The processes that hold the other tasks.
         watch: Takes the share that is done, before every step.
@@ -130,7 +130,8 @@ def fit_model(
     num_sound = usable.sum(0)
     if int(workers.gather(num_sound).min()) == 0:
         return None
-    first, num_steps = workers.rank * num_held, options.model_steps
+    first, stride = workers.rank * num_held, -(-num_episodes // options.model_batch)
+    num_steps = options.model_epochs * num_batches * stride
     slots = torch.arange(num_held)
 
     def gradients(model: Params, step: int) -> Tensor:
