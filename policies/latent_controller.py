@@ -70,7 +70,8 @@ class WeighedTasks:
         self.outcome_mean, std = to_array(params["outcome_mean"]), to_array(params["outcome_std"])
         self.outcome_std = np.maximum(std, CONSTANT)
         self.varies = std > CONSTANT  # (D,)
-        self.elements = np.flatnonzero(self.varies)  # (d,)
+        # One at least, for runtimes that know no arrays without elements; it is not counted then.
+        self.elements = np.flatnonzero(self.varies) if self.varies.any() else np.array([0])  # (d,)
         tasks, self.angles = to_array(policy.tasks), policy.angles
         self.predictor = TaskPredictor(policy.model_params(params), tasks, self.elements)
         self.tasks_and_one = np.hstack([tasks, np.ones_like(tasks[:, :1])])  # (K, C + 1)

@@ -19,6 +19,8 @@ from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.episodes import Episodes
 
 PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
+MOST_CONCLUDING_STEPS = 1_000_000
+"""Control steps that are kept in memory at the end of a training, at most."""
 
 
 class Belief(NamedTuple):
@@ -50,7 +52,7 @@ class Algorithm(ABC, Generic[PolicyT]):
     is_told: ClassVar[bool] = False
     """Whether training tells its policy something of the task in each episode, by `tell`."""
     concluding_share: ClassVar[float] = 0.0
-    """Part of the budget that is kept for `conclude`."""
+    """Part of the budget that is kept for `conclude`, if it is not too large."""
     options_class: ClassVar[type[AlgorithmOptions]]
     """The dataclass of what it reads besides the common configuration."""
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
@@ -100,6 +102,11 @@ class Algorithm(ABC, Generic[PolicyT]):
     def num_training_simulations(cls, num_tasks: int, num_episodes: int) -> int:
         """Return how many simulations a block takes in training: here, as many as elsewhere."""
         return cls.num_simulations(num_tasks, num_episodes)
+
+    @classmethod
+    def concluding_steps(cls, total_steps: int) -> int:
+        """Return how many control steps of a budget are kept for `conclude`."""
+        return min(int(cls.concluding_share * total_steps), MOST_CONCLUDING_STEPS)
 
     def num_adaptation_episodes(self, iteration: int) -> int:
         """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""

@@ -23,6 +23,9 @@ are taken from. Measured: 4 to 20, by algorithm."""
 _BYTES_PER_ELEMENT = 16
 """Of every element of the observation, the action and the outcome of a control step that is stored,
 with copies."""
+_BYTES_PER_KEPT_ELEMENT = 40
+"""Of every element of a control step that is learned from at the end: all of them are there at
+once, as they were seen and as a model reads them."""
 _BYTES_PER_PARAMETER = 32
 """Of every parameter of every task: adapted parameters, gradients, sums in double precision."""
 
@@ -58,9 +61,16 @@ def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = A
                 num_episodes=num_episodes,
                 num_blocks=config.adaptation_steps + 1,
                 num_sims=num_simulations(config, workers),
+                num_kept_steps=_num_kept_steps(config, workers),
                 way_out="lower num_tasks, episodes_per_task, num_adaptation_steps or hidden_sizes, "
                 "or share the tasks out with torchrun",
             )
+
+
+def _num_kept_steps(config: TrainConfig, workers: Workers) -> int:
+    """Return how many control steps this process keeps at the end, to learn from all of them."""
+    steps = algorithm_class(config.algorithm).concluding_steps(config.total_steps)
+    return steps // workers.count
 
 
 def require_evaluation_memory(
@@ -94,6 +104,7 @@ def _require(
     num_episodes: int,
     num_blocks: int,
     num_sims: int,
+    num_kept_steps: int = 0,
     way_out: str,
 ) -> None:
     """Require memory for simulations, episodes, the tasks that are computed now, and parameters."""
@@ -115,6 +126,9 @@ def _require(
         * num_parameters
         * _BYTES_PER_PARAMETER,
     }
+    if num_kept_steps:
+        kept = num_kept_steps * num_elements * _BYTES_PER_KEPT_ELEMENT
+        parts[f"{num_kept_steps} control steps that are kept"] = kept
     require_memory(parts, way_out)
 
 

@@ -81,8 +81,8 @@ class MetaTrainer:
     @property
     def finished(self) -> bool:
         """Whether the budget of meta-iterations is spent: all but what is kept for `conclude`."""
-        share = 1.0 - self.algorithm.concluding_share
-        return self.total_steps >= share * self.config.total_steps
+        total_steps = self.config.total_steps
+        return self.total_steps >= total_steps - self.algorithm.concluding_steps(total_steps)
 
     def state(self) -> TrainerState:
         """Return what `restore` needs to go on as if never interrupted."""

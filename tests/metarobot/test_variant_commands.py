@@ -367,6 +367,9 @@ class StopAfter:
         if not self.left:
             raise StoppedError
 
+    def conclude(self, share):
+        pass
+
     def end(self):
         pass
 

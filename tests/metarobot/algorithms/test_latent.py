@@ -8,6 +8,7 @@ import torch
 from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import make_algorithm
+from metarobot.algorithms.latent import _anchors
 from metarobot.learning.shown_steps import show_episodes
 from metarobot.policies import LatentActor, latent_networks, repeat_params
 from metarobot.policies.latent_networks import UNITS
@@ -22,13 +23,13 @@ PROVEN = torch.ones(N, 1, dtype=torch.bool)
 
 @pytest.fixture(scope="module")
 def trainer():
-    """Twenty meta-iterations: the targets of the stand-in are hidden, and only rewards tell."""
+    """Forty meta-batches: the targets of the stand-in are hidden, and only rewards tell."""
     config = config_of(
         "latent",
         num_tasks=N,
         episodes_per_task=8,
         hidden_sizes=(32,),
-        total_steps=N * 8 * 5 * 30,
+        total_steps=N * 8 * 5 * 40,
         max_kl=0.05,
         num_weighed=256,
     )
@@ -37,6 +38,7 @@ def trainer():
     trainer.policy.horizon = env.horizon  # it is that of the family which the stand-in stands for
     while not trainer.finished:
         trainer.step()
+    trainer.conclude(lambda share: None)
     return trainer
 
 
@@ -255,16 +257,51 @@ def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):
     torch.testing.assert_close(stepwise, shown.inputs)
 
 
-def test_half_of_the_episodes_are_told_the_task():
+def test_before_its_model_is_fitted_it_recognises_nothing():
+    config = config_of("latent", num_tasks=N, episodes_per_task=E, num_weighed=16)
+    untrained = MetaTrainer(config, FakeEnv(num_simulations(config)))
+    block, params, _ = ask(untrained)
+    assert torch.equal(
+        estimate(untrained, adapt(untrained, params, block)), estimate(untrained, params)
+    )
+
+
+def test_a_task_whose_numbers_are_not_finite_is_left_out(trainer):
+    """In the conclusion: the model is fitted to the others."""
+
+    def fitted(broken):
+        twin = MetaTrainer(trainer.config, FakeEnv(num_simulations(trainer.config)))
+        batches = [twin._collect_batch(twin.algorithm.tell_at_the_end)[0] for _ in range(2)]
+        for batch, tasks in zip(batches, broken, strict=True):
+            batch.post_episodes.rewards[tasks] = torch.nan
+            batch.post_episodes.observations[tasks] = torch.inf
+        return twin.params, twin.algorithm.conclude(twin.params, batches, lambda share: None)
+
+    before, after = fitted([[3], [0, 7]])
+    assert all(leaf.isfinite().all() for leaf in after.values())
+    assert not torch.equal(after["model.head.weight"], before["model.head.weight"])
+    before, after = fitted([[3], [3]])  # of the fourth task of a meta-batch there is none
+    assert torch.equal(after["model.head.weight"], before["model.head.weight"])
+
+
+def test_all_episodes_are_told_the_task_as_long_as_it_learns_to_act():
+    config = config_of("latent", num_tasks=3, episodes_per_task=5, num_weighed=16)
+    algorithm = MetaTrainer(config, FakeEnv(num_simulations(config))).algorithm
+    codes = torch.arange(6.0).view(3, 2)
+    told = algorithm.tell(codes, torch.rand(3, 5))
+    assert torch.equal(told, codes[:, None].expand(3, 5, 2))
+
+
+def test_at_the_end_half_of_the_episodes_are_told_the_task():
     config = config_of("latent", num_tasks=3, episodes_per_task=5, num_weighed=16)
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
     codes = torch.arange(6.0).view(3, 2)
-    told = trainer.algorithm.tell(codes, torch.rand(3, 5))
+    told = trainer.algorithm.tell_at_the_end(codes, torch.rand(3, 5))
     assert torch.equal(told[:, :3], codes[:, None].expand(3, 3, 2))
     assert all(
         any(torch.equal(t, z) for z in trainer.policy.tasks) for t in told[:, 3:].flatten(0, 1)
     )
-    anchors = trainer.algorithm._anchors(told)
+    anchors = _anchors(told)
     assert torch.equal(anchors[:, :3], told[:, [3, 4, 3]])
     assert torch.equal(anchors[:, 3:], told[:, 3:])
 

@@ -43,6 +43,9 @@ class Recorder:
     def update(self, metrics):
         self.calls.append(f"update {metrics['time/total_steps']:.0f}")
 
+    def conclude(self, share):
+        self.calls.append(f"conclude {share:.2f}")
+
     def end(self):
         self.calls.append("end")
 
@@ -55,6 +58,42 @@ def test_every_algorithm_gets_the_same_budget_and_the_display_hears_of_it(tmp_pa
         *("begin oracle at 0", "update 64", "update 128", "update 192", "update 256", "end"),
     ]
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["maml", "oracle"]
+
+
+def test_what_follows_meta_training_is_shown_and_counts(tmp_path):
+    display = Recorder()
+    train_run(TINY, ["latent"], tmp_path / "run", display)
+    shown = display.calls
+    assert shown[:5] == [
+        *("begin latent at 0", "update 64", "update 128"),
+        *("conclude 0.00", "conclude 0.22"),  # 64 of the 72 steps that are left
+    ]
+    shares = [float(call.split()[1]) for call in shown[3:-1]]
+    assert shares == sorted(shares)
+    assert 0.9 < shares[-1] < 1.0
+    assert shown[-1] == "end"
+    done = read_json(tmp_path / "run" / "latent" / "done.json")
+    assert (done["iterations"], done["total_steps"]) == (4, 256)
+
+
+def test_what_follows_meta_training_begins_anew_where_it_was_interrupted(tmp_path):
+    class Impatient(Recorder):
+        def conclude(self, share):
+            if share > 0.5:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedTrainingError):
+        train_run(TINY, ["latent"], tmp_path / "run", Impatient())
+    trained = load_run(tmp_path / "run").policies["latent"]
+    assert not trained.finished
+    assert not trained.params["outcome_std"].any()  # its model is not fitted yet
+    resume_run(tmp_path / "run")
+    train_run(TINY, ["latent"], tmp_path / "straight")
+    policies = [load_run(tmp_path / name, best=True) for name in ("run", "straight")]
+    first, second = (run.policies["latent"] for run in policies)  # the last one is its best
+    assert first.finished
+    assert first.params["outcome_std"].any()
+    assert all(torch.equal(leaf, second.params[name]) for name, leaf in first.params.items())
 
 
 def test_what_an_algorithm_leaves_behind(tmp_path):
