@@ -201,8 +201,7 @@ class Latent(ToldLearner[LatentPolicy]):
         policy, seed = self.policy, self.config.seed
         params = {**params, **find_units(policy, shown, self.workers)}
         generator = torch_generator(seed, 0, Phase.CONCLUSION)
-        fitted = fit_model(policy, params, shown, self.options, generator, self.workers, watch)
-        return params if fitted is None else fitted
+        return fit_model(policy, params, shown, self.options, generator, self.workers, watch)
 
 
 def _num_true(num_episodes: int) -> int:

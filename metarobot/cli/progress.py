@@ -155,7 +155,7 @@ class TrainingDisplay(Closable):
         if self._live is None and now - self._printed_s >= self._interval_s:
             self._printed_s = now
             name = row.cells["algorithm"]
-            print_line(self._console, f"{name}: meta-trained, {share:.0%} of what follows is done")
+            print_line(self._console, f"{name}: meta-trained, the conclusion is {share:.0%} done")
 
     def end(self) -> None:
         """The algorithm's budget is spent."""

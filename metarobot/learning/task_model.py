@@ -61,20 +61,12 @@ class _Shown(NamedTuple):
     returns: Tensor
     """In their unit, (B, N, E)."""
 
-    def finite(self) -> Tensor:
-        """Return whether all numbers of a task are finite, (B, N) bool."""
-        blocks = self.steps.inputs, self.steps.outcomes, self.returns
-        return torch.stack([block.isfinite().flatten(2).all(2) for block in blocks]).all(0)
-
 
 def find_units(policy: LatentPolicy, batches: Sequence[ModelBatch], workers: Workers) -> Params:
-    """Return the units of outcomes and returns: mean and standard deviation over all tasks.
-
-    A task with a number that is not finite is left out.
-    """
+    """Return the units of outcomes and returns: mean and standard deviation over all tasks."""
     size = policy.model.outcome_size
     rows = torch.cat([workers.gather(_sums(policy, batch)) for batch in batches])
-    means = mean_over_tasks(rows[rows.isfinite().all(1)]).reshape(3, size + 1)
+    means = mean_over_tasks(_finite(rows)).reshape(3, size + 1)
     count, total, squares = torch.from_numpy(means)
     mean = total / count.clamp(min=1e-12)
     std = (squares / count.clamp(min=1e-12) - mean.square()).clamp(min=0.0).sqrt()
@@ -97,6 +89,12 @@ def _sums(policy: LatentPolicy, batch: ModelBatch) -> Tensor:
     return torch.cat(sums, dim=2).flatten(1)
 
 
+def _finite(rows: Tensor) -> Tensor:
+    """Return the rows of tasks whose numbers are all finite; all rows if there is none."""
+    finite = rows.isfinite().all(1)
+    return rows[finite] if finite.any() else rows
+
+
 def fit_model(
     policy: LatentPolicy,
     params: Params,
@@ -105,11 +103,12 @@ def fit_model(
     generator: torch.Generator,
     workers: Workers,
     watch: Callable[[float], None],
-) -> Params | None:
+) -> Params:
     """Fit the model to B meta-batches.
 
     A step of Adam sees as many tasks as a meta-batch has: the first one of any of the meta-batches,
-    the second one of any, and so on, and some episodes of each.
+    the second one of any, and so on, and some episodes of each.  Tasks whose numbers are not finite
+    are left out.
 
     Args:
         policy: The functional module.
@@ -121,36 +120,39 @@ def fit_model(
         watch: Takes the share that is done, before every step.
 
     Returns:
-        The parameters with the model fitted; None where no number is finite, or one no longer is.
+        The parameters with the model fitted.
+
+    Raises:
+        ValueError: Of no task of a step the numbers are finite.
     """
     shown = _show(policy, params, batches)
     num_batches, num_held, num_episodes = shown.returns.shape
-    usable = shown.finite()  # (B, N)
-    sound_first = usable.long().argsort(dim=0, descending=True, stable=True)
-    num_sound = usable.sum(0)
-    if int(workers.gather(num_sound).min()) == 0:
-        return None
     first, stride = workers.rank * num_held, -(-num_episodes // options.model_batch)
     num_steps = options.model_epochs * num_batches * stride
-    slots = torch.arange(num_held)
+    slots = torch.arange(num_held)[:, None]
 
     def gradients(model: Params, step: int) -> Tensor:
         watch(step / num_steps)
         drawn = torch.randint(num_batches, (workers.count * num_held,), generator=generator)
         episodes = torch.randperm(num_episodes, generator=generator)[: options.model_batch]
-        sound = sound_first[drawn[first : first + num_held] % num_sound, slots]
-        chosen = sound[:, None], slots[:, None]
+        chosen = drawn[first : first + num_held, None], slots
         part = ShownSteps(*(block[(*chosen, episodes)] for block in shown.steps))
         told, returns = (block[(*chosen, episodes)] for block in (shown.told, shown.returns))
         codes = shown.codes[chosen][:, 0]
-        return workers.gather(_per_task_gradients(policy, model, part, told, codes, returns))
+        rows = _per_task_gradients(policy, model, part, told, codes, returns)
+        return _finite(workers.gather(rows))
 
     def rate(moments: AdamState) -> float:
         return options.model_lr * (1.0 - float(moments.num_steps) / num_steps)
 
     model = policy.model_params(params)
     found = descend(gradients, model, AdamState.fresh(model), num_steps, rate)
-    return found and policy.with_model_params(params, found.params)
+    if found is None:
+        raise ValueError(
+            "the model of latent cannot be fitted: numbers of all tasks are not finite; lower "
+            "model_lr, or look at the episodes in the folder rejected/"
+        )
+    return policy.with_model_params(params, found.params)
 
 
 def _show(policy: LatentPolicy, params: Params, batches: Sequence[ModelBatch]) -> _Shown:
