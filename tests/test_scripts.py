@@ -36,6 +36,7 @@ feasible_motions = load_script("feasible_motions")
 comparison = load_script("comparison")
 literature = load_script("literature")
 thin_curves = load_script("thin_curves")
+thin_evaluation = load_script("thin_evaluation")
 readings = load_script("readings")
 update_docs = load_script("update_docs")
 
@@ -407,6 +408,20 @@ def test_tables_by_episodes_join_what_was_measured_apart(tmp_path):
     rows = adaptation.adaptation_rows()
     assert [row["seeds"] for row in rows if row["episodes"] == 5] == [[0, 1, 2], [0, 1, 2], [7]]
     assert [row["return"] for row in rows if row["episodes"] == 5] == [-1.26, -1.06, -0.5]
+
+
+@pytest.mark.usefixtures("with_latent")
+def test_a_thinned_evaluation_gives_the_same_tables(tmp_path, capsys):
+    path = tmp_path / "grip" / "evaluation.json"
+    tables = [table() for table in FEW_EPISODES_TABLES]
+    size = path.stat().st_size
+    assert thin_evaluation.main([str(path), "--out", str(path)]) == 0
+    assert path.stat().st_size < 0.9 * size
+    assert [table() for table in FEW_EPISODES_TABLES] == tables
+    path.write_text("[]")
+    assert thin_evaluation.main([str(path), "--out", str(tmp_path / "x.json")]) == 2
+    assert "thin_evaluation.py: error:" in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
 
 
 @pytest.mark.usefixtures("with_latent")

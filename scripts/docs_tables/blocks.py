@@ -56,8 +56,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
 for _parts in ("first", "second"):
     BLOCKS[f"life errors {_parts}"] = lambda parts=_parts: errors(parts)
     BLOCKS[f"life ratios {_parts}"] = lambda parts=_parts: ratios(parts)
-for _preset in ("reach", "slide", "grip"):
-    BLOCKS[f"{_preset} comparison"] = lambda preset=_preset: comparison(preset)
 BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)
 for _preset in FEW_EPISODES_FAMILIES:
     BLOCKS[f"{_preset} learners"] = lambda preset=_preset: by_algorithm(preset)

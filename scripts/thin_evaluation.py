@@ -1,0 +1,54 @@
+"""Thin an evaluation to what the tables of the documentation read, small enough to commit.
+
+What goes are the curves of exploring episodes, where others judge the policy, and the worst tasks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarobot.cli.parsing import parse
+from metarobot.evaluation.result import Evaluation
+from metarobot.files import read_json
+from metarobot.named_files import write_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThinEvaluationCommand:
+    """Thin an evaluation."""
+
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="EVALUATION.json")]
+    """File that `metarobot evaluate` or `metarobot compare` has written."""
+    out: Path
+    """File to write."""
+
+
+def thin_evaluation(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation with the curves by which policies are judged, and little else."""
+    pairs = [(p.algorithm, split) for p in evaluation.policies for split in evaluation.splits]
+    curves = [curve for pair in pairs if (curve := evaluation.judged(*pair))]
+    return replace(evaluation, curves=tuple(curves), worst_tasks=())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Thin; return 0, or 2 on bad input."""
+    try:
+        arguments = sys.argv[1:] if argv is None else argv
+        command = parse(ThinEvaluationCommand, arguments, "thin_evaluation.py")
+        thin = thin_evaluation(Evaluation.from_dict(read_json(command.source)))
+        command.out.parent.mkdir(parents=True, exist_ok=True)
+        write_file(command.out, thin.to_json())
+    except (ValueError, OSError) as error:
+        print(f"thin_evaluation.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
