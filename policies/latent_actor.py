@@ -104,7 +104,7 @@ class LatentActor:
     def _choose(self, shape: torch.Size) -> Tensor:
         """Return what the policy is told now, (N, M, C)."""
         policy = self._policy
-        log_weights = self._known.log_weights(policy.likelihood_power).expand(*shape, -1)
+        log_weights = policy.log_weights(self._known).expand(*shape, -1)
         mean = policy.mean_task(log_weights)
         if not policy.asks:
             return mean

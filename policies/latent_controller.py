@@ -12,7 +12,12 @@ import numpy as np
 
 from metarobot.policies.controller import Array, Controller, MlpController
 from metarobot.policies.gaussian_mlp import layer_of
-from metarobot.policies.latent_networks import CONSTANT, LatentNetworks
+from metarobot.policies.latent_networks import (
+    CONSTANT,
+    MOST_AHEAD,
+    NUM_LIKELY,
+    LatentNetworks,
+)
 from metarobot.policies.params import Params, to_array
 from metarobot.policies.task_predictor import TaskPredictor
 
@@ -76,6 +81,7 @@ class WeighedTasks:
         self.predictor = TaskPredictor(policy.model_params(params), tasks, self.elements)
         self.tasks_and_one = np.hstack([tasks, np.ones_like(tasks[:, :1])])  # (K, C + 1)
         self._average = np.full(len(tasks), 1 / len(tasks))
+        self.num_likely = min(NUM_LIKELY, len(tasks))
         self.half_power = 0.5 * policy.likelihood_power
         trusted = policy.evidence(params).times(params["trust"])
         self.squares, self.logs, self.count = (to_array(part)[None] for part in trusted)
@@ -93,7 +99,10 @@ class WeighedTasks:
         best = self.squares.min(axis=1, keepdims=True)
         scale = np.maximum(best / np.maximum(self.count, 1.0), 1.0)
         against = (self.squares / scale + self.logs) * self.half_power
-        weights = np.exp(against.min(axis=1, keepdims=True) - against)
+        against -= against.min(axis=1, keepdims=True)
+        last = self.num_likely - 1
+        ahead = np.partition(against, last, axis=1)[:, last : last + 1]
+        weights = np.exp(against / np.maximum(ahead, MOST_AHEAD) * -MOST_AHEAD)
         sums = weights @ self.tasks_and_one
         mean = sums[:, :-1] / sums[:, -1:]
         for first in self.angles:

@@ -1,6 +1,7 @@
 """The networks of a latent policy, and what is computed with them: acting if told, recognising."""
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -18,6 +19,8 @@ BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
 UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
 """Leaves that hold the units in which the model sees outcomes and returns."""
 
+NUM_LIKELY, MOST_AHEAD = 8, math.log(30.0)
+"""How far the likeliest task may be ahead of the last of so many, in logarithms of weights."""
 MOST_HARM = 0.05
 """Share of what there is to win that a task may lose by acting on what is known, or forgo."""
 MOST_RISK = 0.1
@@ -145,6 +148,19 @@ class LatentNetworks(GaussianMLP):
         """Return the means of the actions (N, M, A) for what the first layer sees, (N, M, I)."""
         return super().mean(inputs, params) + inputs @ params["direct.weight"].mT
 
+    def log_weights(self, known: Evidence) -> Tensor:
+        """Return the logarithm of the weight of each task, but for a constant, (..., K).
+
+        The tasks are points, and the true one lies between them.  The better it is known, the
+        fewer points explain what was seen, in the end a single one, which is not it.  So the
+        weights are levelled, until the likeliest task is no farther ahead of some others than
+        `MOST_AHEAD`.
+        """
+        log_weights = known.log_weights(self.likelihood_power)
+        likely = log_weights.topk(min(NUM_LIKELY, len(self.tasks)), dim=-1).values
+        ahead = likely[..., :1] - likely[..., -1:]
+        return log_weights * (MOST_AHEAD / ahead.clamp(min=MOST_AHEAD))
+
     def mean_task(self, log_weights: Tensor) -> Tensor:
         """Return the weighted mean of the tasks, (..., C) for weights (..., K)."""
         mean = log_weights.softmax(-1) @ self.tasks
@@ -198,7 +214,7 @@ class LatentNetworks(GaussianMLP):
             later: Mean of what later questions have returned, (N, 1), or NaN.
             proven: Whether there were as many questions as prove something, (N, 1) bool.
         """
-        log_weights = known.log_weights(self.likelihood_power)
+        log_weights = self.log_weights(known)
         weights = (log_weights * torch.where(proven, 1.0, UNPROVEN_POWER)).softmax(-1)
         model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)

@@ -160,7 +160,7 @@ class Latent(ToldLearner[LatentPolicy]):
         """Return what is known of the task: the mean of the tasks by weight, and their spread."""
         del before
         policy, tasks = self.policy, self.policy.tasks
-        log_weights = policy.evidence(adapted).log_weights(policy.likelihood_power)
+        log_weights = policy.log_weights(policy.evidence(adapted))
         mean, weights = policy.mean_task(log_weights), log_weights.softmax(-1)
         variance = weights @ tasks.square() - (weights @ tasks).square()
         return torch.cat([mean, variance.clamp(min=0.0).sqrt()], dim=1)
@@ -168,7 +168,7 @@ class Latent(ToldLearner[LatentPolicy]):
     def belief(self, params: Params) -> Belief:
         """Return the tasks that are weighed, by what is known."""
         policy = self.policy
-        log_weights = policy.evidence(params).log_weights(policy.likelihood_power)
+        log_weights = policy.log_weights(policy.evidence(params))
         return Belief(policy.tasks, log_weights.softmax(-1), params["trust"][:, 0] > 0.0)
 
     # Training.

@@ -44,7 +44,7 @@ class Graph:
 
     def output(self, name: str, value: Value, size: int) -> None:
         """Let a value (N, X) go out under a name."""
-        self._add("Identity", [value.to(np.float64).name], name)
+        self._add("Identity", [value.to(np.float64).name], [name])
         self._outputs[name] = size
 
     def state(self, name: str, first: np.ndarray) -> Value:
@@ -94,7 +94,7 @@ class Graph:
         dtype = [operand.dtype for operand in operands if isinstance(operand, Value)][-1]
         names = [self._as_value(operand, dtype).name for operand in operands]
         name = f"value_{len(self._nodes)}"
-        self._add(operator, names, name, **attributes)
+        self._add(operator, names, [name], **attributes)
         return Value(self, name, np.dtype(bool) if operator in _TRUTHS else dtype)
 
     def concat(self, *parts: Value, axis: int = 1) -> Value:
@@ -105,9 +105,18 @@ class Graph:
         """Choose where a condition holds; elsewhere take the other."""
         return self.apply("Where", condition, chosen, other)
 
-    def _add(self, operator: str, operands: list[str], result: str, **attributes: Any) -> None:
+    def nth_least(self, value: Value, number: int) -> Value:
+        """Return the least element but number - 1 others of each row, (N, 1) for (N, X)."""
+        name = f"value_{len(self._nodes)}"
+        operands = [value.name, self.constant(np.array([number])).name]
+        self._add("TopK", operands, [name, f"{name}_places"], axis=1, largest=0)
+        return Value(self, name, value.dtype).split(number - 1, 1)[1]
+
+    def _add(
+        self, operator: str, operands: list[str], results: list[str], **attributes: Any
+    ) -> None:
         # Named: the optimiser of onnxruntime 1.20 names what it makes of nodes after them.
-        node = helper.make_node(operator, operands, [result], name=result, **attributes)
+        node = helper.make_node(operator, operands, results, name=results[0], **attributes)
         self._nodes.append(node)
 
     def _as_value(self, operand: Any, dtype: np.dtype) -> Value:

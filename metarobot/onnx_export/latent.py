@@ -9,6 +9,7 @@ import numpy as np
 from metarobot.onnx_export.controllers import actions
 from metarobot.onnx_export.graph import Graph, Value
 from metarobot.policies.latent_controller import LatentController, WeighedTasks
+from metarobot.policies.latent_networks import MOST_AHEAD
 from metarobot.policies.task_model import FINEST
 from metarobot.policies.task_predictor import HIGHEST, LOWEST, TaskPredictor
 
@@ -136,7 +137,9 @@ def _mean_task(graph: Graph, tasks: WeighedTasks, known: _Evidence) -> Value:
     best = known.squares.reduced("ReduceMin")
     scale = (best / known.num_outcomes.apply("Max", 1.0)).apply("Max", 1.0)
     against = (known.squares / scale + known.log_variances) * tasks.half_power
-    weights = (against.reduced("ReduceMin") - against).apply("Exp")
+    against = against - against.reduced("ReduceMin")
+    ahead = graph.nth_least(against, tasks.num_likely).apply("Max", MOST_AHEAD)
+    weights = (against / ahead * -MOST_AHEAD).apply("Exp")
     sums, total = (weights @ tasks.tasks_and_one).split(code_size, 1)
     mean = sums / total
     for first in tasks.angles:

@@ -16,7 +16,7 @@ from metarobot.policies import (
     task_model,
 )
 from metarobot.policies.latent_actor import FIRST_EPISODE
-from metarobot.policies.latent_networks import BELIEF, TOLD
+from metarobot.policies.latent_networks import BELIEF, NUM_LIKELY, TOLD
 from metarobot.policies.params import repeat_params
 from metarobot.policies.task_model import FINEST
 
@@ -34,6 +34,7 @@ def make_policy(dtype=torch.float64):
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["outcome_std"] = torch.tensor([0.5, 0.1, 0.0, 0.2])  # the second element is constant
     params["outcome_mean"] = torch.tensor([0.1, 0.0, 0.0, 0.05])
+    params["return_std"] = torch.ones(1)
     params["trust"].fill_(1.0)
     params["direct.weight"].normal_(0.0, 0.1, generator=generator)
     return policy.to(dtype), {name: leaf.to(dtype) for name, leaf in params.items()}
@@ -98,6 +99,38 @@ def test_the_mean_of_tasks_keeps_angles_on_the_circle():
     expected = log_weights.softmax(-1) @ policy.tasks
     torch.testing.assert_close(mean[:, :2], expected[:, :2])
     assert torch.allclose(mean[:, 2] * expected[:, 3], mean[:, 3] * expected[:, 2])
+
+
+def test_weights_are_those_of_the_evidence_while_several_tasks_are_likely():
+    policy, _ = make_policy()
+    known = evidence_of([4.0, 3.0, 2.0, 1.0])
+    expected = known.log_weights(policy.likelihood_power)
+    assert torch.equal(policy.log_weights(known), expected)
+
+
+def test_the_likeliest_task_never_leaves_some_others_behind_it():
+    policy, _ = make_policy()
+    for certainty in (1e2, 1e4, 1e9):
+        known = evidence_of([4.0, 3.0, 2.0, 1.0], certainty)
+        weights = policy.log_weights(known).softmax(-1)
+        ordered = weights.sort(descending=True).values
+        assert torch.equal(weights.argsort(), (-known.squares).argsort())
+        assert float(ordered[0, 0] / ordered[0, NUM_LIKELY - 1]) == pytest.approx(30.0)
+
+
+def evidence_of(best, certainty=1.0):
+    """Evidence by which the first tasks are likeliest, in this order."""
+    squares = certainty * torch.arange(K, 0, -1).double()[None] / K
+    squares[:, : len(best)] = -certainty * torch.tensor(best).double()
+    return Evidence(squares, torch.zeros(1, K).double(), torch.tensor([[1e12]]).double())
+
+
+def test_of_few_tasks_the_likeliest_leaves_none_behind_it():
+    policy, _ = make_policy()
+    policy.tasks = policy.tasks[:2]
+    known = Evidence(torch.tensor([[0.0, 1e6]]), torch.zeros(1, 2), torch.tensor([[1e12]]))
+    weights = policy.log_weights(known).softmax(-1)
+    assert float(weights[0, 0] / weights[0, 1]) == pytest.approx(30.0, rel=1e-5)
 
 
 def test_questions_are_drawn_by_weight_and_differ():

@@ -11,7 +11,7 @@ from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.latent import _anchors
 from metarobot.learning.shown_steps import show_episodes
 from metarobot.policies import LatentActor, latent_networks, repeat_params
-from metarobot.policies.latent_networks import UNITS
+from metarobot.policies.latent_networks import NUM_LIKELY, UNITS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.memory import num_simulations
@@ -63,7 +63,7 @@ def adapt(trainer, params, block):
 
 def estimate(trainer, params):
     policy = trainer.policy
-    return policy.mean_task(policy.evidence(params).log_weights(policy.likelihood_power))
+    return policy.mean_task(policy.log_weights(policy.evidence(params)))
 
 
 def test_it_finds_out_the_task(trainer):
@@ -147,8 +147,9 @@ def test_before_questions_have_proved_anything_a_doubt_weighs_more(trainer, monk
         return -(told - codes).square().sum(-1), torch.ones_like(told[..., 0])
 
     monkeypatch.setattr(policy.model, "returns", returns)
-    likely = policy.tasks.norm(dim=1).argmax()
-    opposite = (policy.tasks @ policy.tasks[likely]).argmin()  # telling the likely one does harm
+    far = policy.tasks[policy.tasks.norm(dim=1).argmax()]
+    order = (policy.tasks @ far).argsort(descending=True)
+    likely, opposite = order[:NUM_LIKELY], order[-NUM_LIKELY:]  # telling likely ones does harm
     known = policy.evidence(params)
     known = known._replace(squares=torch.full_like(known.squares, 1e9))
     known.squares[:, likely] = 0.0
