@@ -14,14 +14,6 @@ from metarobot.policies.params import TOLD, Params
 NUMBERS_AT_ONCE = 2**23
 """Numbers that the model makes of steps for all tasks before it sums them up: 32 MB."""
 
-FIRST_EPISODE = 0.25
-"""What the first adaptation episode counts, as a part of a later one.
-
-It asks nothing: it is told what the policy is told anyway.  Where the model errs on it, it errs
-alike on the episodes that come after adapting, and would be sure of it.  Each later episode is told
-something else.
-"""
-
 MOST_SURPRISE = 4.0
 """Mean square, in units of its noise, by which actions may differ from what the policy meant to do;
 1 is expected of its own."""
@@ -88,7 +80,7 @@ class LatentActor:
         return self._known
 
     def _end_episode(self) -> None:
-        """Weigh the tasks by the last outcome; of the first adaptation episode keep a part.
+        """Weigh the tasks by the last outcome, and by what a question has returned.
 
         A question is told one task all through the episode: what that earns tells something, too.
         """
@@ -98,8 +90,7 @@ class LatentActor:
         num_steps, returns, surprise = self._sums
         own = (num_steps == self._policy.horizon) & (surprise <= MOST_SURPRISE * num_steps)
         self.returns.append(torch.where(own, returns, torch.nan))
-        part = torch.where(self._question > 0, 1.0, FIRST_EPISODE)
-        self._known = self._known.times(part[..., None]).plus(self._weighed_by_returns())
+        self._known = self._known.plus(self._weighed_by_returns())
 
     def _choose(self, shape: torch.Size) -> Tensor:
         """Return what the policy is told now, (N, M, C)."""

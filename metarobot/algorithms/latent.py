@@ -146,15 +146,12 @@ class Latent(ToldLearner[LatentPolicy]):
             known: After it, (N, .) each.
             returns: What its episodes have returned, (N, E), or NaN.
         """
-        num_questions = params["num_episodes"] + returns.shape[1] - 1.0
         begins, later = params["num_episodes"] == 0.0, returns[:, max(1, returns.shape[1] // 2) :]
         first = torch.where(begins, returns[:, :1], torch.nan)
         if later.shape[1] < FEWEST_QUESTIONS:
             later = torch.full_like(first, torch.nan)
         trusted = ~begins & (params["trust"] > 0.0)
-        later = later.mean(1, keepdim=True)
-        proven = num_questions >= FEWEST_QUESTIONS
-        return trusted | self.policy.may_act_on(params, known, first, later, proven)
+        return trusted | self.policy.may_act_on(params, known, first, later.mean(1, keepdim=True))
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return what is known of the task: the mean of the tasks by weight, and their spread."""

@@ -15,7 +15,6 @@ from metarobot.policies import (
     latent_actor,
     task_model,
 )
-from metarobot.policies.latent_actor import FIRST_EPISODE
 from metarobot.policies.latent_networks import BELIEF, NUM_LIKELY, TOLD
 from metarobot.policies.params import repeat_params
 from metarobot.policies.task_model import FINEST
@@ -275,13 +274,13 @@ def test_it_goes_on_with_what_it_knew():
         torch.testing.assert_close(a, b)
 
 
-def test_of_the_first_adaptation_episode_a_part_counts():
+def test_the_first_adaptation_episode_is_as_any_other_and_asks_nothing():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
     acting, asking = LatentActor(policy, several), LatentActor(policy.asking(), several)
     for actor in (acting, asking):  # both are told the mean of the tasks
         play(actor, seen[:, :1], rewards[:, :1])
-    first = acting.known().times(torch.tensor(FIRST_EPISODE))
+    first = acting.known()
     for found, expected in zip(asking.known(), first, strict=True):
         torch.testing.assert_close(found, expected)
     known = {**several, **Evidence(*(part[:, 0] for part in first))._asdict()}

@@ -18,7 +18,6 @@ from metarobot.training.memory import num_simulations
 from metarobot.training.meta_trainer import MetaTrainer
 
 N, E = 12, 6
-PROVEN = torch.ones(N, 1, dtype=torch.bool)
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +134,12 @@ def test_a_task_in_doubt_is_left_alone(trainer):
     certain = known._replace(squares=known.squares + 1e3)
     far = policy.tasks.norm(dim=1).argmax()
     certain.squares[:, far] = 0.0
-    assert policy.may_act_on(params, certain, unknown, unknown, PROVEN).shape == (N, 1)
-    may = policy.may_act_on(params, known, unknown, unknown, PROVEN)
+    assert policy.may_act_on(params, certain, unknown, unknown).shape == (N, 1)
+    may = policy.may_act_on(params, known, unknown, unknown)
     assert may.all()  # nothing changes: nothing gets worse
 
 
-def test_before_questions_have_proved_anything_a_doubt_weighs_more(trainer, monkeypatch):
+def test_a_doubt_of_one_in_twenty_stops_it(trainer, monkeypatch):
     policy, (_, params, _) = trainer.policy, ask(trainer)
 
     def returns(_, told, codes):
@@ -150,13 +149,13 @@ def test_before_questions_have_proved_anything_a_doubt_weighs_more(trainer, monk
     far = policy.tasks[policy.tasks.norm(dim=1).argmax()]
     order = (policy.tasks @ far).argsort(descending=True)
     likely, opposite = order[:NUM_LIKELY], order[-NUM_LIKELY:]  # telling likely ones does harm
-    known = policy.evidence(params)
-    known = known._replace(squares=torch.full_like(known.squares, 1e9))
-    known.squares[:, likely] = 0.0
-    known.squares[:, opposite] = 2.0 * math.log(97.0 / 3.0) / policy.likelihood_power
-    unknown = torch.full((N, 1), torch.nan)
-    assert policy.may_act_on(params, known, unknown, unknown, PROVEN).all()
-    assert not policy.may_act_on(params, known, unknown, unknown, ~PROVEN).any()
+    known, unknown = policy.evidence(params), torch.full((N, 1), torch.nan)
+    for doubt, allowed in ((0.03, True), (0.08, False)):
+        known = known._replace(squares=torch.full_like(known.squares, 1e9))
+        known.squares[:, likely] = 0.0
+        known.squares[:, opposite] = 2 * math.log((1 - doubt) / doubt) / policy.likelihood_power
+        may = policy.may_act_on(params, known, unknown, unknown)
+        assert may.tolist() == N * [[allowed]]
 
 
 def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
@@ -166,10 +165,10 @@ def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
     little = torch.full((N, 1), float(worst))
     much = torch.full((N, 1), float(block.returns.max() + 100.0))
     unknown = torch.full((N, 1), torch.nan)
-    may = policy.may_act_on(params, known, little, unknown, PROVEN)
+    may = policy.may_act_on(params, known, little, unknown)
     assert may.float().mean() > 0.5
-    assert torch.equal(policy.may_act_on(params, known, unknown, unknown, PROVEN), may)
-    assert not policy.may_act_on(params, known, much, unknown, PROVEN).any()
+    assert torch.equal(policy.may_act_on(params, known, unknown, unknown), may)
+    assert not policy.may_act_on(params, known, much, unknown).any()
 
 
 def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(trainer):
@@ -178,7 +177,7 @@ def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(traine
     policy, known = trainer.policy, trainer.policy.evidence(params)
     first = torch.full((N, 1), float(block.returns.max() + 100.0))  # there is nothing to win
     for less, may in ((0.0, True), (1e-3, True), (100.0, False)):
-        assert (policy.may_act_on(params, known, first, first - less, PROVEN) == may).all()
+        assert (policy.may_act_on(params, known, first, first - less) == may).all()
 
 
 def distrust(monkeypatch):
