@@ -25,6 +25,9 @@ MOST_HARM = 0.05
 """Share of what there is to win that a task may lose by acting on what is known, or forgo."""
 MOST_RISK = 0.05
 """Probability of losing more at which the policy rather acts as if nothing were known."""
+POWER_OF_ONE = 0.3
+"""Power of the weights in this decision after one episode, twice that after two, and so on up to 1:
+within an episode the model errs alike, so it is too sure of what a single one shows."""
 
 _MODEL = "model."
 CONSTANT = 1e-4
@@ -193,7 +196,9 @@ class LatentNetworks(GaussianMLP):
         """Return returns (N, M) in the unit in which the model sees them."""
         return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
 
-    def may_act_on(self, params: Params, known: Evidence, first: Tensor, later: Tensor) -> Tensor:
+    def may_act_on(
+        self, params: Params, known: Evidence, first: Tensor, later: Tensor, num_episodes: Tensor
+    ) -> Tensor:
         """Return whether the policy may act on what is known, (N, 1) bool.
 
         It may not where that would be worse than what it does without, and by more than `MOST_HARM`
@@ -207,9 +212,10 @@ class LatentNetworks(GaussianMLP):
             first: What an episode has returned in which nothing was known, (N, 1); NaN where
                 nobody measured it.
             later: Mean of what later questions have returned, (N, 1), or NaN.
+            num_episodes: From how many episodes that is known, (N, 1).
         """
         log_weights = self.log_weights(known)
-        weights = log_weights.softmax(-1)
+        weights = (log_weights * (POWER_OF_ONE * num_episodes).clamp(max=1.0)).softmax(-1)
         model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)
 

@@ -151,7 +151,9 @@ class Latent(ToldLearner[LatentPolicy]):
         if later.shape[1] < FEWEST_QUESTIONS:
             later = torch.full_like(first, torch.nan)
         trusted = ~begins & (params["trust"] > 0.0)
-        return trusted | self.policy.may_act_on(params, known, first, later.mean(1, keepdim=True))
+        later = later.mean(1, keepdim=True)
+        num_episodes = params["num_episodes"] + returns.shape[1]
+        return trusted | self.policy.may_act_on(params, known, first, later, num_episodes)
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return what is known of the task: the mean of the tasks by weight, and their spread."""

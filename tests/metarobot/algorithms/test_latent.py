@@ -18,6 +18,7 @@ from metarobot.training.memory import num_simulations
 from metarobot.training.meta_trainer import MetaTrainer
 
 N, E = 12, 6
+MANY = torch.full((N, 1), 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +135,8 @@ def test_a_task_in_doubt_is_left_alone(trainer):
     certain = known._replace(squares=known.squares + 1e3)
     far = policy.tasks.norm(dim=1).argmax()
     certain.squares[:, far] = 0.0
-    assert policy.may_act_on(params, certain, unknown, unknown).shape == (N, 1)
-    may = policy.may_act_on(params, known, unknown, unknown)
+    assert policy.may_act_on(params, certain, unknown, unknown, MANY).shape == (N, 1)
+    may = policy.may_act_on(params, known, unknown, unknown, MANY)
     assert may.all()  # nothing changes: nothing gets worse
 
 
@@ -154,8 +155,24 @@ def test_a_doubt_of_one_in_twenty_stops_it(trainer, monkeypatch):
         known = known._replace(squares=torch.full_like(known.squares, 1e9))
         known.squares[:, likely] = 0.0
         known.squares[:, opposite] = 2 * math.log((1 - doubt) / doubt) / policy.likelihood_power
-        may = policy.may_act_on(params, known, unknown, unknown)
+        may = policy.may_act_on(params, known, unknown, unknown, MANY)
         assert may.tolist() == N * [[allowed]]
+        # A single episode is believed less: the same doubt is a greater one.
+        assert not policy.may_act_on(params, known, unknown, unknown, MANY / 20).any()
+
+
+def test_the_decision_knows_how_many_episodes_it_rests_on(trainer, monkeypatch):
+    told, (block, params, _) = [], ask(trainer, 3)
+
+    def may_act_on(*arguments):
+        told.append(arguments[-1])
+        return torch.ones(N, 1, dtype=torch.bool)
+
+    monkeypatch.setattr(trainer.policy, "may_act_on", may_act_on)
+    first = adapt(trainer, params, block.first(1))
+    adapt(trainer, params, block.first(3))
+    adapt(trainer, first, block.last(1))
+    assert [number.unique().tolist() for number in told] == [[1.0], [3.0], [2.0]]
 
 
 def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
@@ -165,10 +182,10 @@ def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
     little = torch.full((N, 1), float(worst))
     much = torch.full((N, 1), float(block.returns.max() + 100.0))
     unknown = torch.full((N, 1), torch.nan)
-    may = policy.may_act_on(params, known, little, unknown)
+    may = policy.may_act_on(params, known, little, unknown, MANY)
     assert may.float().mean() > 0.5
-    assert torch.equal(policy.may_act_on(params, known, unknown, unknown), may)
-    assert not policy.may_act_on(params, known, much, unknown).any()
+    assert torch.equal(policy.may_act_on(params, known, unknown, unknown, MANY), may)
+    assert not policy.may_act_on(params, known, much, unknown, MANY).any()
 
 
 def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(trainer):
@@ -177,7 +194,7 @@ def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(traine
     policy, known = trainer.policy, trainer.policy.evidence(params)
     first = torch.full((N, 1), float(block.returns.max() + 100.0))  # there is nothing to win
     for less, may in ((0.0, True), (1e-3, True), (100.0, False)):
-        assert (policy.may_act_on(params, known, first, first - less) == may).all()
+        assert (policy.may_act_on(params, known, first, first - less, MANY) == may).all()
 
 
 def distrust(monkeypatch):
