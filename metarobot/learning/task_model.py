@@ -23,6 +23,11 @@ from metarobot.policies import (
 from metarobot.policies.latent_networks import CONSTANT, UNITS
 from metarobot.rollout.episodes import Episodes
 
+_NOT_FITTED = (
+    "the model of latent cannot be fitted: numbers of all tasks are not finite; lower model_lr, or "
+    "look at the episodes in the folder rejected/"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Checked):
@@ -50,7 +55,7 @@ class ModelBatch(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """B meta-batches as the model reads them, one after the other."""
+    """B meta-batches as the model reads them; of what a step of Adam sees, there is no B."""
 
     steps: ShownSteps
     """(B, N, E, T, .) each."""
@@ -60,6 +65,21 @@ class _Shown(NamedTuple):
     """(B, N, C)."""
     returns: Tensor
     """In their unit, (B, N, E)."""
+
+    def of_one_batch_each(self, batches: Tensor, episodes: Tensor) -> "_Shown":
+        """Return some episodes of the first task of one meta-batch, the second of one, and so on.
+
+        Args:
+            batches: Whose meta-batch it is, of each task, (N,).
+            episodes: The numbers of the episodes, (e,).
+        """
+        tasks = batches[:, None], torch.arange(len(batches))[:, None]
+        return _Shown(
+            steps=ShownSteps(*(block[(*tasks, episodes)] for block in self.steps)),
+            told=self.told[(*tasks, episodes)],
+            codes=self.codes[tasks][:, 0],
+            returns=self.returns[(*tasks, episodes)],
+        )
 
 
 def find_units(policy: LatentPolicy, batches: Sequence[ModelBatch], workers: Workers) -> Params:
@@ -127,20 +147,15 @@ def fit_model(
     """
     shown = _show(policy, params, batches)
     num_batches, num_held, num_episodes = shown.returns.shape
-    first, stride = workers.rank * num_held, -(-num_episodes // options.model_batch)
-    num_steps = options.model_epochs * num_batches * stride
-    slots = torch.arange(num_held)[:, None]
+    num_steps = options.model_epochs * num_batches * -(-num_episodes // options.model_batch)
 
     def gradients(model: Params, step: int) -> Tensor:
         watch(step / num_steps)
         drawn = torch.randint(num_batches, (workers.count * num_held,), generator=generator)
         episodes = torch.randperm(num_episodes, generator=generator)[: options.model_batch]
-        chosen = drawn[first : first + num_held, None], slots
-        part = ShownSteps(*(block[(*chosen, episodes)] for block in shown.steps))
-        told, returns = (block[(*chosen, episodes)] for block in (shown.told, shown.returns))
-        codes = shown.codes[chosen][:, 0]
-        rows = _per_task_gradients(policy, model, part, told, codes, returns)
-        return _finite(workers.gather(rows))
+        held = drawn[workers.rank * num_held :][:num_held]
+        part = shown.of_one_batch_each(held, episodes)
+        return _finite(workers.gather(_per_task_gradients(policy, model, part)))
 
     def rate(moments: AdamState) -> float:
         return options.model_lr * (1.0 - float(moments.num_steps) / num_steps)
@@ -148,10 +163,7 @@ def fit_model(
     model = policy.model_params(params)
     found = descend(gradients, model, AdamState.fresh(model), num_steps, rate)
     if found is None:
-        raise ValueError(
-            "the model of latent cannot be fitted: numbers of all tasks are not finite; lower "
-            "model_lr, or look at the episodes in the folder rejected/"
-        )
+        raise ValueError(_NOT_FITTED)
     return policy.with_model_params(params, found.params)
 
 
@@ -168,16 +180,9 @@ def _show(policy: LatentPolicy, params: Params, batches: Sequence[ModelBatch]) -
     )
 
 
-def _per_task_gradients(
-    policy: LatentPolicy,
-    model: Params,
-    steps: ShownSteps,
-    told: Tensor,
-    codes: Tensor,
-    returns: Tensor,
-) -> Tensor:
+def _per_task_gradients(policy: LatentPolicy, model: Params, shown: _Shown) -> Tensor:
     """Return loss and gradient of every task held here, (n, 1 + P), in chunks of tasks."""
-    rows = []
+    rows, (steps, told, codes, returns) = [], shown
 
     def total(theta: Params, tasks: slice) -> tuple[Tensor, Tensor]:
         part = ShownSteps(*(block[tasks] for block in steps))
