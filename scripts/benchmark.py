@@ -32,12 +32,12 @@ from statistics import median
 import mujoco
 import torch
 from acting_benchmark import measure_acting, missed_acting_bars
+from commands import takes_options
 from family_benchmark import FamilyBenchmark, Row
 from scaling_benchmark import measure_scaling
 from update_benchmark import measure_updates, missed_update_bars
 
 from metarobot.algorithms import configure
-from metarobot.cli.parsing import parse
 from metarobot.envs import file_name, silence_mujoco
 from metarobot.files import write_json
 from metarobot.presets import PRESETS
@@ -222,13 +222,9 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; return 0, 1 where --check finds a bar missed, 2 on bad input."""
-    try:
-        command = parse(BenchmarkCommand, sys.argv[1:] if argv is None else argv, "benchmark.py")
-    except ValueError as error:
-        print(f"benchmark.py: error: {error}", file=sys.stderr)
-        return 2
+@takes_options(BenchmarkCommand, "benchmark.py")
+def main(command: BenchmarkCommand) -> int:
+    """Run the benchmark; return 0, or 1 where --check finds a bar missed."""
     silence_mujoco()
     if command.acting is not None:
         return acting(command.acting, command)

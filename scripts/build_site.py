@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import tyro
+from commands import takes_options
 
 ROOT = Path(__file__).resolve().parents[1]
 _LOADING = {"img": "src", "script": "src", "link": "href", "source": "srcset", "iframe": "src"}
@@ -91,9 +91,9 @@ def outside_loads(site: Path) -> list[str]:
     ]
 
 
-def main() -> int:
+@takes_options(SiteCommand, "build_site.py")
+def main(command: SiteCommand) -> int:
     """Build and check; return 0 if all is well."""
-    command = tyro.cli(SiteCommand)
     words = [sys.executable, "-m", "sphinx", "-b", "html", "-E", "-W", "--keep-going", "-q"]
     built = subprocess.run([*words, str(ROOT / "docs"), str(command.out)], check=False)
     problems = [*dead_links(command.out), *outside_loads(command.out)]

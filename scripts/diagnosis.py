@@ -9,17 +9,18 @@ on the tuning splits instead, with a fifth of the faults held out of training, a
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from commands import takes_options
 from torch import Tensor
 
 from metarobot.diagnosis import HEALTHY
@@ -79,14 +80,32 @@ _EXAMPLES = 500
 """Recordings of the train pool whose features set the scale of all."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DiagnosisCommand:
+    """Train and measure all learners of faults."""
+
+    cache: Path = Path("runs/recordings")
+    """Folder that keeps recordings."""
+    threads: int = 0
+    """Native threads; 0 takes all."""
+    tasks: int = 600
+    """Tasks of each split and each number of examples."""
+    seed: int = 0
+    """Of the trainings and the tasks."""
+    tuning: Path | None = None
+    """Measure on the tuning splits instead, and write into this folder."""
+    only: tuple[str, ...] = ()
+    """These learners and references; all if not given."""
+
+
 class Bench:
     """Holds what is computed once: pools, inputs, features, trained learners."""
 
-    def __init__(self, folder: Path, threads: int, tuning: bool, seed: int) -> None:
-        self.folder, self.threads, self.seed = folder, threads, seed
+    def __init__(self, command: DiagnosisCommand) -> None:
+        self.folder, self.threads, self.seed = command.cache, command.threads, command.seed
         self.trainings: list[dict[str, Any]] = []
-        self.classes = TUNING_CLASSES if tuning else SEEN_CLASSES
-        self.splits = TUNING_SPLITS if tuning else SPLITS
+        self.classes = TUNING_CLASSES if command.tuning else SEEN_CLASSES
+        self.splits = TUNING_SPLITS if command.tuning else SPLITS
         self.inputs = cache(self._inputs)
         self.features = cache(self._features)
         self.learner = cache(self._learner)
@@ -192,14 +211,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
-def run(
-    bench: Bench, what: Measurement, rows_at: Path, trainings_at: Path, only: list[str]
-) -> None:
+@takes_options(DiagnosisCommand, "diagnosis.py")
+def main(command: DiagnosisCommand) -> None:
     """Measure what the file of rows lacks, row by row."""
+    torch.set_num_threads(1)
+    bench = Bench(command)
+    rows_at, trainings_at = ROWS, TRAININGS
+    if command.tuning:
+        command.tuning.mkdir(parents=True, exist_ok=True)
+        rows_at, trainings_at = command.tuning / ROWS.name, command.tuning / TRAININGS.name
+    what = Measurement(num_tasks=command.tasks, seed=command.seed)
     rows = read_rows(rows_at)
     done = {(row["split"], row["shots"], row["learner"]) for row in rows}
     names = [name for name, _ in bench.predictors(next(iter(bench.splits.values())))]
-    for name in [own for own in names if not only or own in only]:
+    for name in [own for own in names if not command.only or own in command.only]:
         for split_name, split in bench.splits.items():
             predictor = dict(bench.predictors(split))[name]
             for shots in shots_of(name, split):
@@ -219,27 +244,6 @@ def run(
                 if own["learner"] not in {new["learner"] for new in bench.trainings}
             ]
             write_json(trainings_at, before + bench.trainings)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description="Train and measure all learners of faults.")
-    parser.add_argument("--cache", type=Path, default=Path("runs/recordings"))
-    parser.add_argument("--threads", type=int, default=0, help="native threads; 0 takes all")
-    parser.add_argument("--tasks", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tuning", type=Path, help="measure on the tuning splits, into a folder")
-    parser.add_argument("--only", nargs="*", default=[], help="these learners and references")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    bench = Bench(options.cache, options.threads, bool(options.tuning), options.seed)
-    rows_at, trainings_at = ROWS, TRAININGS
-    if options.tuning:
-        options.tuning.mkdir(parents=True, exist_ok=True)
-        rows_at, trainings_at = options.tuning / ROWS.name, options.tuning / TRAININGS.name
-    what = Measurement(num_tasks=options.tasks, seed=options.seed)
-    run(bench, what, rows_at, trainings_at, options.only)
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,17 +10,18 @@ found, into docs/results/diagnosis_episodes.json; what the file has already is n
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from commands import takes_options
 from torch import Tensor
 
 import metarobot as mr
@@ -62,11 +63,37 @@ RECOGNISED_SEED = 7
 """Of the robots that are recognised: none of the simulated examples has it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EpisodeDiagnosisCommand:
+    """Train and measure learners of changes."""
+
+    families: tuple[Literal["reach", "grip"], ...] = ("reach", "grip")
+    """Families whose policies make the trials."""
+    cache: Path = Path("runs/trials")
+    """Folder that keeps trials."""
+    tasks: int = 600
+    """Tasks of each split and each number of examples."""
+    seed: int = 0
+    """Of the trainings and the tasks."""
+    tuning: Path | None = None
+    """Measure on the tuning robots instead, and write into this folder."""
+    only: tuple[str, ...] = ()
+    """These learners and references; all if not given."""
+    ship: bool = False
+    """Write the package's own learners as well."""
+    recognise: bool = False
+    """Let the package's own learners name changes instead."""
+    episodes: tuple[int, ...] = (1, 5)
+    """Numbers of episodes to recognise a change by."""
+    robots: int = 30
+    """Robots to be recognised."""
+
+
 class Bench:
     """Holds what is computed once for one family: trials, trained learners."""
 
-    def __init__(self, family: str, folder: Path, tuning: bool, seed: int) -> None:
-        self.family, self.folder, self.seed = family, folder, seed
+    def __init__(self, family: str, command: EpisodeDiagnosisCommand) -> None:
+        self.family, self.folder, self.seed = family, command.cache, command.seed
         self.policy = mr.load(family)["latent"]
         changes = changes_of(self.policy.config.env_id)
         seen = classes(tuple(own for own in changes if not own.held_out))
@@ -77,7 +104,7 @@ class Bench:
             "unseen robots, seen changes": Split(test, test, seen),
             "unseen robots, unseen changes": Split(test, test, held_out),
         }
-        if tuning:
+        if command.tuning:
             own = PoolSpec(
                 machines="train", num_machines=TUNING_ROBOTS, classes=seen, seed=TUNING_SEED
             )
@@ -151,13 +178,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
-def measure_all(bench: Bench, what: Measurement, rows_at: Path, only: list[str]) -> None:
+def measure_all(bench: Bench, command: EpisodeDiagnosisCommand) -> None:
     """Measure what the file of rows lacks of one family, row by row."""
+    rows_at = command.tuning / ROWS.name if command.tuning else ROWS
+    rows_at.parent.mkdir(parents=True, exist_ok=True)
+    what = Measurement(num_tasks=command.tasks, seed=command.seed)
     rows, task = read_rows(rows_at), FAMILIES[bench.family]
     done = {(row["task"], row["split"], row["shots"], row["learner"]) for row in rows}
     for split_name, split in bench.splits.items():
         for name, predictor in bench.predictors(split).items():
-            if only and name not in only:
+            if command.only and name not in command.only:
                 continue
             for shots in SHOTS:
                 if (task, split_name, shots, name) in done:
@@ -213,42 +243,27 @@ def _share(values: list[bool]) -> float:
     return round(float(np.mean(values)), 3)
 
 
-def main() -> int:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description="Train and measure learners of changes.")
-    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=FAMILIES)
-    parser.add_argument("--cache", type=Path, default=Path("runs/trials"))
-    parser.add_argument("--tasks", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tuning", type=Path, help="measure on the tuning robots, into a folder")
-    parser.add_argument("--only", nargs="*", default=[], help="these learners and references")
-    parser.add_argument("--ship", action="store_true", help="write the package's own learners")
-    parser.add_argument("--recognise", action="store_true", help="let these name changes instead")
-    parser.add_argument("--episodes", type=int, nargs="*", default=[1, 5])
-    parser.add_argument("--robots", type=int, default=30, help="to be recognised")
-    options = parser.parse_args()
+@takes_options(EpisodeDiagnosisCommand, "episode_diagnosis.py")
+def main(command: EpisodeDiagnosisCommand) -> None:
+    """Measure, ship or recognise, family by family."""
     torch.set_num_threads(1)
-    options.cache.mkdir(parents=True, exist_ok=True)
-    for family in options.families:
+    command.cache.mkdir(parents=True, exist_ok=True)
+    for family in command.families:
         started = time.process_time()
-        bench = Bench(family, options.cache, bool(options.tuning), options.seed)
-        if options.recognise:
-            for number in options.episodes:
+        bench = Bench(family, command)
+        if command.recognise:
+            for number in command.episodes:
                 kept = [
                     row
                     for row in read_rows(RECOGNISED)
                     if (row["task"], row["episodes"]) != (FAMILIES[family], number)
                 ]
-                write_json(RECOGNISED, kept + recognise(bench, number, options.robots))
+                write_json(RECOGNISED, kept + recognise(bench, number, command.robots))
         else:
-            rows_at = options.tuning / ROWS.name if options.tuning else ROWS
-            rows_at.parent.mkdir(parents=True, exist_ok=True)
-            what = Measurement(num_tasks=options.tasks, seed=options.seed)
-            measure_all(bench, what, rows_at, options.only)
-            if options.ship:
+            measure_all(bench, command)
+            if command.ship:
                 ship(bench)
         print(f"{family}: {time.process_time() - started:.0f} s of processor time", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

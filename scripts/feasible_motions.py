@@ -13,16 +13,16 @@ Source: Rubinstein 1999, "The cross-entropy method for combinatorial and continu
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from commands import takes_options
 from input_shaping import shaped_speeds
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sweeps import SweepScript, run, run_script, write_figure
+from sweeps import run, run_sweep, write_figure
 
 from metarobot.envs import Tasks, make_env
 from metarobot.envs.carry import (
@@ -254,12 +254,10 @@ def _draw_goal(axes: Axes, summary: dict[str, Any], goal: int) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the search; return 0, or 2 on bad input."""
-    script = SweepScript(
-        "feasible_motions.py", SearchCommand, search, summarise, table, draw, "carry_motions"
-    )
-    return run_script(script, argv)
+@takes_options(SearchCommand, "feasible_motions.py")
+def main(command: SearchCommand) -> None:
+    """Run the search."""
+    run_sweep(command, search, summarise, table, draw, "carry_motions")
 
 
 if __name__ == "__main__":

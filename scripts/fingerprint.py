@@ -7,14 +7,15 @@ one machine only. Everything goes through the command line, so that no change in
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+from commands import takes_options
 from safetensors.numpy import load_file
 
 from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
@@ -25,20 +26,27 @@ HORIZON = {"reach": 40, "slide": 8}
 """Control steps an episode of each preset."""
 
 
-def main() -> int:
-    """Train every algorithm for a few meta-iterations on each preset, and print the hashes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presets", nargs="+", default=list(HORIZON))
-    parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
-    parser.add_argument("--iterations", type=int, default=3)
-    arguments = parser.parse_args()
+@dataclass(frozen=True, kw_only=True)
+class FingerprintCommand:
+    """Print what each algorithm has learned after a few meta-iterations, as one hash."""
+
+    presets: tuple[str, ...] = tuple(HORIZON)
+    """Presets that are trained on."""
+    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
+    """Algorithms that are trained on each."""
+    iterations: int = 3
+    """Meta-iterations of each training."""
+
+
+@takes_options(FingerprintCommand, "fingerprint.py")
+def main(command: FingerprintCommand) -> None:
+    """Train every algorithm on each preset, and print the hashes."""
     hashes = {
-        f"{preset} {name}": fingerprint(preset, name, arguments.iterations)
-        for preset in arguments.presets
-        for name in arguments.algorithms
+        f"{preset} {name}": fingerprint(preset, name, command.iterations)
+        for preset in command.presets
+        for name in command.algorithms
     }
     print(json.dumps(hashes, indent=2))
-    return 0
 
 
 def fingerprint(preset: str, algorithm: str, iterations: int) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import tyro
+from commands import takes_options
 from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 
@@ -253,9 +253,9 @@ def write_webp(frames: Sequence[Image.Image], path: Path, frame_s: float) -> int
     raise ValueError(f"{path.name} is larger than {MOST_BYTES} bytes in every quality")
 
 
-def main() -> int:
+@takes_options(GalleryCommand, "gallery.py")
+def main(command: GalleryCommand) -> None:
     """Film the families."""
-    command = tyro.cli(GalleryCommand)
     command.out.mkdir(exist_ok=True)
     for preset in command.families:
         clips, frame_s = film_family(preset, FILMS[preset])
@@ -263,7 +263,6 @@ def main() -> int:
         size = write_webp(compose(clips), path, frame_s)
         returns = ", ".join(f"{sum(clip.rewards):.2f}" for clip in clips)
         print(f"{path.name}: {size} bytes, returns {returns}", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

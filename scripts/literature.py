@@ -15,12 +15,12 @@ Source: `test_maml_cheetah.py`, `test_maml_cheetah_direc.py` and `test_maml_poin
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands import takes_options
+
 from metarobot.cli.console import prepare
-from metarobot.cli.parsing import parse
 from metarobot.cli.progress import StageDisplay
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluation import evaluate_runs
@@ -89,14 +89,10 @@ def authors_protocol(env_id: str, command: LiteratureCommand) -> EvaluationConfi
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure; return 0, or 2 on bad input."""
-    try:
-        command = parse(LiteratureCommand, sys.argv[1:] if argv is None else argv, "literature.py")
-        groups = [group for f in command.families for group in load_groups(f, command)]
-    except ValueError as error:
-        print(f"literature.py: error: {error}", file=sys.stderr)
-        return 2
+@takes_options(LiteratureCommand, "literature.py")
+def main(command: LiteratureCommand) -> None:
+    """Read all runs, then measure."""
+    groups = [group for f in command.families for group in load_groups(f, command)]
     console = prepare()
     with StageDisplay(console) as stages:
         for folder, runs in groups:
@@ -106,7 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_file(path, evaluation.to_json())
             console.print(f"literature: {path}", soft_wrap=True, markup=False)
-    return 0
 
 
 if __name__ == "__main__":

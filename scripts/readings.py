@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from commands import takes_options
 
 from metarobot.envs import file_name
 from metarobot.evaluation.explaining import measure_readings
@@ -75,9 +75,9 @@ def _say(stage: str, share: float) -> None:
     print(f"  {100 * share:3.0f}%  {stage}", flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@takes_options(ReadingsCommand, "readings.py")
+def main(command: ReadingsCommand) -> None:
     """Measure the runs that are named, and keep what is known of others."""
-    command = tyro.cli(ReadingsCommand, args=arguments)
     for path in command.runs:
         print(path, flush=True)
         rows = measure(path, command.num_tasks, command.num_identified)
@@ -86,7 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = [row for row in known if (row["preset"], row["seed"]) not in named]
         rows = sorted([*kept, *rows], key=lambda row: (row["preset"], row["seed"]))
         write_json(command.out, rows)
-    return 0
 
 
 if __name__ == "__main__":

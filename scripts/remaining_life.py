@@ -8,14 +8,13 @@ simulator itself, which knows all its laws: the floor of everybody's error.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
+from commands import takes_options
 from life_curves import draw_lives
 from life_floor import Floor, measure_floors
 
@@ -76,9 +75,9 @@ Trained = dict[str, list[tuple[LifeLearner, Calibration]]]
 """What came of every seed, by the learner's name."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@takes_options(RemainingLifeCommand, "remaining_life.py")
+def main(command: RemainingLifeCommand) -> None:
     """Learn, then watch machines never seen, predict, and write."""
-    command = tyro.cli(RemainingLifeCommand, args=arguments)
     torch.set_num_threads(1)  # the networks are small
     watch = partial(watch_fleet, cache=command.cache, num_threads=command.num_threads)
     count = command.num_train + command.num_calibration
@@ -95,7 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     write_json(command.out, rounded(_rows(found, floors)))
     draw_lives(lives, {name: pairs[0] for name, pairs in trained.items()}, command.picture)
-    return 0
 
 
 def _learn(training: Lives, calibration: Lives, command: RemainingLifeCommand) -> Trained:

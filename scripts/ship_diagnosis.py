@@ -8,13 +8,13 @@ accuracy with that on its card.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import msgspec
 import torch
+from commands import takes_options
 from diagnosis_card import card
 from shipping import CARD_FILE, OTHER_TASKS, apart, ship_or_check
 
@@ -109,11 +109,10 @@ def differences(command: ShipCommand) -> list[str]:
     return lines
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Ship or check; return 0, 1 where --check finds a difference, 2 on bad input."""
-    return ship_or_check(
-        ShipCommand, argv, "ship_diagnosis.py", ship, differences, "all as on the card"
-    )
+@takes_options(ShipCommand, "ship_diagnosis.py")
+def main(command: ShipCommand) -> int:
+    """Ship or check; return 0, or 1 where --check finds a difference."""
+    return ship_or_check(command, ship, differences, "all as on the card")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from commands import takes_options
 from policy_cards import NUMBERS, card
 from shipping import CARD_FILE, OTHER_TASKS, apart, ship_or_check
 
@@ -171,11 +172,10 @@ def all_differences(command: ShipCommand) -> list[str]:
     return [line for each in command.families for line in differences(each, command.out)]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Ship or check; return 0, 1 where --check finds a difference, 2 on bad input."""
-    return ship_or_check(
-        ShipCommand, argv, "ship_policies.py", ship_all, all_differences, "all as on the cards"
-    )
+@takes_options(ShipCommand, "ship_policies.py")
+def main(command: ShipCommand) -> int:
+    """Ship or check; return 0, or 1 where --check finds a difference."""
+    return ship_or_check(command, ship_all, all_differences, "all as on the cards")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from metarobot.cli.parsing import parse
 from metarobot.evaluation.statistics import Interval
 
 CARD_FILE = "README.md"
@@ -27,32 +25,23 @@ CommandT = TypeVar("CommandT", bound=Command)
 
 
 def ship_or_check(
-    command: type[CommandT],
-    argv: Sequence[str] | None,
-    program: str,
+    command: CommandT,
     ship: Callable[[CommandT], None],
     differences: Callable[[CommandT], list[str]],
     all_well: str,
 ) -> int:
-    """Ship or check; return 0, 1 where --check finds a difference, 2 on bad input.
+    """Ship or check; return 1 where --check finds a difference, 0 otherwise.
 
     Args:
-        command: Its options.
-        argv: What follows its name; None for what the script was called with.
-        program: Its name.
+        command: The options.
         ship: Makes what is shipped.
         differences: Measures it again: a line for each difference from its cards.
         all_well: What is printed where there is none.
     """
-    try:
-        options = parse(command, sys.argv[1:] if argv is None else argv, program)
-        if not options.check:
-            ship(options)
-            return 0
-        lines = differences(options)
-    except (ValueError, OSError) as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return 2
+    if not command.check:
+        ship(command)
+        return 0
+    lines = differences(command)
     print("\n".join(lines) or all_well)
     return 1 if lines else 0
 

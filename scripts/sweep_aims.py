@@ -9,17 +9,17 @@ what lies between is the headroom that adaptation can win.  No learning, about t
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from commands import takes_options
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sweeps import SweepScript, draw_level, run, run_script, write_figure
+from sweeps import draw_level, run, run_sweep, write_figure
 
 from metarobot.envs import Tasks, make_env
 from metarobot.envs.insert import LATERAL_M_PER_S, LEAN_RAD_PER_S
@@ -191,12 +191,10 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sweep; return 0, or 2 on bad input."""
-    script = SweepScript(
-        "sweep_aims.py", SweepCommand, sweep, summarise, table, draw, "insert_sweep"
-    )
-    return run_script(script, argv)
+@takes_options(SweepCommand, "sweep_aims.py")
+def main(command: SweepCommand) -> None:
+    """Run the sweep."""
+    run_sweep(command, sweep, summarise, table, draw, "insert_sweep")
 
 
 if __name__ == "__main__":

@@ -9,25 +9,17 @@ command, and which task parameter the best command depends on.  No learning, abo
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from commands import takes_options
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
-from sweeps import (
-    SweepScript,
-    correlations,
-    draw_level,
-    elasticities,
-    run,
-    run_script,
-    write_figure,
-)
+from sweeps import correlations, draw_level, elasticities, run, run_sweep, write_figure
 
 from metarobot.envs import Tasks, make_env
 from metarobot.envs.grip import (
@@ -215,12 +207,10 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sweep; return 0, or 2 on bad input."""
-    script = SweepScript(
-        "sweep_commands.py", SweepCommand, sweep, summarise, table, draw, "grip_sweep"
-    )
-    return run_script(script, argv)
+@takes_options(SweepCommand, "sweep_commands.py")
+def main(command: SweepCommand) -> None:
+    """Run the sweep."""
+    run_sweep(command, sweep, summarise, table, draw, "grip_sweep")
 
 
 if __name__ == "__main__":

@@ -10,26 +10,18 @@ adaptation can win.  No learning, a few minutes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from commands import takes_options
 from input_shaping import shaped_speeds
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator, StrMethodFormatter
-from sweeps import (
-    SweepScript,
-    correlations,
-    draw_level,
-    elasticities,
-    run,
-    run_script,
-    write_figure,
-)
+from sweeps import correlations, draw_level, elasticities, run, run_sweep, write_figure
 
 from metarobot.envs import Tasks, find_family, make_env
 from metarobot.envs.carry import GOAL_DISTANCE_M, SPEED_MAX_M_PER_S
@@ -229,12 +221,10 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sweep; return 0, or 2 on bad input."""
-    script = SweepScript(
-        "sweep_shapers.py", SweepCommand, sweep, summarise, table, draw, "carry_sweep"
-    )
-    return run_script(script, argv)
+@takes_options(SweepCommand, "sweep_shapers.py")
+def main(command: SweepCommand) -> None:
+    """Run the sweep."""
+    run_sweep(command, sweep, summarise, table, draw, "carry_sweep")
 
 
 if __name__ == "__main__":

@@ -1,59 +1,50 @@
-"""What the sweeps of commands share: the command line, episodes, power laws and pictures."""
+"""What the sweeps of commands share: what they write, episodes, power laws and pictures."""
 
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from metarobot.cli.parsing import parse
 from metarobot.envs import Tasks, TaskVectorEnv, silence_mujoco
 from metarobot.files import write_json
 from metarobot.named_files import write_file
 from metarobot.reporting.style import with_palette
 
-
-class SweepScript(NamedTuple):
-    """A sweep of one family, as a script."""
-
-    program: str
-    """File name of the script."""
-    command: type[Any]
-    """Its options, a dataclass with a folder ``out``."""
-    sweep: Callable[[Any], Any]
-    """Runs the commands that the options ask for."""
-    summarise: Callable[[Any], dict[str, Any]]
-    """Says in plain numbers what a sweep found."""
-    table: Callable[[dict[str, Any]], str]
-    """Returns a summary as lines of text."""
-    draw: Callable[[Any, Path], None]
-    """Draws what a sweep found."""
-    name: str
-    """What its files are called, without suffix."""
+ResultT = TypeVar("ResultT")
 
 
-def run_script(script: SweepScript, argv: Sequence[str] | None) -> int:
-    """Run a sweep, and write its picture and its numbers; return 0, or 2 on bad input."""
-    try:
-        command = parse(script.command, sys.argv[1:] if argv is None else argv, script.program)
-    except ValueError as error:
-        print(f"{script.program}: error: {error}", file=sys.stderr)
-        return 2
+def run_sweep(
+    command: Any,
+    sweep: Callable[[Any], ResultT],
+    summarise: Callable[[ResultT], dict[str, Any]],
+    table: Callable[[dict[str, Any]], str],
+    draw: Callable[[ResultT, Path], None],
+    name: str,
+) -> None:
+    """Run a sweep of one family, and write its picture and its numbers.
+
+    Args:
+        command: The options, a dataclass with a folder ``out``.
+        sweep: Runs the commands that the options ask for.
+        summarise: Says in plain numbers what the sweep found.
+        table: Returns a summary as lines of text.
+        draw: Draws what the sweep found.
+        name: What its files are called, without suffix.
+    """
     silence_mujoco()
-    result = script.sweep(command)
-    summary = script.summarise(result)
-    print(script.table(summary))
+    result = sweep(command)
+    summary = summarise(result)
+    print(table(summary))
     command.out.mkdir(parents=True, exist_ok=True)
-    script.draw(result, command.out / f"{script.name}.png")
-    write_json(command.out / f"{script.name}.json", summary)
-    return 0
+    draw(result, command.out / f"{name}.png")
+    write_json(command.out / f"{name}.json", summary)
 
 
 def run(

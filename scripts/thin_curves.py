@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metarobot.cli.parsing import parse
+from commands import takes_options
+
 from metarobot.files import replace_rows
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_curve
@@ -75,21 +76,15 @@ def _mean(numbers: Sequence[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Thin the curves; return 0, or 2 on bad input."""
-    try:
-        arguments = sys.argv[1:] if argv is None else argv
-        command = parse(ThinCurvesCommand, arguments, "thin_curves.py")
-        rows = [
-            {"preset": command.preset, **thin_curve(run, algorithm, command.num_points)}
-            for run in command.runs
-            for algorithm in algorithms_in(run)
-        ]
-        replace_rows(command.out, command.preset, rows, list(PRESETS))
-    except ValueError as error:
-        print(f"thin_curves.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+@takes_options(ThinCurvesCommand, "thin_curves.py")
+def main(command: ThinCurvesCommand) -> None:
+    """Thin the curves."""
+    rows = [
+        {"preset": command.preset, **thin_curve(run, algorithm, command.num_points)}
+        for run in command.runs
+        for algorithm in algorithms_in(run)
+    ]
+    replace_rows(command.out, command.preset, rows, list(PRESETS))
 
 
 if __name__ == "__main__":

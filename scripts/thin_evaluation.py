@@ -6,14 +6,13 @@ What goes are the curves of exploring episodes, where others judge the policy, a
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from commands import takes_options
 
-from metarobot.cli.parsing import parse
 from metarobot.evaluation.result import Evaluation
 from metarobot.files import read_json
 from metarobot.named_files import write_file
@@ -36,18 +35,12 @@ def thin_evaluation(evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, curves=tuple(curves), worst_tasks=())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Thin; return 0, or 2 on bad input."""
-    try:
-        arguments = sys.argv[1:] if argv is None else argv
-        command = parse(ThinEvaluationCommand, arguments, "thin_evaluation.py")
-        thin = thin_evaluation(Evaluation.from_dict(read_json(command.source)))
-        command.out.parent.mkdir(parents=True, exist_ok=True)
-        write_file(command.out, thin.to_json())
-    except (ValueError, OSError) as error:
-        print(f"thin_evaluation.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+@takes_options(ThinEvaluationCommand, "thin_evaluation.py")
+def main(command: ThinEvaluationCommand) -> None:
+    """Thin."""
+    thin = thin_evaluation(Evaluation.from_dict(read_json(command.source)))
+    command.out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(command.out, thin.to_json())
 
 
 if __name__ == "__main__":

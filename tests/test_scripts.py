@@ -38,6 +38,12 @@ literature = load_script("literature")
 thin_curves = load_script("thin_curves")
 thin_evaluation = load_script("thin_evaluation")
 readings = load_script("readings")
+remaining_life = load_script("remaining_life")
+build_site = load_script("build_site")
+gallery = load_script("gallery")
+diagnosis = load_script("diagnosis")
+episode_diagnosis = load_script("episode_diagnosis")
+fingerprint = load_script("fingerprint")
 update_docs = load_script("update_docs")
 
 RATIOS = ("rollout_over_physics", "update_over_sampling", "iteration_over_physics")
@@ -147,6 +153,13 @@ def test_bars_of_meta_updates():
         (sweep_shapers.main, ["--num-lengths", "1"]),
         (feasible_motions.main, ["--num-motions", "9"]),
         (feasible_motions.main, ["--move-steps", "1"]),
+        (readings.main, ["slide", "--num-tasks", "many"]),
+        (remaining_life.main, ["--num-seeds", "many"]),
+        (build_site.main, ["--nonsense"]),
+        (gallery.main, ["--outt", "films"]),
+        (diagnosis.main, ["--tasks", "many"]),
+        (episode_diagnosis.main, ["--families", "push"]),
+        (fingerprint.main, ["--iterations", "few"]),
     ],
 )
 def test_bad_input_is_one_line(main, arguments, capsys):
