@@ -32,7 +32,7 @@ from statistics import median
 import mujoco
 import torch
 from acting_benchmark import measure_acting, missed_acting_bars
-from commands import takes_options
+from commands import check_names, takes_options
 from family_benchmark import FamilyBenchmark, Row
 from scaling_benchmark import measure_scaling
 from update_benchmark import measure_updates, missed_update_bars
@@ -102,9 +102,8 @@ class BenchmarkCommand:
 
     def __post_init__(self) -> None:
         """Check the names and the numbers."""
+        check_names("family", self.families, PRESETS)
         for family in self.families:
-            if family not in PRESETS:
-                raise ValueError(f"no family {family!r}, allowed: {', '.join(PRESETS)}")
             if family in WITHOUT_PHYSICS:
                 raise ValueError(f"{family} has no physics that its time could be compared with")
         if self.repetitions < 1 or self.threads < 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from metarobot.cli.parsing import parse
@@ -35,3 +35,10 @@ def takes_options(
         return main
 
     return main_of
+
+
+def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:
+    """Refuse a name that there is not."""
+    for name in given:
+        if name not in allowed:
+            raise ValueError(f"no {kind} {name!r}, allowed: {', '.join(allowed)}")

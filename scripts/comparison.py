@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands import check_names
+
 from metarobot.cli.compare_options import parse_compare, split_words
 from metarobot.cli.main import main as metarobot
 from metarobot.cli.parsing import parse
@@ -34,9 +36,7 @@ class ComparisonCommand:
 
     def __post_init__(self) -> None:
         """Check the families."""
-        for family in self.families:
-            if family not in PRESETS:
-                raise ValueError(f"no family {family!r}, allowed: {', '.join(PRESETS)}")
+        check_names("family", self.families, PRESETS)
 
 
 def compare_lines(argv: Sequence[str]) -> list[list[str]]:

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands import takes_options
+from commands import check_names, takes_options
 from safetensors.numpy import load_file
 
 from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
@@ -36,6 +36,11 @@ class FingerprintCommand:
     """Algorithms that are trained on each."""
     iterations: int = 3
     """Meta-iterations of each training."""
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        check_names("preset", self.presets, HORIZON)
+        check_names("algorithm", self.algorithms, ALGORITHMS)
 
 
 @takes_options(FingerprintCommand, "fingerprint.py")

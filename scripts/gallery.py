@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from commands import takes_options
+from commands import check_names, takes_options
 from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 
@@ -89,6 +89,10 @@ class GalleryCommand:
     """Presets of the families to film."""
     out: Path = ROOT / "docs" / "gallery"
     """Folder of the films."""
+
+    def __post_init__(self) -> None:
+        """Check the families."""
+        check_names("family", self.families, FILMS)
 
 
 def act(env: TaskVectorEnv, controllers: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, ...]:

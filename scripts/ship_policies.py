@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from commands import takes_options
+from commands import check_names, takes_options
 from policy_cards import NUMBERS, card
 from shipping import CARD_FILE, OTHER_TASKS, apart, ship_or_check
 
@@ -65,9 +65,7 @@ class ShipCommand:
 
     def __post_init__(self) -> None:
         """Check the families."""
-        for family in self.families:
-            if family not in PRESETS:
-                raise ValueError(f"no family {family!r}, allowed: {', '.join(PRESETS)}")
+        check_names("family", self.families, PRESETS)
 
 
 def ship(family: str, command: ShipCommand) -> None:

@@ -157,6 +157,8 @@ def test_bars_of_meta_updates():
         (remaining_life.main, ["--num-seeds", "many"]),
         (build_site.main, ["--nonsense"]),
         (gallery.main, ["--outt", "films"]),
+        (gallery.main, ["--families", "gripp"]),
+        (fingerprint.main, ["--presets", "grip"]),
         (diagnosis.main, ["--tasks", "many"]),
         (episode_diagnosis.main, ["--families", "push"]),
         (fingerprint.main, ["--iterations", "few"]),
