@@ -60,6 +60,7 @@ def test_phases_keep_their_numbers():
         "ADAPTATION": 7,
         "GUESSES": 8,
         "NUM_EPISODES": 9,
+        "CONCLUSION": 10,
     }
 
 
