@@ -17,11 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from commands import takes_options
+from commands import check_names, takes_options
 from torch import Tensor
 
 import metarobot as mr
@@ -67,7 +67,7 @@ RECOGNISED_SEED = 7
 class EpisodeDiagnosisCommand:
     """Train and measure learners of changes."""
 
-    families: tuple[Literal["reach", "grip"], ...] = ("reach", "grip")
+    families: tuple[str, ...] = tuple(FAMILIES)
     """Families whose policies make the trials."""
     cache: Path = Path("runs/trials")
     """Folder that keeps trials."""
@@ -87,6 +87,10 @@ class EpisodeDiagnosisCommand:
     """Numbers of episodes to recognise a change by."""
     robots: int = 30
     """Robots to be recognised."""
+
+    def __post_init__(self) -> None:
+        """Check the families."""
+        check_names("family", self.families, FAMILIES)
 
 
 class Bench:

@@ -55,7 +55,7 @@ def _lines_of_algorithms(title: str, measured: Evaluation, num_stages: int) -> l
     ]
 
 
-def comparison(preset: str, folder: Path = Path()) -> str:
+def comparison(preset: str, folder: Path) -> str:
     """Return the comparison on a family: for each split a table, one line for each algorithm.
 
     Args:
