@@ -95,22 +95,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return parse_json(read_file(path, MAX_JSON_BYTES), path)
 
 
-def replace_rows(
-    path: Path, preset: str, rows: Sequence[dict[str, Any]], presets: Sequence[str]
-) -> None:
-    """Replace the rows of one preset in a table of several; the table is made if missing.
-
-    Args:
-        path: JSON file with a list of rows, each with its ``preset``.
-        preset: Whose rows are replaced.
-        rows: The new ones.
-        presets: All presets, in the order of the table.
-    """
-    table = json.loads(read_file(path, MAX_JSON_BYTES)) if path.exists() else []
-    kept = [row for row in table if row["preset"] != preset]
-    write_json(path, sorted([*kept, *rows], key=lambda row: presets.index(row["preset"])))
-
-
 def csv_table(rows: Sequence[dict[str, Any]]) -> str:
     """Return rows as CSV; an interval becomes two columns, ``_low`` and ``_high``."""
     flat = []

@@ -9,7 +9,6 @@ on the tuning splits instead, with a fifth of the faults held out of training, a
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from commands import takes_options
+from rows import read_rows, replace_rows
 from torch import Tensor
 
 from metarobot.diagnosis import HEALTHY
@@ -206,11 +206,6 @@ def shots_of(name: str, split: Split) -> tuple[int, ...]:
     return (*SHOTS, MANY_SHOTS) if name in WITH_MANY_SHOTS and enough else SHOTS
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file; none where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-
-
 @takes_options(DiagnosisCommand, "diagnosis.py")
 def main(command: DiagnosisCommand) -> None:
     """Measure what the file of rows lacks, row by row."""
@@ -238,12 +233,7 @@ def main(command: DiagnosisCommand) -> None:
                 print(f"{split_name:34} {shots} {name:26} {row.accuracy:.3f}", flush=True)
                 write_json(rows_at, rows)
         if bench.trainings:
-            before = [
-                own
-                for own in read_rows(trainings_at)
-                if own["learner"] not in {new["learner"] for new in bench.trainings}
-            ]
-            write_json(trainings_at, before + bench.trainings)
+            replace_rows(trainings_at, bench.trainings, ("learner",))
 
 
 if __name__ == "__main__":

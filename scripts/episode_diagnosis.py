@@ -10,7 +10,6 @@ found, into docs/results/diagnosis_episodes.json; what the file has already is n
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from commands import check_names, takes_options
+from rows import read_rows, replace_rows
 from torch import Tensor
 
 import metarobot as mr
@@ -177,11 +177,6 @@ class Bench:
         return joint
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file; none where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-
-
 def measure_all(bench: Bench, command: EpisodeDiagnosisCommand) -> None:
     """Measure what the file of rows lacks of one family, row by row."""
     rows_at = command.tuning / ROWS.name if command.tuning else ROWS
@@ -257,12 +252,8 @@ def main(command: EpisodeDiagnosisCommand) -> None:
         bench = Bench(family, command)
         if command.recognise:
             for number in command.episodes:
-                kept = [
-                    row
-                    for row in read_rows(RECOGNISED)
-                    if (row["task"], row["episodes"]) != (FAMILIES[family], number)
-                ]
-                write_json(RECOGNISED, kept + recognise(bench, number, command.robots))
+                rows = recognise(bench, number, command.robots)
+                replace_rows(RECOGNISED, rows, ("task", "episodes"))
         else:
             measure_all(bench, command)
             if command.ship:

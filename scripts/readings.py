@@ -6,7 +6,6 @@ again only where they are named.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Annotated, Any
 
 import tyro
 from commands import takes_options
+from rows import replace_rows
 
 from metarobot.envs import file_name
 from metarobot.evaluation.explaining import measure_readings
 from metarobot.evaluation.explanation import ExplanationConfig, Reading
-from metarobot.files import rounded, write_json
+from metarobot.files import rounded
 from metarobot.training.load import load_run
 
 READINGS_FILE = Path(__file__).resolve().parents[1] / "docs/results/readings.json"
@@ -81,11 +81,7 @@ def main(command: ReadingsCommand) -> None:
     for path in command.runs:
         print(path, flush=True)
         rows = measure(path, command.num_tasks, command.num_identified)
-        known = json.loads(command.out.read_text()) if command.out.is_file() else []
-        named = {(row["preset"], row["seed"]) for row in rows}
-        kept = [row for row in known if (row["preset"], row["seed"]) not in named]
-        rows = sorted([*kept, *rows], key=lambda row: (row["preset"], row["seed"]))
-        write_json(command.out, rows)
+        replace_rows(command.out, rows, ("preset", "seed"))
 
 
 if __name__ == "__main__":

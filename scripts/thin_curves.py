@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from commands import takes_options
+from rows import replace_rows
 
-from metarobot.files import replace_rows
-from metarobot.presets import PRESETS
 from metarobot.training.load import load_curve
 from metarobot.training.run_folder import algorithms_in
 
@@ -32,9 +31,9 @@ class ThinCurvesCommand:
     runs: tuple[Path, ...]
     """Run folders."""
     preset: str
-    """Preset of their family; the file keeps its rows of the others."""
+    """Preset of their family."""
     out: Path = Path("docs/results/curves.json")
-    """File to write."""
+    """File to write; it keeps what it has of other trainings."""
     num_points: int = 25
     """Points that are kept of each curve."""
 
@@ -84,7 +83,7 @@ def main(command: ThinCurvesCommand) -> None:
         for run in command.runs
         for algorithm in algorithms_in(run)
     ]
-    replace_rows(command.out, command.preset, rows, list(PRESETS))
+    replace_rows(command.out, rows, ("preset", "run", "algorithm"))
 
 
 if __name__ == "__main__":

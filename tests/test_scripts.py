@@ -668,15 +668,17 @@ def test_literature_is_one_evaluation(tmp_path, capsys):
     assert path.read_text() == before
 
 
-def test_curves_are_thinned_and_other_families_kept(tmp_path, capsys):
+def test_curves_are_thinned_and_those_of_other_trainings_kept(tmp_path, capsys):
     out = tmp_path / "curves.json"
-    out.write_text(json.dumps([{"preset": "reach", "kept": True}]))
+    same = {"preset": "slide", "run": "slide-seed0", "algorithm": "maml"}
+    others = [{**same, "algorithm": "anil"}, {**same, "run": "slide-seed1"}]
+    out.write_text(json.dumps([*others, {**same, "replaced": True}]))
     run, small = tmp_path / "slide-seed0", {"num_tasks": 2, "episodes_per_task": 2}
     train_run(replace(PRESETS["slide"], total_steps=2000, **small), ["maml", "oracle"], run)
     assert thin_curves.main(["--preset", "slide", "--runs", str(run), "--out", str(out)]) == 0
-    other, *rows = json.loads(out.read_text())
-    assert other == {"preset": "reach", "kept": True}
-    assert "maml" in {row["algorithm"] for row in rows}
+    first, *rows, last = json.loads(out.read_text())
+    assert [first, last] == others
+    assert [row["algorithm"] for row in rows] == ["maml", "oracle"]
     for thinned in rows:
         curve = load_curve(run, thinned["algorithm"], ("total_steps", "post_return", "update_s"))
         length = len(curve["post_return"])
