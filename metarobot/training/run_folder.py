@@ -43,6 +43,9 @@ CURVE_COLUMNS = {
 """Columns of curve.csv, and the metric of a meta-iteration that each holds."""
 
 
+_WHERE_RUNS_ARE = ": `metarobot runs` lists yours, `metarobot list` those of the package"
+
+
 def algorithms_in(run: Path) -> list[str]:
     """Return the algorithms of a run, in the order of ALGORITHMS.
 
@@ -52,7 +55,7 @@ def algorithms_in(run: Path) -> list[str]:
     folder = Folder.named(run)
     with refusals_as_run_errors():
         if not folder.exists():
-            raise RunError(f"no run folder at {run}{_nearest_sibling(run)}")
+            raise RunError(f"no run folder at {run}{_nearest_sibling(run) or _WHERE_RUNS_ARE}")
         if is_being_replaced(folder):
             with hold_run(folder):
                 finish_replacement(folder)

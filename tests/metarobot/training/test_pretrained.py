@@ -57,7 +57,7 @@ def test_a_name_that_is_nearly_right() -> None:
     words = f"no run folder at {name}x, nor policies of that name in the package, did you mean "
     with pytest.raises(RunError, match=f"^{words}'{name}'"):
         load_run(Path(f"{name}x"))
-    with pytest.raises(RunError, match=r"no run folder at missing$"):
+    with pytest.raises(RunError, match="no run folder at missing: `metarobot runs` lists "):
         load_run(Path("missing"))
 
 
