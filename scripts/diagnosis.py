@@ -72,7 +72,7 @@ TRAININGS = ROOT / "docs/results/diagnosis_training.json"
 SHOTS = (1, 5)
 MANY_SHOTS = 15
 """All machines on the side of the examples: how far a task can be learned at all."""
-WITH_MANY_SHOTS = ("prototypical_network", "ridge_minirocket")
+WITH_MANY_SHOTS = (*LEARNERS, "ridge_minirocket")
 CURVE_POINTS = 20
 SLOW = {"random_forest_catch22": 100, "from_scratch": 100}
 """References that take seconds a task, and how many of the tasks they are measured on."""
