@@ -48,6 +48,10 @@ class AdaptablePolicy:
     num_episodes: int = 0
     """Adaptation episodes that it has learned from since training."""
 
+    def __repr__(self) -> str:
+        who = f"{self.config.algorithm} on {self.config.env_id}, seed {self.config.seed}"
+        return f"AdaptablePolicy({who}, adapted to {self.num_episodes} episodes)"
+
     @cached_property
     def policy(self) -> GaussianPolicy:
         """The functional module of the policy."""

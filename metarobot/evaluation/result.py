@@ -217,6 +217,9 @@ class Evaluation:
         if not (self.seeds and self.curves):
             raise ValueError("an evaluation needs a seed and a curve")
 
+    def __repr__(self) -> str:
+        return f"Evaluation({self.family}: {', '.join(each.algorithm for each in self.policies)})"
+
     @property
     def splits(self) -> tuple[Split, ...]:
         """The splits that were measured, in their usual order."""

@@ -51,6 +51,9 @@ class Episodes:
             if found != wanted:
                 raise ValueError(f"{name} must have shape {wanted} to fit rewards, got {found}")
 
+    def __repr__(self) -> str:
+        return "Episodes({} tasks x {} episodes x {} steps)".format(*self.rewards.shape)
+
     @property
     def num_tasks(self) -> int:
         """N."""
