@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import Run, load_run_or_policy
@@ -46,6 +49,18 @@ __all__ = [
 ]
 
 
+@contextmanager
+def _float32_by_default() -> Iterator[None]:
+    """Make new tensors float32, whatever default the caller's own program has chosen."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@_float32_by_default()
 def train(
     preset: str,
     *,
@@ -125,6 +140,7 @@ def load(path: str | Path, *, best: bool = False) -> Any:
     return load_run_or_policy(Path(path), best=best)
 
 
+@_float32_by_default()
 def evaluate(
     runs: Run | str | Path | Sequence[Run | str | Path],
     *,
@@ -158,6 +174,7 @@ def evaluate(
         return evaluate_to_folder(trained, Path(out), config, num_films=films, progress=stages)
 
 
+@_float32_by_default()
 def render(
     policy: AdaptablePolicy,
     out: str | Path,

@@ -102,8 +102,9 @@ class WeighedTasks:
         against -= against.min(axis=1, keepdims=True)
         last = self.num_likely - 1
         ahead = np.partition(against, last, axis=1)[:, last : last + 1]
-        weights = np.exp(against / np.maximum(ahead, MOST_AHEAD) * -MOST_AHEAD)
-        sums = weights @ self.tasks_and_one
+        with np.errstate(under="ignore"):  # an unlikely task weighs nothing
+            weights = np.exp(against / np.maximum(ahead, MOST_AHEAD) * -MOST_AHEAD)
+            sums = weights @ self.tasks_and_one
         mean = sums[:, :-1] / sums[:, -1:]
         for first in self.angles:
             pair = mean[:, first : first + 2]

@@ -6,6 +6,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 import metarobot as mr
 from metarobot.files import read_json
@@ -78,3 +79,45 @@ def test_an_import_registers_the_families_and_brings_no_torch():
 def test_what_is_wrong_is_one_line(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.fixture
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def _train_adapt_and_act(folder) -> list[np.ndarray]:
+    run = mr.train("slide", algorithms=["maml", "latent"], out=folder, seed=3, **SIZES)
+    env = gym.make("metarobot/Slide-v0")
+    return [_in_a_loop_of_its_own(policy, env) for policy in (run["maml"], run["latent"])]
+
+
+def _in_a_loop_of_its_own(policy, env) -> np.ndarray:
+    session = policy.session(episodes=2)
+    while not session.complete:
+        session.begin()
+        seen, _ = env.reset(seed=session.num_recorded)
+        while session.running:
+            seen, reward, *over, _ = env.step(session.act(seen))
+            session.record(float(reward), *over)
+    return session.adapt().act(seen)
+
+
+def test_a_default_of_the_callers_own_changes_nothing(tmp_path, double_precision):
+    there = _train_adapt_and_act(tmp_path / "double")
+    assert torch.get_default_dtype() == torch.float64
+    torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(there, _train_adapt_and_act(tmp_path / "single"), atol=1e-6)
+    double, single = (mr.load(tmp_path / name) for name in ("double", "single"))
+    for name, policy in single.items():
+        for leaf, value in policy.params.items():
+            torch.testing.assert_close(double[name].params[leaf], value, rtol=0, atol=0)
+
+
+def test_floating_point_errors_that_raise_are_none_of_ours():
+    policy = mr.load("insert")["latent"]
+    with np.errstate(all="raise"):
+        adapted = policy.adapt(gym.make("metarobot/Insert-v0"), episodes=5)
+        adapted.act(np.zeros(len(policy.interface.observation_low)))
