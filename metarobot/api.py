@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import Run, load_run_or_policy
@@ -25,6 +22,7 @@ from metarobot.algorithms import (
 from metarobot.cli.console import prepare
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import COMMON_NAMES, RunConfig
+from metarobot.default_dtype import float32_by_default
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
 from metarobot.options import require_known
@@ -49,18 +47,7 @@ __all__ = [
 ]
 
 
-@contextmanager
-def _float32_by_default() -> Iterator[None]:
-    """Make new tensors float32, whatever default the caller's own program has chosen."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@_float32_by_default()
+@float32_by_default()
 def train(
     preset: str,
     *,
@@ -140,7 +127,7 @@ def load(path: str | Path, *, best: bool = False) -> Any:
     return load_run_or_policy(Path(path), best=best)
 
 
-@_float32_by_default()
+@float32_by_default()
 def evaluate(
     runs: Run | str | Path | Sequence[Run | str | Path],
     *,
@@ -174,7 +161,7 @@ def evaluate(
         return evaluate_to_folder(trained, Path(out), config, num_films=films, progress=stages)
 
 
-@_float32_by_default()
+@float32_by_default()
 def render(
     policy: AdaptablePolicy,
     out: str | Path,

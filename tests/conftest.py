@@ -40,3 +40,11 @@ def few_frames(opengl, monkeypatch):
     for module in ("grid_video", "replay_video"):
         import_module(f"metarobot.reporting.{module}")
     monkeypatch.setattr("metarobot.reporting.filming.FRAMES_PER_STEP", 1)
+
+
+@pytest.fixture
+def double_precision():
+    """Let torch make float64 tensors unless told otherwise, as a caller's own program may."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

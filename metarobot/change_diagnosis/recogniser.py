@@ -19,6 +19,7 @@ from metarobot.change_diagnosis.changes import Change, changes_of
 from metarobot.change_diagnosis.learners import make_learner
 from metarobot.change_diagnosis.signals import episode_signals, signal_size
 from metarobot.change_diagnosis.trials import Trials, require_explorer
+from metarobot.default_dtype import float32_by_default
 from metarobot.envs import file_name
 from metarobot.few_shot import AdaptedModel, Examples, Learner
 from metarobot.rollout.episodes import Episodes
@@ -181,6 +182,7 @@ def trained_file(env_id: str) -> Path:
     return TRAINED_FOLDER / f"{file_name(env_id)}.safetensors"
 
 
+@float32_by_default()
 def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) -> WhatChanged:
     """Say what a robot's first trial episode looks like: an unchanged one, or which change.
 

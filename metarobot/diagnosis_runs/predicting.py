@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from metarobot.default_dtype import float32_by_default
 from metarobot.diagnosis.own_data import (
     OwnDataError,
     OwnRecordings,
@@ -114,6 +115,7 @@ def predict_folder(
     return model, model.predict(_named(whole_recordings(asked, windows), name))
 
 
+@float32_by_default()
 def diagnose(
     run: str | Path, examples: str | Path, recordings: str | Path, machine: str | None = None
 ) -> list[Prediction]:

@@ -81,13 +81,6 @@ def test_what_is_wrong_is_one_line(call, words):
         call()
 
 
-@pytest.fixture
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 def _train_adapt_and_act(folder) -> list[np.ndarray]:
     run = mr.train("slide", algorithms=["maml", "latent"], out=folder, seed=3, **SIZES)
     env = gym.make("metarobot/Slide-v0")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from diagnosis_card import card
 
 from metarobot.cli import diagnose_evaluate
@@ -80,6 +81,17 @@ def test_it_diagnoses_an_arm_that_it_never_saw_by_its_name(tmp_path, capsys):
     command = ["diagnose", "predict", "arm", "--examples", str(tmp_path / "known")]
     assert main([*command, "--recordings", str(tmp_path / "new")]) == 0
     assert "dry_friction" in capsys.readouterr().out
+
+
+def test_a_default_dtype_of_the_callers_own_changes_nothing(tmp_path, double_precision):
+    folders = tmp_path / "known", tmp_path / "new"
+    for folder, checks in zip(
+        folders, (range(EXAMPLES), range(EXAMPLES, EXAMPLES + 1)), strict=True
+    ):
+        write_recordings(record_arm(checks, 9), folder)
+    found = diagnose("arm", *folders)
+    torch.set_default_dtype(torch.float32)
+    assert found == diagnose("arm", *folders)
 
 
 def test_it_is_evaluated_by_its_name(tmp_path, monkeypatch, capsys):
