@@ -24,7 +24,7 @@ from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AdaptablePolicy:
     """A trained policy, or one that has been adapted; its parameters never change.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episodes:
     """E episodes of T control steps on each of N tasks."""
 

@@ -48,6 +48,14 @@ def test_what_is_shown_of_an_object_is_one_short_line():
     ]
 
 
+def test_policies_and_episodes_can_be_members_of_a_set():
+    policy = mr.load("slide")["maml"]
+    episodes = policy.explore(gym.make("metarobot/Slide-v0"), episodes=2)
+    adapted = policy.adapt_from(episodes)
+    assert adapted != policy
+    assert len({policy, adapted, policy, episodes, episodes}) == 3
+
+
 def test_every_public_name_is_there_and_says_how_it_is_used():
     assert len(mr.__all__) <= 12
     assert set(mr.__all__) <= set(dir(mr))
