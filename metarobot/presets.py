@@ -72,7 +72,7 @@ PRESETS: dict[str, RunConfig] = {
     "push": replace(
         _STROKE.with_options(inner_lr=0.3), env_id="metarobot/Push-v0", total_steps=600_000
     ),
-    "carry": replace(_STROKE, env_id="metarobot/Carry-v0", total_steps=1_000_000),
+    "carry": replace(_STROKE, env_id="metarobot/Carry-v0", total_steps=2_000_000),
     "slide": _STROKE,
     "insert": replace(_STROKE, env_id="metarobot/Insert-v0", total_steps=2_000_000),
     "half-cheetah-direction": _HALF_CHEETAH,
