@@ -16,7 +16,7 @@ import msgspec
 import torch
 from commands import takes_options
 from diagnosis_card import card
-from shipping import CARD_FILE, OTHER_TASKS, apart, ship_or_check
+from shipping import CARD_FILE, OTHER_TASKS, ship_or_check
 
 from metarobot.cli.console import prepare
 from metarobot.cli.diagnose_train import recorder
@@ -26,6 +26,7 @@ from metarobot.diagnosis_runs.pretrained import EVALUATION_FILE, FOLDER
 from metarobot.diagnosis_runs.results import DiagnosisResult
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, load_run, save_run
 from metarobot.diagnosis_runs.training import TrainingPlan, train_arms
+from metarobot.evaluation.statistics import Interval
 from metarobot.few_shot_diagnosis import SPLITS, TRAIN_POOL
 from metarobot.files import json_bytes, parse_json, rounded
 from metarobot.folder import Folder
@@ -107,6 +108,11 @@ def differences(command: ShipCommand) -> list[str]:
                     f"the card, {shown} here"
                 )
     return lines
+
+
+def apart(first: Interval, second: Interval) -> bool:
+    """Return whether two intervals have nothing in common."""
+    return first.high < second.low or second.high < first.low
 
 
 @takes_options(ShipCommand, "ship_diagnosis.py")

@@ -2,7 +2,7 @@
 
 ``python scripts/ship_policies.py`` trains what the run folders lack, measures it, and copies of
 each run what a policy needs to act and to be judged.  ``--check`` measures the policies of the
-package on other test tasks instead, and compares the success with that of their cards.
+package on other test tasks instead, and says where the success differs from that on their cards.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from commands import check_names, takes_options
 from policy_cards import NUMBERS, card
-from shipping import CARD_FILE, OTHER_TASKS, apart, ship_or_check
+from scipy.stats import false_discovery_control, fisher_exact
+from shipping import CARD_FILE, OTHER_TASKS, ship_or_check
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
@@ -137,26 +139,51 @@ def _joined(rows: list[dict[str, str]]) -> dict[str, float]:
     }
 
 
-def differences(family: str, place: Path) -> list[str]:
-    """Return where a family's policies reach something else on other tasks than on their card's.
+class Figure(NamedTuple):
+    """A share of tasks solved, as it stands on a card and as it is measured here."""
 
-    Intervals say how sure each figure is, so two that overlap are no difference.
-    """
+    name: str
+    card: float
+    here: float
+
+
+def figures(family: str, place: Path) -> list[Figure]:
+    """Measure a family's policies on other tasks than those of their card."""
     data = (Folder.named(place) / family).read(EVALUATION_FILE)
     told = Evaluation.from_dict(parse_json(data, place / family / EVALUATION_FILE))
     config = replace(told.config, seed=OTHER_TASKS, heat_map=False)
-    found, lines = measure(load_run(place / family), config), []
-    for curve in [curve for curve in told.curves if not curve.exploring]:
-        again = found.curve(curve.algorithm, curve.split)
-        for point in curve.points:
-            other = again and again.after_episodes(point.adaptation_episodes)
-            if other is None or apart(point.success, other.success):
-                shown = "nothing" if other is None else f"{other.success.value:.2f}"
-                lines.append(
-                    f"{family}, {curve.algorithm}, {curve.split}, {point.adaptation_episodes} "
-                    f"episodes: success {point.success.value:.2f} on the card, {shown} here"
-                )
-    return lines
+    here = _success(measure(load_run(place / family), config))
+    return [
+        Figure(f"{family}, {', '.join(map(str, at))} episodes", success, here[at])
+        for at, success in _success(told).items()
+    ]
+
+
+def _success(evaluation: Evaluation) -> dict[tuple[str, str, int], float]:
+    """Return the success by algorithm, split and number of adaptation episodes."""
+    return {
+        (curve.algorithm, curve.split, point.adaptation_episodes): point.success.value
+        for curve in evaluation.curves
+        if not curve.exploring
+        for point in curve.points
+    }
+
+
+def differing(compared: Sequence[Figure], num_tasks: int) -> list[Figure]:
+    """Return the figures that differ by more than the choice of tasks explains.
+
+    Each is a share of ``num_tasks`` tasks on either side.  Of hundreds of figures some would
+    differ by chance at any fixed level, so the level is set for all of them together: where
+    nothing differs, something is returned once in twenty times.
+
+    Source: Benjamini and Hochberg 1995, of the p-values of Fisher's exact test.
+    """
+    if not compared:
+        return []
+    solved = np.rint(np.array([[each.card, each.here] for each in compared]) * num_tasks)
+    tables = np.stack([solved, num_tasks - solved], axis=1)
+    p_values = false_discovery_control([fisher_exact(table)[1] for table in tables])
+    return [each for each, p_value in zip(compared, p_values, strict=True) if p_value < 0.05]
 
 
 def ship_all(command: ShipCommand) -> None:
@@ -167,7 +194,11 @@ def ship_all(command: ShipCommand) -> None:
 
 def all_differences(command: ShipCommand) -> list[str]:
     """Return where any of them differs from its card."""
-    return [line for each in command.families for line in differences(each, command.out)]
+    compared = [each for family in command.families for each in figures(family, command.out)]
+    return [
+        f"{each.name}: success {each.card:.2f} on the card, {each.here:.2f} here"
+        for each in differing(compared, MEASURED.num_tasks)
+    ]
 
 
 @takes_options(ShipCommand, "ship_policies.py")

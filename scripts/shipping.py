@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from metarobot.evaluation.statistics import Interval
-
 CARD_FILE = "README.md"
 OTHER_TASKS = 20_000_007
 """Seed of the tasks of --check."""
@@ -44,8 +42,3 @@ def ship_or_check(
     lines = differences(command)
     print("\n".join(lines) or all_well)
     return 1 if lines else 0
-
-
-def apart(first: Interval, second: Interval) -> bool:
-    """Return whether two intervals have nothing in common."""
-    return first.high < second.low or second.high < first.low

@@ -3,6 +3,7 @@
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ship_policies
 
@@ -64,3 +65,17 @@ def test_a_name_that_is_nearly_right() -> None:
 def test_they_act_and_adapt_by_their_name(tmp_path) -> None:
     policy = mr.load("slide")["latent"]
     assert policy.config.algorithm == "latent"
+
+
+def test_a_check_allows_for_chance() -> None:
+    """Of 300 figures of 60 tasks each, none of which differs, and of some that do."""
+    rng = np.random.default_rng(5)
+    chances = rng.uniform(0, 1, 300)
+    by_chance = [
+        ship_policies.Figure("alike", *rng.binomial(60, chance, 2) / 60) for chance in chances
+    ]
+    assert max(abs(each.card - each.here) for each in by_chance) > 0.2
+    assert not ship_policies.differing(by_chance, 60)
+    broken = [ship_policies.Figure("broken", 1.0, 0.6), ship_policies.Figure("broken", 0.9, 0.4)]
+    assert ship_policies.differing([*by_chance, *broken], 60) == broken
+    assert not ship_policies.differing([], 60)
