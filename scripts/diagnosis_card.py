@@ -36,9 +36,10 @@ def card(result: DiagnosisResult, run: DiagnosisRun, command: str) -> str:
             "metarobot diagnose predict arm --examples known --recordings new\n"
             "metarobot diagnose evaluate arm --out results/arm\n```",
             "## What it reaches",
-            f"{verdict(result)} Accuracy in per cent with 95 % intervals, over "
-            f"{result.splits[0].num_tasks} tasks of {result.splits[0].way} faults; examples and "
-            "what is to be diagnosed are of different arms, none of them trained on:",
+            f"{verdict(result)} Accuracy in per cent in {result.splits[0].num_tasks} tasks of "
+            f"{result.splits[0].way} faults, with 95 % intervals over "
+            f"{result.splits[0].num_machines} arms; examples and what is to be diagnosed are of "
+            "different ones, none of them trained on:",
             accuracy_table(result),
             "The nearest neighbour reads the same inputs without training. "
             "`docs/diagnosis.md` has stronger references.",

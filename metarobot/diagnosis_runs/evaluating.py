@@ -20,7 +20,7 @@ from metarobot.diagnosis_runs.results import DiagnosisResult
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, new_learner
 from metarobot.diagnosis_runs.sights import Healthy
 from metarobot.diagnosis_runs.training import Progress
-from metarobot.diagnosis_runs.whole_recordings import fewest_windows, whole_recordings
+from metarobot.diagnosis_runs.whole_recordings import require_windows, whole_recordings
 from metarobot.few_shot_diagnosis import Pool, Split
 from metarobot.few_shot_diagnosis.pool import NUM_BASELINES, PoolSpec
 
@@ -76,8 +76,14 @@ def own_splits(run: DiagnosisRun, folder: Path) -> Iterator[Tested]:
     """
     signal = run.config.signal
     read = signal.fitting(read_recordings(folder, window_s=signal.window_s), folder)
-    windows = min(fewest_windows(read), run.config.windows)
+    windows = run.config.windows
+    require_windows(read, windows, signal.window_s)
     recordings = whole_recordings(read, windows)
+    if run.config.recordings not in ("", recordings.fingerprint):
+        raise OwnDataError(
+            f"{folder} holds other recordings, labels or machines than the learner was trained "
+            "on: name that folder as it was, or train anew"
+        )
     splits = run.config.kept_back.splits(recordings)
     if not splits:
         raise OwnDataError(

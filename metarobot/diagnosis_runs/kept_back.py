@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from metarobot.diagnosis.own_data import OwnDataError, OwnRecordings
+from metarobot.diagnosis_runs.own_tasks import NO_TASKS, has_tasks, machines_with_tasks
 from metarobot.envs import nearest_name
 
 _SHARE = 3
@@ -53,8 +54,8 @@ def keep_back(
 ) -> KeptBack:
     """Choose what is kept back.
 
-    Where the user names nothing it is the last machine; where there is one machine only, a third of
-    the recordings of each label.
+    Where the user names nothing it is the last machine that has tasks; where only one has, a third
+    of the recordings of each label.
 
     Args:
         recordings: A row for each recording.
@@ -80,9 +81,21 @@ def keep_back(
         raise OwnDataError("--unseen-machines leaves no machine to train on: name fewer")
     if machines or labels:
         return KeptBack(tuple(machines), tuple(labels))
-    if len(recordings.machines) > 1:
-        return KeptBack(machines=recordings.machines[-1:])
+    judged = machines_with_tasks(recordings.label, recordings.machine)
+    if len(judged) > 1:
+        return KeptBack(machines=judged[-1:])
     return KeptBack(files=_some_files(recordings, seed))
+
+
+def require_judgeable(kept: KeptBack, recordings: OwnRecordings) -> None:
+    """Make sure, before long work, that a learner can be judged by all that is kept back.
+
+    Raises:
+        OwnDataError: It cannot.
+    """
+    for name, rows in kept.splits(recordings).items():
+        if not has_tasks(recordings.label[rows], recordings.machine[rows]):
+            raise OwnDataError(f"what is kept back ({name}) judges nothing: {NO_TASKS}")
 
 
 def _some_files(recordings: OwnRecordings, seed: int) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from metarobot.few_shot_diagnosis import TaskRows, few_shot_tasks
 
 DrawRows = Callable[[np.random.Generator, int, int], TaskRows]
 """Draws N tasks with K examples of each class: (generator, N, K)."""
+ENOUGH_MACHINES = 5
+"""From so many on an interval says how much it depends on which machines there are."""
 
 
 class Material(NamedTuple):
@@ -32,6 +34,20 @@ class Material(NamedTuple):
     """Classes of a task."""
     most_shots: int
     """Most examples of a class that there are."""
+    machine: np.ndarray
+    """Machine of each recording of `query`, (R,)."""
+    num_recordings: int
+    """Recordings of `query` that are of these classes."""
+
+    @property
+    def num_machines(self) -> int:
+        """Machines of `query`."""
+        return len(np.unique(self.machine))
+
+    def clusters(self, rows: TaskRows) -> np.ndarray:
+        """Return what each query tells of, (N, way Q): its machine, or itself if these are few."""
+        own = rows.query.reshape(len(rows.query), -1)
+        return own if self.num_machines < ENOUGH_MACHINES else self.machine[own]
 
     def tasks(self, rows: TaskRows, *, centred: bool) -> FewShotTasks:
         """Return tasks as a learner is trained on them.

@@ -40,7 +40,17 @@ def own_material(
     classes = recordings.labels
     label = np.searchsorted(np.array(classes), recordings.label)
     tasks = OwnTasks(label, recordings.machine, way)
-    return Material(name, inputs, inputs, classes, tasks.draw, tasks.way, tasks.most_shots)
+    return Material(
+        name=name,
+        support=inputs,
+        query=inputs,
+        classes=classes,
+        draw=tasks.draw,
+        way=tasks.way,
+        most_shots=tasks.most_shots,
+        machine=recordings.machine,
+        num_recordings=len(recordings),
+    )
 
 
 def arm_material(
@@ -62,7 +72,17 @@ def arm_material(
 
     own = arm_inputs(support, scale)
     asked = own if query is support else arm_inputs(query, scale)
-    return Material(name, own, asked, tuple(map(str, classes)), draw, way, half)
+    return Material(
+        name=name,
+        support=own,
+        query=asked,
+        classes=tuple(map(str, classes)),
+        draw=draw,
+        way=way,
+        most_shots=half,
+        machine=query.recordings.machine,
+        num_recordings=query.spec.num_machines * len(classes),
+    )
 
 
 def arm_inputs(pool: Pool, scale: Scale) -> Tensor:

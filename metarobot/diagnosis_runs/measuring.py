@@ -11,8 +11,8 @@ import torch
 from metarobot.diagnosis_runs.adapted import Adapter, Thresholds, statistics
 from metarobot.diagnosis_runs.material import Material, in_blocks, query_labels
 from metarobot.diagnosis_runs.results import Confusion, Score, SplitResult, Strangers
-from metarobot.diagnosis_runs.strangeness import noticed, shots_of
-from metarobot.evaluation.statistics import Interval, bootstrap_mean
+from metarobot.diagnosis_runs.shares import share_of
+from metarobot.diagnosis_runs.strangeness import shots_of, warned_of
 from metarobot.few_shot_diagnosis import TaskRows, few_shot_tasks
 from metarobot.few_shot_diagnosis.references import nearest_neighbour, predict_each
 from metarobot.rollout.seeding import Phase, numpy_generator
@@ -56,7 +56,11 @@ def measure_split(judge: Judge, material: Material) -> SplitResult:
             "untrained network": probabilities(judge.untrained, material, rows).argmax(-1),
         }
         scores += [
-            Score(learner=name, shots=shots, accuracy=_accuracy(said, rows))
+            Score(
+                learner=name,
+                shots=shots,
+                accuracy=share_of(said == query_labels(rows).numpy(), material.clusters(rows)),
+            )
             for name, said in found.items()
         ]
     assert kept is not None
@@ -67,11 +71,12 @@ def measure_split(judge: Judge, material: Material) -> SplitResult:
         name=material.name,
         way=material.way,
         num_tasks=judge.num_tasks,
-        num_recordings=len(material.query),
+        num_recordings=material.num_recordings,
+        num_machines=material.num_machines,
         scores=tuple(scores),
         confusion=confusion(material, rows, shares.argmax(-1), judge.group),
         strangers=_strangers(judge, material, rows) if material.way > 2 else None,
-        sure=mean_of(right[sure][:, None]) if sure.sum() > 1 else None,
+        sure=share_of(right[sure], material.clusters(rows)[sure]) if sure.any() else None,
         sure_share=float(sure.mean()),
     )
 
@@ -106,19 +111,15 @@ def confusion(material: Material, rows: TaskRows, said: np.ndarray, group: Group
     )
 
 
-def mean_of(shares: np.ndarray) -> Interval:
-    """Return a mean over tasks, (N,) or (N, 1), with its 95 % interval."""
-    return bootstrap_mean(np.ravel(shares)[None].astype(float), np.random.default_rng(0))
-
-
-def _accuracy(said: np.ndarray, rows: TaskRows) -> Interval:
-    return mean_of((said == query_labels(rows).numpy()).mean(1))
-
-
 def _strangers(judge: Judge, material: Material, rows: TaskRows) -> Strangers:
     shots = rows.support.shape[2]
-    known, unknown = noticed(judge.trained, material, rows, judge.strange_from(shots))
-    return Strangers(shots=shots, false_warnings=mean_of(known), noticed=mean_of(unknown))
+    warned, unknown = warned_of(judge.trained, material, rows, judge.strange_from(shots))
+    clusters = material.clusters(rows)
+    return Strangers(
+        shots=shots,
+        false_warnings=share_of(warned[:, ~unknown], clusters[:, ~unknown]),
+        noticed=share_of(warned[:, unknown], clusters[:, unknown]),
+    )
 
 
 def _nearest(material: Material, rows: TaskRows) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 It is the case of an engineer who has recorded a few faults of a machine, and wants to know which of
 them a new recording of the same machine shows.  Where no machine has two labels with enough
-recordings, all machines are taken for one.
+recordings, all that have two labels are taken for one.  Machines with one label are left out then:
+what tells their recordings apart may be the machines.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from metarobot.few_shot_diagnosis import TaskRows
 
 DEFAULT_WAY = 5
 """Classes of a task, where there are so many."""
-_ALL = "all machines"
+
+
+NO_TASKS = (
+    "tasks need two labels with two recordings each, one to learn from and one to judge by, of a "
+    "machine, or of machines that have both labels: record more, or keep less back"
+)
+_ALL = "all machines with two labels"
 
 
 class _Bin(NamedTuple):
@@ -37,19 +44,15 @@ class OwnTasks:
         way: Most classes of a task.
 
     Raises:
-        OwnDataError: No two labels have two recordings each.
+        OwnDataError: `has_tasks` says that there are none.
     """
 
     def __init__(self, label: np.ndarray, machine: np.ndarray, way: int = DEFAULT_WAY) -> None:
-        self._label, self._machine = label, machine
-        self._all = np.full(len(machine), _ALL)
-        self.mixed = not self._bins(machine, 1)
-        counts = [len(own.codes) for own in self._bins(self._by(), 1)]
+        self._label = label
+        self._machine = machine if machines_with_tasks(label, machine) else _joined(label, machine)
+        counts = [len(own.codes) for own in self._bins(1)]
         if not counts:
-            raise OwnDataError(
-                "tasks need at least two labels with two recordings each, one to learn from and "
-                "one to judge by: record more, or keep less back"
-            )
+            raise OwnDataError(NO_TASKS)
         self.way = min(way, max(counts))
 
     @property
@@ -77,17 +80,14 @@ class OwnTasks:
         rows = np.stack([rng.choice(own.rows[place], shots + 1, replace=False) for place in chosen])
         return rows[:, :shots], rows[:, shots:], own.codes[chosen]
 
-    def _by(self) -> np.ndarray:
-        return self._all if self.mixed else self._machine
-
     def _fitting(self, shots: int) -> list[_Bin]:
-        return [own for own in self._bins(self._by(), shots) if len(own.codes) >= self.way]
+        return [own for own in self._bins(shots) if len(own.codes) >= self.way]
 
-    def _bins(self, by: np.ndarray, shots: int) -> list[_Bin]:
+    def _bins(self, shots: int) -> list[_Bin]:
         """Return what every machine offers, if it is at least two labels."""
         found = []
-        for name in np.unique(by):
-            here = by == name
+        for name in np.unique(self._machine):
+            here = self._machine == name
             codes = [
                 code
                 for code in np.unique(self._label[here])
@@ -97,3 +97,29 @@ class OwnTasks:
             if len(codes) > 1:
                 found.append(_Bin(rows, np.array(codes)))
         return found
+
+
+def has_tasks(label: np.ndarray, machine: np.ndarray) -> bool:
+    """Return whether tasks can be drawn, of one machine each or of all that have two labels."""
+    joined = _joined(label, machine)
+    return bool(machines_with_tasks(label, machine) or machines_with_tasks(label, joined))
+
+
+def machines_with_tasks(label: np.ndarray, machine: np.ndarray) -> tuple[str, ...]:
+    """Return the machines that have two labels with two recordings each.
+
+    Args:
+        label: Class of each recording, (R,).
+        machine: Its machine, (R,) strings.
+    """
+    return tuple(
+        str(name)
+        for name in np.unique(machine)
+        if (np.unique(label[machine == name], return_counts=True)[1] > 1).sum() > 1
+    )
+
+
+def _joined(label: np.ndarray, machine: np.ndarray) -> np.ndarray:
+    """Return one name for all machines that have two labels, (R,); the others keep theirs."""
+    several = [name for name in np.unique(machine) if len(np.unique(label[machine == name])) > 1]
+    return np.where(np.isin(machine, several), _ALL, machine)

@@ -18,7 +18,7 @@ from metarobot.diagnosis.own_data import (
 from metarobot.diagnosis_runs.adapted import AdaptedTasks, Thresholds
 from metarobot.diagnosis_runs.run_folder import DiagnosisRun, load_run
 from metarobot.diagnosis_runs.sights import Healthy
-from metarobot.diagnosis_runs.whole_recordings import fewest_windows, whole_recordings
+from metarobot.diagnosis_runs.whole_recordings import require_windows, whole_recordings
 from metarobot.few_shot import Examples
 
 
@@ -109,7 +109,9 @@ def predict_folder(
     known = run.config.signal.fitting(read_recordings(examples, window_s=window_s), examples)
     known = _of_machine(known, machine, examples)
     asked = run.config.signal.fitting(read_unlabelled(recordings, window_s=window_s), recordings)
-    windows = min(fewest_windows(known), fewest_windows(asked))
+    windows = run.config.windows
+    require_windows(known, windows, window_s)
+    require_windows(asked, windows, window_s)
     model = adapt_to(run, whole_recordings(known, windows), windows)
     name = known.machines[0]
     return model, model.predict(_named(whole_recordings(asked, windows), name))

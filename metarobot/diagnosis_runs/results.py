@@ -46,6 +46,7 @@ class SplitResult(msgspec.Struct, frozen=True, kw_only=True):
     """Classes of a task."""
     num_tasks: int
     num_recordings: int
+    num_machines: int
     scores: tuple[Score, ...]
     confusion: Confusion
     strangers: Strangers | None

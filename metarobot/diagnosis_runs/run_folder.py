@@ -54,6 +54,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Windows of a recording."""
     folder: str = ""
     """Folder of the recordings, where they are one's own."""
+    recordings: str = ""
+    """Fingerprint of all that the folder held."""
     trained_machines: tuple[str, ...] = ()
     trained_labels: tuple[str, ...] = ()
     num_recordings: int

@@ -17,7 +17,8 @@ from metarobot.diagnosis_runs.own_inputs import FRAMES, PATCH, OwnScale, frames_
 from metarobot.few_shot import FewShotTasks, Learner
 from metarobot.few_shot_diagnosis import LEARNERS as ARM_LEARNERS
 from metarobot.few_shot_diagnosis import Scale
-from metarobot.few_shot_diagnosis.signals import NUM_KINDS, NUM_PARTS, residuals
+from metarobot.few_shot_diagnosis.pool import NUM_BASELINES
+from metarobot.few_shot_diagnosis.signals import NUM_KINDS, NUM_PARTS
 from metarobot.few_shot_diagnosis.training import disturbed
 from metarobot.tensor_files import Shapes
 
@@ -77,10 +78,17 @@ class Healthy(NamedTuple):
             }
         )
 
-    def mean_without(self, machine: str, signals: np.ndarray) -> np.ndarray:
-        """Return the mean over those of a machine, (T, C), without a recording that is one."""
+    def compared(self, machine: str, signals: np.ndarray) -> np.ndarray:
+        """Return a recording less the mean of the machine's others, (T, C).
+
+        A mean of few is noisier, so the difference is scaled to be as noisy as one from
+        `NUM_BASELINES`: else the healthy examples themselves, which have one fewer to be compared
+        with than new recordings have, would look louder than healthy ones ever do.
+        """
         own = self.by_machine[machine]
-        return own[[not np.array_equal(each, signals) for each in own]].mean(0)
+        others = own[[not np.array_equal(each, signals) for each in own]]
+        scale = np.sqrt((1 + 1 / NUM_BASELINES) / (1 + 1 / len(others)))
+        return (signals - others.mean(0)) * scale
 
 
 @dataclass(frozen=True)
@@ -164,15 +172,13 @@ class ArmSight:
                     f"{name or 'the machine'} needs two examples labelled {HEALTHY_LABEL!r}, which "
                     "all others are compared with: add them"
                 )
-        baseline = np.stack(
+        compared = np.stack(
             [
-                healthy.mean_without(str(name), own)
+                healthy.compared(str(name), own)
                 for name, own in zip(recordings.machine, recordings.signals, strict=True)
             ]
         )
-        signals = recordings.signals.swapaxes(1, 2)
-        found = residuals(signals, baseline.swapaxes(1, 2)[:, None])
-        return torch.from_numpy(self.scale.inputs(found))
+        return torch.from_numpy(self.scale.inputs(compared.swapaxes(1, 2)))
 
     def learner(self, name: str, way: int, seed: int) -> Learner[Any]:
         """Return a learner on the network with shared weights for all joints."""

@@ -60,13 +60,12 @@ def strangeness_of(
     return torch.cat(parts, dim=-2).numpy()
 
 
-def noticed(
+def warned_of(
     adapter: Adapter, material: Material, rows: TaskRows, above: Thresholds
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shares of each task that are warned about: of known, and of unknown recordings.
+    """Return which queries are warned about, (N, way Q), and which of a task are unknown, (way Q,).
 
     The last class of each task has no examples.
     """
     warned = strangeness_of(adapter, material, without_last(rows), above) > 1
-    unknown = query_labels(rows).numpy() == rows.query.shape[1] - 1
-    return warned[:, ~unknown].mean(1), warned[:, unknown].mean(1)
+    return warned, query_labels(rows).numpy() == rows.query.shape[1] - 1

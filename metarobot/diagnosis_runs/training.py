@@ -13,7 +13,7 @@ import numpy as np
 from metarobot.diagnosis import HEALTHY
 from metarobot.diagnosis.own_data import OwnDataError, OwnRecordings, read_recordings
 from metarobot.diagnosis_runs.adapted import Adapter
-from metarobot.diagnosis_runs.kept_back import keep_back
+from metarobot.diagnosis_runs.kept_back import keep_back, require_judgeable
 from metarobot.diagnosis_runs.learner_names import LearnerName, full_name
 from metarobot.diagnosis_runs.material import Material
 from metarobot.diagnosis_runs.materials import arm_material, arms_as_own, own_material
@@ -81,6 +81,7 @@ def train_own(
     windows = fewest_windows(read)
     recordings = whole_recordings(read, windows)
     kept = keep_back(recordings, own.unseen_machines, own.unseen_labels, plan.seed)
+    require_judgeable(kept, recordings)
     train = recordings.rows(kept.training(recordings))
     if not len(train):
         raise OwnDataError("everything is kept back, nothing is left to train on")
@@ -93,6 +94,7 @@ def train_own(
         signal=SignalFormat.of(read, own.window_s),
         windows=windows,
         folder=str(own.folder),
+        recordings=recordings.fingerprint,
         trained_machines=train.machines,
         trained_labels=train.labels,
         num_recordings=len(train),

@@ -6,13 +6,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from metarobot.diagnosis.own_data import OwnRecordings
+from metarobot.diagnosis.own_data import OwnDataError, OwnRecordings
 
 
 def fewest_windows(recordings: OwnRecordings) -> int:
     """Return the windows W of the file that has the fewest."""
     _, counts = np.unique(recordings.file, return_counts=True)
     return int(counts.min())
+
+
+def require_windows(recordings: OwnRecordings, windows: int, window_s: float | None) -> None:
+    """Make sure that every file has as many windows as a learner reads.
+
+    Raises:
+        OwnDataError: A file has fewer.
+    """
+    for name, count in zip(*np.unique(recordings.file, return_counts=True), strict=True):
+        if count < windows:
+            raise OwnDataError(
+                f"{name} has {count} windows of {window_s:g} s, the learner reads {windows} of "
+                f"each recording: take it out, or record for {windows * (window_s or 0):g} s"
+            )
 
 
 def whole_recordings(recordings: OwnRecordings, windows: int) -> OwnRecordings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from metarobot.diagnosis_runs.material import ENOUGH_MACHINES
 from metarobot.diagnosis_runs.results import (
     Confusion,
     DiagnosisResult,
@@ -53,6 +54,7 @@ def sentences(result: DiagnosisResult) -> list[tuple[str, list[str]]]:
                 most_mistaken(split),
                 sure_words(split),
                 strangers_words(split),
+                interval_words(split),
             ],
         )
         for split in result.splits
@@ -139,6 +141,17 @@ def sure_words(split: SplitResult) -> str:
     return (
         f"Where it gives a probability of 90 % or more, which it does in "
         f"{percent(split.sure_share)} of cases, it is right in {percent(split.sure.value)}."
+    )
+
+
+def interval_words(split: SplitResult) -> str:
+    """Say what the intervals are over, and so what they do not cover."""
+    if split.num_machines >= ENOUGH_MACHINES:
+        return f"The intervals are over {split.num_machines} machines."
+    of = f"{split.num_machines} machine{'s' * (split.num_machines != 1)}"
+    return (
+        f"The intervals are over the {split.num_recordings} recordings of {of}: they do not say "
+        "how other machines would do."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -72,3 +73,12 @@ class OwnRecordings:
     def files_of(self, label: str) -> np.ndarray:
         """Return the files of a label, each once, in order."""
         return np.unique(self.file[self.label == label])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that they are."""
+        digest = hashlib.sha256(repr((self.channels, self.samples_per_s)).encode())
+        for column in (self.label, self.machine, self.file, self.window):
+            digest.update(repr(column.tolist()).encode())
+        digest.update(np.ascontiguousarray(self.signals).tobytes())
+        return digest.hexdigest()

@@ -13,10 +13,11 @@ from metarobot.diagnosis_runs.learner_names import LEARNER_NAMES, make_learner
 from metarobot.diagnosis_runs.material import Material, without_last
 from metarobot.diagnosis_runs.measuring import confusion
 from metarobot.diagnosis_runs.own_tasks import OwnTasks
-from metarobot.diagnosis_runs.sights import ArmSight, OwnSight
-from metarobot.diagnosis_runs.strangeness import noticed
+from metarobot.diagnosis_runs.sights import ArmSight, Healthy, OwnSight
+from metarobot.diagnosis_runs.strangeness import warned_of
 from metarobot.few_shot import Examples
 from metarobot.few_shot_diagnosis import Scale, TaskRows
+from metarobot.few_shot_diagnosis.pool import NUM_BASELINES
 
 
 class Plain(nn.Module):
@@ -45,7 +46,17 @@ def material(classes=4, each=8, spread=0.1, channels=3):
     inputs = torch.from_numpy(offsets[:, :, None, None] + noise).float()
     tasks = OwnTasks(label, np.full(len(label), "m"), classes)
     names = tuple(f"c{k}" for k in range(classes))
-    return Material("made up", inputs, inputs, names, tasks.draw, tasks.way, tasks.most_shots)
+    return Material(
+        name="made up",
+        support=inputs,
+        query=inputs,
+        classes=names,
+        draw=tasks.draw,
+        way=tasks.way,
+        most_shots=tasks.most_shots,
+        machine=np.full(len(label), "m"),
+        num_recordings=len(label),
+    )
 
 
 def test_inputs_are_seen_less_the_mean_over_classes():
@@ -58,6 +69,25 @@ def test_inputs_are_seen_less_the_mean_over_classes():
     shifted = plain().adapt(Examples(support + 7, targets))
     query = torch.randn(2, 4, 3, 1, 8)
     assert torch.allclose(shifted.probabilities(query + 7), adapted.probabilities(query), atol=1e-4)
+
+
+def test_healthy_examples_are_no_louder_than_new_recordings():
+    """An example is compared with one fewer than a new recording is."""
+    rng = np.random.default_rng(0)
+    signals = rng.normal(size=(3, 20_000, 1))
+    healthy = Healthy({"arm": signals[:2]})
+    loudness = [healthy.compared("arm", own).std() for own in signals]
+    assert loudness == pytest.approx([(1 + 1 / NUM_BASELINES) ** 0.5] * 3, rel=0.02)
+
+
+def test_an_interval_rests_on_machines_or_where_they_are_few_on_recordings():
+    own = material()
+    rows = own.draw(np.random.default_rng(1), 7, 2)
+    assert np.array_equal(own.clusters(rows), rows.query.reshape(7, -1))
+    machines = np.arange(32) % 5
+    assert np.array_equal(
+        own._replace(machine=machines).clusters(rows), machines[rows.query.reshape(7, -1)]
+    )
 
 
 def test_strangeness_by_hand():
@@ -78,9 +108,9 @@ def test_strangeness_by_hand():
 def test_what_no_example_is_like_is_noticed():
     own = material()
     rows = own.draw(np.random.default_rng(1), 40, 5)
-    known, unknown = noticed(plain(), own, rows, (0.05, 0.05))
-    assert unknown.mean() == 1.0
-    assert known.mean() < 0.25
+    warned, unknown = warned_of(plain(), own, rows, (0.05, 0.05))
+    assert warned[:, unknown].mean() == 1.0
+    assert warned[:, ~unknown].mean() < 0.25
     assert without_last(rows).support.shape[1] == 3
 
 
@@ -115,7 +145,8 @@ def test_the_planted_part_is_found():
     inputs[:8, 1, 0, 16:24] += 3
     inputs[8:, 0] += 0.5
     tasks = OwnTasks(label, np.full(16, "m"))
-    own = Material("made up", inputs, inputs, ("fault", "other"), tasks.draw, 2, 7)
+    names, machine = ("fault", "other"), np.full(16, "m")
+    own = Material("made up", inputs, inputs, names, tasks.draw, 2, 7, machine, 16)
     signals = np.zeros((16, 64, 3), np.float32)
     texts = {name: np.full(16, "") for name in ("joint", "severity", "condition")}
     recordings = OwnRecordings(

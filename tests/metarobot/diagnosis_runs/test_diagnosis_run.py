@@ -1,6 +1,7 @@
 """Run folders: whole, sealed, without pickle, or refused in one line."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from metarobot.diagnosis_runs import (
     save_run,
     train_own,
 )
+from metarobot.diagnosis_runs.evaluating import own_splits
 from metarobot.diagnosis_runs.run_folder import CONFIG_FILE, LEARNER_FILE, require_new_run
 
 
@@ -65,6 +67,40 @@ def test_a_machine_never_seen_is_diagnosed_and_what_it_never_had_is_noticed(trai
         assert label == "bent shaft" or own.label == label
         assert sum(own.probabilities.values()) == pytest.approx(1)
         assert own.probability == max(own.probabilities.values())
+
+
+def test_what_a_recording_shows_does_not_depend_on_others(case, tmp_path):
+    plant, examples, recordings, _ = case
+    run = train_own(OwnTraining(folder=plant, window_s=0.32), TrainingPlan(updates=5), silent)
+    assert run.config.windows == 4
+    found = predict_folder(run, examples, recordings)[1]
+    some = tmp_path / "some"
+    some.mkdir()
+    for name in ("r00.csv", "r07.csv"):
+        (some / name).write_bytes((recordings / name).read_bytes())
+    alone = predict_folder(run, examples, some)[1]
+    assert [own.file for own in alone] == ["r00.csv", "r07.csv"]
+    for own, beside in zip(alone, (found[0], found[7]), strict=True):
+        assert own.probabilities == pytest.approx(beside.probabilities, abs=1e-6)
+    lines = (recordings / "r01.csv").read_text().splitlines(keepends=True)
+    (some / "short.csv").write_text("".join(lines[:100]))
+    words = "short.csv has 3 windows of 0.32 s, the learner reads 4 of each recording: take it out"
+    with pytest.raises(OwnDataError, match=words):
+        predict_folder(run, examples, some)
+
+
+def test_only_what_it_was_trained_beside_judges_a_learner(case, tmp_path):
+    folder = tmp_path / "plant"
+    shutil.copytree(case[0], folder)
+    run = train_own(OwnTraining(folder=folder), TrainingPlan(updates=1), silent)
+    assert [tested.material.name for tested in own_splits(run, folder)] == ["unseen machines"]
+    table = folder / "labels.csv"
+    text = table.read_text()
+    table.write_text(
+        text.replace("press 2", "x").replace("press 0", "press 2").replace("x", "press 0")
+    )
+    with pytest.raises(OwnDataError, match="holds other recordings, labels or machines"):
+        list(own_splits(run, folder))
 
 
 def test_a_head_refuses_more_labels_than_it_has(trained, case):

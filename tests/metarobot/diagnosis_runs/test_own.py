@@ -6,7 +6,7 @@ import torch
 from made_up_machines import TONES, make_plant, write_recording
 
 from metarobot.diagnosis.own_data import OwnDataError, read_recordings, read_unlabelled
-from metarobot.diagnosis_runs.kept_back import KeptBack, keep_back
+from metarobot.diagnosis_runs.kept_back import KeptBack, keep_back, require_judgeable
 from metarobot.diagnosis_runs.own_encoder import FrameEncoder
 from metarobot.diagnosis_runs.own_inputs import OwnScale, frames_in, frames_of
 from metarobot.diagnosis_runs.own_tasks import OwnTasks
@@ -73,7 +73,7 @@ def test_tasks_are_of_one_machine_and_never_part_a_recording():
     label = np.tile(np.repeat([0, 1, 2], 4), 2)
     machine = np.repeat(["a", "b"], 12)
     tasks = OwnTasks(label, machine, way=2)
-    assert (tasks.way, tasks.most_shots, tasks.mixed) == (2, 3, False)
+    assert (tasks.way, tasks.most_shots) == (2, 3)
     rows = tasks.draw(np.random.default_rng(0), 50, 3)
     both = np.concatenate([rows.support, rows.query], axis=2).reshape(50, -1)
     for own in both:
@@ -84,13 +84,30 @@ def test_tasks_are_of_one_machine_and_never_part_a_recording():
     assert set(machine[both[:, 0]]) == {"a", "b"}
 
 
-def test_machines_are_mixed_where_none_has_enough():
-    label, machine = np.array([0, 0, 1, 1]), np.array(["a", "b", "a", "b"])
-    tasks = OwnTasks(label, machine)
-    assert tasks.mixed
-    assert tasks.draw(np.random.default_rng(0), 3, 1).support.shape == (3, 2, 1)
+def test_machines_with_two_labels_are_mixed_where_none_has_enough():
+    label, machine = np.array([0, 0, 1, 1, 0, 0]), np.array(["a", "b", "a", "b", "c", "c"])
+    rows = OwnTasks(label, machine).draw(np.random.default_rng(0), 30, 1)
+    assert rows.support.shape == (30, 2, 1)
+    assert {*machine[rows.support].flat} == {*machine[rows.query].flat} == {"a", "b"}
     with pytest.raises(OwnDataError, match="two labels with two recordings"):
         OwnTasks(np.array([0, 0, 1]), np.array(["a", "a", "a"]))
+
+
+def test_a_label_that_may_be_its_machine_is_refused():
+    label, machine = np.repeat([0, 1, 0, 1], 4), np.repeat(["a", "b", "c", "d"], 4)
+    with pytest.raises(OwnDataError, match="machines that have both labels"):
+        OwnTasks(label, machine)
+
+
+def test_what_judges_nothing_is_not_kept_back(plant):
+    recordings = read_recordings(plant)
+    lone = (recordings.machine == "press 2") & (recordings.label != "healthy")
+    rest = recordings.rows(~lone)
+    assert keep_back(rest, [], [], 0) == KeptBack(machines=("press 1",))
+    kept = keep_back(rest, ["press 2"], [], 0)
+    with pytest.raises(OwnDataError, match=r"kept back \(unseen machines\) judges nothing"):
+        require_judgeable(kept, rest)
+    require_judgeable(keep_back(rest, ["press 1"], [], 0), rest)
 
 
 def test_what_is_kept_back_is_never_trained_on(plant):

@@ -27,7 +27,13 @@ from metarobot.reporting.diagnosis_charts import (
     matrix,
 )
 from metarobot.reporting.diagnosis_report import render_diagnosis
-from metarobot.reporting.diagnosis_words import beside_references, sentences, verdict, worst_pair
+from metarobot.reporting.diagnosis_words import (
+    beside_references,
+    interval_words,
+    sentences,
+    verdict,
+    worst_pair,
+)
 
 EVIL = "<script>alert(1)</script>"
 
@@ -43,6 +49,7 @@ def split(one=0.8, five=0.95, other=0.7) -> SplitResult:
         way=3,
         num_tasks=40,
         num_recordings=24,
+        num_machines=1,
         scores=(score("MAML", 1, one), score("MAML", 5, five), score("nearest", 1, other)),
         confusion=Confusion(
             shots=5,
@@ -113,6 +120,15 @@ CONFIG = RunConfig(
     num_recordings=72,
     strange_above={"1": (0.5, 0.5)},
 )
+
+
+def test_a_split_says_what_its_intervals_are_over():
+    assert interval_words(split()) == (
+        "The intervals are over the 24 recordings of 1 machine: they do not say how other machines "
+        "would do."
+    )
+    many = msgspec.structs.replace(split(), num_machines=7)
+    assert interval_words(many) == "The intervals are over 7 machines."
 
 
 def test_the_verdict_says_how_many_examples_to_record():
