@@ -101,7 +101,8 @@ def test_it_is_evaluated_by_its_name(tmp_path, monkeypatch, capsys):
     command = ["diagnose", "evaluate", "arm", "--out", str(tmp_path / "out"), "--tasks", "10"]
     assert main([*command, "--machines", "10"]) == 0
     assert "metarobot diagnose evaluate arm" in (tmp_path / "out" / "report.html").read_text()
-    assert "Record 1 example of each fault" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "it names the right one of 5 " in said or "it then names the right one of 5 " in said
 
 
 def test_list_names_it(capsys):
