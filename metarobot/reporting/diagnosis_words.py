@@ -74,8 +74,20 @@ def life_words(life: LifeResult | None) -> str:
     return (
         f"After {percent(EARLY)} of a part's life {first.learner} is off by "
         f"{number(first.rmse, 0)} cycles (root mean square), {beside}; its 90 % intervals hold "
-        f"{percent(first.coverage)}."
+        f"{percent(first.coverage)}.{_better_later(life, first.learner)}"
     )
+
+
+def _better_later(life: LifeResult | None, learner: str) -> str:
+    """Name who is off by less than a learner, later in life."""
+    scores = [own for own in life.scores if own.seen > EARLY] if life else []
+    found = []
+    for seen in sorted({own.seen for own in scores}):
+        off = {own.learner: own.rmse for own in scores if own.seen == seen}
+        best = min(off, key=lambda name: off[name])
+        if off[best] < off.get(learner, 0.0):
+            found.append(f"after {percent(seen)} {best}")
+    return f" Later others are off by less: {', '.join(found)}." if found else ""
 
 
 def beside_references(learner: str, split: SplitResult) -> str:

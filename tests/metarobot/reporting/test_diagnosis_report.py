@@ -30,6 +30,7 @@ from metarobot.reporting.diagnosis_report import render_diagnosis
 from metarobot.reporting.diagnosis_words import (
     beside_references,
     interval_words,
+    life_words,
     sentences,
     verdict,
     worst_pair,
@@ -159,6 +160,17 @@ def test_remaining_life_is_spoken_of_where_there_is_any():
     assert title == "Remaining life"
     assert "off by 20 cycles" in said
     assert "curve by –" in said
+    assert "Later" not in said
+
+
+def test_who_predicts_better_later_in_life_is_named():
+    def score(learner, seen, rmse):
+        return LifeScore(learner=learner, seen=seen, rmse=rmse, coverage=0.9)
+
+    scores = [score("MAML", 0.3, 20), score("MAML", 0.5, 20), score("MAML", 0.7, 9)]
+    scores += [score("curve", 0.3, 25), score("curve", 0.5, 18), score("curve", 0.7, 10)]
+    said = life_words(msgspec.structs.replace(LIFE, scores=tuple(scores)))
+    assert said.endswith(" Later others are off by less: after 50\N{NO-BREAK SPACE}% curve.")
 
 
 def test_charts_stay_in_their_frames():
