@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -143,6 +144,16 @@ def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None
         if name not in known:
             near = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0.0)
             raise ValueError(f"unknown {what} {show(name)}: nearest is {near[0]!r}")
+
+
+def require_count(name: str, value: int) -> None:
+    """Refuse a number of times that is none.
+
+    Raises:
+        ValueError: It is no integer, or below 0.
+    """
+    if not is_integer(value, 0, sys.maxsize):
+        raise ValueError(f"{name} must be an integer, at least 0: got {show(value)}")
 
 
 def docstrings(cls: type) -> dict[str, str]:

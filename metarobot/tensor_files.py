@@ -13,6 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -21,10 +22,13 @@ from torch import Tensor
 from metarobot.named_files import read_file, write_file
 
 Shapes = Mapping[str, tuple[int, ...]]
+Dtypes = Mapping[str, torch.dtype]
+
+_CODES = {torch.float32: "F32", torch.float64: "F64"}
+"""What safetensors calls the types of numbers that a file may hold."""
 
 _NOTES = "metarobot"
 _NO_SEAL = "0" * 64
-_BYTES_PER_NUMBER = 4
 _MAX_HEADER_BYTES = 100_000
 _MAX_BYTES = 256 * 2**20
 """Of a file whose tensors have a length that is not known."""
@@ -41,9 +45,15 @@ def seal_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> byt
     """Return the content of a sealed file.
 
     Args:
-        tensors: 32-bit floats by name.
+        tensors: 32-bit or 64-bit floats by name.
         facts: What else belongs to them; JSON values.
+
+    Raises:
+        ValueError: A tensor is of another type, which could not be read again.
     """
+    for name, leaf in tensors.items():
+        if leaf.dtype not in _CODES:
+            raise ValueError(f"{name} must be float32 or float64 to be saved: got {leaf.dtype}")
     plain = {name: leaf.detach().contiguous() for name, leaf in tensors.items()}
     # One entry: safetensors writes several in any order, and equal content must give equal bytes.
     notes = json.dumps({"sha256": _NO_SEAL, "facts": dict(facts)}, allow_nan=False)
@@ -51,7 +61,9 @@ def seal_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> byt
     return data.replace(_NO_SEAL.encode(), _digest(data).encode(), 1)
 
 
-def load_tensors(path: Path, shapes: Shapes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(
+    path: Path, shapes: Shapes, dtypes: Dtypes | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a sealed file that the user has named, which must hold just these tensors.
 
     Its size is checked before it is read, its seal before it is parsed, its names and shapes before
@@ -60,6 +72,7 @@ def load_tensors(path: Path, shapes: Shapes) -> tuple[dict[str, Tensor], dict[st
     Args:
         path: The file.
         shapes: Shape of every tensor by name; -1 for a length that is not known.
+        dtypes: Type of every tensor by name; 32-bit floats where None.
 
     Returns:
         The tensors, in the order of ``shapes``, and the facts.
@@ -68,7 +81,7 @@ def load_tensors(path: Path, shapes: Shapes) -> tuple[dict[str, Tensor], dict[st
         OSError: The file is missing or cannot be read.
         ValueError: It is damaged, was not written by `save_tensors`, or holds other tensors.
     """
-    return parse_tensors(path, read_file(path, most_bytes(shapes)), shapes)
+    return parse_tensors(path, read_file(path, most_bytes(shapes, dtypes)), shapes, dtypes)
 
 
 def open_tensors(path: Path, data: bytes) -> tuple[Shapes, dict[str, Any]]:
@@ -86,13 +99,13 @@ def open_tensors(path: Path, data: bytes) -> tuple[Shapes, dict[str, Any]]:
 
 
 def parse_tensors(
-    path: Path, data: bytes, shapes: Shapes
+    path: Path, data: bytes, shapes: Shapes, dtypes: Dtypes | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Check and unpack the content of a sealed file; as `load_tensors`."""
     header, facts = _open_seal(path, data)
     _check_names(path, set(header) - {"__metadata__"}, set(shapes))
     for name, shape in shapes.items():
-        _check_tensor(path, name, header[name], shape)
+        _check_tensor(path, name, header[name], shape, dtypes[name] if dtypes else torch.float32)
     try:
         tensors = tensors_from_bytes(data)
     except SafetensorError as error:
@@ -100,12 +113,13 @@ def parse_tensors(
     return {name: tensors[name] for name in shapes}, facts
 
 
-def most_bytes(shapes: Shapes | None = None) -> int:
+def most_bytes(shapes: Shapes | None = None, dtypes: Dtypes | None = None) -> int:
     """Return how long a file of these tensors, or of any, can be."""
     if shapes is None or any(-1 in shape for shape in shapes.values()):
         return _MAX_BYTES
-    numbers = sum(prod(shape) for shape in shapes.values())
-    return _LENGTH_BYTES + _MAX_HEADER_BYTES + _BYTES_PER_NUMBER * numbers
+    types = dtypes or dict.fromkeys(shapes, torch.float32)
+    numbers = sum(prod(shape) * types[name].itemsize for name, shape in shapes.items())
+    return _LENGTH_BYTES + _MAX_HEADER_BYTES + numbers
 
 
 def _digest(data: bytes) -> str:
@@ -147,12 +161,15 @@ def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
         raise ValueError(f"{path} does not fit its configuration: {extra[0]!r} is too many")
 
 
-def _check_tensor(path: Path, name: str, found: Any, shape: tuple[int, ...]) -> None:
+def _check_tensor(
+    path: Path, name: str, found: Any, shape: tuple[int, ...], wanted: torch.dtype
+) -> None:
     dtype, sizes = found["dtype"], tuple(found["shape"])
     fits = len(sizes) == len(shape) and all(b in (-1, a) for a, b in zip(sizes, shape, strict=True))
-    if dtype != "F32" or not fits:
+    if dtype != _CODES[wanted] or not fits:
         raise ValueError(
-            f"{path} does not fit its configuration: {name} is {dtype} {sizes}, must be F32 {shape}"
+            f"{path} does not fit its configuration: {name} is {dtype} {sizes}, "
+            f"must be {_CODES[wanted]} {shape}"
         )
 
 

@@ -219,7 +219,7 @@ def test_the_page_on_diagnosing_runs(capsys, monkeypatch, tmp_path):
     demo, record, *others = [shlex.split(line)[1:] for line in commands("docs/diagnose.md")]
     assert demo == ["diagnose", "demo"]  # which tests of the command run
     assert main(record) == 0
-    own_machine(Path("example"), "arm 2", Path("known"), Path("new"))
+    own_machine(Path("example"), "arm 1000002", Path("known"), Path("new"))
     others.remove(["diagnose", "evaluate", "arm", "--out", "results/arm"])  # so does this
     for words in others:
         assert main([*words, *shorter.get(words[1], [])]) == 0

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from metarobot.envs import Variant
+from metarobot.envs.checked_numbers import show
 from metarobot.few_shot_diagnosis.classes import FaultClass
-from metarobot.options import require_known
 
 UNCHANGED = "unchanged"
 
@@ -131,7 +131,12 @@ def changes_of(env_id: str) -> tuple[Change, ...]:
     Raises:
         ValueError: None are known for it.
     """
-    require_known([env_id], CHANGES, "family whose changes are known")
+    if env_id not in CHANGES:
+        families = [known.removeprefix("metarobot/").removesuffix("-v0") for known in CHANGES]
+        raise ValueError(
+            f"changes are known for {' and '.join(sorted(families))} only, got {show(env_id)}: "
+            "leave out what_changed (--what-changed)"
+        )
     return CHANGES[env_id]
 
 

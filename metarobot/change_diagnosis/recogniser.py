@@ -60,9 +60,9 @@ class WhatChanged(NamedTuple):
         """Say it in one plain sentence."""
         if not self.is_known:
             return "the first episode looks like none of the changes that are known"
-        if not self.is_changed:
+        if not self.is_changed and self.best == self.changes[0]:
             return (
-                "the first episode looks like one of an unchanged robot "
+                "the first episode looks most like one of an unchanged robot "
                 f"({self.probabilities[0]:.2f})"
             )
         order = [place for place in self.probabilities.argsort()[::-1] if place > 0]
@@ -71,6 +71,11 @@ class WhatChanged(NamedTuple):
             for place in order[:most]
             if place == order[0] or self.probabilities[place] >= 0.05
         ]
+        if not self.is_changed:
+            return (
+                "the first episode cannot be told from one of an unchanged robot "
+                f"({self.probabilities[0]:.2f}); the likeliest change is {told[0]}"
+            )
         return f"the first episode looks most like: {', then '.join(told)}"
 
 

@@ -11,9 +11,15 @@ from metarobot.cli.console import OK
 from metarobot.cli.diagnose_options import DiagnoseCheck
 from metarobot.cli.listing import make_console, make_table
 from metarobot.diagnosis import Channel
-from metarobot.diagnosis.own_data import OwnRecordings, read_recordings, require_shots
+from metarobot.diagnosis.own_data import (
+    OwnRecordings,
+    read_recordings,
+    require_length,
+    require_shots,
+)
 from metarobot.diagnosis.own_data.columns import column_name
-from metarobot.diagnosis.own_data.label_table import LABELS_FILE, SUFFIXES
+from metarobot.diagnosis.own_data.found_files import recordings_in
+from metarobot.diagnosis.own_data.label_table import LABELS_FILE
 from metarobot.folder import Folder
 from metarobot.printable import print_line
 
@@ -28,6 +34,7 @@ def run(command: DiagnoseCheck) -> int:
     recordings = read_recordings(command.folder, window_s=command.window_s)
     if command.shots is not None or command.way is not None:
         require_shots(recordings, command.shots or 1, command.way or 2)
+    require_length(recordings.signals.shape[1])
     console = make_console()
     headings, rows = count_by_label(recordings)
     console.print(make_table(headings, rows, console))
@@ -64,7 +71,7 @@ def describe(recordings: OwnRecordings) -> list[str]:
     still = np.ptp(recordings.signals, axis=(0, 1)) == 0
     if still.any():
         constant = [recordings.channels[place] for place in np.flatnonzero(still)]
-        lines.append(f"never changes: {_listed(constant)}")
+        lines.append(f"never changes within 7 digits: {_listed(constant)}")
     if recordings.machines == ("",):
         lines.append(
             "labels.csv has no column machine: how well a learner does on a machine that it never "
@@ -75,8 +82,7 @@ def describe(recordings: OwnRecordings) -> list[str]:
 
 def left_out(folder: Path, recordings: OwnRecordings) -> list[str]:
     """Name what lies in a folder and is in no row of its table."""
-    there = (name for name in Folder.named(folder).names() if name.lower().endswith(SUFFIXES))
-    names = sorted({*there} - {LABELS_FILE, *recordings.file.tolist()})
+    names = sorted({*recordings_in(Folder.named(folder))} - {*recordings.file.tolist()})
     return [f"not in {LABELS_FILE}: {_shortened(names)}"] if names else []
 
 

@@ -28,13 +28,14 @@ class DiagnoseRecord:
     out: Path
     """Folder to make, for labels.csv and a CSV file for each recording."""
     machines: int = 3
-    """Number of arms; each has its own masses, friction, drives and sensors."""
+    """Number of arms; each has its own masses, friction, drives and sensors. The learner that comes
+    with the package was trained on none of them."""
     faults: tuple[str, ...] = ("dry_friction", "backlash", "weak_drive")
     """What is wrong with them, beside a healthy state: names of faults."""
     checks: int = 3
     """Recordings of each arm in each state; their severities and temperatures differ."""
     seed: int = 0
-    """Seed of severities and of noise."""
+    """Seed of the arms, of severities and of noise: another one, other arms."""
 
     def __post_init__(self) -> None:
         """Refuse unknown faults, and numbers that are too small or too large."""

@@ -30,14 +30,17 @@ def run(command: DiagnoseRecord) -> int:
 
 
 def record_example(command: DiagnoseRecord) -> Recordings:
-    """Record every machine in every state as often as it is asked for."""
+    """Record every machine in every state as often as it is asked for.
+
+    They are machines to test on: no learner that comes with the package was trained on them.
+    """
     states, shape = [HEALTHY, *command.faults], (command.machines, command.checks)
     rng = np.random.default_rng(command.seed)
     severities = [np.zeros(shape)]
     severities += [rng.uniform(*FAULTS[name].severity.train, shape) for name in command.faults]
     machine, check = np.indices((len(states), *shape)).reshape(3, -1)[1:]
     return record(
-        sample_machines(command.machines).rows(machine),
+        sample_machines(command.machines, "test", seed=command.seed).rows(machine),
         np.repeat(states, command.machines * command.checks).tolist(),
         np.concatenate([each.ravel() for each in severities]),
         command.seed,

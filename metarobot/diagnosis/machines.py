@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from metarobot.diagnosis.channels import NUM_JOINTS, ROTOR_SHARE
+from metarobot.envs.checked_numbers import is_integer, show
 from metarobot.envs.counter_based_random import keys_of, uniforms
 from metarobot.envs.task_parameter import TaskError, nearest_name
 
@@ -118,10 +119,10 @@ def check_seed(seed: int) -> None:
     """Refuse what is no seed.
 
     Raises:
-        TaskError: It lies outside what a key can hold.
+        TaskError: It is no integer, or lies outside what a key can hold.
     """
-    if not 0 <= seed <= MOST_SEED:
-        raise TaskError(f"seed must be in [0, {MOST_SEED}], got {seed}")
+    if not is_integer(int(seed) if isinstance(seed, np.integer) else seed, 0, MOST_SEED):
+        raise TaskError(f"seed must be an integer in [0, {MOST_SEED}], got {show(seed)}")
 
 
 def _draw(keys: np.ndarray, stream: int, name: str, bounds: tuple[float, float]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import msgspec
@@ -64,8 +65,11 @@ def keep_back(
         seed: Draws recordings.
 
     Raises:
-        OwnDataError: There is no such machine or label, or too few labels or machines are left.
+        OwnDataError: There is no such machine or label, one is named twice, or too few are left.
     """
+    machines, labels = (
+        [unicodedata.normalize("NFC", name) for name in names] for names in (machines, labels)
+    )
     _require_there("machine", machines, recordings.machines)
     _require_there("label", labels, recordings.labels)
     if len(labels) == 1:
@@ -115,6 +119,8 @@ def _some_files(recordings: OwnRecordings, seed: int) -> tuple[str, ...]:
 
 def _require_there(what: str, names: Sequence[str], there: Sequence[str]) -> None:
     for name in names:
+        if names.count(name) > 1:
+            raise OwnDataError(f"--unseen-{what}s names {name!r} twice: name it once")
         if name not in there:
             raise OwnDataError(
                 f"no {what} {name!r} in the folder, there are: {', '.join(there)}"

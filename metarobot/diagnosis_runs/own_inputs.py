@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metarobot.diagnosis.own_data import OwnDataError
+from metarobot.diagnosis.own_data import require_length
 
 FRAMES = 64
 """Frames of a recording, at most."""
 PATCH = 8
 """Frames in a window are a multiple of this: the network reads so many at once."""
-SHORTEST = 4 * PATCH
-"""Samples that a window must have."""
 _FRAME_SAMPLES = 16
 """Samples of a frame, at least, where a recording is long enough: they hold three octaves."""
 _MOST_BANDS = 6
@@ -38,11 +36,7 @@ def frames_in(samples: int, windows: int) -> int:
         OwnDataError: Windows are too short.
     """
     length = samples // windows
-    if length < SHORTEST:
-        raise OwnDataError(
-            f"recordings have {length} samples each, a network needs at least {SHORTEST}: record "
-            "longer, or take longer windows"
-        )
+    require_length(length)
     return max(1, min(FRAMES // windows, length // _FRAME_SAMPLES) // PATCH) * PATCH
 
 

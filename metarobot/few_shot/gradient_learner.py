@@ -11,7 +11,7 @@ from metarobot.few_shot.examples import Examples
 from metarobot.few_shot.learner import AdaptedModel, Learner, LearnerOptions
 from metarobot.few_shot.module_loss import ModuleLoss, task_outputs
 from metarobot.learning.inner_loop import adapt
-from metarobot.options import integer, number
+from metarobot.options import integer, number, require_count
 from metarobot.policies import Params, repeat_params
 
 
@@ -39,7 +39,8 @@ class GradientLearner(Learner[GradientOptionsT]):
 
     def step_sizes(self, params: Params) -> Mapping[str, float | Tensor]:
         """Return α of each leaf that adapts."""
-        return dict.fromkeys(self.module_params(params), self.options.inner_lr)
+        names = [name for name in self.module_params(params) if name not in self.frozen]
+        return dict.fromkeys(names, self.options.inner_lr)
 
     def module_params(self, params: Params) -> Params:
         """Return the leaves that the module has, without those that say how to adapt it."""
@@ -66,8 +67,13 @@ class GradientLearner(Learner[GradientOptionsT]):
 
         Args:
             support: (N, S, ...).
-            num_steps: Adaptation steps; None for as many as in meta-training.
+            num_steps: Adaptation steps, at least 0; None for as many as in meta-training.
+
+        Raises:
+            ValueError: There is no such number of steps.
         """
+        if num_steps is not None:
+            require_count("num_steps", num_steps)
         theta = repeat_params(self.params, support.num_tasks)
         return AdaptedModel(self, self.adapt_params(theta, support, num_steps))
 

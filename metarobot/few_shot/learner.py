@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.func import grad_and_value
 
 from metarobot.few_shot.examples import Examples, FewShotTasks
+from metarobot.few_shot.module_checks import require_vectorisable
 from metarobot.few_shot.module_loss import ExampleLoss, mean_losses
 from metarobot.learning.adam import AdamState, descend
-from metarobot.options import Checked, integer, number
+from metarobot.options import Checked, integer, number, require_count
 from metarobot.policies import Params, flatten_params, repeat_params
 from metarobot.policies.params import under_prefix, with_prefix
 from metarobot.rollout.seeding import Phase, numpy_generator
@@ -44,17 +45,24 @@ class Learner(ABC, Generic[OptionsT]):
     """Meta-trains a module over tasks, and adapts it to new ones from their support examples.
 
     Args:
-        module: Its parameters are the initialisation; it is copied and stays as it is. Its forward
-            pass takes one tensor, changes no buffer and draws no random numbers: leave out
-            dropout, and batch normalisation with running statistics.
+        module: Its parameters are the initialisation; it is copied and stays as it is. Those that
+            require no gradient are used, and neither trained nor adapted. Its forward pass takes
+            one tensor, changes no buffer, draws no random numbers and has no recurrent layer of
+            torch.
         loss: What is lowered, of each example.
         options: How.
+
+    Raises:
+        ValueError: A layer of the module cannot be vectorised over tasks.
     """
 
     title: ClassVar[str]
     """Its name in tables and figures."""
 
     def __init__(self, module: nn.Module, loss: ExampleLoss, options: OptionsT) -> None:
+        require_vectorisable(module)
+        leaves = module.named_parameters()
+        self.frozen = frozenset(name for name, leaf in leaves if not leaf.requires_grad)
         self.module = copy.deepcopy(module).requires_grad_(False)
         self.loss = loss
         self.options = options
@@ -62,7 +70,7 @@ class Learner(ABC, Generic[OptionsT]):
         self._moments = AdamState.fresh(self.params)
 
     def initial_params(self) -> Params:
-        """Return what is meta-trained, each leaf in its own shape."""
+        """Return what is meta-trained, and what is frozen, each leaf in its own shape."""
         return {name: leaf.detach().clone() for name, leaf in self.module.named_parameters()}
 
     @property
@@ -88,9 +96,12 @@ class Learner(ABC, Generic[OptionsT]):
 
     def query_losses(self, params: Params, tasks: FewShotTasks) -> Tensor:
         """Return the loss of every task after adapting, (N,), from leaves (N, ...)."""
-        adapted = self.adapt_params(params, tasks.support)
-        outputs = self.outputs(adapted, tasks.query.inputs)
-        return mean_losses(self.loss, outputs, tasks.query.targets)
+        fixed = {name: params[name].detach() for name in self.frozen}
+        return self.losses(self.adapt_params({**params, **fixed}, tasks.support), tasks.query)
+
+    def losses(self, adapted: Params, query: Examples) -> Tensor:
+        """Return the mean loss of every task, (N,), by leaves (N, ...) that are adapted."""
+        return mean_losses(self.loss, self.outputs(adapted, query.inputs), query.targets)
 
     def per_task_gradients(self, params: Params, tasks: FewShotTasks) -> Tensor:
         """Return loss and meta-gradient of every task, (N, 1 + P), from leaves in own shape.
@@ -114,14 +125,21 @@ class Learner(ABC, Generic[OptionsT]):
 
         Args:
             sample_tasks: Draws a meta-batch.
-            num_updates: Further updates.
+            num_updates: Further updates, at least 0.
 
         Returns:
             The mean loss over the tasks after adapting, before each update.
 
         Raises:
-            ValueError: A number is not finite; the updates before are kept.
+            ValueError: A number is not finite; the updates before are kept. There is nothing to
+                train, or no such number of updates.
         """
+        require_count("num_updates", num_updates)
+        if self.frozen.issuperset(self.params):
+            raise ValueError(
+                "the module has no parameter to train: give one, or free some by "
+                "requires_grad_(True)"
+            )
         losses = []
         for step in range(self.num_updates, self.num_updates + num_updates):
             tasks = sample_tasks(numpy_generator(self.options.seed, step, Phase.TASKS))
@@ -173,8 +191,10 @@ class Learner(ABC, Generic[OptionsT]):
             OSError: It cannot be read.
             ValueError: It is damaged, or of another learner.
         """
-        shapes = {name: tuple(leaf.shape) for name, leaf in self.state().items()}
-        state, facts = load_tensors(path, shapes)
+        own_state = self.state()
+        shapes = {name: tuple(leaf.shape) for name, leaf in own_state.items()}
+        dtypes = {name: leaf.dtype for name, leaf in own_state.items()}
+        state, facts = load_tensors(path, shapes, dtypes)
         if facts != (own := self.facts()):
             raise ValueError(f"{path} is of another learner: {facts}, not {own}")
         self.restore(state)
@@ -198,6 +218,7 @@ class AdaptedModel(NamedTuple):
         """Map inputs (N, Q, ...) to outputs (N, Q, ...): numbers, or logits of classes."""
         return self.learner.outputs(self.params, inputs)
 
+    @torch.no_grad()
     def losses(self, query: Examples) -> Tensor:
         """Return the mean loss of every task on its query examples, (N,)."""
-        return mean_losses(self.learner.loss, self.predict(query.inputs), query.targets)
+        return self.learner.losses(self.params, query)

@@ -18,10 +18,12 @@ class MetaSgd(Maml):
     title = "Meta-SGD"
 
     def initial_params(self) -> Params:
-        """Return the module's parameters, and a step size for every element of them."""
+        """Return the module's parameters, and a step size for every element that is trained."""
         params = super().initial_params()
         sizes = {
-            name: torch.full_like(leaf, self.options.inner_lr) for name, leaf in params.items()
+            name: torch.full_like(leaf, self.options.inner_lr)
+            for name, leaf in params.items()
+            if name not in self.frozen
         }
         return params | with_prefix(_STEP_SIZES, sizes)
 

@@ -47,8 +47,19 @@ def task_outputs(module: nn.Module, params: Params, inputs: Tensor) -> Tensor:
 
 
 def mean_losses(loss: ExampleLoss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean loss of every task, (N,), from outputs and targets (N, S, ...)."""
-    return vmap(loss)(outputs, targets).mean(1)
+    """Return the mean loss of every task, (N,), from outputs and targets (N, S, ...).
+
+    Raises:
+        ValueError: The loss is not one number for each example.
+    """
+    losses = vmap(loss)(outputs, targets)
+    if losses.shape != targets.shape[:2]:
+        raise ValueError(
+            f"a loss must return a number for each of {targets.shape[1]} examples, shape "
+            f"({targets.shape[1]},): got {tuple(losses.shape[1:])}; take the mean over the "
+            "elements of an example only"
+        )
+    return losses.mean(1)
 
 
 class ModuleLoss(NamedTuple):

@@ -48,7 +48,7 @@ class AdamState(NamedTuple):
         """Return the state before the first step on parameters like these, on any device."""
         first = {name: torch.zeros_like(leaf, device="cpu") for name, leaf in params.items()}
         second = {name: torch.zeros_like(leaf, device="cpu") for name, leaf in params.items()}
-        return cls(first, second, torch.zeros(()))
+        return cls(first, second, torch.zeros((), dtype=torch.float32))
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the state as named tensors, as a checkpoint keeps them."""

@@ -146,5 +146,9 @@ class BayesianCurve(NamedTuple):
 
 
 def fit_bayesian(lives: Lives, trust: float = 0.5) -> BayesianCurve:
-    """Learn from a fleet how curves differ."""
+    """Learn from a fleet how curves differ.
+
+    Raises:
+        ValueError: There are too few machines of a fault.
+    """
     return BayesianCurve(fit_prior(lives), trust)

@@ -13,7 +13,7 @@ import numpy as np
 
 from metarobot.remaining_life.fleet import CYCLES_BETWEEN_CHECKS
 from metarobot.remaining_life.lives import Lives
-from metarobot.remaining_life.wear import NOMINAL_PAYLOAD_KG
+from metarobot.remaining_life.wear import NOMINAL_PAYLOAD_KG, WEARING_FAULTS
 
 SHAPES, ONSETS = np.geomspace(0.1, 12.0, 20), np.linspace(0.0, 0.8, 17)
 """Values of κ and o that are tried."""
@@ -22,11 +22,14 @@ _LEAST_RISE = 0.05
 _LATEST_ONSET = 0.9
 _SHRINKAGE = 0.1
 """Share of each fault's covariance that is taken as diagonal: it has about fifty machines."""
+_FEWEST_MACHINES = 2
+"""Of each fault: one alone does not tell how its curves differ."""
 
 
 def growth(share: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """Return g(u), from shares u and shapes κ that broadcast; it goes on after u = 1."""
-    return np.expm1(np.clip(shape * share, 0.0, 50.0)) / np.expm1(shape)
+    # A prior of few machines draws shapes that would overflow.
+    return np.expm1(np.clip(shape * share, 0.0, 50.0)) / np.expm1(np.minimum(shape, 500.0))
 
 
 def curve(parameters: np.ndarray, age: np.ndarray) -> np.ndarray:
@@ -101,7 +104,12 @@ def log_load(lives: Lives) -> np.ndarray:
 
 
 def fit_prior(lives: Lives) -> FleetPrior:
-    """Learn from machines whose parts are all worn out how curves differ."""
+    """Learn from machines whose parts are all worn out how curves differ.
+
+    Raises:
+        ValueError: There are too few machines of a fault.
+    """
+    _require_machines(lives)
     fitted = fit_lives(lives)
     rows = np.concatenate([fitted.reshape(len(lives), -1), log_load(lives)[:, None]], axis=1)
     num_faults = lives.index.shape[3]
@@ -114,6 +122,21 @@ def fit_prior(lives: Lives) -> FleetPrior:
         by_fault.append(Gaussian(own.mean(axis=0), mixed))
     share = np.bincount(lives.fault, minlength=num_faults) / len(lives)
     return FleetPrior(by_fault, share, *_noise(lives, fitted))
+
+
+def _require_machines(lives: Lives) -> None:
+    """Refuse a fleet that does not tell how curves of each fault differ.
+
+    Raises:
+        ValueError: There are too few machines of a fault; the message names it.
+    """
+    for fault, name in enumerate(WEARING_FAULTS):
+        count = int((lives.fault == fault).sum())
+        if count < _FEWEST_MACHINES:
+            raise ValueError(
+                f"the Bayesian curve needs at least {_FEWEST_MACHINES} training machines of every "
+                f"fault, the fleet has {count} of {name}: watch more machines"
+            )
 
 
 def _noise(lives: Lives, fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -13,7 +13,7 @@ import torch
 from metarobot.diagnosis import Machines, MachineSplit, record, sample_machines
 from metarobot.diagnosis.cache import content_hash
 from metarobot.diagnosis.orders import read_orders
-from metarobot.remaining_life.indicators import NUM_INDICATORS, indicators
+from metarobot.remaining_life.indicators import INDICATORS, NUM_INDICATORS, indicators
 from metarobot.remaining_life.wear import MOST_CYCLES, NUM_PARTS, Parts, sample_parts
 from metarobot.tensor_files import load_tensors, save_tensors
 
@@ -38,6 +38,22 @@ class Fleet:
     """Name of the fault that its wear is, (M,)."""
     payload_kg: np.ndarray
     """(M,)."""
+
+    def __post_init__(self) -> None:
+        """Check that all indicators are numbers.
+
+        Raises:
+            ValueError: One is not finite; the message names it.
+        """
+        bad = np.argwhere(~np.isfinite(self.indicators))
+        if len(bad):
+            machine, part, check, column = bad[0].tolist()
+            joint, place = divmod(column, len(INDICATORS))
+            raise ValueError(
+                f"indicators must be finite numbers, {INDICATORS[place]!r} of joint {joint + 1} is "
+                f"{self.indicators[tuple(bad[0])]:g} at check {check} of part {part} of machine "
+                f"{machine}: record that check again, or leave out the machine"
+            )
 
     def __len__(self) -> int:
         return len(self.fault)
@@ -67,7 +83,8 @@ def watch_fleet(
         count: Machines M.
         split: ``train`` or ``test``; no machine is in both.
         seed: Of the series, and of the sensors' noise.
-        cache: Folder that keeps the indicators; none where None.
+        cache: Folder that keeps the indicators; none where None.  What is damaged is recorded
+            again.
         num_threads: Native threads; 0 takes every processor.
 
     Raises:
@@ -103,9 +120,8 @@ def _look(
     fault, joint = parts.fault[machine].tolist(), parts.joint[machine]
     orders = read_orders(machines, fault, severity, seed, joint, number)
     path = None if cache is None else cache / f"indicators-{_hash(content_hash(orders))}"
-    shapes = {"indicators": (len(machine), NUM_INDICATORS)}
-    if path is not None and path.exists():
-        return load_tensors(path, shapes)[0]["indicators"].numpy()
+    if path is not None and (kept := _recall(path, len(machine))) is not None:
+        return kept
     recordings = record(
         machines, fault, severity, seed, joints=joint, checks=number, num_threads=num_threads
     )
@@ -114,6 +130,17 @@ def _look(
         path.parent.mkdir(parents=True, exist_ok=True)
         save_tensors(path, {"indicators": torch.from_numpy(found)}, {})
     return found
+
+
+def _recall(path: Path, count: int) -> np.ndarray | None:
+    """Return the indicators that a file keeps, (R, NUM_INDICATORS); None if none, or damaged."""
+    if not path.exists():
+        return None
+    try:
+        tensors, _ = load_tensors(path, {"indicators": (count, NUM_INDICATORS)})
+    except ValueError:
+        return None
+    return tensors["indicators"].numpy()
 
 
 def _hash(content: str) -> str:

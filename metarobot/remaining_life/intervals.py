@@ -43,7 +43,19 @@ class Calibration(NamedTuple):
 def calibrate(
     predictions: Predictions, checks: Checks, remaining_cycles: np.ndarray
 ) -> Calibration:
-    """Read the factors off predictions at R checks of calibration machines."""
+    """Read the factors off predictions at R checks of calibration machines.
+
+    Raises:
+        ValueError: A learner says that it is not unsure at all, so that no factor widens its
+            interval.
+    """
+    sure = ~(predictions.spread_log > 0)
+    if sure.any():
+        row = int(sure.argmax())
+        raise ValueError(
+            f"spread_log of all predictions must be above 0 to be calibrated, that of row {row} is "
+            f"{predictions.spread_log[row]:g}: let the learner say how unsure it is, such as 0.03"
+        )
     surprise = np.abs(np.log(remaining_cycles) - predictions.mean_log) / predictions.spread_log
     group = _group(predictions, checks)
     everywhere = _quantile(surprise)

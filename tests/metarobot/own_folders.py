@@ -16,11 +16,11 @@ def rows(seed: int, count: int = NUM_ROWS, rate: float = 100.0) -> list[str]:
     return [f"{k / rate:g},{a:.6g},{b:.6g}" for k, (a, b) in enumerate(values)]
 
 
-def make_folder(folder: Path) -> Path:
+def make_folder(folder: Path, count: int = NUM_ROWS) -> Path:
     """Write four recordings with two labels, of two machines."""
     folder.mkdir()
     for seed, name in enumerate(FILES):
-        write(folder / name, [HEADER, *rows(seed)])
+        write(folder / name, [HEADER, *rows(seed, count)])
     machines = ("press 1", "press 2") * 2
     table = [f"{f},{label},{m}" for (f, label), m in zip(FILES.items(), machines, strict=True)]
     write(folder / "labels.csv", ["file,label,machine", *table])

@@ -96,6 +96,22 @@ def test_other_types_are_refused(path):
         load_tensors(path, SHAPES)
 
 
+def test_types_that_are_asked_for_come_back_bit_for_bit(path):
+    double = TENSORS["b"].double() / 3
+    save_tensors(path, {**TENSORS, "b": double}, {})
+    tensors, _ = load_tensors(path, SHAPES, {"a": torch.float32, "b": torch.float64})
+    assert torch.equal(tensors["b"], double)
+    with pytest.raises(ValueError, match=r"a is F32 .*, must be F64"):
+        load_tensors(path, SHAPES, {"a": torch.float64, "b": torch.float64})
+
+
+def test_a_type_that_could_not_be_read_is_not_written(path):
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"b must be float32 or float64 to be saved: got .*int64"):
+        save_tensors(path, {**TENSORS, "b": TENSORS["b"].long()}, {})
+    assert path.read_bytes() == before
+
+
 def test_a_file_is_not_read_where_it_is_too_long(path, monkeypatch):
     with path.open("r+b") as file:
         file.truncate(10**9)  # a hole, which takes no space

@@ -8,6 +8,7 @@ from metarobot.diagnosis.own_data.errors import OwnDataError
 from metarobot.diagnosis.own_data.own_recordings import OwnRecordings
 from metarobot.diagnosis.own_data.reading import read_recordings, read_unlabelled
 from metarobot.diagnosis.own_data.shots import Shots, draw_shots, require_shots
+from metarobot.diagnosis.own_data.windows import require_length
 from metarobot.diagnosis.own_data.writing import require_new_folder, write_recordings
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "draw_shots",
     "read_recordings",
     "read_unlabelled",
+    "require_length",
     "require_new_folder",
     "require_shots",
     "write_recordings",

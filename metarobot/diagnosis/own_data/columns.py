@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def read_channels(names: Sequence[str], path: Path) -> tuple[Channel, ...]:
 
 def _channel(name: str, path: Path) -> Channel:
     """Read one name of a header, its unit in brackets where it has one."""
+    name = unicodedata.normalize("NFC", name)
     found = _WITH_UNIT.fullmatch(name)
     channel = Channel(*found.groups()) if found else Channel(name, "")
     if not channel.name or not name.isprintable() or len(name) > LONGEST_NAME:

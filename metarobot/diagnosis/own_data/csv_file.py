@@ -16,6 +16,9 @@ from metarobot.envs.checked_numbers import show
 
 _FIRST_LINE = 2  # the header is line 1
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_DATE = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d|\d\d?[-/.]\d\d?[-/.]\d\d|\d\d?:\d\d", re.ASCII)
+_MISSING = frozenset(("nan", "na", "n/a", "#n/a", "null", "none", "-", "inf", "+inf", "-inf"))
+"""What loggers write where there is no number."""
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 
 
@@ -66,9 +69,15 @@ def _explain(lines: Sequence[str], names: Sequence[str], path: Path) -> NoReturn
                 f"{place} has {len(cells)} cells, the first line names {len(names)} columns: "
                 f"{show(line)}: fill it, and write 0.5, not 0,5"
             )
-        for name, cell in zip(names, cells, strict=True):
-            if not _NUMBER.fullmatch(cell):
-                _refuse(place, name, cell)
+        pairs = zip(names, cells, strict=True)
+        wrong = [(name, cell) for name, cell in pairs if not _NUMBER.fullmatch(cell)]
+        if number == _FIRST_LINE and len(wrong) == len(names) > 1:
+            raise OwnDataError(
+                f"{place} holds no numbers: {show(line)}: drop it, and write units into the first "
+                "line, such as current [A]"
+            )
+        if wrong:
+            _refuse(place, *wrong[0])
     raise OwnDataError(f"{path} holds something that is no number")
 
 
@@ -77,5 +86,15 @@ def _refuse(place: str, name: str, cell: str) -> NoReturn:
     if _DECIMAL_COMMA.fullmatch(cell):
         raise OwnDataError(
             f"{place}, column {name!r}: {show(cell)} has a decimal comma: write a decimal point"
+        )
+    if _DATE.match(cell):
+        raise OwnDataError(
+            f"{place}, column {name!r}: {show(cell)} is a date or a time of day: write seconds "
+            "from the first sample on, such as 0.01"
+        )
+    if cell and cell.casefold() not in _MISSING:
+        raise OwnDataError(
+            f"{place}, column {name!r}: {show(cell)} is text, not a number: write a number, or "
+            "drop the column"
         )
     refuse_cell(place, name, show(cell) if cell else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -121,7 +122,12 @@ def _read_row(line: str, number: int, names: Sequence[str], path: Path) -> Label
             raise OwnDataError(
                 f"{place}: {name} must be up to {most} printable characters, got {show(cell)}"
             )
-    row = LabelRow(number, **dict(zip(names, cells, strict=True)))
+    # One spelling for what looks alike; but a file is called what the disk calls it.
+    texts = {
+        name: cell if name == "file" else unicodedata.normalize("NFC", cell)
+        for name, cell in zip(names, cells, strict=True)
+    }
+    row = LabelRow(number, **texts)
     _require_inside(row, place)
     return row
 

@@ -45,8 +45,13 @@ class NumbersTable:
         bad = ~(np.abs(self.values) <= _MOST)
         if bad.any():
             row, column = (int(index[0]) for index in np.nonzero(bad))
-            value = f"{self.values[row, column]:g}"
-            refuse_cell(self.place(row), self.names[column], value)
+            value = self.values[row, column]
+            if np.isfinite(value):
+                raise OwnDataError(
+                    f"{self.place(row)}, column {self.names[column]!r}: {value:g} is too large: "
+                    f"numbers may be up to {_MOST:.2g}: take a larger unit"
+                )
+            refuse_cell(self.place(row), self.names[column], f"{value:g}")
 
 
 def refuse_cell(place: str, column: str, value: str) -> NoReturn:
@@ -69,8 +74,8 @@ def require_size(path: Path, num_rows: int, num_columns: int) -> None:
     """
     if num_rows < 2:
         raise OwnDataError(
-            f"{path} has {num_rows} rows of numbers, must have at least 2: record longer, or take "
-            "it out of the label table"
+            f"{path} has {num_rows} rows of numbers, must have at least 2: record longer, or leave "
+            "it out"
         )
     if num_columns > MOST_COLUMNS:
         raise OwnDataError(

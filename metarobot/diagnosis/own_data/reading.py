@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from metarobot.diagnosis.channels import Channel
 from metarobot.diagnosis.own_data.columns import TIME, order_like, read_channels
 from metarobot.diagnosis.own_data.csv_file import parse_csv
 from metarobot.diagnosis.own_data.errors import OwnDataError, errors_of
+from metarobot.diagnosis.own_data.found_files import is_recording, recordings_in
 from metarobot.diagnosis.own_data.label_table import (
     LABELS_FILE,
     MOST_TABLE_BYTES,
@@ -71,8 +72,8 @@ def read_recordings(
 def read_unlabelled(folder: Path | str, *, window_s: float | None = None) -> OwnRecordings:
     """Read a folder of recordings of which nobody knows yet what they show.
 
-    All CSV and Parquet files in it are read, in the order of their names, but not those of folders
-    in it.  A label table is not read.
+    All CSV and Parquet files in it and in folders in it are read, in the order of their names.  A
+    label table is not read.
 
     Args:
         folder: The folder.
@@ -89,22 +90,14 @@ def read_unlabelled(folder: Path | str, *, window_s: float | None = None) -> Own
         place = _open(path)
         if not place.exists():
             raise OwnDataError(f"{place}: there is no such folder")
-        rows = [LabelRow(0, name, "") for name in place.names() if _is_recording(name)]
+        rows = [LabelRow(0, name, "") for name in recordings_in(place)]
         if not rows:
             raise OwnDataError(
                 f"{place} holds no recordings: put a file that ends in {' or '.join(SUFFIXES)} "
                 "there for each"
             )
-        recordings: list[_Recording] = []
-        for row in rows:
-            recordings.append(_read(place, row, recordings[0] if recordings else None))
-            if len(recordings) == 1:
-                _require_memory(len(rows), recordings[0])
+        recordings = [recording for recording, _ in _read_each(place, rows)]
     return _gather(rows, recordings, window_s)
-
-
-def _is_recording(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and name != LABELS_FILE
 
 
 def _open(path: Path) -> Folder:
@@ -133,11 +126,7 @@ def _read_all(place: Folder, rows: Sequence[LabelRow]) -> list[_Recording]:
     """Read every file, and compare it with those before."""
     read: list[_Recording] = []
     seen: dict[bytes, LabelRow] = {}
-    for row in rows:
-        recording = _read(place, row, read[0] if read else None)
-        if not read:
-            _require_memory(len(rows), recording)
-        digest = hashlib.sha256(recording.signals.tobytes()).digest()
+    for row, (recording, digest) in zip(rows, _read_each(place, rows), strict=True):
         twin = seen.setdefault(digest, row)
         if twin is not row:
             raise OwnDataError(
@@ -148,9 +137,22 @@ def _read_all(place: Folder, rows: Sequence[LabelRow]) -> list[_Recording]:
     return read
 
 
-def _read(place: Folder, row: LabelRow, first: _Recording | None) -> _Recording:
-    """Read one file, its channels in the order of the first recording's."""
-    table = _read_table(place, row)
+def _read_each(place: Folder, rows: Sequence[LabelRow]) -> Iterator[tuple[_Recording, bytes]]:
+    """Read one file after the other; with each comes a digest of its numbers."""
+    named, first = frozenset(row.file for row in rows), None
+    for row in rows:
+        recording, digest = _read(_read_table(place, row, named), first)
+        if first is None:
+            first = recording
+            _require_memory(len(rows), first)
+        yield recording, digest
+
+
+def _read(table: NumbersTable, first: _Recording | None) -> tuple[_Recording, bytes]:
+    """Read one file, its channels in the order of the first recording's; and digest its numbers.
+
+    The digest is that of the numbers in the file: single precision may merge what differs.
+    """
     channels = read_channels(table.names, table.path)
     time = table.names.index(TIME)
     rate = sample_rate(table, table.values[:, time])
@@ -160,17 +162,21 @@ def _read(place: Folder, row: LabelRow, first: _Recording | None) -> _Recording:
         signals, channels = signals[:, order], first.channels
         require_same_rate(rate, first.samples_per_s, table, first.path.name)
         rate = first.samples_per_s
-    return _Recording(table.path, channels, rate, np.ascontiguousarray(signals, np.float32))
+    digest = hashlib.sha256(signals.tobytes()).digest()
+    single = np.ascontiguousarray(signals, np.float32)
+    return _Recording(table.path, channels, rate, single), digest
 
 
-def _read_table(place: Folder, row: LabelRow) -> NumbersTable:
+def _read_table(place: Folder, row: LabelRow, named: Collection[str]) -> NumbersTable:
     *folders, name = row.parts
     for folder in folders:
         place = place / folder
     if not place.exists() or not place.has(name):
+        files = filter(is_recording, place.names())
+        others = [own for own in files if "/".join((*folders, own)) not in named]
         raise OwnDataError(
             f"{place.path / name}: there is no such file, line {row.line} of {LABELS_FILE} names "
-            f"it: copy it there, or drop the line{nearest_name(name, place.names())}"
+            f"it: copy it there, or drop the line{nearest_name(name, others)}"
         )
     data = place.read(name, MOST_FILE_BYTES)
     parse = parse_parquet if name.lower().endswith(".parquet") else parse_csv

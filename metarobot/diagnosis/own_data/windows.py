@@ -10,6 +10,9 @@ import numpy as np
 
 from metarobot.diagnosis.own_data.errors import OwnDataError
 
+SHORTEST = 32
+"""Samples of a recording, or of a window, that a learner needs."""
+
 
 def cut(signals: np.ndarray, window_s: float, samples_per_s: float, path: Path) -> np.ndarray:
     """Return the windows of a recording one after the other, (windows, samples, C).
@@ -35,6 +38,19 @@ def cut(signals: np.ndarray, window_s: float, samples_per_s: float, path: Path) 
             f"{length}, {window_s:g} s: take a shorter window, or drop the recording"
         )
     return signals[: count * length].reshape(count, length, -1)
+
+
+def require_length(samples: int) -> None:
+    """Refuse recordings, or windows, that are too short for a network to see anything in.
+
+    Raises:
+        OwnDataError: They are.
+    """
+    if samples < SHORTEST:
+        raise OwnDataError(
+            f"recordings have {samples} samples each, a network needs at least {SHORTEST}: record "
+            "longer, or take longer windows"
+        )
 
 
 def require_same_length(lengths: Sequence[tuple[Path, int]]) -> None:

@@ -142,7 +142,7 @@ RECORDINGS = {
     "samples a second": slow,
     "recordings of 99 samples, the learner was trained on 128": shorten,
     "not trained on a channel 'noise'": extra,
-    "is no finite number": rename("\n0,", "\n0,nan"),
+    "is no finite number": rename("\n0,", "\nnan,"),
     "holds no recordings": empty,
     "there is no such folder": shutil.rmtree,
 }

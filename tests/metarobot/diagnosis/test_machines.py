@@ -54,6 +54,11 @@ def test_what_there_is_not_is_refused(arguments, words):
         sample_machines(*arguments)
 
 
-def test_a_seed_is_not_negative():
-    with pytest.raises(TaskError, match="seed must be in"):
-        sample_machines(1, seed=-1)
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", None, True, 2**53])
+def test_a_seed_is_an_integer_and_not_negative(seed):
+    with pytest.raises(TaskError, match=r"seed must be an integer in \[0, .* got"):
+        sample_machines(1, seed=seed)
+
+
+def test_a_seed_may_be_an_integer_of_numpy():
+    assert sample_machines(1, seed=np.int64(3)).payload_kg == sample_machines(1, seed=3).payload_kg

@@ -4,14 +4,26 @@ import time
 
 import numpy as np
 import pytest
-from own_folders import FILES, HEADER, change, lines_of, make_folder, rows, write
+from own_folders import (
+    FILES,
+    HEADER,
+    change,
+    lines_of,
+    make_folder,
+    replace_cell,
+    rows,
+    write,
+)
 
+from metarobot.cli.diagnose_options import DiagnoseRecord
+from metarobot.cli.diagnose_record import record_example
 from metarobot.cli.main import main
 from metarobot.diagnosis import CHANNELS, SAMPLES_PER_S, Channel, record, sample_machines
 from metarobot.diagnosis.own_data import (
     OwnDataError,
     draw_shots,
     read_recordings,
+    read_unlabelled,
     require_shots,
     write_recordings,
 )
@@ -131,6 +143,51 @@ def test_files_may_lie_in_folders_and_the_folder_behind_a_link(tmp_path):
     change(folder / "labels.csv", lambda t: [line.replace("a.csv", "press 1/a.csv") for line in t])
     (tmp_path / "link").symlink_to(folder)
     assert read_recordings(tmp_path / "link").file[0] == "press 1/a.csv"
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e9])
+def test_recordings_that_differ_are_never_called_the_same(offset, tmp_path):
+    """Single precision merges what differs by less than 64 at 1e9."""
+    folder = make_folder(tmp_path / "own")
+    for name in FILES:
+
+        def shift(lines):
+            cells = [[float(c) for c in line.split(",")] for line in lines[1:]]
+            return [lines[0], *(f"{t:g},{a + offset:.6f},{b + offset:.6f}" for t, a, b in cells)]
+
+        change(folder / name, shift)
+    assert len(read_recordings(folder)) == 4
+    (folder / "d.csv").write_bytes((folder / "a.csv").read_bytes())
+    with pytest.raises(OwnDataError, match="hold the same numbers"):
+        read_recordings(folder)
+
+
+def test_names_in_both_forms_of_unicode_are_one_name(tmp_path):
+    """Accents as letters of their own, as some systems write them, look alike."""
+    folder = make_folder(tmp_path / "own")
+    composed, apart = "usé", "use\u0301"
+    change(folder / "labels.csv", lambda t: [line.replace("worn", composed) for line in t])
+    replace_cell(folder / "labels.csv", 5, 1, apart)
+    for name, spelled in (("a.csv", composed), ("b.csv", apart), ("c.csv", apart)):
+        change(folder / name, lambda t, s=spelled: [t[0].replace("vibration", s), *t[1:]])
+    change(folder / "d.csv", lambda t: [t[0].replace("vibration", composed), *t[1:]])
+    own = read_recordings(folder)
+    assert own.labels == ("healthy", composed)
+    assert own.channels[1].name == composed
+
+
+def test_recordings_without_a_table_are_read_from_folders_in_the_folder(tmp_path):
+    folder = make_folder(tmp_path / "own")
+    (folder / "press 1" / "monday").mkdir(parents=True)
+    (folder / "b.csv").rename(folder / "press 1" / "monday" / "b.csv")
+    (folder / ".checkpoints").mkdir()
+    write(folder / ".checkpoints" / "a.csv", ["a copy that a program keeps"])
+    write(folder / "press 1" / "labels.csv", ["another table"])
+    found = read_unlabelled(folder)
+    assert found.file.tolist() == ["a.csv", "c.csv", "d.csv", "press 1/monday/b.csv"]
+    write(folder / "press 1" / "e.csv", [HEADER])
+    with pytest.raises(OwnDataError, match=r"e\.csv has 0 rows .* record longer, or leave it out$"):
+        read_unlabelled(folder)
 
 
 def test_parquet_and_csv_hold_the_same(tmp_path):
@@ -261,26 +318,39 @@ def test_the_example_that_is_written_can_be_checked(tmp_path, capfd, monkeypatch
     ]
     assert " ".join(lines[4]) == "12 recordings of 3.2 s (800 samples)"
     own = read_recordings("own")
+    assert own.machines == ("arm 1000000", "arm 1000001")  # those that no learner is trained on
     assert len(set(own.severity[own.label == "backlash"])) == 4
     assert main(["diagnose", "record", "--out", "own", *sizes]) == 2
     assert "own is not empty: name a new folder" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_example_is_of_machines_to_test_on_and_the_seed_draws_them(seed, tmp_path):
+    options = DiagnoseRecord(out=tmp_path, machines=1, faults=("backlash",), checks=1, seed=seed)
+    machines = sample_machines(1, "test", seed=seed)
+    healthy = record(machines, "healthy", 0.0, seed)
+    np.testing.assert_array_equal(record_example(options).signals[0], healthy.signals[0])
+
+
 def test_the_check_says_what_an_engineer_would_overlook(tmp_path, capfd):
-    folder = make_folder(tmp_path / "own")
+    folder = make_folder(tmp_path / "own", 80)
     change(folder / "labels.csv", lambda t: [line.rpartition(",")[0] for line in t])
     for name in FILES:
         change(folder / name, lambda t: [t[0], *(f"{x.rpartition(',')[0]},7" for x in t[1:])])
-    assert main(["diagnose", "check", str(folder), "--window-s", "0.1"]) == 0
+    assert main(["diagnose", "check", str(folder), "--window-s", "0.4"]) == 0
     out = capfd.readouterr().out
-    assert "4 recordings, 8 windows of 0.1 s (10 samples)" in out
+    assert "4 recordings, 8 windows of 0.4 s (40 samples)" in out
     assert "2 channels: current [A], vibration" in out
-    assert "never changes: vibration" in out
+    assert "never changes within 7 digits: vibration" in out
     assert "no column machine" in out
     assert "not in labels.csv" not in out
     change(folder / "labels.csv", lambda t: t[:-1])
     assert main(["diagnose", "check", str(folder)]) == 0
     assert capfd.readouterr().out.endswith("not in labels.csv: d.csv\n")
+    (folder / "press 9").mkdir()
+    (folder / "d.csv").rename(folder / "press 9" / "e.csv")
+    assert main(["diagnose", "check", str(folder)]) == 0
+    assert capfd.readouterr().out.endswith("not in labels.csv: press 9/e.csv\n")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,9 @@ def test_rows_keep_what_belongs_together(recordings):
         ("backlash", {"joints": 8}, r"joints must be in \[1, 7\]"),
         ("backlash", {"joints": 1.5}, "joints must be in"),
         ("loose_belt", {"joints": 7}, "can sit in the joints 1, 2, 3, 4, 5, 6, got 7"),
-        ("healthy", {"seed": -1}, "seed must be in"),
+        ("healthy", {"seed": -1}, "seed must be an integer in"),
+        ("healthy", {"seed": 1.5}, "seed must be an integer in .* got 1.5"),
+        ("healthy", {"seed": "a"}, "seed must be an integer in .* got 'a'"),
         ("healthy", {"same": True}, "recordings 0 and 1 would be the same"),
     ],
 )

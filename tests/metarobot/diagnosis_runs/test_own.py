@@ -1,5 +1,7 @@
 """What is made of recordings of one's own: examples, inputs, tasks, what is kept back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +123,22 @@ def test_what_is_kept_back_is_never_trained_on(plant):
     assert not (splits["unseen machines"] & splits["unseen labels"]).any()
     assert "press 1" in kept.sentence()
     assert "loose foot" in kept.sentence()
+
+
+def test_a_name_that_is_kept_back_twice_is_refused(plant):
+    recordings = read_recordings(plant)
+    with pytest.raises(OwnDataError, match="--unseen-machines names 'press 1' twice"):
+        keep_back(recordings, ["press 1", "press 1"], [], 0)
+    with pytest.raises(OwnDataError, match="--unseen-labels names 'healthy' twice"):
+        keep_back(recordings, [], ["healthy", "healthy"], 0)
+
+
+def test_names_to_keep_back_may_be_typed_in_either_form_of_unicode(plant):
+    recordings = read_recordings(plant)
+    named = recordings.machine.astype("U20")
+    named[named == "press 1"] = "pressé"
+    kept = keep_back(replace(recordings, machine=named), ["presse\u0301"], [], 0)
+    assert kept == KeptBack(machines=("pressé",))
 
 
 def test_by_itself_the_last_machine_or_a_third_is_kept_back(plant):

@@ -11,6 +11,8 @@ from life_fakes import fake_fleet
 from metarobot.few_shot import Maml, MamlOptions
 from metarobot.remaining_life import (
     Checks,
+    Predictions,
+    calibrate,
     calibrate_on,
     checks_at,
     fit_health_index,
@@ -119,6 +121,40 @@ def test_a_curve_is_found_again():
 
 def test_lives_are_fitted_by_their_own_fault(training):
     assert np.isfinite(fit_lives(training)).all()
+
+
+def test_too_few_machines_of_a_fault_are_refused_by_the_bayesian_curve(fleet, health):
+    """Two are enough; with one the covariance is no number."""
+    from metarobot.remaining_life.wear import WEARING_FAULTS
+
+    last = WEARING_FAULTS[-1]
+    others, own = np.flatnonzero(fleet.fault != last), np.flatnonzero(fleet.fault == last)
+    learn = life_learners(0)["Bayesian curve"]
+    for count in (0, 1):
+        few = read_lives(fleet.rows(np.append(others, own[:count])), health)
+        with pytest.raises(ValueError, match=f"at least 2 .* has {count} of {last}: watch more"):
+            learn(few)
+    two = read_lives(fleet.rows(np.append(others, own[:2])), health)
+    found = learn(two).predict(two, checks_at(two))
+    assert np.isfinite(found.mean_log).all()
+    assert np.isfinite(found.cycles).all()
+
+
+@pytest.mark.parametrize("spread", [0.0, np.nan])
+def test_who_says_nothing_of_its_doubt_cannot_be_calibrated(spread):
+    spreads = np.array([1.0, spread, 1.0])
+    predictions, checks = Predictions(np.zeros(3), spreads, np.ones(3)), Checks(*np.zeros((3, 3)))
+    with pytest.raises(ValueError, match=f"above 0 .* row 1 is {spread:g}"):
+        calibrate(predictions, checks, np.ones(3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_indicator_that_is_no_number_is_named(fleet, value):
+    indicators = fleet.indicators.copy()
+    indicators[3, 1, 2, 10] = value
+    message = f"'viscous damping .* of joint 2 is {value:g} at check 2 of part 1 of machine 3"
+    with pytest.raises(ValueError, match=message):
+        replace(fleet, indicators=indicators)
 
 
 def test_rows_have_every_share_and_part(training, trained):
