@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,6 +154,7 @@ def _of_machine(known: OwnRecordings, machine: str | None, folder: Path) -> OwnR
                 f"are of with --machine: {', '.join(names)}"
             )
         return known
+    machine = unicodedata.normalize("NFC", machine)  # as the table is read
     if machine not in names:
         raise OwnDataError(f"{folder} has no machine {machine!r}, but {', '.join(names)}")
     own = known.rows(known.machine == machine)

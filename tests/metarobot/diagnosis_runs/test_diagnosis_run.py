@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -164,3 +165,12 @@ def test_a_run_replaces_nothing(tmp_path):
     with pytest.raises(DiagnosisRunError, match="not empty"):
         require_new_run(tmp_path)
     assert replace(TrainingPlan(), updates=3).num_updates == 3
+
+
+def test_a_machine_is_named_in_any_form_of_unicode(trained, case, tmp_path):
+    folder = tmp_path / "known"
+    shutil.copytree(case[0], folder)
+    table = folder / "labels.csv"
+    table.write_text(table.read_text().replace("press 1", unicodedata.normalize("NFC", "Säge")))
+    name = unicodedata.normalize("NFD", "Säge")
+    assert predict_folder(trained, folder, case[2], name)[0].healthy.by_machine.keys() == {"Säge"}
