@@ -28,6 +28,11 @@ def show(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
+def after_number(unit: str) -> str:
+    """Return a unit as it stands after a number, with the space before; nothing for a ratio."""
+    return "" if unit in ("", "1") else f" {unit}"
+
+
 def require_integers(values: Any, bounds: Mapping[str, tuple[int, int]]) -> None:
     """Check attributes that are integers.
 
