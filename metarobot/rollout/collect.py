@@ -81,9 +81,11 @@ def _run_side_by_side(
         observations.append(seen)
         distributions.append(distribution)
         actions.append(action)
-        observation, reward, terminated, truncated, infos = env.step(
-            action.numpy().reshape(N * M, -1)
-        )
+        command = action.numpy().reshape(N * M, -1)
+        if np.isnan(command).any():
+            # Environments refuse it. A policy that diverged on one task must not stop the others.
+            command = np.where(np.isnan(command), np.float32(0.0), command)
+        observation, reward, terminated, truncated, infos = env.step(command)
 
         unstable = infos["sim_unstable"]
         failed |= alive & unstable
