@@ -29,6 +29,23 @@ def read_numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
+def read_actions(family: str, actions: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return actions (num_envs, A) clipped to [-1, 1], float64.
+
+    Raises:
+        ValueError: They are no real numbers of this shape, or one is NaN.
+    """
+    commands = np.clip(read_numbers("actions", actions, shape).astype(np.float64), -1.0, 1.0)
+    bad = np.isnan(commands)
+    if bad.any():
+        sim, element = np.argwhere(bad)[0]
+        raise ValueError(
+            f"actions of {family} must be numbers in [-1, 1], "
+            f"got nan in simulation {sim}, element {element}"
+        )
+    return commands
+
+
 def read_start(values: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return the uniforms that place a start.
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 LONGEST_VALUE = 60
 """Characters of a value that an error shows."""
 
 
-def is_integer(value: Any, least: int, most: int) -> bool:
-    """Whether a value is an integer in [least, most]; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def is_integer(value: Any, least: float, most: float) -> bool:
+    """Whether a value is an integer in [least, most], also NumPy's; true and false are none."""
+    return _is_integral(value) and least <= value <= most
 
 
 def is_number(value: Any, low: float, high: float) -> bool:
     """Whether a value is a number in [low, high]; NaN, true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    return (isinstance(value, float) or _is_integral(value)) and low <= value <= high
+
+
+def _is_integral(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def show(value: Any) -> str:
@@ -26,6 +31,23 @@ def show(value: Any) -> str:
     except (ValueError, RecursionError):  # an integer of thousands of digits, or a deep nest
         text = f"{type(value).__name__} that is too long to show"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def after_number(unit: str) -> str:
+    """Return a unit as it stands after a number, with the space before; nothing for a ratio."""
+    return "" if unit in ("", "1") else f" {unit}"
+
+
+def keep_plain_integers(values: Any) -> None:
+    """Turn NumPy's integers in a frozen dataclass and its tuples into Python's, as JSON needs."""
+    for name, value in [*vars(values).items()]:
+        plain = tuple(map(_plain, value)) if isinstance(value, tuple) else _plain(value)
+        if plain is not value:
+            object.__setattr__(values, name, plain)
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if _is_integral(value) and not isinstance(value, int) else value
 
 
 def require_integers(values: Any, bounds: Mapping[str, tuple[int, int]]) -> None:

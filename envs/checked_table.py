@@ -9,7 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from metarobot.envs.checked_numbers import LONGEST_VALUE, is_integer, is_number, show
+from metarobot.envs.checked_numbers import (
+    LONGEST_VALUE,
+    after_number,
+    is_integer,
+    is_number,
+    show,
+)
 from metarobot.envs.task_parameter import Interval, TaskError
 
 
@@ -136,8 +142,8 @@ class CheckedTable:
 
     def _number(self, key: str, value: Any, low: float, high: float, unit: str) -> float:
         if not is_number(value, low, high):
-            text = "" if unit == "1" else f" {unit}"
-            self.refuse(key, f"must be a number in [{low:g}, {high:g}]{text}", value)
+            text = f"must be a number in [{low:g}, {high:g}]{after_number(unit)}"
+            self.refuse(key, text, value)
         return float(value)
 
     def _integer(self, key: str, value: Any, low: int, high: int) -> int:

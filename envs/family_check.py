@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -69,15 +70,32 @@ def _mistakes(family: type[TaskVectorEnv]) -> Iterator[str]:
         of_kind = isinstance(elements, tuple) and all(isinstance(e, kind) for e in elements)
         if not of_kind or not elements:
             yield f"{name} must be a tuple of {kind.__name__}, at least one, got {elements!r}"
+        elif kind is ObservationElement:
+            yield from _unscalable(elements)
     scales = family.action_scales
     if scales and len(scales) != len(family.action_elements):
         yield f"action_scales must be () or one for each of action_elements, got {scales!r}"
     axes, names = family.heat_map_axes, family.distribution.names
-    if axes != () and not (isinstance(axes, tuple) and len(axes) == 2 and {*axes} <= {*names}):
+    if axes != () and not (
+        isinstance(axes, tuple) and len(axes) == len({*axes}) == 2 and {*axes} <= {*names}
+    ):
         yield f"heat_map_axes must be () or two of {', '.join(names)}, got {axes!r}"
+    yield from _wrong_numbers(family)
+
+
+def _wrong_numbers(family: type[TaskVectorEnv]) -> Iterator[str]:
+    """Say which numbers are not what they must be."""
     for name, least in (("default_horizon", 1), ("substeps", 1), ("start_size", 0)):
         value = getattr(family, name)
         if type(value) is not int or value < least:
             yield f"{name} must be an integer of at least {least}, got {value!r}"
     if not isinstance(family.timestep_s, float) or not 0 < family.timestep_s < 1:
         yield f"timestep_s must be the scene's time step in s, got {family.timestep_s!r}"
+
+
+def _unscalable(elements: tuple[ObservationElement, ...]) -> Iterator[str]:
+    """Say which elements have bounds that a policy cannot map to [-1, 1]."""
+    for e in elements:
+        if not -math.inf < e.low < e.high < math.inf:
+            ends = f"got {e.low:g} and {e.high:g}"
+            yield f"low and high of {e.quantity!r} must be finite, low < high, {ends}"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mujoco
-import numpy as np
 
 from metarobot.envs.checked_numbers import is_integer, show
 
@@ -45,8 +44,7 @@ def check_counts(num_envs: Any, num_threads: Any, horizon: Any) -> None:
         "horizon": (1 if horizon is None else horizon, 1, MOST_HORIZON),
     }
     for name, (value, least, most) in counts.items():
-        plain = int(value) if isinstance(value, np.integer) else value
-        if not is_integer(plain, least, most):
+        if not is_integer(value, least, most):
             raise ValueError(f"{name} must be an integer in [{least}, {most}], got {show(value)}")
 
 

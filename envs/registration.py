@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 
 from metarobot.envs.family_check import check_family
+from metarobot.envs.family_trial import try_family
 from metarobot.envs.task_parameter import TaskError, nearest_name
 from metarobot.envs.vector_env import TaskVectorEnv
 from metarobot.package_families import PACKAGE_FAMILIES, register_id
@@ -40,6 +41,8 @@ def register_family(
 
         register_family("my/Push-v0", PushVectorEnv)
 
+    The first time it runs a short episode, which takes milliseconds, and refuses what is wrong.
+
     On the command line, name that module: ``metarobot train my_package.my_family:my/Push-v0``.
 
     Args:
@@ -48,8 +51,9 @@ def register_family(
         preset: The `RunConfig` that suits it; the defaults of `RunConfig` when None.
 
     Raises:
-        TaskError: The id is taken or malformed, or the class lacks something; the message is one
-            line that says what.  Registering the same class again changes nothing.
+        TaskError: The id is taken or malformed, the class lacks something, or a short episode shows
+            a mistake; the message is one line that says what.  Registering the same class again
+            changes nothing.
     """
     check_family(env_id, vector_class)
     if FAMILIES.get(env_id) is vector_class:
@@ -59,6 +63,7 @@ def register_family(
     if preset is not None and getattr(preset, "env_id", None) != env_id:
         of = getattr(preset, "env_id", preset)
         raise TaskError(f"the preset of {env_id!r} must be a RunConfig of it, got one of {of!r}")
+    try_family(env_id, vector_class)
     register_id(env_id)
     FAMILIES[env_id] = vector_class
     if preset is not None:

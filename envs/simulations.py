@@ -8,10 +8,12 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from gymnasium.error import ClosedEnvironmentError
 
 from metarobot.envs.batch_renderer import BatchRenderer, Pictures
 from metarobot.envs.disturbances import Disturber
 from metarobot.envs.family_scene import load_family_scene, load_recorded_scene
+from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.scene import SceneError
 from metarobot.envs.scene_record import SceneRecord
 from metarobot.envs.task_family import TaskFamily
@@ -40,6 +42,10 @@ class Simulations(TaskFamily):
 
     _commanded: list[np.ndarray]
     """Fields of the simulations that a command writes, live views (num_envs, .)."""
+    closed: bool
+    """Whether `close` was called."""
+    _threads: NativeThreads
+    """In which process the batch can be used."""
     _disturber: Disturber | None
     """What disturbs them; None if nothing does."""
     render_mode: str | None
@@ -61,6 +67,12 @@ class Simulations(TaskFamily):
                 f"its scene has {model.opt.timestep:g}"
             )
         return model
+
+    def _require_usable(self) -> None:
+        """Refuse to go on after the end, or in a process that lacks the batch's threads."""
+        if self.closed:
+            raise ClosedEnvironmentError(f"this {self.family} environment is closed: make another")
+        self._threads.require()
 
     def _command_except(self, held: np.ndarray, actions: np.ndarray) -> None:
         """Command the simulations that are not held, (num_envs,) bool."""

@@ -116,5 +116,5 @@ class TaskEnv(MadeAgain, EpisodeLimit, gym.Env):
         return None if frames is None else frames[0]
 
     def close(self) -> None:
-        """Free the renderer."""
+        """Free the renderer; the environment can no longer be used."""
         self.vector_env.close()

@@ -7,12 +7,15 @@ extrapolation split.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+
+from metarobot.envs.checked_numbers import is_number, show
 
 Interval = tuple[float, float]
 Split = Literal["train", "interpolation", "extrapolation"]
@@ -38,6 +41,13 @@ def parameter_words(name: str, unit: str) -> str:
     """
     suffix = unit.replace(" ", "").replace("/", "_per_").lower()
     return (name.removesuffix(f"_{suffix}") if suffix else name).replace("_", " ")
+
+
+def without_gaps(train: Interval, gaps: Iterable[Interval]) -> tuple[Interval, ...]:
+    """Return the intervals that gaps inside ``train``, which do not overlap, leave of it."""
+    edges = [train[0], *(edge for gap in sorted(gaps) for edge in gap), train[1]]
+    pairs = zip(edges[::2], edges[1::2], strict=True)
+    return tuple((a, b) for a, b in pairs if a < b)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +79,59 @@ class TaskParameter:
     """An angle: both ends of ``allowed``, a full turn apart, are the same task."""
 
     def __post_init__(self) -> None:
-        """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``."""
+        """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``.
+
+        Raises:
+            TaskError: They do not, intervals overlap, or a field is not of its kind.
+        """
+        self._check_kinds()
         self._check_choices()
         if self.circular and not np.isclose(self.allowed[1] - self.allowed[0], 2 * np.pi):
             raise TaskError(
                 f"{self.name!r} is circular, so allowed {self.allowed} must be a full turn, 2 pi"
             )
+        self._check_ranges()
+        if self.log_uniform and self.allowed[0] <= 0:
+            raise TaskError(
+                f"{self.name!r} is log-uniform, so allowed {self.allowed} must be positive"
+            )
+
+    @property
+    def varies(self) -> bool:
+        """Whether tasks differ in it."""
+        return self.train[0] < self.train[1]
+
+    def trained_on(self, value: float) -> bool:
+        """Whether a value lies between the ends of the training range; its gaps count as well."""
+        return self.train[0] <= value <= self.train[1]
+
+    def _check_kinds(self) -> None:
+        """Refuse fields that are no text, numbers or intervals, before they are compared."""
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise TaskError(f"a task parameter's name must be an identifier, got {show(self.name)}")
+        for name in ("unit", "description"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                way_out = ', such as "kg", or "1" for a ratio' if name == "unit" else ""
+                raise TaskError(
+                    f"{name} of {self.name!r} must be a text{way_out}, got {show(value)}"
+                )
+        if not _is_finite(self.nominal):
+            raise TaskError(
+                f"nominal of {self.name!r} must be a finite number, got {show(self.nominal)}"
+            )
+        for name in ("train", "allowed"):
+            if not _is_interval(value := getattr(self, name)):
+                raise TaskError(f"{name} of {self.name!r} must be (low, high), got {show(value)}")
+        for name in ("gaps", "extrapolation"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple | list) or not all(map(_is_interval, value)):
+                raise TaskError(
+                    f"{name} of {self.name!r} must be intervals ((low, high), ...), "
+                    f"got {show(value)}"
+                )
+
+    def _check_ranges(self) -> None:
         low, high = self.train
         inside = all(low <= a < b <= high for a, b in self.gaps)
         outside = all(a < b and (b <= low or a >= high) for a, b in self.extrapolation)
@@ -91,19 +148,17 @@ class TaskParameter:
                 f"{self.train} and extrapolation {self.extrapolation}, "
                 f"train must hold gaps {self.gaps}"
             )
-        if self.log_uniform and self.allowed[0] <= 0:
+        for name in ("gaps", "extrapolation"):
+            ordered = sorted(getattr(self, name))
+            if any(next_low < high for (_, high), (next_low, _) in pairwise(ordered)):
+                raise TaskError(
+                    f"{name} {getattr(self, name)} of {self.name!r} overlap: join what overlaps"
+                )
+        if low < high and not without_gaps(self.train, self.gaps):
             raise TaskError(
-                f"{self.name!r} is log-uniform, so allowed {self.allowed} must be positive"
+                f"gaps {self.gaps} of {self.name!r} leave nothing of train {self.train}: "
+                "train on a part of it"
             )
-
-    @property
-    def varies(self) -> bool:
-        """Whether tasks differ in it."""
-        return self.train[0] < self.train[1]
-
-    def trained_on(self, value: float) -> bool:
-        """Whether a value lies between the ends of the training range; its gaps count as well."""
-        return self.train[0] <= value <= self.train[1]
 
     def _check_choices(self) -> None:
         if not self.choices:
@@ -128,9 +183,7 @@ class TaskParameter:
             return self.gaps or self.intervals("train")
         if split == "extrapolation":
             return self.extrapolation or self.intervals("train")
-        edges = [self.train[0], *(edge for gap in sorted(self.gaps) for edge in gap), self.train[1]]
-        pairs = zip(edges[::2], edges[1::2], strict=True)
-        return tuple((a, b) for a, b in pairs if a < b)
+        return without_gaps(self.train, self.gaps)
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         """Map values onto the axis they are uniform on: the logarithm where log-uniform."""
@@ -191,3 +244,11 @@ class TaskParameter:
         values = self.unscale(edges[interval, 1] - (ends[interval] - position))
         # Rounding must not carry a value across the edge of a held-out interval.
         return np.clip(values, *np.asarray(self.intervals(split))[interval].T)
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value, -math.inf, math.inf) and math.isfinite(value)
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_finite, value))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from metarobot.envs.checked_numbers import after_number, show
 from metarobot.envs.task_parameter import (
     SPLITS,
     Split,
@@ -96,6 +97,24 @@ class TaskDistribution:
     """The task parameters of one family, and how tasks are drawn from them."""
 
     parameters: tuple[TaskParameter, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what is no tuple of task parameters, each with a name of its own.
+
+        Raises:
+            TaskError: It is something else; the message is one line.
+        """
+        given = self.parameters
+        if not isinstance(given, tuple) or not all(isinstance(p, TaskParameter) for p in given):
+            raise TaskError(
+                "parameters of a TaskDistribution must be a tuple of TaskParameter, such as "
+                f"(payload,) with its comma, got {show(given)}"
+            )
+        if not given:
+            raise TaskError("a TaskDistribution needs at least one TaskParameter, got none")
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice:
+            raise TaskError(f"two task parameters are called {twice[0]!r}: rename one")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -237,11 +256,12 @@ class TaskDistribution:
             bad = values[~((values >= low) & (values <= high))]  # NaN compares false
             if bad.size:
                 raise TaskError(
-                    f"{parameter.name} = {bad[0]:g} {parameter.unit} is not allowed: "
+                    f"{parameter.name} = {bad[0]:g}{after_number(parameter.unit)} is not allowed: "
                     f"it must lie in [{low:g}, {high:g}]"
                 )
             if parameter.choices and not (known := np.isin(values, parameter.choices)).all():
                 raise TaskError(
-                    f"{parameter.name} = {values[~known][0]:g} {parameter.unit} is not allowed: "
+                    f"{parameter.name} = {values[~known][0]:g}{after_number(parameter.unit)} "
+                    "is not allowed: "
                     f"it must be one of {', '.join(f'{value:g}' for value in parameter.choices)}"
                 )

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from metarobot.envs.checked_numbers import after_number
 from metarobot.envs.checked_table import CheckedTable
 from metarobot.envs.disturbances import Change, Disturbances, Push
 from metarobot.envs.registration import FAMILIES, find_family, short_names
-from metarobot.envs.task_parameter import TaskParameter
+from metarobot.envs.task_parameter import TaskParameter, without_gaps
 from metarobot.envs.tasks import TaskDistribution
 from metarobot.envs.vector_env import TaskVectorEnv
 
@@ -116,13 +117,10 @@ def _read_ranges(parameter: TaskParameter, table: CheckedTable) -> TaskParameter
     for beyond in extrapolation:
         if not (beyond[1] <= low or beyond[0] >= high):
             table.refuse("extrapolation", f"must lie outside train {list(train)}", list(beyond))
-    nominal = float(np.clip(parameter.nominal, low, high))
-    result = replace(
-        parameter, nominal=nominal, train=train, gaps=gaps, extrapolation=extrapolation
-    )
-    if not result.intervals("train"):
+    if not without_gaps(train, gaps):
         table.refuse("gaps", f"the gaps leave nothing of train {list(train)}")
-    return result
+    nominal = float(np.clip(parameter.nominal, low, high))
+    return replace(parameter, nominal=nominal, train=train, gaps=gaps, extrapolation=extrapolation)
 
 
 def read_disturbances(
@@ -214,7 +212,7 @@ def _read_factor(table: CheckedTable, parameter: TaskParameter) -> float:
     for value in (end for pair in ranges for end in pair):
         low, high = parameter.allowed
         if not low <= factor * value <= high:
-            unit = "" if parameter.unit == "1" else f" {parameter.unit}"
+            unit = after_number(parameter.unit)
             why = f"takes {value:g} to {factor * value:g}, allowed is [{low:g}, {high:g}]{unit}"
             table.refuse(parameter.name, why)
     if parameter.choices and not {factor * c for c in parameter.choices} <= {*parameter.choices}:

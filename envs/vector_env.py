@@ -19,7 +19,7 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
 from metarobot.envs.batch_renderer import BatchRenderer
-from metarobot.envs.checked_arrays import read_mask, read_numbers, read_options, read_start
+from metarobot.envs.checked_arrays import read_actions, read_mask, read_options, read_start
 from metarobot.envs.disturbances import Change
 from metarobot.envs.episode_limit import EpisodeLimit
 from metarobot.envs.made_again import MadeAgain
@@ -168,7 +168,7 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         Raises:
             TaskError: A value is not allowed, or N does not divide ``num_envs``.
         """
-        self._threads.require()
+        self._require_usable()
         tasks = self.distribution.read(tasks)
         if len(tasks) == 0 or self.num_envs % len(tasks):
             raise TaskError(
@@ -206,7 +206,7 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         Raises:
             ValueError: An option is unknown or not what it must be; nothing has changed.
         """
-        self._threads.require()
+        self._require_usable()
         given = read_options(options, ("start", "reset_mask", "tasks"))
         chosen = read_mask(given.get("reset_mask"), self.num_envs)
         ids, start = np.flatnonzero(chosen), given.get("start")
@@ -232,22 +232,21 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         is neither commanded nor simulated, shows its last observation, and ends no second time.
 
         Args:
-            actions: (num_envs, A), clipped to [-1, 1]; NaN counts as 0.
+            actions: (num_envs, A), clipped to [-1, 1].
 
         Returns:
             Observations (num_envs, O), rewards, terminated, truncated, and ``info`` with
             ``is_success`` and ``sim_unstable``, (num_envs,) each.
 
         Raises:
-            ValueError: The actions are no real numbers, or of another shape.
+            ValueError: The actions are no real numbers, or of another shape, or one is NaN.
             ResetNeeded: The environment, or a copy of it, was never reset.
+            ClosedEnvironmentError: It is closed, as for ``reset`` and ``set_tasks``.
         """
-        self._threads.require()
+        self._require_usable()
         if not self._begun:
             raise ResetNeeded("call reset before the first step")
-        actions = read_numbers("actions", actions, self._action_shape)
-        actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
-        actions[np.isnan(actions)] = 0.0
+        actions = read_actions(self.family, actions, self._action_shape)
         ended = self._needs_reset.copy()
         running = ~ended
         held = ended & (self.autoreset_mode is AutoresetMode.DISABLED)

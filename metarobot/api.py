@@ -81,7 +81,7 @@ def train(
         ValueError: A name or a number is not allowed.
         FileExistsError: There is a run in the folder.
     """
-    names = tuple(algorithms) or STANDARD_ALGORITHMS
+    names = tuple(dict.fromkeys(algorithms)) or STANDARD_ALGORITHMS
     config = _run_config(preset, names, {"seed": seed, **options})
     from metarobot.training.runs import train_run  # reading a run needs no trainer
 

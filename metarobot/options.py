@@ -13,7 +13,7 @@ from itertools import pairwise
 from textwrap import dedent
 from typing import Any, NamedTuple, Self
 
-from metarobot.envs.checked_numbers import is_integer, is_number, show
+from metarobot.envs.checked_numbers import is_integer, is_number, keep_plain_integers, show
 
 Value = bool | int | float | str
 """Of an option; JSON can hold it."""
@@ -88,6 +88,7 @@ class Checked:
             ValueError: A value is not allowed; the message names the field, the value and what is
                 allowed.
         """
+        keep_plain_integers(self)
         for field in fields(self):
             bounds = field.metadata.get("bounds")
             value = getattr(self, field.name)

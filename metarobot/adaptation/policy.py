@@ -163,7 +163,7 @@ class AdaptablePolicy:
         with EpisodeDisplay(episodes * steps, shown=progress) as display:
             policy = self
             for _ in range(steps):
-                block = policy._collect(robot, episodes, seed, display.add)
+                block = policy._collect(robot, int(episodes), int(seed), display.add)
                 policy = policy.adapt_from(block)
         return policy
 
@@ -177,7 +177,7 @@ class AdaptablePolicy:
         """
         self._require_adapting(episodes, seed)
         with EpisodeDisplay(episodes, shown=progress) as display:
-            return self._collect(robot, episodes, seed, display.add)
+            return self._collect(robot, int(episodes), int(seed), display.add)
 
     def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
         """Learn from adaptation episodes that were recorded elsewhere.
@@ -223,7 +223,7 @@ class AdaptablePolicy:
             ValueError: A number is out of bounds, or the algorithm does not adapt.
         """
         self._require_adapting(episodes, seed)
-        return AdaptationSession(self, episodes, seed)
+        return AdaptationSession(self, int(episodes), int(seed))
 
     def save(self, path: str | Path) -> None:
         """Keep the policy in a sealed file, from which `metarobot.load` brings it back.

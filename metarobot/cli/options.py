@@ -292,6 +292,8 @@ class DemoCommand:
 
 
 def require_algorithms(names: Sequence[str]) -> None:
-    """Refuse an unknown algorithm by naming the nearest."""
+    """Refuse an unknown algorithm by naming the nearest, and one that is named twice."""
     for name in names:
         algorithm_class(name)
+        if list(names).count(name) > 1:
+            raise ValueError(f"--algorithms names {name} twice: name it once")

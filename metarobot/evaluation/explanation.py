@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metarobot.envs import TaskParameter
-from metarobot.envs.checked_numbers import require_integers
+from metarobot.envs.checked_numbers import keep_plain_integers, require_integers
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.curve import headline_episodes
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -30,6 +30,7 @@ class ExplanationConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        keep_plain_integers(self)
         require_integers(self, {"num_tasks": (10, 10_000)})
         require_integers(self, {"num_identified": (0, self.num_tasks)})
         if self.num_identified == 1:

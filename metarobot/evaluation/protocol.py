@@ -15,7 +15,13 @@ from metarobot.config import (
     TrainConfig,
 )
 from metarobot.envs import SPLITS
-from metarobot.envs.checked_numbers import is_integer, is_number, require_integers, show
+from metarobot.envs.checked_numbers import (
+    is_integer,
+    is_number,
+    keep_plain_integers,
+    require_integers,
+    show,
+)
 from metarobot.envs.tasks import Split
 from metarobot.training.memory import require_evaluation_memory
 
@@ -70,6 +76,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that measure nothing, or that no machine has the time for."""
+        keep_plain_integers(self)
         require_integers(self, _BOUNDS)
         for name in ("adaptation_episodes", "heat_map_episodes"):
             _require_increasing(name, getattr(self, name))

@@ -51,6 +51,7 @@ def explain_to_folder(
         FolderError: Something other than a file is in the place of a product.
         OSError: The folder cannot be written to.
     """
+    run.distribution.with_values({name: [value] for name, value in (task or {}).items()})
     folder = Folder(out)
     folder.make()
     files = (NUMBERS_FILE, *(f"{name}.png" for name in PICTURES), PAGE_FILE)

@@ -62,7 +62,8 @@ def replay_actions(
     Args:
         env: One simulation, which holds the task.
         start: Uniforms that place the start, (S,).
-        actions: (T, A); the episode ends earlier where the simulation becomes unstable.
+        actions: (T, A), NaN for 0 as in training; the episode ends earlier where the simulation
+            becomes unstable.
         caption: What the clip is called.
     """
     env.reset(options={"start": start[None]})
@@ -71,7 +72,8 @@ def replay_actions(
     for t, action in enumerate(actions):
         before, passed = qpos[0].copy(), []
         with watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
-            _, reward, terminated, truncated, info = env.step(action[None])
+            command = np.where(np.isnan(action), 0.0, action)[None]
+            _, reward, terminated, truncated, info = env.step(command)
         if info["sim_unstable"][0]:
             caption += f", unstable in step {t}"
             break

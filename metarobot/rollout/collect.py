@@ -81,9 +81,7 @@ def _run_side_by_side(
         observations.append(seen)
         distributions.append(distribution)
         actions.append(action)
-        observation, reward, terminated, truncated, infos = env.step(
-            action.numpy().reshape(N * M, -1)
-        )
+        observation, reward, terminated, truncated, infos = env.step(_commands(action))
 
         unstable = infos["sim_unstable"]
         failed |= alive & unstable
@@ -109,6 +107,16 @@ def _run_side_by_side(
         start=torch.from_numpy(_fill(start, M)),
     )
     return episodes if M == E else episodes.first(E)
+
+
+def _commands(actions: torch.Tensor) -> np.ndarray:
+    """Return actions (N, M, A) as the environment takes them, (N M, A), with 0 for NaN.
+
+    It would refuse NaN, and a policy that has diverged on one task must not stop the others.
+    """
+    commands = actions.flatten(0, 1).numpy()
+    lost = np.isnan(commands)
+    return np.where(lost, np.float32(0.0), commands) if lost.any() else commands
 
 
 def _begin(env: RolloutEnv, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from metarobot.envs import TaskVectorEnv
+from metarobot.envs.checked_numbers import show
 
 
 class SB3VecEnv(VecEnv):
@@ -24,9 +25,17 @@ class SB3VecEnv(VecEnv):
 
     Args:
         env: The batch; closed with this.
+
+    Raises:
+        TypeError: It is no native batch.
     """
 
     def __init__(self, env: TaskVectorEnv) -> None:
+        if not isinstance(getattr(env, "unwrapped", None), TaskVectorEnv):
+            raise TypeError(
+                "SB3VecEnv needs a native batch, as gym.make_vec or metarobot.envs.make_env makes "
+                f"it, got {show(env)}"
+            )
         self.env = env
         self._actions = np.zeros(env.action_space.shape or (), np.float32)
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)

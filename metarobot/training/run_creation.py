@@ -22,10 +22,13 @@ from metarobot.training.run_folder import (
 from metarobot.training.run_layout import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
+    CURVE_FILE,
+    MAX_CURVE_BYTES,
     RunError,
     algorithms_there,
     hold_run,
     refusals_as_run_errors,
+    remove_algorithm,
 )
 from metarobot.training.run_replacement import (
     PREPARED,
@@ -87,6 +90,31 @@ def is_there(run: Path, *, overwrite: bool) -> bool:
         if exists and folder.names() and not overwrite:
             raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
     return exists
+
+
+def take_back(run: Path, configs: Sequence[TrainConfig], *, keep_folder: bool) -> None:
+    """Remove a new run that has failed before its first meta-iteration was written.
+
+    So nothing is in the way of the next try. A run that has begun stays, and so do other files.
+
+    Args:
+        run: The run folder, which held nothing before.
+        configs: One configuration an algorithm.
+        keep_folder: Whether the folder itself was there before.
+    """
+    places = [Folder(run) / config.algorithm for config in configs]
+    if any(_has_begun(place) for place in places):
+        return
+    for place in places:
+        remove_algorithm(place)
+    if not keep_folder:
+        Folder(run).remove_if_empty()
+
+
+def _has_begun(folder: Folder) -> bool:
+    """Whether the curve of an algorithm has a row below its heading."""
+    written = CURVE_FILE in folder.names() and folder.read(CURVE_FILE, MAX_CURVE_BYTES)
+    return bool(written) and written.count(b"\n") > 1
 
 
 def add_algorithms(run: Path, configs: Sequence[TrainConfig]) -> None:

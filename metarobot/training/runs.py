@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +16,14 @@ from metarobot.folder import Folder
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.training.algorithm_training import Display, make_trainer, train_algorithm
 from metarobot.training.initial_policy import InitialPolicy, file_source, load_initial_policy
+from metarobot.training.interruption import InterruptedTrainingError
 from metarobot.training.memory import require_training_memory
-from metarobot.training.run_creation import add_algorithms, create_run_folder
+from metarobot.training.run_creation import (
+    add_algorithms,
+    create_run_folder,
+    is_there,
+    take_back,
+)
 from metarobot.training.run_extension import configs_like, extend_budget, level_budgets
 from metarobot.training.run_folder import unfinished_configs
 from metarobot.training.run_layout import hold_run, refusals_as_run_errors
@@ -52,10 +59,14 @@ def train_run(
     configs = [configure(config, algorithm) for algorithm in dict.fromkeys(algorithms)]
     run = _Run(folder, display, workers)
     require_training_memory(configs, workers)  # refuses before anything is written
+    undo = None
     if workers.first:
         initial = run.begin_with(initial_policy, configs) if initial_policy else None
+        existed = is_there(folder, overwrite=overwrite)
+        if not existed or not Folder(folder).names():
+            undo = partial(take_back, folder, configs, keep_folder=existed)
         create_run_folder(folder, configs, overwrite=overwrite, initial=initial)
-    run.train(configs)
+    run.train(configs, undo)
 
 
 def complete_run(
@@ -133,12 +144,24 @@ class _Run(NamedTuple):
     display: Display | None
     workers: Workers
 
-    def train(self, configs: Sequence[TrainConfig]) -> None:
-        """Train algorithms one after the other, each from its newest checkpoint."""
+    def train(self, configs: Sequence[TrainConfig], undo: Callable[[], None] | None = None) -> None:
+        """Train algorithms one after the other, each from its newest checkpoint.
+
+        Args:
+            configs: Who is trained.
+            undo: Called where training fails; not where it was asked to stop, and can go on.
+        """
         folder = Folder(self.folder)
         with hold_run(folder) if self.workers.first else nullcontext():
-            for config in configs:
-                train_algorithm(config, folder / config.algorithm, self.display, self.workers)
+            try:
+                for config in configs:
+                    train_algorithm(config, folder / config.algorithm, self.display, self.workers)
+            except InterruptedTrainingError:
+                raise
+            except Exception:
+                if undo is not None:
+                    undo()
+                raise
 
     def begin_with(self, path: Path, configs: Sequence[TrainConfig]) -> InitialPolicy:
         """Return every trainer's state before it has begun, with the parameters of a file."""

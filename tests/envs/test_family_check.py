@@ -1,5 +1,6 @@
 """What is no complete task family is refused when it is registered, in one line that says why."""
 
+import math
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -7,7 +8,7 @@ import pytest
 
 from metarobot.envs import FAMILIES, TaskError, TaskVectorEnv, register_family
 from metarobot.envs.grip import GripVectorEnv
-from metarobot.envs.task_family import TaskFamily
+from metarobot.envs.task_family import ObservationElement, TaskFamily
 
 NEW = "own/New-v0"
 DECLARED = [
@@ -51,6 +52,7 @@ def test_what_is_missing_is_named(name):
         ("distribution", {"mass": 1}),
         ("heat_map_axes", ("block_mass_kg", "colour")),
         ("heat_map_axes", ("block_mass_kg",)),
+        ("heat_map_axes", ("block_mass_kg", "block_mass_kg")),
         ("observation_elements", ()),
         ("observation_elements", ("angle",)),
         ("action_elements", "force"),
@@ -63,6 +65,13 @@ def test_what_is_missing_is_named(name):
 def test_a_declaration_of_another_kind_is_refused(name, value):
     wrong = type("Wrong", (GripVectorEnv,), {name: value})
     assert f"{name} must be" in refusal(NEW, wrong)
+
+
+@pytest.mark.parametrize("ends", [(1.0, -1.0), (1.0, 1.0), (-math.inf, math.inf), (math.nan, 1.0)])
+def test_bounds_of_an_observation_that_cannot_be_scaled_are_refused(ends):
+    element = ObservationElement("force", "N", *ends, "sensor")
+    wrong = type("Wrong", (GripVectorEnv,), {"observation_elements": (element,)})
+    assert "low and high of 'force' must be finite, low < high" in refusal(NEW, wrong)
 
 
 @pytest.mark.parametrize("env_id", ["New", "New-v0", "own/New", "own/New-v", "a/b/New-v0", 3, ""])

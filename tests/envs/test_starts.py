@@ -28,6 +28,27 @@ def test_without_a_seed_starts_differ():
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("seed", [1.5, "a", "ab", -1, True, [1, 2.5], [1, -1], [1, "a"], [[1, 2]]])
+def test_what_is_no_seed_is_refused_in_one_line(seed):
+    starts = Starts(2, 1)
+    with pytest.raises(
+        ValueError, match=r"^seed must be an integer of 0 or more, or a list .* got "
+    ):
+        starts.seed(seed)
+    starts.seed(3)
+
+
+def test_numpys_integers_are_seeds():
+    plain, numpys = Starts(2, 1), Starts(2, 1)
+    plain.seed([3, 4])
+    for seed in (np.int64(3), np.array([3, 4]), (np.uint8(3), 4)):
+        numpys.seed(seed)
+        plain.seed(3)
+        ids = np.arange(2)
+        np.testing.assert_array_equal(plain.draw(ids), numpys.draw(ids))
+    numpys.seed([None, 4])
+
+
 def test_every_simulation_needs_a_seed():
     with pytest.raises(ValueError, match="got 1 seeds for 2 simulations"):
         Starts(2, 1).seed([3])

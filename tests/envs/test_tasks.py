@@ -264,7 +264,8 @@ def test_a_senseless_value_is_refused_by_name_unit_and_range(parameter, value):
         distribution.with_values({parameter.name: [parameter.nominal, value]})
     low, high = parameter.allowed
     message = str(refusal.value)
-    assert message.startswith(f"{parameter.name} = {value:g} {parameter.unit} is not allowed")
+    unit = "" if parameter.unit == "1" else f" {parameter.unit}"
+    assert message.startswith(f"{parameter.name} = {value:g}{unit} is not allowed")
     assert message.endswith(f"it must lie in [{low:g}, {high:g}]")
     assert "\n" not in message
 
@@ -290,7 +291,7 @@ def test_a_missing_parameter_is_refused_by_name():
 
 def test_a_value_that_is_no_choice_is_refused():
     with pytest.raises(
-        TaskError, match=r"^side = 0\.5 1 is not allowed: it must be one of -1, 0, 3$"
+        TaskError, match=r"^side = 0\.5 is not allowed: it must be one of -1, 0, 3$"
     ):
         TaskDistribution((SIDE,)).with_values({"side": [-1.0, 0.5]})
     TaskDistribution((SIDE,)).with_values({"side": [3.0]})
@@ -321,7 +322,6 @@ def test_choices_that_make_no_sense_are_refused(change):
         {"nominal": 100.0},
         {"train": (2.0, 0.1)},
         {"allowed": (0.5, 3.0)},
-        {"nominal": float("nan")},
     ],
     ids=str,
 )
@@ -393,3 +393,97 @@ def test_spread_choices_are_all_chosen():
 def test_where_angles_are_among_the_encoded_elements():
     assert DISTRIBUTIONS["metarobot/Reach-v0"].encoded_angles == (0,)
     assert DISTRIBUTIONS["metarobot/Slide-v0"].encoded_angles == ()
+
+
+# Declarations that are refused.
+
+
+def declare(**changes):
+    fields = {
+        "name": "bob_kg",
+        "unit": "kg",
+        "description": "mass of the bob",
+        "nominal": 0.2,
+        "train": (0.05, 0.5),
+        "allowed": (0.01, 2.0),
+    }
+    return TaskParameter(**{**fields, **changes})
+
+
+def refused_in_one_line(make):
+    with pytest.raises(TaskError) as error:
+        make()
+    (line,) = str(error.value).splitlines()
+    return line
+
+
+OVERLAPS = [
+    *(((0.1, 0.4), (0.2, 0.3)), ((0.1, 0.2), (0.15, 0.3)), ((0.2, 0.3), (0.1, 0.21))),
+    ((0.1, 0.2), (0.1, 0.2)),
+]
+
+
+@pytest.mark.parametrize("gaps", OVERLAPS)
+def test_gaps_that_overlap_are_refused(gaps):
+    assert f"gaps {gaps} of 'bob_kg' overlap" in refused_in_one_line(lambda: declare(gaps=gaps))
+
+
+def test_extrapolation_ranges_that_overlap_are_refused():
+    beyond = ((0.5, 0.7), (0.6, 0.9))
+    line = refused_in_one_line(lambda: declare(extrapolation=beyond))
+    assert f"extrapolation {beyond} of 'bob_kg' overlap" in line
+
+
+def test_gaps_may_touch():
+    assert declare(gaps=((0.2, 0.3), (0.1, 0.2))).intervals("train") == ((0.05, 0.1), (0.3, 0.5))
+
+
+@pytest.mark.parametrize("gaps", [((0.05, 0.5),), ((0.2, 0.5), (0.05, 0.2))])
+def test_gaps_that_leave_nothing_are_refused(gaps):
+    line = refused_in_one_line(lambda: declare(gaps=gaps))
+    assert "leave nothing of train (0.05, 0.5)" in line
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "needed"),
+    [
+        ("train", (0.05,), "must be (low, high), got (0.05,)"),
+        ("train", 0.1, "must be (low, high), got 0.1"),
+        ("train", (0.05, math.inf), "must be (low, high)"),
+        ("allowed", ("a", "b"), "must be (low, high)"),
+        ("gaps", (0.1, 0.15), "must be intervals ((low, high), ...), got (0.1, 0.15)"),
+        ("extrapolation", (0.5, 0.7), "must be intervals ((low, high), ...)"),
+        ("unit", None, 'must be a text, such as "kg", or "1" for a ratio, got None'),
+        ("description", None, "must be a text, got None"),
+        ("name", "bob kg", "must be an identifier, got 'bob kg'"),
+        ("name", "", "must be an identifier"),
+        ("nominal", "0.2", "must be a finite number, got '0.2'"),
+        ("nominal", math.nan, "must be a finite number, got nan"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused(field, value, needed):
+    line = refused_in_one_line(lambda: declare(**{field: value}))
+    assert field in line
+    assert needed in line
+
+
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [
+        ((declare(), declare()), "two task parameters are called 'bob_kg'"),
+        (declare(), "must be a tuple of TaskParameter"),
+        (("bob_kg",), "must be a tuple of TaskParameter"),
+        ((), "needs at least one TaskParameter"),
+    ],
+)
+def test_a_distribution_of_something_else_is_refused(parameters, why):
+    assert why in refused_in_one_line(lambda: TaskDistribution(parameters))
+
+
+def test_the_value_of_a_ratio_is_refused_without_a_unit():
+    with pytest.raises(TaskError, match=r"^pad_friction = 100 is not allowed"):
+        GRIP.with_values({"pad_friction": 100.0})
+    with pytest.raises(TaskError, match=r"^side = 2 is not allowed"):
+        TaskDistribution((SIDE,)).with_values({"side": 2.0})
+    with pytest.raises(TaskError, match=r"^block_mass_kg = 1e\+06 kg is not allowed"):
+        GRIP.with_values({"block_mass_kg": 1e6})

@@ -1,8 +1,10 @@
 """Laws of the batch: rows are single environments, threads change nothing, tasks stay."""
 
+import gymnasium as gym
 import mujoco
 import numpy as np
 import pytest
+from gymnasium.error import ClosedEnvironmentError
 
 from metarobot.envs import TaskEnv, TaskError, Tasks, make_env
 
@@ -192,7 +194,7 @@ def test_actions_are_clipped(env):
 
 def test_no_action_makes_a_number_that_is_not_finite(env):
     env.reset(seed=0)
-    for bad in (np.nan, np.inf, -np.inf):
+    for bad in (np.inf, -np.inf):
         action = np.zeros(env.action_space.shape)
         action[1] = bad
         observations, rewards, _, truncated, info = env.step(action)
@@ -200,6 +202,38 @@ def test_no_action_makes_a_number_that_is_not_finite(env):
         assert np.isfinite(rewards).all()
         assert not truncated.any()
         assert not info["sim_unstable"].any()
+
+
+def test_an_action_that_is_nan_is_refused_and_changes_nothing(env):
+    env.reset(seed=0)
+    action = np.zeros(env.action_space.shape)
+    action[2, -1] = np.nan
+    before = env.batch.state.copy()
+    why = f"^actions of {env.family} must be .*, got nan in simulation 2, element "
+    with pytest.raises(ValueError, match=why):
+        env.step(action)
+    np.testing.assert_array_equal(env.batch.state, before)
+    single = gym.make("metarobot/Grip-v0")
+    single.reset(seed=0)
+    with pytest.raises(
+        ValueError, match=r"^actions of Grip .* got nan in simulation 0, element 0$"
+    ):
+        single.step(np.array([np.nan], np.float32))
+
+
+def test_a_closed_environment_is_refused(env):
+    single = gym.make("metarobot/Grip-v0")
+    for one in (env, single):
+        one.reset(seed=0)
+        one.close()
+        one.close()
+        why = "^this .* environment is closed: make another$"
+        with pytest.raises(ClosedEnvironmentError, match=why):
+            one.step(np.zeros(one.action_space.shape, np.float32))
+        with pytest.raises(ClosedEnvironmentError, match=why):
+            one.reset(seed=0)
+        with pytest.raises(ClosedEnvironmentError, match=why):
+            one.unwrapped.set_tasks(one.unwrapped.distribution.nominal())
 
 
 def test_seeds_may_be_given_one_by_one(env):

@@ -1,9 +1,11 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from metarobot.algorithms import ALGORITHMS, config_from_dict, configure, train_config
+from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
 
 
@@ -101,3 +103,16 @@ def test_a_trial_is_as_long_as_configured_and_no_longer_than_a_block():
 def test_a_configuration_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         train_config().seed = 1
+
+
+def test_numpys_integers_are_integers_and_written_as_such():
+    fields = {"seed": np.int64(3), "total_steps": np.uint32(8000), "hidden_sizes": (np.int16(8),)}
+    config = train_config("maml", **fields)
+    assert type(config.seed) is int
+    plain = {**fields, "seed": 3, "total_steps": 8000, "hidden_sizes": (8,)}
+    assert json.dumps(config.to_dict()) == json.dumps(train_config("maml", **plain).to_dict())
+    with pytest.raises(ValueError, match="seed must be an integer"):
+        train_config("maml", seed=True)
+    numbers = (np.int64(0), np.int64(2))
+    measured = EvaluationConfig(num_tasks=np.int64(4), adaptation_episodes=numbers)
+    assert json.dumps(dataclasses.asdict(measured))

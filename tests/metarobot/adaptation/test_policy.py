@@ -367,3 +367,12 @@ def test_a_session_without_rewards():
     session.act(robot.reset(seed=0)[0])
     with pytest.raises(ValueError, match="reward must be a finite number, got None"):
         session.record(None)
+
+
+def test_numpys_integers_count_episodes_and_seeds(policy):
+    plain = policy.adapt(Cart(), episodes=E, seed=3, progress=False)
+    numbers = {"episodes": np.int64(E), "seed": np.int64(3)}
+    assert_same_bits(policy.adapt(Cart(), **numbers, progress=False), plain)
+    assert policy.session(**numbers).complete is False
+    with pytest.raises(ValueError, match=r"^episodes must be an integer in .*, got True$"):
+        policy.adapt(Cart(), episodes=True, progress=False)

@@ -139,3 +139,10 @@ def test_what_is_wrong_is_said_in_one_line(options, words, tmp_path, capsys) -> 
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("task", ["nope=1", "block_mass_kg=-5"])
+def test_a_task_that_is_not_allowed_leaves_no_folder(tmp_path, capfd, task):
+    assert main(["explain", "grip", "--task", task, "--out", str(tmp_path / "ee")]) == 2
+    assert task.partition("=")[0] in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -97,6 +97,14 @@ def test_train_writes_plain_lines_in_a_pipe(tmp_path, capfd):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]  # and no MUJOCO_LOG.TXT
 
 
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_an_algorithm_named_twice_is_refused(tmp_path, capfd, command):
+    arguments = [command, "grip", "--algorithms", "maml", "oracle", "maml", "--out", "run"]
+    assert main(arguments) == 2
+    assert "--algorithms names maml twice: name it once" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_train_names_the_run_folder_itself(tmp_path):
     assert main([*TRAIN, "--algorithms", "maml", "--seed", "5"]) == 0
     assert (tmp_path / "runs/grip-seed5/maml/policy.safetensors").is_file()

@@ -6,7 +6,7 @@ import torch
 from fakes import FakeEnv
 from gymnasium.vector import AutoresetMode
 
-from metarobot.envs import Tasks
+from metarobot.envs import Tasks, make_env
 from metarobot.policies import GaussianMLP, log_prob
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
@@ -112,3 +112,20 @@ def test_rounds_of_any_size_collect_the_same_episodes(side_by_side):
     assert env.num_steps.sum() == N * num_episodes * T
     for field in fields(Episodes):
         torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name))
+
+
+def test_a_policy_that_has_diverged_on_one_task_does_not_stop_the_others():
+    env = make_env("metarobot/PointNavigation-v0", N * E, horizon=T, num_threads=1)
+    env.set_tasks(env.distribution.sample(np.random.default_rng(0), N))
+    policy = GaussianMLP([-1.0] * 2, [1.0] * 2, 2, (8,))
+    tree = policy.initial_params(torch.Generator().manual_seed(0))
+    params = {name: torch.stack([leaf] * N) for name, leaf in tree.items()}
+    healthy = collect(env, policy, params, noise=DRAWS.noise, start=DRAWS.start)
+    params = {name: leaf.clone() for name, leaf in params.items()}
+    for leaf in params.values():
+        leaf[1] = torch.nan
+    sick = collect(env, policy, params, noise=DRAWS.noise, start=DRAWS.start)
+    assert sick.actions[1].isnan().all()
+    assert sick.rewards.isfinite().all()
+    for task in (0, 2):
+        assert torch.equal(sick.rewards[task], healthy.rewards[task])

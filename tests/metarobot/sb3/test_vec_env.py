@@ -1,5 +1,6 @@
 """The bridge against Stable-Baselines3's own vector environment of single environments."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
@@ -18,6 +19,12 @@ def grip():
     env = SB3VecEnv(make_env(GRIP, N, horizon=3, num_threads=1))
     yield env
     env.close()
+
+
+@pytest.mark.parametrize("make", [lambda: gym.make(GRIP), lambda: None, lambda: GRIP])
+def test_what_is_no_batch_is_refused_in_one_line(make):
+    with pytest.raises(TypeError, match=r"^SB3VecEnv needs a native batch, .*, got "):
+        SB3VecEnv(make())
 
 
 def both(env_id, **kwargs):

@@ -225,6 +225,42 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeyp
     assert same_curves(tmp_path / "whole", tmp_path / "run", "maml")
 
 
+def fail(self):
+    raise ValueError("the family is broken")
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("method", ["__init__", "step"])
+def test_a_run_that_fails_at_once_leaves_nothing_in_the_way(tmp_path, monkeypatch, method, there):
+    run = tmp_path / "run"
+    if there:
+        run.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaTrainer, method, lambda self, *_, **__: fail(self))
+        with pytest.raises(ValueError, match=r"^the family is broken$"):
+            train_run(TINY, ["maml", "oracle"], run)
+    assert run.exists() == there
+    assert not [*tmp_path.rglob("*.json"), *tmp_path.rglob("*.csv")]
+    train_run(TINY, ["maml"], run)
+
+
+def test_a_run_that_fails_later_or_replaces_another_stays(tmp_path, monkeypatch):
+    run, step = tmp_path / "run", MetaTrainer.step
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            MetaTrainer, "step", lambda self: fail(self) if self.iteration else step(self)
+        )
+        with pytest.raises(ValueError, match="broken"):
+            train_run(TINY, ["maml"], run)
+        assert len(load_curve(run, "maml", ["iteration"])["iteration"]) == 1
+    (run / "notes.txt").write_text("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaTrainer, "step", fail)
+        with pytest.raises(ValueError, match="broken"):
+            train_run(TINY, ["oracle"], run, overwrite=True)
+    assert (run / "notes.txt").read_text() == "mine"
+
+
 def test_a_run_of_another_configuration_or_version_is_refused_with_what_differs(
     tmp_path, monkeypatch
 ):

@@ -1,0 +1,160 @@
+"""A short episode in a task family that is to be registered: what is wrong shows there at once.
+
+A mistake in an array's shape would otherwise be broadcast in silence, and train on nonsense.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from metarobot.envs.checked_numbers import show
+from metarobot.envs.scene import silence_mujoco
+from metarobot.envs.task_parameter import TaskError
+from metarobot.envs.vector_env import TaskVectorEnv
+
+_mj: Any = mujoco
+"""MuJoCo, whose compiled names type checkers cannot see."""
+
+_TRIAL_ENVS = 2
+_MOST_STEPS = 20
+_METHODS = (
+    *("_bind", "_apply_tasks", "_start", "_command", "_observe", "_evaluate", "_find_finished"),
+)
+
+
+def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
+    """Run a short episode of two tasks twice; nothing is drawn.
+
+    Args:
+        env_id: The Gymnasium id that it is to have.
+        vector_class: Its native batch, whose declarations are complete.
+
+    Raises:
+        TaskError: A method fails, returns something else than `TaskFamily` asks for or what is not
+            finite, or does not repeat; the message is one line that says what.
+    """
+    log = _mj.MjLogConfig.get()
+    silence_mujoco()
+    try:
+        with np.errstate(all="ignore"):
+            _try(vector_class)
+    except Exception as error:
+        why = str(error) if type(error) is _Mistake else _place(error)
+        line = " ".join(
+            f"{vector_class.__name__} cannot be registered as {env_id!r}: {why}".split()
+        )
+        raise TaskError(line) from error
+    finally:
+        log.set()
+
+
+class _Mistake(Exception):  # noqa: N818  a message on its way to `try_family`
+    """What a method does wrong, in one line."""
+
+
+def _place(error: Exception) -> str:
+    """Say in which method of the family, and where, something failed."""
+    text = f"{type(error).__name__}: {error}"
+    for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+        code = frame.f_code
+        if code.co_name in _METHODS and code.co_filename != __file__:
+            return f"{code.co_name}() fails in {code.co_filename}, line {line}: {text}"
+    return f"a short episode fails: {text}"
+
+
+def _try(family: type[TaskVectorEnv]) -> None:
+    """Run the family, with what its methods return checked before anything is made of it."""
+
+    class Trial(family):
+        def _observe(self) -> np.ndarray:
+            shape = (_TRIAL_ENVS, len(family.observation_elements))
+            meaning = "a row for each simulation, a column for each of observation_elements"
+            return _require("_observe()", super()._observe(), shape, meaning)
+
+        def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            pair = super()._evaluate(actions)
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise _Mistake(f"_evaluate() must return (rewards, solved), got {_kind(pair)}")
+            shape, meaning = (_TRIAL_ENVS,), "one for each simulation"
+            _require("the rewards of _evaluate()", pair[0], shape, meaning)
+            _require("what _evaluate() says is solved", pair[1], shape, meaning, "b")
+            return pair
+
+        def _find_finished(self) -> np.ndarray:
+            ended = super()._find_finished()
+            return _require(
+                "_find_finished()", ended, (_TRIAL_ENVS,), "one for each simulation", "b"
+            )
+
+    Trial.__name__ = family.__name__  # as messages show it
+    steps = min(family.default_horizon, _MOST_STEPS)
+    env = Trial(_TRIAL_ENVS, horizon=steps, num_threads=1)
+    try:
+        rng = np.random.default_rng(0)
+        env.set_tasks(env.distribution.sample(rng, _TRIAL_ENVS))
+        actions = rng.uniform(-1, 1, (steps, *(env.action_space.shape or ())))
+        first, again = _play(env, actions), _play(env, actions)
+        for (name, values), others in zip(first.items(), again.values(), strict=True):
+            if not np.array_equal(values, others, equal_nan=True):
+                raise _Mistake(
+                    f"{name} differ between two episodes of the same start and the same commands: "
+                    "let _start() set all that the family remembers, and draw from start alone"
+                )
+        _check_other_simulations(env)
+    finally:
+        env.close()
+
+
+def _require(
+    name: str, values: Any, shape: tuple[int, ...], meaning: str, kinds: str = "fiub"
+) -> np.ndarray:
+    """Return what a method gives if it is an array of this shape."""
+    of_kind = isinstance(values, np.ndarray) and values.dtype.kind in kinds
+    if not of_kind or values.shape != shape:
+        what = "of bool" if kinds == "b" else "of real numbers"
+        raise _Mistake(
+            f"{name} must be an array {what} of shape {shape} for {_TRIAL_ENVS} simulations, "
+            f"{meaning}, got {_kind(values)}"
+        )
+    return values
+
+
+def _kind(values: Any) -> str:
+    if isinstance(values, np.ndarray):
+        return f"{values.dtype} of shape {values.shape}"
+    return show(values)
+
+
+def _play(env: TaskVectorEnv, actions: np.ndarray) -> dict[str, np.ndarray]:
+    """Run an episode from seed 0, and return what it was like by what it is called."""
+    observations, _ = env.reset(seed=0)
+    starts = env.batch.state.copy()
+    seen, earned = [observations], []
+    _require_finite("observations", observations, 0)
+    for step, action in enumerate(actions, start=1):
+        observations, rewards, terminated, truncated, _ = env.step(action)
+        _require_finite("observations", observations, step)
+        _require_finite("rewards", rewards, step)
+        seen.append(observations)
+        earned.append(rewards)
+        if (terminated | truncated).any():
+            break
+    return {"the starts": starts, "observations": np.stack(seen), "rewards": np.stack(earned)}
+
+
+def _require_finite(name: str, values: np.ndarray, step: int) -> None:
+    """Refuse what is not finite; of an unstable simulation, nothing is shown."""
+    if not np.isfinite(values).all():
+        raise _Mistake(f"{name} must be finite, got {values.tolist()} after control step {step}")
+
+
+def _check_other_simulations(env: TaskVectorEnv) -> None:
+    """Refuse a family in which the start of one simulation changes another."""
+    before = env.batch.state[1].copy()
+    env.reset(options={"reset_mask": np.arange(_TRIAL_ENVS) == 0})
+    if not np.array_equal(before, env.batch.state[1], equal_nan=True):
+        raise _Mistake("_start() changes simulations that are not among ids: write to rows [ids]")
