@@ -21,8 +21,8 @@ _mj: Any = mujoco
 
 _TRIAL_ENVS = 2
 _MOST_STEPS = 20
-_METHODS = (
-    *("_bind", "_apply_tasks", "_start", "_command", "_observe", "_evaluate", "_find_finished"),
+_METHODS = frozenset(
+    ("_bind", "_apply_tasks", "_start", "_command", "_observe", "_evaluate", "_find_finished")
 )
 
 
