@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from errno import EACCES, ENOENT
 from pathlib import Path
 
 from metarobot.directory import FolderError, naming
@@ -41,13 +43,16 @@ def require_writable(path: Path) -> None:
     """Make sure, before long work, that nothing is in the way of a file that the user names.
 
     Raises:
-        OSError: Its folder cannot be opened.
+        OSError: Its folder is missing, or cannot be opened or written to.
         FolderError: Something other than a regular file is in its place, or something other than a
             folder in that of its folder.
     """
     folder = Folder.named(path.parent)
-    if folder.exists():
-        folder.require_replaceable(path.name)
+    if not folder.exists():
+        raise FileNotFoundError(ENOENT, "there is no such folder: make it first", str(path.parent))
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(EACCES, os.strerror(EACCES), str(path.parent))
+    folder.require_replaceable(path.name)
 
 
 def require_absent(path: Path) -> None:

@@ -7,6 +7,7 @@ rounding, less than 1e-6.  All arrays are (..., X): one robot, (X,), or M of the
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ Layer = tuple[Array, Array]
 class Controller(ABC):
     """Acts on one robot or several, and may remember."""
 
+    remembers: ClassVar[bool] = False
+    """Whether the steps before change what it does: then all steps are of the same robots."""
+
     def begin(self) -> None:  # noqa: B027
         """An episode begins; what came before may be remembered."""
 
@@ -27,7 +31,7 @@ class Controller(ABC):
         """Return the means of the actions (..., A) for observations (..., O)."""
 
     def learn(self, rewards: float | Array) -> None:
-        """Take note of the rewards (...) of the step before."""
+        """Take note of the rewards (...) of the step before, NaN where nobody measured them."""
         del rewards
 
 

@@ -30,6 +30,8 @@ class LatentController(Controller):
         params: Each leaf in its own shape.
     """
 
+    remembers = True
+
     def __init__(self, policy: LatentNetworks, params: Params) -> None:
         layers = [layer_of(params, index) for index in range(len(policy.layers))]
         self.network = MlpController(layers, to_array(params["direct.weight"]).T.copy())
@@ -61,7 +63,7 @@ class LatentController(Controller):
         return action.reshape(*seen.shape[:-1], -1)
 
     def learn(self, rewards: float | Array) -> None:
-        """Take note of the rewards (...) of the step before."""
+        """Take note of the rewards (...) of the step before, NaN where nobody measured them."""
         self._reward = rewards
 
 

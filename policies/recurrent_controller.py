@@ -36,6 +36,8 @@ class RecurrentController(Controller):
             last reward, (H + O + A + 1,).
     """
 
+    remembers = True
+
     def __init__(self, weights: RecurrentWeights, memory: Array) -> None:
         self.weights, self.memory = weights, memory
         self._recall(memory)
@@ -68,9 +70,12 @@ class RecurrentController(Controller):
         return action
 
     def learn(self, rewards: float | Array) -> None:
-        """Remember the rewards (...) of the step before; without, those told last are kept."""
-        earned = np.broadcast_to(np.asarray(rewards, float), self._outcome.shape[:-1])
-        self._outcome = np.concatenate([self._outcome[..., :-1], earned[..., None]], axis=-1)
+        """Remember the rewards (...) of the step before; where NaN, those told last are kept."""
+        rewards = np.asarray(rewards, float)
+        earned = np.where(np.isnan(rewards), self._outcome[..., -1], rewards)
+        done = self._outcome[..., :-1]
+        done = np.broadcast_to(done, (*earned.shape, done.shape[-1]))
+        self._outcome = np.concatenate([done, earned[..., None]], axis=-1)
 
     def _see(self, scaled: Array) -> Array:
         """Return what the tanh layers make of the observations and of the step before."""

@@ -31,6 +31,8 @@ class StudentController(Controller):
         action_size: A.
     """
 
+    remembers = True
+
     def __init__(self, weights: StudentWeights, action_size: int) -> None:
         self.weights, self.action_size = weights, action_size
         self.begin()

@@ -13,6 +13,8 @@ class ExportedPolicy:
 
     def act(self, observation, reward=np.nan, begins=False):
         """Return the action; `reward` is of the step before, `begins` says a new episode."""
+        if not np.isfinite(observation).all():
+            raise ValueError(f"observation must hold finite numbers, got {list(observation)}")
         told = {"observation": observation, "reward": reward, "begins": begins}
         self.feeds |= {n: np.float64(told[n]).reshape(1, -1) for n in told if n in self.feeds}
         action, *states = self.session.run(None, self.feeds)

@@ -35,7 +35,10 @@ class Interface:
         if observations.ndim == 0 or observations.shape[-1] != size:
             raise ValueError(f"{where} must have {size} elements, got shape {observations.shape}")
         if not np.isfinite(observations).all():
-            raise ValueError(f"{where} must hold finite numbers, got {observations}")
+            *_, element = place = tuple(np.argwhere(~np.isfinite(observations))[0])
+            raise ValueError(
+                f"{where} must hold finite numbers, got {observations[place]} as element {element}"
+            )
         return np.clip(observations, self.observation_low, self.observation_high, dtype=np.float32)
 
     def require_sizes(self, horizon: int, action_size: int) -> None:
@@ -53,7 +56,7 @@ class Interface:
         """Refuse a robot whose spaces are not those of the family.
 
         Observation bounds must be the family's, or infinite: then observations are clipped to the
-        family's.  Action bounds must lie within [-1, 1], or be infinite.
+        family's.  Actions must be of floats; their bounds lie within [-1, 1], or are infinite.
 
         Raises:
             ValueError: One does not fit; the message holds both.
@@ -62,13 +65,15 @@ class Interface:
         if not (isinstance(observations, Box) and _same(observations, low, high)):
             raise ValueError(
                 f"the robot's observations are {_words(observations)}, but the policy needs "
-                f"{_words(Box(low, high))}"
+                f"observations {_words(Box(low, high))}"
             )
         shape = (self.action_size,)
-        if not (isinstance(actions, Box) and actions.shape == shape and _within(actions)):
+        alike = isinstance(actions, Box) and actions.shape == shape and actions.dtype.kind == "f"
+        if not (alike and isinstance(actions, Box) and _within(actions)):
+            wrapper = "wrappers.RescaleAction" if alike else "ActionWrapper of yours"
             raise ValueError(
-                f"the robot's actions are {_words(actions)}, but the policy gives "
-                f"{_words(Box(-1.0, 1.0, shape))}: gymnasium.wrappers.RescaleAction maps them"
+                f"the robot's actions are {_words(actions)}, but the policy gives actions "
+                f"{_words(Box(-1.0, 1.0, shape))}: a gymnasium.{wrapper} turns these into those"
             )
 
 
@@ -92,4 +97,5 @@ def _words(space: Space) -> str:
     if not isinstance(space, Box):
         return f"a {type(space).__name__}"
     low, high = (np.array2string(b, max_line_width=10**6) for b in (space.low, space.high))
-    return f"of shape {space.shape} in {low} .. {high}".replace("\n", " ")
+    kind = "" if space.dtype.kind == "f" else f"{space.dtype} "
+    return f"{kind}of shape {space.shape} in {low} .. {high}".replace("\n", " ")

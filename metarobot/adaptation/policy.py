@@ -8,16 +8,23 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from metarobot.adaptation.acting import Acting
+from metarobot.adaptation.fitting import fit_episodes
 from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.progress import EpisodeDisplay
 from metarobot.adaptation.robot import Robot, rollout_env
 from metarobot.adaptation.session import AdaptationSession
-from metarobot.algorithms import ALGORITHMS, Algorithm, algorithm_class, make_algorithm
+from metarobot.algorithms import (
+    ALGORITHMS,
+    Algorithm,
+    adapt_once,
+    algorithm_class,
+    make_algorithm,
+)
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.envs.checked_numbers import is_integer, show
-from metarobot.policies import Controller, Params, repeat_params
+from metarobot.policies import Params, repeat_params
 from metarobot.policies.gaussian_policy import GaussianPolicy
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
@@ -76,23 +83,26 @@ class AdaptablePolicy:
     # Acting.
 
     @cached_property
-    def _controller(self) -> Controller:
-        return self.policy.controller(self.params)
-
-    @cached_property
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.array(self.interface.observation_low), np.array(self.interface.observation_high)
+    def _acting(self) -> Acting:
+        return Acting(self.interface, self.policy, self.params)
 
     def begin(self, reward: float | np.ndarray | None = None) -> None:
-        """Tell a policy that remembers that an episode begins; others need not be told.
+        """Tell a policy that remembers that an episode of the same robot begins.
+
+        What acting has shown of the robot may stay: call `forget` before an episode of another one.
 
         Args:
             reward: Reward of the last step of the episode before; None if there was none, or nobody
                 measured it.
+
+        Raises:
+            ValueError: The reward is not finite.
         """
-        if reward is not None:
-            self._controller.learn(reward)
-        self._controller.begin()
+        self._acting.begin(reward)
+
+    def forget(self) -> None:
+        """Forget what acting has shown of the robot; what adaptation has learned stays."""
+        self._acting.forget()
 
     def act(
         self, observation: np.ndarray, *, reward: float | np.ndarray | None = None
@@ -100,7 +110,8 @@ class AdaptablePolicy:
         """Return what to command, without action noise.
 
         A recurrent policy remembers the calls before: act on the steps of one robot, or of the same
-        M robots, in their order, with the rewards, and call `begin` before each episode.
+        M robots, in their order, with the rewards, and call `begin` before each episode.  With
+        another number of robots, these are others: the episode begins without memory.
 
         Args:
             observation: What one robot shows, (O,) in the family's units, or M robots, (M, O).
@@ -113,16 +124,10 @@ class AdaptablePolicy:
             Action (A,) or (M, A), float32 in half action ranges, within [-1, 1].
 
         Raises:
-            ValueError: The observation has another number of elements, or one is not finite.
+            ValueError: The observation has another number of elements, or of robots than in the
+                step before, or a number is not finite; the policy remembers nothing of the call.
         """
-        seen = np.asarray(observation, np.float64)
-        low, high = self._bounds
-        if seen.shape[-1:] != low.shape or not np.isfinite(seen).all():
-            self.interface.observe(seen)  # says what is wrong
-        if reward is not None:
-            self._controller.learn(reward)
-        action = self._controller.act(np.minimum(np.maximum(seen, low), high))
-        return np.minimum(np.maximum(action, -1.0), 1.0).astype(np.float32)
+        return self._acting.act(observation, reward)
 
     # Adapting.
 
@@ -143,8 +148,10 @@ class AdaptablePolicy:
 
         Args:
             robot: A ``gymnasium.Env`` or ``VectorEnv`` with the family's spaces; all robots of a
-                ``VectorEnv`` hold the same task.  ``is_success`` in its infos is optional.  Rewards
-                may be NaN where nobody measures them, if the algorithm can do without.
+                ``VectorEnv`` hold the same task.  ``latent`` and ``rl2``, whose episodes follow
+                each other, use the first of them: the others are commanded 0, the middle of the
+                action range.  ``is_success`` in its infos is optional.  Rewards may be NaN where
+                nobody measures them, if the algorithm can do without.
             episodes: E, episodes before each adaptation step.
             steps: Adaptation steps, with other episodes each.
             seed: Seed of the action noise, and of the robot's first reset.
@@ -155,8 +162,10 @@ class AdaptablePolicy:
 
         Raises:
             ValueError: A number is out of bounds, the spaces do not fit, the robot shows numbers
-                that are not finite, or the algorithm does not adapt.
+                that are not finite, a batch of this package holds several tasks, or the algorithm
+                does not adapt.
             TypeError: The robot is neither a ``gymnasium.Env`` nor a ``VectorEnv``.
+            Exception: What the robot raises, as it is; the episodes that have ended are lost.
         """
         _check("steps", steps, MOST_ADAPTATION_STEPS)
         self._require_adapting(episodes, seed)
@@ -197,11 +206,14 @@ class AdaptablePolicy:
         Raises:
             ValueError: The episodes do not fit the family or are of several tasks, the algorithm
                 does not adapt, or it needs log-probabilities that the log lacks.
+            TypeError: They are no `Episodes`.
         """
+        if not isinstance(episodes, Episodes):
+            kind = type(episodes).__name__
+            raise TypeError(f"a policy adapts from Episodes, as of Episodes.from_log, got a {kind}")
         self._require_adapting(episodes.num_episodes, seed=0)
-        block = self._fit(episodes)
-        algorithm, params = self.algorithm, self.task_params
-        adapted = algorithm.adapt(params, block, algorithm.adaptation_advantages(params, block))
+        block = fit_episodes(episodes, self.interface, self.algorithm)
+        adapted = adapt_once(self.algorithm, self.task_params, block).params
         bare = {name: leaf[0].clone() for name, leaf in adapted.items()}
         if not all(bool(leaf.isfinite().all()) for leaf in bare.values()):
             raise ValueError("adapting gave numbers that are not finite: check the rewards' size")
@@ -273,25 +285,6 @@ class AdaptablePolicy:
         if not self.algorithm.adapts:
             able = ", ".join(name for name, kind in ALGORITHMS.items() if kind.adapts)
             raise ValueError(f"{self.config.algorithm} does not adapt: take one of {able}")
-
-    def _fit(self, episodes: Episodes) -> Episodes:
-        """Check episodes (1, E, .) and return them with T steps, as the family reports them."""
-        interface, name = self.interface, self.config.algorithm
-        if episodes.num_tasks != 1:
-            raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
-        interface.require_sizes(episodes.horizon, episodes.actions.shape[-1])
-        if self.algorithm.needs_rewards and bool(episodes.rewards.isnan().any()):
-            raise ValueError(
-                f"{name} needs the rewards of the logged episodes: pass rewards, or adapt a policy "
-                "of latent, which can do without"
-            )
-        if self.algorithm.needs_log_probs and bool(episodes.log_probs.isnan().any()):
-            raise ValueError(
-                f"{name} needs the log-probabilities of the logged actions: pass log_probs, or "
-                "train it with --inner-objective lvc"
-            )
-        seen = interface.observe(episodes.observations.numpy(), "observations")
-        return replace(episodes, observations=torch.from_numpy(seen)).pad(interface.horizon)
 
 
 def _check(name: str, value: int, most: int) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from metarobot.adaptation.interface import Interface
+from metarobot.adaptation.rewards import LARGEST_REWARD
 from metarobot.envs import TaskVectorEnv
+from metarobot.envs.checked_arrays import read_numbers
 from metarobot.rollout.environment import RolloutEnv
 
 Robot = gym.Env | VectorEnv
@@ -96,9 +98,10 @@ class RobotEnv:
         commands[:M][running] = actions[running]
         commands = np.clip(commands, self._low, self._high).astype(self._dtype)
         step = _Step(*(column[:M] for column in self._robots.step(commands)))
-        rewards = np.where(running, step.rewards, 0.0)
-        known = np.isfinite(rewards) if self._needs_rewards else ~np.isinf(rewards)
-        if not known.all():
+        rewards = read_numbers("the robot's rewards", step.rewards, (M,))
+        rewards = np.where(running, rewards, 0.0)
+        known = np.abs(rewards) <= LARGEST_REWARD  # NaN is not
+        if not (known if self._needs_rewards else known | np.isnan(rewards)).all():
             raise ValueError(f"the robot's rewards must be finite numbers, got {step.rewards}")
         self._returns += rewards
         self._elapsed += 1
@@ -110,6 +113,12 @@ class RobotEnv:
 
     def _observe(self, observations: np.ndarray) -> np.ndarray:
         """Return what the running robots show; 0 for the others."""
+        size = len(self._interface.observation_low)
+        if observations.shape[1:] != (size,) or observations.dtype.kind not in "fiub":
+            raise ValueError(
+                f"the robot's observation must be numbers of shape ({size},), got "
+                f"{observations.dtype} of shape {observations.shape[1:]}"
+            )
         shown = np.where(self._running[:, None], observations[: self.num_envs], 0.0)
         return self._interface.observe(shown, "the robot's observation")
 
@@ -134,7 +143,7 @@ class _One:
         """Take a step within an episode."""
         observation, reward, terminated, truncated, info = self._env.step(commands[0])
         success = bool(info.get("is_success", False))
-        values = (reward, terminated, truncated, success)
+        values = (np.nan if reward is None else reward, terminated, truncated, success)
         return _Step(np.asarray(observation)[None], *(np.asarray([value]) for value in values))
 
 
@@ -208,12 +217,13 @@ def rollout_env(
 
     Raises:
         TypeError: It is neither.
-        ValueError: Its spaces are not the family's.
+        ValueError: Its spaces are not the family's, or a batch of this package holds several tasks.
     """
     if not isinstance(robot, (gym.Env, VectorEnv)):
         raise TypeError(
             f"a policy adapts to a gymnasium.Env or VectorEnv, got a {type(robot).__name__}"
         )
+    _require_one_task(robot.unwrapped)
     if isinstance(robot, TaskVectorEnv) and not (one_after_the_other and robot.num_envs > 1):
         interface.require_spaces(robot.single_observation_space, robot.single_action_space)
         return robot
@@ -226,3 +236,14 @@ def rollout_env(
         needs_rewards=needs_rewards,
         on_episodes=on_episodes,
     )
+
+
+def _require_one_task(robot: object) -> None:
+    """Refuse a batch of this package that holds several tasks: they would adapt as one."""
+    if isinstance(robot, TaskVectorEnv):
+        number = len(np.unique(robot.tasks.values, axis=0))
+        if number > 1:
+            raise ValueError(
+                f"a policy adapts to one task, but the batch holds {number}: give each task a "
+                "batch of its own, as env.set_tasks does with one value for each parameter"
+            )

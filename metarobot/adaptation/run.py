@@ -88,11 +88,34 @@ def load_run_or_policy(path: Path, *, best: bool = False) -> Run | AdaptablePoli
 
     Raises:
         OSError: It is missing or cannot be read.
-        ValueError: It is damaged or holds something else.
+        ValueError: It is damaged or holds something else, or the best policy of a file is wanted.
     """
     if path.suffix == SUFFIX and not path.is_dir():
+        if best:
+            raise ValueError(f"{path} holds one policy: best goes with a run's folder")
         return load_policy_file(path)
     return Run(load_run(path, best=best))
+
+
+def choose_policy(
+    found: Run | AdaptablePolicy, named: str | None, default: str | None = None
+) -> AdaptablePolicy:
+    """Return the policy of the algorithm that was named; a file holds one alone.
+
+    Args:
+        found: What was read.
+        named: Name of the algorithm; None takes the default of a run, or what the file holds.
+        default: As of `Run.choose`.
+
+    Raises:
+        ValueError: There is none of that name, or none that adapts.
+    """
+    if isinstance(found, Run):
+        return found.choose(named, default)
+    held = found.config.algorithm
+    if named not in (None, held):
+        raise ValueError(f"the file holds a policy of {held} alone: {named} needs a run")
+    return found
 
 
 def _floats(bounds: np.ndarray) -> tuple[float, ...]:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.policies import Distribution, log_prob
+from metarobot.adaptation.rewards import read_reward
+from metarobot.policies import Actor, Distribution, log_prob
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 
@@ -92,7 +93,7 @@ class AdaptationSession:
             SessionError: One is running, or there are enough.
         """
         if self.running:
-            raise SessionError("an episode is running: record its end before the next one begins")
+            raise SessionError("an episode is running: record its end, or discard it, before begin")
         if self.complete:
             raise SessionError(f"all {self._num_episodes} episodes are recorded: call adapt")
         self._steps = _Steps()
@@ -117,7 +118,10 @@ class AdaptationSession:
             raise SessionError("no episode is running: call begin once the robot is at its start")
         if steps.waiting:
             raise SessionError("the last action has no reward yet: call record before act")
-        seen = torch.from_numpy(self._policy.interface.observe(observation)).reshape(1, 1, -1)
+        shown = self._policy.interface.observe(observation)
+        if shown.ndim != 1:
+            raise ValueError(f"observation must be of one robot, (O,), got shape {shown.shape}")
+        seen = torch.from_numpy(shown).reshape(1, 1, -1)
         distribution = mean, log_std = self._actor.act(seen)
         noise = torch.from_numpy(self._noise[:, [self.num_recorded], len(steps.observations)])
         action = mean + log_std.exp().unsqueeze(1) * noise
@@ -144,21 +148,38 @@ class AdaptationSession:
 
         Raises:
             SessionError: There was no action.
-            ValueError: The reward is not finite, or needed and None.
+            ValueError: The reward is no finite number, or needed and None or NaN.
         """
         steps = self._steps
         if steps is None or not steps.waiting:
             raise SessionError("there is no action to record a reward of: call act before record")
-        is_missing = reward is None and not self._policy.algorithm.needs_rewards
-        if not is_missing and (reward is None or not np.isfinite(reward)):
-            raise ValueError(f"reward must be a finite number, got {reward}")
-        steps.rewards.append(np.nan if reward is None else float(reward))
-        earned = torch.full((1, 1), steps.rewards[-1], dtype=torch.float32)
+        may_be_missing = not self._policy.algorithm.needs_rewards
+        known = float(read_reward(reward, may_be_missing=may_be_missing))
+        steps.rewards.append(known)
+        earned = torch.full((1, 1), known, dtype=torch.float32)
         self._actor.learn(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
         horizon = self._policy.interface.horizon
         if terminated or truncated or len(steps.rewards) == horizon:
             self._episodes.append(steps.to_episodes(horizon, bool(success)))
             self._steps = None
+
+    @torch.no_grad()
+    def discard(self) -> None:
+        """Discard the episode that is running, as after an emergency stop: begin it anew.
+
+        Raises:
+            SessionError: None is running.
+        """
+        if not self.running:
+            raise SessionError("no episode is running: there is none to discard")
+        self._steps = None
+        self._actor = self._new_actor()
+        for episode in self._episodes:  # which the actor remembers
+            self._actor.begin()
+            for t in range(int(episode.mask.sum())):
+                self._actor.act(episode.observations[:, :, t])
+                counts = torch.ones(1, 1, dtype=torch.bool)
+                self._actor.learn(episode.actions[:, :, t], episode.rewards[:, :, t], counts)
 
     def adapt(self) -> AdaptablePolicy:
         """Take an adaptation step from the episodes, and return the adapted policy.
@@ -178,10 +199,14 @@ class AdaptationSession:
     def _take(self, policy: AdaptablePolicy) -> None:
         """Go on with a policy, before its first episode."""
         self._policy = policy
-        self._actor = policy.algorithm.exploring_policy.actor(policy.task_params)
+        self._actor = self._new_actor()
         self._noise = draw_noise(policy, self._num_episodes, self._seed)
         self._episodes: list[Episodes] = []
         self._steps: _Steps | None = None
+
+    def _new_actor(self) -> Actor:
+        policy = self._policy
+        return policy.algorithm.exploring_policy.actor(policy.task_params)
 
 
 class _Steps:

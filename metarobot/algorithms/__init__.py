@@ -1,6 +1,6 @@
 """Every way to learn, by name."""
 
-from metarobot.algorithms.adaptation import AdaptationStep, Collect, adapt_in_steps
+from metarobot.algorithms.adaptation import AdaptationStep, Collect, adapt_in_steps, adapt_once
 from metarobot.algorithms.algorithm import Algorithm
 from metarobot.algorithms.registry import (
     ALGORITHMS,
@@ -23,6 +23,7 @@ __all__ = [
     "Algorithm",
     "Collect",
     "adapt_in_steps",
+    "adapt_once",
     "algorithm_class",
     "config_from_dict",
     "configure",

@@ -1,12 +1,13 @@
 """Adapting to tasks: collect adaptation episodes, learn from them, and again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from metarobot.algorithms.algorithm import Algorithm
+from metarobot.envs.checked_numbers import show
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.rollout.episodes import Episodes
 
@@ -57,12 +58,45 @@ def adapt_in_steps(
     """
     for step in range(num_steps):
         episodes = collect(step, algorithm.exploring_policy, params)
-        advantages = algorithm.adaptation_advantages(params, episodes)
-        adapted = algorithm.adapt(params, episodes, advantages)
+        _, advantages, adapted = adapt_once(algorithm, params, episodes)
         if step > 0 and later_step_length != 1.0:
             adapted = _part_of_the_way(params, adapted, later_step_length)
         params = adapted
         yield AdaptationStep(episodes, advantages, params)
+
+
+def adapt_once(algorithm: Algorithm[Any], params: Params, episodes: Episodes) -> AdaptationStep:
+    """Learn from one block of adaptation episodes.
+
+    Args:
+        algorithm: How it is learned from.
+        params: Parameters the episodes were collected with, each leaf (N, ...).
+        episodes: Adaptation episodes (N, E, T).
+
+    Raises:
+        ValueError: The algorithm returns other names or shapes than those of the parameters.
+    """
+    advantages = algorithm.adaptation_advantages(params, episodes)
+    adapted = algorithm.adapt(params, episodes, advantages)
+    if wrong := _what_is_wrong(params, adapted):
+        raise ValueError(f"{algorithm.config.algorithm}.adapt {wrong}")
+    return AdaptationStep(episodes, advantages, adapted)
+
+
+def _what_is_wrong(params: Params, adapted: Any) -> str | None:
+    """Say in which name or shape adapted parameters differ from those before; None for nothing."""
+    if not isinstance(adapted, Mapping):
+        return f"must return the adapted parameters as a dict, got a {type(adapted).__name__}"
+    if lacking := [name for name in params if name not in adapted]:
+        return f"must return every leaf of the parameters, but {lacking[0]} is missing"
+    if unknown := [name for name in adapted if name not in params]:
+        return f"must return the leaves of the parameters alone, got {show(unknown[0])} as well"
+    for name, leaf in params.items():
+        found = getattr(adapted[name], "shape", None)
+        if found != leaf.shape:
+            got = type(adapted[name]).__name__ if found is None else tuple(found)
+            return f"must return {name} as a tensor of shape {tuple(leaf.shape)}, got {got}"
+    return None
 
 
 def _part_of_the_way(start: Params, end: Params, part: float) -> Params:

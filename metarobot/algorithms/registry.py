@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from metarobot.algorithms.algorithm import Algorithm
@@ -100,6 +101,11 @@ def _require_complete(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
     options = getattr(algorithm_class, "options_class", None)
     if not (isinstance(options, type) and issubclass(options, AlgorithmOptions)):
         raise ValueError(f"the algorithm {name} lacks an options_class, of AlgorithmOptions")
+    if free := [field.name for field in fields(options) if "bounds" not in field.metadata]:
+        raise ValueError(
+            f"the option {free[0]} of {name} states no bounds: declare it by number, integer, "
+            "switch, choice or fixed of metarobot.options"
+        )
     if taken := {*options.names()} & {*COMMON_NAMES, "algorithm", "options"}:
         raise ValueError(f"{min(taken)} of {name} is a field that all algorithms have already")
 

@@ -250,9 +250,9 @@ class ExportCommand(OutsideOptions):
     """Run folder, or the file of an adapted policy."""
     out: Path
     """File to write: the .onnx, or the .zip for PPO.load."""
-    format: Literal["sb3", "onnx"] = "sb3"
+    format: Literal["sb3", "onnx"] | None = None
     """What is written: a PPO model of Stable-Baselines3, which has a place for feed-forward
-    policies alone, or an ONNX file, for every policy."""
+    policies alone, or an ONNX file, for every policy; as --out ends if not given."""
     algorithm: str | None = None
     """Whose policy of the run; if not given, maml, or for ONNX latent, then maml, then any other
     that the run holds and that adapts."""

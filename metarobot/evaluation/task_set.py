@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.algorithms import adapt_in_steps
+from metarobot.algorithms import adapt_in_steps, adapt_once
 from metarobot.envs import (
     SPLITS,
     SceneRecord,
@@ -223,8 +223,7 @@ class TaskSet:
     def _adapt(self, trained: TrainedPolicy, params: Params, episodes: Episodes) -> Params:
         """Adapt to a block of episodes, as far as they may be seen."""
         seen = self._shown(episodes)
-        advantages = trained.algorithm.adaptation_advantages(params, seen)
-        return trained.algorithm.adapt(params, seen, advantages)
+        return adapt_once(trained.algorithm, params, seen).params
 
     def _by_blocks(
         self,

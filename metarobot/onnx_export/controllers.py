@@ -88,7 +88,7 @@ def recurrent(graph: Graph, controller: RecurrentController, observations: Value
         state, was, done = (graph.where(begins, first, value) for first, value in first_steps)
         earned = begins.to(np.float64) * memory[3]
     else:
-        reward, told_last = graph.input("reward", 1), graph.state("reward", memory[3])
+        reward, told_last = graph.reward, graph.state("reward", memory[3])
         earned = graph.where(reward.apply("IsNaN"), told_last, reward)
         graph.keep("reward", earned)
     scaled = (observations - w.centre) / w.half_range

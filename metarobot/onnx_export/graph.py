@@ -12,6 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from metarobot import __version__
+from metarobot.adaptation.rewards import LARGEST_REWARD
 
 OPSET, IR_VERSION = 18, 8
 """Those of ONNX 1.13, of December 2022; checked with onnxruntime 1.20 and 1.32."""
@@ -34,6 +35,7 @@ class Graph:
         self._states: dict[str, int] = {}
         self._kept: dict[str, Value] = {}
         self._outputs: dict[str, int] = {}
+        self._is_taken: Value | None = None
 
     # What comes in and goes out.
 
@@ -61,6 +63,26 @@ class Graph:
     def keep(self, name: str, value: Value) -> None:
         """Keep a state for the next step."""
         self._kept[name] = value
+
+    def observation(self, size: int) -> Value:
+        """Return what the robots show, (N, X).
+
+        A robot that shows a number that is not finite takes no step: its states stay as they are.
+        """
+        seen = self.input("observation", size)
+        finite = seen.apply("Abs") <= float(np.finfo(np.float64).max)  # not so for NaN
+        self._is_taken = finite.to(np.float64).reduced("ReduceMin") > 0.5
+        return seen
+
+    @cached_property
+    def reward(self) -> Value:
+        """What the step before has earned, (N, 1); NaN where `act` would refuse it."""
+        reward = self.input("reward", 1)
+        return self.where(reward.apply("Abs") <= LARGEST_REWARD, reward, np.nan)
+
+    def where_taken(self, value: Value, other: Any) -> Value:
+        """Choose a value where a robot takes a step; elsewhere take the other."""
+        return value if self._is_taken is None else self.where(self._is_taken, value, other)
 
     @cached_property
     def is_new(self) -> Value:
@@ -136,7 +158,9 @@ class Graph:
             facts: What is told beside it, each as JSON.
         """
         for state, size in self._states.items():
-            self.output(f"next_{state}", self._kept[state], size)
+            before = Value(self, f"state_{state}", np.dtype(np.float64))
+            kept = self.where_taken(self._kept[state].to(np.float64), before)
+            self.output(f"next_{state}", kept, size)
         states = {f"state_{state}": size for state, size in self._states.items()}
         inputs = [_tensor(*each) for each in (self._inputs | states).items()]
         outputs = [_tensor(*each) for each in self._outputs.items()]

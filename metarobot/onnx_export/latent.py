@@ -50,7 +50,7 @@ def latent(graph: Graph, controller: LatentController, observations: Value) -> V
     last = _last_step(graph, tasks, len(network.layers[-1][1]))
     scaled = (observations - controller.centre) / controller.half_range
     change = graph.where(begins, np.nan, scaled - last.seen)
-    outcomes = graph.concat(graph.input("reward", 1), change)
+    outcomes = graph.concat(graph.reward, change)
     outcomes = (outcomes - tasks.outcome_mean) / tasks.outcome_std
     counts = (outcomes.apply("Abs") <= _LARGEST) & tasks.varies & ~graph.is_new
     outcomes = graph.where(counts, outcomes, 0.0)

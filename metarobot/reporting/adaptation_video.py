@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.algorithms import algorithm_class
+from metarobot.algorithms import adapt_once, algorithm_class
 from metarobot.config import MOST_EPISODES, MOST_SEED
 from metarobot.envs import (
     Split,
@@ -248,8 +248,7 @@ def adapt_to(
     adapted = {0: params}
     for number in filter(None, config.stages):
         episodes = block.first(number)
-        advantages = algorithm.adaptation_advantages(params, episodes)
-        adapted[number] = algorithm.adapt(params, episodes, advantages)
+        adapted[number] = adapt_once(algorithm, params, episodes).params
     return adapted
 
 

@@ -1,6 +1,6 @@
 """The episodes of a meta-batch, as one block of tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -8,6 +8,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import pad
+
+from metarobot.envs.checked_numbers import show
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,8 @@ class Episodes:
             observations: What the policy saw before each step, in the family's units; E arrays
                 (T_e, O).
             actions: What it asked for in half action ranges, with its noise and before anything
-                clipped it; E arrays (T_e, A).
+                clipped it; E arrays (T_e, A).  What ``session.act`` returns is clipped:
+                ``latent`` and ``rl2`` read no more, others need ``session.recorded.actions``.
             rewards: Reward of each step; E arrays (T_e,).  None if nobody measured them: then only
                 algorithms that can do without adapt to the log.
             log_probs: Log-probability of each action under the policy that took it; E arrays
@@ -166,20 +169,18 @@ def episodes_from_log(
     success: Sequence[bool] | None,
 ) -> Episodes:
     """Build episodes (1, E, T) from ragged lists; see `Episodes.from_log`."""
-    E = len(actions)
-    if E == 0:
-        raise ValueError("a log must hold at least one episode")
-    done = _logged("actions", actions, 2, E)
+    done = _logged("actions", actions, 2)
+    E = len(done)
     lengths = [len(episode) for episode in done]
     T = max(lengths)
     unknown = [np.full(length, np.nan) for length in lengths]
-    earned = unknown if rewards is None else _logged("rewards", rewards, 1, E, lengths)
-    known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, E, lengths)
+    earned = unknown if rewards is None else _logged("rewards", rewards, 1, lengths)
+    known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, lengths)
     flags = [False] * E if success is None else [bool(flag) for flag in success]
     if len(flags) != E:
         raise ValueError(f"success must hold {E} values, one for each episode, got {len(flags)}")
     return Episodes(
-        observations=_fill(_logged("observations", observations, 2, E, lengths), T),
+        observations=_fill(_logged("observations", observations, 2, lengths), T),
         actions=_fill(done, T),
         log_probs=_fill(known, T),
         rewards=_fill(earned, T),
@@ -191,24 +192,22 @@ def episodes_from_log(
 
 
 def _logged(
-    name: str,
-    episodes: Sequence[ArrayLike],
-    ndim: int,
-    num_episodes: int,
-    lengths: Sequence[int] | None = None,
+    name: str, episodes: Iterable[ArrayLike], ndim: int, lengths: Sequence[int] | None = None
 ) -> list[np.ndarray]:
     """Return what was logged under a name as arrays, checked; lengths are those of the actions."""
-    if len(episodes) != num_episodes:
-        raise ValueError(
-            f"{name} must hold {num_episodes} episodes as actions, got {len(episodes)}"
-        )
-    arrays = [np.asarray(episode, np.float32) for episode in episodes]
+    if not isinstance(episodes, Iterable):
+        raise ValueError(f"{name} must hold an array for each episode, got {show(episodes)}")
+    arrays = [_numbers(f"{name} of episode {i}", episode) for i, episode in enumerate(episodes)]
+    if not arrays:
+        raise ValueError("a log must hold at least one episode")
+    if lengths is not None and len(arrays) != len(lengths):
+        raise ValueError(f"{name} must hold {len(lengths)} episodes as actions, got {len(arrays)}")
+    need = "(T,) with" if ndim == 1 else "(T, elements) with one width and"
     for index, array in enumerate(arrays):
-        shape = "(T,)" if ndim == 1 else "(T, elements)"
         if array.ndim != ndim or len(array) == 0 or array.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(
-                f"{name} of each episode must have shape {shape} with one width and at least one "
-                f"step, got {array.shape} in episode {index}"
+                f"{name} of each episode must have shape {need} at least one step, got "
+                f"{array.shape} in episode {index}"
             )
         if lengths is not None and len(array) != lengths[index]:
             raise ValueError(
@@ -218,6 +217,18 @@ def _logged(
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite numbers, but are not in episode {index}")
     return arrays
+
+
+def _numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """Return values in single precision; what is larger is infinite."""
+    try:
+        if np.iscomplexobj(values):
+            raise ValueError("got complex ones")
+        with np.errstate(over="ignore"):
+            return np.asarray(values, np.float32)
+    except Exception as error:  # whatever the conversion of an unknown type raises
+        why = " ".join(str(error).split())
+        raise ValueError(f"{name} must be an array of numbers: {why}") from None
 
 
 def _fill(episodes: Sequence[np.ndarray], horizon: int) -> Tensor:

@@ -132,6 +132,8 @@ def load_run(path: Path, *, best: bool = False) -> TrainedRun:
             does not belong with the others.
     """
     path = find_run(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        raise RunError(f"{path} is a file, must be a run folder: adapt and export take such files")
     policies: dict[str, TrainedPolicy] = {}
     untrained: list[str] = []
     for algorithm in algorithms_in(path):

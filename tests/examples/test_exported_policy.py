@@ -1,4 +1,4 @@
-"""The example that acts with an exported policy: 20 lines, onnxruntime and numpy, nothing else."""
+"""The example that acts with an exported policy: 22 lines, onnxruntime and numpy, nothing else."""
 
 import subprocess
 import sys
@@ -27,14 +27,21 @@ from exported_policy import ExportedPolicy
 
 told = np.load("told.npz")
 for kind in sys.argv[2:]:
-    policy = ExportedPolicy(f"{kind}.onnx")
-    actions = [policy.act(*step) for step in zip(told["seen"], told["rewards"], told["begins"])]
+    policy, actions = ExportedPolicy(f"{kind}.onnx"), []
+    for seen, reward, begins in zip(told["seen"], told["rewards"], told["begins"]):
+        try:
+            policy.act(np.where(np.arange(len(seen)) == 0, np.nan, seen), reward, begins)
+        except ValueError as error:
+            assert str(error).startswith("observation must hold finite numbers, got [")
+        else:
+            raise AssertionError("acted on NaN")
+        actions.append(policy.act(seen, reward, begins))
     np.save(f"{kind}.npy", actions)
 """
 
 
 def test_it_is_short():
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 20
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 22
 
 
 def test_it_acts_as_the_policies_do(tmp_path):

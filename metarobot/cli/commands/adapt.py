@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
+from rich.console import Console
+
 from metarobot.adaptation.file import require_suffix
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.adaptation.run import Run, load_run_or_policy
-from metarobot.cli.console import OK, announce_learner, prepare
+from metarobot.adaptation.robot import Robot
+from metarobot.adaptation.run import Run, choose_policy, load_run_or_policy
+from metarobot.cli.console import OK, announce_learner, prepare, say
 from metarobot.cli.options import AdaptCommand
 from metarobot.cli.parsing import parse, parse_task
-from metarobot.cli.robots import make_robot
+from metarobot.cli.robots import WatchedRobot, make_robot
 from metarobot.named_files import require_writable
 from metarobot.printable import print_line
 from metarobot.rollout.episodes import Episodes
@@ -22,7 +27,10 @@ def run(arguments: list[str], prog: str) -> int:
     console = prepare()
     require_writable(command.out)
     found = load_run_or_policy(command.run, best=command.best)
-    policy = found.choose(command.algorithm) if isinstance(found, Run) else found
+    policy = choose_policy(found, command.algorithm)
+    if isinstance(found, Run) and not policy.algorithm.adapts:
+        able = ", ".join(found.trained.learners) or "none of this run"
+        raise ValueError(f"{policy.config.algorithm} does not adapt: take one of {able}")
     if command.what_changed:
         from metarobot.change_diagnosis import require_recognisable  # imported where asked for
 
@@ -30,20 +38,30 @@ def run(arguments: list[str], prog: str) -> int:
     robot = make_robot(policy, command.env, task, command.variant)
     if isinstance(found, Run):
         announce_learner(found.trained, command.algorithm, console)
-    try:
-        if command.what_changed:
-            episodes = policy.explore(robot, episodes=command.episodes, seed=command.seed)
-            adapted = policy.adapt_from(episodes)
-            print_line(console, f"{_what_changed(policy, episodes)}.")
-        else:
-            adapted = policy.adapt(
-                robot, episodes=command.episodes, steps=command.steps, seed=command.seed
-            )
-    finally:
-        robot.close()
-    adapted.save(command.out)
+    with closing(robot):
+        try:
+            adapted = _adapt(policy, robot, command, console)
+            adapted.save(command.out)
+        except BaseException:
+            if isinstance(robot, WatchedRobot) and robot.num_begun > 1:
+                lost = f"the robot's {robot.num_begun} adaptation episodes are lost"
+                say(f"note: {command.out} is not written, and {lost}", OK)
+            raise
     print_line(console, f"adapted by {adapted.num_episodes} episodes: {command.out}")
     return OK
+
+
+def _adapt(
+    policy: AdaptablePolicy, robot: Robot, command: AdaptCommand, console: Console
+) -> AdaptablePolicy:
+    if not command.what_changed:
+        return policy.adapt(
+            robot, episodes=command.episodes, steps=command.steps, seed=command.seed
+        )
+    episodes = policy.explore(robot, episodes=command.episodes, seed=command.seed)
+    adapted = policy.adapt_from(episodes)
+    print_line(console, f"{_what_changed(policy, episodes)}.")
+    return adapted
 
 
 def _what_changed(policy: AdaptablePolicy, episodes: Episodes) -> str:

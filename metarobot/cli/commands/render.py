@@ -29,7 +29,8 @@ def run(arguments: list[str], prog: str) -> int:
     task, grid = parse_task(command.task), parse_grid(command.grid, command.grid_parameters)
     require_film_name(command.out)
     console = prepare()
-    require_writable(command.out)
+    if command.out.parent.exists():  # else it is made
+        require_writable(command.out)
     try:
         if command.run is not None:
             _film_run(command, command.run, task, grid, console)

@@ -143,10 +143,18 @@ def test_robots_of_other_kinds(robot):
     ("spaces", "words"),
     [
         ({"observation_space": gym.spaces.Box(-1, 1, (4,))}, "observations are of shape (4,)"),
-        ({"observation_space": gym.spaces.Box(-1, 2, (3,))}, "but the policy needs of shape (3,)"),
+        (
+            {"observation_space": gym.spaces.Box(-1, 2, (3,))},
+            "needs observations of shape (3,)",
+        ),
         ({"observation_space": gym.spaces.Discrete(3)}, "observations are a Discrete"),
         ({"action_space": gym.spaces.Box(-9, 9, (2,))}, "actions are of shape (2,) in [-9. -9.]"),
-        ({"action_space": gym.spaces.Box(-1, 1, (3,))}, "but the policy gives of shape (2,)"),
+        ({"action_space": gym.spaces.Box(-1, 1, (3,))}, "the policy gives actions of shape (2,)"),
+        ({"action_space": gym.spaces.Box(-9, 9, (2,))}, "wrappers.RescaleAction turns these"),
+        ({"action_space": gym.spaces.Box(-1, 1, (3,))}, "a gymnasium.ActionWrapper of yours turns"),
+        ({"action_space": gym.spaces.Box(-1, 1, (2,), np.int8)}, "actions are int8 of shape (2,)"),
+        ({"action_space": gym.spaces.Box(-1, 1, (2,), np.int64)}, "ActionWrapper of yours turns"),
+        ({"action_space": gym.spaces.Discrete(3)}, "ActionWrapper of yours turns these into those"),
     ],
 )
 def test_spaces_that_do_not_fit_are_refused_in_one_line(spaces, words):
@@ -324,7 +332,7 @@ def test_a_reward_that_nobody_measured_is_not_told_as_an_episode_begins():
     """Nothing is not 0, which is the best there is on Slide."""
     policy, told = make_policy("latent"), []
     stand_in = SimpleNamespace(learn=told.append, begin=lambda: told.append("begin"))
-    policy.__dict__["_controller"] = stand_in
+    policy._acting._controller = stand_in
     policy.begin()
     policy.begin(-1.5)
     assert told == ["begin", -1.5, "begin"]

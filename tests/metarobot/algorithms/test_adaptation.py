@@ -1,5 +1,7 @@
 """The one loop that adapts: what it collects with, learns from and hands on."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -40,3 +42,35 @@ def test_each_step_learns_from_the_episodes_of_the_last(length, expected):
 
 def test_without_steps_nothing_is_collected():
     assert list(adapt_in_steps(Doubling(), {}, 0, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("adapted", "words"),
+    [
+        (None, "must return the adapted parameters as a dict, got a NoneType"),
+        ({"weight": torch.zeros(2, 3)}, "must return every leaf of the parameters, but bias is"),
+        (
+            {"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "scale": torch.zeros(2)},
+            "must return the leaves of the parameters alone, got 'scale' as well",
+        ),
+        (
+            {"weight": torch.zeros(3), "bias": torch.zeros(2)},
+            r"must return weight as a tensor of shape \(2, 3\), got \(3,\)",
+        ),
+        (
+            {"weight": torch.zeros(2, 3), "bias": 1.0},
+            r"must return bias as a tensor of shape \(2,\), got float",
+        ),
+    ],
+)
+def test_what_an_algorithm_returns_must_be_like_the_parameters(adapted, words):
+    """One leaf for each of theirs, of the same shape; the message names the algorithm."""
+    algorithm = SimpleNamespace(
+        config=SimpleNamespace(algorithm="own"),
+        exploring_policy=None,
+        adaptation_advantages=lambda *_: None,
+        adapt=lambda *_: adapted,
+    )
+    params = {"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
+    with pytest.raises(ValueError, match=rf"^own\.adapt {words}"):
+        next(adapt_in_steps(algorithm, params, 1, lambda *_: None))

@@ -89,3 +89,12 @@ def test_an_option_that_nobody_reads_who_is_trained_is_refused():
         require_readers(["inner_lr", "trial_episodes"], ["maml"])
     with pytest.raises(ValueError, match="unknown option 'iner_lr': nearest is 'inner_lr'"):
         require_readers(["iner_lr"], ["maml"])
+
+
+def test_an_option_without_bounds_is_refused():
+    @dataclass(frozen=True, kw_only=True)
+    class OwnOptions(MamlOptions):
+        own_share: float = 0.5
+
+    with pytest.raises(ValueError, match="option own_share of own states no bounds: declare it"):
+        metarobot.register_algorithm("own", own(options_class=OwnOptions))

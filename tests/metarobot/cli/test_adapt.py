@@ -2,6 +2,7 @@
 
 import shutil
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -27,7 +28,31 @@ class Robot(gym.Env):
         reward = -float(np.abs(action).sum())
         return self.observation_space.low.copy(), reward, self.t == 3, False, {}
 
-gym.register("my/Robot-v0", Robot)
+class Failing(Robot):
+    at, error = 5, RuntimeError("driver lost\\nat port 3")  # in the second episode
+    num_steps = 0
+
+    def step(self, action):
+        self.num_steps += 1
+        if self.num_steps == self.at:
+            raise self.error
+        return super().step(action)
+
+    def close(self):
+        raise OSError("port is gone")
+
+class FailingFirst(Failing):
+    at = 2
+
+class Stopped(Failing):
+    error = KeyboardInterrupt()
+
+class Absent(Robot):
+    def __init__(self):
+        raise RuntimeError("no robot")
+
+for each in (Robot, Failing, FailingFirst, Stopped, Absent):
+    gym.register(f"my/{each.__name__}-v0", each)
 """
 
 
@@ -86,7 +111,7 @@ def test_a_task_of_the_family(run, tmp_path, algorithm):
         (["--env", "my/NoRobot-v0"], "--env my/NoRobot-v0: "),
         (["--env", "metarobot/Grip-v0"], "the robot's observations are of shape"),
         (["--algorithm", "promp"], "holds no promp, only maml, rl2, oracle"),
-        (["--algorithm", "oracle"], "oracle does not adapt: take one of"),
+        (["--algorithm", "oracle"], "oracle does not adapt: take one of maml, rl2\n"),
         (["--task", "puck_mass_kg=99"], "puck_mass_kg"),
         (["--env", "metarobot/Slide-v0", "--task", "puck_mass_kg=0.3"], "leave it out with --env"),
         (["--steps", "0"], "steps must be an integer in"),
@@ -99,3 +124,71 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(run, tmp_path, capsys,
     assert words in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "my_robot_module.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    return "my_robot_module"
+
+
+def complaints(capsys):
+    """What was said on stderr beside the progress."""
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if not line.startswith("adapting: episode")]
+
+
+def test_a_robot_that_fails_is_one_line_that_names_the_episode(run, module, capsys):
+    assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/FailingFirst-v0") == 2
+    failed = "metarobot: error: the robot failed in adaptation episode {}: RuntimeError: driver {}"
+    not_closed = "metarobot: note: the robot could not be closed: OSError: port is gone"
+    assert complaints(capsys) == [not_closed, failed.format(1, "lost at port 3")]
+    assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Failing-v0") == 2
+    lost = "a.safetensors is not written, and the robot's 2 adaptation episodes are lost"
+    expected = [f"metarobot: note: {lost}", not_closed, failed.format(2, "lost at port 3")]
+    assert complaints(capsys) == expected
+    assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Stopped-v0") == 130
+    assert complaints(capsys) == [*expected[:2], "metarobot: interrupted"]
+    assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Absent-v0") == 2
+    assert complaints(capsys) == [
+        f"metarobot: error: --env {module}:my/Absent-v0: RuntimeError: no robot"
+    ]
+
+
+def test_in_python_the_robots_error_is_its_own(run, module):
+    robot = gym.make(f"{module}:my/Failing-v0")
+    with pytest.raises(RuntimeError, match="driver lost") as raised:
+        run["maml"].adapt(robot, episodes=2, progress=False)
+    assert raised.value is robot.unwrapped.error
+
+
+def test_nowhere_to_write_is_said_before_robots_move(run, module, tmp_path, capsys, monkeypatch):
+    robot = ("--env", f"{module}:my/FailingFirst-v0")
+    assert adapt(run.path, tmp_path / "nodir" / "a.safetensors", *robot) == 2
+    words = f"{tmp_path / 'nodir'}: there is no such folder: make it first"
+    assert complaints(capsys) == [f"metarobot: error: {words}"]
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert adapt(run.path, tmp_path / "a.safetensors", *robot) == 2
+    assert complaints(capsys) == [f"metarobot: error: {tmp_path}: Permission denied"]
+
+
+def test_a_file_holds_one_policy(run, tmp_path, capsys):
+    out, again = tmp_path / "adapted.safetensors", tmp_path / "again.safetensors"
+    assert adapt(run.path, out, "--algorithm", "maml") == 0
+    assert adapt(out, again, "--algorithm", "maml") == 0
+    again.unlink()
+    capsys.readouterr()
+    held = "the file holds a policy of maml alone: rl2 needs a run"
+    for options in (["--algorithm", "rl2"], ["--best"]):
+        alone = f"{out} holds one policy: best goes with a run's folder"
+        words = held if "rl2" in options else alone
+        assert adapt(out, again, *options) == 2
+        assert complaints(capsys) == [f"metarobot: error: {words}"]
+        assert main(["export", str(out), "--out", str(tmp_path / "p.zip"), *options]) == 2
+        assert complaints(capsys) == [f"metarobot: error: {words}"]
+    for command in ("evaluate", "render"):
+        assert main([command, str(out), "--out", str(tmp_path / "film.mp4")]) == 2
+        words = f"{out} is a file, must be a run folder: adapt and export take such files"
+        assert complaints(capsys) == [f"metarobot: error: {words}"]
+    assert [each.name for each in tmp_path.iterdir()] == [out.name]

@@ -57,7 +57,7 @@ def test_a_run_and_an_adapted_policy(run, capfd):
     for name in ("maml", "rl2"):
         options = ["--algorithm", name, "--episodes", "2", "--out", f"{name}.safetensors"]
         assert main(["adapt", str(run.path), *options]) == 0
-        assert main(["export", f"{name}.safetensors", *ONNX, "--out", f"{name}-adapted.onnx"]) == 0
+        assert main(["export", f"{name}.safetensors", "--out", f"{name}-adapted.onnx"]) == 0
         assert acts(f"{name}-adapted.onnx", mr.load(f"{name}.safetensors"))
 
 
@@ -87,9 +87,13 @@ def test_a_file_is_replaced_only_on_request(run, capfd, options):
     ("options", "words"),
     [
         ((*ONNX, "--out", "x.zip"), "--out must end in .onnx for --format onnx, got x.zip"),
-        (("--out", "x.onnx"), "--out must end in .zip for --format sb3, got x.onnx"),
+        (
+            ("--format", "sb3", "--out", "x.onnx"),
+            "--out must end in .zip for --format sb3, got x.onnx",
+        ),
+        (("--out", "x.pt"), "--out must end in .onnx, or in .zip for a PPO model, got x.pt"),
         ((*ONNX, "--out", "x.onnx", "--algorithm", "promp"), "holds no promp, only maml, rl2"),
-        ((*ONNX, "--out", "no/folder/x.onnx"), "no/folder/x.onnx: No such file"),
+        ((*ONNX, "--out", "no/folder/x.onnx"), "no/folder: there is no such folder: make it"),
         (("--out", "x.zip", "--algorithm", "rl2"), "rl2 cannot be exported: PPO's policy has no"),
         (("--format", "pt", "--out", "x.pt"), "sb3"),
     ],

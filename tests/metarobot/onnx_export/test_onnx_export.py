@@ -109,6 +109,40 @@ def test_every_robot_has_episodes_of_its_own(algorithm):
             np.testing.assert_allclose(found[[m]], expected, 0, 1e-12)
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_what_a_broken_sensor_shows_is_neither_acted_on_nor_remembered(algorithm, broken):
+    policy = make_policy(algorithm)
+    seen, rewards, begins = walk(policy, 30, 2)
+    session = session_of(policy)
+    robots, undisturbed = Robots(session, 2), Robots(session)
+    for t in range(30):
+        if t % 9 == 4:
+            shown = seen[t].copy()
+            shown[0, -1] = broken
+            actions = robots.act(shown, rewards[t][:, None], 0.0)
+            assert not actions[0].any()
+            assert actions[1].any()
+        reward, first = rewards[t][:, None], float(begins[t])
+        found = robots.act(seen[t], reward, first)
+        expected = undisturbed.act(seen[t, [0]], reward[[0]], first)
+        np.testing.assert_allclose(found[[0]], expected, 0, 1e-12)
+
+
+@pytest.mark.parametrize("reward", [np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("algorithm", ["rl2", "latent"])
+def test_a_reward_that_act_refuses_counts_as_not_measured(algorithm, reward):
+    policy = make_policy(algorithm)
+    seen, rewards, begins = walk(policy, 30, 1)
+    session = session_of(policy)
+    robots, unmeasured = Robots(session), Robots(session)
+    for t in range(30):
+        with_reward, without = (reward, np.nan) if t % 7 == 3 else (rewards[t], rewards[t])
+        found = robots.act(seen[t], with_reward, float(begins[t]))
+        np.testing.assert_array_equal(found, unmeasured.act(seen[t], without, float(begins[t])))
+        assert np.isfinite(found).all()
+
+
 @pytest.mark.parametrize("algorithm", KINDS)
 def test_it_is_checked_and_old_runtimes_read_it(algorithm):
     model = onnx.load_from_string(onnx_bytes(make_policy(algorithm)))

@@ -59,3 +59,32 @@ def test_a_log_without_rewards_says_that_nobody_knows_them():
     episodes = Episodes.from_log(observations, actions, None)
     assert episodes.mask.sum(-1).tolist() == [list(map(float, LENGTHS))]
     assert torch.equal(episodes.rewards.isnan(), episodes.mask > 0)
+
+
+def test_a_log_may_come_from_generators():
+    expected = Episodes.from_log(*a_log())
+    found = Episodes.from_log(*((episode for episode in column) for column in a_log()))
+    assert torch.equal(found.observations, expected.observations)
+    assert torch.equal(found.rewards, expected.rewards)
+
+
+@pytest.mark.parametrize("column", ["observations", "actions", "rewards"])
+@pytest.mark.parametrize(
+    "episode", ["words", {"a": 1}, [[1], [1, 2]], 1 + 2j, torch.zeros(3, requires_grad=True)]
+)
+def test_what_is_no_array_of_numbers_is_refused_in_one_line(column, episode):
+    log = dict(zip(("observations", "actions", "rewards"), a_log(), strict=True))
+    log[column][1] = episode
+    with pytest.raises(ValueError, match=f"^{column} of episode 1 must be an array") as refusal:
+        Episodes.from_log(**log)
+    assert "\n" not in str(refusal.value)
+    log[column] = 3
+    with pytest.raises(ValueError, match=f"^{column} must hold an array for each episode, got 3$"):
+        Episodes.from_log(**log)
+
+
+def test_a_shape_is_said_as_it_is_needed():
+    observations, actions, rewards = a_log()
+    rewards[1] = rewards[1][:, None]
+    with pytest.raises(ValueError, match=r"shape \(T,\) with at least one step, got \(1, 1\) in"):
+        Episodes.from_log(observations, actions, rewards)

@@ -1,0 +1,92 @@
+"""What a policy at work is told: refused in one line, and then as if it had not been told."""
+
+import numpy as np
+import pytest
+from carts import make_policy
+
+REMEMBERING = ["latent", "rl2"]
+"""Those that remember from episode to episode, and read rewards."""
+SEEN = np.random.default_rng(0).uniform(-0.5, 0.5, (8, 3, 3))
+"""8 steps of 3 robots."""
+
+
+def changed(algorithm):
+    """A policy whose memory changes what it does."""
+    policy = make_policy(algorithm)
+    params = {name: leaf + 0.1 for name, leaf in policy.params.items()}
+    return type(policy)(policy.config, params, policy.interface)
+
+
+def act(policy, robots, reward=1.0):
+    """Act through an episode on some of the robots; return the actions."""
+    rewards = [None] + [reward] * (len(SEEN) - 1)
+    return [
+        policy.act(seen[robots], reward=earned) for seen, earned in zip(SEEN, rewards, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "teacher_student", *REMEMBERING])
+def test_other_robots_in_another_number_begin_without_memory(algorithm):
+    policy = changed(algorithm)
+    for robots in (slice(3), 0, slice(2), slice(3)):
+        policy.begin()
+        found = act(policy, robots)
+        np.testing.assert_array_equal(found, act(changed(algorithm), robots))
+
+
+@pytest.mark.parametrize("algorithm", ["teacher_student", *REMEMBERING])
+def test_the_number_of_robots_changes_between_episodes_alone(algorithm):
+    policy = changed(algorithm)
+    policy.act(SEEN[0])
+    with pytest.raises(ValueError, match=r"must have shape \(3, 3\), .* got \(3,\): call begin"):
+        policy.act(SEEN[1, 0])
+    expected = changed(algorithm)
+    expected.act(SEEN[0])
+    np.testing.assert_array_equal(policy.act(SEEN[1]), expected.act(SEEN[1]))
+
+
+@pytest.mark.parametrize("algorithm", REMEMBERING)
+def test_begin_is_an_episode_of_the_same_robot_and_forget_is_another_robot(algorithm):
+    policy = changed(algorithm)
+    first = act(policy, 0)
+    policy.begin(1.0)
+    assert not np.array_equal(act(policy, 0), first)
+    policy.forget()
+    np.testing.assert_array_equal(act(policy, 0), first)
+
+
+@pytest.mark.parametrize("algorithm", REMEMBERING)
+@pytest.mark.parametrize("reward", [np.inf, -np.inf, 1e300, "1", [1.0], np.zeros(3), 1 + 2j, {}])
+def test_a_reward_that_is_no_finite_number_is_refused(algorithm, reward):
+    policy = changed(algorithm)
+    policy.act(SEEN[0, 0])
+    for call in (lambda: policy.act(SEEN[1, 0], reward=reward), lambda: policy.begin(reward)):
+        with pytest.raises(ValueError, match=r"^reward must be a finite number, got") as refusal:
+            call()
+        assert "\n" not in str(refusal.value)
+    expected = changed(algorithm)
+    expected.act(SEEN[0, 0])
+    np.testing.assert_array_equal(
+        policy.act(SEEN[1, 0], reward=0.5), expected.act(SEEN[1, 0], reward=0.5)
+    )
+
+
+@pytest.mark.parametrize("algorithm", REMEMBERING)
+def test_nan_is_a_reward_that_nobody_measured(algorithm):
+    policy, expected = changed(algorithm), changed(algorithm)
+    np.testing.assert_array_equal(act(policy, 0, np.nan), act(expected, 0, None))
+    policy, expected = changed(algorithm), changed(algorithm)
+    some = np.array([0.5, np.nan, 0.5])
+    assert np.isfinite(act(policy, slice(3), some)).all()
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "teacher_student", *REMEMBERING])
+def test_an_observation_that_is_refused_is_not_remembered(algorithm):
+    policy, expected = changed(algorithm), changed(algorithm)
+    for t, seen in enumerate(SEEN[:, 0]):
+        with pytest.raises(ValueError, match=r"must hold finite numbers, got nan as element 1$"):
+            policy.act(np.where(np.arange(3) == 1, np.nan, seen), reward=2.0)
+        reward = None if t == 0 else 1.0
+        np.testing.assert_array_equal(
+            policy.act(seen, reward=reward), expected.act(seen, reward=reward)
+        )
