@@ -95,15 +95,15 @@ def test_actions_of_any_real_type_are_taken(either, kind):
 
 
 def test_actions_are_not_written_to(either):
-    actions = np.full(either.action_space.shape, np.nan)
+    actions = np.full(either.action_space.shape, np.inf)
     either.step(actions)
-    assert np.isnan(actions).all()
+    assert np.isinf(actions).all()
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_number_that_is_not_finite_counts_as_documented(either, bad):
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_infinity_is_clipped(either, bad):
     seen = []
-    for value in (bad, np.nan_to_num(bad, nan=0.0, posinf=1.0, neginf=-1.0)):
+    for value in (bad, np.sign(bad)):
         either.reset(seed=0)
         seen.append(either.step(np.full(either.action_space.shape, value))[0])
     np.testing.assert_array_equal(*seen)

@@ -80,7 +80,7 @@ def test_a_direction_is_one_of_two():
     assert distribution.splits == ("train",)
     values = distribution.sample(np.random.default_rng(0), 100)["direction"]
     assert set(values) == {-1.0, 1.0}
-    with pytest.raises(TaskError, match=r"direction = 0\.5 1 is not allowed: .* one of -1, 1"):
+    with pytest.raises(TaskError, match=r"direction = 0\.5 is not allowed: .* one of -1, 1"):
         distribution.with_values({"direction": [0.5]})
 
 

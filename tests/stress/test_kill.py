@@ -17,10 +17,10 @@ from small_training import (
     train,
 )
 
-ITERATIONS = 40
-LONGEST_LIFE_S = 5.0
+ITERATIONS = 20
+LONGEST_LIFE_S = 4.5
 """A little longer than it takes to start, and to train half of the run."""
-MOST_FILE_OPERATIONS = 45
+MOST_FILE_OPERATIONS = 25
 """About as many as a whole run takes to write its files."""
 
 DYING = """
@@ -79,7 +79,7 @@ def kill_in_file_operation(run, number):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.parametrize("where", ["at random moments", "within file operations"])
 def test_killed_runs_end_where_the_undisturbed_one_ends(undisturbed, tmp_path, in_full, where):
-    kills_wanted = 25 if in_full else 2
+    kills_wanted = 25 if in_full else 1
     rng = random.Random(0)
     kills = runs = 0
     while kills < kills_wanted:

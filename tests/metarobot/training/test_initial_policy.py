@@ -46,8 +46,8 @@ def file(tmp_path):
     return path
 
 
-class KilledError(Exception):
-    pass
+class KilledError(BaseException):
+    """Like a kill, it runs no handler."""
 
 
 def kill_in_the_first_iteration(self):
