@@ -12,6 +12,11 @@ silence_mujoco()
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest tests, so that workers end at the same time."""
+    items.sort(key=lambda item: "stress" not in item.path.parts)
+
+
 @pytest.fixture(params=FAMILIES)
 def env_id(request):
     return request.param
