@@ -81,13 +81,14 @@ def life_words(life: LifeResult | None) -> str:
 def _better_later(life: LifeResult | None, learner: str) -> str:
     """Name who is off by less than a learner, later in life."""
     scores = [own for own in life.scores if own.seen > EARLY] if life else []
-    found = []
+    found: dict[str, list[str]] = {}
     for seen in sorted({own.seen for own in scores}):
         off = {own.learner: own.rmse for own in scores if own.seen == seen}
         best = min(off, key=lambda name: off[name])
         if off[best] < off.get(learner, 0.0):
-            found.append(f"after {percent(seen)} {best}")
-    return f" Later others are off by less: {', '.join(found)}." if found else ""
+            found.setdefault(best, []).append(percent(seen))
+    parts = [f"{name} after {', '.join(shares)}" for name, shares in found.items()]
+    return f" Later others are off by less: {'; '.join(parts)}." if parts else ""
 
 
 def beside_references(learner: str, split: SplitResult) -> str:
