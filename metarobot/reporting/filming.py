@@ -24,7 +24,7 @@ from metarobot.reporting.video import (
     compose_film,
     describe_task,
 )
-from metarobot.rollout.collect import collect
+from metarobot.rollout.collect import collect, without_nan
 from metarobot.training.load import TrainedPolicy
 
 FRAMES_PER_STEP = 3
@@ -72,8 +72,7 @@ def replay_actions(
     for t, action in enumerate(actions):
         before, passed = qpos[0].copy(), []
         with watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
-            command = np.where(np.isnan(action), 0.0, action)[None]
-            _, reward, terminated, truncated, info = env.step(command)
+            _, reward, terminated, truncated, info = env.step(without_nan(action)[None])
         if info["sim_unstable"][0]:
             caption += f", unstable in step {t}"
             break

@@ -81,7 +81,9 @@ def _run_side_by_side(
         observations.append(seen)
         distributions.append(distribution)
         actions.append(action)
-        observation, reward, terminated, truncated, infos = env.step(_commands(action))
+        observation, reward, terminated, truncated, infos = env.step(
+            without_nan(action.flatten(0, 1).numpy())
+        )
 
         unstable = infos["sim_unstable"]
         failed |= alive & unstable
@@ -109,14 +111,13 @@ def _run_side_by_side(
     return episodes if M == E else episodes.first(E)
 
 
-def _commands(actions: torch.Tensor) -> np.ndarray:
-    """Return actions (N, M, A) as the environment takes them, (N M, A), with 0 for NaN.
+def without_nan(actions: np.ndarray) -> np.ndarray:
+    """Return actions as an environment takes them, with 0 for NaN.
 
     It would refuse NaN, and a policy that has diverged on one task must not stop the others.
     """
-    commands = actions.flatten(0, 1).numpy()
-    lost = np.isnan(commands)
-    return np.where(lost, np.float32(0.0), commands) if lost.any() else commands
+    lost = np.isnan(actions)
+    return np.where(lost, actions.dtype.type(0.0), actions) if lost.any() else actions
 
 
 def _begin(env: RolloutEnv, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
