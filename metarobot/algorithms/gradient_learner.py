@@ -200,27 +200,36 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         """Improve the initialisation, and measure what helps to adapt it from few episodes."""
         improved, report = self.improve(params, batch)
         if report.accepted and batch.pre_episodes:
-            improved = {**improved, **self._measured(params, batch)}
+            first = batch.pre_episodes[0], batch.pre_advantages[0]
+            improved = {**improved, **self.measured(params, *first)}
         return improved, report
 
-    def _measured(self, params: Params, batch: MetaBatch) -> Params:
-        """Return the leaves that are measured on the episodes from θ."""
+    def measured(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Return what is known of adaptation steps and values after more episodes from θ.
+
+        Args:
+            params: θ, each leaf in its own shape; those of `MEASURED` are what is known so far.
+            episodes: Adaptation episodes (N, E, T).
+            advantages: Their advantages (N, E, T).
+
+        Returns:
+            The leaves of `MEASURED` that are measured, as far as the policy has them.
+        """
         leaves: Params = {}
         if STEP_VARIANCE in params:
-            steps = self.workers.gather(self._measured_steps(params, batch))
+            steps = self.workers.gather(self._measured_steps(params, episodes, advantages))
             for name, samples in zip((STEP_VARIANCE, STEP_SIGNAL), steps.unbind(1), strict=True):
                 leaves[name] = learn_mean(params[name], samples)
         if VALUE_PRIOR in params:
-            moments = episode_moments(self.policy, batch.pre_episodes[0], self.config.discount)
+            moments = episode_moments(self.policy, episodes, self.config.discount)
             leaves[VALUE_PRIOR] = learn_value_prior(
                 params[VALUE_PRIOR], self.workers.gather(moments)
             )
         return leaves
 
     @torch.no_grad()
-    def _measured_steps(self, params: Params, batch: MetaBatch) -> Tensor:
+    def _measured_steps(self, params: Params, episodes: Episodes, advantages: Tensor) -> Tensor:
         """Return the variance of a step from one episode, and the signal in all, (n, 2)."""
-        episodes, advantages = batch.pre_episodes[0], batch.pre_advantages[0]
         theta, parts = repeat_params(params, episodes.num_tasks), []
         for tasks in chunks_of_steps(episodes.rewards):
             loss = self._inner_loss(episodes.rows(tasks), advantages[tasks])

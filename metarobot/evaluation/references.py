@@ -1,14 +1,13 @@
 """The references of the protocol: what adaptation is held against.
 
 This is the one place that names them. Domain randomisation and the oracle are trained; the others
-are not trained for themselves. Fine-tuning and learning from scratch adapt by MAML's inner loop on
-the same adaptation episodes as the learners do: from what domain randomisation has learned, and
-from parameters that nobody has prepared for that. Those of `TOLD_ORACLES` use the trained oracle.
+are not trained for themselves. Those of `STARTS` adapt by MAML's inner loop, those of
+`TOLD_ORACLES` use the trained oracle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
@@ -17,8 +16,8 @@ from metarobot.algorithms.maml import MamlOptions
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.evaluation.told_oracles import TOLD_ORACLES, make_told_oracle
+from metarobot.evaluation.untrained_adaptation import STARTS, prepare
 from metarobot.presets import find_preset
-from metarobot.training.functional_policy import initial_params
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 RANDOM = "random"
@@ -29,27 +28,8 @@ ORACLE = "oracle"
 """The policy that is told the task: the upper end of the headroom."""
 
 _TUNING_SEED_SHIFT = 1
-"""Tasks on which step sizes are chosen are drawn with another seed than those reported on."""
+"""Tasks on which references are prepared are drawn with another seed than those reported on."""
 _TUNING_TASKS = 20
-
-STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)
-"""Multiples of inner_lr among which a reference's step size is chosen."""
-
-
-def fine_tuning(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
-    """Return the policy that starts from the policy of domain randomisation, and adapts it."""
-    config = replace(domain_randomisation.config, algorithm="maml", options=options)
-    return replace(domain_randomisation, config=config)
-
-
-def from_scratch(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
-    """Return the policy that starts from the parameters that training began with."""
-    trained = fine_tuning(domain_randomisation, options)
-    return replace(trained, params=initial_params(trained.config, trained.policy))
-
-
-STARTS = {"from_scratch": from_scratch, "fine_tuning": fine_tuning}
-"""References that adapt though nobody has trained them for that, made of domain randomisation."""
 
 MADE_OF = {**dict.fromkeys(STARTS, NEVER_ADAPTS), **dict.fromkeys(TOLD_ORACLES, ORACLE)}
 """Which trained policy each reference is made of that adapts and is not trained itself."""
@@ -122,12 +102,8 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
     task_set = TaskSet.of_split(run.env_id, "train", tuning, scene=run.scene)
 
-    def return_after_one_step(trained: TrainedPolicy) -> float:
-        _, after = task_set.score_by_episodes(trained, (config.episodes_per_block,))
-        return float(after.judged.returns.mean())
-
     start = STARTS[name](run.policies[NEVER_ADAPTS], _maml_options(run))
-    return with_best_step_size(start, return_after_one_step)
+    return prepare(start, task_set, config.episodes_per_block)
 
 
 def _maml_options(run: TrainedRun) -> MamlOptions:
@@ -135,22 +111,3 @@ def _maml_options(run: TrainedRun) -> MamlOptions:
     if "maml" in run.policies:
         return cast(MamlOptions, run.policies["maml"].config.options)
     return cast(MamlOptions, configure(find_preset(run.env_id), "maml").options)
-
-
-def with_best_step_size(
-    trained: TrainedPolicy, return_after_one_step: Callable[[TrainedPolicy], float]
-) -> TrainedPolicy:
-    """Return the algorithm with the step size that suits it best.
-
-    The presets' step size was chosen for MAML, and learned with; a reference gets its own.
-
-    Args:
-        trained: A reference that adapts.
-        return_after_one_step: Measures an algorithm, on tasks that nothing is reported on.
-    """
-    inner_lr = cast(MamlOptions, trained.config.options).inner_lr
-    candidates = [
-        replace(trained, config=trained.config.with_options(inner_lr=factor * inner_lr))
-        for factor in STEP_SIZE_FACTORS
-    ]
-    return max(candidates, key=return_after_one_step)

@@ -5,20 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from metarobot.algorithms import ALGORITHMS, configure
+from metarobot.algorithms import ALGORITHMS
 from metarobot.config import RunConfig
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.measurement import Protocol, _key
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
-from metarobot.evaluation.references import (
-    STEP_SIZE_FACTORS,
-    fine_tuning,
-    from_scratch,
-    in_order,
-    with_best_step_size,
-)
+from metarobot.evaluation.references import in_order
 from metarobot.evaluation.scores import Scores, Stage, TaskSetScores
 from metarobot.evaluation.summary import summarise_split
 from metarobot.evaluation.task_set import TaskSet
@@ -30,7 +23,6 @@ from metarobot.training.runs import train_run
 TINY = RunConfig(
     total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), options={"outer_epochs": 1}
 )
-OPTIONS = configure(TINY, "maml").options
 TRAINED = ("maml", "meta_sgd", "domain_randomisation", "oracle")
 MEASURED = EvaluationConfig(
     num_tasks=2,
@@ -175,22 +167,3 @@ def test_a_file_of_scores_that_holds_something_else_is_refused(runs, tmp_path, c
     (tmp_path / "random-seed0.json").write_text(content)
     with pytest.raises(ValueError, match=r"random-seed0\.json holds no scores"):
         measure(runs, tmp_path)
-
-
-def test_fine_tuning_starts_where_domain_randomisation_ended(runs):
-    trained = runs[0].policies["domain_randomisation"]
-    tuned, fresh = fine_tuning(trained, OPTIONS), from_scratch(trained, OPTIONS)
-    assert tuned.params is trained.params
-    assert tuned.config == replace(trained.config, algorithm="maml", options=OPTIONS)
-    weights = fresh.params["layers.0.weight"]
-    assert not torch.equal(weights, trained.params["layers.0.weight"])
-    assert torch.equal(weights, from_scratch(trained, OPTIONS).params["layers.0.weight"])
-
-
-def test_a_reference_gets_the_step_size_that_suits_it(runs):
-    trained = fine_tuning(runs[0].policies["domain_randomisation"], OPTIONS)
-    wanted = STEP_SIZE_FACTORS[-1] * trained.config.options.inner_lr
-    best = with_best_step_size(trained, lambda a: -abs(a.config.options.inner_lr - wanted))
-    assert best.config.options.inner_lr == wanted
-    assert best.params is trained.params
-    assert best.algorithm.step_sizes(trained.params) == wanted

@@ -1,0 +1,104 @@
+"""References that nobody has trained: what they start from, and what is measured for them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metarobot.algorithms import train_config
+from metarobot.algorithms.adaptation import adapt_once
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.task_set import TaskSet
+from metarobot.evaluation.untrained_adaptation import (
+    STEP_SIZE_FACTORS,
+    fine_tuning,
+    from_scratch,
+    prepare,
+    with_measured_leaves,
+    with_step_sizes,
+)
+from metarobot.policies import STEP_SIGNAL, STEP_VARIANCE, STEPS_TAKEN, VALUE_PRIOR, repeat_params
+from metarobot.training.functional_policy import initial_params, make_policy
+from metarobot.training.load import TrainedPolicy
+
+OPTIONS = train_config("maml").options
+NUM_EPISODES = 4
+
+
+@pytest.fixture(scope="module")
+def randomised() -> TrainedPolicy:
+    """A policy of domain randomisation, trained to anything."""
+    config = train_config("domain_randomisation", hidden_sizes=(4,), seed=1)
+    policy = make_policy(config)
+    return TrainedPolicy(policy, initial_params(replace(config, seed=2), policy), config)
+
+
+@pytest.fixture(scope="module")
+def task_set() -> TaskSet:
+    return TaskSet.of_split(
+        train_config("maml").env_id, "train", EvaluationConfig(num_tasks=3, test_episodes=1)
+    )
+
+
+def test_fine_tuning_starts_where_domain_randomisation_ended(randomised):
+    tuned, fresh = fine_tuning(randomised, OPTIONS), from_scratch(randomised, OPTIONS)
+    for name, leaf in randomised.params.items():
+        assert torch.equal(tuned.params[name], leaf)
+    assert tuned.config == replace(randomised.config, algorithm="maml", options=OPTIONS)
+    weights = fresh.params["layers.0.weight"]
+    assert not torch.equal(weights, randomised.params["layers.0.weight"])
+    assert torch.equal(weights, from_scratch(randomised, OPTIONS).params["layers.0.weight"])
+
+
+def test_the_noise_of_its_steps_is_that_of_single_episodes(randomised, task_set):
+    """The step that each episode alone asks for, taken without shrinking."""
+    start = fine_tuning(randomised, OPTIONS)
+    episodes = task_set.explore(start, NUM_EPISODES)
+    known = with_measured_leaves(start, episodes)
+    assert known.params[STEPS_TAKEN] == 0.0
+    assert known.params[STEP_SIGNAL] > 0.0
+
+    tasks = repeat_params(known.params, episodes.num_tasks)
+    advantages = known.algorithm.adaptation_advantages(tasks, episodes)
+    whole = replace(start, config=start.config.with_options(shrink_steps=False)).algorithm
+    alone = {name: leaf.repeat_interleave(NUM_EPISODES, 0) for name, leaf in tasks.items()}
+    adapted = whole.adapt(alone, episodes.each_alone(), advantages.flatten(0, 1)[:, None])
+    moved = [(adapted[name] - leaf).flatten(1) for name, leaf in alone.items()]
+    steps = torch.cat(moved, dim=1).unflatten(0, (episodes.num_tasks, NUM_EPISODES))
+    variance = steps.var(dim=1).sum(1).mean()
+    torch.testing.assert_close(known.params[STEP_VARIANCE].squeeze(), variance, rtol=1e-3, atol=0.0)
+
+
+def test_a_single_episode_moves_it_only_with_what_was_measured(randomised, task_set):
+    start = fine_tuning(randomised, OPTIONS)
+    episodes = task_set.explore(start, NUM_EPISODES)
+
+    def moves(policy):
+        tasks = repeat_params(policy.params, episodes.num_tasks)
+        adapted = adapt_once(policy.algorithm, tasks, episodes.first(1)).params
+        return not torch.equal(adapted["layers.0.weight"], tasks["layers.0.weight"])
+
+    assert not moves(start)
+    assert moves(with_measured_leaves(start, episodes))
+
+
+def test_without_those_options_nothing_is_measured(randomised, task_set):
+    start = fine_tuning(randomised, replace(OPTIONS, shrink_steps=False, value_prior=False))
+    known = with_measured_leaves(start, task_set.explore(start, NUM_EPISODES))
+    assert not {STEP_VARIANCE, STEP_SIGNAL, VALUE_PRIOR} & known.params.keys()
+
+
+def test_it_gets_the_step_size_that_suits_it(randomised, task_set):
+    start = from_scratch(randomised, OPTIONS)
+    sizes = [each.config.options.inner_lr for each in with_step_sizes(start)]
+    assert sizes == [factor * OPTIONS.inner_lr for factor in STEP_SIZE_FACTORS]
+    episodes = task_set.explore(start, NUM_EPISODES)
+    returns = {}
+    for each in with_step_sizes(start):
+        known = with_measured_leaves(each, episodes)
+        _, after = task_set.score_by_episodes(known, (NUM_EPISODES,))
+        returns[each.config.options.inner_lr] = after.judged.returns.mean()
+    assert len(set(returns.values())) == len(sizes)
+    chosen = prepare(start, task_set, NUM_EPISODES)
+    assert chosen.config.options.inner_lr == max(returns, key=returns.get)
+    assert bool(chosen.params[VALUE_PRIOR].any())
