@@ -8,7 +8,7 @@ SHORT = {
 }
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def short_searches():
     """References search in little: here counts who is measured where, not what a search finds.
 
