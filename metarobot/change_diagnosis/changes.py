@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from metarobot.envs import Variant
+from metarobot.envs import Variant, file_name
 from metarobot.envs.checked_numbers import show
 from metarobot.few_shot_diagnosis.classes import FaultClass
 
@@ -132,9 +132,9 @@ def changes_of(env_id: str) -> tuple[Change, ...]:
         ValueError: None are known for it.
     """
     if env_id not in CHANGES:
-        families = [known.removeprefix("metarobot/").removesuffix("-v0") for known in CHANGES]
+        families = " and ".join(sorted(map(file_name, CHANGES)))
         raise ValueError(
-            f"changes are known for {' and '.join(sorted(families))} only, got {show(env_id)}: "
+            f"changes are known for {families} only, got {show(env_id)}: "
             "leave out what_changed (--what-changed)"
         )
     return CHANGES[env_id]

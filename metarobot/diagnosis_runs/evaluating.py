@@ -90,11 +90,11 @@ def own_splits(run: DiagnosisRun, folder: Path) -> Iterator[Tested]:
             f"{folder} holds nothing that was kept back ({run.config.kept_back.sentence()}): "
             "name the folder that the learner was trained on"
         )
+    healthy = Healthy.of(recordings)
     for name, rows in splits.items():
         own = recordings.rows(rows)
-        inputs = run.sight.inputs(own, windows, Healthy.of(recordings))
-        healthy = Healthy.of(recordings).by_machine
-        yield Tested(own_material(name, own, inputs, run.config.way), _traces(own, healthy))
+        material = own_material(name, own, run.sight.inputs(own, windows, healthy), run.config.way)
+        yield Tested(material, _traces(own, healthy.by_machine))
 
 
 def _traces(own: OwnRecordings, healthy: Mapping[str, np.ndarray]) -> Traces:
