@@ -165,28 +165,34 @@ class AdaptablePolicy:
                 that are not finite, a batch of this package holds several tasks, or the algorithm
                 does not adapt.
             TypeError: The robot is neither a ``gymnasium.Env`` nor a ``VectorEnv``.
-            Exception: What the robot raises, as it is; the episodes that have ended are lost.
+            Exception: What the robot raises, as it is; see `explore` for the episodes before.
         """
-        _check("steps", steps, MOST_ADAPTATION_STEPS)
+        require_count("steps", steps, MOST_ADAPTATION_STEPS)
         self._require_adapting(episodes, seed)
         with EpisodeDisplay(episodes * steps, shown=progress) as display:
-            policy = self
+            policy, numbers = self, (int(episodes), int(seed))
             for _ in range(steps):
-                block = policy._collect(robot, int(episodes), int(seed), display.add)
-                policy = policy.adapt_from(block)
+                policy = policy.adapt_from(policy._collect(robot, *numbers, display.add))
         return policy
 
     def explore(
-        self, robot: Robot, *, episodes: int, seed: int = 0, progress: bool = True
+        self,
+        robot: Robot,
+        *,
+        episodes: int,
+        seed: int = 0,
+        progress: bool = True,
+        on_ended: Callable[[Episodes], None] | None = None,
     ) -> Episodes:
         """Run the adaptation episodes of one step of `adapt` on a robot; return them, (1, E, T).
 
-        Arguments and errors are those of `adapt`.  ``policy.adapt_from(policy.explore(...))`` is
-        ``policy.adapt(...)``: between them one can look at the episodes.
+        ``policy.adapt_from(policy.explore(...))`` is ``policy.adapt(...)``, with the same arguments
+        and errors: between them one can look at the episodes.  With ``on_ended=kept.append`` those
+        that have ended are kept if the robot fails: adapt from ``mr.Episodes.join(kept)``.
         """
         self._require_adapting(episodes, seed)
         with EpisodeDisplay(episodes, shown=progress) as display:
-            return self._collect(robot, int(episodes), int(seed), display.add)
+            return self._collect(robot, int(episodes), int(seed), display.add, on_ended)
 
     def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
         """Learn from adaptation episodes that were recorded elsewhere.
@@ -256,7 +262,8 @@ class AdaptablePolicy:
         robot: Robot,
         num_episodes: int,
         seed: int,
-        on_episodes: Callable[[np.ndarray], None],
+        on_returns: Callable[[np.ndarray], None],
+        on_ended: Callable[[Episodes], None] | None = None,
     ) -> Episodes:
         """Collect the next block of adaptation episodes, (1, E, T)."""
         env = rollout_env(
@@ -265,7 +272,7 @@ class AdaptablePolicy:
             one_after_the_other=self.algorithm.num_simulations(1, num_episodes) < num_episodes,
             seed=seed + self.adaptation_steps,
             needs_rewards=self.algorithm.needs_rewards,
-            on_episodes=on_episodes,
+            on_episodes=on_returns,
         )
         draws = draw_episodes(
             seed,
@@ -275,11 +282,11 @@ class AdaptablePolicy:
             episode_shape=(num_episodes, env.horizon, env.start_size, self.interface.action_size),
             adaptation_step=self.adaptation_steps,
         )
-        explorer = self.algorithm.exploring_policy
-        return collect(env, explorer, self.task_params, noise=draws.noise, start=draws.start)
+        explorer, (noise, start) = self.algorithm.exploring_policy, (draws.noise, draws.start)
+        return collect(env, explorer, self.task_params, noise=noise, start=start, on_ended=on_ended)
 
     def _require_adapting(self, episodes: int, seed: int) -> None:
-        _check("episodes", episodes, MOST_EPISODES)
+        require_count("episodes", episodes, MOST_EPISODES)
         if not is_integer(seed, 0, MOST_SEED - MOST_ADAPTATION_STEPS):
             raise ValueError(f"seed must be an integer of 0 or more, got {show(seed)}")
         if not self.algorithm.adapts:
@@ -287,6 +294,7 @@ class AdaptablePolicy:
             raise ValueError(f"{self.config.algorithm} does not adapt: take one of {able}")
 
 
-def _check(name: str, value: int, most: int) -> None:
+def require_count(name: str, value: int, most: int) -> None:
+    """Refuse a number that is no integer in [1, most]."""
     if not is_integer(value, 1, most):
         raise ValueError(f"{name} must be an integer in [1, {most}], got {show(value)}")

@@ -1,5 +1,7 @@
 """Collect episodes: one loop over T, in which every policy acts in all simulations of its task."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
@@ -17,6 +19,7 @@ def collect(
     *,
     noise: np.ndarray | None,
     start: np.ndarray,
+    on_ended: Callable[[Episodes], None] | None = None,
 ) -> Episodes:
     """Run E episodes on every task: a_t = μ(o_t) + σ · noise_t.
 
@@ -33,6 +36,7 @@ def collect(
         params: One policy per task, each leaf (N, ...).
         noise: Standard normals (N, E, T, A), or None for deterministic episodes.
         start: Uniforms in [0, 1) that place each episode's start, (N, E, S).
+        on_ended: Called with the episodes of every round, as soon as they have ended.
 
     Returns:
         N tasks, E episodes each, T = env.horizon steps.
@@ -54,6 +58,8 @@ def collect(
             chosen = slice(first, first + side_by_side)
             noises = None if noise is None else noise[:, chosen]
             rounds.append(_run_side_by_side(env, actor, noises, start[:, chosen]))
+            if on_ended:
+                on_ended(rounds[-1])
     finally:
         env.autoreset_mode = mode
     return rounds[0] if len(rounds) == 1 else Episodes.join(rounds)

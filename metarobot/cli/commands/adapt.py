@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
-
-from rich.console import Console
+from pathlib import Path
 
 from metarobot.adaptation.file import require_suffix
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.adaptation.robot import Robot
 from metarobot.adaptation.run import Run, choose_policy, load_run_or_policy
 from metarobot.cli.console import OK, announce_learner, prepare, say
 from metarobot.cli.options import AdaptCommand
 from metarobot.cli.parsing import parse, parse_task
+from metarobot.cli.robot_adaptation import RobotAdaptation
 from metarobot.cli.robots import WatchedRobot, make_robot
 from metarobot.named_files import require_writable
 from metarobot.printable import print_line
@@ -39,29 +38,35 @@ def run(arguments: list[str], prog: str) -> int:
     if isinstance(found, Run):
         announce_learner(found.trained, command.algorithm, console)
     with closing(robot):
+        work = RobotAdaptation(
+            policy, robot, episodes=command.episodes, steps=command.steps, seed=command.seed
+        )
         try:
-            adapted = _adapt(policy, robot, command, console)
-            adapted.save(command.out)
+            for episodes in work.steps():
+                if command.what_changed:
+                    print_line(console, f"{_what_changed(policy, episodes)}.")
+            work.policy.save(command.out)
         except BaseException:
             if isinstance(robot, WatchedRobot) and robot.num_begun > 1:
-                lost = f"the robot's {robot.num_begun} adaptation episodes are lost"
-                say(f"note: {command.out} is not written, and {lost}", OK)
+                _keep(work, robot, command.out)
             raise
-    print_line(console, f"adapted by {adapted.num_episodes} episodes: {command.out}")
+    print_line(console, f"adapted by {work.policy.num_episodes} episodes: {command.out}")
     return OK
 
 
-def _adapt(
-    policy: AdaptablePolicy, robot: Robot, command: AdaptCommand, console: Console
-) -> AdaptablePolicy:
-    if not command.what_changed:
-        return policy.adapt(
-            robot, episodes=command.episodes, steps=command.steps, seed=command.seed
-        )
-    episodes = policy.explore(robot, episodes=command.episodes, seed=command.seed)
-    adapted = policy.adapt_from(episodes)
-    print_line(console, f"{_what_changed(policy, episodes)}.")
-    return adapted
+def _keep(work: RobotAdaptation, robot: WatchedRobot, out: Path) -> None:
+    """Save what was learned before a robot failed: its episodes may have been dear."""
+    try:
+        number = work.learn_what_ended()
+        if number:
+            work.policy.save(out)
+    except (ValueError, OSError):
+        number = 0
+    if number:
+        note = f"{out} is adapted to what had ended: {number} of the robot's episodes"
+    else:
+        note = f"{out} is not written, and the robot's {robot.num_begun} episodes are lost"
+    say(f"note: {note}", OK)
 
 
 def _what_changed(policy: AdaptablePolicy, episodes: Episodes) -> str:

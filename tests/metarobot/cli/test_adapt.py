@@ -5,6 +5,7 @@ import shutil
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 import metarobot as mr
 from metarobot.cli.main import main
@@ -44,6 +45,9 @@ class Failing(Robot):
 class FailingFirst(Failing):
     at = 2
 
+class FailingLate(Failing):
+    at = 11
+
 class Stopped(Failing):
     error = KeyboardInterrupt()
 
@@ -51,7 +55,7 @@ class Absent(Robot):
     def __init__(self):
         raise RuntimeError("no robot")
 
-for each in (Robot, Failing, FailingFirst, Stopped, Absent):
+for each in (Robot, Failing, FailingFirst, FailingLate, Stopped, Absent):
     gym.register(f"my/{each.__name__}-v0", each)
 """
 
@@ -145,8 +149,8 @@ def test_a_robot_that_fails_is_one_line_that_names_the_episode(run, module, caps
     not_closed = "metarobot: note: the robot could not be closed: OSError: port is gone"
     assert complaints(capsys) == [not_closed, failed.format(1, "lost at port 3")]
     assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Failing-v0") == 2
-    lost = "a.safetensors is not written, and the robot's 2 adaptation episodes are lost"
-    expected = [f"metarobot: note: {lost}", not_closed, failed.format(2, "lost at port 3")]
+    kept = "a.safetensors is adapted to what had ended: 1 of the robot's episodes"
+    expected = [f"metarobot: note: {kept}", not_closed, failed.format(2, "lost at port 3")]
     assert complaints(capsys) == expected
     assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Stopped-v0") == 130
     assert complaints(capsys) == [*expected[:2], "metarobot: interrupted"]
@@ -154,6 +158,44 @@ def test_a_robot_that_fails_is_one_line_that_names_the_episode(run, module, caps
     assert complaints(capsys) == [
         f"metarobot: error: --env {module}:my/Absent-v0: RuntimeError: no robot"
     ]
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "rl2"])
+def test_what_a_robot_has_shown_before_it_failed_is_learned_from(run, module, tmp_path, algorithm):
+    """In the second episode of the first step, and of the second."""
+    policy, kept = run[algorithm], []
+    whole = gym.make(f"{module}:my/Robot-v0")
+    policy.explore(whole, episodes=2, progress=False, on_ended=kept.append)
+    out, named = tmp_path / "a.safetensors", ("--algorithm", algorithm)
+    assert adapt(run.path, out, "--env", f"{module}:my/Failing-v0", *named) == 2
+    assert same(mr.load(out), policy.adapt_from(kept[0]))
+
+    one_step = policy.adapt(whole, episodes=2, progress=False)
+    kept.clear()
+    one_step.explore(whole, episodes=2, progress=False, on_ended=kept.append)
+    more = ("--env", f"{module}:my/FailingLate-v0", "--steps", "2")
+    assert adapt(run.path, out, *more, *named) == 2
+    assert same(mr.load(out), one_step.adapt_from(kept[0]))
+    assert mr.load(out).num_episodes == 3
+
+
+def test_episodes_that_cannot_be_learned_from_are_lost(run, module, tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise ValueError("adapting gave numbers that are not finite")
+
+    monkeypatch.setattr("metarobot.adaptation.policy.AdaptablePolicy.adapt_from", fail)
+    out = tmp_path / "a.safetensors"
+    assert adapt(run.path, out, "--env", f"{module}:my/Robot-v0") == 2
+    lost = f"metarobot: note: {out} is not written, and the robot's 2 episodes are lost"
+    assert complaints(capsys)[0] == lost
+    assert adapt(run.path, out, "--env", f"{module}:my/Failing-v0") == 2
+    assert complaints(capsys)[0] == lost
+    assert not out.exists()
+
+
+def same(one, other):
+    """Whether two policies are the same, bit for bit."""
+    return all(torch.equal(leaf, other.params[name]) for name, leaf in one.params.items())
 
 
 def test_in_python_the_robots_error_is_its_own(run, module):
