@@ -44,13 +44,7 @@ def collect(
     Raises:
         ValueError: The N tasks cannot share the simulations equally.
     """
-    N, E = start.shape[:2]
-    if env.num_envs % N:
-        raise ValueError(
-            f"start holds {N} x {E} episodes, but the environment has {env.num_envs} simulations, "
-            f"which {N} tasks cannot share"
-        )
-    side_by_side = env.num_envs // N
+    E, side_by_side = start.shape[1], _simulations_per_task(env, start)
     actor, rounds = policy.actor(params), []
     mode, env.autoreset_mode = env.autoreset_mode, AutoresetMode.DISABLED
     try:
@@ -63,6 +57,16 @@ def collect(
     finally:
         env.autoreset_mode = mode
     return rounds[0] if len(rounds) == 1 else Episodes.join(rounds)
+
+
+def _simulations_per_task(env: RolloutEnv, start: np.ndarray) -> int:
+    N, E = start.shape[:2]
+    if env.num_envs % N:
+        raise ValueError(
+            f"start holds {N} x {E} episodes, but the environment has {env.num_envs} simulations, "
+            f"which {N} tasks cannot share"
+        )
+    return env.num_envs // N
 
 
 def _run_side_by_side(
