@@ -101,7 +101,6 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
         return make_told_oracle(name, run.policies[ORACLE])
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
     task_set = TaskSet.of_split(run.env_id, "train", tuning, scene=run.scene)
-
     start = STARTS[name](run.policies[NEVER_ADAPTS], _maml_options(run))
     return prepare(start, task_set, config.episodes_per_block)
 

@@ -173,6 +173,11 @@ class TaskSet:
         first = self._explore(trained, params, max(numbers))
         return self._by_episodes(trained, params, first, numbers)
 
+    def score_after(self, trained: TrainedPolicy, episodes: Episodes) -> Scores:
+        """Score a policy after adapting to episodes (N, E, T) that it has explored."""
+        params = repeat_params(trained.params, len(self.tasks))
+        return self._judge(trained, self._adapt(trained, params, episodes))
+
     def _by_episodes(
         self, trained: TrainedPolicy, params: Params, first: Episodes, numbers: Sequence[int]
     ) -> list[Stage]:

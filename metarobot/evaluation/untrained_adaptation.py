@@ -54,8 +54,7 @@ def prepare(start: TrainedPolicy, task_set: TaskSet, num_episodes: int) -> Train
     episodes = task_set.explore(start, num_episodes)
 
     def return_after_one_step(trained: TrainedPolicy) -> float:
-        _, after = task_set.score_by_episodes(trained, (num_episodes,))
-        return float(after.judged.returns.mean())
+        return float(task_set.score_after(trained, episodes).returns.mean())
 
     candidates = [with_measured_leaves(each, episodes) for each in with_step_sizes(start)]
     return max(candidates, key=return_after_one_step)

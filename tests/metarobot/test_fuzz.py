@@ -196,6 +196,7 @@ def checks_only(monkeypatch, tmp_path):
         "evaluation.task_set.TaskSet.score",
         "evaluation.task_set.TaskSet.score_by_episodes",
         "evaluation.task_set.TaskSet.score_random",
+        "evaluation.references.prepare",
     ):
         monkeypatch.setattr(f"metarobot.{name}", reached)
     monkeypatch.setattr("metarobot.cli.demo.show_shipped", lambda *arguments: None)
