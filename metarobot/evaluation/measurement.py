@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from metarobot import __version__
 from metarobot.envs import Split, Variant, find_family
 from metarobot.evaluation.heat_map import GRID_KEY, Grid, make_grid
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -133,12 +134,14 @@ def _array(kind: type, numbers: Any) -> np.ndarray:
 
 
 def _key(protocol: Protocol, name: str, run: TrainedRun) -> str:
-    """Return what scores depend on, as one word."""
+    """Return what scores depend on, as one word; another version may measure otherwise."""
     # Neither who else is measured, nor on which variants besides, matters.
     config = {**asdict(protocol.config), "untrained": ()}
     config.pop("robustness")
     variant = protocol.variant and protocol.variant.to_dict()
-    digest = hashlib.sha256(repr((name, run.env_id, run.seed, config, variant)).encode())
+    digest = hashlib.sha256(
+        repr((__version__, name, run.env_id, run.seed, config, variant)).encode()
+    )
     if name != RANDOM:
         trained = name if name in run.policies else MADE_OF[name]
         digest.update(repr(run.policies[trained].config.decisive_values).encode())

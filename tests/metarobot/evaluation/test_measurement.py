@@ -8,6 +8,7 @@ import pytest
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.config import RunConfig
+from metarobot.evaluation import measurement
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.measurement import Protocol, _key
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
@@ -143,6 +144,13 @@ def test_the_key_of_scores_holds_the_content_of_the_policy(evaluation, runs, tmp
     assert before == _key(protocol, "maml", runs[0])
     (tmp_path / "run/maml/policy.safetensors").write_bytes(b"another")
     assert before != _key(protocol, "maml", run)
+
+
+def test_another_version_measures_again(runs, monkeypatch):
+    protocol = Protocol.of(runs[0], MEASURED, None)
+    before = _key(protocol, "maml", runs[0])
+    monkeypatch.setattr(measurement, "__version__", "0.0.1")
+    assert before != _key(protocol, "maml", runs[0])
 
 
 def test_another_step_size_is_measured_again(evaluation, runs, folder):
