@@ -17,6 +17,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "stress" not in item.path.parts)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Leave the tests of a module to one worker, so that most fixtures are made once."""
+    if config.getoption("dist") != "load":
+        return None  # another way was asked for
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture(params=FAMILIES)
 def env_id(request):
     return request.param
