@@ -31,5 +31,6 @@ def test_importing_the_package_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_training_waits_for_nothing_that_draws_or_resamples():
-    assert imported("train", "--help") == ["torch", "mujoco"]
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["list"]])
+def test_nothing_waits_for_what_draws_or_resamples(arguments):
+    assert imported(*arguments) == ["torch", "mujoco"]
