@@ -50,8 +50,7 @@ def thin_curve(run: Path, algorithm: str, num_points: int) -> dict[str, Any]:
     Raises:
         RunError: The curve cannot be read.
     """
-    columns = load_curve(run, algorithm, _COLUMNS)
-    done = json.loads((run / algorithm / "done.json").read_text(encoding="utf-8"))
+    columns, done = load_curve(run, algorithm, _COLUMNS), _done(run, algorithm)
     length = len(columns["total_steps"])
     size = -(-length // num_points)
     groups = [slice(start, start + size) for start in range(0, length, size)]
@@ -71,6 +70,16 @@ def thin_curve(run: Path, algorithm: str, num_points: int) -> dict[str, Any]:
     }
 
 
+def is_whole(run: Path, algorithm: str) -> bool:
+    """Return whether a curve has all meta-iterations: those in the package are thinned already."""
+    columns = load_curve(run, algorithm, ("total_steps",))
+    return len(columns["total_steps"]) == _done(run, algorithm)["iterations"]
+
+
+def _done(run: Path, algorithm: str) -> dict[str, Any]:
+    return json.loads((run / algorithm / "done.json").read_text(encoding="utf-8"))
+
+
 def _mean(numbers: Sequence[float]) -> float:
     return sum(numbers) / len(numbers)
 
@@ -78,11 +87,14 @@ def _mean(numbers: Sequence[float]) -> float:
 @takes_options(ThinCurvesCommand, "thin_curves.py")
 def main(command: ThinCurvesCommand) -> None:
     """Thin the curves."""
-    rows = [
-        {"preset": command.preset, **thin_curve(run, algorithm, command.num_points)}
-        for run in command.runs
-        for algorithm in algorithms_in(run)
-    ]
+    rows = []
+    for run in command.runs:
+        for algorithm in algorithms_in(run):
+            if is_whole(run, algorithm):
+                thinned = thin_curve(run, algorithm, command.num_points)
+                rows.append({"preset": command.preset, **thinned})
+            else:
+                print(f"{run.name}: the curve of {algorithm} lacks meta-iterations: left out")
     replace_rows(command.out, rows, ("preset", "run", "algorithm"))
 
 
