@@ -50,7 +50,8 @@ def thin_curve(run: Path, algorithm: str, num_points: int) -> dict[str, Any]:
     Raises:
         RunError: The curve cannot be read.
     """
-    columns, done = load_curve(run, algorithm, _COLUMNS), _done(run, algorithm)
+    columns = load_curve(run, algorithm, _COLUMNS)
+    done = json.loads((run / algorithm / "done.json").read_text(encoding="utf-8"))
     length = len(columns["total_steps"])
     size = -(-length // num_points)
     groups = [slice(start, start + size) for start in range(0, length, size)]
@@ -71,13 +72,9 @@ def thin_curve(run: Path, algorithm: str, num_points: int) -> dict[str, Any]:
 
 
 def is_whole(run: Path, algorithm: str) -> bool:
-    """Return whether a curve has all meta-iterations: those in the package are thinned already."""
-    columns = load_curve(run, algorithm, ("total_steps",))
-    return len(columns["total_steps"]) == _done(run, algorithm)["iterations"]
-
-
-def _done(run: Path, algorithm: str) -> dict[str, Any]:
-    return json.loads((run / algorithm / "done.json").read_text(encoding="utf-8"))
+    """Return whether a curve lacks no meta-iteration: those in the package are thinned already."""
+    iterations = load_curve(run, algorithm, ("iteration",))["iteration"]
+    return len(iterations) == iterations[-1]
 
 
 def _mean(numbers: Sequence[float]) -> float:
