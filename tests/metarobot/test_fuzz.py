@@ -325,7 +325,7 @@ def test_some_configurations(run, checks_only, tmp_path):
 
 
 def test_some_options(run, checks_only, tmp_path):
-    fuzz_options(run, tmp_path, 100)
+    fuzz_options(run, tmp_path, 150)
 
 
 @pytest.mark.slow

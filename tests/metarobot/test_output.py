@@ -49,7 +49,9 @@ sys.exit(main(last))
 
 ENCODINGS = {
     "ascii": {"PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": "1"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
     "cp1252, strict": {"PYTHONIOENCODING": "cp1252:strict"},
+    "utf-8": {"PYTHONIOENCODING": "utf-8"},
     "C locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
 }
 REDIRECTIONS = {
