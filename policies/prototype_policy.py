@@ -13,7 +13,11 @@ from metarobot.policies.params import Params, to_array, under_prefix, with_prefi
 from metarobot.policies.products import products
 
 _ENCODER = "encoder."
-CONTEXT = ("prototype", "num_episodes")
+KNOWN = ("prototype", "num_episodes")
+"""Leaves that the episodes of a task set."""
+SPREAD = ("embedding_mean", "embedding_noise", "embedding_spread")
+"""Leaves that meta-training measures."""
+CONTEXT = (*KNOWN, *SPREAD)
 """Leaves that are set from data, and never trained."""
 
 
@@ -23,8 +27,21 @@ class PrototypePolicy(GaussianMLP):
     The first layer sees [o, c, known, o ⊗ c]. With the products, what a task does to the meaning of
     an observation, such as turning the frame of commands, is linear in what is seen.
 
+    In meta-training a prototype is the mean of E* episodes. That of fewer is noisier, so it is seen
+    shrunk towards the mean m of all tasks:
+
+        c = m + s_E / s_E* (prototype - m),    s_E = S / (S + σ² / E),
+
+    for E < E* episodes, σ² the variance of one embedding about its task, and S that of the tasks.
+    s_E is the part of a deviation from m that is not noise; a policy learns to expect s_E*.
+
     Its parameters hold those of the encoder as well, and what is known of the task: the leaf
-    `prototype` (D,), and `num_episodes` (1,), of how many episodes it is the mean.
+    `prototype` (D,), and `num_episodes` (1,), of how many episodes E it is the mean. Meta-training
+    measures `embedding_mean` (D,), `embedding_noise` (1,), σ², and `embedding_spread` (1,), S, both
+    summed over D; 0 while they are unknown, when nothing is shrunk.
+
+    Source: Efron and Morris 1973, "Stein's estimation rule and its competitors: an empirical Bayes
+    approach", for the shrinkage.
     """
 
     def __init__(
@@ -35,9 +52,21 @@ class PrototypePolicy(GaussianMLP):
         hidden_sizes: Sequence[int] = (64, 64),
         initial_std: float = 0.5,
         embedding_size: int = 8,
+        trained_episodes: int = 20,
     ) -> None:
-        """Lay out the networks; all arguments but the last are those of `GaussianMLP`."""
+        """Lay out the networks; the first arguments are those of `GaussianMLP`.
+
+        Args:
+            observation_low: Lower bound of every observation element, (O,).
+            observation_high: Upper bound of every observation element, (O,).
+            action_size: A, number of action elements.
+            hidden_sizes: Units of every hidden layer.
+            initial_std: Standard deviation of the initial action noise, in half action ranges.
+            embedding_size: D, elements of a prototype.
+            trained_episodes: E*, episodes of a prototype in meta-training.
+        """
         super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
+        self.trained_episodes = trained_episodes
         size, width = len(observation_low), (*hidden_sizes, action_size)[0]
         num_inputs = size + embedding_size + 1 + size * embedding_size
         feature_size = transition_feature_size(size, action_size)
@@ -45,12 +74,14 @@ class PrototypePolicy(GaussianMLP):
         self.encoder = EpisodeEncoder(feature_size, embedding_size)
         self.prototype = nn.Parameter(torch.empty(embedding_size, device="meta"))
         self.num_episodes = nn.Parameter(torch.empty(1, device="meta"))
+        self.embedding_mean = nn.Parameter(torch.empty(embedding_size, device="meta"))
+        self.embedding_noise = nn.Parameter(torch.empty(1, device="meta"))
+        self.embedding_spread = nn.Parameter(torch.empty(1, device="meta"))
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
         """What the first layer sees of observations, and of what is known of the task."""
         scaled = super().inputs(observations, params)
-        known = (params["num_episodes"] > 0).to(scaled.dtype)
-        context = torch.cat([params["prototype"], known], dim=-1)
+        context = torch.cat(self._context(params), dim=-1)
         ones = [1] * (scaled.ndim - context.ndim)
         context = context.reshape(*context.shape[:-1], *ones, -1).expand(*scaled.shape[:-1], -1)
         crossed = products(scaled, context[..., :-1])
@@ -59,14 +90,25 @@ class PrototypePolicy(GaussianMLP):
     def _first_layer(self, params: Params) -> tuple[Array, Array]:
         """Fold what is known of the task: W_o + W_x c on observations, b + W_c c + W_k known."""
         weight, bias = super()._first_layer(params)
-        prototype = to_array(params["prototype"])
-        size, embedding_size = len(self.observation_centre), len(prototype)
+        shrunk, known = (to_array(leaf) for leaf in self._context(params))
+        size, embedding_size = len(self.observation_centre), len(shrunk)
         of_seen, of_prototype, of_known, of_products = np.split(
             weight, np.cumsum([size, embedding_size, 1]), axis=1
         )
-        crossed = of_products.reshape(-1, size, embedding_size) @ prototype
-        known = float(params["num_episodes"] > 0)
-        return of_seen + crossed, bias + of_prototype @ prototype + known * of_known[:, 0]
+        crossed = of_products.reshape(-1, size, embedding_size) @ shrunk
+        return of_seen + crossed, bias + of_prototype @ shrunk + of_known @ known
+
+    def _context(self, params: Params) -> tuple[Tensor, Tensor]:
+        """Return what is seen of the prototype (..., D), and 1.0 if there is one (..., 1)."""
+        prototype, mean = params["prototype"], params["embedding_mean"]
+        noise, spread = params["embedding_noise"], params["embedding_spread"]
+        episodes, trained = params["num_episodes"], self.trained_episodes
+        shrunk = (spread > 0.0) & (episodes > 0.0) & (episodes < trained)
+        total = torch.where(shrunk, episodes * spread + noise, 1.0)
+        part = episodes / trained * (trained * spread + noise) / total  # s_E / s_E*
+        seen = torch.where(shrunk, mean + part * (prototype - mean), prototype)
+        known = (episodes > 0.0).to(prototype.dtype)
+        return known * seen, known
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; no prototype is known."""

@@ -15,9 +15,10 @@ from metarobot.learning.inner_loop import StepSizes, adapt, adapt_shrunk, measur
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.objectives import INNER_OBJECTIVES, InnerObjective
 from metarobot.learning.policy_loss import PolicyLoss
+from metarobot.learning.running_mean import running_mean
 from metarobot.learning.shrinkage import learn_mean
 from metarobot.learning.task_chunks import chunks_of_steps, params_of
-from metarobot.learning.value_prior import episode_moments, learn_value_prior, weighed_prior
+from metarobot.learning.value_prior import LEARNING_RATE, episode_moments, weighed_prior
 from metarobot.options import AlgorithmOptions, choice, integer, number, switch
 from metarobot.policies import (
     STEP_SIGNAL,
@@ -222,8 +223,8 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
                 leaves[name] = learn_mean(params[name], samples)
         if VALUE_PRIOR in params:
             moments = episode_moments(self.policy, episodes, self.config.discount)
-            leaves[VALUE_PRIOR] = learn_value_prior(
-                params[VALUE_PRIOR], self.workers.gather(moments)
+            leaves[VALUE_PRIOR] = running_mean(
+                params[VALUE_PRIOR], self.workers.gather(moments), LEARNING_RATE
             )
         return leaves
 

@@ -15,10 +15,13 @@ from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.prototypes import (
     embed_all,
+    embedding_moments,
     episode_counts,
     per_task_encoder_gradients,
     prototypes,
 )
+from metarobot.learning.running_mean import running_mean
+from metarobot.learning.shrinkage import LEARNING_RATE, learn_mean
 from metarobot.learning.surrogates import surrogates
 from metarobot.learning.task_chunks import chunks_of_steps, params_of
 from metarobot.learning.trpo import TrustRegion, trpo_update
@@ -32,7 +35,7 @@ from metarobot.policies import (
     transition_features,
 )
 from metarobot.policies.gaussian_policy import MIN_STD
-from metarobot.policies.prototype_policy import CONTEXT
+from metarobot.policies.prototype_policy import CONTEXT, SPREAD
 from metarobot.rollout.episodes import Episodes
 
 
@@ -103,8 +106,12 @@ class Prototype(Algorithm[PrototypePolicy]):
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, int]:
-        """Return the size of a prototype."""
-        return {"embedding_size": cast(PrototypeOptions, config.options).embedding_size}
+        """Return the size of a prototype, and of how many episodes it is in meta-training."""
+        options = cast(PrototypeOptions, config.options)
+        return {
+            "embedding_size": options.embedding_size,
+            "trained_episodes": options.adaptation_steps * config.episodes_per_task,
+        }
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
@@ -135,8 +142,11 @@ class Prototype(Algorithm[PrototypePolicy]):
         if rows := report.rejected_tasks:
             rejected = tuple(sorted({row // len(batch.blocks) for row in rows}))
             return params, report._replace(rejected_tasks=rejected)
-        encoder, loss = self._train_encoder(params, batch)
-        return {**params, **acting, **encoder}, report._replace(encoder_loss=loss)
+        steps = self._encoder_inputs(batch.pre_episodes)
+        embeddings = embed_all(self.policy.encoder, self.policy.encoder_params(params), steps)
+        encoder, loss = self._train_encoder(params, steps, embeddings)
+        spread = self._measure_spread(params, embeddings, steps[1])
+        return {**params, **acting, **encoder, **spread}, report._replace(encoder_loss=loss)
 
     def _policy_objective(self, params: Params, batch: MetaBatch) -> tuple["EveryBlock", MetaBatch]:
         """Return what the policy improves, and the episodes that it does so on."""
@@ -160,16 +170,22 @@ class Prototype(Algorithm[PrototypePolicy]):
         )
         return objective, blocks
 
-    def _train_encoder(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
+    def _train_encoder(
+        self, params: Params, steps: tuple[Tensor, Tensor], anchors: Tensor
+    ) -> tuple[Params, float]:
         """Take the epochs of one meta-batch.
+
+        Args:
+            params: Parameters, each leaf in its own shape.
+            steps: Features (n, E, T, F) and mask (n, E, T) of the episodes.
+            anchors: Their embeddings by these parameters (n, E, D).
 
         Returns:
             The encoder's leaves of the parameters, and the loss before the first epoch: that of
             telling the tasks apart, as nothing has moved yet.
         """
-        module, steps = self.policy.encoder, self._encoder_inputs(batch.pre_episodes)
+        module, options = self.policy.encoder, self.options
         encoder, moments = self.policy.encoder_params(params), self._moments
-        anchors, options = embed_all(module, encoder, steps), self.options
 
         def gradients(encoder: Params, step: int) -> Tensor:
             del step
@@ -182,6 +198,22 @@ class Prototype(Algorithm[PrototypePolicy]):
             return {}, math.nan
         self._moments = found.moments
         return self.policy.with_encoder_params({}, found.params), found.losses[0]
+
+    def _measure_spread(self, params: Params, embeddings: Tensor, mask: Tensor) -> Params:
+        """Return the leaves that say how embeddings spread, after one more meta-batch.
+
+        Episodes tell this of an encoder that has not been trained on them yet: they are like those
+        of a new task.
+        """
+        counts = self.workers.gather(episode_counts(mask))
+        moments = embedding_moments(self.workers.gather(embeddings), counts)
+        mean, noise, spread = (params[name] for name in SPREAD)
+        learned = (
+            running_mean(mean, moments.centres, LEARNING_RATE),
+            learn_mean(noise, moments.noise),
+            learn_mean(spread, moments.spread),
+        )
+        return dict(zip(SPREAD, learned, strict=True))
 
     def _encoder_inputs(self, blocks: Sequence[Episodes]) -> tuple[Tensor, Tensor]:
         """Return features (N, E, T, F) and mask (N, E, T) of the episodes of all blocks."""

@@ -4,6 +4,7 @@ Source: Snell et al. 2017, prototypical networks, arXiv:1703.05175.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +33,34 @@ def prototypes(embeddings: Tensor, counts: Tensor) -> Tensor:
     """
     total = (embeddings * counts[..., None]).sum(-2)
     return total / counts.sum(-1, keepdim=True).clamp(min=1.0)
+
+
+class EmbeddingMoments(NamedTuple):
+    """What the embeddings of every task say of how embeddings spread."""
+
+    centres: Tensor
+    """Prototypes (N, D)."""
+    noise: Tensor
+    """Variance of an embedding about that of its task, summed over D, without bias (N,)."""
+    spread: Tensor
+    """Samples, whose mean is the variance of tasks about their mean, without bias (N,)."""
+
+
+def embedding_moments(embeddings: Tensor, counts: Tensor) -> EmbeddingMoments:
+    """Measure how embeddings (N, E, D) spread within tasks, and tasks among each other.
+
+    Tasks of which fewer than two episodes count are left out.
+    """
+    told = counts.sum(1) > 1.0
+    embeddings, counts = embeddings[told], counts[told]
+    centres, number = prototypes(embeddings, counts), counts.sum(1)
+    deviations = (embeddings - centres[:, None]).square().sum(-1)
+    noise = (deviations * counts).sum(1) / (number - 1.0)
+    squared = (centres - centres.mean(0)).square().sum(-1)
+    num_tasks = number.new_tensor(len(centres))
+    # A single task says nothing of how tasks spread: 0 / 0.
+    spread = squared * num_tasks / (num_tasks - 1.0) - noise / number
+    return EmbeddingMoments(centres, noise, spread)
 
 
 def prototypical_losses(embeddings: Tensor, counts: Tensor) -> Tensor:

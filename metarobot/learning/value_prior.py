@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from metarobot.learning.advantages import discounted_returns
-from metarobot.learning.distributed import mean_over_tasks
 from metarobot.learning.task_chunks import chunks_of_steps
 from metarobot.policies import GaussianPolicy, normal_equations, solve_ridge, value_features
 from metarobot.rollout.episodes import Episodes
@@ -87,18 +86,3 @@ def _strengths(features: Tensor, returns: Tensor, mask: Tensor, prior: Tensor) -
     best = torch.stack(errors).argmin(0)
     several = (mask.sum(-1) > 0).sum(1) > 1
     return torch.where(several, torch.tensor(STRENGTHS, dtype=prior.dtype)[best], STRENGTH_OF_ONE)
-
-
-def learn_value_prior(known: Tensor, samples: Tensor) -> Tensor:
-    """Return the prior after one more meta-batch, (F, F + 1): a running mean.
-
-    Args:
-        known: The prior so far (F, F + 1), 0 while it is unknown.
-        samples: `episode_moments` of every task, (N, F, F + 1); tasks with a number that is not
-            finite are left out.
-    """
-    samples = samples[samples.isfinite().all(dim=(1, 2))]
-    if len(samples) == 0:
-        return known
-    mean = torch.from_numpy(mean_over_tasks(samples)).to(known.dtype)
-    return torch.lerp(known, mean, LEARNING_RATE) if bool(known.any()) else mean

@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch.func import functional_call
 
 from metarobot.policies import PrototypePolicy, repeat_params
+from metarobot.policies.prototype_policy import CONTEXT, SPREAD
 
 POLICY = PrototypePolicy([-1.0, -2.0], [1.0, 2.0], 2, (4,), embedding_size=3).double()
 
@@ -9,8 +11,7 @@ POLICY = PrototypePolicy([-1.0, -2.0], [1.0, 2.0], 2, (4,), embedding_size=3).do
 def test_parameters_have_the_shapes_announced_and_know_no_prototype():
     params = POLICY.initial_params(torch.Generator().manual_seed(1))
     assert {name: tuple(leaf.shape) for name, leaf in params.items()} == POLICY.shapes
-    assert not params["prototype"].any()
-    assert not params["num_episodes"].any()
+    assert not any(params[name].any() for name in CONTEXT)
     assert params["layers.0.weight"].shape == (4, 2 + 3 + 1 + 2 * 3)
 
 
@@ -46,11 +47,73 @@ def test_every_task_has_its_own_prototype_and_one_policy_is_the_case_of_one_task
     )
 
 
+SEEN = PrototypePolicy([-1.0], [1.0], 3, (), embedding_size=3)
+"""Its mean action is the prototype that it sees."""
+
+
+def seeing(num_episodes, mean=(0.0, 0.0, 0.0), noise=0.0, spread=0.0):
+    params = SEEN.initial_params(torch.Generator())
+    params["layers.0.weight"] = torch.zeros(3, 8)
+    params["layers.0.weight"][:, 1:4] = torch.eye(3)
+    params["prototype"], params["num_episodes"] = torch.tensor([1.0, 2.0, 4.0]), torch.ones(1)
+    params["num_episodes"] *= num_episodes
+    for name, value in zip(SPREAD, (mean, [noise], [spread]), strict=True):
+        params[name] = torch.tensor(value)
+    return params
+
+
+def seen(params):
+    return SEEN.distribution(repeat_params(params, 1), torch.zeros(1, 1, 1)).mean[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("num_episodes", "part"), [(1, 1 / 7), (2, 1 / 4), (6, 1 / 2), (19, 19 / 25)]
+)
+def test_few_episodes_are_shrunk_by_what_they_leave_unknown(num_episodes, part):
+    part /= 20 / 26  # which 20 episodes, those of meta-training, leave
+    params = seeing(num_episodes, mean=(1.0, 0.0, 2.0), noise=0.6, spread=0.1)
+    torch.testing.assert_close(seen(params), torch.tensor([1.0, 2 * part, 2.0 + 2 * part]))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        seeing(20, mean=(1.0, 1.0, 1.0), noise=0.5, spread=0.5),
+        seeing(40, mean=(1.0, 1.0, 1.0), noise=0.5, spread=0.5),
+        seeing(1),
+        seeing(1, mean=(1.0, 1.0, 1.0), noise=0.5),
+        seeing(5, mean=(1.0, 1.0, 1.0), spread=0.5),
+    ],
+    ids=["as in meta-training", "more", "nothing measured", "spread unknown", "no noise"],
+)
+def test_nothing_else_is_shrunk(params):
+    torch.testing.assert_close(seen(params), torch.tensor([1.0, 2.0, 4.0]))
+
+
+def test_before_adapting_the_mean_of_all_tasks_is_not_seen():
+    assert not seen(seeing(0, mean=(1.0, 1.0, 1.0), noise=0.5, spread=0.5)).any()
+
+
+@pytest.mark.parametrize("num_episodes", [0, 1, 20])
+def test_a_controller_sees_the_same(num_episodes):
+    generator = torch.Generator().manual_seed(num_episodes)
+    twin = PrototypePolicy([-1.0, -2.0], [1.0, 3.0], 2, (4,), embedding_size=3).double()
+    params = {
+        name: torch.rand(leaf.shape, generator=generator, dtype=torch.float64)
+        for name, leaf in twin.initial_params(generator).items()
+    }
+    params["num_episodes"] = torch.tensor([float(num_episodes)]).double()
+    observations = torch.rand(5, 2, generator=generator, dtype=torch.float64)
+    expected = twin.distribution(repeat_params(params, 1), observations[None]).mean[0]
+    found = twin.controller(params).act(observations.numpy())
+    torch.testing.assert_close(torch.as_tensor(found), expected)
+
+
 def test_parameters_part_into_what_acts_what_embeds_and_what_is_known():
     params = POLICY.initial_params(torch.Generator().manual_seed(1))
     acting, encoder = POLICY.acting_params(params), POLICY.encoder_params(params)
     assert set(encoder) == set(POLICY.encoder.shapes)
-    assert len(acting) + len(encoder) + 2 == len(params)
+    assert len(acting) + len(encoder) + len(CONTEXT) == len(params)
     doubled = POLICY.with_encoder_params(params, {name: 2 * leaf for name, leaf in encoder.items()})
     assert list(doubled) == list(params)
     torch.testing.assert_close(doubled["encoder.left.weight"], 2 * params["encoder.left.weight"])

@@ -7,10 +7,14 @@ from fakes import FakeEnv, N, made_up_batch, small_policy
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm, train_config
-from metarobot.learning.prototypes import episode_counts, prototypical_losses
+from metarobot.learning.prototypes import (
+    embedding_moments,
+    episode_counts,
+    prototypical_losses,
+)
 from metarobot.learning.trpo import trpo_update
 from metarobot.policies import embed, flatten_params, repeat_params, unflatten_params
-from metarobot.policies.prototype_policy import CONTEXT
+from metarobot.policies.prototype_policy import CONTEXT, KNOWN, SPREAD
 from metarobot.training.meta_trainer import MetaTrainer
 
 
@@ -114,9 +118,22 @@ def test_an_update_trains_policy_and_encoder_and_leaves_what_is_known():
     new, report = algorithm.update(params, batch)
     assert report.accepted
     assert list(new) == list(params)
-    assert all(torch.equal(new[name], params[name]) for name in CONTEXT)
+    assert all(torch.equal(new[name], params[name]) for name in KNOWN)
     moved = [name for name in params if not torch.equal(new[name], params[name])]
-    assert len(moved) == len(params) - len(CONTEXT)
+    assert len(moved) == len(params) - len(KNOWN)
+
+
+def test_an_update_measures_embeddings_of_episodes_that_the_encoder_has_not_learned_from():
+    algorithm, params, batch = make()
+    encoder, steps = algorithm.policy.encoder, algorithm._encoder_inputs(batch.pre_episodes)
+    theta = repeat_params(algorithm.policy.encoder_params(params), N)
+    moments = embedding_moments(embed(encoder, theta, *steps), episode_counts(steps[1]))
+    new, _ = algorithm.update(params, batch)
+    expected = (moments.centres.mean(0), moments.noise.mean()[None], moments.spread.mean()[None])
+    for name, value in zip(SPREAD, expected, strict=True):
+        torch.testing.assert_close(new[name], value.clamp(min=1e-12) if len(value) == 1 else value)
+    later, _ = algorithm.update(new, batch)
+    assert not torch.equal(later["embedding_noise"], new["embedding_noise"])
 
 
 def test_the_log_holds_how_well_the_encoder_told_the_tasks_apart():

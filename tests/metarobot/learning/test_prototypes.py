@@ -7,6 +7,7 @@ from torch.func import grad
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.prototypes import (
     TEMPERATURE,
+    embedding_moments,
     episode_counts,
     per_task_encoder_gradients,
     prototypes,
@@ -36,6 +37,32 @@ def test_a_prototype_is_the_mean_of_what_counts_in_any_order():
     assert not found[2].any()
     order = [2, 0, 3, 1]
     torch.testing.assert_close(prototypes(z[:, order], counts[:, order]), found)
+
+
+def test_noise_and_spread_are_those_that_embeddings_were_drawn_with():
+    num_tasks, mean = 20_000, torch.tensor([1.0, -2.0])
+    centres = mean + 0.5 * random(num_tasks, 1, D)
+    z = centres + 1.5 * random(num_tasks, E, D, seed=1)
+    counts = torch.ones(num_tasks, E, dtype=torch.float64)
+    counts[::2, 2:] = 0.0  # half of the tasks have two episodes
+    moments = embedding_moments(z, counts)
+    torch.testing.assert_close(moments.centres.mean(0), mean.double(), rtol=0.0, atol=0.03)
+    assert float(moments.noise.mean()) == pytest.approx(D * 1.5**2, rel=0.03)
+    assert float(moments.spread.mean()) == pytest.approx(D * 0.5**2, rel=0.1)
+
+
+def test_tasks_of_fewer_than_two_episodes_say_nothing_of_noise():
+    z, counts = random(N, E, D), torch.ones(N, E, dtype=torch.float64)
+    counts[1, 1:] = 0.0
+    found = embedding_moments(z, counts)
+    for one, other in zip(found, embedding_moments(z[::2], counts[::2]), strict=True):
+        torch.testing.assert_close(one, other)
+    counts[2] = 0.0
+    alone = embedding_moments(z, counts)
+    torch.testing.assert_close(alone.noise[0], z[0].var(0).sum())
+    assert alone.spread.isnan().all()
+    counts[:, 1:] = 0.0
+    assert not any(len(each) for each in embedding_moments(z, counts))
 
 
 def test_two_tasks_in_closed_form():

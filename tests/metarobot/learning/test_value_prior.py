@@ -8,12 +8,12 @@ from fakes import N, config_of, made_up_batch, made_up_episodes, small_policy
 from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
 from metarobot.config import RunConfig
 from metarobot.learning.advantages import discounted_returns, estimate_advantages
+from metarobot.learning.running_mean import running_mean
 from metarobot.learning.value_prior import (
     LEARNING_RATE,
     STRENGTH_OF_ONE,
     STRENGTHS,
     episode_moments,
-    learn_value_prior,
     weighed_prior,
 )
 from metarobot.policies import (
@@ -57,20 +57,10 @@ def test_moments_are_the_mean_over_the_episodes_of_a_task():
         torch.testing.assert_close(found[task], expected / EPISODES.num_episodes)
 
 
-def test_the_prior_is_a_running_mean_without_tasks_that_are_not_finite():
-    samples = torch.stack([torch.ones(2, 3), 3 * torch.ones(2, 3), torch.full((2, 3), torch.nan)])
-    first = learn_value_prior(torch.zeros(2, 3), samples.double())
-    torch.testing.assert_close(first, torch.full((2, 3), 2.0))
-    second = learn_value_prior(first, samples[:1].double())
-    torch.testing.assert_close(second, torch.full((2, 3), 2.0 - LEARNING_RATE))
-    assert learn_value_prior(second, samples[2:].double()) is second
-
-
 def learner_with_prior(**options):
     config = config_of("maml", inner_lr=0.3, discount=DISCOUNT, gae_lambda=GAE_LAMBDA, **options)
-    prior = learn_value_prior(
-        torch.zeros(8, 9, dtype=torch.float64), episode_moments(POLICY, EPISODES, DISCOUNT)
-    )
+    moments = episode_moments(POLICY, EPISODES, DISCOUNT)
+    prior = running_mean(torch.zeros(8, 9, dtype=torch.float64), moments, LEARNING_RATE)
     return make_algorithm(config, POLICY), {**PARAMS, VALUE_PRIOR: prior}
 
 
