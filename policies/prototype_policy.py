@@ -90,16 +90,16 @@ class PrototypePolicy(GaussianMLP):
     def _first_layer(self, params: Params) -> tuple[Array, Array]:
         """Fold what is known of the task: W_o + W_x c on observations, b + W_c c + W_k known."""
         weight, bias = super()._first_layer(params)
-        shrunk, known = (to_array(leaf) for leaf in self._context(params))
-        size, embedding_size = len(self.observation_centre), len(shrunk)
+        prototype, known = (to_array(leaf) for leaf in self._context(params))
+        size, embedding_size = len(self.observation_centre), len(prototype)
         of_seen, of_prototype, of_known, of_products = np.split(
             weight, np.cumsum([size, embedding_size, 1]), axis=1
         )
-        crossed = of_products.reshape(-1, size, embedding_size) @ shrunk
-        return of_seen + crossed, bias + of_prototype @ shrunk + of_known @ known
+        crossed = of_products.reshape(-1, size, embedding_size) @ prototype
+        return of_seen + crossed, bias + of_prototype @ prototype + of_known @ known
 
     def _context(self, params: Params) -> tuple[Tensor, Tensor]:
-        """Return what is seen of the prototype (..., D), and 1.0 if there is one (..., 1)."""
+        """Return the prototype as it is seen (..., D), and 1.0 if there is one (..., 1)."""
         prototype, mean = params["prototype"], params["embedding_mean"]
         noise, spread = params["embedding_noise"], params["embedding_spread"]
         episodes, trained = params["num_episodes"], self.trained_episodes
