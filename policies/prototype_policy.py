@@ -54,16 +54,9 @@ class PrototypePolicy(GaussianMLP):
         embedding_size: int = 8,
         trained_episodes: int = 20,
     ) -> None:
-        """Lay out the networks; the first arguments are those of `GaussianMLP`.
+        """Lay out the networks; the arguments but the last two are those of `GaussianMLP`.
 
-        Args:
-            observation_low: Lower bound of every observation element, (O,).
-            observation_high: Upper bound of every observation element, (O,).
-            action_size: A, number of action elements.
-            hidden_sizes: Units of every hidden layer.
-            initial_std: Standard deviation of the initial action noise, in half action ranges.
-            embedding_size: D, elements of a prototype.
-            trained_episodes: E*, episodes of a prototype in meta-training.
+        `embedding_size` is D, the elements of a prototype, and `trained_episodes` E*.
         """
         super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
         self.trained_episodes = trained_episodes

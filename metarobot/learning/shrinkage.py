@@ -28,7 +28,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from metarobot.learning.distributed import mean_over_tasks
+from metarobot.learning.running_mean import running_mean
 from metarobot.policies import Params
 
 PRIOR_EPISODES = 4.0
@@ -114,8 +114,4 @@ def learn_mean(learned: Tensor, samples: Tensor) -> Tensor:
         learned: The number so far (1,), 0 while it is unknown.
         samples: What every task says of it, (N,); those that are not finite are left out.
     """
-    samples = samples[samples.isfinite()]
-    if len(samples) == 0:
-        return learned
-    mean = torch.full_like(learned, max(_LEAST, float(mean_over_tasks(samples))))
-    return torch.where(learned > 0.0, torch.lerp(learned, mean, LEARNING_RATE), mean)
+    return running_mean(learned, samples[:, None], LEARNING_RATE, _LEAST)
