@@ -82,16 +82,17 @@ def embed(encoder: EpisodeEncoder, params: Params, features: Tensor, mask: Tenso
 
 
 def transition_features(
-    observations: Tensor, actions: Tensor, rewards: Tensor, mask: Tensor
+    observations: Tensor, following: Tensor, actions: Tensor, rewards: Tensor, mask: Tensor
 ) -> Tensor:
     """Describe every step by where it was, what was done, and what came of it.
 
-    [o_t, log(o_{t+1} - o_t), whether there is an o_{t+1}, a_t, a_{t-1}, log(r_t), t / T], where log
+    [o_t, log(o_{t+1} - o_t), whether o_{t+1} was seen, a_t, a_{t-1}, log(r_t), t / T], where log
     is the symmetric logarithm sign(x) log(1 + |x|), of changes in units of 0.01: what an action
     does may show a step later, and be small.
 
     Args:
         observations: Scaled to [-1, 1], (..., T, O).
+        following: What was seen after each step, scaled as well, (..., T, O); NaN if not seen.
         actions: In half action ranges, clipped here as the environment clips them, (..., T, A).
         rewards: (..., T).
         mask: 1.0 where a step counts, (..., T).
@@ -102,8 +103,8 @@ def transition_features(
     Source: Hafner et al. 2023, arXiv:2301.04104, for the symmetric logarithm.
     """
     clipped = actions.clamp(-1.0, 1.0)
-    has_next = shift(mask[..., None], -1)
-    change = has_next * (shift(observations, -1) - observations)
+    change = (following - observations).nan_to_num()
+    has_next = (~following.isnan()).all(-1, keepdim=True).to(mask.dtype)
     time = torch.arange(mask.shape[-1], dtype=mask.dtype) / mask.shape[-1]
     features = [
         observations,

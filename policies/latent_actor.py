@@ -49,16 +49,17 @@ class LatentActor:
         self._question = self._question + 1.0
 
     def act(self, observations: Tensor) -> Distribution:
-        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
-        seen = self._policy.scale_observations(observations)
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O); NaN if not seen."""
+        shown = self._policy.scale_observations(observations)
+        seen = shown.nan_to_num()
         if self._waiting:
-            self._weigh(seen)
+            self._weigh(shown)
         elif self._step == 0:
             self._forget(seen)
         self._seen = seen
         self._told = self._choose(seen.shape[:-1])
         told = {**self._params, TOLD: self._told}
-        self._meant = self._policy.distribution(told, observations)
+        self._meant = self._policy.distribution(told, observations.nan_to_num())
         return self._meant
 
     def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
@@ -156,13 +157,10 @@ class LatentActor:
 
     def _outcomes(self, seen: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what came of the last step, and 1.0 for what was seen of it, (N, M, D) each."""
-        change = torch.zeros_like(self._seen) if seen is None else seen - self._seen
-        raw = torch.cat([self._rewards.nan_to_num()[..., None], change], dim=-1)
-        outcomes, varies = self._policy.in_units(self._params, raw)
-        measured = ~self._rewards.isnan()[..., None]
-        followed = torch.full_like(self._seen, seen is not None, dtype=torch.bool)
-        was_seen = torch.cat([measured, followed], dim=-1) & self._counts[..., None]
-        return outcomes, was_seen * varies
+        change = torch.full_like(self._seen, torch.nan) if seen is None else seen - self._seen
+        raw = torch.cat([self._rewards[..., None], change], dim=-1)
+        outcomes, varies = self._policy.in_units(self._params, raw.nan_to_num())
+        return outcomes, (~raw.isnan() & self._counts[..., None]) * varies
 
 
 def _in_a_row(block: Tensor) -> Tensor:

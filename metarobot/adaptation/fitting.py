@@ -34,4 +34,10 @@ def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[
             "train it with --inner-objective lvc"
         )
     seen = interface.observe(episodes.observations.numpy(), "observations")
-    return replace(episodes, observations=torch.from_numpy(seen)).pad(interface.horizon)
+    final = episodes.final_observations
+    known = interface.observe(final.nan_to_num().numpy(), "observations")
+    return replace(
+        episodes,
+        observations=torch.from_numpy(seen),
+        final_observations=torch.where(final.isnan(), final, torch.from_numpy(known)),
+    ).pad(interface.horizon)

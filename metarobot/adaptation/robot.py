@@ -106,9 +106,9 @@ class RobotEnv:
         self._returns += rewards
         self._elapsed += 1
         ended = running & (step.terminated | step.truncated)
+        observations = self._observe(step.observations)  # an episode that ends shows its last one
         self._running = running & ~ended
         self._tell(ended | (running & (self._elapsed == self.horizon)))
-        observations = self._observe(step.observations)
         return observations, rewards, step.terminated, step.truncated, _info(step.success)
 
     def _observe(self, observations: np.ndarray) -> np.ndarray:
@@ -173,10 +173,25 @@ class _Several:
         self._observations = np.asarray(observations).copy()
         self._ended = np.asarray(terminated | truncated, bool)
         success = self._success(infos)
-        if self._mode is AutoresetMode.SAME_STEP:  # the infos are those of the episodes that begin
-            final = infos.get("final_info", {})
-            success = np.where(self._ended, self._success(final), success)
-        return _Step(self._observations, rewards, terminated, truncated, success)
+        shown = self._observations
+        if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
+            # What is shown, and the infos, are those of the episodes that begin.
+            success = np.where(self._ended, self._success(infos.get("final_info", {})), success)
+            shown = self._with_final(infos.get("final_obs"))
+        return _Step(shown, rewards, terminated, truncated, success)
+
+    def _with_final(self, final: Any) -> np.ndarray:
+        """Return what is shown, and for episodes that have ended what they showed last."""
+        try:
+            ended = np.stack([np.asarray(final[place]) for place in np.flatnonzero(self._ended)])
+            shown = self._observations.copy()
+            shown[self._ended] = ended
+        except (TypeError, ValueError, IndexError, KeyError):
+            raise ValueError(
+                "a robot that resets in the same step must give the last observation of an episode "
+                "as infos['final_obs'], as Gymnasium's vector environments do"
+            ) from None
+        return shown
 
     def _success(self, infos: dict[str, Any]) -> np.ndarray:
         return np.broadcast_to(infos.get("is_success", False), self.num_robots).astype(bool)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metarobot.adaptation.rewards import read_reward
 from metarobot.policies import Actor, Distribution, log_prob
+from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 
@@ -32,7 +33,7 @@ class AdaptationSession:
             session.begin()
             while session.running:
                 observation, reward, done = robot.move(session.act(observation))
-                session.record(reward, terminated=done)
+                session.record(reward, terminated=done, final_observation=observation)
         adapted = session.adapt()
 
     The adapted parameters are, bit for bit, those that ``policy.adapt`` finds in the same episodes.
@@ -118,10 +119,7 @@ class AdaptationSession:
             raise SessionError("no episode is running: call begin once the robot is at its start")
         if steps.waiting:
             raise SessionError("the last action has no reward yet: call record before act")
-        shown = self._policy.interface.observe(observation)
-        if shown.ndim != 1:
-            raise ValueError(f"observation must be of one robot, (O,), got shape {shown.shape}")
-        seen = torch.from_numpy(shown).reshape(1, 1, -1)
+        seen = torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
         distribution = mean, log_std = self._actor.act(seen)
         noise = torch.from_numpy(self._noise[:, [self.num_recorded], len(steps.observations)])
         action = mean + log_std.exp().unsqueeze(1) * noise
@@ -136,6 +134,7 @@ class AdaptationSession:
         truncated: bool = False,
         *,
         success: bool = False,
+        final_observation: np.ndarray | None = None,
     ) -> None:
         """Record what the last action brought.
 
@@ -145,23 +144,45 @@ class AdaptationSession:
             terminated: Whether the episode has come to its end.
             truncated: Whether it was cut short.
             success: Whether the task is solved now.
+            final_observation: What the robot shows now, (O,), read where the episode ends.  None
+                where nobody knows: then what came of the last action is unknown.
 
         Raises:
             SessionError: There was no action.
-            ValueError: The reward is no finite number, or needed and None or NaN.
+            ValueError: The reward is no finite number, or needed and None or NaN, or the
+                observation has another shape, or numbers that are not finite.
         """
         steps = self._steps
         if steps is None or not steps.waiting:
             raise SessionError("there is no action to record a reward of: call act before record")
         may_be_missing = not self._policy.algorithm.needs_rewards
         known = float(read_reward(reward, may_be_missing=may_be_missing))
+        final = self._read_final(final_observation)
         steps.rewards.append(known)
         earned = torch.full((1, 1), known, dtype=torch.float32)
         self._actor.learn(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
         horizon = self._policy.interface.horizon
         if terminated or truncated or len(steps.rewards) == horizon:
-            self._episodes.append(steps.to_episodes(horizon, bool(success)))
+            self._episodes.append(steps.to_episodes(horizon, final, bool(success)))
             self._steps = None
+            if len(steps.rewards) < horizon:  # else an actor knows that the episode has ended
+                self._actor.act(final)
+                nothing = torch.zeros(1, 1)
+                self._actor.learn(torch.zeros_like(steps.actions[-1]), nothing, nothing > 0)
+
+    def _read_final(self, observation: np.ndarray | None) -> Tensor:
+        """Return what was seen after the last step, (1, 1, O); NaN if nobody knows."""
+        interface = self._policy.interface
+        if observation is None:
+            return torch.full((1, 1, len(interface.observation_low)), torch.nan)
+        return torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
+
+    def _observe(self, observation: np.ndarray) -> np.ndarray:
+        """Return an observation of one robot, (O,), as the family reports it."""
+        shown = self._policy.interface.observe(observation)
+        if shown.ndim != 1:
+            raise ValueError(f"observation must be of one robot, (O,), got shape {shown.shape}")
+        return shown
 
     @torch.no_grad()
     def discard(self) -> None:
@@ -175,11 +196,7 @@ class AdaptationSession:
         self._steps = None
         self._actor = self._new_actor()
         for episode in self._episodes:  # which the actor remembers
-            self._actor.begin()
-            for t in range(int(episode.mask.sum())):
-                self._actor.act(episode.observations[:, :, t])
-                counts = torch.ones(1, 1, dtype=torch.bool)
-                self._actor.learn(episode.actions[:, :, t], episode.rewards[:, :, t], counts)
+            replay(self._actor, episode)
 
     def adapt(self) -> AdaptablePolicy:
         """Take an adaptation step from the episodes, and return the adapted policy.
@@ -229,7 +246,7 @@ class _Steps:
         self.distributions.append(distribution)
         self.actions.append(action)
 
-    def to_episodes(self, horizon: int, success: bool) -> Episodes:
+    def to_episodes(self, horizon: int, final: Tensor, success: bool) -> Episodes:
         """Return the episode as a block (1, 1, T): what it lacks does not count."""
         missing = horizon - len(self.rewards)
         mask = [1.0] * len(self.rewards) + [0.0] * missing
@@ -237,6 +254,7 @@ class _Steps:
         taken = _stack(self.actions, missing)
         return Episodes(
             observations=_stack(self.observations, missing),
+            final_observations=final,
             actions=taken,
             log_probs=log_prob(_stack(means, missing), log_std[:, None, None], taken),
             rewards=torch.tensor([[self.rewards + [0.0] * missing]], dtype=torch.float32),

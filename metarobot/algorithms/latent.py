@@ -18,6 +18,7 @@ from metarobot.learning.trpo import TrustRegion
 from metarobot.options import AlgorithmOptions, fixed, integer, number
 from metarobot.policies import Evidence, LatentActor, LatentPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, torch_generator
 
@@ -119,12 +120,7 @@ class Latent(ToldLearner[LatentPolicy]):
         """Weigh the tasks by what the episodes have shown, one after the other."""
         del advantages
         actor = LatentActor(self.exploring_policy, params)
-        for episode in range(episodes.num_episodes):
-            actor.begin()
-            for t in range(episodes.horizon):
-                step = slice(None), slice(episode, episode + 1), t
-                actor.act(episodes.observations[step])
-                actor.learn(episodes.actions[step], episodes.rewards[step], episodes.mask[step] > 0)
+        replay(actor, episodes)
         known = Evidence(*(part[:, 0] for part in actor.known()))
         trusts = self._may_act_on(params, known, torch.cat(actor.returns, dim=1))
         return {

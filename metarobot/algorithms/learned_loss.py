@@ -18,7 +18,6 @@ from metarobot.policies import (
     directions,
     transition_features,
 )
-from metarobot.policies.episode_encoder import shift
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.policies.learned_loss_policy import CONTEXT
 from metarobot.rollout.episodes import Episodes
@@ -100,7 +99,7 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
     ) -> Params:
         """Take one adaptation step that stays attached to the graph; as `adapt`."""
         del advantages
-        weights, wanted = _weights(episodes.mask), self.directions(params, episodes)
+        weights, wanted = _weights(episodes), self.directions(params, episodes)
 
         def total_loss(context: Tensor) -> Tensor:
             acting = {**params, CONTEXT: context}
@@ -111,9 +110,14 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
 
     def directions(self, params: Params, episodes: Episodes) -> Tensor:
         """Return in which direction each mean action should have been, (N, E, T, A)."""
-        observations = self.policy.scale_observations(episodes.observations)
+        observations, following = (
+            self.policy.scale_observations(each)
+            for each in (episodes.observations, episodes.next_observations)
+        )
         no_rewards = torch.zeros_like(episodes.rewards)
-        came = transition_features(observations, episodes.actions, no_rewards, episodes.mask)
+        came = transition_features(
+            observations, following, episodes.actions, no_rewards, episodes.mask
+        )
         return directions(self.policy.direction, self.policy.direction_params(params), came)
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
@@ -121,10 +125,8 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
         return trpo_update(self, params, batch, self.options, self.workers)
 
 
-def _weights(mask: Tensor) -> Tensor:
-    """Return the weight of each step in the mean over a task's steps that a step follows.
-
-    The last step of an episode says nothing: what came of it was not seen.
-    """
-    followed = shift(mask[..., None], -1).squeeze(-1)  # (N, E, T)
+def _weights(episodes: Episodes) -> Tensor:
+    """Return the weight of each step in the mean over those of which it was seen what came."""
+    seen = ~episodes.next_observations.isnan().any(-1)  # (N, E, T)
+    followed = seen.to(episodes.mask.dtype)
     return followed / followed.sum((1, 2), keepdim=True).clamp(min=1.0)

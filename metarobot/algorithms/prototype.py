@@ -227,8 +227,13 @@ class Prototype(Algorithm[PrototypePolicy]):
 
     def _features(self, block: Episodes) -> Tensor:
         """Return the features (N, E, T, F) of the steps of a block."""
-        observations = self.policy.scale_observations(block.observations)
-        return transition_features(observations, block.actions, block.rewards, block.mask)
+        observations, following = (
+            self.policy.scale_observations(each)
+            for each in (block.observations, block.next_observations)
+        )
+        return transition_features(
+            observations, following, block.actions, block.rewards, block.mask
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Return the moments of the encoder's Adam."""

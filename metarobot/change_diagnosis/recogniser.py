@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.change_diagnosis.changes import Change, changes_of
+from metarobot.change_diagnosis.encoder import WINDOW
 from metarobot.change_diagnosis.learners import make_learner
 from metarobot.change_diagnosis.signals import episode_signals, signal_size
 from metarobot.change_diagnosis.trials import Trials, require_explorer
@@ -87,6 +88,7 @@ class Recogniser:
         learner: A trained learner of changes; the one that comes with the package if not given.
         changes: What is told apart, with ``unchanged`` first; all of the family if not given.
         num_episodes: E, trial episodes that it will be shown.
+        num_steps: First control steps of an episode that are compared; all of them if not given.
         num_robots: Simulated robots for each change.
         rewards_hidden: Whether the policy explores without rewards.
         seed: Of the simulated robots.
@@ -102,12 +104,13 @@ class Recogniser:
         learner: Learner[Any] | None = None,
         changes: tuple[Change, ...] | None = None,
         num_episodes: int = 1,
+        num_steps: int | None = None,
         num_robots: int = 20,
         rewards_hidden: bool = False,
         seed: int = 0,
     ) -> None:
         self._changes = changes or changes_of(policy.config.env_id)
-        self._interface = policy.interface
+        self._interface, self._num_steps = policy.interface, num_steps
         kept = {"num_episodes": num_episodes, "rewards_hidden": rewards_hidden}
         trials = Trials(policy, num_robots=num_robots, seed=_FIRST_SEED + seed, **kept).run(
             self._changes
@@ -133,7 +136,8 @@ class Recogniser:
         ]
 
     def _signals(self, episodes: Episodes) -> Tensor:
-        return episode_signals(episodes.pad(self._interface.horizon), self._interface)
+        signals = episode_signals(episodes.pad(self._interface.horizon), self._interface)
+        return signals[:, :, : self._num_steps]
 
     def _learn(self, learner: Learner[Any], signals: Tensor) -> AdaptedModel:
         """Adapt a learner to the examples of one task with C classes, (R, C, E, T, F)."""
@@ -201,15 +205,33 @@ def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) 
 
     Args:
         policy: Who explored, not adapted before.
-        episodes: Its trial episodes on one robot, (1, E, T).  Rewards are not read.
+        episodes: Its trial episodes on one robot, (1, E, T).  Rewards are not read.  If the first
+            ended early, it is compared with the beginning of simulated ones.
         seed: Of the simulated robots that it is compared with.
 
     Raises:
-        ValueError: The episodes are of several robots, or the family's changes are not known.
+        ValueError: The episodes are of several robots, the first is too short, or the family's
+            changes are not known.
     """
     require_recognisable(policy)
     if episodes.num_tasks != 1:
         raise ValueError(f"episodes must be of one robot, got {episodes.num_tasks}")
     hidden = bool(episodes.rewards.isnan().any())
-    recogniser = Recogniser(policy, rewards_hidden=hidden, seed=seed)
-    return recogniser.judge(episodes.first(1))[0]
+    first = episodes.first(1).pad(policy.interface.horizon)
+    recogniser = Recogniser(
+        policy, num_steps=_comparable_steps(first), rewards_hidden=hidden, seed=seed
+    )
+    return recogniser.judge(first)[0]
+
+
+def _comparable_steps(first: Episodes) -> int:
+    """Return how many steps of an episode, (1, 1, T), can be compared with whole ones."""
+    if bool(first.mask.all()):
+        return first.horizon
+    num_steps = int((~first.next_observations.isnan().any(-1)).sum())
+    if num_steps < WINDOW:
+        raise ValueError(
+            f"the first episode shows what came of {num_steps} control steps, but changes are told "
+            f"from {WINDOW} or more: run a longer one"
+        )
+    return num_steps

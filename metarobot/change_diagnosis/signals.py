@@ -7,7 +7,6 @@ from torch import Tensor
 
 from metarobot.adaptation.interface import Interface
 from metarobot.policies.episode_encoder import (
-    shift,
     transition_feature_size,
     transition_features,
 )
@@ -24,10 +23,13 @@ def episode_signals(episodes: Episodes, interface: Interface) -> Tensor:
     whether the observation stays the very same: a lost one is seen again, a noisy one never is.
     """
     low, high = (torch.tensor(b) for b in (interface.observation_low, interface.observation_high))
-    scaled = 2 * (episodes.observations - low) / (high - low) - 1
+    scaled, following = (
+        2 * (each - low) / (high - low) - 1
+        for each in (episodes.observations, episodes.next_observations)
+    )
     none = torch.zeros_like(episodes.mask)
-    features = transition_features(scaled, episodes.actions, none, episodes.mask)
-    same = ((shift(scaled, -1) - scaled).abs() < _STILL).float().mean(-1, keepdim=True)
+    features = transition_features(scaled, following, episodes.actions, none, episodes.mask)
+    same = ((following - scaled).abs() < _STILL).float().mean(-1, keepdim=True)
     return torch.cat([features, same], dim=-1) * episodes.mask[..., None]
 
 

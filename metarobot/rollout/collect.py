@@ -77,15 +77,13 @@ def _run_side_by_side(
     M = env.num_envs // N
     noises = None if noise is None else torch.from_numpy(_fill(noise, M)).unbind(2)
     observation, alive = _begin(env, start)
+    shown = alive
     observations, distributions, actions, rewards, masks = [], [], [], [], []
     success, failed = np.zeros((2, N * M), bool)
 
     actor.begin()
     for t in range(env.horizon):
-        if not alive.all():
-            # What a held simulation shows may be anything, and NaN would pass through any mask.
-            observation = np.where(alive[:, None], observation, np.float32(0.0))
-        seen = torch.from_numpy(observation).view(N, M, -1)
+        seen = _seen(observation, shown).view(N, M, -1)
         distribution = mean, log_std = actor.act(seen)
         action = mean if noises is None else mean + log_std.exp().unsqueeze(1) * noises[t]
         observations.append(seen)
@@ -97,7 +95,7 @@ def _run_side_by_side(
 
         unstable = infos["sim_unstable"]
         failed |= alive & unstable
-        counts = alive & ~unstable
+        shown = counts = alive & ~unstable
         masks.append(counts)
         rewards.append(np.where(counts, reward, 0.0).astype(np.float32))
         earned, counted = torch.from_numpy(rewards[-1]), torch.from_numpy(counts)
@@ -107,18 +105,58 @@ def _run_side_by_side(
 
     means = torch.stack([distribution.mean for distribution in distributions], dim=2)
     log_std = distributions[-1].log_std[:, None, None]  # of the parameters alone, so never another
-    taken = torch.stack(actions, dim=2)
+    taken, mask = torch.stack(actions, dim=2), _block(masks, N)
+    seen = torch.stack(observations, dim=2)
     episodes = Episodes(
-        observations=torch.stack(observations, dim=2),
+        observations=seen,
+        final_observations=_final(seen, _seen(observation, shown).view(N, M, -1), mask),
         actions=taken,
         log_probs=log_prob(means, log_std, taken),
         rewards=_block(rewards, N),
-        mask=_block(masks, N),
+        mask=mask,
         success=torch.from_numpy(success).view(N, M),
         unstable=torch.from_numpy(failed).view(N, M),
         start=torch.from_numpy(_fill(start, M)),
     )
     return episodes if M == E else episodes.first(E)
+
+
+def _seen(observation: np.ndarray, shown: np.ndarray) -> torch.Tensor:
+    """Return observations (M, O), with 0 for simulations that showed nothing since the last step.
+
+    What a held simulation shows may be anything, and NaN would pass through any mask.
+    """
+    if not shown.all():
+        observation = np.where(shown[:, None], observation, np.float32(0.0))
+    return torch.from_numpy(observation)
+
+
+def _final(seen: torch.Tensor, last: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return what was seen after the last step that counts, (N, M, O).
+
+    Args:
+        seen: Observations before each step, (N, M, T, O): also that after an early end.
+        last: Observations after the T-th step, (N, M, O).
+        mask: 1.0 where a step counts, (N, M, T).
+    """
+    horizon, length = mask.shape[-1], mask.sum(-1).long()[..., None]  # (N, M, 1)
+    if bool((length == horizon).all()):
+        return last
+    early = seen.take_along_dim(length.clamp(max=horizon - 1)[..., None], dim=2).squeeze(2)
+    return torch.where(length < horizon, early, last)
+
+
+@torch.no_grad()
+def replay(actor: Actor, episodes: Episodes) -> None:
+    """Let an actor see recorded episodes (N, E, T) one after the other, as if it had acted."""
+    seen = torch.cat([episodes.observations[:, :, :1], episodes.next_observations], dim=2)
+    for episode in range(episodes.num_episodes):
+        lasts = int(episodes.mask[:, episode].sum(-1).max())
+        actor.begin()
+        for t in range(min(lasts + 1, episodes.horizon)):  # the outcome of a last step shows later
+            step = slice(None), slice(episode, episode + 1), t
+            actor.act(seen[step])
+            actor.learn(episodes.actions[step], episodes.rewards[step], episodes.mask[step] > 0)
 
 
 def without_nan(actions: np.ndarray) -> np.ndarray:

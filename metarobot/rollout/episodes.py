@@ -18,6 +18,8 @@ class Episodes:
 
     observations: Tensor
     """What the policy saw before each step, (N, E, T, O)."""
+    final_observations: Tensor
+    """What was seen after the last step that counts, (N, E, O); NaN if nobody saw it."""
     actions: Tensor
     """What the policy asked for, before the environment clipped it, (N, E, T, A)."""
     log_probs: Tensor
@@ -41,6 +43,7 @@ class Episodes:
             raise ValueError(f"rewards must have shape (N, E, T), got {shape}")
         expected = {
             "observations": (*shape, self.observations.shape[-1]),
+            "final_observations": (*shape[:2], self.observations.shape[-1]),
             "actions": (*shape, self.actions.shape[-1]),
             "log_probs": shape,
             "mask": shape,
@@ -75,6 +78,22 @@ class Episodes:
     def returns(self) -> Tensor:
         """Undiscounted return of each episode, (N, E)."""
         return (self.rewards * self.mask).sum(-1)
+
+    @property
+    def next_observations(self) -> Tensor:
+        """What was seen after each step, (N, E, T, O); NaN where nobody saw it.
+
+        After the T-th step it is NaN as well: an episode of the whole horizon ends there, and its
+        last control step may be longer than the others (`TaskVectorEnv.settle_steps`).
+        """
+        unseen = torch.full_like(self.observations[:, :, :1], torch.nan)
+        following = torch.cat([self.observations[:, :, 1:], unseen], dim=2)
+        counts = self.mask > 0.0
+        goes_on = pad(counts[..., 1:], (0, 1))
+        ends = counts & ~goes_on
+        ends[..., -1] = False
+        final = torch.where(ends[..., None], self.final_observations[:, :, None], unseen)
+        return torch.where(goes_on[..., None], following, final)
 
     @property
     def step_weights(self) -> Tensor:
@@ -132,7 +151,8 @@ class Episodes:
 
         Args:
             observations: What the policy saw before each step, in the family's units; E arrays
-                (T_e, O).
+                (T_e, O), or (T_e + 1, O) with what was seen after the last step.  Without it,
+                what came of that step is unknown.
             actions: What it asked for in half action ranges, with its noise and before anything
                 clipped it; E arrays (T_e, A).  What ``session.act`` returns is clipped:
                 ``latent`` and ``rl2`` read no more, others need ``session.recorded.actions``.
@@ -173,6 +193,7 @@ def episodes_from_log(
     E = len(done)
     lengths = [len(episode) for episode in done]
     T = max(lengths)
+    seen, final = _split_final(_logged("observations", observations, 2, lengths, extra=1), lengths)
     unknown = [np.full(length, np.nan) for length in lengths]
     earned = unknown if rewards is None else _logged("rewards", rewards, 1, lengths)
     known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, lengths)
@@ -180,7 +201,8 @@ def episodes_from_log(
     if len(flags) != E:
         raise ValueError(f"success must hold {E} values, one for each episode, got {len(flags)}")
     return Episodes(
-        observations=_fill(_logged("observations", observations, 2, lengths), T),
+        observations=_fill(seen, T),
+        final_observations=torch.from_numpy(final[None]),
         actions=_fill(done, T),
         log_probs=_fill(known, T),
         rewards=_fill(earned, T),
@@ -191,10 +213,24 @@ def episodes_from_log(
     )
 
 
+def _split_final(
+    episodes: Sequence[np.ndarray], lengths: Sequence[int]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the observations before each step, and those after the last, (E, O), or NaN."""
+    pairs = list(zip(episodes, lengths, strict=True))
+    unseen = np.full_like(episodes[0][0], np.nan)
+    final = [seen[length] if len(seen) > length else unseen for seen, length in pairs]
+    return [seen[:length] for seen, length in pairs], np.stack(final)
+
+
 def _logged(
-    name: str, episodes: Iterable[ArrayLike], ndim: int, lengths: Sequence[int] | None = None
+    name: str,
+    episodes: Iterable[ArrayLike],
+    ndim: int,
+    lengths: Sequence[int] | None = None,
+    extra: int = 0,
 ) -> list[np.ndarray]:
-    """Return what was logged under a name as arrays, checked; lengths are those of the actions."""
+    """Return logged arrays, checked; they have the lengths of the actions, or `extra` more."""
     if not isinstance(episodes, Iterable):
         raise ValueError(f"{name} must hold an array for each episode, got {show(episodes)}")
     arrays = [_numbers(f"{name} of episode {i}", episode) for i, episode in enumerate(episodes)]
@@ -209,10 +245,11 @@ def _logged(
                 f"{name} of each episode must have shape {need} at least one step, got "
                 f"{array.shape} in episode {index}"
             )
-        if lengths is not None and len(array) != lengths[index]:
+        if lengths is not None and len(array) - lengths[index] not in (0, extra):
+            or_more = ", or one more at the end" if extra else ""
             raise ValueError(
-                f"{name} of episode {index} must have {lengths[index]} steps as its actions, "
-                f"got {len(array)}"
+                f"{name} of episode {index} must have {lengths[index]} steps as its actions"
+                f"{or_more}, got {len(array)}"
             )
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite numbers, but are not in episode {index}")

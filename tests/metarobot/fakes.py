@@ -79,6 +79,7 @@ def made_up_episodes(policy, params, seed):
     mask[0, E // 3, 3:] = 0.0
     episodes = Episodes(
         observations=observations,
+        final_observations=torch.full((N, E, 2), torch.nan, dtype=torch.float64),
         actions=actions,
         log_probs=log_prob(mean, log_std, actions),
         rewards=normal(N, E, T),

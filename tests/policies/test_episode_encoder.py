@@ -48,13 +48,14 @@ def test_what_goes_together_shows_in_the_products():
 def test_features_of_a_transition():
     observations = torch.tensor([[0.0, 0.5], [0.01, 0.5], [0.01, 0.2]])
     actions, rewards = torch.tensor([[2.0], [-0.5], [0.25]]), torch.tensor([0.0, -1.0, 3.0])
-    features = transition_features(observations, actions, rewards, torch.tensor([1.0, 1.0, 0.0]))
+    following = torch.cat([observations[1:], torch.full((1, 2), torch.nan)])
+    features = transition_features(observations, following, actions, rewards, torch.ones(3))
     assert features.shape == (3, transition_feature_size(2, 1))
-    log2, log4 = torch.tensor([2.0, 4.0]).log().tolist()
+    log2, log4, log31 = torch.tensor([2.0, 4.0, 31.0]).log().tolist()
     expected = [
         # o_t        its change    is there one, a_t,  a_{t-1}, log r_t, t / T
         [0.0, 0.5, log2, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0],
-        [0.01, 0.5, 0.0, 0.0, 0.0, -0.5, 1.0, -log2, 1 / 3],
+        [0.01, 0.5, 0.0, -log31, 1.0, -0.5, 1.0, -log2, 1 / 3],
         [0.01, 0.2, 0.0, 0.0, 0.0, 0.25, -0.5, log4, 2 / 3],
     ]
     torch.testing.assert_close(features, torch.tensor(expected))

@@ -33,8 +33,12 @@ def run_session(policy, robot, steps=1, seed=3):
                 log[0][-1].append(observation)
                 log[1][-1].append(session._steps.actions[-1][0, 0].numpy())
                 observation, reward, terminated, truncated, info = robot.step(action)
-                session.record(reward, terminated, truncated, success=info["is_success"])
+                success = info["is_success"]
+                session.record(
+                    reward, terminated, truncated, success=success, final_observation=observation
+                )
                 log[2][-1].append(reward)
+            log[0][-1].append(observation)
         session.adapt()
     return session.adapted, log
 

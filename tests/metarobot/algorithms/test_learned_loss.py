@@ -32,11 +32,12 @@ def adapt(algorithm, params, episodes):
 
 
 def context_by_hand(policy, params, episodes, task):
-    """z + mean_t J_tᵀ d_t, over the steps that another one follows, by a loop over them."""
+    """z + mean_t J_tᵀ d_t, over the steps of which it was seen what came, by a loop over them."""
     network = policy.direction_params(params)
     scaled = policy.scale_observations(episodes.observations)
     no_rewards = torch.zeros_like(episodes.rewards)
-    came = transition_features(scaled, episodes.actions, no_rewards, episodes.mask)
+    following = policy.scale_observations(episodes.next_observations)
+    came = transition_features(scaled, following, episodes.actions, no_rewards, episodes.mask)
     steps = []
     for episode in range(episodes.num_episodes):
         for t in range(episodes.horizon - 1):

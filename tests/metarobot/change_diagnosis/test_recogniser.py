@@ -56,6 +56,22 @@ def test_one_plain_sentence(probabilities, is_changed, is_known, wanted):
     assert said.endswith((")", "known"))
 
 
+def test_an_episode_that_ended_early_is_compared_with_beginnings(policy):
+    """Of the steps that are left, the same is told as where nothing was simulated after them."""
+    whole = Trials(policy, num_robots=1, seed=5).run(CHOSEN[:1])
+    length = 10
+    parts = [getattr(whole, name)[0, 0] for name in ("observations", "actions", "rewards")]
+    log = [[part[: length + (place == 0)].numpy()] for place, part in enumerate(parts)]
+    cut = mr.Episodes.from_log(*log)
+    own = Recogniser(policy, changes=CHOSEN, num_robots=12, num_steps=length)
+    of_cut, of_whole = own.judge(cut)[0], own.judge(whole)[0]
+    np.testing.assert_allclose(of_cut.probabilities, of_whole.probabilities, rtol=1e-5)
+    assert what_changed(policy, cut).is_known
+    short = [[part[0][:4]] for part in log]
+    with pytest.raises(ValueError, match="what came of 3 control steps, but changes are told from"):
+        what_changed(policy, mr.Episodes.from_log(*short))
+
+
 def test_episodes_of_several_robots_are_refused(policy):
     with pytest.raises(ValueError, match="one robot, got 2"):
         what_changed(policy, Trials(policy, num_robots=2).run(CHOSEN[:1]))

@@ -73,6 +73,7 @@ def test_advantages_are_what_the_baseline_does_not_explain():
     rewards[:, :15, -1] = 3.0  # half of the episodes end better than the baseline can foresee
     episodes = Episodes(
         observations=torch.rand(2, 30, 4, 2, generator=generator),
+        final_observations=torch.zeros(2, 30, 2),
         actions=torch.zeros(2, 30, 4, 1),
         log_probs=torch.zeros(2, 30, 4),
         rewards=rewards,

@@ -71,6 +71,14 @@ def test_steps_after_the_end_are_masked_and_success_is_that_of_the_last_step_tha
     assert not episodes.success[2, 1]
 
 
+def test_the_observation_after_the_last_step_that_counts_is_kept():
+    episodes, whole = make_episodes(terminated_at={0: 1}, unstable_at={5: 4}), make_episodes()
+    assert torch.equal(episodes.final_observations[0, 0], whole.observations[0, 0, 2])
+    assert torch.equal(episodes.final_observations[2, 1], whole.observations[2, 1, 4])
+    assert torch.equal(episodes.final_observations[1], whole.final_observations[1])
+    assert not torch.equal(whole.final_observations, whole.observations[:, :, -1])
+
+
 def test_collecting_twice_gives_the_same_bits():
     first, second = make_episodes(), make_episodes()
     assert torch.equal(first.observations, second.observations)

@@ -9,6 +9,7 @@ from metarobot.rollout.episodes import Episodes
 def make_episodes():
     return Episodes(
         observations=torch.zeros(2, 3, 4, 5),
+        final_observations=torch.zeros(2, 3, 5),
         actions=torch.zeros(2, 3, 4, 1),
         log_probs=torch.zeros(2, 3, 4),
         rewards=torch.arange(24.0).reshape(2, 3, 4),

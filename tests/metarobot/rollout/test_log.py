@@ -36,6 +36,29 @@ def test_padding_changes_nothing_that_counts():
     assert episodes.mask.sum(-1).tolist() == [list(map(float, LENGTHS))]
 
 
+def test_the_observation_after_the_last_step_is_kept_where_it_is_logged():
+    observations, actions, rewards = a_log()
+    last = np.array([0.5, -1.0, 2.0])
+    observations[0] = np.append(observations[0], last[None], axis=0)
+    episodes = Episodes.from_log(observations, actions, rewards)
+    assert episodes.final_observations[0, 0].tolist() == last.tolist()
+    assert episodes.final_observations[0, 1:].isnan().all()
+    following = episodes.pad(6).next_observations[0]
+    for e, T in enumerate(LENGTHS):
+        torch.testing.assert_close(following[e, : T - 1], episodes.observations[0, e, 1:T])
+        assert following[e, T:].isnan().all()
+    assert following[0, LENGTHS[0] - 1].tolist() == last.tolist()
+    assert following[1, LENGTHS[1] - 1].isnan().all()
+
+
+def test_what_comes_of_the_last_step_of_the_horizon_is_never_read():
+    observations, actions, rewards = a_log()
+    observations[2] = np.append(observations[2], np.ones((1, 3)), axis=0)
+    episodes = Episodes.from_log(observations, actions, rewards)
+    assert episodes.final_observations[0, 2].tolist() == [1.0] * 3
+    assert episodes.next_observations[0, 2, -1].isnan().all()
+
+
 @pytest.mark.parametrize("column", ["observations", "actions", "log_probs", "rewards"])
 @pytest.mark.parametrize("damage", ["fewer", "shorter", "flat", "nan", "empty"])
 def test_what_does_not_fit_is_refused(column, damage):
