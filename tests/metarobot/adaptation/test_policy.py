@@ -1,5 +1,6 @@
 """Adapting on robots that know nothing of this package, and acting on them."""
 
+import json
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from robots import HIGH, HORIZON, LOW, Cart
 from metarobot.adaptation.file import load_policy_file
 from metarobot.adaptation.robot import RobotEnv
 from metarobot.adaptation.session import SessionError
+from metarobot.envs import find_variant
 from metarobot.policies import repeat_params
 from metarobot.rollout.episodes import Episodes
 
@@ -305,6 +307,27 @@ def test_facts_that_do_not_fit_are_refused(tmp_path, monkeypatch, name, value):
     make_policy("maml").save(path)
     with pytest.raises(ValueError, match="does not fit"):
         load_policy_file(path)
+
+
+@pytest.mark.parametrize("variant", [None, "greasy_pads"])
+def test_a_file_of_a_family_that_is_not_imported_says_so_first(tmp_path, monkeypatch, variant):
+    """Whether its policy asks for the family, or its variant does."""
+    from metarobot.adaptation import file
+
+    def save(path, tensors, facts):
+        config = json.dumps(facts["config"]).replace("metarobot/Grip-v0", "my/Lever-v0")
+        real(path, tensors, {**facts, "config": json.loads(config)})
+
+    real, path = file.save_tensors, tmp_path / "adapted.safetensors"
+    monkeypatch.setattr(file, "save_tensors", save)
+    family = {"env_id": "metarobot/Grip-v0", "variant": variant and find_variant(variant)}
+    make_policy("maml" if variant else "latent", **family).save(path)
+    with pytest.raises(ValueError, match="is not registered") as refusal:
+        load_policy_file(path)
+    assert str(refusal.value) == (
+        f"{path} is of 'my/Lever-v0', a task family that is not registered: name its module with "
+        "--module (in Python: import it)"
+    )
 
 
 def test_an_algorithm_that_needs_log_probs_says_so():
