@@ -136,8 +136,9 @@ class Episodes:
             actions: What it asked for in half action ranges, with its noise and before anything
                 clipped it; E arrays (T_e, A).  What ``session.act`` returns is clipped:
                 ``latent`` and ``rl2`` read no more, others need ``session.recorded.actions``.
-            rewards: Reward of each step; E arrays (T_e,).  None if nobody measured them: then only
-                algorithms that can do without adapt to the log.
+            rewards: Reward of each step; E arrays (T_e,), NaN or None where nobody measured it.
+                None if nobody measured any.  Where one is missing, only algorithms that can do
+                without adapt to the log.
             log_probs: Log-probability of each action under the policy that took it; E arrays
                 (T_e,).  Some algorithms cannot do without.
             success: Whether each episode ended in success, (E,); not read when adapting.
@@ -174,7 +175,7 @@ def episodes_from_log(
     lengths = [len(episode) for episode in done]
     T = max(lengths)
     unknown = [np.full(length, np.nan) for length in lengths]
-    earned = unknown if rewards is None else _logged("rewards", rewards, 1, lengths)
+    earned = unknown if rewards is None else _logged("rewards", rewards, 1, lengths, True)
     known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, lengths)
     flags = [False] * E if success is None else [bool(flag) for flag in success]
     if len(flags) != E:
@@ -192,7 +193,11 @@ def episodes_from_log(
 
 
 def _logged(
-    name: str, episodes: Iterable[ArrayLike], ndim: int, lengths: Sequence[int] | None = None
+    name: str,
+    episodes: Iterable[ArrayLike],
+    ndim: int,
+    lengths: Sequence[int] | None = None,
+    may_be_nan: bool = False,
 ) -> list[np.ndarray]:
     """Return what was logged under a name as arrays, checked; lengths are those of the actions."""
     if not isinstance(episodes, Iterable):
@@ -214,7 +219,7 @@ def _logged(
                 f"{name} of episode {index} must have {lengths[index]} steps as its actions, "
                 f"got {len(array)}"
             )
-        if not np.isfinite(array).all():
+        if not (np.isfinite(array) | (may_be_nan & np.isnan(array))).all():
             raise ValueError(f"{name} must be finite numbers, but are not in episode {index}")
     return arrays
 

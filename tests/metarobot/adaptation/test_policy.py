@@ -363,10 +363,33 @@ def test_a_reward_that_nobody_measured_is_not_told_as_an_episode_begins():
 
 def test_an_algorithm_that_needs_rewards_says_so():
     log = [[np.zeros((4, 3))], [np.full((4, 2), 0.3)], None]
-    with pytest.raises(ValueError, match="maml needs the rewards of the logged episodes"):
+    with pytest.raises(ValueError, match=r"maml needs the rewards .* step 0 in episode 0 is miss"):
         make_policy("maml").adapt_from(Episodes.from_log(*log))
     adapted = make_policy("latent").adapt_from(Episodes.from_log(*log))
     assert adapted.num_episodes == 1
+
+
+@pytest.mark.parametrize("missing", [np.nan, None])
+def test_a_log_and_a_session_lack_a_single_reward_alike(policy, missing):
+    """Adapting to either is the same, bit for bit; who needs it says which one is missing."""
+    seen = np.random.default_rng(0).uniform(LOW, HIGH, (2, 5, 3))
+    rewards = [[0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, missing, 0.2, 0.1]]
+    blind = not policy.algorithm.needs_rewards
+    session = policy.session(episodes=2, seed=1)
+    for observations, earned in zip(seen, rewards, strict=True):
+        session.begin()
+        for t, reward in enumerate(earned):
+            session.act(observations[t])
+            session.record(reward if blind else 0.3, t == 4)
+    actions = session.recorded.actions[0, :, :5].numpy()
+    log = Episodes.from_log(seen, actions, rewards)
+    assert log.rewards.isnan().nonzero().tolist() == [[0, 1, 2]]
+    if blind:
+        assert_same_bits(policy.adapt_from(log), session.adapt())
+        return
+    name = policy.config.algorithm
+    with pytest.raises(ValueError, match=rf"^{name} needs the rewards .* step 2 in episode 1 is"):
+        policy.adapt_from(log)
 
 
 class Unmeasured(Cart):
