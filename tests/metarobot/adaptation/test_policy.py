@@ -233,6 +233,16 @@ def test_an_observation_that_does_not_fit_is_refused(observation):
         make_policy("maml").act(observation)
 
 
+@pytest.mark.parametrize("algorithm", ["maml", "latent", "rl2"])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (0, 3), (2, 1, 3), (0, 2, 3)])
+def test_acting_is_on_one_robot_or_on_several_in_a_row(algorithm, shape):
+    policy = make_policy(algorithm)
+    with pytest.raises(ValueError, match=r"^observation must have shape \(3,\), or \(M, 3\)") as no:
+        policy.act(np.zeros(shape))
+    assert str(no.value).endswith(f"M at least 1, got {shape}")
+    assert policy.act(np.zeros((1, 3))).shape == (1, 2)
+
+
 # Sessions.
 
 
