@@ -11,7 +11,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checked_numbers import after_number, show
 from metarobot.envs.scene import silence_mujoco
 from metarobot.envs.task_parameter import TaskError
 from metarobot.envs.vector_env import TaskVectorEnv
@@ -21,6 +21,8 @@ _mj: Any = mujoco
 
 _TRIAL_ENVS = 2
 _MOST_STEPS = 20
+_SLACK = 1e-6
+"""Share of the width between bounds by which rounding may carry an observation out of them."""
 _METHODS = frozenset(
     ("_bind", "_apply_tasks", "_start", "_command", "_observe", "_evaluate", "_find_finished")
 )
@@ -35,7 +37,8 @@ def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
 
     Raises:
         TaskError: A method fails, returns something else than `TaskFamily` asks for or what is not
-            finite, or does not repeat; the message is one line that says what.
+            finite, does not repeat, or an observation element is never within its bounds; the
+            message is one line that says what.
     """
     log = _mj.MjLogConfig.get()
     silence_mujoco()
@@ -68,12 +71,15 @@ def _place(error: Exception) -> str:
 
 def _try(family: type[TaskVectorEnv]) -> None:
     """Run the family, with what its methods return checked before anything is made of it."""
+    measured: list[np.ndarray] = []
 
     class Trial(family):
         def _observe(self) -> np.ndarray:
             shape = (_TRIAL_ENVS, len(family.observation_elements))
             meaning = "a row for each simulation, a column for each of observation_elements"
-            return _require("_observe()", super()._observe(), shape, meaning)
+            values = _require("_observe()", super()._observe(), shape, meaning)
+            measured.append(values.astype(np.float64))
+            return values
 
         def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             pair = super()._evaluate(actions)
@@ -105,6 +111,7 @@ def _try(family: type[TaskVectorEnv]) -> None:
                     "let _start() set all that the family remembers, and draw from start alone"
                 )
         _check_other_simulations(env)
+        _check_bounds(family, np.concatenate(measured))
     finally:
         env.close()
 
@@ -158,3 +165,18 @@ def _check_other_simulations(env: TaskVectorEnv) -> None:
     env.reset(options={"reset_mask": np.arange(_TRIAL_ENVS) == 0})
     if not np.array_equal(before, env.batch.state[1], equal_nan=True):
         raise _Mistake("_start() changes simulations that are not among ids: write to rows [ids]")
+
+
+def _check_bounds(family: type[TaskVectorEnv], measured: np.ndarray) -> None:
+    """Refuse an element that is clipped whenever it is measured, (R, O): a policy sees a constant.
+
+    One that is clipped now and then may saturate on purpose.
+    """
+    for e, values in zip(family.observation_elements, measured.T, strict=True):
+        slack = _SLACK * (e.high - e.low)
+        if not ((values >= e.low - slack) & (values <= e.high + slack)).any():
+            raise _Mistake(
+                f"the observation element {e.quantity!r} is never within its bounds, "
+                f"{e.low:g} to {e.high:g}{after_number(e.unit)}: _observe() gives "
+                f"{values.min():g} to {values.max():g}; mend its unit or its bounds"
+            )

@@ -69,7 +69,8 @@ class TaskParameter:
     gaps: tuple[Interval, ...] = ()
     """Intervals inside ``train`` never trained on: the interpolation split."""
     extrapolation: tuple[Interval, ...] = ()
-    """Intervals beyond ``train``: the extrapolation split."""
+    """Intervals beyond ``train``: the extrapolation split.  Of more than five parameters that have
+    some, a task takes five beyond."""
     choices: tuple[float, ...] = ()
     """The only values there are, from the lowest to the highest, all equally likely; any value of
     the ranges where empty."""

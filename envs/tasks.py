@@ -21,6 +21,9 @@ from metarobot.envs.task_parameter import (
     nearest_name,
 )
 
+MOST_BEYOND = 5
+"""Task parameters that a task of the extrapolation split puts beyond their range at once."""
+
 
 class Tasks:
     """N tasks as a struct of arrays: ``tasks["payload_kg"]`` is (N,).
@@ -142,7 +145,9 @@ class TaskDistribution:
         """Draw tasks of a split.
 
         In a held-out split every parameter that has held-out values takes one, so that no test
-        task shares even one of these values with training.
+        task shares even one of these values with training.  Where more than `MOST_BEYOND`
+        parameters have values beyond, each task draws which of them take one, so that the split is
+        no farther from training the more parameters there are; the others are as trained on.
 
         Args:
             rng: Source of randomness.
@@ -163,7 +168,14 @@ class TaskDistribution:
             raise TaskError(
                 f"{', '.join(self.names)} has no {split} split, allowed: {', '.join(self.splits)}"
             )
-        return Tasks({p.name: p.sample(rng, num_tasks, split) for p in self.parameters})
+        columns = {p.name: p.sample(rng, num_tasks, split) for p in self.parameters}
+        beyond = [p for p in self.parameters if p.extrapolation]
+        if split == "extrapolation" and len(beyond) > MOST_BEYOND:
+            places = rng.random((len(beyond), num_tasks)).argsort(axis=0)  # a permutation each
+            for p, place in zip(beyond, places, strict=True):
+                trained = p.sample(rng, num_tasks, "train")
+                columns[p.name] = np.where(place < MOST_BEYOND, columns[p.name], trained)
+        return Tasks(columns)
 
     def spread(self, uniforms: np.ndarray) -> Tasks:
         """Return the tasks at uniforms in [0, 1), (N, P), of a box that holds all splits."""

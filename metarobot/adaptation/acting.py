@@ -46,6 +46,12 @@ class Acting:
         if seen.shape[-1:] != self._low.shape or not np.isfinite(seen).all():
             self._interface.observe(seen)  # says what is wrong
         robots = seen.shape[:-1]
+        if robots == (0,) or len(robots) > 1:
+            size = len(self._low)
+            raise ValueError(
+                f"observation must have shape ({size},), or (M, {size}) for M robots, M at least "
+                f"1, got {seen.shape}"
+            )
         earned = None if reward is None else read_reward(reward, robots)
         if robots != self._robots:
             self._take(robots)

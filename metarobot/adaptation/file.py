@@ -14,7 +14,8 @@ from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import config_from_dict
 from metarobot.config import MOST_EPISODES
-from metarobot.envs.checked_numbers import is_integer, is_number
+from metarobot.envs import FAMILIES
+from metarobot.envs.checked_numbers import is_integer, is_number, show
 from metarobot.envs.memory import MOST_HORIZON
 from metarobot.named_files import read_file
 from metarobot.tensor_files import (
@@ -74,7 +75,8 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
 
     Raises:
         OSError: The file is missing or cannot be read.
-        ValueError: It is damaged, holds something else, or numbers that do not fit together.
+        ValueError: It is damaged, holds something else, or numbers that do not fit together, or
+            its family is to be imported first.
     """
     data = read_file(path, most_bytes())
     _, facts = open_tensors(path, data)
@@ -90,10 +92,21 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
         )
         shapes = policy.policy.shapes
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} does not fit: {error}") from error
+        raise ValueError(f"{path} {_unfit(facts.get('config'), error)}") from error
     params, _ = parse_tensors(path, data, shapes)
     require_finite(path, params)
     return replace(policy, params=params)
+
+
+def _unfit(config: Any, error: Exception) -> str:
+    """Say why no policy can be made of a file."""
+    env_id = config.get("env_id") if isinstance(config, Mapping) else None
+    if isinstance(env_id, str) and env_id not in FAMILIES:
+        return (
+            f"is of {show(env_id)}, a task family that is not registered: name its module with "
+            "--module (in Python: import it)"
+        )
+    return f"does not fit: {error}"
 
 
 def _read_interface(facts: Mapping[str, Any]) -> Interface:

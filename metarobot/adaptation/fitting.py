@@ -23,10 +23,12 @@ def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[
     if episodes.num_tasks != 1:
         raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
     interface.require_sizes(episodes.horizon, episodes.actions.shape[-1])
-    if algorithm.needs_rewards and bool(episodes.rewards.isnan().any()):
+    missing = (episodes.rewards.isnan() & (episodes.mask > 0)).nonzero()
+    if algorithm.needs_rewards and len(missing):
+        _, episode, step = missing[0].tolist()
         raise ValueError(
-            f"{name} needs the rewards of the logged episodes: pass rewards, or adapt a policy "
-            "of latent, which can do without"
+            f"{name} needs the rewards of the logged episodes, but that of step {step} in episode "
+            f"{episode} is missing: pass it, or adapt a policy of latent, which can do without"
         )
     if algorithm.needs_log_probs and bool(episodes.log_probs.isnan().any()):
         raise ValueError(

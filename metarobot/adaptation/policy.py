@@ -114,7 +114,7 @@ class AdaptablePolicy:
         another number of robots, these are others: the episode begins without memory.
 
         Args:
-            observation: What one robot shows, (O,) in the family's units, or M robots, (M, O).
+            observation: What one robot shows, (O,) in the family's units, or M ≥ 1 robots, (M, O).
                 Elements beyond the family's bounds are clipped, as the family does.
             reward: Reward of the step before, or (M,); only a policy that learns from episode to
                 episode reads it.  None in the first step of an episode, and where nobody measures
@@ -124,7 +124,7 @@ class AdaptablePolicy:
             Action (A,) or (M, A), float32 in half action ranges, within [-1, 1].
 
         Raises:
-            ValueError: The observation has another number of elements, or of robots than in the
+            ValueError: The observation has another shape, or another number of robots than in the
                 step before, or a number is not finite; the policy remembers nothing of the call.
         """
         return self._acting.act(observation, reward)

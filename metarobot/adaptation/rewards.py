@@ -1,4 +1,4 @@
-"""Rewards that come from a robot, checked."""
+"""Rewards and ends of episodes that come from a robot, checked."""
 
 from __future__ import annotations
 
@@ -25,16 +25,42 @@ def read_reward(
     Raises:
         ValueError: It is no real number, has another shape, or is not finite in single precision.
     """
-    try:
-        values = np.asarray(np.nan if reward is None else reward)
-    except Exception:  # whatever the conversion of an unknown type raises
-        values = np.asarray(None)
+    values = _to_array(np.nan if reward is None else reward)
     fits = values.dtype.kind in "fiub" and values.shape in ((), shape)
     is_known = np.abs(values) <= LARGEST_REWARD if fits else np.asarray(False)  # NaN is not
     if fits and not is_known.all() and may_be_missing:
         is_known = is_known | np.isnan(values)
     if not is_known.all():
         each = f", or {shape} of them" if shape else ""
-        shown = " ".join(show(reward).split())
-        raise ValueError(f"reward must be a finite number{each}, got {shown}")
+        raise ValueError(f"reward must be a finite number{each}, got {_in_a_line(reward)}")
     return values.astype(np.float64)
+
+
+def read_flags(name: str, flags: Any, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """Return what is true or false, such as whether an episode has ended; 0 and 1 are so too.
+
+    Args:
+        name: What it is called in errors.
+        flags: Of one robot, or an array with one for each.
+        shape: Shape of the array; () for one robot.
+
+    Raises:
+        ValueError: It is neither, or has another shape.
+    """
+    values = _to_array(flags)
+    fits = values.dtype.kind in "fiub" and values.shape == shape
+    if not fits or not ((values == 0) | (values == 1)).all():
+        each = f" for each of {shape[0]} robots" if shape else ""
+        raise ValueError(f"{name} must be true or false{each}, got {_in_a_line(flags)}")
+    return values.astype(bool)
+
+
+def _to_array(values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except Exception:  # whatever the conversion of an unknown type raises
+        return np.asarray(None)
+
+
+def _in_a_line(value: Any) -> str:
+    return " ".join(show(value).split())

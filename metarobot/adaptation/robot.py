@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from metarobot.adaptation.interface import Interface
-from metarobot.adaptation.rewards import LARGEST_REWARD
+from metarobot.adaptation.rewards import LARGEST_REWARD, read_flags
 from metarobot.envs import TaskVectorEnv
 from metarobot.envs.checked_arrays import read_numbers
 from metarobot.rollout.environment import RolloutEnv
@@ -97,23 +97,29 @@ class RobotEnv:
         commands = np.zeros((self._robots.num_robots, actions.shape[-1]))
         commands[:M][running] = actions[running]
         commands = np.clip(commands, self._low, self._high).astype(self._dtype)
-        step = _Step(*(column[:M] for column in self._robots.step(commands)))
-        rewards = read_numbers("the robot's rewards", step.rewards, (M,))
-        rewards = np.where(running, rewards, 0.0)
+        step = self._robots.step(commands)
+        rewards = read_numbers("the robot's rewards", step.rewards, (self._robots.num_robots,))
+        rewards = np.where(running, rewards[:M], 0.0)
+        terminated, truncated, success = (flags[:M] for flags in step[2:])
         known = np.abs(rewards) <= LARGEST_REWARD  # NaN is not
         if not (known if self._needs_rewards else known | np.isnan(rewards)).all():
-            raise ValueError(f"the robot's rewards must be finite numbers, got {step.rewards}")
+            raise ValueError(f"the robot's rewards must be finite numbers, got {rewards}")
         self._returns += rewards
         self._elapsed += 1
-        ended = running & (step.terminated | step.truncated)
+        ended = running & (terminated | truncated)
         observations = self._observe(step.observations)  # an episode that ends shows its last one
         self._running = running & ~ended
         self._tell(ended | (running & (self._elapsed == self.horizon)))
-        return observations, rewards, step.terminated, step.truncated, _info(step.success)
+        return observations, rewards, terminated, truncated, _info(success)
 
     def _observe(self, observations: np.ndarray) -> np.ndarray:
         """Return what the running robots show; 0 for the others."""
-        size = len(self._interface.observation_low)
+        size, rows = len(self._interface.observation_low), self._robots.num_robots
+        if observations.shape[:1] != (rows,):
+            raise ValueError(
+                f"the robot's observations must be {rows}, one for each robot, got an array of "
+                f"shape {observations.shape}"
+            )
         if observations.shape[1:] != (size,) or observations.dtype.kind not in "fiub":
             raise ValueError(
                 f"the robot's observation must be numbers of shape ({size},), got "
@@ -142,9 +148,11 @@ class _One:
     def step(self, commands: np.ndarray) -> _Step:
         """Take a step within an episode."""
         observation, reward, terminated, truncated, info = self._env.step(commands[0])
-        success = bool(info.get("is_success", False))
-        values = (np.nan if reward is None else reward, terminated, truncated, success)
-        return _Step(np.asarray(observation)[None], *(np.asarray([value]) for value in values))
+        success = False if info.get("is_success") is None else info["is_success"]
+        flags = {"terminated": terminated, "truncated": truncated, "is_success": success}
+        read = (read_flags(f"the robot's {name}", flag)[None] for name, flag in flags.items())
+        earned = np.asarray([np.nan if reward is None else reward])
+        return _Step(np.asarray(observation)[None], earned, *read)
 
 
 class _Several:
@@ -170,8 +178,10 @@ class _Several:
         if self._ended.any() and self._mode is AutoresetMode.DISABLED:
             self._env.reset(options={"reset_mask": self._ended.copy()})
         observations, rewards, terminated, truncated, infos = self._env.step(commands)
+        terminated = read_flags("the robot's terminated", terminated, (self.num_robots,))
+        truncated = read_flags("the robot's truncated", truncated, (self.num_robots,))
         self._observations = np.asarray(observations).copy()
-        self._ended = np.asarray(terminated | truncated, bool)
+        self._ended = terminated | truncated
         success = self._success(infos)
         shown = self._observations
         if self._mode is AutoresetMode.SAME_STEP and self._ended.any():

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.adaptation.rewards import read_reward
+from metarobot.adaptation.rewards import read_flags, read_reward
 from metarobot.policies import Actor, Distribution, log_prob
 from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
@@ -149,21 +149,24 @@ class AdaptationSession:
 
         Raises:
             SessionError: There was no action.
-            ValueError: The reward is no finite number, or needed and None or NaN, or the
-                observation has another shape, or numbers that are not finite.
+            ValueError: The reward is no finite number, or needed and None or NaN; a flag is
+                neither true nor false; or the observation has another shape, or numbers that are
+                not finite.  Nothing is recorded then.
         """
         steps = self._steps
         if steps is None or not steps.waiting:
             raise SessionError("there is no action to record a reward of: call act before record")
         may_be_missing = not self._policy.algorithm.needs_rewards
         known = float(read_reward(reward, may_be_missing=may_be_missing))
+        ended = read_flags("terminated", terminated) | read_flags("truncated", truncated)
+        solved = bool(read_flags("success", success))
         final = self._read_final(final_observation)
         steps.rewards.append(known)
         earned = torch.full((1, 1), known, dtype=torch.float32)
         self._actor.learn(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
         horizon = self._policy.interface.horizon
-        if terminated or truncated or len(steps.rewards) == horizon:
-            self._episodes.append(steps.to_episodes(horizon, final, bool(success)))
+        if ended or len(steps.rewards) == horizon:
+            self._episodes.append(steps.to_episodes(horizon, final, solved))
             self._steps = None
             if len(steps.rewards) < horizon:  # else an actor knows that the episode has ended
                 self._actor.act(final)

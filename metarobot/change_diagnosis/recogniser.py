@@ -216,7 +216,7 @@ def what_changed(policy: AdaptablePolicy, episodes: Episodes, *, seed: int = 0) 
     require_recognisable(policy)
     if episodes.num_tasks != 1:
         raise ValueError(f"episodes must be of one robot, got {episodes.num_tasks}")
-    hidden = bool(episodes.rewards.isnan().any())
+    hidden = bool(episodes.rewards[episodes.mask > 0].isnan().float().mean() > 0.5)
     first = episodes.first(1).pad(policy.interface.horizon)
     recogniser = Recogniser(
         policy, num_steps=_comparable_steps(first), rewards_hidden=hidden, seed=seed

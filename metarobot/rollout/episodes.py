@@ -156,8 +156,9 @@ class Episodes:
             actions: What it asked for in half action ranges, with its noise and before anything
                 clipped it; E arrays (T_e, A).  What ``session.act`` returns is clipped:
                 ``latent`` and ``rl2`` read no more, others need ``session.recorded.actions``.
-            rewards: Reward of each step; E arrays (T_e,).  None if nobody measured them: then only
-                algorithms that can do without adapt to the log.
+            rewards: Reward of each step; E arrays (T_e,), NaN or None where nobody measured it.
+                None if nobody measured any.  Where one is missing, only algorithms that can do
+                without adapt to the log.
             log_probs: Log-probability of each action under the policy that took it; E arrays
                 (T_e,).  Some algorithms cannot do without.
             success: Whether each episode ended in success, (E,); not read when adapting.
@@ -195,7 +196,9 @@ def episodes_from_log(
     T = max(lengths)
     seen, final = _split_final(_logged("observations", observations, 2, lengths, extra=1), lengths)
     unknown = [np.full(length, np.nan) for length in lengths]
-    earned = unknown if rewards is None else _logged("rewards", rewards, 1, lengths)
+    earned = (
+        unknown if rewards is None else _logged("rewards", rewards, 1, lengths, may_be_nan=True)
+    )
     known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, lengths)
     flags = [False] * E if success is None else [bool(flag) for flag in success]
     if len(flags) != E:
@@ -229,6 +232,7 @@ def _logged(
     ndim: int,
     lengths: Sequence[int] | None = None,
     extra: int = 0,
+    may_be_nan: bool = False,
 ) -> list[np.ndarray]:
     """Return logged arrays, checked; they have the lengths of the actions, or `extra` more."""
     if not isinstance(episodes, Iterable):
@@ -251,7 +255,7 @@ def _logged(
                 f"{name} of episode {index} must have {lengths[index]} steps as its actions"
                 f"{or_more}, got {len(array)}"
             )
-        if not np.isfinite(array).all():
+        if not (np.isfinite(array) | (may_be_nan & np.isnan(array))).all():
             raise ValueError(f"{name} must be finite numbers, but are not in episode {index}")
     return arrays
 

@@ -76,6 +76,18 @@ def test_a_method_that_does_something_else_is_refused(method, body, why):
     assert why in refusal(**{method: body})
 
 
+def test_an_observation_that_is_never_within_its_bounds_is_refused():
+    line = refusal(_observe=lambda env: np.stack([env._position[:, 0], [7.0, 8.5]], axis=1))
+    assert "element 'position, y' is never within its bounds, -1 to 1 m: _observe() gives" in line
+    assert line.endswith(" 7 to 8.5; mend its unit or its bounds")
+
+
+def test_an_observation_that_saturates_now_and_then_or_by_rounding_is_none_of_it():
+    for second in ([7.0, 1.0], [1.0 + 1e-9] * 2):
+        observe = {"_observe": lambda env, y=second: np.stack([env._position[:, 0], y], axis=1)}
+        try_family(NEW, type("Saturating", (PointNavigationVectorEnv,), observe))
+
+
 def test_the_method_that_fails_is_named_with_its_line():
     line = refusal(start_size=3, _start=_start)
     assert f"_start() fails in {__file__}, line " in line

@@ -163,6 +163,31 @@ def test_a_family_has_the_splits_that_hold_values():
     assert TaskDistribution((no_gaps, GRIP["block_mass_kg"])).splits == SPLITS
 
 
+@every_distribution
+@pytest.mark.parametrize("split", SPLITS)
+def test_up_to_five_parameters_take_a_held_out_value_at_once(distribution, split):
+    """So the tasks of the package's families are, bit for bit, one draw of each parameter."""
+    if split in distribution.splits:
+        rng = np.random.default_rng(3)
+        columns = {p.name: p.sample(rng, 50, split) for p in distribution.parameters}
+        assert distribution.sample(np.random.default_rng(3), 50, split) == Tasks(columns)
+
+
+def test_of_more_parameters_a_task_draws_the_five_that_lie_beyond():
+    mass = GRIP["block_mass_kg"]
+    many = tuple(dataclasses.replace(mass, name=f"mass_{i}_kg") for i in range(12))
+    tasks = TaskDistribution((*many, SIDE)).sample(
+        np.random.default_rng(0), 20_000, "extrapolation"
+    )
+    values = tasks.values[:, :12]
+    beyond = (values < mass.train[0]) | (values > mass.train[1])
+    assert (beyond.sum(1) == 5).all()
+    np.testing.assert_allclose(beyond.mean(0), 5 / 12, atol=0.02)
+    assert len(np.unique(beyond, axis=0)) == math.comb(12, 5)
+    assert_in_split(mass, values[beyond], "extrapolation")
+    assert_in_split(mass, values[~beyond], "train")
+
+
 def test_a_split_that_a_family_lacks_is_refused():
     with pytest.raises(TaskError, match=r"^side has no interpolation split, allowed: train$"):
         TaskDistribution((SIDE,)).sample(np.random.default_rng(0), 1, "interpolation")

@@ -64,6 +64,22 @@ def test_a_reward_that_is_refused_is_not_recorded(algorithm, reward):
     assert session.recorded.rewards[0, 0, :2].tolist() == [0.5, 0.25]
 
 
+@pytest.mark.parametrize("name", ["terminated", "truncated", "success"])
+@pytest.mark.parametrize("flag", [None, "False", np.nan, [True], np.zeros(2), 2, [[1], [1, 2]]])
+def test_what_is_neither_true_nor_false_is_not_recorded(name, flag):
+    session = make_policy("maml").session(episodes=1)
+    session.begin()
+    session.act(SEEN[0, 0])
+    with pytest.raises(ValueError, match=f"^{name} must be true or false, got") as refusal:
+        session.record(0.5, **{name: flag})
+    assert "\n" not in str(refusal.value)
+    session.record(0.5, terminated=np.bool_(False), truncated=0)
+    session.act(SEEN[0, 1])
+    session.record(0.25, terminated=1, success=torch.tensor(True))
+    assert session.recorded.rewards[0, 0, :2].tolist() == [0.5, 0.25]
+    assert session.recorded.success.all()
+
+
 @pytest.mark.parametrize("shape", [(2, 3), (1, 3), (2,), ()])
 def test_an_observation_is_of_one_robot(shape):
     session = make_policy("maml").session(episodes=1)

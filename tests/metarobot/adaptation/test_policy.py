@@ -1,5 +1,6 @@
 """Adapting on robots that know nothing of this package, and acting on them."""
 
+import json
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from robots import HIGH, HORIZON, LOW, Cart
 from metarobot.adaptation.file import load_policy_file
 from metarobot.adaptation.robot import RobotEnv
 from metarobot.adaptation.session import SessionError
+from metarobot.envs import find_variant
 from metarobot.policies import repeat_params
 from metarobot.rollout.episodes import Episodes
 
@@ -235,6 +237,16 @@ def test_an_observation_that_does_not_fit_is_refused(observation):
         make_policy("maml").act(observation)
 
 
+@pytest.mark.parametrize("algorithm", ["maml", "latent", "rl2"])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (0, 3), (2, 1, 3), (0, 2, 3)])
+def test_acting_is_on_one_robot_or_on_several_in_a_row(algorithm, shape):
+    policy = make_policy(algorithm)
+    with pytest.raises(ValueError, match=r"^observation must have shape \(3,\), or \(M, 3\)") as no:
+        policy.act(np.zeros(shape))
+    assert str(no.value).endswith(f"M at least 1, got {shape}")
+    assert policy.act(np.zeros((1, 3))).shape == (1, 2)
+
+
 # Sessions.
 
 
@@ -311,6 +323,27 @@ def test_facts_that_do_not_fit_are_refused(tmp_path, monkeypatch, name, value):
         load_policy_file(path)
 
 
+@pytest.mark.parametrize("variant", [None, "greasy_pads"])
+def test_a_file_of_a_family_that_is_not_imported_says_so_first(tmp_path, monkeypatch, variant):
+    """Whether its policy asks for the family, or its variant does."""
+    from metarobot.adaptation import file
+
+    def save(path, tensors, facts):
+        config = json.dumps(facts["config"]).replace("metarobot/Grip-v0", "my/Lever-v0")
+        real(path, tensors, {**facts, "config": json.loads(config)})
+
+    real, path = file.save_tensors, tmp_path / "adapted.safetensors"
+    monkeypatch.setattr(file, "save_tensors", save)
+    family = {"env_id": "metarobot/Grip-v0", "variant": variant and find_variant(variant)}
+    make_policy("maml" if variant else "latent", **family).save(path)
+    with pytest.raises(ValueError, match="is not registered") as refusal:
+        load_policy_file(path)
+    assert str(refusal.value) == (
+        f"{path} is of 'my/Lever-v0', a task family that is not registered: name its module with "
+        "--module (in Python: import it)"
+    )
+
+
 def test_an_algorithm_that_needs_log_probs_says_so():
     policy = make_policy("maml", inner_objective="likelihood_ratio")
     log = [[np.zeros((4, 3))], [np.full((4, 2), 0.3)], [np.arange(4.0)]]
@@ -344,10 +377,33 @@ def test_a_reward_that_nobody_measured_is_not_told_as_an_episode_begins():
 
 def test_an_algorithm_that_needs_rewards_says_so():
     log = [[np.zeros((4, 3))], [np.full((4, 2), 0.3)], None]
-    with pytest.raises(ValueError, match="maml needs the rewards of the logged episodes"):
+    with pytest.raises(ValueError, match=r"maml needs the rewards .* step 0 in episode 0 is miss"):
         make_policy("maml").adapt_from(Episodes.from_log(*log))
     adapted = make_policy("latent").adapt_from(Episodes.from_log(*log))
     assert adapted.num_episodes == 1
+
+
+@pytest.mark.parametrize("missing", [np.nan, None])
+def test_a_log_and_a_session_lack_a_single_reward_alike(policy, missing):
+    """Adapting to either is the same, bit for bit; who needs it says which one is missing."""
+    seen = np.random.default_rng(0).uniform(LOW, HIGH, (2, 5, 3))
+    rewards = [[0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, missing, 0.2, 0.1]]
+    blind = not policy.algorithm.needs_rewards
+    session = policy.session(episodes=2, seed=1)
+    for observations, earned in zip(seen, rewards, strict=True):
+        session.begin()
+        for t, reward in enumerate(earned):
+            session.act(observations[t])
+            session.record(reward if blind else 0.3, t == 4)
+    actions = session.recorded.actions[0, :, :5].numpy()
+    log = Episodes.from_log(seen, actions, rewards)
+    assert log.rewards.isnan().nonzero().tolist() == [[0, 1, 2]]
+    if blind:
+        assert_same_bits(policy.adapt_from(log), session.adapt())
+        return
+    name = policy.config.algorithm
+    with pytest.raises(ValueError, match=rf"^{name} needs the rewards .* step 2 in episode 1 is"):
+        policy.adapt_from(log)
 
 
 class Unmeasured(Cart):

@@ -52,6 +52,65 @@ def test_an_observation_of_another_shape(algorithm, shown):
     assert "observation must be numbers of shape (3,), got" in refusal(Broken(shown), algorithm)
 
 
+class Flagged(Cart):
+    """A cart that says something else of its end, or of its success."""
+
+    def __init__(self, name, flag):
+        super().__init__()
+        self.name, self.flag = name, flag
+
+    def step(self, action):
+        observation, reward, *ended, info = super().step(action)
+        flags = {"terminated": ended[0], "truncated": ended[1], **info, self.name: self.flag}
+        terminated, truncated = flags.pop("terminated"), flags.pop("truncated")
+        return observation, reward, terminated, truncated, flags
+
+
+@pytest.mark.parametrize("name", ["terminated", "truncated", "is_success"])
+@pytest.mark.parametrize("flag", [None, "no", np.nan, [True], np.zeros(2), 2, [[1], [1, 2]]])
+def test_what_is_neither_true_nor_false(name, flag):
+    robot = Flagged(name, flag)
+    if name == "is_success" and flag is None:  # which is optional
+        make_policy("maml").adapt(robot, episodes=1, progress=False)
+    else:
+        assert refusal(robot).startswith(f"the robot's {name} must be true or false, got ")
+
+
+class Changing(gym.vector.SyncVectorEnv):
+    """Three carts, of which a step returns a part in another number."""
+
+    def __init__(self, part, number):
+        super().__init__([Cart] * 3)
+        self.part, self.number = part, number
+
+    def step(self, actions):
+        parts = list(super().step(actions))
+        parts[self.part] = np.resize(parts[self.part], (self.number, *parts[self.part].shape[1:]))
+        return tuple(parts)
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "latent"])  # on three robots, and on the first
+@pytest.mark.parametrize("number", [1, 2, 4, 0])
+@pytest.mark.parametrize("part", range(4))
+def test_a_batch_that_changes_its_number_of_rows_is_refused(algorithm, part, number):
+    with pytest.raises(ValueError, match=r"^the robot's .*3") as refused:
+        make_policy(algorithm).adapt(Changing(part, number), episodes=3, progress=False)
+    assert "\n" not in str(refused.value)
+
+
+def test_ends_may_be_said_by_numbers_of_0_and_1():
+    class Numbers(gym.vector.SyncVectorEnv):
+        def step(self, actions):
+            observations, rewards, *ended, infos = super().step(actions)
+            return observations, rewards, *(each.astype(np.float32) for each in ended), infos
+
+    adapted, expected = (
+        make_policy("maml").adapt(kind([Cart] * 3), episodes=3, progress=False)
+        for kind in (Numbers, gym.vector.SyncVectorEnv)
+    )
+    assert all(torch.equal(leaf, expected.params[name]) for name, leaf in adapted.params.items())
+
+
 def test_a_batch_of_several_tasks_is_refused():
     env = gym.make_vec(GRIP, num_envs=4)
     policy = make_family_policy("maml", GRIP)

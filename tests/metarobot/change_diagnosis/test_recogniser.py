@@ -77,6 +77,24 @@ def test_episodes_of_several_robots_are_refused(policy):
         what_changed(policy, Trials(policy, num_robots=2).run(CHOSEN[:1]))
 
 
+@pytest.mark.parametrize(("missing", "hidden"), [(0, False), (1, False), (None, True)])
+def test_one_missing_reward_does_not_hide_all(policy, monkeypatch, missing, hidden):
+    """The robots that it is compared with explore as this one did."""
+    told, episodes = [], Trials(policy, num_robots=1).run(CHOSEN[:1])
+    episodes.rewards[:, :, :missing] = np.nan
+
+    class Stub:
+        def __init__(self, policy, *, num_steps, rewards_hidden, seed):
+            told.append(rewards_hidden)
+
+        def judge(self, episodes):
+            return [None]
+
+    monkeypatch.setattr(recogniser, "Recogniser", Stub)
+    what_changed(policy, episodes)
+    assert told == [hidden]
+
+
 def test_the_command_says_it_and_adapts_the_same(policy, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(recogniser, "changes_of", lambda env_id: CHOSEN)
     out, plain = (tmp_path / f"{name}.safetensors" for name in ("said", "plain"))

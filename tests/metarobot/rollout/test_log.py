@@ -60,15 +60,15 @@ def test_what_comes_of_the_last_step_of_the_horizon_is_never_read():
 
 
 @pytest.mark.parametrize("column", ["observations", "actions", "log_probs", "rewards"])
-@pytest.mark.parametrize("damage", ["fewer", "shorter", "flat", "nan", "empty"])
+@pytest.mark.parametrize("damage", ["fewer", "shorter", "flat", "not finite", "empty"])
 def test_what_does_not_fit_is_refused(column, damage):
     observations, actions, rewards = a_log()
     log = {"observations": observations, "actions": actions, "rewards": rewards}
     log["log_probs"] = [reward.copy() for reward in rewards]
     if damage == "fewer":
         log[column] = log[column][1:]
-    elif damage == "nan":
-        log[column][1][0] = np.nan
+    elif damage == "not finite":  # of a reward, NaN means that nobody measured it
+        log[column][1][0] = np.inf if column == "rewards" else np.nan
     else:
         changed = {"shorter": log[column][2][:-1], "flat": np.zeros((1, 2, 3)), "empty": []}
         log[column][2] = changed[damage]
