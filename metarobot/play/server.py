@@ -182,7 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, path: str) -> None:
         exchange = self._play.exchange
         exchange.look()
-        if path == "":
+        if path == "" and not self._address.path.endswith("/"):  # else the page finds no picture
+            headers = {"Location": f"/{self._play.token}/"}
+            self._send(HTTPStatus.PERMANENT_REDIRECT, "text/plain", b"", headers)
+        elif path == "":
             self._send_page()
         elif path == "state":
             self._send_latest(exchange.state, "application/json")

@@ -188,6 +188,15 @@ def test_a_malformed_request_is_refused_and_nothing_printed(server, connect, cap
     assert capfd.readouterr() == ("", "")
 
 
+def test_an_address_without_its_last_slash_leads_to_the_page(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request("GET", f"/{server.token}")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (308, b"")
+    assert answer.headers["Location"] == f"/{server.token}/"
+    connection.close()
+
+
 def test_nothing_new_is_no_content(server, monkeypatch):
     monkeypatch.setattr("metarobot.play.server._WAIT_S", 0.05)
     began = time.monotonic()
