@@ -25,7 +25,7 @@ _REST_S = 0.7
 _MOST_LATE_S = 0.5
 """How late it may be before it gives up catching up: then the world waits for the pictures."""
 _UNSEEN_S = 12.0
-"""Time after which it rests if nobody looks: longer than a browser's request waits."""
+"""Time after which it rests if nobody looks and no trial runs: a browser's request waits less."""
 _RATE_OF = 20
 """Pictures that the frame rate is measured over."""
 
@@ -75,7 +75,7 @@ class PlayLoop:
         while not self._stopped():
             self.carry_out()
             self._tend()
-            if self._exchange.seconds_unseen() > _UNSEEN_S:
+            if self._exchange.seconds_unseen() > _UNSEEN_S and not self._session.trying:
                 self._drawn_s.clear()
                 self._exchange.wait(0.2)
                 continue

@@ -15,14 +15,15 @@ import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import msgspec
 
 from metarobot.closable import Closable
 from metarobot.envs import TaskError
+from metarobot.play.connections import PATIENCE_S, BoundedServer
 from metarobot.play.exchange import Action, Command, Exchange
 from metarobot.play.sliders import Slider, read_values
 
@@ -31,11 +32,9 @@ _WAIT_S = 5.0
 """How long a request waits for something new."""
 _MOST_BYTES = 4096
 """Length of a command, at most."""
-_IDLE_S = 60.0
-"""After which a connection ends that says nothing."""
 
 
-class PlayServer(Closable, ThreadingHTTPServer):
+class PlayServer(Closable, BoundedServer):
     """The page, its pictures and its commands over HTTP; a context manager that serves meanwhile.
 
     Args:
@@ -48,10 +47,7 @@ class PlayServer(Closable, ThreadingHTTPServer):
         ValueError: The port is in use, or is not for this user.
     """
 
-    daemon_threads = True
-    block_on_close = False
     allow_reuse_address = os.name == "posix"  # elsewhere two servers could share a port
-    request_queue_size = 32
 
     def __init__(
         self,
@@ -114,6 +110,14 @@ class _Refused(Exception):  # noqa: N818  an answer, not an error of ours
         self.status = status
 
 
+def _split(address: str) -> SplitResult:
+    """Return the parts of what a request asks for."""
+    try:
+        return urlsplit(address)
+    except ValueError as error:
+        raise _Refused(HTTPStatus.BAD_REQUEST, "the address is malformed") from error
+
+
 class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """A command as a page sends it."""
 
@@ -125,8 +129,14 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers one browser's requests."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # a malformed line is answered with a status too
     server_version, sys_version = "metarobot", ""
-    timeout = _IDLE_S
+    timeout = PATIENCE_S
+
+    def handle_one_request(self) -> None:
+        """Answer the next request, if it arrives in time."""
+        self._play.await_request(self.connection)
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         """Answer with the page, the state or a picture."""
@@ -145,6 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, answer: Callable[[str], None]) -> None:
         try:
+            self._address = _split(self.path)
             self._require_own_host()
             answer(self._path_behind_token())
         except _Refused as refused:
@@ -163,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _path_behind_token(self) -> str:
         """Return what is asked for, of those who know the token."""
-        _, token, *rest = f"{urlsplit(self.path).path}/".split("/", 2)
+        _, token, *rest = f"{self._address.path}/".split("/", 2)
         if not hmac.compare_digest(token.encode(), self._play.token.encode()):
             raise _Refused(HTTPStatus.NOT_FOUND, "no such page: take the address as it was printed")
         return rest[0].rstrip("/") if rest else ""
@@ -171,7 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, path: str) -> None:
         exchange = self._play.exchange
         exchange.look()
-        if path == "":
+        if path == "" and not self._address.path.endswith("/"):  # else the page finds no picture
+            headers = {"Location": f"/{self._play.token}/"}
+            self._send(HTTPStatus.PERMANENT_REDIRECT, "text/plain", b"", headers)
+        elif path == "":
             self._send_page()
         elif path == "state":
             self._send_latest(exchange.state, "application/json")
@@ -226,9 +240,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_latest(self, latest: Any, media_type: str) -> None:
         """Send what is newer than what the browser has, as soon as it is there."""
-        (after,) = parse_qs(urlsplit(self.path).query).get("after", ["0"])[:1]
+        (after,) = parse_qs(self._address.query).get("after", ["0"])[:1]
         if not (after.isascii() and after.isdigit() and len(after) < 16):
             raise _Refused(HTTPStatus.BAD_REQUEST, "after must be a number")
+        self._play.take_request(self.connection)
         found = latest.wait(int(after), _WAIT_S)
         if found is None:
             self._send(HTTPStatus.NO_CONTENT, media_type, b"")

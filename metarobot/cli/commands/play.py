@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import webbrowser
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from metarobot import opengl
 from metarobot.cli.console import OK, announce_learner, prepare
@@ -49,9 +54,7 @@ def run(arguments: list[str], prog: str) -> int:
         for line in _where(server, command):
             print_line(console, line)
         screen: Screen = PictureScreen(exchange) if command.web else WindowScreen(session, exchange)
-        with closing(screen):
-            if not command.web:
-                webbrowser.open(server.address)
+        with closing(screen), nullcontext() if command.web else opened(server.address):
             PlayLoop(
                 session,
                 screen,
@@ -90,6 +93,28 @@ def _fit_probes(session: PlaySession, fitting: Fitting) -> None:
     if session.adapted is not None and session.probes is None:
         fitting.start()
         session.probes = fitting.probes
+
+
+@contextmanager
+def opened(address: str) -> Iterator[None]:
+    """Open a page in the browser by a private file that leads there, and remove it at the end.
+
+    Other users can read the browser's command line, so it must not hold the address; nor a code
+    that works once, which they could use before the browser does.  The file lies in the home
+    folder, by a name without a dot: browsers in a sandbox, as snaps are, read no other.
+    """
+    home = Path(os.path.expanduser("~"))
+    parent = home if os.access(home, os.W_OK) else None
+    with TemporaryDirectory(prefix="metarobot-", dir=parent, ignore_cleanup_errors=True) as folder:
+        page = Path(folder).absolute() / "play.html"
+        page.touch(mode=0o600)
+        page.write_text(
+            f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">',
+            encoding="utf-8",
+        )
+        opening = threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True)
+        opening.start()  # some browsers are waited for until they are closed
+        yield
 
 
 def _where(server: PlayServer, command: PlayCommand) -> list[str]:

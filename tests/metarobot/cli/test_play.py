@@ -1,14 +1,17 @@
 """`metarobot play` as a command: what ends it, and what stops it in one line."""
 
 import os
+import queue
 import re
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from metarobot.cli.commands.play import opened
 from metarobot.cli.main import main
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +48,22 @@ def test_without_opengl_a_line_says_what_to_do(capsys, monkeypatch):
 def test_a_run_without_a_policy(tmp_path, capsys):
     assert main(["play", str(tmp_path / "none"), "--web"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX file system")
+def test_the_browser_is_started_without_the_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = queue.SimpleQueue()
+    monkeypatch.setattr("webbrowser.open", asked.put)
+    address = "http://127.0.0.1:8741/secret/"
+    with opened(address):
+        uri = asked.get(timeout=10)
+        assert "secret" not in uri
+        page = Path(uri.removeprefix("file://"))
+        assert f"url={address}" in page.read_text()
+        assert page.parent.parent == tmp_path
+        assert [stat.S_IMODE(each.stat().st_mode) for each in (page, page.parent)] == [0o600, 0o700]
+    assert not [*tmp_path.iterdir()]
 
 
 def test_it_says_where_it_is_and_ends_by_ctrl_c(opengl):

@@ -96,6 +96,20 @@ def test_it_rests_while_nobody_looks(play):
     assert session.state.shown_episode == 0
 
 
+def test_trials_that_wait_are_run_though_nobody_looks(play):
+    session, screen, exchange = play(), Watcher(10**6), Exchange()
+    for _ in range(2):
+        exchange.command(Command("try"))
+    end_s = time.monotonic() + 20.0
+
+    def done():
+        return len(session.state.trials) == 2 or time.monotonic() > end_s
+
+    PlayLoop(session, screen, exchange, done).run()
+    assert time.monotonic() < end_s
+    assert session.state.shown_episode == 0
+
+
 def test_pictures_are_of_what_is_shown(play, exchange, opengl):
     session, screen = play("maml"), PictureScreen(exchange)
     session.advance()

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import pytest
 import torch
@@ -64,5 +65,20 @@ def visit(page):
     page.wait("!document.getElementById('view-adapted').hidden")
     page.wait("document.getElementById('adapted').naturalWidth == 640")
     page.wait("document.querySelector('.told b').textContent.includes('kg')")
+    told = hide(page)
+    page.wait(f"document.body.dataset.told != {json.dumps(told)}")
     problems = page.evaluate("document.getElementById('problem').textContent")
     return {"width": width, "mass": mass, "problems": problems}
+
+
+def hide(page):
+    """Hide the page, and show it again; return what it was told, which was nothing meanwhile."""
+    hidden = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true})"
+    page.evaluate(hidden % "true")
+    time.sleep(1.0)  # what is on its way arrives
+    told = page.evaluate("document.body.dataset.told")
+    time.sleep(1.0)
+    assert page.evaluate("document.body.dataset.told") == told
+    page.evaluate(hidden % "false")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    return told

@@ -3,7 +3,10 @@
 import http.client
 import json
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -134,6 +137,64 @@ def test_a_request_waits_for_what_is_new(server):
     assert ask(server, "picture/before?after=x")[0] == 400
     assert ask(server, "picture/other")[0] == 404
     assert ask(server, "../../etc/passwd")[0] == 404
+
+
+@pytest.fixture
+def connect(server):
+    """Connect to the server, and send what need be no whole request."""
+    with ExitStack() as stack:
+
+        def make(content=b""):
+            address = ("127.0.0.1", server.server_port)
+            connection = stack.enter_context(socket.create_connection(address, timeout=30))
+            connection.sendall(content)
+            return connection
+
+        yield make
+
+
+@pytest.mark.parametrize("content", [b"", b"GET /x HTTP/1.1\r\nHost: "])
+def test_idle_connections_make_room_for_new_ones(server, connect, content):
+    server.exchange.state.put(b"{}")
+    others = threading.active_count()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(ask, server, "state?after=1")
+        idle = [connect(content) for _ in range(160)]
+        assert ask(server)[0] == 200
+        assert idle[0].recv(1) == b""
+        assert threading.active_count() <= others + 40
+        server.exchange.state.put(b"{}")
+        assert waiting.result()[0] == 200  # what waits for its answer is not idle
+
+
+@pytest.mark.parametrize("head", ["", "POST /{}/command HTTP/1.1\r\nContent-Length: 4000\r\nX-"])
+def test_bytes_that_trickle_in_hold_no_connection(server, connect, monkeypatch, head):
+    monkeypatch.setattr("metarobot.play.connections.PATIENCE_S", 0.5)
+    slow = connect(head.format(server.token).encode())
+    began_s = time.monotonic()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while time.monotonic() - began_s < 5.0:
+            slow.sendall(b"x")
+            time.sleep(0.05)
+    assert time.monotonic() - began_s < 3.0
+
+
+@pytest.mark.parametrize(
+    "line", ["GET http://[x/ HTTP/1.1", "GET //[/ HTTP/x", "GET", "GET / x HTTP/1.1"]
+)
+def test_a_malformed_request_is_refused_and_nothing_printed(server, connect, capfd, line):
+    asked = connect(f"{line}\r\nHost: {server.hosts[0]}\r\n\r\n".encode())
+    assert asked.makefile("rb").read().split()[1] == b"400"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_address_without_its_last_slash_leads_to_the_page(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request("GET", f"/{server.token}")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (308, b"")
+    assert answer.headers["Location"] == f"/{server.token}/"
+    connection.close()
 
 
 def test_nothing_new_is_no_content(server, monkeypatch):
