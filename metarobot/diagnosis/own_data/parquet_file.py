@@ -62,7 +62,7 @@ def _read_values(file: Any, names: Sequence[str], path: Path) -> np.ndarray:
             if column.null_count:
                 row = start + column.is_null().to_pylist().index(True)
                 refuse_cell(f"{path}: row {row + _FIRST_ROW}", name, "")
-            values[start:end, place] = column
+            values[start:end, place] = np.asarray(column)
         start = end
     if start != len(values):
         raise OSError(f"{start:,} of {len(values):,} rows are there")
