@@ -172,7 +172,7 @@ def _decode(data: bytes, source: str) -> str:
 
 def _quote_line(text: str, complaint: str) -> str:
     """Return the line that TOML complains of, since it names no key."""
-    found = re.search(r"at line (\d+)", complaint)
+    found = re.search(r"at line (\d{1,9}), column \d+\)$", complaint)
     lines = text.split("\n")
     number = int(found[1]) if found else len(lines)
     line = lines[min(number, len(lines)) - 1].strip()

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from metarobot.named_files import read_file, write_file
+from metarobot.printable import printable
 
+_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are wide
 MAX_JSON_BYTES = 16 * 2**20
 """The longest JSON file that is read."""
 
@@ -96,7 +98,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def csv_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as CSV; an interval becomes two columns, ``_low`` and ``_high``."""
+    """Return rows as CSV; an interval becomes two columns, ``_low`` and ``_high``.
+
+    Text that a spreadsheet would read as a formula gets a single quote before it, and characters
+    that are not printable, a line break among them, are written out.
+
+    Source: OWASP, https://owasp.org/www-community/attacks/CSV_Injection.
+    """
     flat = []
     for row in rows:
         cells: dict[str, Any] = {}
@@ -105,12 +113,18 @@ def csv_table(rows: Sequence[dict[str, Any]]) -> str:
                 cells[f"{name}_low"], cells[f"{name}_high"] = value
             else:
                 cells[name] = value
-        flat.append(cells)
+        flat.append({_plain_text(name): _plain_text(cell) for name, cell in cells.items()})
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(flat[0]) if flat else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue()
+
+
+def _plain_text(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    return ("'" if cell.startswith(_FORMULA_STARTS) else "") + printable(cell)
 
 
 def _finite_or_none(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The floor of errors in remaining life: the posterior of the simulator itself."""
+"""Errors in remaining life of the posterior of the simulator itself."""
 
 from __future__ import annotations
 

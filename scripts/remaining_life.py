@@ -2,7 +2,7 @@
 
 Writes docs/results/remaining_life.json and docs/remaining-life.png.  Recording the fleet takes most
 of the time; `--cache` keeps what it has shown.  Two rows are no learners but the posterior of the
-simulator itself, which knows all its laws: the floor of everybody's error.
+simulator itself, which knows all its laws.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _learn(training: Lives, calibration: Lives, command: RemainingLifeCommand) -
 
 
 def _rows(found: dict[str, list[Outcome]], floors: dict[str, Floor]) -> list[dict[str, Any]]:
-    """Return the rows of all learners and floors, each with RMSE of MAML over its own."""
+    """Return the rows of all learners and of the posterior, each with RMSE of MAML over its own."""
     found = found | {name: [floor.outcome] for name, floor in floors.items()}
     rows = [row for name, outcomes in found.items() for row in rows_of(name, outcomes)]
     for row in rows:

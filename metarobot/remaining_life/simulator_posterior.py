@@ -1,8 +1,8 @@
 """The posterior of the simulator itself: what the machine's checks tell whoever knows all its laws.
 
 It is no learner, as the oracle is none in control.  It draws lives from the simulator's own
-distributions and weighs them by what has been seen.  Nobody who sees the same can be better by more
-than chance, so its error is the floor of everybody's.
+distributions and weighs them by what has been seen.  It takes a check as one that could be made at
+any time.  Where checks are picked by the life that is to be predicted, its error is no bound.
 
 Source: the bootstrap particle filter, Gordon et al. 1993, IEE Proceedings F 140.
 """

@@ -267,6 +267,12 @@ def test_what_a_file_cannot_be(tmp_path):
         parse_variant(b"a = " + b"[" * 16_000, "x.toml", "x")
 
 
+def test_a_key_that_looks_like_a_complaint_is_no_line_number():
+    key = f"at line {'9' * 5000}"
+    with pytest.raises(VariantError, match="Duplicate inline table key"):
+        parse_variant(f'x = {{"{key}" = 1, "{key}" = 2}}'.encode(), "v.toml", "v")
+
+
 def test_an_unknown_variant_names_the_nearest():
     with pytest.raises(VariantError, match=r"no variant 'greasy_pad', nearest is 'greasy_pads'"):
         find_variant("greasy_pad")

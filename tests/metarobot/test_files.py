@@ -1,5 +1,7 @@
 """JSON files hold whatever a path may be called; a row of a table is a line."""
 
+import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -9,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarobot.cli.main import main
-from metarobot.files import json_bytes, parse_json, rounded
+from metarobot.files import csv_table, json_bytes, parse_json, rounded
+from metarobot.printable import printable
 from metarobot.training.load import load_run
 
 TRAIN = ["train", "slide", "--algorithms", "maml", "--total-steps", "64"]
@@ -64,6 +67,24 @@ def test_rounding_keeps_six_digits_and_the_order(numbers):
     assert found == sorted(found) == rounded(found)
     assert found == pytest.approx(numbers, rel=5.1e-6, abs=0.0)
     assert rounded([7, True, None, "x"]) == [7, True, None, "x"]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+)
+def test_no_text_is_a_formula_in_a_spreadsheet(text):
+    """As a label in a cell, and in the heading of a column."""
+    table = csv_table([{"label": text, text: -0.5, "range": (-1.0, 2.0), "plain": "a=b"}])
+    header, row = csv.reader(io.StringIO(table, newline=""))
+    assert header == ["label", f"'{printable(text)}", "range_low", "range_high", "plain"]
+    assert row == [f"'{printable(text)}", "-0.5", "-1.0", "2.0", "a=b"]
+
+
+def test_a_name_of_any_bytes_stays_in_its_cell():
+    """Files to predict are called what the disk calls them."""
+    name = os.fsdecode(b"a\r=1\xff.csv")
+    header, row = csv.reader(io.StringIO(csv_table([{"file": name}]), newline=""))
+    assert (header, row) == (["file"], [r"a\r=1\xff.csv"])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes")

@@ -15,7 +15,6 @@ from metarobot.envs.checked_numbers import show
 TIME = "time_s"
 LONGEST_NAME = 100
 """Characters of a name: of a channel, a label, a machine."""
-_WITH_UNIT = re.compile(r"(.*?)\s*\[([^\[\]]*)\]")
 _NUMBER = re.compile(r"[+-]?[\d.,]+([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -56,15 +55,17 @@ def read_channels(names: Sequence[str], path: Path) -> tuple[Channel, ...]:
 
 def _channel(name: str, path: Path) -> Channel:
     """Read one name of a header, its unit in brackets where it has one."""
-    name = unicodedata.normalize("NFC", name)
-    found = _WITH_UNIT.fullmatch(name)
-    channel = Channel(*found.groups()) if found else Channel(name, "")
-    if not channel.name or not name.isprintable() or len(name) > LONGEST_NAME:
-        raise OwnDataError(
-            f"{path}: {show(name)} is no name of a channel: give every column a name of 1 to "
-            f"{LONGEST_NAME} printable characters, such as current [A]"
-        )
-    return channel
+    if len(name) <= LONGEST_NAME and name.isprintable():
+        name = unicodedata.normalize("NFC", name)
+        before, bracket, unit = name.removesuffix("]").rpartition("[")
+        has_unit = bracket and name.endswith("]") and "]" not in unit
+        channel = Channel(before.rstrip(), unit) if has_unit else Channel(name, "")
+        if channel.name:
+            return channel
+    raise OwnDataError(
+        f"{path}: {show(name)} is no name of a channel: give every column a name of 1 to "
+        f"{LONGEST_NAME} printable characters, such as current [A]"
+    )
 
 
 def order_like(

@@ -15,7 +15,7 @@ from metarobot.diagnosis.own_data.text_lines import read_cells, read_header, rea
 from metarobot.envs.checked_numbers import show
 
 _FIRST_LINE = 2  # the header is line 1
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DATE = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d|\d\d?[-/.]\d\d?[-/.]\d\d|\d\d?:\d\d", re.ASCII)
 _MISSING = frozenset(("nan", "na", "n/a", "#n/a", "null", "none", "-", "inf", "+inf", "-inf"))
 """What loggers write where there is no number."""

@@ -10,6 +10,8 @@ import numpy as np
 
 from metarobot.diagnosis.own_data.errors import OwnDataError
 
+MOST_ROWS = 5_000_000
+"""Rows of one file: 20 minutes at 4 kHz."""
 MOST_COLUMNS = 1_001
 """A time and a thousand channels."""
 MOST_CELLS = 2**26
@@ -70,12 +72,17 @@ def require_size(path: Path, num_rows: int, num_columns: int) -> None:
     """Refuse a file before its numbers are read.
 
     Raises:
-        OwnDataError: It has no rows, a single one, or too many of rows or columns.
+        OwnDataError: It has no rows, a single one, or too many rows or columns.
     """
     if num_rows < 2:
         raise OwnDataError(
             f"{path} has {num_rows} rows of numbers, must have at least 2: record longer, or leave "
             "it out"
+        )
+    if num_rows > MOST_ROWS:
+        raise OwnDataError(
+            f"{path} has {num_rows:,} rows, at most {MOST_ROWS:,} are allowed: cut it into shorter "
+            "recordings"
         )
     if num_columns > MOST_COLUMNS:
         raise OwnDataError(

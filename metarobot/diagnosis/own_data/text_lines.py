@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from metarobot.diagnosis.own_data.errors import OwnDataError, reason
-from metarobot.diagnosis.own_data.numbers_table import MOST_COLUMNS
+from metarobot.diagnosis.own_data.numbers_table import MOST_COLUMNS, MOST_ROWS
 from metarobot.envs.checked_numbers import show
 
-MOST_ROWS = 5_000_000
-"""Rows of one file: 20 minutes at 4 kHz."""
+_LONGEST_CELL = 200
+"""Characters: bounds the time of all that looks at a cell."""
+_LONGEST_LINE = MOST_COLUMNS * _LONGEST_CELL
 _OTHER_FORMATS = {
     b"PAR1": "is a Parquet file: let its name end in .parquet",
     b"PK\x03\x04": "is an Excel workbook or a ZIP archive: save it as CSV",
@@ -30,7 +32,7 @@ def read_lines(data: bytes, path: Path) -> list[str]:
         path: Where it is, for messages.
 
     Raises:
-        OwnDataError: It is no such text, is empty, or has too many lines.
+        OwnDataError: It is no such text, is empty, or has too many or too long lines.
     """
     for beginning, what in _OTHER_FORMATS.items():
         if data.startswith(beginning):
@@ -41,17 +43,20 @@ def read_lines(data: bytes, path: Path) -> list[str]:
         raise OwnDataError(
             f"{path} has more than {MOST_ROWS:,} lines: cut it into shorter recordings"
         )
-    text = _decode(data, path).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n ")
-    if not text:
+    lines = _decode(data, path)
+    while lines and not lines[-1].strip(" "):
+        lines.pop()
+    if not lines:
         raise OwnDataError(f"{path} is empty: its first line must name the columns")
-    return text.split("\n")
+    lines[-1] = lines[-1].rstrip(" ")
+    return lines
 
 
 def read_cells(line: str, number: int, path: Path) -> list[str]:
     """Return the cells of a line, without the spaces around them.
 
     Raises:
-        OwnDataError: There are too many, or quotes are not closed.
+        OwnDataError: There are too many, one is too long, or quotes are not closed.
     """
     if line.count(",") >= MOST_COLUMNS:
         raise OwnDataError(
@@ -61,7 +66,14 @@ def read_cells(line: str, number: int, path: Path) -> list[str]:
         row = next(csv.reader([line], strict=True), [])
     except csv.Error as error:
         raise OwnDataError(f"{path}: line {number}: {reason(error)}: {show(line)}") from error
-    return [cell.strip() for cell in row]
+    cells = [cell.strip() for cell in row]
+    for cell in cells:
+        if len(cell) > _LONGEST_CELL:
+            raise OwnDataError(
+                f"{path}: line {number} has a cell of {len(cell):,} characters, at most "
+                f"{_LONGEST_CELL} are allowed: {show(cell)}: shorten it"
+            )
+    return cells
 
 
 def read_header(line: str, path: Path) -> list[str]:
@@ -80,12 +92,25 @@ def read_header(line: str, path: Path) -> list[str]:
     return cells
 
 
-def _decode(data: bytes, path: Path) -> str:
+def _decode(data: bytes, path: Path) -> list[str]:
+    """Return all lines, one by one: a single emoji makes four bytes of each character of a text."""
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig")
+    lines: list[str] = []
     try:
-        return data.decode("utf-8-sig")
+        while line := text.readline(_LONGEST_LINE + 1):
+            if len(line) > _LONGEST_LINE:
+                raise OwnDataError(
+                    f"{path}: line {len(lines) + 1} has more than {_LONGEST_LINE:,} characters: "
+                    f"{show(line)}: cut it"
+                )
+            lines.append(line.removesuffix("\n"))
     except UnicodeDecodeError as error:
-        number = data[: error.start].count(b"\n")
-        line = data.split(b"\n", number + 1)[number]
+        number, line = next(
+            (number, line)
+            for number, line in enumerate(io.BytesIO(data), 1)
+            if line.decode(errors="ignore").encode() != line
+        )
         raise OwnDataError(
-            f"{path}: line {number + 1} is not UTF-8: {show(line)}: save the file as UTF-8"
+            f"{path}: line {number} is not UTF-8: {show(line)}: save the file as UTF-8"
         ) from error
+    return lines

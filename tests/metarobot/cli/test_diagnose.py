@@ -9,10 +9,16 @@ from dataclasses import replace
 import pytest
 from made_up_machines import TONES, make_case, make_plant
 
-from metarobot.cli import diagnose_demo, diagnose_evaluate, diagnose_train_options
+from metarobot.cli import (
+    diagnose_demo,
+    diagnose_evaluate,
+    diagnose_predict,
+    diagnose_train_options,
+)
 from metarobot.cli.diagnose_demo import DemoSize
 from metarobot.cli.main import main
 from metarobot.diagnosis_runs import LearnerName
+from metarobot.diagnosis_runs.predicting import Prediction
 from metarobot.few_shot_diagnosis import SPLITS, TRAIN_POOL, FaultClass
 
 FEW = ("--updates", "25")
@@ -85,6 +91,17 @@ def test_predict_names_faults_and_strangers(case, tmp_path, capsys, ending):
         assert float(rows[0]["p(healthy)"]) > 0.5
     known = [(row["label"], label) for row, label in zip(rows, truth, strict=True)]
     assert all(said == label for said, label in known if label != "bent shaft")
+
+
+def test_a_label_is_no_formula_in_a_spreadsheet(tmp_path):
+    label = '=HYPERLINK("http://x","y")'
+    found = [Prediction("@a.csv", label, 0.9, False, -0.5, {label: 0.9, "healthy": 0.1})]
+    diagnose_predict.write_predictions(tmp_path / "x.csv", found)
+    (row,) = csv.DictReader((tmp_path / "x.csv").read_text().splitlines())
+    assert (row["file"], row["label"]) == ("'@a.csv", f"'{label}")
+    assert (row["strangeness"], row[f"p({label})"]) == ("-0.5", "0.9")
+    diagnose_predict.write_predictions(tmp_path / "x.json", found)
+    assert json.loads((tmp_path / "x.json").read_text())[0]["label"] == label
 
 
 def drop_channel(folder):

@@ -1,11 +1,15 @@
 """Folders that are not what they must be: each ends the command with one line and exit code 2."""
 
 import gzip
+import io
 import os
+import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hostile import GIANT_BYTES, IN_PLACE_OF_A_FILE, make_canary, needs_posix, snapshot
 from own_folders import HEADER, change, lines_of, make_folder, replace_cell, rows, write
@@ -168,6 +172,11 @@ FOLDERS = {
     "channel without a name": (header("b.csv", "time_s,,x"), ["'' is no name of a channel"]),
     "other unit": (header("b.csv", HEADER.replace("A", "mA")), ["in 'mA'", "a.csv in 'A'"]),
     "time alone": (numbers("a.csv", "time_s", ["0", "0.1"]), ["no channel beside time_s"]),
+    "endless spaces in a name": (
+        header("b.csv", f"{HEADER}{' ' * 100_000}x"),
+        ["line 1 has a cell of 100,010 characters, at most 200", "shorten it"],
+    ),
+    "endless name": (header("b.csv", f"{HEADER}{'x' * 95}"), ["is no name of a channel"]),
     "too many columns": (header("b.csv", "x," * 1_001), ["more than 1,001 cells"]),
     # Rows and numbers.
     "zero bytes": (raw("b.csv", b""), ["b.csv is empty"]),
@@ -180,6 +189,11 @@ FOLDERS = {
         ["line 7, column 'vibration': 1e+39 is too large: numbers may be up to 3.4e+38"],
     ),
     "far too large": (cell("b.csv", 7, 2, "1e999"), ["line 7, column 'vibration': inf"]),
+    "endless digits": (
+        cell("b.csv", 7, 1, f"{'1' * 130_000}x"),
+        ["line 7 has a cell of 130,001 characters, at most 200", "shorten it"],
+    ),
+    "endless line": (cell("b.csv", 7, 1, "1" * 300_000), ["line 7 has more than 200,200 char"]),
     "text": (cell("b.csv", 7, 1, "off"), ["line 7, column 'current [A]': 'off' is text"]),
     "missing by a word": (cell("b.csv", 7, 1, "N/A"), ["'N/A' is no finite number", "interpol"]),
     "date": (
@@ -354,6 +368,122 @@ def test_a_parquet_file_larger_than_is_allowed_is_refused_before_it_is_read(
 def test_a_parquet_file_with_too_many_columns_is_refused(tmp_path, capfd):
     as_parquet(make_folder(tmp_path / "own"), {f"{k}": ONES for k in range(1_002)})
     assert "b.parquet has 1,002 columns, at most 1,001" in one_line(capfd)
+
+
+def varint(value: int) -> bytes:
+    """Return an integer as Thrift writes it, zigzag and seven bits a byte."""
+    parts = [2 * value >> shift & 127 | 128 for shift in range(0, (2 * value).bit_length(), 7)]
+    return bytes([*parts[:-1], parts[-1] & 127])
+
+
+def with_footer(data: bytes, old: int, new: int, field: int = 0x16, most: int = -1) -> bytes:
+    """Replace a number in the footer of a Parquet file, in the first places or in all."""
+    length = int.from_bytes(data[-8:-4], "little")
+    before, now = (bytes([field]) + varint(value) for value in (old, new))
+    footer = data[-8 - length : -8]
+    assert before in footer
+    footer = footer.replace(before, now, most)
+    return data[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def zeros(num_rows: int, num_groups: int = 1) -> bytes:
+    """Return a Parquet file of zeros."""
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = arrow.table({name: np.zeros(num_rows) for name in ("time_s", "current [A]")})
+    file = io.BytesIO()
+    with parquet.ParquetWriter(file, table.schema, use_dictionary=num_groups > 1) as writer:
+        for _ in range(num_groups):
+            writer.write_table(table, row_group_size=num_rows)
+    return file.getvalue()
+
+
+def with_page_of(num_bytes: int, data: bytes) -> bytes:
+    """Let the first page say that it unpacks to so many bytes, instead of some ten thousand."""
+    assert data[:7] == b"PAR1\x15\0\x15"
+    return data[:7] + varint(num_bytes) + data[10:]
+
+
+def long_footer(num_bytes: int) -> bytes:
+    """Return a file whose row groups have 9,000 columns of three bytes, which say nothing."""
+    group = b"\x19\xfc" + varint(4500) + b"\x26\0\0" * 9000 + b"\x16\0\x16\x02\0"
+    groups = num_bytes // len(group)
+    schema = b"\x2c\x48\x01s\x15\x02\0" + b"\x15\x0a\x25\0\x18\x01x\0"
+    rows = b"\x16" + varint(groups)
+    footer = b"\x15\x02\x19" + schema + rows + b"\x19\xfc" + bytes([groups]) + group * groups
+    return b"PAR1" + footer + b"\0" + (len(footer) + 1).to_bytes(4, "little") + b"PAR1"
+
+
+LIES = {
+    "footer": (
+        lambda: with_footer(zeros(100_000, 2), 200_000, 64),
+        ["its footer says 64 rows, its row groups 200,000"],
+    ),
+    "footer and row group": (
+        lambda: with_footer(zeros(100_000), 100_000, 64, most=1),
+        ["its footer says 64 rows, its row groups 100,000"],
+    ),
+    "footer, row group and columns": (
+        lambda: with_footer(zeros(100_000), 100_000, 64),
+        ["the pages of a column hold other than its 64 rows"],
+    ),
+    "size of a page": (
+        lambda: with_page_of(1_000_000, zeros(5_000)),
+        ["5,000 rows of a column unpack to 1,000,000 bytes or more"],
+    ),
+    "long footer": (lambda: long_footer(2_000_000), ["has a footer of", "at most 1,048,576"]),
+    "empty columns": (lambda: long_footer(1_000_000), ["its footer is damaged"]),
+    "more rows than are allowed": (
+        lambda: zeros(1_000_000, 6),
+        ["b.parquet has 6,000,000 rows, at most 5,000,000"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_parquet_file_whose_footer_lies_is_refused(name, tmp_path, capfd):
+    make, words = LIES[name]
+    folder = make_folder(tmp_path / "own")
+    (folder / "b.parquet").write_bytes(make())
+    label_file("b.parquet")(folder)
+    line = one_line(capfd)
+    assert not [word for word in words if word not in line], line
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+
+from metarobot.cli.main import main
+
+for folder in sys.argv[1:]:
+    assert main(["diagnose", "check", folder]) == 2
+status = Path("/proc/self/status").read_text()
+print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_hostile_files_take_little_memory_and_time(tmp_path):
+    """60 million rows behind a footer, pages and footers that lie, endless cells, an emoji."""
+    files = {"b.parquet": [with_footer(zeros(5_000_000, 12), 60_000_000, 64)]}
+    files["b.parquet"] += [LIES[name][0]() for name in ("size of a page", "empty columns")]
+    emoji = f"{HEADER}\U0001f600\n" + f"{'1' * 100}\n" * 500_000
+    files["b.csv"] = [emoji.encode(), f"{HEADER}\n0,1,{'1' * 130_000}x\n1,1,1".encode()]
+    folders = []
+    for name, contents in files.items():
+        for content in contents:
+            folders.append(make_folder(tmp_path / f"own{len(folders)}"))
+            (folders[-1] / name).write_bytes(content)
+            label_file(name)(folders[-1])
+    command = [sys.executable, "-c", MEASURE, *map(str, folders)]
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        command, env=paths, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert len(done.stderr.splitlines()) == len(folders)
+    assert float(done.stdout) < 500, done.stdout
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"time_s,x\n0,1\n", b"PAR1" + b"\xff" * 99])

@@ -1,8 +1,21 @@
 """Scores by hand, and intervals that cover what they promise."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 
-from metarobot.remaining_life import calibrate, phm_score
+from metarobot.diagnosis import sample_machines
+from metarobot.remaining_life import (
+    CYCLES_BETWEEN_CHECKS,
+    SEEN,
+    Lives,
+    calibrate,
+    checks_at,
+    phm_score,
+    sample_parts,
+)
 from metarobot.remaining_life.predictions import Checks, log_normal
 from metarobot.remaining_life.scores import root_mean_square
 
@@ -14,6 +27,19 @@ def test_phm_score_by_hand():
 
 def test_root_mean_square_by_hand():
     assert root_mean_square(np.array([3.0, -4.0])) == np.sqrt(12.5)
+
+
+def test_age_alone_tells_the_rest_at_checks_picked_by_shares_of_the_true_life():
+    """So errors at such checks bound nothing: docs/remaining-life.md says how small this one is."""
+    parts = sample_parts(sample_machines(200, "test", seed=1))
+    cycles = parts.life_cycles
+    lives = SimpleNamespace(life_cycles=cycles, num_checks=np.ceil(cycles / CYCLES_BETWEEN_CHECKS))
+    checks = checks_at(cast("Lives", lives))
+    age = CYCLES_BETWEEN_CHECKS * checks.check.reshape(*cycles.shape, len(SEEN))
+    life = (age + CYCLES_BETWEEN_CHECKS / 2) / np.array(SEEN)
+    error = root_mean_square((life - cycles[..., None])[..., SEEN.index(0.3)])
+    page = (Path(__file__).parents[3] / "docs/remaining-life.md").read_text(encoding="utf-8")
+    assert f"errs by {error:.1f} cycles after 30 % of life" in " ".join(page.split())
 
 
 def test_intervals_cover_nine_of_ten_whatever_the_learner_believes():
