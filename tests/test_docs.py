@@ -280,6 +280,19 @@ def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
     assert read_json(run.path / "maml/config.json")["initial_policy"]["file"] == "ppo.safetensors"
 
 
+def test_adapting_shows_in_the_first_film_of_the_commands(monkeypatch, tmp_path):
+    films = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    black = (np.zeros((48, 64, 3), np.uint8),)
+    monkeypatch.setattr("metarobot.reporting.filming._picture", lambda env: black)
+    name = "metarobot.reporting.adaptation_video.write_clips"
+    monkeypatch.setattr(name, lambda clips, *_: films.append(clips))
+    command = next(c for c in commands("docs/commands.md") if c.startswith("metarobot render"))
+    assert main(shlex.split(command)[1:]) == 0
+    assert [clip.success for clip in films[0]] == [False, True, True]
+
+
 def test_shell_commands_parse():
     found = [command for page in PAGES if page not in TUTORIALS for command in commands(page)]
     ours = [command for command in dict.fromkeys(found) if parse_shell_command(command)]
