@@ -2,12 +2,16 @@
 
 Example::
 
+    import gymnasium as gym
     import metarobot as mr
 
+    robot = gym.make("metarobot/Grip-v0")
+    task = {"block_mass_kg": 1.5, "pad_friction": 0.21}
+    observation, _ = robot.reset(options={"tasks": task})
     policy = mr.load("grip")["latent"]
     adapted = policy.adapt(robot, episodes=5)
     action = adapted.act(observation)
-    mr.render(adapted, "after.mp4")
+    mr.render(adapted, "after.mp4", task=task)
     mr.evaluate("grip", out="results/grip")
 
 Importing the package registers the task families with Gymnasium; PyTorch, MuJoCo and the families

@@ -178,7 +178,8 @@ def render(
     Args:
         policy: A trained or an adapted policy.
         out: File to write, ending in .mp4, .webp or .gif.
-        task: Task parameters, in the units of their names; those not named are nominal.
+        task: Task parameters, in the units of their names; those not named are nominal. Without
+            it the nominal task is filmed, whatever task the policy was adapted to.
         seed: Seed of the start.
 
     Returns:

@@ -20,6 +20,7 @@ from own_folders import change, make_folder, replace_cell, rows
 from pages import PAGES, PYTHON_BLOCK, README, TUTORIALS, commands, parse_shell_command
 from PIL import Image
 
+import metarobot
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.cli.main import COMMANDS, main
 from metarobot.config import COMMON_NAMES
@@ -103,9 +104,7 @@ class Bench(gym.Wrapper):
 
 @pytest.mark.usefixtures("few_frames")
 def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch):
-    """The sizes are smaller; all else is as it stands there."""
-    sizes = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 320, "hidden_sizes": (4,)}
-    monkeypatch.setitem(PRESETS, "grip", replace(PRESETS["grip"], **sizes))
+    """As it is pasted, but for the size of the evaluation; robots.md goes on with its names."""
     small = EvaluationConfig(
         num_tasks=2,
         adaptation_episodes=(1, 2),
@@ -117,23 +116,50 @@ def test_the_python_api_of_the_readme_runs(tmp_path, monkeypatch):
     )
     monkeypatch.setattr("metarobot.api.EvaluationConfig", lambda **_: small)
     monkeypatch.chdir(tmp_path)
-    robot = Bench(gym.make("metarobot/Grip-v0"))
+    readmes, *others = API_EXAMPLES
+    names = {}
+    exec(compile(readmes, "README.md", "exec"), names)
+    assert names["robot"].action_space.contains(names["action"])
+    assert names["adapted"].num_episodes == 5
+    assert (tmp_path / "results/grip/report.html").exists()
+    assert (tmp_path / "after.mp4").stat().st_size > 1000
+
+    robot = Bench(names["robot"])
     steps, size = 3, len(robot.observation_space.low)
-    names = {
+    names |= {
         "robot": robot,
-        "observation": robot.reset(seed=0)[0],
         "observations": [np.zeros((steps, size))],
         "actions": [np.full((steps, *robot.action_space.shape), 0.1)],
         "rewards": [np.arange(3.0)],
         "log_probs": [np.full(steps, -1.0)],
     }
-    assert len(API_EXAMPLES) == 3
-    for block in API_EXAMPLES:
-        exec(compile(block, "README.md", "exec"), names)
-    assert robot.action_space.contains(names["action"])
+    assert len(others) == 2
+    for block in others:
+        exec(compile(block, "docs/robots.md", "exec"), names)
     assert names["adapted"].num_episodes == 5
-    assert (tmp_path / "results/grip/report.html").exists()
-    assert (tmp_path / "after.mp4").stat().st_size > 1000
+
+
+def test_the_example_of_the_package_is_the_readmes():
+    shown = (
+        inspect.cleandoc(metarobot.__doc__).partition("Example::\n\n")[2].partition("\n\nImp")[0]
+    )
+    assert textwrap.dedent(shown) == re.sub("  #.*", "", API_EXAMPLES[0]).strip()
+
+
+def test_the_readme_says_how_many_episodes_the_results_need():
+    """So many that three quarters of what there is to win are captured, in every split."""
+    rows = json.loads((ROOT / "docs/results/adaptation.json").read_text(encoding="utf-8"))
+    least = {}
+    for row in rows:
+        if row["algorithm"] == "latent" and row["rewards"] == "seen" and row["captured"]:
+            key = row["episodes"], row["family"]
+            least[key] = min(least.get(key, 1.0), row["captured"])
+    enough = {n: sum(least[m, f] > 0.75 for m, f in least if m == n) for n in (1, 5)}
+    assert enough == {1: 3, 5: 7}
+    for page in (README, PAGES["docs/index.md"]):
+        words = " ".join(page.split())
+        assert "one is enough on three of [seven task families]" in words
+        assert "five on all seven." in words
 
 
 def test_example_runs(capsys):
@@ -145,7 +171,7 @@ def test_example_runs(capsys):
 def test_the_page_to_begin_with_shows_the_readmes_example():
     (example,) = PYTHON_BLOCK.findall(PAGES["docs/index.md"])
     shown, readmes = (re.sub("  #.*", "", code) for code in (example, API_EXAMPLES[0]))
-    assert {*shown.splitlines()} <= {*readmes.splitlines()}
+    assert shown == readmes
 
 
 def test_the_chinese_readme_says_the_same():
@@ -278,6 +304,19 @@ def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
     run = load_run(Path("runs/grip-from-ppo"))
     assert run.policies["maml"].finished
     assert read_json(run.path / "maml/config.json")["initial_policy"]["file"] == "ppo.safetensors"
+
+
+def test_adapting_shows_in_the_first_film_of_the_commands(monkeypatch, tmp_path):
+    films = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    black = (np.zeros((48, 64, 3), np.uint8),)
+    monkeypatch.setattr("metarobot.reporting.filming._picture", lambda env: black)
+    name = "metarobot.reporting.adaptation_video.write_clips"
+    monkeypatch.setattr(name, lambda clips, *_: films.append(clips))
+    command = next(c for c in commands("docs/commands.md") if c.startswith("metarobot render"))
+    assert main(shlex.split(command)[1:]) == 0
+    assert [clip.success for clip in films[0]] == [False, True, True]
 
 
 def test_shell_commands_parse():

@@ -12,7 +12,7 @@ from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.cli.shipped import (
     SHIPPED_HEAT_MAP,
     SHIPPED_VIDEO,
-    film_adaptation,
+    film_if_possible,
     show_shipped,
 )
 from metarobot.config import RunConfig
@@ -21,6 +21,7 @@ from metarobot.evaluation.result import Evaluation
 from metarobot.folder import Folder
 from metarobot.presets import PRESETS
 from metarobot.printable import print_line
+from metarobot.reporting.chosen_film import film_chosen_task
 from metarobot.reporting.folder import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.training.load import load_run
 from metarobot.training.run_creation import is_there
@@ -79,21 +80,23 @@ def run_demo(
     folder.make()
     folder.require_replaceable(*PRODUCTS, VIDEO_FILE, SHIPPED_HEAT_MAP, SHIPPED_VIDEO)
     is_there(out / "run", overwrite=overwrite)  # or refuses, before anything is shown
-    show_shipped(FAMILY, SLIPPERY, out, console)
+    shipped = show_shipped(FAMILY, SLIPPERY, out, console)
     print_line(console, "Now a policy of your own, small enough for minutes:")
     with TrainingDisplay(STANDARD_ALGORITHMS, training.total_steps, console) as display:
         train_run(training, STANDARD_ALGORITHMS, out / "run", display, overwrite=overwrite)
     run = load_run(out / "run")
     for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run
         folder.remove(file)
-    video = film_adaptation(run, out / VIDEO_FILE, console)
+    video = out / VIDEO_FILE
+    choice = film_if_possible(lambda: film_chosen_task(run, video), console)
     flags = f" --seed {seed}" * (seed != 0) + " --quick" * quick
     with StageDisplay(console) as stages:
         return evaluate_to_folder(
             [run],
             out,
             evaluation,
-            video=video,
+            video=video if choice else None,
+            demonstration=replace(shipped, choice=choice or ""),
             num_films=0 if quick else NUM_FILMS,
             commands=[f"metarobot demo{flags}"],
             progress=stages,

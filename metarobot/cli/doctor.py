@@ -154,7 +154,7 @@ def _check_package(name: str) -> Check:
         ok=spec is not None and spec.origin is not None,
         detail=(spec and spec.origin) or "not found",
         remedy="pip install . ; in a checkout on Windows: git config core.symlinks true, then "
-        "git checkout -- metarobot",
+        "git checkout -- metarobot src",
     )
 
 

@@ -99,6 +99,7 @@ def render_adaptation(
     config: RenderConfig | None = None,
     task: Mapping[str, float] | None = None,
     variant: Variant | None = None,
+    note: str = "",
 ) -> RenderedAdaptation:
     """Film one task before and after adapting, without action noise and from the same start.
 
@@ -108,6 +109,7 @@ def render_adaptation(
         config: Which task, and how it is adapted to.
         task: Task parameters to set; those not named stay nominal.  None draws a task.
         variant: What to film it on; None for the family as it is.
+        note: What is to be known of the task besides; stands beside it.
 
     Returns:
         The task and the returns.
@@ -121,6 +123,20 @@ def render_adaptation(
     trained = find_shown_policy(run, config)
     tasks = choose_task((variant or find_family(run.env_id)).distribution, config, task)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
+    return film_adapted(run, path, tasks, adapted, config, variant, note)
+
+
+def film_adapted(
+    run: TrainedRun,
+    path: Path,
+    tasks: Tasks,
+    adapted: Mapping[int, Params],
+    config: RenderConfig,
+    variant: Variant | None = None,
+    note: str = "",
+) -> RenderedAdaptation:
+    """Film one task with what `adapt_to` returned for it; else see `render_adaptation`."""
+    trained = find_shown_policy(run, config)
     with closing(camera_env(run, config, variant, len(adapted))) as env:
         env.set_tasks(tasks)
         start = shown_start(env, config)
@@ -128,7 +144,7 @@ def render_adaptation(
             film(env, trained, params, start, after_episodes(number))
             for number, params in adapted.items()
         ]
-        write_clips(clips, env, path, config.slow_motion)
+        write_clips(clips, env, path, config.slow_motion, note)
     returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
     return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
 

@@ -119,7 +119,9 @@ def pictures_for(columns: int, *, contact_forces: bool) -> Pictures:
     return Pictures(width_px=width, height_px=height, contact_forces=contact_forces)
 
 
-def write_clips(clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: float) -> None:
+def write_clips(
+    clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: float, note: str = ""
+) -> None:
     """Write clips of the task that the environment holds, side by side.
 
     Args:
@@ -127,11 +129,13 @@ def write_clips(clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_moti
         env: Holds the task, which is written above.
         path: The film to write; its folder is made if missing.
         slow_motion: How much slower than the world it runs.
+        note: What is to be known of the task besides.
 
     Raises:
         VideoError: The film could not be made.
     """
-    words = Words(title=film_title(env), parts=[*task_words(env), *force_words(env)])
+    parts = [*task_words(env), note, *force_words(env)]
+    words = Words(title=film_title(env), parts=[*filter(None, parts)])
     frames = side_by_side(clips, env, words, slow_motion)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_film(frames, path, frames_per_second(env, slow_motion))

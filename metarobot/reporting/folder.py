@@ -16,7 +16,7 @@ from metarobot.named_files import read_file
 from metarobot.reporting.adaptation_curve import adaptation_curve
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.mp4 import playing_problem
-from metarobot.reporting.report import Origin, render_report
+from metarobot.reporting.report import Demonstration, Origin, render_report
 from metarobot.reporting.table import evaluation_csv
 from metarobot.reporting.training_curve import TrainingCurve, training_curve
 from metarobot.reporting.worst_films import film_worst_tasks
@@ -66,6 +66,7 @@ def evaluate_to_folder(
     *,
     variant: Variant | None = None,
     video: Path | None = None,
+    demonstration: Demonstration | None = None,
     num_films: int = 0,
     commands: Sequence[str] = (),
     keep_scores: bool = False,
@@ -79,6 +80,7 @@ def evaluate_to_folder(
         config: How much is measured.
         variant: What to measure on; None for the family as it is.
         video: MP4 to embed in the report.
+        demonstration: What the report of a demonstration shows besides.
         num_films: Films of the worst tasks in the report, where this machine has OpenGL.
         commands: Command lines that reproduce the report.
         keep_scores: Keep what was measured in the folder, and do not measure it again.
@@ -104,7 +106,7 @@ def evaluate_to_folder(
         progress("films", 1.0)
     worst = film_worst_tasks(runs, evaluation, variant, num_films)
     origin = Origin(commands=tuple(commands), facts=_facts(runs, evaluation))
-    report = render_report(evaluation, pictures, film, origin, worst)
+    report = render_report(evaluation, pictures, film, origin, worst, demonstration)
     folder.write_together(_products(evaluation, pictures, report))
     return evaluation
 

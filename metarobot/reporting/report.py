@@ -38,12 +38,25 @@ class Origin:
     """What else is worth knowing about the runs, by name."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """What the report of a demonstration shows besides: what policies of the package can do."""
+
+    shipped: Evaluation
+    """What was measured of them."""
+    film: bytes | None
+    """MP4 of one of them on a chosen task; None where this machine cannot film."""
+    choice: str = ""
+    """How the task of the report's own video was chosen, in a sentence."""
+
+
 def render_report(
     evaluation: Evaluation,
     pictures: Mapping[str, bytes],
     video: bytes | None,
     origin: Origin,
     worst: WorstFilms = NO_FILMS,
+    demonstration: Demonstration | None = None,
 ) -> str:
     """Return the report of one task family as a single self-contained HTML page.
 
@@ -54,39 +67,52 @@ def render_report(
         video: The before/after MP4 to embed, or None.
         origin: How the runs and the report came to be.
         worst: Films of the worst tasks.
+        demonstration: What a demonstration shows besides.
     """
     variant = evaluation.variant
-    return (
-        page_templates()
-        .get_template("report.html.j2")
-        .render(
-            family=evaluation.family,
-            title=evaluation_title(evaluation),
-            conditions=conditions(evaluation),
-            range_name="Training range" if evaluation.tasks_as_trained else "Main range",
-            variant=list(describe_settings(asdict(variant)).items()) if variant else [],
-            created=evaluation.created,
-            verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
-            pictures={name: data_url(data, "image/png") for name, data in pictures.items()},
-            video=None if video is None else data_url(video, "video/mp4"),
-            episode_tables=episode_tables(evaluation),
-            tables=return_tables(evaluation),
-            headroom=headroom_table(evaluation),
-            heat_map=page_heat_map(evaluation),
-            worst_groups=worst_groups(evaluation),
-            films={place: _film_urls(film) for place, film in worst.films.items()},
-            no_films=worst.problem,
-            robustness=robustness_groups(evaluation),
-            robustness_stages=["before", *(f"after {number}" for number in ROBUSTNESS_EPISODES)],
-            num_blocks=max(len(curve.blocks) for curve in evaluation.curves) - 1,
-            episodes_per_block=evaluation.config.episodes_per_block,
-            sample=_sample(evaluation),
-            task_parameters=parameter_table(evaluation),
-            facts=list(origin.facts.items()),
-            config=list(describe_settings(asdict(evaluation.config)).items()),
-            commands=list(origin.commands),
-        )
+    template = page_templates().get_template("report.html.j2")
+    return template.render(
+        family=evaluation.family,
+        title=evaluation_title(evaluation),
+        conditions=conditions(evaluation),
+        range_name="Training range" if evaluation.tasks_as_trained else "Main range",
+        variant=list(describe_settings(asdict(variant)).items()) if variant else [],
+        created=evaluation.created,
+        verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
+        pictures={name: data_url(data, "image/png") for name, data in pictures.items()},
+        video=_film_url(video),
+        shown=None if demonstration is None else _shown_besides(demonstration),
+        episode_tables=episode_tables(evaluation),
+        tables=return_tables(evaluation),
+        headroom=headroom_table(evaluation),
+        heat_map=page_heat_map(evaluation),
+        worst_groups=worst_groups(evaluation),
+        films={place: _film_urls(film) for place, film in worst.films.items()},
+        no_films=worst.problem,
+        robustness=robustness_groups(evaluation),
+        robustness_stages=["before", *(f"after {number}" for number in ROBUSTNESS_EPISODES)],
+        num_blocks=max(len(curve.blocks) for curve in evaluation.curves) - 1,
+        episodes_per_block=evaluation.config.episodes_per_block,
+        sample=_sample(evaluation),
+        task_parameters=parameter_table(evaluation),
+        facts=list(origin.facts.items()),
+        config=list(describe_settings(asdict(evaluation.config)).items()),
+        commands=list(origin.commands),
     )
+
+
+def _film_url(film: bytes | None) -> str | None:
+    return None if film is None else data_url(film, "video/mp4")
+
+
+def _shown_besides(demonstration: Demonstration) -> dict[str, Any]:
+    """Return what the template shows of a demonstration."""
+    return {
+        "choice": demonstration.choice,
+        "film": _film_url(demonstration.film),
+        "sentences": where_they_hold(demonstration.shipped),
+        "heat_map": page_heat_map(demonstration.shipped),
+    }
 
 
 def _film_urls(film: Film) -> dict[str, str]:

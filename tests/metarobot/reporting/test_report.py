@@ -21,7 +21,7 @@ from metarobot.evaluation.curve import headline_episodes
 from metarobot.evaluation.result import Conditions, Evaluation
 from metarobot.evaluation.statistics import Interval
 from metarobot.reporting.episode_tables import episode_tables
-from metarobot.reporting.report import Origin, render_report
+from metarobot.reporting.report import Demonstration, Origin, render_report
 from metarobot.reporting.verdicts import conditions, verdicts
 from metarobot.reporting.worst_films import Film, WorstFilms
 
@@ -88,6 +88,22 @@ def test_page_loads_nothing_and_holds_everything(
     assert all(len(image["alt"] or "") > 20 for image in page.images)
     assert page.tags.index("video") < page.tags.index("img") < page.tags.index("table")
     assert base64.b64encode(b"not really a video").decode() in html
+
+
+def test_a_demonstration_stands_beside_what_was_measured(evaluation: Evaluation) -> None:
+    choice = "The task is chosen: of 32 drawn, 5 turn from failure to success."
+    demonstration = Demonstration(shipped=evaluation, film=b"a shipped film", choice=choice)
+    html = render_report(evaluation, {}, b"a film", ORIGIN, demonstration=demonstration)
+    page = Page(html)
+    assert page.open == []
+    assert page.tags.count("video") == 2
+    assert base64.b64encode(b"a shipped film").decode() in html
+    assert f"{choice} The worst tasks stand further down." in html
+    assert html.index("trained in full") < html.index("Over the task parameters")
+    maps = [html.count(f'name="{name}1"') for name in ("shipped", "map")]
+    assert maps[0] == maps[1] > 1
+    without = Demonstration(shipped=evaluation, film=None)
+    assert "<video" not in render_report(evaluation, {}, None, ORIGIN, demonstration=without)
 
 
 def test_page_shows_the_numbers(evaluation: Evaluation, pictures: dict) -> None:
