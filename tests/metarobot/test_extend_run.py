@@ -10,8 +10,7 @@ import pytest
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
 from metarobot.files import read_json
-from metarobot.training.load import load_curve
-from metarobot.training.run_folder import CURVE_COLUMNS
+from metarobot.training.curve import CURVE_COLUMNS, load_curve
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", *SIZES, "--total-steps"]
