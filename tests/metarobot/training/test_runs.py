@@ -110,7 +110,7 @@ def test_what_an_algorithm_leaves_behind(tmp_path):
     assert done["seconds"] > 0
     config = read_json(tmp_path / "config.json")
     assert config_from_dict(config["train"]) == configure(TINY, "maml")
-    assert set(config) == {"train", "versions", "git_revision", "machine", "command"}
+    assert set(config) == {"train", "turn", "versions", "git_revision", "machine", "command"}
 
 
 def test_curve_and_tensorboard_hold_the_same_numbers(tmp_path):
