@@ -35,7 +35,8 @@ class CommonConfig(Checked):
     seed: int = integer(0, 0, MOST_SEED)
     """Seed of every draw."""
     total_steps: int = integer(2_000_000, 1, _MOST_STEPS)
-    """Budget of simulated control steps, summed over all simulations and phases."""
+    """Budget of simulated control steps, summed over all simulations and phases; the meta-iteration
+    that reaches it is completed."""
     num_tasks: int = integer(20, 1, MOST_TASKS)
     """N, tasks in a meta-batch."""
     episodes_per_task: int = integer(20, 1, MOST_EPISODES)

@@ -246,6 +246,20 @@ def require_log(path: Path, status: os.stat_result, keep_bytes: int, most: int) 
         )
 
 
+def followed(path: Path) -> Path:
+    """Return where a link of the user's leads.
+
+    Raises:
+        FolderError: In a circle, or it is no path.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError:
+        raise FolderError(f"{path} is a link that leads in a circle") from None
+    except ValueError as error:  # a null byte
+        raise FolderError(f"{str(path)!r} is not a path: {error}") from None
+
+
 def naming(path: Path, error: OSError) -> OSError:
     """Return an error of the same kind that names the file: that of a full disk does not."""
     return OSError(error.errno, error.strerror or str(error), str(path))

@@ -8,7 +8,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+import msgspec
 
 from metarobot.named_files import read_file, write_file
 from metarobot.printable import printable
@@ -16,6 +18,13 @@ from metarobot.printable import printable
 _FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are wide
 MAX_JSON_BYTES = 16 * 2**20
 """The longest JSON file that is read."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+"""An integer in a file that counts something: more than a budget allows."""
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+Word = Annotated[str, msgspec.Meta(max_length=200)]
+_LONGEST_REASON = 200
+"""Characters that an error shows of what msgspec says."""
+T = TypeVar("T")
 
 
 def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
@@ -68,8 +77,36 @@ def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
     write_file(path, json_bytes(values))
 
 
+def strict_json(text: bytes | str) -> Any:
+    """Parse JSON that all readers agree on: no key twice, no NaN, no number beyond a float.
+
+    Raises:
+        ValueError: It is none, or not so strict.
+    """
+    try:
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key stands twice")
+    return values
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
+
+
 def parse_json(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object that a file holds.
+    """Return the JSON object that a file holds; see `strict_json`.
 
     Args:
         data: Its content.
@@ -79,12 +116,30 @@ def parse_json(data: bytes, path: Path) -> dict[str, Any]:
         ValueError: It holds something else.
     """
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        values = strict_json(data)
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a JSON object, not a {type(values).__name__}")
     return values
+
+
+def typed(values: Any, kind: type[T], path: Path) -> T:
+    """Return what a file holds as a type with its bounds, which is all that is relied on.
+
+    Args:
+        values: JSON values.
+        kind: A type that msgspec knows.
+        path: Where they are from, for messages.
+
+    Raises:
+        ValueError: They are of another type, or beyond its bounds.
+    """
+    try:
+        return msgspec.convert(values, kind, str_keys=True)
+    except (msgspec.ValidationError, RecursionError) as error:
+        reason = printable(str(error))[:_LONGEST_REASON]
+        raise ValueError(f"{path} does not fit: {reason}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

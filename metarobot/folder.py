@@ -20,6 +20,7 @@ from metarobot.directory import (
     Kind,
     checked_name,
     errors_naming,
+    followed,
     refuse_length,
     require_log,
 )
@@ -44,7 +45,7 @@ class Folder:
     @classmethod
     def named(cls, path: Path) -> Folder:
         """Return a folder that the user names to read from: it may be a link to one."""
-        return cls(path.resolve() if path.is_symlink() else path)
+        return cls(followed(path))
 
     @property
     def path(self) -> Path:

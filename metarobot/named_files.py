@@ -6,7 +6,7 @@ import os
 from errno import EACCES, ENOENT
 from pathlib import Path
 
-from metarobot.directory import FolderError, naming
+from metarobot.directory import FolderError, followed, naming
 from metarobot.folder import MAX_FILE_BYTES, Folder
 
 
@@ -17,7 +17,7 @@ def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         OSError: It is missing or cannot be read.
         FolderError: It is no regular file, or longer than ``max_bytes``.
     """
-    place = _followed(path)
+    place = followed(path)
     try:
         return Folder.named(place.parent).read(place.name, max_bytes)
     except OSError as error:
@@ -63,11 +63,3 @@ def require_absent(path: Path) -> None:
     """
     if Folder.named(path.parent).has(path.name):
         raise FolderError(f"{path} is there already: name another file, or pass --overwrite")
-
-
-def _followed(path: Path) -> Path:
-    """Return where a user's link leads."""
-    try:
-        return path.resolve() if path.is_symlink() else path
-    except (ValueError, RuntimeError) as error:  # a null byte; links that lead in a circle
-        raise FolderError(f"{str(path)!r} is not a path: {error}") from None

@@ -11,14 +11,16 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
+from metarobot.files import strict_json, typed
 from metarobot.named_files import read_file, write_file
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -29,11 +31,28 @@ _CODES = {torch.float32: "F32", torch.float64: "F64"}
 
 _NOTES = "metarobot"
 _NO_SEAL = "0" * 64
-_MAX_HEADER_BYTES = 100_000
+_MAX_HEADER_BYTES = 2**20
 _MAX_BYTES = 256 * 2**20
 """Of a file whose tensors have a length that is not known."""
 _LENGTH_BYTES = 8
 """safetensors begins with the length of its header, a little-endian integer."""
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    """What a header says of a tensor."""
+
+    dtype: Annotated[str, msgspec.Meta(max_length=8)]
+    shape: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=0, le=2**40)], ...], msgspec.Meta(max_length=16)
+    ]
+    data_offsets: tuple[int, int]
+
+
+class _Notes(msgspec.Struct, forbid_unknown_fields=True):
+    """What a header says of the whole file."""
+
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    facts: dict[str, Any]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -90,22 +109,18 @@ def open_tensors(path: Path, data: bytes) -> tuple[Shapes, dict[str, Any]]:
     Raises:
         ValueError: It is damaged, or was not written by `save_tensors`.
     """
-    header, facts = _open_seal(path, data)
-    header.pop("__metadata__")
-    try:
-        return {name: tuple(header[name]["shape"]) for name in header}, facts
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: its header holds no shapes") from error
+    entries, facts = _open_seal(path, data)
+    return {name: entry.shape for name, entry in entries.items()}, facts
 
 
 def parse_tensors(
     path: Path, data: bytes, shapes: Shapes, dtypes: Dtypes | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Check and unpack the content of a sealed file; as `load_tensors`."""
-    header, facts = _open_seal(path, data)
-    _check_names(path, set(header) - {"__metadata__"}, set(shapes))
+    entries, facts = _open_seal(path, data)
+    _check_names(path, {*entries}, {*shapes})
     for name, shape in shapes.items():
-        _check_tensor(path, name, header[name], shape, dtypes[name] if dtypes else torch.float32)
+        _check_tensor(path, name, entries[name], shape, dtypes[name] if dtypes else torch.float32)
     try:
         tensors = tensors_from_bytes(data)
     except SafetensorError as error:
@@ -126,45 +141,35 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _open_seal(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Check the seal of a file's content; return its header, and the facts."""
-    end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+def _open_seal(path: Path, data: bytes) -> tuple[dict[str, _Entry], dict[str, Any]]:
+    """Check the seal of a file's content; return what its header says of every tensor, and facts.
+
+    Raises:
+        ValueError: The seal is broken, or lies over a header that is none.
+    """
+    broken = f"{path} is damaged or not a file of metarobot: its seal is broken"
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     try:
-        header = _loads_once(data[_LENGTH_BYTES:end])
-        notes = _loads_once(header["__metadata__"][_NOTES])
-        seal, facts = notes["sha256"], dict(notes["facts"])
-        whole = len(seal) == len(_NO_SEAL)
-        whole = whole and _digest(data.replace(seal.encode(), _NO_SEAL.encode(), 1)) == seal
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        whole, header, facts = False, {}, {}
-    if not whole:
-        raise ValueError(f"{path} is damaged or not a file of metarobot: its seal is broken")
-    return header, facts
-
-
-def _loads_once(text: bytes | str) -> Any:
-    """Parse JSON in which no key stands twice: readers would disagree on which one counts."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            raise ValueError("a key stands twice")
-        return values
-
-    return json.loads(text, object_pairs_hook=unique)
+        header = strict_json(data[_LENGTH_BYTES : _LENGTH_BYTES + min(length, _MAX_HEADER_BYTES)])
+        notes = typed(strict_json(header.pop("__metadata__")[_NOTES]), _Notes, path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(broken) from error
+    if _digest(data.replace(notes.sha256.encode(), _NO_SEAL.encode(), 1)) != notes.sha256:
+        raise ValueError(broken)
+    return typed(header, dict[str, _Entry], path), notes.facts
 
 
 def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
     if missing := sorted(wanted - found):
         raise ValueError(f"{path} does not fit its configuration: it lacks {missing[0]}")
     if extra := sorted(found - wanted):
-        raise ValueError(f"{path} does not fit its configuration: {extra[0]!r} is too many")
+        raise ValueError(f"{path} does not fit its configuration: {extra[0][:60]!r} is too many")
 
 
 def _check_tensor(
-    path: Path, name: str, found: Any, shape: tuple[int, ...], wanted: torch.dtype
+    path: Path, name: str, found: _Entry, shape: tuple[int, ...], wanted: torch.dtype
 ) -> None:
-    dtype, sizes = found["dtype"], tuple(found["shape"])
+    dtype, sizes = found.dtype, found.shape
     fits = len(sizes) == len(shape) and all(b in (-1, a) for a, b in zip(sizes, shape, strict=True))
     if dtype != _CODES[wanted] or not fits:
         raise ValueError(

@@ -14,7 +14,7 @@ from typing import Any
 from metarobot.algorithms import configure
 from metarobot.envs import find_family
 from metarobot.presets import PRESETS
-from metarobot.training.load import load_curve
+from metarobot.training.curve import load_curve
 from metarobot.training.provenance import provenance
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from typing import Any
 from commands import takes_options
 from rows import replace_rows
 
-from metarobot.training.load import load_curve
+from metarobot.training.curve import load_curve
 from metarobot.training.run_folder import algorithms_in
 
 _COLUMNS = ("total_steps", "pre_return", "post_return", "sampling_s", "update_s")

@@ -24,7 +24,8 @@ from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
-from metarobot.training.load import load_curve, load_run
+from metarobot.training.curve import load_curve
+from metarobot.training.load import load_run
 from metarobot.training.pretrained import FOLDER
 from metarobot.training.runs import train_run
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
 
+LONGEST_LINE = 1400
+"""Characters of what is said on stderr: some of it is from files."""
+
 
 def prepare() -> Console:
     """Silence MuJoCo's log file, choose torch's threads and memory, and return the console."""
@@ -70,6 +73,8 @@ def shell_line(prog: str, arguments: list[str]) -> str:
 
 
 def say(message: str, code: int) -> int:
-    """Print one line on stderr and return the exit code."""
-    print(f"metarobot: {printable(message)}", file=sys.stderr)
+    """Print one line on stderr, of a length that a terminal takes, and return the exit code."""
+    line = printable(message)
+    shown = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
+    print(f"metarobot: {shown}", file=sys.stderr)
     return code

@@ -12,9 +12,14 @@ from metarobot.cli.console import OK, prepare
 from metarobot.cli.diagnose_train_options import DiagnoseTrain
 from metarobot.cli.progress import StageDisplay
 from metarobot.diagnosis_runs.evaluating import trained_on
-from metarobot.diagnosis_runs.run_folder import DiagnosisRun, require_new_run, save_run
+from metarobot.diagnosis_runs.run_folder import (
+    DiagnosisRun,
+    require_new_run,
+    require_unfinished,
+    save_run,
+)
 from metarobot.diagnosis_runs.training import OwnTraining, TrainingPlan, train_arms, train_own
-from metarobot.diagnosis_runs.unfinished import Unfinished, require_unfinished
+from metarobot.diagnosis_runs.unfinished import Unfinished
 from metarobot.few_shot_diagnosis import TRAIN_POOL, Pool, record_pool
 from metarobot.few_shot_diagnosis.pool import PoolSpec
 from metarobot.printable import print_line

@@ -99,9 +99,10 @@ class ResumeCommand(OutsideOptions):
     total_steps: int | None = None
     """New budget of control steps of every algorithm, at least the present one. The result is that
     of a run which had it from the beginning."""
+    num_threads: int | None = None
+    """Threads from here on, 0 for every processor; as the run began if not given."""
     wandb: bool = False
-    """Log every metric to Weights & Biases as well: needs `pip install 'metarobot[wandb]'`; with
-    WANDB_MODE=offline nothing leaves this machine."""
+    """Log every metric to Weights & Biases as well, as in a new run."""
 
     def __post_init__(self) -> None:
         """Refuse unknown algorithms."""

@@ -30,7 +30,8 @@ MARKERS = (
 """How options are spelled, and where they may stand."""
 _LONGEST_COMPLAINT = 600
 """Characters of tyro's complaint that an error shows."""
-_WITH_RESUME = ("--resume", "--algorithms", "--total-steps", "--module", "--wandb", "--help")
+_WITH_RESUME = ("--algorithms", "--total-steps", "--num-threads", "--wandb", "--module")
+"""Options of a run that goes on by what its folder says."""
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
 
 
@@ -66,14 +67,15 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCom
         SystemExit: Help was asked for and printed.
     """
     arguments = import_outside(arguments)  # before options are known: an algorithm brings its own
-    if arguments and arguments[0].startswith("--resume"):
+    has_preset = bool(arguments) and not arguments[0].startswith("-")
+    if not has_preset and "--resume" in map(_option_name, arguments):
         _check_resume_options(arguments)
         command = parse(ResumeCommand, arguments, prog)
     else:
         _check_preset(arguments)
         command = parse(train_command(arguments[0]), arguments, prog)
         command = replace(command, given=named_options(arguments))
-        if "--hidden-sizes" in {word.replace("_", "-") for word in arguments}:
+        if "--hidden-sizes" in map(_option_name, arguments):
             _check_widths(command.config.hidden_sizes)
     if "--algorithms" in arguments and not command.algorithms:
         raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHMS)}")
@@ -92,12 +94,17 @@ def _check_widths(hidden_sizes: Sequence[int]) -> None:
 def _check_resume_options(arguments: Sequence[str]) -> None:
     """Refuse options that a run has already."""
     for argument in arguments:
-        name = argument.partition("=")[0].replace("_", "-")
-        if name.startswith("--") and name not in _WITH_RESUME:
+        name = _option_name(argument)
+        if name.startswith("--") and name not in (*_WITH_RESUME, "--resume", "--help"):
             raise ValueError(
                 f"{name} does not go with --resume RUN, which goes on with the configuration in "
-                "the folder: possible are --algorithms, --total-steps, --wandb and --module"
+                f"the folder: possible are {', '.join(_WITH_RESUME)}"
             )
+
+
+def _option_name(word: str) -> str:
+    """Return the name of an option without its value, as it is spelled here."""
+    return word.partition("=")[0].replace("_", "-")
 
 
 def _check_words(arguments: Sequence[str]) -> None:

@@ -55,6 +55,11 @@ class AlgorithmProgress:
         return spent + (1.0 - spent) * (self.concluded or 0.0)
 
     @property
+    def _of_budget(self) -> str:
+        """The budget beside the steps; not once it is passed, by the rest of a meta-iteration."""
+        return f" of {self.total_steps:,}" if self.steps <= self.total_steps else ""
+
+    @property
     def cells(self) -> dict[str, str]:
         """Return what the table and the plain line show, by heading."""
         if not self.metrics:
@@ -68,7 +73,7 @@ class AlgorithmProgress:
         return {
             "algorithm": self.algorithm.replace("_", " "),
             "iteration": f"{m['time/iteration']:.0f}",
-            "steps": f"{self.steps:,} of {self.total_steps:,}",
+            "steps": f"{self.steps:,}{self._of_budget}",
             "return": f"{pre_return:.2f} -> {post_return:.2f}"
             if self.adapts
             else f"{post_return:.2f}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -13,9 +13,9 @@ from metarobot.diagnosis_runs.learner_names import LearnerName
 from metarobot.diagnosis_runs.pretrained import find_run, pretrained_names
 from metarobot.diagnosis_runs.sights import ArmSight, OwnSight, Sight
 from metarobot.diagnosis_runs.signal_format import SignalFormat
-from metarobot.diagnosis_runs.unfinished import UNFINISHED_FILE
+from metarobot.diagnosis_runs.unfinished import UNFINISHED_FILE, UnfinishedError
 from metarobot.envs import nearest_name
-from metarobot.files import json_bytes, parse_json
+from metarobot.files import Count, Seconds, json_bytes, parse_json, typed
 from metarobot.folder import Folder
 from metarobot.policies.params import under_prefix, with_prefix
 from metarobot.printable import printable
@@ -31,6 +31,7 @@ CONFIG_FILE, LEARNER_FILE = "config.json", "learner.safetensors"
 _MAX_CONFIG_BYTES = 16 * 2**20
 _LEARNER, _SIGHT = "learner.", "sight."
 Kind = Literal["own", "arms"]
+_Number = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,8}$")]
 _SIGHTS: dict[Kind, Any] = {"own": OwnSight, "arms": ArmSight}
 
 
@@ -44,13 +45,13 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kind: Kind
     """Recordings of one's own, or of the simulated arms."""
     learner: LearnerName
-    way: int
+    way: Annotated[int, msgspec.Meta(ge=2, le=1000)]
     """Classes of a task, and outputs of the head."""
-    seed: int
-    updates: int
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+    updates: Count
     """Meta-updates."""
     signal: SignalFormat
-    windows: int = 1
+    windows: Annotated[int, msgspec.Meta(ge=1, le=10**9)] = 1
     """Windows of a recording."""
     folder: str = ""
     """Folder of the recordings, where they are one's own."""
@@ -58,14 +59,14 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Fingerprint of all that the folder held."""
     trained_machines: tuple[str, ...] = ()
     trained_labels: tuple[str, ...] = ()
-    num_recordings: int
+    num_recordings: Count
     """Recordings that it was trained on."""
     kept_back: KeptBack = KeptBack()
-    strange_above: dict[str, Thresholds] = {}
+    strange_above: Annotated[dict[_Number, Thresholds], msgspec.Meta(min_length=1)]
     """Strangeness from which on a recording looks like none of the classes, by shots."""
     losses: tuple[float, ...] = ()
     """Mean loss after adapting in tenths of the training."""
-    processor_s: float = 0.0
+    processor_s: Seconds = 0.0
     """What training has cost, without reading or simulating."""
     provenance: dict[str, Any] = {}
 
@@ -102,12 +103,25 @@ def require_new_run(path: Path) -> None:
     Raises:
         DiagnosisRunError: Something is in the folder.
     """
-    folder = Folder.named(path)
+    folder = Folder(path)
     if folder.exists() and folder.names():
         way_out = "name another folder"
         if folder.has(UNFINISHED_FILE):
             way_out += ", or go on with the training there with --resume"
         raise DiagnosisRunError(f"{path} is not empty: {way_out}")
+
+
+def require_unfinished(path: Path) -> None:
+    """Make sure, before long work, that there is a training to go on with.
+
+    Raises:
+        UnfinishedError: There is none.
+        FolderError: Something stands in the way of a file of it.
+    """
+    folder = Folder(path)
+    if not (folder.exists() and folder.has(UNFINISHED_FILE)):
+        raise UnfinishedError(f"--resume: {path} holds no training that was interrupted")
+    folder.require_replaceable(UNFINISHED_FILE, LEARNER_FILE, CONFIG_FILE)
 
 
 def save_run(run: DiagnosisRun, path: Path) -> None:
@@ -118,7 +132,7 @@ def save_run(run: DiagnosisRun, path: Path) -> None:
     """
     tensors = with_prefix(_LEARNER, run.learner.state())
     tensors |= with_prefix(_SIGHT, run.sight.tensors())
-    folder = Folder.named(path)
+    folder = Folder(path)
     folder.make()
     folder.write_together(
         {
@@ -156,13 +170,7 @@ def load_run(path: Path) -> DiagnosisRun:
 def _read_config(folder: Folder) -> RunConfig:
     where = folder.path / CONFIG_FILE
     values = parse_json(folder.read(CONFIG_FILE, _MAX_CONFIG_BYTES), where)
-    try:
-        config = msgspec.convert(values, RunConfig)
-    except msgspec.ValidationError as error:
-        raise DiagnosisRunError(f"{where} is no configuration of a run: {error}") from error
-    if not (2 <= config.way <= 1000 and config.windows >= 1 and config.strange_above):
-        raise DiagnosisRunError(f"{where} is no configuration of a run: way, windows or thresholds")
-    return config
+    return typed(values, RunConfig, where)
 
 
 def _read_learner(folder: Folder, config: RunConfig) -> DiagnosisRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -20,10 +21,10 @@ class SignalFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     channels: tuple[tuple[str, str], ...]
     """Name and unit of each."""
-    samples_per_s: float
-    samples: int
+    samples_per_s: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+    samples: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
     """Of a recording, or of a window."""
-    window_s: float | None = None
+    window_s: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
     """Length of the windows that recordings are cut into; None where they are not."""
 
     @classmethod

@@ -11,15 +11,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from metarobot.diagnosis_runs.material import Material
 from metarobot.few_shot import Learner
+from metarobot.files import Seconds, typed
 from metarobot.folder import Folder
-from metarobot.tensor_files import most_bytes, parse_tensors, seal_tensors
+from metarobot.tensor_files import most_bytes, parse_tensors, require_finite, seal_tensors
 
 UNFINISHED_FILE = "unfinished.safetensors"
 _DRAWN_TASKS = 64
+
+
+class _Facts(msgspec.Struct):
+    """What the file says."""
+
+    order: dict[str, Any]
+    losses: list[float]
+    processor_s: Seconds
 
 
 class UnfinishedError(ValueError):
@@ -35,7 +45,7 @@ class Unfinished:
     """
 
     def __init__(self, path: Path | None = None, *, resume: bool = False) -> None:
-        self._folder = None if path is None else Folder.named(path)
+        self._folder = None if path is None else Folder(path)
         self._resume = resume
         self._order: dict[str, Any] = {}
         self.processor_s = 0.0
@@ -65,16 +75,18 @@ class Unfinished:
         try:
             data = self._folder.read(UNFINISHED_FILE, most_bytes(shapes))
             state, facts = parse_tensors(path, data, shapes)
+            require_finite(path, state)
+            kept = typed(facts, _Facts, path)
         except ValueError as error:
             raise UnfinishedError(f"--resume: {error}") from error
-        if facts.get("order") != self._order:
+        if kept.order != self._order:
             raise UnfinishedError(
                 f"--resume: {path} is of a training with other options or recordings: name those "
                 "that it began with"
             )
         learner.restore(state)
-        self.processor_s = facts["processor_s"]
-        return list(facts["losses"])
+        self.processor_s = kept.processor_s
+        return kept.losses
 
     def keep(self, learner: Learner[Any], losses: list[float], processor_s: float) -> None:
         """Keep how far a training has come, and what that has cost.
@@ -86,17 +98,6 @@ class Unfinished:
             self._folder.make()
             facts = {"order": self._order, "losses": losses, "processor_s": processor_s}
             self._folder.write(UNFINISHED_FILE, seal_tensors(learner.state(), facts))
-
-
-def require_unfinished(path: Path) -> None:
-    """Make sure, before long work, that there is a training to go on with.
-
-    Raises:
-        UnfinishedError: There is none.
-    """
-    folder = Folder.named(path)
-    if not (folder.exists() and folder.has(UNFINISHED_FILE)):
-        raise UnfinishedError(f"--resume: {path} holds no training that was interrupted")
 
 
 def fingerprint(material: Material) -> str:

@@ -34,8 +34,7 @@ from metarobot.evaluation.summary import summarise_split
 from metarobot.evaluation.worst_tasks import MeasuredTasks, find_worst_tasks
 from metarobot.folder import Folder
 from metarobot.training.load import TrainedRun
-from metarobot.training.run_folder import read_facts
-from metarobot.training.run_layout import DONE_FILE
+from metarobot.training.run_folder import read_cost
 
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the work done, 0 to 1."""
@@ -171,10 +170,10 @@ def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
 def _cost(run: TrainedRun, name: str) -> tuple[int | None, float | None]:
     """Return control steps and seconds of a training; None where it was interrupted."""
     try:
-        done = read_facts(run.path, name, DONE_FILE)
-        return int(done["total_steps"]), float(done["seconds"])
-    except (OSError, KeyError, TypeError, ValueError):
+        cost = read_cost(run.path, name)
+    except OSError:
         return None, None
+    return cost.total_steps, cost.seconds
 
 
 def _conditions(variant: Variant | None) -> Conditions | None:

@@ -13,7 +13,7 @@ from metarobot.files import csv_table
 def evaluation_csv(evaluation: Evaluation) -> str:
     """Return all points of an evaluation as CSV, with the bounds of their 95 % intervals.
 
-    The column ``adaptation_blocks`` is empty where all adaptation episodes were one block.
+    The column ``adaptation_blocks`` is empty where all adaptation episodes were one block, or none.
 
     Args:
         evaluation: The evaluation.
@@ -24,7 +24,7 @@ def evaluation_csv(evaluation: Evaluation) -> str:
             for curve in evaluation.curves
             for blocks, point in [
                 *((None, point) for point in curve.points),
-                *enumerate(curve.blocks),
+                *(enumerate(curve.blocks) if len(curve.blocks) > 1 else ()),
             ]
         ]
     )

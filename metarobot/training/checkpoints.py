@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from torch import Tensor
 
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
+from metarobot.envs.checked_numbers import show
+from metarobot.files import Count, Seconds, Word, typed
 from metarobot.folder import Folder
 from metarobot.learning.distributed import Workers
 from metarobot.policies import Params
@@ -40,9 +44,9 @@ _SMOOTHING = 0.9
 class Progress:
     """How far training has come, besides the trainer's state."""
 
-    log_bytes: int = 0
+    log_bytes: Count = 0
     """Length of curve.csv."""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Time spent, in all sessions."""
     smoothed_return: float | None = None
     """Post-update return, smoothed over meta-iterations: each has other tasks."""
@@ -63,6 +67,29 @@ class Progress:
         if better:
             self.best_return = self.smoothed_return
         return better
+
+
+class _Origin(msgspec.Struct, kw_only=True):
+    """What a file says of where its parameters come from."""
+
+    env_id: Word
+    algorithm: Word
+    iteration: Count = 0
+
+
+class _Counters(msgspec.Struct):
+    """What a trainer counts."""
+
+    iteration: Count
+    total_steps: Count
+
+
+class _Checkpoint(_Origin, kw_only=True):
+    """What a checkpoint says."""
+
+    config: dict[str, Any]
+    counters: _Counters
+    progress: Progress
 
 
 def keeps_best(algorithm: str) -> bool:
@@ -111,7 +138,7 @@ def load_policy(folder: Folder, name: str, config: TrainConfig, shapes: Shapes) 
     """
     path, data = folder.path / name, folder.read(name, most_bytes(shapes))
     tensors, facts = parse_tensors(path, data, shapes)
-    _check(path, tensors, facts, config)
+    _check(path, tensors, typed(facts, _Origin, path), config)
     return tensors
 
 
@@ -149,27 +176,22 @@ def _parse(
     path: Path, data: bytes, shapes: Shapes, config: TrainConfig
 ) -> tuple[TrainerState, Progress]:
     tensors, facts = parse_tensors(path, data, shapes)
-    _check(path, tensors, facts, config)
-    _check_config(path, facts.get("config"), config)
-    try:
-        counters = {name: int(facts["counters"][name]) for name in ("iteration", "total_steps")}
-        return TrainerState(tensors, counters), Progress(**facts["progress"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path} is no checkpoint: {error}") from error
+    found = typed(facts, _Checkpoint, path)
+    _check(path, tensors, found, config)
+    _check_config(path, found.config, config)
+    return TrainerState(tensors, msgspec.structs.asdict(found.counters)), found.progress
 
 
 def _origin(config: TrainConfig, iteration: int) -> dict[str, str | int]:
     return {"env_id": config.env_id, "algorithm": config.algorithm, "iteration": iteration}
 
 
-def _check(
-    path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], config: TrainConfig
-) -> None:
+def _check(path: Path, tensors: dict[str, Tensor], found: _Origin, config: TrainConfig) -> None:
     """Refuse what belongs to another algorithm, and numbers that are not finite."""
     for name in ("env_id", "algorithm"):
-        found, wanted = facts.get(name), getattr(config, name)
-        if found != wanted:
-            raise ValueError(f"{path} does not fit its configuration: {name} {found!r}, {wanted!r}")
+        value, wanted = getattr(found, name), getattr(config, name)
+        if value != wanted:
+            raise ValueError(f"{path} does not fit its configuration: {name} {value!r}, {wanted!r}")
     require_finite(path, tensors)
 
 
@@ -180,14 +202,12 @@ def _state_values(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def _check_config(path: Path, found: Any, config: TrainConfig) -> None:
+def _check_config(path: Path, found: Mapping[str, Any], config: TrainConfig) -> None:
     """Refuse a checkpoint that another run has left in the folder."""
-    wanted = _state_values(config)
-    found = found if isinstance(found, dict) else {}
-    for name in wanted:
-        if found.get(name) != wanted[name]:
+    for name, wanted in _state_values(config).items():
+        if (value := found.get(name)) != wanted:
             raise ValueError(
-                f"{path} is of another run: {name} is {found.get(name)!r}, not {wanted[name]!r}"
+                f"{path} is of another run: {name} is {show(value)}, not {show(wanted)}"
             )
 
 

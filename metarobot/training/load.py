@@ -6,8 +6,6 @@ of it is checked against the configuration before a policy is built.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,14 +33,7 @@ from metarobot.training.run_folder import (
     is_finished,
     load_config,
 )
-from metarobot.training.run_layout import (
-    CHECKPOINT_FOLDER,
-    CURVE_FILE,
-    MAX_CURVE_BYTES,
-    POLICY_FILE,
-    RunError,
-    as_run_error,
-)
+from metarobot.training.run_layout import CHECKPOINT_FOLDER, POLICY_FILE, RunError, as_run_error
 
 
 @dataclass(frozen=True)
@@ -236,21 +227,6 @@ def find_scene(run: TrainedRun, path: Path | None) -> TrainedRun:
         for name, trained in run.policies.items()
     }
     return replace(run, policies=policies)
-
-
-def load_curve(run: Path, algorithm: str, columns: Sequence[str]) -> dict[str, list[float]]:
-    """Read columns of an algorithm's curve.csv, one number a meta-iteration each.
-
-    Raises:
-        RunError: The file is missing, or not such a table.
-    """
-    path = run / algorithm / CURVE_FILE
-    with as_run_error(path):
-        text = algorithm_folder(run, algorithm).read(CURVE_FILE, MAX_CURVE_BYTES).decode()
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        if rows and not set(columns) <= set(rows[0]):
-            raise RunError(f"{path} is not a training curve: it lacks columns")
-        return {column: [float(row[column]) for row in rows] for column in columns}
 
 
 def _policy_place(run: Path, algorithm: str, best: bool) -> tuple[Folder, str]:

@@ -14,7 +14,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from metarobot.closable import Closable
 from metarobot.directory import errors_naming
 from metarobot.folder import Folder
-from metarobot.training.run_folder import CURVE_COLUMNS
+from metarobot.training.curve import CURVE_COLUMNS
 from metarobot.training.run_layout import CURVE_FILE, EVENTS_PREFIX, refusals_as_run_errors
 from metarobot.training.trainer_state import Metrics
 

@@ -8,14 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from metarobot.envs import SceneRecord, TaskError, Tasks, Variant, find_family
+from metarobot.files import Count, Word, typed
 from metarobot.folder import Folder
 from metarobot.rollout.episodes import Episodes
 from metarobot.tensor_files import load_tensors, seal_tensors
+
+
+class _Facts(msgspec.Struct):
+    """What the file of a replay says."""
+
+    env_id: Word
+    task: dict[Word, float]
+    iteration: Count
+    index: Count
+    variant: dict[str, Any] | None = None
+    scene: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,17 +104,18 @@ class Replay:
         """
         shapes = {"starts": (-1, -1, -1), "actions": (-1, -1, -1, -1)}
         tensors, facts = load_tensors(path, shapes)
+        found = typed(facts, _Facts, path)
         try:
             replay = cls(
-                env_id=str(facts["env_id"]),
-                task={str(name): float(value) for name, value in facts["task"].items()},
-                iteration=int(facts["iteration"]),
-                index=int(facts["index"]),
-                variant=Variant.from_dict(facts["variant"]) if facts.get("variant") else None,
-                scene=SceneRecord.from_dict(facts["scene"]) if facts.get("scene") else None,
+                env_id=found.env_id,
+                task=found.task,
+                iteration=found.iteration,
+                index=found.index,
+                variant=Variant.from_dict(found.variant) if found.variant else None,
+                scene=SceneRecord.from_dict(found.scene) if found.scene else None,
                 **tensors,
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise ValueError(f"{path} is not a replay: {error}") from error
         replay._check(path)
         return replay
@@ -117,5 +132,7 @@ class Replay:
         wanted = (num_blocks, num_episodes, family.default_horizon, len(family.action_elements))
         if not num_blocks * num_episodes or self.starts.shape[2] != start_size:
             raise ValueError(f"{path} does not fit {self.env_id}: starts {self.starts.shape}")
+        if not ((self.starts >= 0) & (self.starts <= 1)).all():
+            raise ValueError(f"{path} does not fit {self.env_id}: starts must lie in [0, 1]")
         if self.actions.shape != wanted:
             raise ValueError(f"{path} does not fit {self.env_id}: actions {self.actions.shape}")

@@ -16,6 +16,7 @@ from metarobot.training.provenance import choose_num_threads, provenance
 from metarobot.training.run_folder import (
     algorithms_in,
     differences,
+    read_saved,
     run_configs,
     unfinished_configs,
 )
@@ -136,8 +137,10 @@ def add_algorithms(run: Path, configs: Sequence[TrainConfig]) -> None:
         if found := differences(present, wanted):
             raise RunError(f"{run} cannot be resumed here: {', '.join(found)}")
     present = algorithms_in(run)
+    last = max(read_saved(run, algorithm).turn for algorithm in present)
     with hold_run(folder):
-        _prepare(folder / PREPARED, [c for c in configs if c.algorithm not in present], None)
+        new = [config for config in configs if config.algorithm not in present]
+        _prepare(folder / PREPARED, new, None, first_turn=last + 1)
         place_algorithms(folder, folder / PREPARED)
 
 
@@ -153,14 +156,21 @@ def _create(folder: Folder, configs: Sequence[TrainConfig], initial: InitialPoli
         prepared.remove_tree()
 
 
-def _prepare(folder: Folder, configs: Sequence[TrainConfig], initial: InitialPolicy | None) -> None:
+def _prepare(
+    folder: Folder,
+    configs: Sequence[TrainConfig],
+    initial: InitialPolicy | None,
+    first_turn: int = 0,
+) -> None:
     folder.remove_tree()  # left over from a process that was killed
     folder.make()
-    for config in configs:
-        _prepare_algorithm(folder / config.algorithm, config, initial)
+    for turn, config in enumerate(configs, first_turn):
+        _prepare_algorithm(folder / config.algorithm, config, initial, turn)
 
 
-def _prepare_algorithm(folder: Folder, config: TrainConfig, initial: InitialPolicy | None) -> None:
+def _prepare_algorithm(
+    folder: Folder, config: TrainConfig, initial: InitialPolicy | None, turn: int
+) -> None:
     """Write down what an algorithm is to be trained with, and what it begins with."""
     folder.make()
     facts = provenance(choose_num_threads(config.num_threads))
@@ -168,4 +178,5 @@ def _prepare_algorithm(folder: Folder, config: TrainConfig, initial: InitialPoli
         state = initial.states[config.algorithm]
         save_checkpoint(folder / CHECKPOINT_FOLDER, config, state, Progress())
         facts["initial_policy"] = initial.source
-    folder.write(CONFIG_FILE, json_bytes({"train": config.to_dict(), **facts}))
+    content = {"train": config.to_dict(), "turn": turn, **facts}
+    folder.write(CONFIG_FILE, json_bytes(content))

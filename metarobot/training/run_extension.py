@@ -12,7 +12,7 @@ from metarobot.envs.checked_numbers import show
 from metarobot.files import json_bytes
 from metarobot.folder import Folder
 from metarobot.presets import find_preset
-from metarobot.training.run_folder import other_versions, read_facts, run_configs
+from metarobot.training.run_folder import other_versions, read_facts, read_saved, run_configs
 from metarobot.training.run_layout import CONFIG_FILE, RunError, hold_run
 
 
@@ -39,14 +39,14 @@ def extend_budget(run: Path, total_steps: int) -> None:
             f"--total-steps must be at least that, got {show(total_steps)}"
         )
     shorter = [config for config in configs.values() if config.total_steps < total_steps]
-    saved = {config.algorithm: read_facts(run, config.algorithm, CONFIG_FILE) for config in shorter}
-    for facts in saved.values():
-        if differences := other_versions(facts):
+    for config in shorter:
+        if differences := other_versions(read_saved(run, config.algorithm)):
             raise RunError(f"{run} cannot be extended here: {', '.join(differences)}")
     with hold_run(Folder(run)):
         for config in shorter:
             longer = replace(config, total_steps=total_steps).to_dict()
-            content = json_bytes({**saved[config.algorithm], "train": longer})
+            facts = read_facts(run, config.algorithm, CONFIG_FILE)
+            content = json_bytes({**facts, "train": longer})
             (Folder(run) / config.algorithm).write(CONFIG_FILE, content)
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict, configure
 from metarobot.config import RunConfig, TrainConfig
-from metarobot.files import parse_json
+from metarobot.files import Count, Seconds, Word, parse_json, typed
 from metarobot.folder import Folder
 from metarobot.training.provenance import versions
 from metarobot.training.run_layout import (
     CONFIG_FILE,
+    CURVE_FILE,
     DONE_FILE,
     MAX_CONFIG_BYTES,
     RunError,
@@ -25,22 +29,24 @@ from metarobot.training.run_layout import (
 )
 from metarobot.training.run_replacement import finish_replacement, is_being_replaced
 
-CURVE_COLUMNS = {
-    "iteration": "time/iteration",
-    "total_steps": "time/total_steps",
-    "pre_return": "meta/pre_return",
-    "post_return": "meta/post_return",
-    "gain": "meta/gain",
-    "pre_success_rate": "meta/pre_success_rate",
-    "post_success_rate": "meta/post_success_rate",
-    "kl": "update/kl",
-    "accepted": "update/accepted",
-    "sampling_s": "time/sampling_s",
-    "update_s": "time/update_s",
-    "unstable_episodes": "sim/unstable_episodes",
-    "rejected_tasks": "update/rejected_tasks",
-}
-"""Columns of curve.csv, and the metric of a meta-iteration that each holds."""
+
+class SavedConfig(msgspec.Struct):
+    """What CONFIG_FILE holds, as far as commands rely on it."""
+
+    train: dict[str, Any]
+    """`TrainConfig.to_dict`."""
+    versions: dict[str, Word] = {}
+    """Of all that the numbers come from."""
+    turn: Count = 0
+    """Place in the order in which the algorithms of the run are trained."""
+
+
+class Cost(msgspec.Struct):
+    """What a training has cost."""
+
+    total_steps: Count
+    """Control steps simulated."""
+    seconds: Seconds
 
 
 _WHERE_RUNS_ARE = ": `metarobot runs` lists yours, `metarobot list` those of the package"
@@ -71,7 +77,9 @@ def algorithm_folder(run: Path, algorithm: str) -> Folder:
 
 
 def unfinished_configs(run: Path, expected: RunConfig | None = None) -> list[TrainConfig]:
-    """Return the configurations of the algorithms whose budget is not spent.
+    """Return the configurations of the algorithms whose budget is not spent, in order of training.
+
+    The one that was interrupted is the first, the others follow as the run was asked for.
 
     Args:
         run: The run folder.
@@ -81,7 +89,7 @@ def unfinished_configs(run: Path, expected: RunConfig | None = None) -> list[Tra
         RunError: The folder is missing or holds no algorithm, or an algorithm was made with other
             versions or another configuration; the message names what differs.
     """
-    configs = []
+    unfinished = []
     for algorithm in algorithms_in(run):
         saved, config = _read_config(run, algorithm)
         finished = is_finished(run, config)
@@ -89,8 +97,13 @@ def unfinished_configs(run: Path, expected: RunConfig | None = None) -> list[Tra
         if differences := [*versions_differ, *_other_fields(config, expected)]:
             raise RunError(f"{run} cannot be resumed here: {', '.join(differences)}")
         if not finished:
-            configs.append(config)
-    return configs
+            unfinished.append((not _is_interrupted(run, algorithm), saved.turn, config))
+    return [config for *_, config in sorted(unfinished, key=itemgetter(0, 1))]
+
+
+def _is_interrupted(run: Path, algorithm: str) -> bool:
+    folder = algorithm_folder(run, algorithm)
+    return folder.has(CURVE_FILE) and not folder.has(DONE_FILE)
 
 
 def run_configs(run: Path) -> dict[str, TrainConfig]:
@@ -108,14 +121,20 @@ def is_finished(run: Path, config: TrainConfig) -> bool:
     Raises:
         RunError: done.json cannot be read.
     """
-    path = run / config.algorithm / DONE_FILE
-    with as_run_error(path):
+    with as_run_error(run / config.algorithm / DONE_FILE):
         if not algorithm_folder(run, config.algorithm).has(DONE_FILE):
             return False
-        spent = read_facts(run, config.algorithm, DONE_FILE).get("total_steps")
-    if not isinstance(spent, int):
-        raise RunError(f"{path} does not say how many control steps were simulated")
-    return spent >= config.total_steps
+        return read_cost(run, config.algorithm).total_steps >= config.total_steps
+
+
+def read_cost(run: Path, algorithm: str) -> Cost:
+    """Read DONE_FILE of an algorithm.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It holds something else.
+    """
+    return typed(read_facts(run, algorithm, DONE_FILE), Cost, run / algorithm / DONE_FILE)
 
 
 def load_config(run: Path, algorithm: str) -> TrainConfig:
@@ -145,30 +164,34 @@ def brief(value: object) -> str:
     return json.dumps({key: item for key, item in value.items() if key != "description"})
 
 
-def _read_config(run: Path, algorithm: str) -> tuple[dict[str, Any], TrainConfig]:
-    """Return all that an algorithm's CONFIG_FILE holds, and the configuration in it."""
+def read_saved(run: Path, algorithm: str) -> SavedConfig:
+    """Read CONFIG_FILE of an algorithm.
+
+    Raises:
+        RunError: The file cannot be read, or holds something else.
+    """
     path = run / algorithm / CONFIG_FILE
     with as_run_error(path):
-        saved = read_facts(run, algorithm, CONFIG_FILE)
-        values = saved.get("train")
-        if not isinstance(values, dict):
-            raise RunError(f"{path} holds no configuration under 'train'")
-        named = values.get("algorithm")
+        return typed(read_facts(run, algorithm, CONFIG_FILE), SavedConfig, path)
+
+
+def _read_config(run: Path, algorithm: str) -> tuple[SavedConfig, TrainConfig]:
+    """Return what an algorithm's CONFIG_FILE holds, and the configuration in it."""
+    saved, path = read_saved(run, algorithm), run / algorithm / CONFIG_FILE
+    with as_run_error(path):
+        named = saved.train.get("algorithm")
         algorithm_class(named)  # says what there is
         if named != algorithm:
             raise RunError(f"{path} configures {named}, but lies in the folder of {algorithm}")
-        config = config_from_dict(values)
-    return saved, config
+        return saved, config_from_dict(saved.train)
 
 
-def other_versions(saved: Mapping[str, Any]) -> list[str]:
+def other_versions(saved: SavedConfig) -> list[str]:
     """Say which of the versions that the numbers come from are not those of this machine."""
-    found = saved.get("versions")
-    found = found if isinstance(found, dict) else {}
     return [
-        f"{name} was {found.get(name)}, is {version}"
+        f"{name} was {saved.versions.get(name)}, is {version}"
         for name, version in versions().items()
-        if found.get(name) != version
+        if saved.versions.get(name) != version
     ]
 
 

@@ -143,6 +143,7 @@ def _check_algorithm(folder: Folder) -> None:
     kinds = folder.kinds()
     ours = {name: _MAX_BYTES.get(name, MAX_FILE_BYTES) for name in kinds if _is_ours(name)}
     folder.require_files(ours)
+    folder.require_replaceable(*_MAX_BYTES)  # not only after the whole budget
     for name, kind in kinds.items():
         if name in _FOLDERS:
             below = folder / name

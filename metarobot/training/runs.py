@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metarobot.algorithms import config_from_dict, configure
-from metarobot.config import RunConfig, TrainConfig
+from metarobot.config import CommonConfig, RunConfig, TrainConfig
 from metarobot.folder import Folder
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.training.algorithm_training import Display, make_trainer, train_algorithm
@@ -105,6 +105,7 @@ def resume_run(
     expected: RunConfig | None = None,
     algorithms: Sequence[str] = (),
     total_steps: int | None = None,
+    num_threads: int | None = None,
     workers: Workers = ALONE,
 ) -> tuple[str, ...]:
     """Go on with a run that was interrupted: the result is as if it never had been.
@@ -116,6 +117,8 @@ def resume_run(
         total_steps: Its new budget, at least the present one; the result is that of a run which
             had it from the beginning.
         expected: What its algorithms must have in common; None takes any.
+        num_threads: Threads from here on, which change no result; None takes those of ``expected``,
+            or else those that the run began with.
         workers: The processes that share the run; as many as one likes.
 
     Returns:
@@ -127,11 +130,18 @@ def resume_run(
         ValueError: The run's options do not suit one of the algorithms.
         InterruptedTrainingError: Training was asked to stop again.
     """
+    if num_threads is None and expected is not None:
+        num_threads = expected.num_threads
+    if num_threads is not None:
+        CommonConfig(num_threads=num_threads)  # refuses a number that is not allowed
     plan, run = b"", _Run(folder, display, workers)
     if workers.first:
         unfinished_configs(folder, expected)  # refuses before anything is written
         run.enlarge(expected, algorithms, total_steps)
-        plan = json.dumps([c.to_dict() for c in unfinished_configs(folder, expected)]).encode()
+        left = unfinished_configs(folder, expected)
+        if num_threads is not None:
+            left = [replace(config, num_threads=num_threads) for config in left]
+        plan = json.dumps([config.to_dict() for config in left]).encode()
     configs = [config_from_dict(values) for values in json.loads(workers.broadcast(plan) or b"[]")]
     run.train(configs)
     return tuple(config.algorithm for config in configs)

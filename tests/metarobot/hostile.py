@@ -31,6 +31,10 @@ def _link_to_nothing(path: Path, canary: Path) -> None:
     path.symlink_to(canary / "missing")
 
 
+def _link_to_itself(path: Path, canary: Path) -> None:
+    path.symlink_to(path)
+
+
 def _pipe(path: Path, canary: Path) -> None:
     os.mkfifo(path)
 
@@ -67,6 +71,7 @@ _SPECIAL: dict[str, Callable[[Path, Path], None]] = {
     "link to a file": _link_to_file,
     "link to a folder": _link_to_folder,
     "link to nothing": _link_to_nothing,
+    "link to itself": _link_to_itself,
     "pipe": _pipe,
     "device": _device,
     "socket": _socket,

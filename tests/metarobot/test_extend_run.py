@@ -10,8 +10,7 @@ import pytest
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
 from metarobot.files import read_json
-from metarobot.training.load import load_curve
-from metarobot.training.run_folder import CURVE_COLUMNS
+from metarobot.training.curve import CURVE_COLUMNS, load_curve
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", *SIZES, "--total-steps"]
@@ -144,6 +143,39 @@ def test_an_extension_that_is_killed_between_its_writes_goes_on(
     assert not (run / ".prepared").exists()
 
 
+def test_a_run_goes_on_in_the_order_that_was_asked_for(tmp_path, capsys):
+    """Not in that of tables and figures; those that join it are the last."""
+    run, trained = tmp_path / "run", "trained oracle, reptile, maml:"
+    run_command(*TRAIN, 200, "--algorithms", "oracle", "reptile", "--out", run)
+    run_command("train", "--resume", run, "--algorithms", "maml", "--total-steps", 900)
+    assert trained in capsys.readouterr().out
+    interrupt(run / "reptile")
+    run_command("train", "--total-steps", 1300, "--resume", run)
+    assert "trained reptile, oracle, maml:" in capsys.readouterr().out
+
+
+def interrupt(algorithm):
+    """As if the algorithm had been stopped after its last checkpoint."""
+    (algorithm / "done.json").unlink()
+
+
+def test_the_number_of_threads_may_change(run, monkeypatch, capfd):
+    used = []
+    monkeypatch.setattr(
+        "metarobot.training.runs.train_algorithm",
+        lambda config, *_: used.append(config.num_threads),
+    )
+    more = ["--total-steps", 900]
+    run_command("train", "--resume", run, "--num-threads", 2, *more)
+    run_command("train", "--num_threads=3", *more, "--resume", run)
+    run_command(*TRAIN, 900, "--num-threads", 1, "--resume", run)
+    run_command("train", "--resume", run)
+    assert used == [2, 2, 3, 3, 1, 1, 0, 0]
+    wrong = refused(capfd, "train", "--resume", run, "--num-threads", -1, "--total-steps", 5000)
+    assert "num_threads must be an integer in" in wrong
+    assert read_json(run / "maml" / "config.json")["train"]["total_steps"] == 900
+
+
 def test_what_a_run_cannot_become_is_refused_in_one_line(run, capfd, monkeypatch):
     before = {path: path.read_bytes() for path in run.rglob("*.json")}
     resume = ["train", "--resume", run]
@@ -153,7 +185,7 @@ def test_what_a_run_cannot_become_is_refused_in_one_line(run, capfd, monkeypatch
     assert "total_steps must be an integer in" in refused(capfd, *resume, "--total-steps", 10**30)
     for options in (["--inner-lr", "0.3"], ["--seed=1"], ["--out", "x"], ["--overwrite"]):
         line = refused(capfd, *resume, *options)
-        assert "possible are --algorithms, --total-steps, --wandb and --module" in line
+        assert "possible are --algorithms, --total-steps, --num-threads, --wandb, --module" in line
     monkeypatch.setattr("metarobot.training.run_folder.versions", lambda: {"torch": "1.0"})
     assert "cannot be extended here: torch was" in refused(capfd, *resume, "--total-steps", 999)
     assert {path: path.read_bytes() for path in run.rglob("*.json")} == before

@@ -133,6 +133,18 @@ def test_in_place_of_a_file_of_a_run(run, canary, tmp_path, capfd, thing, comman
         place.write_bytes(kept)
 
 
+@pytest.mark.parametrize("command", ["resume", "overwrite"])
+@pytest.mark.parametrize(
+    "name", ["policy.safetensors", "done.json", "checkpoints/best.safetensors"]
+)
+def test_in_place_of_a_file_that_is_being_written(run, canary, capfd, name, command):
+    """Not only after the whole budget."""
+    place = run / TRAINED[0] / name
+    place = place.with_name(f".{place.name}.partial")
+    place.mkdir()
+    assert_refused(COMMANDS[command], {"RUN": str(run)}, capfd, canary, place)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("thing", IN_PLACE_OF_A_FOLDER)
 def test_in_place_of_a_folder_of_a_run(run, canary, tmp_path, capfd, thing, command):

@@ -32,10 +32,20 @@ COMMANDS = {
     ],
     "render": ["render", "RUN", "--out", "DISK/film.mp4", "--adaptation-episodes", "2"],
     "export": ["export", "RUN", "--out", "DISK/model.zip"],
+    "record": [
+        "diagnose",
+        "record",
+        "--out",
+        "DISK/recordings",
+        "--machines",
+        "1",
+        "--checks",
+        "1",
+    ],
     "import": ["import", "MODEL", "--env-id", "metarobot/Grip-v0", "--out", "DISK/p.safetensors"],
 }
 NEEDED = {"train": 200, "overwrite": 200, "resume": 60, "evaluate": 900, "compare": 300}
-NEEDED |= {"render": 400, "export": 150, "import": 30}
+NEEDED |= {"render": 400, "export": 150, "import": 30, "record": 1200}
 """About what each command writes, KiB; disks of up to this size, and a bit more, are tried."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 from metarobot.adaptation.file import require_suffix
@@ -55,18 +57,32 @@ def run(arguments: list[str], prog: str) -> int:
 
 
 def _keep(work: RobotAdaptation, robot: WatchedRobot, out: Path) -> None:
-    """Save what was learned before a robot failed: its episodes may have been dear."""
+    """Save what was learned before a robot failed: its episodes may have been dear.
+
+    No file is replaced: what is there already may know more.
+    """
+    place = _free_name(out)
     try:
         number = work.learn_what_ended()
         if number:
-            work.policy.save(out)
+            work.policy.save(place)
     except (ValueError, OSError):
         number = 0
-    if number:
-        note = f"{out} is adapted to what had ended: {number} of the robot's episodes"
+    stays = "is not written" if place == out else "stays as it was"
+    if not number:
+        note = f"{out} {stays}, and the robot's {robot.num_begun} episodes are lost"
     else:
-        note = f"{out} is not written, and the robot's {robot.num_begun} episodes are lost"
+        note = f"{place} is adapted to what had ended: {number} of the robot's episodes"
+        note += "" if place == out else f"; {out} {stays}"
     say(f"note: {note}", OK)
+
+
+def _free_name(out: Path) -> Path:
+    """Return a name that no file has: this one, or ``NAME-partial-1.safetensors`` and so on."""
+    place, number = out, count(1)
+    while os.path.lexists(place):
+        place = out.with_stem(f"{out.stem}-partial-{next(number)}")
+    return place
 
 
 def _what_changed(policy: AdaptablePolicy, episodes: Episodes) -> str:

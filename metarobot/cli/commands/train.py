@@ -31,6 +31,7 @@ def run(arguments: list[str], prog: str) -> int:
             None,
             command.algorithms,
             command.total_steps,
+            command.num_threads,
             wandb=command.wandb,
         )
     config = training_config(command)
@@ -88,6 +89,7 @@ def _resume_training(
     config: RunConfig | None,
     algorithms: Sequence[str] = (),
     total_steps: int | None = None,
+    num_threads: int | None = None,
     *,
     wandb: bool,
 ) -> int:
@@ -103,6 +105,7 @@ def _resume_training(
                 expected=config,
                 algorithms=algorithms,
                 total_steps=total_steps,
+                num_threads=num_threads,
                 workers=workers,
             )
     done = (

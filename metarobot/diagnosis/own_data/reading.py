@@ -61,7 +61,7 @@ def read_recordings(
     """
     path = Path(folder)
     with errors_of(path):
-        place = _open(path)
+        place = Folder.named(path)
         rows = _read_labels(place)
         if labels is not None:
             require_known(rows, labels, path / LABELS_FILE)
@@ -87,7 +87,7 @@ def read_unlabelled(folder: Path | str, *, window_s: float | None = None) -> Own
     """
     path = Path(folder)
     with errors_of(path):
-        place = _open(path)
+        place = Folder.named(path)
         if not place.exists():
             raise OwnDataError(f"{place}: there is no such folder")
         rows = [LabelRow(0, name, "") for name in recordings_in(place)]
@@ -98,14 +98,6 @@ def read_unlabelled(folder: Path | str, *, window_s: float | None = None) -> Own
             )
         recordings = [recording for recording, _ in _read_each(place, rows)]
     return _gather(rows, recordings, window_s)
-
-
-def _open(path: Path) -> Folder:
-    """Return the folder, which may be a link to one."""
-    try:
-        return Folder.named(path)
-    except RuntimeError as error:  # links that lead in a circle
-        raise OwnDataError(f"{path} is a link that leads in a circle") from error
 
 
 def _read_labels(place: Folder) -> list[LabelRow]:

@@ -22,7 +22,8 @@ _EXACT = "%.9g"
 def write_recordings(recordings: Recordings, folder: Path | str) -> None:
     """Write a folder that `read_recordings` reads, with the same numbers bit for bit.
 
-    The label table appears last: a folder that has one is complete.
+    The label table appears last: a folder that has one is complete. Where writing fails, such as on
+    a full disk, nothing stays in the way of the next try.
 
     Args:
         recordings: What is written, a CSV file for each.
@@ -34,12 +35,16 @@ def write_recordings(recordings: Recordings, folder: Path | str) -> None:
     path = Path(folder)
     require_new_folder(path)
     with errors_of(path):
-        place = Folder.named(path)
+        place = Folder(path)
         place.make()
-        for row, signals in enumerate(recordings.signals):
-            with place.create(_file_name(row)) as file:
-                file.write(_csv_bytes(signals))
-        place.write(LABELS_FILE, _label_table(recordings).encode())
+        try:
+            for row, signals in enumerate(recordings.signals):
+                place.write(_file_name(row), _csv_bytes(signals))
+            place.write(LABELS_FILE, _label_table(recordings).encode())
+        except BaseException:
+            for row in range(len(recordings)):
+                place.remove(_file_name(row))
+            raise
 
 
 def require_new_folder(path: Path) -> None:
@@ -49,7 +54,7 @@ def require_new_folder(path: Path) -> None:
         OwnDataError: Something is in it, or in its place.
     """
     with errors_of(path):
-        if Folder.named(path).names():
+        if Folder(path).names():
             raise OwnDataError(f"{path} is not empty: name a new folder")
 
 

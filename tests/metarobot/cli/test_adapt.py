@@ -153,7 +153,12 @@ def test_a_robot_that_fails_is_one_line_that_names_the_episode(run, module, caps
     expected = [f"metarobot: note: {kept}", not_closed, failed.format(2, "lost at port 3")]
     assert complaints(capsys) == expected
     assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Stopped-v0") == 130
-    assert complaints(capsys) == [*expected[:2], "metarobot: interrupted"]
+    beside = kept.replace("a.safe", "a-partial-1.safe") + "; a.safetensors stays as it was"
+    assert complaints(capsys) == [
+        f"metarobot: note: {beside}",
+        not_closed,
+        "metarobot: interrupted",
+    ]
     assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Absent-v0") == 2
     assert complaints(capsys) == [
         f"metarobot: error: --env {module}:my/Absent-v0: RuntimeError: no robot"
@@ -173,10 +178,22 @@ def test_what_a_robot_has_shown_before_it_failed_is_learned_from(run, module, tm
     one_step = policy.adapt(whole, episodes=2, progress=False)
     kept.clear()
     one_step.explore(whole, episodes=2, progress=False, on_ended=kept.append)
+    out.unlink()
     more = ("--env", f"{module}:my/FailingLate-v0", "--steps", "2")
     assert adapt(run.path, out, *more, *named) == 2
     assert same(mr.load(out), one_step.adapt_from(kept[0]))
     assert mr.load(out).num_episodes == 3
+
+
+def test_a_robot_that_fails_leaves_the_file_that_is_there(run, module, tmp_path, capsys):
+    out = tmp_path / "a.safetensors"
+    assert adapt(run.path, out, "--env", f"{module}:my/Robot-v0") == 0
+    whole = out.read_bytes()
+    for number in (1, 2):
+        assert adapt(run.path, out, "--env", f"{module}:my/Failing-v0") == 2
+        assert f"{out} stays as it was" in complaints(capsys)[0]
+        assert mr.load(tmp_path / f"a-partial-{number}.safetensors").num_episodes == 1
+    assert out.read_bytes() == whole
 
 
 def test_episodes_that_cannot_be_learned_from_are_lost(run, module, tmp_path, capsys, monkeypatch):

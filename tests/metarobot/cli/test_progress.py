@@ -53,6 +53,17 @@ def test_a_resumed_algorithm_counts_the_speed_of_this_session_only(monkeypatch):
     assert "10 steps/s, 0:10 left" in text.getvalue()
 
 
+def test_a_budget_that_is_passed_is_no_longer_the_total():
+    """By the rest of the meta-iteration that reached it."""
+    text = io.StringIO()
+    with TrainingDisplay((), 0, Console(file=text, width=200), interval_s=0.0) as display:
+        display.begin(train_config(total_steps=300), 0)
+        for steps in (300, 320):
+            display.update(metrics(1, steps))
+    assert "300 of 300 steps" in text.getvalue()
+    assert "iteration 1, 320 steps, return" in text.getvalue()
+
+
 def test_refused_updates_are_mentioned_once():
     text = io.StringIO()
     with TrainingDisplay((), 0, Console(file=text), interval_s=3600.0) as display:

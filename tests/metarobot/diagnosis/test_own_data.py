@@ -1,5 +1,7 @@
 """Own recordings: what is read, bit for bit, and what must stay together."""
 
+import errno
+import os
 import time
 
 import numpy as np
@@ -24,6 +26,7 @@ from metarobot.diagnosis.own_data import (
     draw_shots,
     read_recordings,
     read_unlabelled,
+    require_new_folder,
     require_shots,
     write_recordings,
 )
@@ -47,6 +50,35 @@ def test_recordings_of_the_package_come_back_bit_for_bit(simulated, tmp_path):
     assert own.joint.tolist() == ["", "2", "", "2"]
     assert [float(severity) for severity in own.severity] == simulated.severity.tolist()
     assert all(text.startswith("oil at ") for text in own.condition)
+
+
+def test_a_full_disk_leaves_nothing_in_the_way(simulated, tmp_path, monkeypatch):
+    left = iter([True] * 4)  # a file and its folder are synced
+
+    def fill(descriptor):
+        if not next(left, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fill)
+        with pytest.raises(OwnDataError, match=r"recording-0002\.csv: No space left"):
+            write_recordings(simulated, tmp_path / "own")
+    assert not [*(tmp_path / "own").iterdir()]
+    write_recordings(simulated, tmp_path / "own")
+    assert len(read_recordings(tmp_path / "own")) == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_nothing_is_written_through_a_link(simulated, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for target in ("elsewhere", "missing", "out"):
+        (tmp_path / "out").symlink_to(tmp_path / target)
+        with pytest.raises(OwnDataError, match="out is a link"):
+            require_new_folder(tmp_path / "out")
+        with pytest.raises(OwnDataError, match="out is a link"):
+            write_recordings(simulated, tmp_path / "out")
+        (tmp_path / "out").unlink()
+    assert [path.name for path in tmp_path.rglob("*")] == ["elsewhere"]
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])

@@ -22,6 +22,7 @@ from metarobot.diagnosis_runs import (
 )
 from metarobot.diagnosis_runs.evaluating import own_splits
 from metarobot.diagnosis_runs.run_folder import CONFIG_FILE, LEARNER_FILE, require_new_run
+from metarobot.directory import FolderError
 
 
 def silent(stage, share):
@@ -146,6 +147,8 @@ SPOILED = {
     "unknown key": edit_config(lambda values: values.update(code="import os")),
     "a way": edit_config(lambda values: values.update(way=10**9)),
     "no thresholds": edit_config(lambda values: values.update(strange_above={})),
+    "a threshold": edit_config(lambda values: values.update(strange_above={"01": [1.0, 1.0]})),
+    "a length": edit_config(lambda values: values["signal"].update(samples=-1)),
     "another kind": edit_config(lambda values: values.update(kind="arms")),
     "a seed": edit_config(lambda values: values.update(seed=-1)),
 }
@@ -165,6 +168,15 @@ def test_a_run_replaces_nothing(tmp_path):
     with pytest.raises(DiagnosisRunError, match="not empty"):
         require_new_run(tmp_path)
     assert replace(TrainingPlan(), updates=3).num_updates == 3
+
+
+def test_nothing_is_written_through_a_link(trained, tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FolderError, match="run is a link"):
+        require_new_run(tmp_path / "run")
+    with pytest.raises((FolderError, FileExistsError)):
+        save_run(trained, tmp_path / "run")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_machine_is_named_in_any_form_of_unicode(trained, case, tmp_path):

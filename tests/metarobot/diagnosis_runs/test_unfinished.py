@@ -1,18 +1,23 @@
 """A training that was stopped goes on as if it never had, or says why it cannot."""
 
+import json
 import shutil
 
 import pytest
 from made_up_machines import TONES, make_plant
+from resealed import open_sealed, sealed
 
 from metarobot.cli.main import main
 from metarobot.diagnosis_runs import OwnTraining, TrainingPlan, load_run, save_run, train_own
-from metarobot.diagnosis_runs.run_folder import DiagnosisRunError, require_new_run
+from metarobot.diagnosis_runs.run_folder import (
+    DiagnosisRunError,
+    require_new_run,
+    require_unfinished,
+)
 from metarobot.diagnosis_runs.unfinished import (
     UNFINISHED_FILE,
     Unfinished,
     UnfinishedError,
-    require_unfinished,
 )
 
 PLAN = TrainingPlan(updates=13)
@@ -83,6 +88,39 @@ def test_a_damaged_file_is_refused(plant, tmp_path):
     data[-5] ^= 1
     (run / UNFINISHED_FILE).write_bytes(bytes(data))
     with pytest.raises(UnfinishedError, match="damaged"):
+        train_own(OwnTraining(folder=plant), PLAN, silent, Unfinished(run, resume=True))
+
+
+def test_what_is_in_the_way_is_said_before_the_work(plant, tmp_path, capsys):
+    run = interrupted(plant, tmp_path / "run")
+    command = ["diagnose", "train", str(plant), "--updates", "13", "--resume", "--out"]
+    for name in (".learner.safetensors.partial", ".config.json.partial"):
+        (run / name).mkdir()
+        assert main([*command, str(run)]) == 2
+        assert f"{name} is a folder" in capsys.readouterr().err
+        (run / name).rmdir()
+    (tmp_path / "link").symlink_to(run)
+    assert main([*command, str(tmp_path / "link")]) == 2
+    assert "link is a link" in capsys.readouterr().err
+    assert [path.name for path in run.iterdir()] == [UNFINISHED_FILE]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"processor_s"', '"seconds"'),
+        ('"processor_s": ', '"processor_s": "x", "rest": '),
+        ('"losses": ', '"losses": [[1]], "rest": '),
+    ],
+)
+def test_what_is_kept_is_not_trusted(plant, tmp_path, old, new):
+    run = interrupted(plant, tmp_path / "run")
+    entries, facts, rest = open_sealed((run / UNFINISHED_FILE).read_bytes())
+    text = json.dumps(facts)
+    assert old in text
+    changed = sealed(json.dumps(entries), text.replace(old, new), rest)
+    (run / UNFINISHED_FILE).write_bytes(changed)
+    with pytest.raises(UnfinishedError, match="does not fit"):
         train_own(OwnTraining(folder=plant), PLAN, silent, Unfinished(run, resume=True))
 
 

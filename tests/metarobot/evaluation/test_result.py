@@ -118,12 +118,18 @@ def test_a_point_is_found_by_what_was_used():
     assert evaluation.headroom_of("train").over_random == pytest.approx(0.2)
 
 
-def test_every_point_is_a_row_of_the_table():
+def test_every_point_is_a_row_of_the_table_and_none_is_two():
     evaluation = made_up_evaluation()
     lines = evaluation_csv(evaluation).splitlines()
-    assert len(lines) == 1 + sum(len(c.points) + len(c.blocks) for c in evaluation.curves)
+    rows = [*csv.DictReader(lines)]
+    of_adapting = [c for c in evaluation.curves if len(c.blocks) > 1]
+    single = len(evaluation.curves) - len(of_adapting)
+    assert single
+    assert len(rows) == single + sum(len(c.points) + len(c.blocks) for c in of_adapting)
+    once = [row for row in rows if row["algorithm"] == "oracle" and row["split"] == "train"]
+    assert [row["exploring"] for row in once] == ["False", "True"]
     assert "return_mean_ci_low" in lines[0]
-    assert {row["rewards"] for row in csv.DictReader(lines)} == {"seen"}
+    assert {row["rewards"] for row in rows} == {"seen"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from metarobot.files import read_json, write_json
 from metarobot.folder import Folder
 from metarobot.named_files import write_file
 from metarobot.tensor_files import save_tensors
-from metarobot.training.load import load_curve, load_run, load_runs
+from metarobot.training.curve import load_curve
+from metarobot.training.load import load_run, load_runs
 from metarobot.training.run_creation import create_run_folder
 from metarobot.training.run_folder import unfinished_configs
 from metarobot.training.run_layout import RunError, hold_run

@@ -27,7 +27,7 @@ def old(tmp_path, monkeypatch) -> Path:
     create_run_folder(run, [configure(OLD, algorithm) for algorithm in algorithms], overwrite=False)
     for name in ("policy.safetensors", "curve.csv", "done.json", "checkpoints/iteration-000001.x"):
         (run / "maml" / name).parent.mkdir(exist_ok=True)
-        (run / "maml" / name).write_text('{"total_steps": 64}')
+        (run / "maml" / name).write_text('{"total_steps": 64, "seconds": 1.0}')
     (run / "reptile" / "notes.txt").write_text("kept")
     return run
 

@@ -14,10 +14,10 @@ from metarobot.folder import Folder
 from metarobot.training import algorithm_training as training
 from metarobot.training import meta_trainer
 from metarobot.training.algorithm_training import train_algorithm
+from metarobot.training.curve import CURVE_COLUMNS, load_curve
 from metarobot.training.interruption import InterruptedTrainingError
-from metarobot.training.load import load_curve, load_run
+from metarobot.training.load import load_run
 from metarobot.training.meta_trainer import MetaTrainer
-from metarobot.training.run_folder import CURVE_COLUMNS
 from metarobot.training.run_layout import RunError
 from metarobot.training.runs import resume_run, train_run
 
@@ -110,7 +110,7 @@ def test_what_an_algorithm_leaves_behind(tmp_path):
     assert done["seconds"] > 0
     config = read_json(tmp_path / "config.json")
     assert config_from_dict(config["train"]) == configure(TINY, "maml")
-    assert set(config) == {"train", "versions", "git_revision", "machine", "command"}
+    assert set(config) == {"train", "turn", "versions", "git_revision", "machine", "command"}
 
 
 def test_curve_and_tensorboard_hold_the_same_numbers(tmp_path):
