@@ -9,13 +9,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from unicodedata import normalize
 
 import msgspec
 
 from metarobot.named_files import read_file, write_file
 from metarobot.printable import printable
 
-_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are wide
+_FORMULA_STARTS = tuple("=+-@\t\r\n")
+"""A spreadsheet computes a cell that begins so, in wide letters too."""
 MAX_JSON_BYTES = 16 * 2**20
 """The longest JSON file that is read."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
@@ -179,7 +181,12 @@ def csv_table(rows: Sequence[dict[str, Any]]) -> str:
 def _plain_text(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
-    return ("'" if cell.startswith(_FORMULA_STARTS) else "") + printable(cell)
+    return ("'" if is_formula(cell) else "") + printable(cell)
+
+
+def is_formula(cell: str) -> bool:
+    """Return whether a spreadsheet would compute a cell, unless an apostrophe stands before."""
+    return normalize("NFKC", cell[:1]).startswith(_FORMULA_STARTS)
 
 
 def _finite_or_none(value: Any) -> Any:

@@ -177,7 +177,9 @@ class AdaptationSession:
         """Return what was seen after the last step, (1, 1, O); NaN if nobody knows."""
         interface = self._policy.interface
         if observation is None:
-            return torch.full((1, 1, len(interface.observation_low)), torch.nan)
+            return torch.full(
+                (1, 1, len(interface.observation_low)), torch.nan, dtype=torch.float32
+            )
         return torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
 
     def _observe(self, observation: np.ndarray) -> np.ndarray:

@@ -92,7 +92,7 @@ def test_everything_is_printed_through_print_line():
     assert calls == {
         "main.py: print(_help())",
         "main.py: print(f'metarobot {__version__}')",
-        "console.py: print(f'metarobot: {printable(message)}', file=sys.stderr)",
+        "console.py: print(f'metarobot: {shown}', file=sys.stderr)",  # made printable before
         "console.py: console.print(make_table(headings, rows, console))",
         "diagnose_check.py: console.print(make_table(headings, rows, console))",
         "diagnose_evaluate.py: console.print(make_table(headings, rows, console))",
