@@ -111,19 +111,26 @@ class Folder:
         """Return the names of its entries; as `kinds`."""
         return [*self.kinds()]
 
-    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-        """Return the content of a file.
+    def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
+        """Return a file that is open for reading.
 
         Raises:
             OSError: It is missing or cannot be read.
             FolderError: It is no regular file, or longer than ``max_bytes``.
         """
         path = self.path / name
-        with errors_naming(path), self._held() as here, here.open_file(name, os.O_RDONLY) as file:
+        with errors_naming(path), self._held() as here:
+            file = here.open_file(name, os.O_RDONLY)
             length = os.fstat(file.fileno()).st_size
             if length > max_bytes:
+                file.close()
                 refuse_length(path, length, max_bytes)
-            return file.read(length)
+            return file
+
+    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+        """Return the content of a file; as `open`."""
+        with errors_naming(self.path / name), self.open(name, max_bytes) as file:
+            return file.read(os.fstat(file.fileno()).st_size)  # which allocates no more
 
     def make(self) -> None:
         """Make the folder, and those that lead to it, unless they are there."""

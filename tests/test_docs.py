@@ -13,10 +13,10 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import pandas as pd
 import pytest
 from docs_tables.families import observation
 from loading import ROOT, load_script
-from own_folders import change, make_folder, replace_cell, rows
 from pages import PAGES, PYTHON_BLOCK, README, TUTORIALS, commands, parse_shell_command
 from PIL import Image
 
@@ -24,7 +24,6 @@ import metarobot
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.cli.main import COMMANDS, main
 from metarobot.config import COMMON_NAMES
-from metarobot.diagnosis.own_data import OwnDataError, read_recordings, require_shots
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
@@ -49,6 +48,7 @@ RUN_HERE = {
     "docs/few-shot.md",
     "docs/index.md",
     "docs/own-recordings.md",
+    "docs/remaining-life.md",
     "docs/results.md",
     "docs/robots.md",
     "docs/scenes.md",
@@ -233,15 +233,15 @@ def test_the_page_on_own_recordings_runs(capsys, monkeypatch, tmp_path):
     ]
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line for line in shown if line not in printed] == []
-    (example,) = PYTHON_BLOCK.findall(page)
+    example, *_ = PYTHON_BLOCK.findall(page)  # tests of recordings run the others
     exec(compile(example, "docs/own-recordings.md", "exec"), {})
-    assert capsys.readouterr().out.splitlines()[-1] == "32 windows to adapt from, 16 to judge by"
+    assert capsys.readouterr().out.splitlines()[-1] == "(31, 200)"
 
 
 def test_the_page_on_diagnosing_runs(capsys, monkeypatch, tmp_path):
     """Trainings and measurements are shorter; all else is as it stands there."""
     monkeypatch.chdir(tmp_path)
-    shorter = {"train": ["--updates", "5"], "evaluate": ["--tasks", "4"]}
+    shorter = {"train": ["--learner", "nearest_mean"], "evaluate": ["--tasks", "4"]}
     demo, record, *others = [shlex.split(line)[1:] for line in commands("docs/diagnose.md")]
     assert demo == ["diagnose", "demo"]  # which tests of the command run
     assert main(record) == 0
@@ -260,36 +260,30 @@ def test_the_page_on_diagnosing_runs(capsys, monkeypatch, tmp_path):
     assert len(capsys.readouterr().out.splitlines()) == 12
 
 
+def test_the_page_on_remaining_life_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("metarobot.diagnosis.life_networks.Network.num_updates", 20)
+    rng = np.random.default_rng(0)
+    ends = np.repeat(rng.integers(20, 40, 12), 40)
+    frame = pd.DataFrame({"machine": np.repeat(np.arange(12), 40), "hours": np.tile(range(40), 12)})
+    frame["friction"] = np.exp((frame["hours"] - ends) / 8) + 0.05 * rng.normal(size=len(frame))
+    frame, running = frame[frame["hours"] <= ends], frame[frame["hours"] <= 15]
+    (example,) = PYTHON_BLOCK.findall(PAGES["docs/remaining-life.md"])
+    exec(compile(example, "docs/remaining-life.md", "exec"), {"frame": frame, "running": running})
+    assert "median" in capsys.readouterr().out
+    assert Path("runs/life/config.json").exists()
+
+
 def own_machine(folder, machine, known, new):
     """Sort the recordings of a machine into three examples of each label, and others."""
     header, *lines = (folder / "labels.csv").read_text().splitlines()
-    own = [line for line in lines if f",{machine}," in line]
+    own = [line for line in lines if line.endswith(f",{machine}")]
     examples = [line for place, line in enumerate(own) if place % 6 < 3]
     for place, chosen in ((known, examples), (new, [line for line in own if line not in examples])):
         place.mkdir()
         for line in chosen:
             shutil.copy(folder / line.partition(",")[0], place)
     (known / "labels.csv").write_text("\n".join([header, *examples]) + "\n")
-
-
-def test_the_errors_of_own_recordings_are_as_the_page_shows_them(monkeypatch, tmp_path):
-    def message(spoil, **options):
-        shutil.rmtree("own", ignore_errors=True)
-        make_folder(Path("own"))
-        spoil(Path("own/b.csv"))
-        with pytest.raises(OwnDataError) as error:
-            require_shots(read_recordings("own", **options), 2)
-        return str(error.value)
-
-    monkeypatch.chdir(tmp_path)
-    messages = [
-        message(lambda file: replace_cell(file, 7, 1, "nan")),
-        message(lambda file: change(file, lambda t: [x.rpartition(",")[0] for x in t])),
-        message(lambda file: change(file, lambda t: [t[0], *rows(1, rate=250)])),
-        message(lambda file: None, labels=["healthy", "wornout"]),
-        message(lambda file: None),
-    ]
-    assert re.findall(r"^- `(own/.*|'.*)`$", PAGES["docs/own-recordings.md"], re.M) == messages
 
 
 def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):

@@ -3,16 +3,29 @@
 import ast
 import re
 import time
+from pathlib import Path
 
 import pytest
-from test_lengths import sources
 
+ROOT = Path(__file__).resolve().parents[1]
 NUM_CHARACTERS = 60_000
 PIECES = [*"1 a-_.,:;([{=/\\+'\"\n\t", "nan(", "[A", "1.", "e1", "line ", "a.", "\x1b[", "url("]
 ENDS = ["", "x", "!", "]", ")"]
 MOST_S = 0.5
 OWN_TEXT = {"scripts/update_docs.py", "scripts/build_site.py"}
 """Scripts that read only pages of this repository."""
+
+
+def sources() -> dict[str, str]:
+    """Return every file of the packages and scripts by its name, each once."""
+    paths = [
+        path
+        for folder in ("envs", "policies", "metarobot", "scripts")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if not path.is_relative_to(ROOT / "metarobot" / "envs")
+        and not path.is_relative_to(ROOT / "metarobot" / "policies")
+    ]
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 
 
 def expressions() -> dict[str, tuple[str, bytes | str]]:
@@ -41,7 +54,7 @@ EXPRESSIONS = expressions()
 
 def test_all_expressions_are_found():
     text = "".join(sources().values())
-    assert len(EXPRESSIONS) >= text.count("re.compile(") > 15
+    assert len(EXPRESSIONS) >= text.count("re.compile(") > 5
 
 
 @pytest.mark.parametrize("place", EXPRESSIONS)

@@ -16,6 +16,7 @@ from evaluations import around, headroom, made_up_evaluation, with_another, with
 from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
+from metarobot.diagnosis.recordings import Channel, Recordings, write_recordings
 from metarobot.envs import Tasks
 from metarobot.evaluation.explanation import Reading
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -39,11 +40,11 @@ literature = load_script("literature")
 thin_curves = load_script("thin_curves")
 thin_evaluation = load_script("thin_evaluation")
 readings = load_script("readings")
-remaining_life = load_script("remaining_life")
+life = load_script("life")
 build_site = load_script("build_site")
 gallery = load_script("gallery")
 diagnosis = load_script("diagnosis")
-episode_diagnosis = load_script("episode_diagnosis")
+changes = load_script("changes")
 fingerprint = load_script("fingerprint")
 update_docs = load_script("update_docs")
 
@@ -155,13 +156,13 @@ def test_bars_of_meta_updates():
         (feasible_motions.main, ["--num-motions", "9"]),
         (feasible_motions.main, ["--move-steps", "1"]),
         (readings.main, ["slide", "--num-tasks", "many"]),
-        (remaining_life.main, ["--num-seeds", "many"]),
+        (life.main, ["--num-test", "many"]),
         (build_site.main, ["--nonsense"]),
         (gallery.main, ["--outt", "films"]),
         (gallery.main, ["--families", "gripp"]),
         (fingerprint.main, ["--presets", "grip"]),
         (diagnosis.main, ["--tasks", "many"]),
-        (episode_diagnosis.main, ["--families", "push"]),
+        (changes.main, ["--families", "push"]),
         (fingerprint.main, ["--iterations", "few"]),
     ],
 )
@@ -171,6 +172,28 @@ def test_bad_input_is_one_line(main, arguments, capsys):
     assert out == ""
     assert len(err.splitlines()) == 1
     assert ".py: error: " in err
+
+
+def test_learners_of_faults_are_measured_once_beside_references(tmp_path, capsys):
+    rng, label = np.random.default_rng(0), np.array(["slow", "fast"] * 18)
+    hertz = np.where(label == "slow", 2, 6)[:, None] * np.linspace(0, 1, 40)
+    signals = (np.sin(2 * np.pi * hertz) + rng.normal(size=(36, 40))).astype(np.float32)
+    machine = np.repeat(["a", "b", "c"], 12)
+    recordings = Recordings(
+        tuple(signals[:, None]), 40.0, (Channel("i", "A"),), label, machine, label
+    )
+    write_recordings(recordings, tmp_path / "folder")
+    out, names = tmp_path / "rows.json", ["nearest_mean", diagnosis.FOREST, diagnosis.UNTRAINED]
+    options = ["--data", f"press={tmp_path / 'folder'}", "--tasks", "3", "--out", str(out)]
+    for learners in (names[1:], names, names):
+        assert diagnosis.main([*options, "--learners", *learners]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3 * 2 * 3  # nothing twice
+    rows = json.loads(out.read_text())
+    assert {row["data"] for row in rows} == {"press, a", "press, b", "press, c"}
+    assert {row["split"] for row in rows} == {"one machine", "machine unseen"}
+    assert {row["learner"] for row in rows if row["chosen"]} == {"nearest_mean"}
+    assert {row["learner"] for row in rows if row["calibration_error"] is None} == {*names[1:]}
+    assert all(row["accuracy_ci"][0] <= row["accuracy"] <= row["accuracy_ci"][1] for row in rows)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metarobot.few_shot import Examples, FewShotTasks, Maml, MamlOptions, squared_error
+from metarobot.learning.few_shot import Examples, FewShotTasks, Maml, MamlOptions, squared_error
 
 AMPLITUDE, PHASE_RAD, X = (0.1, 5.0), (0.0, np.pi), (-5.0, 5.0)
 INNER_LR, OUTER_LR = 0.01, 5e-3

@@ -32,6 +32,7 @@ _LONGEST_COMPLAINT = 600
 """Characters of tyro's complaint that an error shows."""
 _WITH_RESUME = ("--algorithms", "--total-steps", "--num-threads", "--wandb", "--module")
 """Options of a run that goes on by what its folder says."""
+_TAKES_EMPTY_WORDS = "--ignore-label"  # an empty cell
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
 
 
@@ -109,9 +110,11 @@ def _option_name(word: str) -> str:
 
 def _check_words(arguments: Sequence[str]) -> None:
     """Refuse what a parser would take for something else: nothing, or an option given twice."""
-    given: set[str] = set()
+    given: dict[str, None] = {}
     for before, word in zip(("", *arguments), arguments, strict=False):
         option, is_set, value = word.partition("=")
+        if not word and [*given][-1:] == [_TAKES_EMPTY_WORDS]:
+            continue
         if not word or (is_set and not value and option.startswith("--")):
             of = option or (before if before.startswith("--") else "")
             raise ValueError(f"{of} is given an empty word" if of else "an argument is empty")
@@ -121,7 +124,7 @@ def _check_words(arguments: Sequence[str]) -> None:
             option = option.replace("_", "-")
             if option in given:
                 raise ValueError(f"{option} is given twice")
-            given.add(option)
+            given[option] = None
 
 
 def _check_preset(arguments: Sequence[str]) -> None:

@@ -1,20 +1,22 @@
-"""What comes with the package already trained, policies and learners, and what it reaches."""
+"""What comes with the package already trained, policies and diagnoses, and what it reaches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from metarobot.cli.listing import make_console, make_table
-from metarobot.diagnosis_runs import pretrained as learners
-from metarobot.diagnosis_runs.results import DiagnosisResult
 from metarobot.evaluation.curve import FEW_EPISODES
 from metarobot.evaluation.result import Evaluation
 from metarobot.files import read_json
 from metarobot.reporting.style import after_episodes, algorithm_title, percent
 from metarobot.training.pretrained import EVALUATION_FILE, FOLDER, pretrained_names
 
+DIAGNOSES = Path(__file__).parents[1] / "diagnosis/trained"
+"""That of `metarobot.diagnosis.run`, which a list does not wait for."""
 _EXAMPLES = 1
 """Of each fault."""
 
@@ -34,19 +36,26 @@ def print_pretrained(env_ids: Iterable[str], console: Console | None = None) -> 
         console.print(make_table(headings, rows, console))
 
 
-def print_learners(console: Console | None = None) -> None:
-    """Print the trained learners of faults, one line each."""
+def print_diagnoses(console: Console | None = None) -> None:
+    """Print the trained diagnoses of faults, one line each."""
     console = console or make_console()
-    rows = [_learner_row(name, learners.measured_of(name)) for name in learners.pretrained_names()]
+    found = {path.parent.name: read_json(path) for path in sorted(DIAGNOSES.glob("*/config.json"))}
+    rows = [_diagnosis_row(name, config) for name, config in found.items()]
     if rows:
         headings = ("trained diagnosis", "learner", f"after {_EXAMPLES} example of each fault")
         console.print(make_table(headings, rows, console))
 
 
-def _learner_row(name: str, measured: DiagnosisResult) -> tuple[str, ...]:
-    scores = [(split.name, split.score(measured.learner, _EXAMPLES)) for split in measured.splits]
-    told = [f"{split} {percent(own.accuracy.value)}" for split, own in scores if own]
-    return name, measured.learner, f"right: {', '.join(told)}"
+def _diagnosis_row(name: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+    rows = {(row["known"], row["learner"], row["shots"]): row for row in config["rows"]}
+    pairs = [(own, rows.get((own["known"], own["learner"], _EXAMPLES))) for own in config["chosen"]]
+    right = [
+        f"{'known' if own['known'] else 'new'} faults {percent(row['accuracy'])}"
+        for own, row in pairs
+        if row
+    ]
+    learners = dict.fromkeys(chosen["learner"] for chosen in config["chosen"])
+    return name, "; ".join(learners), f"right: {', '.join(right)}"
 
 
 def _row(name: str, measured: Evaluation) -> tuple[str, ...]:

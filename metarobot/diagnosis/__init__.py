@@ -1,32 +1,37 @@
-"""Recordings of machines and their faults: arms that differ as those of one series do.
+"""Recordings of machines and their faults, simulated or read from a folder.
 
-A *health check* is one fixed motion of the arm.  A *recording* holds what the sensors of a machine
-read during one.  A *fault* changes the machine by a severity.
+A *health check* is one fixed motion of the simulated arm.  A *recording* holds the readings of a
+machine's sensors during one.  A *fault* changes the machine by a severity.
 """
 
-from metarobot.diagnosis.channels import CHANNELS, SAMPLES_PER_S, Channel
-from metarobot.diagnosis.faults import FAULTS, HEALTHY, Fault, find_fault
-from metarobot.diagnosis.health_check import DURATION_S, NUM_SAMPLES, health_check
-from metarobot.diagnosis.machines import MACHINE_SPLITS, Machines, MachineSplit, sample_machines
-from metarobot.diagnosis.recording import RecordingError, record
-from metarobot.diagnosis.recordings import Recordings
+from metarobot.diagnosis.faults import FAULTS, HEALTHY, Fault, FaultClass, classes_of, find_fault
+from metarobot.diagnosis.recordings import Channel, Recordings
+from metarobot.diagnosis.simulator import (
+    CHANNELS,
+    NUM_SAMPLES,
+    SAMPLES_PER_S,
+    Machines,
+    health_check,
+    record,
+    record_pool,
+    sample_machines,
+)
 
 __all__ = [
     "CHANNELS",
-    "DURATION_S",
     "FAULTS",
     "HEALTHY",
-    "MACHINE_SPLITS",
     "NUM_SAMPLES",
     "SAMPLES_PER_S",
     "Channel",
     "Fault",
-    "MachineSplit",
+    "FaultClass",
     "Machines",
-    "RecordingError",
     "Recordings",
+    "classes_of",
     "find_fault",
     "health_check",
     "record",
+    "record_pool",
     "sample_machines",
 ]

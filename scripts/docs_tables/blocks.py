@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from life import table as life_table
+
+from docs_tables.changes import recognised_changes
 from docs_tables.comparisons import comparison, costs, published
-from docs_tables.diagnosis import diagnosis, diagnosis_bound
-from docs_tables.episode_diagnosis import changes_by_learner, recognised_changes
+from docs_tables.diagnosis import accuracy, calibration
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
@@ -16,7 +18,6 @@ from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.harm import fallen, harm, later_blocks
 from docs_tables.measurements import aims, carry_motions, carry_sweep, scaling, speed, sweep
 from docs_tables.readings import readings
-from docs_tables.remaining_life import coverage, errors, ratios, scores
 from docs_tables.training import curve
 from metarobot.envs import FAMILIES, file_name
 
@@ -35,13 +36,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "fallen": fallen,
     "later blocks": later_blocks,
     "readings": readings,
-    "diagnosis": diagnosis,
-    "diagnosis bound": diagnosis_bound,
-    "changes by learner": changes_by_learner,
+    "diagnosis of arms": lambda: accuracy(arms=True),
+    "diagnosis of machines": lambda: accuracy(arms=False),
+    "calibration on arms": lambda: calibration(arms=True),
+    "calibration on machines": lambda: calibration(arms=False),
     "recognised changes": recognised_changes,
     "costs": costs,
-    "life scores": scores,
-    "life coverage": coverage,
     "sweep": sweep,
     "carry motions": carry_motions,
     "carry sweep": carry_sweep,
@@ -53,9 +53,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "variant keys": variant_keys,
     "scene limits": scene_limits,
 }
-for _parts in ("first", "second"):
-    BLOCKS[f"life errors {_parts}"] = lambda parts=_parts: errors(parts)
-    BLOCKS[f"life ratios {_parts}"] = lambda parts=_parts: ratios(parts)
+for _figure in ("mae", "rmse", "coverage"):
+    BLOCKS[f"life {_figure}"] = lambda figure=_figure: life_table(figure)
 BLOCKS["longer comparison"] = lambda: comparison("half-cheetah-velocity", LONGER)
 for _preset in FEW_EPISODES_FAMILIES:
     BLOCKS[f"{_preset} learners"] = lambda preset=_preset: by_algorithm(preset)

@@ -1,65 +1,68 @@
-"""Few-shot diagnosis: accuracy of learners and references by split and shots."""
+"""Tables of learners of faults: accuracy beside references, and what probabilities are worth."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from docs_tables.markdown import PENDING, markdown_table
 from docs_tables.results import read
 
-META_LEARNERS = {
-    "prototypical_network": "**prototypical network**",
-    "maml": "**MAML**",
-    "first_order_maml": "**MAML**, first order",
-    "anil": "**ANIL**",
-    "meta_sgd": "**Meta-SGD**",
-    "reptile": "**Reptile**",
-}
-"""Learners that adapt, as tables name them."""
-_NAMES = {
-    **META_LEARNERS,
-    "fine_tuning": "fine-tuning: pretrained network, new head",
-    "pretrained_nearest_mean": "pretrained network, nearest mean",
-    "nearest_neighbour_catch22": "catch22, nearest neighbour",
-    "random_forest_catch22": "catch22, random forest",
-    "ridge_minirocket": "MiniRocket, ridge",
-    "from_scratch": "the network from scratch",
-}
-_MANY_SHOTS = 15
+ARMS = "simulated arms"
 
 
-def diagnosis() -> str:
-    """Return a row for each learner, a column for each split and number of shots."""
-    return _table(lambda shots: shots < _MANY_SHOTS)
+def accuracy(*, arms: bool) -> str:
+    """Return accuracy in per cent with 1 and 5 examples, by what is diagnosed and by learner."""
+    rows = _rows(arms)
+    found = {(*_case(row), row["shots"], row["learner"]): row for row in rows}
+    cases = list(dict.fromkeys(_case(row) for row in rows))
+    learners = sorted(
+        dict.fromkeys(row["learner"] for row in rows),
+        key=lambda name: (_place(rows, name), name),
+    )
+    cells = []
+    for case in cases:
+        line = [f"{case[0]}, {case[1]} ({_way(rows, case)})"]
+        for name in learners:
+            own = [found.get((*case, shots, name)) for shots in (1, 5)]
+            text = " / ".join(f"{100 * row['accuracy']:.1f}" for row in own if row)
+            line.append(f"**{text}**" if own[0] and own[0]["chosen"] else text)
+        cells.append(line)
+    return markdown_table(("recordings", *learners), cells) if cells else PENDING
 
 
-def diagnosis_bound() -> str:
-    """Return the same of those that were measured with many examples."""
-    return _table(lambda shots: shots == _MANY_SHOTS)
-
-
-def _table(wanted: Callable[[int], bool]) -> str:
-    rows = read("diagnosis.json")
-    if rows is None:
-        return PENDING
-    rows = [row for row in rows if wanted(row["shots"])]
-    columns = list(dict.fromkeys((row["split"], row["shots"]) for row in rows))
-    found: dict[str, dict[tuple[str, int], dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["learner"], {})[row["split"], row["shots"]] = row
-    headings = ("", *(f"{split}, {shots}-shot" for split, shots in columns))
-    lines = [
-        [name, *(_text(found[learner].get(column)) for column in columns)]
-        for learner, name in _NAMES.items()
-        if learner in found
+def calibration(*, arms: bool) -> str:
+    """Return false alarms, calibration errors and noticed faults of what `train` chooses."""
+    rows = [row for row in _rows(arms) if row["chosen"]]
+    cells = [
+        [
+            f"{row['data']}, {row['split']}",
+            str(row["shots"]),
+            f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+            f"{row['calibration_error']:.2f}",
+            f"{100 * row['false_alarm']:.0f}",
+            "" if row["noticed"] is None else f"{100 * row['noticed']:.0f}",
+        ]
+        for row in rows
+        for low, high in [row["accuracy_ci"]]
     ]
-    return markdown_table(headings, lines)
+    headings = ("recordings", "examples", "accuracy %", "calibration error")
+    headings += ("falsely like none %", "unknown faults noticed %")
+    return markdown_table(headings, cells) if cells else PENDING
 
 
-def _text(row: dict[str, Any] | None) -> str:
-    """Return per cent: many rates are near 1."""
-    if row is None:
-        return "-"
-    value, low, high = (100 * number for number in (row["accuracy"], *row["accuracy_ci"]))
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+def _rows(arms: bool) -> list[dict[str, Any]]:
+    rows = read("diagnosis.json") or []
+    return [row for row in rows if (row["data"] == ARMS) == arms]
+
+
+def _case(row: dict[str, Any]) -> tuple[str, str]:
+    return row["data"], row["split"]
+
+
+def _way(rows: list[dict[str, Any]], case: tuple[str, str]) -> str:
+    return f"{max(row['way'] for row in rows if _case(row) == case)} labels"
+
+
+def _place(rows: list[dict[str, Any]], learner: str) -> bool:
+    """Return whether a learner is a reference, which cannot be chosen: these come last."""
+    return not any("validated" in row for row in rows if row["learner"] == learner)

@@ -94,10 +94,9 @@ def test_everything_is_printed_through_print_line():
         "main.py: print(f'metarobot {__version__}')",
         "console.py: print(f'metarobot: {shown}', file=sys.stderr)",  # made printable before
         "console.py: console.print(make_table(headings, rows, console))",
-        "diagnose_check.py: console.print(make_table(headings, rows, console))",
-        "diagnose_evaluate.py: console.print(make_table(headings, rows, console))",
-        "diagnose_predict.py: console.print("
-        "make_table(*screen_table(model, predictions), console))",
+        "diagnose.py: console.print(make_table(headings, rows, console))",
+        "diagnose_life.py: console.print(make_table(*score_table(run.config), console))",
+        "diagnose_life.py: console.print(make_table(found.columns, rows, console))",
         "doctor.py: console.print(table)",
         "list_runs.py: console.print(make_table(_HEADINGS, map(_row, found), console))",
         "pretrained_listing.py: console.print(make_table(headings, rows, console))",

@@ -33,7 +33,7 @@ def run(arguments: list[str], prog: str) -> int:
         able = ", ".join(found.trained.learners) or "none of this run"
         raise ValueError(f"{policy.config.algorithm} does not adapt: take one of {able}")
     if command.what_changed:
-        from metarobot.change_diagnosis import require_recognisable  # imported where asked for
+        from metarobot.diagnosis.changes import require_recognisable  # only where asked for
 
         require_recognisable(policy)
     robot = make_robot(policy, command.env, task, command.variant)
@@ -86,7 +86,7 @@ def _free_name(out: Path) -> Path:
 
 
 def _what_changed(policy: AdaptablePolicy, episodes: Episodes) -> str:
-    """Say what has changed on the robot; the learner of it is imported where it is asked for."""
-    from metarobot.change_diagnosis import what_changed
+    """Say what has changed on the robot; what knows it is imported where it is asked for."""
+    from metarobot.diagnosis.changes import what_changed
 
     return what_changed(policy, episodes).sentence()

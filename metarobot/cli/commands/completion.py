@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import tyro
 
 from metarobot.cli import options, overview_options
+from metarobot.cli.commands.diagnose import DiagnoseCommand
 from metarobot.cli.compare_options import CompareCommand
 from metarobot.cli.console import OK
-from metarobot.cli.diagnose_options import DiagnoseCommand
 from metarobot.cli.main import COMMANDS
 from metarobot.cli.parsing import MARKERS, parse, train_command
 from metarobot.cli.play_options import PlayCommand

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from carts import INTERFACE, make_policy
 
 from metarobot.algorithms import adapt_once
-from metarobot.change_diagnosis.signals import episode_signals
+from metarobot.diagnosis.changes import Steps
 from metarobot.learning.shown_steps import show_episodes
 from metarobot.policies import repeat_params
 from metarobot.policies.latent_networks import BELIEF
@@ -19,9 +20,15 @@ READERS = {
     "learned_loss": lambda policy, episodes: policy.algorithm.directions(
         policy.task_params, episodes
     ),
-    "diagnosis": lambda policy, episodes: episode_signals(episodes, INTERFACE),
+    "diagnosis": lambda policy, episodes: _steps(episodes),
     "latent": lambda policy, episodes: torch.cat(_shown(policy, episodes), dim=-1),
 }
+
+
+def _steps(episodes):
+    return torch.from_numpy(np.concatenate(Steps.of(episodes.each_alone(), INTERFACE), axis=2))[
+        None
+    ]
 
 
 def _shown(policy, episodes):

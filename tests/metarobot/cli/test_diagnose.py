@@ -1,275 +1,325 @@
-"""`metarobot diagnose` train, evaluate, predict and demo, from folder to report."""
+"""`metarobot diagnose`, each of its commands once, from folder to page."""
 
 import csv
 import json
 import re
 import shutil
-from dataclasses import replace
+from typing import Any, get_args
 
+import msgspec
+import numpy as np
 import pytest
-from made_up_machines import TONES, make_case, make_plant
 
-from metarobot.cli import (
-    diagnose_demo,
-    diagnose_evaluate,
-    diagnose_predict,
-    diagnose_train_options,
-)
-from metarobot.cli.diagnose_demo import DemoSize
+from metarobot.cli.commands import diagnose
+from metarobot.cli.commands.diagnose import DemoSize, LearnerName
 from metarobot.cli.main import main
-from metarobot.diagnosis_runs import LearnerName
-from metarobot.diagnosis_runs.predicting import Prediction
-from metarobot.few_shot_diagnosis import SPLITS, TRAIN_POOL, FaultClass
+from metarobot.cli.pretrained_listing import DIAGNOSES, print_diagnoses
+from metarobot.diagnosis.learners import LEARNERS
+from metarobot.diagnosis.recordings import Channel, Recordings, read_recordings, write_recordings
+from metarobot.diagnosis.run import TRAINED_FOLDER, DiagnosisConfig, Finding, load_diagnosis
 
-FEW = ("--updates", "25")
+TONES_HZ = {"healthy": 4.0, "worn bearing": 17.0, "loose foot": 31.0, "bent shaft": 24.0}
+KNOWN = tuple(TONES_HZ)[:3]
+RATE_HZ, SAMPLES = 100.0, 128
+CHANNELS = (Channel("current", "A"), Channel("vibration", "m/s^2"))
+FAST = ("--learner", "nearest_mean")
+
+
+def made_up(machines=3, each=4, labels=KNOWN, seed=0) -> Recordings:
+    """Return recordings of a tone by label, louder for a bent shaft, and an offset by machine."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(SAMPLES) / RATE_HZ
+    rows = [(m, label) for m in range(machines) for label in labels for _ in range(each)]
+    signals = []
+    for machine, label in rows:
+        loud = 6.0 if label == "bent shaft" else 1.5
+        tone = loud * np.sin(2 * np.pi * (TONES_HZ[label] * time_s + rng.random()))
+        noise = 0.1 * rng.normal(size=(2, SAMPLES))
+        offset = np.full(SAMPLES, 1.0 + machine)
+        signals.append((noise + np.stack([offset, tone])).astype(np.float32))
+    return Recordings(
+        tuple(signals),
+        RATE_HZ,
+        CHANNELS,
+        label=np.array([label for _, label in rows]),
+        machine=np.array([f"press {machine}" for machine, _ in rows]),
+        name=np.array([str(row) for row in range(len(rows))]),
+    )
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
-    """A trained run, examples of another machine, recordings of it, and what they show."""
+    """A folder with a run, what it was trained on, and examples and recordings of a machine."""
     folder = tmp_path_factory.mktemp("diagnose")
-    plant = make_plant(folder / "plant")
-    examples, recordings, truth = make_case(folder)
-    assert main(["diagnose", "train", str(plant), "--out", str(folder / "run"), *FEW]) == 0
-    return folder, examples, recordings, truth
+    write_recordings(made_up(), folder / "plant")
+    write_recordings(made_up(machines=1, each=3), folder / "known")
+    new = made_up(machines=1, each=3, labels=tuple(TONES_HZ), seed=7)
+    write_recordings(new, folder / "new")
+    (folder / "new/labels.csv").unlink()
+    assert run("train", folder / "plant", "--out", folder / "run", *FAST) == 0
+    return folder
+
+
+def run(*words) -> int:
+    return main(["diagnose", *map(str, words)])
+
+
+def refused(capsys, *words) -> str:
+    """Return the one line with which a command ends."""
+    capsys.readouterr()
+    assert run(*words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+    return said
 
 
 def is_self_contained(page: str) -> bool:
     """Whether a page asks nobody for anything, and runs no script."""
-    asks = re.findall(r"(?:src|href)=|url\(|@import|https?://|<script|javascript:", page)
-    return not asks and "default-src 'none'" in page
+    return not re.findall(r"(?:src|href)=[^#]|url\(|@import|https?://|<script|javascript:", page)
 
 
-def test_train_says_what_was_kept_back(tmp_path, capsys):
-    plant = make_plant(tmp_path / "plant", labels=tuple(TONES))
-    kept = ["--unseen-machines", "press 0", "--unseen-labels", "bent shaft", "loose foot"]
-    run = tmp_path / "run"
-    assert main(["diagnose", "train", str(plant), "--out", str(run), "--updates", "1", *kept]) == 0
+def test_record_writes_a_folder_that_check_reads(tmp_path, capsys):
+    out = tmp_path / "example"
+    words = ("--machines", 2, "--checks", 1, "--faults", "dry_friction", "shifted_payload")
+    assert run("record", "--out", out, *words) == 0
     said = capsys.readouterr().out
-    assert "kept back to test on: all recordings of press 0; all recordings labelled" in said
-    config = json.loads((run / "config.json").read_text())
-    assert config["trained_machines"] == ["press 1", "press 2"]
-    assert config["trained_labels"] == ["healthy", "worn bearing"]
-    out = tmp_path / "out"
-    assert main(["diagnose", "evaluate", str(run), "--out", str(out), "--tasks", "3"]) == 0
-    found = json.loads((out / "evaluation.json").read_text())
-    assert [split["name"] for split in found["splits"]] == ["unseen machines", "unseen labels"]
+    assert "6 recordings of 2 arms: healthy, dry friction in joint 2, shifted payload" in said
+    assert run("check", out, "--window-s", "1.6") == 0
+    said = capsys.readouterr().out
+    heading, *rows = [line.split("  ") for line in said.splitlines()[:4]]
+    assert [cell.strip() for cell in heading if cell][-2:] == ["arm 1000000", "arm 1000001"]
+    assert len(rows) == 3
+    assert "6 recordings, 12 windows of 1.6 s (400 samples)" in said
+    assert "never changes" not in said
+
+
+def test_check_says_what_is_odd(tmp_path, capsys):
+    recordings = made_up(machines=1)
+    for signal in recordings.signals:
+        signal[0] = 1.0
+    write_recordings(recordings, tmp_path / "plant")
+    table = tmp_path / "plant/labels.csv"
+    table.write_text(table.read_text().replace("healthy", "", 1))
+    assert "--ignore-label" in refused(capsys, "check", tmp_path / "plant")
+    assert run("check", tmp_path / "plant", "--ignore-label", "") == 0
+    said = capsys.readouterr().out
+    assert "11 recordings of 1.28 s (128 samples)" in said
+    assert "never changes: current [A]" in said
+    assert "all are of one machine" in said
+    lines = ("file,label", "recording-0001.csv,healthy", "recording-0004.csv,worn")
+    table.write_text("\n".join(lines))
+    assert run("check", tmp_path / "plant") == 0
+    assert "not in labels.csv: recording-0000.csv, recording-0002.csv" in capsys.readouterr().out
+
+
+def test_train_holds_out_what_is_named(case, tmp_path, capsys):
+    out = tmp_path / "run"
+    write_recordings(made_up(each=5, labels=tuple(TONES_HZ)), tmp_path / "plant")
+    named = ("--unseen-machines", "press 0", "--unseen-labels", "bent shaft", "loose foot")
+    options = ("--resample-hz", 100, "--baseline", "healthy", "--seed", 3)
+    assert run("train", tmp_path / "plant", "--out", out, *FAST, *named, *options) == 0
+    said = capsys.readouterr().out
+    assert "faults known from training: nearest_mean" in said
+    assert "10 are held out" in said
+    config = load_diagnosis(out).config
+    assert config.machines == ("press 1", "press 2")
+    assert config.labels == ("healthy", "worn bearing")
+    assert (config.resample_hz, config.baseline, config.seed) == (100.0, "healthy", 3)
+    assert len(config.held_out) == 10
+
+
+def test_few_recordings_of_one_machine_are_plain_supervised_learning(tmp_path, capsys):
+    write_recordings(made_up(machines=1), tmp_path / "plant")
+    assert run("train", tmp_path / "plant", "--out", tmp_path / "run", *FAST) == 0
+    said = capsys.readouterr().out
+    assert "this is plain supervised learning" in said
+    assert "nothing is held out: there are too few recordings" in said
+    pytest.importorskip("metarobot.reporting.diagnosis_report")
+    said = refused(capsys, "evaluate", tmp_path / "run", "--out", tmp_path / "out")
+    assert "nothing was held out of this training" in said
+
+
+def test_the_lead_is_over_another_kind_of_learner(case):
+    config = load_diagnosis(case / "run").config
+    chosen = config.chosen[0]
+    assert chosen.learner in diagnose.lead(config, chosen)
+    assert "comes next" not in diagnose.lead(config, chosen)
+    row = next(row for row in config.rows if row.known == chosen.known)
+    other = msgspec.structs.replace(row, learner="trees, with training recordings", accuracy=0.5)
+    config = msgspec.structs.replace(config, rows=(*config.rows, other))
+    assert "; trees, with training recordings comes next" in diagnose.lead(config, chosen)
 
 
 def test_evaluate_writes_figures_and_a_page(case, tmp_path, capsys):
-    folder = case[0]
-    moved = shutil.copytree(folder / "plant", tmp_path / "moved")
+    pytest.importorskip("metarobot.reporting.diagnosis_report")
+    moved = shutil.copytree(case / "plant", tmp_path / "moved")
     out = tmp_path / "out"
-    arguments = ["diagnose", "evaluate", str(folder / "run"), str(moved), "--out", str(out)]
-    assert main([*arguments, "--tasks", "12"]) == 0
+    assert run("evaluate", case / "run", moved, "--out", out, "--tasks", 10) == 0
     assert f"report: {out / 'report.html'}" in capsys.readouterr().out
-    (split,) = json.loads((out / "evaluation.json").read_text())["splits"]
-    assert split["name"] == "unseen machines"
-    trained = [own for own in split["scores"] if own["learner"] == "prototypical network"]
-    assert [own["shots"] for own in trained] == [1, 2]
-    assert trained[1]["accuracy"][0] > 0.9
-    page = (out / "report.html").read_text()
-    assert is_self_contained(page)
-    for heading in ("Accuracy by number", "What is taken for what", "signal that decided"):
-        assert heading in page
-    assert "How long it will last" not in page  # nothing was measured of it
+    rows = json.loads((out / "evaluation.json").read_text())["rows"]
+    assert [(row["known"], row["shots"]) for row in rows] == [(True, 1), (True, 2)]
+    assert rows[1]["accuracy"] > 0.9
+    assert is_self_contained((out / "report.html").read_text())
+    assert "not empty" in refused(capsys, "evaluate", case / "run", "--out", out)
+    table = moved / "labels.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    said = refused(capsys, "evaluate", case / "run", moved, "--out", tmp_path / "other")
+    assert "was held out of this training, and is not there" in said
+
+
+def test_held_out_labels_are_evaluated_beside_the_baseline(tmp_path):
+    """It is not held out itself."""
+    pytest.importorskip("metarobot.reporting.diagnosis_report")
+    write_recordings(made_up(each=5, labels=tuple(TONES_HZ)), tmp_path / "plant")
+    named = ("--unseen-labels", "bent shaft", "loose foot", "--baseline", "healthy")
+    assert run("train", tmp_path / "plant", "--out", tmp_path / "run", *FAST, *named) == 0
+    out = tmp_path / "out"
+    assert run("evaluate", tmp_path / "run", "--out", out, "--tasks", 5) == 0
+    rows = json.loads((out / "evaluation.json").read_text())["rows"]
+    assert {row["known"] for row in rows} == {False}
+    assert set(rows[0]["confusion"]) == {"bent shaft", "loose foot"}
 
 
 @pytest.mark.parametrize("ending", ["csv", "json"])
 def test_predict_names_faults_and_strangers(case, tmp_path, capsys, ending):
-    folder, examples, recordings, truth = case
     out = tmp_path / f"what.{ending}"
-    arguments = ["diagnose", "predict", str(folder / "run"), "--examples", str(examples)]
-    assert main([*arguments, "--recordings", str(recordings), "--out", str(out)]) == 0
+    words = ("--examples", case / "known", "--recordings", case / "new")
+    assert run("predict", case / "run", *words, "--out", out) == 0
     said = capsys.readouterr().out
-    assert said.count("like none of them") == truth.count("bent shaft")
-    if ending == "json":
-        rows = json.loads(out.read_text())
-        assert set(rows[0]["probabilities"]) == {"healthy", "loose foot", "worn bearing"}
-    else:
-        rows = list(csv.DictReader(out.read_text().splitlines()))
-        assert float(rows[0]["p(healthy)"]) > 0.5
-    known = [(row["label"], label) for row, label in zip(rows, truth, strict=True)]
-    assert all(said == label for said, label in known if label != "bent shaft")
+    text = out.read_text()
+    rows: list[dict[str, Any]]
+    rows = json.loads(text) if ending == "json" else list(csv.DictReader(text.splitlines()))
+    strange = [str(row["looks_like_none"]) == "True" for row in rows]
+    assert all(strange[9:])
+    assert said.count("like none of them") == sum(strange) < 6
+    assert f"{sum(strange)} of 12 look like none of the labels" in said
+    assert [row["label"] for row in rows[:9]] == [label for label in KNOWN for _ in range(3)]
+    first = rows[0].get("probabilities", {}).get("healthy", rows[0].get("p(healthy)"))
+    assert float(first) > 0.5
 
 
 def test_a_label_is_no_formula_in_a_spreadsheet(tmp_path):
     label = '=HYPERLINK("http://x","y")'
-    found = [Prediction("@a.csv", label, 0.9, False, -0.5, {label: 0.9, "healthy": 0.1})]
-    diagnose_predict.write_predictions(tmp_path / "x.csv", found)
+    found = [Finding("@a.csv", label, {label: 0.9, "healthy": 0.1}, looks_like_none=False)]
+    diagnose.write_findings(tmp_path / "x.csv", found)
     (row,) = csv.DictReader((tmp_path / "x.csv").read_text().splitlines())
-    assert (row["file"], row["label"]) == ("'@a.csv", f"'{label}")
-    assert (row["strangeness"], row[f"p({label})"]) == ("-0.5", "0.9")
-    diagnose_predict.write_predictions(tmp_path / "x.json", found)
+    assert (row["file"], row["label"], row[f"p({label})"]) == ("'@a.csv", f"'{label}", "0.9")
+    diagnose.write_findings(tmp_path / "x.json", found)
     assert json.loads((tmp_path / "x.json").read_text())[0]["label"] == label
 
 
-def drop_channel(folder):
-    for path in folder.glob("*.csv"):
-        if path.name != "labels.csv":
-            lines = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
-            path.write_text("\n".join(lines) + "\n")
+def test_examples_of_several_machines_need_a_name(case, capsys):
+    words = ("predict", case / "run", "--examples", case / "plant", "--recordings", case / "new")
+    assert "with --machine: press 0, press 1, press 2" in refused(capsys, *words)
+    assert "has no machine 'press 9'" in refused(capsys, *words, "--machine", "press 9")
+    assert run(*words, "--machine", "press 0") == 0
 
 
-def rename(old, new):
-    def spoil(folder):
-        for path in folder.glob("*.csv"):
-            path.write_text(path.read_text().replace(old, new, 1))
-
-    return spoil
+def write_changed(folder, **changes):
+    """Write recordings that differ from those of training."""
+    columns = {**vars(made_up(machines=1, each=3, labels=tuple(TONES_HZ))), **changes}
+    write_recordings(Recordings(**columns), folder)
 
 
-def slow(folder):
-    """Twice the time between samples."""
-    for path in folder.glob("*.csv"):
-        if path.name != "labels.csv":
-            header, *lines = path.read_text().splitlines()
-            rows = [line.split(",") for line in lines]
-            lines = [",".join([f"{2 * float(row[0]):g}", *row[1:]]) for row in rows]
-            path.write_text("\n".join([header, *lines]) + "\n")
+def test_recordings_that_do_not_fit_are_refused(case, tmp_path, capsys):
+    words = ("predict", case / "run", "--examples", case / "known", "--recordings")
+    write_changed(tmp_path / "other", channels=(CHANNELS[0], Channel("vibration", "mm/s")))
+    assert "other channels than those of training" in refused(capsys, *words, tmp_path / "other")
+    write_changed(tmp_path / "slow", rate_hz=50.0)
+    assert "--resample-hz 100" in refused(capsys, *words, tmp_path / "slow")
+    assert run(*words, tmp_path / "slow", "--resample-hz", "100") == 0
+    assert "no such folder" in refused(capsys, *words, tmp_path / "nowhere")
 
 
-def shorten(folder):
-    for path in folder.glob("*.csv"):
-        if path.name != "labels.csv":
-            path.write_text("\n".join(path.read_text().splitlines()[:100]) + "\n")
-
-
-def extra(folder):
-    for path in folder.glob("r*.csv"):
-        header, *lines = path.read_text().splitlines()
-        path.write_text("\n".join([f"{header},noise", *(f"{own},1" for own in lines)]) + "\n")
-
-
-def empty(folder):
-    for path in folder.iterdir():
-        path.unlink()
-
-
-def one_label(folder):
-    lines = (folder / "labels.csv").read_text().splitlines()
-    lines = [line for line in lines if "worn" not in line and "loose" not in line]
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-
-
-RECORDINGS = {
-    "lacks the channel": drop_channel,
-    "lacks the channel 'vibration'": rename("vibration", "shaking"),
-    "in 'mm/s', the learner was trained on 'm/s^2'": rename("m/s^2", "mm/s"),
-    "samples a second": slow,
-    "recordings of 99 samples, the learner was trained on 128": shorten,
-    "not trained on a channel 'noise'": extra,
-    "is no finite number": rename("\n0,", "\nnan,"),
-    "holds no recordings": empty,
-    "there is no such folder": shutil.rmtree,
+WRONG = {
+    ("train", "PLANT", "--out", "NEW", "--unseen-machines", "press 7"): "no machine 'press 7'",
+    ("train", "PLANT", "--out", "NEW", "--unseen-labels", "healthy"): "hold out two at least",
+    ("train", "PLANT", "--out", "RUN"): "is not empty",
+    ("train", "PLANT", "--out", "LINK"): "link",
+    ("train", "PLANT", "--out", "NEW", "--learner", "magic"): "invalid choice",
+    ("train", "PLANT", "--out", "NEW", "--way", "1"): "way must be",
+    ("train", "PLANT", "--out", "NEW", "--window-s", "nan"): "window_s must be",
+    ("train", "PLANT", "--out", "NEW", "--baseline", "new"): "no recording with the label 'new'",
+    ("train", "--out", "NEW", "--window-s", "0.5"): "--window-s goes with a folder",
+    ("train", "NEW", "--out", "NEW"): "no such folder",
+    ("evaluate", "PLANT", "--out", "NEW"): "holds no config.json",
+    ("evaluate", "RUN", "NEW", "--out", "NEW/out"): "no such folder",
+    ("evaluate", "RUN", "--out", "RUN"): "is not empty",
+    ("evaluate", "RUN", "--out", "NEW", "--tasks", "1"): "tasks must be",
+    ("predict", "RUN", "--examples", "PLANT", "--recordings", "PLANT", "--out", "a.txt"): ".csv",
+    ("predict", "NEW", "--examples", "PLANT", "--recordings", "PLANT"): "holds no config.json",
+    ("record", "--out", "NEW", "--faults", "rust"): "no fault 'rust'",
+    ("record", "--out", "LINK"): "link",
+    ("demo", "--seed", "-1"): "seed must be",
+    ("demo", "--out", "RUN"): "is not empty",
+    ("life", "train", "NEW", "--out", "LINK"): "link",
+    ("life", "predict", "RUN", "NEW"): "",
+    ("life",): "name one of train, predict first",
+    ("trian",): "did you mean 'train'?",
 }
-
-
-@pytest.mark.parametrize("message", RECORDINGS)
-def test_recordings_that_do_not_fit_are_refused_in_one_line(case, tmp_path, capsys, message):
-    folder, examples, recordings, _ = case
-    own = shutil.copytree(recordings, tmp_path / "new")
-    RECORDINGS[message](own)
-    arguments = ["diagnose", "predict", str(folder / "run"), "--examples", str(examples)]
-    assert main([*arguments, "--recordings", str(own)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert message in said
-
-
-def test_examples_that_do_not_fit_are_refused_in_one_line(case, tmp_path, capsys):
-    folder, examples, recordings, _ = case
-    for number, spoil in enumerate((drop_channel, one_label, slow)):
-        own = shutil.copytree(examples, tmp_path / f"known{number}")
-        spoil(own)
-        arguments = ["diagnose", "predict", str(folder / "run"), "--examples", str(own)]
-        assert main([*arguments, "--recordings", str(recordings)]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
-    arguments = ["diagnose", "predict", str(folder / "run"), "--examples", str(folder / "plant")]
-    assert main([*arguments, "--recordings", str(recordings)]) == 2
-    assert "name the one that the recordings are of with --machine" in capsys.readouterr().err
-    assert main([*arguments, "--recordings", str(recordings), "--machine", "press 9"]) == 2
-    assert "has no machine 'press 9'" in capsys.readouterr().err
-
-
-WRONG = [
-    ("train", "PLANT", "--out", "NEW", "--unseen-machines", "press 7"),
-    ("train", "PLANT", "--out", "NEW", "--unseen-machines", "press 0", "press 1", "press 2"),
-    ("train", "PLANT", "--out", "NEW", "--unseen-labels", "healthy"),
-    ("train", "PLANT", "--out", "NEW", "--unseen-labels", "healthy", "loose foot"),
-    ("train", "PLANT", "--out", "RUN"),
-    ("train", "PLANT", "--out", "NEW", "--learner", "magic"),
-    ("train", "PLANT", "--out", "NEW", "--way", "1"),
-    ("train", "PLANT", "--out", "NEW", "--updates", "0"),
-    ("train", "PLANT", "--out", "NEW", "--window-s", "nan"),
-    ("train", "PLANT", "--out", "NEW", "--window-s", "0.1"),
-    ("train", "--out", "NEW", "--window-s", "0.5"),
-    ("train", "NEW", "--out", "NEW"),
-    ("evaluate", "PLANT", "--out", "NEW"),
-    ("evaluate", "RUN", "NEW", "--out", "NEW/out"),
-    ("evaluate", "RUN", "--out", "NEW", "--tasks", "1"),
-    ("predict", "RUN", "--examples", "PLANT", "--recordings", "PLANT", "--out", "a.txt"),
-    ("predict", "NEW", "--examples", "PLANT", "--recordings", "PLANT"),
-    ("demo", "--seed", "-1"),
-]
 
 
 @pytest.mark.parametrize("words", WRONG, ids=" ".join)
 def test_what_cannot_be_done_is_said_in_one_line(case, tmp_path, capsys, words):
-    places = {"PLANT": case[0] / "plant", "RUN": case[0] / "run", "NEW": tmp_path / "new"}
-    arguments = [str(places.get(word, word.replace("NEW", str(tmp_path)))) for word in words]
-    assert main(["diagnose", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "Traceback" not in said
-    assert not (tmp_path / "new" / "config.json").exists()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    places = {"PLANT": case / "plant", "RUN": case / "run", "LINK": tmp_path / "link"}
+    words_of = [places.get(word, word.replace("NEW", str(tmp_path / "new"))) for word in words]
+    assert WRONG[words] in refused(capsys, *words_of)
+    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "empty").iterdir())
 
 
-def test_the_demo_does_everything_once(tmp_path, monkeypatch, capsys):
-    healthy = FaultClass("healthy", 0)
-    classes = (healthy, FaultClass("dry_friction", 2), FaultClass("weak_drive", 3))
-    train = replace(TRAIN_POOL, classes=classes)
-    name = "unseen machines, seen faults"
-    pool = replace(SPLITS[name].support, classes=classes)
-    splits = {name: SPLITS[name]._replace(support=pool, query=pool, classes=classes)}
-    monkeypatch.setattr(diagnose_demo, "TRAIN_POOL", train)
-    monkeypatch.setattr(diagnose_evaluate, "SPLITS", splits)
-    monkeypatch.setattr(diagnose_demo, "QUICK", DemoSize(8, 8, 10, 5, (name,), None))
-    out = tmp_path / "demo"
-    assert main(["diagnose", "demo", "--quick", "--out", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert said.rstrip().endswith(f"report: {out / 'report.html'}")
-    assert is_self_contained((out / "report.html").read_text())
-    assert sorted(path.name for path in (out / "run").iterdir()) == [
-        "config.json",
-        "learner.safetensors",
-    ]
-    assert main(["diagnose", "demo", "--quick", "--out", str(out)]) == 2  # replaces nothing
+def test_minirocket_without_aeon_is_refused(case, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("metarobot.diagnosis.run.Kernels.fit", lambda recordings, seed: None)
+    words = ("train", case / "plant", "--out", tmp_path / "run", "--learner", "minirocket")
+    assert "minirocket needs aeon: pip install" in refused(capsys, *words)
 
 
-def test_recordings_of_an_arm_are_diagnosed_from_folders(tmp_path, capsys, monkeypatch):
-    """Trained on simulated arms, and used on files of one."""
-    monkeypatch.chdir(tmp_path)
-    small = replace(TRAIN_POOL, classes=(FaultClass("healthy", 0), FaultClass("dry_friction", 2)))
-    monkeypatch.setattr("metarobot.cli.diagnose_train.TRAIN_POOL", small)
-    made = ["--out", "runs", "--machines", "10", "--updates", "10"]
-    assert main(["diagnose", "train", *made]) == 0
-    recorded = ["--faults", "dry_friction", "--machines", "1", "--checks", "3"]
-    assert main(["diagnose", "record", "--out", "known", *recorded]) == 0
-    shutil.copytree("known", "new")
-    arguments = ["diagnose", "predict", "runs", "--examples", "known", "--recordings", "new"]
-    assert main([*arguments, "--out", "what.json"]) == 0
-    lines = (tmp_path / "known/labels.csv").read_text().splitlines()
-    table = {row["file"]: row["label"] for row in csv.DictReader(lines)}
-    rows = json.loads((tmp_path / "what.json").read_text())
-    assert sum(row["label"] == table[row["file"]] for row in rows) >= 5
-    sick = [line for line in lines if ",healthy," not in line]
-    (tmp_path / "known/labels.csv").write_text(
-        "\n".join([*sick[:3], sick[3].replace("dry_friction", "other")]) + "\n"
+def test_simulated_arms_are_trained_on_and_diagnosed_from_folders(tmp_path, capsys, monkeypatch):
+    """Trained on a few faults, evaluated on one more, listed, and used on files of one arm."""
+    monkeypatch.setattr(diagnose, "QUICK", DemoSize(10, 10, ("shifted_payload",), 3))
+    train_on_arms = diagnose.train_on_arms
+    monkeypatch.setattr(
+        diagnose,
+        "train_on_arms",
+        lambda *words, **options: train_on_arms(*words, learners=("nearest_mean",), **options),
     )
-    assert main(arguments) == 2
-    assert "two examples labelled 'healthy'" in capsys.readouterr().err
+    pytest.importorskip("metarobot.reporting.diagnosis_report")
+    out = tmp_path / "demo"
+    assert run("demo", "--quick", "--out", out) == 0
+    said = capsys.readouterr().out
+    assert f"report: {out / 'report.html'}" in said
+    assert "trained on 50 recordings of 10 machines, 2 labels" in said
+    assert is_self_contained((out / "report.html").read_text())
+    rows = json.loads((out / "evaluation.json").read_text())["rows"]
+    assert {row["known"] for row in rows} == {True, False}
+    assert "leave out" in refused(
+        capsys, "evaluate", out / "run", tmp_path, "--out", tmp_path / "x"
+    )
+    words = ("--faults", "shifted_payload", "--machines", 1, "--checks", 5)
+    assert run("record", "--out", tmp_path / "known", *words) == 0
+    shutil.copytree(tmp_path / "known", tmp_path / "new")
+    folders = ("--examples", tmp_path / "known", "--recordings", tmp_path / "new")
+    assert run("predict", out / "run", *folders, "--out", tmp_path / "what.json") == 0
+    truth = read_recordings(tmp_path / "known").label
+    found = [row["label"] for row in json.loads((tmp_path / "what.json").read_text())]
+    right = [said == label for said, label in zip(found, truth, strict=True)]
+    assert sum(right) >= 8
 
 
-def test_the_options_name_every_learner():
-    assert diagnose_train_options.LearnerName == LearnerName
+def test_the_list_shows_diagnoses_of_the_package(case, capsys, monkeypatch):
+    assert DIAGNOSES == TRAINED_FOLDER
+    monkeypatch.setattr("metarobot.cli.pretrained_listing.DIAGNOSES", case)
+    print_diagnoses()
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split("  ")[0] == "trained diagnosis"
+    assert re.search(r"run +nearest_mean .*right: known faults \d+\s%, new faults \d+\s%", row)
+
+
+def test_the_options_name_every_learner_and_command():
+    assert get_args(LearnerName) == LEARNERS
+    assert {*diagnose.Reading.__dataclass_fields__} - {"ignore_label"} <= {
+        *DiagnosisConfig.__struct_fields__
+    }

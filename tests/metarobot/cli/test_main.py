@@ -446,7 +446,7 @@ OPTIONS = {
     "demo": ["--quick", "--seed 1"],
     "doctor": ["--runs-folder a"],
     "diagnose record": ["--out a", "--checks 2"],
-    "diagnose check a": ["--window-s 1", "--shots 2"],
+    "diagnose check a": ["--window-s 1", "--resample-hz 50"],
 }
 
 

@@ -1,0 +1,308 @@
+"""Compares learners of faults on held-out machines: accuracy, probabilities, unknown faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from metarobot.diagnosis.learners import Learner, Whitening, group_means, squared_distances
+from metarobot.diagnosis.tasks import (
+    Data,
+    Task,
+    draw_tasks,
+    folds,
+    leave_out_in_turn,
+    without_label,
+)
+from metarobot.evaluation.statistics import bootstrap_mean
+
+SHOTS = (1, 2, 5, 10)
+"""Examples of each label with which learners are compared."""
+FALSE_ALARM_RATE = 0.05
+"""Share of recordings with one of the labels that may be said to look like none."""
+_SPACE_SHRINKAGE, _MOST_DISCRIMINANTS = 0.3, 32
+"""Of the coordinates in which out-of-distribution scores are measured."""
+_TEMPERATURE_SPREAD = 0.5
+"""Standard deviation of the logarithm of a temperature between machines."""
+_BINS = 10
+
+
+class Condition(NamedTuple):
+    """Under which condition learners are compared."""
+
+    shots: int
+    """K, examples of each label."""
+    known: bool
+    """Whether training had recordings of the same labels, on other machines."""
+
+
+class Answers(NamedTuple):
+    """What a learner made of the queries of one task."""
+
+    scores: np.ndarray
+    """Log-odds of each label, (Q, C)."""
+    truth: np.ndarray
+    """Place of the true label, (Q,)."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of queries that were diagnosed rightly."""
+        return float((self.scores.argmax(1) == self.truth).mean())
+
+
+@dataclass
+class Measured:
+    """What was measured under one condition, task by task."""
+
+    answers: list[list[Answers]]
+    """Of each of L learners, in every task; none of a learner that needs known labels."""
+    inside: list[np.ndarray] = field(default_factory=list)
+    """Out-of-distribution scores (Q, 2) of queries with one of the labels of their task."""
+    outside: list[np.ndarray] = field(default_factory=list)
+    """The same of queries whose label has no examples."""
+
+    def accuracies(self) -> np.ndarray:
+        """Return the mean accuracy of each learner, (L,); NaN where it was not measured."""
+        return np.array(
+            [np.mean([own.accuracy for own in row]) if row else np.nan for row in self.answers]
+        )
+
+
+def answer(learner: Learner, task: Task) -> Answers:
+    """Let a learner diagnose the queries of a task."""
+    truth = np.searchsorted(task.examples.labels, task.queries.label)
+    return Answers(learner.scores(task.examples, task.queries), truth)
+
+
+def measure(
+    learners: Sequence[Learner | None], space: Space, tasks: Sequence[Task], into: Measured
+) -> None:
+    """Let fitted learners answer tasks; None where one takes no part."""
+    for task in tasks:
+        for row, learner in zip(into.answers, learners, strict=True):
+            if learner is not None:
+                row.append(answer(learner, task))
+        into.inside.append(space.scores(task))
+        if len(task.examples.labels) > 2:
+            into.outside.append(space.scores(without_label(task)))
+
+
+def cross_validate(
+    data: Data,
+    learners: Sequence[Learner],
+    *,
+    way: int,
+    num_tasks: int,
+    seed: int,
+    watch: Callable[[float], None] = lambda share: None,
+) -> dict[Condition, Measured]:
+    """Measure learners on tasks of machines that their training did not see.
+
+    Labels are known from the other machines, or hidden from training: both are measured.
+
+    Args:
+        data: Training recordings.
+        learners: L learners, not fitted.
+        way: Labels of a task, at most.
+        num_tasks: Tasks for each condition.
+        seed: Of tasks and hidden labels.
+        watch: Takes the share that is done.
+    """
+    found: dict[Condition, Measured] = {}
+    parts = folds(data)
+    for known in (True, False):
+        for number, held in enumerate(parts):
+            watch((number + (0 if known else len(parts))) / (2 * len(parts)))
+            hidden = _hidden_labels(data, held, known, np.random.default_rng((seed, number)))
+            training = data.rows(~held & ~np.isin(data.label, hidden))
+            test = data.rows(held & np.isin(data.label, training.labels if known else hidden))
+            if not len(training) or len(test.labels) < 2:
+                continue
+            fitted = [
+                own.fit(training) if known or not own.uses_training else None for own in learners
+            ]
+            space = Space.fit(training)
+            for shots in SHOTS:
+                count = -(-num_tasks // len(parts))
+                if tasks := draw_tasks(test, shots, way, count, seed + number):
+                    blank = Measured([[] for _ in learners])
+                    own = found.setdefault(Condition(shots, known), blank)
+                    measure(fitted, space, tasks, own)
+    return found
+
+
+def _hidden_labels(
+    data: Data, held: np.ndarray, known: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """Return labels that training must not see, so that they are new on the machines held out."""
+    own, others = np.unique(data.label[held]), np.unique(data.label[~held])
+    if known:
+        return own[:0]
+    if len(np.setdiff1d(others, own)) > 1:
+        return own
+    return rng.permutation(own)[: max(2, len(own) // 2)]
+
+
+class Space(NamedTuple):
+    """Two spaces in which recordings are compared with labels that they may have none of.
+
+    An unknown fault may mix what tells known ones apart, or show where none of them does: the first
+    is lost in noise among all features, the second outside the discriminants.
+    """
+
+    whitening: Whitening
+    """Coordinates of all features."""
+    discriminants: np.ndarray
+    """Directions in which the labels of training differ the most, (F, r)."""
+
+    @classmethod
+    def fit(cls, training: Data) -> Self:
+        """Find both by training recordings."""
+        whitening = Whitening.fit(training, _SPACE_SHRINKAGE)
+        _, place = np.unique(training.label, return_inverse=True)
+        means = whitening(group_means(training.features, place))
+        *_, directions = np.linalg.svd(means - means.mean(0), full_matrices=False)
+        count = min(_MOST_DISCRIMINANTS, max(len(means) - 1, 1))
+        return cls(whitening, whitening(directions[:count]).T)
+
+    def scores(self, task: Task) -> np.ndarray:
+        """Return how far each query lies from all labels, in both spaces, (Q, 2).
+
+        It is the logarithm of the squared distance to the nearest mean of a label, over the mean
+        squared distance between labels: a scale of the task's own.
+        """
+        spaces = (self.whitening, lambda features: features @ self.discriminants)
+        return np.stack([_distances(own, task) for own in spaces], axis=1)
+
+
+def _distances(space: Callable[[np.ndarray], np.ndarray], task: Task) -> np.ndarray:
+    labels, place, counts = np.unique(task.examples.label, return_inverse=True, return_counts=True)
+    means = space(group_means(task.examples.features, place))
+    distances = squared_distances(space(task.queries.features), means) / (1.0 + 1.0 / counts)
+    between = squared_distances(means, means)[np.triu_indices(len(labels), 1)]
+    scale = between.mean() if len(between) else 1.0
+    return np.log(np.maximum(distances.min(1), 1e-12) / max(scale, 1e-12))
+
+
+def fit_temperature(answers: Sequence[Answers], before: float | None = None) -> float:
+    """Return by what to divide scores, so that probabilities are true.
+
+    Args:
+        answers: Answers whose truth is known.
+        before: The temperature of other machines, which counts as much as it tends to hold.
+
+    Source: Guo et al. 2017, arXiv:1706.04599.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scale = np.exp(-log_temperature)
+        losses = [
+            -log_softmax(own.scores * scale, axis=1)[np.arange(len(own.truth)), own.truth]
+            for own in answers
+        ]
+        away = 0.0 if before is None else (log_temperature - np.log(before)) / _TEMPERATURE_SPREAD
+        return float(np.concatenate(losses).sum() + 0.5 * away**2)
+
+    found: Any = minimize_scalar(loss, bounds=(-6.0, 5.0), method="bounded")
+    return float(np.exp(found.x))
+
+
+def own_temperature(learner: Learner, examples: Data, before: float) -> float:
+    """Return the temperature of one machine, by leaving out its examples in turn."""
+    left_out = [answer(learner, task) for task in leave_out_in_turn(examples)]
+    return fit_temperature(left_out, before) if left_out else before
+
+
+class Calibration(NamedTuple):
+    """What was learned on held-out tasks of one condition, of the learner that was chosen."""
+
+    temperature: float
+    thresholds: tuple[float, float]
+    """Out-of-distribution scores; a recording that is above one looks like none of the labels."""
+
+    def looks_like_none(self, scores: np.ndarray) -> np.ndarray:
+        """Return which recordings look like none, (Q,), by their scores (Q, 2)."""
+        return np.any(scores > np.array(self.thresholds), axis=1)
+
+
+def calibrate(measured: Measured, chosen: int) -> Calibration:
+    """Fit the temperature, and the thresholds that together give `FALSE_ALARM_RATE`."""
+    scores, temperature = np.concatenate(measured.inside), fit_temperature(measured.answers[chosen])
+    fitting = [
+        found
+        for rate in np.linspace(FALSE_ALARM_RATE, FALSE_ALARM_RATE / 2, 11)
+        if (found := _at_rate(scores, rate, temperature)).looks_like_none(scores).mean()
+        <= FALSE_ALARM_RATE
+    ]
+    return fitting[0] if fitting else _at_rate(scores, FALSE_ALARM_RATE / 2, temperature)
+
+
+def _at_rate(scores: np.ndarray, rate: float, temperature: float) -> Calibration:
+    """Return thresholds that this share of scores (Q, 2) exceeds, in each space."""
+    low, high = map(float, np.quantile(scores, 1.0 - rate, axis=0))
+    return Calibration(temperature, (low, high))
+
+
+def reliability(probability: np.ndarray, right: np.ndarray) -> list[list[float]]:
+    """Return mean probability, share that was right and number of answers, for ten bins.
+
+    Args:
+        probability: Of each answer, (Q,).
+        right: Whether it was right, (Q,) bool.
+    """
+    place = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    rows = []
+    for each in np.unique(place):
+        own = place == each
+        rows.append([float(probability[own].mean()), float(right[own].mean()), int(own.sum())])
+    return rows
+
+
+def calibration_error(probability: np.ndarray, right: np.ndarray) -> float:
+    """Return the expected calibration error: how far bins are from true, by their numbers.
+
+    Source: Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602.
+    """
+    rows = np.array(reliability(probability, right))
+    return float((np.abs(rows[:, 0] - rows[:, 1]) * rows[:, 2]).sum() / rows[:, 2].sum())
+
+
+def summarise(
+    measured: Measured,
+    learner: int,
+    tasks: Sequence[Task],
+    fitted: Learner,
+    calibration: Calibration,
+) -> dict[str, Any]:
+    """Return the figures of one learner under one condition."""
+    answers = measured.answers[learner]
+    interval = bootstrap_mean(
+        np.array([[own.accuracy for own in answers]]), np.random.default_rng(0)
+    )
+    probabilities, right = [], []
+    confusion: dict[str, dict[str, int]] = {}
+    for own, task in zip(answers, tasks, strict=True):
+        temperature = own_temperature(fitted, task.examples, calibration.temperature)
+        probabilities.append(softmax(own.scores / temperature, axis=1).max(1))
+        right.append(own.scores.argmax(1) == own.truth)
+        for truth, found in zip(own.truth, own.scores.argmax(1), strict=True):
+            labels = task.examples.labels
+            row = confusion.setdefault(str(labels[truth]), {})
+            row[str(labels[found])] = row.get(str(labels[found]), 0) + 1
+    probability, correct = np.concatenate(probabilities), np.concatenate(right)
+    inside = calibration.looks_like_none(np.concatenate(measured.inside))
+    outside = [calibration.looks_like_none(scores) for scores in measured.outside]
+    return {
+        "accuracy": round(interval.value, 4),
+        "accuracy_ci": [round(interval.low, 4), round(interval.high, 4)],
+        "calibration_error": round(calibration_error(probability, correct), 4),
+        "false_alarm": round(float(inside.mean()), 4),
+        "noticed": round(float(np.concatenate(outside).mean()), 4) if outside else None,
+        "reliability": reliability(probability, correct),
+        "confusion": confusion,
+    }

@@ -1,0 +1,399 @@
+"""Learners of faults: each scores recordings by a few labelled examples and by training data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+
+from metarobot.diagnosis.tasks import Data, draw_tasks, folds
+
+PRIOR_EXAMPLES = 5.0
+"""Examples that the mean of a label in training counts for, where the label is known from there."""
+MOST_DIRECTIONS = 128
+"""Directions in which features are decorrelated; in all others they are as wide as on average."""
+NUM_TREES = 100
+_LEAST_SHARE = 0.02
+"""Added to the share of trees that vote for a label: one that no tree names is not impossible."""
+_PENALTIES = np.logspace(-3, 3, 7)
+
+
+class Learner(Protocol):
+    """What can be chosen: trained once, and given the examples of each machine."""
+
+    name: ClassVar[str]
+
+    @property
+    def uses_training(self) -> bool:
+        """Whether it reads training recordings of the examples' labels as well."""
+        ...
+
+    def fit(self, training: Data) -> Self:
+        """Return the learner after training."""
+        ...
+
+    def scores(self, examples: Data, queries: Data) -> np.ndarray:
+        """Return log-odds of the examples' labels, in their order, (Q, C)."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learned, as arrays."""
+        ...
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+        """Return the learner with what was learned."""
+        ...
+
+
+class Whitening(NamedTuple):
+    """Maps features to coordinates in which recordings of one label scatter alike: M (F, F).
+
+    M = rest I + U (gains - rest) U^T, from the covariance S within labels, shrunk towards a
+    multiple of the identity: (1 - shrinkage) S + shrinkage tr(S) / F I.
+
+    Source: Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4, for the shrinkage.
+    """
+
+    directions: np.ndarray
+    """U, (F, r)."""
+    gains: np.ndarray
+    """(r,)."""
+    rest: np.ndarray
+    """()."""
+
+    @classmethod
+    def fit(cls, training: Data, shrinkage: float) -> Self:
+        """Estimate it from recordings of the same label on the same machine.
+
+        Where no machine has a label twice, recordings of a label are compared across machines.
+        """
+        size = training.features.shape[1]
+        variances, directions = _scatter(training)
+        if not len(variances):
+            return cls(np.zeros((size, 0)), np.zeros(0), np.array(1.0))
+        mean = max(variances.sum() / size, 1e-12)
+        most = min(MOST_DIRECTIONS, len(variances))
+        gains = ((1 - shrinkage) * variances[:most] + shrinkage * mean) ** -0.5
+        other = variances[most:].sum() / max(size - most, 1)
+        rest = ((1 - shrinkage) * other + shrinkage * mean) ** -0.5
+        return cls(directions[:most].T, gains, np.array(rest))
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Return the coordinates (R, F) of features."""
+        along = features @ self.directions * (self.gains - self.rest)
+        return features * self.rest + along @ self.directions.T
+
+
+@lru_cache(maxsize=1)  # the same for every shrinkage
+def _scatter(training: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Return variances (r,) within labels and their directions (r, F); none for one recording."""
+    pairs = np.char.add(np.char.add(training.machine, "\n"), training.label)
+    within = _deviations(training.features, pairs)
+    if len(within) < 2:
+        within = _deviations(training.features, training.label)
+    if len(within) < 2:
+        return np.zeros(0), np.zeros((0, training.features.shape[1]))
+    _, spread, directions = np.linalg.svd(within, full_matrices=False)
+    return spread**2 / len(within), directions
+
+
+def _deviations(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the deviations of features from the mean of their group, without bias, (n, F)."""
+    _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    away = features - group_means(features, place)[place]
+    several = counts[place] > 1
+    return away[several] * np.sqrt(counts / np.maximum(counts - 1, 1))[place][several, None]
+
+
+def group_means(features: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Return the mean features (G, F) of groups 0 .. G - 1, of which `place` (R,) names each."""
+    sums = np.zeros((place.max() + 1, features.shape[1]))
+    np.add.at(sums, place, features)
+    return sums / np.bincount(place)[:, None]
+
+
+def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the squared distances of rows (n, F) and (m, F), (n, m)."""
+    return np.stack([((one - row) ** 2).sum(1) for row in other], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestMean:
+    """The nearest mean of examples, in whitened coordinates: linear discriminants, closed form.
+
+    Source: Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x.
+    """
+
+    name: ClassVar[str] = "nearest_mean"
+    shrinkage: float = 0.3
+    uses_training: bool = False
+    whitening: Whitening | None = None
+    known: tuple[str, ...] = ()
+    """Labels of training."""
+    means: np.ndarray | None = None
+    """Their mean features, (L, F)."""
+
+    def fit(self, training: Data) -> Self:
+        """Estimate how recordings of a label scatter, and where those of training lie."""
+        labels, place = np.unique(training.label, return_inverse=True)
+        means = group_means(training.features, place) if self.uses_training else None
+        whitening = Whitening.fit(training, self.shrinkage)
+        return replace(self, whitening=whitening, known=tuple(labels.tolist()), means=means)
+
+    def scores(self, examples: Data, queries: Data) -> np.ndarray:
+        """Return minus half the mean squared distance of coordinates to each mean."""
+        assert self.whitening is not None
+        labels, place, counts = np.unique(examples.label, return_inverse=True, return_counts=True)
+        means = group_means(examples.features, place)
+        if self.means is not None:
+            for row, (label, count) in enumerate(zip(labels, counts, strict=True)):
+                if label in self.known:
+                    prior = self.means[self.known.index(label)]
+                    total = count * means[row] + PRIOR_EXAMPLES * prior
+                    means[row] = total / (count + PRIOR_EXAMPLES)
+        seen, own = self.whitening(queries.features), self.whitening(means)
+        return -0.5 * squared_distances(seen, own) / own.shape[1]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learned, as arrays."""
+        assert self.whitening is not None
+        means = np.zeros((0, 0)) if self.means is None else self.means
+        return {**self.whitening._asdict(), "means": means}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+        """Return the learner with what was learned."""
+        whitening = Whitening(*(state[name] for name in Whitening._fields))
+        means = state["means"] if self.uses_training else None
+        return replace(self, whitening=whitening, means=means)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trees:
+    """A forest of extremely randomised trees, grown on the examples.
+
+    Source: Geurts et al. 2006, doi:10.1007/s10994-006-6226-1.
+    """
+
+    name: ClassVar[str] = "trees"
+    uses_training: bool = False
+    known: tuple[str, ...] = ()
+    training: Data | None = None
+
+    def fit(self, training: Data) -> Self:
+        """Keep the training recordings if trees are grown on them as well."""
+        labels = tuple(training.labels.tolist())
+        return replace(self, known=labels, training=training if self.uses_training else None)
+
+    def scores(self, examples: Data, queries: Data) -> np.ndarray:
+        """Return the logarithms of the shares of trees that vote for each label."""
+        from sklearn.ensemble import ExtraTreesClassifier  # which takes a second to import
+
+        inputs, label, weights = _with_training(examples, self.training, "features")
+        forest = ExtraTreesClassifier(NUM_TREES, random_state=0).fit(inputs, label, weights)
+        return np.log(np.asarray(forest.predict_proba(queries.features)) + _LEAST_SHARE)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learned, as arrays."""
+        return _training_state(self.training, "features")
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+        """Return the learner with what was learned."""
+        if not self.uses_training:
+            return self
+        return replace(self, training=_training_data(state, self.known, "features"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniRocket:
+    """A ridge classifier on random convolutions; needs aeon.
+
+    Source: Dempster et al. 2021, arXiv:2012.08791.
+    """
+
+    name: ClassVar[str] = "minirocket"
+    uses_training: bool = False
+    known: tuple[str, ...] = ()
+    training: Data | None = None
+
+    def fit(self, training: Data) -> Self:
+        """Keep the training recordings if the classifier is fitted to them as well."""
+        labels = tuple(training.labels.tolist())
+        return replace(self, known=labels, training=training if self.uses_training else None)
+
+    def scores(self, examples: Data, queries: Data) -> np.ndarray:
+        """Return the distances to the planes that part the labels."""
+        from sklearn.linear_model import RidgeClassifierCV
+
+        inputs, label, weights = _with_training(examples, self.training, "kernels")
+        model = RidgeClassifierCV(alphas=_PENALTIES).fit(inputs, label, weights)
+        found = model.decision_function(queries.kernels)
+        return np.stack([-found, found], axis=1) if found.ndim == 1 else found
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learned, as arrays."""
+        return _training_state(self.training, "kernels")
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+        """Return the learner with what was learned."""
+        if not self.uses_training:
+            return self
+        return replace(self, training=_training_data(state, self.known, "kernels"))
+
+
+def _with_training(
+    examples: Data, training: Data | None, kind: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return inputs, labels and weights of examples, with training recordings of their labels.
+
+    Every label counts as much, and of a label the examples as much as the training recordings.
+    """
+    parts = [examples]
+    if training is not None:
+        parts.append(training.rows(np.isin(training.label, examples.labels)))
+    inputs = np.concatenate([getattr(part, kind) for part in parts])
+    weights = np.concatenate([_balanced(part.label) for part in parts])
+    return inputs, np.concatenate([part.label for part in parts]), weights
+
+
+def _balanced(label: np.ndarray) -> np.ndarray:
+    """Return weights (R,) with which every label counts as much."""
+    _, place, counts = np.unique(label, return_inverse=True, return_counts=True)
+    return (1.0 / counts)[place]
+
+
+def _training_state(training: Data | None, kind: str) -> dict[str, np.ndarray]:
+    if training is None:
+        return {}
+    _, place = np.unique(training.label, return_inverse=True)
+    return {kind: getattr(training, kind), "place": place}
+
+
+def _training_data(state: Mapping[str, np.ndarray], known: tuple[str, ...], kind: str) -> Data:
+    label = np.array(known)[state["place"].astype(int)]
+    blank, nothing = np.full(len(label), ""), np.zeros((len(label), 0))
+    parts = {"features": nothing, "kernels": nothing, kind: state[kind].astype(float)}
+    return Data(label=label, machine=blank, group=blank, **parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A small network that is meta-trained on tasks of the training machines.
+
+    Training stops early, at the parameters that are best on tasks of held-out machines; untrained
+    ones count as well.
+
+    Source: Snell et al. 2017, arXiv:1703.05175 (prototypes); Finn et al. 2017, arXiv:1703.03400
+    (MAML).
+    """
+
+    name: str = "prototypes"  # pyright: ignore[reportIncompatibleVariableOverride]
+    way: int = 5
+    seed: int = 0
+    num_updates: int = 300
+    uses_training: bool = False
+    learner: Any = None
+
+    def fit(self, training: Data) -> Self:
+        """Meta-train it; as it begins where there are too few recordings for tasks."""
+        learner = self._make(training.features.shape[1])
+        *_, held = folds(training)
+        pools = [training.rows(~held), training.rows(held)]
+        if all(draw_tasks(pool, 1, self.way, 1, 0) for pool in pools):
+            validate = _batch(pools[1], self.way, 20, np.random.default_rng(self.seed))
+            learner.fit(
+                lambda rng: _batch(pools[0], self.way, 4, rng),
+                self.num_updates,
+                validate=validate,
+                patience=60,
+            )
+        return replace(self, learner=learner)
+
+    def _make(self, num_features: int) -> Any:
+        import torch
+        from torch import nn
+
+        from metarobot.learning import few_shot
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            body = [nn.Linear(num_features, 64), nn.ReLU(), nn.Linear(64, 32)]
+            head = [nn.ReLU(), nn.Linear(32, self.way)]
+        if self.name == "prototypes":
+            options = few_shot.LearnerOptions(seed=self.seed)
+            return few_shot.PrototypicalNetwork(nn.Sequential(*body), options)
+        options = few_shot.MamlOptions(seed=self.seed, inner_lr=0.1, num_adaptation_steps=3)
+        return few_shot.Maml(nn.Sequential(*body, *head), few_shot.cross_entropy, options)
+
+    def scores(self, examples: Data, queries: Data) -> np.ndarray:
+        """Return the logits of the adapted network."""
+        import torch
+
+        from metarobot.learning.few_shot import Examples
+
+        labels, place = np.unique(examples.label, return_inverse=True)
+        if self.name == "maml" and len(labels) > self.way:
+            return np.zeros((len(queries), len(labels)))  # its head has no place for them
+        inputs = (_tensor(each.features)[None] for each in (examples, queries))
+        support, asked = inputs
+        adapted = self.learner.adapt(Examples(support, torch.from_numpy(place)[None]))
+        return adapted.predict(asked)[0, :, : len(labels)].double().numpy()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learned, as arrays."""
+        return {name: leaf.numpy() for name, leaf in self.learner.params.items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+        """Return the learner with what was learned."""
+        first = next(iter(state.values()))
+        learner = self._make(first.shape[1])
+        learner.params = {name: _tensor(leaf) for name, leaf in state.items()}
+        return replace(self, learner=learner)
+
+
+def _tensor(array: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _batch(data: Data, way: int, count: int, rng: np.random.Generator) -> Any:
+    """Draw a meta-batch of tasks with one example and three queries of each label."""
+    import torch
+
+    from metarobot.learning.few_shot import Examples, FewShotTasks
+
+    tasks = draw_tasks(data, 1, way, count, int(rng.integers(2**31)))
+    fewest = min(len(task.examples.labels) for task in tasks)
+    support = [_evenly(task.examples, fewest, 1, rng) for task in tasks]
+    query = [_evenly(task.queries, fewest, 3, rng) for task in tasks]
+    targets = [torch.arange(fewest).repeat_interleave(n).expand(count, -1) for n in (1, 3)]
+    return FewShotTasks(
+        Examples(_tensor(np.stack(support)), targets[0]),
+        Examples(_tensor(np.stack(query)), targets[1]),
+    )
+
+
+def _evenly(data: Data, way: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return features of as many recordings of each of the first labels, (way * count, F)."""
+    rows = [rng.choice(np.flatnonzero(data.label == label), count) for label in data.labels[:way]]
+    return data.features[np.concatenate(rows)]
+
+
+LEARNERS = ("nearest_mean", "trees", "minirocket", "prototypes", "maml")
+
+
+def candidates(names: tuple[str, ...], way: int, seed: int) -> list[Any]:
+    """Return the learners that are compared, simple ones first."""
+    found: list[Any] = []
+    for own in (False, True):
+        if "nearest_mean" in names:
+            found += [NearestMean(shrinkage=each, uses_training=own) for each in (0.1, 0.3, 1.0)]
+        if "trees" in names:
+            found.append(Trees(uses_training=own))
+        if "minirocket" in names:
+            found.append(MiniRocket(uses_training=own))
+    nets = [name for name in ("prototypes", "maml") if name in names]
+    return found + [Network(name=name, way=way, seed=seed) for name in nets]

@@ -1,0 +1,619 @@
+"""Trains, keeps and uses a diagnosis: the learner that is best on held-out machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from metarobot.diagnosis.evaluate import (
+    Calibration,
+    Condition,
+    Measured,
+    Space,
+    calibrate,
+    cross_validate,
+    measure,
+    own_temperature,
+    summarise,
+)
+from metarobot.diagnosis.features import FeatureMap, Kernels, part_baseline, read_data
+from metarobot.diagnosis.learners import LEARNERS, Learner, Whitening, candidates
+from metarobot.diagnosis.recordings import Channel, Recordings
+from metarobot.diagnosis.tasks import Data, Task, draw_tasks
+from metarobot.envs import nearest_name
+from metarobot.files import json_bytes, parse_json
+from metarobot.folder import Folder
+from metarobot.printable import printable
+from metarobot.tensor_files import (
+    most_bytes,
+    open_tensors,
+    parse_tensors,
+    require_finite,
+    seal_tensors,
+)
+
+CONFIG_FILE, TENSORS_FILE = "config.json", "diagnosis.safetensors"
+TRAINED_FOLDER = Path(__file__).parent / "trained"
+"""Diagnoses that come with the package, by name."""
+NUM_TASKS = 60
+"""Tasks for each condition by which learners are compared."""
+_MAX_CONFIG_BYTES = 16 * 2**20
+_FEATURES, _KERNELS, _SPACE = "features.", "kernels.", "space."
+
+
+class DiagnosisError(ValueError):
+    """A diagnosis cannot be trained, read or used; the message is one line."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the comparison: one learner under one condition."""
+
+    shots: int
+    known: bool
+    """Whether the labels were known from training."""
+    learner: str
+    accuracy: float
+    accuracy_ci: tuple[float, float]
+    tasks: int
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The learner that was chosen for labels that are known from training, or for new ones."""
+
+    known: bool
+    learner: str
+    place: int
+    """Among `candidates`."""
+    labels: tuple[str, ...]
+    """Labels that it was fitted to."""
+    calibration: dict[str, Calibration]
+    """By the number of examples of each label."""
+
+    def calibration_for(self, shots: int) -> Calibration:
+        """Return the calibration for the next lower number of examples that was measured."""
+        counts = sorted(int(key) for key in self.calibration)
+        fitting = [count for count in counts if count <= shots] or counts[:1]
+        return self.calibration[str(fitting[-1])]
+
+
+class DiagnosisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a diagnosis was trained on, and how."""
+
+    channels: tuple[tuple[str, str], ...]
+    """Names and units."""
+    rate_hz: float
+    baseline: str = ""
+    """Label of the recordings that are the baseline of their machine; empty for none."""
+    labels: tuple[str, ...]
+    machines: tuple[str, ...]
+    num_recordings: int
+    way: int
+    seed: int
+    learners: tuple[str, ...]
+    """Learners that were compared."""
+    chosen: tuple[Chosen, ...]
+    rows: tuple[Row, ...]
+    held_out: tuple[str, ...] = ()
+    """Names of the recordings that training did not see."""
+    folder: str = ""
+    """Of the recordings; empty where they were simulated."""
+    window_s: float | None = None
+    """How they were read, as these arguments of `read_recordings` say."""
+    resample_hz: float | None = None
+    fill_missing: bool = False
+    drop_duplicates: bool = False
+    ignore_labels: tuple[str, ...] = ()
+
+
+class Finding(NamedTuple):
+    """What one recording shows."""
+
+    name: str
+    """Its file."""
+    label: str
+    """The likeliest label."""
+    probabilities: dict[str, float]
+    """Of each label, if the recording shows one of them."""
+    looks_like_none: bool
+    """Whether it lies farther from all labels than all but 5 % of recordings with one."""
+
+    @property
+    def probability(self) -> float:
+        """That of the likeliest label."""
+        return self.probabilities[self.label]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A trained diagnosis."""
+
+    config: DiagnosisConfig
+    feature_map: FeatureMap
+    kernels: Kernels | None
+    space: Space
+    learners: tuple[Any, ...]
+    """Fitted, one for each of `config.chosen`."""
+
+    def read(self, recordings: Recordings, baselines: Recordings | None) -> Data:
+        """Return what learners read of recordings.
+
+        Raises:
+            DiagnosisError: They have other channels or another rate than those of training.
+        """
+        _require_alike(recordings, self.config)
+        return read_data(recordings, baselines, self.feature_map, self.kernels)
+
+    def choose(self, labels: Sequence[str]) -> tuple[Chosen, Learner]:
+        """Return the learner for examples with these labels."""
+        known = set(labels) <= set(self.config.labels)
+        pairs = list(zip(self.config.chosen, self.learners, strict=True))
+        fitting = [pair for pair in pairs if pair[0].known == known]
+        return (fitting or pairs)[0]
+
+    def predict(self, examples: Recordings, recordings: Recordings) -> list[Finding]:
+        """Say what each recording shows, by the examples of the same machine.
+
+        Args:
+            examples: Labelled recordings of one machine; any labels, two at least.
+            recordings: Recordings to be diagnosed.
+
+        Raises:
+            DiagnosisError: They do not fit the training, or are too few.
+        """
+        baselines = None
+        if self.config.baseline:
+            examples, baselines = part_baseline(examples, self.config.baseline)
+            baselines = _of_one_machine(baselines)
+        if len(examples.labels) < 2:
+            raise DiagnosisError(
+                f"examples need two labels at least, got {', '.join(examples.labels) or 'none'}: "
+                "name a folder with examples of each fault"
+            )
+        known, asked = (
+            self.read(_of_one_machine(each), baselines) for each in (examples, recordings)
+        )
+        chosen, learner = self.choose(examples.labels)
+        calibration = chosen.calibration_for(_fewest_shots(known))
+        temperature = own_temperature(learner, known, calibration.temperature)
+        scores = learner.scores(known, asked) / temperature
+        distant = self.space.scores(Task(known, asked))
+        found = []
+        for name in dict.fromkeys(asked.group.tolist()):  # windows of a file are one recording
+            own = asked.group == name
+            probability = softmax(scores[own].mean(0))
+            found.append(
+                Finding(
+                    name,
+                    str(known.labels[probability.argmax()]),
+                    dict(zip(map(str, known.labels), map(float, probability), strict=True)),
+                    bool(calibration.looks_like_none(distant[own].mean(0)[None])[0]),
+                )
+            )
+        return found
+
+    def evaluate(
+        self, held_out: Recordings, *, num_tasks: int = 200, seed: int = 0
+    ) -> list[dict[str, Any]]:
+        """Measure the chosen learners on recordings that training did not see.
+
+        Args:
+            held_out: Labelled recordings; labels that are known from training are parted from
+                others.
+            num_tasks: Tasks for each number of examples.
+            seed: Of the tasks.
+
+        Returns:
+            A row for each number of examples: whether its labels are known from training, way,
+            shots, learner, accuracy and its 95 % interval over tasks, calibration error, rates of
+            false alarms and of noticed unknown faults, reliability (mean probability, share right,
+            answers) and confusion (true label, label that was found, answers).
+
+        Raises:
+            DiagnosisError: They do not fit the training, or are too few.
+        """
+        baselines = None
+        if self.config.baseline:
+            held_out, baselines = part_baseline(held_out, self.config.baseline)
+        data = self.read(held_out, baselines)
+        is_known = np.isin(data.label, self.config.labels)
+        rows = []
+        for known in (True, False):
+            part = data.rows(is_known == known)
+            chosen, learner = self.choose(part.labels.tolist())
+            for shots in sorted(int(key) for key in chosen.calibration):
+                tasks = draw_tasks(part, shots, self.config.way, num_tasks, seed)
+                if not tasks:
+                    continue
+                measured = Measured([[]])
+                measure([learner], self.space, tasks, measured)
+                figures = summarise(measured, 0, tasks, learner, chosen.calibration_for(shots))
+                way = max(len(task.examples.labels) for task in tasks)
+                own = {"known": known, "way": way, "shots": shots, "learner": chosen.learner}
+                rows.append({**own, **figures})
+        if not rows:
+            raise DiagnosisError(
+                "too few recordings to evaluate: two labels need two recordings each, on one "
+                "machine or on two"
+            )
+        return rows
+
+    def save(self, path: Path) -> None:
+        """Write the run folder; config.json appears last, so that a folder that has one is whole.
+
+        Raises:
+            OSError: It cannot be written to.
+        """
+        arrays = _prefixed(_FEATURES, self.feature_map.tensors())
+        arrays |= _prefixed(_SPACE, self.space.whitening._asdict())
+        arrays[f"{_SPACE}discriminants"] = self.space.discriminants
+        if self.kernels and any(
+            chosen.learner.startswith("minirocket") for chosen in self.config.chosen
+        ):
+            arrays |= _prefixed(_KERNELS, self.kernels.tensors())
+        for place, learner in enumerate(self.learners):
+            arrays |= _prefixed(f"learner{place}.", learner.state())
+        tensors = {name: torch.from_numpy(_compact(array)) for name, array in arrays.items()}
+        folder = Folder(path)
+        folder.make()
+        folder.write_together(
+            {
+                TENSORS_FILE: seal_tensors(tensors, {}),
+                CONFIG_FILE: json_bytes(msgspec.to_builtins(self.config)),
+            }
+        )
+
+
+def hold_out(
+    recordings: Recordings, machines: Sequence[str] = (), labels: Sequence[str] = ()
+) -> tuple[Recordings, Recordings]:
+    """Return recordings to train on, and those that are held out to evaluate on.
+
+    Args:
+        recordings: Labelled recordings.
+        machines: Machines that are held out.
+        labels: Labels that are held out on all machines, or on these; two at least.  If nothing is
+            named, the last machine is held out that has two labels with two recordings each; where
+            there is one machine only, the last third of the recordings of each label.
+
+    Raises:
+        DiagnosisError: There is no such machine or label, or nothing is left.
+    """
+    for kind, names, there in (
+        ("machine", machines, recordings.machines),
+        ("label", labels, recordings.labels),
+    ):
+        for name in names:
+            if name not in there:
+                known = ", ".join(there[:10])
+                raise DiagnosisError(
+                    f"no {kind} {name!r}, allowed: {known}{nearest_name(name, there)}"
+                )
+    if len(labels) == 1:
+        raise DiagnosisError(f"one label, {labels[0]!r}, is no task: hold out two at least")
+    if machines or labels:
+        held = np.isin(recordings.machine, machines) if machines else np.ones(len(recordings), bool)
+        trained = ~held if machines else ~np.isin(recordings.label, labels)
+        if labels:
+            held &= np.isin(recordings.label, labels)
+            trained &= ~np.isin(recordings.label, labels)
+    else:
+        held = _last_machine(recordings)
+        trained = ~held
+    if not trained.any() or not held.any():
+        raise DiagnosisError("nothing is left to train on, or to hold out: name fewer of them")
+    return recordings.rows(trained), recordings.rows(held)
+
+
+def held_out_of(recordings: Recordings, config: DiagnosisConfig) -> Recordings:
+    """Return what was held out of a training, with the baselines of its machines.
+
+    Args:
+        recordings: All that there were, read as then.
+        config: That of the training.
+
+    Raises:
+        DiagnosisError: Nothing was held out, or it is not there.
+    """
+    if not config.held_out:
+        raise DiagnosisError("nothing was held out of this training: there were too few recordings")
+    missing = sorted({*config.held_out} - {*recordings.name.tolist()})
+    if missing:
+        raise DiagnosisError(
+            f"{missing[0]} was held out of this training, and is not there: name the folder that "
+            "it was trained on"
+        )
+    held = recordings.rows(np.isin(recordings.name, config.held_out))
+    for machine in held.machines if config.baseline else ():
+        if config.baseline not in held.label[held.machine == machine]:
+            own = recordings.rows(recordings.machine == machine)
+            held = held.joined(part_baseline(own, config.baseline)[1])
+    return held
+
+
+def _last_machine(recordings: Recordings) -> np.ndarray:
+    """Return which recordings are held out where nothing is named, (R,) bool."""
+
+    def can_be_asked(machine: str) -> bool:
+        names = recordings.name[recordings.machine == machine]
+        label = recordings.label[recordings.machine == machine]
+        return sum(len(np.unique(names[label == own])) > 1 for own in np.unique(label)) > 1
+
+    if len(recordings.machines) > 1:
+        asked = [name for name in recordings.machines if can_be_asked(name)]
+        return recordings.machine == (asked or recordings.machines)[-1]
+    held = np.zeros(len(recordings), bool)
+    for label in recordings.labels:
+        rows = np.flatnonzero(recordings.label == label)
+        names = list(dict.fromkeys(recordings.name[rows].tolist()))
+        held[rows] = np.isin(recordings.name[rows], names[len(names) - len(names) // 3 :])
+    return held
+
+
+def train(
+    recordings: Recordings,
+    *,
+    learners: Sequence[str] = LEARNERS,
+    baseline: str = "",
+    way: int = 5,
+    seed: int = 0,
+    num_tasks: int = NUM_TASKS,
+    watch: Callable[[float], None] = lambda share: None,
+    **facts: Any,
+) -> Diagnosis:
+    """Compare learners by cross-validation over machines, and train the best.
+
+    Args:
+        recordings: Labelled recordings of one machine or several.
+        learners: Names of those that are compared; minirocket needs aeon and is left out without.
+        baseline: Label of recordings from which the others of their machine are to differ.
+        way: Labels of a task, at most.
+        seed: Of tasks and networks.
+        num_tasks: Tasks for each condition.
+        watch: Takes the share that is done.
+        facts: Further fields of the configuration.
+
+    Raises:
+        DiagnosisError: There are too few recordings.
+        RecordingsError: A machine lacks the baseline.
+    """
+    rest, baselines = part_baseline(recordings, baseline) if baseline else (recordings, None)
+    if len(rest) < 2:
+        raise DiagnosisError("there are too few recordings: two labels need two recordings each")
+    feature_map = FeatureMap.fit(rest, baselines)
+    kernels = Kernels.fit(rest, seed) if "minirocket" in learners else None
+    data = read_data(rest, baselines, feature_map, kernels)
+    names = tuple(name for name in learners if name != "minirocket" or kernels)
+    if not names:
+        raise DiagnosisError(
+            "minirocket needs aeon: pip install 'metarobot[diagnosis]', or take another learner"
+        )
+    compared = candidates(names, way, seed)
+    measured = cross_validate(data, compared, way=way, num_tasks=num_tasks, seed=seed, watch=watch)
+    if not measured:
+        raise DiagnosisError(
+            "too few recordings to compare learners: two labels need four recordings each on one "
+            "machine, or two recordings each on two machines"
+        )
+    chosen, fitted = [], []
+    for known in (True, False):
+        place = _best(measured, known)
+        if place is None:
+            continue
+        learner = compared[place].fit(data)
+        calibration = {
+            str(condition.shots): calibrate(own, place)
+            for condition, own in measured.items()
+            if condition.known == known
+        }
+        chosen.append(
+            Chosen(
+                known=known,
+                learner=learner_name(learner),
+                place=place,
+                labels=tuple(data.labels.tolist()),
+                calibration=calibration,
+            )
+        )
+        fitted.append(learner)
+    config = DiagnosisConfig(
+        channels=tuple((channel.name, channel.unit) for channel in recordings.channels),
+        rate_hz=float(recordings.rate_hz),
+        baseline=baseline,
+        labels=tuple(data.labels.tolist()),
+        machines=recordings.machines,
+        num_recordings=len(recordings),
+        way=way,
+        seed=seed,
+        learners=names,
+        chosen=tuple(chosen),
+        rows=tuple(_rows(measured, compared)),
+        **facts,
+    )
+    return Diagnosis(config, feature_map, kernels, Space.fit(data), tuple(fitted))
+
+
+def learner_name(learner: Any) -> str:
+    """Return how a learner is called in tables."""
+    words = learner.name
+    if (shrinkage := getattr(learner, "shrinkage", None)) is not None:
+        words += f" {shrinkage:g}"
+    return f"{words}, with training recordings" if learner.uses_training else words
+
+
+def _best(measured: Mapping[Condition, Measured], known: bool) -> int | None:
+    """Return the place of the learner that is best on average over the numbers of examples."""
+    tables = [own.accuracies() for condition, own in measured.items() if condition.known == known]
+    if not tables:
+        return None
+    return int(np.nanargmax(np.mean(tables, axis=0)))
+
+
+def _rows(measured: Mapping[Condition, Measured], learners: Sequence[Any]) -> list[Row]:
+    rows = []
+    for condition, own in measured.items():
+        for learner, answers in zip(learners, own.answers, strict=True):
+            if not answers:
+                continue
+            scores = np.array([each.accuracy for each in answers])
+            half = float(1.96 * scores.std() / len(scores) ** 0.5)
+            mean = float(scores.mean())
+            rows.append(
+                Row(
+                    shots=condition.shots,
+                    known=condition.known,
+                    learner=learner_name(learner),
+                    accuracy=round(mean, 4),
+                    accuracy_ci=(round(mean - half, 4), round(mean + half, 4)),
+                    tasks=len(scores),
+                )
+            )
+    return rows
+
+
+def load_diagnosis(path: Path) -> Diagnosis:
+    """Read a run.
+
+    Args:
+        path: Its folder, or the name of a diagnosis that comes with the package.
+
+    Raises:
+        DiagnosisError: It is none, or damaged.
+        OSError: It cannot be read.
+    """
+    folder = Folder.named(find_diagnosis(path))
+    if not folder.exists() or not folder.has(CONFIG_FILE):
+        raise DiagnosisError(
+            f"{path} holds no {CONFIG_FILE}: `metarobot diagnose train --out {path}` makes a run"
+            + nearest_name(str(path), trained_names())
+        )
+    where = folder.path / CONFIG_FILE
+    try:
+        values = parse_json(folder.read(CONFIG_FILE, _MAX_CONFIG_BYTES), where)
+        config = msgspec.convert(values, DiagnosisConfig)
+        found = _restore(config, _read_arrays(folder))
+        _try(found)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
+        text = printable(" ".join(str(error).split()))
+        raise DiagnosisError(f"{path} is no diagnosis, or damaged: {text}") from error
+    return found
+
+
+def trained_names() -> tuple[str, ...]:
+    """Return the names of the diagnoses that come with the package."""
+    return tuple(sorted(path.parent.name for path in TRAINED_FOLDER.glob(f"*/{CONFIG_FILE}")))
+
+
+def find_diagnosis(path: Path) -> Path:
+    """Return the folder of a run: what is there under this path, or a run of the package."""
+    name = str(path)
+    return path if path.exists() or name not in trained_names() else TRAINED_FOLDER / name
+
+
+def _read_arrays(folder: Folder) -> dict[str, np.ndarray]:
+    where = folder.path / TENSORS_FILE
+    data = folder.read(TENSORS_FILE, most_bytes())
+    shapes, _ = open_tensors(where, data)
+    tensors, _ = parse_tensors(where, data, shapes)
+    require_finite(where, tensors)
+    return {name: leaf.numpy().astype(float) for name, leaf in tensors.items()}
+
+
+def _restore(config: DiagnosisConfig, arrays: Mapping[str, np.ndarray]) -> Diagnosis:
+    """Build a diagnosis from its arrays."""
+    compared = candidates(config.learners, config.way, config.seed)
+    learners = []
+    for place, chosen in enumerate(config.chosen):
+        blank = compared[chosen.place]
+        if learner_name(blank) != chosen.learner or not chosen.calibration:
+            raise ValueError(f"{chosen.learner!r:.60} is not learner {chosen.place}")
+        own = _under(f"learner{place}.", arrays)
+        learners.append(_with_labels(blank, chosen.labels).restore(own))
+    if not learners:
+        raise ValueError("it holds no learner")
+    kernels, space = _under(_KERNELS, arrays), _under(_SPACE, arrays)
+    discriminants = space.pop("discriminants")
+    feature_map = FeatureMap.from_tensors(_under(_FEATURES, arrays))
+    if feature_map.scale.shape != (len(config.channels),):
+        raise ValueError(f"its features are not of {len(config.channels)} channels")
+    return Diagnosis(
+        config=config,
+        feature_map=feature_map,
+        kernels=Kernels.from_tensors(kernels) if kernels else None,
+        space=Space(Whitening(**space), discriminants),
+        learners=tuple(learners),
+    )
+
+
+def _with_labels(learner: Any, labels: tuple[str, ...]) -> Any:
+    """Return a learner that knows what its labels are called."""
+    return replace(learner, known=labels) if hasattr(learner, "known") else learner
+
+
+def _try(found: Diagnosis) -> None:
+    """Diagnose made-up recordings: arrays that do not fit together fail here, not later."""
+    channels = len(found.config.channels)
+    rng = np.random.default_rng(0)
+    made_up = Recordings(
+        signals=tuple(rng.normal(size=(4, channels, 64)).astype(np.float32)),
+        rate_hz=found.config.rate_hz,
+        channels=tuple(Channel(*pair) for pair in found.config.channels),
+        label=np.array(["a", "b"] * 2),
+        machine=np.full(4, ""),
+        name=np.array(list("1234")),
+    )
+    baselines = made_up if found.config.baseline else None
+    data = found.read(made_up, baselines)
+    for chosen, learner in zip(found.config.chosen, found.learners, strict=True):
+        labelled = replace(data, label=np.array([*chosen.labels, "a", "b"])[[0, -1, 0, -1]])
+        if not np.isfinite(learner.scores(labelled, labelled)).all():
+            raise ValueError("its numbers are too large")
+    if not np.isfinite(found.space.scores(Task(data, data))).all():
+        raise ValueError("its numbers are too large")
+
+
+def _require_alike(recordings: Recordings, config: DiagnosisConfig) -> None:
+    """Refuse recordings of other channels, or at another rate."""
+    own = tuple((channel.name, channel.unit) for channel in recordings.channels)
+    if own != config.channels:
+        odd = sorted(set(own) ^ set(config.channels))[:3]
+        words = ", ".join(f"{name} [{unit}]" if unit else name for name, unit in odd)
+        raise DiagnosisError(
+            f"the recordings have other channels than those of training: {words or 'their order'}"
+        )
+    if abs(recordings.rate_hz / config.rate_hz - 1.0) > 0.01:
+        raise DiagnosisError(
+            f"the recordings have {recordings.rate_hz:g} samples a second, those of training "
+            f"{config.rate_hz:g}: resample them with --resample-hz {config.rate_hz:g}"
+        )
+
+
+def _of_one_machine(recordings: Recordings) -> Recordings:
+    return replace(recordings, machine=np.full(len(recordings), ""))
+
+
+def _fewest_shots(examples: Data) -> int:
+    """Return how many recordings the label with the fewest examples has."""
+    return min(len(np.unique(examples.group[examples.label == name])) for name in examples.labels)
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _compact(array: np.ndarray) -> np.ndarray:
+    return np.array(array, np.float32, order="C")  # np.ascontiguousarray would add a dimension

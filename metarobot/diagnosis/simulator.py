@@ -1,0 +1,728 @@
+"""Simulated health checks: arms of one series, with faults, carry out one fixed motion.
+
+The arm is that of envs/arm.xml with the tool of Reach, as a machine that can wear: every joint has
+a second hinge on the same axis, between the motor and the link, which is its gear.  A healthy gear
+is rigid, a worn one has play or gives way.  In the same way the payload can slide in its grip.
+
+A machine is addressed by a seed and its number.  Machines to train on and machines to test on have
+other numbers, so none is ever both.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from metarobot.diagnosis.faults import (
+    FAULTS,
+    HEALTHY,
+    NUM_JOINTS,
+    ROTOR_RATIO,
+    FaultClass,
+    find_fault,
+)
+from metarobot.diagnosis.recordings import Channel, Recordings
+from metarobot.envs import scene
+from metarobot.envs.checked_numbers import after_number, is_integer, show
+from metarobot.envs.counter_based_random import keys_of, normals, uniforms
+from metarobot.envs.memory import require_memory
+from metarobot.envs.physics import set_body_mass, set_body_position
+from metarobot.envs.task_parameter import TaskError, nearest_name
+
+_mj: Any = mujoco
+"""MuJoCo, whose compiled names type checkers cannot see."""
+
+# Recordings.
+
+SAMPLES_PER_S = 250
+DURATION_S = 3.2
+NUM_SAMPLES = round(DURATION_S * SAMPLES_PER_S)
+
+_JOINT_CHANNELS = {
+    "position": "rad",
+    "velocity": "rad/s",
+    "commanded torque": "N m",
+    "delivered torque": "N m",
+}
+CHANNELS = (
+    *(
+        Channel(f"joint{joint + 1} {quantity}", unit)
+        for quantity, unit in _JOINT_CHANNELS.items()
+        for joint in range(NUM_JOINTS)
+    ),
+    *(Channel(f"tool acceleration {axis}", "m/s^2") for axis in "xyz"),
+)
+"""Position: reading of the encoder on the motor's side of the gear.  Velocity: reading of the
+motor's own speed sensor.  Commanded torque: input of the drive.  Delivered torque: reading of the
+sensor between gear and link.  Acceleration: reading of an accelerometer at the tool, gravity
+included, in the tool's frame."""
+POSITION = slice(0, 7)
+VELOCITY = slice(7, 14)
+COMMANDED_TORQUE = slice(14, 21)
+DELIVERED_TORQUE = slice(21, 28)
+ACCELERATION = slice(28, 31)
+
+# Machines.
+
+MachineSplit = Literal["train", "test"]
+MACHINE_SPLITS: tuple[MachineSplit, ...] = get_args(MachineSplit)
+FIRST_TEST_NUMBER = 1_000_000
+"""Machines with lower numbers are to be trained on, those from here on to be tested on."""
+_MOST_SEED = 2**53 - 1  # seeds are hashed as doubles
+
+
+@dataclass(frozen=True)
+class Machines:
+    """N machines, as built or with faults; arrays (N, 7) have a column for each joint."""
+
+    seed: int
+    """Seed of the series that they are drawn from."""
+    number: np.ndarray
+    """Number of each, (N,): with the seed its address."""
+    link_mass_ratio: np.ndarray
+    """Mass of links 1 to 7 over that of the drawing, (N, 7)."""
+    joint_friction_nm: np.ndarray
+    """Dry friction of each joint, (N, 7)."""
+    joint_damping_ratio: np.ndarray
+    """Viscous damping of each joint over the nominal, at 25 degrees C, (N, 7)."""
+    drive_strength: np.ndarray
+    """Torque at the rotor over torque commanded, (N, 7)."""
+    ripple_nm: np.ndarray
+    """Amplitude of the torque that the gear's teeth add, (N, 7)."""
+    gear_phase_rad: np.ndarray
+    """Angle of the teeth of each gear at joint angle zero, (N, 7)."""
+    torque_noise_nm: np.ndarray
+    """Standard deviation of the torque sensors' noise, (N, 7)."""
+    payload_kg: np.ndarray
+    """Mass at the tool, (N,); the drives count on that of the drawing."""
+    payload_place_m: np.ndarray
+    """Offset of the payload from the tool's axis, along x, (N,)."""
+    position_noise_rad: np.ndarray
+    """Standard deviation of the encoders' noise, (N, 7)."""
+    velocity_noise_rad_per_s: np.ndarray
+    """Standard deviation of the speed sensors' noise, (N, 7)."""
+    acceleration_noise_m_per_s2: np.ndarray
+    """Standard deviation of the accelerometer's noise, (N,)."""
+
+    # Without effect in machines as built.
+    added_damping_nms_per_rad: np.ndarray
+    """Viscous damping at any temperature, (N, 7)."""
+    brake_nm: np.ndarray
+    """Greatest dry friction of a brake that drags, (N, 7)."""
+    gear_play_rad: np.ndarray
+    """Free play between motor and link, from end to end, (N, 7)."""
+    gear_compliance_rad_per_nm: np.ndarray
+    """Deflection of the gear under torque, (N, 7)."""
+    chip_nm: np.ndarray
+    """Greatest torque that a chipped tooth adds when it meshes, (N, 7)."""
+    encoder_bias_rad: np.ndarray
+    """Angle that the encoder shows on the marks, (N, 7)."""
+    encoder_drift_rad_per_s: np.ndarray
+    """Speed at which it drifts during the check, (N, 7)."""
+    encoder_dropout: np.ndarray
+    """Probability that a reading is lost, and the last one is read again, (N, 7)."""
+    torque_gain: np.ndarray
+    """Reading of the torque sensor over the torque, (N, 7)."""
+    payload_play_m: np.ndarray
+    """Free play of the payload in its grip, from end to end, (N,)."""
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def rows(self, index: Sequence[int] | slice | np.ndarray) -> Machines:
+        """Return the machines of an index, any of them as often as it names them."""
+        columns = {field.name: getattr(self, field.name)[index] for field in fields(self)[1:]}
+        return Machines(self.seed, **columns)
+
+
+_BY_JOINT = {
+    "link_mass_ratio": (0.95, 1.05),
+    "joint_friction_nm": (0.15, 0.65),
+    "joint_damping_ratio": (0.7, 1.4),
+    "drive_strength": (0.96, 1.04),
+    "ripple_nm": (0.0, 0.15),
+    "gear_phase_rad": (0.0, 2 * np.pi),
+    "torque_noise_nm": (0.03, 0.10),
+}
+_BY_MACHINE = {
+    "payload_kg": (0.3, 0.9),
+    "payload_place_m": (-0.01, 0.01),
+    "position_noise_rad": (5e-5, 2e-4),
+    "velocity_noise_rad_per_s": (0.002, 0.006),
+    "acceleration_noise_m_per_s2": (0.03, 0.10),
+}
+"""Lowest and highest values, drawn uniformly.  Dry friction is as Gaz et al. 2019 identified it on
+an arm of this type (see envs/arm.xml); the other spreads are assumptions about one series."""
+
+
+def sample_machines(count: int, split: MachineSplit = "train", *, seed: int = 0) -> Machines:
+    """Return the first machines of a split: the same for the same seed, whatever their count.
+
+    Args:
+        count: Number of machines N.
+        split: ``train`` or ``test``; no machine is in both.
+        seed: Seed of the series.
+
+    Raises:
+        TaskError: There is no such split, or not so many machines in it, or the seed is not one.
+    """
+    if split not in MACHINE_SPLITS:
+        raise TaskError(
+            f"no machines of {split!r}, allowed: {', '.join(MACHINE_SPLITS)}"
+            + nearest_name(split, MACHINE_SPLITS)
+        )
+    if not is_integer(count, 1, FIRST_TEST_NUMBER):
+        raise TaskError(f"count of machines must be in [1, {FIRST_TEST_NUMBER}], got {show(count)}")
+    _check_seed(seed)
+    number = np.arange(count) + (FIRST_TEST_NUMBER if split == "test" else 0)
+    keys = keys_of(np.stack([np.full(count, seed), number], axis=1))
+    drawn: dict[str, np.ndarray] = {}
+    for stream, (name, (low, high)) in enumerate((_BY_JOINT | _BY_MACHINE).items()):
+        size = NUM_JOINTS if name in _BY_JOINT else 1
+        draws = uniforms(keys, np.zeros(count), stream, np.arange(size))
+        drawn[name] = low + (high - low) * draws
+    for name in ("ripple_nm", "torque_noise_nm"):
+        drawn[name] *= ROTOR_RATIO
+    for name in ("position_noise_rad", "velocity_noise_rad_per_s"):  # the same in all joints
+        drawn[name] = np.repeat(drawn[name], NUM_JOINTS, axis=1)
+    for name in ("payload_kg", "payload_place_m", "acceleration_noise_m_per_s2"):
+        drawn[name] = drawn[name][:, 0]
+    zeros = np.zeros((count, NUM_JOINTS))
+    worn = {field.name: zeros for field in fields(Machines)[2:] if field.name not in drawn}
+    worn |= {"torque_gain": zeros + 1, "payload_play_m": zeros[:, 0]}
+    return Machines(seed, number, **drawn, **worn)
+
+
+def _check_seed(seed: int) -> None:
+    if not is_integer(seed, 0, _MOST_SEED):
+        raise TaskError(f"seed must be an integer in [0, {_MOST_SEED}], got {show(seed)}")
+
+
+def with_faults(
+    machines: Machines, faults: np.ndarray, severities: np.ndarray, joints: np.ndarray
+) -> Machines:
+    """Return N machines with one fault each.
+
+    Args:
+        machines: N machines as built.
+        faults: Names of faults, or ``healthy``, (N,).
+        severities: Severities in each fault's own unit, (N,).
+        joints: Numbers of the joints, 1 to 7, (N,); without effect where the fault sits in none.
+    """
+    for name in set(faults.tolist()) - {HEALTHY}:
+        fault, rows = FAULTS[name], np.flatnonzero(faults == name)
+        column = joints[rows].astype(int) - 1
+        values = getattr(machines, fault.quantity).copy()
+        where = (rows, column) if fault.joints else rows
+        values[where] = fault.change(values[where], severities[rows], ROTOR_RATIO[column])
+        machines = replace(machines, **{fault.quantity: values})
+    return machines
+
+
+# The model.
+
+JOINTS = tuple(f"joint{number}" for number in range(1, 8))
+LINKS = tuple(f"link{number}" for number in range(1, 8))
+GEARS = tuple(f"gear{number}" for number in range(1, 8))
+GRIP = "grip"
+_PLAYS = (*GEARS, GRIP)
+"""All joints in series, P = 8, which are rigid as built."""
+_ACCELEROMETER = "tool_acceleration"
+
+_RIGID_ARMATURE = 1e8
+"""kg m^2, or kg for the grip: so much inertia against relative motion that there is none.  It costs
+no constraint and no smaller time step, and adds nothing to what moves as one."""
+_PLAY_DAMPING = np.array([*(0.5 * ROTOR_RATIO), 1.0])
+"""N m s/rad, or N s/m for the grip: damping of a gear with play or of a slack belt, (P,)."""
+_JOINT_DAMPING_NMS_PER_RAD = 1.0
+_END_STOP_SOLREF = (0.008, 1.0)
+"""s and ratio: the hardest end of a play that a time step of 4 ms allows."""
+_END_STOP_SOLIMP = (0.99, 0.99, 0.001, 0.5, 2.0)
+"""Under 30 N m the teeth then sink in by about 0.2 mrad."""
+_SOLVER_TOLERANCE = 1e-16
+"""MuJoCo scales it by the mean inertia, in which the rigid gears count: 1e-8 of an arm without."""
+_MEMORY_BYTES = 1 << 17  # of each simulation; without contacts it needs a tenth of that
+
+
+def arm_spec() -> Any:
+    """Return the machine of the drawing, to be edited and compiled."""
+    spec = _reach_spec()
+    for element in (*spec.actuators, *spec.keys, *spec.sensors):
+        spec.delete(element)
+    spec.delete(spec.body("goal"))
+    for body in spec.bodies:
+        body.gravcomp = 0.0  # the drives compensate it, by the drawing: `Motion.torque_nm`
+    for joint_name, gear_name in zip(JOINTS, GEARS, strict=True):
+        joint = spec.joint(joint_name)
+        joint.stiffness = np.zeros(3)  # linear, quadratic and cubic, as the damping
+        joint.damping = [_JOINT_DAMPING_NMS_PER_RAD, 0.0, 0.0]
+        _add_play(joint.parent, gear_name, _mj.mjtJoint.mjJNT_HINGE, (0, 0, 1))
+    _add_play(spec.body("payload"), GRIP, _mj.mjtJoint.mjJNT_SLIDE, (1, 0, 0))
+    spec.add_sensor(
+        name=_ACCELEROMETER,
+        type=_mj.mjtSensor.mjSENS_ACCELEROMETER,
+        objtype=_mj.mjtObj.mjOBJ_SITE,
+        objname="tool",
+    )
+    spec.option.tolerance = _SOLVER_TOLERANCE
+    spec.memory = _MEMORY_BYTES
+    return spec
+
+
+@cache
+def compile_arm() -> Any:
+    """Return the machine of the drawing, compiled."""
+    with warnings.catch_warnings():  # the spec need not be saved: envs/arm.xml
+        warnings.simplefilter("ignore", UserWarning)
+        return arm_spec().compile()
+
+
+@cache
+def home_rad() -> np.ndarray:
+    """Return the joint angles of the marks that a health check begins on, (7,)."""
+    spec = _reach_spec()  # held, for its arrays are views
+    return np.array(spec.key("home").qpos)
+
+
+def _reach_spec() -> Any:
+    scene.silence_mujoco()
+    return _mj.MjSpec.from_file(str(Path(scene.__file__).with_name("reach.xml")))
+
+
+def _add_play(body: Any, name: str, kind: Any, axis: tuple[int, int, int]) -> None:
+    """Give a body a second joint in series, which does not move as built."""
+    joint = body.add_joint(name=name, type=kind, axis=axis, armature=_RIGID_ARMATURE)
+    joint.damping, joint.actfrclimited = np.zeros(3), False
+    joint.limited, joint.range = True, (-1.0, 1.0)  # never reached
+    joint.solref_limit, joint.solimp_limit = _END_STOP_SOLREF, _END_STOP_SOLIMP
+
+
+def _dofs(model: Any, names: Sequence[str]) -> np.ndarray:
+    return np.array([model.joint(name).dofadr[0] for name in names])
+
+
+# The motion.
+
+# Joint 1 to 7.  Each follows a slow swing, which reverses often enough to show dry friction and
+# play, and a fast tremble on top, which shows what gives way.  No two joints share a frequency, so
+# their effects can be separated.  Together at most 2.1 rad/s in joints 1 to 4 and 2.6 rad/s in the
+# wrist, as the arm allows.
+_SWING_RAD = np.array([0.40, 0.20, 0.16, 0.20, 0.17, 0.14, 0.13])
+_SWINGS = np.array([2, 3, 5, 4, 6, 7, 8])  # in the whole check
+_TREMBLE_RAD = np.array([0.008, 0.006, 0.006, 0.006, 0.008, 0.008, 0.006])
+_TREMBLES = np.array([17, 19, 23, 21, 27, 25, 29])  # 5 to 9 Hz
+
+
+class Motion(NamedTuple):
+    """Reference of the drives, T samples: (T, 7) each."""
+
+    position_rad: np.ndarray
+    velocity_rad_per_s: np.ndarray
+    torque_nm: np.ndarray
+    """Inverse dynamics of the machine of the drawing, without dry friction: the feed-forward."""
+
+
+@cache
+def health_check() -> Motion:
+    """Return the motion of the health check: one fixed motion, the same on every machine.
+
+    A window lets it begin and end at rest.  All frequencies are multiples of one over the duration,
+    so it is a Fourier series, and its derivatives are exact.
+    """
+    time = np.arange(NUM_SAMPLES)[:, None] / NUM_SAMPLES
+    swing = _SWING_RAD * np.sin(2 * np.pi * _SWINGS * time)
+    tremble = _TREMBLE_RAD * np.sin(2 * np.pi * _TREMBLES * time)
+    position = home_rad() + np.sin(np.pi * time) ** 2 * (swing + tremble)
+    velocity = _differentiate(position)
+    acceleration = _differentiate(velocity)
+    torque = np.empty_like(position)
+    model = compile_arm()
+    data, motors = _mj.MjData(model), _dofs(model, JOINTS)
+    for sample in range(NUM_SAMPLES):
+        data.qpos[motors], data.qvel[motors] = position[sample], velocity[sample]
+        data.qacc[motors] = acceleration[sample]
+        _mj.mj_inverse(model, data)
+        torque[sample] = data.qfrc_inverse[motors]
+    for array in (position, velocity, torque):
+        array.flags.writeable = False
+    return Motion(position, velocity, torque)
+
+
+def _differentiate(periodic: np.ndarray) -> np.ndarray:
+    """Return the derivative in time of a Fourier series, (T, 7)."""
+    rate = 2j * np.pi * np.fft.rfftfreq(len(periodic), 1 / SAMPLES_PER_S)
+    return np.fft.irfft(rate[:, None] * np.fft.rfft(periodic, axis=0), len(periodic), axis=0)
+
+
+# The simulation.
+
+GEAR_RATIO = 100
+RIPPLES_PER_TURN = 2 * GEAR_RATIO
+"""Of the joint: a strain-wave gear meshes twice a turn of its wave generator."""
+CHIPS_PER_TURN = 20
+"""How often a chipped tooth of an intermediate wheel meshes in a turn of the joint."""
+_CHIP_WIDTH_RAD = 0.008
+"""Angle of the joint from the middle of the chip to its greatest torque."""
+
+_POSITION_GAIN_NM_PER_RAD = 300.0 * ROTOR_RATIO
+_SPEED_GAIN_NMS_PER_RAD = 30.0 * ROTOR_RATIO
+"""A damping ratio of about 0.7 for the inertia that joint 2 moves at the marks; a motor that play
+parts from its link loses four fifths of its speed in a time step, and does not overshoot much."""
+
+_OIL_TEMPERATURE_C = (15.0, 35.0)
+"""Lowest and highest temperature of the joints during a check."""
+_OIL_NOMINAL_C = 25.0
+_OIL_THINNING_PER_DEGREE = 0.02
+"""Share of the viscous damping that a degree takes from it.  Warm joints rub less: Bittencourt et
+al., "An extended friction model to capture load and temperature effects in robot joints", IROS
+2010.  The size is an assumption."""
+
+_BRAKES_NM = 1e4
+_SETTLING_STEPS = 25  # 0.1 s: what hangs against an end stop sinks in as far as it carries it
+_SPEEDS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
+"""After a step, positions and speeds are those of its end, torques and accelerations of its start:
+just the quantities that are recorded of one sample."""
+
+_NOISE, _DROPOUT, _TEMPERATURE = range(3)  # streams of random numbers
+
+
+class Simulation:
+    """The health check of R machines, carried out as one native batch.
+
+    Each joint follows the motion by a feed-forward and loops of position and speed at 250 Hz.  The
+    drives know only the readings of the sensors, so a fault of a sensor moves the arm.
+
+    Args:
+        machines: R machines, faults included.
+        oil_c: Temperature of all joints of each, (R,).
+        keys: Key of each recording's noise, (R,) uint64.
+        num_threads: Native threads; 0 takes every processor.  Results do not depend on it.
+    """
+
+    def __init__(
+        self, machines: Machines, oil_c: np.ndarray, keys: np.ndarray, num_threads: int = 0
+    ) -> None:
+        model = compile_arm()
+        self.batch = Batch(model, len(keys), num_threads, persistent=True)
+        self._machines, self._keys = machines, keys
+        oil = np.exp(-_OIL_THINNING_PER_DEGREE * (oil_c - _OIL_NOMINAL_C))[:, None]
+        damping_nms_per_rad = oil * machines.joint_damping_ratio * _JOINT_DAMPING_NMS_PER_RAD
+        self._damping_nms_per_rad = damping_nms_per_rad + machines.added_damping_nms_per_rad
+        # Free play and deflection under load of gears and grip, (R, P) each.
+        self._play = np.column_stack([machines.gear_play_rad, machines.payload_play_m])
+        self._compliance = np.pad(machines.gear_compliance_rad_per_nm, ((0, 0), (0, 1)))
+        self._motors, self._plays = _dofs(model, JOINTS), _dofs(model, _PLAYS)
+        self._limit_nm = model.jnt_actfrcrange[[model.joint(name).id for name in JOINTS], 1]
+        self._armature_kg_m2 = model.dof_armature[self._motors]
+        self._position, self._velocity = self.batch.bind("qpos"), self.batch.bind("qvel")
+        self._applied = self.batch.bind("qfrc_applied")
+        self._constraint = self.batch.bind("qfrc_constraint")
+        sensor = model.sensor(_ACCELEROMETER).adr[0]
+        self._acceleration = self.batch.bind("sensordata")[:, sensor : sensor + 3]
+        self._last_read_rad = np.zeros((len(keys), NUM_JOINTS))
+        noises = (
+            machines.position_noise_rad,
+            machines.velocity_noise_rad_per_s,
+            machines.torque_noise_nm,
+            np.repeat(machines.acceleration_noise_m_per_s2[:, None], 3, axis=1),
+        )
+        self._noise_sizes = np.concatenate(noises, axis=1)
+        self._write_machines()
+        self._stand_still()
+
+    def run(self) -> np.ndarray:
+        """Carry out the health check; return its recordings, (R, C, T) float32."""
+        samples = [self.sample(sample).astype(np.float32) for sample in range(NUM_SAMPLES)]
+        return np.ascontiguousarray(np.stack(samples).transpose(1, 2, 0))
+
+    def _write_machines(self) -> None:
+        """Give every simulation its machine, in the fields of the model that differ."""
+        batch, machines, model = self.batch, self._machines, self.batch.model
+        for column, link in enumerate(LINKS):
+            nominal_kg = model.body_mass[model.body(link).id]
+            set_body_mass(batch, link, machines.link_mass_ratio[:, column] * nominal_kg)
+        set_body_mass(batch, "payload", machines.payload_kg)
+        set_body_position(batch, "payload", 0, machines.payload_place_m)
+        self._set_friction(machines.joint_friction_nm)
+        batch.expand("dof_damping")[:, self._motors] = self._damping_nms_per_rad
+        # Free the plays that have room or give way; all others stay rigid.
+        play, compliance = self._play, self._compliance
+        stiffness = np.divide(1.0, compliance, out=np.zeros_like(compliance), where=compliance > 0)
+        # Damping for a time step's worth of the spring keeps it stable, however stiff it is.
+        damping = np.maximum(_PLAY_DAMPING, stiffness * model.opt.timestep)
+        loose = (play > 0) | (compliance > 0)
+        batch.expand("dof_armature")[:, self._plays] = np.where(loose, 0.0, _RIGID_ARMATURE)
+        batch.expand("dof_damping")[:, self._plays] = np.where(loose, damping, 0.0)
+        joints = [model.joint(name).id for name in _PLAYS]
+        batch.expand("jnt_stiffness")[:, joints] = stiffness
+        half = np.where(play > 0, play / 2, 1.0)
+        batch.expand("jnt_range")[:, joints] = np.stack([-half, half], axis=2)
+        batch.set_const()
+
+    def _set_friction(self, friction_nm: np.ndarray) -> None:
+        """Set the dry friction of all joints, (R, 7)."""
+        self.batch.expand("dof_frictionloss")[:, self._motors] = friction_nm
+
+    def _stand_still(self) -> None:
+        """Put the motors on the marks; their brakes hold them until what is loose lies at rest."""
+        batch, friction_nm = self.batch, self._machines.joint_friction_nm
+        batch.reset()
+        self._position[:, self._motors] = home_rad()
+        for _ in range(3):  # what gives way changes the posture, and so the weight that it carries
+            batch.forward(stage=_SPEEDS_CURRENT)
+            load = batch.bind("qfrc_bias")[:, self._plays]
+            self._position[:, self._plays] = (
+                -self._compliance * load - np.sign(load) * self._play / 2
+            )
+        self._set_friction(np.full_like(friction_nm, _BRAKES_NM))
+        batch.step(nstep=_SETTLING_STEPS, stage=_SPEEDS_CURRENT)
+        self._set_friction(friction_nm)
+        self._position[:, self._motors] = home_rad()
+        self._velocity[:] = 0.0
+        batch.forward(stage=_SPEEDS_CURRENT)
+
+    def sample(self, sample: int) -> np.ndarray:
+        """Read the motors, command the drives, let the time pass: one sample, (R, C)."""
+        machines, motors = self._machines, self._motors
+        angle, velocity = self._position[:, motors], self._velocity[:, motors]
+        steps = np.full(len(machines), sample)
+        noise = self._noise_sizes * normals(self._keys, steps, _NOISE, np.arange(24))
+        read_angle = self._read_encoders(angle, steps, noise[:, :7])
+        read_velocity = velocity + noise[:, 7:14]
+        command_nm = self._command(sample, read_angle, read_velocity)
+        rotor_nm = self._at_rotor(command_nm, angle)
+        self._set_friction(self._dry_friction(angle))
+        self._applied[:, motors] = rotor_nm
+        self.batch.step(nstep=1, stage=_SPEEDS_CURRENT)
+        link_nm = self._at_link(rotor_nm, velocity)
+        read_nm = machines.torque_gain * link_nm + noise[:, 14:21]
+        read_acceleration = self._acceleration + noise[:, 21:]
+        channels = (read_angle, read_velocity, command_nm, read_nm, read_acceleration)
+        return np.concatenate(channels, axis=1)
+
+    def _read_encoders(
+        self, angle: np.ndarray, steps: np.ndarray, noise_rad: np.ndarray
+    ) -> np.ndarray:
+        """Return the readings of the encoders, (R, 7)."""
+        machines, sample = self._machines, int(steps[0])
+        drift_rad = machines.encoder_drift_rad_per_s * (sample / SAMPLES_PER_S)
+        read_rad = angle + machines.encoder_bias_rad + drift_rad + noise_rad
+        if sample and machines.encoder_dropout.any():
+            draws = uniforms(self._keys, steps, _DROPOUT, np.arange(NUM_JOINTS))
+            read_rad = np.where(draws < machines.encoder_dropout, self._last_read_rad, read_rad)
+        self._last_read_rad = read_rad
+        return read_rad
+
+    def _command(self, sample: int, angle: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Return the commanded torques, (R, 7), from the readings of the motors, (R, 7) each."""
+        motion = health_check()
+        wanted_nm = (
+            motion.torque_nm[sample]
+            + _POSITION_GAIN_NM_PER_RAD * (motion.position_rad[sample] - angle)
+            + _SPEED_GAIN_NMS_PER_RAD * (motion.velocity_rad_per_s[sample] - velocity)
+        )
+        return np.clip(wanted_nm, -self._limit_nm, self._limit_nm)
+
+    def _at_rotor(self, command_nm: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        """Return the torque that acts on each rotor besides friction, (R, 7)."""
+        machines = self._machines
+        teeth = RIPPLES_PER_TURN * angle + machines.gear_phase_rad
+        torque = machines.drive_strength * command_nm + machines.ripple_nm * np.sin(teeth)
+        # A chipped tooth pulls the wheel into its gap, and holds it back on the way out.
+        turn = angle + machines.gear_phase_rad / CHIPS_PER_TURN
+        pitch = 2 * np.pi / CHIPS_PER_TURN
+        off = ((turn + pitch / 2) % pitch - pitch / 2) / _CHIP_WIDTH_RAD  # from the chip's middle
+        return torque + machines.chip_nm * (-off * np.exp((1 - off**2) / 2))
+
+    def _dry_friction(self, angle: np.ndarray) -> np.ndarray:
+        """Return the dry friction of each joint, (R, 7): a warped brake rubs once a rotor turn."""
+        turn = GEAR_RATIO * angle + self._machines.gear_phase_rad
+        return self._machines.joint_friction_nm + self._machines.brake_nm * (1 + np.cos(turn)) / 2
+
+    def _at_link(self, rotor_nm: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Return the torque through each gear, (R, 7): what the rotor and its friction leave.
+
+        Args:
+            rotor_nm: Torque that acted on the rotor during the time step.
+            velocity: Velocity of the motor before it.
+        """
+        next_velocity = self._velocity[:, self._motors]
+        gained = (next_velocity - velocity) * SAMPLES_PER_S  # rad/s^2
+        # MuJoCo's implicit integrator damps by the speed after the time step.
+        viscous_nm = self._damping_nms_per_rad * next_velocity
+        dry_nm = self._constraint[:, self._motors]
+        return rotor_nm + dry_nm - viscous_nm - self._armature_kg_m2 * gained
+
+
+# Recording.
+
+NUM_BASELINES = 3
+"""Healthy checks of every machine of a pool, at other temperatures each."""
+_RECORDINGS_AT_ONCE = 500  # simulations in one batch
+
+
+def record(
+    machines: Machines,
+    faults: Sequence[str] | np.ndarray | str,
+    severities: Any,
+    seed: int,
+    *,
+    joints: Any = 1,
+    checks: Any = 0,
+    num_threads: int = 0,
+) -> Recordings:
+    """Record one health check of every machine.
+
+    A recording depends, bit for bit, on its own row and the seed: not on the other rows, their
+    order, or the number of threads.  A severity of zero is no fault: its label is ``healthy``.
+
+    Args:
+        machines: R machines as built, one for each recording; ``machines.rows`` repeats them.
+        faults: Names of R faults of `FAULTS`, or ``healthy``; or one for all.
+        severities: R severities, each in its fault's own unit; or one for all.
+        seed: Seed of sensor noise and temperatures.
+        joints: Number of the joint that the fault sits in, 1 to 7, for each or for all.
+        checks: Number of the check, for each or for all: another number, other noise and another
+            temperature.
+        num_threads: Native threads; 0 takes every processor.
+
+    Raises:
+        TaskError: A fault, severity or joint is not allowed, or two recordings would be the same.
+        ValueError: The recordings do not fit into memory.
+        RuntimeError: A simulation became unstable.
+    """
+    count = len(machines)
+    fault = _column("faults", faults, count)
+    severity = _column("severities", severities, count).astype(np.float64)
+    joint, check = _column("joints", joints, count), _column("checks", checks, count)
+    for name in sorted(set(fault.tolist())):
+        _check_fault(name, severity[fault == name], joint[fault == name])
+    joint = np.where([name != HEALTHY and bool(FAULTS[name].joints) for name in fault], joint, 0)
+    _check_seed(seed)
+    visit = [np.full(count, seed), np.full(count, machines.seed), machines.number, check]
+    named = np.array([zlib.crc32(name.encode()) for name in fault])
+    keys = keys_of(np.stack([*visit, named, severity, joint], axis=1))
+    _check_distinct(keys)
+    low, high = _OIL_TEMPERATURE_C
+    draws = uniforms(keys_of(np.stack(visit, axis=1)), np.zeros(count), _TEMPERATURE, np.arange(1))
+    oil_c = low + (high - low) * draws[:, 0]  # the same in one check of a machine, with any fault
+    shape = (count, len(CHANNELS), NUM_SAMPLES)
+    require_memory({f"{count} recordings": 4 * math.prod(shape)}, "record fewer at a time")
+    faulty = with_faults(machines, fault, severity, joint)
+    signals = np.empty(shape, np.float32)
+    for first in range(0, count, _RECORDINGS_AT_ONCE):
+        part = slice(first, first + _RECORDINGS_AT_ONCE)
+        simulation = Simulation(faulty.rows(part), oil_c[part], keys[part], num_threads)
+        signals[part] = simulation.run()
+    labels = [
+        str(FaultClass(name, int(number))) if severe else HEALTHY
+        for name, number, severe in zip(fault, joint, severity, strict=True)
+    ]
+    for row in np.flatnonzero(~np.isfinite(signals).all(axis=(1, 2)))[:1]:
+        raise RuntimeError(
+            f"simulation of {labels[row]} (severity {severity[row]:g}) of machine "
+            f"{machines.number[row]} became unstable"
+        )
+    return Recordings(
+        tuple(signals),
+        float(SAMPLES_PER_S),
+        CHANNELS,
+        label=np.array(labels),
+        machine=np.array([f"arm {number}" for number in machines.number]),
+        name=np.array([f"{key:016x}" for key in keys]),
+    )
+
+
+def _column(name: str, values: Any, count: int) -> np.ndarray:
+    """Return one value for each of R recordings, (R,)."""
+    column = np.asarray(values)
+    if column.shape not in ((), (count,)):
+        raise TaskError(f"{name} must be one or {count}, got the shape {column.shape}")
+    return np.broadcast_to(column, (count,))
+
+
+def _check_fault(name: str, severity: np.ndarray, joint: np.ndarray) -> None:
+    if name == HEALTHY:
+        if severity.any():
+            raise TaskError("a healthy machine has the severity 0")
+        return
+    fault = find_fault(name)
+    misplaced = joint[~np.isin(joint, fault.joints or joint)]
+    if misplaced.size:
+        allowed = ", ".join(map(str, fault.joints))
+        raise TaskError(f"{name} can sit in the joints {allowed}, got {misplaced[0]}")
+    most, unit = fault.severity.allowed[1], fault.severity.unit
+    beyond = severity[~((severity >= 0) & (severity <= most))]
+    if beyond.size:
+        raise TaskError(
+            f"severity of {name} ({fault.severity.description}) must be in [0, {most:g}]"
+            f"{after_number(unit)}, got {beyond[0]:g}"
+        )
+
+
+def _check_distinct(keys: np.ndarray) -> None:
+    _, first, times = np.unique(keys, return_index=True, return_counts=True)
+    for row in sorted(first[times > 1])[:1]:
+        twin = np.flatnonzero(keys == keys[row])[1]
+        raise TaskError(
+            f"recordings {row} and {twin} would be the same: give each check of a machine "
+            "another number in checks"
+        )
+
+
+def record_pool(
+    num_machines: int,
+    classes: Sequence[FaultClass],
+    *,
+    split: MachineSplit,
+    severities: Literal["train", "extrapolation"] = "train",
+    seed: int = 0,
+    num_threads: int = 0,
+) -> tuple[Recordings, Recordings]:
+    """Record machines that have every class once, so no two recordings of a class share a machine.
+
+    Args:
+        num_machines: M.
+        classes: C classes, healthy or a fault in a joint.
+        split: Whether the machines are to be trained on or to be tested on.
+        severities: Range that severities are drawn from: that to train on, or beyond it.
+        seed: Seed of machines, severities and noise.
+        num_threads: Native threads; 0 takes every processor.
+
+    Returns:
+        M C recordings, all classes of a machine one after the other, and their baselines: M B
+        recordings of the same machines when they were healthy, all of a machine one after the
+        other.  Every recording is of another check, and so at another temperature.
+    """
+    machines = sample_machines(num_machines, split, seed=seed)
+    rng = np.random.default_rng((seed, severities == "extrapolation"))
+    severity = np.zeros((num_machines, len(classes)))
+    for column, (fault, _) in enumerate(classes):
+        if fault != HEALTHY:
+            parameter = FAULTS[fault].severity
+            severity[:, column] = parameter.sample(rng, num_machines, severities)
+    machine, column = np.indices(severity.shape).reshape(2, -1)
+    recordings = record(
+        machines.rows(machine),
+        np.array([own.fault for own in classes])[column],
+        severity.ravel(),
+        seed,
+        joints=np.array([own.joint for own in classes])[column],
+        checks=NUM_BASELINES + column,
+        num_threads=num_threads,
+    )
+    machine, check = np.indices((num_machines, NUM_BASELINES)).reshape(2, -1)
+    baselines = record(
+        machines.rows(machine), HEALTHY, 0.0, seed, checks=check, num_threads=num_threads
+    )
+    return recordings, baselines

@@ -1,0 +1,145 @@
+"""Few-shot tasks: examples of some labels, and recordings to be diagnosed by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+QUERIES = 5
+"""Recordings of each label that a task asks for, at most."""
+MOST_FOLDS, BLOCKS = 5, 3
+"""Parts that are held out in turn: of machines at most, and of the recordings of one machine."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What learners read of R recordings."""
+
+    features: np.ndarray
+    """Standardised, (R, F)."""
+    kernels: np.ndarray
+    """Features of random convolutions, (R, G); G is 0 without aeon."""
+    label: np.ndarray
+    """(R,) str."""
+    machine: np.ndarray
+    """(R,) str."""
+    group: np.ndarray
+    """What must not be parted, as the windows of a file: (R,) str."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Distinct labels in their order, (C,)."""
+        return np.unique(self.label)
+
+    def rows(self, index: Any) -> Data:
+        """Return some recordings."""
+        return Data(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def joined(self, other: Data) -> Data:
+        """Return these recordings and others."""
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return Data(*(np.concatenate(pair) for pair in pairs))
+
+
+class Task(NamedTuple):
+    """Examples of some labels, and recordings to be diagnosed by them."""
+
+    examples: Data
+    queries: Data
+
+
+def draw_tasks(data: Data, shots: int, way: int, count: int, seed: int) -> list[Task]:
+    """Draw tasks with the same number of examples of each label.
+
+    Examples and queries are of one machine, and never of one group.  Where no machine has two
+    labels often enough, examples are of some machines and queries of others.
+
+    Args:
+        data: Recordings.
+        shots: K, groups of each label that are examples.
+        way: Labels of a task, at most.
+        count: Tasks.
+        seed: Of the draws.
+
+    Returns:
+        The tasks; none where there are too few recordings.
+    """
+    rng = np.random.default_rng((seed, shots))
+    for units, parts in (
+        (data.group, [data.machine == name for name in np.unique(data.machine)]),
+        (data.machine, [np.ones(len(data), bool)]),
+    ):
+        names, place = np.unique(units, return_inverse=True)
+        choices = [pools for part in parts if (pools := _pools(data.label, place, part, shots))]
+        if choices:
+            break
+    else:
+        return []
+    tasks = []
+    for _ in range(count):
+        pools = choices[rng.integers(len(choices))]
+        rank = rng.permutation(len(names))[place]
+        sides = [_sides(pools[i], rank, shots) for i in rng.permutation(len(pools))[:way]]
+        tasks.append(Task(*(data.rows(np.concatenate(rows)) for rows in zip(*sides, strict=True))))
+    return tasks
+
+
+def _pools(label: np.ndarray, unit: np.ndarray, part: np.ndarray, shots: int) -> list[np.ndarray]:
+    """Return the rows of each label with more units than examples; none for fewer than two."""
+    rows = [np.flatnonzero(part & (label == name)) for name in np.unique(label[part])]
+    enough = [own for own in rows if len(np.unique(unit[own])) > shots]
+    return enough if len(enough) > 1 else []
+
+
+def _sides(rows: np.ndarray, rank: np.ndarray, shots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return examples, of the units that rank first, and queries, of those that rank last."""
+    last = np.unique(rank[rows])[shots - 1]
+    rest = rows[rank[rows] > last]
+    return rows[rank[rows] <= last], rest[np.argsort(-rank[rest], kind="stable")][:QUERIES]
+
+
+def without_label(task: Task) -> Task:
+    """Return the task without the examples of its last label, whose queries alone are asked."""
+    label = task.examples.labels[-1]
+    return Task(
+        task.examples.rows(task.examples.label != label),
+        task.queries.rows(task.queries.label == label),
+    )
+
+
+def leave_out_in_turn(examples: Data) -> list[Task]:
+    """Return tasks in each of which one example of every label is asked by means of the others."""
+    rank = np.zeros(len(examples), int)
+    for label in examples.labels:
+        rows = np.flatnonzero(examples.label == label)
+        rank[rows] = np.unique(examples.group[rows], return_inverse=True)[1]
+    fewest = min(rank[examples.label == label].max() for label in examples.labels)
+    if fewest < 1:
+        return []
+    return [
+        Task(examples.rows(rank != each), examples.rows(rank == each)) for each in range(fewest + 1)
+    ]
+
+
+def folds(data: Data) -> list[np.ndarray]:
+    """Return which recordings are held out in turn, (R,) bool each.
+
+    These are machines, in five parts at most.  Of one machine they are thirds of each label, of
+    recordings that follow each other: neighbours are alike.
+    """
+    names = np.unique(data.machine)
+    if len(names) > 1:
+        number = min(MOST_FOLDS, len(names))
+        part = np.searchsorted(names, data.machine) * number // len(names)
+    else:
+        number, part = BLOCKS, np.zeros(len(data), int)
+        for label in data.labels:
+            rows = np.flatnonzero(data.label == label)
+            _, first, place = np.unique(data.group[rows], return_index=True, return_inverse=True)
+            part[rows] = np.argsort(np.argsort(first))[place] * number // len(first)
+    return [part == each for each in range(number)]

@@ -1,0 +1,310 @@
+"""The simulated fleet that wears: run-to-failure tables of arms, as users have them of machines.
+
+In every machine one part wears, in joint 2 or 4, from new to the end of its life.  A *cycle* is a
+day of production.  Every sixth day a health check is recorded, and one more on the last day, when
+the part is found worn out.  The table has the indicators of every check.
+
+Wear is 0 in a new part and 1 at the end of its life, a severity of one of the faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaincinv
+
+from metarobot.diagnosis.faults import FAULTS, NUM_JOINTS
+from metarobot.diagnosis.simulator import (
+    COMMANDED_TORQUE,
+    DELIVERED_TORQUE,
+    JOINTS,
+    POSITION,
+    RIPPLES_PER_TURN,
+    SAMPLES_PER_S,
+    VELOCITY,
+    Machines,
+    MachineSplit,
+    health_check,
+    record,
+    sample_machines,
+)
+from metarobot.envs.counter_based_random import keys_of, normals, uniforms
+
+MOST_CYCLES = 600
+CYCLES_BETWEEN_CHECKS = 6
+HIGHEST = 1.5
+"""All faults allow a severity as high, over the highest that a job tolerates."""
+WORN_JOINTS = (2, 4)
+"""The shoulder and the elbow carry most of the weight."""
+
+MEDIAN_LIFE_CYCLES = 100.0
+MACHINE_SPREAD, PART_SPREAD = 0.35, 0.12
+"""Standard deviations of the logarithm of a life: between machines, and between parts of one.
+Assumptions.  Draws beyond `MOST_SPREADS` of them are moved there."""
+MOST_SPREADS = 2.0
+LOAD_EXPONENT = -0.5
+"""Of life over payload.  A bearing alone would have -3 (ISO 281); the arm itself is most of it."""
+NOMINAL_PAYLOAD_KG = 0.6
+
+GAMMA_SHAPE = 25.0
+"""Of the gamma process at its expected end; its scale is the inverse."""
+
+TOLERATED = (0.6, 1.0)
+"""Least and greatest severity that a machine's job tolerates, over the highest of training: gluing
+needs a more exact arm than stacking."""
+SCATTER_RATIO, SCATTER_OFFSET = 0.15, 0.03
+"""A part is not the same every day: debris moves, grease spreads.  The severity at a check is
+multiplied by exp(0.15 n), and 0.03 n' of the highest severity is added; n and n' are standard
+normal.  Assumptions: friction of a joint differs by some ten per cent from day to day (Bittencourt
+et al. 2010 measured several times that over temperature)."""
+
+_MACHINE, _PART, _PATH, _DAY = 101, 102, 103, 104  # streams of random numbers
+_BATCH = 500  # recordings, of 100 kB each
+
+
+# Processes: wear (m, C) of m parts after C cycles, from their age in expected lives (m, C), a
+# constant of each machine in [0, 1) (m,), and uniforms (m, C), one a cycle.
+
+
+def exponential(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Grow damage that feeds on itself: w = w_0^(1 - age), with w_0 from 3 to 15 %."""
+    start = 0.03 * 5 ** own[:, None]
+    start = np.clip(start * np.exp(0.3 * (2 * noise[:, :1] - 1)), 0.0, 0.5)
+    return start ** (1 - age)
+
+
+def gamma_process(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Add small independent losses: a gamma process with mean age^b, b from 1 to 2.5.
+
+    At the expected end of its life its wear spreads by a fifth.
+    """
+    shape = GAMMA_SHAPE * age ** (1.0 + 1.5 * own[:, None])
+    steps = np.diff(shape, axis=1, prepend=0.0)
+    lost = np.where(steps > 1e-6, gammaincinv(np.maximum(steps, 1e-6), noise), 0.0)
+    return np.cumsum(lost, axis=1) / GAMMA_SHAPE
+
+
+def sudden_onset(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Grow from the start of a crack, after 40 to 75 % of the expected life; nothing before."""
+    start = 0.4 + 0.3 * own[:, None] + 0.05 * noise[:, :1]
+    return (np.maximum(age - start, 0.0) / (1 - start)) ** 1.5
+
+
+Process = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+PROCESSES: dict[str, Process] = {
+    "dry_friction": sudden_onset,
+    "lost_lubricant": exponential,
+    "backlash": gamma_process,
+    "gear_ripple": gamma_process,
+    "loose_belt": exponential,
+    "weak_drive": sudden_onset,
+}
+"""Process of each fault: assumptions.
+Exponential growth from a random start: Gebraeel et al. 2005, "Residual-life distributions from
+component degradation signals", IIE Transactions 37; Saxena et al. 2008, the damage propagation of
+C-MAPSS.  Gamma processes: van Noortwijk 2009, "A survey of the application of gamma processes in
+maintenance", Reliability Engineering and System Safety 94.  Two stages, healthy and degrading: Lei
+et al. 2018, "Machinery health prognostics", Mechanical Systems and Signal Processing 104."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The worn parts of M machines, one each."""
+
+    machines: Machines
+    """M machines."""
+    fault: np.ndarray
+    """Name of the fault that the wear is, (M,) of strings."""
+    joint: np.ndarray
+    """Number of its joint, (M,)."""
+    limit: np.ndarray
+    """Severity that ends a life, in the unit of the fault, (M,)."""
+    wear: np.ndarray
+    """Wear after each cycle, (M, MOST_CYCLES + 1)."""
+
+    @property
+    def life_cycles(self) -> np.ndarray:
+        """Cycle in which each part reaches the end of its life, (M,)."""
+        worn = self.wear >= 1.0
+        return np.where(worn.any(axis=1), worn.argmax(axis=1), MOST_CYCLES)
+
+    def severity(self, machine: np.ndarray, cycle: np.ndarray) -> np.ndarray:
+        """Return severities at checks with the scatter of their day, in the fault's unit, (R,).
+
+        Args:
+            machine: Rows of machines, (R,).
+            cycle: Age of the part, (R,).
+        """
+        most = np.array([_most_severe(name) for name in self.fault])[machine]
+        draws = normals(_keys(self.machines)[machine], cycle, _DAY, np.arange(2))
+        worn = self.limit[machine] * self.wear[machine, cycle]
+        seen = worn * np.exp(SCATTER_RATIO * draws[:, 0]) + SCATTER_OFFSET * most * draws[:, 1]
+        return np.clip(seen, 0.0, most * HIGHEST)
+
+
+def sample_parts(machines: Machines) -> Parts:
+    """Draw the wear of machines; that of one does not depend on the others."""
+    count, keys = len(machines), _keys(machines)
+    names = np.array(list(PROCESSES))
+    draws = uniforms(keys, np.zeros(count), _MACHINE, np.arange(4))
+    low, high = TOLERATED
+    fault = names[(draws[:, 0] * len(names)).astype(int)]
+    joint = np.array(WORN_JOINTS)[(draws[:, 1] * len(WORN_JOINTS)).astype(int)]
+    limit = np.array([_most_severe(name) for name in fault]) * (low + (high - low) * draws[:, 3])
+    age = np.arange(MOST_CYCLES + 1) / _expected_life_cycles(machines, keys)[:, None]
+    noise = uniforms(keys, np.zeros(count), _PATH, np.arange(MOST_CYCLES + 1))
+    wear = np.empty((count, MOST_CYCLES + 1))
+    for name, process in PROCESSES.items():
+        rows = fault == name
+        wear[rows] = process(age[rows], draws[rows, 2], noise[rows])
+    return Parts(machines, fault, joint, limit, wear)
+
+
+def _most_severe(fault: str) -> float:
+    """Return the highest severity that any job tolerates: the highest that diagnosis trains on."""
+    return FAULTS[fault].severity.train[1]
+
+
+def _keys(machines: Machines) -> np.ndarray:
+    """Return the key of the wear of each machine, (M,) uint64."""
+    return keys_of(np.stack([np.full(len(machines), machines.seed), machines.number], axis=1))
+
+
+def _expected_life_cycles(machines: Machines, keys: np.ndarray) -> np.ndarray:
+    """Return the expected life of each part, (M,): the higher the payload, the shorter."""
+    zero = np.zeros(len(keys))
+    own = np.clip(normals(keys, zero, _MACHINE, np.array([10])), -MOST_SPREADS, MOST_SPREADS)
+    each = np.clip(normals(keys, zero, _PART, np.arange(1)), -MOST_SPREADS, MOST_SPREADS)
+    median = MEDIAN_LIFE_CYCLES * (machines.payload_kg / NOMINAL_PAYLOAD_KG) ** LOAD_EXPONENT
+    return median * np.exp(MACHINE_SPREAD * own + PART_SPREAD * each)[:, 0]
+
+
+def wear_table(
+    count: int,
+    split: MachineSplit = "train",
+    *,
+    seed: int = 0,
+    num_running: int = 0,
+    num_threads: int = 0,
+) -> pd.DataFrame:
+    """Record the checks of the first machines of a split until their parts are worn out.
+
+    Args:
+        count: Machines M.
+        split: ``train`` or ``test``; no machine is in both.
+        seed: Of the series, and of the sensors' noise.
+        num_running: The last machines, whose parts still run: their tables end at a check that is
+            drawn at random.
+        num_threads: Native threads; 0 takes every processor.
+
+    Returns:
+        Columns ``unit``, ``cycle``, ``payload_kg``, the 63 indicators and ``event``: 1 where the
+        part is worn out at the last row of the unit, 0 where it still runs.
+
+    Raises:
+        TaskError: There is no such split, or not so many machines in it.
+    """
+    parts = sample_parts(sample_machines(count, split, seed=seed))
+    life = parts.life_cycles
+    num_checks = (life - 1) // CYCLES_BETWEEN_CHECKS + 2  # the last one on the last day
+    running = np.arange(count) >= count - num_running
+    drawn = uniforms(_keys(parts.machines), np.zeros(count), _DAY, np.array([7]))[:, 0]
+    num_checks = np.where(running, 1 + (drawn * (num_checks - 1)).astype(int), num_checks)
+    machine, check = np.nonzero(np.arange(num_checks.max()) < num_checks[:, None])
+    cycle = np.minimum(check * CYCLES_BETWEEN_CHECKS, life[machine])
+    severity = parts.severity(machine, cycle)
+    seen = []
+    for first in range(0, len(machine), _BATCH):
+        rows = slice(first, first + _BATCH)
+        recordings = record(
+            parts.machines.rows(machine[rows]),
+            parts.fault[machine[rows]].tolist(),
+            severity[rows],
+            seed,
+            joints=parts.joint[machine[rows]],
+            checks=check[rows],
+            num_threads=num_threads,
+        )
+        seen.append(indicators(np.stack(list(recordings.signals))))
+    columns = [f"{joint} {name}" for joint in JOINTS for name in INDICATORS]
+    table = pd.DataFrame(np.concatenate(seen), columns=columns)
+    table.insert(0, "unit", parts.machines.number[machine])
+    table.insert(1, "cycle", cycle)
+    table.insert(2, "payload_kg", parts.machines.payload_kg[machine])
+    table["event"] = np.where(running[machine], 0, 1)
+    return table
+
+
+INDICATORS = (
+    "dry friction (N m)",
+    "viscous damping (N m s/rad)",
+    "inertia of the rotor (kg m^2)",
+    "torque lost by the drive (1)",
+    "ripple (N m)",
+    "residual torque (log N m)",
+    "unplanned torque to 20 Hz (log N m)",
+    "torque above 20 Hz (log N m)",
+    "unplanned speed (log rad/s)",
+)
+"""Of each joint.  Least squares split the commanded less the delivered torque into dry friction,
+viscous damping, inertia of the rotor, the share lost by the drive, and ripple of the teeth."""
+
+_STANDSTILL_RAD_PER_S = 0.02
+"""Dry friction changes its sign over about so much speed: the noise of the sensor."""
+_RIDGE = 1e-6
+_ROUGH_HZ = 20.0
+
+
+def indicators(signals: np.ndarray) -> np.ndarray:
+    """Return the indicators of recordings (R, C, T), (R, 7 x 9): joint by joint."""
+    columns = [_joint_indicators(signals, joint) for joint in range(NUM_JOINTS)]
+    return np.concatenate(columns, axis=1)
+
+
+def _joint_indicators(signals: np.ndarray, joint: int) -> np.ndarray:
+    """Return the indicators of one joint, (R, 9)."""
+    motion = health_check()
+    channels = (POSITION, VELOCITY, COMMANDED_TORQUE, DELIVERED_TORQUE)
+    position, velocity, commanded, delivered = (
+        signals[:, channel][:, joint].astype(np.float64) for channel in channels
+    )
+    teeth = RIPPLES_PER_TURN * position
+    causes = (
+        np.tanh(velocity / _STANDSTILL_RAD_PER_S),
+        velocity,
+        np.gradient(velocity, 1 / SAMPLES_PER_S, axis=1),
+        commanded,
+        np.sin(teeth),
+        np.cos(teeth),
+        np.ones_like(velocity),
+    )
+    amounts, residual_nm = _least_squares(np.stack(causes, axis=2), commanded - delivered)
+    unplanned_nm = delivered - motion.torque_nm[:, joint]
+    slow_nm, _ = _split(unplanned_nm - unplanned_nm.mean(axis=1, keepdims=True))
+    _, rough_nm = _split(delivered)
+    rest = (residual_nm, slow_nm, rough_nm, velocity - motion.velocity_rad_per_s[:, joint])
+    rms = np.stack([np.sqrt(np.mean(part**2, axis=1)) for part in rest], axis=1)
+    ripple = np.hypot(amounts[:, 4], amounts[:, 5])[:, None]
+    return np.concatenate([amounts[:, :4], ripple, np.log(rms + 1e-6)], axis=1)
+
+
+def _least_squares(causes: np.ndarray, torque_nm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficient of each cause, (R, k), and the residual torque, (R, T)."""
+    normal = np.einsum("rtk,rtl->rkl", causes, causes)
+    scale = np.trace(normal, axis1=1, axis2=2)[:, None, None]
+    normal += _RIDGE * scale / causes.shape[2] * np.eye(causes.shape[2])
+    moments = np.einsum("rtk,rt->rk", causes, torque_nm)
+    amounts = np.linalg.solve(normal, moments[:, :, None])[:, :, 0]
+    return amounts, torque_nm - np.einsum("rtk,rk->rt", causes, amounts)
+
+
+def _split(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a signal (R, T) below and above 20 Hz."""
+    spectrum = np.fft.rfft(signal, axis=1)
+    slow = np.fft.rfftfreq(signal.shape[1], 1 / SAMPLES_PER_S) <= _ROUGH_HZ
+    low = np.fft.irfft(spectrum * slow, signal.shape[1], axis=1)
+    return low, signal - low

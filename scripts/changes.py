@@ -1,0 +1,91 @@
+"""Measure how often `what_changed` is right, on robots whose parameters lie in the gaps.
+
+Rows go to docs/results/recognised_changes.json, in place of those of the same family.
+
+    python scripts/changes.py
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from commands import check_names, takes_options
+from rows import read_rows
+
+import metarobot as mr
+from metarobot.diagnosis.changes import Recogniser, Trials, changes_of
+from metarobot.files import write_json
+
+ROWS = Path(__file__).resolve().parent.parent / "docs/results/recognised_changes.json"
+FAMILIES = {"grip": "Grip episodes", "reach": "Reach episodes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangesCommand:
+    """Measure how often changes are noticed and named."""
+
+    families: tuple[str, ...] = tuple(FAMILIES)
+    """Families, whose `latent` policies make the trials."""
+    robots: int = 100
+    """Robots with each change."""
+    seed: int = 7
+    """Of the robots."""
+    out: Path = ROWS
+    """File of rows."""
+
+    def __post_init__(self) -> None:
+        """Check the families."""
+        check_names("family", self.families, FAMILIES)
+
+
+def measure(family: str, num_robots: int, seed: int) -> list[dict[str, Any]]:
+    """Return a row for each change of a family."""
+    policy = mr.load(family)["latent"]
+    changes = changes_of(policy.config.env_id)
+    trials = Trials(policy=policy, num_robots=num_robots, split="interpolation", seed=seed)
+    episodes = trials.run(changes)
+    listed = tuple(change for change in changes if not change.held_out)
+    judged, unlisted = (
+        Recogniser(policy, changes=known).judge(episodes) for known in (changes, listed)
+    )
+    rows = []
+    for place, change in enumerate(changes):
+        own, others = judged[place :: len(changes)], unlisted[place :: len(changes)]
+        noticed = _mean([each.is_changed or not each.is_known for each in others])
+        rows.append(
+            {
+                "task": FAMILIES[family],
+                "change": change.name,
+                "robots": num_robots,
+                "called_changed": _mean([each.is_changed or not each.is_known for each in own]),
+                "named": _mean([each.best == change.name for each in own]),
+                "like_none": _mean([not each.is_known for each in own]),
+                "mean_probability": _mean([each.probabilities[place] for each in own]),
+                "noticed_unlisted": noticed if change.held_out else None,
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def _mean(values: list[Any]) -> float:
+    return round(float(np.mean(values)), 3)
+
+
+@takes_options(ChangesCommand, "changes.py")
+def main(command: ChangesCommand) -> None:
+    """Measure family by family, on one thread."""
+    torch.set_num_threads(1)
+    for family in command.families:
+        rows = measure(family, command.robots, command.seed)
+        kept = [row for row in read_rows(command.out) if row["task"] != FAMILIES[family]]
+        write_json(command.out, [*kept, *rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

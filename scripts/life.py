@@ -1,0 +1,165 @@
+"""Measure predictions of remaining life on simulated machines, for docs/remaining-life.md.
+
+Writes docs/results/remaining_life.json and docs/remaining-life.png.  Learners are chosen and
+trained on one fleet, and measured once on another one, beside references of scikit-learn.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import torch
+from commands import takes_options
+from docs_tables.markdown import PENDING, markdown_table
+from docs_tables.results import read
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sweeps import write_figure
+
+from metarobot.diagnosis.life import LEARNERS, outcome_of, prediction_frame, train
+from metarobot.diagnosis.life_features import fit_health_index
+from metarobot.diagnosis.life_learners import LEVELS
+from metarobot.diagnosis.life_scores import errors_at, fixed_ages, interval, score
+from metarobot.diagnosis.life_table import Columns, LifeTable, read_life_table
+from metarobot.diagnosis.wear import wear_table
+from metarobot.files import rounded, write_json
+from metarobot.reporting.life_figure import draw_lives
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifeCommand:
+    """Measure predictions of remaining life, for docs/remaining-life.md."""
+
+    num_train: int = 600
+    """Machines that learners are trained and chosen on."""
+    num_test: int = 300
+    """Machines that are predicted."""
+    train_seed: int = 100
+    test_seed: int = 2
+    """Seeds of both series; machines of the second were not looked at before."""
+    seed: int = 0
+    """Seed of folds and of parameters."""
+    tables: Path = Path("runs/life")
+    """Folder that keeps the tables of both fleets."""
+    out: Path = DOCS / "results/remaining_life.json"
+    """File of the figures."""
+    picture: Path = DOCS / "remaining-life.png"
+    """Predictions for a few test machines."""
+
+
+@takes_options(LifeCommand, "life.py")
+def main(command: LifeCommand) -> None:
+    """Record both fleets, train, predict, and write."""
+    torch.set_num_threads(1)  # the networks are small
+    known = _fleet(command, "train", command.num_train, command.train_seed)
+    test = _fleet(command, "test", command.num_test, command.test_seed)
+    run, held_out = train(known, seed=command.seed, progress=lambda text, _: print(text))
+    ages, chosen = fixed_ages(known.end), run.config.learner
+    health_index, training = fit_health_index(known, command.seed)
+    rows = training.rows(training.remaining > 0)
+    seen, scale = health_index.rows(test), float(health_index.typical_life)
+    frames = {}
+    for name, kind in LEARNERS.items():
+        learner = run.learner if name == chosen else kind.fit(rows, command.seed)
+        quantiles = learner.predict(seen) * scale
+        ends = held_out.calibration(name).interval(test.time, quantiles)
+        frames[name] = quantiles, prediction_frame(test, quantiles, ends)
+    remaining = test.end[test.unit] - test.time
+    shown = frames[chosen][1].assign(remaining=remaining)
+    write_figure(draw_lives(shown, "cycle"), command.picture)
+    for name, (median, mean) in _references(known, test, health_index, command.seed).items():
+        # Quantiles with this median and this mean, which is all that is scored.
+        quantiles = np.repeat(median[:, None], len(LEVELS), axis=1)
+        quantiles[:, -1] += len(LEVELS) * (mean - median)
+        frames[name] = quantiles, None
+    best = errors_at(outcome_of(test, frames[chosen][0]), ages, command.seed)
+    found = []
+    for name, (quantiles, frame) in frames.items():
+        outcome = outcome_of(test, quantiles)
+        held = np.zeros(len(test.unit), bool)
+        if frame is not None:
+            held = ((frame["low"] <= remaining) & (remaining <= frame["high"])).to_numpy()
+        errors = errors_at(outcome, ages, command.seed)
+        for own in score(name, outcome, held[outcome.row], ages, command.seed):
+            less = errors[own.ages], best[own.ages]
+            found.append(
+                msgspec.to_builtins(own)
+                | ({} if frame is not None else {"coverage": None})
+                | {"mae_less_chosen_ci": interval(less[0].mae - less[1].mae)}
+                | {"rmse_less_chosen_ci": interval(less[0].rmse - less[1].rmse)}
+                | {"chosen": name == chosen, "seed": command.seed}
+            )
+    write_json(command.out, rounded(found))
+
+
+def _fleet(command: LifeCommand, split: Any, count: int, seed: int) -> LifeTable:
+    """Return the table of a fleet, which is recorded unless its folder has it."""
+    path = command.tables / f"{split}_{count}_{seed}.csv"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wear_table(count, split, seed=seed, num_threads=1).to_csv(path, index=False)
+    return read_life_table(path, Columns(time="cycle"))
+
+
+def _references(
+    known: LifeTable, test: LifeTable, health_index: Any, seed: int
+) -> dict[str, list[np.ndarray]]:
+    """Return medians and means (R,) by regressions on age and all sensors."""
+
+    def inputs(table: LifeTable) -> np.ndarray:
+        sensors = health_index.inputs(table)
+        recent = pd.DataFrame(sensors).groupby(table.unit).rolling(3, min_periods=1).mean()
+        return np.column_stack([table.time, sensors, recent.to_numpy()])
+
+    remaining = known.end[known.unit] - known.time
+    forest = RandomForestRegressor(100, min_samples_leaf=10, max_features=0.33, random_state=seed)
+    boosting = [
+        HistGradientBoostingRegressor(
+            loss=loss, max_iter=150, learning_rate=0.05, max_leaf_nodes=15, random_state=seed
+        )
+        for loss in ("absolute_error", "squared_error")
+    ]
+    models = {
+        "random forest, all sensors": [forest, forest],
+        "gradient boosting, all sensors": boosting,
+    }
+    rows, ahead = inputs(known)[remaining > 0], inputs(test)
+    return {
+        name: [model.fit(rows, remaining[remaining > 0]).predict(ahead) for model in pair]
+        for name, pair in models.items()
+    }
+
+
+def table(figure: str) -> str:
+    """Return the Markdown table of one figure by learner and age: mae, rmse or coverage."""
+    rows = read("remaining_life.json")
+    if rows is None:
+        return PENDING
+    ages = list(dict.fromkeys(row["ages"] for row in rows))
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        name = f"**{row['learner']}**" if row["chosen"] else row["learner"]
+        cells.setdefault(name, {})[row["ages"]] = _cell(row, figure)
+    headings = [age if age == "all checks" else f"age {age}" for age in ages]
+    shown = [[name, *own.values()] for name, own in cells.items() if any(own.values())]
+    return markdown_table(("learner", *headings), shown)
+
+
+def _cell(row: dict[str, Any], figure: str) -> str:
+    if row[figure] is None:
+        return ""
+    if figure == "coverage":
+        return f"{row[figure]:.0%}"
+    low, high = row[f"{figure}_ci"]
+    return f"{row[figure]:.1f} [{low:.1f}, {high:.1f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,401 @@
+"""Few-shot learners: laws in float64, early stopping, files, and what is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from derivatives import numerical_gradient, relative_error, vector_of
+from torch import nn
+from torch.func import functional_call
+
+from metarobot.learning.few_shot import (
+    Anil,
+    Examples,
+    FewShotTasks,
+    LearnerOptions,
+    Maml,
+    MamlOptions,
+    MetaSgd,
+    PrototypicalNetwork,
+    Reptile,
+    ReptileOptions,
+    cross_entropy,
+    squared_error,
+)
+from metarobot.policies import repeat_params
+from metarobot.tensor_files import save_tensors
+
+N, S, Q, SIZE, CLASSES = 3, 6, 14, 4, 3
+
+
+def network(seed=0):
+    """A smooth network: finite differences see no kinks."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(SIZE, 5), nn.Tanh(), nn.Linear(5, CLASSES)).double()
+
+
+def regression_tasks(rng=None):
+    rng = rng or np.random.default_rng(0)
+    x, y = (torch.from_numpy(rng.standard_normal((N, S + Q, size))) for size in (SIZE, CLASSES))
+    return split(Examples(x, y))
+
+
+def classification_tasks(rng=None):
+    """Every class stands in the support, at places that differ from task to task."""
+    rng = rng or np.random.default_rng(0)
+    x = torch.from_numpy(rng.standard_normal((N, S + Q, SIZE)))
+    parts = [rng.permuted(np.tile(np.arange(n) % CLASSES, (N, 1)), axis=1) for n in (S, Q)]
+    return split(Examples(x, torch.from_numpy(np.concatenate(parts, axis=1))))
+
+
+def split(examples):
+    return FewShotTasks(examples.part(0, S), examples.part(S, S + Q))
+
+
+def maml(module=None, loss=squared_error, **options):
+    return Maml(module or network(), loss, MamlOptions(**{"inner_lr": 0.3, **options}))
+
+
+def maml_of_classes(module=None, **options):
+    return maml(module, cross_entropy, **options)
+
+
+def first_order(module=None, **options):
+    return maml(module, first_order=True, **options)
+
+
+def anil(module=None, head="2", **options):
+    return Anil(module or network(), squared_error, MamlOptions(inner_lr=0.3, **options), head)
+
+
+def meta_sgd(module=None, **options):
+    return MetaSgd(module or network(), squared_error, MamlOptions(inner_lr=0.3, **options))
+
+
+def reptile(module=None, **options):
+    return Reptile(module or network(), squared_error, ReptileOptions(inner_lr=0.1, **options))
+
+
+def prototypical(module=None, **options):
+    return PrototypicalNetwork(module or network(), LearnerOptions(**options))
+
+
+EXACT = [maml, maml_of_classes, anil, meta_sgd, prototypical]
+"""Those whose meta-update follows the derivative of the loss after adapting."""
+ALL = pytest.mark.parametrize("make", [*EXACT, first_order, reptile])
+
+
+def tasks_for(make, rng=None):
+    of_classes = make in (maml_of_classes, prototypical)
+    return (classification_tasks if of_classes else regression_tasks)(rng)
+
+
+def rows_of(tasks, chosen):
+    parts = (tasks.support, tasks.query)
+    return FewShotTasks(*(Examples(part.inputs[chosen], part.targets[chosen]) for part in parts))
+
+
+def same(one, other):
+    return [*one] == [*other] and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def plain_step(params, inputs, targets, size=0.3):
+    """Take one gradient step on one task, without vmap."""
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in params.items()}
+    loss = (functional_call(network(), leaves, (inputs,)) - targets).square().mean()
+    gradients = torch.autograd.grad(loss, [*leaves.values()])
+    steps = dict(zip(leaves, gradients, strict=True))
+    return {name: (leaf - size * steps[name]).detach() for name, leaf in leaves.items()}
+
+
+@pytest.mark.parametrize("num_steps", [1, 2])
+@pytest.mark.parametrize("make", EXACT)
+def test_meta_gradients_are_those_of_the_loss_after_adapting(make, num_steps):
+    learner = make() if make is prototypical else make(num_adaptation_steps=num_steps)
+    tasks = tasks_for(make)
+    expected = numerical_gradient(
+        lambda params: learner.query_losses(repeat_params(params, N), tasks).mean(), learner.params
+    )
+    found = learner.per_task_gradients(learner.params, tasks)[:, 1:].mean(0)
+    assert relative_error(found, expected) <= 1e-5
+
+
+def test_first_order_is_the_gradient_at_the_adapted_parameters():
+    learner, tasks = first_order(num_adaptation_steps=2), regression_tasks()
+    found = learner.per_task_gradients(learner.params, tasks)[:, 1:]
+    adapted, plain = learner.adapt(tasks.support).params, maml(num_adaptation_steps=0)
+    for task in range(N):
+        own = {name: leaf[task] for name, leaf in adapted.items()}
+        expected = plain.per_task_gradients(own, rows_of(tasks, [task]))[0, 1:]
+        torch.testing.assert_close(found[task], expected)
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_adaptation_steps_are_those_of_a_plain_loop(num_steps):
+    learner, tasks = maml(), regression_tasks()
+    found = learner.adapt(tasks.support, num_steps)
+    for task in range(N):
+        params = learner.params
+        for _ in range(num_steps):
+            params = plain_step(params, tasks.support.inputs[task], tasks.support.targets[task])
+        outputs = functional_call(network(), params, (tasks.query.inputs[task],))
+        torch.testing.assert_close(found.predict(tasks.query.inputs)[task], outputs)
+
+
+def test_anil_adapts_the_head_alone_and_meta_sgd_by_the_step_sizes_it_has_learned():
+    support, whole = regression_tasks().support, maml().adapt(regression_tasks().support).params
+    for name, leaf in anil().adapt(support).params.items():
+        expected = whole[name] if name.startswith("2.") else network().get_parameter(name)
+        torch.testing.assert_close(leaf, expected.detach().expand_as(leaf))
+    learner = meta_sgd()
+    (name,) = (name for name in learner.params if name.endswith("step_sizes.0.bias"))
+    learner.params[name] = -2 * learner.params[name]
+    found, start = learner.adapt(support).params, learner.params
+    torch.testing.assert_close(found["2.bias"], whole["2.bias"])
+    torch.testing.assert_close(
+        found["0.bias"] - start["0.bias"], -2 * (whole["0.bias"] - start["0.bias"])
+    )
+
+
+def test_reptile_points_to_where_steps_on_blocks_in_turn_lead():
+    learner, tasks = reptile(num_adaptation_steps=4), regression_tasks()
+    rows = learner.per_task_gradients(learner.params, tasks)
+    blocks = [tasks.support, tasks.query.part(0, S), tasks.query.part(S, 2 * S), tasks.support]
+    for task in range(N):
+        params = learner.params
+        for block in blocks:  # two examples of the query are left over
+            params = plain_step(params, block.inputs[task], block.targets[task], size=0.1)
+        torch.testing.assert_close(rows[task, 1:], vector_of(learner.params) - vector_of(params))
+
+
+def test_prototypes_are_the_means_of_classes():
+    tasks, module = classification_tasks(), network()
+    found = prototypical().adapt(tasks.support).predict(tasks.query.inputs)
+    for task in range(N):
+        embedded, classes = module(tasks.support.inputs[task]), tasks.support.targets[task]
+        centres = torch.stack([embedded[classes == c].mean(0) for c in range(CLASSES)])
+        squared = torch.cdist(module(tasks.query.inputs[task]), centres).square()
+        torch.testing.assert_close(found[task], -squared.detach())
+
+
+@ALL
+def test_tasks_do_not_mix(make):
+    learner, tasks, order = make(), tasks_for(make), [2, 0, 1]
+    rows = learner.per_task_gradients(learner.params, tasks)
+    shuffled, alone = rows_of(tasks, order), rows_of(tasks, [1])
+    torch.testing.assert_close(learner.per_task_gradients(learner.params, shuffled), rows[order])
+    torch.testing.assert_close(learner.per_task_gradients(learner.params, alone)[0], rows[1])
+
+
+@pytest.mark.parametrize("make", [maml_of_classes, prototypical])
+def test_numbering_the_classes_otherwise_changes_nothing_else(make):
+    tasks, order = classification_tasks(), torch.tensor([2, 0, 1])
+    renumbered = Examples(tasks.support.inputs, order[tasks.support.targets])
+    module = network()
+    for leaf in module[2].parameters():  # a head whose outputs are renumbered too
+        leaf.data[order] = leaf.data.clone()
+    expected = make().adapt(tasks.support).predict(tasks.query.inputs)
+    found = make(module).adapt(renumbered).predict(tasks.query.inputs)
+    torch.testing.assert_close(found[..., order], expected)
+
+
+@ALL
+def test_resuming_from_a_file_is_exact_and_lowers_the_loss(make, tmp_path):
+    def sample(rng):
+        return tasks_for(make, rng)
+
+    whole, half = make(seed=5, outer_lr=0.01), make(seed=5, outer_lr=0.01)
+    losses = whole.fit(sample, 40)
+    first = half.fit(sample, 20)
+    half.save(tmp_path / "learner.safetensors")
+    resumed = make(seed=5, outer_lr=0.01).load(tmp_path / "learner.safetensors")
+    assert first + resumed.fit(sample, 20) == losses
+    assert resumed.num_updates == 40
+    assert same(resumed.state(), whole.state())
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert make(seed=6).fit(sample, 1)[0] != losses[0]
+
+
+def sines(rng, num_tasks=10):
+    """Sines of other amplitudes and phases, ten points to adapt from and ten to be judged by."""
+    amplitude, phase_rad = rng.uniform([0.1, 0], [5.0, np.pi], (num_tasks, 2)).T[..., None, None]
+    x = rng.uniform(-5, 5, (num_tasks, 20, 1))
+    y = amplitude * np.sin(x - phase_rad)
+    points = Examples(*(torch.from_numpy(array.astype(np.float32)) for array in (x, y)))
+    return FewShotTasks(points.part(0, 10), points.part(10, 20))
+
+
+def sine_learner(**options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU())
+        module.append(nn.Linear(40, 1))
+    return maml(module, **{"inner_lr": 0.02, "outer_lr": 5e-3, **options})
+
+
+def held_out_loss(learner, tasks):
+    return learner.adapt(tasks.support).losses(tasks.query).mean().item()
+
+
+def test_early_stopping_keeps_the_update_that_is_best_on_held_out_tasks():
+    held_out = sines(np.random.default_rng(1), 50)
+    learner, other = sine_learner(), sine_learner()
+    losses = learner.fit(sines, 400, validate=held_out, patience=20)
+    checks = [held_out_loss(other, held_out)]
+    for _ in range(0, len(losses), 10):
+        other.fit(sines, 10)
+        checks.append(held_out_loss(other, held_out))
+    best = int(np.argmin(checks))
+    assert 0 < learner.num_updates == 10 * best == len(losses) - 20
+    assert held_out_loss(learner, held_out) == checks[best] < 0.7 * checks[0]
+    exact = sine_learner()
+    exact.fit(sines, learner.num_updates)
+    assert same(learner.state(), exact.state())
+
+
+def test_training_that_harms_on_held_out_tasks_is_undone():
+    held_out = sines(np.random.default_rng(1), 50)
+    learner = sine_learner(inner_lr=1e-6)
+    untrained = learner.state()
+    far = Examples(held_out.support.inputs, held_out.support.targets + 100.0)
+    assert len(learner.fit(lambda _: FewShotTasks(far, far), 500, validate=held_out)) == 200
+    assert learner.num_updates == 0
+    assert same(learner.state(), untrained)
+
+
+def test_numbers_that_are_not_finite_are_refused_and_change_nothing():
+    learner, tasks = maml(), regression_tasks()
+    learner.fit(regression_tasks, 1)
+    before = learner.state()
+    tasks.query.targets[1, 0] = torch.nan
+    with pytest.raises(ValueError, match="not finite in meta-update 1"):
+        learner.fit(lambda _: tasks, 1)
+    with pytest.raises(ValueError, match="loss on the held-out tasks is nan before training"):
+        learner.fit(regression_tasks, 10, validate=tasks)
+    assert same(learner.state(), before)
+
+
+def test_the_module_stays_as_it_is_and_without_steps_all_tasks_are_learned_together():
+    module, tasks = network(), regression_tasks()
+    loss = (module(tasks.query.inputs) - tasks.query.targets).square().mean().item()
+    assert maml(module, num_adaptation_steps=0).fit(lambda _: tasks, 1) == pytest.approx([loss])
+    assert same(module.state_dict(), network().state_dict())
+
+
+@ALL
+@pytest.mark.parametrize("frozen", ["0.weight", "2.bias"])
+def test_frozen_parameters_are_used_and_stay(make, frozen):
+    module = network()
+    module.get_parameter(frozen).requires_grad_(False)
+    learner = make(module)
+    learner.fit(lambda rng: tasks_for(make, rng), 3)
+    adapted = learner.adapt(tasks_for(make).support).params
+    for name, value in module.named_parameters():
+        assert torch.equal(learner.params[name], value) == (name == frozen)
+        stays = name == frozen or make is prototypical or (make is anil and name[0] == "0")
+        assert torch.equal(adapted[name][0], learner.params[name]) == stays
+
+
+def test_layers_that_change_and_draw_nothing_are_taken():
+    norms = nn.BatchNorm1d(4).eval(), nn.BatchNorm1d(4, track_running_stats=False), nn.LayerNorm(18)
+    silent = nn.Dropout(0.0), nn.Dropout(0.5).eval()
+    layers = nn.Conv1d(2, 4, 3), *norms, *silent, nn.ReLU(), nn.Flatten(), nn.Linear(72, 3)
+    signals = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 12, 2, 20))).float()
+    examples = Examples(signals, torch.arange(12).remainder(3).expand(2, 12))
+    tasks = FewShotTasks(examples.part(0, 6), examples.part(6, 12))
+    for make in (maml_of_classes, prototypical):
+        learner = make(nn.Sequential(*layers))
+        learner.fit(lambda _: tasks, 1)
+        assert learner.adapt(tasks.support).predict(tasks.query.inputs).shape == (2, 6, 3)
+
+
+def test_files_of_others_and_hostile_files_are_refused_in_one_line(tmp_path):
+    path, learner = tmp_path / "learner.safetensors", maml()
+    learner.save(path)
+    data, state, facts = path.read_bytes(), learner.state(), learner.facts()
+
+    def refused(message, reader=learner):
+        with pytest.raises(ValueError, match=message) as error:
+            reader.load(path)
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 400
+
+    refused("is of another learner: 'inner_lr' is 0.3, must be 0.5", maml(inner_lr=0.5))
+    refused("is of another learner: 'learner' is 'Maml', must be 'Anil'", anil())
+    refused("0.weight is F64 .*, must be F32", maml(network().float()))
+    refused("does not fit its configuration", maml(nn.Linear(SIZE, CLASSES).double()))
+    for name, value, message in (
+        ("adam.num_steps", -1.0, "is damaged: -1.0 meta-updates"),
+        ("adam.num_steps", torch.inf, "not finite"),
+        ("params.2.bias", torch.nan, "not finite in params.2.bias"),
+    ):
+        save_tensors(path, {**state, name: torch.full_like(state[name], value)}, facts)
+        refused(message)
+    save_tensors(path, state, {**facts, "learner": "\n" * 10_000})
+    refused("is of another learner")
+    save_tensors(path, state, {**facts, "\n" * 10_000: 1})
+    refused("is of another learner")
+    for content in (data[:-1], b"", pickle.dumps(learner.params)):
+        path.write_bytes(content)
+        refused("its seal is broken")
+    assert same(learner.state(), state)
+
+
+def tied_layers():
+    module = nn.Sequential(nn.Linear(SIZE, SIZE), nn.Tanh(), nn.Linear(SIZE, SIZE))
+    module[2].weight = module[0].weight
+    return module
+
+
+FROZEN = network().requires_grad_(False)
+TASKS = regression_tasks()
+REFUSED = {
+    r"same \(tasks, examples\), .* got \(2, 3\) and \(2, 4\)": lambda: Examples(
+        torch.zeros(2, 3), torch.zeros(2, 4)
+    ),
+    r"got \(2, 0\) and \(2, 0\)": lambda: Examples(torch.zeros(2, 0), torch.zeros(2, 0)),
+    "same tasks: got 3 and 1": lambda: FewShotTasks(TASKS.support, rows_of(TASKS, [1]).query),
+    "must have the same shape": lambda: squared_error(torch.zeros(6, 1), torch.zeros(6)),
+    "num_updates must be an integer, at least 0": lambda: maml().fit(regression_tasks, -1),
+    "patience must be an integer": lambda: maml().fit(regression_tasks, 1, patience=1.5),
+    "num_steps must be an integer": lambda: maml().adapt(TASKS.support, True),
+    r"shape \(6,\): got \(\)": lambda: maml(loss=nn.functional.mse_loss).adapt(TASKS.support),
+    r"shape \(6,\): got \(6, 3\)": lambda: maml(loss=torch.sub).adapt(TASKS.support),
+    "submodule with parameters '3': nearest is": lambda: anil(head="3"),
+    "parameters of the head '2' are frozen": lambda: anil(FROZEN),
+    "the head '2' shares 0.weight": lambda: anil(tied_layers()),
+    "no parameter to train": lambda: maml(nn.Tanh()).fit(regression_tasks, 1),
+    "has no parameter to train": lambda: maml(FROZEN).fit(regression_tasks, 1),
+    "^the module is RNN: torch cannot .* take a convolution": lambda: maml(nn.RNN(SIZE, 3)),
+    "^layer '0' is LSTMCell: torch cannot": lambda: maml(nn.Sequential(nn.LSTMCell(SIZE, 3))),
+    "BatchNorm1d: its running statistics .*, or call eval": lambda: maml(nn.BatchNorm1d(SIZE)),
+    r"Dropout: it draws random numbers; .* call eval\(\)": lambda: prototypical(nn.Dropout(0.5)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_work_is_refused_in_one_line(message):
+    with pytest.raises(ValueError, match=message) as error:
+        REFUSED[message]()
+    assert "\n" not in str(error.value)
+
+
+def test_classes_that_prototypes_cannot_know_are_refused_and_never_predicted():
+    learner, tasks = prototypical(), classification_tasks()
+    support, query = tasks.support, tasks.query
+    targets = support.targets.clone()
+    targets[1] = targets[1].clamp(min=1)
+    without = FewShotTasks(Examples(support.inputs, targets), query)
+    beyond = FewShotTasks(support, Examples(query.inputs, query.targets + 1))
+    for wrong, message in ((without, "task 1 .* class 0"), (beyond, "task 0 .* class 3")):
+        with pytest.raises(ValueError, match=f"{message} and no support"):
+            learner.fit(lambda _, wrong=wrong: wrong, 1)
+    logits = learner.adapt(without.support).predict(query.inputs)
+    assert logits.isfinite().all()
+    assert (logits[1].argmax(-1) != 0).all()
+    for targets in (support.targets.float(), support.targets.int(), support.targets - 1):
+        with pytest.raises(ValueError, match=r"must be classes 0 .. C - 1, int64"):
+            learner.adapt(Examples(support.inputs, targets))
