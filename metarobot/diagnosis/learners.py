@@ -171,76 +171,68 @@ class NearestMean:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trees:
+class _Classifier:
+    """A classifier that is fitted to the examples, or to them and to training recordings."""
+
+    inputs: ClassVar[str]
+    """What of `Data` it reads."""
+    uses_training: bool = False
+    known: tuple[str, ...] = ()
+    training: Data | None = None
+
+    def fit(self, training: Data) -> Self:
+        """Keep the training recordings if it is fitted to them as well."""
+        labels = tuple(training.labels.tolist())
+        return replace(self, known=labels, training=training if self.uses_training else None)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learned, as arrays."""
+        return _training_state(self.training, self.inputs)
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
+        """Return the learner with what was learned."""
+        if not self.uses_training:
+            return self
+        return replace(self, training=_training_data(state, self.known, self.inputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trees(_Classifier):
     """A forest of extremely randomised trees, grown on the examples.
 
     Source: Geurts et al. 2006, doi:10.1007/s10994-006-6226-1.
     """
 
     name: ClassVar[str] = "trees"
-    uses_training: bool = False
-    known: tuple[str, ...] = ()
-    training: Data | None = None
-
-    def fit(self, training: Data) -> Self:
-        """Keep the training recordings if trees are grown on them as well."""
-        labels = tuple(training.labels.tolist())
-        return replace(self, known=labels, training=training if self.uses_training else None)
+    inputs: ClassVar[str] = "features"
 
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
         """Return the logarithms of the shares of trees that vote for each label."""
         from sklearn.ensemble import ExtraTreesClassifier  # which takes a second to import
 
-        inputs, label, weights = _with_training(examples, self.training, "features")
+        inputs, label, weights = _with_training(examples, self.training, self.inputs)
         forest = ExtraTreesClassifier(NUM_TREES, random_state=0).fit(inputs, label, weights)
         return np.log(np.asarray(forest.predict_proba(queries.features)) + _LEAST_SHARE)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        return _training_state(self.training, "features")
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
-        """Return the learner with what was learned."""
-        if not self.uses_training:
-            return self
-        return replace(self, training=_training_data(state, self.known, "features"))
-
 
 @dataclass(frozen=True, kw_only=True)
-class MiniRocket:
+class MiniRocket(_Classifier):
     """A ridge classifier on random convolutions; needs aeon.
 
     Source: Dempster et al. 2021, arXiv:2012.08791.
     """
 
     name: ClassVar[str] = "minirocket"
-    uses_training: bool = False
-    known: tuple[str, ...] = ()
-    training: Data | None = None
-
-    def fit(self, training: Data) -> Self:
-        """Keep the training recordings if the classifier is fitted to them as well."""
-        labels = tuple(training.labels.tolist())
-        return replace(self, known=labels, training=training if self.uses_training else None)
+    inputs: ClassVar[str] = "kernels"
 
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
         """Return the distances to the planes that part the labels."""
         from sklearn.linear_model import RidgeClassifierCV
 
-        inputs, label, weights = _with_training(examples, self.training, "kernels")
+        inputs, label, weights = _with_training(examples, self.training, self.inputs)
         model = RidgeClassifierCV(alphas=_PENALTIES).fit(inputs, label, weights)
         found = model.decision_function(queries.kernels)
         return np.stack([-found, found], axis=1) if found.ndim == 1 else found
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        return _training_state(self.training, "kernels")
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
-        """Return the learner with what was learned."""
-        if not self.uses_training:
-            return self
-        return replace(self, training=_training_data(state, self.known, "kernels"))
 
 
 def _with_training(

@@ -253,9 +253,7 @@ class Diagnosis:
         arrays = _prefixed(_FEATURES, self.feature_map.tensors())
         arrays |= _prefixed(_SPACE, self.space.whitening._asdict())
         arrays[f"{_SPACE}discriminants"] = self.space.discriminants
-        if self.kernels and any(
-            chosen.learner.startswith("minirocket") for chosen in self.config.chosen
-        ):
+        if self.kernels and any(learner.name == "minirocket" for learner in self.learners):
             arrays |= _prefixed(_KERNELS, self.kernels.tensors())
         for place, learner in enumerate(self.learners):
             arrays |= _prefixed(f"learner{place}.", learner.state())
