@@ -27,6 +27,10 @@ FALSE_ALARM_RATE = 0.05
 """Share of recordings with one of the labels that may be said to look like none."""
 _SPACE_SHRINKAGE, _MOST_DISCRIMINANTS = 0.3, 32
 """Of the coordinates in which out-of-distribution scores are measured."""
+_LEVELS = np.arange(0.005, 1.0, 0.01)
+"""Of the quantiles by which a distribution of scores is kept."""
+_PRIOR_EXAMPLES = 20
+"""Examples of a machine whose own scores count as much as those of the held-out machines."""
 _TEMPERATURE_SPREAD = 0.5
 """Standard deviation of the logarithm of a temperature between machines."""
 _BINS = 10
@@ -55,15 +59,25 @@ class Answers(NamedTuple):
         return float((self.scores.argmax(1) == self.truth).mean())
 
 
+class Distances(NamedTuple):
+    """Out-of-distribution scores of one task, in two spaces."""
+
+    queries: np.ndarray
+    """(Q, 2)."""
+    examples: np.ndarray
+    """The same of examples that are left out in turn, (n, 2); n is 0 for one of each label."""
+    num_examples: int
+
+
 @dataclass
 class Measured:
     """What was measured under one condition, task by task."""
 
     answers: list[list[Answers]]
     """Of each of L learners, in every task; none of a learner that needs known labels."""
-    inside: list[np.ndarray] = field(default_factory=list)
-    """Out-of-distribution scores (Q, 2) of queries with one of the labels of their task."""
-    outside: list[np.ndarray] = field(default_factory=list)
+    inside: list[Distances] = field(default_factory=list)
+    """Of queries with one of the labels of their task."""
+    outside: list[Distances] = field(default_factory=list)
     """The same of queries whose label has no examples."""
 
     def accuracies(self) -> np.ndarray:
@@ -87,9 +101,9 @@ def measure(
         for row, learner in zip(into.answers, learners, strict=True):
             if learner is not None:
                 row.append(answer(learner, task))
-        into.inside.append(space.scores(task))
+        into.inside.append(space.distances(task))
         if len(task.examples.labels) > 2:
-            into.outside.append(space.scores(without_label(task)))
+            into.outside.append(space.distances(without_label(task)))
 
 
 def cross_validate(
@@ -145,7 +159,8 @@ def _hidden_labels(
         return own[:0]
     if len(np.setdiff1d(others, own)) > 1:
         return own
-    return rng.permutation(own)[: max(2, len(own) // 2)]
+    # In the order of names, in which those of one kind are often neighbours: new kinds are new.
+    return np.roll(own, -int(rng.integers(len(own))))[: max(2, len(own) // 2)]
 
 
 class Space(NamedTuple):
@@ -170,17 +185,23 @@ class Space(NamedTuple):
         count = min(_MOST_DISCRIMINANTS, max(len(means) - 1, 1))
         return cls(whitening, whitening(directions[:count]).T)
 
-    def scores(self, task: Task) -> np.ndarray:
-        """Return how far each query lies from all labels, in both spaces, (Q, 2).
+    def distances(self, task: Task) -> Distances:
+        """Return how far queries, and examples that are left out, lie from all labels."""
+        own = [self._scores(each) for each in leave_out_in_turn(task.examples)]
+        count = len(np.unique(task.examples.group)) if own else 0
+        return Distances(self._scores(task), np.concatenate([np.zeros((0, 2)), *own]), count)
 
-        It is the logarithm of the squared distance to the nearest mean of a label, over the mean
-        squared distance between labels: a scale of the task's own.
+    def _scores(self, task: Task) -> np.ndarray:
+        """Return the scores of queries in both spaces, (Q, 2).
+
+        A score is the logarithm of the squared distance to the nearest mean of a label, over the
+        mean squared distance between labels: a scale of the task's own.
         """
         spaces = (self.whitening, lambda features: features @ self.discriminants)
-        return np.stack([_distances(own, task) for own in spaces], axis=1)
+        return np.stack([_log_distances(own, task) for own in spaces], axis=1)
 
 
-def _distances(space: Callable[[np.ndarray], np.ndarray], task: Task) -> np.ndarray:
+def _log_distances(space: Callable[[np.ndarray], np.ndarray], task: Task) -> np.ndarray:
     labels, place, counts = np.unique(task.examples.label, return_inverse=True, return_counts=True)
     means = space(group_means(task.examples.features, place))
     distances = squared_distances(space(task.queries.features), means) / (1.0 + 1.0 / counts)
@@ -222,30 +243,39 @@ class Calibration(NamedTuple):
     """What was learned on held-out tasks of one condition, of the learner that was chosen."""
 
     temperature: float
-    thresholds: tuple[float, float]
-    """Out-of-distribution scores; a recording that is above one looks like none of the labels."""
+    quantiles: tuple[tuple[float, ...], ...]
+    """Of out-of-distribution scores at `_LEVELS`, in both spaces."""
 
-    def looks_like_none(self, scores: np.ndarray) -> np.ndarray:
-        """Return which recordings look like none, (Q,), by their scores (Q, 2)."""
-        return np.any(scores > np.array(self.thresholds), axis=1)
+    def looks_like_none(self, distances: Distances) -> np.ndarray:
+        """Return which queries look like none of the labels, (Q,).
+
+        Their score exceeds, in one of the spaces, that of all but 2.5 % of recordings with a label:
+        of held-out tasks, and of the machine's own examples, the more there are of these.
+        """
+        own = distances.examples
+        share = distances.num_examples / (distances.num_examples + _PRIOR_EXAMPLES)
+        weights = np.repeat(
+            [(1.0 - share) / len(_LEVELS), share / max(len(own), 1)], [len(_LEVELS), len(own)]
+        )
+        limits = [
+            np.quantile(
+                np.concatenate([known, scores]),
+                1.0 - FALSE_ALARM_RATE / 2,
+                weights=weights,
+                method="inverted_cdf",
+            )
+            for known, scores in zip(self.quantiles, own.T, strict=True)
+        ]
+        return np.any(distances.queries > np.array(limits), axis=1)
 
 
 def calibrate(measured: Measured, chosen: int) -> Calibration:
-    """Fit the temperature, and the thresholds that together give `FALSE_ALARM_RATE`."""
-    scores, temperature = np.concatenate(measured.inside), fit_temperature(measured.answers[chosen])
-    fitting = [
-        found
-        for rate in np.linspace(FALSE_ALARM_RATE, FALSE_ALARM_RATE / 2, 11)
-        if (found := _at_rate(scores, rate, temperature)).looks_like_none(scores).mean()
-        <= FALSE_ALARM_RATE
-    ]
-    return fitting[0] if fitting else _at_rate(scores, FALSE_ALARM_RATE / 2, temperature)
-
-
-def _at_rate(scores: np.ndarray, rate: float, temperature: float) -> Calibration:
-    """Return thresholds that this share of scores (Q, 2) exceeds, in each space."""
-    low, high = map(float, np.quantile(scores, 1.0 - rate, axis=0))
-    return Calibration(temperature, (low, high))
+    """Fit the temperature, and keep how scores are distributed."""
+    scores = np.concatenate([own.queries for own in measured.inside])
+    quantiles = np.quantile(scores, _LEVELS, axis=0).round(4).T
+    return Calibration(
+        fit_temperature(measured.answers[chosen]), tuple(map(tuple, quantiles.tolist()))
+    )
 
 
 def reliability(probability: np.ndarray, right: np.ndarray) -> list[list[float]]:
@@ -295,13 +325,15 @@ def summarise(
             row = confusion.setdefault(str(labels[truth]), {})
             row[str(labels[found])] = row.get(str(labels[found]), 0) + 1
     probability, correct = np.concatenate(probabilities), np.concatenate(right)
-    inside = calibration.looks_like_none(np.concatenate(measured.inside))
-    outside = [calibration.looks_like_none(scores) for scores in measured.outside]
+    inside, outside = (
+        [calibration.looks_like_none(own) for own in part]
+        for part in (measured.inside, measured.outside)
+    )
     return {
         "accuracy": round(interval.value, 4),
         "accuracy_ci": [round(interval.low, 4), round(interval.high, 4)],
         "calibration_error": round(calibration_error(probability, correct), 4),
-        "false_alarm": round(float(inside.mean()), 4),
+        "false_alarm": round(float(np.concatenate(inside).mean()), 4),
         "noticed": round(float(np.concatenate(outside).mean()), 4) if outside else None,
         "reliability": reliability(probability, correct),
         "confusion": confusion,

@@ -183,19 +183,17 @@ class Diagnosis:
         calibration = chosen.calibration_for(_fewest_shots(known))
         temperature = own_temperature(learner, known, calibration.temperature)
         scores = learner.scores(known, asked) / temperature
-        distant = self.space.scores(Task(known, asked))
+        distances = self.space.distances(Task(known, asked))
+        names = list(dict.fromkeys(asked.group.tolist()))
+        rows = [asked.group == name for name in names]  # windows of a file are one recording
+        queries = np.array([distances.queries[own].mean(0) for own in rows])
+        odd = calibration.looks_like_none(distances._replace(queries=queries))
+        labels = known.labels.tolist()
         found = []
-        for name in dict.fromkeys(asked.group.tolist()):  # windows of a file are one recording
-            own = asked.group == name
-            probability = softmax(scores[own].mean(0))
-            found.append(
-                Finding(
-                    name,
-                    str(known.labels[probability.argmax()]),
-                    dict(zip(map(str, known.labels), map(float, probability), strict=True)),
-                    bool(calibration.looks_like_none(distant[own].mean(0)[None])[0]),
-                )
-            )
+        for name, own, is_odd in zip(names, rows, odd, strict=True):
+            likely = softmax(scores[own].mean(0))
+            shares = dict(zip(labels, likely.tolist(), strict=True))
+            found.append(Finding(name, labels[likely.argmax()], shares, bool(is_odd)))
         return found
 
     def evaluate(
@@ -295,15 +293,10 @@ def hold_out(
                 )
     if len(labels) == 1:
         raise DiagnosisError(f"one label, {labels[0]!r}, is no task: hold out two at least")
-    if machines or labels:
-        held = np.isin(recordings.machine, machines) if machines else np.ones(len(recordings), bool)
-        trained = ~held if machines else ~np.isin(recordings.label, labels)
-        if labels:
-            held &= np.isin(recordings.label, labels)
-            trained &= ~np.isin(recordings.label, labels)
-    else:
-        held = _last_machine(recordings)
-        trained = ~held
+    pairs = ((recordings.machine, machines), (recordings.label, labels))
+    named = [np.isin(column, names) for column, names in pairs if names]
+    named = named or [_last_machine(recordings)]
+    held, trained = np.all(named, axis=0), ~np.any(named, axis=0)
     if not trained.any() or not held.any():
         raise DiagnosisError("nothing is left to train on, or to hold out: name fewer of them")
     return recordings.rows(trained), recordings.rows(held)
@@ -572,7 +565,7 @@ def _try(found: Diagnosis) -> None:
         labelled = replace(data, label=np.array([*chosen.labels, "a", "b"])[[0, -1, 0, -1]])
         if not np.isfinite(learner.scores(labelled, labelled)).all():
             raise ValueError("its numbers are too large")
-    if not np.isfinite(found.space.scores(Task(data, data))).all():
+    if not np.isfinite(found.space.distances(Task(data, data)).queries).all():
         raise ValueError("its numbers are too large")
 
 

@@ -113,16 +113,17 @@ def without_label(task: Task) -> Task:
 
 
 def leave_out_in_turn(examples: Data) -> list[Task]:
-    """Return tasks in each of which one example of every label is asked by means of the others."""
-    rank = np.zeros(len(examples), int)
+    """Return up to five tasks, each of which asks for some examples by means of the others."""
+    turn = np.zeros(len(examples), int)
     for label in examples.labels:
         rows = np.flatnonzero(examples.label == label)
-        rank[rows] = np.unique(examples.group[rows], return_inverse=True)[1]
-    fewest = min(rank[examples.label == label].max() for label in examples.labels)
-    if fewest < 1:
+        turn[rows] = np.unique(examples.group[rows], return_inverse=True)[1]
+    fewest = min(turn[examples.label == label].max() for label in examples.labels) + 1
+    if fewest < 2:
         return []
+    turn %= (number := min(fewest, MOST_FOLDS))
     return [
-        Task(examples.rows(rank != each), examples.rows(rank == each)) for each in range(fewest + 1)
+        Task(examples.rows(turn != each), examples.rows(turn == each)) for each in range(number)
     ]
 
 

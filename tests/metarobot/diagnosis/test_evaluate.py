@@ -8,6 +8,8 @@ from scipy.special import softmax
 from metarobot.diagnosis.evaluate import (
     FALSE_ALARM_RATE,
     Answers,
+    Calibration,
+    Distances,
     Space,
     calibrate,
     calibration_error,
@@ -109,7 +111,7 @@ def test_alarms_are_as_rare_as_they_should_be_and_unknown_faults_are_noticed(dat
     space = Space.fit(data.rows(data.machine < "machine 6"))
     tasks = draw_tasks(data.rows(data.machine >= "machine 6"), shots, 4, 60, 1)
     false, noticed = (
-        calibration.looks_like_none(np.concatenate([space.scores(each) for each in part])).mean()
+        np.mean([calibration.looks_like_none(space.distances(task)).mean() for task in part])
         for part in (tasks, [without_label(task) for task in tasks])
     )
     assert false < FALSE_ALARM_RATE + 0.1
@@ -126,3 +128,12 @@ def test_a_machine_on_which_all_is_mixed_up_is_less_sure(data):
     )
     true, wrong = (own_temperature(learner, each, 1.0) for each in (mixed, shuffled))
     assert wrong > 2 * true
+
+
+def test_own_examples_that_scatter_more_than_those_of_training_raise_the_limit():
+    calibration = Calibration(1.0, ((0.0,) * 100, (0.0,) * 100))
+    queries = np.array([[0.5, 0.5]])
+    alike, apart = np.zeros((40, 2)), np.ones((40, 2))
+    assert calibration.looks_like_none(Distances(queries, alike[:0], 0)) == [True]
+    assert calibration.looks_like_none(Distances(queries, alike, 40)) == [True]
+    assert calibration.looks_like_none(Distances(queries, apart, 40)) == [False]
