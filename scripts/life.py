@@ -19,7 +19,6 @@ from commands import takes_options
 from docs_tables.markdown import PENDING, markdown_table
 from docs_tables.results import read
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
-from sweeps import write_figure
 
 from metarobot.diagnosis.life import LEARNERS, outcome_of, prediction_frame, train
 from metarobot.diagnosis.life_features import fit_health_index
@@ -28,7 +27,9 @@ from metarobot.diagnosis.life_scores import errors_at, fixed_ages, interval, sco
 from metarobot.diagnosis.life_table import Columns, LifeTable, read_life_table
 from metarobot.diagnosis.wear import wear_table
 from metarobot.files import rounded, write_json
+from metarobot.named_files import write_file
 from metarobot.reporting.life_figure import draw_lives
+from metarobot.reporting.style import png_bytes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -73,7 +74,7 @@ def main(command: LifeCommand) -> None:
         frames[name] = quantiles, prediction_frame(test, quantiles, ends)
     remaining = test.end[test.unit] - test.time
     shown = frames[chosen][1].assign(remaining=remaining)
-    write_figure(draw_lives(shown, "cycle"), command.picture)
+    write_file(command.picture, png_bytes(draw_lives(shown, "cycle")))
     for name, (median, mean) in _references(known, test, health_index, command.seed).items():
         # Quantiles with this median and this mean, which is all that is scored.
         quantiles = np.repeat(median[:, None], len(LEVELS), axis=1)

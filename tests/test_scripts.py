@@ -1,4 +1,4 @@
-"""The scripts that do more than call the command line: benchmark, sweep, documentation."""
+"""The scripts that do more than call the command line: benchmark, documentation."""
 
 import json
 import math
@@ -10,15 +10,12 @@ import pytest
 import torch
 import update_benchmark
 from docs_tables import adaptation, comparisons, evaluations, few_episodes, harm, results
-from docs_tables import readings as docs_readings
 from docs_tables.markdown import PENDING
 from evaluations import around, headroom, made_up_evaluation, with_another, with_headroom
 from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.diagnosis.recordings import Channel, Recordings, write_recordings
-from metarobot.envs import Tasks
-from metarobot.evaluation.explanation import Reading
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
@@ -31,21 +28,15 @@ from metarobot.training.pretrained import FOLDER
 from metarobot.training.runs import train_run
 
 benchmark = load_script("benchmark")
-sweep_commands = load_script("sweep_commands")
-sweep_shapers = load_script("sweep_shapers")
-sweep_aims = load_script("sweep_aims")
-feasible_motions = load_script("feasible_motions")
 comparison = load_script("comparison")
 literature = load_script("literature")
 thin_curves = load_script("thin_curves")
 thin_evaluation = load_script("thin_evaluation")
-readings = load_script("readings")
 life = load_script("life")
 build_site = load_script("build_site")
 gallery = load_script("gallery")
 diagnosis = load_script("diagnosis")
 changes = load_script("changes")
-fingerprint = load_script("fingerprint")
 update_docs = load_script("update_docs")
 
 RATIOS = ("rollout_over_physics", "update_over_sampling", "iteration_over_physics")
@@ -149,21 +140,12 @@ def test_bars_of_meta_updates():
         (benchmark.main, ["--families", "gripp"]),
         (benchmark.main, ["--families", "point-navigation"]),
         (benchmark.main, ["--repetitions", "0"]),
-        (sweep_commands.main, ["--num-forces", "1"]),
-        (sweep_aims.main, ["--num-leans", "1"]),
-        (sweep_commands.main, ["--nonsense"]),
-        (sweep_shapers.main, ["--num-lengths", "1"]),
-        (feasible_motions.main, ["--num-motions", "9"]),
-        (feasible_motions.main, ["--move-steps", "1"]),
-        (readings.main, ["slide", "--num-tasks", "many"]),
         (life.main, ["--num-test", "many"]),
         (build_site.main, ["--nonsense"]),
         (gallery.main, ["--outt", "films"]),
         (gallery.main, ["--families", "gripp"]),
-        (fingerprint.main, ["--presets", "grip"]),
         (diagnosis.main, ["--tasks", "many"]),
         (changes.main, ["--families", "push"]),
-        (fingerprint.main, ["--iterations", "few"]),
     ],
 )
 def test_bad_input_is_one_line(main, arguments, capsys):
@@ -194,126 +176,6 @@ def test_learners_of_faults_are_measured_once_beside_references(tmp_path, capsys
     assert {row["learner"] for row in rows if row["chosen"]} == {"nearest_mean"}
     assert {row["learner"] for row in rows if row["calibration_error"] is None} == {*names[1:]}
     assert all(row["accuracy_ci"][0] <= row["accuracy"] <= row["accuracy_ci"][1] for row in rows)
-
-
-@pytest.fixture(scope="module")
-def small_sweep():
-    command = sweep_commands.SweepCommand(num_tasks=24, num_forces=21, num_starts=1)
-    return sweep_commands.sweep(command)
-
-
-def test_slip_that_the_sweep_infers_is_a_slip(small_sweep):
-    lost = sweep_commands.SLIP_LOST_M
-    assert small_sweep.slip_m.min() > -1e-3 * lost
-    assert small_sweep.slip_m.max() < 1.001 * lost
-    # The smallest force holds no block, the largest holds all.
-    np.testing.assert_allclose(small_sweep.slip_m[:, 0], lost, rtol=0.01)
-    assert small_sweep.slip_m[:, -1].max() < 0.1 * lost
-
-
-def test_sweep_finds_headroom_that_mass_and_friction_decide(small_sweep):
-    summary = sweep_commands.summarise(small_sweep)
-    assert summary["best_for_each"]["return"] > summary["best_for_all"]["return"]
-    assert summary["headroom_over_random"] > 0.2
-    assert summary["elasticity_of_best_force"]["block_mass_kg"] > 0.5
-    assert summary["elasticity_of_best_force"]["pad_friction"] < 0.0
-    assert summary["slip_monotone_share"] > 0.98
-
-
-def test_summary_by_hand():
-    # Task 0 is best at 1 N, task 1 at 4 N; 2 N serves both best: mean -1 against -1.5 and -2.
-    returns = np.array([[0.0, -1.0, -4.0], [-3.0, -1.0, 0.0]])
-    result = sweep_commands.Sweep(
-        tasks=Tasks({"block_mass_kg": [0.1, 0.4], "pad_friction": [0.5, 0.25]}),
-        force_n=np.array([1.0, 2.0, 4.0]),
-        returns=returns,
-        success=(returns == 0).astype(float),
-        slip_m=np.array([[0.0, 0.0, 0.0], [0.1, 0.05, 0.06]]),
-        random_returns=np.array([-4.0, -4.0]),
-    )
-    summary = sweep_commands.summarise(result)
-    assert summary["best_for_all"] == {"force_n": 2.0, "return": -1.0, "success": 0.0}
-    assert summary["best_for_each"] == {"force_n": [1.0, 4.0], "return": 0.0, "success": 1.0}
-    assert summary["headroom"] == 1.0
-    assert summary["headroom_over_random"] == 0.25
-    correlations = summary["correlation_of_log_best_force"]
-    assert correlations["block_mass_kg"] == pytest.approx(1.0)
-    assert correlations["pad_friction"] == pytest.approx(-1.0)
-    assert summary["slip_monotone_share"] == 0.75
-    assert summary["greatest_slip_increase_m"] == pytest.approx(0.01)
-
-
-def test_sweep_of_shapers_finds_headroom_that_the_rod_decides():
-    command = sweep_shapers.SweepCommand(num_tasks=12, num_lengths=7, num_starts=2)
-    summary = sweep_shapers.summarise(sweep_shapers.sweep(command))
-    assert summary["best_for_each"]["return"] > summary["best_for_all"]["return"]
-    assert summary["headroom_over_random"] > 0.2
-    assert summary["elasticity_of_best_length"]["rod_length_m"] == pytest.approx(1, abs=0.3)
-    assert abs(summary["elasticity_of_best_length"]["load_mass_kg"]) < 0.2
-
-
-def test_sweep_of_shapers_writes_numbers_and_a_picture(tmp_path, capsys):
-    sizes = ["--num-tasks", "6", "--num-lengths", "2", "--num-starts", "1"]
-    assert sweep_shapers.main([*sizes, "--out", str(tmp_path)]) == 0
-    assert json.loads((tmp_path / "carry_sweep.json").read_text())["num_shapers"] == 6
-    assert (tmp_path / "carry_sweep.png").stat().st_size > 10_000
-    assert "best for each task" in capsys.readouterr().out
-
-
-def test_search_of_motions_writes_numbers_and_a_picture(tmp_path, capsys):
-    sizes = ["--move-steps", "4", "--num-rounds", "2", "--num-motions", "10"]
-    assert feasible_motions.main([*sizes, "--out", str(tmp_path)]) == 0
-    summary = json.loads((tmp_path / "carry_motions.json").read_text())
-    (found,) = summary["searches"]
-    assert (found["move_steps"], found["solved"]) == (4, 0)  # nothing moves that fast
-    assert np.shape(summary["speeds_m_per_s"]) == (found["num_tasks"], 4)
-    assert np.shape(found["returns"]) == (2, len(summary["rod_length_m"]))
-    assert (tmp_path / "carry_motions.png").stat().st_size > 10_000
-    assert "0 of 36 tasks solved in 4 steps" in capsys.readouterr().out
-
-
-def test_sweep_writes_numbers_and_a_picture(tmp_path, capsys):
-    sizes = ["--num-tasks", "4", "--num-forces", "5", "--num-starts", "1"]
-    assert sweep_commands.main([*sizes, "--out", str(tmp_path / "new")]) == 0
-    assert json.loads((tmp_path / "new" / "grip_sweep.json").read_text())["num_tasks"] == 4
-    assert (tmp_path / "new" / "grip_sweep.png").stat().st_size > 10_000
-    assert "best constant for each task" in capsys.readouterr().out
-
-
-def test_an_aim_is_reached_at_full_speed_and_kept():
-    aim = np.array([0.013, -0.0052, 0.05])
-    actions = sweep_aims.aim_actions(aim, 16, 0.052)
-    rates = [*[sweep_aims.LATERAL_M_PER_S] * 2, sweep_aims.LEAN_RAD_PER_S]
-    np.testing.assert_allclose(0.052 * actions[:, [0, 1, 3]].sum(axis=0) * rates, aim)
-    np.testing.assert_allclose(actions[:6, 0], [1, 1, 1, 1, 1, 0], atol=1e-9)
-    np.testing.assert_allclose(actions[:3, 1], [-1, -1, 0], atol=1e-9)
-    assert not actions[:, 2].any()
-
-
-def test_the_summary_of_aims_by_hand():
-    # Task 0 is best at the first aim, task 1 at the third; the second serves both best.
-    returns = np.array([[0.0, -1.0, -4.0], [-3.0, -1.0, 0.0]])
-    columns = {name: [-0.01, 0.01] for name in ("offset_x_m", "offset_y_m", "lean_rad")}
-    result = sweep_aims.Sweep(
-        tasks=Tasks(columns),
-        aims=np.array([[-0.01] * 3, [0.0] * 3, [0.01] * 3]),
-        returns=returns,
-        success=(returns == 0).astype(float),
-        random_returns=np.array([-4.0, -4.0]),
-    )
-    summary = sweep_aims.summarise(result)
-    assert summary["best_for_all"] == {"aim": [0.0] * 3, "return": -1.0, "success": 0.0}
-    assert summary["best_for_each"] == {"return": 0.0, "success": 1.0}
-    assert summary["headroom_over_random"] == 0.25
-    assert summary["correlation_of_best_aim"]["lean_rad"] == pytest.approx(1.0)
-
-
-def test_the_sweep_of_aims_writes_numbers_and_a_picture(tmp_path, capsys):
-    sizes = ["--num-tasks", "16", "--num-offsets", "3", "--num-leans", "3"]
-    assert sweep_aims.main([*sizes, "--out", str(tmp_path / "new")]) == 0
-    assert json.loads((tmp_path / "new" / "insert_sweep.json").read_text())["num_aims"] == 27
-    assert (tmp_path / "new" / "insert_sweep.png").stat().st_size > 10_000
-    assert "best aim for each" in capsys.readouterr().out
 
 
 def made_up(random=-6.0):
@@ -725,36 +587,3 @@ def test_curves_are_thinned_and_those_of_other_trainings_kept(tmp_path, capsys):
     missing = ["--preset", "slide", "--runs", str(tmp_path / "none"), "--out", str(out)]
     assert thin_curves.main(missing) == 2
     assert "none" in capsys.readouterr().err
-
-
-def test_readings_of_a_run_replace_those_of_the_same_run_alone(tmp_path, monkeypatch, capsys):
-    def read(split, number, r2):
-        reading = {"parameter": "table_friction", "split": split, "adaptation_episodes": number}
-        return Reading(**reading, r2=r2, low=0.1, high=0.9)
-
-    found = [read("train", 0, 0.0), read("train", 5, 0.7), read("extrapolation", 5, 0.6)]
-    best = [read("extrapolation", 5, 0.8)]
-    monkeypatch.setattr(readings, "measure_readings", lambda *_: (found, best))
-    out = tmp_path / "readings.json"
-    other = {"preset": "slide", "seed": 7, "parameter": "table_friction"}
-    out.write_text(json.dumps([other, {"preset": "slide", "seed": 0, "old": True}]))
-    assert readings.main(["slide", "--out", str(out)]) == 0
-    in_range, beyond, kept = json.loads(out.read_text())
-    assert kept == other
-    assert (in_range["latent"], in_range["identification"]) == ([0.7, 0.1, 0.9], None)
-    assert (beyond["latent"], beyond["identification"]) == ([0.6, 0.1, 0.9], [0.8, 0.1, 0.9])
-    assert (beyond["seed"], beyond["num_tasks"], beyond["num_identified"]) == (0, 200, 6)
-    assert capsys.readouterr().out == "slide\n"
-
-
-def test_readings_stand_beside_what_was_there_to_be_read(monkeypatch):
-    row = {"preset": "slide", "parameter": "table_friction", "split": "interpolation"}
-    one = {**row, "seed": 0, "latent": [0.5, 0.4, 0.6], "identification": [0.9, 0.8, 1.0]}
-    two = {**row, "seed": 1, "latent": [-0.3, -0.4, 0.1], "identification": None}
-    monkeypatch.setattr(docs_readings, "read", lambda _: [{**one, "split": "train"}, one, two])
-    assert docs_readings.readings().splitlines()[2:] == [
-        "| Slide | table friction | interpolation | 0.50 [0.40, 0.60] | nothing | "
-        "0.90 [0.80, 1.00] |"
-    ]
-    monkeypatch.setattr(docs_readings, "read", lambda _: None)
-    assert docs_readings.readings() == PENDING

@@ -16,8 +16,7 @@ from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
 from docs_tables.few_episodes import behind, best, by_algorithm, headline, seeds, without_rewards
 from docs_tables.formats import scene_limits, variant_keys, variants
 from docs_tables.harm import fallen, harm, later_blocks
-from docs_tables.measurements import aims, carry_motions, carry_sweep, scaling, speed, sweep
-from docs_tables.readings import readings
+from docs_tables.measurements import scaling, speed
 from docs_tables.training import curve
 from metarobot.envs import FAMILIES, file_name
 
@@ -35,17 +34,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "harm": harm,
     "fallen": fallen,
     "later blocks": later_blocks,
-    "readings": readings,
     "diagnosis of arms": lambda: accuracy(arms=True),
     "diagnosis of machines": lambda: accuracy(arms=False),
     "calibration on arms": lambda: calibration(arms=True),
     "calibration on machines": lambda: calibration(arms=False),
     "recognised changes": recognised_changes,
     "costs": costs,
-    "sweep": sweep,
-    "carry motions": carry_motions,
-    "carry sweep": carry_sweep,
-    "aims": aims,
     "published": published,
     "speed": speed,
     "scaling": scaling,

@@ -1,10 +1,11 @@
 """Laws of Carry: how a load swings, what takes the swing out, and that nothing tells before."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from loading import ROOT, load_script
+from scipy.optimize import lsq_linear
 
 from metarobot.envs import make_env
 from metarobot.envs.carry import (
@@ -24,7 +25,6 @@ CARRY = "metarobot/Carry-v0"
 GRAVITY_M_PER_S2 = 9.81
 LENGTHS_M = (0.13, 0.19, 0.28, 0.43)
 STILL = [0.5, 0.5]  # uniforms of a load that starts still
-shaped_speeds = load_script("input_shaping").shaped_speeds
 
 
 def carry(speeds, start=(*STILL, 0.5), **columns):
@@ -39,6 +39,21 @@ def carry(speeds, start=(*STILL, 0.5), **columns):
     _, rewards, _, truncated, info = env.step(actions.T[-1][:, None])
     assert truncated.all()
     return env, rewards, info["is_success"]
+
+
+def shaped_speeds(length_m, distance_m, dt_s):
+    """Speeds of the move that leave least swing of a rod, by least squares (input shaping).
+
+    A change of speed at time t leaves a swing that turns at sqrt(g / length); the path missed and
+    the path to go after each step count as Carry charges for them.
+    """
+    turned = np.exp(1j * np.sqrt(GRAVITY_M_PER_S2 / length_m) * dt_s * np.arange(MOVE_STEPS + 1))
+    left = (turned[:-1] - turned[1:]) / SWING_SCALE_M_PER_S
+    path = np.full(MOVE_STEPS, dt_s / PATH_SCALE_M)
+    share = np.tri(MOVE_STEPS) * dt_s / distance_m * np.sqrt(2 * TIME_COST / MOVE_STEPS)
+    wanted = [0.0, 0.0, distance_m / PATH_SCALE_M, *share[-1] * distance_m / dt_s]
+    rows = np.stack([left.real, left.imag, path, *share])
+    return lsq_linear(rows, wanted, (0.0, SPEED_MAX_M_PER_S)).x
 
 
 def swing_freely(env, num_substeps):
@@ -80,7 +95,7 @@ def test_a_shaper_made_for_the_rod_takes_its_swing_out(length_m):
     """Made for about the rod: the arm gives way a little, and a wide swing is a little slower."""
     dt_s = make_env(CARRY, 1).control_dt_s
     ratios = np.geomspace(0.7, 1.5, 24)
-    speeds = [shaped_speeds(np.array([ratio * length_m]), 0.5, dt_s) for ratio in ratios]
+    speeds = [shaped_speeds(ratio * length_m, 0.5, dt_s) for ratio in ratios]
     env, rewards, _ = carry(speeds, rod_length_m=[length_m])
     assert env._swing_m_per_s().min() < SWING_TOLERANCE_M_PER_S
     assert 0.95 < ratios[rewards.argmax()] < 1.25
@@ -142,8 +157,8 @@ def test_the_tool_is_at_rest_when_the_swing_is_measured():
 
 
 def test_a_motion_solves_every_corner_of_the_splits():
-    """scripts/feasible_motions.py found them; far ends of all splits, near and far goals."""
-    found = json.loads((ROOT / "docs" / "results" / "carry_motions.json").read_text())
+    """A search found them that knew the tasks: far ends of all splits, near and far goals."""
+    found = json.loads(Path(__file__).with_name("carry_motions.json").read_text())
     columns = {name: [task[name] for task in found["tasks"]] for name in DISTRIBUTION.names}
     for parameter in DISTRIBUTION.parameters:
         ends = [end for pair in (parameter.train, *parameter.extrapolation) for end in pair]
