@@ -5,10 +5,10 @@ import math
 import shutil
 from dataclasses import replace
 
+import benchmark
 import numpy as np
 import pytest
 import torch
-import update_benchmark
 from docs_tables import adaptation, comparisons, evaluations, few_episodes, harm, results
 from docs_tables.markdown import PENDING
 from evaluations import around, headroom, made_up_evaluation, with_another, with_headroom
@@ -27,7 +27,6 @@ from metarobot.training.load import load_run
 from metarobot.training.pretrained import FOLDER
 from metarobot.training.runs import train_run
 
-benchmark = load_script("benchmark")
 comparison = load_script("comparison")
 literature = load_script("literature")
 thin_curves = load_script("thin_curves")
@@ -81,7 +80,7 @@ def test_rates_count_the_steps_of_all_that_was_timed(monkeypatch):
     small = small_benchmark()
     monkeypatch.setattr(small, "_iterate", lambda: (1.0, 1.0, 1.0, 1.0))
     clock = iter(range(10**6))
-    monkeypatch.setattr("family_benchmark.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("benchmark.time.perf_counter", lambda: float(next(clock)))
     # Every rollout takes one tick for its 2 x 2 x 4 steps; the physics one for each control step.
     rates = small.measure(0)
     assert rates["rollout_steps_per_s"] == 16
@@ -127,10 +126,10 @@ def test_bars_of_meta_updates():
     def rows(peak_gb, growth):
         return [{"peak_gb": 0.1, "growth": 1.0}, {"peak_gb": peak_gb, "growth": growth}]
 
-    assert update_benchmark.missed_update_bars(rows(2.0, 12.0)) == []
-    (line,) = update_benchmark.missed_update_bars(rows(2.01, 12.0))
+    assert benchmark.missed_update_bars(rows(2.0, 12.0)) == []
+    (line,) = benchmark.missed_update_bars(rows(2.01, 12.0))
     assert line == "a peak of 2.01 GB, wanted <= 2"
-    (line,) = update_benchmark.missed_update_bars(rows(2.0, 12.1))
+    (line,) = benchmark.missed_update_bars(rows(2.0, 12.1))
     assert line == "the update takes 12.1 times as long, wanted <= 12"
 
 

@@ -1,6 +1,6 @@
 """Trained policies that come with the package: a run of every family, by the name of its preset.
 
-`scripts/ship_policies.py` makes them.
+`scripts/ship.py` makes them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from update_benchmark import LARGE, MOST_PEAK_GB
+from benchmark import LARGE, MOST_PEAK_GB
 
 MEASURE = """
 import resource
@@ -46,7 +46,7 @@ def test_memory_does_not_grow_with_the_number_of_tasks(algorithm, tmp_path):
 
 
 BAR = """
-from update_benchmark import LARGE, measure_update
+from benchmark import LARGE, measure_update
 
 print(measure_update(*LARGE)["peak_gb"])
 """

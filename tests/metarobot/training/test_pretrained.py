@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ship_policies
+import ship
 
 import metarobot as mr
 from metarobot.evaluation.result import Evaluation
@@ -21,7 +21,7 @@ MOST_BYTES = 2_000_000
 @pytest.mark.parametrize("name", pretrained_names())
 def test_a_name_is_a_run_of_its_family(name) -> None:
     run = load_run(Path(name))
-    assert {*run.policies} == {*ship_policies.shipped_algorithms(name)}
+    assert {*run.policies} == {*ship.shipped_algorithms(name)}
     assert run.env_id == PRESETS[name].env_id
     assert run.seed == 0
     assert not run.unfinished
@@ -31,9 +31,7 @@ def test_a_name_is_a_run_of_its_family(name) -> None:
 def test_what_was_measured_lies_beside_it(name) -> None:
     evaluation = Evaluation.from_dict(read_json(FOLDER / name / EVALUATION_FILE))
     assert evaluation.family == PRESETS[name].env_id
-    assert {policy.algorithm for policy in evaluation.policies} >= {
-        *ship_policies.shipped_algorithms(name)
-    }
+    assert {policy.algorithm for policy in evaluation.policies} >= {*ship.shipped_algorithms(name)}
 
 
 def test_they_are_small() -> None:
@@ -71,11 +69,9 @@ def test_a_check_allows_for_chance() -> None:
     """Of 300 figures of 60 tasks each, none of which differs, and of some that do."""
     rng = np.random.default_rng(5)
     chances = rng.uniform(0, 1, 300)
-    by_chance = [
-        ship_policies.Figure("alike", *rng.binomial(60, chance, 2) / 60) for chance in chances
-    ]
+    by_chance = [ship.Figure("alike", *rng.binomial(60, chance, 2) / 60) for chance in chances]
     assert max(abs(each.card - each.here) for each in by_chance) > 0.2
-    assert not ship_policies.differing(by_chance, 60)
-    broken = [ship_policies.Figure("broken", 1.0, 0.6), ship_policies.Figure("broken", 0.9, 0.4)]
-    assert ship_policies.differing([*by_chance, *broken], 60) == broken
-    assert not ship_policies.differing([], 60)
+    assert not ship.differing(by_chance, 60)
+    broken = [ship.Figure("broken", 1.0, 0.6), ship.Figure("broken", 0.9, 0.4)]
+    assert ship.differing([*by_chance, *broken], 60) == broken
+    assert not ship.differing([], 60)

@@ -1,6 +1,6 @@
 """Make policies/pretrained: the trained policies that come with the package, and their cards.
 
-``python scripts/ship_policies.py`` trains what the run folders lack, measures it, and copies of
+``python scripts/ship.py`` trains what the run folders lack, measures it, and copies of
 each run what a policy needs to act and to be judged.  ``--check`` measures the policies of the
 package on other test tasks instead, and says where the success differs from that on their cards.
 """
@@ -13,29 +13,37 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from commands import check_names, takes_options
-from policy_cards import NUMBERS, card
+from docs_tables.markdown import markdown_table, number_text, ranges, with_interval
 from scipy.stats import false_discovery_control, fisher_exact
-from shipping import CARD_FILE, OTHER_TASKS, ship_or_check
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
+from metarobot.cli.listing import episode_text, summary
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
+from metarobot.envs import find_family
+from metarobot.evaluation.curve import Point
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.statistics import Interval
 from metarobot.files import csv_table, json_bytes, parse_json
 from metarobot.folder import Folder
 from metarobot.presets import PRESETS
+from metarobot.reporting.style import algorithm_title, family_title, parameter_label
+from metarobot.reporting.where_it_holds import where_they_hold
 from metarobot.training.load import TrainedRun, load_run
 from metarobot.training.pretrained import EVALUATION_FILE, FOLDER
 from metarobot.training.run_folder import read_facts
 from metarobot.training.run_layout import CONFIG_FILE, CURVE_FILE, DONE_FILE, POLICY_FILE
 from metarobot.training.runs import complete_run
 
+CARD_FILE = "README.md"
+NUMBERS = (0, 1, 2, 5, 20)
+"""Adaptation episodes that a card tells of."""
 MEASURED = EvaluationConfig(
     num_tasks=60, adaptation_episodes=NUMBERS, num_blocks=0, grid_size=7, heat_map_episodes=(1, 5)
 )
@@ -46,6 +54,8 @@ WITHOUT_LATENT = (
     "point-navigation",
 )
 """Families on which `latent` has not been measured: docs/results.md."""
+OTHER_TASKS = 20_000_007
+"""Seed of the tasks of --check."""
 _MOST_ROWS = 50
 """Of a learning curve."""
 
@@ -81,7 +91,7 @@ def ship(family: str, command: ShipCommand) -> None:
     place = Folder(command.out) / family
     for algorithm in algorithms:
         _copy_algorithm(Folder(folder) / algorithm, place / algorithm)
-    made = f"python scripts/ship_policies.py --families {family}"
+    made = f"python scripts/ship.py --families {family}"
     made += f" --num-threads {command.num_threads}" if command.num_threads else ""
     text = card(family, evaluation, place.path, made)
     place.write_together({EVALUATION_FILE: evaluation.to_json(), CARD_FILE: text.encode()})
@@ -186,25 +196,110 @@ def differing(compared: Sequence[Figure], num_tasks: int) -> list[Figure]:
     return [each for each, p_value in zip(compared, p_values, strict=True) if p_value < 0.05]
 
 
-def ship_all(command: ShipCommand) -> None:
-    """Make the policies of every family that is named."""
-    for family in command.families:
-        ship(family, command)
-
-
-def all_differences(command: ShipCommand) -> list[str]:
-    """Return where any of them differs from its card."""
-    compared = [each for family in command.families for each in figures(family, command.out)]
-    return [
-        f"{each.name}: success {each.card:.2f} on the card, {each.here:.2f} here"
-        for each in differing(compared, MEASURED.num_tasks)
-    ]
-
-
-@takes_options(ShipCommand, "ship_policies.py")
+@takes_options(ShipCommand, "ship.py")
 def main(command: ShipCommand) -> int:
     """Ship or check; return 0, or 1 where --check finds a difference."""
-    return ship_or_check(command, ship_all, all_differences, "all as on the cards")
+    if not command.check:
+        for family in command.families:
+            ship(family, command)
+        return 0
+    compared = [each for family in command.families for each in figures(family, command.out)]
+    found = differing(compared, MEASURED.num_tasks)
+    for each in found:
+        print(f"{each.name}: success {each.card:.2f} on the card, {each.here:.2f} here")
+    if not found:
+        print("all as on the cards")
+    return 1 if found else 0
+
+
+# The card of the policies of a family.
+
+
+def card(preset: str, evaluation: Evaluation, run: Path, command: str) -> str:
+    """Return the card of a family's policies, as Markdown.
+
+    Args:
+        preset: The family's preset.
+        evaluation: What was measured of them.
+        run: Folder of their run.
+        command: What makes them again.
+    """
+    family = find_family(evaluation.family)
+    config = evaluation.config
+    return "\n\n".join(
+        (
+            f"# {family_title(evaluation.family)}",
+            f"{summary(family)[0].upper()}{summary(family)[1:]} {episode_text(family)}.",
+            "```sh\n"
+            f"metarobot render {preset}\n"
+            f"metarobot adapt {preset} --episodes 5 --out adapted.safetensors\n"
+            f"metarobot evaluate {preset} --out results/{preset}\n"
+            f"metarobot explain {preset} --out explained/{preset}\n```",
+            "## The tasks",
+            _task_table(evaluation),
+            "## What they reach",
+            f"Deterministic episodes on {config.num_tasks} tasks of each split that nobody was "
+            f"trained on (`--seed {config.seed}`), with 95 % intervals over tasks.",
+            *where_they_hold(evaluation),
+            _results_table(evaluation),
+            "## How they were made",
+            f"`{command}`, training seed {evaluation.seeds[0]}, with {_versions(evaluation, run)}. "
+            "`curve.csv` of each algorithm is its learning curve, thinned.",
+            _training_table(evaluation, run),
+            "",
+        )
+    )
+
+
+def _task_table(evaluation: Evaluation) -> str:
+    rows = [
+        [
+            parameter_label(each.name, each.unit),
+            ", ".join(map(number_text, each.choices)) or number_text(each.train),
+            ranges(each.gaps),
+            ranges(each.extrapolation),
+        ]
+        for each in evaluation.task_parameters
+    ]
+    return markdown_table(("task parameter", "train", "interpolation", "extrapolation"), rows)
+
+
+def _results_table(evaluation: Evaluation) -> str:
+    rows = []
+    for policy in evaluation.policies:
+        for split in evaluation.splits:
+            curve = evaluation.judged(policy.algorithm, split)
+            numbers = NUMBERS if policy.adapts else (0,)
+            points = [(n, curve.after_episodes(n)) for n in numbers] if curve else []
+            rows += [
+                _results_row(policy.algorithm, split, n, point) for n, point in points if point
+            ]
+    headings = ("algorithm", "split", "episodes", "success", "return", "captured", "became worse")
+    return markdown_table(headings, rows)
+
+
+def _results_row(algorithm: str, split: str, number: int, point: Point) -> list[str]:
+    shown: Sequence[Interval | None]
+    shown = (point.success, point.return_mean, point.captured, point.harmed)
+    return [algorithm_title(algorithm), split, str(number), *map(with_interval, shown)]
+
+
+def _versions(evaluation: Evaluation, run: Path) -> str:
+    algorithms = [policy.algorithm for policy in evaluation.policies if policy.total_steps]
+    found: list[dict[str, Any]]
+    found = [read_facts(run, algorithm, CONFIG_FILE)["versions"] for algorithm in algorithms]
+    numbers = {name: dict.fromkeys(versions[name] for versions in found) for name in found[0]}
+    return ", ".join(f"{name} {' and '.join(each)}" for name, each in numbers.items())
+
+
+def _training_table(evaluation: Evaluation, run: Path) -> str:
+    rows = []
+    for policy in evaluation.policies:
+        if policy.total_steps:
+            done = read_facts(run, policy.algorithm, DONE_FILE)
+            cost = f"{done['total_steps']:,}", f"{done['seconds']:.0f}"
+            rows.append([algorithm_title(policy.algorithm), *cost])
+    return markdown_table(("algorithm", "control steps", "seconds of training"), rows)
 
 
 if __name__ == "__main__":
