@@ -247,7 +247,7 @@ def _acting_row(kind: str, algorithm: str, repetitions: int) -> dict[str, Any]:
     seen = 0.01 * rng.uniform(-1, 1, (repetitions + _WARM_UP, 20)).cumsum(0) / 10
     difference = _acting_difference(policy, seen)
     wall, processor = (
-        _acting_times(policy, seen, clock) for clock in (time.perf_counter, _thread_time)
+        _acting_times(policy, seen, clock) for clock in (time.perf_counter, time.thread_time)
     )
     return {
         "policy": kind,
