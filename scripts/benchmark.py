@@ -46,7 +46,7 @@ from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import configure, train_config
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
-from metarobot.files import write_json
+from metarobot.io import write_json
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
 from metarobot.rollout.collect import collect

@@ -19,7 +19,7 @@ from rows import read_rows
 
 import metarobot as mr
 from metarobot.diagnosis.changes import Recogniser, Trials, changes_of
-from metarobot.files import write_json
+from metarobot.io import write_json
 
 ROWS = Path(__file__).resolve().parent.parent / "docs/results/recognised_changes.json"
 FAMILIES = {"grip": "Grip episodes", "reach": "Reach episodes"}

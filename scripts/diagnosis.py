@@ -34,7 +34,7 @@ from metarobot.diagnosis.run import Diagnosis, DiagnosisError, hold_out, train
 from metarobot.diagnosis.simulator import record_pool
 from metarobot.diagnosis.tasks import Data, Task, draw_tasks
 from metarobot.evaluation.statistics import bootstrap_mean
-from metarobot.files import rounded
+from metarobot.io import rounded
 
 ROWS = Path(__file__).resolve().parents[1] / "docs/results/diagnosis.json"
 KEYS = ("data", "split", "shots", "learner")

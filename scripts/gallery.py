@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 
 from metarobot.envs import TaskVectorEnv, find_family, make_env
-from metarobot.named_files import write_file
+from metarobot.io import write_file
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig, adapt_to
 from metarobot.reporting.film_file import webp_bytes

@@ -26,8 +26,7 @@ from metarobot.diagnosis.life_learners import LEVELS
 from metarobot.diagnosis.life_scores import errors_at, fixed_ages, interval, score
 from metarobot.diagnosis.life_table import Columns, LifeTable, read_life_table
 from metarobot.diagnosis.wear import wear_table
-from metarobot.files import rounded, write_json
-from metarobot.named_files import write_file
+from metarobot.io import rounded, write_file, write_json
 from metarobot.reporting.life_figure import draw_lives
 from metarobot.reporting.style import png_bytes
 

@@ -25,7 +25,7 @@ from metarobot.cli.progress import StageDisplay
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.named_files import write_file
+from metarobot.io import write_file
 from metarobot.training.load import TrainedRun, load_runs
 
 LEARNED_FROM = 4000

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metarobot.files import write_json
+from metarobot.io import write_json
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

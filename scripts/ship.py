@@ -30,8 +30,7 @@ from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.files import csv_table, json_bytes, parse_json
-from metarobot.folder import Folder
+from metarobot.io import Folder, csv_table, json_bytes, parse_json
 from metarobot.presets import PRESETS
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
 from metarobot.reporting.where_it_holds import where_they_hold

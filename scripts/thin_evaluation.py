@@ -14,8 +14,7 @@ import tyro
 from commands import takes_options
 
 from metarobot.evaluation.result import Evaluation
-from metarobot.files import read_json
-from metarobot.named_files import write_file
+from metarobot.io import read_json, write_file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from docs_tables.headroom import HEADROOM_FILE, headroom_rows
 from docs_tables.results import ROOT
 
 from metarobot.envs import FAMILIES, file_name
-from metarobot.files import write_json
+from metarobot.io import write_json
 
 PAGES = (
     "docs/environments.md",

@@ -17,11 +17,11 @@ from metarobot.config import MOST_EPISODES
 from metarobot.envs import FAMILIES
 from metarobot.envs.checked_numbers import is_integer, is_number, show
 from metarobot.envs.memory import MOST_HORIZON
-from metarobot.named_files import read_file
-from metarobot.tensor_files import (
+from metarobot.io import (
     most_bytes,
     open_tensors,
     parse_tensors,
+    read_file,
     require_finite,
     save_tensors,
 )

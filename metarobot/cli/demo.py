@@ -18,7 +18,7 @@ from metarobot.cli.shipped import (
 from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.presets import PRESETS
 from metarobot.printable import print_line
 from metarobot.reporting.chosen_film import film_chosen_task

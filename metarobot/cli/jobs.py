@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from metarobot.cli.parent import PARENT
 from metarobot.cli.trainings import Training
-from metarobot.folder import Folder
+from metarobot.io import Folder
 
 _LOOK_S = 0.5
 """Time between two looks at a job, in seconds."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from metarobot.cli.listing import make_console, make_table
 from metarobot.evaluation.curve import FEW_EPISODES
 from metarobot.evaluation.result import Evaluation
-from metarobot.files import read_json
+from metarobot.io import read_json
 from metarobot.reporting.style import after_episodes, algorithm_title, percent
 from metarobot.training.pretrained import EVALUATION_FILE, FOLDER, pretrained_names
 

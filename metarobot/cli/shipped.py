@@ -9,7 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from metarobot.cli.pretrained_listing import measured_of
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.printable import print_line
 from metarobot.reporting.adaptation_video import render_adaptation

@@ -17,7 +17,7 @@ from metarobot.algorithms import configure, option_readers
 from metarobot.cli.compare_options import Comparison, split_words
 from metarobot.config import RunConfig, TrainConfig
 from metarobot.envs import file_name
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.training.curve import load_curve
 from metarobot.training.memory import require_training_memory
 from metarobot.training.run_folder import algorithms_in, is_finished, unfinished_configs

@@ -20,16 +20,17 @@ from metarobot.diagnosis.life_learners import LEVELS, Learner
 from metarobot.diagnosis.life_networks import Maml, Network
 from metarobot.diagnosis.life_scores import LifeScore, Margin, Outcome, fixed_ages, margin, score
 from metarobot.diagnosis.life_table import Columns, LifeError, LifeTable
-from metarobot.files import json_bytes, parse_json
-from metarobot.folder import Folder
-from metarobot.printable import printable
-from metarobot.tensor_files import (
+from metarobot.io import (
+    Folder,
+    json_bytes,
     most_bytes,
     open_tensors,
+    parse_json,
     parse_tensors,
     require_finite,
     seal_tensors,
 )
+from metarobot.printable import printable
 
 LEARNERS: Mapping[str, type[Learner]] = {
     "Weibull": learners.Weibull,

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from metarobot.named_files import read_file
+from metarobot.io import read_file
 from metarobot.printable import printable
 
 MAX_FILE_BYTES = 256 * 2**20

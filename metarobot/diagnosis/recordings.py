@@ -37,8 +37,7 @@ from metarobot.diagnosis.signal_file import (
 from metarobot.envs import nearest_name
 from metarobot.envs.checked_numbers import is_number, show
 from metarobot.envs.memory import require_memory
-from metarobot.files import is_formula
-from metarobot.folder import Folder
+from metarobot.io import Folder, is_formula
 
 __all__ = ["Channel", "Recordings", "RecordingsError", "read_recordings", "write_recordings"]
 

@@ -28,16 +28,17 @@ from metarobot.diagnosis.learners import LEARNERS, Learner, Whitening, candidate
 from metarobot.diagnosis.recordings import Channel, Recordings
 from metarobot.diagnosis.tasks import Data, Task, draw_tasks
 from metarobot.envs import nearest_name
-from metarobot.files import json_bytes, parse_json
-from metarobot.folder import Folder
-from metarobot.printable import printable
-from metarobot.tensor_files import (
+from metarobot.io import (
+    Folder,
+    json_bytes,
     most_bytes,
     open_tensors,
+    parse_json,
     parse_tensors,
     require_finite,
     seal_tensors,
 )
+from metarobot.printable import printable
 
 CONFIG_FILE, TENSORS_FILE = "config.json", "diagnosis.safetensors"
 TRAINED_FOLDER = Path(__file__).parent / "trained"

@@ -19,7 +19,7 @@ import pandas as pd
 
 from metarobot.envs import nearest_name
 from metarobot.envs.checked_numbers import show
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.printable import printable
 
 MOST_CSV_BYTES = 2**30

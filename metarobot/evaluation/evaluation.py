@@ -32,7 +32,7 @@ from metarobot.evaluation.scores import join_seeds, join_stages
 from metarobot.evaluation.settings import describe_settings
 from metarobot.evaluation.summary import summarise_split
 from metarobot.evaluation.worst_tasks import MeasuredTasks, find_worst_tasks
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.training.load import TrainedRun
 from metarobot.training.run_folder import read_cost
 

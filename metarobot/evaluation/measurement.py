@@ -21,8 +21,7 @@ from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.references import MADE_OF, RANDOM, find_policy
 from metarobot.evaluation.scores import Stage, TaskSetScores
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.files import MAX_JSON_BYTES, json_bytes, parse_json
-from metarobot.folder import Folder
+from metarobot.io import MAX_JSON_BYTES, Folder, json_bytes, parse_json
 from metarobot.training.load import TrainedRun
 from metarobot.training.run_folder import algorithm_folder
 from metarobot.training.run_layout import POLICY_FILE

@@ -20,7 +20,7 @@ from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.heat_map import HeatMap
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import Interval, captured_is_meaningful
-from metarobot.files import json_bytes, rounded
+from metarobot.io import json_bytes, rounded
 from metarobot.printable import printable
 
 Range = tuple[float, float]

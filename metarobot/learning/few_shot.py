@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn.functional import one_hot, pad
 
+from metarobot.io import load_tensors, require_finite, save_tensors
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.inner_loop import adapt
 from metarobot.learning.prototypes import NEVER, prototypes
@@ -25,7 +26,6 @@ from metarobot.options import Checked, fixed, integer, number, require_count, re
 from metarobot.policies import Params, flatten_params, repeat_params
 from metarobot.policies.params import under_prefix, with_prefix
 from metarobot.rollout.seeding import Phase, numpy_generator
-from metarobot.tensor_files import load_tensors, require_finite, save_tensors
 
 _PARAMS, _ADAM = "params.", "adam."
 _STEP_SIZES, _PROTOTYPES, _COUNTS = ".step_sizes.", ".prototypes", ".counts"

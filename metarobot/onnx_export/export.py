@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.named_files import require_absent, write_file
+from metarobot.io import require_absent, write_file
 
 SUFFIX = ".onnx"
 

@@ -11,7 +11,7 @@ import numpy as np
 from metarobot.diagnosis.evaluate import FALSE_ALARM_RATE
 from metarobot.diagnosis.run import Chosen, Diagnosis, DiagnosisConfig, Row
 from metarobot.evaluation.statistics import Interval
-from metarobot.named_files import write_file
+from metarobot.io import write_file
 from metarobot.reporting.cells import Cell
 from metarobot.reporting.report import page_templates
 from metarobot.reporting.style import number, percent

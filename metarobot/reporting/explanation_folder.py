@@ -9,8 +9,7 @@ import msgspec
 
 from metarobot.evaluation.explaining import Progress, explain
 from metarobot.evaluation.explanation import Explanation, ExplanationConfig
-from metarobot.files import json_bytes, rounded
-from metarobot.folder import Folder
+from metarobot.io import Folder, json_bytes, rounded
 from metarobot.reporting.explanation_panels import explanation_title
 from metarobot.reporting.explanation_pictures import PICTURES, pictures_of
 from metarobot.reporting.explanation_words import one_task_sentences, sentences

@@ -18,7 +18,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from metarobot.named_files import read_file, require_writable, write_file
+from metarobot.io import read_file, require_writable, write_file
 from metarobot.reporting.film_drawing import BACKGROUND, VideoError
 
 Frame = np.ndarray  # (H, W, 3) uint8

@@ -11,8 +11,7 @@ from metarobot.evaluation.evaluation import Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.result import Evaluation, MeasuredPolicy
 from metarobot.evaluation.settings import describe_settings
-from metarobot.folder import Folder
-from metarobot.named_files import read_file
+from metarobot.io import Folder, read_file
 from metarobot.reporting.adaptation_curve import adaptation_curve
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.mp4 import playing_problem

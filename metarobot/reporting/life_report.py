@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metarobot.diagnosis.life import HeldOut, LifeConfig, LifeRun
-from metarobot.named_files import write_file
+from metarobot.io import write_file
 from metarobot.reporting.life_figure import draw_lives
 from metarobot.reporting.report import data_url, page_templates
 from metarobot.reporting.style import png_bytes

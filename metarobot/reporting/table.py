@@ -7,7 +7,7 @@ from typing import Any
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.files import csv_table
+from metarobot.io import csv_table
 
 
 def evaluation_csv(evaluation: Evaluation) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from metarobot.algorithms import algorithm_class, train_config
 from metarobot.envs import find_family, make_env
-from metarobot.named_files import read_file, write_file
+from metarobot.io import read_file, write_file
 from metarobot.policies import MEASURED, GaussianMLP, GaussianPolicy, Params, TaskMLP
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv

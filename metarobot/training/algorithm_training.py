@@ -12,8 +12,7 @@ import torch
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
 from metarobot.envs import make_env
-from metarobot.files import json_bytes
-from metarobot.folder import Folder
+from metarobot.io import Folder, json_bytes
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.training.checkpoints import (
     BEST_FILE,

@@ -20,17 +20,20 @@ from torch import Tensor
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
 from metarobot.envs.checked_numbers import show
-from metarobot.files import Count, Seconds, Word, typed
-from metarobot.folder import Folder
-from metarobot.learning.distributed import Workers
-from metarobot.policies import Params
-from metarobot.tensor_files import (
+from metarobot.io import (
+    Count,
+    Folder,
+    Seconds,
     Shapes,
+    Word,
     most_bytes,
     parse_tensors,
     require_finite,
     seal_tensors,
+    typed,
 )
+from metarobot.learning.distributed import Workers
+from metarobot.policies import Params
 from metarobot.training.trainer_state import TrainerState
 
 NUM_KEPT = 3

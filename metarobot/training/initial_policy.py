@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metarobot.config import TrainConfig
-from metarobot.named_files import read_file
-from metarobot.policies import MEASURED, Params
-from metarobot.tensor_files import (
+from metarobot.io import (
     Shapes,
     most_bytes,
     open_tensors,
     parse_tensors,
+    read_file,
     require_finite,
 )
+from metarobot.policies import MEASURED, Params
 from metarobot.training.trainer_state import TrainerState
 
 

@@ -21,7 +21,7 @@ from metarobot.algorithms import (
 from metarobot.algorithms.spread_tasks import tasks_of
 from metarobot.config import TrainConfig
 from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.checkpoints import BEST_FILE, keeps_best, load_policy
 from metarobot.training.functional_policy import make_policy

@@ -12,8 +12,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from metarobot.closable import Closable
-from metarobot.directory import errors_naming
-from metarobot.folder import Folder
+from metarobot.io import Folder, errors_naming
 from metarobot.training.curve import CURVE_COLUMNS
 from metarobot.training.run_layout import CURVE_FILE, EVENTS_PREFIX, refusals_as_run_errors
 from metarobot.training.trainer_state import Metrics

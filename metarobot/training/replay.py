@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from metarobot.envs import SceneRecord, TaskError, Tasks, Variant, find_family
-from metarobot.files import Count, Word, typed
-from metarobot.folder import Folder
+from metarobot.io import Count, Folder, Word, load_tensors, seal_tensors, typed
 from metarobot.rollout.episodes import Episodes
-from metarobot.tensor_files import load_tensors, seal_tensors
 
 
 class _Facts(msgspec.Struct):

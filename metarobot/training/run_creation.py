@@ -8,8 +8,7 @@ from pathlib import Path
 
 from metarobot.config import CommonConfig, TrainConfig
 from metarobot.envs import file_name
-from metarobot.files import json_bytes
-from metarobot.folder import Folder
+from metarobot.io import Folder, json_bytes
 from metarobot.training.checkpoints import Progress, save_checkpoint
 from metarobot.training.initial_policy import InitialPolicy
 from metarobot.training.provenance import choose_num_threads, provenance

@@ -9,8 +9,7 @@ from pathlib import Path
 from metarobot.algorithms import ALGORITHMS, configure
 from metarobot.config import RunConfig, TrainConfig
 from metarobot.envs.checked_numbers import show
-from metarobot.files import json_bytes
-from metarobot.folder import Folder
+from metarobot.io import Folder, json_bytes
 from metarobot.presets import find_preset
 from metarobot.training.run_folder import other_versions, read_facts, read_saved, run_configs
 from metarobot.training.run_layout import CONFIG_FILE, RunError, hold_run

@@ -13,8 +13,7 @@ import msgspec
 
 from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict, configure
 from metarobot.config import RunConfig, TrainConfig
-from metarobot.files import Count, Seconds, Word, parse_json, typed
-from metarobot.folder import Folder
+from metarobot.io import Count, Folder, Seconds, Word, parse_json, typed
 from metarobot.training.provenance import versions
 from metarobot.training.run_layout import (
     CONFIG_FILE,

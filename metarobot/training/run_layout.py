@@ -23,8 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from metarobot.algorithms import ALGORITHMS, is_algorithm_name
-from metarobot.files import parse_json
-from metarobot.folder import MAX_FILE_BYTES, Folder, FolderError
+from metarobot.io import MAX_FILE_BYTES, Folder, FolderError, parse_json
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
 CURVE_FILE, DONE_FILE = "curve.csv", "done.json"

@@ -11,7 +11,7 @@ they count, and what is left to do is then the same for whoever comes next::
 from __future__ import annotations
 
 from metarobot.algorithms import is_algorithm_name
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.training.run_layout import algorithms_there, remove_algorithm
 
 PREPARED = ".prepared"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from metarobot.config import TrainConfig
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.training.curve import load_curve
 from metarobot.training.run_folder import algorithm_folder, is_finished, run_configs
 from metarobot.training.run_layout import CURVE_FILE, RunError, algorithms_there, hold_run

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from metarobot.algorithms import config_from_dict, configure
 from metarobot.config import CommonConfig, RunConfig, TrainConfig
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.training.algorithm_training import Display, make_trainer, train_algorithm
 from metarobot.training.initial_policy import InitialPolicy, file_source, load_initial_policy

@@ -8,7 +8,7 @@ from docs_tables.results import RESULTS, WITHOUT_REWARDS, others_of, read_evalua
 from metarobot.evaluation.curve import Curve, Point
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.files import rounded
+from metarobot.io import rounded
 from metarobot.presets import PRESETS
 
 ADAPTATION_FILE = RESULTS / "adaptation.json"

@@ -7,7 +7,7 @@ from typing import Any
 from docs_tables.results import RESULTS, read_evaluation
 from metarobot.evaluation.curve import Curve
 from metarobot.evaluation.result import Evaluation, Headroom
-from metarobot.files import rounded
+from metarobot.io import rounded
 from metarobot.presets import PRESETS
 
 HEADROOM_FILE = RESULTS / "headroom.json"

@@ -9,7 +9,7 @@ from typing import Any
 
 from metarobot.evaluation.references import in_order
 from metarobot.evaluation.result import Evaluation
-from metarobot.files import read_json
+from metarobot.io import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"

@@ -13,7 +13,7 @@ from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.envs import SceneError, SceneRecord, TaskVectorEnv, make_env
 from metarobot.envs.family_scene import load_recorded_scene
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.training.load import find_scene, load_run
 from metarobot.training.replay import Replay
 from metarobot.training.runs import train_run

@@ -9,7 +9,7 @@ import pytest
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.files import read_json
+from metarobot.io import read_json
 from metarobot.training.curve import CURVE_COLUMNS, load_curve
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]

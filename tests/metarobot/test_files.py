@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarobot.cli.main import main
-from metarobot.files import csv_table, json_bytes, parse_json, rounded
+from metarobot.io import csv_table, json_bytes, parse_json, rounded
 from metarobot.printable import printable
 from metarobot.training.load import load_run
 

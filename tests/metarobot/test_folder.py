@@ -1,14 +1,11 @@
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
 
-from metarobot.directory import FolderError
-from metarobot.folder import Folder
-from metarobot.named_files import read_file, require_writable, write_file
+from metarobot.io import Folder, FolderError, read_file, require_writable, write_file
 
 pytestmark = needs_posix
 
@@ -107,40 +104,6 @@ def test_a_root_that_is_a_link_is_refused_unless_it_is_only_read_from(folder, ca
         IN_A_FOLDER[act](Folder(link))
     assert snapshot(canary) == before
     assert Folder.named(link).read("file") == b"precious"
-
-
-def test_a_race_does_not_lead_out(folder, canary):
-    """While files are written and removed, their folder is a link half of the time."""
-    place, real, link = (folder.path / name for name in ("place", "real", "link"))
-    (folder / "place").make()
-    link.symlink_to(canary / "folder")
-    before = snapshot(canary)
-    done = threading.Event()
-
-    def exchange():
-        while not done.is_set():
-            for hidden, shown in ((real, link), (link, real)):
-                os.rename(place, hidden)
-                os.rename(shown, place)
-
-    thread = threading.Thread(target=exchange)
-    thread.start()
-    outcomes = set()
-    for _ in range(2000):
-        for act in (
-            lambda: (folder / "place").write("file", b"new"),
-            lambda: (folder / "place").remove("iteration-000001.safetensors"),
-            lambda: (folder / "place").open_log("file", 0).close(),
-        ):
-            try:
-                act()
-                outcomes.add("done")
-            except (FolderError, OSError) as error:
-                outcomes.add(type(error).__name__)
-    done.set()
-    thread.join()
-    assert {"done", "FolderError"} <= outcomes
-    assert snapshot(canary) == before
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "../x", "nul\0"])

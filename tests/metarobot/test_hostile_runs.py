@@ -14,7 +14,7 @@ from metarobot.cli.main import main
 from metarobot.cli.shipped import SHIPPED_HEAT_MAP, SHIPPED_VIDEO
 from metarobot.config import RunConfig
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.reporting.folder import PRODUCTS
 from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.replay import Replay

@@ -20,7 +20,7 @@ from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, RunConfig
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.memory import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.learning.distributed import Workers
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig

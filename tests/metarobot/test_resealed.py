@@ -13,7 +13,7 @@ from metarobot.algorithms import configure
 from metarobot.cli.console import LONGEST_LINE
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE
 from metarobot.training.algorithm_training import make_trainer
 from metarobot.training.checkpoints import load_newest_checkpoint

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as plain_safetensors
 
-from metarobot.tensor_files import load_tensors, parse_tensors, save_tensors
+from metarobot.io import load_tensors, parse_tensors, save_tensors
 
 SHAPES = {"a": (2, 3), "b": (4,)}
 TENSORS = {

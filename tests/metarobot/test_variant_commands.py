@@ -17,7 +17,7 @@ from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipp
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.settings import describe_settings
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.presets import PRESETS
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes

@@ -15,7 +15,7 @@ from metarobot.cli.options import AdaptCommand
 from metarobot.cli.parsing import parse, parse_task
 from metarobot.cli.robot_adaptation import RobotAdaptation
 from metarobot.cli.robots import WatchedRobot, make_robot
-from metarobot.named_files import require_writable
+from metarobot.io import require_writable
 from metarobot.printable import print_line
 from metarobot.rollout.episodes import Episodes
 

@@ -291,7 +291,7 @@ def check_folder(command: DiagnoseCheck) -> int:
     """Read a folder and print what is in it."""
     from metarobot.cli.listing import make_console
     from metarobot.diagnosis.recordings import LABELS_FILE, find_files, read_recordings
-    from metarobot.folder import Folder
+    from metarobot.io import Folder
 
     recordings = read_recordings(command.folder, **command.options())
     console = make_console()
@@ -540,8 +540,7 @@ def report(
     trained: Diagnosis, held: Recordings, tasks: int, seed: int, out: Path, console: Console
 ) -> None:
     """Measure a diagnosis, write figures and page, and print accuracy and where the page is."""
-    from metarobot.files import json_bytes, rounded
-    from metarobot.folder import Folder
+    from metarobot.io import Folder, json_bytes, rounded
     from metarobot.reporting.diagnosis_report import write_report
 
     rows = trained.evaluate(held, num_tasks=tasks, seed=seed)
@@ -557,7 +556,7 @@ def predict_folder(command: DiagnosePredict) -> int:
     """Adapt to the examples, and print what each recording shows."""
     from metarobot.diagnosis.recordings import read_recordings
     from metarobot.diagnosis.run import load_diagnosis
-    from metarobot.named_files import require_writable
+    from metarobot.io import require_writable
 
     console = prepare()
     if command.out is not None:
@@ -621,8 +620,7 @@ def screen_table(findings: Sequence[Finding]) -> DataFrame:
 
 def write_findings(path: Path, findings: Sequence[Finding]) -> None:
     """Write all figures as CSV or JSON, by the ending of the name."""
-    from metarobot.files import csv_table, json_bytes, rounded
-    from metarobot.named_files import write_file
+    from metarobot.io import csv_table, json_bytes, rounded, write_file
 
     names = ("label", "probability", "looks_like_none", "probabilities")
     rows = [{"file": own.name, **{name: getattr(own, name) for name in names}} for own in findings]

@@ -100,7 +100,7 @@ def predict(command: LifePredict) -> int:
     from metarobot.cli.listing import make_table
     from metarobot.diagnosis.life import load_life_run
     from metarobot.diagnosis.life_table import read_life_table
-    from metarobot.named_files import require_writable, write_file
+    from metarobot.io import require_writable, write_file
     from metarobot.printable import print_line
 
     console = prepare()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from metarobot.cli.console import OK, prepare
 from metarobot.cli.options import ImportCommand
 from metarobot.cli.parsing import parse
-from metarobot.named_files import require_writable, write_file
+from metarobot.io import require_writable, write_file
 from metarobot.printable import print_line
 from metarobot.sb3 import import_ppo
 from metarobot.training.checkpoints import policy_bytes

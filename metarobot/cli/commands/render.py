@@ -11,7 +11,7 @@ from metarobot import opengl
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import RenderCommand
 from metarobot.cli.parsing import parse, parse_grid, parse_task
-from metarobot.named_files import require_writable
+from metarobot.io import require_writable
 from metarobot.printable import print_line
 from metarobot.reporting.adaptation_video import render_adaptation
 from metarobot.reporting.film_drawing import VideoError

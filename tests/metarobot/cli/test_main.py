@@ -21,7 +21,7 @@ from metarobot.cli.main import COMMANDS, main
 from metarobot.cli.options import EvaluateCommand
 from metarobot.cli.parsing import one_line, parse, parse_task
 from metarobot.envs import FAMILIES, file_name, find_variant, make_env, shipped_variants
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.opengl import working_gl_backend
 from metarobot.training.replay import Replay
 

@@ -17,7 +17,7 @@ from metarobot.diagnosis.run import (
     load_diagnosis,
     train,
 )
-from metarobot.tensor_files import open_tensors, parse_tensors, seal_tensors
+from metarobot.io import open_tensors, parse_tensors, seal_tensors
 
 LEARNERS = ("nearest_mean", "trees")
 

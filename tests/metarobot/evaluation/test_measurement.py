@@ -16,7 +16,7 @@ from metarobot.evaluation.references import in_order
 from metarobot.evaluation.scores import Scores, Stage, TaskSetScores
 from metarobot.evaluation.summary import summarise_split
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.reporting.style import REFERENCE_TITLES, algorithm_title
 from metarobot.training.load import TrainedRun, load_run, load_runs
 from metarobot.training.runs import train_run

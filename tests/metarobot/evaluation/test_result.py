@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.files import json_bytes, parse_json
+from metarobot.io import json_bytes, parse_json
 from metarobot.reporting.adaptation_curve import adaptation_curve
 from metarobot.reporting.table import evaluation_csv
 from metarobot.reporting.verdicts import verdicts

@@ -9,6 +9,7 @@ from derivatives import numerical_gradient, relative_error, vector_of
 from torch import nn
 from torch.func import functional_call
 
+from metarobot.io import save_tensors
 from metarobot.learning.few_shot import (
     Anil,
     Examples,
@@ -24,7 +25,6 @@ from metarobot.learning.few_shot import (
     squared_error,
 )
 from metarobot.policies import repeat_params
-from metarobot.tensor_files import save_tensors
 
 N, S, Q, SIZE, CLASSES = 3, 6, 14, 4, 3
 

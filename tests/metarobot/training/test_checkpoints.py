@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metarobot.algorithms import train_config
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE
 from metarobot.policies import GaussianMLP
 from metarobot.training.checkpoints import (
@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("metarobot.directory.os.fsync", full)
+    monkeypatch.setattr("metarobot.io.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(Folder(tmp_path), CONFIG, state(40), Progress())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

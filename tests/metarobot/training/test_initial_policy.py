@@ -8,9 +8,7 @@ import torch
 
 from metarobot.algorithms import configure
 from metarobot.config import RunConfig
-from metarobot.files import read_json
-from metarobot.named_files import write_file
-from metarobot.tensor_files import save_tensors
+from metarobot.io import read_json, save_tensors, write_file
 from metarobot.training.checkpoints import policy_bytes
 from metarobot.training.initial_policy import load_initial_policy
 from metarobot.training.load import load_run

@@ -9,7 +9,7 @@ import ship
 
 import metarobot as mr
 from metarobot.evaluation.result import Evaluation
-from metarobot.files import read_json
+from metarobot.io import read_json
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_run
 from metarobot.training.pretrained import EVALUATION_FILE, FOLDER, find_run, pretrained_names

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.training.replay import Replay
 
 REPLAY = Replay(

@@ -13,10 +13,7 @@ from trained import TRAINED
 from metarobot.algorithms import configure
 from metarobot.config import RunConfig
 from metarobot.envs import find_family
-from metarobot.files import read_json, write_json
-from metarobot.folder import Folder
-from metarobot.named_files import write_file
-from metarobot.tensor_files import save_tensors
+from metarobot.io import Folder, read_json, save_tensors, write_file, write_json
 from metarobot.training.curve import load_curve
 from metarobot.training.load import load_run, load_runs
 from metarobot.training.run_creation import create_run_folder

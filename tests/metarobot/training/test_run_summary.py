@@ -8,7 +8,7 @@ import pytest
 
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
-from metarobot.folder import Folder
+from metarobot.io import Folder
 from metarobot.training.run_summary import find_runs, summarise_run
 from metarobot.training.runs import train_run
 

@@ -9,8 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metarobot.algorithms import config_from_dict, configure
 from metarobot.config import RunConfig
-from metarobot.files import read_json
-from metarobot.folder import Folder
+from metarobot.io import Folder, read_json
 from metarobot.training import algorithm_training as training
 from metarobot.training import meta_trainer
 from metarobot.training.algorithm_training import train_algorithm

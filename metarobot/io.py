@@ -1,0 +1,796 @@
+"""Files: folders that nothing leads out of, JSON, CSV, and sealed files of tensors.
+
+A folder may come from a stranger.  No link in it is followed, only regular files are read, written,
+replaced and removed, none is read beyond a limit, and what is written appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TypeVar, cast
+from unicodedata import normalize
+
+import msgspec
+
+from metarobot.printable import printable
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+MAX_FILE_BYTES = 256 * 2**20
+"""The longest file that is read or replaced; those of this package are much shorter."""
+MAX_JSON_BYTES = 16 * 2**20
+_MOST_ENTRIES = 100_000
+
+Kind = Literal["file", "folder", "link", "special"]
+"""What an entry of a folder is; special are pipes, sockets and devices."""
+_WORDS = {
+    "file": "a file",
+    "folder": "a folder",
+    "link": "a link",
+    "special": "a pipe, a socket or a device",
+}
+# Not to follow a link, not to wait for a pipe, not to take a terminal; O_BINARY is for Windows.
+_CAREFULLY = sum(
+    getattr(os, name, 0)
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+)
+T = TypeVar("T")
+
+
+class FolderError(ValueError):
+    """An entry of a folder is not what it must be; the message is one line that names it."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder: a root that the user has named, and the names that lead down from there.
+
+    Neither the root nor anything below it may be a link.  The folder need not exist yet.  All
+    methods raise `FolderError` where something is not what it must be, and `OSError` where the
+    system refuses; the message names the path.
+    """
+
+    root: Path
+    """Where it begins.  Links among its parents are the user's own."""
+    parts: tuple[str, ...] = ()
+    """Names of the folders from the root down."""
+
+    @classmethod
+    def named(cls, path: Path) -> Folder:
+        """Return a folder that the user names to read from: it may be a link to one."""
+        return cls(_followed(path))
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.root.joinpath(*self.parts)
+
+    def __truediv__(self, name: str) -> Folder:
+        """Return a folder in it."""
+        return Folder(self.root, (*self.parts, _checked_name(name)))
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def exists(self) -> bool:
+        """Whether it is there; something else in its place is an error."""
+        with suppress(FileNotFoundError):
+            self._here()
+            return True
+        return False
+
+    def has(self, name: str) -> bool:
+        """Whether a file of this name is in it; something else of this name is an error."""
+        with suppress(FileNotFoundError):
+            return self._status(name, "file") is not None
+        return False
+
+    def kinds(self) -> dict[str, Kind]:
+        """Return what each entry is, in order of their names; none where the folder is missing."""
+        with suppress(FileNotFoundError):
+            here = self._here()
+            names = sorted(os.listdir(here))
+            if len(names) > _MOST_ENTRIES:
+                raise FolderError(f"{self} holds {len(names):,} entries, which no run does")
+            return {name: _kind(os.lstat(here / name)) for name in names}
+        return {}
+
+    def names(self) -> list[str]:
+        """Return the names of its entries; as `kinds`."""
+        return [*self.kinds()]
+
+    def require_files(self, most_bytes: Mapping[str, int]) -> None:
+        """Make sure that entries are files, none longer than it may be; missing ones are errors."""
+        for name, most in most_bytes.items():
+            if (status := self._status(name, "file")) is None:
+                raise FileNotFoundError(
+                    errno.ENOENT, os.strerror(errno.ENOENT), str(self.path / name)
+                )
+            _require_length(self.path / name, status, most)
+
+    def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
+        """Return a file, open for reading; one that is longer than ``max_bytes`` is an error."""
+        file = self._open(name, os.O_RDONLY)
+        try:
+            _require_length(self.path / name, os.fstat(file.fileno()), max_bytes)
+        except FolderError:
+            file.close()
+            raise
+        return file
+
+    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+        """Return the content of a file; as `open`."""
+        with errors_naming(self.path / name), self.open(name, max_bytes) as file:
+            return file.read(os.fstat(file.fileno()).st_size)  # which allocates no more
+
+    def make(self) -> None:
+        """Make the folder, and those that lead to it, unless they are there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for depth, name in enumerate(self.parts):
+            path = Folder(self.root, self.parts[:depth])._here() / name
+            with errors_naming(path), suppress(FileExistsError):
+                path.mkdir()
+        self._here()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write or replace a file in one piece: a reader, or a crash, sees the old or the new."""
+        self.write_together({name: data})
+
+    def write_together(self, files: Mapping[str, bytes | None]) -> None:
+        """Write files of which the last tells of all others, and appears last.
+
+        All are on the disk before the first one appears, so that a full disk changes nothing.  The
+        old last one is removed before, so that it is never seen beside others than its own.
+
+        Args:
+            files: Content by name; None removes a file, which does not belong to the others.
+        """
+        self.require_replaceable(*files)
+        *others, last = files
+        try:
+            for name, data in files.items():
+                if data is not None:
+                    self._remove(_partial(name))
+                    with errors_naming(self.path / name), self.create(_partial(name)) as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+            if others:
+                self._remove(last)
+            for name, data in files.items():
+                with errors_naming(self.path / name):
+                    if data is None:
+                        self._remove(name)
+                    else:
+                        os.replace(self.path / _partial(name), self.path / name)
+            self._sync()
+        finally:
+            for name in files:
+                self._remove(_partial(name))
+
+    def require_replaceable(self, *names: str) -> None:
+        """Make sure that files can be written under these names."""
+        for name in names:
+            if status := self._status(name, "file"):
+                _require_length(self.path / name, status, MAX_FILE_BYTES)
+            self._status(_partial(name), "file")
+
+    def create(self, name: str) -> BinaryIO:
+        """Return a new file, open for writing; a name that is taken is an error."""
+        return self._open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+    def open_log(self, name: str, keep_bytes: int) -> BinaryIO:
+        """Return a file, open for writing at its end, which is made if it is missing.
+
+        Args:
+            name: Its name; another name elsewhere, as a hard link, is an error.
+            keep_bytes: Bytes that are kept; the rest of it is cut off.
+        """
+        path = self.path / name
+        file = self._open(name, os.O_RDWR | os.O_CREAT)
+        try:
+            status = os.fstat(file.fileno())
+            if status.st_nlink > 1:  # what is written here would be written there
+                raise FolderError(f"{path} has another name elsewhere, as a hard link: copy it")
+            _require_length(path, status, MAX_FILE_BYTES)
+            if status.st_size < keep_bytes:
+                raise FolderError(
+                    f"{path} has lost rows since the checkpoint: it must be {keep_bytes} long"
+                )
+            file.truncate(keep_bytes)
+            file.seek(keep_bytes)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        with suppress(FileNotFoundError), errors_naming(self.path / name):
+            self._status(name, "file")
+            self._remove(name)
+
+    def remove_tree(self) -> None:
+        """Remove the folder and all that is in it; what links lead to stays."""
+        with suppress(FileNotFoundError), errors_naming(self.path):
+            shutil.rmtree(self._here())
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder if nothing is in it."""
+        if self.exists() and not self.names():
+            with errors_naming(self.path):
+                self.path.rmdir()
+
+    def move(self, name: str, target: Folder, new_name: str | None = None) -> None:
+        """Move an entry to another folder: a file, which may replace one, or a folder."""
+        new_name = name if new_name is None else new_name
+        kind: Kind = "folder" if self._kind_of(name) == "folder" else "file"
+        if self._status(name, kind) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path / name))
+        target._status(new_name, kind)
+        with errors_naming(self.path / name):
+            os.replace(self.path / name, target.path / new_name)
+            target._sync()
+            self._sync()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder against other processes that lock it; if we die, it is free again.
+
+        Raises:
+            BlockingIOError: Another process holds it.
+        """
+        here = self._here()
+        if fcntl is None:
+            yield
+            return
+        descriptor = os.open(here, os.O_RDONLY | _CAREFULLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _here(self) -> Path:
+        """Return its path, on which nothing from the root down is a link."""
+        path = self.root
+        for name in ("", *self.parts):
+            path = path / name
+            try:
+                kind = _kind(os.lstat(path))
+            except OSError as error:
+                raise naming(path, error) from error
+            except ValueError as error:
+                raise FolderError(f"{str(path)!r} is not a path: {error}") from None
+            if kind == "link" and path == self.root:
+                target = os.path.realpath(path)
+                raise FolderError(f"{path} is a link: name the folder that it leads to, {target}")
+            _require_kind(path, kind, "folder")
+        return path
+
+    def _kind_of(self, name: str) -> Kind | None:
+        with suppress(FileNotFoundError):
+            return _kind(os.lstat(self._here() / _checked_name(name)))
+        return None
+
+    def _status(self, name: str, kind: Kind) -> os.stat_result | None:
+        """Return what the system knows of an entry that must be of a kind; None for no entry."""
+        path = self._here() / _checked_name(name)
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        _require_kind(path, _kind(status), kind)
+        return status
+
+    def _open(self, name: str, flags: int) -> BinaryIO:
+        """Open a regular file, and nothing else; ``flags`` are those of `os.open`."""
+        path = self.path / name
+        with errors_naming(path):
+            self._status(name, "file")
+            descriptor = os.open(path, flags | _CAREFULLY, mode=0o666)
+        mode = {os.O_RDONLY: "rb", os.O_WRONLY: "wb", os.O_RDWR: "r+b"}
+        return cast(BinaryIO, os.fdopen(descriptor, mode[flags & (os.O_WRONLY | os.O_RDWR)]))
+
+    def _remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.path / name)
+
+    def _sync(self) -> None:
+        """Bring its entries to the disk: without, a file that was renamed may come back."""
+        if fcntl is not None:  # Windows needs no such thing
+            descriptor = os.open(self.path, os.O_RDONLY | _CAREFULLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _partial(name: str) -> str:
+    return f".{name}.partial"
+
+
+def _checked_name(name: str) -> str:
+    """Return the name of an entry, which leads nowhere else."""
+    if name in ("", ".", "..") or not {os.sep, os.altsep, "\0"}.isdisjoint(name):
+        raise FolderError(f"{name!r} is not the name of a file")
+    return name
+
+
+def _kind(status: os.stat_result) -> Kind:
+    if stat.S_ISREG(status.st_mode):
+        return "file"
+    if stat.S_ISDIR(status.st_mode):
+        return "folder"
+    return "link" if stat.S_ISLNK(status.st_mode) else "special"
+
+
+def _require_kind(path: Path, found: Kind, wanted: Kind) -> None:
+    if found != wanted:
+        way_out = ": nothing here leads out of its folder" if found == "link" else ""
+        raise FolderError(f"{path} is {_WORDS[found]}, must be {_WORDS[wanted]}{way_out}")
+
+
+def _require_length(path: Path, status: os.stat_result, most: int) -> None:
+    if status.st_size > most:
+        raise FolderError(f"{path} is {status.st_size:,} bytes long, at most {most:,} are allowed")
+
+
+def _followed(path: Path) -> Path:
+    """Return where a link of the user's leads."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError:
+        raise FolderError(f"{path} is a link that leads in a circle") from None
+    except ValueError as error:  # a null byte
+        raise FolderError(f"{str(path)!r} is not a path: {error}") from None
+
+
+def naming(path: Path, error: OSError) -> OSError:
+    """Return an error of the same kind that names the file: that of a full disk does not."""
+    return OSError(error.errno, error.strerror or str(error), str(path))
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name a file; as `naming`."""
+    try:
+        yield
+    except OSError as error:
+        raise naming(path, error) from error
+
+
+# Files that the user names: one that is only read may be a link.
+
+
+def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Return the content of a file that the user names, which may be a link to one.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+        FolderError: It is no regular file, or longer than ``max_bytes``.
+    """
+    place = _followed(path)
+    try:
+        return Folder.named(place.parent).read(place.name, max_bytes)
+    except OSError as error:
+        raise naming(path, error) from error
+    except FolderError as error:
+        raise FolderError(str(error).replace(str(place), str(path), 1)) from None
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that the user names, in one piece.
+
+    Raises:
+        OSError: It cannot be written; the old file stays.
+        FolderError: Something other than a regular file is in its place.
+    """
+    try:
+        Folder.named(path.parent).write(path.name, data)
+    except OSError as error:
+        raise naming(path, error) from error
+
+
+def require_writable(path: Path) -> None:
+    """Make sure, before long work, that nothing is in the way of a file that the user names.
+
+    Raises:
+        OSError: Its folder is missing, or cannot be opened or written to.
+        FolderError: Something other than a regular file is in its place, or something other than a
+            folder in that of its folder.
+    """
+    folder = Folder.named(path.parent)
+    if not folder.exists():
+        raise FileNotFoundError(
+            errno.ENOENT, "there is no such folder: make it first", str(path.parent)
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
+    folder.require_replaceable(path.name)
+
+
+def require_absent(path: Path) -> None:
+    """Make sure that a file that the user names replaces none.
+
+    Raises:
+        FolderError: Something is there already.
+    """
+    if Folder.named(path.parent).has(path.name):
+        raise FolderError(f"{path} is there already: name another file, or pass --overwrite")
+
+
+# JSON and CSV that every reader accepts.
+
+_FORMULA_STARTS = tuple("=+-@\t\r\n")
+"""A spreadsheet computes a cell that begins so, in wide letters too."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+"""An integer in a file that counts something: more than a budget allows."""
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+Word = Annotated[str, msgspec.Meta(max_length=200)]
+_LONGEST_REASON = 200
+"""Characters that an error shows of what msgspec says."""
+
+
+def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    r"""Return values as the content of a JSON file; a number that is not finite becomes null.
+
+    Rows of a table stand on one line each: lists, and objects in lists, that hold no other object.
+    What a path holds that is no UTF-8 is written as Python holds it, by JSON's escape ``\udcff``.
+    """
+    text = _laid_out(_finite_or_none(values), "\n", in_list=False)
+    return text.encode(errors="backslashreplace") + b"\n"
+
+
+def _laid_out(value: Any, line: str, *, in_list: bool) -> str:
+    """Return a value as JSON; ``line`` begins a line at its depth."""
+    if not isinstance(value, dict | list) or not value or _is_row(value, in_list):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    below = f"{line}  "
+    if isinstance(value, list):
+        parts = [_laid_out(item, below, in_list=True) for item in value]
+        return f"[{below}{f',{below}'.join(parts)}{line}]"
+    parts = [
+        f"{json.dumps(key, ensure_ascii=False)}: {_laid_out(item, below, in_list=False)}"
+        for key, item in value.items()
+    ]
+    return f"{{{below}{f',{below}'.join(parts)}{line}}}"
+
+
+def _is_row(value: dict[str, Any] | list[Any], in_list: bool) -> bool:
+    if isinstance(value, dict):
+        return in_list and not any(map(_holds_object, value.values()))
+    return not any(map(_holds_object, value))
+
+
+def _holds_object(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_object, value)))
+
+
+def rounded(value: Any) -> Any:
+    """Return values for JSON with every fraction to 6 significant digits, 3 more than are read."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write a JSON file in one piece, see `json_bytes`; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, json_bytes(values))
+
+
+def strict_json(text: bytes | str) -> Any:
+    """Parse JSON that all readers agree on: no key twice, no NaN, no number beyond a float.
+
+    Raises:
+        ValueError: It is none, or not so strict.
+    """
+    try:
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key stands twice")
+    return values
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
+
+
+def parse_json(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds; see `strict_json`.
+
+    Args:
+        data: Its content.
+        path: Where it is, for messages.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    try:
+        values = strict_json(data)
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a JSON object, not a {type(values).__name__}")
+    return values
+
+
+def typed(values: Any, kind: type[T], path: Path) -> T:
+    """Return what a file holds as a type with its bounds, which is all that is relied on.
+
+    Args:
+        values: JSON values.
+        kind: A type that msgspec knows.
+        path: Where they are from, for messages.
+
+    Raises:
+        ValueError: They are of another type, or beyond its bounds.
+    """
+    try:
+        return msgspec.convert(values, kind, str_keys=True)
+    except (msgspec.ValidationError, RecursionError) as error:
+        reason = printable(str(error))[:_LONGEST_REASON]
+        raise ValueError(f"{path} does not fit: {reason}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file that the user has named.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no regular file, is too long, or holds something else.
+    """
+    return parse_json(read_file(path, MAX_JSON_BYTES), path)
+
+
+def csv_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as CSV; an interval becomes two columns, ``_low`` and ``_high``.
+
+    Text that a spreadsheet would read as a formula gets a single quote before it, and characters
+    that are not printable, a line break among them, are written out.
+
+    Source: OWASP, https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    flat = []
+    for row in rows:
+        cells: dict[str, Any] = {}
+        for name, value in row.items():
+            if isinstance(value, list | tuple):
+                cells[f"{name}_low"], cells[f"{name}_high"] = value
+            else:
+                cells[name] = value
+        flat.append({_plain_text(name): _plain_text(cell) for name, cell in cells.items()})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(flat[0]) if flat else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _plain_text(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    return ("'" if is_formula(cell) else "") + printable(cell)
+
+
+def is_formula(cell: str) -> bool:
+    """Return whether a spreadsheet would compute a cell, unless an apostrophe stands before."""
+    return normalize("NFKC", cell[:1]).startswith(_FORMULA_STARTS)
+
+
+def _finite_or_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# Tensors and a few facts in one sealed safetensors file, checked before they are used.  The seal is
+# the SHA-256 of the whole file, computed with zeros in its own place, and stored in the header.  A
+# file that was cut, or in which one bit has turned, is refused; nothing is unpickled.
+
+Shapes = Mapping[str, tuple[int, ...]]
+Dtypes = Mapping[str, "torch.dtype"]
+
+_CODES = {"torch.float32": "F32", "torch.float64": "F64"}
+"""Names that safetensors has for the types of numbers that a file may hold."""
+_ITEM_BYTES = {"F32": 4, "F64": 8}
+
+_NOTES = "metarobot"
+_NO_SEAL = "0" * 64
+_MAX_HEADER_BYTES = 2**20
+_MAX_BYTES = 256 * 2**20
+"""Of a file whose tensors have a length that is not known."""
+_LENGTH_BYTES = 8
+"""safetensors begins with the length of its header, a little-endian integer."""
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    """What a header says of a tensor."""
+
+    dtype: Annotated[str, msgspec.Meta(max_length=8)]
+    shape: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=0, le=2**40)], ...], msgspec.Meta(max_length=16)
+    ]
+    data_offsets: tuple[int, int]
+
+
+class _Notes(msgspec.Struct, forbid_unknown_fields=True):
+    """What a header says of the whole file."""
+
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    facts: dict[str, Any]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a sealed file that the user has named, in one piece; see `seal_tensors`."""
+    write_file(path, seal_tensors(tensors, facts))
+
+
+def seal_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+    """Return the content of a sealed file.
+
+    Args:
+        tensors: 32-bit or 64-bit floats by name.
+        facts: What else belongs to them; JSON values.
+
+    Raises:
+        ValueError: A tensor is of another type, which could not be read again.
+    """
+    for name, leaf in tensors.items():
+        if str(leaf.dtype) not in _CODES:
+            raise ValueError(f"{name} must be float32 or float64 to be saved: got {leaf.dtype}")
+    plain = {name: leaf.detach().contiguous() for name, leaf in tensors.items()}
+    # One entry: safetensors writes several in any order, and equal content must give equal bytes.
+    notes = json.dumps({"sha256": _NO_SEAL, "facts": dict(facts)}, allow_nan=False)
+    from safetensors.torch import save  # torch takes two seconds to import
+
+    data = save(plain, metadata={_NOTES: notes})
+    return data.replace(_NO_SEAL.encode(), _digest(data).encode(), 1)
+
+
+def load_tensors(
+    path: Path, shapes: Shapes, dtypes: Dtypes | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a sealed file that the user has named, which must hold just these tensors.
+
+    Its size is checked before it is read, its seal before it is parsed, its names and shapes before
+    a tensor is made.
+
+    Args:
+        path: The file.
+        shapes: Shape of every tensor by name; -1 for a length that is not known.
+        dtypes: Type of every tensor by name; 32-bit floats where None.
+
+    Returns:
+        The tensors, in the order of ``shapes``, and the facts.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is damaged, was not written by `save_tensors`, or holds other tensors.
+    """
+    return parse_tensors(path, read_file(path, most_bytes(shapes, dtypes)), shapes, dtypes)
+
+
+def open_tensors(path: Path, data: bytes) -> tuple[Shapes, dict[str, Any]]:
+    """Check the seal of a file's content; return the shape of every tensor, and the facts.
+
+    Raises:
+        ValueError: It is damaged, or was not written by `save_tensors`.
+    """
+    entries, facts = _open_seal(path, data)
+    return {name: entry.shape for name, entry in entries.items()}, facts
+
+
+def parse_tensors(
+    path: Path, data: bytes, shapes: Shapes, dtypes: Dtypes | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Check and unpack the content of a sealed file; as `load_tensors`."""
+    entries, facts = _open_seal(path, data)
+    _check_names(path, {*entries}, {*shapes})
+    for name, shape in shapes.items():
+        _check_tensor(path, name, entries[name], shape, _code(dtypes, name))
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return {name: tensors[name] for name in shapes}, facts
+
+
+def most_bytes(shapes: Shapes | None = None, dtypes: Dtypes | None = None) -> int:
+    """Return how long a file of these tensors, or of any, can be."""
+    if shapes is None or any(-1 in shape for shape in shapes.values()):
+        return _MAX_BYTES
+    sizes = [math.prod(shape) * _ITEM_BYTES[_code(dtypes, name)] for name, shape in shapes.items()]
+    return _LENGTH_BYTES + _MAX_HEADER_BYTES + sum(sizes)
+
+
+def _code(dtypes: Dtypes | None, name: str) -> str:
+    return _CODES[str(dtypes[name])] if dtypes else "F32"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _open_seal(path: Path, data: bytes) -> tuple[dict[str, _Entry], dict[str, Any]]:
+    """Check the seal of a file's content; return what its header says of every tensor, and facts.
+
+    Raises:
+        ValueError: The seal is broken, or lies over a header that is none.
+    """
+    broken = f"{path} is damaged or not a file of metarobot: its seal is broken"
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    try:
+        header = strict_json(data[_LENGTH_BYTES : _LENGTH_BYTES + min(length, _MAX_HEADER_BYTES)])
+        notes = typed(strict_json(header.pop("__metadata__")[_NOTES]), _Notes, path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(broken) from error
+    if _digest(data.replace(notes.sha256.encode(), _NO_SEAL.encode(), 1)) != notes.sha256:
+        raise ValueError(broken)
+    return typed(header, dict[str, _Entry], path), notes.facts
+
+
+def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
+    if missing := sorted(wanted - found):
+        raise ValueError(f"{path} does not fit its configuration: it lacks {missing[0]}")
+    if extra := sorted(found - wanted):
+        raise ValueError(f"{path} does not fit its configuration: {extra[0][:60]!r} is too many")
+
+
+def _check_tensor(path: Path, name: str, found: _Entry, shape: tuple[int, ...], code: str) -> None:
+    dtype, sizes = found.dtype, found.shape
+    fits = len(sizes) == len(shape) and all(b in (-1, a) for a, b in zip(sizes, shape, strict=True))
+    if dtype != code or not fits:
+        raise ValueError(
+            f"{path} does not fit its configuration: {name} is {dtype} {sizes}, "
+            f"must be {code} {shape}"
+        )
+
+
+def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Make sure that a file's tensors hold numbers, all of them.
+
+    Raises:
+        ValueError: One holds an infinity or NaN; the message names it.
+    """
+    for name, leaf in tensors.items():
+        if not bool(leaf.isfinite().all()):
+            raise ValueError(f"{path} holds numbers that are not finite in {name}")
