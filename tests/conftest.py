@@ -51,9 +51,8 @@ def opengl():
 @pytest.fixture
 def few_frames(opengl, monkeypatch):
     """Film one picture a control step, not three: for a test that there is a film, not of how."""
-    # They keep a copy, which would stay for all tests to come if they were imported meanwhile.
-    for module in ("grid_video", "replay_video"):
-        import_module(f"metarobot.reporting.{module}")
+    # It keeps a copy, which would stay for all tests to come if it was imported meanwhile.
+    import_module("metarobot.reporting.grid_video")
     monkeypatch.setattr("metarobot.reporting.filming.FRAMES_PER_STEP", 1)
 
 

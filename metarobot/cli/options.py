@@ -163,12 +163,8 @@ class ExplainCommand(OutsideOptions):
 class RenderCommand(OutsideOptions):
     """Film a task before and after adaptation, side by side; or many tasks, as a grid."""
 
-    run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN")] = None
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder."""
-    replay: Path | None = None
-    """Instead of a run: a file from its rejected/ folder, whose episodes are shown as they were."""
-    episode: int = 0
-    """Number of the episode that --replay shows."""
     best: bool = False
     """Show the policy with the best smoothed return in training instead of the last."""
     variant: str | None = None
@@ -190,19 +186,9 @@ class RenderCommand(OutsideOptions):
     """What is filmed."""
 
     def __post_init__(self) -> None:
-        """Refuse to film nothing, or two things."""
-        if (self.run is None) == (self.replay is None):
-            raise ValueError("name a run folder, or a file with --replay")
-        if self.replay is not None and self.grid:
-            raise ValueError("--grid does not go with --replay, which has its own task")
+        """Refuse parameters of no grid."""
         if self.grid_parameters and not self.grid:
             raise ValueError("--grid-parameters goes with --grid, such as --grid 3x3")
-        if self.replay is not None and self.task:
-            raise ValueError("--task does not go with --replay, which has its own task")
-        if self.replay is not None and self.scene is not None:
-            raise ValueError("--scene does not go with --replay, which has its own conditions")
-        if self.replay is not None and self.variant is not None:
-            raise ValueError("--variant does not go with --replay, which has its own conditions")
 
 
 @dataclass(frozen=True, kw_only=True)

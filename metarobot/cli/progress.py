@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -138,16 +138,16 @@ class TrainingDisplay(Closable):
         row.started_s = time.monotonic()
         self._printed_s, self._printed_steps = float("-inf"), 0
 
-    def update(self, metrics: Metrics) -> None:
+    def update(self, metrics: Metrics, rejected: Sequence[Mapping[str, float]] = ()) -> None:
         """A meta-iteration is over."""
         row, now = self._current, time.monotonic()
         if row is None:
             raise RuntimeError("no algorithm has begun to train")
         row.metrics = metrics
         row.seconds = now - row.started_s
-        if metrics["update/rejected_tasks"] and not row.warned:
+        if rejected and not row.warned:
             row.warned = True
-            self._warn(row)
+            self._warn(row, rejected[0])
         if self._live is None and now - self._printed_s >= self._interval_s:
             self._print_line(row, now)
 
@@ -172,13 +172,13 @@ class TrainingDisplay(Closable):
         self._printed_s, self._printed_steps = now, row.steps
         print_line(self._console, _plain_line(row.cells))
 
-    def _warn(self, row: AlgorithmProgress) -> None:
+    def _warn(self, row: AlgorithmProgress, task: Mapping[str, float]) -> None:
         """Say once that numbers were not finite; curve.csv counts how often."""
+        values = ", ".join(f"{name} {value:.4g}" for name, value in task.items())
         print_line(
             self._console,
             f"{row.cells['algorithm']}: iteration {row.cells['iteration']} was rejected, "
-            f"{row.metrics['update/rejected_tasks']:.0f} of its tasks gave numbers that are not "
-            "finite: their episodes are in the folder rejected/, for `metarobot render --replay`",
+            f"the task {values} gave numbers that are not finite: look at the family there",
         )
 
     def _table(self) -> Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,9 @@ class WandbDisplay(Closable):
             config=asdict(config),
         )
 
-    def update(self, metrics: Metrics) -> None:
+    def update(self, metrics: Metrics, rejected: Sequence[Mapping[str, float]] = ()) -> None:
         """A meta-iteration is over."""
-        self._display.update(metrics)
+        self._display.update(metrics, rejected)
         self._tracked.log(dict(metrics), step=int(metrics["time/total_steps"]))
 
     def conclude(self, share: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Protocol
 
@@ -28,17 +28,13 @@ from metarobot.training.log import TrainingLog
 from metarobot.training.memory import num_simulations, require_training_memory
 from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.provenance import choose_num_threads
-from metarobot.training.replay import Replay
-from metarobot.training.run_layout import CHECKPOINT_FOLDER, DONE_FILE, POLICY_FILE, REPLAY_FOLDER
+from metarobot.training.run_layout import CHECKPOINT_FOLDER, DONE_FILE, POLICY_FILE
 from metarobot.training.trainer_state import Metrics
 
 CHECKPOINT_EVERY = 10
 """Meta-iterations between checkpoints, and between policies compared for the best."""
 CHECKPOINT_EVERY_S = 30.0
 """Seconds without a checkpoint, at most: more than that is never lost."""
-
-MOST_REPLAYS = 20
-"""Replays of rejected tasks that are written in the folder of an algorithm."""
 
 
 class Display(Protocol):
@@ -48,8 +44,8 @@ class Display(Protocol):
         """An algorithm starts to train, or goes on after total_steps control steps."""
         ...
 
-    def update(self, metrics: Metrics) -> None:
-        """A meta-iteration is over."""
+    def update(self, metrics: Metrics, rejected: Sequence[Mapping[str, float]] = ()) -> None:
+        """A meta-iteration is over; rejected are tasks whose numbers were not finite."""
         ...
 
     def conclude(self, share: float) -> None:
@@ -119,13 +115,6 @@ def _restore(trainer: MetaTrainer, folder: Folder) -> Progress:
     return progress
 
 
-def _write_replays(replays: Sequence[Replay], folder: Folder) -> None:
-    """Write the first replays of a run: a family that is broken must not fill the disk."""
-    for replay in replays:
-        if len(folder.names()) < MOST_REPLAYS:
-            replay.save(folder)
-
-
 @contextmanager
 def _open_books(
     trainer: MetaTrainer, folder: Folder, progress: Progress, display: Display | None
@@ -167,7 +156,7 @@ class _Books:
         if compared and self._progress.is_best():
             self._save_policy(self._folder / CHECKPOINT_FOLDER, BEST_FILE)
         if self._display is not None:
-            self._display.update(metrics)
+            self._display.update(metrics, trainer.rejected)
 
     def conclude(self, share: float) -> None:
         """Show how much of what remains is done."""
@@ -218,7 +207,6 @@ class _Keeper:
             InterruptedTrainingError: A process was asked to stop; the checkpoint is in place.
         """
         trainer, books, workers = self._trainer, self._books, self._trainer.workers
-        _write_replays(trainer.rejected, self._folder / REPLAY_FOLDER)
         if books is not None:
             books.write(metrics)
         # All processes must stop, and must save, after the same meta-iteration.

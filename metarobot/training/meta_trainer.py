@@ -19,7 +19,6 @@ from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
 from metarobot.training.functional_policy import fit_policy, initial_params
 from metarobot.training.memory import num_simulations
-from metarobot.training.replay import Replay
 from metarobot.training.trainer_state import Metrics, TrainerState
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class MetaTrainer:
         params: θ, each leaf in its own shape.
         iteration: Number of meta-updates taken.
         total_steps: Number of control steps simulated, by all processes.
-        rejected: Episodes of those tasks held here that made the last meta-update impossible.
+        rejected: Tasks held here whose numbers made the last meta-update impossible.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class MetaTrainer:
         self.iteration = 0
         self._sampling_s = 0.0
         self.total_steps = 0
-        self.rejected: list[Replay] = []
+        self.rejected: list[dict[str, float]] = []
 
     @property
     def finished(self) -> bool:
@@ -125,7 +124,7 @@ class MetaTrainer:
         batch, adapted = self._collect_batch()
         before = self.params
         self.params, report = self.algorithm.update(before, batch)
-        self.rejected = self._replays(report.rejected_tasks, batch)
+        self.rejected = self._rejected(report.rejected_tasks)
 
         num_steps = self._num_steps(batch)
         self.iteration += 1
@@ -257,21 +256,10 @@ class MetaTrainer:
             "rollout/success_rate": metrics["meta/post_success_rate"],
         }
 
-    def _replays(self, rejected_tasks: Sequence[int], batch: MetaBatch) -> list[Replay]:
-        """Return all episodes of the rejected tasks that are held here."""
-        return [
-            Replay.of(
-                self.config.env_id,
-                self._sample_tasks().rows([task - self.tasks.start]),
-                [block.rows([task - self.tasks.start]) for block in batch.blocks],
-                self.config.variant,
-                self.config.scene,
-                iteration=self.iteration,
-                index=task,
-            )
-            for task in rejected_tasks
-            if task in self.tasks
-        ]
+    def _rejected(self, rejected_tasks: Sequence[int]) -> list[dict[str, float]]:
+        """Return the rejected tasks that are held here."""
+        own = [task - self.tasks.start for task in rejected_tasks if task in self.tasks]
+        return self._sample_tasks().rows(own).to_dicts() if own else []
 
 
 def _distances(adapted: Params, initial: Params) -> Tensor:

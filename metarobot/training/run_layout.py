@@ -9,7 +9,6 @@ A run is one task family, one seed and some algorithms trained with the same bud
         curve.csv            one row a meta-iteration
         done.json            cost; missing, or of a smaller budget, until the budget is spent
         checkpoints/         what training needs to go on
-        rejected/            replays of tasks whose numbers made a meta-update impossible
         events.out.tfevents  TensorBoard
 
 A run folder may come from a stranger. So each of these is a plain file or folder of a sensible
@@ -27,7 +26,7 @@ from metarobot.io import MAX_FILE_BYTES, Folder, FolderError, parse_json
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
 CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
-CHECKPOINT_FOLDER, REPLAY_FOLDER = "checkpoints", "rejected"
+CHECKPOINT_FOLDER = "checkpoints"
 EVENTS_PREFIX = "events.out.tfevents."
 MAX_CONFIG_BYTES, MAX_CURVE_BYTES = 2**20, 64 * 2**20
 
@@ -37,7 +36,7 @@ _MAX_BYTES = {
     CURVE_FILE: MAX_CURVE_BYTES,
     DONE_FILE: MAX_CONFIG_BYTES,
 }
-_FOLDERS = (CHECKPOINT_FOLDER, REPLAY_FOLDER)
+_FOLDERS = (CHECKPOINT_FOLDER,)
 
 
 class RunError(ValueError):

@@ -127,7 +127,7 @@ ARGUMENTS = {
         "--initial-policy",
     ],
     "evaluate": [*options_of(EvaluationConfig), "--best", "--variant", "--video", "--films"],
-    "render": [*options_of(RenderConfig), "--task", "--replay", "--episode", "--best", "--variant"],
+    "render": [*options_of(RenderConfig), "--task", "--best", "--variant"],
     "compare": [
         *(
             "--algorithms",

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
 from trained import TRAINED
 
@@ -17,7 +16,6 @@ from metarobot.evaluation.task_set import TaskSet
 from metarobot.io import Folder
 from metarobot.reporting.folder import PRODUCTS
 from metarobot.training.meta_trainer import MetaTrainer
-from metarobot.training.replay import Replay
 from metarobot.training.runs import train_run
 
 pytestmark = needs_posix
@@ -35,9 +33,9 @@ MOST_SECONDS, MOST_BYTES = 5.0, 200 * 2**20
 
 FILES = (
     *("config.json", "policy.safetensors", "curve.csv", "done.json", "events"),
-    *("checkpoints/checkpoint", "checkpoints/best.safetensors", "rejected/replay"),
+    *("checkpoints/checkpoint", "checkpoints/best.safetensors"),
 )
-FOLDERS = ("", "checkpoints", "rejected")
+FOLDERS = ("", "checkpoints")
 COMMANDS = {
     "resume": ["train", "--resume", "RUN"],
     "overwrite": ["train", "grip", "--out", "RUN", "--overwrite", *FEW],
@@ -56,14 +54,6 @@ def trained(tmp_path_factory) -> Path:
     for algorithm in TRAINED:
         checkpoints = Folder(run) / algorithm / "checkpoints"
         checkpoints.write("best.safetensors", (Folder(run) / algorithm).read("policy.safetensors"))
-        Replay(
-            env_id="metarobot/Grip-v0",
-            task={"block_mass_kg": 0.5, "pad_friction": 0.4},
-            starts=torch.rand(1, 1, 3),
-            actions=torch.rand(1, 1, 16, 1),
-            iteration=0,
-            index=0,
-        ).save(Folder(run) / algorithm / "rejected")
     return run
 
 
@@ -93,7 +83,6 @@ def place_in(algorithm: Path, name: str) -> Path:
     patterns = {
         "events": "events.out.tfevents.*",
         "checkpoints/checkpoint": "checkpoints/iteration-*",
-        "rejected/replay": "rejected/*",
     }
     (path,) = algorithm.glob(patterns[name]) if name in patterns else [algorithm / name]
     return path
@@ -222,7 +211,6 @@ def test_in_place_of_a_folder_of_an_evaluation(canary, tmp_path, capfd, command,
 READERS = {
     "variant": ["train", "grip", "--out", "OUT", "--variant", "FILE.toml"],
     "initial policy": ["train", "grip", "--out", "OUT", "--initial-policy", "FILE"],
-    "replay": ["render", "--replay", "FILE", "--out", "x.mp4"],
     "video": ["evaluate", "RUN", "--out", "OUT", "--video", "FILE"],
     "model": ["import", "FILE.zip", "--env-id", "metarobot/Grip-v0", "--out", "x.safetensors"],
 }

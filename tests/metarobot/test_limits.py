@@ -20,12 +20,10 @@ from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, RunConfig
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.memory import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.io import Folder
 from metarobot.learning.distributed import Workers
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig
 from metarobot.training.memory import require_evaluation_memory, require_training_memory
-from metarobot.training.replay import Replay
 from metarobot.training.run_folder import RunError
 from metarobot.training.runs import complete_run, resume_run, train_run
 
@@ -223,23 +221,6 @@ def test_commands_say_what_there_is_no_memory_for(
     assert main([trained if word == "RUN" else word for word in options.split()]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("metarobot: error: this would take ")
-
-
-def test_a_replay_of_too_many_blocks_is_not_filmed(memory, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
-    monkeypatch.setattr("metarobot.reporting.replay_video.replay_actions", refuse_to_allocate)
-    memory(GIB)
-    replay = Replay(
-        env_id="metarobot/Grip-v0",
-        task={"block_mass_kg": 0.5, "pad_friction": 0.4},
-        starts=torch.zeros(500, 1, 3),
-        actions=torch.zeros(500, 1, 16, 1),
-        iteration=0,
-        index=0,
-    )
-    path = str(replay.save(Folder(tmp_path)))
-    assert main(["render", "--replay", path, "--out", str(tmp_path / "x.mp4")]) == 2
-    assert "24500 frames" in capfd.readouterr().err
 
 
 def test_one_task_on_many_episodes_is_measured_where_there_is_memory(memory):

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from resealed import mutations, open_sealed, sealed
 
 import metarobot as mr
@@ -20,7 +19,6 @@ from metarobot.training.checkpoints import load_newest_checkpoint
 from metarobot.training.initial_policy import load_initial_policy
 from metarobot.training.load import load_run
 from metarobot.training.meta_trainer import MetaTrainer
-from metarobot.training.replay import Replay
 from metarobot.training.run_summary import summarise_run
 from metarobot.training.runs import resume_run, train_run
 
@@ -36,19 +34,10 @@ CONFIG = configure(TINY, "maml")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    """A run, a replay and an adapted policy."""
+    """A run and an adapted policy."""
     folder = tmp_path_factory.mktemp("files")
     train_run(TINY, ["maml"], folder / "run")
     mr.load(folder / "run")["maml"].save(folder / "adapted.safetensors")
-    replay = Replay(
-        env_id="metarobot/Grip-v0",
-        task={"block_mass_kg": 0.5, "pad_friction": 0.4},
-        starts=torch.rand(1, 1, 3),
-        actions=torch.rand(1, 1, 16, 1),
-        iteration=0,
-        index=0,
-    )
-    replay.save(Folder(folder)).rename(folder / "replay.safetensors")
     return folder
 
 
@@ -78,7 +67,6 @@ READERS = {
     "run/maml/checkpoints/iteration-000001.safetensors": lambda path, fresh: load_newest_checkpoint(
         Folder(path.parent), CONFIG, fresh.state(), ALONE
     ),
-    "replay.safetensors": lambda path, _: Replay.load(path),
     "adapted.safetensors": lambda path, _: mr.load(path),
 }
 

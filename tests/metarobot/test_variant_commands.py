@@ -17,12 +17,10 @@ from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipp
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.settings import describe_settings
-from metarobot.io import Folder
 from metarobot.presets import PRESETS
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.load import load_run
-from metarobot.training.replay import Replay
 from metarobot.training.run_creation import default_run_folder
 from metarobot.training.runs import resume_run, train_run
 
@@ -251,7 +249,6 @@ def test_every_command_refuses_alike(runs, tmp_path, capfd):
         "train grip --variant": "--variant",
         "evaluate REACH --variant greasy_pads --out result": "is one of metarobot/Grip-v0, but",
         "render REACH --variant greasy_pads": "is one of metarobot/Grip-v0, but",
-        "render --replay x --variant greasy_pads": "--variant does not go with --replay",
     }.items(),
 )
 def test_a_variant_that_does_not_fit_is_one_line(line, message, runs, capfd):
@@ -362,7 +359,7 @@ class StopAfter:
     def begin(self, config, total_steps):
         pass
 
-    def update(self, metrics):
+    def update(self, metrics, rejected=()):
         self.left -= 1
         if not self.left:
             raise StoppedError
@@ -405,7 +402,7 @@ def test_a_configuration_knows_the_family_of_its_variant():
     assert default_run_folder(config) == Path("runs/grip-greasy_pads-seed0")
 
 
-# Videos and replays.
+# Videos.
 
 
 @pytest.fixture
@@ -438,23 +435,6 @@ def test_a_video_names_the_variant(runs, no_pictures, capfd):
     assert main(command) == 0
     assert no_pictures[0].startswith("Grip, greasy pads · block mass ")
     assert "pad_friction 0." in capfd.readouterr().out
-
-
-def test_a_replay_has_the_disturbances_of_its_run(tmp_path, no_pictures):
-    variant = find_variant("greasy_pads")
-    variant = Variant.from_dict(
-        {**variant.to_dict(), "disturbances": {"sensor_noise": {"m": 0.01}}}
-    )
-    env = make_env(variant.env_id, 2, variant=variant)
-    tasks = env.distribution.nominal()
-    env.set_tasks(tasks)
-    episodes = play_zeros(env)
-    place = {"iteration": 3, "index": 0}
-    replay = Replay.of(variant.env_id, tasks, [episodes, episodes], variant, **place)
-    loaded = Replay.load(replay.save(Folder(tmp_path)))
-    assert loaded.variant == variant
-    assert main(["render", "--replay", str(tmp_path / replay.name), "--out", "x.mp4"]) == 0
-    assert no_pictures[0].startswith("Grip, greasy pads")
 
 
 def play_zeros(env: TaskVectorEnv) -> Episodes:

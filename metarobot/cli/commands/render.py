@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -17,14 +16,12 @@ from metarobot.reporting.adaptation_video import render_adaptation
 from metarobot.reporting.film_drawing import VideoError
 from metarobot.reporting.film_file import require_film_name
 from metarobot.reporting.grid_video import GridSize, render_grid
-from metarobot.reporting.replay_video import render_replay
 from metarobot.reporting.style import after_episodes
 from metarobot.training.load import choose_variant, find_scene, load_run
-from metarobot.training.replay import Replay
 
 
 def run(arguments: list[str], prog: str) -> int:
-    """Film an adaptation, a grid of them, or a replay."""
+    """Film an adaptation, or a grid of them."""
     command = parse(RenderCommand, arguments, prog)
     task, grid = parse_task(command.task), parse_grid(command.grid, command.grid_parameters)
     require_film_name(command.out)
@@ -32,13 +29,7 @@ def run(arguments: list[str], prog: str) -> int:
     if command.out.parent.exists():  # else it is made
         require_writable(command.out)
     try:
-        if command.run is not None:
-            _film_run(command, command.run, task, grid, console)
-        else:
-            replay = Replay.load(command.replay or Path())
-            opengl.require_opengl()
-            clips = render_replay(replay, command.out, command.episode, command.config)
-            _say_returns(console, replay.task, [sum(clip.rewards) for clip in clips])
+        _film_run(command, task, grid, console)
     except VideoError as error:
         raise ValueError(str(error)) from error
     print_line(console, f"video: {command.out}")
@@ -47,13 +38,12 @@ def run(arguments: list[str], prog: str) -> int:
 
 def _film_run(
     command: RenderCommand,
-    path: Path,
     task: Mapping[str, float] | None,
     grid: GridSize | None,
     console: Console,
 ) -> None:
     """Film a run, and say what is seen."""
-    run = find_scene(load_run(path, best=command.best), command.scene)
+    run = find_scene(load_run(command.run, best=command.best), command.scene)
     variant = choose_variant(run, command.variant)
     opengl.require_opengl()
     announce_learner(run, command.config.algorithm, console)

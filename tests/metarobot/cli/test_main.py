@@ -10,9 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from trained import TRAINED
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
@@ -21,9 +19,7 @@ from metarobot.cli.main import COMMANDS, main
 from metarobot.cli.options import EvaluateCommand
 from metarobot.cli.parsing import one_line, parse, parse_task
 from metarobot.envs import FAMILIES, file_name, find_variant, make_env, shipped_variants
-from metarobot.io import Folder
 from metarobot.opengl import working_gl_backend
-from metarobot.training.replay import Replay
 
 FILM = "metarobot.reporting.filming."
 
@@ -150,33 +146,6 @@ def test_a_signal_ends_a_real_process_which_can_be_resumed(number, tmp_path, cap
 def test_a_finished_run_has_nothing_left_to_resume(trained, tmp_path, capfd):
     assert main(["train", "--resume", str(trained)]) == 0
     assert capfd.readouterr().out.startswith("nothing to do, all algorithms are trained")
-
-
-def test_replay_shows_what_was_written_down(tmp_path, capfd, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
-    monkeypatch.setattr(
-        FILM + "_picture",
-        lambda env: (np.zeros((8, 8, 3), np.uint8),),
-    )
-    monkeypatch.setattr(
-        FILM + "write_film",
-        lambda frames, path, fps: drawn.extend(frames),
-    )
-    replay = Replay(
-        env_id="metarobot/Grip-v0",
-        task={"block_mass_kg": 0.5, "pad_friction": 0.4},
-        starts=torch.full((2, 3, 3), 0.5),
-        actions=torch.full((2, 3, 16, 1), torch.nan),
-        iteration=7,
-        index=1,
-    )
-    path = str(replay.save(Folder(tmp_path)))
-    assert main(["render", "--replay", path, "--episode", "2", "--out", "x.mp4"]) == 0
-    assert "block_mass_kg 0.5, pad_friction 0.4: return" in capfd.readouterr().out
-    assert len(drawn) > 16
-    assert main(["render", "--replay", path, "--episode", "3", "--out", "x.mp4"]) == 2
-    assert "episode must lie in [0, 2], got 3" in one_error_line(capfd)
 
 
 def test_evaluate_takes_any_numbers_of_adaptation_episodes():
@@ -352,13 +321,12 @@ BAD_INPUT = {
     "evaluate RUN --out result --num-tasks 0": "num_tasks",
     "evaluate RUN --out result --video missing.mp4": "missing.mp4",
     "evaluate CORRUPT --out result": "policy.safetensors",
-    "render": "name a run folder, or a file with --replay",
+    "render": "RUN",
     "render missing": "no run folder",
     "render RUN --out film.avi": "a film must end in .mp4, .webp or .gif, got film.avi",
     "render RUN --grid 3": "--grid takes COLUMNSxROWS such as 3x3, got '3'",
     "render RUN --grid 9x9": "a grid has 1x1 to 5x5 tasks, got 9x9",
     "render RUN --grid-parameters pad_friction": "--grid-parameters goes with --grid",
-    "render --replay x --grid 2x2": "--grid does not go with --replay",
     "render RUN --split tests": "--split",
     "render RUN --seed -1": "seed",
     "render RUN --slow-motion nan": "slow_motion",
@@ -407,7 +375,6 @@ PATHS = {
     "evaluate RUN --out result --video PATH": "--video",
     "compare grip --out PATH": "--out",
     "render PATH": "",
-    "render --replay PATH": "--replay",
     "render RUN --out PATH": "--out",
     "export PATH --out x.zip": "",
     "export RUN --out PATH": "--out",

@@ -69,10 +69,10 @@ def test_refused_updates_are_mentioned_once():
     with TrainingDisplay((), 0, Console(file=text), interval_s=3600.0) as display:
         display.begin(train_config(total_steps=300), 0)
         for iteration in (1, 2, 3):
-            display.update(metrics(iteration, 100) | {"update/rejected_tasks": iteration - 1.0})
+            display.update(metrics(iteration, 100), [{"payload_kg": 2.5}] * (iteration - 1))
     refused = [line for line in text.getvalue().splitlines() if "rejected" in line]
     assert len(refused) == 1
-    assert refused[0].startswith("maml: iteration 2 was rejected, 1 of its tasks gave numbers that")
+    assert refused[0].startswith("maml: iteration 2 was rejected, the task payload_kg 2.5 gave")
 
 
 def test_between_two_plain_lines_some_time_must_pass_but_the_last_always_appears():

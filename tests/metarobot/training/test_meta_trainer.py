@@ -163,7 +163,7 @@ class NanEnv(FakeEnv):
         return observation, rewards, *rest
 
 
-def test_a_task_that_is_not_finite_stops_the_update_and_can_be_replayed():
+def test_a_task_that_is_not_finite_stops_the_update_and_is_named():
     config = train_config(num_tasks=8, episodes_per_task=10, hidden_sizes=(16,))
     trainer = MetaTrainer(config, NanEnv(80))
     before = trainer.params
@@ -171,10 +171,8 @@ def test_a_task_that_is_not_finite_stops_the_update_and_can_be_replayed():
     assert trainer.params is before
     assert metrics["update/rejected_tasks"] == 1.0
     assert metrics["update/accepted"] == 0.0
-    (replay,) = trainer.rejected
-    assert (replay.iteration, replay.index) == (0, 3)
-    assert replay.actions.shape == (2, 10, 5, 2)
-    assert set(replay.task) == {"x", "y"}
+    (task,) = trainer.rejected
+    assert set(task) == {"x", "y"}
     trainer.env = FakeEnv(80)
     assert trainer.step()["update/accepted"] == 1.0
     assert trainer.rejected == []
