@@ -333,7 +333,7 @@ def test_commands_named_in_the_text_exist():
     for page, text in PAGES.items():
         for name in re.findall(r"`(?:\.venv/bin/)?metarobot (\w+)", text):
             assert name in {*COMMANDS, "help"}, f"{page} names metarobot {name}"
-        for script in re.findall(r"scripts/\w+\.py", text):
+        for script in re.findall(r"scripts/\w+\.py", text) if page != "CHANGELOG.md" else ():
             assert (ROOT / script).is_file(), f"{page} names {script}"
 
 
