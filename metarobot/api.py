@@ -32,7 +32,6 @@ from metarobot.reporting.film_file import require_film_name
 from metarobot.reporting.folder import evaluate_to_folder
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import load_run
-from metarobot.training.run_creation import default_run_folder
 
 __all__ = [
     "AdaptablePolicy",
@@ -83,7 +82,7 @@ def train(
     """
     names = tuple(dict.fromkeys(algorithms)) or STANDARD_ALGORITHMS
     config = _run_config(preset, names, {"seed": seed, **options})
-    from metarobot.training.runs import train_run  # reading a run needs no trainer
+    from metarobot.training.run import default_run_folder, train_run  # reading needs no trainer
 
     folder = default_run_folder(config) if out is None else Path(out)
     with TrainingDisplay(names, config.total_steps, prepare()) as display:

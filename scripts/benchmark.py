@@ -51,11 +51,11 @@ from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes, torch_generator
-from metarobot.training.curve import load_curve
-from metarobot.training.heap import keep_freed_memory
 from metarobot.training.memory import num_simulations
-from metarobot.training.meta_trainer import MetaTrainer
 from metarobot.training.provenance import choose_num_threads, provenance
+from metarobot.training.run_folder import load_curve
+from metarobot.training.train import keep_freed_memory
+from metarobot.training.trainer import MetaTrainer
 
 Row = dict[str, Any]
 

@@ -27,8 +27,7 @@ from metarobot.reporting.film_file import webp_bytes
 from metarobot.reporting.style import after_episodes
 from metarobot.reporting.video import Clip
 from metarobot.rollout.collect import collect
-from metarobot.training.load import load_run
-from metarobot.training.pretrained import FOLDER
+from metarobot.training.load import FOLDER, load_run
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 64_000

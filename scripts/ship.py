@@ -34,11 +34,15 @@ from metarobot.io import Folder, csv_table, json_bytes, parse_json
 from metarobot.presets import PRESETS
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
 from metarobot.reporting.where_it_holds import where_they_hold
-from metarobot.training.load import TrainedRun, load_run
-from metarobot.training.pretrained import EVALUATION_FILE, FOLDER
-from metarobot.training.run_folder import read_facts
-from metarobot.training.run_layout import CONFIG_FILE, CURVE_FILE, DONE_FILE, POLICY_FILE
-from metarobot.training.runs import complete_run
+from metarobot.training.load import EVALUATION_FILE, FOLDER, TrainedRun, load_run
+from metarobot.training.run import complete_run
+from metarobot.training.run_folder import (
+    CONFIG_FILE,
+    CURVE_FILE,
+    DONE_FILE,
+    POLICY_FILE,
+    read_facts,
+)
 
 CARD_FILE = "README.md"
 NUMBERS = (0, 1, 2, 5, 20)

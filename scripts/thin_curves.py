@@ -16,8 +16,7 @@ from typing import Any
 from commands import takes_options
 from rows import replace_rows
 
-from metarobot.training.curve import load_curve
-from metarobot.training.run_folder import algorithms_in
+from metarobot.training.run_folder import algorithms_in, load_curve
 
 _COLUMNS = ("total_steps", "pre_return", "post_return", "sampling_s", "update_s")
 _AT_END = 10

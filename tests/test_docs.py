@@ -31,7 +31,7 @@ from metarobot.io import read_json
 from metarobot.learning.objectives import INNER_OBJECTIVES
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_run
-from metarobot.training.runs import train_run
+from metarobot.training.run import train_run
 
 API_EXAMPLES = [
     block for page in ("README.md", "docs/robots.md") for block in PYTHON_BLOCK.findall(PAGES[page])

@@ -22,10 +22,9 @@ from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
-from metarobot.training.curve import load_curve
-from metarobot.training.load import load_run
-from metarobot.training.pretrained import FOLDER
-from metarobot.training.runs import train_run
+from metarobot.training.load import FOLDER, load_run
+from metarobot.training.run import train_run
+from metarobot.training.run_folder import load_curve
 
 comparison = load_script("comparison")
 literature = load_script("literature")

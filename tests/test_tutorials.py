@@ -15,7 +15,7 @@ from metarobot.algorithms import ALGORITHMS
 from metarobot.envs import FAMILIES
 from metarobot.envs.registration import OUTSIDE_PRESETS
 from metarobot.presets import PRESETS
-from metarobot.training.runs import train_run
+from metarobot.training.run import train_run
 
 PRINTED = {
     "docs/getting-started.md": "return -",

@@ -24,8 +24,7 @@ from metarobot.printable import print_line
 from metarobot.reporting.chosen_film import film_chosen_task
 from metarobot.reporting.folder import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.training.load import load_run
-from metarobot.training.run_creation import is_there
-from metarobot.training.runs import train_run
+from metarobot.training.run import is_there, train_run
 
 FAMILY = "grip"
 SLIPPERY = {"block_mass_kg": 1.5, "pad_friction": 0.21}

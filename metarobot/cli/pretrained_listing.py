@@ -13,7 +13,7 @@ from metarobot.evaluation.curve import FEW_EPISODES
 from metarobot.evaluation.result import Evaluation
 from metarobot.io import read_json
 from metarobot.reporting.style import after_episodes, algorithm_title, percent
-from metarobot.training.pretrained import EVALUATION_FILE, FOLDER, pretrained_names
+from metarobot.training.load import EVALUATION_FILE, FOLDER, pretrained_names
 
 DIAGNOSES = Path(__file__).parents[1] / "diagnosis/trained"
 """That of `metarobot.diagnosis.run`, which a list does not wait for."""

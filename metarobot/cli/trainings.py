@@ -18,10 +18,16 @@ from metarobot.cli.compare_options import Comparison, split_words
 from metarobot.config import RunConfig, TrainConfig
 from metarobot.envs import file_name
 from metarobot.io import Folder
-from metarobot.training.curve import load_curve
 from metarobot.training.memory import require_training_memory
-from metarobot.training.run_folder import algorithms_in, is_finished, unfinished_configs
-from metarobot.training.run_layout import RunError, hold_run, refusals_as_run_errors
+from metarobot.training.run_folder import (
+    RunError,
+    algorithms_in,
+    hold_run,
+    is_finished,
+    load_curve,
+    refusals_as_run_errors,
+    unfinished_configs,
+)
 
 TRAININGS = "trainings"
 """Folder of what is in training."""

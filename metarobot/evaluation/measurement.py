@@ -23,8 +23,7 @@ from metarobot.evaluation.scores import Stage, TaskSetScores
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.io import MAX_JSON_BYTES, Folder, json_bytes, parse_json
 from metarobot.training.load import TrainedRun
-from metarobot.training.run_folder import algorithm_folder
-from metarobot.training.run_layout import POLICY_FILE
+from metarobot.training.run_folder import POLICY_FILE, algorithm_folder
 
 
 class PolicyScores(NamedTuple):

@@ -29,7 +29,7 @@ from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.memory import require_evaluation_memory
-from metarobot.training.run_layout import RunError
+from metarobot.training.run_folder import RunError
 
 MOST_PICTURES = 3
 """Pictures of an adapted policy that have room beside the one before adapting."""

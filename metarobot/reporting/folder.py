@@ -19,11 +19,15 @@ from metarobot.reporting.report import Demonstration, Origin, render_report
 from metarobot.reporting.table import evaluation_csv
 from metarobot.reporting.training_curve import TrainingCurve, training_curve
 from metarobot.reporting.worst_films import film_worst_tasks
-from metarobot.training.curve import load_curve
 from metarobot.training.load import TrainedRun
 from metarobot.training.provenance import choose_num_threads, provenance
-from metarobot.training.run_folder import algorithm_folder, read_facts
-from metarobot.training.run_layout import CONFIG_FILE, POLICY_FILE
+from metarobot.training.run_folder import (
+    CONFIG_FILE,
+    POLICY_FILE,
+    algorithm_folder,
+    load_curve,
+    read_facts,
+)
 
 PICTURES = ("adaptation_curve", "heat_map", "training_curve")
 REPORT_FILE = "report.html"

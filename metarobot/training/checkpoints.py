@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from torch import Tensor
@@ -34,7 +34,6 @@ from metarobot.io import (
 )
 from metarobot.learning.distributed import Workers
 from metarobot.policies import Params
-from metarobot.training.trainer_state import TrainerState
 
 NUM_KEPT = 3
 """Checkpoints kept, besides the best policy."""
@@ -218,3 +217,17 @@ def _checkpoints(folder: Folder) -> list[str]:
     """Return the names of the checkpoints, the newest last."""
     found = [name for name in folder.names() if _NAME.fullmatch(name)]
     return sorted(found, key=lambda name: (len(name), name))
+
+
+# What a training run depends on besides its configuration, and what it reports.
+
+
+Metrics = dict[str, float]
+"""Numbers of one meta-iteration, by name."""
+
+
+class TrainerState(NamedTuple):
+    """All that a training run depends on besides its configuration: no generator has a state."""
+
+    tensors: dict[str, Tensor]
+    counters: dict[str, int]

@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
+from metarobot import policies
 from metarobot.algorithms import (
     STANDARD_ALGORITHMS,
     Algorithm,
@@ -20,20 +21,23 @@ from metarobot.algorithms import (
 )
 from metarobot.algorithms.spread_tasks import tasks_of
 from metarobot.config import TrainConfig
-from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant
+from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant, nearest_name
 from metarobot.io import Folder
 from metarobot.policies import GaussianPolicy, Params
+from metarobot.presets import PRESETS
 from metarobot.training.checkpoints import BEST_FILE, keeps_best, load_policy
 from metarobot.training.functional_policy import make_policy
-from metarobot.training.pretrained import find_run
 from metarobot.training.run_folder import (
+    CHECKPOINT_FOLDER,
+    POLICY_FILE,
+    RunError,
     algorithm_folder,
     algorithms_in,
+    as_run_error,
     brief,
     is_finished,
     load_config,
 )
-from metarobot.training.run_layout import CHECKPOINT_FOLDER, POLICY_FILE, RunError, as_run_error
 
 
 @dataclass(frozen=True)
@@ -260,3 +264,36 @@ def _check_same_run(path: Path, policies: Mapping[str, TrainedPolicy]) -> None:
 
 def _named(variant: Variant | None) -> str:
     return f"the variant {variant.name!r}" if variant else "the family itself"
+
+
+# Trained policies that come with the package: a run of every family, by the name of its preset.
+
+
+FOLDER = Path(policies.__file__).resolve().parent / "pretrained"
+"""Where they are: ``pretrained/grip`` is a run folder, with an evaluation and a card."""
+EVALUATION_FILE = "evaluation.json"
+"""What was measured of a run when it was added to the package."""
+
+
+def pretrained_names() -> tuple[str, ...]:
+    """Return the presets whose policies come with the package."""
+    return tuple(name for name in PRESETS if (FOLDER / name).is_dir())
+
+
+def find_run(path: Path) -> Path:
+    """Return the folder of a run: what is there under this path, or a run of the package.
+
+    Args:
+        path: A folder, or the name of one that comes with the package.
+
+    Raises:
+        RunError: It is nearly the name of one.
+    """
+    name = str(path)
+    if path.exists() or len(path.parts) != 1:
+        return path
+    if name in pretrained_names():
+        return FOLDER / name
+    if hint := nearest_name(name, pretrained_names()):
+        raise RunError(f"no run folder at {path}, nor policies of that name in the package{hint}")
+    return path

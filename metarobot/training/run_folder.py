@@ -1,32 +1,182 @@
-"""The run folder read back: which algorithms it holds, and what each is trained with."""
+"""What a run folder holds, and what is refused in its place.
+
+A run is one task family, one seed and some algorithms trained with the same budget::
+
+    RUN/
+      latent/  maml/  oracle/  ...    one folder an algorithm that is trained, or is to be
+        config.json          resolved TrainConfig, versions, machine, command line
+        policy.safetensors   θ at the last checkpoint
+        curve.csv            one row a meta-iteration
+        done.json            cost; missing, or of a smaller budget, until the budget is spent
+        checkpoints/         what training needs to go on
+        events.out.tfevents  TensorBoard
+
+A run folder may come from a stranger. So each of these is a plain file or folder of a sensible
+size, or no command touches the run. Other files are left alone.
+"""
 
 from __future__ import annotations
 
 import difflib
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from metarobot.algorithms import ALGORITHMS, algorithm_class, config_from_dict, configure
-from metarobot.config import RunConfig, TrainConfig
-from metarobot.io import Count, Folder, Seconds, Word, parse_json, typed
-from metarobot.training.provenance import versions
-from metarobot.training.run_layout import (
-    CONFIG_FILE,
-    CURVE_FILE,
-    DONE_FILE,
-    MAX_CONFIG_BYTES,
-    RunError,
-    algorithms_there,
-    as_run_error,
-    hold_run,
-    refusals_as_run_errors,
+from metarobot.algorithms import (
+    ALGORITHMS,
+    algorithm_class,
+    config_from_dict,
+    configure,
+    is_algorithm_name,
 )
-from metarobot.training.run_replacement import finish_replacement, is_being_replaced
+from metarobot.config import RunConfig, TrainConfig
+from metarobot.io import (
+    MAX_FILE_BYTES,
+    Count,
+    Folder,
+    FolderError,
+    Seconds,
+    Word,
+    parse_json,
+    typed,
+)
+from metarobot.training.provenance import versions
+
+CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
+CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
+CHECKPOINT_FOLDER = "checkpoints"
+EVENTS_PREFIX = "events.out.tfevents."
+MAX_CONFIG_BYTES, MAX_CURVE_BYTES = 2**20, 64 * 2**20
+
+_MAX_BYTES = {
+    CONFIG_FILE: MAX_CONFIG_BYTES,
+    POLICY_FILE: MAX_FILE_BYTES,
+    CURVE_FILE: MAX_CURVE_BYTES,
+    DONE_FILE: MAX_CONFIG_BYTES,
+}
+_FOLDERS = (CHECKPOINT_FOLDER,)
+
+
+class RunError(ValueError):
+    """A run folder is missing, incomplete, unreadable or inconsistent."""
+
+
+@contextmanager
+def as_run_error(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file into a RunError that names it."""
+    try:
+        yield
+    except RunError:
+        raise
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        raise RunError(text if str(path) in text else f"{path}: {text}") from error
+
+
+@contextmanager
+def refusals_as_run_errors() -> Iterator[None]:
+    """Turn the refusal of what stands in a folder into a RunError; errors of the system stay."""
+    try:
+        yield
+    except FolderError as error:
+        raise RunError(str(error)) from error
+
+
+@contextmanager
+def hold_run(run: Folder) -> Iterator[None]:
+    """Keep others from training in the same folder, for as long as this process does.
+
+    Raises:
+        RunError: Another process is training there.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(run.lock())
+        except BlockingIOError:
+            raise RunError(f"{run} is being trained by another process") from None
+        yield
+
+
+def algorithms_there(run: Folder) -> list[str]:
+    """Return the algorithms that have left something in their folder, in their usual order.
+
+    Raises:
+        RunError: What stands in the place of one of their files or folders is something else.
+    """
+    with refusals_as_run_errors():
+        found = [algorithm for algorithm in ALGORITHMS if (run / algorithm).exists()]
+        found += _outside_algorithms(run)
+        for algorithm in found:
+            _check_algorithm(run / algorithm)
+        return [algorithm for algorithm in found if _holds_algorithm(run / algorithm)]
+
+
+def _outside_algorithms(run: Folder) -> list[str]:
+    """Return the folders that are of an algorithm which is not registered, as they say themselves.
+
+    Folders of others, which may have any name, are left alone.
+    """
+    folders = [name for name, kind in run.kinds().items() if kind == "folder"]
+    named = [name for name in folders if name not in ALGORITHMS and is_algorithm_name(name)]
+    return [name for name in named if _configured(run / name) == name]
+
+
+def _configured(folder: Folder) -> object:
+    """Return the algorithm that a folder's configuration is of, None where it holds none."""
+    try:
+        facts = parse_json(folder.read(CONFIG_FILE, MAX_CONFIG_BYTES), folder.path / CONFIG_FILE)
+        return facts["train"]["algorithm"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_algorithm(folder: Folder) -> None:
+    """Remove the files of an algorithm; whatever else is in its folder stays."""
+    for name in folder.names():
+        if _is_ours(name):
+            folder.remove(name)
+    for name in _FOLDERS:
+        below = folder / name
+        for entry in below.names():
+            below.remove(entry)
+        below.remove_if_empty()
+    folder.remove_if_empty()
+
+
+def _holds_algorithm(folder: Folder) -> bool:
+    """Whether more than somebody else's files is in a folder."""
+    return any(_is_ours(name) or name in _FOLDERS for name in folder.names())
+
+
+def _is_ours(name: str) -> bool:
+    return name in _MAX_BYTES or name.startswith(EVENTS_PREFIX)
+
+
+def _check_algorithm(folder: Folder) -> None:
+    """Refuse what is no file or folder of an algorithm, or longer than any of ours."""
+    kinds = folder.kinds()
+    ours = {name: _MAX_BYTES.get(name, MAX_FILE_BYTES) for name in kinds if _is_ours(name)}
+    folder.require_files(ours)
+    folder.require_replaceable(*_MAX_BYTES)  # not only after the whole budget
+    for name, kind in kinds.items():
+        if name in _FOLDERS:
+            below = folder / name
+            below.require_files(dict.fromkeys(below.names(), MAX_FILE_BYTES))
+        elif name not in ours and kind not in ("file", "folder"):
+            raise FolderError(f"{folder.path / name} is a {kind} file, which no run holds")
+
+
+# The run folder read back: which algorithms it holds, and what each is trained with.
 
 
 class SavedConfig(msgspec.Struct):
@@ -61,9 +211,6 @@ def algorithms_in(run: Path) -> list[str]:
     with refusals_as_run_errors():
         if not folder.exists():
             raise RunError(f"no run folder at {run}{_nearest_sibling(run) or _WHERE_RUNS_ARE}")
-        if is_being_replaced(folder):
-            with hold_run(folder):
-                finish_replacement(folder)
         present = algorithms_there(folder)
     if not present:
         raise RunError(f"{run} is not a run folder: it holds none of {', '.join(ALGORITHMS)}")
@@ -216,3 +363,150 @@ def _nearest_sibling(path: Path) -> str:
         return ""
     close = difflib.get_close_matches(path.name, names, n=1)
     return f", did you mean {path.with_name(close[0])}?" if close else ""
+
+
+# The learning curve in curve.csv: its columns, and what is read of them.
+
+
+CURVE_COLUMNS = {
+    "iteration": "time/iteration",
+    "total_steps": "time/total_steps",
+    "pre_return": "meta/pre_return",
+    "post_return": "meta/post_return",
+    "gain": "meta/gain",
+    "pre_success_rate": "meta/pre_success_rate",
+    "post_success_rate": "meta/post_success_rate",
+    "kl": "update/kl",
+    "accepted": "update/accepted",
+    "sampling_s": "time/sampling_s",
+    "update_s": "time/update_s",
+    "unstable_episodes": "sim/unstable_episodes",
+    "rejected_tasks": "update/rejected_tasks",
+}
+"""Columns of curve.csv, and the metric of a meta-iteration that each holds."""
+_LONGEST_HEADING = 10_000
+_ALWAYS_FINITE = ("iteration", "total_steps", "sampling_s", "update_s")
+"""Columns of a curve that count; whatever goes wrong in training, they are numbers."""
+_GREATEST = 1e15
+
+
+def load_curve(run: Path, algorithm: str, columns: Sequence[str]) -> dict[str, list[float]]:
+    """Read columns of an algorithm's curve.csv, one number a meta-iteration each.
+
+    Raises:
+        RunError: The file is missing, or not such a table.
+    """
+    path = run / algorithm / CURVE_FILE
+    with as_run_error(path):
+        data = algorithm_folder(run, algorithm).read(CURVE_FILE, MAX_CURVE_BYTES)
+        heading, _, rows = data.partition(b"\n")
+        names = heading.decode().split(",") if len(heading) <= _LONGEST_HEADING else []
+        if not data:
+            return {column: [] for column in columns}
+        if not {*columns} <= {*names}:
+            raise RunError(f"{path} is not a training curve: it lacks columns")
+        numbers = _numbers(rows, [names.index(column) for column in columns])
+        for column, cells in zip(columns, numbers, strict=True):
+            # Returns of a rejected task may be anything.
+            if column in _ALWAYS_FINITE and not ((cells >= 0) & (cells <= _GREATEST)).all():
+                raise RunError(f"{path}: {column} must be from 0 to {_GREATEST:g}")
+        return {c: cells.tolist() for c, cells in zip(columns, numbers, strict=True)}
+
+
+def _numbers(rows: bytes, columns: Sequence[int]) -> np.ndarray:
+    """Return the numbers in columns of a table without its heading, (C, R)."""
+    if not rows.strip():
+        return np.empty((len(columns), 0))
+    return np.loadtxt(
+        io.BytesIO(rows), delimiter=",", comments=None, usecols=columns, ndmin=2, unpack=True
+    )
+
+
+# What a run folder tells at a glance: how far each algorithm is, what it cost, what it reaches.
+
+
+_COLUMNS = ("total_steps", "post_return", "post_success_rate", "sampling_s", "update_s")
+_LAST_PART = 10
+"""The figures are means over the last tenth of the meta-iterations: one alone is noisy."""
+
+
+@dataclass(frozen=True)
+class AlgorithmSummary:
+    """One algorithm of a run."""
+
+    run: Path
+    config: TrainConfig
+    finished: bool
+    """Whether its budget is spent."""
+    training: bool
+    """Whether a process trains in the run now."""
+    steps: int
+    """Control steps simulated so far."""
+    seconds: float
+    """What they cost."""
+    post_return: float | None
+    """Mean return after adapting, of its last training tasks; None before the first."""
+    post_success: float | None
+    """Rate of success of the same episodes."""
+
+
+def find_runs(folder: Path, depth: int = 2) -> Iterator[Path]:
+    """Return the run folders there: the folder itself, or those in it and in folders of it.
+
+    Args:
+        folder: Where to look; links in it are not followed.
+        depth: How many folders deep to look.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    if _is_run(folder):
+        yield folder
+    elif depth:
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                yield from find_runs(entry, depth - 1)
+
+
+def summarise_run(run: Path) -> list[AlgorithmSummary]:
+    """Return how far each algorithm of a run is.
+
+    Raises:
+        RunError: The run cannot be read.
+    """
+    configs, training = run_configs(run), _is_held(run)
+    return [_summarise(run, config, training) for config in configs.values()]
+
+
+def _summarise(run: Path, config: TrainConfig, training: bool) -> AlgorithmSummary:
+    finished = is_finished(run, config)
+    begun = algorithm_folder(run, config.algorithm).has(CURVE_FILE)
+    curve = load_curve(run, config.algorithm, _COLUMNS) if begun else {}
+    steps, *columns = (curve.get(name, []) for name in _COLUMNS)
+    last = -(-len(steps) // _LAST_PART)
+    post_return, post_success = (float(np.mean(c[-last:])) if last else None for c in columns[:2])
+    return AlgorithmSummary(
+        run=run,
+        config=config,
+        finished=finished,
+        training=training and not finished,
+        steps=int(steps[-1]) if steps else 0,
+        seconds=sum(map(sum, columns[2:])),
+        post_return=post_return,
+        post_success=post_success,
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return bool(algorithms_there(Folder.named(folder)))
+    except RunError:
+        return True  # a damaged one, of which summarise_run says what is wrong
+
+
+def _is_held(run: Path) -> bool:
+    try:
+        with hold_run(Folder.named(run)):
+            return False
+    except RunError:
+        return True

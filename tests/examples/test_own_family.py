@@ -19,7 +19,7 @@ from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import find_preset
 from metarobot.training.load import load_run
-from metarobot.training.runs import train_run
+from metarobot.training.run import train_run
 
 FOLDER = Path(__file__).parents[2] / "examples" / "own_family"
 HOIST = "own/Hoist-v0"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from metarobot.training.replay import Replay
 from trained import TRAINED
 
 from metarobot.algorithms import config_from_dict, train_config
@@ -15,8 +16,7 @@ from metarobot.envs import SceneError, SceneRecord, TaskVectorEnv, make_env
 from metarobot.envs.family_scene import load_recorded_scene
 from metarobot.io import Folder
 from metarobot.training.load import find_scene, load_run
-from metarobot.training.replay import Replay
-from metarobot.training.runs import train_run
+from metarobot.training.run import train_run
 
 FOLDER = Path(__file__).parents[2] / "examples" / "welding_torch"
 REACH = "metarobot/Reach-v0"

@@ -10,7 +10,7 @@ import torch
 
 import metarobot as mr
 from metarobot.io import read_json
-from metarobot.training.pretrained import EVALUATION_FILE, FOLDER
+from metarobot.training.load import EVALUATION_FILE, FOLDER
 
 SIZES = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 64, "hidden_sizes": (4,)}
 

@@ -10,7 +10,7 @@ import pytest
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
 from metarobot.io import read_json
-from metarobot.training.curve import CURVE_COLUMNS, load_curve
+from metarobot.training.run_folder import CURVE_COLUMNS, load_curve
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", *SIZES, "--total-steps"]
@@ -162,7 +162,7 @@ def interrupt(algorithm):
 def test_the_number_of_threads_may_change(run, monkeypatch, capfd):
     used = []
     monkeypatch.setattr(
-        "metarobot.training.runs.train_algorithm",
+        "metarobot.training.run.train_algorithm",
         lambda config, *_: used.append(config.num_threads),
     )
     more = ["--total-steps", 900]

@@ -24,7 +24,7 @@ from metarobot.config import CommonConfig, RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig
-from metarobot.training.runs import train_run
+from metarobot.training.run import train_run
 
 GIB = 2**30
 TINY = RunConfig(total_steps=128, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
@@ -192,7 +192,7 @@ def checks_only(monkeypatch, tmp_path):
     monkeypatch.setattr("metarobot.envs.memory.machine_bytes", lambda: GIB)
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
     for name in (
-        "training.meta_trainer.MetaTrainer.step",
+        "training.trainer.MetaTrainer.step",
         "evaluation.task_set.TaskSet.score",
         "evaluation.task_set.TaskSet.score_by_episodes",
         "evaluation.task_set.TaskSet.score_random",

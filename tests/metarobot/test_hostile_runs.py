@@ -15,8 +15,8 @@ from metarobot.config import RunConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.io import Folder
 from metarobot.reporting.folder import PRODUCTS
-from metarobot.training.meta_trainer import MetaTrainer
-from metarobot.training.runs import train_run
+from metarobot.training.run import train_run
+from metarobot.training.trainer import MetaTrainer
 
 pytestmark = needs_posix
 

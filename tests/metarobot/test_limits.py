@@ -24,8 +24,8 @@ from metarobot.learning.distributed import Workers
 from metarobot.presets import PRESETS
 from metarobot.reporting.adaptation_video import RenderConfig
 from metarobot.training.memory import require_evaluation_memory, require_training_memory
+from metarobot.training.run import complete_run, resume_run, train_run
 from metarobot.training.run_folder import RunError
-from metarobot.training.runs import complete_run, resume_run, train_run
 
 TOO_MUCH = [-1, 10**30, 10**400, 10**5000, 1e400, -1e400, float("nan"), True, "7", None]
 """What no field takes."""

@@ -14,13 +14,12 @@ from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE
-from metarobot.training.algorithm_training import make_trainer
 from metarobot.training.checkpoints import load_newest_checkpoint
-from metarobot.training.initial_policy import load_initial_policy
 from metarobot.training.load import load_run
-from metarobot.training.meta_trainer import MetaTrainer
-from metarobot.training.run_summary import summarise_run
-from metarobot.training.runs import resume_run, train_run
+from metarobot.training.run import load_initial_policy, resume_run, train_run
+from metarobot.training.run_folder import summarise_run
+from metarobot.training.train import make_trainer
+from metarobot.training.trainer import MetaTrainer
 
 TINY = RunConfig(
     total_steps=64,

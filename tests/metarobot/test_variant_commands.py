@@ -21,8 +21,7 @@ from metarobot.presets import PRESETS
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.load import load_run
-from metarobot.training.run_creation import default_run_folder
-from metarobot.training.runs import resume_run, train_run
+from metarobot.training.run import default_run_folder, resume_run, train_run
 
 FILM = "metarobot.reporting.filming."
 
@@ -372,7 +371,7 @@ class StopAfter:
 
 
 def test_a_run_on_a_variant_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("metarobot.training.algorithm_training.CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr("metarobot.training.train.CHECKPOINT_EVERY", 1)
     disturbances = {
         "action_delay_steps": 1,
         "observation_dropout": 0.2,

@@ -13,9 +13,9 @@ from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.training.interruption import InterruptedTrainingError
 from metarobot.training.load import load_run
-from metarobot.training.meta_trainer import MetaTrainer
-from metarobot.training.run_layout import RunError
-from metarobot.training.runs import resume_run, train_run
+from metarobot.training.run import resume_run, train_run
+from metarobot.training.run_folder import RunError
+from metarobot.training.trainer import MetaTrainer
 
 CONFIG = RunConfig(
     num_tasks=8, episodes_per_task=2, hidden_sizes=(8,), total_steps=100 * STEPS_PER_ITERATION

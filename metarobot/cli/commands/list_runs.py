@@ -8,8 +8,7 @@ from metarobot.cli.console import BAD_INPUT, OK, say
 from metarobot.cli.listing import make_console, make_table
 from metarobot.cli.overview_options import RunsCommand
 from metarobot.cli.parsing import parse
-from metarobot.training.run_layout import RunError
-from metarobot.training.run_summary import AlgorithmSummary, find_runs, summarise_run
+from metarobot.training.run_folder import AlgorithmSummary, RunError, find_runs, summarise_run
 
 _HEADINGS = ("run", "family", "seed", "algorithm", "state", "control steps", "minutes")
 _HEADINGS += ("return", "success")

@@ -16,8 +16,7 @@ from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, find_variant
 from metarobot.learning.distributed import join_workers, restarted_by_torchrun
 from metarobot.printable import print_line
-from metarobot.training.run_creation import default_run_folder
-from metarobot.training.runs import resume_run, train_run
+from metarobot.training.run import default_run_folder, resume_run, train_run
 
 
 def run(arguments: list[str], prog: str) -> int:

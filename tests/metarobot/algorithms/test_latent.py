@@ -15,7 +15,7 @@ from metarobot.policies.latent_networks import NUM_LIKELY, UNITS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.memory import num_simulations
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 N, E = 12, 6
 MANY = torch.full((N, 1), 20.0)

@@ -15,7 +15,7 @@ from metarobot.algorithms import make_algorithm
 from metarobot.envs import Tasks
 from metarobot.policies import repeat_params, transition_features
 from metarobot.training.memory import num_simulations
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 CONTEXT_SIZE = 3
 

@@ -7,7 +7,7 @@ from fakes import FakeEnv, config_of
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.policies import MEASURED
 from metarobot.training.memory import num_simulations
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 OTHER_VALUES = {
     "outer_lr": 3e-3,

@@ -15,7 +15,7 @@ from metarobot.learning.prototypes import (
 from metarobot.learning.trpo import trpo_update
 from metarobot.policies import embed, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.prototype_policy import CONTEXT, KNOWN, SPREAD
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 
 def make(**fields):

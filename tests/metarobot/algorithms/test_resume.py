@@ -6,7 +6,7 @@ from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.training.memory import num_simulations
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 
 def trainer_of(algorithm, seed=0):

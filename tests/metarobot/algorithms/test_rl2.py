@@ -21,7 +21,7 @@ from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy
 from metarobot.training.memory import num_simulations
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 N, E, T = 4, 3, 5
 CONFIG = train_config(algorithm="rl2", hidden_sizes=(6, 5))

@@ -6,7 +6,7 @@ from fakes import FakeEnv, config_of, train_shared
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.training.memory import num_simulations
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 
 def make_trainer(algorithm, workers):

@@ -11,7 +11,7 @@ from metarobot.policies.student_windows import WINDOW, moves, windows
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.memory import num_simulations
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 N, E, T = 3, 4, 15
 CODES = torch.tensor([[0.5, 0.0], [-0.5, 0.3], [0.1, -0.8]], dtype=torch.float64)

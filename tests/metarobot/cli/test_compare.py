@@ -135,7 +135,7 @@ import time
 from pathlib import Path
 
 from metarobot.cli.parent import PARENT
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 step = MetaTrainer.step
 

@@ -7,8 +7,7 @@ import numpy as np
 from metarobot.cli.fitting import Fitting, Request
 from metarobot.evaluation.explaining import fit_probes
 from metarobot.evaluation.explanation import ExplanationConfig
-from metarobot.training.load import load_run
-from metarobot.training.pretrained import FOLDER
+from metarobot.training.load import FOLDER, load_run
 
 RUN = FOLDER / "slide"
 

@@ -8,8 +8,7 @@ import pytest
 from metarobot.envs import TaskError, Variant, find_family
 from metarobot.evaluation.explaining import explain
 from metarobot.evaluation.explanation import Explanation, ExplanationConfig
-from metarobot.training.load import TrainedRun, load_run
-from metarobot.training.pretrained import FOLDER
+from metarobot.training.load import FOLDER, TrainedRun, load_run
 
 RUN = FOLDER / "slide"
 CONFIG = ExplanationConfig(num_tasks=30, adaptation_episodes=(0, 5))

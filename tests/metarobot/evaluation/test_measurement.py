@@ -19,7 +19,7 @@ from metarobot.evaluation.task_set import TaskSet
 from metarobot.io import Folder
 from metarobot.reporting.style import REFERENCE_TITLES, algorithm_title
 from metarobot.training.load import TrainedRun, load_run, load_runs
-from metarobot.training.runs import train_run
+from metarobot.training.run import train_run
 
 TINY = RunConfig(
     total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), options={"outer_epochs": 1}

@@ -8,7 +8,7 @@ from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.learning import task_chunks
-from metarobot.training.meta_trainer import MetaTrainer, num_simulations
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 NUM_TASKS, NUM_EPISODES, HORIZON = 7, 4, 5
 

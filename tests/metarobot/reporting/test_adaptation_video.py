@@ -18,7 +18,7 @@ from metarobot.reporting.adaptation_video import (
 from metarobot.reporting.filming import FRAMES_PER_STEP, film
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
-from metarobot.training.run_layout import RunError
+from metarobot.training.run_folder import RunError
 
 GRIP = "metarobot/Grip-v0"
 

@@ -7,8 +7,7 @@ from fakes import untrained_run
 
 from metarobot.reporting import adaptation_video, chosen_film, filming
 from metarobot.reporting.chosen_film import film_chosen_task
-from metarobot.training.load import load_run
-from metarobot.training.pretrained import FOLDER
+from metarobot.training.load import FOLDER, load_run
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from metarobot.opengl import OpenGLError
 from metarobot.reporting import filming, worst_films
 from metarobot.reporting.mp4 import playing_problem
 from metarobot.reporting.worst_films import film_worst_tasks
-from metarobot.training.load import load_run
-from metarobot.training.pretrained import FOLDER
+from metarobot.training.load import FOLDER, load_run
 
 GRIP = "metarobot/Grip-v0"
 CONFIG = EvaluationConfig(num_tasks=4, test_episodes=2)

@@ -16,8 +16,7 @@ from metarobot.envs import make_env
 from metarobot.policies import MEASURED
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
 from metarobot.training.functional_policy import make_policy
-from metarobot.training.load import TrainedPolicy, load_run
-from metarobot.training.pretrained import FOLDER
+from metarobot.training.load import FOLDER, TrainedPolicy, load_run
 
 GRIP = "metarobot/Grip-v0"
 

@@ -10,12 +10,12 @@ from metarobot.policies import GaussianMLP
 from metarobot.training.checkpoints import (
     NUM_KEPT,
     Progress,
+    TrainerState,
     load_newest_checkpoint,
     load_policy,
     policy_bytes,
     save_checkpoint,
 )
-from metarobot.training.trainer_state import TrainerState
 
 CONFIG = train_config()
 

@@ -9,7 +9,7 @@ import pytest
 MEASURE = """
 import resource
 import torch
-from metarobot.training.heap import keep_freed_memory
+from metarobot.training.train import keep_freed_memory
 
 
 def faults():

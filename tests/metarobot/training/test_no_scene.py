@@ -15,9 +15,8 @@ from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.adaptation_video import RenderConfig, adapt_to, choose_task
 from metarobot.sb3 import export_ppo, import_ppo
 from metarobot.training.functional_policy import make_policy
-from metarobot.training.load import load_run
-from metarobot.training.pretrained import FOLDER
-from metarobot.training.runs import resume_run, train_run
+from metarobot.training.load import FOLDER, load_run
+from metarobot.training.run import resume_run, train_run
 
 GRIP = "metarobot/Grip-v0"
 COMMITTED = FOLDER / "grip"
@@ -57,7 +56,7 @@ def test_reading_a_run_compiles_no_scene(monkeypatch):
 
 @pytest.mark.parametrize("reader", ["training.load", "evaluation.evaluation", "api"])
 def test_reading_a_run_imports_no_trainer(reader):
-    trainer = "'metarobot.training.meta_trainer' in sys.modules"
+    trainer = "'metarobot.training.trainer' in sys.modules"
     code = f"import sys, metarobot.{reader}; print({trainer})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

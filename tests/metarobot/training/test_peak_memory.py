@@ -13,7 +13,7 @@ import sys
 from fakes import FakeEnv
 
 from metarobot.algorithms import train_config
-from metarobot.training.meta_trainer import MetaTrainer, num_simulations
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 
 def peak_mb(num_tasks):

@@ -11,9 +11,8 @@ import metarobot as mr
 from metarobot.evaluation.result import Evaluation
 from metarobot.io import read_json
 from metarobot.presets import PRESETS
-from metarobot.training.load import load_run
-from metarobot.training.pretrained import EVALUATION_FILE, FOLDER, find_run, pretrained_names
-from metarobot.training.run_layout import RunError
+from metarobot.training.load import EVALUATION_FILE, FOLDER, find_run, load_run, pretrained_names
+from metarobot.training.run_folder import RunError
 
 MOST_BYTES = 2_000_000
 

@@ -14,12 +14,9 @@ from metarobot.algorithms import configure
 from metarobot.config import RunConfig
 from metarobot.envs import find_family
 from metarobot.io import Folder, read_json, save_tensors, write_file, write_json
-from metarobot.training.curve import load_curve
 from metarobot.training.load import load_run, load_runs
-from metarobot.training.run_creation import create_run_folder
-from metarobot.training.run_folder import unfinished_configs
-from metarobot.training.run_layout import RunError, hold_run
-from metarobot.training.runs import complete_run, resume_run, train_run
+from metarobot.training.run import complete_run, create_run_folder, resume_run, train_run
+from metarobot.training.run_folder import RunError, hold_run, load_curve, unfinished_configs
 
 TINY = RunConfig(
     total_steps=64,

@@ -9,8 +9,8 @@ import pytest
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.io import Folder
-from metarobot.training.run_summary import find_runs, summarise_run
-from metarobot.training.runs import train_run
+from metarobot.training.run import train_run
+from metarobot.training.run_folder import find_runs, summarise_run
 
 CONFIG = RunConfig(
     env_id="metarobot/Slide-v0", total_steps=320, num_tasks=2, episodes_per_task=2, num_threads=1

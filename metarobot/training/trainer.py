@@ -1,5 +1,7 @@
 """The outer loop: learn an initialisation from which one adaptation step goes far."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -17,9 +19,9 @@ from metarobot.policies.params import TOLD
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
+from metarobot.training.checkpoints import Metrics, TrainerState
 from metarobot.training.functional_policy import fit_policy, initial_params
 from metarobot.training.memory import num_simulations
-from metarobot.training.trainer_state import Metrics, TrainerState
 
 if TYPE_CHECKING:
     from metarobot.envs import TaskVectorEnv
@@ -44,7 +46,7 @@ class MetaTrainer:
     def __init__(
         self,
         config: TrainConfig,
-        env: "TaskVectorEnv",
+        env: TaskVectorEnv,
         workers: Workers = ALONE,
     ) -> None:
         """Prepare a run.
@@ -185,11 +187,11 @@ class MetaTrainer:
         )
         return batch, adapted
 
-    def _sample_tasks(self) -> "Tasks":
+    def _sample_tasks(self) -> Tasks:
         rng = numpy_generator(self.config.seed, self.iteration, Phase.TASKS)
         return self.env.distribution.sample(rng, self.config.block_shape[0]).rows(self.tasks)
 
-    def _tell(self, tasks: "Tasks", tell: Tell) -> Tensor | None:
+    def _tell(self, tasks: Tasks, tell: Tell) -> Tensor | None:
         """Return what post-update episodes are told of the tasks, (N, E, C); None if nothing."""
         if not self.algorithm.is_told:
             return None

@@ -7,7 +7,7 @@ import torch
 from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import train_config
-from metarobot.training.meta_trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer
 
 
 def make_trainer(**fields):

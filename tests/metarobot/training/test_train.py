@@ -10,15 +10,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from metarobot.algorithms import config_from_dict, configure
 from metarobot.config import RunConfig
 from metarobot.io import Folder, read_json
-from metarobot.training import algorithm_training as training
-from metarobot.training import meta_trainer
-from metarobot.training.algorithm_training import train_algorithm
-from metarobot.training.curve import CURVE_COLUMNS, load_curve
+from metarobot.training import train as training
+from metarobot.training import trainer as meta_trainer
 from metarobot.training.interruption import InterruptedTrainingError
 from metarobot.training.load import load_run
-from metarobot.training.meta_trainer import MetaTrainer
-from metarobot.training.run_layout import RunError
-from metarobot.training.runs import resume_run, train_run
+from metarobot.training.run import resume_run, train_run
+from metarobot.training.run_folder import CURVE_COLUMNS, RunError, load_curve
+from metarobot.training.train import train_algorithm
+from metarobot.training.trainer import MetaTrainer
 
 TINY = RunConfig(
     total_steps=200,
