@@ -214,8 +214,8 @@ def _statistics(signal: np.ndarray) -> np.ndarray:
     length = signal.shape[1]
     time, steps = np.linspace(-1, 1, length), np.abs(np.diff(signal, axis=1))
     power = np.abs(np.fft.rfft(signal - signal.mean(1, keepdims=True), axis=1)[:, 1:]) ** 2 / length
-    edges = np.unique(np.geomspace(1, power.shape[1] + 1, BANDS + 1).round().astype(int) - 1)
-    bands = np.add.reduceat(power, edges[:-1], axis=1) / np.diff(edges)
+    edges = np.geomspace(1, power.shape[1] + 1, BANDS + 1).round().astype(int) - 1
+    bands = np.add.reduceat(power, edges[:-1], axis=1) / np.maximum(np.diff(edges), 1)
     low, high = signal.min(1), signal.max(1)
     sizes = [signal.mean(1), signal.std(1), low, high, high - low, np.median(signal, 1)]
     sizes += [signal[:, 0], signal[:, -1], signal @ time / (time @ time), steps.mean(1)]
