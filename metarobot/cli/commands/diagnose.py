@@ -293,7 +293,7 @@ def describe(recordings: Recordings) -> list[str]:
     """Say what all recordings have in common."""
     import numpy as np
 
-    from metarobot.diagnosis.signal_file import column_name
+    from metarobot.diagnosis.recordings import column_name
 
     samples = [signal.shape[1] for signal in recordings.signals]
     ends = dict.fromkeys((min(samples), max(samples)))
