@@ -77,7 +77,7 @@ class Folder:
     @classmethod
     def named(cls, path: Path) -> Folder:
         """Return a folder that the user names to read from: it may be a link to one."""
-        return cls(_followed(path))
+        return cls(followed(path))
 
     @property
     def path(self) -> Path:
@@ -355,7 +355,7 @@ def _require_length(path: Path, status: os.stat_result, most: int) -> None:
         raise FolderError(f"{path} is {status.st_size:,} bytes long, at most {most:,} are allowed")
 
 
-def _followed(path: Path) -> Path:
+def followed(path: Path) -> Path:
     """Return where a link of the user's leads."""
     try:
         return path.resolve() if path.is_symlink() else path
@@ -389,7 +389,7 @@ def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         OSError: It is missing or cannot be read.
         FolderError: It is no regular file, or longer than ``max_bytes``.
     """
-    place = _followed(path)
+    place = followed(path)
     try:
         return Folder.named(place.parent).read(place.name, max_bytes)
     except OSError as error:

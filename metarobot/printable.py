@@ -7,6 +7,7 @@ backwards.  Whatever is printed goes through `printable`, which writes such char
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ def print_line(console: Console, text: str, style: str = "") -> None:
     from rich.text import Text
 
     console.print(Text(printable(text), style), soft_wrap=True)
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Name the first of many, and say how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_harmless(character: str) -> bool:

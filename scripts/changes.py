@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from commands import check_names, takes_options
+from docs_tables.markdown import PENDING, markdown_table
 from rows import read_rows
 
 import metarobot as mr
@@ -23,6 +24,8 @@ from metarobot.io import write_json
 
 ROWS = Path(__file__).resolve().parent.parent / "docs/results/recognised_changes.json"
 FAMILIES = {"grip": "Grip episodes", "reach": "Reach episodes"}
+NUM_UNLISTED = 5
+"""Last changes of each family that are taken out of the list, once all were measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,34 +50,56 @@ def measure(family: str, num_robots: int, seed: int) -> list[dict[str, Any]]:
     """Return a row for each change of a family."""
     policy = mr.load(family)["latent"]
     changes = changes_of(policy.config.env_id)
+    listed = dict(list(changes.items())[:-NUM_UNLISTED])
     trials = Trials(policy=policy, num_robots=num_robots, split="interpolation", seed=seed)
     episodes = trials.run(changes)
-    listed = tuple(change for change in changes if not change.held_out)
     judged, unlisted = (
         Recogniser(policy, changes=known).judge(episodes) for known in (changes, listed)
     )
+    called, unlisted_called = (
+        [each.is_changed or not each.is_known for each in answers] for answers in (judged, unlisted)
+    )
     rows = []
-    for place, change in enumerate(changes):
-        own, others = judged[place :: len(changes)], unlisted[place :: len(changes)]
-        noticed = _mean([each.is_changed or not each.is_known for each in others])
-        rows.append(
-            {
-                "task": FAMILIES[family],
-                "change": change.name,
-                "robots": num_robots,
-                "called_changed": _mean([each.is_changed or not each.is_known for each in own]),
-                "named": _mean([each.best == change.name for each in own]),
-                "like_none": _mean([not each.is_known for each in own]),
-                "mean_probability": _mean([each.probabilities[place] for each in own]),
-                "noticed_unlisted": noticed if change.held_out else None,
-            }
-        )
-        print(rows[-1], flush=True)
+    for place, name in enumerate(changes):
+        own = slice(place, None, len(changes))
+        answers = judged[own]
+        row = {
+            "task": FAMILIES[family],
+            "change": name,
+            "robots": num_robots,
+            "called_changed": _mean(called[own]),
+            "named": _mean([each.best == name for each in answers]),
+            "like_none": _mean([not each.is_known for each in answers]),
+            "mean_probability": _mean([each.probabilities[place] for each in answers]),
+            "noticed_unlisted": None if name in listed else _mean(unlisted_called[own]),
+        }
+        print(row, flush=True)
+        rows.append(row)
     return rows
 
 
 def _mean(values: list[Any]) -> float:
     return round(float(np.mean(values)), 3)
+
+
+def table() -> str:
+    """Return a row for each change: how often it is noticed, and called by its name."""
+    rows = read_rows(ROWS)
+    columns = {
+        "called_changed": "called changed",
+        "named": "named",
+        "mean_probability": "mean probability",
+        "noticed_unlisted": "called changed, not in the list",
+    }
+    lines = [
+        [
+            row["task"],
+            row["change"].replace("_", " "),
+            *("-" if row[name] is None else f"{row[name]:.2f}" for name in columns),
+        ]
+        for row in rows
+    ]
+    return markdown_table(("task", "change", *columns.values()), lines) if rows else PENDING
 
 
 @takes_options(ChangesCommand, "changes.py")

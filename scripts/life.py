@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 import torch
@@ -20,15 +19,14 @@ from docs_tables.markdown import PENDING, markdown_table
 from docs_tables.results import read
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
-from metarobot.diagnosis.life import LEARNERS, outcome_of, prediction_frame, train
-from metarobot.diagnosis.life_features import fit_health_index
-from metarobot.diagnosis.life_learners import LEVELS
-from metarobot.diagnosis.life_scores import errors_at, fixed_ages, interval, score
+from metarobot.diagnosis.health_index import HealthIndex, fit_health_index
+from metarobot.diagnosis.life import predict_with, train
+from metarobot.diagnosis.life_learners import LEARNERS
+from metarobot.diagnosis.life_scores import calibrate, fixed_ages, score, with_interval
 from metarobot.diagnosis.life_table import Columns, LifeTable, read_life_table
 from metarobot.diagnosis.wear import wear_table
-from metarobot.io import rounded, write_file, write_json
-from metarobot.reporting.life_figure import draw_lives
-from metarobot.reporting.style import png_bytes
+from metarobot.io import rounded, write_json
+from metarobot.reporting.life_report import draw_lives
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -61,42 +59,20 @@ def main(command: LifeCommand) -> None:
     known = _fleet(command, "train", command.num_train, command.train_seed)
     test = _fleet(command, "test", command.num_test, command.test_seed)
     run, held_out = train(known, seed=command.seed, progress=lambda text, _: print(text))
-    ages, chosen = fixed_ages(known.end), run.config.learner
-    health_index, training = fit_health_index(known, command.seed)
-    rows = training.rows(training.remaining > 0)
-    seen, scale = health_index.rows(test), float(health_index.typical_life)
-    frames = {}
+    chosen, (health_index, rows) = run.config.learner, fit_health_index(known, command.seed)
+    frames = []
     for name, kind in LEARNERS.items():
         learner = run.learner if name == chosen else kind.fit(rows, command.seed)
-        quantiles = learner.predict(seen) * scale
-        ends = held_out.calibration(name).interval(test.time, quantiles)
-        frames[name] = quantiles, prediction_frame(test, quantiles, ends)
-    remaining = test.end[test.unit] - test.time
-    shown = frames[chosen][1].assign(remaining=remaining)
-    write_file(command.picture, png_bytes(draw_lives(shown, "cycle")))
+        factors = calibrate(held_out.query("learner == @name"))
+        found = with_interval(predict_with(health_index, learner, test), factors)
+        frames.append(found.assign(learner=name))
     for name, (median, mean) in _references(known, test, health_index, command.seed).items():
-        # Quantiles with this median and this mean, which is all that is scored.
-        quantiles = np.repeat(median[:, None], len(LEVELS), axis=1)
-        quantiles[:, -1] += len(LEVELS) * (mean - median)
-        frames[name] = quantiles, None
-    best = errors_at(outcome_of(test, frames[chosen][0]), ages, command.seed)
-    found = []
-    for name, (quantiles, frame) in frames.items():
-        outcome = outcome_of(test, quantiles)
-        held = np.zeros(len(test.unit), bool)
-        if frame is not None:
-            held = ((frame["low"] <= remaining) & (remaining <= frame["high"])).to_numpy()
-        errors = errors_at(outcome, ages, command.seed)
-        for own in score(name, outcome, held[outcome.row], ages, command.seed):
-            less = errors[own.ages], best[own.ages]
-            found.append(
-                msgspec.to_builtins(own)
-                | ({} if frame is not None else {"coverage": None})
-                | {"mae_less_chosen_ci": interval(less[0].mae - less[1].mae)}
-                | {"rmse_less_chosen_ci": interval(less[0].rmse - less[1].rmse)}
-                | {"chosen": name == chosen, "seed": command.seed}
-            )
-    write_json(command.out, rounded(found))
+        frames.append(frames[0].assign(learner=name, median=median, mean=mean, low=np.nan))
+    predictions = pd.concat(frames).query("left > 0")
+    write_figure(draw_lives(predictions.query("learner == @chosen"), "cycle"), command.picture)
+    scores = score(predictions, fixed_ages(known.end), best=chosen, seed=command.seed)
+    scores = scores.assign(chosen=scores["learner"] == chosen, seed=command.seed)
+    write_json(command.out, rounded(scores.to_dict("records")))
 
 
 def _fleet(command: LifeCommand, split: Any, count: int, seed: int) -> LifeTable:
@@ -109,7 +85,7 @@ def _fleet(command: LifeCommand, split: Any, count: int, seed: int) -> LifeTable
 
 
 def _references(
-    known: LifeTable, test: LifeTable, health_index: Any, seed: int
+    known: LifeTable, test: LifeTable, health_index: HealthIndex, seed: int
 ) -> dict[str, list[np.ndarray]]:
     """Return medians and means (R,) by regressions on age and all sensors."""
 
@@ -118,17 +94,16 @@ def _references(
         recent = pd.DataFrame(sensors).groupby(table.unit).rolling(3, min_periods=1).mean()
         return np.column_stack([table.time, sensors, recent.to_numpy()])
 
-    remaining = known.end[known.unit] - known.time
-    forest = RandomForestRegressor(100, min_samples_leaf=10, max_features=0.33, random_state=seed)
-    boosting = [
-        HistGradientBoostingRegressor(
+    def boosting(loss: Any) -> HistGradientBoostingRegressor:
+        return HistGradientBoostingRegressor(
             loss=loss, max_iter=150, learning_rate=0.05, max_leaf_nodes=15, random_state=seed
         )
-        for loss in ("absolute_error", "squared_error")
-    ]
+
+    remaining = known.end[known.unit] - known.time
+    forest = RandomForestRegressor(100, min_samples_leaf=10, max_features=0.33, random_state=seed)
     models = {
         "random forest, all sensors": [forest, forest],
-        "gradient boosting, all sensors": boosting,
+        "gradient boosting, all sensors": [boosting("absolute_error"), boosting("squared_error")],
     }
     rows, ahead = inputs(known)[remaining > 0], inputs(test)
     return {

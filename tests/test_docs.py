@@ -262,7 +262,7 @@ def test_the_page_on_diagnosing_runs(capsys, monkeypatch, tmp_path):
 
 def test_the_page_on_remaining_life_runs(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("metarobot.diagnosis.life_networks.Network.num_updates", 20)
+    monkeypatch.setattr("metarobot.diagnosis.life_learners.Network.num_updates", 20)
     rng = np.random.default_rng(0)
     ends = np.repeat(rng.integers(20, 40, 12), 40)
     frame = pd.DataFrame({"machine": np.repeat(np.arange(12), 40), "hours": np.tile(range(40), 12)})

@@ -4,7 +4,7 @@ A change is a part of a variant's document (docs/variants.md): a task parameter 
 training range, or a disturbance of commands, sensors or the arm.  `what_changed` simulates robots
 with every change, with the same policy.  A linear model, fitted to unchanged robots, predicts the
 motion of every step.  An episode is described by what this model leaves, and linear discriminants
-compare the descriptions.  All of it is in closed form.
+compare the descriptions.  No network is trained.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from scipy.linalg import eigh
-from scipy.special import log_softmax, softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from sklearn.covariance import ShrunkCovariance
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
@@ -40,133 +44,84 @@ LEAST_STEPS = 5
 
 _ROBOTS = 60
 """Simulated robots with each change."""
-_MODEL_ROBOTS, _LIMIT_ROBOTS = 60, 100
+_MODEL_ROBOTS, _LIMIT_ROBOTS = 60, 200
 """Further unchanged robots: for the linear model, and for the rate of false alarms."""
 _FIRST_SEED = 2000
 """Added to the seed of the simulated robots."""
 _FOLDS = 5
-_SHARPNESS = np.geomspace(0.005, 5.0, 60)
-_LAGS = 4
-"""Control steps before a step whose commands and residuals are seen together with its residual."""
-_STILL = 1e-6
-"""Change of an observation, in half ranges, below which it is the same number again."""
-_MODEL_RIDGE, _OWN_RIDGE = 0.03, 0.02
-_SHRINKAGE = 0.1
-_REST = 0.1
-"""Share of the variance between changes that is taken to lie in all directions alike."""
+_LAGS = 3
+"""Control steps before a step that are seen together with it."""
+_RIDGE, _SHRINKAGE = 10.0, 0.1
 
 UNCHANGED = "unchanged"
 
-Document = Mapping[str, Any]
+Levels = tuple[Mapping[str, Any], ...]
+"""Severities of a change, as documents of variants without the family; robots take turns."""
+Changes = Mapping[str, Levels]
+"""Severities of each change, by its name of letters and ``_``; the first is none."""
 
 
-class Change(NamedTuple):
-    """Something that happens to a robot."""
-
-    name: str
-    """What it is called: letters and ``_``."""
-    levels: tuple[Document, ...]
-    """Its severities, as documents of variants without the family; robots take turns."""
-    held_out: bool = False
-    """Whether it also tests robots with a change that is not in the list (scripts/changes.py)."""
-
-    def variants(self, env_id: str) -> list[Variant | None]:
-        """Return a variant of the family for each severity; None is the family as it is."""
-        return [
-            Variant.from_dict({"family": env_id, **level}, name=self.name) if level else None
-            for level in self.levels
-        ]
+def _ranging(name: str, low: float, high: float) -> Levels:
+    return ({"ranges": {name: {"train": [low, high]}}},)
 
 
-def _disturbed(**disturbances: Any) -> Document:
-    return {"disturbances": disturbances}
+def _disturbed(name: str, *values: Any) -> Levels:
+    return tuple({"disturbances": {name: value}} for value in values)
 
 
-def _ranging(name: str, low: float, high: float) -> Document:
-    return {"ranges": {name: {"train": [low, high]}}}
+def _pushed(*forces_n: float, **when: Any) -> Levels:
+    return _disturbed("push", *({"force_n": force, **when} for force in forces_n))
 
 
-def _pushed(force_n: float, duration_s: float, **when: Any) -> Document:
-    return _disturbed(push={"force_n": force_n, "duration_s": duration_s, **when})
+def _noisy(unit: str, *deviations: float) -> Levels:
+    return _disturbed("sensor_noise", *({unit: deviation} for deviation in deviations))
 
 
-def _changing(at_step: int, **how: Any) -> Document:
-    return {"change": {"at_step": at_step, **how}}
+def _changing(at_steps: tuple[int, ...], **how: Any) -> Levels:
+    return tuple({"change": {"at_step": step, **how}} for step in at_steps)
 
 
-_LATE = Change("late_commands", tuple(_disturbed(action_delay_steps=n) for n in (1, 2, 3)))
-_LOST = Change(
-    "lost_observations",
-    tuple(_disturbed(observation_dropout=share) for share in (0.2, 0.35, 0.5)),
-    held_out=True,
-)
+_LATE = _disturbed("action_delay_steps", 1, 2, 3)
+_LOST = _disturbed("observation_dropout", 0.2, 0.35, 0.5)
 
-REACH_CHANGES = (
-    Change(UNCHANGED, ({},)),
-    Change("heavier_payload", (_ranging("payload_kg", 2.5, 4.5),)),
-    Change("dry_joints", (_ranging("joint_friction_nm", 2.0, 4.0),)),
-    Change("weak_drive", (_ranging("drive_strength", 0.3, 0.55),)),
-    _LATE,
-    Change("noisy_observations", tuple(_disturbed(sensor_noise={"m": m}) for m in (0.01, 0.02))),
-    Change("bumps", tuple(_pushed(n, 0.12, probability=0.06) for n in (30.0, 60.0))),
-    Change("load_picked_up", tuple(_changing(n, values={"payload_kg": 4.0}) for n in (10, 20))),
-    Change("thick_grease", (_ranging("joint_damping_ratio", 2.5, 5.0),), held_out=True),
-    Change(
-        "fading_drive",
-        tuple(_changing(n, factors={"drive_strength": 0.4}) for n in (10, 20)),
-        held_out=True,
-    ),
-    # The yaw is multiplied: a frame that was nearly right hardly slips.
-    Change(
-        "slipping_frame",
-        tuple(_changing(15, factors={"frame_yaw_rad": factor}) for factor in (0.3, -0.3)),
-        held_out=True,
-    ),
-    _LOST,
-    Change(
-        "pulling_cable",
-        tuple(_pushed(n, 1.92, at_steps=[0]) for n in (15.0, 30.0)),
-        held_out=True,
-    ),
-)
-
-GRIP_CHANGES = (
-    Change(UNCHANGED, ({},)),
-    Change("heavier_block", (_ranging("block_mass_kg", 1.8, 3.0),)),
-    Change("greasy_pads", (_ranging("pad_friction", 0.06, 0.16),)),
-    _LATE,
-    Change(
-        "noisy_opening", tuple(_disturbed(sensor_noise={"m": m}) for m in (0.0005, 0.001, 0.002))
-    ),
-    Change("knocks", tuple(_pushed(n, 0.12, probability=0.1) for n in (4.0, 8.0))),
-    Change(
-        "oil_arrives",
-        tuple(_changing(n, factors={"pad_friction": 0.3}) for n in (6, 9)),
-        held_out=True,
-    ),
-    Change(
-        "load_poured_in",
-        tuple(_changing(n, values={"block_mass_kg": 2.5}) for n in (6, 9)),
-        held_out=True,
-    ),
-    Change(
-        "noisy_speed",
-        tuple(_disturbed(sensor_noise={"m/s": speed}) for speed in (0.01, 0.02, 0.04)),
-        held_out=True,
-    ),
-    _LOST,
-    Change(
-        "pulling_cable",
-        tuple(_pushed(n, 0.96, at_steps=[0]) for n in (2.0, 4.0)),
-        held_out=True,
-    ),
-)
-
-CHANGES = {"metarobot/Reach-v0": REACH_CHANGES, "metarobot/Grip-v0": GRIP_CHANGES}
-"""Changes of each family, by its id; the first is none."""
+CHANGES: dict[str, Changes] = {
+    "metarobot/Reach-v0": {
+        UNCHANGED: ({},),
+        "heavier_payload": _ranging("payload_kg", 2.5, 4.5),
+        "dry_joints": _ranging("joint_friction_nm", 2.0, 4.0),
+        "weak_drive": _ranging("drive_strength", 0.3, 0.55),
+        "late_commands": _LATE,
+        "noisy_observations": _noisy("m", 0.01, 0.02),
+        "bumps": _pushed(30.0, 60.0, duration_s=0.12, probability=0.06),
+        "load_picked_up": _changing((10, 20), values={"payload_kg": 4.0}),
+        "thick_grease": _ranging("joint_damping_ratio", 2.5, 5.0),
+        "fading_drive": _changing((10, 20), factors={"drive_strength": 0.4}),
+        # The yaw is multiplied: a frame that was nearly right hardly slips.
+        "slipping_frame": (
+            *_changing((15,), factors={"frame_yaw_rad": 0.3}),
+            *_changing((15,), factors={"frame_yaw_rad": -0.3}),
+        ),
+        "lost_observations": _LOST,
+        "pulling_cable": _pushed(15.0, 30.0, duration_s=1.92, at_steps=[0]),
+    },
+    "metarobot/Grip-v0": {
+        UNCHANGED: ({},),
+        "heavier_block": _ranging("block_mass_kg", 1.8, 3.0),
+        "greasy_pads": _ranging("pad_friction", 0.06, 0.16),
+        "late_commands": _LATE,
+        "noisy_opening": _noisy("m", 0.0005, 0.001, 0.002),
+        "knocks": _pushed(4.0, 8.0, duration_s=0.12, probability=0.1),
+        "oil_arrives": _changing((6, 9), factors={"pad_friction": 0.3}),
+        "load_poured_in": _changing((6, 9), values={"block_mass_kg": 2.5}),
+        "noisy_speed": _noisy("m/s", 0.01, 0.02, 0.04),
+        "lost_observations": _LOST,
+        "pulling_cable": _pushed(2.0, 4.0, duration_s=0.96, at_steps=[0]),
+    },
+}
+"""Changes of each family, by its id."""
 
 
-def changes_of(env_id: str) -> tuple[Change, ...]:
+def changes_of(env_id: str) -> Changes:
     """Return the changes of a family.
 
     Raises:
@@ -195,7 +150,7 @@ class Trials:
     rewards_hidden: bool = False
     """Whether the policy explores without rewards."""
 
-    def run(self, changes: tuple[Change, ...]) -> Episodes:
+    def run(self, changes: Changes) -> Episodes:
         """Return the episodes of R robots with C changes, (R C, 1, T): robot by robot.
 
         Raises:
@@ -206,55 +161,45 @@ class Trials:
         rng = numpy_generator(self.seed, 0, Phase.EVALUATION_TASKS)
         robots = find_family(env_id).distribution.sample(rng, self.num_robots, self.split)
         blocks, rows = [], []
-        for place, change in enumerate(changes):
-            variants = change.variants(env_id)
-            for level, variant in enumerate(variants):
-                own = np.arange(level, self.num_robots, len(variants))
+        for place, (name, levels) in enumerate(changes.items()):
+            for level, document in enumerate(levels):
+                own = np.arange(level, self.num_robots, len(levels))
                 if len(own):
-                    tasks = self._changed(robots.rows(own), place, variant)
-                    blocks.append(self._episodes(tasks, place, variant, own))
+                    variant = Variant.from_dict({"family": env_id, **document}, name=name)
+                    blocks.append(self._episodes(robots.rows(own), place, variant, own.tolist()))
                     rows.append(own * len(changes) + place)
         order = np.argsort(np.concatenate(rows)).tolist()
         names = [field.name for field in fields(Episodes)]
         joined = {name: torch.cat([getattr(block, name) for block in blocks]) for name in names}
         return Episodes(**joined).rows(order)
 
-    def _episodes(
-        self, tasks: Tasks, place: int, variant: Variant | None, robots: np.ndarray
-    ) -> Episodes:
+    def _episodes(self, robots: Tasks, place: int, variant: Variant, own: list[int]) -> Episodes:
         """Return the episodes of some robots with one severity of a change, as one native batch."""
-        policy, count = self.policy, len(robots)
+        policy, env_id = self.policy, self.policy.config.env_id
+        family = find_family(env_id).distribution
+        rng = numpy_generator(self.seed, 1 + place, Phase.EVALUATION_TASKS)
+        columns = {name: robots[name] for name in robots.names}
+        for parameter in variant.distribution.parameters:
+            if parameter != family[parameter.name]:  # the change makes it another one
+                columns[parameter.name] = parameter.sample(rng, len(robots), "train")
         explorer = policy.algorithm.exploring_policy
-        num_envs = policy.algorithm.num_simulations(count, 1)
-        env = make_env(policy.config.env_id, num_envs, num_threads=1, variant=variant)
-        with closing(env):
-            env.set_tasks(tasks)
+        num_envs = policy.algorithm.num_simulations(len(own), 1)
+        with closing(make_env(env_id, num_envs, num_threads=1, variant=variant)) as env:
+            env.set_tasks(Tasks(columns))
             draws = draw_episodes(
                 self.seed,
                 1 + place,
                 Phase.ADAPTATION,
-                tasks=robots.tolist(),
+                tasks=own,
                 episode_shape=(1, env.horizon, env.start_size, policy.interface.action_size),
             )
             return collect(
                 env,
                 RewardBlindPolicy(explorer) if self.rewards_hidden else explorer,
-                repeat_params(policy.params, count),
+                repeat_params(policy.params, len(own)),
                 noise=draws.noise,
                 start=draws.start,
             )
-
-    def _changed(self, robots: Tasks, place: int, variant: Variant | None) -> Tasks:
-        """Return robots as they are but for what a change makes of their task parameters."""
-        if variant is None:
-            return robots
-        family = find_family(self.policy.config.env_id).distribution
-        rng = numpy_generator(self.seed, 1 + place, Phase.EVALUATION_TASKS)
-        columns = {name: robots[name] for name in robots.names}
-        for parameter in variant.distribution.parameters:
-            if parameter != family[parameter.name]:
-                columns[parameter.name] = parameter.sample(rng, len(robots), "train")
-        return Tasks(columns)
 
 
 def require_recognisable(policy: AdaptablePolicy) -> None:
@@ -288,94 +233,67 @@ class Steps(NamedTuple):
     def of(cls, episodes: Episodes, interface: Interface, num_steps: int | None = None) -> Self:
         """Return the steps of first episodes, (R, E, T)."""
         episodes = episodes.first(1).pad(interface.horizon)
-        low, high = (
-            np.array(bounds) for bounds in (interface.observation_low, interface.observation_high)
-        )
+        number = num_steps or interface.horizon - 1
+        low, high = map(np.array, (interface.observation_low, interface.observation_high))
         seen, following = (
-            2 * (each[:, 0, : num_steps or interface.horizon - 1].numpy() - low) / (high - low) - 1
+            2 * (each[:, 0, :number].numpy() - low) / (high - low) - 1
             for each in (episodes.observations, episodes.next_observations)
         )
-        number = seen.shape[1]
         counts = episodes.mask[:, 0, :number, None].numpy() > 0
         action = episodes.actions[:, 0, :number].numpy().clip(-1.0, 1.0)
         change = np.nan_to_num(following - seen)
         return cls(*(np.where(counts, each, 0.0) for each in (seen, change, action)))
 
 
-@dataclass(frozen=True, eq=False)
 class NominalModel:
     """Predicts what a step changes on an unchanged robot, linearly in it and the steps before.
 
-    Attributes:
-        weights: Of the regressors, (X, O).
-        spread: Standard deviations of what is left, (O,).
+    Args:
+        steps: Of unchanged robots.
     """
 
-    weights: np.ndarray
-    spread: np.ndarray
-
-    @classmethod
-    def fit(cls, steps: Steps) -> Self:
-        """Fit it by ridge regression, in standard deviations of the regressors."""
-        rows, change = (each.reshape(-1, each.shape[2]) for each in (_inputs(steps), steps.change))
-        scale = rows.std(0)
-        scale[scale < 1e-9] = 1.0
-        scaled = rows / scale
-        weights = _ridge(scaled, change, _MODEL_RIDGE) / scale[:, None]
-        return cls(weights, (change - rows @ weights).std(0) + _STILL)
+    def __init__(self, steps: Steps) -> None:
+        inputs, change = self._inputs(steps), steps.change.reshape(-1, steps.change.shape[2])
+        self._model = make_pipeline(StandardScaler(), Ridge(_RIDGE)).fit(inputs, change)
+        self.spread = (change - self._model.predict(inputs)).std(0) + 1e-6
+        """Standard deviations of what is left, in half ranges of the observation, (O,)."""
 
     def features(self, steps: Steps) -> np.ndarray:
         """Describe episodes by what the model leaves of their steps, (R, F).
 
-        These are its products with commands, observations and itself, over the steps before; its
-        sizes in both halves of the episode; and the sizes of what a ridge regression on the
-        episode's own commands and observations leaves, as task parameters of the robot do not.
+        These are its products with commands, observations and itself, over the steps before; and
+        its means and sizes in both halves of the episode, also those of its steps.
         """
-        left = (steps.change - _inputs(steps) @ self.weights) / self.spread
+        predicted = self._model.predict(self._inputs(steps)).reshape(steps.change.shape)
+        left = (steps.change - predicted) / self.spread
         number, count, _ = left.shape
         log = _symlog(left)
-        commands = _lagged(steps.action, _LAGS)
-        others = np.concatenate([commands, steps.observation, _lagged(log, _LAGS)], axis=2)
-        products = log.transpose(0, 2, 1) @ others / count
-        own = np.concatenate([commands[..., : 2 * steps.action.shape[2]], steps.observation], 2)
-        own = np.concatenate([own, np.ones((number, count, 1))], axis=2)
-        rest = log - own @ _ridge(own, log, _OWN_RIDGE)
-        same = (np.abs(steps.change) < _STILL).mean(2, keepdims=True)
+        others = [_lagged(steps.action), steps.observation, _lagged(log)]
+        products = log.transpose(0, 2, 1) @ np.concatenate(others, axis=2) / count
         parts = [products.reshape(number, -1)]
-        parts += [(rest[:, lag:] * rest[:, :-lag]).sum(1) / count for lag in (1, 2)]
-        for half in np.array_split(np.arange(count), 2):
-            parts += [same[:, half].mean(1), log[:, half].mean(1)]
-            parts += [_log_sizes(each[:, half]) for each in (left, rest)]
+        for half in np.array_split(left, 2, axis=1):
+            parts.append(_symlog(half).mean(1))
+            for each in (half, np.diff(half, axis=1)):
+                parts.append(np.abs(_symlog(each)).mean(1))
+                parts.append(np.log(np.sqrt((each**2).mean(1)) + 0.05))
         return np.concatenate(parts, axis=1)
 
-
-def _ridge(rows: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
-    """Return weights (..., X, Y) of a ridge regression on rows (..., n, X)."""
-    across, size = rows.swapaxes(-1, -2), rows.shape[-1]
-    penalties = penalty * rows.shape[-2] * np.eye(size)
-    return np.linalg.solve(across @ rows + penalties, across @ targets)
-
-
-def _inputs(steps: Steps) -> np.ndarray:
-    """Return what a step's change is predicted from, (R, n, X)."""
-    number, count, size = steps.change.shape
-    before = _lagged(steps.change, 3)[..., size:]
-    time = np.broadcast_to(np.linspace(-1.0, 1.0, count)[:, None], (number, count, 1))
-    parts = [steps.observation, before, _lagged(steps.action, 3), time, np.ones_like(time)]
-    return np.concatenate(parts, axis=2)
+    @staticmethod
+    def _inputs(steps: Steps) -> np.ndarray:
+        """Return what the changes are predicted from, (R n, X)."""
+        number, count, size = steps.change.shape
+        before = _lagged(steps.change)[..., size:]
+        time = np.broadcast_to(np.linspace(-1.0, 1.0, count)[:, None], (number, count, 1))
+        parts = [steps.observation, before, _lagged(steps.action), time]
+        return np.concatenate(parts, axis=2).reshape(number * count, -1)
 
 
-def _lagged(values: np.ndarray, lags: int) -> np.ndarray:
-    """Return every step (R, n, X) beside those before it, zeros at first, (R, n, (lags + 1) X)."""
+def _lagged(values: np.ndarray) -> np.ndarray:
+    """Return every step (R, n, X) beside those before it, zeros at first: (R, n, (lags + 1) X)."""
     count = values.shape[1]
-    padded = np.pad(values, ((0, 0), (lags, 0), (0, 0)))
-    return np.concatenate([padded[:, lags - k : lags - k + count] for k in range(lags + 1)], axis=2)
-
-
-def _log_sizes(values: np.ndarray) -> np.ndarray:
-    """Return the logarithms of root mean squares and greatest sizes of (R, n, O), (R, 2 O)."""
-    sizes = [np.sqrt((values**2).mean(1)), np.abs(values).max(1)]
-    return np.log(np.concatenate(sizes, axis=1) + 0.05)
+    padded = np.pad(values, ((0, 0), (_LAGS, 0), (0, 0)))
+    steps = [padded[:, _LAGS - lag : _LAGS - lag + count] for lag in range(_LAGS + 1)]
+    return np.concatenate(steps, axis=2)
 
 
 def _symlog(values: np.ndarray) -> np.ndarray:
@@ -383,58 +301,22 @@ def _symlog(values: np.ndarray) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-@dataclass(frozen=True, eq=False)
-class Discriminant:
-    """Scores changes by examples of each: x = μ_c + e, with e ~ N(0, I) and μ_c ~ N(0, diag(V)).
+def scores_of(examples: np.ndarray, label: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return the log-likelihood of each change, (Q, C), but for a constant: linear discriminants.
 
-    The coordinates x are those in which episodes of one change scatter alike, and changes of
-    training differ independently.  With n examples of mean m, an episode of a change is drawn from
-    N(n V / (n V + 1) m, 1 + V / (n V + 1)).
+    Episodes of a change scatter around its mean, those of all changes alike.
 
-    Source: Ioffe 2006, doi:10.1007/11744085_41.
-
-    Attributes:
-        mean: Of the features, (F,).
-        axes: Of the coordinates, (F, F).
-        variances: V, (F,).
+    Args:
+        examples: Features (S, F).
+        label: Their changes, 0 .. C - 1, (S,).
+        queries: Features (Q, F).
     """
-
-    mean: np.ndarray
-    axes: np.ndarray
-    variances: np.ndarray
-
-    @classmethod
-    def fit(cls, features: np.ndarray, label: np.ndarray) -> Self:
-        """Estimate it from features (R, F) of episodes with changes 0 .. C - 1, (R,)."""
-        size = features.shape[1]
-        scale = features.std(0)
-        scale[scale < 1e-9] = np.inf  # a constant feature says nothing
-        means = np.array([features[label == change].mean(0) for change in range(label.max() + 1)])
-        away = (features - means[label]) / scale
-        within = away.T @ away / len(away)
-        within = (1 - _SHRINKAGE) * within + _SHRINKAGE * np.trace(within) / size * np.eye(size)
-        mean = means.mean(0)
-        between = np.cov((means / scale).T)
-        variances, axes = eigh(between, within)
-        variances = (1 - _REST) * variances.clip(0.0) + _REST * variances.mean()
-        return cls(mean, axes / scale[:, None], variances)
-
-    def scores(self, examples: np.ndarray, label: np.ndarray, queries: np.ndarray) -> np.ndarray:
-        """Return the log-likelihood of each change 0 .. C - 1, (Q, C), but for a constant.
-
-        Args:
-            examples: Features (S, F).
-            label: Their changes, (S,).
-            queries: Features (Q, F).
-        """
-        own, seen = ((each - self.mean) @ self.axes for each in (examples, queries))
-        columns = []
-        for change in range(label.max() + 1):
-            shown = own[label == change]
-            weight = self.variances / (len(shown) * self.variances + 1)
-            away = seen - len(shown) * weight * shown.mean(0)
-            columns.append(-0.5 * (away**2 / (1 + weight) + np.log1p(weight)).sum(1))
-        return np.stack(columns, axis=1)
+    means = np.stack([examples[label == change].mean(0) for change in range(label.max() + 1)])
+    away = examples - means[label]
+    scale = away.std(0)
+    scale[scale < 1e-9] = np.inf  # a constant feature says nothing
+    within = ShrunkCovariance(assume_centered=True, shrinkage=_SHRINKAGE).fit(away / scale)
+    return -0.5 * np.stack([within.mahalanobis((queries - mean) / scale) for mean in means], axis=1)
 
 
 class WhatChanged(NamedTuple):
@@ -458,11 +340,9 @@ class WhatChanged(NamedTuple):
         """Say it in one plain sentence."""
         if not self.is_known:
             return "the first episode looks like none of the changes that are known"
+        unchanged = f"one of an unchanged robot ({self.probabilities[0]:.2f})"
         if not self.is_changed and self.best == self.changes[0]:
-            return (
-                "the first episode looks most like one of an unchanged robot "
-                f"({self.probabilities[0]:.2f})"
-            )
+            return f"the first episode looks most like {unchanged}"
         order = [place for place in self.probabilities.argsort()[::-1] if place > 0]
         named = [
             f"{self.changes[place].replace('_', ' ')} ({self.probabilities[place]:.2f})"
@@ -470,10 +350,8 @@ class WhatChanged(NamedTuple):
             if place == order[0] or self.probabilities[place] >= 0.05
         ]
         if not self.is_changed:
-            return (
-                "the first episode cannot be told from one of an unchanged robot "
-                f"({self.probabilities[0]:.2f}); the likeliest change is {named[0]}"
-            )
+            likeliest = f"the likeliest change is {named[0]}"
+            return f"the first episode cannot be told from {unchanged}; {likeliest}"
         return f"the first episode looks most like: {', then '.join(named)}"
 
 
@@ -496,7 +374,7 @@ class Recogniser:
         self,
         policy: AdaptablePolicy,
         *,
-        changes: tuple[Change, ...] | None = None,
+        changes: Changes | None = None,
         num_steps: int | None = None,
         num_robots: int = _ROBOTS,
         rewards_hidden: bool = False,
@@ -505,63 +383,60 @@ class Recogniser:
         self._changes = changes or changes_of(policy.config.env_id)
         self._interface, self._num_steps = policy.interface, num_steps
 
-        def simulate(place: int, number: int, changes: tuple[Change, ...]) -> Steps:
+        def simulate(place: int, number: int, changes: Changes) -> Steps:
+            seed_of = _FIRST_SEED + 2 * seed + place
             trials = Trials(
-                policy=policy,
-                num_robots=number,
-                seed=_FIRST_SEED + 2 * seed + place,
-                rewards_hidden=rewards_hidden,
+                policy=policy, num_robots=number, seed=seed_of, rewards_hidden=rewards_hidden
             )
             return self._steps(trials.run(changes))
 
-        unchanged = simulate(1, _MODEL_ROBOTS + _LIMIT_ROBOTS, self._changes[:1])
-        self._model = NominalModel.fit(Steps(*(each[:_MODEL_ROBOTS] for each in unchanged)))
+        unchanged = simulate(1, _MODEL_ROBOTS + _LIMIT_ROBOTS, {UNCHANGED: ({},)})
+        self._model = NominalModel(Steps(*(each[:_MODEL_ROBOTS] for each in unchanged)))
         self._examples = self._model.features(simulate(0, num_robots, self._changes))
         self._label = np.tile(np.arange(len(self._changes)), num_robots)
-        self._discriminant = Discriminant.fit(self._examples, self._label)
         self._sharpness, self._least_near = self._calibrate()
-        others = self._model.features(Steps(*(each[_MODEL_ROBOTS:] for each in unchanged)))
-        likely = self._probabilities(self._scores(others))[:, 0]
-        self._least_unchanged = float(np.quantile(likely, FALSE_ALARM_RATE, method="weibull"))
+        _, probabilities = self._compare(Steps(*(each[_MODEL_ROBOTS:] for each in unchanged)))
+        likely = probabilities[:, 0]
+        self._least_unchanged = np.quantile(likely, FALSE_ALARM_RATE, method="weibull")
 
     def judge(self, episodes: Episodes) -> list[WhatChanged]:
         """Judge the first trial episodes of N robots, (N, E, T)."""
-        scores = self._scores(self._model.features(self._steps(episodes)))
-        near = scores.max(1) >= self._least_near
-        names = tuple(change.name for change in self._changes)
+        scores, probabilities = self._compare(self._steps(episodes))
+        is_changed = probabilities[:, 0] < self._least_unchanged
+        is_known = scores.max(1) >= self._least_near
         return [
-            WhatChanged(names, own, bool(own[0] < self._least_unchanged), bool(known))
-            for own, known in zip(self._probabilities(scores), near, strict=True)
+            WhatChanged(tuple(self._changes), own, bool(changed), bool(known))
+            for own, changed, known in zip(probabilities, is_changed, is_known, strict=True)
         ]
 
     def _steps(self, episodes: Episodes) -> Steps:
         return Steps.of(episodes, self._interface, self._num_steps)
 
-    def _scores(self, features: np.ndarray) -> np.ndarray:
-        return self._discriminant.scores(self._examples, self._label, features)
-
-    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
-        return softmax(self._sharpness * scores, axis=1)
+    def _compare(self, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
+        """Return the score and the probability of each change, (N, C) each."""
+        scores = scores_of(self._examples, self._label, self._model.features(steps))
+        return scores, softmax(self._sharpness * scores, axis=1)
 
     def _calibrate(self) -> tuple[float, float]:
-        """Choose how sharp probabilities are, and how far is like none, on robots left out."""
-        num_changes = len(self._changes)
-        scores = np.empty((len(self._label), num_changes))
-        fold = np.arange(len(self._label)) // num_changes % _FOLDS
-        for number in range(_FOLDS):
-            kept, out = fold != number, fold == number
-            features, label = self._examples[kept], self._label[kept]
-            scores[out] = Discriminant.fit(features, label).scores(
-                features, label, self._examples[out]
-            )
-        rows = np.arange(len(scores))
-        losses = [
-            -log_softmax(sharpness * scores, axis=1)[rows, self._label].mean()
-            for sharpness in _SHARPNESS
-        ]
-        return float(_SHARPNESS[np.argmin(losses)]), float(
-            np.quantile(scores.max(1), UNKNOWN_RATE, method="weibull")
-        )
+        """Choose how sharp probabilities are, and how far is like none, on robots left out.
+
+        The sharpness is that of the least Brier score: one robot that is far from its change
+        decides a likelihood, but not that.
+        """
+        features, label = self._examples, self._label
+        fold = np.arange(len(label)) // len(self._changes) % _FOLDS
+        scores = np.empty((len(label), len(self._changes)))
+        for out in range(_FOLDS):
+            kept = fold != out
+            scores[~kept] = scores_of(features[kept], label[kept], features[~kept])
+        truth = np.eye(len(self._changes))[label]
+
+        def brier_score(log_sharpness: float) -> float:
+            return ((softmax(np.exp(log_sharpness) * scores, axis=1) - truth) ** 2).sum(1).mean()
+
+        best = minimize_scalar(brier_score, bounds=np.log([1e-3, 10.0]), method="bounded")
+        least = np.quantile(scores.max(1), UNKNOWN_RATE, method="weibull")
+        return float(np.exp(best.x)), float(least)
 
 
 @float32_by_default()

@@ -186,28 +186,44 @@ class Space(NamedTuple):
         return cls(whitening, whitening(directions[:count]).T)
 
     def distances(self, task: Task) -> Distances:
-        """Return how far queries, and examples that are left out, lie from all labels."""
-        own = [self._scores(each) for each in leave_out_in_turn(task.examples)]
-        count = len(np.unique(task.examples.group)) if own else 0
-        return Distances(self._scores(task), np.concatenate([np.zeros((0, 2)), *own]), count)
-
-    def _scores(self, task: Task) -> np.ndarray:
-        """Return the scores of queries in both spaces, (Q, 2).
+        """Return how far queries, and examples that are left out, lie from all labels.
 
         A score is the logarithm of the squared distance to the nearest mean of a label, over the
         mean squared distance between labels: a scale of the task's own.
         """
         spaces = (self.whitening, lambda features: features @ self.discriminants)
-        return np.stack([_log_distances(own, task) for own in spaces], axis=1)
+        pairs = [_log_distances(own, task) for own in spaces]
+        queries, examples = (np.stack(part, axis=1) for part in zip(*pairs, strict=True))
+        count = len(np.unique(task.examples.group)) if len(examples) else 0
+        return Distances(queries, examples, count)
 
 
-def _log_distances(space: Callable[[np.ndarray], np.ndarray], task: Task) -> np.ndarray:
-    labels, place, counts = np.unique(task.examples.label, return_inverse=True, return_counts=True)
-    means = space(group_means(task.examples.features, place))
-    distances = squared_distances(space(task.queries.features), means) / (1.0 + 1.0 / counts)
+def _log_distances(
+    space: Callable[[np.ndarray], np.ndarray], task: Task
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of queries (Q,) and of examples (n,) in one space."""
+    examples = task.examples
+    labels, place, counts = np.unique(examples.label, return_inverse=True, return_counts=True)
+    own = space(examples.features)
+    means = group_means(own, place)
     between = squared_distances(means, means)[np.triu_indices(len(labels), 1)]
-    scale = between.mean() if len(between) else 1.0
-    return np.log(np.maximum(distances.min(1), 1e-12) / max(scale, 1e-12))
+    scale = max(between.mean() if len(between) else 1.0, 1e-12)
+
+    def scores(distances: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(distances.min(1), 1e-12) / scale)
+
+    away = squared_distances(space(task.queries.features), means) / (1.0 + 1.0 / counts)
+    pairs = np.char.add(np.char.add(examples.label, "\n"), examples.group)
+    _, file, windows = np.unique(pairs, return_inverse=True, return_counts=True)
+    others = counts[place] - windows[file]  # examples of its label but those of its own file
+    if not others.all():
+        return scores(away), np.zeros(0)
+    rest = counts[place, None] * means[place] - windows[file, None] * group_means(own, file)[file]
+    left_out = squared_distances(own, means) / (1.0 + 1.0 / counts)
+    left_out[np.arange(len(own)), place] = ((own - rest / others[:, None]) ** 2).sum(1) / (
+        1.0 + 1.0 / others
+    )
+    return scores(away), scores(left_out)
 
 
 def fit_temperature(answers: Sequence[Answers], before: float | None = None) -> float:

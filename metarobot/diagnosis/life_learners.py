@@ -5,17 +5,22 @@ A learner is a dataclass of arrays, which a run folder saves.  Times are in typi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
-from scipy.stats import lognorm, weibull_min
+import torch
+from scipy.stats import lognorm, norm
+from torch import Tensor, nn
 
-from metarobot.diagnosis.life_features import Rows, censored
+from metarobot.diagnosis.health_index import INDEX_FEATURE, Rows, outlasting
+from metarobot.learning import few_shot
+from metarobot.learning.few_shot import Examples, FewShotTasks
+from metarobot.policies import repeat_params
 
 LEVELS = np.round(np.arange(0.025, 0.999, 0.025), 3)
 """Levels of the quantiles, (Q,)."""
-_LEAST = 1e-6
 
 
 class Learner(Protocol):
@@ -23,7 +28,7 @@ class Learner(Protocol):
 
     @classmethod
     def fit(cls, rows: Rows, seed: int) -> Self:
-        """Learn from the rows of training units."""
+        """Learn from the rows of training units before the ends of their lives."""
         ...
 
     def predict(self, rows: Rows) -> np.ndarray:
@@ -32,44 +37,25 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class ByAge:
-    """A distribution of lives, given that the unit has reached its age; reads no sensor."""
+class LogNormal:
+    """Log-normal lives, given that the unit has reached its age; reads no sensor."""
 
     shape: np.ndarray
     """()."""
     scale: np.ndarray
     """()."""
-    distribution: ClassVar[Any]
 
     @classmethod
     def fit(cls, rows: Rows, seed: int) -> Self:
-        """Fit by censored maximum likelihood."""
-        _, last = np.unique(rows.unit[::-1], return_index=True)
-        last = len(rows) - 1 - last
-        data = censored(rows.end[last], rows.failed[last])
-        shape, _, scale = cls.distribution.fit(data, floc=0)
-        return cls(np.array(shape), np.array(scale))
+        """Fit by maximum likelihood."""
+        last = np.flatnonzero(np.diff(rows.unit, append=-1))
+        logarithm = np.log(rows.age + rows.remaining)[last]
+        return cls(logarithm.std() + 1e-3, np.exp(logarithm.mean()))
 
     def predict(self, rows: Rows) -> np.ndarray:
         """Return quantiles of the life, less the age."""
-        shape, scale = float(self.shape), float(self.scale)
-        lasts = np.maximum(self.distribution.sf(rows.age, shape, scale=scale), 1e-12)
-        life = self.distribution.isf(lasts[:, None] * (1 - LEVELS), shape, scale=scale)
-        return np.maximum(life - rows.age[:, None], 0.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Weibull(ByAge):
-    """Weibull-distributed lives."""
-
-    distribution: ClassVar[Any] = weibull_min
-
-
-@dataclass(frozen=True, eq=False)
-class LogNormal(ByAge):
-    """Log-normal lives."""
-
-    distribution: ClassVar[Any] = lognorm
+        age = rows.age[:, None]
+        return outlasting(lognorm(self.shape, scale=self.scale), age, 1 - LEVELS) - age
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,30 +108,34 @@ class BayesianCurve:
     @classmethod
     def fit(cls, rows: Rows, seed: int) -> Self:
         """Fit a curve to every training unit, and draw from their density."""
-        fitted, errors = [], []
-        for own in _by_unit(rows):
-            found, error = _fit_curve(rows.index[own], rows.age[own], rows.life[own][0])
-            fitted.append(found)
-            errors.append(error)
+        curves, errors = zip(*(_fit_curve(rows.rows(own)) for own in _by_unit(rows)), strict=True)
         noise = np.sqrt(np.mean(np.concatenate(errors) ** 2)) + 1e-3
         pairs = np.concatenate([error[1:] * error[:-1] for error in errors])
         alike = np.clip(pairs.sum() / max(len(pairs), 1) / noise**2, 0.0, 0.95)
-        draws = _kernel_draws(np.array(fitted), seed)
-        weight = (1 - alike) / (1 + alike)
-        return cls(draws[np.argsort(draws[:, 0])], np.array(noise), np.array(weight))
+        draws = _kernel_draws(np.array(curves), seed)
+        return cls(draws[np.argsort(draws[:, 0])], noise, (1 - alike) / (1 + alike))
 
     def predict(self, rows: Rows) -> np.ndarray:
         """Weigh the draws by the rows of each unit so far."""
-        life = np.exp(self.curves[:, 0])
         quantiles = np.empty((len(rows), len(LEVELS)))
         for own in _by_unit(rows):
-            likelihood = np.zeros((1, len(life)))
+            likelihood = np.zeros((1, len(self.curves)))
             for batch in np.split(own, range(_BATCH, len(own), _BATCH)):
-                errors = rows.index[batch, None] - _curve(self.curves, rows.age[batch])
+                errors = rows.index[batch, None] - _curve(self.curves, rows.age[batch, None])
                 squares = np.minimum((errors / self.noise) ** 2, 16.0)
                 likelihood = likelihood[-1] - 0.5 * self.weight * np.cumsum(squares, axis=0)
-                quantiles[batch] = _weighted(likelihood, life, rows.age[batch, None])
+                quantiles[batch] = self._quantiles(likelihood, rows.age[batch, None])
         return quantiles
+
+    def _quantiles(self, likelihood: np.ndarray, age: np.ndarray) -> np.ndarray:
+        """Return quantiles of life less age (R, 1) over draws with log-likelihoods (R, D)."""
+        left = np.exp(self.curves[:, 0]) - age
+        # Draws that end before the age count only where all do: then the latest.
+        likelihood = likelihood + np.where(left < 0, 200.0 * left - 30.0, 0.0)
+        weights = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
+        total = np.cumsum(weights, axis=1)
+        places = [(total >= level * total[:, -1:]).argmax(axis=1) for level in LEVELS]
+        return np.maximum(np.take_along_axis(left, np.stack(places, axis=1), axis=1), 0.0)
 
 
 def _by_unit(rows: Rows) -> list[np.ndarray]:
@@ -159,24 +149,25 @@ def _growth(share: np.ndarray, shape: np.ndarray) -> np.ndarray:
 
 
 def _curve(curves: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Return h of curves (D, 5) at ages (R,), (R, D)."""
+    """Return h of curves (D, 5) at ages (R, 1), (R, D)."""
     log_life, log_shape, offset, log_rise, onset = curves.T
-    share = (age[:, None] / np.exp(log_life) - onset) / (1 - onset)
+    share = (age / np.exp(log_life) - onset) / (1 - onset)
     return offset + np.exp(log_rise) * _growth(share, np.exp(log_shape))
 
 
-def _fit_curve(index: np.ndarray, age: np.ndarray, life: float) -> tuple[np.ndarray, np.ndarray]:
+def _fit_curve(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Fit a curve to a unit of known life by least squares: its parameters (5,), and errors."""
+    life = rows.age[0] + rows.remaining[0]
     onset, shape = (grid.ravel()[:, None] for grid in np.meshgrid(_ONSETS, _SHAPES))
-    forms = _growth((age / max(life, _LEAST) - onset) / (1 - onset), shape)  # (G, K)
+    forms = _growth((rows.age / life - onset) / (1 - onset), shape)  # (G, K)
     centred = forms - forms.mean(axis=1, keepdims=True)
-    rise = (centred * index).sum(axis=1) / ((centred**2).sum(axis=1) + 1e-3)
+    rise = (centred * rows.index).sum(axis=1) / ((centred**2).sum(axis=1) + 1e-3)
     rise = np.maximum(rise, 0.05)
-    offset = index.mean() - rise * forms.mean(axis=1)
-    errors = index - offset[:, None] - rise[:, None] * forms
+    offset = rows.index.mean() - rise * forms.mean(axis=1)
+    errors = rows.index - offset[:, None] - rise[:, None] * forms
     best = (errors**2).sum(axis=1).argmin()
-    found = (np.log(max(life, _LEAST)), np.log(shape[best, 0]), offset[best], np.log(rise[best]))
-    return np.array([*found, onset[best, 0]]), errors[best]
+    logarithms = np.log((life, shape[best, 0], rise[best]))
+    return np.array([*logarithms[:2], offset[best], logarithms[2], onset[best, 0]]), errors[best]
 
 
 def _kernel_draws(fitted: np.ndarray, seed: int) -> np.ndarray:
@@ -196,13 +187,151 @@ def _kernel_draws(fitted: np.ndarray, seed: int) -> np.ndarray:
     return draws
 
 
-def _weighted(likelihood: np.ndarray, life: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Return quantiles of life less age (R, 1) over draws (D,) with log-likelihoods (R, D)."""
-    # Draws that end before the age count only where all do: then the latest.
-    late = np.minimum(life - age, 0.0)
-    likelihood = likelihood + 200.0 * late + np.where(late < 0, -30.0, 0.0)
-    weights = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
-    total = np.cumsum(weights, axis=1)
-    total /= total[:, -1:]
-    places = [(total >= level).argmax(axis=1) for level in LEVELS]
-    return np.maximum(life[np.stack(places, axis=1)] - age, 0.0)
+_HIDDEN = 32
+_ROWS = 8
+"""Of a unit: before its present row, to adapt from, and from there on, to be judged by."""
+_TASKS = 32
+_CHECK_EVERY, _PATIENCE = 50, 500
+"""Updates between checks on held-out units, and without a better one before training ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One network for all units: log-normal remaining life; stopped early on held-out units."""
+
+    weights: np.ndarray
+    """All parameters in a row, (P,)."""
+    num_steps: ClassVar[int] = 0
+    """Adaptation steps on the unit's own rows so far."""
+    num_updates: ClassVar[int] = 2000
+
+    @classmethod
+    def fit(cls, rows: Rows, seed: int) -> Self:
+        """Train by Adam; keep the running mean of parameters that is best on held-out units."""
+        generator = np.random.default_rng(seed)
+        units = generator.permutation(np.unique(rows.unit))
+        is_held_out = np.isin(rows.unit, units[: max(1, len(units) // 5)])
+        fitted, others = rows.rows(~is_held_out), rows.rows(is_held_out)
+        held_out = _tasks(others, np.arange(0, len(others), max(1, len(others) // 500)))
+        learner = cls._learner(rows.features.shape[1], seed)
+        params = {name: leaf.clone().requires_grad_() for name, leaf in learner.params.items()}
+        adam = torch.optim.Adam(params.values(), 2e-3)
+        best, best_loss, best_update = learner.params, float("inf"), 0
+        for update in range(cls.num_updates):
+            tasks = _tasks(fitted, generator.integers(len(fitted), size=_TASKS))
+            adam.zero_grad()
+            learner.query_losses(repeat_params(params, _TASKS), tasks).mean().backward()
+            adam.step()
+            learner.params = {
+                name: torch.lerp(leaf, params[name].detach(), 0.01)
+                for name, leaf in learner.params.items()
+            }
+            if update % _CHECK_EVERY < _CHECK_EVERY - 1:
+                continue
+            loss = float(learner.adapt(held_out.support).losses(held_out.query).mean())
+            if loss < best_loss:
+                best, best_loss, best_update = learner.params, loss, update
+            elif update >= best_update + _PATIENCE:
+                break
+        return cls(nn.utils.parameters_to_vector(best.values()).double().numpy())
+
+    @classmethod
+    def _learner(cls, num_inputs: int, seed: int) -> few_shot.Maml:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = nn.Sequential(
+                nn.Linear(num_inputs, _HIDDEN),
+                nn.Tanh(),
+                nn.Linear(_HIDDEN, _HIDDEN),
+                nn.Tanh(),
+                nn.Linear(_HIDDEN, 3),
+            )
+        options = few_shot.MamlOptions(inner_lr=0.05, num_adaptation_steps=cls.num_steps)
+        return few_shot.Maml(module, _loss, options)
+
+    def predict(self, rows: Rows) -> np.ndarray:
+        """Return quantiles of the log-normal distribution."""
+        learner = self._learner(rows.features.shape[1], 0)
+        nn.utils.vector_to_parameters(_tensor(self.weights), learner.params.values())
+        quantiles = np.empty((len(rows), len(LEVELS)))
+        for places in np.array_split(np.arange(len(rows)), len(rows) // 1000 + 1):
+            adapted = learner.adapt(_support(rows, places))
+            outputs = adapted.predict(_inputs(rows, places[:, None]))[:, 0].double()
+            scale = _scale(outputs).numpy()[:, None]
+            quantiles[places] = np.exp(outputs[:, 1:2].numpy() + scale * norm.ppf(LEVELS))
+        return quantiles
+
+
+@dataclass(frozen=True, eq=False)
+class Maml(Network):
+    """The same network, adapted to each unit by a gradient step on its own rows so far.
+
+    It predicts the health index of the row after each, which is known of a unit that still runs.
+
+    Source: Finn et al. 2017, arXiv:1703.03400, Algorithm 2.
+    """
+
+    num_steps: ClassVar[int] = 1
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of each row, (S,).
+
+    Args:
+        outputs: Next index, mean and raw scale of the log remaining life, (S, 3).
+        targets: Next index, log of the life left, and weights of three errors: of the index, of a
+            life that is known, and of one that is at least so long, (S, 5).
+    """
+    scale = _scale(outputs)
+    index = (outputs[:, 0] - targets[:, 0]).square()
+    error = (targets[:, 1] - outputs[:, 1]) / scale
+    density = 0.5 * error.square() + torch.log(scale)
+    lasts = -torch.log(
+        torch.special.ndtr(-error.clamp(max=5.0))
+    )  # 0 beyond 13, in single precision
+    return (torch.stack([index, density, lasts], dim=1) * targets[:, 2:]).sum(1)
+
+
+def _scale(outputs: Tensor) -> Tensor:
+    """Return the standard deviation of the log remaining life, from outputs (..., 3)."""
+    return 0.03 + 1.47 * torch.sigmoid(outputs[..., 2])
+
+
+def _tasks(rows: Rows, places: np.ndarray) -> FewShotTasks:
+    """Return a task for each place: the unit's rows before it, and those from there on."""
+    query = np.minimum(places[:, None] + np.arange(_ROWS), len(rows) - 1)
+    same = rows.unit[query] == rows.unit[places][:, None]
+    left, failed = np.log(np.maximum(rows.left[query], 1e-3)), rows.failed[query]
+    blank = np.zeros_like(left)
+    targets = np.stack([blank, left, blank, same & failed, same & ~failed], axis=2)
+    return FewShotTasks(_support(rows, places), Examples(_inputs(rows, query), _tensor(targets)))
+
+
+def _support(rows: Rows, places: np.ndarray) -> Examples:
+    """Return the rows of the unit before each place, with the index of the row after each."""
+    own = places[:, None] - 1 - np.arange(_ROWS)
+    before = np.maximum(own, 0)
+    same = (own >= 0) & (rows.unit[before] == rows.unit[places][:, None])
+    following = _inputs(rows, np.maximum(own + 1, 0))[..., INDEX_FEATURE]
+    weight = _ROWS * same / np.maximum(same.sum(axis=1, keepdims=True), 1)
+    blank = np.zeros_like(weight)
+    targets = np.stack([following, blank, weight, blank, blank], axis=2)
+    return Examples(_inputs(rows, before), _tensor(targets))
+
+
+def _inputs(rows: Rows, places: np.ndarray) -> Tensor:
+    return _tensor(np.clip(rows.features[places], -5.0, 5.0))
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+
+
+LEARNERS: Mapping[str, type[Learner]] = {
+    "log-normal": LogNormal,
+    "fleet curve": FleetCurve,
+    "Bayesian curve": BayesianCurve,
+    "network": Network,
+    "MAML": Maml,
+}
+"""By their names in tables."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import warnings
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
 import pandas as pd
 
-from metarobot.io import read_file
-from metarobot.printable import printable
+from metarobot.diagnosis.tables import (
+    Kind,
+    ParquetProcess,
+    TableError,
+    errors_as,
+    read_frame,
+    read_table,
+    refuse,
+    require_bounded,
+)
+from metarobot.io import Folder, followed
 
-MAX_FILE_BYTES = 256 * 2**20
 MAX_ROWS, MAX_COLUMNS = 2_000_000, 1_000
 MAX_NUMBERS = 2**25
 MAX_TIME = 1e12
@@ -23,6 +31,9 @@ MAX_SENSOR = 1e30
 _EVENTS = {"1": True, "true": True, "failed": True, "0": False, "false": False, "running": False}
 _SHOWN = 12
 """Names of columns that an error lists."""
+_NO_NUMBER = (
+    "correct it, or leave the column out with --ignore; of dates, give the time since the start"
+)
 
 
 class LifeError(ValueError):
@@ -107,8 +118,8 @@ def read_life_table(
 
     Args:
         source: A DataFrame, or a file: .parquet, or text with a header or without.  Columns without
-            a header are named by their number from 1.  Commas, semicolons (then with decimal
-            commas), tabs or spaces part them.
+            a header are named by their number from 1.  Commas, semicolons, tabs or spaces part
+            them; decimal commas are recognised.
         columns: Names of the columns.
         sensors: Sensors that there must be, others are ignored; None for all numeric columns.
         fails: Whether units failed at their last row, where the table has no column of events.
@@ -117,174 +128,84 @@ def read_life_table(
         LifeError: It is not valid; one line that names the place, the value and the way out.
     """
     columns = Columns() if columns is None else columns
-    where = "the table" if isinstance(source, pd.DataFrame) else str(source)
-    try:
-        is_frame = isinstance(source, pd.DataFrame)
-        frame = source.reset_index(drop=True) if is_frame else _read_frame(source)
-        return _checked(frame.rename(columns=str), columns, sensors, fails)
-    except LifeError as error:
-        raise LifeError(printable(f"{where}: {error}")) from None
 
+    def choose(names: Sequence[str]) -> dict[str, Kind]:
+        """Choose the columns that are read."""
+        options = {columns.time: " with --time", columns.unit: " with --unit"}
+        for name in (columns.unit, columns.time, *columns.conditions, *(sensors or ())):
+            if name not in names:
+                more = ", ..." if len(names) > _SHOWN else ""
+                raise TableError(
+                    f"no column {name!r}: name it{options.get(name, '')}; it has "
+                    f"{', '.join(names[:_SHOWN])}{more}"
+                )
+        used = {columns.time, *columns.conditions, *(sensors or {*names} - columns.reserved - {""})}
+        kinds: dict[str, Kind] = {columns.unit: "text", columns.event: "text"}
+        return {name: kinds.get(name, "number") for name in names if name in used | {*kinds}}
 
-def _read_frame(path: Path) -> pd.DataFrame:
-    try:
-        data = read_file(path, MAX_FILE_BYTES)
-        return _parquet(data) if path.suffix == ".parquet" else _text(data.decode("utf-8-sig"))
-    except LifeError:
-        raise
-    except OSError as error:
-        raise LifeError(error.strerror or str(error)) from None
-    except ImportError:
-        raise LifeError("Parquet needs pyarrow: pip install 'metarobot[parquet]'") from None
-    except Exception as error:  # parsers raise many kinds
-        first = str(error).strip().partition("\n")[0][:200]
-        raise LifeError(f"cannot be read as a table: {first}") from None
-
-
-def _parquet(data: bytes) -> pd.DataFrame:
-    from pyarrow.parquet import ParquetFile
-
-    file = ParquetFile(io.BytesIO(data))
-    _require_size(file.metadata.num_rows, file.metadata.num_columns)
-    return file.read().to_pandas(ignore_metadata=True)
-
-
-def _text(text: str) -> pd.DataFrame:
-    """Parse text; its first line that is not a comment shows separator and header."""
-    lines = (line.strip() for line in io.StringIO(text))
-    rows = (line for line in lines if line and not line.startswith("#"))
-    first, second = next(rows, ""), next(rows, "")
-    separator = next((mark for mark in ";,\t" if mark in first), None)
-    decimal = "," if separator == ";" and "," in second else "."
-    cells = pd.Series(first.split(separator)).str.strip().str.replace(decimal, ".")
-    numbers = cast("pd.Series", pd.to_numeric(cells.replace("", "0"), errors="coerce"))
-    has_header = bool(numbers.isna().any())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is too long
-        frame = pd.read_csv(
-            io.StringIO(text),
-            sep=separator or r"\s+",
-            decimal=decimal,
-            header=0 if has_header else None,
-            comment="#",
-            skipinitialspace=True,
-            index_col=False,
-            low_memory=False,
-        )
-    if has_header:
-        return frame
-    frame.columns = [str(number + 1) for number in range(frame.shape[1])]
-    return frame.dropna(axis=1, how="all")
-
-
-def _require_size(rows: int, columns: int) -> None:
-    if not rows:
-        raise LifeError("it has no rows")
-    if rows > MAX_ROWS or columns > MAX_COLUMNS or rows * columns > MAX_NUMBERS:
-        raise LifeError(
-            f"{rows:,} rows and {columns:,} columns are too many: at most {MAX_ROWS:,} rows, "
-            f"{MAX_COLUMNS:,} columns and {MAX_NUMBERS:,} numbers; keep fewer rows or units"
-        )
+    where = "the table" if isinstance(source, pd.DataFrame) else source
+    with errors_as(LifeError, where):
+        if isinstance(source, pd.DataFrame):
+            frame = read_frame(source, choose, _NO_NUMBER)
+        else:
+            path = followed(source)
+            with closing(ParquetProcess()) as parquet:
+                folder = Folder.named(path.parent)
+                frame = read_table(folder, path.name, choose, parquet, _NO_NUMBER)
+        return _checked(frame, columns, sensors, fails)
 
 
 def _checked(
-    frame: pd.DataFrame, columns: Columns, sensors: tuple[str, ...] | None, fails: bool
+    table: Any, columns: Columns, sensors: tuple[str, ...] | None, fails: bool
 ) -> LifeTable:
-    _require_size(*frame.shape)
-    if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
-        raise LifeError(f"column {twice[0]!r} is there twice: rename one")
-    _require_columns(frame, columns, sensors or ())
+    if not 0 < len(table) <= MAX_ROWS or table.shape[1] > MAX_COLUMNS or table.size > MAX_NUMBERS:
+        raise TableError(
+            f"it has {len(table):,} rows and {table.shape[1]:,} columns, must have 1 to "
+            f"{MAX_ROWS:,} rows, up to {MAX_COLUMNS:,} columns and {MAX_NUMBERS:,} numbers: keep "
+            "fewer rows or units"
+        )
     if sensors is None:
-        sensors = tuple(name for name in frame.columns if name not in columns.reserved)
+        some = table.columns[table.notna().any()]
+        sensors = tuple(name for name in some if name not in columns.reserved)
     if not sensors:
-        raise LifeError("no sensor: a column of numbers besides unit, time, event and conditions")
-    unit, names = pd.factorize(_unit_names(frame, columns.unit))
-    time = _numbers(frame, (columns.time,), MAX_TIME)[:, 0]
-    values = _numbers(frame, sensors, MAX_SENSOR, gaps=True)
-    order = np.lexsort((time, unit))
-    frame, unit, time = frame.iloc[order], unit[order], time[order]
-    _require_ages(time, unit, names, columns)
+        raise TableError("no sensor: a column of numbers besides unit, time, event and conditions")
+    names = _names(table[columns.unit])
+    missing = "fill it, or drop the row"
+    refuse(table, names == "", columns.unit, missing)
+    require_bounded(table[[columns.time]], MAX_TIME, missing)
+    require_bounded(table[[*columns.conditions]], MAX_SENSOR, missing)
+    require_bounded(table[[*sensors]], MAX_SENSOR, None)
+    refuse(table, table[columns.time] < 0, columns.time, "an age is at least 0")
+    unit, names = pd.factorize(names)
+    order = np.lexsort((table[columns.time], unit))
+    table, unit = table.iloc[order], unit[order]
+    time = table[columns.time].to_numpy()
+    for row in np.flatnonzero((np.diff(unit) == 0) & (np.diff(time) == 0)):
+        raise TableError(
+            f"unit {names[unit[row]]!r} has two rows at {columns.time} {time[row]:g}: keep one; if "
+            "they are of two lives, give each its own unit"
+        )
+    failed = np.full(len(names), fails)
+    if columns.event in table:
+        last = table.iloc[np.append(np.flatnonzero(np.diff(unit)), len(unit) - 1)]
+        events = _names(last[columns.event]).str.lower().map(_EVENTS)
+        way_out = "give 1 (it failed) or 0 (it was still running) in the last row of a unit"
+        refuse(last, events.isna(), columns.event, way_out)
+        failed = events.to_numpy(bool)
     return LifeTable(
-        names=tuple(map(str, names)),
+        names=tuple(names),
         unit=unit,
         time=time,
-        sensors=pd.DataFrame(values[order]).groupby(unit).ffill().to_numpy(),
-        conditions=_numbers(frame, columns.conditions, MAX_SENSOR),
-        failed=_events(frame, unit, names, columns, fails),
+        sensors=table[[*sensors]].groupby(unit).ffill().to_numpy(),
+        conditions=table[[*columns.conditions]].to_numpy(),
+        failed=failed,
         sensor_names=sensors,
         columns=columns,
     )
 
 
-def _require_columns(frame: pd.DataFrame, columns: Columns, sensors: tuple[str, ...]) -> None:
-    options = {columns.time: " with --time", columns.unit: " with --unit"}
-    for name in (columns.unit, columns.time, *columns.conditions, *sensors):
-        if name not in frame.columns:
-            more = ", ..." if frame.shape[1] > _SHOWN else ""
-            shown = ", ".join(frame.columns[:_SHOWN]) + more
-            raise LifeError(f"no column {name!r}: name it{options.get(name, '')}; it has {shown}")
-
-
-def _unit_names(frame: pd.DataFrame, name: str) -> pd.Series:
-    """Return names of units as text; 3.0 is the unit 3."""
-    column = frame[name]
-    empty = column.isna().to_numpy(bool)
-    if empty.any():
-        raise LifeError(f"column {name!r} is empty in row {int(empty.argmax()) + 1}: fill it")
-    if pd.api.types.is_float_dtype(column) and bool((column % 1 == 0).all()):
-        column = column.astype(np.int64)
-    return column.astype(str).str.strip()
-
-
-def _numbers(
-    frame: pd.DataFrame, names: tuple[str, ...], most: float, *, gaps: bool = False
-) -> np.ndarray:
-    """Return columns as numbers within bounds, (R, len(names))."""
-    values = np.empty((len(frame), len(names)))
-    for place, name in enumerate(names):
-        column = frame[name]
-        if pd.api.types.is_datetime64_any_dtype(column):
-            raise LifeError(f"column {name!r} holds dates: give hours or days since the start")
-        numbers = cast("pd.Series", pd.to_numeric(column, errors="coerce"))
-        values[:, place] = numbers.to_numpy(np.float64, na_value=np.nan)
-        bad = ~(np.abs(values[:, place]) <= most)
-        if gaps:
-            bad &= ~column.isna().to_numpy(bool)
-        if bad.any():
-            row = int(bad.argmax())
-            value = "empty" if column.isna().iloc[row] else repr(str(column.iloc[row])[:40])
-            raise LifeError(
-                f"column {name!r} is {value} in row {frame.index[row] + 1}, numbers up to {most:g} "
-                "are allowed: correct it, or leave the column out with --ignore"
-            )
-    return values
-
-
-def _require_ages(time: np.ndarray, unit: np.ndarray, names: Any, columns: Columns) -> None:
-    if time.min() < 0:
-        raise LifeError(f"column {columns.time!r} holds {time.min():g}: an age is at least 0")
-    same = (np.diff(unit) == 0) & (np.diff(time) == 0)
-    if same.any():
-        row = int(same.argmax())
-        raise LifeError(
-            f"unit {names[unit[row]]!r} has two rows at {columns.time} {time[row]:g}: keep one; if "
-            "they are of two lives, give each its own unit"
-        )
-
-
-def _events(
-    frame: pd.DataFrame, unit: np.ndarray, names: Any, columns: Columns, fails: bool
-) -> np.ndarray:
-    """Return whether each unit failed at its last row, (U,)."""
-    if columns.event not in frame.columns:
-        return np.full(len(names), fails)
-    last = np.append(np.flatnonzero(np.diff(unit)), len(unit) - 1)
-    texts = frame[columns.event].iloc[last].astype(str).str.strip().str.lower()
-    found = [_EVENTS.get(text.removesuffix(".0")) for text in texts]
-    if None in found:
-        place = found.index(None)
-        raise LifeError(
-            f"unit {names[place]!r} has event {texts.iloc[place][:40]!r} in its last row: give 1 "
-            "(it failed) or 0 (it was still running)"
-        )
-    return np.array(found)
+def _names(cells: Any) -> Any:
+    """Return cells as text: 3.0 is the unit 3."""
+    numbers: Any = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
+    whole = (numbers % 1 == 0) & (abs(numbers) < 2**53)
+    return cells.mask(whole, numbers.where(whole, 0).astype(np.int64).astype(str))

@@ -6,48 +6,66 @@ folder is read.
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.signal import resample_poly
 
-from metarobot.diagnosis.signal_file import (
-    LEAST_SAMPLES,
+from metarobot.diagnosis.tables import (
     LONGEST_NAME,
     MOST_NUMBERS,
-    Channel,
+    Kind,
     ParquetProcess,
-    RecordingsError,
-    SignalFile,
-    cells_of,
-    column_name,
-    lines_of,
-    read_signal_file,
-    split_header,
+    TableError,
+    errors_as,
+    read_table,
+    refuse,
+    require_bounded,
 )
 from metarobot.envs import nearest_name
 from metarobot.envs.checked_numbers import is_number, show
 from metarobot.envs.memory import require_memory
 from metarobot.io import Folder, is_formula
 
-__all__ = ["Channel", "Recordings", "RecordingsError", "read_recordings", "write_recordings"]
-
 LABELS_FILE = "labels.csv"
-MOST_RECORDINGS = 100_000
 SUFFIXES = (".csv", ".parquet")
+LEAST_SAMPLES = 4
+TIMES = {"time_s": 1.0, "time_ms": 1e-3, "time_us": 1e-6, "timestamp": 1.0}
+"""Columns that hold the time, and their unit in seconds; a timestamp is a date with time."""
 _LONGEST_FILE = 200
 _DEEPEST = 10
 _SAME_RATE = 0.01
 """Fraction by which rates of recordings may differ; clocks differ by less."""
+_LARGEST = float(np.finfo(np.float32).max)  # signals are kept in single precision
+_SPELLING = (
+    "a line above writes it in another way: spell both alike, or let more than case, spaces and "
+    "hyphens differ"
+)
+_NO_NUMBER = (
+    "write a number, leave the cell empty, or drop the row or the column; call a column of dates "
+    "timestamp"
+)
+
+
+class RecordingsError(ValueError):
+    """A folder of recordings is not what it must be; one line with file, place, value, way out."""
+
+
+class Channel(NamedTuple):
+    """One signal of a recording."""
+
+    name: str
+    unit: str
+    """Empty if unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +127,16 @@ class Recordings:
         return np.stack(self.signals)
 
 
-class _Row(NamedTuple):
-    """A line of the label table."""
+class _File(NamedTuple):
+    """A recording as its file has it, or resampled."""
 
-    line: int
-    file: str
-    label: str
-    machine: str
+    path: Path
+    channels: tuple[Channel, ...]
+    signals: np.ndarray
+    """(C, T) float32."""
+    rate_hz: float
+    digest: bytes
+    """SHA-256 of all signals as float64, in the order of the channels' names."""
 
 
 def read_recordings(
@@ -148,76 +169,57 @@ def read_recordings(
     for name, value in (("window_s", window_s), ("resample_hz", resample_hz)):
         if value is not None and not is_number(value, 1e-12, 1e12):
             raise RecordingsError(f"{name} must be a number above 0, got {show(value)}")
-    with _errors_of(path), closing(ParquetProcess()) as parquet:
+    with errors_as(RecordingsError, path), closing(ParquetProcess()) as parquet:
         place = Folder.named(path)
         if not place.exists():
-            raise RecordingsError(f"{place}: there is no such folder")
-        rows = (
-            _read_labels(place, ignore_labels)
-            if labelled
-            else [_Row(0, name, "", "") for name in find_files(place)]
-        )
-        files = _read_files(place, rows, parquet, fill_missing=fill_missing)
+            raise TableError("there is no such folder")
+        if labelled:
+            table = _read_labels(place, parquet, ignore_labels)
+        else:
+            table = pd.DataFrame({"file": find_files(place), "label": "", "machine": ""})
+        if not len(table):
+            raise TableError(
+                f"it holds no files that end in {' or '.join(SUFFIXES)}: put some there"
+            )
+        files: list[_File] = []
+        num_bytes = 0
+        for name in table["file"]:
+            file = _read_file(place, name, parquet, fill_missing, resample_hz)
+            files.append(_ordered_like(files[0], file) if files else file)
+            num_bytes += file.signals.nbytes
+            require_memory({f"recordings up to {name}": num_bytes}, "name fewer")
     if labelled:
-        kept = _distinct(rows, files, path, drop=drop_duplicates)
-        rows, files = [rows[k] for k in kept], [files[k] for k in kept]
-    rate_hz, signals = _at_one_rate(files, resample_hz)
-    windows = [_cut(s, window_s, rate_hz, f.path) for s, f in zip(signals, files, strict=True)]
+        first = _first_of_same(
+            table.assign(digest=[file.digest for file in files]), path, drop=drop_duplicates
+        )
+        table, files = table.loc[first], [*compress(files, first)]
+    rate_hz = _common_rate(files)
+    windows = [_cut(file, window_s, rate_hz) for file in files]
     counts = [len(parts) for parts in windows]
-    return Recordings(
-        signals=tuple(window for parts in windows for window in parts),
-        rate_hz=rate_hz,
-        channels=files[0].channels,
-        label=np.repeat([row.label for row in rows], counts),
-        machine=np.repeat([row.machine for row in rows], counts),
-        name=np.repeat([row.file for row in rows], counts),
+    label, machine, name = (
+        np.repeat(table[column].to_numpy(str), counts) for column in ("label", "machine", "file")
     )
-
-
-@contextmanager
-def _errors_of(folder: Path) -> Iterator[None]:
-    """Turn what the system, or the folder, refuses into a `RecordingsError`."""
-    try:
-        yield
-    except RecordingsError:
-        raise
-    except OSError as error:
-        raise RecordingsError(f"{error.filename or folder}: {error.strerror or error}") from error
-    except ValueError as error:  # of a folder, or of memory
-        raise RecordingsError(str(error)) from error
-    except RuntimeError as error:
-        raise RecordingsError(f"{folder} is a link that leads in a circle") from error
+    signals = tuple(window for parts in windows for window in parts)
+    return Recordings(signals, rate_hz, files[0].channels, label, machine, name)
 
 
 # The files of a folder.
 
 
-def find_files(place: Folder) -> list[str]:
+def find_files(place: Folder, depth: int = 0) -> list[str]:
     """Return the names of all recordings; folders that begin with a dot belong to programs.
 
     Raises:
-        RecordingsError: There are none, or too many.
+        RecordingsError: They are too deep.
     """
-    found: list[str] = []
-    folders = [place]
-    while folders:
-        here = folders.pop()
-        within = here.parts[len(place.parts) :]
-        for name, kind in here.kinds().items():
-            if kind == "folder":
-                folders += [] if name.startswith(".") else [here / name]
-            elif _is_recording(name):
-                found.append("/".join((*within, name)))
-        if len(within) > _DEEPEST or len(found) + len(folders) > MOST_RECORDINGS:
-            raise RecordingsError(
-                f"{here} is deeper than {_DEEPEST} folders, or one of more than "
-                f"{MOST_RECORDINGS:,} files: part them"
-            )
-    if not found:
-        raise RecordingsError(
-            f"{place} holds no recordings: put a file that ends in {' or '.join(SUFFIXES)} there "
-            "for each"
-        )
+    if depth > _DEEPEST:
+        raise RecordingsError(f"{place} is deeper than {_DEEPEST} folders: move it up")
+    found = []
+    for name, kind in place.kinds().items():
+        if kind == "folder" and not name.startswith("."):
+            found += [f"{name}/{file}" for file in find_files(place / name, depth + 1)]
+        elif kind != "folder" and _is_recording(name):
+            found.append(name)
     return sorted(found)
 
 
@@ -225,124 +227,84 @@ def _is_recording(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and name != LABELS_FILE
 
 
-def _read_files(
-    place: Folder, rows: Sequence[_Row], parquet: ParquetProcess, *, fill_missing: bool
-) -> list[SignalFile]:
-    """Read one file after the other, all with the channels of the first in its order."""
-    files: list[SignalFile] = []
-    named, num_bytes = {row.file for row in rows}, 0
-    for row in rows:
-        *folders, name = row.file.split("/")
-        here = Folder(place.root, (*place.parts, *folders))
-        if not here.has(name):
-            there = {"/".join((*folders, own)): own for own in here.names() if _is_recording(own)}
-            free = [there[own] for own in there.keys() - named]
-            raise RecordingsError(
-                f"{here.path / name}: there is no such file, line {row.line} of {LABELS_FILE} "
-                f"names it: copy it there, or drop the line{nearest_name(name, free)}"
-            )
-        file = read_signal_file(here, name, parquet, fill_missing=fill_missing)
-        if files and file.channels != files[0].channels:
-            order = _order_like(files[0], file)
-            file = file._replace(channels=files[0].channels, signals=file.signals[order])
-        files.append(file)
-        num_bytes += file.signals.nbytes + file.time_s.nbytes
-        require_memory({f"recordings up to {file.path.name}": num_bytes}, "name fewer")
-    return files
-
-
-def _order_like(first: SignalFile, file: SignalFile) -> list[int]:
-    """Return where the channels of the first recording stand in another."""
-    units, own = dict(first.channels), dict(file.channels)
-    for name in {**units, **own}:
-        if units.get(name) != own.get(name):
-            texts = [
-                repr(column_name(Channel(name, unit))) if unit is not None else f"no {name!r}"
-                for unit in (own.get(name), units.get(name))
-            ]
-            raise RecordingsError(
-                f"{file.path} has {texts[0]}, {first.path.name} has {texts[1]}: all recordings "
-                "need the same channels in the same units: rename, convert or drop it"
-                f"{nearest_name(name, own.keys() - units.keys())}"
-            )
-    return [[*own].index(name) for name in units]
+def _at(place: Folder, file: str) -> tuple[Folder, str]:
+    """Return the folder of a file, and its name there."""
+    *folders, name = file.split("/")
+    return Folder(place.root, (*place.parts, *folders)), name
 
 
 # The label table.
 
 
-def _read_labels(place: Folder, ignore_labels: Sequence[str]) -> list[_Row]:
-    """Read the label table, without what is to be ignored."""
-    path = place.path / LABELS_FILE
+def _label_columns(names: Sequence[str]) -> dict[str, Kind]:
+    """Choose the columns of the label table; others are ignored."""
+    wanted = [name for name in names if name in ("file", "label", "machine")]
+    similar = any(nearest_name(name, ["machine"]) for name in names[:20])
+    if not {"file", "label"} <= {*wanted} or (similar and "machine" not in wanted):
+        raise TableError(
+            "the first line must name the columns file, label and, where there are several, "
+            f"machine; it names {', '.join(map(show, names[:5]))}: rename columns"
+        )
+    return dict.fromkeys(wanted, "text")
+
+
+def _read_labels(
+    place: Folder, parquet: ParquetProcess, ignore_labels: Sequence[str]
+) -> pd.DataFrame:
+    """Return the files, labels and machines that the label table names, without what is ignored."""
     if not place.has(LABELS_FILE):
-        raise RecordingsError(
-            f"{place} holds no {LABELS_FILE}: a table with the columns file,label, and machine "
-            "where there are several"
+        raise TableError(
+            f"it holds no {LABELS_FILE}: a table with the columns file,label, and machine where "
+            "there are several"
         )
-    rows = list(islice(_label_rows(place), MOST_RECORDINGS + 1))
-    if not 1 <= len(rows) <= MOST_RECORDINGS:
-        raise RecordingsError(
-            f"{path} must name 1 to {MOST_RECORDINGS:,} recordings: a line each, such as "
-            "a.csv,healthy"
-        )
+    with errors_as(RecordingsError, place.path / LABELS_FILE):
+        table = read_table(place, LABELS_FILE, _label_columns, parquet)
+        table = _checked_labels(table, ignore_labels)
+        gone = [file for file in table["file"] if not Folder.has(*_at(place, file))]
+        if gone:
+            near = nearest_name(gone[0], {*find_files(place)} - {*table["file"]})
+            way_out = f"there is no such file: copy it there, or drop the line{near}"
+            refuse(table, table["file"].isin(gone), "file", way_out)
+        return table
+
+
+def _checked_labels(table: Any, ignore_labels: Sequence[str]) -> Any:
+    """Return labels and machines as they are meant, without what is ignored."""
+    way_out = "name a file in the folder, such as a.csv or press1/a.parquet"
+    refuse(table, ~table["file"].map(_is_inside), "file", way_out)
+    if "machine" not in table:
+        table["machine"] = ""
+    else:
+        refuse(table, table["machine"] == "", "machine", "fill it, or drop the line")
+    for column in ("label", "machine"):
+        table[column] = table[column].map(_plain)
+        bad = (table[column].str.len() > LONGEST_NAME) | ~table[column].map(str.isprintable)
+        refuse(table, bad, column, f"write up to {LONGEST_NAME} printable characters")
     ignored = {ignore_labels} if isinstance(ignore_labels, str) else {*ignore_labels}
-    for label in ignored - {row.label for row in rows} - {""}:
-        raise RecordingsError(
-            f"{path} has no label {show(label)} to ignore"
-            f"{nearest_name(label[:LONGEST_NAME], {row.label for row in rows})}"
+    for label in ignored - {*table["label"], ""}:
+        near = nearest_name(label[:LONGEST_NAME], {*table["label"]})
+        raise TableError(f"it has no label {show(label)} to ignore{near}")
+    table = table[~table["label"].isin(ignored)]
+    way_out = 'fill it, or leave out such recordings (ignore_labels=[""], --ignore-label "")'
+    refuse(table, table["label"] == "", "label", way_out)
+    refuse(table, table["file"].duplicated(), "file", "it is named above: drop one line")
+    if table["label"].nunique() < 2:
+        raise TableError(
+            "it must name recordings with at least 2 labels, such as healthy and a fault, it has "
+            f"{[*table['label'].unique()]}"
         )
-    rows = [row for row in rows if row.label not in ignored]
-    labels = sorted({row.label for row in rows})
-    lines: dict[str, int] = {}
-    for row in rows:
-        if not row.label:
-            raise RecordingsError(
-                f"{path}: line {row.line}: label is empty: fill it, or leave out such recordings "
-                '(ignore_labels=[""], --ignore-label "")'
-            )
-        if lines.setdefault(row.file, row.line) != row.line:
-            raise RecordingsError(
-                f"{path}: lines {lines[row.file]} and {row.line} both name {row.file!r}: drop one"
-            )
-    if len(labels) < 2:
-        raise RecordingsError(
-            f"{path} needs at least 2 labels, such as healthy and a fault, it has {labels}"
-        )
-    for column, names in (("label", labels), ("machine", sorted({row.machine for row in rows}))):
-        _require_one_spelling(column, names, path)
-    return rows
+    for column in ("label", "machine"):
+        spelling = table[column].str.casefold().str.replace(r"(?<!^)[-_\s]+", " ", regex=True)
+        first = table[column].groupby(spelling).transform("first")
+        refuse(table, table[column] != first, column, _SPELLING)
+    return table
 
 
-def _label_rows(place: Folder) -> Iterator[_Row]:
-    """Yield the rows of the label table; columns that are not needed are ignored."""
-    path = place.path / LABELS_FILE
-    lines = lines_of(place, LABELS_FILE)
-    number, line = next(lines, (1, ""))
-    try:
-        separator, names = split_header(line, _Row._fields)
-        counts = [names.count(each) for each in ("file", "label", "machine")]
-        similar = [name for name in names[:20] if nearest_name(name[:LONGEST_NAME], ["machine"])]
-        if counts not in ([1, 1, 0], [1, 1, 1]) or (similar and not counts[2]):
-            raise RecordingsError(
-                f"{path}: line {number} must name the columns file, label and, where there are "
-                f"several, machine, once each; it is {show(line)}: rename columns"
-            )
-        for number, line in lines:
-            cells = cells_of(line, separator)
-            where = f"{path}: line {number}"
-            if len(cells) < len(names) or any(cells[len(names) :]):
-                raise RecordingsError(
-                    f"{where} has {len(cells)} cells, the first line names {len(names)} columns: "
-                    f"{show(line)}: fill it, or put quotes around a cell with {separator!r}"
-                )
-            found = dict(zip(names, cells, strict=False))
-            if found.get("machine") == "":
-                raise RecordingsError(f"{where}: machine is empty: fill it, or drop the line")
-            _require_inside(found["file"], where)
-            label, machine = (_text(found.get(k, ""), k, where) for k in ("label", "machine"))
-            yield _Row(number, found["file"], label, machine)
-    except csv.Error as error:
-        raise RecordingsError(f"{path}: line {number}: {error}: {show(line)}: mend it") from error
+def _plain(cell: str) -> str:
+    """Return a label or a machine as it is meant: in one form of Unicode, see `_cell`."""
+    if cell.startswith("'") and _is_quoted(cell[1:]):
+        cell = cell[1:]
+    return unicodedata.normalize("NFC", cell[: LONGEST_NAME + 1])
 
 
 def _is_quoted(text: str) -> bool:
@@ -350,150 +312,186 @@ def _is_quoted(text: str) -> bool:
     return text.startswith("'") or is_formula(text)
 
 
-def _text(cell: str, column: str, where: str) -> str:
-    """Return a label or a machine as it is meant: in one form of Unicode, see `_cell`."""
-    if cell.startswith("'") and _is_quoted(cell[1:]):
-        cell = cell[1:]
-    if len(cell) > LONGEST_NAME or not cell.isprintable():
-        raise RecordingsError(
-            f"{where}: {column} must be up to {LONGEST_NAME} printable characters, got {show(cell)}"
-        )
-    return unicodedata.normalize("NFC", cell)
-
-
-def _require_inside(file: str, where: str) -> None:
-    """Refuse what is not the name of a recording in the folder."""
+def _is_inside(file: str) -> bool:
+    """Return whether a text is the name of a recording in the folder."""
     parts = file.split("/")
-    if (
-        len(file) > _LONGEST_FILE
-        or len(parts) > _DEEPEST
-        or not file.isprintable()
-        or {"", ".", ".."} & {*parts}
-        or "\\" in file
-        or file[1:2] == ":"
-        or not _is_recording(file)
-    ):
-        raise RecordingsError(
-            f"{where}: {show(file)} must be the name of a file in the folder, such as a.csv or "
-            "press1/a.parquet, of up to 200 characters: copy it there"
+    return (
+        len(file) <= _LONGEST_FILE
+        and len(parts) <= _DEEPEST
+        and file.isprintable()
+        and not {"", ".", ".."} & {*parts}
+        and "\\" not in file
+        and file[1:2] != ":"
+        and _is_recording(file)
+    )
+
+
+# One recording.
+
+
+def column_name(channel: Channel) -> str:
+    """Return a channel as the first line of a file names it: "current [A]"."""
+    return f"{channel.name} [{channel.unit}]" if channel.unit else channel.name
+
+
+def _channel(column: str) -> Channel:
+    """Read the name of a column, with its unit in brackets where it has one."""
+    before, _, unit = column.removesuffix("]").rpartition("[")
+    has_unit = before.strip() and column.endswith("]") and "]" not in unit
+    return Channel(before.rstrip(), unit) if has_unit else Channel(column, "")
+
+
+def _signal_columns(names: Sequence[str]) -> dict[str, Kind]:
+    """Choose the columns of a recording: the time and the channels; empty names are no channels."""
+    given = [name for name in names if name]
+    if len([name for name in given if name in TIMES]) != 1:
+        raise TableError(
+            "it must name its columns in the first line, and one of them time_s (seconds) or "
+            f"{', '.join([*TIMES][1:])}; it has {', '.join(map(show, names[:5]))}"
+            f"{', ...' if len(names) > 5 else ''}{nearest_name('time_s', given)}"
         )
+    if len(given) == 1:
+        raise TableError("it has no channel beside the time: add what the sensors read")
+    return {name: "date" if name == "timestamp" else "number" for name in given}
 
 
-def _require_one_spelling(column: str, names: Sequence[str], path: Path) -> None:
-    """Refuse names that a typist meant to be the same."""
-    folded: dict[tuple[str, ...], str] = {}
-    for name in names:
-        words = name.casefold().replace("_", " ").replace("-", " ").split()
-        sign = name[:1] if name.startswith("-") else ""
-        if (same := folded.setdefault((sign, *words), name)) != name:
-            raise RecordingsError(
-                f"{path} has the {column}s {same!r} and {name!r}: spell them alike, or let more "
-                "than case, spaces and hyphens differ"
+def _read_file(
+    place: Folder, file: str, parquet: ParquetProcess, fill_missing: bool, resample_hz: float | None
+) -> _File:
+    """Read one recording, and resample it if there is a rate."""
+    folder, name = _at(place, file)
+    path = folder.path / name
+    with errors_as(RecordingsError, path):
+        table = read_table(folder, name, _signal_columns, parquet, _NO_NUMBER)
+        if len(table) < LEAST_SAMPLES:
+            raise TableError(
+                f"it has {len(table)} rows of numbers, must have at least {LEAST_SAMPLES}: record "
+                "longer, or leave it out"
             )
+        time = next(column for column in table if column in TIMES)
+        time_s = _times(table, time)
+        columns = [column for column in table if column != time]
+        way_out = "fill it in, or interpolate (fill_missing=True, --fill-missing)"
+        require_bounded(table.loc[:, columns], _LARGEST, None if fill_missing else way_out)
+        digest = hashlib.sha256()
+        for column in sorted(columns):
+            digest.update(table[column].to_numpy().tobytes())
+        with np.errstate(under="ignore"):
+            signals = np.stack([table[column].to_numpy(np.float32) for column in columns])
+        for column, signal in zip(columns, signals, strict=True):
+            missing = np.isnan(signal)
+            if missing.all():
+                raise TableError(f"it has no number in {column!r}: leave the file out")
+            signal[missing] = np.interp(time_s[missing], time_s[~missing], signal[~missing])
+        if resample_hz is None:
+            rate_hz = _rate_hz(time_s, table, time)
+        else:
+            rate_hz, signals = resample_hz, _resampled(time_s, signals, resample_hz)
+    return _File(path, tuple(map(_channel, columns)), signals, rate_hz, digest.digest())
+
+
+def _times(table: Any, name: str) -> np.ndarray:
+    """Return the times of a recording in seconds (T,)."""
+    column, form = table[name], "0.5"
+    if name == "timestamp":
+        column, form = (column - column.iloc[0]) / pd.Timedelta(seconds=1), "2026-01-31T08:15:00.5Z"
+    time_s = column.to_numpy(np.float64) * TIMES[name]
+    refuse(table, ~np.isfinite(time_s), name, f"write a time such as {form}, or drop the row")
+    falls = np.diff(time_s, prepend=-np.inf) <= 0
+    refuse(table, falls, name, "times must increase: sort the rows, or write more digits")
+    return time_s
+
+
+def _rate_hz(time_s: np.ndarray, table: pd.DataFrame, name: str) -> float:
+    """Return the samples a second, to 6 digits; rounded times and jitter are no gaps."""
+    steps = np.diff(time_s)
+    usual = float(np.median(steps))
+    uneven = (steps < 0.5 * usual) | (steps > 1.5 * usual)
+    way_out = (
+        f"a usual step is {usual:.6g} s: cut it there, or interpolate (resample_hz, --resample-hz)"
+    )
+    refuse(table.iloc[1:], uneven, name, way_out)
+    return float(f"{1 / steps.mean():.6g}")
+
+
+def _resampled(time_s: np.ndarray, signals: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Return signals (C, T) at another rate: interpolated on even times, then filtered."""
+    duration_s, step_s = np.ptp(time_s), np.median(np.diff(time_s))
+    ratio = Fraction(float(rate_hz * step_s)).limit_denominator(1000)
+    least, most = sorted([duration_s * rate_hz, duration_s / step_s])
+    if least < LEAST_SAMPLES - 1 or most * len(signals) > MOST_NUMBERS or ratio > 1000:
+        raise TableError(
+            f"it has {1 / step_s:g} samples a second in {duration_s:g} s, which cannot be "
+            f"resampled to {rate_hz:g}: name a rate that is closer, or another length"
+        )
+    even_s = time_s[0] + np.arange(round(duration_s / step_s) + 1) * step_s
+    even = np.stack([np.interp(even_s, time_s, signal) for signal in signals])
+    if ratio != 1:
+        even = resample_poly(even, *ratio.as_integer_ratio(), axis=1, padtype="line")
+    return even.astype(np.float32)
 
 
 # All recordings together.
 
 
-def _distinct(
-    rows: Sequence[_Row], files: Sequence[SignalFile], path: Path, *, drop: bool
-) -> list[int]:
-    """Return which recordings are the first with their numbers; others are an error or dropped."""
-    first: dict[bytes, int] = {}
-    twins = [first.setdefault(file.digest, k) for k, file in enumerate(files)]
-    pairs = [
-        f"{rows[k].file!r} ({rows[k].label}) as {rows[twin].file!r} ({rows[twin].label})"
-        for k, twin in enumerate(twins)
-        if k != twin
-    ]
+def _ordered_like(first: _File, file: _File) -> _File:
+    """Return a recording with the channels of the first one in its order."""
+    lacks, has = {*first.channels} - {*file.channels}, {*file.channels} - {*first.channels}
+    if lacks or has:
+        texts = [
+            f"{name} lacks {', '.join(sorted(repr(column_name(channel)) for channel in some)[:3])}"
+            for name, some in ((file.path, lacks), (first.path.name, has))
+            if some
+        ]
+        raise RecordingsError(
+            f"{' and '.join(texts)}: all recordings need the same channels in the same units: "
+            "rename, convert or drop them"
+        )
+    order = [file.channels.index(channel) for channel in first.channels]
+    return file._replace(channels=first.channels, signals=file.signals[order])
+
+
+def _first_of_same(table: Any, path: Path, *, drop: bool) -> Any:
+    """Return which recordings are the first with their digest; others are an error or dropped."""
+    again = table["digest"].duplicated()
+    names = table["file"].map(repr) + " (" + table["label"] + ")"
+    pairs = (names + " as " + names.groupby(table["digest"]).transform("first"))[again].tolist()
     if pairs and not drop:
         more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
         raise RecordingsError(
             f"{path / LABELS_FILE}: files hold the same numbers: {', '.join(pairs[:5])}{more}: "
             "drop their lines, or let them be dropped (drop_duplicates=True, --drop-duplicates)"
         )
-    return [*first.values()]
+    return ~again.to_numpy()
 
 
-def _at_one_rate(
-    files: Sequence[SignalFile], resample_hz: float | None
-) -> tuple[float, list[np.ndarray]]:
-    """Return the rate of all recordings, and their signals (C, T) at this rate."""
-    if resample_hz is not None:
-        return resample_hz, [_resampled(file, resample_hz) for file in files]
-    rates = [_rate_hz(file) for file in files]
-    usual = sorted(rates)[len(rates) // 2]
-    for file, rate in zip(files, rates, strict=True):
-        by_jitter = 0.5 / (len(file.time_s) - 1)  # of the first and the last time
-        if abs(rate - usual) > max(_SAME_RATE, by_jitter) * usual:
+def _common_rate(files: Sequence[_File]) -> float:
+    """Return the rate of all recordings."""
+    usual = sorted(file.rate_hz for file in files)[len(files) // 2]
+    for file in files:
+        by_jitter = 0.5 / (file.signals.shape[1] - 1)  # of the first and the last time
+        if abs(file.rate_hz - usual) > max(_SAME_RATE, by_jitter) * usual:
             raise RecordingsError(
-                f"{file.path} has {rate:g} samples a second, others {usual:g}: bring all to one "
-                f"rate (resample_hz={usual:g}, --resample-hz {usual:g})"
+                f"{file.path} has {file.rate_hz:g} samples a second, others {usual:g}: bring all "
+                f"to one rate (resample_hz={usual:g}, --resample-hz {usual:g})"
             )
-    return usual, [file.signals for file in files]
+    return usual
 
 
-def _rate_hz(file: SignalFile) -> float:
-    """Return the samples a second, to 6 digits; rounded times and jitter are no gaps."""
-    steps = np.diff(file.time_s)
-    usual = float(np.median(steps))
-    uneven = (steps < 0.5 * usual) | (steps > 1.5 * usual)
-    if uneven.any():
-        row = int(np.argmax(uneven))
-        raise RecordingsError(
-            f"{file.path}: {file.place(row + 1)}: the time goes from {file.time_s[row]:.10g} to "
-            f"{file.time_s[row + 1]:.10g} where {usual:.6g} s is a usual step: cut it there, "
-            "or interpolate (resample_hz, --resample-hz)"
-        )
-    return float(f"{1 / steps.mean():.6g}")
-
-
-def _resampled(file: SignalFile, rate_hz: float) -> np.ndarray:
-    """Return signals (C, T) at another rate: interpolated on even times, then filtered."""
-    duration_s, step_s = np.ptp(file.time_s), np.median(np.diff(file.time_s))
-    ratio = Fraction(float(rate_hz * step_s)).limit_denominator(1000)
-    num_samples = duration_s / step_s * max(1, ratio)
-    if not 0 < ratio <= 1000 or num_samples * len(file.signals) > MOST_NUMBERS:
-        raise RecordingsError(
-            f"{file.path} has {1 / step_s:g} samples a second in {duration_s:g} s, which cannot be "
-            f"resampled to {rate_hz:g}: name a rate that is closer, or cut the recording"
-        )
-    even_s = file.time_s[0] + np.arange(round(duration_s / step_s) + 1) * step_s
-    signals = np.stack([np.interp(even_s, file.time_s, signal) for signal in file.signals])
-    if ratio != 1:
-        signals = resample_poly(signals, *ratio.as_integer_ratio(), axis=1, padtype="line")
-    if signals.shape[1] < LEAST_SAMPLES:
-        raise RecordingsError(
-            f"{file.path} has {signals.shape[1]} samples at {rate_hz:g} Hz, must have at least "
-            f"{LEAST_SAMPLES}: name a higher rate, or leave it out"
-        )
-    return signals.astype(np.float32)
-
-
-def _cut(
-    signals: np.ndarray, window_s: float | None, rate_hz: float, path: Path
-) -> list[np.ndarray]:
-    """Return the windows of a recording (C, T) one after the other, or the recording.
-
-    Raises:
-        RecordingsError: The recording is shorter than a window, or a window is too short.
-    """
+def _cut(file: _File, window_s: float | None, rate_hz: float) -> list[np.ndarray]:
+    """Return the windows of a recording (C, T) one after the other, or the recording."""
     if window_s is None:
-        return [signals]
+        return [file.signals]
     length = round(min(window_s * rate_hz, 1e15))
-    if length < LEAST_SAMPLES:
+    num_samples = file.signals.shape[1]
+    if not LEAST_SAMPLES <= length <= num_samples:
         raise RecordingsError(
-            f"window_s must hold at least {LEAST_SAMPLES} samples, {LEAST_SAMPLES / rate_hz:g} s, "
-            f"got {window_s:g}"
-        )
-    num_samples = signals.shape[1]
-    if num_samples < length:
-        raise RecordingsError(
-            f"{path} has {num_samples} samples, {num_samples / rate_hz:g} s, a window {length}, "
-            f"{window_s:g} s: take a shorter window, or drop the recording"
+            f"{file.path} has {num_samples} samples, {num_samples / rate_hz:g} s, a window of "
+            f"{window_s:g} s has {length}: take one of at least {LEAST_SAMPLES} samples that is no "
+            "longer than the recording, or drop the recording"
         )
     starts = range(0, num_samples - length + 1, length)
-    return [signals[:, start : start + length] for start in starts]
+    return [file.signals[:, start : start + length] for start in starts]
 
 
 # Writing.
@@ -513,25 +511,25 @@ def write_recordings(recordings: Recordings, folder: Path | str) -> None:
     """
     path = Path(folder).absolute()
     require_new_folder(folder)
-    labels = [("file", "label", "machine")]
-    columns = (recordings.label, recordings.machine)
-    for row, (label, machine) in enumerate(zip(*columns, strict=True)):
-        labels.append((_file_name(row), _cell(label, "label"), _cell(machine, "machine")))
+    files = [f"recording-{row:04d}.csv" for row in range(len(recordings))]
+    columns = {
+        name: [_cell(text, name) for text in getattr(recordings, name)]
+        for name in ("label", "machine")
+    }
+    labels = pd.DataFrame({"file": files} | columns)
     if not any(recordings.machine):
-        labels = [row[:2] for row in labels]
-    with _errors_of(path):
+        del labels["machine"]
+    with errors_as(RecordingsError, path):
         above = Folder.named(path.parent)
         partial = above / f".{path.name}.partial"
         above.make()
         try:
             partial.remove_tree()  # left over from a process that was killed
             partial.make()
-            for row, signals in enumerate(recordings.signals):
-                with partial.create(_file_name(row)) as file:
+            for name, signals in zip(files, recordings.signals, strict=True):
+                with partial.create(name) as file:
                     file.write(_csv_bytes(signals, recordings))
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows(labels)
-            partial.write(LABELS_FILE, text.getvalue().encode())
+            partial.write(LABELS_FILE, labels.to_csv(index=False, lineterminator="\n").encode())
             (above / path.name).remove_if_empty()
             above.move(f".{path.name}.partial", above, path.name)
         finally:
@@ -545,13 +543,9 @@ def require_new_folder(folder: Path | str) -> None:
         RecordingsError: Something is in it, or in its place.
     """
     path = Path(folder)
-    with _errors_of(path):
+    with errors_as(RecordingsError, path):
         if Folder(path).names():
             raise RecordingsError(f"{path} is not empty: name a new folder")
-
-
-def _file_name(row: int) -> str:
-    return f"recording-{row:04d}.csv"
 
 
 def _cell(text: str, column: str) -> str:
@@ -561,18 +555,17 @@ def _cell(text: str, column: str) -> str:
         RecordingsError: It could not be read again.
     """
     cell = f"'{text}" if _is_quoted(text) else str(text)
-    if _text(cell.strip(), column, "recordings") != text:
-        raise RecordingsError(f"{column} {show(str(text))} has spaces at an end: strip it")
+    if len(text) > LONGEST_NAME or not text.isprintable() or _plain(cell.strip()) != text:
+        raise RecordingsError(
+            f"{column} must be up to {LONGEST_NAME} printable characters without spaces at an end, "
+            f"got {show(str(text))}: rename it"
+        )
     return cell
 
 
 def _csv_bytes(signals: np.ndarray, recordings: Recordings) -> bytes:
     """Return one recording, (C, T), as CSV; 9 digits name one number of single precision."""
-    time_s = np.arange(signals.shape[1]) / recordings.rate_hz
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(
-        ["time_s", *map(column_name, recordings.channels)]
-    )
-    formats = ["%.12g", *["%.9g"] * len(signals)]
-    np.savetxt(text, np.column_stack([time_s, signals.T]), fmt=formats, delimiter=",")
-    return text.getvalue().encode()
+    table = pd.DataFrame(signals.T, columns=[*map(column_name, recordings.channels)])
+    time_s = np.arange(len(table)) / recordings.rate_hz
+    table.insert(0, "time_s", [f"{time:.12g}" for time in time_s])
+    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()

@@ -14,7 +14,7 @@ import math
 import warnings
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -23,14 +23,7 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from metarobot.diagnosis.faults import (
-    FAULTS,
-    HEALTHY,
-    NUM_JOINTS,
-    ROTOR_RATIO,
-    FaultClass,
-    find_fault,
-)
+from metarobot.diagnosis.faults import FAULTS, HEALTHY, NUM_JOINTS, FaultClass, find_fault
 from metarobot.diagnosis.recordings import Channel, Recordings
 from metarobot.envs import scene
 from metarobot.envs.checked_numbers import after_number, is_integer, show
@@ -42,22 +35,14 @@ from metarobot.envs.task_parameter import TaskError, nearest_name
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
-# Recordings.
-
 SAMPLES_PER_S = 250
-DURATION_S = 3.2
-NUM_SAMPLES = round(DURATION_S * SAMPLES_PER_S)
+NUM_SAMPLES = 800  # 3.2 s
 
-_JOINT_CHANNELS = {
-    "position": "rad",
-    "velocity": "rad/s",
-    "commanded torque": "N m",
-    "delivered torque": "N m",
-}
+_QUANTITIES = ("position", "velocity", "commanded torque", "delivered torque")
 CHANNELS = (
     *(
         Channel(f"joint{joint + 1} {quantity}", unit)
-        for quantity, unit in _JOINT_CHANNELS.items()
+        for quantity, unit in zip(_QUANTITIES, ("rad", "rad/s", "N m", "N m"), strict=True)
         for joint in range(NUM_JOINTS)
     ),
     *(Channel(f"tool acceleration {axis}", "m/s^2") for axis in "xyz"),
@@ -66,103 +51,71 @@ CHANNELS = (
 motor's own speed sensor.  Commanded torque: input of the drive.  Delivered torque: reading of the
 sensor between gear and link.  Acceleration: reading of an accelerometer at the tool, gravity
 included, in the tool's frame."""
-POSITION = slice(0, 7)
-VELOCITY = slice(7, 14)
-COMMANDED_TORQUE = slice(14, 21)
-DELIVERED_TORQUE = slice(21, 28)
+POSITION, VELOCITY, COMMANDED_TORQUE, DELIVERED_TORQUE = (
+    slice(first, first + NUM_JOINTS) for first in range(0, 28, NUM_JOINTS)
+)
 ACCELERATION = slice(28, 31)
 
 # Machines.
 
+ROTOR_RATIO = np.array([1.0, 1.0, 1.0, 1.0, 0.4, 0.4, 0.4])
+"""Size of a joint's gear and motor over that of joint 1: the wrist has smaller ones.  Gains, and
+severities that are torques, are scaled by it."""
 MachineSplit = Literal["train", "test"]
-MACHINE_SPLITS: tuple[MachineSplit, ...] = get_args(MachineSplit)
 FIRST_TEST_NUMBER = 1_000_000
 """Machines with lower numbers are to be trained on, those from here on to be tested on."""
 _MOST_SEED = 2**53 - 1  # seeds are hashed as doubles
 
 
+def _uniform(low: float, high: float, size: int = NUM_JOINTS) -> dict[str, Any]:
+    """Return how a quantity is drawn in a series: for each joint, or one for the machine."""
+    return {"drawn": (low, high, size)}
+
+
 @dataclass(frozen=True)
 class Machines:
-    """N machines, as built or with faults; arrays (N, 7) have a column for each joint."""
+    """N machines as built; arrays (N, 7) have a column for each joint.
+
+    Dry friction is as Gaz et al. 2019 identified it on an arm of this type (see envs/arm.xml); the
+    other spreads are assumptions about one series.
+    """
 
     seed: int
     """Seed of the series that they are drawn from."""
     number: np.ndarray
     """Number of each, (N,): with the seed its address."""
-    link_mass_ratio: np.ndarray
+    link_mass_ratio: np.ndarray = field(metadata=_uniform(0.95, 1.05))
     """Mass of links 1 to 7 over that of the drawing, (N, 7)."""
-    joint_friction_nm: np.ndarray
+    joint_friction_nm: np.ndarray = field(metadata=_uniform(0.15, 0.65))
     """Dry friction of each joint, (N, 7)."""
-    joint_damping_ratio: np.ndarray
+    joint_damping_ratio: np.ndarray = field(metadata=_uniform(0.7, 1.4))
     """Viscous damping of each joint over the nominal, at 25 degrees C, (N, 7)."""
-    drive_strength: np.ndarray
+    drive_strength: np.ndarray = field(metadata=_uniform(0.96, 1.04))
     """Torque at the rotor over torque commanded, (N, 7)."""
-    ripple_nm: np.ndarray
-    """Amplitude of the torque that the gear's teeth add, (N, 7)."""
-    gear_phase_rad: np.ndarray
+    ripple_nm: np.ndarray = field(metadata=_uniform(0.0, 0.15))
+    """Amplitude of the torque that the gear's teeth add, (N, 7); drawn for joint 1."""
+    gear_phase_rad: np.ndarray = field(metadata=_uniform(0.0, 2 * np.pi))
     """Angle of the teeth of each gear at joint angle zero, (N, 7)."""
-    torque_noise_nm: np.ndarray
-    """Standard deviation of the torque sensors' noise, (N, 7)."""
-    payload_kg: np.ndarray
+    torque_noise_nm: np.ndarray = field(metadata=_uniform(0.03, 0.10))
+    """Standard deviation of the torque sensors' noise, (N, 7); drawn for joint 1."""
+    payload_kg: np.ndarray = field(metadata=_uniform(0.3, 0.9, 1))
     """Mass at the tool, (N,); the drives count on that of the drawing."""
-    payload_place_m: np.ndarray
+    payload_place_m: np.ndarray = field(metadata=_uniform(-0.01, 0.01, 1))
     """Offset of the payload from the tool's axis, along x, (N,)."""
-    position_noise_rad: np.ndarray
-    """Standard deviation of the encoders' noise, (N, 7)."""
-    velocity_noise_rad_per_s: np.ndarray
-    """Standard deviation of the speed sensors' noise, (N, 7)."""
-    acceleration_noise_m_per_s2: np.ndarray
+    position_noise_rad: np.ndarray = field(metadata=_uniform(5e-5, 2e-4, 1))
+    """Standard deviation of the encoders' noise, (N,)."""
+    velocity_noise_rad_per_s: np.ndarray = field(metadata=_uniform(0.002, 0.006, 1))
+    """Standard deviation of the speed sensors' noise, (N,)."""
+    acceleration_noise_m_per_s2: np.ndarray = field(metadata=_uniform(0.03, 0.10, 1))
     """Standard deviation of the accelerometer's noise, (N,)."""
-
-    # Without effect in machines as built.
-    added_damping_nms_per_rad: np.ndarray
-    """Viscous damping at any temperature, (N, 7)."""
-    brake_nm: np.ndarray
-    """Greatest dry friction of a brake that drags, (N, 7)."""
-    gear_play_rad: np.ndarray
-    """Free play between motor and link, from end to end, (N, 7)."""
-    gear_compliance_rad_per_nm: np.ndarray
-    """Deflection of the gear under torque, (N, 7)."""
-    chip_nm: np.ndarray
-    """Greatest torque that a chipped tooth adds when it meshes, (N, 7)."""
-    encoder_bias_rad: np.ndarray
-    """Angle that the encoder shows on the marks, (N, 7)."""
-    encoder_drift_rad_per_s: np.ndarray
-    """Speed at which it drifts during the check, (N, 7)."""
-    encoder_dropout: np.ndarray
-    """Probability that a reading is lost, and the last one is read again, (N, 7)."""
-    torque_gain: np.ndarray
-    """Reading of the torque sensor over the torque, (N, 7)."""
-    payload_play_m: np.ndarray
-    """Free play of the payload in its grip, from end to end, (N,)."""
 
     def __len__(self) -> int:
         return len(self.number)
 
     def rows(self, index: Sequence[int] | slice | np.ndarray) -> Machines:
         """Return the machines of an index, any of them as often as it names them."""
-        columns = {field.name: getattr(self, field.name)[index] for field in fields(self)[1:]}
+        columns = {each.name: getattr(self, each.name)[index] for each in fields(self)[1:]}
         return Machines(self.seed, **columns)
-
-
-_BY_JOINT = {
-    "link_mass_ratio": (0.95, 1.05),
-    "joint_friction_nm": (0.15, 0.65),
-    "joint_damping_ratio": (0.7, 1.4),
-    "drive_strength": (0.96, 1.04),
-    "ripple_nm": (0.0, 0.15),
-    "gear_phase_rad": (0.0, 2 * np.pi),
-    "torque_noise_nm": (0.03, 0.10),
-}
-_BY_MACHINE = {
-    "payload_kg": (0.3, 0.9),
-    "payload_place_m": (-0.01, 0.01),
-    "position_noise_rad": (5e-5, 2e-4),
-    "velocity_noise_rad_per_s": (0.002, 0.006),
-    "acceleration_noise_m_per_s2": (0.03, 0.10),
-}
-"""Lowest and highest values, drawn uniformly.  Dry friction is as Gaz et al. 2019 identified it on
-an arm of this type (see envs/arm.xml); the other spreads are assumptions about one series."""
 
 
 def sample_machines(count: int, split: MachineSplit = "train", *, seed: int = 0) -> Machines:
@@ -176,57 +129,28 @@ def sample_machines(count: int, split: MachineSplit = "train", *, seed: int = 0)
     Raises:
         TaskError: There is no such split, or not so many machines in it, or the seed is not one.
     """
-    if split not in MACHINE_SPLITS:
-        raise TaskError(
-            f"no machines of {split!r}, allowed: {', '.join(MACHINE_SPLITS)}"
-            + nearest_name(split, MACHINE_SPLITS)
-        )
+    splits = get_args(MachineSplit)
+    if split not in splits:
+        allowed = f"allowed: {', '.join(splits)}{nearest_name(split, splits)}"
+        raise TaskError(f"no machines of {split!r}, {allowed}")
     if not is_integer(count, 1, FIRST_TEST_NUMBER):
         raise TaskError(f"count of machines must be in [1, {FIRST_TEST_NUMBER}], got {show(count)}")
     _check_seed(seed)
     number = np.arange(count) + (FIRST_TEST_NUMBER if split == "test" else 0)
     keys = keys_of(np.stack([np.full(count, seed), number], axis=1))
     drawn: dict[str, np.ndarray] = {}
-    for stream, (name, (low, high)) in enumerate((_BY_JOINT | _BY_MACHINE).items()):
-        size = NUM_JOINTS if name in _BY_JOINT else 1
-        draws = uniforms(keys, np.zeros(count), stream, np.arange(size))
-        drawn[name] = low + (high - low) * draws
+    for stream, each in enumerate(fields(Machines)[2:]):
+        low, high, size = each.metadata["drawn"]
+        values = low + (high - low) * uniforms(keys, np.zeros(count), stream, np.arange(size))
+        drawn[each.name] = values if size > 1 else values[:, 0]
     for name in ("ripple_nm", "torque_noise_nm"):
         drawn[name] *= ROTOR_RATIO
-    for name in ("position_noise_rad", "velocity_noise_rad_per_s"):  # the same in all joints
-        drawn[name] = np.repeat(drawn[name], NUM_JOINTS, axis=1)
-    for name in ("payload_kg", "payload_place_m", "acceleration_noise_m_per_s2"):
-        drawn[name] = drawn[name][:, 0]
-    zeros = np.zeros((count, NUM_JOINTS))
-    worn = {field.name: zeros for field in fields(Machines)[2:] if field.name not in drawn}
-    worn |= {"torque_gain": zeros + 1, "payload_play_m": zeros[:, 0]}
-    return Machines(seed, number, **drawn, **worn)
+    return Machines(seed, number, **drawn)
 
 
 def _check_seed(seed: int) -> None:
     if not is_integer(seed, 0, _MOST_SEED):
         raise TaskError(f"seed must be an integer in [0, {_MOST_SEED}], got {show(seed)}")
-
-
-def with_faults(
-    machines: Machines, faults: np.ndarray, severities: np.ndarray, joints: np.ndarray
-) -> Machines:
-    """Return N machines with one fault each.
-
-    Args:
-        machines: N machines as built.
-        faults: Names of faults, or ``healthy``, (N,).
-        severities: Severities in each fault's own unit, (N,).
-        joints: Numbers of the joints, 1 to 7, (N,); without effect where the fault sits in none.
-    """
-    for name in set(faults.tolist()) - {HEALTHY}:
-        fault, rows = FAULTS[name], np.flatnonzero(faults == name)
-        column = joints[rows].astype(int) - 1
-        values = getattr(machines, fault.quantity).copy()
-        where = (rows, column) if fault.joints else rows
-        values[where] = fault.change(values[where], severities[rows], ROTOR_RATIO[column])
-        machines = replace(machines, **{fault.quantity: values})
-    return machines
 
 
 # The model.
@@ -237,7 +161,7 @@ GEARS = tuple(f"gear{number}" for number in range(1, 8))
 GRIP = "grip"
 _PLAYS = (*GEARS, GRIP)
 """All joints in series, P = 8, which are rigid as built."""
-_ACCELEROMETER = "tool_acceleration"
+_SCENE = Path(scene.__file__).with_name("reach.xml")
 
 _RIGID_ARMATURE = 1e8
 """kg m^2, or kg for the grip: so much inertia against relative motion that there is none.  It costs
@@ -256,7 +180,8 @@ _MEMORY_BYTES = 1 << 17  # of each simulation; without contacts it needs a tenth
 
 def arm_spec() -> Any:
     """Return the machine of the drawing, to be edited and compiled."""
-    spec = _reach_spec()
+    scene.silence_mujoco()
+    spec = _mj.MjSpec.from_file(str(_SCENE))
     for element in (*spec.actuators, *spec.keys, *spec.sensors):
         spec.delete(element)
     spec.delete(spec.body("goal"))
@@ -269,7 +194,7 @@ def arm_spec() -> Any:
         _add_play(joint.parent, gear_name, _mj.mjtJoint.mjJNT_HINGE, (0, 0, 1))
     _add_play(spec.body("payload"), GRIP, _mj.mjtJoint.mjJNT_SLIDE, (1, 0, 0))
     spec.add_sensor(
-        name=_ACCELEROMETER,
+        name="tool_acceleration",
         type=_mj.mjtSensor.mjSENS_ACCELEROMETER,
         objtype=_mj.mjtObj.mjOBJ_SITE,
         objname="tool",
@@ -287,18 +212,6 @@ def compile_arm() -> Any:
         return arm_spec().compile()
 
 
-@cache
-def home_rad() -> np.ndarray:
-    """Return the joint angles of the marks that a health check begins on, (7,)."""
-    spec = _reach_spec()  # held, for its arrays are views
-    return np.array(spec.key("home").qpos)
-
-
-def _reach_spec() -> Any:
-    scene.silence_mujoco()
-    return _mj.MjSpec.from_file(str(Path(scene.__file__).with_name("reach.xml")))
-
-
 def _add_play(body: Any, name: str, kind: Any, axis: tuple[int, int, int]) -> None:
     """Give a body a second joint in series, which does not move as built."""
     joint = body.add_joint(name=name, type=kind, axis=axis, armature=_RIGID_ARMATURE)
@@ -307,8 +220,9 @@ def _add_play(body: Any, name: str, kind: Any, axis: tuple[int, int, int]) -> No
     joint.solref_limit, joint.solimp_limit = _END_STOP_SOLREF, _END_STOP_SOLIMP
 
 
-def _dofs(model: Any, names: Sequence[str]) -> np.ndarray:
-    return np.array([model.joint(name).dofadr[0] for name in names])
+def _joints(model: Any, names: Sequence[str]) -> np.ndarray:
+    """Return the places of joints among joints, and so among positions and speeds: one each."""
+    return np.array([model.joint(name).id for name in names])
 
 
 # The motion.
@@ -324,7 +238,7 @@ _TREMBLES = np.array([17, 19, 23, 21, 27, 25, 29])  # 5 to 9 Hz
 
 
 class Motion(NamedTuple):
-    """Reference of the drives, T samples: (T, 7) each."""
+    """Reference of the drives, T samples: (T, 7) each.  It begins at rest on the marks."""
 
     position_rad: np.ndarray
     velocity_rad_per_s: np.ndarray
@@ -342,12 +256,13 @@ def health_check() -> Motion:
     time = np.arange(NUM_SAMPLES)[:, None] / NUM_SAMPLES
     swing = _SWING_RAD * np.sin(2 * np.pi * _SWINGS * time)
     tremble = _TREMBLE_RAD * np.sin(2 * np.pi * _TREMBLES * time)
-    position = home_rad() + np.sin(np.pi * time) ** 2 * (swing + tremble)
+    home = scene.compile_scene(_SCENE).key("home").qpos
+    position = home + np.sin(np.pi * time) ** 2 * (swing + tremble)
     velocity = _differentiate(position)
     acceleration = _differentiate(velocity)
     torque = np.empty_like(position)
     model = compile_arm()
-    data, motors = _mj.MjData(model), _dofs(model, JOINTS)
+    data, motors = _mj.MjData(model), _joints(model, JOINTS)
     for sample in range(NUM_SAMPLES):
         data.qpos[motors], data.qvel[motors] = position[sample], velocity[sample]
         data.qacc[motors] = acceleration[sample]
@@ -403,40 +318,50 @@ class Simulation:
     drives know only the readings of the sensors, so a fault of a sensor moves the arm.
 
     Args:
-        machines: R machines, faults included.
-        oil_c: Temperature of all joints of each, (R,).
+        machines: R machines, as warm as they are in the check.
+        faults: Name of each one's fault, or ``healthy``, (R,).
+        severities: Its severity, in its own unit, (R,).
+        joints: Number of its joint, 1 to 7, (R,); without effect where it sits in none.
         keys: Key of each recording's noise, (R,) uint64.
         num_threads: Native threads; 0 takes every processor.  Results do not depend on it.
     """
 
     def __init__(
-        self, machines: Machines, oil_c: np.ndarray, keys: np.ndarray, num_threads: int = 0
+        self,
+        machines: Machines,
+        faults: np.ndarray,
+        severities: np.ndarray,
+        joints: np.ndarray,
+        keys: np.ndarray,
+        num_threads: int = 0,
     ) -> None:
         model = compile_arm()
         self.batch = Batch(model, len(keys), num_threads, persistent=True)
         self._machines, self._keys = machines, keys
-        oil = np.exp(-_OIL_THINNING_PER_DEGREE * (oil_c - _OIL_NOMINAL_C))[:, None]
-        damping_nms_per_rad = oil * machines.joint_damping_ratio * _JOINT_DAMPING_NMS_PER_RAD
-        self._damping_nms_per_rad = damping_nms_per_rad + machines.added_damping_nms_per_rad
+        self._severity = {name: np.zeros((len(keys), NUM_JOINTS)) for name in FAULTS}
+        for name in set(faults.tolist()) - {HEALTHY}:
+            rows = np.flatnonzero(faults == name)
+            column = joints[rows].astype(int) - 1 if FAULTS[name].joints else 0
+            self._severity[name][rows, column] = severities[rows]
+        own = self._severity
+        self._friction_nm = machines.joint_friction_nm + own["dry_friction"] * ROTOR_RATIO
+        damping_nms_per_rad = machines.joint_damping_ratio * _JOINT_DAMPING_NMS_PER_RAD
+        self._damping_nms_per_rad = damping_nms_per_rad + own["lost_lubricant"] * ROTOR_RATIO
         # Free play and deflection under load of gears and grip, (R, P) each.
-        self._play = np.column_stack([machines.gear_play_rad, machines.payload_play_m])
-        self._compliance = np.pad(machines.gear_compliance_rad_per_nm, ((0, 0), (0, 1)))
-        self._motors, self._plays = _dofs(model, JOINTS), _dofs(model, _PLAYS)
-        self._limit_nm = model.jnt_actfrcrange[[model.joint(name).id for name in JOINTS], 1]
+        self._play = np.column_stack([own["backlash"], own["loose_payload"][:, 0]])
+        self._compliance = np.pad(1e-3 * own["loose_belt"] / ROTOR_RATIO, ((0, 0), (0, 1)))
+        self._noise_sizes = noise = np.empty((len(keys), 24))
+        noise[:, :7] = machines.position_noise_rad[:, None]
+        built = machines.velocity_noise_rad_per_s[:, None]
+        noise[:, 7:14] = np.hypot(built, own["noisy_speed_sensor"])
+        noise[:, 14:21] = machines.torque_noise_nm
+        noise[:, 21:] = machines.acceleration_noise_m_per_s2[:, None]
+        self._motors, self._plays = _joints(model, JOINTS), _joints(model, _PLAYS)
+        self._limit_nm = model.jnt_actfrcrange[self._motors, 1]
         self._armature_kg_m2 = model.dof_armature[self._motors]
         self._position, self._velocity = self.batch.bind("qpos"), self.batch.bind("qvel")
-        self._applied = self.batch.bind("qfrc_applied")
-        self._constraint = self.batch.bind("qfrc_constraint")
-        sensor = model.sensor(_ACCELEROMETER).adr[0]
-        self._acceleration = self.batch.bind("sensordata")[:, sensor : sensor + 3]
+        self._friction = self.batch.expand("dof_frictionloss")
         self._last_read_rad = np.zeros((len(keys), NUM_JOINTS))
-        noises = (
-            machines.position_noise_rad,
-            machines.velocity_noise_rad_per_s,
-            machines.torque_noise_nm,
-            np.repeat(machines.acceleration_noise_m_per_s2[:, None], 3, axis=1),
-        )
-        self._noise_sizes = np.concatenate(noises, axis=1)
         self._write_machines()
         self._stand_still()
 
@@ -452,8 +377,8 @@ class Simulation:
             nominal_kg = model.body_mass[model.body(link).id]
             set_body_mass(batch, link, machines.link_mass_ratio[:, column] * nominal_kg)
         set_body_mass(batch, "payload", machines.payload_kg)
-        set_body_position(batch, "payload", 0, machines.payload_place_m)
-        self._set_friction(machines.joint_friction_nm)
+        shift_m = self._severity["shifted_payload"][:, 0]
+        set_body_position(batch, "payload", 0, machines.payload_place_m + shift_m)
         batch.expand("dof_damping")[:, self._motors] = self._damping_nms_per_rad
         # Free the plays that have room or give way; all others stay rigid.
         play, compliance = self._play, self._compliance
@@ -463,105 +388,78 @@ class Simulation:
         loose = (play > 0) | (compliance > 0)
         batch.expand("dof_armature")[:, self._plays] = np.where(loose, 0.0, _RIGID_ARMATURE)
         batch.expand("dof_damping")[:, self._plays] = np.where(loose, damping, 0.0)
-        joints = [model.joint(name).id for name in _PLAYS]
-        batch.expand("jnt_stiffness")[:, joints] = stiffness
+        batch.expand("jnt_stiffness")[:, self._plays] = stiffness
         half = np.where(play > 0, play / 2, 1.0)
-        batch.expand("jnt_range")[:, joints] = np.stack([-half, half], axis=2)
+        batch.expand("jnt_range")[:, self._plays] = np.stack([-half, half], axis=2)
         batch.set_const()
-
-    def _set_friction(self, friction_nm: np.ndarray) -> None:
-        """Set the dry friction of all joints, (R, 7)."""
-        self.batch.expand("dof_frictionloss")[:, self._motors] = friction_nm
 
     def _stand_still(self) -> None:
         """Put the motors on the marks; their brakes hold them until what is loose lies at rest."""
-        batch, friction_nm = self.batch, self._machines.joint_friction_nm
+        batch, home = self.batch, health_check().position_rad[0]
         batch.reset()
-        self._position[:, self._motors] = home_rad()
+        self._position[:, self._motors] = home
         for _ in range(3):  # what gives way changes the posture, and so the weight that it carries
             batch.forward(stage=_SPEEDS_CURRENT)
             load = batch.bind("qfrc_bias")[:, self._plays]
             self._position[:, self._plays] = (
                 -self._compliance * load - np.sign(load) * self._play / 2
             )
-        self._set_friction(np.full_like(friction_nm, _BRAKES_NM))
+        self._friction[:, self._motors] = _BRAKES_NM
         batch.step(nstep=_SETTLING_STEPS, stage=_SPEEDS_CURRENT)
-        self._set_friction(friction_nm)
-        self._position[:, self._motors] = home_rad()
+        self._friction[:, self._motors] = self._friction_nm
+        self._position[:, self._motors] = home
         self._velocity[:] = 0.0
         batch.forward(stage=_SPEEDS_CURRENT)
 
     def sample(self, sample: int) -> np.ndarray:
         """Read the motors, command the drives, let the time pass: one sample, (R, C)."""
-        machines, motors = self._machines, self._motors
+        own, motors, motion = self._severity, self._motors, health_check()
         angle, velocity = self._position[:, motors], self._velocity[:, motors]
-        steps = np.full(len(machines), sample)
+        steps = np.full(len(self._keys), sample)
         noise = self._noise_sizes * normals(self._keys, steps, _NOISE, np.arange(24))
-        read_angle = self._read_encoders(angle, steps, noise[:, :7])
+        drift_rad = own["encoder_drift"] * (sample / SAMPLES_PER_S)
+        read_angle = angle + own["encoder_bias"] + drift_rad + noise[:, :7]
+        if sample and own["encoder_dropouts"].any():
+            draws = uniforms(self._keys, steps, _DROPOUT, np.arange(NUM_JOINTS))
+            read_angle = np.where(draws < own["encoder_dropouts"], self._last_read_rad, read_angle)
+        self._last_read_rad = read_angle
         read_velocity = velocity + noise[:, 7:14]
-        command_nm = self._command(sample, read_angle, read_velocity)
+        wanted_nm = (
+            motion.torque_nm[sample]
+            + _POSITION_GAIN_NM_PER_RAD * (motion.position_rad[sample] - read_angle)
+            + _SPEED_GAIN_NMS_PER_RAD * (motion.velocity_rad_per_s[sample] - read_velocity)
+        )
+        command_nm = np.clip(wanted_nm, -self._limit_nm, self._limit_nm)
         rotor_nm = self._at_rotor(command_nm, angle)
-        self._set_friction(self._dry_friction(angle))
-        self._applied[:, motors] = rotor_nm
+        turn = GEAR_RATIO * angle + self._machines.gear_phase_rad  # of the rotor
+        rubbing_nm = own["dragging_brake"] * ROTOR_RATIO * (1 + np.cos(turn)) / 2
+        self._friction[:, motors] = self._friction_nm + rubbing_nm
+        self.batch.bind("qfrc_applied")[:, motors] = rotor_nm
         self.batch.step(nstep=1, stage=_SPEEDS_CURRENT)
-        link_nm = self._at_link(rotor_nm, velocity)
-        read_nm = machines.torque_gain * link_nm + noise[:, 14:21]
-        read_acceleration = self._acceleration + noise[:, 21:]
+        # Through the gear passes what the rotor and its friction leave.  MuJoCo's implicit
+        # integrator damps by the speed after the time step.
+        next_velocity = self._velocity[:, motors]
+        gained = (next_velocity - velocity) * SAMPLES_PER_S  # rad/s^2
+        dry_nm = self.batch.bind("qfrc_constraint")[:, motors]
+        viscous_nm = self._damping_nms_per_rad * next_velocity
+        link_nm = rotor_nm + dry_nm - viscous_nm - self._armature_kg_m2 * gained
+        read_nm = (1 - own["torque_sensor_gain"]) * link_nm + noise[:, 14:21]
+        read_acceleration = self.batch.bind("sensordata") + noise[:, 21:]
         channels = (read_angle, read_velocity, command_nm, read_nm, read_acceleration)
         return np.concatenate(channels, axis=1)
 
-    def _read_encoders(
-        self, angle: np.ndarray, steps: np.ndarray, noise_rad: np.ndarray
-    ) -> np.ndarray:
-        """Return the readings of the encoders, (R, 7)."""
-        machines, sample = self._machines, int(steps[0])
-        drift_rad = machines.encoder_drift_rad_per_s * (sample / SAMPLES_PER_S)
-        read_rad = angle + machines.encoder_bias_rad + drift_rad + noise_rad
-        if sample and machines.encoder_dropout.any():
-            draws = uniforms(self._keys, steps, _DROPOUT, np.arange(NUM_JOINTS))
-            read_rad = np.where(draws < machines.encoder_dropout, self._last_read_rad, read_rad)
-        self._last_read_rad = read_rad
-        return read_rad
-
-    def _command(self, sample: int, angle: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Return the commanded torques, (R, 7), from the readings of the motors, (R, 7) each."""
-        motion = health_check()
-        wanted_nm = (
-            motion.torque_nm[sample]
-            + _POSITION_GAIN_NM_PER_RAD * (motion.position_rad[sample] - angle)
-            + _SPEED_GAIN_NMS_PER_RAD * (motion.velocity_rad_per_s[sample] - velocity)
-        )
-        return np.clip(wanted_nm, -self._limit_nm, self._limit_nm)
-
     def _at_rotor(self, command_nm: np.ndarray, angle: np.ndarray) -> np.ndarray:
         """Return the torque that acts on each rotor besides friction, (R, 7)."""
-        machines = self._machines
+        machines, own = self._machines, self._severity
+        strength = machines.drive_strength * (1 - own["weak_drive"])
+        ripple_nm = machines.ripple_nm + own["gear_ripple"] * ROTOR_RATIO
         teeth = RIPPLES_PER_TURN * angle + machines.gear_phase_rad
-        torque = machines.drive_strength * command_nm + machines.ripple_nm * np.sin(teeth)
+        torque = strength * command_nm + ripple_nm * np.sin(teeth)
         # A chipped tooth pulls the wheel into its gap, and holds it back on the way out.
         turn = angle + machines.gear_phase_rad / CHIPS_PER_TURN
         pitch = 2 * np.pi / CHIPS_PER_TURN
         off = ((turn + pitch / 2) % pitch - pitch / 2) / _CHIP_WIDTH_RAD  # from the chip's middle
-        return torque + machines.chip_nm * (-off * np.exp((1 - off**2) / 2))
-
-    def _dry_friction(self, angle: np.ndarray) -> np.ndarray:
-        """Return the dry friction of each joint, (R, 7): a warped brake rubs once a rotor turn."""
-        turn = GEAR_RATIO * angle + self._machines.gear_phase_rad
-        return self._machines.joint_friction_nm + self._machines.brake_nm * (1 + np.cos(turn)) / 2
-
-    def _at_link(self, rotor_nm: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Return the torque through each gear, (R, 7): what the rotor and its friction leave.
-
-        Args:
-            rotor_nm: Torque that acted on the rotor during the time step.
-            velocity: Velocity of the motor before it.
-        """
-        next_velocity = self._velocity[:, self._motors]
-        gained = (next_velocity - velocity) * SAMPLES_PER_S  # rad/s^2
-        # MuJoCo's implicit integrator damps by the speed after the time step.
-        viscous_nm = self._damping_nms_per_rad * next_velocity
-        dry_nm = self._constraint[:, self._motors]
-        return rotor_nm + dry_nm - viscous_nm - self._armature_kg_m2 * gained
+        return torque + own["chipped_tooth"] * ROTOR_RATIO * (-off * np.exp((1 - off**2) / 2))
 
 
 # Recording.
@@ -602,9 +500,12 @@ def record(
         RuntimeError: A simulation became unstable.
     """
     count = len(machines)
-    fault = _column("faults", faults, count)
-    severity = _column("severities", severities, count).astype(np.float64)
-    joint, check = _column("joints", joints, count), _column("checks", checks, count)
+    given = {"faults": faults, "severities": severities, "joints": joints, "checks": checks}
+    for name, values in given.items():
+        if np.shape(values) not in ((), (count,)):
+            raise TaskError(f"{name} must be one or {count}, got the shape {np.shape(values)}")
+    fault, severity, joint, check = (np.broadcast_to(each, (count,)) for each in given.values())
+    severity = severity.astype(np.float64)
     for name in sorted(set(fault.tolist())):
         _check_fault(name, severity[fault == name], joint[fault == name])
     joint = np.where([name != HEALTHY and bool(FAULTS[name].joints) for name in fault], joint, 0)
@@ -612,17 +513,25 @@ def record(
     visit = [np.full(count, seed), np.full(count, machines.seed), machines.number, check]
     named = np.array([zlib.crc32(name.encode()) for name in fault])
     keys = keys_of(np.stack([*visit, named, severity, joint], axis=1))
-    _check_distinct(keys)
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    for row in np.flatnonzero(first[place] < np.arange(count))[:1]:
+        raise TaskError(
+            f"recordings {first[place[row]]} and {row} would be the same: give each check of a "
+            "machine another number in checks"
+        )
     low, high = _OIL_TEMPERATURE_C
     draws = uniforms(keys_of(np.stack(visit, axis=1)), np.zeros(count), _TEMPERATURE, np.arange(1))
-    oil_c = low + (high - low) * draws[:, 0]  # the same in one check of a machine, with any fault
+    oil_c = low + (high - low) * draws  # the same in one check of a machine, with any fault
+    thin = np.exp(-_OIL_THINNING_PER_DEGREE * (oil_c - _OIL_NOMINAL_C))  # (R, 1)
     shape = (count, len(CHANNELS), NUM_SAMPLES)
     require_memory({f"{count} recordings": 4 * math.prod(shape)}, "record fewer at a time")
-    faulty = with_faults(machines, fault, severity, joint)
+    warm = replace(machines, joint_damping_ratio=thin * machines.joint_damping_ratio)
     signals = np.empty(shape, np.float32)
-    for first in range(0, count, _RECORDINGS_AT_ONCE):
-        part = slice(first, first + _RECORDINGS_AT_ONCE)
-        simulation = Simulation(faulty.rows(part), oil_c[part], keys[part], num_threads)
+    for begin in range(0, count, _RECORDINGS_AT_ONCE):
+        part = slice(begin, begin + _RECORDINGS_AT_ONCE)
+        simulation = Simulation(
+            warm.rows(part), fault[part], severity[part], joint[part], keys[part], num_threads
+        )
         signals[part] = simulation.run()
     labels = [
         str(FaultClass(name, int(number))) if severe else HEALTHY
@@ -643,14 +552,6 @@ def record(
     )
 
 
-def _column(name: str, values: Any, count: int) -> np.ndarray:
-    """Return one value for each of R recordings, (R,)."""
-    column = np.asarray(values)
-    if column.shape not in ((), (count,)):
-        raise TaskError(f"{name} must be one or {count}, got the shape {column.shape}")
-    return np.broadcast_to(column, (count,))
-
-
 def _check_fault(name: str, severity: np.ndarray, joint: np.ndarray) -> None:
     if name == HEALTHY:
         if severity.any():
@@ -667,16 +568,6 @@ def _check_fault(name: str, severity: np.ndarray, joint: np.ndarray) -> None:
         raise TaskError(
             f"severity of {name} ({fault.severity.description}) must be in [0, {most:g}]"
             f"{after_number(unit)}, got {beyond[0]:g}"
-        )
-
-
-def _check_distinct(keys: np.ndarray) -> None:
-    _, first, times = np.unique(keys, return_index=True, return_counts=True)
-    for row in sorted(first[times > 1])[:1]:
-        twin = np.flatnonzero(keys == keys[row])[1]
-        raise TaskError(
-            f"recordings {row} and {twin} would be the same: give each check of a machine "
-            "another number in checks"
         )
 
 

@@ -117,12 +117,16 @@ class Parts:
 
     machines: Machines
     """M machines."""
+    keys: np.ndarray
+    """Of the random numbers of each, (M,) uint64."""
     fault: np.ndarray
     """Name of the fault that the wear is, (M,) of strings."""
     joint: np.ndarray
     """Number of its joint, (M,)."""
+    most: np.ndarray
+    """Highest severity of the fault that any job tolerates, in its unit, (M,)."""
     limit: np.ndarray
-    """Severity that ends a life, in the unit of the fault, (M,)."""
+    """Severity that ends a life, (M,)."""
     wear: np.ndarray
     """Wear after each cycle, (M, MOST_CYCLES + 1)."""
 
@@ -133,54 +137,33 @@ class Parts:
         return np.where(worn.any(axis=1), worn.argmax(axis=1), MOST_CYCLES)
 
     def severity(self, machine: np.ndarray, cycle: np.ndarray) -> np.ndarray:
-        """Return severities at checks with the scatter of their day, in the fault's unit, (R,).
-
-        Args:
-            machine: Rows of machines, (R,).
-            cycle: Age of the part, (R,).
-        """
-        most = np.array([_most_severe(name) for name in self.fault])[machine]
-        draws = normals(_keys(self.machines)[machine], cycle, _DAY, np.arange(2))
-        worn = self.limit[machine] * self.wear[machine, cycle]
+        """Return severities of rows of machines (R,) at cycles (R,), scattered by day, (R,)."""
+        draws = normals(self.keys[machine], cycle, _DAY, np.arange(2))
+        worn, most = self.limit[machine] * self.wear[machine, cycle], self.most[machine]
         seen = worn * np.exp(SCATTER_RATIO * draws[:, 0]) + SCATTER_OFFSET * most * draws[:, 1]
         return np.clip(seen, 0.0, most * HIGHEST)
 
 
 def sample_parts(machines: Machines) -> Parts:
     """Draw the wear of machines; that of one does not depend on the others."""
-    count, keys = len(machines), _keys(machines)
-    names = np.array(list(PROCESSES))
-    draws = uniforms(keys, np.zeros(count), _MACHINE, np.arange(4))
-    low, high = TOLERATED
-    fault = names[(draws[:, 0] * len(names)).astype(int)]
+    zero = np.zeros(len(machines))
+    keys = keys_of(np.stack([zero + machines.seed, machines.number], axis=1))
+    draws = uniforms(keys, zero, _MACHINE, np.arange(4))
+    fault = np.array(list(PROCESSES))[(draws[:, 0] * len(PROCESSES)).astype(int)]
     joint = np.array(WORN_JOINTS)[(draws[:, 1] * len(WORN_JOINTS)).astype(int)]
-    limit = np.array([_most_severe(name) for name in fault]) * (low + (high - low) * draws[:, 3])
-    age = np.arange(MOST_CYCLES + 1) / _expected_life_cycles(machines, keys)[:, None]
-    noise = uniforms(keys, np.zeros(count), _PATH, np.arange(MOST_CYCLES + 1))
-    wear = np.empty((count, MOST_CYCLES + 1))
-    for name, process in PROCESSES.items():
-        rows = fault == name
-        wear[rows] = process(age[rows], draws[rows, 2], noise[rows])
-    return Parts(machines, fault, joint, limit, wear)
-
-
-def _most_severe(fault: str) -> float:
-    """Return the highest severity that any job tolerates: the highest that diagnosis trains on."""
-    return FAULTS[fault].severity.train[1]
-
-
-def _keys(machines: Machines) -> np.ndarray:
-    """Return the key of the wear of each machine, (M,) uint64."""
-    return keys_of(np.stack([np.full(len(machines), machines.seed), machines.number], axis=1))
-
-
-def _expected_life_cycles(machines: Machines, keys: np.ndarray) -> np.ndarray:
-    """Return the expected life of each part, (M,): the higher the payload, the shorter."""
-    zero = np.zeros(len(keys))
+    most = np.array([FAULTS[name].severity.train[1] for name in fault])
+    limit = most * (TOLERATED[0] + (TOLERATED[1] - TOLERATED[0]) * draws[:, 3])
     own = np.clip(normals(keys, zero, _MACHINE, np.array([10])), -MOST_SPREADS, MOST_SPREADS)
     each = np.clip(normals(keys, zero, _PART, np.arange(1)), -MOST_SPREADS, MOST_SPREADS)
     median = MEDIAN_LIFE_CYCLES * (machines.payload_kg / NOMINAL_PAYLOAD_KG) ** LOAD_EXPONENT
-    return median * np.exp(MACHINE_SPREAD * own + PART_SPREAD * each)[:, 0]
+    expected_cycles = median * np.exp(MACHINE_SPREAD * own + PART_SPREAD * each)[:, 0]
+    age = np.arange(MOST_CYCLES + 1) / expected_cycles[:, None]
+    noise = uniforms(keys, zero, _PATH, np.arange(MOST_CYCLES + 1))
+    wear = np.empty_like(age)
+    for name, process in PROCESSES.items():
+        rows = fault == name
+        wear[rows] = process(age[rows], draws[rows, 2], noise[rows])
+    return Parts(machines, keys, fault, joint, most, limit, wear)
 
 
 def wear_table(
@@ -212,7 +195,7 @@ def wear_table(
     life = parts.life_cycles
     num_checks = (life - 1) // CYCLES_BETWEEN_CHECKS + 2  # the last one on the last day
     running = np.arange(count) >= count - num_running
-    drawn = uniforms(_keys(parts.machines), np.zeros(count), _DAY, np.array([7]))[:, 0]
+    drawn = uniforms(parts.keys, np.zeros(count), _DAY, np.array([7]))[:, 0]
     num_checks = np.where(running, 1 + (drawn * (num_checks - 1)).astype(int), num_checks)
     machine, check = np.nonzero(np.arange(num_checks.max()) < num_checks[:, None])
     cycle = np.minimum(check * CYCLES_BETWEEN_CHECKS, life[machine])
@@ -273,38 +256,37 @@ def _joint_indicators(signals: np.ndarray, joint: int) -> np.ndarray:
         signals[:, channel][:, joint].astype(np.float64) for channel in channels
     )
     teeth = RIPPLES_PER_TURN * position
-    causes = (
-        np.tanh(velocity / _STANDSTILL_RAD_PER_S),
-        velocity,
-        np.gradient(velocity, 1 / SAMPLES_PER_S, axis=1),
-        commanded,
-        np.sin(teeth),
-        np.cos(teeth),
-        np.ones_like(velocity),
-    )
-    amounts, residual_nm = _least_squares(np.stack(causes, axis=2), commanded - delivered)
+    causes = np.stack(
+        [
+            np.tanh(velocity / _STANDSTILL_RAD_PER_S),
+            velocity,
+            np.gradient(velocity, 1 / SAMPLES_PER_S, axis=1),
+            commanded,
+            np.sin(teeth),
+            np.cos(teeth),
+            np.ones_like(velocity),
+        ],
+        axis=2,
+    )  # (R, T, 7)
+    lost_nm = commanded - delivered
+    products = causes.mT @ causes
+    scale = np.trace(products, axis1=1, axis2=2)[:, None, None] / causes.shape[2]
+    products += _RIDGE * scale * np.eye(causes.shape[2])
+    amounts = np.linalg.solve(products, causes.mT @ lost_nm[:, :, None])
     unplanned_nm = delivered - motion.torque_nm[:, joint]
-    slow_nm, _ = _split(unplanned_nm - unplanned_nm.mean(axis=1, keepdims=True))
-    _, rough_nm = _split(delivered)
-    rest = (residual_nm, slow_nm, rough_nm, velocity - motion.velocity_rad_per_s[:, joint])
+    rest = (
+        lost_nm - (causes @ amounts)[:, :, 0],
+        _slow(unplanned_nm - unplanned_nm.mean(axis=1, keepdims=True)),
+        delivered - _slow(delivered),
+        velocity - motion.velocity_rad_per_s[:, joint],
+    )
     rms = np.stack([np.sqrt(np.mean(part**2, axis=1)) for part in rest], axis=1)
-    ripple = np.hypot(amounts[:, 4], amounts[:, 5])[:, None]
-    return np.concatenate([amounts[:, :4], ripple, np.log(rms + 1e-6)], axis=1)
+    ripple = np.hypot(amounts[:, 4], amounts[:, 5])
+    return np.concatenate([amounts[:, :4, 0], ripple, np.log(rms + 1e-6)], axis=1)
 
 
-def _least_squares(causes: np.ndarray, torque_nm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the coefficient of each cause, (R, k), and the residual torque, (R, T)."""
-    normal = np.einsum("rtk,rtl->rkl", causes, causes)
-    scale = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-    normal += _RIDGE * scale / causes.shape[2] * np.eye(causes.shape[2])
-    moments = np.einsum("rtk,rt->rk", causes, torque_nm)
-    amounts = np.linalg.solve(normal, moments[:, :, None])[:, :, 0]
-    return amounts, torque_nm - np.einsum("rtk,rk->rt", causes, amounts)
-
-
-def _split(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a signal (R, T) below and above 20 Hz."""
+def _slow(signal: np.ndarray) -> np.ndarray:
+    """Return a signal (R, T) below 20 Hz."""
     spectrum = np.fft.rfft(signal, axis=1)
     slow = np.fft.rfftfreq(signal.shape[1], 1 / SAMPLES_PER_S) <= _ROUGH_HZ
-    low = np.fft.irfft(spectrum * slow, signal.shape[1], axis=1)
-    return low, signal - low
+    return np.fft.irfft(spectrum * slow, signal.shape[1], axis=1)

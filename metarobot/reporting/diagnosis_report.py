@@ -2,231 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import matplotlib.style
+import msgspec
 import numpy as np
+import pandas as pd
+from matplotlib.ticker import PercentFormatter
 
 from metarobot.diagnosis.evaluate import FALSE_ALARM_RATE
-from metarobot.diagnosis.run import Chosen, Diagnosis, DiagnosisConfig, Row
+from metarobot.diagnosis.run import DiagnosisConfig
 from metarobot.evaluation.statistics import Interval
-from metarobot.io import write_file
+from metarobot.printable import listed, printable
 from metarobot.reporting.cells import Cell
-from metarobot.reporting.report import page_templates
-from metarobot.reporting.style import number, percent
+from metarobot.reporting.report import data_url, page_templates
+from metarobot.reporting.style import (
+    ADAPTING_COLOURS,
+    GREY,
+    INK,
+    STYLE,
+    colours,
+    light_grid,
+    make_figure,
+    number,
+    percent,
+    png_bytes,
+)
 
-ENOUGH_MACHINES = 10
-"""Machines from which on they say something of others."""
 MOST_LABELS = 24
 """Labels of a confusion matrix; more have no room."""
-MOST_NAMES = 12
-"""Machines or labels that are listed by name."""
-_TITLES = {
-    "nearest_mean": "whitened nearest mean",
-    "trees": "randomised trees",
-    "minirocket": "MiniRocket",
-    "prototypes": "prototypical network",
-    "maml": "MAML",
-}
-_CLOSED_FORM, _NETWORKS = "nearest_mean", ("prototypes", "maml")
-_MOST_LINES = 8
 _FALSE_ALARMS = (0.02, 0.09)
 """Rates that are near enough to the nominal one."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 14.0, 97.0, 5.0, 86.0  # percent of a chart
+_STYLE: Any = ["default", STYLE, {"text.parse_math": False}]
+_COLUMNS = 4
+Scores = dict[int, Interval]
+"""Accuracy by examples of each label."""
 
 
-class Candidate(NamedTuple):
-    """A learner in the comparison by cross-validation, under the same kind of labels."""
-
-    learner: str
-    scores: dict[int, Interval]
-    """Accuracy by examples of each label."""
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy over the numbers of examples, by which learners are chosen."""
-        return float(np.mean([each.value for each in self.scores.values()]))
-
-    @property
-    def half_width(self) -> float:
-        """Mean half width of the intervals."""
-        return float(np.mean([each.high - each.low for each in self.scores.values()]) / 2)
-
-    def beats(self, other: Candidate) -> bool:
-        """Whether the lead is larger than what both intervals leave open."""
-        return self.mean - other.mean > float(np.hypot(self.half_width, other.half_width))
-
-
-class Curve(NamedTuple):
-    """The accuracies of one learner in a chart or a table."""
+class Panel(NamedTuple):
+    """How well labels of one kind are found: those known from training, or those new to it."""
 
     title: str
-    colour: str
-    """Class of the style sheet."""
-    scores: dict[int, Interval]
-    """By examples of each label."""
+    compared: dict[str, Scores]
+    """Learners in cross-validation, the chosen one first, then the best."""
+    best: list[str]
+    """The first of these of each kind, such as trees."""
+    held_out: dict[str, Scores]
+    """The chosen learner on held-out recordings; empty where there are none."""
+    rows: list[Mapping[str, Any]]
+    """Those of `Diagnosis.evaluate`."""
+
+    @property
+    def shots(self) -> list[int]:
+        """Numbers of examples."""
+        tables = [*self.held_out.values(), *self.compared.values()]
+        return sorted({count for scores in tables for count in scores})
 
 
-def write_report(path: Path, run: Diagnosis, rows: list[dict[str, Any]]) -> None:
-    """Write the report of a diagnosis as one HTML file.
+def panels(config: DiagnosisConfig, rows: Sequence[Mapping[str, Any]] = ()) -> list[Panel]:
+    """Part the comparison of learners, and rows of `Diagnosis.evaluate`, by kind of labels."""
+    found = []
+    for known in (True, False):
+        compared = accuracies(msgspec.to_builtins(own) for own in config.rows if own.known == known)
+        chosen = [own.learner for own in config.chosen if own.known == known]
+        compared = dict(sorted(compared.items(), key=lambda own: own[0] not in chosen))
+        best: dict[str, str] = {}
+        for name in compared:
+            best.setdefault(kind_of(name), name)
+        own = [row for row in rows if row["known"] == known]
+        if compared or own:
+            title = f"faults {'known from' if known else 'new to'} training"
+            found.append(Panel(title, compared, [*best.values()], accuracies(own), own))
+    return found
 
-    Args:
-        path: File to write.
-        run: The diagnosis.
-        rows: What `Diagnosis.evaluate` returns; none where nothing was held out.
 
-    Raises:
-        OSError: The file cannot be written.
-    """
-    write_file(path, render_report(run.config, rows).encode())
+def kind_of(learner: str) -> str:
+    """Return the learner without its variant: "trees, with ..." -> "trees"."""
+    return learner.replace(",", " ").split(" ")[0]
+
+
+def accuracies(rows: Iterable[Mapping[str, Any]]) -> dict[str, Scores]:
+    """Return accuracies by learner, the best on average first."""
+    found: dict[str, Scores] = {}
+    for row in rows:
+        bounds = np.clip(row["accuracy_ci"], 0.0, 1.0).tolist()
+        found.setdefault(row["learner"], {})[row["shots"]] = Interval(row["accuracy"], *bounds)
+    return dict(sorted(found.items(), key=lambda own: -_mean(own[1])))
+
+
+def _mean(scores: Scores) -> float:
+    return float(np.mean([own.value for own in scores.values()]))
+
+
+def lead(panel: Panel) -> str:
+    """Return which learner was chosen, and by how much it leads the best of another kind."""
+    own, *others = (panel.compared[name] for name in panel.best)
+    name, *following = (name.replace(",", "") for name in panel.best)
+    right = f"{number(100 * _mean(own), 1)}\N{NO-BREAK SPACE}%"
+    text = f"{name} is chosen, right in {right} on average over numbers of examples"
+    if not others:
+        return text
+    points = 100 * (_mean(own) - _mean(others[0]))
+    half = [50 * np.mean([s.high - s.low for s in each.values()]) for each in (own, others[0])]
+    text += f"; {following[0]} comes next, {number(points, 1)} points behind"
+    return text + (", which the intervals leave open" if points <= math.hypot(*half) else "")
 
 
 def render_report(config: DiagnosisConfig, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page."""
-    measured = [_measured(config, [row]) for row in rows]
-    of_chosen = [
-        [row for row, by in zip(rows, measured, strict=True) if by is chosen]
-        for chosen in config.chosen
-    ]
-    panels = [
-        _panel(chosen, candidates(config, chosen.known), own)
-        for chosen, own in zip(config.chosen, of_chosen, strict=True)
-    ]
-    first = next(filter(None, of_chosen), [])
-    both = len(first) < len(rows)
-    kinds = [
-        (", known labels" if own.known else ", new labels") if both else "" for own in measured
-    ]
-    return (
-        page_templates()
-        .get_template("diagnosis.html.j2")
-        .render(
-            verdict=verdict(config, first),
-            panels=panels,
-            matrix=_matrix(first[-1]["confusion"]) if rows else None,
-            matrix_of=_examples(first[-1]["shots"]) if rows else "",
-            rows=[{**row, "kind": kind} for row, kind in zip(rows, kinds, strict=True)],
-            alarms=alarm_words(rows),
-            interval_words=interval_words(config),
-            facts=_facts(config),
-            percent=percent,
-            number=number,
-            examples=_examples,
-            cell=Cell.in_percent,
-            across=_across,
-            height=_height,
-            nominal=FALSE_ALARM_RATE,
-        )
+    """Return the page of a diagnosis, with rows of `Diagnosis.evaluate`."""
+    found = panels(config, rows)
+    first = next(panel for panel in found if panel.rows)
+    measured = first.rows[-1]
+    page = page_templates().get_template("diagnosis.html.j2")
+    return page.render(
+        verdict=map(verdict, found),
+        panels=found,
+        curves=data_url(_draw_accuracies(found), "image/png"),
+        reliability=data_url(_draw_reliability(found), "image/png"),
+        matrix=_matrix(measured["confusion"]),
+        left_out=len(measured["confusion"]) - MOST_LABELS,
+        matrix_of=f"{first.title}, {examples(measured['shots'])}",
+        alarms=alarm_words(rows),
+        config=config,
+        channels=[f"{name} [{unit}]" if unit else name for name, unit in config.channels],
+        listed=listed,
+        percent=percent,
+        cell=Cell.in_percent,
+        nominal=FALSE_ALARM_RATE,
     )
 
 
-def candidates(config: DiagnosisConfig, known: bool) -> list[Candidate]:
-    """Return the learners that were compared, the best first."""
-    found: dict[str, dict[int, Interval]] = {}
-    for row in config.rows:
-        if row.known == known:
-            found.setdefault(row.learner, {})[row.shots] = _interval(row)
-    return sorted(map(Candidate, found, found.values()), key=lambda own: -own.mean)
-
-
-def _interval(row: Row) -> Interval:
-    return Interval(row.accuracy, *(float(np.clip(end, 0.0, 1.0)) for end in row.accuracy_ci))
-
-
-def _best_of_each(compared: Sequence[Candidate], chosen: str) -> list[Candidate]:
-    """Return the chosen learner, then the best variant of each other kind."""
-    ordered = sorted(compared, key=lambda own: own.learner != chosen)
-    best: dict[tuple[str, bool], Candidate] = {}
-    for own in ordered:
-        best.setdefault((_kind(own.learner), "with training" in own.learner), own)
-    return list(best.values())
-
-
-def _kind(learner: str) -> str:
-    return learner.partition(",")[0].partition(" ")[0]
-
-
-def learner_title(learner: str) -> str:
-    """Return a learner's name for people: "trees, with ..." -> "randomised trees with ..."."""
-    kind = _kind(learner)
-    return _TITLES.get(kind, kind) + learner[len(kind) :].replace(", with", " with")
-
-
-def _measured(config: DiagnosisConfig, rows: Sequence[Mapping[str, Any]]) -> Chosen:
-    """Return which of the chosen learners was measured on held-out recordings."""
-    if not rows:
-        return config.chosen[0]
-    known = set(rows[-1]["confusion"]) <= set(config.labels)
-    fitting = [own for own in config.chosen if own.known == known]
-    return (fitting or list(config.chosen))[0]
-
-
-def verdict(config: DiagnosisConfig, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what matters most: the chosen learner, how good it is, and its lead."""
-    chosen = _measured(config, rows)
-    compared = candidates(config, chosen.known)
-    own, *others = _best_of_each(compared, chosen.learner)
-    most = max(own.scores)
-    cell = Cell.in_percent(own.scores[most])
-    by_folds = f"{cell.value} {cell.interval} with {_examples(most)}"
-    title = learner_title(own.learner)
-    if rows:
-        row = rows[-1]
-        cell = Cell.in_percent(Interval(row["accuracy"], *row["accuracy_ci"]))
-        labels = "that are known from training" if chosen.known else "that are new to it"
-        first = (
-            f"The chosen learner, {title}, names the right one of {row['way']} labels in "
-            f"{cell.value} {cell.interval} of held-out recordings, with {_examples(row['shots'])} "
-            f"of each; these are labels {labels}."
+def verdict(panel: Panel) -> str:
+    """Return what matters most: how good the chosen learner is, and its lead."""
+    text = "no recordings were held out."
+    if panel.rows:
+        row = panel.rows[-1]
+        cell = Cell.in_percent(panel.held_out[row["learner"]][row["shots"]])
+        text = (
+            f"the right one of {row['way']} labels is named in {cell.value} {cell.interval} of "
+            f"held-out recordings, with {examples(row['shots'])} of each."
         )
-    else:
-        first = (
-            f"The chosen learner, {title}, is right in {by_folds} of each label in "
-            "cross-validation. No recordings were held out to confirm that."
-        )
-    return [first, _lead_words(own, others, by_folds)]
+    if panel.compared:
+        text += f" In cross-validation, {lead(panel)}."
+    return f"{panel.title.capitalize()}: {text}"
 
 
-def _lead_words(own: Candidate, others: Sequence[Candidate], by_folds: str) -> str:
-    """Say who came next in cross-validation and by how much, and whether a closed form wins."""
-    if not others:
-        return "No other kind of learner was compared."
-    following = others[0]
-    points = number(100 * (own.mean - following.mean), 1)
-    text = (
-        f"In cross-validation it is right in {by_folds}; {learner_title(following.learner)} came "
-        f"next, {points} points behind on average over the numbers of examples"
-    )
-    text += "." if own.beats(following) else "; the intervals leave open which is better."
-    if _kind(own.learner) == _CLOSED_FORM:
-        networks = [each for each in others if _kind(each.learner) in _NETWORKS]
-        behind = " and ".join(
-            f"{learner_title(each.learner)} ({number(100 * (own.mean - each.mean), 1)} points)"
-            for each in networks
-        )
-        text += " A closed form wins here: it learns means and a covariance, no network."
-        return f"{text} Behind it are {behind}." if behind else text
-    closed = next((each for each in others if _kind(each.learner) == _CLOSED_FORM), None)
-    if closed in (None, following):
-        return text
-    gap = number(100 * (own.mean - closed.mean), 1)
-    return f"{text} The best closed form, {learner_title(closed.learner)}, is {gap} points behind."
+def examples(count: int) -> str:
+    """Return "1 example" or "5 examples"."""
+    return f"{count} example{'s' * (count != 1)}"
 
 
 def alarm_words(rows: Sequence[Mapping[str, Any]]) -> str:
     """Say what the warning is worth that a recording looks like none of the labels."""
-    if not rows:
-        return ""
-    false = [row["false_alarm"] for row in rows]
-    span = _span(false)
-    low, high = _FALSE_ALARMS
-    if max(false) > high:
-        text = f"Too many false alarms: {span}, nominally {percent(FALSE_ALARM_RATE)}."
-    elif min(false) < low:
-        text = f"Fewer false alarms than nominal: {span}, not {percent(FALSE_ALARM_RATE)}."
-    else:
-        text = f"False alarms are near their nominal {percent(FALSE_ALARM_RATE)}: {span}."
+    false, (low, high) = [row["false_alarm"] for row in rows], _FALSE_ALARMS
+    many = "too many" if max(false) > high else "fewer" if min(false) < low else "near that"
+    text = f"False alarms, nominally {percent(FALSE_ALARM_RATE)}, are {many}: {_span(false)}."
     missed = [1.0 - row["noticed"] for row in rows if row["noticed"] is not None]
     if not missed:
         return f"{text} Unknown faults were not measured: that takes three labels on one machine."
@@ -235,107 +167,72 @@ def alarm_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _span(shares: Sequence[float]) -> str:
-    low, high = percent(min(shares)), percent(max(shares))
-    return low if low == high else f"{low} to {high}"
+    return " to ".join(dict.fromkeys((percent(min(shares)), percent(max(shares)))))
 
 
-def interval_words(config: DiagnosisConfig) -> str:
-    """Say what the intervals are over, and so what they do not cover."""
-    text = (
-        "Brackets and bars hold 95 % intervals over tasks: how much the figure depends on which "
-        "examples are drawn. They do not cover how machines differ. "
-    )
-    count = len(config.machines)
-    if count == 1:
-        return f"{text}Trained on one machine, figures say nothing of others."
-    if count < ENOUGH_MACHINES:
-        return f"{text}Trained on {count} machines, figures say little of others."
-    return f"{text}Cross-validation holds out machines, of {count} in all."
+def _draw_accuracies(found: Sequence[Panel]) -> bytes:
+    """Draw accuracy over the number of examples: the best learner of each kind."""
+    colour = colours(dict.fromkeys(kind_of(name) for panel in found for name in panel.best))
+    lines = {}
+    with matplotlib.style.context(_STYLE):
+        figure = make_figure(400)
+        figure.set_layout_engine("constrained")
+        grid = figure.subplots(1, len(found), sharey=True, squeeze=False)
+        for axes, panel in zip(grid.flat, found, strict=True):
+            curves = [
+                ("chosen, on held-out recordings", INK, own) for own in panel.held_out.values()
+            ]
+            for name in panel.best:
+                curves.append((kind_of(name), colour[kind_of(name)], panel.compared[name]))
+            for place, (name, own, scores) in enumerate(curves):
+                away = 0.05 * (place - len(curves) / 2)
+                x = [panel.shots.index(count) + away for count in scores]
+                values, low, high = zip(*map(msgspec.to_builtins, scores.values()), strict=True)
+                (lines[printable(name)],) = axes.plot(x, values, "o-", color=own, zorder=9 - place)
+                axes.vlines(x, low, high, color=own, linewidth=4, alpha=0.3)
+            for row in panel.rows[-1:]:
+                lines["guessing"] = axes.axhline(1 / row["way"], color=GREY, linestyle="--")
+            axes.set_xticks(range(len(panel.shots)), map(str, panel.shots))
+            axes.set_xlim(-0.5, len(panel.shots) - 0.5)
+            axes.set_ylim(0, 1.03)
+            axes.set_title(panel.title.capitalize())
+            axes.set_xlabel("examples of each label")
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+            light_grid(axes)
+        figure.legend(
+            lines.values(), lines, loc="outside lower center", ncols=_COLUMNS, frameon=False
+        )
+        return png_bytes(figure)
 
 
-def _panel(
-    chosen: Chosen, compared: Sequence[Candidate], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Return chart and table of one kind of labels."""
-    best = _best_of_each(compared, chosen.learner)[:_MOST_LINES]
-    curves = [
-        Curve(learner_title(own.learner), f"other{k}" if k else "chosen", own.scores)
-        for k, own in enumerate(best)
-    ]
-    if rows:
-        scores = {row["shots"]: Interval(row["accuracy"], *row["accuracy_ci"]) for row in rows}
-        title = f"{learner_title(rows[0]['learner'])}, on held-out recordings"
-        curves.insert(0, Curve(title, "held", scores))
-    shots = sorted({count for own in curves for count in own.scores})
-    step = (_RIGHT - _LEFT - 14) / max(len(shots) - 1, 1)
-    return {
-        "title": "Labels known from training" if chosen.known else "Labels new to training",
-        "curves": curves,
-        "left_out": [
-            Curve(learner_title(own.learner), "", own.scores) for own in compared if own not in best
-        ],
-        "places": {count: round(_LEFT + 5 + step * k, 2) for k, count in enumerate(shots)},
-        "chance": 1 / rows[-1]["way"] if rows else None,
-    }
+def _draw_reliability(found: Sequence[Panel]) -> bytes:
+    """Draw how often answers are right over their probability, a panel for each row."""
+    pairs = [(panel, row) for panel in found for row in panel.rows]
+    lines = -(-len(pairs) // _COLUMNS)
+    with matplotlib.style.context(_STYLE):
+        figure = make_figure(40 + 250 * lines)
+        figure.set_layout_engine("constrained")
+        grid = figure.subplots(lines, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(pairs) :]:
+            axes.set_visible(False)
+        for axes, (panel, row) in zip(grid.flat, pairs, strict=False):
+            probability, right, count = np.transpose(row["reliability"])
+            size = 15 + 350 * count / count.sum()
+            axes.plot([0, 1], [0, 1], "--", color=GREY)
+            axes.scatter(probability, right, size, ADAPTING_COLOURS[0], alpha=0.75)
+            axes.set_title(f"{examples(row['shots'])}\n{panel.title}", size=9)
+            axes.set_xlabel(f"calibration error {number(row['calibration_error'])}")
+            axes.set(xlim=(-0.05, 1.08), ylim=(-0.05, 1.08))
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(PercentFormatter(1))
+            light_grid(axes)
+        return png_bytes(figure)
 
 
-def _across(share: float) -> float:
-    return round(_LEFT + (_RIGHT - _LEFT) * share, 2)
-
-
-def _height(share: float) -> float:
-    return round(_BOTTOM - (_BOTTOM - _TOP) * share, 2)
-
-
-def _matrix(confusion: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Return the rows of a confusion table in percent; labels that are mistaken most come first.
-
-    Labels stand in their order where all have room.
-    """
-
-    def right(label: str) -> float:
-        return confusion[label].get(label, 0) / sum(confusion[label].values())
-
-    labels = sorted(confusion)
-    if len(labels) > MOST_LABELS:
-        labels = sorted(labels, key=right)[:MOST_LABELS]
-    rows = []
-    for label in labels:
-        total = sum(confusion[label].values())
-        shares = [confusion[label].get(other, 0) / total for other in labels]
-        cells = [(round(100 * share), f"{100 * share:.0f}" if share else "") for share in shares]
-        rows.append((label, total, cells))
-    return {"labels": labels, "rows": rows, "left_out": len(confusion) - len(labels)}
-
-
-def _facts(config: DiagnosisConfig) -> list[tuple[str, str]]:
-    """Return on what the diagnosis was trained, by name."""
-    channels = [f"{name} [{unit}]" if unit else name for name, unit in config.channels]
-    machines = [name for name in config.machines if name]
-    window = [("window", f"{config.window_s:g} s")] if config.window_s else []
-    return [
-        ("recordings", f"{config.num_recordings}, without those held out"),
-        ("machines", _listed(machines) or "not named"),
-        ("labels", _listed(config.labels)),
-        ("channels", ", ".join(channels)),
-        ("rate", f"{config.rate_hz:g} Hz"),
-        *window,
-        ("baseline", config.baseline or "none"),
-        ("labels a task", f"{config.way} at most"),
-        ("learners compared", ", ".join(_TITLES.get(name, name) for name in config.learners)),
-        ("files held out", str(len(set(config.held_out))) if config.held_out else "none recorded"),
-        ("seed", str(config.seed)),
-        *([("folder", config.folder)] if config.folder else []),
-    ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return how many names there are, and the first of them."""
-    if not names:
-        return ""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"{len(names)}: {', '.join(names[:MOST_NAMES])}{more}"
-
-
-def _examples(count: int) -> str:
-    return f"{count} example{'s' * (count != 1)}"
+def _matrix(confusion: dict[str, dict[str, int]]) -> pd.DataFrame:
+    """Return in percent how often a label (row) was taken for another (column)."""
+    counts = pd.DataFrame.from_dict(confusion, orient="index").fillna(0)
+    shares = counts.div(counts.sum(axis=1), axis=0).reindex(columns=counts.index, fill_value=0)
+    right = pd.Series(np.diag(shares), shares.index)
+    labels = sorted(right.nsmallest(MOST_LABELS).index)  # those that are mistaken most
+    return (100 * shares.loc[labels, labels]).round().astype(int)

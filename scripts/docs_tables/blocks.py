@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from changes import table as changes_table
+from diagnosis import accuracy, calibration
 from life import table as life_table
 
-from docs_tables.changes import recognised_changes
 from docs_tables.comparisons import comparison, costs, published
-from docs_tables.diagnosis import accuracy, calibration
 from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
@@ -38,7 +38,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "diagnosis of machines": lambda: accuracy(arms=False),
     "calibration on arms": lambda: calibration(arms=True),
     "calibration on machines": lambda: calibration(arms=False),
-    "recognised changes": recognised_changes,
+    "recognised changes": changes_table,
     "costs": costs,
     "published": published,
     "speed": speed,

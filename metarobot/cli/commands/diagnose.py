@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -15,35 +15,32 @@ from metarobot.cli.commands import diagnose_life
 from metarobot.cli.console import OK, prepare
 from metarobot.cli.parsing import parse
 from metarobot.envs import nearest_name
-from metarobot.envs.checked_numbers import is_number, require_integers
-from metarobot.printable import print_line
+from metarobot.envs.checked_numbers import require_integers
+from metarobot.printable import listed, print_line
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from rich.console import Console
 
-    from metarobot.diagnosis.recordings import Channel, Recordings
-    from metarobot.diagnosis.run import Chosen, Diagnosis, DiagnosisConfig, Finding
+    from metarobot.diagnosis.recordings import Recordings
+    from metarobot.diagnosis.run import Diagnosis, DiagnosisConfig, Finding
+    from metarobot.reporting.diagnosis_report import Panel, Scores
 
-Progress = Callable[[str, float], None]
-"""Takes a stage and the share that is done."""
 LearnerName = Literal["nearest_mean", "trees", "minirocket", "prototypes", "maml"]
 """Those of `metarobot.diagnosis.learners`, which the help does not wait for."""
-RUN_FOLDER = "run"
+RunArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+FolderArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+FolderIfAny = Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="FOLDER")]
 _JOINT = 2
 """Joint in which `record` puts faults: the shoulder, which carries the whole arm."""
-_MOST_SEED = 2**31 - 1
-_MACHINES = (10, 1_000)
-_SECONDS, _HERTZ = (1e-6, 1e6), (1e-3, 1e9)
+_SEEDS, _MACHINES = (0, 2**31 - 1), (10, 1_000)
 _MOST_COLUMNS = 6
 """Machines, or labels, that have a column of their own on the screen."""
-_MOST_NAMES = 8
-"""Channels, or files, that a line names."""
+_QUICK_FAULTS = ("dry_friction", "weak_drive")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a folder of recordings is read."""
+    """How a folder of recordings is read: arguments of `read_recordings`."""
 
     window_s: float | None = None
     """Cut recordings into windows of so many seconds; without, they are as long as their files."""
@@ -53,22 +50,13 @@ class Reading:
     """Interpolate a channel over time where cells are empty."""
     drop_duplicates: bool = False
     """Keep the first of recordings with the same numbers."""
-    ignore_label: tuple[str, ...] = ()
+    ignore_labels: Annotated[tuple[str, ...], tyro.conf.arg(name="ignore-label")] = ()
     """Leave out recordings with these labels; "" is an empty cell."""
 
-    def __post_init__(self) -> None:
-        """Refuse numbers that no folder could fit."""
-        for name, bounds in (("window_s", _SECONDS), ("resample_hz", _HERTZ)):
-            value = getattr(self, name)
-            if value is not None and not is_number(value, *bounds):
-                low, high = bounds
-                raise ValueError(f"{name} must be a number in [{low:g}, {high:g}], got {value}")
 
-    def options(self, default: DiagnosisConfig | None = None) -> dict[str, Any]:
-        """Return arguments of `read_recordings`, those not given as a training had them."""
-        names = ("window_s", "resample_hz", "fill_missing", "drop_duplicates")
-        found = {name: getattr(self, name) or getattr(default or self, name) for name in names}
-        return {**found, "ignore_labels": self.ignore_label}
+def reading_of(values: Reading | DiagnosisConfig) -> dict[str, Any]:
+    """Return how options, or a training, say that recordings are read."""
+    return {name: getattr(values, name) for name in Reading.__dataclass_fields__}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,22 +76,15 @@ class DiagnoseRecord:
     """Seed of the arms, of severities and of noise: another one, other arms."""
 
     def __post_init__(self) -> None:
-        """Refuse unknown faults, and numbers that are too small or too large."""
-        from metarobot.diagnosis.faults import FAULTS, find_fault
-
-        bounds = {"machines": (1, 100), "checks": (1, 100), "seed": (0, _MOST_SEED)}
-        require_integers(self, bounds)
-        if not self.faults or len(set(self.faults)) < len(self.faults):
-            raise ValueError(f"--faults must name some of {', '.join(FAULTS)}, each once")
-        for name in self.faults:
-            find_fault(name)
+        """Refuse numbers that are too small or too large."""
+        require_integers(self, {"machines": (1, 100), "checks": (1, 100), "seed": _SEEDS})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseCheck(Reading):
     """Read a folder of recordings, and say what is in it, or what is wrong with it."""
 
-    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    folder: FolderArgument
     """Folder with labels.csv and a CSV or Parquet file for each recording:
     docs/own-recordings.md."""
 
@@ -112,7 +93,7 @@ class DiagnoseCheck(Reading):
 class DiagnoseTrain(Reading):
     """Choose and train a learner of faults, on a folder of recordings or on simulated arms."""
 
-    folder: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="FOLDER")] = None
+    folder: FolderIfAny = None
     """Folder with labels.csv and a file for each recording; simulated arms if not given."""
     out: Path
     """Run folder to make."""
@@ -133,24 +114,20 @@ class DiagnoseTrain(Reading):
     """Seed of tasks and networks, and of simulated arms."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are too small or too large."""
-        super().__post_init__()
-        bounds = {"way": (2, 100), "machines": _MACHINES, "seed": (0, _MOST_SEED)}
-        require_integers(self, bounds)
-        own = (*Reading.__dataclass_fields__, "unseen_machines", "unseen_labels", "baseline")
-        given = [name for name in own if getattr(self, name)]
-        if self.folder is None and given:
-            option = given[0].replace("_", "-")
-            raise ValueError(f"--{option} goes with a folder of recordings: name it first")
+        """Refuse numbers that are too small or too large, and options that would do nothing."""
+        require_integers(self, {"way": (2, 100), "machines": _MACHINES, "seed": _SEEDS})
+        for name in (*reading_of(self), "unseen_machines", "unseen_labels", "baseline"):
+            if self.folder is None and getattr(self, name):
+                raise ValueError(f"{name} goes with a folder of recordings: name it first")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseEvaluate:
     """Measure a diagnosis on what its training did not see, and write the report."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run: RunArgument
     """Run folder, or the name of a diagnosis that comes with the package, such as arm."""
-    folder: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="FOLDER")] = None
+    folder: FolderIfAny = None
     """Where the recordings are now that it was trained on, if they have moved."""
     out: Path
     """Folder to make, for evaluation.json and report.html."""
@@ -163,8 +140,7 @@ class DiagnoseEvaluate:
 
     def __post_init__(self) -> None:
         """Refuse numbers that are too small or too large."""
-        bounds = {"tasks": (2, 100_000), "machines": _MACHINES, "seed": (0, _MOST_SEED)}
-        require_integers(self, bounds)
+        require_integers(self, {"tasks": (2, 100_000), "machines": _MACHINES, "seed": _SEEDS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +150,7 @@ class DiagnosePredict(Reading):
     Recordings are read as those of training where options do not say otherwise.
     """
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run: RunArgument
     """Run folder, or the name of a diagnosis that comes with the package, such as arm."""
     examples: Path
     """Folder with labels.csv and a file for each labelled recording of the machine; any labels."""
@@ -187,7 +163,6 @@ class DiagnosePredict(Reading):
 
     def __post_init__(self) -> None:
         """Refuse a file of another kind."""
-        super().__post_init__()
         if self.out is not None and self.out.suffix not in (".csv", ".json"):
             raise ValueError(f"--out must end in .csv or .json, got {str(self.out)!r}")
 
@@ -202,10 +177,6 @@ class DiagnoseDemo:
     """Seed of arms, tasks and networks."""
     quick: bool = False
     """Check that everything works, with few arms and faults."""
-
-    def __post_init__(self) -> None:
-        """Refuse a seed that is too large."""
-        require_integers(self, {"seed": (0, _MOST_SEED)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +215,8 @@ def run(arguments: list[str], prog: str) -> int:
         _require_word(arguments[1:], f"{prog} life", ("train", "predict"))
     what = parse(DiagnoseCommand, arguments, prog).what
     command = what.what if isinstance(what, DiagnoseLife) else what
-    return _ACTIONS[type(command)](command)
+    _ACTIONS[type(command)](command)
+    return OK
 
 
 def _require_word(arguments: Sequence[str], prog: str, words: Sequence[str]) -> None:
@@ -258,23 +230,23 @@ def _require_word(arguments: Sequence[str], prog: str, words: Sequence[str]) -> 
         )
 
 
-def record_folder(command: DiagnoseRecord) -> int:
+def record_folder(command: DiagnoseRecord) -> None:
     """Simulate recordings of machines to test on, and write them as a folder."""
     import numpy as np
 
-    from metarobot.diagnosis.faults import FAULTS, HEALTHY
+    from metarobot.diagnosis.faults import HEALTHY, find_fault
     from metarobot.diagnosis.recordings import require_new_folder, write_recordings
     from metarobot.diagnosis.simulator import record, sample_machines
 
     console = prepare()
     require_new_folder(command.out)  # before the work
-    states, shape = [HEALTHY, *command.faults], (command.machines, command.checks)
+    faults, shape = [*dict.fromkeys(command.faults)], (command.machines, command.checks)
     rng = np.random.default_rng(command.seed)
-    severities = [rng.uniform(*FAULTS[name].severity.train, shape) for name in command.faults]
-    machine, check = np.indices((len(states), *shape)).reshape(3, -1)[1:]
+    severities = [rng.uniform(*find_fault(name).severity.train, shape) for name in faults]
+    machine, check = np.indices((1 + len(faults), *shape)).reshape(3, -1)[1:]
     recordings = record(
         sample_machines(command.machines, "test", seed=command.seed).rows(machine),
-        np.repeat(states, command.machines * command.checks),
+        np.repeat([HEALTHY, *faults], command.machines * command.checks),
         np.concatenate([np.zeros(shape), *severities]).ravel(),
         command.seed,
         joints=_JOINT,
@@ -284,67 +256,61 @@ def record_folder(command: DiagnoseRecord) -> int:
     labels = ", ".join(dict.fromkeys(recordings.label.tolist()))
     print_line(console, f"{len(recordings)} recordings of {command.machines} arms: {labels}")
     print_line(console, f"written: {command.out}")
-    return OK
 
 
-def check_folder(command: DiagnoseCheck) -> int:
+def check_folder(command: DiagnoseCheck) -> None:
     """Read a folder and print what is in it."""
+    import pandas as pd
+
     from metarobot.cli.listing import make_console
     from metarobot.diagnosis.recordings import LABELS_FILE, find_files, read_recordings
     from metarobot.io import Folder
 
-    recordings = read_recordings(command.folder, **command.options())
+    recordings = read_recordings(command.folder, **reading_of(command))
     console = make_console()
-    print_table(count_by_label(recordings), console)
+    columns = {name: getattr(recordings, name) for name in ("label", "machine", "name")}
+    files = pd.DataFrame(columns).drop_duplicates("name")  # windows of a file share it
+    table = files.groupby("label").agg(recordings=("name", "size"), machines=("machine", "nunique"))
+    if 1 < len(recordings.machines) <= _MOST_COLUMNS:
+        table = pd.concat([table, pd.crosstab(files["label"], files["machine"])], axis=1)
+    print_table(("label", *table.columns), table.itertuples(), console)
     for line in describe(recordings):
         print_line(console, line)
     left = sorted({*find_files(Folder.named(command.folder))} - {*recordings.name.tolist()})
-    if left and not (command.ignore_label or command.drop_duplicates):
-        print_line(console, f"not in {LABELS_FILE}: {_shortened(left)}")
-    return OK
+    if left and not (command.ignore_labels or command.drop_duplicates):
+        print_line(console, f"not in {LABELS_FILE}: {listed(left)}")
 
 
-def print_table(table: DataFrame, console: Console) -> None:
-    """Print a table whose index has a name."""
+def print_table(headings: Iterable[Any], rows: Iterable[Iterable[Any]], console: Console) -> None:
+    """Print a table of anything."""
     from metarobot.cli.listing import make_table
 
-    headings = (str(table.index.name), *map(str, table.columns))
-    rows = [tuple(map(str, row)) for row in table.itertuples()]
-    console.print(make_table(headings, rows, console))
-
-
-def count_by_label(recordings: Recordings) -> DataFrame:
-    """Return how many recordings, not windows, there are by label and machine."""
-    import pandas as pd
-
-    columns = {name: getattr(recordings, name) for name in ("label", "machine", "name")}
-    whole = pd.DataFrame(columns).drop_duplicates("name")
-    groups = whole.groupby("label")
-    counts = pd.DataFrame({"recordings": groups.size(), "machines": groups["machine"].nunique()})
-    if 1 < len(recordings.machines) <= _MOST_COLUMNS:
-        counts = counts.join(pd.crosstab(whole["label"], whole["machine"]))
-    return counts
+    cells = [tuple(map(str, row)) for row in rows]
+    console.print(make_table(map(str, headings), cells, console))
 
 
 def describe(recordings: Recordings) -> list[str]:
     """Say what all recordings have in common."""
     import numpy as np
 
-    samples = sorted({signal.shape[1] for signal in recordings.signals})
-    ends = dict.fromkeys((samples[0], samples[-1]))
+    from metarobot.diagnosis.recordings import column_name
+
+    samples = [signal.shape[1] for signal in recordings.signals]
+    ends = dict.fromkeys((min(samples), max(samples)))
     seconds = " to ".join(f"{count / recordings.rate_hz:.4g}" for count in ends)
     files, windows = len(np.unique(recordings.name)), len(recordings)
+    channels = [column_name(channel) for channel in recordings.channels]
     lines = [
         f"{files} recordings"
         + (f", {windows} windows" if windows > files else "")
         + f" of {seconds} s ({' to '.join(map(str, ends))} samples)",
         f"{recordings.rate_hz:g} samples a second",
-        f"{len(recordings.channels)} channels: {_listed(recordings.channels)}",
+        f"{len(channels)} channels: {listed(channels)}",
     ]
     extremes = [end for signal in recordings.signals for end in (signal.min(1), signal.max(1))]
     still = np.flatnonzero(np.ptp(extremes, axis=0) == 0)
     if len(still):
-        lines.append(f"never changes: {_listed([recordings.channels[place] for place in still])}")
+        lines.append(f"never changes: {listed([channels[place] for place in still])}")
     if len(recordings.machines) == 1:
         lines.append(
             "all are of one machine: how well a learner does on a machine that it never saw cannot "
@@ -353,101 +319,75 @@ def describe(recordings: Recordings) -> list[str]:
     return lines
 
 
-def _listed(channels: Sequence[Channel]) -> str:
-    from metarobot.diagnosis.signal_file import column_name
+def train_run(command: DiagnoseTrain, faults: Sequence[str] = ()) -> Diagnosis:
+    """Train, write the run, and say what was chosen.
 
-    return _shortened([column_name(channel) for channel in channels])
-
-
-def _shortened(names: Sequence[str]) -> str:
-    """Name the first of many."""
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def train_run(command: DiagnoseTrain) -> int:
-    """Train, and write the run."""
+    Args:
+        command: The options.
+        faults: Faults of simulated arms, if not all.
+    """
     from metarobot.cli.progress import StageDisplay
+    from metarobot.diagnosis.faults import HEALTHY
     from metarobot.diagnosis.recordings import read_recordings, require_new_folder
+    from metarobot.diagnosis.run import train
 
     console = prepare()
     require_new_folder(command.out)  # before the work
-    options: dict[str, Any] = {"way": command.way, "seed": command.seed}
-    if command.learner is not None:
-        options["learners"] = (command.learner,)
     with StageDisplay(console) as stages:
+        watch = partial(stages, "comparing learners on held-out recordings")
+        options: dict[str, Any] = {"way": command.way, "seed": command.seed, "watch": watch}
+        if command.learner is not None:
+            options["learners"] = (command.learner,)
         if command.folder is None:
-            trained = train_on_arms(command.machines, None, stages, **options)
+            arms = record_arms(command.machines, "train", command.seed, stages, faults)
+            trained = train(arms, baseline=HEALTHY, **options)  # what each did when it was healthy
         else:
-            reading = command.options()
-            recordings = read_recordings(command.folder, **reading)
-            trained = train_on_folder(
-                recordings,
-                command.unseen_machines,
-                command.unseen_labels,
-                baseline=command.baseline,
-                watch=_comparing(stages),
-                folder=str(command.folder.absolute()),
-                **reading,
-                **options,
-            )
+            recordings = read_recordings(command.folder, **reading_of(command))
+            options |= {"baseline": command.baseline, "folder": str(command.folder.absolute())}
+            trained = train_on_folder(recordings, command, **options)
     trained.save(command.out)
     announce(trained.config, console)
     print_line(console, f"run: {command.out}")
-    return OK
+    return trained
 
 
-def _comparing(stages: Progress) -> Callable[[float], None]:
-    return partial(stages, "comparing learners on held-out recordings")
-
-
-def train_on_folder(
-    recordings: Recordings, machines: Sequence[str], labels: Sequence[str], **options: Any
-) -> Diagnosis:
+def train_on_folder(recordings: Recordings, command: DiagnoseTrain, **options: Any) -> Diagnosis:
     """Train on recordings without those that are held out, if there are enough of them."""
     from metarobot.diagnosis.run import DiagnosisError, hold_out, train
 
+    options |= reading_of(command)
     try:
-        kept, held = hold_out(recordings, machines, labels)
-        names = tuple(dict.fromkeys(held.name.tolist()))
-        return train(kept, held_out=names, **options)
+        kept, held = hold_out(recordings, command.unseen_machines, command.unseen_labels)
+        return train(kept, held_out=tuple(dict.fromkeys(held.name.tolist())), **options)
     except DiagnosisError:
-        if machines or labels:
+        if command.unseen_machines or command.unseen_labels:
             raise
     return train(recordings, **options)  # so few that none can be held out
 
 
-def train_on_arms(
-    count: int, faults: Sequence[str] | None, stages: Progress, *, seed: int, **options: Any
-) -> Diagnosis:
-    """Train on simulated arms with some of the faults that are seen in training, or all of them.
-
-    Their baselines are what they were when they were healthy.
-    """
-    from metarobot.diagnosis.faults import FAULTS, HEALTHY, HELD_OUT_FAULTS
-    from metarobot.diagnosis.run import train
-
-    seen = [name for name in FAULTS if name not in HELD_OUT_FAULTS]
-    arms = _record_arms(count, faults or seen, "train", seed, stages)
-    return train(arms, baseline=HEALTHY, seed=seed, watch=_comparing(stages), **options)
-
-
-def test_arms(count: int, faults: Sequence[str] | None, seed: int, stages: Progress) -> Recordings:
-    """Record other simulated arms with the faults of training, and those that are held out."""
-    from metarobot.diagnosis.faults import FAULTS, HELD_OUT_FAULTS
-
-    asked = (*faults, HELD_OUT_FAULTS[0]) if faults else tuple(FAULTS)
-    return _record_arms(count, asked, "test", seed, stages)
-
-
-def _record_arms(
-    count: int, faults: Sequence[str], split: Literal["train", "test"], seed: int, stages: Progress
+def record_arms(
+    count: int,
+    split: Literal["train", "test"],
+    seed: int,
+    stages: Callable[[str, float], None] = lambda stage, share: None,
+    faults: Sequence[str] = (),
 ) -> Recordings:
-    """Record simulated arms with faults in all joints, after their baselines."""
-    from metarobot.diagnosis.faults import HEALTHY, classes_of
+    """Record simulated arms, healthy and with faults in all joints, after their baselines.
+
+    Args:
+        count: Number of arms.
+        split: Which arms; those to be tested on also have faults that are never trained on.
+        seed: Of arms, severities and noise.
+        stages: Takes a stage and the share that is done.
+        faults: Those to be trained on, beside one that is not; if none are named, all.
+    """
+    from metarobot.diagnosis.faults import FAULTS, HEALTHY, HELD_OUT_FAULTS, classes_of
     from metarobot.diagnosis.simulator import record_pool
 
-    classes = classes_of((HEALTHY, *faults))
+    known = faults or [name for name in FAULTS if name not in HELD_OUT_FAULTS]
+    classes = classes_of([HEALTHY, *known])
+    if split == "test":
+        classes += classes_of(HELD_OUT_FAULTS[:1] if faults else HELD_OUT_FAULTS)
     stages(f"recording {count} arms, {count * len(classes)} health checks", 0.0)
     recordings, baselines = record_pool(count, classes, split=split, seed=seed)
     return baselines.joined(recordings)
@@ -455,11 +395,12 @@ def _record_arms(
 
 def announce(config: DiagnosisConfig, console: Console) -> None:
     """Print the comparison of learners, which one was chosen and by how much, and on what."""
-    import msgspec
+    from metarobot.reporting.diagnosis_report import lead, panels
 
-    print_accuracy([msgspec.to_builtins(row) for row in config.rows], console)
-    for chosen in config.chosen:
-        print_line(console, f"{_faults(chosen.known)}: {lead(config, chosen)}")
+    for panel in panels(config):
+        print_accuracy(panel, panel.compared, console)
+    for panel in panels(config):
+        print_line(console, f"{panel.title}: {lead(panel)}")
     machines, held = len(config.machines), len(config.held_out)
     counts = f"{config.num_recordings} recordings of {machines} machines, {len(config.labels)}"
     print_line(console, f"trained on {counts} labels" + (f"; {held} are held out" if held else ""))
@@ -473,47 +414,18 @@ def announce(config: DiagnosisConfig, console: Console) -> None:
         print_line(console, "nothing is held out: there are too few recordings")
 
 
-def lead(config: DiagnosisConfig, chosen: Chosen) -> str:
-    """Return which learner was chosen, and by how much it leads the best of another kind."""
-    scores: dict[str, list[float]] = {}
-    for row in config.rows:
-        if row.known == chosen.known:
-            scores.setdefault(row.learner, []).append(row.accuracy)
-    mean = {name: sum(own) / len(own) for name, own in scores.items()}
-    own = mean[chosen.learner]
-    words = f"{chosen.learner} is chosen, right in {own:.1%} on average over numbers of examples"
-    others = [name for name in mean if _kind(name) != _kind(chosen.learner)]
-    if not others:
-        return words
-    following = max(others, key=lambda name: mean[name])
-    return f"{words}; {following} comes next, {100 * (own - mean[following]):.1f} points behind"
+def print_accuracy(panel: Panel, learners: Mapping[str, Scores], console: Console) -> None:
+    """Print accuracy and its interval by learner and number of examples."""
+    from metarobot.reporting.cells import Cell
+
+    cells = [
+        (name, *(" ".join(Cell.in_percent(scores.get(count))) for count in panel.shots))
+        for name, scores in learners.items()
+    ]
+    print_table((f"{panel.title}; examples:", *panel.shots), cells, console)
 
 
-def _kind(learner: str) -> str:
-    return learner.replace(",", "").split()[0]
-
-
-def _faults(known: bool) -> str:
-    return "faults known from training" if known else "faults new to training"
-
-
-def print_accuracy(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print accuracy and its interval by learner and number of examples, known faults first."""
-    import pandas as pd
-
-    for known in (True, False):
-        found: dict[int, dict[str, str]] = {}
-        for row in rows:
-            if row["known"] == known:
-                low, high = (f"{100 * end:.0f}" for end in row["accuracy_ci"])
-                cell = f"{row['accuracy']:.0%} [{low}, {high}]"
-                found.setdefault(row["shots"], {})[row["learner"]] = cell
-        if found:
-            table = pd.DataFrame(found).fillna("")
-            print_table(table.rename_axis(f"{_faults(known)}; examples:"), console)
-
-
-def evaluate_run(command: DiagnoseEvaluate) -> int:
+def evaluate_run(command: DiagnoseEvaluate) -> None:
     """Measure a run, and write the report."""
     from metarobot.cli.progress import StageDisplay
     from metarobot.diagnosis.recordings import read_recordings, require_new_folder
@@ -523,17 +435,15 @@ def evaluate_run(command: DiagnoseEvaluate) -> int:
     require_new_folder(command.out)  # before the work
     trained = load_diagnosis(command.run)
     config = trained.config
-    if not config.folder and command.folder is not None:
+    if config.folder:
+        recordings = read_recordings(command.folder or config.folder, **reading_of(config))
+        held = held_out_of(recordings, config)
+    elif command.folder is not None:
         raise ValueError(f"{command.run} was trained on simulated arms: leave out {command.folder}")
-    with StageDisplay(console) as stages:
-        if config.folder:
-            reading = Reading(ignore_label=config.ignore_labels).options(config)
-            recordings = read_recordings(command.folder or Path(config.folder), **reading)
-            held = held_out_of(recordings, config)
-        else:
-            held = test_arms(command.machines, None, command.seed, stages)
+    else:
+        with StageDisplay(console) as stages:
+            held = record_arms(command.machines, "test", command.seed, stages)
     report(trained, held, command.tasks, command.seed, command.out, console)
-    return OK
 
 
 def report(
@@ -541,18 +451,20 @@ def report(
 ) -> None:
     """Measure a diagnosis, write figures and page, and print accuracy and where the page is."""
     from metarobot.io import Folder, json_bytes, rounded
-    from metarobot.reporting.diagnosis_report import write_report
+    from metarobot.reporting.diagnosis_report import panels, render_report
 
     rows = trained.evaluate(held, num_tasks=tasks, seed=seed)
     folder = Folder(out)
     folder.make()
     folder.write("evaluation.json", json_bytes(rounded({"seed": seed, "rows": rows})))
-    write_report(out / "report.html", trained, rows)
-    print_accuracy(rows, console)
+    folder.write("report.html", render_report(trained.config, rows).encode())
+    for panel in panels(trained.config, rows):
+        if panel.held_out:
+            print_accuracy(panel, panel.held_out, console)
     print_line(console, f"report: {out / 'report.html'}")
 
 
-def predict_folder(command: DiagnosePredict) -> int:
+def predict_folder(command: DiagnosePredict) -> None:
     """Adapt to the examples, and print what each recording shows."""
     from metarobot.diagnosis.recordings import read_recordings
     from metarobot.diagnosis.run import load_diagnosis
@@ -562,11 +474,25 @@ def predict_folder(command: DiagnosePredict) -> int:
     if command.out is not None:
         require_writable(command.out)  # before the work
     trained = load_diagnosis(command.run)
-    reading = command.options(trained.config)
+    given = {name: value for name, value in reading_of(command).items() if value}
+    reading = {**reading_of(trained.config), "ignore_labels": (), **given}
     known = of_machine(read_recordings(command.examples, **reading), command)
     asked = read_recordings(command.recordings, labelled=False, **reading)
     findings = trained.predict(known, asked)
-    print_table(screen_table(findings), console)
+    labels = findings[0].probabilities
+    shown = [*labels] if len(labels) <= _MOST_COLUMNS else []
+    cells = [
+        (
+            own.name,
+            own.label,
+            f"{own.probability:.0%}",
+            "like none of them" if own.looks_like_none else "",
+            *(f"{own.probabilities[label]:.0%}" for label in shown),
+        )
+        for own in findings
+    ]
+    headings = ("recording", "shows", "probability", "looks", *(f"p({label})" for label in shown))
+    print_table(headings, cells, console)
     strangers = sum(own.looks_like_none for own in findings)
     if strangers:
         print_line(
@@ -578,44 +504,21 @@ def predict_folder(command: DiagnosePredict) -> int:
     if command.out is not None:
         write_findings(command.out, findings)
         print_line(console, f"written: {command.out}")
-    return OK
 
 
 def of_machine(examples: Recordings, command: DiagnosePredict) -> Recordings:
     """Return the examples of the machine that is to be diagnosed."""
     names = examples.machines
-    if command.machine is None:
-        if len(names) > 1:
-            raise ValueError(
-                f"{command.examples} has examples of {len(names)} machines: name the one that the "
-                f"recordings are of with --machine: {', '.join(names[:_MOST_NAMES])}"
-            )
+    if command.machine is None and len(names) == 1:
         return examples
-    machine = unicodedata.normalize("NFC", command.machine)  # as the table is read
-    if machine not in names:
+    machine = unicodedata.normalize("NFC", command.machine or "")  # as the table is read
+    if command.machine is None or machine not in names:
+        has = f"no machine {machine!r}" if machine else f"examples of {len(names)} machines"
         raise ValueError(
-            f"{command.examples} has no machine {machine!r}, but "
-            f"{', '.join(names[:_MOST_NAMES])}{nearest_name(machine, names)}"
+            f"{command.examples} has {has}: name the one that the recordings are of with "
+            f"--machine: {listed(names)}{nearest_name(machine, names)}"
         )
     return examples.rows(examples.machine == machine)
-
-
-def screen_table(findings: Sequence[Finding]) -> DataFrame:
-    """Return what is shown on the screen."""
-    import pandas as pd
-
-    few = len(findings[0].probabilities) <= _MOST_COLUMNS
-    rows = [
-        {
-            "recording": own.name,
-            "shows": own.label,
-            "probability": f"{own.probability:.0%}",
-            "looks": "like none of them" if own.looks_like_none else "",
-            **{f"p({name})": f"{each:.0%}" for name, each in own.probabilities.items() if few},
-        }
-        for own in findings
-    ]
-    return pd.DataFrame(rows).set_index("recording")
 
 
 def write_findings(path: Path, findings: Sequence[Finding]) -> None:
@@ -632,39 +535,23 @@ def write_findings(path: Path, findings: Sequence[Finding]) -> None:
     write_file(path, csv_table(rounded(rows)).encode())
 
 
-class DemoSize(NamedTuple):
-    """How much is recorded and measured."""
-
-    train_machines: int
-    test_machines: int
-    faults: Sequence[str] | None
-    """All, if None."""
-    tasks: int
-
-
-DEMO = DemoSize(20, 16, None, 60)
-QUICK = DemoSize(10, 10, ("dry_friction", "weak_drive"), 10)
-
-
-def show_demo(command: DiagnoseDemo) -> int:
+def show_demo(command: DiagnoseDemo) -> None:
     """Record, train, evaluate and report."""
     from metarobot.cli.progress import StageDisplay
     from metarobot.diagnosis.recordings import require_new_folder
 
-    console = prepare()
+    count, faults, tasks = (10, _QUICK_FAULTS, 10) if command.quick else (20, (), 60)
+    train = DiagnoseTrain(out=command.out / "run", machines=count, seed=command.seed)
     require_new_folder(command.out)  # before the work
-    size = QUICK if command.quick else DEMO
+    trained = train_run(train, faults)
+    console = prepare()
     with StageDisplay(console) as stages:
-        trained = train_on_arms(size.train_machines, size.faults, stages, seed=command.seed)
-        trained.save(command.out / RUN_FOLDER)
-        held = test_arms(size.test_machines, size.faults, command.seed, stages)
-    announce(trained.config, console)
-    report(trained, held, size.tasks, command.seed, command.out, console)
+        held = record_arms(count, "test", command.seed, stages, faults)
+    report(trained, held, tasks, command.seed, command.out, console)
     print_line(console, "recordings of your own machines go the same way: docs/diagnose.md")
-    return OK
 
 
-_ACTIONS: dict[type, Callable[[Any], int]] = {
+_ACTIONS: dict[type, Callable[[Any], Any]] = {
     DiagnoseRecord: record_folder,
     DiagnoseCheck: check_folder,
     DiagnoseTrain: train_run,

@@ -35,8 +35,8 @@ class LifeTrain:
     ignore: tuple[str, ...] = ()
     """Columns that are not read."""
     learner: str | None = None
-    """Learner to take: Weibull, log-normal, fleet curve, Bayesian curve, network or MAML; the best
-    by cross-validation if not given."""
+    """Learner to take: log-normal, fleet curve, Bayesian curve, network or MAML; the best by
+    cross-validation if not given."""
     seed: int = 0
     """Seed of folds, parameters and draws."""
 
@@ -83,11 +83,11 @@ def train(command: LifeTrain) -> int:
     )
     table = read_life_table(command.table, columns)
     with StageDisplay(console) as stages:
-        run, held_out = train_life(
+        run, predictions = train_life(
             table, learner=command.learner, seed=command.seed, progress=stages
         )
     save_life_run(run, command.out)
-    write_life_report(command.out / REPORT_FILE, run, held_out)
+    write_life_report(command.out / REPORT_FILE, run.config, predictions)
     console.print(make_table(*score_table(run.config), console))
     print_line(console, verdict(run.config))
     print_line(console, f"run: {command.out}")

@@ -4,19 +4,20 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
+from functools import partial
 from typing import Any, get_args
 
-import msgspec
 import numpy as np
 import pytest
 
 from metarobot.cli.commands import diagnose
-from metarobot.cli.commands.diagnose import DemoSize, LearnerName
+from metarobot.cli.commands.diagnose import LearnerName
 from metarobot.cli.main import main
 from metarobot.cli.pretrained_listing import DIAGNOSES, print_diagnoses
 from metarobot.diagnosis.learners import LEARNERS
 from metarobot.diagnosis.recordings import Channel, Recordings, read_recordings, write_recordings
-from metarobot.diagnosis.run import TRAINED_FOLDER, DiagnosisConfig, Finding, load_diagnosis
+from metarobot.diagnosis.run import TRAINED_FOLDER, DiagnosisConfig, Finding, load_diagnosis, train
 
 TONES_HZ = {"healthy": 4.0, "worn bearing": 17.0, "loose foot": 31.0, "bent shaft": 24.0}
 KNOWN = tuple(TONES_HZ)[:3]
@@ -28,23 +29,17 @@ FAST = ("--learner", "nearest_mean")
 def made_up(machines=3, each=4, labels=KNOWN, seed=0) -> Recordings:
     """Return recordings of a tone by label, louder for a bent shaft, and an offset by machine."""
     rng = np.random.default_rng(seed)
-    time_s = np.arange(SAMPLES) / RATE_HZ
     rows = [(m, label) for m in range(machines) for label in labels for _ in range(each)]
-    signals = []
+    time_s, signals = np.arange(SAMPLES) / RATE_HZ, []
     for machine, label in rows:
+        tone = np.sin(2 * np.pi * (TONES_HZ[label] * time_s + rng.random()))
         loud = 6.0 if label == "bent shaft" else 1.5
-        tone = loud * np.sin(2 * np.pi * (TONES_HZ[label] * time_s + rng.random()))
-        noise = 0.1 * rng.normal(size=(2, SAMPLES))
-        offset = np.full(SAMPLES, 1.0 + machine)
-        signals.append((noise + np.stack([offset, tone])).astype(np.float32))
-    return Recordings(
-        tuple(signals),
-        RATE_HZ,
-        CHANNELS,
-        label=np.array([label for _, label in rows]),
-        machine=np.array([f"press {machine}" for machine, _ in rows]),
-        name=np.array([str(row) for row in range(len(rows))]),
-    )
+        clean = np.stack([np.full(SAMPLES, 1.0 + machine), loud * tone])
+        signals.append((clean + 0.1 * rng.normal(size=clean.shape)).astype(np.float32))
+    label = np.array([label for _, label in rows])
+    machine = np.array([f"press {machine}" for machine, _ in rows])
+    name = np.arange(len(rows)).astype(str)
+    return Recordings(tuple(signals), RATE_HZ, CHANNELS, label, machine, name)
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +67,6 @@ def refused(capsys, *words) -> str:
     assert said.count("\n") == 1
     assert "Traceback" not in said
     return said
-
-
-def is_self_contained(page: str) -> bool:
-    """Whether a page asks nobody for anything, and runs no script."""
-    return not re.findall(r"(?:src|href)=[^#]|url\(|@import|https?://|<script|javascript:", page)
 
 
 def test_record_writes_a_folder_that_check_reads(tmp_path, capsys):
@@ -135,24 +125,11 @@ def test_few_recordings_of_one_machine_are_plain_supervised_learning(tmp_path, c
     said = capsys.readouterr().out
     assert "this is plain supervised learning" in said
     assert "nothing is held out: there are too few recordings" in said
-    pytest.importorskip("metarobot.reporting.diagnosis_report")
     said = refused(capsys, "evaluate", tmp_path / "run", "--out", tmp_path / "out")
     assert "nothing was held out of this training" in said
 
 
-def test_the_lead_is_over_another_kind_of_learner(case):
-    config = load_diagnosis(case / "run").config
-    chosen = config.chosen[0]
-    assert chosen.learner in diagnose.lead(config, chosen)
-    assert "comes next" not in diagnose.lead(config, chosen)
-    row = next(row for row in config.rows if row.known == chosen.known)
-    other = msgspec.structs.replace(row, learner="trees, with training recordings", accuracy=0.5)
-    config = msgspec.structs.replace(config, rows=(*config.rows, other))
-    assert "; trees, with training recordings comes next" in diagnose.lead(config, chosen)
-
-
 def test_evaluate_writes_figures_and_a_page(case, tmp_path, capsys):
-    pytest.importorskip("metarobot.reporting.diagnosis_report")
     moved = shutil.copytree(case / "plant", tmp_path / "moved")
     out = tmp_path / "out"
     assert run("evaluate", case / "run", moved, "--out", out, "--tasks", 10) == 0
@@ -160,7 +137,9 @@ def test_evaluate_writes_figures_and_a_page(case, tmp_path, capsys):
     rows = json.loads((out / "evaluation.json").read_text())["rows"]
     assert [(row["known"], row["shots"]) for row in rows] == [(True, 1), (True, 2)]
     assert rows[1]["accuracy"] > 0.9
-    assert is_self_contained((out / "report.html").read_text())
+    page = (out / "report.html").read_text()
+    for words in ("press 0, press 1<", "current [A], vibration [m/s^2]", "worn bearing", "100 Hz"):
+        assert words in page
     assert "not empty" in refused(capsys, "evaluate", case / "run", "--out", out)
     table = moved / "labels.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
@@ -170,7 +149,6 @@ def test_evaluate_writes_figures_and_a_page(case, tmp_path, capsys):
 
 def test_held_out_labels_are_evaluated_beside_the_baseline(tmp_path):
     """It is not held out itself."""
-    pytest.importorskip("metarobot.reporting.diagnosis_report")
     write_recordings(made_up(each=5, labels=tuple(TONES_HZ)), tmp_path / "plant")
     named = ("--unseen-labels", "bent shaft", "loose foot", "--baseline", "healthy")
     assert run("train", tmp_path / "plant", "--out", tmp_path / "run", *FAST, *named) == 0
@@ -216,20 +194,11 @@ def test_examples_of_several_machines_need_a_name(case, capsys):
     assert run(*words, "--machine", "press 0") == 0
 
 
-def write_changed(folder, **changes):
-    """Write recordings that differ from those of training."""
-    columns = {**vars(made_up(machines=1, each=3, labels=tuple(TONES_HZ))), **changes}
-    write_recordings(Recordings(**columns), folder)
-
-
-def test_recordings_that_do_not_fit_are_refused(case, tmp_path, capsys):
+def test_recordings_at_another_rate_are_resampled_if_asked_for(case, tmp_path, capsys):
+    write_recordings(replace(made_up(machines=1), rate_hz=50.0), tmp_path / "slow")
     words = ("predict", case / "run", "--examples", case / "known", "--recordings")
-    write_changed(tmp_path / "other", channels=(CHANNELS[0], Channel("vibration", "mm/s")))
-    assert "other channels than those of training" in refused(capsys, *words, tmp_path / "other")
-    write_changed(tmp_path / "slow", rate_hz=50.0)
     assert "--resample-hz 100" in refused(capsys, *words, tmp_path / "slow")
     assert run(*words, tmp_path / "slow", "--resample-hz", "100") == 0
-    assert "no such folder" in refused(capsys, *words, tmp_path / "nowhere")
 
 
 WRONG = {
@@ -241,7 +210,7 @@ WRONG = {
     ("train", "PLANT", "--out", "NEW", "--way", "1"): "way must be",
     ("train", "PLANT", "--out", "NEW", "--window-s", "nan"): "window_s must be",
     ("train", "PLANT", "--out", "NEW", "--baseline", "new"): "no recording with the label 'new'",
-    ("train", "--out", "NEW", "--window-s", "0.5"): "--window-s goes with a folder",
+    ("train", "--out", "NEW", "--window-s", "0.5"): "window_s goes with a folder",
     ("train", "NEW", "--out", "NEW"): "no such folder",
     ("evaluate", "PLANT", "--out", "NEW"): "holds no config.json",
     ("evaluate", "RUN", "NEW", "--out", "NEW/out"): "no such folder",
@@ -279,20 +248,14 @@ def test_minirocket_without_aeon_is_refused(case, tmp_path, capsys, monkeypatch)
 
 def test_simulated_arms_are_trained_on_and_diagnosed_from_folders(tmp_path, capsys, monkeypatch):
     """Trained on a few faults, evaluated on one more, listed, and used on files of one arm."""
-    monkeypatch.setattr(diagnose, "QUICK", DemoSize(10, 10, ("shifted_payload",), 3))
-    train_on_arms = diagnose.train_on_arms
-    monkeypatch.setattr(
-        diagnose,
-        "train_on_arms",
-        lambda *words, **options: train_on_arms(*words, learners=("nearest_mean",), **options),
-    )
-    pytest.importorskip("metarobot.reporting.diagnosis_report")
+    monkeypatch.setattr(diagnose, "_QUICK_FAULTS", ("shifted_payload",))
+    fast = partial(train, learners=("nearest_mean",))
+    monkeypatch.setattr("metarobot.diagnosis.run.train", fast)
     out = tmp_path / "demo"
     assert run("demo", "--quick", "--out", out) == 0
     said = capsys.readouterr().out
     assert f"report: {out / 'report.html'}" in said
     assert "trained on 50 recordings of 10 machines, 2 labels" in said
-    assert is_self_contained((out / "report.html").read_text())
     rows = json.loads((out / "evaluation.json").read_text())["rows"]
     assert {row["known"] for row in rows} == {True, False}
     assert "leave out" in refused(
@@ -320,6 +283,4 @@ def test_the_list_shows_diagnoses_of_the_package(case, capsys, monkeypatch):
 
 def test_the_options_name_every_learner_and_command():
     assert get_args(LearnerName) == LEARNERS
-    assert {*diagnose.Reading.__dataclass_fields__} - {"ignore_label"} <= {
-        *DiagnosisConfig.__struct_fields__
-    }
+    assert {*diagnose.Reading.__dataclass_fields__} <= {*DiagnosisConfig.__struct_fields__}

@@ -1,5 +1,7 @@
 """What has changed: changes are variants, trials compare, and answers keep their promises."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,22 +11,27 @@ from metarobot.cli.main import main
 from metarobot.diagnosis import changes as module
 from metarobot.diagnosis.changes import (
     CHANGES,
-    GRIP_CHANGES,
     UNCHANGED,
-    Discriminant,
     NominalModel,
     Recogniser,
     Steps,
     Trials,
     WhatChanged,
     changes_of,
+    scores_of,
     what_changed,
 )
+from metarobot.envs import Tasks, Variant
 from metarobot.rollout.hidden_rewards import hide_rewards
 
-BY_NAME = {change.name: change for change in GRIP_CHANGES}
-CHOSEN = tuple(BY_NAME[name] for name in ("unchanged", "late_commands", "noisy_opening"))
-NAMES = tuple(change.name for change in CHOSEN)
+GRIP = CHANGES["metarobot/Grip-v0"]
+
+
+def chosen(*names):
+    return {name: GRIP[name] for name in (UNCHANGED, *names)}
+
+
+THREE = chosen("late_commands", "noisy_opening")
 
 
 @pytest.fixture(scope="module")
@@ -34,49 +41,35 @@ def policy():
 
 @pytest.fixture(scope="module")
 def recogniser(policy):
-    return Recogniser(policy, changes=CHOSEN, num_robots=20)
+    return Recogniser(policy, changes=THREE, num_robots=20)
+
+
+def trials(policy, changes, number=12, seed=5, **options):
+    return Trials(policy=policy, num_robots=number, seed=seed, **options).run(changes)
 
 
 @pytest.mark.parametrize("env_id", CHANGES)
-def test_every_severity_is_a_variant_of_the_family_and_only_one_change_is_none(env_id):
-    changes = changes_of(env_id)
-    names = [change.name for change in changes]
-    assert len(set(names)) == len(names)
-    assert names[0] == UNCHANGED
-    assert [change.held_out for change in changes] == [False] * (len(names) - 5) + [True] * 5
-    for change in changes:
-        for variant in change.variants(env_id):
-            assert (variant is None) == (change.name == UNCHANGED)
-            assert variant is None or variant.env_id == env_id
-
-
-def test_a_family_without_known_changes_is_refused():
-    with pytest.raises(ValueError, match=r"known for grip and reach only, got .*Slide-v0"):
-        changes_of("metarobot/Slide-v0")
+def test_every_severity_is_a_variant_of_the_family_and_only_the_first_change_is_none(env_id):
+    none = Variant.from_dict({"family": env_id}, name=UNCHANGED)
+    for place, (name, levels) in enumerate(changes_of(env_id).items()):
+        for level in levels:
+            variant = Variant.from_dict({"family": env_id, **level}, name=UNCHANGED)
+            assert (variant == none) == (name == UNCHANGED) == (place == 0)
 
 
 def test_rows_are_robot_by_robot_and_do_not_depend_on_the_other_changes(policy):
-    episodes = Trials(policy=policy, num_robots=4).run(CHOSEN)
+    episodes = trials(policy, THREE, 4)
     assert (episodes.num_tasks, episodes.num_episodes) == (12, 1)
-    alone = Trials(policy=policy, num_robots=4).run(CHOSEN[:1])
+    alone = trials(policy, chosen(), 4)
     assert torch.equal(alone.observations, episodes.observations[::3])
-    hidden = Trials(policy=policy, num_robots=4, rewards_hidden=True).run(CHOSEN[:1])
+    hidden = trials(policy, chosen(), 4, rewards_hidden=True)
     assert not torch.equal(alone.observations, hidden.observations)
 
 
 def test_only_what_changes_differs_between_a_robot_and_itself_unchanged(policy, monkeypatch):
-    tasks, make_env = [], module.make_env
-
-    def watched(*args, **options):
-        env = make_env(*args, **options)
-        monkeypatch.setattr(
-            env, "set_tasks", lambda own, set=env.set_tasks: (tasks.append(own), set(own))
-        )
-        return env
-
-    monkeypatch.setattr(module, "make_env", watched)
-    chosen = BY_NAME["unchanged"], BY_NAME["greasy_pads"]
-    Trials(policy=policy, num_robots=4, split="interpolation").run(chosen)
+    tasks = []
+    monkeypatch.setattr(module, "Tasks", lambda own: Tasks(tasks.append(own) or own))
+    trials(policy, chosen("greasy_pads"), 4, split="interpolation")
     own, greasy = tasks
     assert (own["block_mass_kg"] == greasy["block_mass_kg"]).all()
     assert ((greasy["pad_friction"] >= 0.06) & (greasy["pad_friction"] <= 0.16)).all()
@@ -84,8 +77,7 @@ def test_only_what_changes_differs_between_a_robot_and_itself_unchanged(policy, 
 
 
 def test_steps_hold_no_rewards_and_lost_observations_are_seen_again(policy):
-    chosen = BY_NAME["unchanged"], BY_NAME["lost_observations"]
-    episodes = Trials(policy=policy, num_robots=4).run(chosen)
+    episodes = trials(policy, chosen("lost_observations"), 4)
     steps = Steps.of(episodes, policy.interface)
     blind = Steps.of(hide_rewards(episodes), policy.interface)
     assert all((one == other).all() for one, other in zip(steps, blind, strict=True))
@@ -106,43 +98,34 @@ def made_up_steps(rng, gain, number=50):
 
 def test_the_nominal_model_leaves_noise_of_unchanged_robots_and_what_a_weak_drive_lacks():
     rng = np.random.default_rng(0)
-    model = NominalModel.fit(made_up_steps(rng, 0.01))
+    model = NominalModel(made_up_steps(rng, 0.01))
     assert 0.0007 < model.spread[1] < 0.0013
     same, weak = (model.features(made_up_steps(rng, gain)).mean(0) for gain in (0.01, 0.005))
     # Products of the residual of axis 1 with commands, one step before: E[log residual * command].
     assert abs(same[1]) < 0.2 < -weak[1]
 
 
-def test_scores_are_the_log_likelihoods_of_the_two_covariance_model():
+def test_scores_are_distances_in_which_changes_scatter_alike():
+    """Axes that are scaled or mixed make no difference; one that is the same everywhere says
+    nothing."""
     rng = np.random.default_rng(0)
     label = np.tile(np.arange(3), 400)
-    centres = np.array([[2.0, 0.0], [0.0, 0.0], [-2.0, 0.0]])
-    features = centres[label] + rng.standard_normal((1200, 2))
-    own = Discriminant.fit(features, label)
-    # Along axis 2, changes differ by what is left for all directions; axis 1 has the rest.
-    np.testing.assert_allclose(np.sort(own.variances), [0.2, 3.8], rtol=0.2)
-    few, known = features[:6], label[:6]
-    scores = own.scores(few, known, features[6:9])
-    place = (features - own.mean) @ own.axes
-    for change in range(3):
-        n, mean = 2, place[:6][known == change].mean(0)
-        middle = n * own.variances / (n * own.variances + 1) * mean
-        spread = 1 + own.variances / (n * own.variances + 1)
-        wanted = -0.5 * ((place[6:9] - middle) ** 2 / spread + np.log(spread)).sum(1)
-        np.testing.assert_allclose(scores[:, change], wanted)
+    centres = np.array([[4.0, 0.0], [0.0, 0.0], [0.0, 3.0]])
+    noise = rng.standard_normal((1200, 2))
+    scores = scores_of((centres[label] + noise) * [1, 100], label, centres * [1, 100])
+    wanted = -0.5 * ((centres[:, None] - centres) ** 2).sum(2)
+    np.testing.assert_allclose(scores, wanted, rtol=0.15, atol=0.1)
+    same = np.pad(centres[label] + noise, ((0, 0), (0, 1)))
+    again = scores_of(same, label, np.pad(centres, ((0, 0), (0, 1)), constant_values=9.0))
+    np.testing.assert_allclose(again, scores, rtol=0.1, atol=0.1)
 
 
-def test_plain_changes_are_named_on_robots_that_are_not_among_the_examples(policy, recogniser):
-    answers = recogniser.judge(Trials(policy=policy, num_robots=12, seed=5).run(CHOSEN))
+def test_plain_changes_are_named_and_one_that_is_not_in_the_list_is_noticed(policy, recogniser):
+    answers = recogniser.judge(trials(policy, THREE))
     named = np.array([each.best for each in answers]).reshape(12, 3)
-    assert (named[:, 1:] == NAMES[1:]).mean() >= 0.9
-    assert np.mean([each.is_changed for each in answers[::3]]) <= 0.25
+    assert (named[:, 1:] == list(THREE)[1:]).mean() >= 0.9
     assert all(np.isclose(each.probabilities.sum(), 1.0) for each in answers)
-
-
-def test_a_change_that_is_not_in_the_list_is_noticed(policy, recogniser):
-    lost = BY_NAME["unchanged"], BY_NAME["lost_observations"]
-    answers = recogniser.judge(Trials(policy=policy, num_robots=12, seed=5).run(lost))
+    answers = recogniser.judge(trials(policy, chosen("lost_observations")))
     noticed = np.array([each.is_changed or not each.is_known for each in answers])
     assert noticed[::2].mean() <= 0.25
     assert noticed[1::2].mean() >= 0.75
@@ -150,12 +133,12 @@ def test_a_change_that_is_not_in_the_list_is_noticed(policy, recogniser):
 
 def test_an_episode_that_ended_early_is_compared_with_beginnings(policy):
     """Of the steps that are left, the same is said as where nothing was simulated after them."""
-    whole = Trials(policy=policy, num_robots=1, seed=5).run(CHOSEN[:1])
+    whole = trials(policy, chosen(), 1)
     length = 10
     parts = [getattr(whole, name)[0, 0] for name in ("observations", "actions", "rewards")]
     log = [[part[: length + (place == 0)].numpy()] for place, part in enumerate(parts)]
     cut = mr.Episodes.from_log(*log)
-    own = Recogniser(policy, changes=CHOSEN, num_robots=12, num_steps=length)
+    own = Recogniser(policy, changes=THREE, num_robots=12, num_steps=length)
     of_cut, of_whole = own.judge(cut)[0], own.judge(whole)[0]
     np.testing.assert_allclose(of_cut.probabilities, of_whole.probabilities, rtol=1e-5)
     assert what_changed(policy, cut).is_known
@@ -172,17 +155,12 @@ def test_an_episode_that_ended_early_is_compared_with_beginnings(policy):
         ([0.02, 0.88, 0.10], True, True, "late commands (0.88), then noisy opening (0.10)"),
         ([0.02, 0.96, 0.02], True, True, "most like: late commands (0.96)"),
         ([0.60, 0.30, 0.10], False, True, "looks most like one of an unchanged robot (0.60)"),
-        (
-            [0.09, 0.17, 0.14],
-            False,
-            True,
-            "an unchanged robot (0.09); the likeliest change is late commands (0.17)",
-        ),
+        ([0.09, 0.17, 0.14], False, True, "robot (0.09); the likeliest change is late commands"),
         ([0.02, 0.88, 0.10], True, False, "none of the changes that are known"),
     ],
 )
 def test_one_plain_sentence(probabilities, is_changed, is_known, wanted):
-    said = WhatChanged(NAMES, np.array(probabilities), is_changed, is_known).sentence()
+    said = WhatChanged(tuple(THREE), np.array(probabilities), is_changed, is_known).sentence()
     assert wanted in said
     assert said.endswith((")", "known"))
 
@@ -190,30 +168,30 @@ def test_one_plain_sentence(probabilities, is_changed, is_known, wanted):
 @pytest.mark.parametrize(("missing", "hidden"), [(0, False), (1, False), (None, True)])
 def test_one_missing_reward_does_not_hide_all(policy, monkeypatch, missing, hidden):
     """The robots that it is compared with explore as this one did."""
-    seen, episodes = [], Trials(policy=policy, num_robots=1).run(CHOSEN[:1])
+    seen, stub = [], SimpleNamespace(judge=lambda episodes: [None])
+    episodes = trials(policy, chosen(), 1)
     episodes.rewards[:, :, :missing] = np.nan
 
-    class Stub:
-        def __init__(self, policy, *, num_steps, rewards_hidden, seed):
-            seen.append(rewards_hidden)
-
-        def judge(self, episodes):
-            return [None]
-
-    monkeypatch.setattr(module, "Recogniser", Stub)
+    monkeypatch.setattr(
+        module,
+        "Recogniser",
+        lambda policy, *, num_steps, rewards_hidden, seed: seen.append(rewards_hidden) or stub,
+    )
     what_changed(policy, episodes)
     assert seen == [hidden]
 
 
-def test_several_robots_and_policies_without_trials_are_refused(policy):
+def test_several_robots_and_policies_without_trials_or_changes_are_refused(policy):
+    with pytest.raises(ValueError, match=r"known for grip and reach only, got .*Slide-v0"):
+        changes_of("metarobot/Slide-v0")
     with pytest.raises(ValueError, match="one robot, got 2"):
-        what_changed(policy, Trials(policy=policy, num_robots=2).run(CHOSEN[:1]))
+        what_changed(policy, trials(policy, chosen(), 2))
     with pytest.raises(ValueError, match="runs no trial episodes"):
-        Trials(policy=mr.load("grip")["oracle"], num_robots=2).run(CHOSEN)
+        trials(mr.load("grip")["oracle"], chosen(), 2)
 
 
 def test_the_command_says_it_and_adapts_the_same(policy, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(module, "changes_of", lambda env_id: CHOSEN)
+    monkeypatch.setattr(module, "changes_of", lambda env_id: THREE)
     out, plain = (tmp_path / f"{name}.safetensors" for name in ("said", "plain"))
     command = ["adapt", "grip", "--episodes", "1", "--out"]
     assert main([*command, str(out), "--what-changed"]) == 0
