@@ -69,7 +69,9 @@ def main(command: LifeCommand) -> None:
     for name, (median, mean) in _references(known, test, health_index, command.seed).items():
         frames.append(frames[0].assign(learner=name, median=median, mean=mean, low=np.nan))
     predictions = pd.concat(frames).query("left > 0")
-    write_figure(draw_lives(predictions.query("learner == @chosen"), "cycle"), command.picture)
+    write_file(
+        command.picture, png_bytes(draw_lives(predictions.query("learner == @chosen"), "cycle"))
+    )
     scores = score(predictions, fixed_ages(known.end), best=chosen, seed=command.seed)
     scores = scores.assign(chosen=scores["learner"] == chosen, seed=command.seed)
     write_json(command.out, rounded(scores.to_dict("records")))
