@@ -201,21 +201,26 @@ def _by_mean(examples: Data, queries: Data) -> np.ndarray:
 
 def _features(recordings: Recordings, baselines: Recordings | None) -> np.ndarray:
     """Return what forest and mean read of recordings, (R, F), less the mean of the baselines."""
-    found = np.array([_statistics(signal) for signal in recordings.signals])
+    fewest = min(signal.shape[1] for signal in recordings.signals) // 2  # frequencies
+    edges = np.unique(np.geomspace(1, fewest + 1, BANDS + 1).round() - 1) / fewest
+    found = np.array([_statistics(signal, edges) for signal in recordings.signals])
     if baselines is not None:
-        known = np.array([_statistics(signal) for signal in baselines.signals])
+        known = np.array([_statistics(signal, edges) for signal in baselines.signals])
         for machine in baselines.machines:
             found[recordings.machine == machine] -= known[baselines.machine == machine].mean(0)
     return found
 
 
-def _statistics(signal: np.ndarray) -> np.ndarray:
-    """Return 12 statistics and `BANDS` log powers of every channel of a signal (C, T), (F,)."""
+def _statistics(signal: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return 12 statistics of every channel of a signal (C, T), and log powers of bands, (F,).
+
+    The edges of the bands, up to `BANDS` of them, are fractions of the highest frequency.
+    """
     length = signal.shape[1]
     time, steps = np.linspace(-1, 1, length), np.abs(np.diff(signal, axis=1))
     power = np.abs(np.fft.rfft(signal - signal.mean(1, keepdims=True), axis=1)[:, 1:]) ** 2 / length
-    edges = np.geomspace(1, power.shape[1] + 1, BANDS + 1).round().astype(int) - 1
-    bands = np.add.reduceat(power, edges[:-1], axis=1) / np.maximum(np.diff(edges), 1)
+    first = (edges * power.shape[1]).round().astype(int)
+    bands = np.add.reduceat(power, first[:-1], axis=1) / np.diff(first)
     low, high = signal.min(1), signal.max(1)
     sizes = [signal.mean(1), signal.std(1), low, high, high - low, np.median(signal, 1)]
     sizes += [signal[:, 0], signal[:, -1], signal @ time / (time @ time), steps.mean(1)]
