@@ -25,7 +25,7 @@ from metarobot.diagnosis.life_learners import LEARNERS
 from metarobot.diagnosis.life_scores import calibrate, fixed_ages, score, with_interval
 from metarobot.diagnosis.life_table import Columns, LifeTable, read_life_table
 from metarobot.diagnosis.wear import wear_table
-from metarobot.io import write_file, rounded, write_json
+from metarobot.io import rounded, write_file, write_json
 from metarobot.reporting.life_report import draw_lives
 from metarobot.reporting.style import png_bytes
 
