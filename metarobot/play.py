@@ -211,7 +211,7 @@ class PlaySession:
         self._num_shown, self._num_forgotten = 0, -1
         self.forget()
 
-    # What the user does.
+    # Commands.
 
     @property
     def task(self) -> dict[str, float]:
@@ -267,7 +267,7 @@ class PlaySession:
         """The episodes of both policies on the present task, the last one last."""
         self._mean_actions: np.ndarray | None = None
         self.note = ""
-        """What has just gone wrong, if anything."""
+        """Why the last command was not done, if it was not."""
 
     # The episodes.
 
@@ -356,7 +356,7 @@ class PlaySession:
             except ValueError as error:  # rewards so large that nothing finite comes of them
                 self.note = str(error)
 
-    # What there is to say.
+    # Results.
 
     @property
     def num_other(self) -> int:
@@ -365,7 +365,7 @@ class PlaySession:
 
     @property
     def belief(self) -> Belief | None:
-        """What the adapted policy takes the task for; None if it has not adapted or weighs none."""
+        """Posterior of the adapted policy over tasks; None before adapting, or if it has none."""
         if self.adapted is None:
             return None
         return self.policy.algorithm.belief(self.adapted.task_params)
@@ -386,7 +386,7 @@ class PlaySession:
 
     @property
     def changes(self) -> list[str]:
-        """How adapting has changed the mean action of the last episode, in words."""
+        """Changes of the mean action of the last episode by adapting, in words."""
         if self.adapted is None or self._mean_actions is None:
             return []
         env_id = self.policy.config.env_id
@@ -431,6 +431,7 @@ class Drawing:
         """Handles of what is drawn, by geom; their poses are relative to the frame."""
         self._sizes = np.zeros((self.model.ngeom, 3))
         self._colours = np.zeros((self.model.ngeom, 4))
+        self._poses = np.full((self.model.ngeom, 12), np.nan)  # position and rotation
         self.update()
         self.move(self.data.qpos)
 
@@ -446,6 +447,7 @@ class Drawing:
                 self.geoms[geom].color = rgb
             elif model.geom_group[geom] < _HIDDEN_GROUP and colours[geom, 3] > 0:
                 self._add(geom, rgb, colours[geom, 3])
+                self._poses[geom] = np.nan
         self._sizes, self._colours = model.geom_size.copy(), colours
 
     def move(self, qpos: np.ndarray) -> None:
@@ -455,11 +457,14 @@ class Drawing:
         body = _followed(self.model)
         run_m = np.zeros(3) if body is None else self.data.xpos[body] * (1, 1, 0)
         self.frame.position = self._origin_m - run_m
-        quaternion = np.zeros(4)
+        poses = np.hstack([self.data.geom_xpos, self.data.geom_xmat])
+        moved, quaternion = (poses != self._poses).any(axis=1), np.zeros(4)
         for geom, handle in self.geoms.items():
-            handle.position = self.data.geom_xpos[geom]
-            _mj.mju_mat2Quat(quaternion, self.data.geom_xmat[geom])
-            handle.wxyz = quaternion
+            if moved[geom]:
+                handle.position = poses[geom, :3]
+                _mj.mju_mat2Quat(quaternion, poses[geom, 3:])
+                handle.wxyz = quaternion
+        self._poses = poses
 
     def _add(self, geom: int, rgb: tuple[int, ...], opacity: float) -> None:
         """Add a geom to the scene, unless it is of a kind that cannot be drawn."""
