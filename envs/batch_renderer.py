@@ -9,15 +9,12 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from mujoco.batch import Batch
 
 from metarobot.envs.family_scene import VIDEO_CAMERA
 from metarobot.opengl import make_renderer, require_own_process
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
-
-_SHADOW: int = _mj.mjtRndFlag.mjRND_SHADOW.value
 
 FRAME_HEIGHT_PX, FRAME_WIDTH_PX = 480, 640
 FRAME_BYTES = FRAME_HEIGHT_PX * FRAME_WIDTH_PX * 3
@@ -41,7 +38,7 @@ class BatchRenderer:
 
     Args:
         model: The model that the batch was made of.
-        batch: The simulations.
+        num_simulations: How many there are.
         pictures: How they are drawn.
         contact_force_m_per_n: Length of the arrow that stands for a contact force of 1 N.
 
@@ -50,9 +47,9 @@ class BatchRenderer:
     """
 
     def __init__(
-        self, model: Any, batch: Batch, pictures: Pictures, contact_force_m_per_n: float
+        self, model: Any, num_simulations: int, pictures: Pictures, contact_force_m_per_n: float
     ) -> None:
-        self._batch = batch
+        self._num_simulations = num_simulations
         self._model = copy.copy(model)
         self._data = _mj.MjData(self._model)
         self._forces = pictures.contact_forces
@@ -67,12 +64,11 @@ class BatchRenderer:
             self._model.vis.quality.shadowsize //= 2
         self._renderer = make_renderer(self._model, pictures.height_px, pictures.width_px)
 
-    def render(self, paint: Callable[[int, Any], None]) -> tuple[np.ndarray, ...]:
+    def render(self, copy_to: Callable[[int, Any, Any], None]) -> tuple[np.ndarray, ...]:
         """Draw all simulations.
 
         Args:
-            paint: Called with a simulation's number and its model, before it is drawn: may change
-                colours.
+            copy_to: Copies a simulation, by its number, into a model and its data.
 
         Returns:
             One frame a simulation, (height, width, 3) uint8.
@@ -80,31 +76,12 @@ class BatchRenderer:
         Raises:
             OpenGLError: The process was forked since the renderer was made.
         """
-        return tuple(self.picture(sim, paint) for sim in range(self._batch.nsim))
-
-    def picture(
-        self, sim: int, paint: Callable[[int, Any], None], *, shadows: bool = True
-    ) -> np.ndarray:
-        """Draw one simulation.
-
-        Args:
-            sim: Its number.
-            paint: As of `render`.
-            shadows: Whether lights cast shadows, which takes two thirds of the time without a GPU.
-
-        Returns:
-            (height, width, 3) uint8.
-
-        Raises:
-            OpenGLError: The process was forked since the renderer was made.
-        """
         require_own_process()
-        self._batch.get_model(sim, self._model)
-        paint(sim, self._model)
+        return tuple(self._picture(sim, copy_to) for sim in range(self._num_simulations))
+
+    def _picture(self, sim: int, copy_to: Callable[[int, Any, Any], None]) -> np.ndarray:
+        copy_to(sim, self._model, self._data)
         self._scale_forces()
-        self._batch.get_data(sim, self._data)
-        _mj.mj_forward(self._model, self._data)
-        self._renderer.scene.flags[_SHADOW] = shadows
         self._renderer.update_scene(self._data, VIDEO_CAMERA, self._option)
         return self._renderer.render()
 

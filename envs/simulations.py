@@ -113,23 +113,24 @@ class Simulations(TaskFamily):
         """
         if self.render_mode is None:
             return None
-        return self._made_renderer().render(self._paint)
+        if self._renderer is None:
+            self._renderer = BatchRenderer(
+                self.model, self.num_envs, self.pictures, self.contact_force_m_per_n
+            )
+        return self._renderer.render(self.copy_drawn)
 
-    def picture(self, sim: int, *, shadows: bool = True) -> np.ndarray:
-        """Draw one simulation from its ``video`` camera, (height, width, 3) uint8.
+    def copy_drawn(self, sim: int, model: Any, data: Any) -> None:
+        """Copy a simulation as it is drawn: its task, its colours and its state.
 
         Args:
             sim: Its number.
-            shadows: Whether lights cast shadows, which takes two thirds of the time without a GPU.
+            model: A copy of the environment's model, to write to.
+            data: Data of that model, to write to.
         """
-        return self._made_renderer().picture(sim, self._paint, shadows=shadows)
-
-    def _made_renderer(self) -> BatchRenderer:
-        if self._renderer is None:
-            self._renderer = BatchRenderer(
-                self.model, self.batch, self.pictures, self.contact_force_m_per_n
-            )
-        return self._renderer
+        self.batch.get_model(sim, model)
+        self._paint(sim, model)
+        self.batch.get_data(sim, data)
+        _mj.mj_forward(model, data)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer, which holds about 100 MB."""

@@ -138,9 +138,7 @@ COMMANDS = {
     ),
     "compare": Command("compare", "train several algorithms, and evaluate them on the same tasks"),
     "render": Command("render", "film one task before and after adaptation"),
-    "play": Command(
-        "play", "play with a policy in a live viewer: set the task, try, adapt, forget"
-    ),
+    "play": Command("play", "play with a policy in the browser: set the task, adapt, compare"),
     "explain": Command("explain", "show what adaptation senses of a task, and what it changes"),
     "adapt": Command("adapt", "adapt a trained policy to a robot, in a few episodes"),
     "export": Command("export_model", "write a policy as an ONNX file, or as a PPO model"),

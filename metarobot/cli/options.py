@@ -13,7 +13,7 @@ from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class
 from metarobot.cli.train_options import given_options, preset_config
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
-from metarobot.envs.checked_numbers import is_integer
+from metarobot.envs.checked_numbers import is_integer, require_integers
 from metarobot.evaluation.explanation import ExplanationConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.adaptation_video import RenderConfig
@@ -189,6 +189,35 @@ class RenderCommand(OutsideOptions):
         """Refuse parameters of no grid."""
         if self.grid_parameters and not self.grid:
             raise ValueError("--grid-parameters goes with --grid, such as --grid 3x3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayCommand(OutsideOptions):
+    """Play with a policy in the browser: set the task, adapt, see before and after side by side."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+    algorithm: str | None = None
+    """Whose policy; if not given, latent, then maml, then any other that the run holds and that
+    adapts. A reference that never adapts acts as well."""
+    port: int = 8741
+    """TCP port of the page, on the loopback address; 0 takes any that is free."""
+    task: tuple[str, ...] = ()
+    """Where the sliders stand in the beginning, as NAME=VALUE ..., all else nominal."""
+    best: bool = False
+    """Take the policy with the best smoothed return in training instead of the last."""
+    variant: str | None = None
+    """Play on a variant of the family: a .toml file, or the name of one that `metarobot list`
+    names. A run trained on a variant is played on it if not given; none is the family itself."""
+    scene: Path | None = None
+    """Where the scene of the run is now, if it was trained in one of yours that has moved."""
+    seed: int = 0
+    """Seed of the starts, and of the action noise of trials."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        # Each time that the policy forgets, another seed follows.
+        require_integers(self, {"port": (0, 65_535), "seed": (0, 2**62)})
 
 
 @dataclass(frozen=True, kw_only=True)

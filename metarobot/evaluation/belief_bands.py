@@ -99,14 +99,16 @@ def _bands(parameter: TaskParameter, adapted: AdaptedTasks, belief: Belief) -> n
     # The policy is told tasks on the scale of the family, also where it was trained on a variant.
     family = find_family(adapted.task_set.env_id).distribution
     values = family.decode(belief.codes.double().numpy())[parameter.name]  # (K,)
-    return np.array([_band(parameter, values, row) for row in belief.weights.double().numpy()])
+    return np.array(
+        [weighted_band(parameter, values, row) for row in belief.weights.double().numpy()]
+    )
 
 
 def _as_band(ends: np.ndarray) -> Band:
     return Band(low=float(ends[0]), median=float(ends[1]), high=float(ends[2]))
 
 
-def _band(parameter: TaskParameter, values: np.ndarray, weights: np.ndarray) -> list[float]:
+def weighted_band(parameter: TaskParameter, values: np.ndarray, weights: np.ndarray) -> list[float]:
     """Return the quantiles of weighted values, (K,) each; about the mean direction of an angle."""
     if parameter.circular:
         middle = np.angle(weights @ np.exp(1j * values))

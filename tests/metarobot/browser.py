@@ -28,7 +28,8 @@ class Browser:
         self.events = []
         self._ids, self._unread = count(1), b""
         (down_read, self._down), (self._up, up_write) = os.pipe(), os.pipe()
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-extensions"]
+        options = ["--headless", "--no-sandbox", "--disable-extensions"]
+        options += ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # WebGL without a GPU
         options += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
         redirected = f'exec "$0" "$@" 3<&{down_read} 4>&{up_write}'
         self._process = subprocess.Popen(

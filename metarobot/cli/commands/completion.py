@@ -14,7 +14,6 @@ from metarobot.cli.compare_options import CompareCommand
 from metarobot.cli.console import OK
 from metarobot.cli.main import COMMANDS
 from metarobot.cli.parsing import MARKERS, parse, train_command
-from metarobot.cli.play_options import PlayCommand
 
 OPTIONS: dict[str, type] = {
     "demo": options.DemoCommand,
@@ -22,7 +21,7 @@ OPTIONS: dict[str, type] = {
     "evaluate": options.EvaluateCommand,
     "compare": CompareCommand,
     "render": options.RenderCommand,
-    "play": PlayCommand,
+    "play": options.PlayCommand,
     "explain": options.ExplainCommand,
     "adapt": options.AdaptCommand,
     "export": options.ExportCommand,

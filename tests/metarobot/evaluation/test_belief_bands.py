@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metarobot.envs import find_family
-from metarobot.evaluation.belief_bands import _band, _turned
+from metarobot.evaluation.belief_bands import _turned, weighted_band
 
 YAW = find_family("metarobot/Reach-v0").distribution["frame_yaw_rad"]
 MASS = find_family("metarobot/Grip-v0").distribution["block_mass_kg"]
@@ -12,15 +12,15 @@ MASS = find_family("metarobot/Grip-v0").distribution["block_mass_kg"]
 
 def test_quantiles_of_weighted_values() -> None:
     # In order: 1, 2, 3 with weights 0.2, 0.6, 0.2; their middles lie at 0.1, 0.5 and 0.9.
-    band = _band(MASS, np.array([3.0, 1.0, 2.0]), np.array([0.2, 0.2, 0.6]))
+    band = weighted_band(MASS, np.array([3.0, 1.0, 2.0]), np.array([0.2, 0.2, 0.6]))
     assert band == pytest.approx([1.0, 2.0, 3.0])
-    band = _band(MASS, np.array([1.0, 2.0]), np.array([0.5, 0.5]))
+    band = weighted_band(MASS, np.array([1.0, 2.0]), np.array([0.5, 0.5]))
     assert band == pytest.approx([1.0, 1.5, 2.0])
 
 
 def test_a_band_of_angles_goes_the_short_way_round() -> None:
     values = np.array([3.0, -3.0])
-    low, median, high = _band(YAW, values, np.array([0.5, 0.5]))
+    low, median, high = weighted_band(YAW, values, np.array([0.5, 0.5]))
     assert (low, high) == pytest.approx((3.0, 2 * np.pi - 3.0))
     assert median == pytest.approx(np.pi)
 

@@ -1,1 +1,0 @@
-"""A policy in a live viewer: tasks by sliders, trials one by one, adapting and forgetting."""
