@@ -11,12 +11,13 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from metarobot.envs.family_scene import VIDEO_CAMERA
 from metarobot.opengl import make_renderer, require_own_process
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
+VIDEO_CAMERA = "video"
+"""The camera that every scene is drawn from."""
 _SHADOW: int = _mj.mjtRndFlag.mjRND_SHADOW.value
 
 FRAME_HEIGHT_PX, FRAME_WIDTH_PX = 480, 640

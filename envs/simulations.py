@@ -14,8 +14,8 @@ from metarobot.envs.batch_renderer import BatchRenderer, Pictures
 from metarobot.envs.disturbances import Disturber
 from metarobot.envs.family_scene import load_family_scene, load_recorded_scene
 from metarobot.envs.native_threads import NativeThreads
-from metarobot.envs.scene import SceneError
-from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.scene import SceneRecord
+from metarobot.envs.scene_files import SceneError
 from metarobot.envs.task_family import TaskFamily
 
 _mj: Any = mujoco

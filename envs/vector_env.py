@@ -26,7 +26,7 @@ from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.memory import check_counts, require_memory, simulation_bytes
 from metarobot.envs.native_threads import NativeThreads
 from metarobot.envs.observer import Observer
-from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.scene import SceneRecord
 from metarobot.envs.simulations import SENSORS_CURRENT
 from metarobot.envs.starts import Starts
 from metarobot.envs.task_parameter import TaskError
