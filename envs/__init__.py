@@ -9,7 +9,6 @@ from metarobot.opengl import import_mujoco
 import_mujoco()  # first: its own import fails where the OpenGL of MUJOCO_GL is missing
 
 # isort: split
-from metarobot.envs.checked_table import VariantError
 from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.registration import (
     FAMILIES,
@@ -33,7 +32,13 @@ from metarobot.envs.task_parameter import (
     parameter_words,
 )
 from metarobot.envs.tasks import TaskDistribution, Tasks
-from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
+from metarobot.envs.variants import (
+    Variant,
+    VariantError,
+    find_variant,
+    load_variant,
+    shipped_variants,
+)
 from metarobot.envs.vector_env import TaskVectorEnv
 
 import_package_families()

@@ -370,7 +370,7 @@ def visual_settings():
             yield from (f"{group} {name}='{value}'" for name in names)
 
 
-@pytest.mark.parametrize("setting", visual_settings())
+@pytest.mark.parametrize("setting", [*visual_settings()])
 def test_no_visual_setting_makes_a_picture_endless(folder, setting):
     text = mjcf(
         "<camera name='video' pos='0 -3 1' xyaxes='1 0 0 0 .3 1'/><light pos='0 0 3'/>"
