@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from metarobot.envs import FAMILIES, TaskError, register_family
-from metarobot.envs.family_trial import try_family
+from metarobot.envs.family_check import try_family
 from metarobot.envs.physics import set_body_mass
 from metarobot.envs.point_navigation import PointNavigationVectorEnv
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metarobot.envs.observer import Observer
+from metarobot.envs.vector_env import Observer
 
 BOUNDS = np.array([[0.0, -3.0], [1.0, 3.0]], np.float32)  # a distance and an angle
 WITH_TASK = np.array([[0.0, -3.0, -1.5], [1.0, 3.0, 1.5]], np.float32)

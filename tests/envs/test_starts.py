@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metarobot.envs.starts import Starts
+from metarobot.envs.vector_env import Starts
 
 
 def test_simulation_i_draws_what_a_single_one_with_seed_plus_i_draws():
