@@ -37,7 +37,10 @@ _SUFFIXES = {
     "include": (".xml",),
 }
 """Elements that may name a file, and of which kinds."""
-_FORBIDDEN_TAGS = ("extension", "plugin", "flexcomp", "flex", "deformable", "composite", "skin")
+_FORBIDDEN_TAGS = (
+    *("extension", "plugin", "flexcomp", "flex", "deformable", "composite", "skin"),
+    "lengthrange",  # it simulates for as long as it says, during the compilation
+)
 _NAME = re.compile(r"(?!\.)[\w .+()-]{1,200}")
 _NOT_A_NUMBER = re.compile(r"[+-]?(nan(\(.*\))?|inf(inity)?)", re.IGNORECASE)
 _NOT_NEGATIVE = (

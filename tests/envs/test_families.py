@@ -55,15 +55,6 @@ def test_stable_baselines_checker_passes(env_id, observe_task):
     check_with_sb3(gym.make(env_id, observe_task=observe_task).unwrapped)
 
 
-def test_gymnasiums_passive_checker_passes_through_episodes(env_id):
-    env = gym.make(env_id)
-    for seed in range(2):
-        env.reset(seed=seed)
-        terminated = truncated = False
-        while not (terminated or truncated):
-            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
-
-
 def test_a_family_declares_itself(env):
     assert env.metadata["autoreset_mode"] is gym.vector.AutoresetMode.NEXT_STEP
     assert len(set(env.heat_map_axes)) == (2 if len(env.distribution.names) > 1 else 0)
@@ -105,23 +96,6 @@ def test_a_thousand_steps_repeat_bit_for_bit(env_id):
     assert any(truncated.all() for _, _, _, truncated, *_ in runs[0][1:])  # through autoresets
 
 
-def test_a_single_environment_repeats_a_thousand_steps_bit_for_bit(env_id):
-    def run():
-        env, rng = gym.make(env_id, num_threads=1), np.random.default_rng(0)
-        seen, ended = [env.reset(seed=0)[0]], False
-        for _ in range(1_000):
-            if ended:
-                seen.append(env.reset()[0])
-            action = rng.uniform(-1, 1, env.action_space.shape)
-            observation, reward, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
-            seen.append(np.append(observation, reward))
-        return seen
-
-    for one, other in zip(run(), run(), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_what_was_returned_is_never_written_again(env):
     returned, copies = [], []
     for result in play_randomly(env, env.horizon + 4):
@@ -144,15 +118,6 @@ def test_writing_into_what_was_returned_changes_nothing(env, env_id):
         for one, other in zip(leaves(ours), leaves(theirs), strict=True):
             np.testing.assert_array_equal(one, other)
             one[:] = 1
-
-
-def test_actions_are_not_written_into(env):
-    env.reset(seed=0)
-    actions = np.random.default_rng(0).uniform(-2, 2, env.action_space.shape)
-    kept = actions.copy()
-    for _ in range(env.horizon + 3):
-        env.step(actions)
-    np.testing.assert_array_equal(actions, kept)
 
 
 # Observations.
@@ -207,16 +172,6 @@ def test_starts_differ_between_seeds_simulations_and_episodes(env):
     assert len(np.unique(starts, axis=0)) == len(starts)
     env.reset(seed=0)
     np.testing.assert_array_equal(qpos, starts[: env.num_envs])
-
-
-def test_observations_differ_between_seeds(env):
-    episodes = []
-    for seed in (0, 100):
-        observations = [env.reset(seed=seed)[0]]
-        actions = np.full(env.action_space.shape, 0.1)
-        observations += [env.step(actions)[0] for _ in range(4)]
-        episodes.append(np.stack(observations))
-    assert not np.array_equal(*episodes)
 
 
 # Tasks.

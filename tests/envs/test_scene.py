@@ -75,6 +75,10 @@ REFUSED = {
     "plugin": ("<mujoco><extension><plugin plugin='a.b'/></extension></mujoco>", "'extension'"),
     "plugin body": (mjcf("<body><plugin plugin='a.b'/></body>"), "'plugin'"),
     "flexcomp": (mjcf("<flexcomp type='grid' count='999 999 999' name='f'/>"), "'flexcomp'"),
+    "simulation in the compiler": (
+        mjcf(rest="<compiler><lengthrange mode='all' inttotal='1e12'/></compiler>"),
+        "'lengthrange'",
+    ),
     "billion laughs": (LAUGHS, "DOCTYPE"),
     "undeclared entity": ("<mujoco model='&x;'/>", "not well-formed"),
     "blank file": (" \n ", "no element found"),
