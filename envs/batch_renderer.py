@@ -28,7 +28,7 @@ _ARROW_WIDTH, _ARROW_RGBA = 0.06, (0.86, 0.07, 0.36, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """How simulations are drawn."""
+    """Size of the pictures, and what they show."""
 
     width_px: int = FRAME_WIDTH_PX
     height_px: int = FRAME_HEIGHT_PX

@@ -135,7 +135,7 @@ def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
 
 
 class _Mistake(Exception):  # noqa: N818  a message on its way to `try_family`
-    """What a method does wrong, in one line."""
+    """A mistake of a method, in one line."""
 
 
 def _place(error: Exception) -> str:

@@ -55,9 +55,9 @@ class Variant:
     distribution: TaskDistribution
     """The family's task parameters with the variant's ranges."""
     disturbances: Disturbances
-    """What disturbs an episode."""
+    """Disturbances of an episode."""
     description: str = ""
-    """What is special about it, in one line."""
+    """Its difference from the family, in one line."""
 
     @property
     def vector_class(self) -> type[TaskVectorEnv]:

@@ -255,7 +255,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     """Called whenever a control step's time has passed: a film takes its pictures here."""
 
     pictures: Pictures = Pictures()
-    """How the simulations are drawn; set before the first picture."""
+    """Size and content of the pictures; set before the first one."""
 
     def __init__(
         self,
@@ -317,7 +317,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """What a step does where an episode has ended; it can be set at any time.
+        """Treatment of simulations whose episode has ended; it can be set at any time.
 
         Raises:
             ValueError: Set to ``SAME_STEP``, which a batch cannot do.
