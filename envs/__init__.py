@@ -9,7 +9,6 @@ from metarobot.opengl import import_mujoco
 import_mujoco()  # first: its own import fails where the OpenGL of MUJOCO_GL is missing
 
 # isort: split
-from metarobot.envs.checked_table import VariantError
 from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.registration import (
     FAMILIES,
@@ -20,8 +19,8 @@ from metarobot.envs.registration import (
     register_family,
     short_names,
 )
-from metarobot.envs.scene import SceneError, SceneLimits, silence_mujoco
-from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.scene import SceneRecord, load_user_scene, silence_mujoco
+from metarobot.envs.scene_files import SceneError, SceneLimits
 from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.task_family import ActionScale, ObservationElement
 from metarobot.envs.task_parameter import (
@@ -33,8 +32,13 @@ from metarobot.envs.task_parameter import (
     parameter_words,
 )
 from metarobot.envs.tasks import TaskDistribution, Tasks
-from metarobot.envs.user_scene import load_user_scene
-from metarobot.envs.variants import Variant, find_variant, load_variant, shipped_variants
+from metarobot.envs.variants import (
+    Variant,
+    VariantError,
+    find_variant,
+    load_variant,
+    shipped_variants,
+)
 from metarobot.envs.vector_env import TaskVectorEnv
 
 import_package_families()

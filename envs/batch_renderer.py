@@ -10,11 +10,13 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from metarobot.envs.family_scene import VIDEO_CAMERA
 from metarobot.opengl import make_renderer, require_own_process
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
+
+VIDEO_CAMERA = "video"
+"""The camera that every scene is drawn from."""
 
 FRAME_HEIGHT_PX, FRAME_WIDTH_PX = 480, 640
 FRAME_BYTES = FRAME_HEIGHT_PX * FRAME_WIDTH_PX * 3
@@ -24,7 +26,7 @@ _ARROW_WIDTH, _ARROW_RGBA = 0.06, (0.86, 0.07, 0.36, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """How simulations are drawn."""
+    """Size of the pictures, and what they show."""
 
     width_px: int = FRAME_WIDTH_PX
     height_px: int = FRAME_HEIGHT_PX

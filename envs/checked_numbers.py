@@ -1,4 +1,4 @@
-"""What an integer and a number are in options and files, and how an error shows what is none."""
+"""Checks of numbers in options and files, and their values in errors."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Push:
     force_n: float
     """Its size."""
     duration_s: float
-    """How long it lasts; where a part of a control step is left, that part of the force acts."""
+    """Duration; where a part of a control step is left, that part of the force acts."""
     probability: float = 0.0
     """Probability that a push begins in a control step without one."""
     at_steps: tuple[int, ...] = ()

@@ -1,12 +1,15 @@
-"""What a user's scene must have to stand in the place of a family's own.
+"""Checks whether a task family can run in a user's scene.
 
-There is no list of it to keep up to date.  What the family's own scene has and both name must be
-of the same kind; then the family itself is run in the scene, and what it misses is what is missing.
+There is no list of requirements to keep up to date.  What the family's own scene has and both name
+must be of the same kind; then the family itself is run in the scene, and what it misses is what is
+missing.
 """
 
 from __future__ import annotations
 
+import ast
 import copy
+import re
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -15,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import mujoco
 import numpy as np
 
-from metarobot.envs.scene import SceneError, SceneLimits
-from metarobot.envs.scene_comparison import compare_scenes, element_names, missing_name
-from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.batch_renderer import VIDEO_CAMERA
+from metarobot.envs.scene import DEFAULT_LIMITS, SceneRecord, float_arrays, load_user_scene
+from metarobot.envs.scene_files import SceneError, SceneLimits
+from metarobot.envs.task_parameter import nearest_name
 from metarobot.envs.tasks import Tasks
-from metarobot.envs.user_scene import DEFAULT_LIMITS, load_user_scene
 
 if TYPE_CHECKING:
     from metarobot.envs.vector_env import TaskVectorEnv
@@ -27,9 +30,25 @@ if TYPE_CHECKING:
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
-VIDEO_CAMERA = "video"
-"""The camera that every scene is drawn from."""
-
+_KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "body": ("nbody", ("body_mocapid",)),
+    "joint": ("njnt", ("jnt_type",)),
+    "geom": ("ngeom", ()),
+    "site": ("nsite", ()),
+    "camera": ("ncam", ()),
+    "tendon": ("ntendon", ()),
+    "actuator": (
+        "nactuator",
+        (
+            *("actuator_trntype", "actuator_dyntype", "actuator_gaintype"),
+            *("actuator_biastype", "actuator_actnum", "actuator_ctrlnum"),
+        ),
+    ),
+    "sensor": ("nsensor", ("sensor_type", "sensor_dim", "sensor_objtype", "sensor_reftype")),
+    "key": ("nkey", ()),
+}
+"""Kinds of elements: how many there are, and what must not differ between namesakes."""
+_SAME_OPTIONS = ("timestep", "gravity", "disableactuator")
 _FULL_WARNINGS = [
     _mj.mjtWarning.mjWARN_CONTACTFULL.value,
     _mj.mjtWarning.mjWARN_CNSTRFULL.value,
@@ -39,18 +58,14 @@ _TEST_ENVS = 2
 
 
 def load_family_scene(
-    family: type[TaskVectorEnv],
-    path: Path | str,
-    limits: SceneLimits = DEFAULT_LIMITS,
-    sha256: str | None = None,
+    family: type[TaskVectorEnv], scene: Path | str, sha256: str | None = None
 ) -> Any:
     """Load a user's scene and check that the family can use it.
 
     Args:
         family: The family's vector environment.
-        path: The scene, as for :func:`load_user_scene`.
-        limits: How large and how slow it may be.
-        sha256: What the hash of its files must be; any when None.
+        scene: The scene, as for :func:`load_user_scene`.
+        sha256: The hash that its files must have; any when None.
 
     Returns:
         The compiled model.
@@ -59,11 +74,11 @@ def load_family_scene(
         SceneError: The scene is not allowed, or lacks what the family needs; the message is one
             line that begins with the path.
     """
-    model = load_user_scene(path, limits, sha256)
+    model = load_user_scene(scene, sha256=sha256)
     try:
-        check_family_scene(family, model, limits)
+        check_family_scene(family, model)
     except SceneError as error:
-        raise SceneError(f"{path}: {error}") from None
+        raise SceneError(f"{scene}: {error}") from None
     return model
 
 
@@ -74,7 +89,7 @@ def load_recorded_scene(family: type[TaskVectorEnv], record: SceneRecord) -> Any
     Raises:
         SceneError: Its files have changed, or as in :func:`load_family_scene`.
     """
-    return load_family_scene(family, record.path, sha256=record.sha256)
+    return load_family_scene(family, record.path, record.sha256)
 
 
 def check_family_scene(
@@ -87,20 +102,93 @@ def check_family_scene(
             the simulation is unstable or too slow.
     """
     shipped = family.compile_own_scene()
-    compare_scenes(family.family, family.elements_by_number, model, shipped)
+    _compare_options(family.family, model, shipped)
+    for kind in _KINDS:
+        _compare_namesakes(family.family, kind, model, shipped)
+    for kind in family.elements_by_number:
+        _compare_order(family.family, kind, model, shipped)
     try:
         with np.errstate(all="ignore"):
-            _test_run(family, model, limits)
+            _test_run(family, model, shipped, limits)
     except SceneError:
         raise
     except KeyError as error:
-        raise SceneError(missing_name(family.family, model, shipped, str(error.args[0]))) from None
+        raise SceneError(_missing_name(family.family, model, shipped, str(error.args[0]))) from None
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise SceneError(f"{family.family} cannot run in it: {reason}") from error
 
 
-def _test_run(family: type[TaskVectorEnv], model: Any, limits: SceneLimits) -> None:
+def _element_names(model: Any, kind: str) -> list[str]:
+    """Return the names of a kind's elements in their order, empty for those without."""
+    access = getattr(model, kind)
+    return [access(index).name for index in range(getattr(model, _KINDS[kind][0]))]
+
+
+def _compare_options(family: str, model: Any, shipped: Any) -> None:
+    """Refuse other options than those that the family's code takes for granted."""
+    for name in _SAME_OPTIONS:
+        given, needed = getattr(model.opt, name), getattr(shipped.opt, name)
+        if not np.array_equal(given, needed):
+            raise SceneError(f"option {name} is {given}, {family} needs {needed}")
+    for flags, field in (
+        (_mj.mjtDisableBit, "disableflags"),
+        (_mj.mjtEnableBit, "enableflags"),
+    ):
+        given, needed = getattr(model.opt, field), getattr(shipped.opt, field)
+        for flag in flags.__members__.values():
+            if (given ^ needed) & flag.value:
+                enabled = bool(needed & flag.value) == (field == "enableflags")
+                name, value = flag.name.split("_", 1)[1].lower(), "enable" if enabled else "disable"
+                raise SceneError(f'{family} needs <option> <flag {name}="{value}"/>')
+
+
+def _compare_namesakes(family: str, kind: str, model: Any, shipped: Any) -> None:
+    """Refuse an element that is of another kind than its namesake in the family's own scene."""
+    given, needed = _element_names(model, kind), _element_names(shipped, kind)
+    for name in filter(None, needed):
+        if name not in given:
+            continue
+        for field in _KINDS[kind][1]:
+            has = int(getattr(model, field)[given.index(name)])
+            needs = int(getattr(shipped, field)[needed.index(name)])
+            if field == "body_mocapid":
+                has, needs = has >= 0, needs >= 0
+            if has != needs:
+                raise SceneError(
+                    f"{kind} {name!r} is of another kind than in {family}'s own scene: "
+                    f"{field} is {has}, not {needs}"
+                )
+
+
+def _compare_order(family: str, kind: str, model: Any, shipped: Any) -> None:
+    """Refuse other elements, or in another order, than those in the family's own scene."""
+    given, needed = _element_names(model, kind), _element_names(shipped, kind)
+    if given != needed:
+        raise SceneError(
+            f"{family} needs exactly these {kind}s in this order: {', '.join(needed)}; "
+            f"got {', '.join(given) or 'none'}"
+        )
+
+
+def _missing_name(family: str, model: Any, shipped: Any, complaint: str) -> str:
+    """Translate MuJoCo's complaint about a name into what is missing and what there is."""
+    match = re.fullmatch(r"Invalid name '(.*)'\. Valid names: (\[.*\])", complaint, re.DOTALL)
+    if match is None:
+        return f"{family} cannot run in it: no {complaint}"
+    name, valid = match[1], ast.literal_eval(match[2])
+    kinds = [
+        kind
+        for kind in _KINDS
+        if name in _element_names(shipped, kind)
+        and sorted(filter(None, _element_names(model, kind))) == sorted(valid)
+    ]
+    kind = kinds[0] if kinds else "element"
+    there = ", ".join(valid) or "none"
+    return f"{family} needs the {kind} {name!r}; there is {there}{nearest_name(name, valid)}"
+
+
+def _test_run(family: type[TaskVectorEnv], model: Any, shipped: Any, limits: SceneLimits) -> None:
     """Let the family use the scene as it would in training."""
 
     class TestRun(family):
@@ -109,18 +197,17 @@ def _test_run(family: type[TaskVectorEnv], model: Any, limits: SceneLimits) -> N
 
     env = TestRun(_TEST_ENVS, num_threads=1)
     model.camera(VIDEO_CAMERA)
-    _check_tasks(env)
+    _check_tasks(env, shipped)
     env.set_tasks(env.distribution.nominal())
     _check_episode(env, limits)
     env._paint(0, copy.copy(model))
     env.close()
 
 
-def _check_tasks(env: TaskVectorEnv) -> None:
+def _check_tasks(env: TaskVectorEnv, shipped: Any) -> None:
     """Refuse a scene in which the task parameters would not do what they say."""
     ends = [Tasks({p.name: [p.train[end]] for p in env.distribution.parameters}) for end in (0, 1)]
     low, high = (_model_of_task(env, tasks) for tasks in ends)
-    shipped = env.compile_own_scene()
     for geom in np.flatnonzero((low.geom_friction != high.geom_friction).any(axis=1)):
         _check_friction(low, high, int(geom), shipped)
     for body in np.flatnonzero(low.body_mass != high.body_mass):
@@ -136,10 +223,7 @@ def _model_of_task(env: TaskVectorEnv, tasks: Tasks) -> Any:
     env.set_tasks(tasks)
     model = copy.copy(env.model)
     env.batch.get_model(0, model)
-    for field in [name for name in dir(model) if not name.startswith("_")]:
-        values = getattr(model, field)
-        if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
-            continue
+    for field, values in float_arrays(model):
         if not np.isfinite(values).all():
             raise SceneError(f"tasks make {field} infinite: what they scale must not be 0")
     return model
@@ -175,7 +259,7 @@ def _check_friction(low: Any, high: Any, geom: int, shipped: Any) -> None:
 
 def _outranks(model: Any, first: str, second: str) -> bool:
     """Return whether a model has both geoms, and the first has the higher priority."""
-    names = element_names(model, "geom")
+    names = _element_names(model, "geom")
     if not (first and second and first in names and second in names):
         return False
     return bool(model.geom(first).priority[0] > model.geom(second).priority[0])

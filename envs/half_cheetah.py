@@ -67,7 +67,7 @@ GOAL_VELOCITY = TaskParameter(
 
 
 class HalfCheetahVectorEnv(TaskVectorEnv):
-    """What both families share: the robot, its start, what it observes and how it is drawn."""
+    """Base of both families: the robot, its start, what it observes and how it is drawn."""
 
     scene_path = SCENE_PATH
     heat_map_axes = ()

@@ -24,7 +24,7 @@ from metarobot.envs.vector_env import TaskVectorEnv
 WALLS = {"wall_front": (0, 1), "wall_back": (0, -1), "wall_left": (1, 1), "wall_right": (1, -1)}
 """Walls of the hole: axis of the fixture, and side, on which each stands."""
 FIXTURE = (*WALLS, "seat")
-"""What the peg can touch."""
+"""Geoms that the peg can touch."""
 WALL_HALF_WIDTH_M = 0.03
 PEG_RADIUS_M = 0.008
 DRAWN_MOUTH_M = np.array([0.5, 0.0, 0.06])

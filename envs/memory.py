@@ -1,4 +1,4 @@
-"""How large a batch of simulations may be: bounds of its numbers, and the memory that it takes.
+"""Limits of a batch of simulations: bounds of its numbers, and the memory that it takes.
 
 What is too large is refused before anything is allocated, in one line. Left to itself, the system
 would give the memory, and end the process when it is written to.

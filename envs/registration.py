@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 
-from metarobot.envs.family_check import check_family
-from metarobot.envs.family_trial import try_family
+from metarobot.envs.family_check import check_family, try_family
 from metarobot.envs.task_parameter import TaskError, nearest_name
 from metarobot.envs.vector_env import TaskVectorEnv
 from metarobot.package_families import PACKAGE_FAMILIES, register_id

@@ -1,31 +1,34 @@
-"""The files that a user's scene reads: found, bounded, and gathered before MuJoCo sees any.
+"""The files of a user's scene: read without trust, within limits, and handed to MuJoCo as bytes.
 
-MuJoCo follows whatever path a scene names.  So the scene is read here first, and MuJoCo gets a
-private copy of it that holds the checked bytes and nothing else.  Files are looked for as MuJoCo
-does: those that an include or an attached model names beside the file that names them, then
-beside the model; meshes, height fields and textures from the model's folder with ``meshdir`` or
-``texturedir``.  What is in none of these places may be one of the package's own, by its bare name.
+A user's scene may come from anywhere, and MuJoCo follows whatever path a scene names.  So its files
+are read here, from the scene's own folder alone, and MuJoCo gets what was checked: it opens no
+file.  A file is looked for as MuJoCo does: one that is included or attached beside the file that
+names it, then beside the model; meshes, height fields and textures in the model's ``meshdir`` or
+``texturedir``.  A model that is in none of these places may be one of the package's own, by its
+bare name.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
-import stat
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import cast
+from xml.etree import ElementTree
+from xml.parsers import expat
 
-from metarobot.envs.scene import SceneError, SceneLimits
-from metarobot.envs.scene_physics import check_physics
-from metarobot.envs.scene_xml import Element, SceneWriter, parse_xml
+from metarobot.io import FolderError, read_file
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 """Where the package's own scenes are."""
-SCENE_FILE = "scene.xml"
-"""Name of the scene itself among the gathered files."""
 
+_MESSAGE_CHARACTERS = 600
 _SUFFIXES = {
     "mesh": (".stl", ".obj", ".msh"),
     "hfield": (".png",),
@@ -33,40 +36,114 @@ _SUFFIXES = {
     "model": (".xml",),
     "include": (".xml",),
 }
-"""What may name a file, and of which kinds."""
-_FOLDERS = ("assetdir", "meshdir", "texturedir")
-_FORBIDDEN_TAGS = ("extension", "plugin", "flexcomp", "flex", "deformable", "composite", "skin")
-_PART = re.compile(r"(?!\.)[\w .+()-]{1,200}")
+"""Elements that may name a file, and of which kinds."""
+_FORBIDDEN_TAGS = (
+    *("extension", "plugin", "flexcomp", "flex", "deformable", "composite", "skin"),
+    "lengthrange",  # it simulates for as long as it says, during the compilation
+)
+_NAME = re.compile(r"(?!\.)[\w .+()-]{1,200}")
+_NOT_A_NUMBER = re.compile(r"[+-]?(nan(\(.*\))?|inf(inity)?)", re.IGNORECASE)
+_NOT_NEGATIVE = (
+    *("mass", "density", "viscosity", "diaginertia", "fullinertia"),
+    *("friction", "o_friction", "frictionloss", "armature", "size", "width"),
+)
+"""Attributes without negative numbers, in any element; of ``fullinertia`` the first three."""
+_AMOUNTS = (
+    *("nrow", "ncol", "width", "height", "nchannel", "params"),
+    *("nsample", "actdim", "dim", "num", "resolution", "nuserdata"),
+)
+"""Attributes whose product says how many values an element takes."""
+_VALUES_OF_AN_ELEMENT = 2**14
+_MOST_PICTURE_BYTES = 2**26
+_MOST_USER_NUMBERS = 100
+_REPLACING: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("boundmass", "boundinertia", "settotalmass"), ("0", "-1")),
+    "balanceinertia": ("false",),
+}
+"""Settings of the compiler that would put other masses in the place of those stated, and the values
+that leave them."""
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A file: where it is, and who led to it."""
+class SceneError(ValueError):
+    """A user's scene is not allowed or does not fit; the message is one printable line."""
 
-    root: Path
-    """The user's folder or the package's, resolved."""
-    name: PurePosixPath
-    """Its path from there."""
-    chain: tuple[Path, ...] = ()
-    """The files that include or attach one another up to this one."""
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        line = "".join(c if c.isprintable() else "?" for c in line)
+        if len(line) > _MESSAGE_CHARACTERS:
+            line = line[: _MESSAGE_CHARACTERS - 3] + "..."
+        super().__init__(line)
 
-    @property
-    def path(self) -> Path:
-        return self.root / self.name
 
-    @property
-    def private_name(self) -> str:
-        """Its path among the gathered files, where no scene file can be."""
-        folder = "package" if self.root == PACKAGE_FOLDER else "files"
-        return f"{folder}/{self.name}"
+@dataclass(frozen=True, kw_only=True)
+class SceneLimits:
+    """Bounds of a user's scene."""
+
+    files: int = 64
+    """Files that the scene reads, itself among them."""
+    file_bytes: int = 8 * 2**20
+    """Size of any of them."""
+    total_bytes: int = 32 * 2**20
+    """Size of all of them."""
+    elements: int = 5_000
+    """XML elements in all files, those that `replicate` and `attach` make included; 16 KiB of a
+    file count as one, and so do 16,384 texels, heights or samples."""
+    element_depth: int = 100
+    """XML elements inside one another, in one model with all that it includes."""
+    model_bytes: int = 64 * 2**20
+    """Size of the compiled model, meshes and textures included."""
+    simulation_bytes: int = 16 * 2**20
+    """Memory of one simulation, so that 400 take at most 6.4 GiB."""
+    positions: int = 200
+    """Coordinates of position, nq; of velocity, nv, likewise."""
+    geoms: int = 1000
+    """Geoms; bodies, joints, sites, sensors and actuators, each likewise."""
+    iterations: int = 200
+    """Iterations of any solver within a step."""
+    picture_px: int = 4096
+    """Sides of the off-screen picture and of the shadow map, pixels."""
+    slices: int = 200
+    """Slices and stacks of drawn spheres; sides of the grid of drawn planes, likewise."""
+    samples: int = 16
+    """Samples a pixel."""
+    triangles: int = 1_000_000
+    """Triangles drawn in a picture, once more for every light that casts shadows."""
+    test_run_s: float = 20.0
+    """Wall-clock time of two simulated episodes, s."""
+
+
+class _Element(ElementTree.Element):
+    """An XML element that knows where it stands."""
+
+    file: Path
+    """The file that it is in."""
+    place: str
+    """The line, as ``arm.xml line 7``."""
+    weight: int = 1
+    """Elements that it counts as, without those in it."""
+
+    def refuse(self, why: str) -> SceneError:
+        """Return an error that names the line."""
+        return SceneError(f"{self.place}: {why}")
+
+    def children(self) -> list[_Element]:
+        """Return the elements in it."""
+        return cast("list[_Element]", list(self))
+
+    def walk(self) -> Iterator[_Element]:
+        """Return this element and all below it, in the order of the document."""
+        return cast("Iterator[_Element]", self.iter())
 
 
 class SceneFiles:
-    """The files of one scene.
+    """The files of a scene, by the names under which MuJoCo finds them.
+
+    XML is written anew from the elements that were read: no comments, no processing instructions,
+    no entities, one element a line.
 
     Args:
         scene: The scene's XML file.
-        limits: How many files are allowed, and how large.
+        limits: Its bounds.
 
     Raises:
         SceneError: A path leaves the scene's folder, a limit is exceeded, or an element is not
@@ -75,18 +152,14 @@ class SceneFiles:
 
     def __init__(self, scene: Path, limits: SceneLimits) -> None:
         self._limits = limits
-        self._writer = SceneWriter()
-        self._total_bytes = 0
-        self._elements = 0
-        self._models = 0
-        self._read_files = 0
+        self._folder = scene.parent.resolve()
+        self._read_files = self._total_bytes = self._elements = 0
+        self._places: list[str] = []  # of each line that is written
         self.contents: dict[str, bytes] = {}
-        """Names to contents, as MuJoCo is to find them."""
+        """Names to contents; the scene itself is the last one."""
         if scene.suffix.lower() != ".xml":
             raise SceneError("a scene is an .xml file")
-        folder = scene.parent.resolve()
-        self._folder = folder
-        self._gather_model(_Source(folder, PurePosixPath(scene.name)), SCENE_FILE)
+        self._gather_model(self._folder / scene.name, "scene.xml", ())
 
     @property
     def sha256(self) -> str:
@@ -98,178 +171,289 @@ class SceneFiles:
         return digest.hexdigest()
 
     def translate(self, complaint: str) -> str:
-        """Say where the lines that MuJoCo complains about stand in the user's files."""
-        return self._writer.translate(complaint)
+        """Replace the lines that MuJoCo complains about by those of the user's files."""
 
-    def _gather_model(self, source: _Source, private_name: str) -> None:
-        """Gather a model with all that it includes, attaches and loads."""
-        root = self._parse(source)
+        def place(match: re.Match[str]) -> str:
+            line = int(match[1])
+            return self._places[line - 1] if 0 < line <= len(self._places) else match[0]
+
+        return re.sub(r"\bline (\d{1,9})", place, complaint)
+
+    def _gather_model(self, path: Path, name: str, chain: tuple[Path, ...]) -> int:
+        """Gather a model with all that it includes, attaches and loads.
+
+        Args:
+            path: Its file.
+            name: Its name among the contents.
+            chain: The files that attach one another down to this one.
+
+        Returns:
+            Its elements, those that replicate and attach make included.
+        """
+        root, chain = self._parse(path), (*chain, path)
         if root.tag != "mujoco":
             raise SceneError(f"{root.place}: the root element is {root.tag!r}, need 'mujoco'")
-        includers = {id(root): source}
-        self._include(root, 1, source, source, includers, {source.path})
-        check_physics(root)
-        folders = _asset_folders(root)
-        for element, includer in _walk_with_source(root, source, includers):
-            self._gather_element(element, includer, source, folders)
-        self.contents[private_name] = self._writer.write(root)
+        self._include(root, path, chain, 1)
+        folders = _take_asset_folders(root)
+        attached = 0
+        for element in root.walk():
+            _check_element(element)
+            for attribute in [a for a in element.attrib if a.startswith("file")]:
+                if element.tag == "model":
+                    found = self._find(element, attribute, (element.file, path), "", chain)
+                    given = f"{len(self.contents)}.xml"
+                    attached = max(attached, self._gather_model(found, given, chain))
+                else:
+                    folder = folders["texturedir" if element.tag == "texture" else "meshdir"]
+                    found = self._find(element, attribute, (path,), folder)
+                    given = self._gather_asset(element, found)
+                element.set(attribute, given)
+        _check_compiler(root)
+        size = _expanded_size(root, attached)
+        if size > self._limits.elements:
+            raise SceneError(f"the scene has more than {self._limits.elements} elements")
+        self.contents[name] = self._write(root)
+        return size
 
-    def _include(
-        self,
-        element: Element,
-        depth: int,
-        source: _Source,
-        model: _Source,
-        includers: dict[int, _Source],
-        seen: set[Path],
-    ) -> None:
+    def _include(self, element: _Element, model: Path, chain: tuple[Path, ...], depth: int) -> None:
         """Put the elements of included files in the place of ``include``, as MuJoCo would."""
         if depth > self._limits.element_depth:
-            raise SceneError(f"{element.place}: elements nest deeper than {depth - 1}")
-        children = []
-        for child in element.children:
+            raise element.refuse(f"elements nest deeper than {self._limits.element_depth}")
+        children: list[_Element] = []
+        for child in element.children():
             if child.tag != "include":
-                self._include(child, depth + 1, source, model, includers, seen)
+                self._include(child, model, chain, depth + 1)
                 children.append(child)
                 continue
-            included = self._find_file(child, "file", (source, model), "")
-            if included.path in seen:
-                raise SceneError(f"{child.place}: {included.name} is included twice")
-            seen.add(included.path)
-            root = self._parse(included)
-            self._include(root, depth, included, model, includers, seen)
-            for grandchild in root.children:
-                includers.setdefault(id(grandchild), included)
-            children.extend(root.children)
-        element.children = children
+            found = self._find(child, "file", (child.file, model), "", chain)
+            included = self._parse(found)
+            self._include(included, model, (*chain, found), depth)
+            children += included.children()
+        element[:] = children
 
-    def _gather_element(
-        self, element: Element, includer: _Source, model: _Source, folders: dict[str, str]
-    ) -> None:
-        """Check one element and gather the files that it names."""
-        if element.tag in _FORBIDDEN_TAGS:
-            raise SceneError(f"{element.place}: element {element.tag!r} is not allowed in a scene")
-        if "content_type" in element.attributes:
-            raise SceneError(f"{element.place}: content_type is not allowed, the suffix decides")
-        for attribute in [a for a in element.attributes if a.startswith("file")]:
-            if element.tag == "model":
-                child = self._find_file(element, attribute, (includer, model), "")
-                self._models += 1
-                private_name = f"{self._models}.xml"
-                self._gather_model(child, private_name)
-            else:
-                folder = folders["texturedir" if element.tag == "texture" else "meshdir"]
-                asset = self._find_file(element, attribute, (model,), folder)
-                private_name = asset.private_name
-                if private_name not in self.contents:
-                    self.contents[private_name] = self._read(asset)
-            element.attributes[attribute] = private_name
+    def _gather_asset(self, element: _Element, path: Path) -> str:
+        """Gather a mesh or a picture, and return its name among the contents."""
+        name = f"files/{self._shown(path)}"
+        if name not in self.contents:
+            self.contents[name] = self._read(path)
+        data = self.contents[name]
+        size = _unpacked_bytes(element, data) if name.lower().endswith(".png") else len(data)
+        element.weight += size // _VALUES_OF_AN_ELEMENT
+        return name
 
-    def _find_file(
-        self, element: Element, attribute: str, bases: tuple[_Source, ...], folder: str
-    ) -> _Source:
-        """Find the file that an attribute names."""
-        where, given = element.place, element.attributes.get(attribute, "")
+    def _find(
+        self,
+        element: _Element,
+        attribute: str,
+        beside: tuple[Path, ...],
+        folder: str,
+        chain: tuple[Path, ...] = (),
+    ) -> Path:
+        """Find the file that an attribute names.
+
+        Args:
+            element: The element.
+            attribute: Its attribute.
+            beside: The files in whose folders it may be.
+            folder: Its folder from there.
+            chain: The files that lead to it, none of which it can be.
+        """
+        given = element.get(attribute, "")
         if element.tag not in _SUFFIXES:
-            raise SceneError(f"{where}: element {element.tag!r} may not read a file")
-        name = _safe_path(given, where)
+            raise element.refuse(f"element {element.tag!r} may not read a file")
+        name = _plain_path(element, given)
         if name.suffix.lower() not in _SUFFIXES[element.tag]:
             allowed = ", ".join(_SUFFIXES[element.tag])
-            raise SceneError(f"{where}: {element.tag} file {given!r} is not of type {allowed}")
-        if folder:
-            name = _safe_path(folder, where) / name
-        candidates = [_Source(base.root, base.name.parent / name, base.chain) for base in bases]
-        candidates.append(_Source(PACKAGE_FOLDER, name))
-        for found, base in zip(candidates, (*bases, bases[0]), strict=True):
-            bare_or_own = found.root != PACKAGE_FOLDER or len(found.name.parts) == 1
-            if bare_or_own and os.path.lexists(found.path):
-                return self._chained(found, base, where)
+            raise element.refuse(f"{element.tag} file {given!r} is not of type {allowed}")
+        places = [file.parent / folder / name for file in beside]
+        if element.tag in ("include", "model") and len(name.parts) == 1:
+            places.append(PACKAGE_FOLDER / name)
+        for path in places:
+            if path in chain:
+                raise element.refuse(f"{name} includes or attaches itself")
+            if os.path.lexists(path):
+                return path
         ours = ", ".join(sorted(path.name for path in PACKAGE_FOLDER.glob("*.xml")))
-        raise SceneError(
-            f"{where}: no file {given!r} in the scene's folder; the package has {ours}"
-        )
+        raise element.refuse(f"no file {given!r} in the scene's folder; the package has {ours}")
 
-    def _chained(self, found: _Source, base: _Source, where: str) -> _Source:
-        """Refuse files that lead to themselves, or through too many others."""
-        chain = (*base.chain, base.path)
-        if found.path in chain:
-            raise SceneError(f"{where}: {found.name} includes or attaches itself")
-        if len(chain) >= self._limits.file_depth:
-            raise SceneError(f"{where}: files lead to one another more than {len(chain)} deep")
-        return _Source(found.root, found.name, chain)
+    def _shown(self, path: Path) -> str:
+        """Return a file's name for messages, from its folder on."""
+        inside = path.is_relative_to(self._folder)
+        return str(path.relative_to(self._folder)) if inside else path.name
 
-    def _parse(self, source: _Source) -> Element:
-        root = parse_xml(self._read(source), str(source.name), self._limits)
-        self._elements += sum(1 for _ in root.walk())
-        if self._elements > self._limits.elements:
-            raise SceneError(f"the scene has more than {self._limits.elements} elements")
-        return root
-
-    def _read(self, source: _Source) -> bytes:
-        """Read one file, and no more of it than is allowed."""
+    def _read(self, path: Path) -> bytes:
+        """Read a regular file in the scene's folder or the package's, wherever links lead to it."""
         self._read_files += 1
         if self._read_files > self._limits.files:
             raise SceneError(f"the scene reads more than {self._limits.files} files")
-        data = _read_regular(source, self._limits.file_bytes)
+        shown, place = self._shown(path), path
+        try:
+            place = path.resolve(strict=True)
+            if not any(place.is_relative_to(root) for root in (self._folder, PACKAGE_FOLDER)):
+                raise SceneError(f"{shown} is a link that leaves the scene's folder")
+            data = read_file(place, self._limits.file_bytes)
+        except FolderError as error:
+            raise SceneError(str(error).replace(str(place), shown)) from None
+        except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+            reason = error.strerror if isinstance(error, OSError) else "links lead in a circle"
+            raise SceneError(f"cannot read {shown}: {reason}") from None
         self._total_bytes += len(data)
         if self._total_bytes > self._limits.total_bytes:
             raise SceneError(f"the scene's files take more than {self._limits.total_bytes} bytes")
         return data
 
+    def _parse(self, path: Path) -> _Element:
+        """Parse one XML file; a document type, the only place to define entities, is refused."""
+        name, data = self._shown(path), self._read(path)
+        parser = expat.ParserCreate("utf-8")  # whatever the file declares: MuJoCo reads UTF-8
+        nest: list[_Element] = []
+        roots: list[_Element] = []
 
-def _walk_with_source(
-    element: Element, source: _Source, includers: dict[int, _Source]
-) -> Iterator[tuple[Element, _Source]]:
-    """Yield every element with the file that it stands in."""
-    source = includers.get(id(element), source)
-    yield element, source
-    for child in element.children:
-        yield from _walk_with_source(child, source, includers)
+        def start(tag: str, attributes: dict[str, str]) -> None:
+            element = _Element(tag, attributes)
+            element.file, element.place = path, f"{name} line {parser.CurrentLineNumber}"
+            self._elements += 1
+            if self._elements > self._limits.elements:
+                raise SceneError(f"the scene has more than {self._limits.elements} elements")
+            if len(nest) >= self._limits.element_depth:
+                raise element.refuse(f"elements nest deeper than {self._limits.element_depth}")
+            (nest[-1] if nest else roots).append(element)
+            nest.append(element)
+
+        def refuse_doctype(*_: object) -> None:
+            line = parser.CurrentLineNumber
+            raise SceneError(f"{name} line {line}: a document type (DOCTYPE) is not allowed")
+
+        parser.StartElementHandler = start
+        parser.EndElementHandler = lambda _tag: nest.pop()
+        parser.StartDoctypeDeclHandler = refuse_doctype
+        try:
+            parser.Parse(data, True)
+        except expat.ExpatError as error:
+            reason = expat.ErrorString(error.code)
+            line = f"{name} line {error.lineno}"
+            raise SceneError(f"{line} is not well-formed XML in UTF-8: {reason}") from None
+        return roots[0]
+
+    def _write(self, root: _Element) -> bytes:
+        """Return a model as XML, below as many blank lines as were written before.
+
+        So the number of a line tells the element.
+        """
+        lines = len(self._places)
+        for element in root.walk():
+            self._places.append(element.place)
+            element.text = "\n" if len(element) else None
+            for child in element[:-1]:
+                child.tail = "\n"
+        return b"\n" * lines + ElementTree.tostring(root, encoding="unicode").encode()
 
 
-def _asset_folders(root: Element) -> dict[str, str]:
-    """Return a model's folders of meshes and textures; the last ``compiler`` decides."""
-    folders: dict[str, str] = dict.fromkeys(_FOLDERS, "")
-    for element in root.walk():
-        if element.tag != "compiler":
-            continue
-        if element.attributes.pop("strippath", "false") != "false":
-            raise SceneError(f"{element.place}: strippath is not allowed")
-        for attribute in _FOLDERS:
-            if attribute in element.attributes:
-                folder = element.attributes.pop(attribute)
-                _safe_path(folder, element.place)
-                targets = _FOLDERS if attribute == "assetdir" else (attribute,)
-                folders.update(dict.fromkeys(targets, folder))
-    return folders
-
-
-def _safe_path(given: str, where: str) -> PurePosixPath:
+def _plain_path(element: _Element, given: str) -> PurePosixPath:
     """Return a relative path whose parts are plain names."""
     parts = [part for part in given.strip().rstrip("/").split("/") if part != "."]
-    if given.startswith("/") or not parts or not all(_PART.fullmatch(part) for part in parts):
-        raise SceneError(
-            f"{where}: path {given[:100]!r} is not allowed: it must lead from the scene's folder "
+    if given.startswith("/") or not parts or not all(_NAME.fullmatch(part) for part in parts):
+        raise element.refuse(
+            f"path {given[:100]!r} is not allowed: it must lead from the scene's folder "
             "into it, by plain names and forward slashes"
         )
     return PurePosixPath(*parts)
 
 
-def _read_regular(source: _Source, max_bytes: int) -> bytes:
-    """Read a regular file inside its root, whatever links lead to it."""
+def _take_asset_folders(root: _Element) -> dict[str, str]:
+    """Take a model's folders of meshes and textures out of it; the last ``compiler`` decides."""
+    folders = {"meshdir": "", "texturedir": ""}
+    for element in root.walk():
+        if element.tag != "compiler":
+            continue
+        for attribute in {"assetdir", *folders} & {*element.attrib}:
+            folder = str(_plain_path(element, element.attrib.pop(attribute)))
+            folders |= dict.fromkeys([*folders] if attribute == "assetdir" else [attribute], folder)
+        if element.attrib.pop("strippath", "false") != "false":
+            raise element.refuse("strippath is not allowed")
+    return folders
+
+
+def _check_element(element: _Element) -> None:
+    """Refuse an element that is not allowed or has a number without meaning, and weigh it."""
+    if element.tag in _FORBIDDEN_TAGS:
+        raise element.refuse(f"element {element.tag!r} is not allowed in a scene")
+    if "content_type" in element.attrib:
+        raise element.refuse("content_type is not allowed, the suffix decides")
+    amount = 1.0
+    for name, text in element.attrib.items():
+        numbers = _read_numbers(element, name, text)
+        physical = numbers[:3] if name == "fullinertia" else numbers
+        if name in _NOT_NEGATIVE and min(physical, default=0) < 0:
+            # MuJoCo ignores a negative mass beside a stated inertia, and compiles a friction.
+            raise element.refuse(f"{name} is {min(physical):g}, must not be negative")
+        if name.startswith("nuser_") and max(numbers, default=0) > _MOST_USER_NUMBERS:
+            raise element.refuse(f"{name} must be at most {_MOST_USER_NUMBERS}")
+        if name in _AMOUNTS:
+            amount *= math.prod(map(abs, numbers))
+    element.weight += int(min(amount, 1e18)) // _VALUES_OF_AN_ELEMENT
+
+
+def _read_numbers(element: _Element, name: str, text: str) -> list[float]:
+    """Return the numbers of an attribute; one that is not finite would be replaced in silence."""
+    numbers = list[float]()
+    for token in text.split():
+        try:
+            numbers.append(float(token))
+        except ValueError:
+            if _NOT_A_NUMBER.fullmatch(token):
+                numbers.append(math.nan)
+            elif name in _NOT_NEGATIVE:  # MuJoCo would read 0x1 and the like
+                raise element.refuse(f"{name} is {text[:40]!r}, need decimal numbers") from None
+        if numbers and not math.isfinite(numbers[-1]):
+            raise element.refuse(f"{name} has {token[:40]!r}, need a finite number")
+    return numbers
+
+
+def _check_compiler(root: _Element) -> None:
+    """Refuse settings of the compiler that would replace the masses that a model states."""
+    stated = next((element for element in root.walk() if element.tag == "inertial"), None)
+    for element in root.walk():
+        if element.tag != "compiler":
+            continue
+        for name, harmless in _REPLACING.items():
+            if element.attrib.get(name, harmless[0]).strip() not in harmless:
+                raise element.refuse(
+                    f"{name} would replace the masses of the scene: leave it out, and state the "
+                    "masses that are meant"
+                )
+        if stated is not None and element.get("inertiafromgeom") == "true":
+            raise stated.refuse(
+                "inertiafromgeom would replace this inertial: leave one of them out"
+            )
+
+
+def _unpacked_bytes(element: _Element, png: bytes) -> int:
+    """Return the size of a picture as it is unpacked; a small file may hold gigabytes."""
+    width, height = struct.unpack(">II", png[16:24].ljust(8, b"\0"))
+    most = min(8 * (width + 1) * height, _MOST_PICTURE_BYTES)  # 16 bits in each of 4 channels
+    packed, start = b"", 8
+    while start + 8 <= len(png):
+        length, kind = struct.unpack(">I4s", png[start : start + 8])
+        packed += png[start + 8 : start + 8 + length] if kind == b"IDAT" else b""
+        start += 12 + length
     try:
-        path = source.path.resolve(strict=True)
-        if not path.is_relative_to(source.root):
-            raise SceneError(f"{source.name} is a link that leaves the scene's folder")
-        # Not to wait for a pipe, nor to follow a link put there just now.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-        with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SceneError(f"{source.name} is not a regular file")
-            data = file.read(max_bytes + 1)
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        reason = error.strerror if isinstance(error, OSError) else "links lead in a circle"
-        raise SceneError(f"cannot read {source.name}: {reason}") from None
-    if len(data) > max_bytes:
-        raise SceneError(f"{source.name} is larger than {max_bytes} bytes")
-    return data
+        unpacked = len(zlib.decompressobj().decompress(packed, most + 1))
+    except zlib.error as error:
+        raise element.refuse(f"the picture cannot be unpacked: {error}") from None
+    if unpacked > most or 4 * width * height > _MOST_PICTURE_BYTES:
+        raise element.refuse(f"the picture unpacks to more than {most} bytes")
+    return max(unpacked, 4 * width * height)
+
+
+def _expanded_size(element: _Element, attached: int) -> int:
+    """Return what an element counts as, where each ``attach`` adds at most ``attached``."""
+    size = element.weight + sum(_expanded_size(child, attached) for child in element.children())
+    if element.tag == "attach":
+        size += attached
+    if element.tag == "replicate":
+        count = element.get("count", "1").strip()
+        if not count.isdecimal():
+            raise element.refuse(f"count is {count[:40]!r}, need a decimal integer")
+        size *= max(1, int(count[:20]))
+    return size

@@ -9,17 +9,16 @@ import gymnasium as gym
 import numpy as np
 
 from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
-from metarobot.envs.episode_limit import EpisodeLimit
-from metarobot.envs.made_again import MadeAgain
 from metarobot.envs.registration import make_env
 from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.vector_env import GymnasiumMixin
 
 
-class TaskEnv(MadeAgain, EpisodeLimit, gym.Env):
+class TaskEnv(GymnasiumMixin, gym.Env):
     """A task family with a single simulation, equal bit for bit to a row of the batch.
 
     A copy, also by ``pickle``, is a new environment with the same arguments and task, whose episode
-    has not begun (``MadeAgain``).
+    has not begun.
 
     Args:
         env_id: Which family, by its Gymnasium id; ``gym.make`` gives the id that it is asked for.

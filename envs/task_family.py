@@ -1,4 +1,4 @@
-"""What a task family declares and implements; `TaskVectorEnv` makes environments of it."""
+"""Base of a task family: its declarations and methods, of which `TaskVectorEnv` makes a batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ObservationElement:
     """One element of the observation vector."""
 
     quantity: str
-    """What it measures."""
+    """Measured quantity."""
     unit: str
     """Its unit; ``1`` for a ratio."""
     low: float
@@ -32,10 +32,10 @@ class ObservationElement:
 
 @dataclass(frozen=True)
 class ActionScale:
-    """What one element of the action commands, as a physical quantity."""
+    """Physical quantity that one element of the action commands."""
 
     quantity: str
-    """What it is."""
+    """Its name."""
     unit: str
     """Its unit."""
     low: float
@@ -72,7 +72,7 @@ class TaskFamily:
     observation_elements: ClassVar[tuple[ObservationElement, ...]]
     action_elements: ClassVar[tuple[str, ...]]
     action_scales: ClassVar[tuple[ActionScale, ...]] = ()
-    """What each element of the action commands; empty where that is no fixed scale."""
+    """Scale of each element of the action; empty where that is no fixed scale."""
     default_horizon: ClassVar[int]
     timestep_s: ClassVar[float]
     """Time step of the scene."""

@@ -59,7 +59,7 @@ class TaskParameter:
     unit: str
     """Unit as written on an axis; ``1`` for a ratio."""
     description: str
-    """What it is, for a table or an axis."""
+    """Name for a table or an axis."""
     nominal: float
     """Value of the robot as built: the parameter's value where a task does not vary it."""
     train: Interval

@@ -6,32 +6,37 @@ stepped together on native threads; no Python loop runs over environments or tas
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
+import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import mujoco
 import numpy as np
-from gymnasium.error import ResetNeeded
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.spaces import Box
+from gymnasium.utils.seeding import np_random as make_generator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
-from metarobot.envs.batch_renderer import BatchRenderer
+from metarobot.envs.batch_renderer import BatchRenderer, Pictures
 from metarobot.envs.checked_arrays import read_actions, read_mask, read_options, read_start
-from metarobot.envs.disturbances import Change
-from metarobot.envs.episode_limit import EpisodeLimit
-from metarobot.envs.made_again import MadeAgain
+from metarobot.envs.checked_numbers import is_integer, show
+from metarobot.envs.disturbances import Change, Disturbances, Disturber
+from metarobot.envs.family_scene import load_family_scene, load_recorded_scene
 from metarobot.envs.memory import check_counts, require_memory, simulation_bytes
-from metarobot.envs.native_threads import NativeThreads
-from metarobot.envs.observer import Observer
-from metarobot.envs.scene_record import SceneRecord
-from metarobot.envs.simulations import SENSORS_CURRENT
-from metarobot.envs.starts import Starts
+from metarobot.envs.scene import SceneRecord
+from metarobot.envs.scene_files import SceneError
+from metarobot.envs.task_family import TaskFamily
 from metarobot.envs.task_parameter import TaskError
 from metarobot.envs.tasks import Tasks
-from metarobot.envs.under_variant import UnderVariant
 
 if TYPE_CHECKING:
     from metarobot.envs.variants import Variant
@@ -39,16 +44,181 @@ if TYPE_CHECKING:
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
 
+SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
+"""Stage up to which positions, velocities and their sensors describe the new state."""
 _NO_STAGE: int = _mj.mjtStage.mjSTAGE_NONE.value
+_BAD_STATE_WARNINGS = [
+    _mj.mjtWarning.mjWARN_BADQPOS.value,
+    _mj.mjtWarning.mjWARN_BADQVEL.value,
+    _mj.mjtWarning.mjWARN_BADQACC.value,
+    _mj.mjtWarning.mjWARN_BADCTRL.value,
+]
 
 
-class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
+class GymnasiumMixin:
+    """The horizon in the spec of an environment, and copies by ``copy``, ``deepcopy``, ``pickle``.
+
+    The horizon is an argument, so the registered spec cannot say it: Gymnasium would then end
+    episodes after the family's own horizon, however long they were asked to be.  For the same
+    reason ``gym.make(env.spec)`` makes episodes of this length at most, whatever ``horizon`` it is
+    given.
+
+    A simulation cannot be copied, so a copy is a new environment with the same arguments and tasks.
+    It holds neither the episode nor the random numbers of the first: it must be reset before the
+    first step.
+    """
+
+    horizon: Any
+    tasks: Any
+    _spec: EnvSpec | None = None
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the arguments, also those of a subclass with a constructor of its own."""
+        env = super().__new__(cls)
+        env._made_with = args, kwargs
+        return env
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        tasks = {name: self.tasks[name] for name in self.tasks.names}
+        return _make_again, (type(self), *self._made_with, tasks, self.spec)
+
+    def _get_spec(self) -> EnvSpec | None:
+        return self._spec
+
+    def _set_spec(self, spec: EnvSpec | None) -> None:
+        limit = {"max_episode_steps": self.horizon}
+        self._spec = None if spec is None else dataclasses.replace(spec, **limit)
+
+    # An attribute for type checkers, as Gymnasium declares it.
+    spec: Any = property(_get_spec, _set_spec, doc="How to make it; None if its class was called.")
+
+
+def _make_again(
+    env_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tasks: Any, spec: Any
+) -> Any:
+    env = env_class(*args, **kwargs)
+    env.set_tasks(Tasks(tasks))
+    if spec is not None:
+        env.spec = spec
+    return env
+
+
+_threaded: weakref.WeakSet[Batch] = weakref.WeakSet()
+"""Batches with threads of their own, which stay in the parent when the process is forked."""
+
+
+def _keep_batches() -> None:
+    """Let the batches of the parent never come to their end in this process.
+
+    At its end a batch joins its threads, for which a child would wait forever.
+    """
+    for batch in _threaded:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(batch))
+    _threaded.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_batches)
+
+
+class Starts:
+    """Generators of the uniforms that place each episode's start, one a simulation.
+
+    Args:
+        num_envs: Number of simulations.
+        size: Uniforms per start S.
+    """
+
+    def __init__(self, num_envs: int, size: int) -> None:
+        self._num_envs, self._size = num_envs, size
+        self._generators: list[np.random.Generator] = []
+
+    def seed(self, seed: int | Sequence[int | None]) -> None:
+        """Seed simulation i with ``seed + i``, or with the i-th seed.
+
+        Raises:
+            ValueError: It is none, or there are more or fewer seeds than simulations.
+        """
+        given: Any = seed
+        if is_integer(given, 0, math.inf):
+            given = [int(given) + i for i in range(self._num_envs)]
+        seeds = [*given] if isinstance(given, Iterable) else [given]
+        for each in seeds:
+            if not (each is None or is_integer(each, 0, math.inf)):
+                raise ValueError(
+                    "seed must be an integer of 0 or more, or a list with one for each of the "
+                    f"{self._num_envs} simulations, got {show(each)}"
+                )
+        if len(seeds) != self._num_envs:
+            raise ValueError(f"got {len(seeds)} seeds for {self._num_envs} simulations")
+        self._generators = [make_generator(None if s is None else int(s))[0] for s in seeds]
+
+    def draw(self, ids: np.ndarray) -> np.ndarray:
+        """Return uniforms in [0, 1) for simulations ``ids``, (len(ids), S)."""
+        if not self._generators:
+            self._generators = [make_generator()[0] for _ in range(self._num_envs)]
+        return np.stack([self._generators[i].random(self._size) for i in ids])
+
+
+class Observer:
+    """Observations: what a family measures, with noise, the task, bounds and lost ones.
+
+    Args:
+        num_envs: Number of simulations.
+        bounds: Lowest and highest value of every element of an observation, (2, O), float32.
+        task_size: C, elements of an encoded task, with which the observation ends; the O - C
+            others are what the family measures.
+        disturber: Adds noise and loses observations; None where nothing does.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        bounds: np.ndarray,
+        task_size: int,
+        disturber: Disturber | None,
+    ) -> None:
+        self.space = Box(*bounds)
+        self._disturber = disturber
+        self._task = np.zeros((num_envs, task_size))
+        self._last = np.zeros((num_envs, bounds.shape[1]), np.float32)
+
+    def show_tasks(self, encoded: np.ndarray) -> None:
+        """Show these encoded tasks, (num_envs, C), from now on."""
+        self._task = encoded
+
+    def observe(
+        self, measured: np.ndarray, step: np.ndarray, held: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the observations (num_envs, O), float32.
+
+        Args:
+            measured: What the family measures, (num_envs, O - C).
+            step: Control steps since the reset, (num_envs,).
+            held: Simulations that show what they showed last, (num_envs,) bool; none when None.
+        """
+        if self._disturber:
+            measured = self._disturber.distort(measured, step)
+            lost = self._disturber.lost(step)
+            held = lost if held is None else held | lost
+        if self._task.size:
+            measured = np.concatenate([measured, self._task], axis=1)
+        observations = np.empty_like(self._last)
+        np.clip(measured, self.space.low, self.space.high, out=observations, casting="same_kind")
+        if held is not None:
+            observations[held] = self._last[held]
+        self._last = observations
+        return observations.copy()
+
+
+class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
     A family is a subclass that says what ``TaskFamily`` leaves open.
 
     A copy, also by ``pickle``, is a new batch with the same arguments and tasks, whose episodes
-    have not begun (``MadeAgain``).
+    have not begun.
 
     Args:
         num_envs: Number of simulations, as many as there is memory for; envs/memory.py has the
@@ -81,6 +251,12 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
+    on_advance: Callable[[], None] | None = None
+    """Called whenever a control step's time has passed: a film takes its pictures here."""
+
+    pictures: Pictures = Pictures()
+    """Size and content of the pictures; set before the first one."""
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -103,7 +279,7 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         self.horizon = min(horizon or self.default_horizon, max_episode_steps or sys.maxsize)
         self.observe_task = observe_task
         self.render_mode = render_mode
-        self.variant = None if variant is None else self._read_variant(variant)
+        self.variant = None if variant is None else _read_variant(variant)
         self._change: Change | None = None
         if self.variant is not None:
             self._take_variant(self.variant)
@@ -119,7 +295,9 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         self._commanded = [self.batch.bind(name) for name in ("ctrl", "act", "qvel")]
         self._home = self.model.key("home").id
 
-        self._threads = NativeThreads(self.batch)
+        self._pid = os.getpid()
+        if self.batch.nthread > 1:
+            _threaded.add(self.batch)
         self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset
         self._needs_reset = np.ones(num_envs, bool)
         self._begun = False  # whether there was a reset
@@ -127,16 +305,19 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         self._renderer: BatchRenderer | None = None
         self._bind()
         self._disturber = self._make_disturber()
-        self._observer = self._make_observer()
-        self._make_spaces()
+        bounds = self.observation_bounds(self.observe_task)
+        task_size = bounds.shape[1] - len(self.observation_elements)
+        self._observer = Observer(num_envs, bounds, task_size, self._disturber)
+        spaces = self.spaces(self.observe_task)
+        self.single_observation_space, self.single_action_space = spaces
+        self.observation_space, self.action_space = (batch_space(s, num_envs) for s in spaces)
+        self._action_shape = (num_envs, len(self.action_elements))
         self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
 
-    # What every family shares.
-
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """What a step does where an episode has ended; it can be set at any time.
+        """Treatment of simulations whose episode has ended; it can be set at any time.
 
         Raises:
             ValueError: Set to ``SAME_STEP``, which a batch cannot do.
@@ -271,17 +452,65 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         info = {"is_success": success & running & ~unstable, "sim_unstable": unstable}
         return observations, rewards, terminated, truncated, info
 
-    def _make_observer(self) -> Observer:
-        bounds = self.observation_bounds(self.observe_task)
-        task_size = bounds.shape[1] - len(self.observation_elements)
-        return Observer(self.num_envs, bounds, task_size, self._disturber)
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Draw every simulation from its ``video`` camera, (height, width, 3) uint8 each.
 
-    def _make_spaces(self) -> None:
-        spaces = self.spaces(self.observe_task)
-        self.single_observation_space, self.single_action_space = spaces
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._action_shape = (self.num_envs, len(self.action_elements))
+        `pictures` can ask for another size.
+
+        Returns:
+            One frame a simulation, or None without a render mode.
+        """
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._renderer = BatchRenderer(
+                self.model, self.num_envs, self.pictures, self.contact_force_m_per_n
+            )
+        return self._renderer.render(self.copy_drawn)
+
+    def copy_drawn(self, sim: int, model: Any, data: Any) -> None:
+        """Copy a simulation as it is drawn: its task, its colours and its state.
+
+        Args:
+            sim: Its number.
+            model: A copy of the environment's model, to write to.
+            data: Data of that model, to write to.
+        """
+        self.batch.get_model(sim, model)
+        self._paint(sim, model)
+        self.batch.get_data(sim, data)
+        _mj.mj_forward(model, data)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the renderer, which holds about 100 MB."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _load_model(self, scene_path: Path | str | SceneRecord | None) -> Any:
+        """Compile the family's own scene, or load a user's and check it."""
+        family: Any = type(self)  # type checkers see this file under two names
+        if isinstance(scene_path, SceneRecord):
+            return load_recorded_scene(family, scene_path)
+        if scene_path is not None:
+            return load_family_scene(family, scene_path)
+        model = self.compile_own_scene()
+        if model.opt.timestep != self.timestep_s:
+            raise SceneError(
+                f"{self.family} declares timestep_s {self.timestep_s:g}, "
+                f"its scene has {model.opt.timestep:g}"
+            )
+        return model
+
+    def _require_usable(self) -> None:
+        """Refuse to go on after the end, or in a process that lacks the batch's threads."""
+        if self.closed:
+            raise ClosedEnvironmentError(f"this {self.family} environment is closed: make another")
+        if self.batch.nthread > 1 and self._pid != os.getpid():
+            raise RuntimeError(
+                f"this batch of {self.batch.nthread} threads was made before the process was "
+                "forked: make it in the child, start processes by 'spawn', or use num_threads=1"
+            )
 
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if self._change:
@@ -293,3 +522,89 @@ class TaskVectorEnv(MadeAgain, EpisodeLimit, UnderVariant, VectorEnv):
         self._start(ids, start)
         self.batch.forward(ids, stage=SENSORS_CURRENT)
         self._needs_reset[ids] = False
+
+    def _command_except(self, held: np.ndarray, actions: np.ndarray) -> None:
+        """Command the simulations that are not held, (num_envs,) bool."""
+        if not held.any():
+            self._command(actions)
+            return
+        before = [field[held] for field in self._commanded]
+        self._command(actions)
+        for field, values in zip(self._commanded, before, strict=True):
+            field[held] = values
+
+    def _simulate(self, running: np.ndarray) -> None:
+        """Simulate a control step, and what follows the last one of an episode."""
+        self._advance(running)
+        if not self.settle_steps:
+            return
+        settling = running & (self._elapsed == self.horizon - 1)
+        if settling.any():
+            if self._disturber:
+                self._disturber.release(settling)
+            for _ in range(self.settle_steps):
+                self._advance(settling)
+
+    def _advance(self, chosen: np.ndarray) -> None:
+        """Let a control step's time pass in the chosen simulations, (num_envs,) bool."""
+        ids = None if chosen.all() else np.flatnonzero(chosen)
+        self.batch.step(ids, nstep=self.substeps, stage=SENSORS_CURRENT)
+        if self.on_advance is not None:
+            self.on_advance()
+
+    def _find_unstable(self) -> np.ndarray:
+        """Return which simulations have left the numbers that physics can continue from."""
+        warned = self.batch.warning[:, _BAD_STATE_WARNINGS, 1].any(axis=1)
+        return warned | ~np.isfinite(self.batch.state).all(axis=1)
+
+    def _take_variant(self, variant: Variant) -> None:
+        """Draw tasks as the variant does; the start is also the key of all disturbances."""
+        if not isinstance(self, variant.vector_class):
+            raise TaskError(
+                f"variant {variant.name!r} is one of {variant.vector_class.family}, "
+                f"not of {self.family}"
+            )
+        self.distribution = variant.distribution
+        self._change = variant.disturbances.change
+        self.start_size = max(1, self.start_size)
+
+    def _make_disturber(self) -> Disturber | None:
+        if self.variant is None or self.variant.disturbances == Disturbances():
+            return None
+        units = [element.unit for element in self.observation_elements]
+        return Disturber(
+            self.variant.disturbances,
+            self.batch,
+            units=units,
+            action_size=len(self.action_elements),
+            control_dt_s=self.control_dt_s,
+            push_body=self.push_body,
+        )
+
+    def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
+        """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""
+        if self._change is None or not chosen.any():
+            return
+        self._changed[chosen] = changed
+        ids, rows = np.flatnonzero(chosen), self._changed[:, None]
+        values = np.where(rows, self._change.apply(self._tasks).values, self._tasks.values)
+        names = self._tasks.names
+        self._apply_tasks(Tasks(dict(zip(names, values.T, strict=True))))
+        self.batch.set_const(ids)
+        # A step goes on from the stage of the last one, which knew the old masses.
+        self.batch.forward(ids, stage=SENSORS_CURRENT)
+
+
+def _read_variant(variant: Variant | str | Path) -> Variant:
+    """Return a variant, or the one that a name or path names."""
+    # Variants know the families, so they cannot be imported before them.
+    from metarobot.envs.variants import Variant, find_variant
+
+    if isinstance(variant, (str, Path)):
+        return find_variant(str(variant))
+    if not isinstance(variant, Variant):
+        raise TaskError(
+            "variant must be a Variant, the name of a shipped one or the path of a .toml file, "
+            f"got a {type(variant).__name__}"
+        )
+    return variant

@@ -6,7 +6,7 @@ from typing import Any, NoReturn, Self
 
 from metarobot.envs.checked_numbers import is_integer, show
 from metarobot.envs.memory import MOST_THREADS
-from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
 from metarobot.options import AlgorithmOptions, Checked, Value, integer, number, switch
 from metarobot.policies.gaussian_policy import MIN_STD

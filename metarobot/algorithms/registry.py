@@ -26,7 +26,7 @@ from metarobot.algorithms.rl2 import Rl2
 from metarobot.algorithms.teacher_student import TeacherStudent
 from metarobot.config import COMMON_NAMES, RunConfig, TrainConfig
 from metarobot.envs.checked_numbers import show
-from metarobot.envs.scene_record import SceneRecord
+from metarobot.envs.scene import SceneRecord
 from metarobot.envs.task_parameter import nearest_name
 from metarobot.envs.variants import Variant
 from metarobot.learning.distributed import ALONE, Workers

@@ -14,7 +14,7 @@ from docs_tables.evaluations import headroom, returns, success
 from docs_tables.families import constants, families, observation, parameters
 from docs_tables.few_episodes import FAMILIES as FEW_EPISODES_FAMILIES
 from docs_tables.few_episodes import behind, best, by_algorithm, headline, seeds, without_rewards
-from docs_tables.formats import scene_limits, variant_keys, variants
+from docs_tables.formats import scene_limits, variants
 from docs_tables.harm import fallen, harm, later_blocks
 from docs_tables.measurements import scaling, speed
 from docs_tables.training import curve
@@ -44,7 +44,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": speed,
     "scaling": scaling,
     "variants": variants,
-    "variant keys": variant_keys,
     "scene limits": scene_limits,
 }
 for _figure in ("mae", "rmse", "coverage"):

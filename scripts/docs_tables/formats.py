@@ -7,7 +7,6 @@ import inspect
 
 from docs_tables.markdown import markdown_table
 from metarobot.envs import SceneLimits, find_variant, shipped_variants
-from metarobot.envs.variant_format import KEYS
 
 
 def scene_limits() -> str:
@@ -28,9 +27,3 @@ def variants() -> str:
         for name, v in found.items()
     ]
     return markdown_table(("variant", "of", "what is special about it"), rows)
-
-
-def variant_keys() -> str:
-    """Return the format of a variant, key by key."""
-    rows = [(f"`{key}`", value, meaning) for key, (value, meaning) in KEYS.items()]
-    return markdown_table(("key", "value", "meaning"), rows)

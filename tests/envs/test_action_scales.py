@@ -1,4 +1,4 @@
-"""What an action commands is what the family says it does."""
+"""Scales of the action: the family commands what it declares."""
 
 import numpy as np
 import pytest

@@ -71,27 +71,43 @@ NUMBERS = {
 }
 
 
+def give(env, what, value):
+    """Step with actions, or reset with a start."""
+    return env.step(value)[0] if what == "actions" else env.reset(options={"start": value})[0]
+
+
+def shape_of(env, what):
+    return env.action_space.shape if what == "actions" else start_shape(env)
+
+
+both = pytest.mark.parametrize("what", ["actions", "start"])
+
+
+@both
 @pytest.mark.parametrize("kind", NO_NUMBERS)
-def test_actions_that_are_no_numbers_are_refused(either, kind):
-    line = refusal(lambda: either.step(NO_NUMBERS[kind](either.action_space.shape)))
-    assert "actions" in line
-    assert str(either.action_space.shape) in line
+def test_values_that_are_no_numbers_are_refused(either, what, kind):
+    if (what, kind) != ("start", "none"):
+        shape = shape_of(either, what)
+        line = refusal(lambda: give(either, what, NO_NUMBERS[kind](shape)))
+        assert what in line
+        assert str(shape) in line
 
 
-def test_actions_of_every_other_shape_are_refused(either):
-    right = either.action_space.shape
+@both
+def test_values_of_every_other_shape_are_refused(either, what):
+    right = shape_of(either, what)
     for shape in [shape for shape in WRONG_SHAPES if shape != right]:
-        line = refusal(lambda shape=shape: either.step(np.zeros(shape)))
-        assert line == f"actions have shape {shape}, need {right}"
+        line = refusal(lambda shape=shape: give(either, what, np.zeros(shape)))
+        assert line.endswith(f" have shape {shape}, need {right}")
 
 
+@both
 @pytest.mark.parametrize("kind", NUMBERS)
-def test_actions_of_any_real_type_are_taken(either, kind):
-    given = NUMBERS[kind](either.action_space.shape)
-    observation, *_ = either.step(given)
+def test_values_of_any_real_type_are_taken(either, what, kind):
+    given = NUMBERS[kind](shape_of(either, what))
+    observation = give(either, what, given)
     either.reset(seed=0)
-    same, *_ = either.step(np.asarray(given, np.float64))
-    np.testing.assert_array_equal(observation, same)
+    np.testing.assert_array_equal(observation, give(either, what, np.asarray(given, np.float64)))
 
 
 def test_actions_are_not_written_to(either):
@@ -109,33 +125,11 @@ def test_infinity_is_clipped(either, bad):
     np.testing.assert_array_equal(*seen)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in NO_NUMBERS if kind != "none"])
-def test_a_start_of_no_numbers_is_refused(either, kind):
-    start = NO_NUMBERS[kind](start_shape(either))
-    assert "start" in refusal(lambda: either.reset(options={"start": start}))
-
-
-def test_a_start_of_every_other_shape_is_refused(either):
-    right = start_shape(either)
-    for shape in [shape for shape in WRONG_SHAPES if shape != right]:
-        options = {"start": np.zeros(shape)}
-        line = refusal(lambda options=options: either.reset(options=options))
-        assert line == f"start values have shape {shape}, need {right}"
-
-
 @pytest.mark.parametrize("bad", [1.0, -1e-9, -0.5, 2.0, np.nan, np.inf, -np.inf])
 def test_a_start_outside_the_unit_interval_is_refused(either, bad):
     start = np.full(start_shape(either), 0.5)
     start[..., -1] = bad
     assert "[0, 1)" in refusal(lambda: either.reset(options={"start": start}))
-
-
-@pytest.mark.parametrize("kind", NUMBERS)
-def test_a_start_of_any_real_type_is_taken(either, kind):
-    given = NUMBERS[kind](start_shape(either))
-    same = np.asarray(given, np.float64)
-    one, other = (either.reset(options={"start": start})[0] for start in (given, same))
-    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("options", [[], "start", 1, {"strat"}, {"strat": 0.5}, {1: 2}])

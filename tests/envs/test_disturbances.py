@@ -92,13 +92,6 @@ def test_a_variant_without_disturbances_changes_no_bit(env_id):
         np.testing.assert_array_equal(one, other)
 
 
-def test_disturbances_do_not_move_the_starts(env_id):
-    env, base = disturbed(env_id, **everything(env_id)), plain(env_id)
-    for one in (env, base):
-        one.reset(seed=5)
-    np.testing.assert_array_equal(env.batch.bind("qpos"), base.batch.bind("qpos"))
-
-
 # Rows, threads, episodes.
 
 
@@ -117,16 +110,6 @@ def test_each_row_is_a_single_environment_bit_for_bit(env_id):
             assert reward == rewards[sim]
 
 
-def test_the_number_of_threads_changes_no_bit(env_id):
-    episodes = []
-    for num_threads in (1, 2, 4):
-        env = disturbed(env_id, num_threads=num_threads, **everything(env_id))
-        episodes.append(play(env, draw_actions(env, env.horizon), draw_start(env)))
-    for other in episodes[1:]:
-        for one, two in zip(episodes[0], other, strict=True):
-            np.testing.assert_array_equal(one, two)
-
-
 def test_an_episode_repeats_from_its_start_whatever_came_before(env_id):
     env = disturbed(env_id, **everything(env_id))
     actions, start = draw_actions(env, env.horizon), draw_start(env)
@@ -134,21 +117,6 @@ def test_an_episode_repeats_from_its_start_whatever_came_before(env_id):
     play(env, actions[: env.horizon // 2], draw_start(env, seed=3))  # left in the middle
     for one, other in zip(first, play(env, actions, start), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_an_autoreset_episode_is_disturbed_like_any_other(env_id):
-    env = disturbed(env_id, **everything(env_id))
-    actions = draw_actions(env, 2 * env.horizon + 1)
-    env.reset(seed=3)
-    batch = [env.step(action) for action in actions]
-    single = TaskEnv(env_id, num_threads=1, variant=env.variant)
-    single.set_tasks(env.tasks.rows([2]))
-    single.reset(seed=3 + 2)
-    single.reset()
-    for step in range(env.horizon + 1, 2 * env.horizon + 1):
-        observation, reward, *_ = single.step(actions[step, 2])
-        np.testing.assert_array_equal(observation, batch[step][0][2])
-        assert reward == batch[step][1][2]
 
 
 # Delay.
@@ -341,12 +309,6 @@ def test_an_oracle_reads_the_tasks_of_a_variant_on_the_familys_scale():
     seen, expected = (one.reset(seed=0)[0] for one in (env, base))
     np.testing.assert_array_equal(seen, expected)
     assert seen[2, 5] == seen[3, 5] == env.single_observation_space.high[5]  # saturated
-
-
-def test_a_variant_of_another_family_is_refused():
-    variant = make_variant(REACH)
-    with pytest.raises(TaskError, match="variant 'test' is one of Reach, not of Grip"):
-        make_env(GRIP, 1, variant=variant)
 
 
 def test_a_variant_states_what_it_disturbs():

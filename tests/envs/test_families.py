@@ -55,15 +55,6 @@ def test_stable_baselines_checker_passes(env_id, observe_task):
     check_with_sb3(gym.make(env_id, observe_task=observe_task).unwrapped)
 
 
-def test_gymnasiums_passive_checker_passes_through_episodes(env_id):
-    env = gym.make(env_id)
-    for seed in range(2):
-        env.reset(seed=seed)
-        terminated = truncated = False
-        while not (terminated or truncated):
-            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
-
-
 def test_a_family_declares_itself(env):
     assert env.metadata["autoreset_mode"] is gym.vector.AutoresetMode.NEXT_STEP
     assert len(set(env.heat_map_axes)) == (2 if len(env.distribution.names) > 1 else 0)
@@ -105,23 +96,6 @@ def test_a_thousand_steps_repeat_bit_for_bit(env_id):
     assert any(truncated.all() for _, _, _, truncated, *_ in runs[0][1:])  # through autoresets
 
 
-def test_a_single_environment_repeats_a_thousand_steps_bit_for_bit(env_id):
-    def run():
-        env, rng = gym.make(env_id, num_threads=1), np.random.default_rng(0)
-        seen, ended = [env.reset(seed=0)[0]], False
-        for _ in range(1_000):
-            if ended:
-                seen.append(env.reset()[0])
-            action = rng.uniform(-1, 1, env.action_space.shape)
-            observation, reward, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
-            seen.append(np.append(observation, reward))
-        return seen
-
-    for one, other in zip(run(), run(), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_what_was_returned_is_never_written_again(env):
     returned, copies = [], []
     for result in play_randomly(env, env.horizon + 4):
@@ -146,31 +120,20 @@ def test_writing_into_what_was_returned_changes_nothing(env, env_id):
             one[:] = 1
 
 
-def test_actions_are_not_written_into(env):
-    env.reset(seed=0)
-    actions = np.random.default_rng(0).uniform(-2, 2, env.action_space.shape)
-    kept = actions.copy()
-    for _ in range(env.horizon + 3):
-        env.step(actions)
-    np.testing.assert_array_equal(actions, kept)
-
-
 # Observations.
 
 
-@pytest.mark.parametrize("observe_task", [False, True])
 @every_split
-def test_observations_lie_in_the_space(env_id, split, observe_task):
-    env = make_env(env_id, 8, num_threads=1, observe_task=observe_task)
+def test_observations_lie_in_the_space(env_id, split):
+    env = make_env(env_id, 8, num_threads=1, observe_task=True)
     env.set_tasks(env.distribution.sample(np.random.default_rng(0), 8, split))
     for result in play_randomly(env, env.horizon + 2):
         assert result[0].dtype == np.float32
         assert env.observation_space.contains(result[0])
 
 
-@pytest.mark.parametrize("observe_task", [False, True])
-def test_no_observation_element_is_constant(env_id, observe_task):
-    env = make_env(env_id, 8, num_threads=1, observe_task=observe_task)
+def test_no_observation_element_is_constant(env_id):
+    env = make_env(env_id, 8, num_threads=1, observe_task=True)
     env.set_tasks(env.distribution.sample(np.random.default_rng(0), 4))
     seen = np.concatenate([result[0] for result in play_randomly(env, 2 * env.horizon)])
     space = env.single_observation_space
@@ -207,16 +170,6 @@ def test_starts_differ_between_seeds_simulations_and_episodes(env):
     assert len(np.unique(starts, axis=0)) == len(starts)
     env.reset(seed=0)
     np.testing.assert_array_equal(qpos, starts[: env.num_envs])
-
-
-def test_observations_differ_between_seeds(env):
-    episodes = []
-    for seed in (0, 100):
-        observations = [env.reset(seed=seed)[0]]
-        actions = np.full(env.action_space.shape, 0.1)
-        observations += [env.step(actions)[0] for _ in range(4)]
-        episodes.append(np.stack(observations))
-    assert not np.array_equal(*episodes)
 
 
 # Tasks.
@@ -438,6 +391,6 @@ def test_with_autoreset_disabled_an_ended_simulation_is_held_until_it_is_reset(e
     assert not np.array_equal(env.batch.bind("time"), before[-1])
 
 
-def test_same_step_autoreset_is_refused(env_id):
+def test_same_step_autoreset_is_refused():
     with pytest.raises(ValueError, match="must be NEXT_STEP or DISABLED, got"):
-        gym.make_vec(env_id, 1, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
+        gym.make_vec("metarobot/Grip-v0", 1, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)

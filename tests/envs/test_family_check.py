@@ -1,13 +1,17 @@
-"""What is no complete task family is refused when it is registered, in one line that says why."""
+"""A class that is no task family is refused when it is registered, in one line."""
 
 import math
 from dataclasses import dataclass
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 from metarobot.envs import FAMILIES, TaskError, TaskVectorEnv, register_family
+from metarobot.envs.family_check import try_family
 from metarobot.envs.grip import GripVectorEnv
+from metarobot.envs.physics import set_body_mass
+from metarobot.envs.point_navigation import PointNavigationVectorEnv
 from metarobot.envs.task_family import ObservationElement, TaskFamily
 
 NEW = "own/New-v0"
@@ -97,3 +101,106 @@ class OtherPreset:
 @pytest.mark.parametrize("preset", [OtherPreset(), "grip"])
 def test_a_preset_of_another_family_is_refused(preset):
     assert "the preset of 'own/New-v0' must be" in refusal(NEW, GripVectorEnv, preset)
+
+
+# The short episode.
+
+
+def refusal_of_point(**changes):
+    """Return the one line that refuses the point's family with other methods."""
+    with pytest.raises(TaskError) as error:
+        register_family(NEW, type("Wrong", (PointNavigationVectorEnv,), changes))
+    assert NEW not in FAMILIES
+    assert NEW not in gym.registry
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("Wrong cannot be registered as 'own/New-v0': ")
+    return line
+
+
+def test_every_family_of_the_package_passes(env_id):
+    try_family(env_id, FAMILIES[env_id])
+
+
+def random_start(env, ids, start):
+    env._position[ids] = np.random.default_rng().random((len(ids), 2)) / 100
+
+
+def start_all(env, ids, start):
+    env._position[:] = start[:1] / 100
+
+
+def misnamed_body(env, tasks):
+    set_body_mass(env.batch, "bob", tasks["goal_x_m"])
+
+
+def rewards_and(solved):
+    return lambda env, actions: (np.zeros(2), solved)
+
+
+SOLVED = np.zeros(2, bool)
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "why"),
+    [
+        ("_observe", lambda env: env._position[:, 0], "of shape (2, 2) for 2 simulations"),
+        ("_observe", lambda env: env._position[:, :1], "got float64 of shape (2, 1)"),
+        ("_observe", lambda env: None, "got None"),
+        ("_observe", lambda env: np.full((2, 2), np.nan), "observations must be finite, got [[nan"),
+        ("_observe", lambda env: np.random.default_rng().random((2, 2)), "observations differ"),
+        ("_evaluate", lambda env, actions: np.zeros(2), "must return (rewards, solved)"),
+        (
+            "_evaluate",
+            lambda env, actions: (np.zeros((2, 1)), SOLVED),
+            "got float64 of shape (2, 1)",
+        ),
+        ("_evaluate", lambda env, actions: (0.0, SOLVED), "the rewards of _evaluate() must be"),
+        ("_evaluate", lambda env, actions: (np.full(2, np.nan), SOLVED), "rewards must be finite"),
+        ("_evaluate", rewards_and(np.zeros(2)), "says is solved must be an array of bool"),
+        ("_evaluate", rewards_and(solved=False), "says is solved must be an array of bool"),
+        ("_find_finished", lambda env: np.zeros(1, bool), "_find_finished() must be"),
+        ("_start", random_start, "the starts differ between two episodes"),
+        ("_start", start_all, "_start() changes simulations that are not among ids"),
+        ("_start", lambda env, ids, start: env._missing, "no attribute '_missing'"),
+        ("_apply_tasks", misnamed_body, "Invalid name 'bob'"),
+        ("_bind", lambda env: env.batch.bind("qposs"), "qposs is not an MjData array field"),
+    ],
+)
+def test_a_method_that_does_something_else_is_refused(method, body, why):
+    assert why in refusal_of_point(**{method: body})
+
+
+def test_an_observation_that_is_never_within_its_bounds_is_refused():
+    line = refusal_of_point(
+        _observe=lambda env: np.stack([env._position[:, 0], [7.0, 8.5]], axis=1)
+    )
+    assert "element 'position, y' is never within its bounds, -1 to 1 m: _observe() gives" in line
+    assert line.endswith(" 7 to 8.5; mend its unit or its bounds")
+
+
+def test_an_observation_that_saturates_now_and_then_or_by_rounding_is_none_of_it():
+    for second in ([7.0, 1.0], [1.0 + 1e-9] * 2):
+        observe = {"_observe": lambda env, y=second: np.stack([env._position[:, 0], y], axis=1)}
+        try_family(NEW, type("Saturating", (PointNavigationVectorEnv,), observe))
+
+
+def test_the_method_that_fails_is_named_with_its_line():
+    line = refusal_of_point(start_size=3, _start=_start)
+    assert f"_start() fails in {__file__}, line " in line
+    assert "could not be broadcast" in line
+
+
+def _start(env, ids, start):
+    env._position[ids] = start
+
+
+def test_a_scene_with_another_time_step_is_refused():
+    assert "declares timestep_s 0.05, its scene has 0.1" in refusal_of_point(timestep_s=0.05)
+
+
+def test_nothing_is_written_to_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refusal_of_point(
+        _command=lambda env, actions: env._speed.fill(1e300), _observe=lambda env: None
+    )
+    assert not list(tmp_path.iterdir())

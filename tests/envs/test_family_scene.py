@@ -1,4 +1,4 @@
-"""What a family needs of a user's scene: derived from the family, and said by name."""
+"""Needs of a family in a user's scene: derived from the family, and named."""
 
 import re
 from pathlib import Path

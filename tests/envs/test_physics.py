@@ -181,14 +181,6 @@ PARAMETERS = [
 every_physical_family = pytest.mark.parametrize("env_id", PHYSICAL)
 
 
-@pytest.mark.parametrize(("env_id", "parameter"), PARAMETERS, ids=lambda x: getattr(x, "name", x))
-def test_each_parameter_equals_a_recompiled_model(env_id, parameter):
-    env = make_env(env_id, 2, num_threads=1)
-    env.set_tasks(env.distribution.with_values({parameter.name: extremes(parameter)}))
-    models = [recompiled(env, task) for task in env.tasks.to_dicts()]
-    assert greatest_difference(env, models) <= 1e-9
-
-
 @every_physical_family
 def test_all_parameters_at_once_equal_a_recompiled_model(env_id):
     env = make_env(env_id, 6, num_threads=1)

@@ -34,33 +34,9 @@ def test_a_given_start_overrides_the_seed(single):
     np.testing.assert_array_equal(*starts)
 
 
-def test_its_task_is_set_and_stays(single):
-    task = single.distribution.sample(np.random.default_rng(0), 1)
-    single.set_tasks(task)
-    single.reset(seed=0)
-    assert single.tasks == task
-    assert single.vector_env.tasks == task
-
-
-def test_it_takes_the_vector_environments_arguments(env_id):
-    env = TaskEnv(env_id, horizon=2, observe_task=True, num_threads=1)
-    plain = TaskEnv(env_id, num_threads=1)
-    told = env.distribution.encoded_bounds.shape[1]  # more than parameters, where one is an angle
-    assert env.observation_space.shape[0] == plain.observation_space.shape[0] + told
-    env.reset(seed=0)
-    truncated = [env.step(env.action_space.sample())[3] for _ in range(2)]
-    assert truncated == [False, True]
-
-
 def test_frames_play_at_the_speed_of_the_world(single):
     assert single.metadata["render_fps"] == round(1 / single.vector_env.control_dt_s)
     assert single.metadata["render_modes"] == ["rgb_array"]
-
-
-def test_closing_twice_is_allowed(single):
-    single.reset(seed=0)
-    single.close()
-    single.close()
 
 
 def test_without_a_render_mode_nothing_is_rendered(single):

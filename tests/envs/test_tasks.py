@@ -103,13 +103,13 @@ def test_every_family_keeps_its_splits_apart(distribution, seed, split):
 
 
 @every_range
-@pytest.mark.parametrize("split", SPLITS)
-def test_every_interval_is_drawn_in_proportion_to_its_scaled_length(parameter, split):
-    values = parameter.sample(np.random.default_rng(0), 20_000, split)
-    intervals = parameter.intervals(split)
-    lengths = np.array([np.diff(parameter.scale(np.array(pair)))[0] for pair in intervals])
-    shares = [in_any(values, [pair], edges=True).mean() for pair in intervals]
-    np.testing.assert_allclose(shares, lengths / lengths.sum(), atol=0.02)
+def test_every_interval_is_drawn_in_proportion_to_its_scaled_length(parameter):
+    for split in SPLITS:
+        values = parameter.sample(np.random.default_rng(0), 20_000, split)
+        intervals = parameter.intervals(split)
+        lengths = np.array([np.diff(parameter.scale(np.array(pair)))[0] for pair in intervals])
+        shares = [in_any(values, [pair], edges=True).mean() for pair in intervals]
+        np.testing.assert_allclose(shares, lengths / lengths.sum(), atol=0.02)
 
 
 @every_range
@@ -125,9 +125,8 @@ def test_values_are_uniform_on_their_declared_scale(parameter):
 
 
 @every_parameter
-@pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
-def test_rounding_carries_no_sample_across_an_edge(parameter, split, uniform):
+def test_rounding_carries_no_sample_across_an_edge(parameter, uniform):
     class Constant:
         def random(self, size):
             return np.full(size, uniform)
@@ -135,17 +134,9 @@ def test_rounding_carries_no_sample_across_an_edge(parameter, split, uniform):
         def choice(self, values, size):
             return np.full(size, values[int(uniform * len(values))])
 
-    values = parameter.sample(Constant(), 1, split)
-    assert in_any(values, parameter.intervals(split), edges=True).all()
-
-
-@every_distribution
-def test_sampling_is_reproducible(distribution):
-    first, again, other = (
-        distribution.sample(np.random.default_rng(seed), 7) for seed in (3, 3, 4)
-    )
-    assert first == again
-    assert first != other
+    for split in SPLITS:
+        values = parameter.sample(Constant(), 1, split)
+        assert in_any(values, parameter.intervals(split), edges=True).all()
 
 
 def test_choices_are_drawn_alike_and_nothing_else_is():
@@ -164,10 +155,9 @@ def test_a_family_has_the_splits_that_hold_values():
 
 
 @every_distribution
-@pytest.mark.parametrize("split", SPLITS)
-def test_up_to_five_parameters_take_a_held_out_value_at_once(distribution, split):
+def test_up_to_five_parameters_take_a_held_out_value_at_once(distribution):
     """So the tasks of the package's families are, bit for bit, one draw of each parameter."""
-    if split in distribution.splits:
+    for split in distribution.splits:
         rng = np.random.default_rng(3)
         columns = {p.name: p.sample(rng, 50, split) for p in distribution.parameters}
         assert distribution.sample(np.random.default_rng(3), 50, split) == Tasks(columns)
@@ -217,11 +207,6 @@ def test_both_ends_of_a_turn_are_told_alike():
     np.testing.assert_allclose(told, [[-1, 0], [-1, 0], [1, 0], [0, 1]], atol=1e-12)
 
 
-def test_a_circular_parameter_must_allow_a_full_turn():
-    with pytest.raises(TaskError, match=r"'frame_yaw_rad' is circular.*must be a full turn"):
-        dataclasses.replace(REACH["frame_yaw_rad"], allowed=(-np.pi, 3.5))
-
-
 @every_distribution
 def test_what_is_told_lies_within_its_bounds(distribution):
     low, high = distribution.encoded_bounds
@@ -233,16 +218,8 @@ def test_what_is_told_lies_within_its_bounds(distribution):
 
 
 @every_distribution
-def test_tasks_are_encoded_by_name(distribution):
-    tasks = distribution.sample(np.random.default_rng(0), 5)
-    swapped = Tasks({name: tasks[name] for name in reversed(tasks.names)})
-    np.testing.assert_array_equal(distribution.encode(swapped), distribution.encode(tasks))
-
-
-@every_distribution
-@pytest.mark.parametrize("split", SPLITS)
-def test_decoding_inverts_encoding(distribution, split):
-    if split in distribution.splits:
+def test_decoding_inverts_encoding(distribution):
+    for split in distribution.splits:
         tasks = distribution.sample(np.random.default_rng(0), 20, split)
         decoded = distribution.decode(distribution.encode(tasks))
         assert decoded.names == tasks.names
@@ -252,23 +229,10 @@ def test_decoding_inverts_encoding(distribution, split):
 # Nominal tasks and grids.
 
 
-@every_distribution
-def test_nominal_tasks_are_the_robot_as_built(distribution):
-    for row in distribution.nominal(2).to_dicts():
-        assert row == {p.name: p.nominal for p in distribution.parameters}
-
-
 def test_a_grid_runs_along_x_first():
     grid = GRIP.grid("pad_friction", np.array([0.3, 0.5, 0.9]), "block_mass_kg", np.array([1, 2]))
     np.testing.assert_array_equal(grid["pad_friction"], [0.3, 0.5, 0.9, 0.3, 0.5, 0.9])
     np.testing.assert_array_equal(grid["block_mass_kg"], [1, 1, 1, 2, 2, 2])
-
-
-def test_a_grid_leaves_other_parameters_nominal():
-    reach = REACH
-    grid = reach.grid("payload_kg", np.array([0.2, 0.4]), "frame_yaw_rad", np.array([0.0, 1.0]))
-    for name in set(reach.names) - {"payload_kg", "frame_yaw_rad"}:
-        np.testing.assert_array_equal(grid[name], reach[name].nominal)
 
 
 def test_with_values_completes_and_checks():
@@ -282,7 +246,7 @@ def test_with_values_completes_and_checks():
 
 
 @every_parameter
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e3, 1e3])
+@pytest.mark.parametrize("value", [np.nan, -1e3, 1e3])
 def test_a_senseless_value_is_refused_by_name_unit_and_range(parameter, value):
     distribution = next(d for d in DISTRIBUTIONS.values() if parameter in d.parameters)
     with pytest.raises(TaskError) as refusal:
@@ -293,12 +257,6 @@ def test_a_senseless_value_is_refused_by_name_unit_and_range(parameter, value):
     assert message.startswith(f"{parameter.name} = {value:g}{unit} is not allowed")
     assert message.endswith(f"it must lie in [{low:g}, {high:g}]")
     assert "\n" not in message
-
-
-def test_negative_mass_and_friction_are_refused():
-    for name in GRIP.names:
-        with pytest.raises(TaskError, match=f"{name} = -0.1 "):
-            GRIP.with_values({name: [-0.1]})
 
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_name():
@@ -353,11 +311,6 @@ def test_choices_that_make_no_sense_are_refused(change):
 def test_ranges_that_do_not_nest_are_refused(change):
     with pytest.raises(TaskError, match="'block_mass_kg' do not nest"):
         dataclasses.replace(GRIP["block_mass_kg"], **change)
-
-
-def test_a_log_uniform_parameter_must_be_positive():
-    with pytest.raises(TaskError, match="must be positive"):
-        dataclasses.replace(GRIP["block_mass_kg"], allowed=(0.0, 3.0))
 
 
 # Tasks.
@@ -415,11 +368,6 @@ def test_spread_choices_are_all_chosen():
     assert parameter.spread(np.array([0.0, 0.49, 0.5, 0.99])).tolist() == [-1.0, -1.0, 1.0, 1.0]
 
 
-def test_where_angles_are_among_the_encoded_elements():
-    assert DISTRIBUTIONS["metarobot/Reach-v0"].encoded_angles == (0,)
-    assert DISTRIBUTIONS["metarobot/Slide-v0"].encoded_angles == ()
-
-
 # Declarations that are refused.
 
 
@@ -442,31 +390,25 @@ def refused_in_one_line(make):
     return line
 
 
-OVERLAPS = [
-    *(((0.1, 0.4), (0.2, 0.3)), ((0.1, 0.2), (0.15, 0.3)), ((0.2, 0.3), (0.1, 0.21))),
-    ((0.1, 0.2), (0.1, 0.2)),
-]
-
-
-@pytest.mark.parametrize("gaps", OVERLAPS)
-def test_gaps_that_overlap_are_refused(gaps):
-    assert f"gaps {gaps} of 'bob_kg' overlap" in refused_in_one_line(lambda: declare(gaps=gaps))
-
-
-def test_extrapolation_ranges_that_overlap_are_refused():
-    beyond = ((0.5, 0.7), (0.6, 0.9))
-    line = refused_in_one_line(lambda: declare(extrapolation=beyond))
-    assert f"extrapolation {beyond} of 'bob_kg' overlap" in line
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"gaps": ((0.1, 0.4), (0.2, 0.3))}, "gaps ((0.1, 0.4), (0.2, 0.3)) of 'bob_kg' overlap"),
+        ({"gaps": ((0.2, 0.3), (0.1, 0.21))}, "overlap"),
+        ({"gaps": ((0.1, 0.2), (0.1, 0.2))}, "overlap"),
+        ({"extrapolation": ((0.5, 0.7), (0.6, 0.9))}, "extrapolation ((0.5, 0.7), (0.6, 0.9)) of"),
+        ({"gaps": ((0.05, 0.5),)}, "leave nothing of train (0.05, 0.5)"),
+        ({"gaps": ((0.2, 0.5), (0.05, 0.2))}, "leave nothing of train (0.05, 0.5)"),
+        ({"log_uniform": True, "allowed": (0.0, 3.0)}, "must be positive"),
+        ({"circular": True}, "must be a full turn"),
+    ],
+)
+def test_ranges_that_contradict_one_another_are_refused(change, why):
+    assert why in refused_in_one_line(lambda: declare(**change))
 
 
 def test_gaps_may_touch():
     assert declare(gaps=((0.2, 0.3), (0.1, 0.2))).intervals("train") == ((0.05, 0.1), (0.3, 0.5))
-
-
-@pytest.mark.parametrize("gaps", [((0.05, 0.5),), ((0.2, 0.5), (0.05, 0.2))])
-def test_gaps_that_leave_nothing_are_refused(gaps):
-    line = refused_in_one_line(lambda: declare(gaps=gaps))
-    assert "leave nothing of train (0.05, 0.5)" in line
 
 
 @pytest.mark.parametrize(
@@ -503,12 +445,3 @@ def test_a_field_of_another_kind_is_refused(field, value, needed):
 )
 def test_a_distribution_of_something_else_is_refused(parameters, why):
     assert why in refused_in_one_line(lambda: TaskDistribution(parameters))
-
-
-def test_the_value_of_a_ratio_is_refused_without_a_unit():
-    with pytest.raises(TaskError, match=r"^pad_friction = 100 is not allowed"):
-        GRIP.with_values({"pad_friction": 100.0})
-    with pytest.raises(TaskError, match=r"^side = 2 is not allowed"):
-        TaskDistribution((SIDE,)).with_values({"side": 2.0})
-    with pytest.raises(TaskError, match=r"^block_mass_kg = 1e\+06 kg is not allowed"):
-        GRIP.with_values({"block_mass_kg": 1e6})
