@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metarobot.adaptation.acting import Acting
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.session import AdaptationSession
 
@@ -73,25 +74,20 @@ class ShownEpisode(Episode):
 
     def __init__(self, policies: Sequence[AdaptablePolicy]) -> None:
         super().__init__()
-        self._controllers = [each.policy.controller(each.params) for each in policies]
-        for controller in self._controllers:
-            controller.begin()
+        self._policies = [Acting(each.interface, each.policy, each.params) for each in policies]
+        self._rewards: Sequence[float | None] = [None] * len(policies)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions (2, A) for observations (2, O)."""
-        means = [
-            controller.act(seen.astype(np.float64))
-            for controller, seen in zip(self._controllers, observations, strict=True)
-        ]
-        return np.clip(np.stack(means), -1.0, 1.0).astype(np.float32)
+        steps = zip(self._policies, observations, self._rewards, strict=True)
+        return np.stack([policy.act(seen, reward) for policy, seen, reward in steps])
 
     def take(
         self, actions: np.ndarray, rewards: np.ndarray, ended: np.ndarray, success: np.ndarray
     ) -> None:
         """Take note of a step, and tell the policies what it earned."""
         super().take(actions, rewards, ended, success)
-        for controller, reward in zip(self._controllers, rewards, strict=True):
-            controller.learn(float(reward))
+        self._rewards = rewards.tolist()
 
 
 class TrialEpisode(Episode):

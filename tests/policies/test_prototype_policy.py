@@ -3,7 +3,7 @@ import torch
 from torch.func import functional_call
 
 from metarobot.policies import PrototypePolicy, repeat_params
-from metarobot.policies.prototype_policy import CONTEXT, SPREAD
+from metarobot.policies.prototype import CONTEXT, SPREAD
 
 POLICY = PrototypePolicy([-1.0, -2.0], [1.0, 2.0], 2, (4,), embedding_size=3).double()
 
@@ -92,21 +92,6 @@ def test_nothing_else_is_shrunk(params):
 
 def test_before_adapting_the_mean_of_all_tasks_is_not_seen():
     assert not seen(seeing(0, mean=(1.0, 1.0, 1.0), noise=0.5, spread=0.5)).any()
-
-
-@pytest.mark.parametrize("num_episodes", [0, 1, 20])
-def test_a_controller_sees_the_same(num_episodes):
-    generator = torch.Generator().manual_seed(num_episodes)
-    twin = PrototypePolicy([-1.0, -2.0], [1.0, 3.0], 2, (4,), embedding_size=3).double()
-    params = {
-        name: torch.rand(leaf.shape, generator=generator, dtype=torch.float64)
-        for name, leaf in twin.initial_params(generator).items()
-    }
-    params["num_episodes"] = torch.tensor([float(num_episodes)]).double()
-    observations = torch.rand(5, 2, generator=generator, dtype=torch.float64)
-    expected = twin.distribution(repeat_params(params, 1), observations[None]).mean[0]
-    found = twin.controller(params).act(observations.numpy())
-    torch.testing.assert_close(torch.as_tensor(found), expected)
 
 
 def test_parameters_part_into_what_acts_what_embeds_and_what_is_known():

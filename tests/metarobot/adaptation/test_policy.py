@@ -1,7 +1,6 @@
 """Adapting on robots that know nothing of this package, and acting on them."""
 
 import json
-from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -212,10 +211,10 @@ def test_numbers_that_are_not_finite_stop_the_robot(what):
 
 def test_acting_is_the_policys_mean_one_observation_or_several(policy):
     seen = np.random.default_rng(0).uniform(LOW, HIGH, (4, 3)).astype(np.float32)
-    actor = policy.policy.actor(repeat_params(policy.params, 1))
-    actor.begin()
+    state = policy.policy.start(repeat_params(policy.params, 1))
+    state.begin()
     with torch.no_grad():
-        mean = actor.act(torch.from_numpy(seen)[None]).mean[0].clamp(-1, 1).numpy()
+        mean = state.act(torch.from_numpy(seen)[None]).mean[0].clamp(-1, 1).numpy()
     found = policy.act(seen)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, mean, atol=1e-6)
@@ -363,16 +362,6 @@ def test_an_algorithm_that_needs_log_probs_says_so():
 def test_a_log_of_another_family_is_refused(log, words):
     with pytest.raises(ValueError, match=words):
         make_policy("maml").adapt_from(Episodes.from_log(*log))
-
-
-def test_a_reward_that_nobody_measured_is_not_told_as_an_episode_begins():
-    """Nothing is not 0, which is the best there is on Slide."""
-    policy, told = make_policy("latent"), []
-    stand_in = SimpleNamespace(learn=told.append, begin=lambda: told.append("begin"))
-    policy._acting._controller = stand_in
-    policy.begin()
-    policy.begin(-1.5)
-    assert told == ["begin", -1.5, "begin"]
 
 
 def test_an_algorithm_that_needs_rewards_says_so():
