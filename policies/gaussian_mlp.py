@@ -46,19 +46,8 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         del params
         return self.scale_observations(observations)
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (..., A) and log standard deviation (A,) for observations (..., O)."""
-        hidden = self.inputs(observations, dict(self.named_parameters()))
-        *hidden_layers, last_layer = self.layers
-        for layer in hidden_layers:
-            hidden = torch.tanh(layer(hidden))
-        return last_layer(hidden), self.log_std.clamp(min=self.min_log_std)
-
     def distribution(self, params: Params, observations: Tensor) -> Distribution:
         """Evaluate every task's policy on that task's observations.
-
-        The same numbers as `forward` under ``functional_call`` and ``vmap``, derivatives included,
-        for half the time where there is little to compute, as in a control step of a rollout.
 
         Args:
             params: One policy per task, each leaf (N, ...).
