@@ -101,7 +101,7 @@ class Acting:
             self._reward = read_reward(reward, self._robots or ())
         self._begins = True
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: Any = None) -> np.ndarray:
         """Return what to command; see `AdaptablePolicy.act`."""
         seen, size = np.asarray(observation, np.float64), len(self._interface.observation_low)
