@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.adaptation.rewards import read_flags, read_reward
+from metarobot.adaptation.interface import read_flags, read_reward
 from metarobot.policies import Distribution, PolicyState, log_prob
 from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes

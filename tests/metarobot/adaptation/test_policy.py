@@ -10,7 +10,8 @@ from carts import INTERFACE, make_policy
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from robots import HIGH, HORIZON, LOW, Cart
 
-from metarobot.adaptation.file import load_policy_file
+from metarobot.adaptation import policy as policy_module
+from metarobot.adaptation.policy import load_policy_file
 from metarobot.adaptation.robot import RobotEnv
 from metarobot.adaptation.session import SessionError
 from metarobot.envs import find_variant
@@ -310,13 +311,11 @@ def test_a_file_that_was_changed_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["observation_low", "action_size", "horizon", "adaptation_steps"])
 @pytest.mark.parametrize("value", [None, -1, 10**9, "x", [], [float(10**30)] * 3, [None]])
 def test_facts_that_do_not_fit_are_refused(tmp_path, monkeypatch, name, value):
-    from metarobot.adaptation import file
-
     def save(path, tensors, facts):
         real(path, tensors, {**facts, name: value})
 
-    real, path = file.save_tensors, tmp_path / "adapted.safetensors"
-    monkeypatch.setattr(file, "save_tensors", save)
+    real, path = policy_module.save_tensors, tmp_path / "adapted.safetensors"
+    monkeypatch.setattr(policy_module, "save_tensors", save)
     make_policy("maml").save(path)
     with pytest.raises(ValueError, match="does not fit"):
         load_policy_file(path)
@@ -325,14 +324,13 @@ def test_facts_that_do_not_fit_are_refused(tmp_path, monkeypatch, name, value):
 @pytest.mark.parametrize("variant", [None, "greasy_pads"])
 def test_a_file_of_a_family_that_is_not_imported_says_so_first(tmp_path, monkeypatch, variant):
     """Whether its policy asks for the family, or its variant does."""
-    from metarobot.adaptation import file
 
     def save(path, tensors, facts):
         config = json.dumps(facts["config"]).replace("metarobot/Grip-v0", "my/Lever-v0")
         real(path, tensors, {**facts, "config": json.loads(config)})
 
-    real, path = file.save_tensors, tmp_path / "adapted.safetensors"
-    monkeypatch.setattr(file, "save_tensors", save)
+    real, path = policy_module.save_tensors, tmp_path / "adapted.safetensors"
+    monkeypatch.setattr(policy_module, "save_tensors", save)
     family = {"env_id": "metarobot/Grip-v0", "variant": variant and find_variant(variant)}
     make_policy("maml" if variant else "latent", **family).save(path)
     with pytest.raises(ValueError, match="is not registered") as refusal:
