@@ -1,16 +1,11 @@
 """Policies and the value baseline: torch only, no simulator."""
 
-from metarobot.policies.controller import Controller
-from metarobot.policies.direction_network import DirectionNetwork, directions
 from metarobot.policies.episode_encoder import EpisodeEncoder, embed, transition_features
-from metarobot.policies.episodic_policy import EpisodicPolicy
-from metarobot.policies.evidence import Evidence
 from metarobot.policies.gaussian import Distribution, entropy, kl_divergence, log_prob
 from metarobot.policies.gaussian_mlp import GaussianMLP
 from metarobot.policies.gaussian_policy import GaussianPolicy
-from metarobot.policies.latent_actor import LatentActor
-from metarobot.policies.latent_policy import LatentPolicy
-from metarobot.policies.learned_loss_policy import LearnedLossPolicy
+from metarobot.policies.latent import AskingState, LatentPolicy, LatentState
+from metarobot.policies.learned_loss import DirectionNetwork, LearnedLossPolicy, directions
 from metarobot.policies.learned_steps import LearnedStepsMLP
 from metarobot.policies.measured_leaves import (
     MEASURED,
@@ -22,14 +17,13 @@ from metarobot.policies.measured_leaves import (
     add_value_prior,
 )
 from metarobot.policies.params import Params, flatten_params, repeat_params, unflatten_params
-from metarobot.policies.policy import Actor, Policy, ReactivePolicy
-from metarobot.policies.prototype_policy import PrototypePolicy
-from metarobot.policies.recurrent import RecurrentPolicy, Unroll
-from metarobot.policies.searching_policy import SearchingPolicy
-from metarobot.policies.task_mlp import TaskMLP
-from metarobot.policies.task_model import ShownSteps, TaskModel
-from metarobot.policies.teacher_student_policy import TeacherStudentPolicy
-from metarobot.policies.told_policy import ToldPolicy
+from metarobot.policies.policy import Policy, PolicyState, ReactivePolicy
+from metarobot.policies.prototype import PrototypePolicy
+from metarobot.policies.recurrent import EpisodicPolicy, RecurrentPolicy, Unroll
+from metarobot.policies.search import SearchingPolicy
+from metarobot.policies.task_mlp import TaskMLP, ToldPolicy
+from metarobot.policies.task_model import Evidence, ShownSteps, TaskModel
+from metarobot.policies.teacher_student import TeacherStudentPolicy
 from metarobot.policies.value_baseline import (
     fit_values,
     normal_equations,
@@ -43,8 +37,7 @@ __all__ = [
     "STEP_SIGNAL",
     "STEP_VARIANCE",
     "VALUE_PRIOR",
-    "Actor",
-    "Controller",
+    "AskingState",
     "DirectionNetwork",
     "Distribution",
     "EpisodeEncoder",
@@ -52,12 +45,13 @@ __all__ = [
     "Evidence",
     "GaussianMLP",
     "GaussianPolicy",
-    "LatentActor",
     "LatentPolicy",
+    "LatentState",
     "LearnedLossPolicy",
     "LearnedStepsMLP",
     "Params",
     "Policy",
+    "PolicyState",
     "PrototypePolicy",
     "ReactivePolicy",
     "RecurrentPolicy",

@@ -6,9 +6,8 @@ embedded.
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
-from metarobot.policies.params import Params, xavier_params
+from metarobot.policies.params import Params, linear, xavier_params
 
 CHANGE_UNIT = 0.01
 """Change of an observation in a control step, in half ranges, at which its logarithm sets in."""
@@ -42,21 +41,6 @@ class EpisodeEncoder(nn.Module):
         """Shape of every parameter, by name."""
         return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
 
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Embed episodes.
-
-        Args:
-            features: (..., T, F).
-            mask: 1.0 where a step counts, (..., T).
-
-        Returns:
-            Embeddings (..., D); of an episode without a step, what the biases make of nothing.
-        """
-        weights = mask / mask.sum(-1, keepdim=True).clamp(min=1.0)
-        products = self.left(features) * self.right(features)  # (..., T, H)
-        moments = (products * weights[..., None]).sum(-2)
-        return torch.tanh(self.last(torch.tanh(self.hidden(moments))))
-
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights, zero biases."""
         return xavier_params(self, generator)
@@ -69,16 +53,16 @@ def embed(encoder: EpisodeEncoder, params: Params, features: Tensor, mask: Tenso
         encoder: Its functional module.
         params: Each leaf (N, ...).
         features: (N, E, T, F).
-        mask: (N, E, T).
+        mask: 1.0 where a step counts, (N, E, T).
 
     Returns:
-        Embeddings (N, E, D).
+        Embeddings (N, E, D); of an episode without a step, what the biases make of nothing.
     """
-
-    def one_task(task_params: Params, task_features: Tensor, task_mask: Tensor) -> Tensor:
-        return functional_call(encoder, task_params, (task_features, task_mask))
-
-    return vmap(one_task)(params, features, mask)
+    del encoder  # its parameters say all
+    weights = mask / mask.sum(-1, keepdim=True).clamp(min=1.0)
+    products = linear(params, "left", features) * linear(params, "right", features)
+    moments = (products * weights[..., None]).sum(-2)
+    return torch.tanh(linear(params, "last", torch.tanh(linear(params, "hidden", moments))))
 
 
 def transition_features(

@@ -6,10 +6,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.controller import Array, Controller, Layer, MlpController, scaled_layer
 from metarobot.policies.gaussian import Distribution
 from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN, GaussianPolicy
-from metarobot.policies.params import Params, to_array
+from metarobot.policies.params import Params
 from metarobot.policies.policy import ReactivePolicy
 
 
@@ -47,19 +46,8 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         del params
         return self.scale_observations(observations)
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (..., A) and log standard deviation (A,) for observations (..., O)."""
-        hidden = self.inputs(observations, dict(self.named_parameters()))
-        *hidden_layers, last_layer = self.layers
-        for layer in hidden_layers:
-            hidden = torch.tanh(layer(hidden))
-        return last_layer(hidden), self.log_std.clamp(min=self.min_log_std)
-
     def distribution(self, params: Params, observations: Tensor) -> Distribution:
         """Evaluate every task's policy on that task's observations.
-
-        The same numbers as `forward` under ``functional_call`` and ``vmap``, derivatives included,
-        for half the time where there is little to compute, as in a control step of a rollout.
 
         Args:
             params: One policy per task, each leaf (N, ...).
@@ -81,16 +69,6 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
                 hidden = torch.tanh(hidden)
         return hidden
 
-    def controller(self, params: Params) -> Controller:
-        """Set one policy to work on robots, without action noise; each leaf in its own shape."""
-        first = scaled_layer(*self._first_layer(params), *self._scaling())
-        rest = [layer_of(params, index) for index in range(1, len(self.layers))]
-        return MlpController([first, *rest])
-
-    def _first_layer(self, params: Params) -> tuple[Array, Array]:
-        """Return weights (J, O) and biases (J,) of what reads the scaled observations."""
-        return to_array(params["layers.0.weight"]), to_array(params["layers.0.bias"])
-
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters: Xavier weights, zero biases, `log_std` = log(initial_std)."""
         params = self._blank_params()
@@ -100,9 +78,3 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
             weight = params[f"layers.{index}.weight"]
             nn.init.xavier_uniform_(weight, gain=gain, generator=generator)
         return params
-
-
-def layer_of(params: Params, index: int) -> Layer:
-    """Return a layer of a bare tree, as a controller computes it."""
-    weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
-    return to_array(weight).T.copy(), to_array(bias)

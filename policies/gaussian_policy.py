@@ -9,9 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.controller import Array, Controller
-from metarobot.policies.params import Params, to_array
-from metarobot.policies.policy import Actor
+from metarobot.policies.params import Params
+from metarobot.policies.policy import PolicyState
 
 MIN_STD = 0.02
 """Floor of the action noise in half action ranges, so that probability ratios stay finite."""
@@ -90,16 +89,8 @@ class GaussianPolicy(nn.Module, ABC):
         """Draw fresh parameters."""
 
     @abstractmethod
-    def actor(self, params: Params) -> Actor:
+    def start(self, params: Params) -> PolicyState:
         """Begin to act with one policy per task, each leaf (N, ...)."""
-
-    @abstractmethod
-    def controller(self, params: Params) -> Controller:
-        """Set one policy to work on robots, without action noise; each leaf in its own shape."""
-
-    def _scaling(self) -> tuple[Array, Array]:
-        """Return the centre and the half range of the observations, (O,) each."""
-        return to_array(self.observation_centre), to_array(self.observation_half_range)
 
     def _blank_params(self) -> Params:
         """Return parameters that are 0, but for `log_std` = log(initial_std)."""
@@ -109,3 +100,11 @@ class GaussianPolicy(nn.Module, ABC):
         }
         params["log_std"].fill_(self.initial_std).log_()
         return params
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply every element of (..., I) with every one of (..., J): (..., I J).
+
+    Some of what a policy does is linear in such products, and hard to make of sums.
+    """
+    return (a[..., :, None] * b[..., None, :]).flatten(-2)

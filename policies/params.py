@@ -1,8 +1,6 @@
 """Policy parameters as a tree: one policy, or one for every task."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Params = dict[str, Tensor]
@@ -56,6 +54,8 @@ def unflatten_params(vector: Tensor, like: Params) -> Params:
     }
 
 
-def to_array(leaf: Tensor) -> NDArray[np.float64]:
-    """Return a leaf as an array in double precision."""
-    return leaf.detach().double().numpy()
+def linear(params: Params, name: str, inputs: Tensor) -> Tensor:
+    """Apply a layer of each task, weights (N, J, I) and biases (N, J), to inputs (N, ..., I)."""
+    weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+    outputs = torch.baddbmm(bias[:, None], inputs.flatten(1, -2), weight.mT)
+    return outputs.unflatten(1, inputs.shape[1:-1])

@@ -1,4 +1,4 @@
-"""What acts: a functional module, called with parameters from outside, and the module at work."""
+"""What acts: a functional module, called with parameters from outside, and its state at work."""
 
 from abc import ABC, abstractmethod
 from typing import Protocol
@@ -9,26 +9,41 @@ from metarobot.policies.gaussian import Distribution
 from metarobot.policies.params import Params
 
 
-class Actor(Protocol):
-    """A policy at work on N tasks, in M simulations of each: it acts, and is told what came."""
+class PolicyState(ABC):
+    """A policy at work on N tasks, in M simulations of each: it acts, and observes what came of it.
 
-    def begin(self) -> None:
-        """Episodes begin, in all simulations; what came before may be remembered."""
-        ...
+    The one implementation of a control step: it collects episodes, acts on robots, and is exported.
 
+    Attributes:
+        memory: What it carries from `act` to the `observe` and `begin` before the next `act`, by
+            name, (N, M, X) each; (N, 1, X) at first, and empty where it remembers nothing.
+    """
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Tensor] = {}
+
+    def begin(self, begins: Tensor | None = None) -> None:  # noqa: B027
+        """Begin episodes; what came before may be remembered.
+
+        Args:
+            begins: In which simulations, (N, M) bool; in all if None.
+        """
+
+    @abstractmethod
     def act(self, observations: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
-        ...
 
-    def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
-        """Take note of actions (N, M, A), rewards (N, M) and whether the step counts, (N, M)."""
-        ...
+    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:  # noqa: B027
+        """Observe the step: actions (N, M, A), rewards (N, M), and whether it counts, (N, M) bool.
+
+        A reward is NaN where it was not measured.
+        """
 
 
 class Policy(Protocol):
     """What can be set to work."""
 
-    def actor(self, params: Params) -> Actor:
+    def start(self, params: Params) -> PolicyState:
         """Begin to act with one policy per task, each leaf (N, ...)."""
         ...
 
@@ -48,24 +63,18 @@ class ReactivePolicy(ABC):
             mean (N, ..., A) and log_std (N, A).
         """
 
-    def actor(self, params: Params) -> Actor:
+    def start(self, params: Params) -> PolicyState:
         """Begin to act with one policy per task, each leaf (N, ...)."""
-        return ReactiveActor(self, params)
+        return ReactiveState(self, params)
 
 
-class ReactiveActor:
+class ReactiveState(PolicyState):
     """A reactive policy at work."""
 
     def __init__(self, policy: ReactivePolicy, params: Params) -> None:
-        self._policy = policy
-        self._params = params
-
-    def begin(self) -> None:
-        """Begin episodes, as if there had been none before."""
+        super().__init__()
+        self._policy, self._params = policy, params
 
     def act(self, observations: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
         return self._policy.distribution(self._params, observations)
-
-    def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
-        """Learn nothing."""

@@ -1,15 +1,14 @@
-"""A policy that is told the task at the end of its observation, as the oracle is."""
+"""Policies that are told the task: at the end of the observation, or what is believed of it."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.controller import Array, Controller, Layer, MlpController
 from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.params import Params, to_array
-from metarobot.policies.products import products
+from metarobot.policies.gaussian_policy import products
+from metarobot.policies.params import TOLD, Params
 
 
 class TaskMLP(GaussianMLP):
@@ -57,36 +56,31 @@ class TaskMLP(GaussianMLP):
         seen, told = scaled[..., : -self.task_size], scaled[..., -self.task_size :]
         return torch.cat([scaled, products(seen, told)], dim=-1)
 
-    def controller(self, params: Params) -> Controller:
-        """Set one policy to work on robots, without action noise; each leaf in its own shape."""
-        if not self.task_products:
-            return super().controller(params)
-        layers: list[Layer] = [
-            (to_array(params[f"layers.{i}.weight"]).T, to_array(params[f"layers.{i}.bias"]))
-            for i in range(len(self.layers))
-        ]
-        return TaskController(layers, *self._scaling(), self.task_size)
 
+class ToldPolicy(TaskMLP):
+    """π_θ(a | o, z) whose observation is o, and whose z is the leaf `told` (C,).
 
-class TaskController(MlpController):
-    """A tanh network that sees the products of observation and task.
-
-    Args:
-        layers: All layers; the first takes scaled observations and their products.
-        centre: Centre of the observation bounds, (O,).
-        half_range: Half of their width, (O,).
-        task_size: C.
+    Its other parameters are those of a `TaskMLP`, which observes [o, z].
     """
 
     def __init__(
-        self, layers: Sequence[Layer], centre: Array, half_range: Array, task_size: int
+        self,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+        hidden_sizes: Sequence[int] = (64, 64),
+        initial_std: float = 0.5,
+        **task: Any,
     ) -> None:
-        super().__init__(layers)
-        self.centre, self.half_range, self.task_size = centre, half_range, task_size
+        """Lay out the network; all arguments are those of `TaskMLP`, with the task's bounds."""
+        super().__init__(
+            observation_low, observation_high, action_size, hidden_sizes, initial_std, **task
+        )
+        self.told = nn.Parameter(torch.empty(self.task_size, device="meta"))
 
-    def act(self, observations: Array) -> Array:
-        """Return the means of the actions (..., A) for observations (..., O)."""
-        scaled = (observations - self.centre) / self.half_range
-        seen, told = scaled[..., : -self.task_size], scaled[..., -self.task_size :]
-        crossed = (seen[..., :, None] * told[..., None, :]).reshape(*scaled.shape[:-1], -1)
-        return super().act(np.concatenate([scaled, crossed], axis=-1))
+    def inputs(self, observations: Tensor, params: Params) -> Tensor:
+        """What the first layer sees of observations (N, M, O), and of what is told."""
+        told = params[TOLD]
+        told = told.reshape(*told.shape[:-1], *[1] * (observations.ndim - told.ndim), -1)
+        told = told.expand(*observations.shape[:-1], -1)
+        return super().inputs(torch.cat([observations, told], dim=-1), params)

@@ -4,13 +4,12 @@ It is read backwards: of all tasks that could be, those are likely under which w
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.evidence import Evidence
-from metarobot.policies.params import Params, xavier_params
+from metarobot.policies.params import Params, linear, xavier_params
 
 FINEST, COARSEST = 0.05, 10.0
 """Least and greatest standard deviation that is predicted, in the unit of the outcome."""
@@ -31,6 +30,52 @@ class ShownSteps(NamedTuple):
     def episodes(self, chosen: slice) -> "ShownSteps":
         """Return some episodes of every task."""
         return ShownSteps(*(block[:, chosen] for block in self))
+
+
+class Evidence(NamedTuple):
+    """Sums over what has been seen, for each of K tasks.
+
+    Outcomes count by how much they tell the tasks apart: what all tasks predict alike says nothing
+    of any, and nothing of whether the predictions are any good.
+    """
+
+    squares: Tensor
+    """Squared errors in predicted standard deviations, (..., K)."""
+    log_variances: Tensor
+    """Logarithms of predicted variances, (..., K)."""
+    num_outcomes: Tensor
+    """Outcomes, (..., 1)."""
+
+    @classmethod
+    def none(cls, *shape: int) -> Self:
+        """Return that of having seen nothing; the shape ends in K."""
+        return cls(torch.zeros(shape), torch.zeros(shape), torch.zeros(*shape[:-1], 1))
+
+    def plus(self, other: "Evidence") -> "Evidence":
+        """Return both together."""
+        return Evidence(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def times(self, factor: Tensor) -> "Evidence":
+        """Return the evidence, so many times over."""
+        return Evidence(*(part * factor for part in self))
+
+    def reshaped(self, *shape: int) -> "Evidence":
+        """Return the evidence with other dimensions before the last."""
+        return Evidence(*(part.reshape(*shape, part.shape[-1]) for part in self))
+
+    def log_weights(self, power: float) -> Tensor:
+        """Return the logarithm of the weight of each task, but for a constant, (..., K).
+
+        Where no task explains what was seen, the model is wrong, or the tasks lie too far apart.
+        Then errors count as if the best task's were as large as expected: else the least bad of all
+        tasks would seem certain.
+
+        Args:
+            power: Of the likelihood; below 1, since the model errs alike in one step and the next.
+        """
+        best = self.squares.amin(dim=-1, keepdim=True)
+        scale = (best / self.num_outcomes.clamp(min=1.0)).clamp(min=1.0)
+        return -0.5 * power * (self.squares / scale + self.log_variances)
 
 
 class TaskModel(nn.Module):
@@ -98,7 +143,7 @@ class TaskModel(nn.Module):
 
     def summarise(self, params: Params, inputs: Tensor, told: Tensor) -> Tensor:
         """Return what steps add to the memory, (N, M, H) for (N, M, I) and (N, M, C)."""
-        return torch.tanh(_linear(params, "summary", torch.cat([inputs, told], dim=-1)))
+        return torch.tanh(linear(params, "summary", torch.cat([inputs, told], dim=-1)))
 
     def read_steps(self, params: Params, inputs: Tensor, told: Tensor, memory: Tensor) -> Tensor:
         """Return the weights that steps make, (N, M, J + 2 D, C + 1).
@@ -110,9 +155,9 @@ class TaskModel(nn.Module):
             memory: Mean of what `summarise` made of the steps up to each, (N, M, H).
         """
         seen = torch.cat([inputs, told, memory], dim=-1)
-        hidden = torch.tanh(_linear(params, "step_1", seen))
-        hidden = torch.tanh(_linear(params, "step_2", hidden))
-        made = _linear(params, "step_3", hidden)
+        hidden = torch.tanh(linear(params, "step_1", seen))
+        hidden = torch.tanh(linear(params, "step_2", hidden))
+        made = linear(params, "step_3", hidden)
         return made.unflatten(-1, (self.head_width + 2 * self.outcome_size, -1))
 
     def read_episodes(self, params: Params, steps: ShownSteps) -> Tensor:
@@ -143,7 +188,7 @@ class TaskModel(nn.Module):
         error = codes[:, None, None] - steps.told
         made = torch.einsum("nmtjc,nmtc->nmtj", read[..., :-1], error) + read[..., -1]
         hidden, direct = made.split([self.head_width, 2 * self.outcome_size], dim=-1)
-        rest = _linear(params, "head", torch.relu(hidden).flatten(1, 2)).view_as(direct)
+        rest = linear(params, "head", torch.relu(hidden).flatten(1, 2)).view_as(direct)
         mean, raw = (direct + rest).chunk(2, dim=-1)
         weighted = _surprise(steps.outcomes, mean, _variance(raw)) * steps.counts
         return weighted.sum((1, 2, 3)) / steps.counts.sum((1, 2, 3)).clamp(min=1.0)
@@ -170,9 +215,9 @@ class TaskModel(nn.Module):
         """
         error = told - codes
         seen = torch.cat([told, codes, error.square(), error.abs()], dim=-1)
-        hidden = torch.relu(_linear(params, "return_1", seen))
-        hidden = torch.relu(_linear(params, "return_2", hidden))
-        mean, raw = _linear(params, "return_3", hidden).unbind(-1)
+        hidden = torch.relu(linear(params, "return_1", seen))
+        hidden = torch.relu(linear(params, "return_2", hidden))
+        mean, raw = linear(params, "return_3", hidden).unbind(-1)
         return mean, _variance(raw)
 
     # Recognising.
@@ -200,7 +245,7 @@ class TaskModel(nn.Module):
             Evidence, (M, .) each.
         """
         bias = read[..., -1:] - read[..., :-1] @ told[..., None]
-        made = torch.baddbmm(bias, read[..., :-1], codes.mT.expand(len(read), -1, -1))
+        made = torch.baddbmm(bias, read[..., :-1], codes.mT.expand(read.shape[0], -1, -1))
         hidden, direct = made.split([self.head_width, 2 * self.outcome_size], dim=1)
         rest = params["head.weight"] @ torch.relu(hidden) + params["head.bias"][:, None]
         mean, raw = (direct + rest).chunk(2, dim=1)
@@ -248,8 +293,3 @@ def _surprise(outcomes: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 
 def _variance(raw: Tensor) -> Tensor:
     return FINEST**2 + raw.clamp(-10.0, 2 * math.log(COARSEST)).exp()
-
-
-def _linear(params: Params, name: str, inputs: Tensor) -> Tensor:
-    """Apply a layer of each task to inputs (N, M, I)."""
-    return torch.baddbmm(params[f"{name}.bias"][:, None], inputs, params[f"{name}.weight"].mT)

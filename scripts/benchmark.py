@@ -207,9 +207,8 @@ KINDS = {
     "latent": "latent",
 }
 """An algorithm for every kind of policy."""
-MOST_MEDIAN_US = {**dict.fromkeys(KINDS, 150.0), "latent": 300.0}
-MOST_P99_US = 1000.0
-"""Bars, in microseconds.  `latent` weighs a thousand tasks in every step, in double precision."""
+MOST_P99_US = 2000.0
+"""Bar, in microseconds: a control step lasts 20 to 90 ms."""
 _INTERFACE = Interface((-1.0,) * 20, (1.0,) * 20, action_size=3, horizon=40)
 _WARM_UP = 100
 
@@ -222,19 +221,19 @@ def measure_acting(repetitions: int) -> list[dict[str, Any]]:
 
     Returns:
         One row for each kind: wall-clock and processor time of a call in microseconds, median and
-        99th percentile, and the largest difference to the policy in PyTorch, in half action ranges.
+        99th percentile.
     """
     torch.set_num_threads(1)
     return [_acting_row(kind, algorithm, repetitions) for kind, algorithm in KINDS.items()]
 
 
 def missed_acting_bars(rows: list[dict[str, Any]]) -> list[str]:
-    """Return a line for every kind that takes longer than its bars."""
+    """Return a line for every kind that takes longer than the bar."""
     return [
-        f"{row['policy']}: {row['median_us']:.0f} us at the median, {row['p99_us']:.0f} us at the "
-        f"99th percentile, wanted <= {MOST_MEDIAN_US[row['policy']]:.0f} and {MOST_P99_US:.0f}"
+        f"{row['policy']}: {row['p99_us']:.0f} us at the 99th percentile, wanted "
+        f"<= {MOST_P99_US:.0f}"
         for row in rows
-        if row["median_us"] > MOST_MEDIAN_US[row["policy"]] or row["p99_us"] > MOST_P99_US
+        if row["p99_us"] > MOST_P99_US
     ]
 
 
@@ -245,7 +244,6 @@ def _acting_row(kind: str, algorithm: str, repetitions: int) -> dict[str, Any]:
     policy = AdaptablePolicy(config, params, _INTERFACE)
     rng = np.random.default_rng(0)
     seen = 0.01 * rng.uniform(-1, 1, (repetitions + _WARM_UP, 20)).cumsum(0) / 10
-    difference = _acting_difference(policy, seen)
     wall, processor = (
         _acting_times(policy, seen, clock) for clock in (time.perf_counter, time.thread_time)
     )
@@ -255,7 +253,6 @@ def _acting_row(kind: str, algorithm: str, repetitions: int) -> dict[str, Any]:
         "p99_us": float(np.percentile(wall, 99)),
         "processor_median_us": float(np.median(processor)),
         "processor_p99_us": float(np.percentile(processor, 99)),
-        "difference": difference,
         "repetitions": repetitions,
     }
 
@@ -270,20 +267,6 @@ def _acting_times(
         policy.act(observation, reward=0.0)
         times.append(clock() - started)
     return 1e6 * np.array(times[_WARM_UP:])
-
-
-@torch.no_grad()
-def _acting_difference(policy: AdaptablePolicy, seen: np.ndarray) -> float:
-    """Return how far `act` is from the policy in PyTorch, through an episode."""
-    actor, largest = policy.policy.actor(policy.task_params), 0.0
-    actor.begin()
-    policy.begin()
-    for observation in seen[: _INTERFACE.horizon]:
-        mean = actor.act(torch.tensor(observation, dtype=torch.float32).view(1, 1, -1)).mean
-        actor.learn(mean, torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool))
-        action = policy.act(observation, reward=0.0)
-        largest = max(largest, float(np.abs(mean[0, 0].numpy() - action).max()))
-    return largest
 
 
 # Memory and time of a meta-update of Reach, at two sizes.
@@ -528,7 +511,7 @@ def acting(path: Path, command: BenchmarkCommand) -> int:
             "{policy:<12}{median_us:6.1f} us at the median, {p99_us:6.1f} at".format(**row), end=""
         )
         print(" the 99th percentile; processor {processor_median_us:6.1f}".format(**row), end="")
-        print(" and {processor_p99_us:6.1f}; differs by {difference:.1e}".format(**row))
+        print(" and {processor_p99_us:6.1f}".format(**row))
     write_json(path, rows)
     return _verdict(missed_acting_bars(rows), command)
 

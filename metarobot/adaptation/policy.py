@@ -1,18 +1,24 @@
-"""A policy that acts on a robot and adapts to it."""
+"""A policy that acts on a robot and adapts to it, and its one sealed file.
+
+The file holds its parameters, and all that is needed to act and to adapt on.  Nothing in it is
+unpickled or executed; everything is checked before it is used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from metarobot.adaptation.acting import Acting
-from metarobot.adaptation.fitting import fit_episodes
 from metarobot.adaptation.interface import Interface
-from metarobot.adaptation.progress import EpisodeDisplay
 from metarobot.adaptation.robot import Robot, rollout_env
 from metarobot.adaptation.session import AdaptationSession
 from metarobot.algorithms import (
@@ -20,15 +26,36 @@ from metarobot.algorithms import (
     Algorithm,
     adapt_once,
     algorithm_class,
+    config_from_dict,
     make_algorithm,
 )
+from metarobot.closable import Closable
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
-from metarobot.envs.checked_numbers import is_integer, show
+from metarobot.envs import FAMILIES
+from metarobot.envs.checked_numbers import is_integer, is_number, show
+from metarobot.envs.memory import MOST_HORIZON
+from metarobot.io import (
+    most_bytes,
+    open_tensors,
+    parse_tensors,
+    read_file,
+    require_finite,
+    save_tensors,
+)
 from metarobot.policies import Params, repeat_params
 from metarobot.policies.gaussian_policy import GaussianPolicy
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
+
+SUFFIX = ".safetensors"
+_KIND = "policy that adapts"
+_MOST_ELEMENTS = 4096
+"""Of an observation or an action."""
+_MOST_STEPS = 10**6
+"""Adaptation steps since training."""
+PLAIN_INTERVAL_S = 1.0
+"""Least time between two lines, in seconds; the last one always appears."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,9 +280,20 @@ class AdaptablePolicy:
             ValueError: It ends otherwise.
             OSError: It cannot be written.
         """
-        from metarobot.adaptation.file import save_policy  # which knows this class
-
-        save_policy(self, Path(path))
+        path = Path(path)
+        require_suffix(path)
+        interface = self.interface
+        facts = {
+            "kind": _KIND,
+            "config": self.config.to_dict(),
+            "observation_low": list(interface.observation_low),
+            "observation_high": list(interface.observation_high),
+            "action_size": interface.action_size,
+            "horizon": interface.horizon,
+            "adaptation_steps": self.adaptation_steps,
+            "num_episodes": self.num_episodes,
+        }
+        save_tensors(path, self.params, facts)
 
     def _collect(
         self,
@@ -298,3 +336,141 @@ def require_count(name: str, value: int, most: int) -> None:
     """Refuse a number that is no integer in [1, most]."""
     if not is_integer(value, 1, most):
         raise ValueError(f"{name} must be an integer in [1, {most}], got {show(value)}")
+
+
+def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[Any]) -> Episodes:
+    """Check episodes (1, E, .) and return them with T steps, as the family reports them.
+
+    Raises:
+        ValueError: They are of several tasks, do not fit the family, or lack what the algorithm
+            reads.
+    """
+    name = algorithm.config.algorithm
+    if episodes.num_tasks != 1:
+        raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
+    interface.require_sizes(episodes.horizon, episodes.actions.shape[-1])
+    missing = (episodes.rewards.isnan() & (episodes.mask > 0)).nonzero()
+    if algorithm.needs_rewards and len(missing):
+        _, episode, step = missing[0].tolist()
+        raise ValueError(
+            f"{name} needs the rewards of the logged episodes, but that of step {step} in episode "
+            f"{episode} is missing: pass it, or adapt a policy of latent, which can do without"
+        )
+    if algorithm.needs_log_probs and bool(episodes.log_probs.isnan().any()):
+        raise ValueError(
+            f"{name} needs the log-probabilities of the logged actions: pass log_probs, or "
+            "train it with --inner-objective lvc"
+        )
+    seen = interface.observe(episodes.observations.numpy(), "observations")
+    final = episodes.final_observations
+    known = interface.observe(final.nan_to_num().numpy(), "observations")
+    return replace(
+        episodes,
+        observations=torch.from_numpy(seen),
+        final_observations=torch.where(final.isnan(), final, torch.from_numpy(known)),
+    ).pad(interface.horizon)
+
+
+class EpisodeDisplay(Closable):
+    """Writes how many episodes have ended, and the last return; a context manager.
+
+    Args:
+        total: Episodes to come.
+        shown: Whether to write anything.
+    """
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._total, self._shown = total, shown
+        self._done, self._told_s = 0, float("-inf")
+
+    def close(self) -> None:
+        """End the line that is written over."""
+        if self._shown and self._done and sys.stderr is not None and sys.stderr.isatty():
+            print(file=sys.stderr)
+
+    def add(self, returns: np.ndarray) -> None:
+        """Count episodes that have ended, by their returns."""
+        self._done += len(returns)
+        now, last = time.monotonic(), self._done == self._total
+        if not self._shown or sys.stderr is None:
+            return
+        if not last and now - self._told_s < PLAIN_INTERVAL_S:
+            return
+        self._told_s = now
+        earned = "" if np.isnan(returns[-1]) else f", return {returns[-1]:.2f}"
+        line = f"adapting: episode {self._done} of {self._total}{earned}"
+        live = sys.stderr.isatty()
+        print(f"\r{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
+
+
+def require_suffix(path: Path) -> None:
+    """Refuse a file of another kind.
+
+    Raises:
+        ValueError: Its name does not end in .safetensors.
+    """
+    if path.suffix != SUFFIX:
+        raise ValueError(f"a policy's file must end in {SUFFIX}, got {path}")
+
+
+def load_policy_file(path: Path) -> AdaptablePolicy:
+    """Read a policy that `save_policy` has written.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is damaged, holds something else, or numbers that do not fit together, or
+            its family is to be imported first.
+    """
+    data = read_file(path, most_bytes())
+    _, facts = open_tensors(path, data)
+    if facts.get("kind") != _KIND:
+        raise ValueError(f"{path} holds no policy that was saved: load the run's folder instead")
+    try:
+        policy = AdaptablePolicy(
+            config=config_from_dict(facts["config"]),
+            params={},
+            interface=_read_interface(facts),
+            adaptation_steps=_count(facts, "adaptation_steps", _MOST_STEPS, least=0),
+            num_episodes=_count(facts, "num_episodes", _MOST_STEPS * MOST_EPISODES, least=0),
+        )
+        shapes = policy.policy.shapes
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} {_unfit(facts.get('config'), error)}") from error
+    params, _ = parse_tensors(path, data, shapes)
+    require_finite(path, params)
+    return replace(policy, params=params)
+
+
+def _unfit(config: Any, error: Exception) -> str:
+    """Say why no policy can be made of a file."""
+    env_id = config.get("env_id") if isinstance(config, Mapping) else None
+    if isinstance(env_id, str) and env_id not in FAMILIES:
+        return (
+            f"is of {show(env_id)}, a task family that is not registered: name its module with "
+            "--module (in Python: import it)"
+        )
+    return f"does not fit: {error}"
+
+
+def _read_interface(facts: Mapping[str, Any]) -> Interface:
+    bounds = []
+    for name in ("observation_low", "observation_high"):
+        values = facts[name]
+        if not isinstance(values, list) or not 1 <= len(values) <= _MOST_ELEMENTS:
+            raise ValueError(f"{name} must be a list of 1 to {_MOST_ELEMENTS} numbers")
+        if not all(is_number(value, -1e30, 1e30) for value in values):
+            raise ValueError(f"{name} must hold finite numbers")
+        bounds.append(tuple(map(float, values)))
+    if len(bounds[0]) != len(bounds[1]):
+        raise ValueError("observation_low and observation_high differ in length")
+    return Interface(
+        *bounds,
+        action_size=_count(facts, "action_size", _MOST_ELEMENTS),
+        horizon=_count(facts, "horizon", MOST_HORIZON),
+    )
+
+
+def _count(facts: Mapping[str, Any], name: str, most: int, least: int = 1) -> int:
+    if not is_integer(facts[name], least, most):
+        raise ValueError(f"{name} must be an integer in [{least}, {most}]")
+    return facts[name]

@@ -9,8 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from metarobot.adaptation.interface import Interface
-from metarobot.adaptation.rewards import LARGEST_REWARD, read_flags
+from metarobot.adaptation.interface import LARGEST_REWARD, Interface, read_flags
 from metarobot.envs import TaskVectorEnv
 from metarobot.envs.checked_arrays import read_numbers
 from metarobot.rollout.environment import RolloutEnv

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.adaptation.rewards import read_flags, read_reward
-from metarobot.policies import Actor, Distribution, log_prob
+from metarobot.adaptation.interface import read_flags, read_reward
+from metarobot.policies import Distribution, PolicyState, log_prob
 from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
@@ -98,7 +98,7 @@ class AdaptationSession:
         if self.complete:
             raise SessionError(f"all {self._num_episodes} episodes are recorded: call adapt")
         self._steps = _Steps()
-        self._actor.begin()
+        self._state.begin()
 
     @torch.no_grad()
     def act(self, observation: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ class AdaptationSession:
         if steps.waiting:
             raise SessionError("the last action has no reward yet: call record before act")
         seen = torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
-        distribution = mean, log_std = self._actor.act(seen)
+        distribution = mean, log_std = self._state.act(seen)
         noise = torch.from_numpy(self._noise[:, [self.num_recorded], len(steps.observations)])
         action = mean + log_std.exp().unsqueeze(1) * noise
         steps.add(seen, distribution, action)
@@ -163,15 +163,15 @@ class AdaptationSession:
         final = self._read_final(final_observation)
         steps.rewards.append(known)
         earned = torch.full((1, 1), known, dtype=torch.float32)
-        self._actor.learn(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
+        self._state.observe(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
         horizon = self._policy.interface.horizon
         if ended or len(steps.rewards) == horizon:
             self._episodes.append(steps.to_episodes(horizon, final, solved))
             self._steps = None
-            if len(steps.rewards) < horizon:  # else an actor knows that the episode has ended
-                self._actor.act(final)
+            if len(steps.rewards) < horizon:  # else it knows that the episode has ended
+                self._state.act(final)
                 nothing = torch.zeros(1, 1)
-                self._actor.learn(torch.zeros_like(steps.actions[-1]), nothing, nothing > 0)
+                self._state.observe(torch.zeros_like(steps.actions[-1]), nothing, nothing > 0)
 
     def _read_final(self, observation: np.ndarray | None) -> Tensor:
         """Return what was seen after the last step, (1, 1, O); NaN if nobody knows."""
@@ -199,9 +199,9 @@ class AdaptationSession:
         if not self.running:
             raise SessionError("no episode is running: there is none to discard")
         self._steps = None
-        self._actor = self._new_actor()
-        for episode in self._episodes:  # which the actor remembers
-            replay(self._actor, episode)
+        self._state = self._new_state()
+        for episode in self._episodes:  # which the policy remembers
+            replay(self._state, episode)
 
     def adapt(self) -> AdaptablePolicy:
         """Take an adaptation step from the episodes, and return the adapted policy.
@@ -221,14 +221,14 @@ class AdaptationSession:
     def _take(self, policy: AdaptablePolicy) -> None:
         """Go on with a policy, before its first episode."""
         self._policy = policy
-        self._actor = self._new_actor()
+        self._state = self._new_state()
         self._noise = draw_noise(policy, self._num_episodes, self._seed)
         self._episodes: list[Episodes] = []
         self._steps: _Steps | None = None
 
-    def _new_actor(self) -> Actor:
+    def _new_state(self) -> PolicyState:
         policy = self._policy
-        return policy.algorithm.exploring_policy.actor(policy.task_params)
+        return policy.algorithm.exploring_policy.start(policy.task_params)
 
 
 class _Steps:

@@ -16,7 +16,7 @@ from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.task_model import ModelBatch, ModelOptions, find_units, fit_model
 from metarobot.learning.trpo import TrustRegion
 from metarobot.options import AlgorithmOptions, fixed, integer, number
-from metarobot.policies import Evidence, LatentActor, LatentPolicy, Params
+from metarobot.policies import AskingState, Evidence, LatentPolicy, Params
 from metarobot.policies.gaussian_policy import MIN_STD
 from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
@@ -119,10 +119,10 @@ class Latent(ToldLearner[LatentPolicy]):
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Weigh the tasks by what the episodes have shown, one after the other."""
         del advantages
-        actor = LatentActor(self.exploring_policy, params)
-        replay(actor, episodes)
-        known = Evidence(*(part[:, 0] for part in actor.known()))
-        trusts = self._may_act_on(params, known, torch.cat(actor.returns, dim=1))
+        state = AskingState(self.exploring_policy, params)
+        replay(state, episodes)
+        known = Evidence(*(part[:, 0] for part in state.known()))
+        trusts = self._may_act_on(params, known, torch.cat(state.returns, dim=1))
         return {
             **params,
             **known._asdict(),

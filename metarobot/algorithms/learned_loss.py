@@ -19,7 +19,7 @@ from metarobot.policies import (
     transition_features,
 )
 from metarobot.policies.gaussian_policy import MIN_STD
-from metarobot.policies.learned_loss_policy import CONTEXT
+from metarobot.policies.learned_loss import CONTEXT
 from metarobot.rollout.episodes import Episodes
 
 

@@ -35,7 +35,7 @@ from metarobot.policies import (
     transition_features,
 )
 from metarobot.policies.gaussian_policy import MIN_STD
-from metarobot.policies.prototype_policy import CONTEXT, SPREAD
+from metarobot.policies.prototype import CONTEXT, SPREAD
 from metarobot.rollout.episodes import Episodes
 
 

@@ -9,7 +9,7 @@ from metarobot.algorithms.spread_tasks import spread_codes, tasks_of
 from metarobot.algorithms.told_oracle import ToldOracle
 from metarobot.config import TrainConfig
 from metarobot.policies import Params, SearchingPolicy
-from metarobot.policies.searching_policy import sum_of_rewards
+from metarobot.policies.search import sum_of_rewards
 from metarobot.rollout.episodes import Episodes
 
 NUM_GUESSES = 1024

@@ -5,14 +5,14 @@ from torch import Tensor
 
 from metarobot.policies import LatentPolicy, Params, ShownSteps
 from metarobot.policies.episode_encoder import shift
-from metarobot.policies.latent_networks import when
+from metarobot.policies.latent import when
 from metarobot.rollout.episodes import Episodes
 
 
 def show_episodes(
     policy: LatentPolicy, params: Params, episodes: Episodes, told: Tensor
 ) -> ShownSteps:
-    """Return episodes as the model reads them, the same as `LatentActor` shows it step by step.
+    """Return episodes as the model reads them, the same as `LatentState` shows it step by step.
 
     Args:
         policy: Knows how observations are scaled.

@@ -20,7 +20,7 @@ from metarobot.policies import (
     flatten_params,
     repeat_params,
 )
-from metarobot.policies.latent_networks import CONSTANT, UNITS
+from metarobot.policies.latent import CONSTANT, UNITS
 from metarobot.rollout.episodes import Episodes
 
 _NOT_FITTED = (

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family, make_env
-from metarobot.policies import Distribution
+from metarobot.policies import Distribution, PolicyState
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 
@@ -17,19 +17,21 @@ _MOST_SIMULATIONS = 2048
 _LEAST_SCALE = 1e-6
 
 
-class Replay:
+class Replay(PolicyState):
     """A policy that repeats actions (N, E, T, A), one after the other."""
 
     def __init__(self, actions: Tensor) -> None:
+        super().__init__()
         self._actions, self._steps = actions, 0
 
-    def actor(self, params: dict[str, Tensor]) -> "Replay":
+    def start(self, params: dict[str, Tensor]) -> "Replay":
         """Begin to act; there are no parameters."""
         del params
         return self
 
-    def begin(self) -> None:
-        """Episodes begin in all simulations."""
+    def begin(self, begins: Tensor | None = None) -> None:
+        """Begin episodes in all simulations."""
+        del begins
         self._steps = 0
 
     def act(self, observations: Tensor) -> Distribution:
@@ -38,9 +40,6 @@ class Replay:
         actions = self._actions[:, :, self._steps]
         self._steps += 1
         return Distribution(actions, torch.zeros(len(actions), actions.shape[-1]))
-
-    def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
-        """Learn nothing."""
 
 
 def misfits(

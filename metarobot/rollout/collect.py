@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from metarobot.policies import Actor, Params, Policy, log_prob
+from metarobot.policies import Params, Policy, PolicyState, log_prob
 from metarobot.rollout.environment import RolloutEnv
 from metarobot.rollout.episodes import Episodes
 
@@ -45,13 +45,13 @@ def collect(
         ValueError: The N tasks cannot share the simulations equally.
     """
     E, side_by_side = start.shape[1], _simulations_per_task(env, start)
-    actor, rounds = policy.actor(params), []
+    state, rounds = policy.start(params), []
     mode, env.autoreset_mode = env.autoreset_mode, AutoresetMode.DISABLED
     try:
         for first in range(0, E, side_by_side):
             chosen = slice(first, first + side_by_side)
             noises = None if noise is None else noise[:, chosen]
-            rounds.append(_run_side_by_side(env, actor, noises, start[:, chosen]))
+            rounds.append(_run_side_by_side(env, state, noises, start[:, chosen]))
             if on_ended:
                 on_ended(rounds[-1])
     finally:
@@ -70,7 +70,7 @@ def _simulations_per_task(env: RolloutEnv, start: np.ndarray) -> int:
 
 
 def _run_side_by_side(
-    env: RolloutEnv, actor: Actor, noise: np.ndarray | None, start: np.ndarray
+    env: RolloutEnv, state: PolicyState, noise: np.ndarray | None, start: np.ndarray
 ) -> Episodes:
     """Run one episode in the first E simulations of each task; arguments as of `collect`."""
     N, E = start.shape[:2]
@@ -81,10 +81,10 @@ def _run_side_by_side(
     observations, distributions, actions, rewards, masks = [], [], [], [], []
     success, failed = np.zeros((2, N * M), bool)
 
-    actor.begin()
+    state.begin()
     for t in range(env.horizon):
         seen = _seen(observation, shown).view(N, M, -1)
-        distribution = mean, log_std = actor.act(seen)
+        distribution = mean, log_std = state.act(seen)
         action = mean if noises is None else mean + log_std.exp().unsqueeze(1) * noises[t]
         observations.append(seen)
         distributions.append(distribution)
@@ -99,7 +99,7 @@ def _run_side_by_side(
         masks.append(counts)
         rewards.append(np.where(counts, reward, 0.0).astype(np.float32))
         earned, counted = torch.from_numpy(rewards[-1]), torch.from_numpy(counts)
-        actor.learn(action, earned.view(N, M), counted.view(N, M))
+        state.observe(action, earned.view(N, M), counted.view(N, M))
         success = np.where(alive, infos["is_success"] & counts, success)
         alive = counts & ~(terminated | truncated)
 
@@ -147,16 +147,16 @@ def _final(seen: torch.Tensor, last: torch.Tensor, mask: torch.Tensor) -> torch.
 
 
 @torch.no_grad()
-def replay(actor: Actor, episodes: Episodes) -> None:
-    """Let an actor see recorded episodes (N, E, T) one after the other, as if it had acted."""
+def replay(state: PolicyState, episodes: Episodes) -> None:
+    """Let a policy see recorded episodes (N, E, T) one after the other, as if it had acted."""
     seen = torch.cat([episodes.observations[:, :, :1], episodes.next_observations], dim=2)
     for episode in range(episodes.num_episodes):
         lasts = int(episodes.mask[:, episode].sum(-1).max())
-        actor.begin()
+        state.begin()
         for t in range(min(lasts + 1, episodes.horizon)):  # the outcome of a last step shows later
             step = slice(None), slice(episode, episode + 1), t
-            actor.act(seen[step])
-            actor.learn(episodes.actions[step], episodes.rewards[step], episodes.mask[step] > 0)
+            state.act(seen[step])
+            state.observe(episodes.actions[step], episodes.rewards[step], episodes.mask[step] > 0)
 
 
 def without_nan(actions: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from metarobot.policies import Actor, Distribution, Params, Policy
+from metarobot.policies import Distribution, Params, Policy, PolicyState
 from metarobot.rollout.episodes import Episodes
 
 
@@ -21,25 +21,26 @@ class RewardBlindPolicy:
     policy: Policy
     """Who acts; it must accept rewards of NaN."""
 
-    def actor(self, params: Params) -> Actor:
+    def start(self, params: Params) -> PolicyState:
         """Begin to act with one policy per task, each leaf (N, ...)."""
-        return _RewardBlindActor(self.policy.actor(params))
+        return _RewardBlindState(self.policy.start(params))
 
 
-@dataclass(frozen=True)
-class _RewardBlindActor:
+class _RewardBlindState(PolicyState):
     """The policy at work."""
 
-    actor: Actor
+    def __init__(self, state: PolicyState) -> None:
+        super().__init__()
+        self._state = state
 
-    def begin(self) -> None:
+    def begin(self, begins: Tensor | None = None) -> None:
         """Begin episodes."""
-        self.actor.begin()
+        self._state.begin(begins)
 
     def act(self, observations: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
-        return self.actor.act(observations)
+        return self._state.act(observations)
 
-    def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
+    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
         """Pass on actions (N, M, A) and what counts (N, M), and NaN for the rewards (N, M)."""
-        self.actor.learn(actions, torch.full_like(rewards, torch.nan), counts)
+        self._state.observe(actions, torch.full_like(rewards, torch.nan), counts)

@@ -219,3 +219,13 @@ def train_shared(make_trainer, num_steps=2):
     for thread in threads:
         thread.join()
     return alone, shared
+
+
+def act_alone(policy, params, observations):
+    """Mean (..., A) and log_std (A,) of one perceptron policy, layer by layer, each leaf bare."""
+    hidden, last = policy.inputs(observations, params), len(policy.layers) - 1
+    for index in range(last + 1):
+        layer = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
+        hidden = torch.nn.functional.linear(hidden, *layer)
+        hidden = hidden if index == last else torch.tanh(hidden)
+    return hidden, policy.log_std_of(params)

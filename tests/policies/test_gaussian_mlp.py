@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from fakes import act_alone
 
 from metarobot.policies import GaussianMLP, repeat_params
 
@@ -29,7 +30,7 @@ def test_every_task_is_evaluated_with_its_own_parameters():
     assert mean.shape == (3, 4, 5, 2)
     assert log_std.shape == (3, 2)
     for task, tree in enumerate(trees):
-        task_mean, task_log_std = torch.func.functional_call(policy, tree, (observations[task],))
+        task_mean, task_log_std = act_alone(policy, tree, observations[task])
         torch.testing.assert_close(mean[task], task_mean)
         torch.testing.assert_close(log_std[task], task_log_std)
 
@@ -60,15 +61,15 @@ def test_initial_std_and_its_floor():
     policy, params = make_params(initial_std=0.6)
     assert params["log_std"].exp().tolist() == pytest.approx([0.6, 0.6])
     params["log_std"] = torch.full((2,), -50.0)
-    _, log_std = torch.func.functional_call(policy, params, (torch.zeros(3),))
+    _, log_std = act_alone(policy, params, torch.zeros(3))
     assert log_std.tolist() == pytest.approx([math.log(0.02)] * 2)
-    _, log_std = torch.func.functional_call(policy.with_min_std(0.1), params, (torch.zeros(3),))
+    _, log_std = act_alone(policy.with_min_std(0.1), params, torch.zeros(3))
     assert log_std.tolist() == pytest.approx([math.log(0.1)] * 2)
 
 
 def test_an_untrained_policy_starts_in_the_middle_of_the_action_range():
     policy, params = make_params()
-    mean, _ = torch.func.functional_call(policy, params, (torch.rand(100, 3) * 10,))
+    mean, _ = act_alone(policy, params, torch.rand(100, 3) * 10)
     assert mean.abs().max() < 0.5
 
 
@@ -96,7 +97,7 @@ def test_the_tasks_together_give_the_numbers_of_each_alone_derivatives_included(
     weights = torch.randn(3, 4, 5, 2, generator=generator)
 
     def each_alone(params):
-        call = torch.func.vmap(lambda tree, o: torch.func.functional_call(policy, tree, (o,)))
+        call = torch.func.vmap(lambda tree, o: act_alone(policy, tree, o))
         return call(params, observations)
 
     def together(params):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from metarobot.policies.gru import gru_sequence, gru_step
+from metarobot.policies.recurrent import gru_sequence, gru_step
 
 N, L, H = 3, 6, 4
 

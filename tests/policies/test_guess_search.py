@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metarobot.policies.guess_search import (
+from metarobot.policies.search import (
     NOISE,
     Asked,
     best_guess,

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from metarobot.policies import (
+    AskingState,
     Evidence,
-    LatentActor,
     LatentPolicy,
+    LatentState,
     ShownSteps,
     TaskModel,
-    latent_actor,
+    latent,
     task_model,
 )
-from metarobot.policies.latent_networks import BELIEF, NUM_LIKELY, TOLD
+from metarobot.policies.latent import NUM_LIKELY, TOLD
 from metarobot.policies.params import repeat_params
 from metarobot.policies.task_model import FINEST
 
@@ -45,15 +46,15 @@ def walk(seed=0, steps=T):
     return (LOW + HIGH) / 2 + np.cumsum(rng.normal(0, 0.05, (steps, SEEN)), axis=0)
 
 
-def play(actor, seen, rewards, begin=True):
-    """Let an actor see an episode (N, M, T, O); return the means of its actions, (N, M, T, A)."""
+def play(state, seen, rewards, begin=True):
+    """Let a policy see an episode (N, M, T, O); return the means of its actions, (N, M, T, A)."""
     if begin:
-        actor.begin()
+        state.begin()
     means = []
     for t in range(seen.shape[2]):
-        means.append(actor.act(seen[:, :, t]).mean)
+        means.append(state.act(seen[:, :, t]).mean)
         counts = torch.ones(seen.shape[:2], dtype=torch.bool)
-        actor.learn(means[-1], rewards[:, :, t], counts)
+        state.observe(means[-1], rewards[:, :, t], counts)
     return torch.stack(means, dim=2)
 
 
@@ -67,9 +68,9 @@ def test_training_tells_the_policy():
     policy, params = make_policy()
     several, (seen, _) = repeat_params(params, N), episode()
     told = policy.tasks[: N * M].view(N, M, C)
-    actor = policy.actor({**several, TOLD: told})
-    actor.begin()
-    mean = actor.act(seen[:, :, 0]).mean
+    state = policy.start({**several, TOLD: told})
+    state.begin()
+    mean = state.act(seen[:, :, 0]).mean
     whole = policy.distribution({**several, TOLD: told}, seen).mean
     torch.testing.assert_close(mean, whole[:, :, 0])
     other = policy.distribution({**several, TOLD: told.flip(0)}, seen).mean
@@ -246,13 +247,13 @@ def test_the_model_of_returns_learns_what_an_episode_earns_that_is_told_so():
 def test_what_is_unmeasured_or_held_tells_nothing():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    actor = LatentActor(policy, several)
-    actor.begin()
+    state = LatentState(policy, several)
+    state.begin()
     for t in range(T):
-        mean = actor.act(seen[:, :, t]).mean
-        actor.learn(mean, rewards[:, :, t], torch.zeros(N, M, dtype=torch.bool))
-    assert not actor.known().num_outcomes.any()
-    blind, told = LatentActor(policy, several), LatentActor(policy, several)
+        mean = state.act(seen[:, :, t]).mean
+        state.observe(mean, rewards[:, :, t], torch.zeros(N, M, dtype=torch.bool))
+    assert not state.known().num_outcomes.any()
+    blind, told = LatentState(policy, several), LatentState(policy, several)
     play(blind, seen, torch.full_like(rewards, torch.nan))
     play(told, seen, rewards)
     assert all(part.isfinite().all() for part in blind.known())
@@ -263,12 +264,12 @@ def test_what_is_unmeasured_or_held_tells_nothing():
 def test_it_goes_on_with_what_it_knew():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    at_once = LatentActor(policy, several)
+    at_once = LatentState(policy, several)
     play(at_once, seen[:, :1], rewards[:, :1])
     first = at_once.known()
     play(at_once, seen[:, 1:2], rewards[:, 1:2])
     known = {**several, **Evidence(*(part[:, 0] for part in first))._asdict()}
-    later = LatentActor(policy, known)
+    later = LatentState(policy, known)
     play(later, seen[:, 1:2], rewards[:, 1:2])
     for a, b in zip(at_once.known(), later.known(), strict=True):
         torch.testing.assert_close(a, b)
@@ -277,16 +278,16 @@ def test_it_goes_on_with_what_it_knew():
 def test_the_first_adaptation_episode_is_as_any_other_and_asks_nothing():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    acting, asking = LatentActor(policy, several), LatentActor(policy.asking(), several)
-    for actor in (acting, asking):  # both are told the mean of the tasks
-        play(actor, seen[:, :1], rewards[:, :1])
+    acting, asking = LatentState(policy, several), AskingState(policy.asking(), several)
+    for state in (acting, asking):  # both are told the mean of the tasks
+        play(state, seen[:, :1], rewards[:, :1])
     first = acting.known()
     for found, expected in zip(asking.known(), first, strict=True):
         torch.testing.assert_close(found, expected)
     known = {**several, **Evidence(*(part[:, 0] for part in first))._asdict()}
-    later = LatentActor(policy.asking(), {**known, "num_episodes": several["num_episodes"] + 1})
-    for actor in (asking, later):
-        play(actor, seen[:, 1:2], rewards[:, 1:2])
+    later = AskingState(policy.asking(), {**known, "num_episodes": several["num_episodes"] + 1})
+    for state in (asking, later):
+        play(state, seen[:, 1:2], rewards[:, 1:2])
     assert (asking.known().squares > first.squares).all()
     for found, expected in zip(asking.known(), later.known(), strict=True):
         torch.testing.assert_close(found, expected)
@@ -295,32 +296,32 @@ def test_the_first_adaptation_episode_is_as_any_other_and_asks_nothing():
 def test_without_trust_it_acts_as_if_nothing_were_known_and_still_asks():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    actor = LatentActor(policy, several)
-    play(actor, seen[:, :1], rewards[:, :1])
-    known = Evidence(*(part[:, 0] for part in actor.known()))._asdict()
+    state = LatentState(policy, several)
+    play(state, seen[:, :1], rewards[:, :1])
+    known = Evidence(*(part[:, 0] for part in state.known()))._asdict()
     distrusted = {**several, **known, "trust": torch.zeros(N, 1).double()}
     fresh, doubtful, trusting = (
-        play(LatentActor(policy, each), seen, rewards)
+        play(LatentState(policy, each), seen, rewards)
         for each in (several, distrusted, {**several, **known})
     )
     torch.testing.assert_close(doubtful, fresh)
     assert (trusting - fresh).abs().max() > 1e-4
-    asking = play(LatentActor(policy.asking(), distrusted), seen, rewards)
+    asking = play(AskingState(policy.asking(), distrusted), seen, rewards)
     assert (asking - fresh).abs().max() > 1e-4
 
 
-def ask(actor, seen, rewards, off=0.0):
+def ask(state, seen, rewards, off=0.0):
     """A first episode, and then a question; return what that was told, (N, C).
 
     ``off`` is how far the actions are from what the policy means to do.
     """
-    play(actor, seen[:, :1], rewards[:, :1])
-    actor.begin()
+    play(state, seen[:, :1], rewards[:, :1])
+    state.begin()
     told = []
     for t in range(seen.shape[2]):
-        mean = actor.act(seen[:, 1:2, t]).mean.clamp(-1.0, 1.0)
-        told.append(actor._told)
-        actor.learn(
+        mean = state.act(seen[:, 1:2, t]).mean.clamp(-1.0, 1.0)
+        told.append(state.memory["told"])
+        state.observe(
             mean - off * mean.sign(), rewards[:, 1:2, t], torch.ones(N, 1, dtype=torch.bool)
         )
     assert all(torch.equal(told[0], each) for each in told)
@@ -331,26 +332,26 @@ def evidence_of_steps(policy, params, seen, rewards, monkeypatch):
     """What all episodes tell but for their returns."""
     with monkeypatch.context() as patch:
         nothing = Evidence.none(N, 1, K)
-        patch.setattr(LatentActor, "_weighed_by_returns", lambda _: nothing)
-        actor = LatentActor(policy.asking(), params)
-        ask(actor, seen, rewards)
-        return actor.known()
+        patch.setattr(AskingState, "_weighed_by_returns", lambda _: nothing)
+        state = AskingState(policy.asking(), params)
+        ask(state, seen, rewards)
+        return state.known()
 
 
 def test_a_question_stays_the_same_and_what_it_earns_tells(monkeypatch):
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    actor = LatentActor(policy.asking(), several)
-    told = ask(actor, seen, rewards)
+    state = AskingState(policy.asking(), several)
+    told = ask(state, seen, rewards)
     earned = policy.return_in_units(several, rewards[:, 1].sum(-1, keepdim=True))[:, 0]
     model = {name: leaf[:1] for name, leaf in policy.model_params(several).items()}
     counts = torch.ones(N).double()
     returns = policy.model.weigh_returns(model, policy.tasks, told, earned, counts)
     of_steps = evidence_of_steps(policy, several, seen, rewards, monkeypatch)
-    for found, steps, extra in zip(actor.known(), of_steps, returns, strict=True):
+    for found, steps, extra in zip(state.known(), of_steps, returns, strict=True):
         torch.testing.assert_close(found, steps + extra[:, None])
     assert returns.num_outcomes.min() > 0
-    torch.testing.assert_close(torch.cat(actor.returns, dim=1), rewards[:, :2].sum(-1))
+    torch.testing.assert_close(torch.cat(state.returns, dim=1), rewards[:, :2].sum(-1))
 
 
 def test_a_return_that_is_not_whole_tells_nothing(monkeypatch):
@@ -359,12 +360,12 @@ def test_a_return_that_is_not_whole_tells_nothing(monkeypatch):
     unmeasured, cut = rewards.clone(), seen[:, :, : T - 1]
     unmeasured[:, 1, 2] = torch.nan
     for shown, earned in ((seen, unmeasured), (cut, rewards)):
-        actor = LatentActor(policy.asking(), several)
-        ask(actor, shown, earned)
+        state = AskingState(policy.asking(), several)
+        ask(state, shown, earned)
         of_steps = evidence_of_steps(policy, several, shown, earned, monkeypatch)
-        for a, b in zip(actor.known(), of_steps, strict=True):
+        for a, b in zip(state.known(), of_steps, strict=True):
             assert torch.equal(a, b)
-        assert actor.returns[1].isnan().all()
+        assert state.returns[1].isnan().all()
 
 
 def test_a_log_of_another_policy_has_no_returns_of_its_own():
@@ -372,37 +373,18 @@ def test_a_log_of_another_policy_has_no_returns_of_its_own():
     several, (seen, rewards) = repeat_params(params, N), episode()
     std = float(params["log_std"].exp().mean())
     for off, own in ((0.0, True), (1.0, True), (3.0, False)):  # in standard deviations
-        actor = LatentActor(policy.asking(), several)
-        ask(actor, seen, rewards, off * std)
-        actor.known()
-        assert actor.returns[1].isfinite().all() == own
-
-
-@pytest.mark.parametrize("robots", [1, M])
-def test_the_controller_does_what_the_actor_does(robots):
-    policy, params = make_policy(torch.float32)
-    actor, controller = LatentActor(policy, repeat_params(params, 1)), policy.controller(params)
-    seen = np.stack([walk(seed, 3 * T) for seed in range(robots)], axis=1).astype(np.float32)
-    rewards = np.random.default_rng(5).normal(size=(3 * T, robots)).astype(np.float32)
-    rewards[1, -1] = np.nan  # nobody measured the last robot's
-    for t, (row, earned) in enumerate(zip(seen, rewards, strict=True)):
-        if t % T == 0:
-            actor.begin()
-            controller.begin()
-        mean = actor.act(torch.from_numpy(row)[None]).mean
-        found = controller.act(row.astype(np.float64) if robots > 1 else row[0].astype(np.float64))
-        np.testing.assert_allclose(found.reshape(robots, A), mean[0].numpy(), 0, 2e-5)
-        actor.learn(mean, torch.from_numpy(earned)[None], torch.ones(1, robots, dtype=torch.bool))
-        controller.learn(earned if robots > 1 else float(earned[0]))
-    assert set(BELIEF) <= set(params)
+        state = AskingState(policy.asking(), several)
+        ask(state, seen, rewards, off * std)
+        state.known()
+        assert state.returns[1].isfinite().all() == own
 
 
 def test_weighing_a_few_steps_at_a_time_gives_the_same(monkeypatch):
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    whole, chunked = LatentActor(policy, several), LatentActor(policy, several)
+    whole, chunked = LatentState(policy, several), LatentState(policy, several)
     expected = play(whole, seen, rewards)
-    monkeypatch.setattr(latent_actor, "NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr(latent, "NUMBERS_AT_ONCE", 1)
     torch.testing.assert_close(play(chunked, seen, rewards), expected)
     for a, b in zip(whole.known(), chunked.known(), strict=True):
         torch.testing.assert_close(a, b)

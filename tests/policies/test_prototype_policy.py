@@ -1,9 +1,9 @@
 import pytest
 import torch
-from torch.func import functional_call
+from fakes import act_alone
 
 from metarobot.policies import PrototypePolicy, repeat_params
-from metarobot.policies.prototype_policy import CONTEXT, SPREAD
+from metarobot.policies.prototype import CONTEXT, SPREAD
 
 POLICY = PrototypePolicy([-1.0, -2.0], [1.0, 2.0], 2, (4,), embedding_size=3).double()
 
@@ -39,7 +39,7 @@ def test_every_task_has_its_own_prototype_and_one_policy_is_the_case_of_one_task
     found = POLICY.distribution(params, observations)
     for task in range(2):
         own = {name: leaf[task] for name, leaf in params.items()}
-        mean, log_std = functional_call(POLICY, own, (observations[task],))
+        mean, log_std = act_alone(POLICY, own, observations[task])
         torch.testing.assert_close(found.mean[task], mean)
         torch.testing.assert_close(found.log_std[task], log_std)
     assert not torch.allclose(
@@ -92,21 +92,6 @@ def test_nothing_else_is_shrunk(params):
 
 def test_before_adapting_the_mean_of_all_tasks_is_not_seen():
     assert not seen(seeing(0, mean=(1.0, 1.0, 1.0), noise=0.5, spread=0.5)).any()
-
-
-@pytest.mark.parametrize("num_episodes", [0, 1, 20])
-def test_a_controller_sees_the_same(num_episodes):
-    generator = torch.Generator().manual_seed(num_episodes)
-    twin = PrototypePolicy([-1.0, -2.0], [1.0, 3.0], 2, (4,), embedding_size=3).double()
-    params = {
-        name: torch.rand(leaf.shape, generator=generator, dtype=torch.float64)
-        for name, leaf in twin.initial_params(generator).items()
-    }
-    params["num_episodes"] = torch.tensor([float(num_episodes)]).double()
-    observations = torch.rand(5, 2, generator=generator, dtype=torch.float64)
-    expected = twin.distribution(repeat_params(params, 1), observations[None]).mean[0]
-    found = twin.controller(params).act(observations.numpy())
-    torch.testing.assert_close(torch.as_tensor(found), expected)
 
 
 def test_parameters_part_into_what_acts_what_embeds_and_what_is_known():

@@ -40,19 +40,19 @@ def act(policy, params, steps, counts=None):
     """Act step by step, and be told the given actions and rewards."""
     observations, actions, rewards, first = steps
     counts = torch.ones(N, L, dtype=torch.bool) if counts is None else counts
-    actor, means = policy.actor(params), []
+    state, means = policy.start(params), []
     for t in range(L):
         if first[0, t]:
-            actor.begin()
-        means.append(actor.act(observations[:, [t]]).mean)
-        actor.learn(actions[:, [t]], rewards[:, [t]], counts[:, [t]])
+            state.begin()
+        means.append(state.act(observations[:, [t]]).mean)
+        state.observe(actions[:, [t]], rewards[:, [t]], counts[:, [t]])
     return torch.cat(means, dim=1)
 
 
 def test_unrolling_is_acting(policy, params, steps):
     unroll = policy.unroll(params, *steps)
     torch.testing.assert_close(act(policy, params, steps), unroll.mean, rtol=0, atol=1e-14)
-    log_std = policy.actor(params).act(steps[0][:, [0]]).log_std
+    log_std = policy.start(params).act(steps[0][:, [0]]).log_std
     assert torch.equal(log_std, policy.log_std_of(params))
 
 

@@ -7,8 +7,7 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from metarobot.adaptation.file import require_suffix
-from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.policy import AdaptablePolicy, require_suffix
 from metarobot.adaptation.run import Run, choose_policy, load_run_or_policy
 from metarobot.cli.console import OK, announce_learner, prepare, say
 from metarobot.cli.options import AdaptCommand

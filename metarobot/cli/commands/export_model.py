@@ -10,7 +10,7 @@ from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import ExportCommand
 from metarobot.cli.parsing import parse
 from metarobot.io import require_absent, require_writable
-from metarobot.onnx_export.export import SUFFIX, export_onnx, require_onnx
+from metarobot.onnx_export import SUFFIX, export_onnx, require_onnx
 from metarobot.printable import print_line
 from metarobot.training.load import TrainedPolicy
 

@@ -11,7 +11,7 @@ from metarobot.algorithms import adapt_once
 from metarobot.diagnosis.changes import Steps
 from metarobot.learning.shown_steps import show_episodes
 from metarobot.policies import repeat_params
-from metarobot.policies.latent_networks import BELIEF
+from metarobot.policies.latent import BELIEF
 from metarobot.rollout.episodes import Episodes
 
 E, CUT, T = 3, 7, INTERFACE.horizon
@@ -93,15 +93,15 @@ def evidence_from(policy, episodes):
 
 @pytest.mark.parametrize("length", [1, CUT, T - 1])
 def test_latent_knows_from_a_cut_log_what_it_knew_by_then(length):
-    """The actor that goes through the whole episode knows as much when it has seen step length."""
+    """One that goes through the whole episode knows as much when it has seen step length."""
     policy, whole = fitted_latent(), cut_log(T)
     cut = evidence_from(policy, cut_log(length).first(1))
-    actor = policy.algorithm.exploring_policy.actor(policy.task_params)
-    actor.begin()
+    state = policy.algorithm.exploring_policy.start(policy.task_params)
+    state.begin()
     for t in range(length + 1):
-        actor.act(whole.observations[:, :1, t])
-        known = actor._known
-        actor.learn(
+        state.act(whole.observations[:, :1, t])
+        known = [state.memory[name] for name in cut]
+        state.observe(
             whole.actions[:, :1, t], whole.rewards[:, :1, t], torch.ones(1, 1, dtype=torch.bool)
         )
     for name, leaf in zip(cut, known, strict=True):

@@ -1,7 +1,6 @@
 """Adapting on robots that know nothing of this package, and acting on them."""
 
 import json
-from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +10,8 @@ from carts import INTERFACE, make_policy
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from robots import HIGH, HORIZON, LOW, Cart
 
-from metarobot.adaptation.file import load_policy_file
+from metarobot.adaptation import policy as policy_module
+from metarobot.adaptation.policy import load_policy_file
 from metarobot.adaptation.robot import RobotEnv
 from metarobot.adaptation.session import SessionError
 from metarobot.envs import find_variant
@@ -212,10 +212,10 @@ def test_numbers_that_are_not_finite_stop_the_robot(what):
 
 def test_acting_is_the_policys_mean_one_observation_or_several(policy):
     seen = np.random.default_rng(0).uniform(LOW, HIGH, (4, 3)).astype(np.float32)
-    actor = policy.policy.actor(repeat_params(policy.params, 1))
-    actor.begin()
+    state = policy.policy.start(repeat_params(policy.params, 1))
+    state.begin()
     with torch.no_grad():
-        mean = actor.act(torch.from_numpy(seen)[None]).mean[0].clamp(-1, 1).numpy()
+        mean = state.act(torch.from_numpy(seen)[None]).mean[0].clamp(-1, 1).numpy()
     found = policy.act(seen)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, mean, atol=1e-6)
@@ -311,13 +311,11 @@ def test_a_file_that_was_changed_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["observation_low", "action_size", "horizon", "adaptation_steps"])
 @pytest.mark.parametrize("value", [None, -1, 10**9, "x", [], [float(10**30)] * 3, [None]])
 def test_facts_that_do_not_fit_are_refused(tmp_path, monkeypatch, name, value):
-    from metarobot.adaptation import file
-
     def save(path, tensors, facts):
         real(path, tensors, {**facts, name: value})
 
-    real, path = file.save_tensors, tmp_path / "adapted.safetensors"
-    monkeypatch.setattr(file, "save_tensors", save)
+    real, path = policy_module.save_tensors, tmp_path / "adapted.safetensors"
+    monkeypatch.setattr(policy_module, "save_tensors", save)
     make_policy("maml").save(path)
     with pytest.raises(ValueError, match="does not fit"):
         load_policy_file(path)
@@ -326,14 +324,13 @@ def test_facts_that_do_not_fit_are_refused(tmp_path, monkeypatch, name, value):
 @pytest.mark.parametrize("variant", [None, "greasy_pads"])
 def test_a_file_of_a_family_that_is_not_imported_says_so_first(tmp_path, monkeypatch, variant):
     """Whether its policy asks for the family, or its variant does."""
-    from metarobot.adaptation import file
 
     def save(path, tensors, facts):
         config = json.dumps(facts["config"]).replace("metarobot/Grip-v0", "my/Lever-v0")
         real(path, tensors, {**facts, "config": json.loads(config)})
 
-    real, path = file.save_tensors, tmp_path / "adapted.safetensors"
-    monkeypatch.setattr(file, "save_tensors", save)
+    real, path = policy_module.save_tensors, tmp_path / "adapted.safetensors"
+    monkeypatch.setattr(policy_module, "save_tensors", save)
     family = {"env_id": "metarobot/Grip-v0", "variant": variant and find_variant(variant)}
     make_policy("maml" if variant else "latent", **family).save(path)
     with pytest.raises(ValueError, match="is not registered") as refusal:
@@ -363,16 +360,6 @@ def test_an_algorithm_that_needs_log_probs_says_so():
 def test_a_log_of_another_family_is_refused(log, words):
     with pytest.raises(ValueError, match=words):
         make_policy("maml").adapt_from(Episodes.from_log(*log))
-
-
-def test_a_reward_that_nobody_measured_is_not_told_as_an_episode_begins():
-    """Nothing is not 0, which is the best there is on Slide."""
-    policy, told = make_policy("latent"), []
-    stand_in = SimpleNamespace(learn=told.append, begin=lambda: told.append("begin"))
-    policy._acting._controller = stand_in
-    policy.begin()
-    policy.begin(-1.5)
-    assert told == ["begin", -1.5, "begin"]
 
 
 def test_an_algorithm_that_needs_rewards_says_so():

@@ -10,8 +10,8 @@ from fakes import FakeEnv, config_of
 from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.latent import _anchors
 from metarobot.learning.shown_steps import show_episodes
-from metarobot.policies import LatentActor, latent_networks, repeat_params
-from metarobot.policies.latent_networks import NUM_LIKELY, UNITS
+from metarobot.policies import LatentState, latent, repeat_params
+from metarobot.policies.latent import NUM_LIKELY, UNITS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.memory import num_simulations
@@ -199,8 +199,8 @@ def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(traine
 
 def distrust(monkeypatch):
     """The model's word counts nothing, and nothing is too little."""
-    monkeypatch.setattr(latent_networks, "MOST_RISK", -1.0)
-    monkeypatch.setattr(latent_networks, "MOST_HARM", 0.0)
+    monkeypatch.setattr(latent, "MOST_RISK", -1.0)
+    monkeypatch.setattr(latent, "MOST_HARM", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):
     shown = show_episodes(policy, {name: params[name] for name in UNITS}, block, told)
     seen = []
 
-    class Spy(LatentActor):
-        def _choose(self, shape):
-            return torch.zeros(*shape, 2)
+    class Spy(LatentState):
+        def _choose(self, begins):
+            return torch.zeros(*begins.shape[:-1], 2)
 
         def _weigh(self, now):
             model = self._policy.model
@@ -262,15 +262,16 @@ def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):
             super()._weigh(now)
             model.summarise = summarise
 
-    actor = Spy(policy, params)
+    state = Spy(policy, params)
     for episode in range(2):
-        actor.begin()
+        state.begin()
         for t in range(5):
             step = slice(None), slice(episode, episode + 1), t
-            actor.act(block.observations[step])
-            actor.learn(block.actions[step], block.rewards[step], block.mask[step] > 0)
-    actor.known()
-    stepwise = torch.stack(seen, dim=1).view(1, 2, 5, N, -1)[0].permute(2, 0, 1, 3)
+            state.act(block.observations[step])
+            state.observe(block.actions[step], block.rewards[step], block.mask[step] > 0)
+    state.known()
+    stepwise = torch.stack(seen[1:], dim=1)  # before the first step, none was to be weighed
+    stepwise = stepwise.view(1, 2, 5, N, -1)[0].permute(2, 0, 1, 3)
     torch.testing.assert_close(stepwise, shown.inputs)
 
 

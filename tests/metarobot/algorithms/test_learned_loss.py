@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from derivatives import numerical_gradient, relative_error
-from fakes import FakeEnv, N, config_of, made_up_batch, small_policy
+from fakes import FakeEnv, N, act_alone, config_of, made_up_batch, small_policy
 from gymnasium.spaces import Box
 from torch.func import functional_call, grad
 
@@ -46,7 +46,7 @@ def context_by_hand(policy, params, episodes, task):
             seen = episodes.observations[task, episode, t][None]
 
             def mean(context, seen=seen):
-                return functional_call(policy, {**params, "context": context}, (seen,))[0][0]
+                return act_alone(policy, {**params, "context": context}, seen)[0][0]
 
             wanted = functional_call(policy.direction, network, (came[task, episode, t],))
             jacobian = torch.autograd.functional.jacobian(mean, params["context"])

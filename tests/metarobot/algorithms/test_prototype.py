@@ -14,7 +14,7 @@ from metarobot.learning.prototypes import (
 )
 from metarobot.learning.trpo import trpo_update
 from metarobot.policies import embed, flatten_params, repeat_params, unflatten_params
-from metarobot.policies.prototype_policy import CONTEXT, KNOWN, SPREAD
+from metarobot.policies.prototype import CONTEXT, KNOWN, SPREAD
 from metarobot.training.trainer import MetaTrainer
 
 

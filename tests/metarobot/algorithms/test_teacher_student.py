@@ -7,7 +7,7 @@ from fakes import FakeEnv, Targets
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.envs import Tasks
 from metarobot.policies import TeacherStudentPolicy, log_prob, repeat_params
-from metarobot.policies.student_windows import WINDOW, moves, windows
+from metarobot.policies.teacher_student import WINDOW, moves, windows
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.memory import num_simulations

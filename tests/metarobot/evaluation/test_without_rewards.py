@@ -9,7 +9,7 @@ from metarobot.algorithms import train_config
 from metarobot.evaluation.evaluation import evaluate_runs
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.evaluation.result import Evaluation
-from metarobot.policies import LatentActor
+from metarobot.policies import LatentState
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
@@ -47,13 +47,13 @@ def evaluate(run, config):
 def shown(monkeypatch):
     """Whether each reward that a latent policy is shown, acting or adapting, is hidden."""
     found = set()
-    learn = LatentActor.learn
+    observe = LatentState.observe
 
-    def spied(actor, actions, rewards, counts):
+    def spied(state, actions, rewards, counts):
         found.update(rewards.isnan().flatten().tolist())
-        learn(actor, actions, rewards, counts)
+        observe(state, actions, rewards, counts)
 
-    monkeypatch.setattr(LatentActor, "learn", spied)
+    monkeypatch.setattr(LatentState, "observe", spied)
     return found
 
 

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 import torch
-from fakes import N, made_up_episodes, policy_loss, small_policy
-from torch.func import functional_call, jacrev
+from fakes import N, act_alone, made_up_episodes, policy_loss, small_policy
+from torch.func import jacrev
 
 from metarobot.learning.inner_loop import adapt
 from metarobot.learning.objectives import INNER_OBJECTIVES
@@ -33,7 +33,7 @@ def test_one_step_is_a_policy_gradient_step(objective):
     adapted = adapt(policy_loss(POLICY, episodes, advantages, objective), params, 0.3)
     for task in range(N):
         leaves = {name: leaf[task].clone().requires_grad_() for name, leaf in params.items()}
-        mean, log_std = functional_call(POLICY, leaves, (episodes.observations[task],))
+        mean, log_std = act_alone(POLICY, leaves, episodes.observations[task])
         log_probs = log_prob(mean, log_std, episodes.actions[task])
         mask = episodes.mask[task]
         mean_objective = (log_probs * advantages[task] * mask).sum() / mask.sum()

@@ -6,8 +6,17 @@ import fakes
 import pytest
 import torch
 from derivatives import numerical_gradient, relative_error, vector_of
-from fakes import E, N, config_of, made_up_batch, made_up_episodes, policy_loss, small_policy
-from torch.func import functional_call, grad
+from fakes import (
+    E,
+    N,
+    act_alone,
+    config_of,
+    made_up_batch,
+    made_up_episodes,
+    policy_loss,
+    small_policy,
+)
+from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
 from metarobot.learning.inner_loop import adapt, adapt_shrunk, measured_steps
@@ -50,7 +59,7 @@ def loop_steps(params, episodes, advantages, learned=0.0, signal=0.0):
         alone = []
         for e in counted:
             leaves = {name: leaf[task].clone().requires_grad_() for name, leaf in params.items()}
-            mean, log_std = functional_call(POLICY, leaves, (episodes.observations[task, e],))
+            mean, log_std = act_alone(POLICY, leaves, episodes.observations[task, e])
             log_probs = log_prob(mean, log_std, episodes.actions[task, e])
             loss = -(log_probs * advantages[task, e] * episodes.mask[task, e]).sum() / total
             gradients = torch.autograd.grad(loss, list(leaves.values()))

@@ -16,18 +16,18 @@ START = np.full((N, E, 2), 0.5)
 class Greedy:
     """Does what it has earned: 0 where it was not told."""
 
-    def actor(self, params):
+    def start(self, params):
         self.told = [torch.zeros(N, E)]
         return self
 
-    def begin(self):
+    def begin(self, begins=None):
         self.steps = 0
 
     def act(self, observations):
         actions = self.told[-1].nan_to_num()[..., None].expand(N, E, 2)
         return Distribution(actions, torch.zeros(N, 2))
 
-    def learn(self, actions, rewards, counts):
+    def observe(self, actions, rewards, counts):
         self.told.append(rewards)
 
 

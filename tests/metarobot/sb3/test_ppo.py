@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fakes import act_alone
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecNormalize
-from torch.func import functional_call
 
 from metarobot.algorithms import train_config
 from metarobot.envs import make_env
@@ -37,7 +37,7 @@ def draw_observations(space, count=500):
 
 
 def actions_of(trained, observations):
-    mean, _ = functional_call(trained.policy, trained.params, (torch.as_tensor(observations),))
+    mean, _ = act_alone(trained.policy, trained.params, torch.as_tensor(observations))
     return mean.clamp(-1, 1).numpy()
 
 

@@ -1,21 +1,27 @@
-"""A teacher that is told the task as a latent, and a student that reads it off its moves."""
+"""A teacher that is told the task as a latent, and a student that reads it off its moves.
+
+The student sees the last H moves of the present episode, before each of its steps.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.episode_encoder import EpisodeEncoder, embed
+from metarobot.policies.episode_encoder import CHANGE_UNIT, EpisodeEncoder, embed, shift, symlog
 from metarobot.policies.gaussian import Distribution
 from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.params import TOLD, Params, to_array, under_prefix, with_prefix
-from metarobot.policies.policy import Actor
-from metarobot.policies.products import products
-from metarobot.policies.student_controller import StudentController, StudentWeights
-from metarobot.policies.student_windows import WINDOW, move_size, moves, windows
+from metarobot.policies.gaussian_policy import products
+from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
+from metarobot.policies.policy import PolicyState
+
+WINDOW = 10
+"""H, moves that are looked back on."""
 
 _STUDENT = "student."
 _LATENT = "latent"
+_LOOK_BACK = WINDOW + 1
+"""Steps that are remembered: a move also holds the action before it."""
 
 
 class TeacherStudentPolicy(GaussianMLP):
@@ -98,58 +104,96 @@ class TeacherStudentPolicy(GaussianMLP):
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O) and (N, M, Z)."""
         return self.distribution({**params, _LATENT: latent}, observations)
 
-    def actor(self, params: Params) -> Actor:
+    def start(self, params: Params) -> PolicyState:
         """Begin to act, as the teacher where the task is told and as the student elsewhere."""
-        return TeacherStudentActor(self, params)
-
-    def controller(self, params: Params) -> StudentController:
-        """Set the student to work on robots, without action noise; each leaf in its own shape."""
-        centre, half_range = self._scaling()
-        student = self.student_params(params)
-        weights = StudentWeights(
-            centre=centre,
-            half_range=half_range,
-            layers=[
-                (to_array(params[f"layers.{i}.weight"]).T, to_array(params[f"layers.{i}.bias"]))
-                for i in range(len(self.layers))
-            ],
-            student={
-                name: (to_array(student[f"{name}.weight"]).T, to_array(student[f"{name}.bias"]))
-                for name in ("left", "right", "hidden", "last")
-            },
-        )
-        return StudentController(weights, self.action_size)
+        return TeacherStudentState(self, params)
 
 
-class TeacherStudentActor:
+class TeacherStudentState(PolicyState):
     """Acts in M simulations of each task; the student looks back on the last moves of each."""
 
     def __init__(self, policy: TeacherStudentPolicy, params: Params) -> None:
+        super().__init__()
         self._policy, self._params = policy, params
         self._student = policy.student_params(params)
+        num_tasks, num_observations = len(params["log_std"]), policy.observation_centre.numel()
+        sizes = {
+            "observations": _LOOK_BACK * num_observations,
+            "actions": _LOOK_BACK * policy.action_size,
+            "steps": 1,
+        }
+        nothing = params["log_std"].new_zeros(num_tasks, 1, 1)
+        self.memory = {name: nothing.expand(-1, -1, size) for name, size in sizes.items()}
 
-    def begin(self) -> None:
+    def begin(self, begins: Tensor | None = None) -> None:
         """Begin episodes, as if there had been none before."""
-        self._observations: list[Tensor] = []
-        self._actions: list[Tensor] = []
+        for name, leaf in self.memory.items():
+            zero = torch.zeros_like(leaf)
+            self.memory[name] = zero if begins is None else zero.where(begins[..., None], leaf)
 
     def act(self, observations: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
-        policy, params = self._policy, self._params
-        # One step more than the moves looked back on, and one more action, that before the first.
-        recent = torch.stack([*self._observations, observations][-WINDOW - 2 :], dim=2)
-        nothing = torch.zeros(*observations.shape[:-1], policy.action_size)
-        taken = torch.stack([*self._actions, nothing][-WINDOW - 2 :], dim=2)
-        seen, there = policy.look_back(recent, taken.to(recent.dtype))
-        latent = policy.recognise(self._student, seen[:, :, -1], there[:, :, -1])
+        policy, params, shape = self._policy, self._params, observations.shape[:-1]
+        memory = {name: leaf.expand(*shape, -1) for name, leaf in self.memory.items()}
+        before = memory["observations"].unflatten(-1, (_LOOK_BACK, -1))
+        taken = memory["actions"].unflatten(-1, (_LOOK_BACK, -1))
+        recent = torch.cat([before, observations[..., None, :]], dim=-2)
+        done = torch.cat([taken, torch.zeros_like(taken[..., :1, :])], dim=-2)
+        made = moves(policy.scale_observations(recent), done)[..., -WINDOW:, :]
+        ages = torch.arange(WINDOW, 0, -1)
+        there = (memory["steps"] >= ages).to(made.dtype)
+        latent = policy.recognise(self._student, made * there[..., None], there)
         if TOLD in params:
             told = params[TOLD]
             taught = policy.teach(params, told.nan_to_num())
             latent = torch.where(told.isnan().any(-1, keepdim=True), latent, taught)
-        self._observations.append(observations)
+        self.memory = {**memory, "observations": recent[..., 1:, :].flatten(-2)}
         return policy.act_on(params, observations, latent)
 
-    def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
+    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
         """Take note of actions (N, M, A)."""
         del rewards, counts
-        self._actions.append(actions)
+        taken = torch.cat([self.memory["actions"], actions], dim=-1)
+        self.memory["actions"] = taken[..., self._policy.action_size :]
+        self.memory["steps"] = self.memory["steps"] + 1.0
+
+
+def move_size(observation_size: int, action_size: int) -> int:
+    """Return F, the number of features of a move."""
+    return 2 * (observation_size + action_size)
+
+
+def moves(observations: Tensor, actions: Tensor) -> Tensor:
+    """Describe the moves from each of T steps to the next: where, what came of it, what was done.
+
+    Args:
+        observations: Scaled to [-1, 1], (..., T, O).
+        actions: In half action ranges, clipped here as the environment clips them, (..., T, A).
+
+    Returns:
+        Features (..., T - 1, F): [o_t, log(o_{t+1} - o_t), a_t, a_{t-1}], with the logarithm of
+        `transition_features`.
+    """
+    clipped = actions.clamp(-1.0, 1.0)
+    changes = symlog((observations[..., 1:, :] - observations[..., :-1, :]) / CHANGE_UNIT)
+    before = shift(clipped, 1)
+    return torch.cat(
+        [observations[..., :-1, :], changes, clipped[..., :-1, :], before[..., :-1, :]], dim=-1
+    )
+
+
+def windows(made: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what is seen before each of T steps.
+
+    Args:
+        made: Moves (..., T - 1, F).
+
+    Returns:
+        The last H moves (..., T, H, F), and 1.0 where there is one, (..., T, H).
+    """
+    there = torch.ones_like(made[..., :1])
+    rows = torch.cat([made, there], dim=-1)
+    empty = rows.new_zeros(*rows.shape[:-2], WINDOW, rows.shape[-1])
+    padded = torch.cat([empty, rows], dim=-2)
+    seen = padded.unfold(-2, WINDOW, 1).transpose(-1, -2)
+    return seen[..., :-1], seen[..., -1]

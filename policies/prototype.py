@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.controller import Array
 from metarobot.policies.episode_encoder import EpisodeEncoder, transition_feature_size
 from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.params import Params, to_array, under_prefix, with_prefix
-from metarobot.policies.products import products
+from metarobot.policies.gaussian_policy import products
+from metarobot.policies.params import Params, under_prefix, with_prefix
 
 _ENCODER = "encoder."
 KNOWN = ("prototype", "num_episodes")
@@ -79,17 +77,6 @@ class PrototypePolicy(GaussianMLP):
         context = context.reshape(*context.shape[:-1], *ones, -1).expand(*scaled.shape[:-1], -1)
         crossed = products(scaled, context[..., :-1])
         return torch.cat([scaled, context, crossed], dim=-1)
-
-    def _first_layer(self, params: Params) -> tuple[Array, Array]:
-        """Fold what is known of the task: W_o + W_x c on observations, b + W_c c + W_k known."""
-        weight, bias = super()._first_layer(params)
-        prototype, known = (to_array(leaf) for leaf in self._context(params))
-        size, embedding_size = len(self.observation_centre), len(prototype)
-        of_seen, of_prototype, of_known, of_products = np.split(
-            weight, np.cumsum([size, embedding_size, 1]), axis=1
-        )
-        crossed = of_products.reshape(-1, size, embedding_size) @ prototype
-        return of_seen + crossed, bias + of_prototype @ prototype + of_known @ known
 
     def _context(self, params: Params) -> tuple[Tensor, Tensor]:
         """Return the prototype as it is seen (..., D), and 1.0 if there is one (..., 1)."""

@@ -1,20 +1,90 @@
-"""A policy that is told guesses, one an episode, and finds the one that earns most."""
+"""A policy that is told guesses, one an episode, and finds the one that earns most.
+
+A guess is one of Q points spread over a box.  What an episode earns that is told a guess is taken
+for a smooth function of it, plus noise: a Gaussian process over guesses.  The next guess is one
+that may be the best, and the best is that whose prediction is highest.
+
+Source: Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, algorithm 2.1;
+Srinivas et al. 2010, arXiv:0912.3995, for the upper confidence bound.
+"""
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from metarobot.policies.gaussian import Distribution
-from metarobot.policies.guess_search import MOST_ASKED, Asked, best_guess, next_guess, similarities
 from metarobot.policies.params import TOLD, Params
-from metarobot.policies.policy import Actor, ReactiveActor
-from metarobot.policies.told_policy import ToldPolicy
+from metarobot.policies.policy import PolicyState, ReactiveState
+from metarobot.policies.task_mlp import ToldPolicy
 
+WIDTH = 0.35
+"""Width of the squared-exponential kernel, in units of the box."""
+NOISE = 0.05
+"""Variance of the noise, in that of the returns."""
+OPTIMISM = 1.0
+"""Standard deviations that are added to a prediction where the next guess is chosen."""
+MOST_ASKED = 64
+"""Guesses whose returns are remembered, the newest."""
 _NO_NOISE = -16.0
 """Log standard deviation of actions that are as good as deterministic."""
+
+
+class Asked(NamedTuple):
+    """Guesses that N tasks were asked, n of them each, and what they earned."""
+
+    guesses: Tensor
+    """Which of the Q points, (N, n) int64."""
+    returns: Tensor
+    """Return of the episode that was told it, (N, n)."""
+
+
+def similarities(places: Tensor) -> Tensor:
+    """Return the kernel between all points, (Q, Q), for points (Q, C) of the unit box."""
+    return torch.exp(-0.5 * torch.cdist(places, places).square() / WIDTH**2)
+
+
+def predict(kernel: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    """Return what every point earns, as predicted, and how uncertain that is, (N, Q) each.
+
+    Args:
+        kernel: `similarities` of the points, (Q, Q).
+        asked: At least one guess a task.
+
+    Returns:
+        Means and standard deviations, in standard deviations of the returns from their mean.
+    """
+    guesses, returns = asked
+    spread = returns.std(dim=1, correction=0, keepdim=True)
+    earned = (returns - returns.mean(1, keepdim=True)) / spread.clamp(min=1e-6)
+    known = kernel[guesses]  # (N, n, Q)
+    own = known.take_along_dim(guesses[:, None], dim=2)
+    factor = torch.linalg.cholesky(own + NOISE * torch.eye(guesses.shape[1]))
+    weights = torch.cholesky_solve(earned[..., None], factor)
+    explained = torch.linalg.solve_triangular(factor, known, upper=False).square().sum(1)
+    return (known * weights).sum(1), (1.0 - explained).clamp(min=0.0).sqrt()
+
+
+def next_guess(kernel: Tensor, asked: Asked, num_design: int) -> Tensor:
+    """Return the point that is asked next on each task, (N,) int64.
+
+    Args:
+        kernel: `similarities` of the points, (Q, Q).
+        asked: What was asked so far, perhaps nothing.
+        num_design: The first guesses are the first points, this many; they cover the box.
+    """
+    num_tasks, count = asked.guesses.shape
+    if count < num_design:
+        return torch.full((num_tasks,), count)
+    mean, std = predict(kernel, asked)
+    return (mean + OPTIMISM * std).argmax(1)
+
+
+def best_guess(kernel: Tensor, asked: Asked) -> Tensor:
+    """Return the point with the highest prediction on each task, (N,) int64."""
+    return predict(kernel, asked)[0].argmax(1)
 
 
 class SearchingPolicy(ToldPolicy):
@@ -70,9 +140,9 @@ class SearchingPolicy(ToldPolicy):
         twin.asks = True
         return twin
 
-    def actor(self, params: Params) -> Actor:
+    def start(self, params: Params) -> PolicyState:
         """Begin to act, and to ask if the policy explores."""
-        return AskingActor(self, params) if self.asks else ReactiveActor(self, params)
+        return SearchingState(self, params) if self.asks else ReactiveState(self, params)
 
     def log_std_of(self, params: Params) -> Tensor:
         """Return the log standard deviations of every task, (N, A)."""
@@ -99,15 +169,17 @@ class SearchingPolicy(ToldPolicy):
         return {**params, TOLD: self.guesses[best_guess(self.kernel, _asked(params))]}
 
 
-class AskingActor:
+class SearchingState(PolicyState):
     """Asks one guess an episode, in the one simulation of each task."""
 
     def __init__(self, policy: SearchingPolicy, params: Params) -> None:
+        super().__init__()
         self._policy, self._params = policy, params
         self._rewards: list[Tensor] = []
 
-    def begin(self) -> None:
+    def begin(self, begins: Tensor | None = None) -> None:
         """An episode begins: take note of what the one before has earned, and ask the next."""
+        del begins
         if self._rewards:
             returns = sum_of_rewards(torch.cat(self._rewards, dim=1))
             self._params = self._policy.answer(self._params, returns)
@@ -117,7 +189,7 @@ class AskingActor:
         """Return mean (N, 1, A) and log_std (N, A) for observations (N, 1, O)."""
         return self._policy.distribution(self._params, observations)
 
-    def learn(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
+    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
         """Take note of rewards (N, 1), which are 0 where a step does not count."""
         del actions, counts
         self._rewards.append(rewards)

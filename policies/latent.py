@@ -1,0 +1,452 @@
+"""A policy that is told the task in training, and finds out by itself on a robot."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from metarobot.policies.gaussian import Distribution
+from metarobot.policies.gaussian_mlp import GaussianMLP
+from metarobot.policies.gaussian_policy import products
+from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
+from metarobot.policies.policy import PolicyState, ReactiveState
+from metarobot.policies.task_model import Evidence, TaskModel
+
+BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
+"""Leaves that hold what is known of the task; adaptation sets them, and nothing trains them."""
+UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
+"""Leaves that hold the units in which the model sees outcomes and returns."""
+
+NUM_LIKELY, MOST_AHEAD = 8, math.log(30.0)
+"""How far the likeliest task may be ahead of the last of so many, in logarithms of weights."""
+MOST_HARM = 0.05
+"""Share of what there is to win that a task may lose by acting on what is known, or forgo."""
+MOST_RISK = 0.05
+"""Probability of losing more at which the policy rather acts as if nothing were known."""
+POWER_OF_ONE = 0.3
+"""Power of the weights in this decision after one episode, twice that after two, and so on up to 1:
+within an episode the model errs alike, so it is too sure of what a single one shows."""
+
+_MODEL = "model."
+CONSTANT = 1e-4
+"""Standard deviation below which an element of the outcome, or the return, does not vary."""
+_GOLDEN_RATIO = 0.6180339887498949
+
+NUMBERS_AT_ONCE = 2**23
+"""Numbers that the model makes of steps for all tasks before it sums them up: 32 MB."""
+MOST_SURPRISE = 4.0
+"""Mean square, in units of its noise, by which actions may differ from what the policy meant to do;
+1 is expected of its own."""
+
+
+class LatentPolicy(GaussianMLP):
+    """π_θ(a | o, z): a `GaussianMLP` that is told a task z, and a model by which it is recognised.
+
+    On a robot nobody tells it.  Then it is told the mean of the tasks by their weights, which it
+    updates in every step; while it explores, a task drawn by weight.
+
+    The first layer sees [o, z, o ⊗ z].  What it sees also reaches the action directly, through one
+    more matrix: tanh layers level off beyond the tasks that they are trained on.
+
+    Of K tasks, spread over all splits, each has a weight, the likelihood of what has been seen.
+
+    The parameters are those of the perceptron, of the model (`TaskModel`), the model's units, and
+    what is known: `Evidence` for the K tasks, from how many episodes it comes (`num_episodes`), and
+    whether the policy acts on it (`trust`, 1.0 or 0.0).
+    """
+
+    tasks: Tensor  # (K, C)
+
+    def __init__(
+        self,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+        hidden_sizes: Sequence[int] = (64, 64),
+        initial_std: float = 0.5,
+        *,
+        tasks: Tensor,
+        horizon: int,
+        angles: Sequence[int] = (),
+        likelihood_power: float = 0.3,
+    ) -> None:
+        """Lay out the networks; positional arguments are those of `GaussianMLP`.
+
+        Args:
+            observation_low: (O,).
+            observation_high: (O,).
+            action_size: A.
+            hidden_sizes: Width of each tanh layer.
+            initial_std: In half action ranges.
+            tasks: The K tasks that are weighed, encoded, (K, C).
+            horizon: T, control steps of a whole episode.
+            angles: Where in a code an angle begins, which is its cosine and its sine.
+            likelihood_power: Power of the likelihood of what is seen.
+        """
+        super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
+        size, width = len(observation_low), (*hidden_sizes, action_size)[0]
+        num_tasks, code_size = tasks.shape
+        self.register_buffer("tasks", tasks, persistent=False)
+        self.angles, self.likelihood_power, self.asks = tuple(angles), likelihood_power, False
+        self.horizon = horizon
+        num_inputs = size + code_size * (1 + size)
+        self.layers[0] = nn.Linear(num_inputs, width, device="meta")
+        self.direct = nn.Linear(num_inputs, action_size, bias=False, device="meta")
+        self.model = TaskModel(size, action_size, code_size)
+        lengths = {
+            **dict.fromkeys(UNITS[:2], self.model.outcome_size),
+            **dict.fromkeys(UNITS[2:], 1),
+            **dict.fromkeys(BELIEF[:2], num_tasks),
+            **dict.fromkeys(BELIEF[2:], 1),
+        }
+        for name, length in lengths.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(length, device="meta")))
+
+    def asking(self) -> Self:
+        """Return the same policy as it explores; all else is shared."""
+        twin = copy.copy(self)
+        twin.asks = True
+        return twin
+
+    # Its parameters.
+
+    def initial_params(self, generator: torch.Generator) -> Params:
+        """Draw fresh parameters; nothing is known of the task.
+
+        All units are 0, so that nothing seems to vary: a model that is not fitted tells nothing.
+        """
+        params = super().initial_params(generator)
+        return self.with_model_params(params, self.model.initial_params(generator))
+
+    @staticmethod
+    def with_model_params(params: Params, model: Params) -> Params:
+        """Return the parameters with other ones of the model."""
+        return {**params, **with_prefix(_MODEL, model)}
+
+    @staticmethod
+    def model_params(params: Params) -> Params:
+        """Return the model's parameters, by the names that it gives them."""
+        return under_prefix(_MODEL, params)
+
+    @staticmethod
+    def acting_params(params: Params) -> Params:
+        """Return the parameters that decide how the policy acts on what it is told."""
+        others = (*BELIEF, *UNITS, TOLD)
+        return {
+            name: leaf
+            for name, leaf in params.items()
+            if not name.startswith(_MODEL) and name not in others
+        }
+
+    @staticmethod
+    def evidence(params: Params) -> Evidence:
+        """Return what has been found out, (N, .) each."""
+        return Evidence(params["squares"], params["log_variances"], params["num_outcomes"])
+
+    # Acting.
+
+    def start(self, params: Params) -> PolicyState:
+        """Begin to act: by what it is told, in training, or else by what it finds out."""
+        if TOLD in params:
+            return ReactiveState(self, params)
+        return (AskingState if self.asks else LatentState)(self, params)
+
+    def inputs(self, observations: Tensor, params: Params) -> Tensor:
+        """What the first layer sees of observations (N, L, O) of M episodes, L / M steps each."""
+        scaled, told = super().inputs(observations, params), params[TOLD]
+        told = told.repeat_interleave(scaled.shape[1] // told.shape[1], dim=1)
+        return torch.cat([scaled, told, products(scaled, told)], dim=-1)
+
+    def mean(self, inputs: Tensor, params: Params) -> Tensor:
+        """Return the means of the actions (N, M, A) for what the first layer sees, (N, M, I)."""
+        return super().mean(inputs, params) + inputs @ params["direct.weight"].mT
+
+    def log_weights(self, known: Evidence) -> Tensor:
+        """Return the logarithm of the weight of each task, but for a constant, (..., K).
+
+        The tasks are points, and the true one lies between them.  The better it is known, the
+        fewer points explain what was seen, in the end a single one, which is not it.  So the
+        weights are levelled, until the likeliest task is no farther ahead of some others than
+        `MOST_AHEAD`.
+        """
+        log_weights = known.log_weights(self.likelihood_power)
+        likely = log_weights.topk(min(NUM_LIKELY, len(self.tasks)), dim=-1).values
+        ahead = likely[..., :1] - likely[..., -1:]
+        return log_weights * (MOST_AHEAD / ahead.clamp(min=MOST_AHEAD))
+
+    def mean_task(self, log_weights: Tensor) -> Tensor:
+        """Return the weighted mean of the tasks, (..., C) for weights (..., K)."""
+        mean = log_weights.softmax(-1) @ self.tasks
+        for first in self.angles:
+            before, pair, after = mean.tensor_split([first, first + 2], dim=-1)
+            length = pair.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+            mean = torch.cat([before, pair / length, after], dim=-1)
+        return mean
+
+    def drawn_task(self, log_weights: Tensor, question: Tensor) -> Tensor:
+        """Return one task drawn by weight, (..., C).
+
+        Successive draws follow the golden ratio, so that none lies near those before it.
+
+        Args:
+            log_weights: (..., K).
+            question: Number of the draw, (...).
+        """
+        place = torch.frac(0.5 + question * _GOLDEN_RATIO)
+        up_to = log_weights.softmax(-1).cumsum(-1)
+        chosen = torch.searchsorted(up_to, place[..., None]).clamp(max=len(self.tasks) - 1)
+        return self.tasks[chosen[..., 0]]
+
+    # Recognising.
+
+    def in_units(self, params: Params, outcomes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outcomes (N, ..., D) in units of their spread, and 1.0 for those that vary."""
+        ones = [1] * (outcomes.ndim - 2)
+        mean, std = (params[name].reshape(-1, *ones, outcomes.shape[-1]) for name in UNITS[:2])
+        return (outcomes - mean) / std.clamp(min=CONSTANT), (std > CONSTANT).to(outcomes.dtype)
+
+    @staticmethod
+    def return_in_units(params: Params, returns: Tensor) -> Tensor:
+        """Return returns (N, M) in the unit in which the model sees them."""
+        return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
+
+    def may_act_on(
+        self, params: Params, known: Evidence, first: Tensor, later: Tensor, num_episodes: Tensor
+    ) -> Tensor:
+        """Return whether the policy may act on what is known, (N, 1) bool.
+
+        It may not where that would be worse than what it does without, and by more than `MOST_HARM`
+        of what telling the task would win, with a probability above `MOST_RISK`; nor where there is
+        no more than that to win, unless the questions have won as much.  Where they have won that
+        much more it may, whatever the model expects: they were guesses, and it knows better now.
+
+        Args:
+            params: Each leaf (N, ...).
+            known: (N, .) each.
+            first: What an episode has returned in which nothing was known, (N, 1); NaN where
+                nobody measured it.
+            later: Mean of what later questions have returned, (N, 1), or NaN.
+            num_episodes: From how many episodes that is known, (N, 1).
+        """
+        log_weights = self.log_weights(known)
+        weights = (log_weights * (POWER_OF_ONE * num_episodes).clamp(max=1.0)).softmax(-1)
+        model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
+        codes = self.tasks.expand(len(log_weights), -1, -1)
+
+        def expected(told: Tensor) -> Tensor:
+            pairs = (each.reshape(1, -1, each.shape[-1]) for each in (told.expand_as(codes), codes))
+            return self.model.returns(model, *pairs)[0].view(codes.shape[:2])
+
+        before = expected(self.mean_task(torch.zeros_like(log_weights))[:, None])
+        if_told = expected(codes)
+        much = MOST_HARM * (if_told - before).clamp(min=0.0).mean(1, keepdim=True)
+        is_harm = expected(self.mean_task(log_weights)[:, None]) < before - much
+        risk = (weights * is_harm).sum(1, keepdim=True)
+        most = (weights * if_told).sum(1, keepdim=True)
+        first, later = self.return_in_units(params, first), self.return_in_units(params, later)
+        little_to_win = (first >= most - much) & ~(later >= first - much)
+        return (later >= first + much) | (risk <= MOST_RISK) & ~little_to_win
+
+
+def when(step: Tensor) -> Tensor:
+    """Return what the model is told of the time, (..., 2), for the steps taken before, (...)."""
+    return torch.stack([(step == 0).to(step.dtype), (1.0 + step).log() / 4.0], dim=-1)
+
+
+class LatentState(PolicyState):
+    """Acts in M simulations of each task, each of which finds out the task by itself.
+
+    The model is the same for all tasks: it is taken from the first.  What came of a step is weighed
+    with the next observation; where that begins an episode, by the reward alone.
+    """
+
+    def __init__(self, policy: LatentPolicy, params: Params) -> None:
+        super().__init__()
+        self._policy, self._params = policy, params
+        self._model = {name: leaf[:1] for name, leaf in policy.model_params(params).items()}
+        self._bare = {name: leaf[0] for name, leaf in self._model.items()}
+        known = policy.evidence(params)
+        if not policy.asks:
+            known = known.times(params["trust"])
+        num_observations, code_size = policy.observation_centre.numel(), policy.tasks.shape[1]
+        sizes = {
+            "observation": num_observations,
+            "change": num_observations,
+            "action": policy.action_size,
+            "action_before": policy.action_size,
+            "told": code_size,
+            "total": policy.model.width,
+            "step": 1,
+        }
+        nothing = params["trust"].new_zeros(len(params["trust"]), 1, 1)
+        self.memory = {name: nothing.expand(-1, -1, size) for name, size in sizes.items()}
+        self.memory |= {name: part[:, None] for name, part in known._asdict().items()}
+        self._reward, self._counts, self._begins = nothing, nothing > 0.0, nothing == 0.0
+
+    def begin(self, begins: Tensor | None = None) -> None:
+        """Begin episodes in all simulations, or in some; what has been found out stays."""
+        self._begins = torch.tensor([[[True]]]) if begins is None else begins[..., None]
+
+    def act(self, observations: Tensor) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O); NaN if not seen."""
+        shown = self._policy.scale_observations(observations)
+        shape = shown.shape[:-1]
+        self.memory = {name: leaf.expand(*shape, -1) for name, leaf in self.memory.items()}
+        self._reward, self._counts, begins = (
+            flags.expand(*shape, 1) for flags in (self._reward, self._counts, self._begins)
+        )
+        self._weigh(torch.where(begins, torch.nan, shown - self.memory["observation"]))
+        for name in ("step", "total", "change", "action"):
+            leaf = self.memory[name]
+            self.memory[name] = torch.where(begins, torch.zeros_like(leaf), leaf)
+        told = self._choose(begins)
+        distribution = self._policy.distribution(
+            {**self._params, TOLD: told}, observations.nan_to_num()
+        )
+        self.memory |= {"observation": shown.nan_to_num(), "told": told}
+        self._begins = torch.zeros_like(begins)
+        return distribution
+
+    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
+        """Take note of the step; the rest of its outcome shows with the next observation."""
+        done = {"action_before": self.memory["action"], "action": actions.clamp(-1.0, 1.0)}
+        self.memory |= done
+        self._reward, self._counts = rewards[..., None], counts[..., None]
+
+    def known(self) -> Evidence:
+        """Return what has been found out by now, (N, M, .) each."""
+        self._weigh(torch.full_like(self.memory["observation"], torch.nan))
+        return self._evidence()
+
+    def _evidence(self) -> Evidence:
+        return Evidence(*(self.memory[name] for name in Evidence._fields))
+
+    def _choose(self, begins: Tensor) -> Tensor:
+        """Return what the policy is told now, (N, M, C)."""
+        del begins
+        return self._policy.mean_task(self._policy.log_weights(self._evidence()))
+
+    def _weigh(self, change: Tensor) -> None:
+        """Weigh the tasks by the outcome of the last step: its reward, and a change (N, M, O)."""
+        policy, memory = self._policy, self.memory
+        parts = [memory[name] for name in ("observation", "action", "change", "action_before")]
+        inputs = _in_a_row(torch.cat([*parts, when(memory["step"][..., 0])], dim=-1))
+        told = _in_a_row(memory["told"])
+        added = policy.model.summarise(self._model, inputs, told)
+        total, step = memory["total"] + added.view_as(memory["total"]), memory["step"] + 1.0
+        read = policy.model.read_steps(self._model, inputs, told, _in_a_row(total / step))
+        raw = torch.cat([self._reward, change], dim=-1)
+        outcomes, varies = policy.in_units(self._params, raw.nan_to_num())
+        counts = (~raw.isnan() & self._counts) * varies
+        rows = read[0], told[0], outcomes.flatten(0, 1), counts.flatten(0, 1)
+        weigh = partial(policy.model.weigh, self._bare, policy.tasks)
+        self._add(self._held_against_tasks(weigh, read.shape[2], *rows))
+        self.memory |= {"total": total, "step": step, "change": (outcomes * counts)[..., 1:]}
+        self._counts = torch.zeros_like(self._counts)
+
+    def _add(self, evidence: Evidence) -> None:
+        self.memory |= self._evidence().plus(evidence)._asdict()
+
+    def _held_against_tasks(
+        self, weigh: Callable[..., Evidence], size: int, *rows: Tensor
+    ) -> Evidence:
+        """Weigh all tasks by N M rows, some at a time, which bounds the memory; (N, M, .).
+
+        Args:
+            weigh: Maps rows to evidence.
+            size: Numbers that it makes for each row and task.
+            rows: (N M, .) each.
+        """
+        shape = self.memory["step"].shape[:-1]
+        if torch.compiler.is_exporting():  # for any number of robots
+            return weigh(*rows).reshaped(*shape)
+        at_once = max(2, NUMBERS_AT_ONCE // (size * len(self._policy.tasks)))
+        blocks = zip(*(each.split(at_once) for each in rows), strict=True)
+        parts = [weigh(*block) for block in blocks]
+        joined = Evidence(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        return joined.reshaped(*shape)
+
+
+class AskingState(LatentState):
+    """Explores: each episode but the first is told one task all through, drawn by weight.
+
+    Attributes:
+        returns: What each episode has returned, (N, M); NaN where it is not whole, or another
+            policy has acted: of a log of that nobody knows what it was told.
+    """
+
+    def __init__(self, policy: LatentPolicy, params: Params) -> None:
+        super().__init__(policy, params)
+        self._question = params["num_episodes"] - 1.0  # (N, 1)
+        self._waiting = False  # whether the outcome of a step is still to be seen
+        self.returns: list[Tensor] = []
+
+    def begin(self, begins: Tensor | None = None) -> None:
+        """Begin episodes in all simulations; what has been found out stays."""
+        if self._waiting:
+            self._end_episode()
+        self._question = self._question + 1.0
+        super().begin(begins)
+
+    def act(self, observations: Tensor) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O); NaN if not seen."""
+        self._meant = super().act(observations)
+        self._waiting = False
+        return self._meant
+
+    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
+        """Take note of the step, and of how far the action is from what was meant."""
+        super().observe(actions, rewards, counts)
+        mean, log_std = self._meant
+        error = (self.memory["action"] - mean.clamp(-1.0, 1.0)) / log_std[:, None].exp()
+        step = torch.stack([torch.ones_like(rewards), rewards, error.square().mean(-1)])
+        self._sums = self._sums + torch.where(counts, step, 0.0)
+        self._waiting = True
+
+    def known(self) -> Evidence:
+        """Return what has been found out by now, (N, M, .) each."""
+        if self._waiting:
+            self._end_episode()
+        return self._evidence()
+
+    def _end_episode(self) -> None:
+        """Weigh the tasks by the last outcome, and by what a question has returned.
+
+        A question is told one task all through the episode: what that earns tells something, too.
+        """
+        super().known()
+        self._waiting = False
+        num_steps, returns, surprise = self._sums
+        own = (num_steps == self._policy.horizon) & (surprise <= MOST_SURPRISE * num_steps)
+        self.returns.append(torch.where(own, returns, torch.nan))
+        self._add(self._weighed_by_returns())
+
+    def _choose(self, begins: Tensor) -> Tensor:
+        """Return what the policy is told now, (N, M, C)."""
+        policy, shape = self._policy, begins.shape[:-1]
+        log_weights = policy.log_weights(self._evidence())
+        question = self._question.expand(shape)
+        if bool(begins.any()):
+            self._asked = policy.drawn_task(log_weights, question)
+            # Of steps, rewards, and squared distances from what was meant, in units of its noise.
+            self._sums = log_weights.new_zeros(3, *shape)
+        return torch.where((question > 0)[..., None], self._asked, policy.mean_task(log_weights))
+
+    def _weighed_by_returns(self) -> Evidence:
+        """Hold what the last question has returned against all tasks, (N, M, .)."""
+        policy = self._policy
+        returns = policy.return_in_units(self._params, self.returns[-1])
+        varies = self._params["return_std"] > CONSTANT
+        tells = (returns.isfinite() & (self._question > 0) & varies).to(returns.dtype)
+        rows = (each.flatten(0, 1) for each in (self._asked, returns.nan_to_num(), tells))
+        weigh = partial(policy.model.weigh_returns, self._model, policy.tasks)
+        return self._held_against_tasks(weigh, policy.model.width, *rows)
+
+
+def _in_a_row(block: Tensor) -> Tensor:
+    """Return (N, M, X) as (1, N M, X), for a model that is the same for all."""
+    return block.flatten(0, 1)[None]
