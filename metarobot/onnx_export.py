@@ -90,6 +90,11 @@ def onnx_bytes(policy: AdaptablePolicy) -> bytes:
     model.producer_name, model.producer_version = "metarobot", __version__
     model.ir_version = IR_VERSION
     _leave_out(model)
+    if fixed := [each.name for each in model.graph.input if not _rows(each).dim_param]:
+        raise ValueError(
+            f"{policy.config.algorithm} cannot be exported: its {fixed[0]} has a fixed number of "
+            "rows (len of a tensor fixes it, and its shape does not)"
+        )
     texts = {key: json.dumps(value, allow_nan=False) for key, value in facts.items()}
     onnx.helper.set_model_props(model, texts)
     onnx.checker.check_model(model, full_check=True)
@@ -161,6 +166,10 @@ def _leave_out(model: Any) -> None:
     for each in [*noted, *graph.initializer]:
         del each.metadata_props[:]
         each.doc_string = ""
+
+
+def _rows(tensor: Any) -> Any:
+    return tensor.type.tensor_type.shape.dim[0]
 
 
 def facts_of(policy: AdaptablePolicy) -> dict[str, Any]:

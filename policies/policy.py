@@ -16,7 +16,8 @@ class PolicyState(ABC):
 
     Attributes:
         memory: What it carries from `act` to the `observe` and `begin` before the next `act`, by
-            name, (N, M, X) each; (N, 1, X) at first, and empty where it remembers nothing.
+            name, (N, M, X) each; (N, 1, X) at first, and empty where it remembers nothing.  On a
+            robot and in an exported file, nothing else is carried.
     """
 
     def __init__(self) -> None:

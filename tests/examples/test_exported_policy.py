@@ -14,7 +14,7 @@ pytest.importorskip("onnx", reason="needs metarobot[onnx]")
 pytest.importorskip("onnxruntime")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "controller" / "exported_policy.py"
-KINDS = ("maml", "rl2", "teacher_student", "latent")
+KINDS = ("maml", "rl2")
 STEPS, EPISODE_STEPS = 30, 10
 CODE = """
 import sys

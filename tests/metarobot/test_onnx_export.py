@@ -244,13 +244,30 @@ def test_another_ending_is_refused(tmp_path):
         export_onnx(make_policy("maml"), tmp_path / "policy.pt")
 
 
-def test_what_pytorch_cannot_export_is_refused_in_one_line(monkeypatch):
-    def depends_on_numbers(self, params, observations):
-        assert observations.sum() < 0
-        return self.distribution(params, observations)
+def depends_on_numbers(observations):
+    assert observations.sum() < 0
 
-    monkeypatch.setattr(GaussianMLP, "distribution", depends_on_numbers)
-    with pytest.raises(ValueError, match=r"^maml cannot be exported by PyTorch: .*$") as refusal:
+
+def depends_on_their_number(observations):
+    assert len(observations[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("computes", "says"),
+    [
+        (depends_on_numbers, r"^maml cannot be exported by PyTorch: .*$"),
+        (depends_on_their_number, "^maml cannot be exported: its observation has a fixed number"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_one_line(monkeypatch, computes, says):
+    distribution = GaussianMLP.distribution
+
+    def changed(self, params, observations):
+        computes(observations)
+        return distribution(self, params, observations)
+
+    monkeypatch.setattr(GaussianMLP, "distribution", changed)
+    with pytest.raises(ValueError, match=says) as refusal:
         onnx_bytes(make_policy("maml"))
     assert "\n" not in str(refusal.value)
 

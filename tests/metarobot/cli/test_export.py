@@ -54,11 +54,10 @@ def test_a_run_and_an_adapted_policy(run, capfd):
     ]
     assert acts("maml.onnx", run["maml"])
     assert acts("rl2.onnx", run["rl2"])
-    for name in ("maml", "rl2"):
-        options = ["--algorithm", name, "--episodes", "2", "--out", f"{name}.safetensors"]
-        assert main(["adapt", str(run.path), *options]) == 0
-        assert main(["export", f"{name}.safetensors", "--out", f"{name}-adapted.onnx"]) == 0
-        assert acts(f"{name}-adapted.onnx", mr.load(f"{name}.safetensors"))
+    options = ["--algorithm", "rl2", "--episodes", "2", "--out", "adapted.safetensors"]
+    assert main(["adapt", str(run.path), *options]) == 0
+    assert main(["export", "adapted.safetensors", "--out", "adapted.onnx"]) == 0
+    assert acts("adapted.onnx", mr.load("adapted.safetensors"))
 
 
 def test_an_adapted_policy_as_a_ppo_model(run):
