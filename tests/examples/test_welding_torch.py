@@ -5,8 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from metarobot.training.replay import Replay
 from trained import TRAINED
 
 from metarobot.algorithms import config_from_dict, train_config
@@ -14,7 +12,6 @@ from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.envs import SceneError, SceneRecord, TaskVectorEnv, make_env
 from metarobot.envs.family_scene import load_recorded_scene
-from metarobot.io import Folder
 from metarobot.training.load import find_scene, load_run
 from metarobot.training.run import train_run
 
@@ -100,20 +97,6 @@ def test_a_run_in_the_familys_own_scene_takes_no_other(torch_folder, capfd):
     train_run(config, ["maml"], torch_folder / "run")
     assert main(["render", "run", "--scene", "welding/scene.xml"]) == 2
     assert "was trained in the family's own scene" in one_error_line(capfd)
-
-
-def test_a_replay_keeps_the_scene(torch_folder):
-    record = SceneRecord.of("welding/scene.xml")
-    replay = Replay(
-        env_id=REACH,
-        task={},
-        starts=torch.rand(2, 3, make_env(REACH, 1).start_size),
-        actions=torch.rand(2, 3, 40, len(make_env(REACH, 1).action_elements)),
-        iteration=1,
-        index=0,
-        scene=record,
-    )
-    assert Replay.load(replay.save(Folder(torch_folder / "rejected"))).scene == record
 
 
 @pytest.mark.parametrize(

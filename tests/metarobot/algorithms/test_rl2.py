@@ -247,9 +247,7 @@ def test_a_task_that_is_not_finite_stops_the_update_and_spoils_no_other():
     metrics = trainer.step()
     assert trainer.params is before
     assert metrics["update/rejected_tasks"] == 1.0
-    (replay,) = trainer.rejected
-    assert replay.index == 3
-    assert replay.actions.shape == (1, 5, 5, 2)
+    assert len(trainer.rejected) == 1
 
 
 def measured_policy():
