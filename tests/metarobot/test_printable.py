@@ -105,8 +105,8 @@ def test_everything_is_printed_through_print_line():
         "listing.py: console.print(observation_table(family, console))",
         "listing.py: console.print(variant_table(variants, console))",
         # Numbers of our own, while a policy adapts.
-        "progress.py: print(file=sys.stderr)",
-        "progress.py: print(f'\\r{line}' if live else line, end='' if live else '\\n', "
+        "policy.py: print(file=sys.stderr)",
+        "policy.py: print(f'\\r{line}' if live else line, end='' if live else '\\n', "
         "file=sys.stderr, flush=True)",
         "printable.py: console.print(Text(printable(text), style), soft_wrap=True)",
     }
