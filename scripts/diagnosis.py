@@ -31,7 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metarobot.cli.commands.diagnose import Reading, reading_of, record_arms
-from metarobot.diagnosis.evaluate import SHOTS, Measured, measure, summarise
+from metarobot.diagnosis.evaluate import SHOTS
 from metarobot.diagnosis.faults import HEALTHY, HELD_OUT_FAULTS, classes_of
 from metarobot.diagnosis.features import part_baseline
 from metarobot.diagnosis.learners import LEARNERS, Network
@@ -134,21 +134,15 @@ def _learner(case: Case, name: str, command: DiagnosisCommand) -> list[dict[str,
     """Train as `metarobot diagnose train --learner NAME` does, and evaluate."""
     diagnosis = _trained(case.training, case.baseline, name, command.seed)
     data = diagnosis.read(case.test, case.baselines)
-    chosen, learner = diagnosis.choose(data.labels.tolist())
+    chosen, _ = diagnosis.choose(data.labels.tolist())
     validated = [
         row.accuracy
         for row in diagnosis.config.rows
         if (row.known, row.learner) == (chosen.known, chosen.learner)
     ]
     facts = {"setting": chosen.learner, "validated": float(np.mean(validated))}
-    rows = []
-    for shots in SHOTS:
-        if tasks := draw_tasks(data, shots, WAY, command.tasks, command.seed):
-            measured = Measured([[]])
-            measure([learner], diagnosis.space, tasks, measured)
-            figures = summarise(measured, 0, tasks, learner, chosen.calibration_for(shots))
-            rows.append(_row(shots, tasks, figures) | facts)
-    return rows
+    found = diagnosis.figures(data, SHOTS, WAY, command.tasks, command.seed)
+    return [{name: row[name] for name in ("way", "shots", *FIGURES)} | facts for row in found]
 
 
 @lru_cache(maxsize=len(LEARNERS))  # the same arms are trained on for both splits

@@ -225,22 +225,41 @@ class Diagnosis:
         rows = []
         for known in (True, False):
             part = data.rows(is_known == known)
-            chosen, learner = self.choose(part.labels.tolist())
-            for shots in sorted(int(key) for key in chosen.calibration):
-                tasks = draw_tasks(part, shots, self.config.way, num_tasks, seed)
-                if not tasks:
-                    continue
-                measured = Measured([[]])
-                measure([learner], self.space, tasks, measured)
-                figures = summarise(measured, 0, tasks, learner, chosen.calibration_for(shots))
-                way = max(len(task.examples.labels) for task in tasks)
-                own = {"known": known, "way": way, "shots": shots, "learner": chosen.learner}
-                rows.append({**own, **figures})
+            chosen, _ = self.choose(part.labels.tolist())
+            counts = sorted(int(key) for key in chosen.calibration)
+            found = self.figures(part, counts, self.config.way, num_tasks, seed)
+            rows += [{"known": known, **row} for row in found]
         if not rows:
             raise DiagnosisError(
                 "too few recordings to evaluate: two labels need two recordings each, on one "
                 "machine or on two"
             )
+        return rows
+
+    def figures(
+        self, data: Data, counts: Sequence[int], way: int, num_tasks: int, seed: int
+    ) -> list[dict[str, Any]]:
+        """Measure the learner for the labels of some data on tasks of it.
+
+        Args:
+            data: Labelled recordings, as read.
+            counts: Numbers of examples; those for which there are too few recordings are left out.
+            way: Labels of a task, at most.
+            num_tasks: Tasks for each number of examples.
+            seed: Of the tasks.
+
+        Returns:
+            A row for each number of examples: way, shots, learner and what `summarise` gives.
+        """
+        chosen, learner = self.choose(data.labels.tolist())
+        rows = []
+        for shots in counts:
+            if tasks := draw_tasks(data, shots, way, num_tasks, seed):
+                measured = Measured([[]])
+                measure([learner], self.space, tasks, measured)
+                figures = summarise(measured, 0, tasks, learner, chosen.calibration_for(shots))
+                widest = max(len(task.examples.labels) for task in tasks)
+                rows.append({"way": widest, "shots": shots, "learner": chosen.learner} | figures)
         return rows
 
     def save(self, path: Path) -> None:
