@@ -24,12 +24,12 @@ from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.default_dtype import float32_by_default
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.table import Evaluation
 from metarobot.options import require_known
 from metarobot.presets import find_preset
 from metarobot.reporting.adaptation_video import render_policy
 from metarobot.reporting.film_file import require_film_name
-from metarobot.reporting.folder import evaluate_to_folder
+from metarobot.reporting.report import evaluate_to_folder
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import load_run
 

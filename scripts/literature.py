@@ -23,7 +23,7 @@ from commands import takes_options
 from metarobot.cli.console import prepare
 from metarobot.cli.progress import StageDisplay
 from metarobot.envs import find_family
-from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.io import write_file
 from metarobot.training.load import TrainedRun, load_runs

@@ -25,15 +25,14 @@ from metarobot.cli.console import prepare
 from metarobot.cli.listing import episode_text, summary
 from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.envs import find_family
-from metarobot.evaluation.curve import Point
-from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.table import Evaluation, Point
 from metarobot.io import Folder, csv_table, json_bytes, parse_json
 from metarobot.presets import PRESETS
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
-from metarobot.reporting.where_it_holds import where_they_hold
+from metarobot.reporting.words import where_they_hold
 from metarobot.training.load import EVALUATION_FILE, FOLDER, TrainedRun, load_run
 from metarobot.training.run import complete_run
 from metarobot.training.run_folder import (

@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 from commands import takes_options
 
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.table import Evaluation
 from metarobot.io import read_json, write_file
 
 

@@ -17,8 +17,8 @@ from loading import load_script
 from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.diagnosis.recordings import Channel, Recordings, write_recordings
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS

@@ -12,7 +12,7 @@ from metarobot.printable import print_line, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from metarobot.evaluation.result import Evaluation
+    from metarobot.evaluation.table import Evaluation
     from metarobot.training.load import TrainedRun
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -47,10 +47,9 @@ def announce_learner(run: TrainedRun, named: str | None, console: Console) -> No
 def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
     """Print an evaluation by adaptation episodes, its verdict, and where its report is."""
     from metarobot.cli.listing import make_table
-    from metarobot.reporting.episode_tables import episode_tables
-    from metarobot.reporting.folder import REPORT_FILE
-    from metarobot.reporting.verdicts import conditions, verdicts
-    from metarobot.reporting.where_it_holds import where_they_hold
+    from metarobot.reporting.report import REPORT_FILE
+    from metarobot.reporting.tables import episode_tables
+    from metarobot.reporting.words import conditions, verdicts, where_they_hold
 
     for table in episode_tables(evaluation):
         rows = [

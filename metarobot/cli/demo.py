@@ -17,12 +17,12 @@ from metarobot.cli.shipped import (
 )
 from metarobot.config import RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.table import Evaluation
 from metarobot.io import Folder
 from metarobot.presets import PRESETS
 from metarobot.printable import print_line
 from metarobot.reporting.chosen_film import film_chosen_task
-from metarobot.reporting.folder import PRODUCTS, REPORT_FILE, evaluate_to_folder
+from metarobot.reporting.report import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.training.load import load_run
 from metarobot.training.run import is_there, train_run
 

@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from metarobot.cli.listing import make_console, make_table
-from metarobot.evaluation.curve import FEW_EPISODES
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.table import FEW_EPISODES, Evaluation
 from metarobot.io import read_json
 from metarobot.reporting.style import after_episodes, algorithm_title, percent
 from metarobot.training.load import EVALUATION_FILE, FOLDER, pretrained_names

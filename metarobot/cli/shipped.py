@@ -17,7 +17,7 @@ from metarobot.reporting.chosen_film import CHOSEN
 from metarobot.reporting.film_drawing import VideoError
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.report import Demonstration
-from metarobot.reporting.where_it_holds import where_they_hold
+from metarobot.reporting.words import where_they_hold
 from metarobot.training.load import FOLDER, load_run
 
 SHIPPED_HEAT_MAP, SHIPPED_VIDEO = "shipped_heat_map.png", "shipped_adaptation.mp4"

@@ -13,7 +13,6 @@ from metarobot.envs.tasks import Split
 from metarobot.evaluation.action_changes import mean_actions, sensitivities, similarity
 from metarobot.evaluation.adapted_tasks import AdaptedTasks
 from metarobot.evaluation.belief_bands import believed_tasks, narrowing
-from metarobot.evaluation.curve import headline_episodes
 from metarobot.evaluation.explanation import (
     ActionChange,
     BelievedTask,
@@ -23,11 +22,11 @@ from metarobot.evaluation.explanation import (
     Reading,
 )
 from metarobot.evaluation.probes import Probe
-from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.protocol import ORACLE, EvaluationConfig
 from metarobot.evaluation.read_estimates import read_estimates
 from metarobot.evaluation.readings import identified_readings, probe_readings
-from metarobot.evaluation.references import ORACLE
 from metarobot.evaluation.state_statistics import layer_updates, state_map
+from metarobot.evaluation.table import headline_episodes
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.training.load import TrainedRun
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from metarobot.envs import TaskParameter
 from metarobot.envs.checked_numbers import keep_plain_integers, require_integers
 from metarobot.envs.tasks import Split
-from metarobot.evaluation.curve import headline_episodes
 from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.table import headline_episodes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,32 @@ Untrained = Literal["random", "from_scratch", "fine_tuning", "strategy_search", 
 """A reference that is not trained for itself."""
 UNTRAINED: tuple[Untrained, ...] = get_args(Untrained)
 
+RANDOM = "random"
+"""Uniformly random actions."""
+NEVER_ADAPTS = "domain_randomisation"
+"""One policy for all tasks: the lower end of the headroom."""
+ORACLE = "oracle"
+"""The policy that is told the task: the upper end of the headroom."""
+MADE_OF = {
+    "from_scratch": NEVER_ADAPTS,
+    "fine_tuning": NEVER_ADAPTS,
+    "strategy_search": ORACLE,
+    "identification": ORACLE,
+}
+"""Which trained policy each reference is made of that adapts and is not trained itself."""
+
+
+def in_order(algorithms: Iterable[str]) -> list[str]:
+    """Return algorithms and references in the order of tables and pictures.
+
+    References that are not told the task come first and the oracle last; the learners stand between
+    them, in the order given; before the oracle come those that are made of it.
+    """
+    first, given = [RANDOM, "from_scratch", NEVER_ADAPTS, "fine_tuning"], list(algorithms)
+    last = ["strategy_search", "identification", ORACLE]
+    learners = [name for name in given if name not in (*first, *last)]
+    return [name for name in (*first, *learners, *last) if name in given]
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:

@@ -7,44 +7,35 @@ are not trained for themselves. Those of `STARTS` adapt by MAML's inner loop, th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import cast
 
-from metarobot.algorithms import configure
+from metarobot.algorithms import Algorithm, configure
+from metarobot.algorithms.gradient_learner import GradientLearner
+from metarobot.algorithms.identification import Identification
 from metarobot.algorithms.maml import MamlOptions
-from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.algorithms.strategy_search import StrategySearch
+from metarobot.algorithms.told_oracle import ToldOracle
+from metarobot.envs import find_family
+from metarobot.evaluation.protocol import (
+    MADE_OF,
+    NEVER_ADAPTS,
+    ORACLE,
+    RANDOM,
+    EvaluationConfig,
+    in_order,
+)
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.evaluation.told_oracles import TOLD_ORACLES, make_told_oracle
-from metarobot.evaluation.untrained_adaptation import STARTS, prepare
+from metarobot.policies import VALUE_PRIOR, Params, repeat_params
 from metarobot.presets import find_preset
+from metarobot.rollout.episodes import Episodes
+from metarobot.training.functional_policy import initial_params, make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
-
-RANDOM = "random"
-"""Uniformly random actions."""
-NEVER_ADAPTS = "domain_randomisation"
-"""One policy for all tasks: the lower end of the headroom."""
-ORACLE = "oracle"
-"""The policy that is told the task: the upper end of the headroom."""
 
 _TUNING_SEED_SHIFT = 1
 """Tasks on which references are prepared are drawn with another seed than those reported on."""
 _TUNING_TASKS = 20
-
-MADE_OF = {**dict.fromkeys(STARTS, NEVER_ADAPTS), **dict.fromkeys(TOLD_ORACLES, ORACLE)}
-"""Which trained policy each reference is made of that adapts and is not trained itself."""
-
-
-def in_order(algorithms: Iterable[str]) -> list[str]:
-    """Return algorithms and references in the order of tables and pictures.
-
-    References that are not told the task come first and the oracle last; the learners stand between
-    them, in the order given; before the oracle come those that are made of it.
-    """
-    first, given = [RANDOM, "from_scratch", NEVER_ADAPTS, "fine_tuning"], list(algorithms)
-    last = [*TOLD_ORACLES, ORACLE]
-    learners = [name for name in given if name not in (*first, *last)]
-    return [name for name in (*first, *learners, *last) if name in given]
 
 
 def measured_names(run: TrainedRun, config: EvaluationConfig) -> list[str]:
@@ -110,3 +101,109 @@ def _maml_options(run: TrainedRun) -> MamlOptions:
     if "maml" in run.policies:
         return cast(MamlOptions, run.policies["maml"].config.options)
     return cast(MamlOptions, configure(find_preset(run.env_id), "maml").options)
+
+
+# References that are made of a trained oracle, and find out for themselves what to tell it.
+
+
+TOLD_ORACLES: dict[str, type[ToldOracle]] = {
+    "strategy_search": StrategySearch,
+    "identification": Identification,
+}
+"""Those there are, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedToldOracle(TrainedPolicy):
+    """A trained oracle that adapts though nobody has trained it for that."""
+
+    reference: type[ToldOracle]
+    """How it finds out what to tell the oracle."""
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """How it adapts."""
+        return self.reference(self.config, self.policy)
+
+
+def make_told_oracle(name: str, oracle: TrainedPolicy) -> TrainedPolicy:
+    """Return the reference of this name, made of a trained oracle."""
+    reference, config = TOLD_ORACLES[name], oracle.config
+    family = find_family(config.env_id)
+    low, high = family.observation_bounds(observe_task=True).tolist()
+    policy = reference.make_policy(config, low, high, len(family.action_elements))
+    own = {field.name: getattr(oracle, field.name) for field in fields(oracle)}
+    own.update(policy=policy, params=reference(config, policy).beginning(oracle.params))
+    return TrainedToldOracle(**own, reference=reference)
+
+
+# References that adapt though nobody has trained them for that.
+
+
+STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)
+"""Multiples of inner_lr among which a reference's step size is chosen."""
+
+
+def from_scratch(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
+    """Return the policy that starts from the parameters that training began with."""
+    config = replace(domain_randomisation.config, algorithm="maml", options=options)
+    policy = make_policy(config)
+    return TrainedPolicy(policy, initial_params(config, policy), config)
+
+
+def fine_tuning(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
+    """Return the policy that starts from the policy of domain randomisation, and adapts it."""
+    start = from_scratch(domain_randomisation, options)
+    return replace(start, params={**start.params, **domain_randomisation.params})
+
+
+STARTS = {"from_scratch": from_scratch, "fine_tuning": fine_tuning}
+"""What each starts from, made of domain randomisation."""
+
+
+def prepare(start: TrainedPolicy, task_set: TaskSet, num_episodes: int) -> TrainedPolicy:
+    """Return a reference with the step size that suits it best, and what is measured of its steps.
+
+    The presets' step size was chosen for MAML, and learned with; a reference gets its own.
+
+    Args:
+        start: A policy of `STARTS`.
+        task_set: Tasks that nothing is reported on.
+        num_episodes: E, adaptation episodes on each of them, in one block.
+    """
+    episodes = task_set.explore(start, num_episodes)
+
+    def return_after_one_step(trained: TrainedPolicy) -> float:
+        return float(task_set.score_after(trained, episodes).returns.mean())
+
+    candidates = [with_measured_leaves(each, episodes) for each in with_step_sizes(start)]
+    return max(candidates, key=return_after_one_step)
+
+
+def with_step_sizes(start: TrainedPolicy) -> list[TrainedPolicy]:
+    """Return the policy with each of the step sizes that it may get."""
+    inner_lr = cast(MamlOptions, start.config.options).inner_lr
+    return [
+        replace(start, config=start.config.with_options(inner_lr=factor * inner_lr))
+        for factor in STEP_SIZE_FACTORS
+    ]
+
+
+def with_measured_leaves(start: TrainedPolicy, episodes: Episodes) -> TrainedPolicy:
+    """Return a policy that knows of its adaptation steps what training measures.
+
+    Args:
+        start: A policy of `STARTS`.
+        episodes: Adaptation episodes of its own (N, E, T), on other tasks than it is used on.
+    """
+    algorithm = cast(GradientLearner, start.algorithm)
+
+    def measured(known: Params) -> Params:
+        params = {**start.params, **known}
+        tasks = repeat_params(params, episodes.num_tasks)
+        advantages = algorithm.adaptation_advantages(tasks, episodes)
+        return algorithm.measured(params, episodes, advantages)
+
+    # Values first: advantages rest on them, and steps on advantages.
+    values = {name: leaf for name, leaf in measured({}).items() if name == VALUE_PRIOR}
+    return replace(start, params={**start.params, **measured(values)})

@@ -16,13 +16,13 @@ from metarobot.diagnosis.evaluate import FALSE_ALARM_RATE
 from metarobot.diagnosis.run import DiagnosisConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.printable import listed, printable
-from metarobot.reporting.cells import Cell
 from metarobot.reporting.report import data_url, page_templates
 from metarobot.reporting.style import (
     ADAPTING_COLOURS,
     GREY,
     INK,
     STYLE,
+    Cell,
     colours,
     light_grid,
     make_figure,

@@ -10,7 +10,6 @@ from matplotlib.colorbar import Colorbar
 from metarobot.envs import TaskParameter, parameter_words
 from metarobot.evaluation.explanation import Explanation
 from metarobot.reporting.belief_picture import belief_picture
-from metarobot.reporting.curve_panel import place
 from metarobot.reporting.explanation_panels import (
     ABOVE_PX,
     BELOW_PX,
@@ -22,6 +21,7 @@ from metarobot.reporting.explanation_panels import (
     write_explanation_title,
     write_splits,
 )
+from metarobot.reporting.figures import place
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
     FAINT,

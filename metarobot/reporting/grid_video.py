@@ -20,7 +20,7 @@ from metarobot.envs import (
 )
 from metarobot.envs.checked_numbers import is_integer
 from metarobot.envs.memory import require_memory
-from metarobot.evaluation.heat_map import grid_values
+from metarobot.evaluation.evaluate import grid_values
 from metarobot.policies import Params
 from metarobot.reporting.adaptation_video import (
     MOST_SIDE,

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from metarobot.evaluation.explanation import Explanation, Reading
 from metarobot.evaluation.statistics import Interval
-from metarobot.reporting.cells import Cell
-from metarobot.reporting.style import SPLIT_TITLES, parameter_label
+from metarobot.reporting.style import SPLIT_TITLES, Cell, parameter_label
 
 
 class ReadingRow(NamedTuple):

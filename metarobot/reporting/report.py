@@ -1,9 +1,10 @@
-"""The HTML report of an evaluation: one file that needs no network, no server and no scripts."""
+"""From runs to an evaluation's folder: numbers, table, pictures and the report."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,218 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from metarobot.evaluation.result import Evaluation
-from metarobot.evaluation.robustness import ROBUSTNESS_EPISODES
-from metarobot.evaluation.settings import describe_settings
+from metarobot.envs import Variant
+from metarobot.evaluation.evaluate import ROBUSTNESS_EPISODES, Progress, evaluate_runs
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.table import Evaluation, MeasuredPolicy, describe_settings
+from metarobot.io import Folder, read_file
 from metarobot.printable import printable
-from metarobot.reporting.episode_tables import episode_tables
-from metarobot.reporting.hardship_tables import robustness_groups, worst_groups
-from metarobot.reporting.heat_map_cells import page_heat_map
-from metarobot.reporting.report_tables import headroom_table, parameter_table, return_tables
+from metarobot.reporting.figures import TrainingCurve, adaptation_curve, training_curve
+from metarobot.reporting.heat_map import heat_map, page_heat_map
+from metarobot.reporting.mp4 import playing_problem
 from metarobot.reporting.style import evaluation_title
-from metarobot.reporting.verdicts import conditions, verdicts
-from metarobot.reporting.where_it_holds import where_they_hold
-from metarobot.reporting.worst_films import Film, WorstFilms
+from metarobot.reporting.tables import (
+    episode_tables,
+    evaluation_csv,
+    headroom_table,
+    parameter_table,
+    return_tables,
+    robustness_groups,
+    worst_groups,
+)
+from metarobot.reporting.words import conditions, verdicts, where_they_hold
+from metarobot.reporting.worst_films import Film, WorstFilms, film_worst_tasks
+from metarobot.training.load import TrainedRun
+from metarobot.training.provenance import choose_num_threads, provenance
+from metarobot.training.run_folder import (
+    CONFIG_FILE,
+    POLICY_FILE,
+    algorithm_folder,
+    load_curve,
+    read_facts,
+)
+
+PICTURES = ("adaptation_curve", "heat_map", "training_curve")
+REPORT_FILE = "report.html"
+PRODUCTS = (
+    *("evaluation.json", "evaluation.csv"),
+    *(f"{name}.png" for name in PICTURES),
+    REPORT_FILE,
+)
+"""Files of an evaluation; the report tells of all others."""
+SCORES = "scores"
+"""Folder of what was measured already, where it is kept."""
+MAX_VIDEO_BYTES = 64 * 2**20
+"""Size of a film in a report, which holds all of it."""
+
+
+def prepare_evaluation(out: Path, *, keep_scores: bool = False) -> Folder:
+    """Return the folder of an evaluation, made if missing, after a look at all that may be there.
+
+    Args:
+        out: The folder.
+        keep_scores: Whether scores are kept in it.
+
+    Raises:
+        FolderError: Something else is in the place of one of its files or folders.
+        OSError: It cannot be made.
+    """
+    folder = Folder(out)
+    folder.make()
+    folder.require_replaceable(*PRODUCTS)
+    scores = folder / SCORES
+    if keep_scores and scores.exists():
+        scores.require_replaceable(*scores.names())
+    return folder
+
+
+def evaluate_to_folder(
+    runs: Sequence[TrainedRun],
+    out: Path,
+    config: EvaluationConfig,
+    *,
+    variant: Variant | None = None,
+    video: Path | None = None,
+    demonstration: Demonstration | None = None,
+    num_films: int = 0,
+    commands: Sequence[str] = (),
+    keep_scores: bool = False,
+    progress: Progress,
+) -> Evaluation:
+    """Evaluate runs of one family and write everything there is to see into a folder.
+
+    Args:
+        runs: Seeds of one task family.
+        out: Folder to write to; made if missing.
+        config: How much is measured.
+        variant: What to measure on; None for the family as it is.
+        video: MP4 to embed in the report.
+        demonstration: What the report of a demonstration shows besides.
+        num_films: Films of the worst tasks in the report, where this machine has OpenGL.
+        commands: Command lines that reproduce the report.
+        keep_scores: Keep what was measured in the folder, and do not measure it again.
+        progress: Called with a stage and the share of the work done.
+
+    Returns:
+        The evaluation, which evaluation.json holds.
+
+    Raises:
+        RunError: A run lacks a training curve.
+        ValueError: The video is not one that browsers show.
+        FolderError: Something other than a file is in the place of a product.
+        OSError: The folder cannot be written to, or the video cannot be read. What is in the folder
+            is then of one evaluation: the old one, or the new one whose report may be missing.
+    """
+    curves = [curve for run in runs for curve in _curves(run)]
+    film = None if video is None else _read_film(video)
+    folder = prepare_evaluation(out, keep_scores=keep_scores)
+    scores = folder / SCORES if keep_scores else None
+    evaluation = evaluate_runs(runs, config, progress, variant, scores)
+    pictures = _draw(evaluation, curves)
+    if num_films:
+        progress("films", 1.0)
+    worst = film_worst_tasks(runs, evaluation, variant, num_films)
+    origin = Origin(commands=tuple(commands), facts=_facts(runs, evaluation))
+    report = render_report(evaluation, pictures, film, origin, worst, demonstration)
+    folder.write_together(_products(evaluation, pictures, report))
+    return evaluation
+
+
+def _products(
+    evaluation: Evaluation, pictures: Mapping[str, bytes], report: str
+) -> dict[str, bytes | None]:
+    """Return the content of every file, None for a picture that there is not."""
+    return {
+        "evaluation.json": evaluation.to_json(),
+        "evaluation.csv": evaluation_csv(evaluation).encode(),
+        **{f"{name}.png": pictures.get(name) for name in PICTURES},
+        REPORT_FILE: report.encode(),
+    }
+
+
+def _draw(evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> dict[str, bytes]:
+    """Return the pictures there are, as PNG files."""
+    pictures = {"adaptation_curve": adaptation_curve(evaluation)}
+    if evaluation.heat_map is not None:
+        pictures["heat_map"] = heat_map(evaluation)
+    if curves:
+        pictures["training_curve"] = training_curve(curves)
+    return pictures
+
+
+def _read_film(video: Path) -> bytes:
+    """Return the film for a report; what is no film is refused before anything is measured."""
+    data = read_file(video, MAX_VIDEO_BYTES)
+    if problem := playing_problem(data):
+        raise ValueError(f"{video} is not an MP4 that browsers show: {problem}")
+    return data
+
+
+def _curves(run: TrainedRun) -> list[TrainingCurve]:
+    """Return the training curves of a run, without empty ones."""
+    curves = []
+    for algorithm, trained in run.policies.items():
+        columns = load_curve(run.path, algorithm, ("total_steps", "pre_return", "post_return"))
+        if not columns["total_steps"]:
+            continue
+        # Who does not adapt in training begins an iteration by other means, as told another task.
+        before = tuple(columns["pre_return"]) if trained.config.adaptation_steps else None
+        curves.append(
+            TrainingCurve(
+                algorithm=algorithm,
+                simulation_steps=tuple(columns["total_steps"]),
+                return_post=tuple(columns["post_return"]),
+                return_pre=before,
+            )
+        )
+    return curves
+
+
+def _facts(runs: Sequence[TrainedRun], evaluation: Evaluation) -> Mapping[str, str]:
+    """Return what is worth knowing about how the runs came to be, as text by name."""
+    first = runs[0]
+    saved = read_facts(first.path, next(iter(first.policies)), CONFIG_FILE)
+    measured = provenance(choose_num_threads())
+    facts: dict[str, object] = {
+        "runs": [str(run.path) for run in runs],
+        "seeds": [run.seed for run in runs],
+        "training": {
+            policy.algorithm: _costs(policy)
+            for policy in evaluation.policies
+            if policy.algorithm in first.policies
+        },
+        "machine": saved.get("machine", {}),
+        "versions": saved.get("versions", {}),
+        "git_revision": saved.get("git_revision"),
+        "policies (SHA-256)": _hashes(runs),
+        "measured with": {key: value for key, value in measured.items() if key != "command"},
+    }
+    return describe_settings(facts)
+
+
+def _hashes(runs: Sequence[TrainedRun]) -> dict[str, list[str]]:
+    """Return the beginning of the hash of every policy's file, a seed each."""
+    return {
+        name: [
+            hashlib.sha256(algorithm_folder(run.path, name).read(POLICY_FILE)).hexdigest()[:16]
+            for run in runs
+        ]
+        for name in runs[0].policies
+    }
+
+
+def _costs(policy: MeasuredPolicy) -> str:
+    """Say what the training of every seed has cost."""
+    return ", ".join(
+        "interrupted"
+        if steps is None or seconds is None
+        else f"{steps:,} steps in {seconds:,.0f} s"
+        for steps, seconds in zip(policy.total_steps, policy.seconds, strict=True)
+    )
+
+
+# The HTML report of an evaluation: one file that needs no network, no server and no scripts.
+
 
 NO_FILMS = WorstFilms()
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"

@@ -10,20 +10,21 @@ import io
 import math
 from collections.abc import Iterable
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.envs import file_name, parameter_words
-from metarobot.evaluation.references import NEVER_ADAPTS, ORACLE, RANDOM
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE, RANDOM
 from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.table import Evaluation
 
-if TYPE_CHECKING:  # films and options need names alone: they do not wait for matplotlib
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+
 
 SPLIT_TITLES = {
     "train": "Training",
@@ -292,3 +293,25 @@ def light_grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
+
+
+# Cells of tables: a number, and its interval.
+
+
+class Cell(NamedTuple):
+    """What a table shows of a number."""
+
+    value: str
+    """The number, a dash where there is none."""
+    interval: str
+    """Its bounds in brackets, nothing where there is none."""
+
+    @classmethod
+    def of(cls, found: Interval | None) -> Cell:
+        """Write a number with two digits after the point."""
+        return cls(number(found and found.value), interval(found))
+
+    @classmethod
+    def in_percent(cls, found: Interval | None) -> Cell:
+        """Write a fraction in percent."""
+        return cls(percent(found and found.value), percent_interval(found))

@@ -11,7 +11,7 @@ from itertools import chain, zip_longest
 from PIL import Image
 
 from metarobot.envs import Variant
-from metarobot.evaluation.result import Evaluation, WorstTask
+from metarobot.evaluation.table import Evaluation, WorstTask
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.policies import Params

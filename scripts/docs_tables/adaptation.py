@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from docs_tables.results import RESULTS, WITHOUT_REWARDS, others_of, read_evaluation
-from metarobot.evaluation.curve import Curve, Point
-from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.table import Curve, Evaluation, Point
 from metarobot.io import rounded
 from metarobot.presets import PRESETS
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from docs_tables.few_episodes import by_family
 from docs_tables.markdown import PENDING, markdown_table, with_interval
 from docs_tables.results import read_evaluation
-from metarobot.evaluation.curve import Curve
-from metarobot.evaluation.result import Evaluation, MeasuredPolicy
+from metarobot.evaluation.table import Curve, Evaluation, MeasuredPolicy
 from metarobot.presets import PRESETS
-from metarobot.reporting.episode_tables import episodes_to_90_text
 from metarobot.reporting.style import after_blocks, after_episodes, algorithm_title, family_title
+from metarobot.reporting.tables import episodes_to_90_text
 
 PUBLISHED = {
     "half-cheetah-direction": ((-50.7, 293.2, 313.5, 315.7), 442.7),

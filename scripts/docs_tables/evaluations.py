@@ -5,8 +5,7 @@ from __future__ import annotations
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
 from docs_tables.results import read_evaluation
 from metarobot.envs import file_name
-from metarobot.evaluation.curve import Curve, Point
-from metarobot.evaluation.result import Evaluation, Headroom
+from metarobot.evaluation.table import Curve, Evaluation, Headroom, Point
 from metarobot.presets import PRESETS
 from metarobot.reporting.style import after_blocks, family_title
 

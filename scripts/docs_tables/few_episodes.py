@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
 from docs_tables.results import WITHOUT_REWARDS, others_of, read_evaluation, read_joined
-from metarobot.evaluation.curve import FEW_EPISODES, Curve, Point
-from metarobot.evaluation.result import Evaluation, MeasuredPolicy
+from metarobot.evaluation.table import FEW_EPISODES, Curve, Evaluation, MeasuredPolicy, Point
 from metarobot.reporting.style import (
     after_episodes,
     algorithm_title,

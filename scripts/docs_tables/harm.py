@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from docs_tables.few_episodes import all_with_latent, by_family
 from docs_tables.markdown import PENDING, markdown_table, rate_text, with_interval
-from metarobot.evaluation.curve import Curve
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.table import Curve, Evaluation
 from metarobot.reporting.style import after_blocks, algorithm_title, family_title
 
 NUMBERS = (1, 2, 5)

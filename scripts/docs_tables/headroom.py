@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from docs_tables.results import RESULTS, read_evaluation
-from metarobot.evaluation.curve import Curve
-from metarobot.evaluation.result import Evaluation, Headroom
+from metarobot.evaluation.table import Curve, Evaluation, Headroom
 from metarobot.io import rounded
 from metarobot.presets import PRESETS
 

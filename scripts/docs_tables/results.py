@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metarobot.evaluation.references import in_order
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.protocol import in_order
+from metarobot.evaluation.table import Evaluation
 from metarobot.io import read_json
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from trained import TRAINED
 from metarobot.config import RunConfig
 from metarobot.envs import FAMILIES, Variant, make_env
 from metarobot.envs.registration import OUTSIDE_PRESETS
-from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import find_preset
 from metarobot.training.load import load_run

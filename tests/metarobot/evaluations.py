@@ -5,19 +5,21 @@ from dataclasses import replace
 import numpy as np
 
 from metarobot.envs import SPLITS
-from metarobot.evaluation.curve import Curve, Point
-from metarobot.evaluation.heat_map import Axis, GridMap, HeatMap
-from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.references import in_order
-from metarobot.evaluation.result import (
+from metarobot.evaluation.protocol import EvaluationConfig, in_order
+from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.table import (
+    Axis,
+    Curve,
     Evaluation,
+    GridMap,
     Headroom,
+    HeatMap,
     MeasuredParameter,
     MeasuredPolicy,
+    Point,
     UnderVariant,
     WorstTask,
 )
-from metarobot.evaluation.statistics import Interval
 
 MEANS = {
     "random": {0: -6.0},

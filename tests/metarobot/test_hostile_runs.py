@@ -14,7 +14,7 @@ from metarobot.cli.shipped import SHIPPED_HEAT_MAP, SHIPPED_VIDEO
 from metarobot.config import RunConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.io import Folder
-from metarobot.reporting.folder import PRODUCTS
+from metarobot.reporting.report import PRODUCTS
 from metarobot.training.run import train_run
 from metarobot.training.trainer import MetaTrainer
 

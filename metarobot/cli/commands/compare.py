@@ -15,7 +15,7 @@ from metarobot.cli.trainings import plan_trainings
 from metarobot.config import TrainConfig
 from metarobot.envs import file_name
 from metarobot.evaluation.references import measured_names
-from metarobot.reporting.folder import evaluate_to_folder, prepare_evaluation
+from metarobot.reporting.report import evaluate_to_folder, prepare_evaluation
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.interruption import comparison_interruptions
 from metarobot.training.load import TrainedPolicy, TrainedRun, choose_variant, load_runs

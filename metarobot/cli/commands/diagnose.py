@@ -416,7 +416,7 @@ def announce(config: DiagnosisConfig, console: Console) -> None:
 
 def print_accuracy(panel: Panel, learners: Mapping[str, Scores], console: Console) -> None:
     """Print accuracy and its interval by learner and number of examples."""
-    from metarobot.reporting.cells import Cell
+    from metarobot.reporting.style import Cell
 
     cells = [
         (name, *(" ".join(Cell.in_percent(scores.get(count))) for count in panel.shots))

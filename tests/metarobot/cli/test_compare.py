@@ -12,7 +12,7 @@ import pytest
 
 import metarobot
 from metarobot.cli.main import main
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.table import Evaluation
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4", "4"]
 MEASURED = ["--test-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]

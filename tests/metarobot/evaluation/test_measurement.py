@@ -8,14 +8,11 @@ import pytest
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.config import RunConfig
-from metarobot.evaluation import measurement
-from metarobot.evaluation.evaluation import evaluate_runs
-from metarobot.evaluation.measurement import Protocol, _key
-from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
-from metarobot.evaluation.references import in_order
-from metarobot.evaluation.scores import Scores, Stage, TaskSetScores
-from metarobot.evaluation.summary import summarise_split
-from metarobot.evaluation.task_set import TaskSet
+from metarobot.evaluation import evaluate as measurement
+from metarobot.evaluation.evaluate import Protocol, _key, evaluate_runs
+from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig, in_order
+from metarobot.evaluation.table import summarise_split
+from metarobot.evaluation.task_set import Scores, Stage, TaskSet, TaskSetScores
 from metarobot.io import Folder
 from metarobot.reporting.style import REFERENCE_TITLES, algorithm_title
 from metarobot.training.load import TrainedRun, load_run, load_runs

@@ -10,12 +10,12 @@ from evaluations import headroom, made_up_evaluation, with_another
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.table import Evaluation
 from metarobot.io import json_bytes, parse_json
-from metarobot.reporting.adaptation_curve import adaptation_curve
-from metarobot.reporting.table import evaluation_csv
-from metarobot.reporting.verdicts import verdicts
+from metarobot.reporting.figures import adaptation_curve
+from metarobot.reporting.tables import evaluation_csv
+from metarobot.reporting.words import verdicts
 
 VALID = json.loads(made_up_evaluation().to_json())
 HOSTILE = st.one_of(

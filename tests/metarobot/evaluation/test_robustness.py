@@ -6,9 +6,8 @@ import pytest
 from fakes import untrained_run
 
 from metarobot.envs import find_variant
-from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.evaluate import evaluate_runs, variants_of, who_is_measured
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.robustness import variants_of, who_is_measured
 from metarobot.evaluation.task_set import TaskSet
 
 INSERT = "metarobot/Insert-v0"

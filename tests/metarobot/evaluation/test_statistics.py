@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.scores import Scores, Stage, TaskSetScores
 from metarobot.evaluation.statistics import (
     Interval,
     bootstrap_captured,
@@ -13,7 +12,8 @@ from metarobot.evaluation.statistics import (
     bootstrap_worst_tenth,
     interquartile_mean,
 )
-from metarobot.evaluation.summary import summarise_split
+from metarobot.evaluation.table import summarise_split
+from metarobot.evaluation.task_set import Scores, Stage, TaskSetScores
 
 
 def generator(seed: int = 0) -> np.random.Generator:

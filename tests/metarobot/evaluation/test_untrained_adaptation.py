@@ -8,8 +8,7 @@ import torch
 from metarobot.algorithms import train_config
 from metarobot.algorithms.adaptation import adapt_once
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.task_set import TaskSet
-from metarobot.evaluation.untrained_adaptation import (
+from metarobot.evaluation.references import (
     STEP_SIZE_FACTORS,
     fine_tuning,
     from_scratch,
@@ -17,6 +16,7 @@ from metarobot.evaluation.untrained_adaptation import (
     with_measured_leaves,
     with_step_sizes,
 )
+from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import STEP_SIGNAL, STEP_VARIANCE, STEPS_TAKEN, VALUE_PRIOR, repeat_params
 from metarobot.training.functional_policy import initial_params, make_policy
 from metarobot.training.load import TrainedPolicy

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from metarobot.algorithms import train_config
-from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.table import Evaluation
 from metarobot.policies import LatentState
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun

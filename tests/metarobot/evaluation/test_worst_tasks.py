@@ -4,8 +4,8 @@ import numpy as np
 from evaluations import headroom
 
 from metarobot.envs import Tasks
-from metarobot.evaluation.scores import Scores, Stage
-from metarobot.evaluation.worst_tasks import MOST_WORST_TASKS, MeasuredTasks, find_worst_tasks
+from metarobot.evaluation.evaluate import MOST_WORST_TASKS, MeasuredTasks, find_worst_tasks
+from metarobot.evaluation.task_set import Scores, Stage
 
 MASSES = np.linspace(0.1, 1.0, 20)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from evaluations import made_up_evaluation
 
-from metarobot.reporting.heat_map_cells import page_heat_map
+from metarobot.reporting.heat_map import page_heat_map
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 
 from metarobot.cli.main import main
 from metarobot.reporting.film_file import write_mp4
-from metarobot.reporting.folder import MAX_VIDEO_BYTES
 from metarobot.reporting.mp4 import playing_problem
+from metarobot.reporting.report import MAX_VIDEO_BYTES
 
 
 @pytest.fixture(scope="module")

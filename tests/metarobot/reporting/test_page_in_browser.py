@@ -5,7 +5,7 @@ import pytest
 from browser import MISSING, Browser
 from evaluations import made_up_evaluation
 
-from metarobot.reporting.adaptation_curve import adaptation_curve
+from metarobot.reporting.figures import adaptation_curve
 from metarobot.reporting.film_file import mp4_bytes
 from metarobot.reporting.report import Origin, render_report
 from metarobot.reporting.worst_films import Film, WorstFilms

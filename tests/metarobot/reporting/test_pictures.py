@@ -21,15 +21,22 @@ from evaluations import (
 from PIL import Image
 
 from metarobot.algorithms import ALGORITHMS, train_config
-from metarobot.evaluation.result import Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.reporting import adaptation_curve as curves
-from metarobot.reporting import folder, heat_map
+from metarobot.evaluation.table import Evaluation
+from metarobot.reporting import figures as curves
+from metarobot.reporting import figures as training
+from metarobot.reporting import heat_map
+from metarobot.reporting import report as folder
 from metarobot.reporting import style as plot_style
-from metarobot.reporting import training_curve as training
-from metarobot.reporting.adaptation_curve import _labels, adaptation_curve
-from metarobot.reporting.curve_panel import Row, further_blocks, mark_the_lowest
-from metarobot.reporting.training_curve import TrainingCurve, training_curve
+from metarobot.reporting.figures import (
+    Row,
+    TrainingCurve,
+    _labels,
+    adaptation_curve,
+    further_blocks,
+    mark_the_lowest,
+    training_curve,
+)
 
 
 @pytest.fixture

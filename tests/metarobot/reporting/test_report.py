@@ -17,12 +17,11 @@ from evaluations import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarobot.evaluation.curve import headline_episodes
-from metarobot.evaluation.result import Conditions, Evaluation
 from metarobot.evaluation.statistics import Interval
-from metarobot.reporting.episode_tables import episode_tables
+from metarobot.evaluation.table import Conditions, Evaluation, headline_episodes
 from metarobot.reporting.report import Demonstration, Origin, render_report
-from metarobot.reporting.verdicts import conditions, verdicts
+from metarobot.reporting.tables import episode_tables
+from metarobot.reporting.words import conditions, verdicts
 from metarobot.reporting.worst_films import Film, WorstFilms
 
 PIXEL = base64.b64decode(

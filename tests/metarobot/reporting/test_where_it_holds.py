@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from evaluations import made_up_evaluation, without
 
-from metarobot.evaluation.heat_map import GridMap
-from metarobot.reporting.where_it_holds import where_they_hold
+from metarobot.evaluation.table import GridMap
+from metarobot.reporting.words import where_they_hold
 
 NBSP = "\N{NO-BREAK SPACE}"
 MASSES = "a block mass of 0.03 to 3 kg"

@@ -10,7 +10,7 @@ from trained import TRAINED
 from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
 from metarobot.config import RunConfig
 from metarobot.envs import FAMILIES, TaskVectorEnv, find_variant, make_env, shipped_variants
-from metarobot.evaluation.evaluation import evaluate_runs
+from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.adaptation_video import RenderConfig, adapt_to, choose_task
 from metarobot.sb3 import export_ppo, import_ppo

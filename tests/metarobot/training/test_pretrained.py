@@ -8,7 +8,7 @@ import pytest
 import ship
 
 import metarobot as mr
-from metarobot.evaluation.result import Evaluation
+from metarobot.evaluation.table import Evaluation
 from metarobot.io import read_json
 from metarobot.presets import PRESETS
 from metarobot.training.load import EVALUATION_FILE, FOLDER, find_run, load_run, pretrained_names

@@ -1,0 +1,415 @@
+"""What an evaluation says in sentences, made from the numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE, in_order
+from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.table import (
+    NEARLY_ALL,
+    Axis,
+    Conditions,
+    Curve,
+    Evaluation,
+    GridMap,
+    Headroom,
+    HeatMap,
+    Point,
+    headline_episodes,
+)
+from metarobot.reporting.style import (
+    after_episodes,
+    algorithm_title,
+    in_unit,
+    interval,
+    number,
+    parameter_words,
+    percent,
+    percent_interval,
+)
+
+SMALL_HEADROOM = 0.1
+"""Headroom below this part of (oracle - random) is called small."""
+_WHERE = {
+    "train": "new tasks from the training range",
+    "interpolation": "tasks in the gaps held out of the training range",
+    "extrapolation": "tasks beyond the training range",
+}
+_WHERE_ELSE = {
+    "train": "tasks from the main range",
+    "interpolation": "tasks in the gaps of the main range",
+    "extrapolation": "tasks beyond the main range",
+}
+"""The same where the policies were trained on something else."""
+
+
+def verdicts(evaluation: Evaluation) -> list[str]:
+    """Say for each held-out split and learner what a few adaptation episodes are worth there.
+
+    The sentences come from the numbers alone, and say so where domain randomisation wins, where
+    the difference is within the interval, and where there is little or no headroom. Splits that
+    were trained on are used only if there is no other.
+
+    Args:
+        evaluation: The evaluation.
+    """
+    known = [entry.split for entry in evaluation.headroom]
+    chosen = [split for split in known if split != "train"] or known
+    if not evaluation.tasks_as_trained:
+        chosen = known
+    sentences = [
+        _verdict(evaluation, entry, curve)
+        for entry in evaluation.headroom
+        for name in evaluation.learners
+        if entry.split in chosen and (curve := evaluation.curve(name, entry.split))
+    ]
+    return sentences or _without_headroom(evaluation)
+
+
+def conditions(evaluation: Evaluation) -> str:
+    """Say what was special: a variant, or that rewards were hidden; else nothing.
+
+    Args:
+        evaluation: The evaluation.
+    """
+    return " ".join(filter(None, (_which_variants(evaluation), _what_was_hidden(evaluation))))
+
+
+def _what_was_hidden(evaluation: Evaluation) -> str:
+    if evaluation.config.rewards == "seen":
+        return ""
+    text = "Rewards were hidden: policies adapt and act by what they see alone."
+    names = ", ".join(map(algorithm_title, evaluation.left_out))
+    return f"{text} Left out, as they need rewards: {names}." if names else text
+
+
+def _which_variants(evaluation: Evaluation) -> str:
+    measured, trained = evaluation.variant, evaluation.trained_on
+    if measured is None and trained is None:
+        return ""
+    if measured == trained:
+        return f"Trained and measured on {_named(measured)}."
+    text = f"Measured on {_named(measured)}. The policies were trained on {_named(trained)}"
+    if evaluation.tasks_as_trained:
+        return f"{text}, with the same ranges of tasks."
+    return f"{text}: the splits below are those of what is measured."
+
+
+def _tasks(evaluation: Evaluation, split: str) -> str:
+    return (_WHERE if evaluation.tasks_as_trained else _WHERE_ELSE)[split]
+
+
+def _named(variant: Conditions | None) -> str:
+    if variant is None:
+        return "the family as it is"
+    return f"the variant {variant.name}" + f" ({variant.description})" * bool(variant.description)
+
+
+def _without_headroom(evaluation: Evaluation) -> list[str]:
+    """Say what changed by adapting where nothing tells what there was to win."""
+    if not evaluation.learners:
+        return ["No policy in these runs adapts."]
+    sentences = []
+    for name in evaluation.learners:
+        for split in evaluation.splits:
+            curve = evaluation.curve(name, split)
+            after = _told_of(curve) if curve else None
+            if curve and after:
+                start, end = (number(p.return_mean.value) for p in (curve.points[0], after))
+                sentences.append(
+                    f"{_stage(after).capitalize()} on {_tasks(evaluation, split)}, the mean return "
+                    f"of {algorithm_title(name)} is {end}; before adapting it was {start}."
+                )
+    there = {policy.algorithm for policy in evaluation.policies}
+    missing = [name for name in (NEVER_ADAPTS, ORACLE) if name not in there]
+    if not missing:
+        return sentences
+    names = " and no ".join(map(algorithm_title, missing))
+    return [
+        *sentences,
+        f"The runs hold no {names}: which part of the headroom that is cannot be told.",
+    ]
+
+
+def _told_of(curve: Curve) -> Point | None:
+    """Return the point that the sentences are of; after a first block if it is all there is."""
+    told_of = headline_episodes(point.adaptation_episodes for point in curve.points)
+    return curve.after_blocks(1) if told_of is None else curve.after_episodes(told_of)
+
+
+def _stage(point: Point) -> str:
+    return after_episodes(point.adaptation_episodes)
+
+
+def _verdict(evaluation: Evaluation, headroom: Headroom, curve: Curve) -> str:
+    after, where = _told_of(curve), _tasks(evaluation, headroom.split)
+    name = algorithm_title(curve.algorithm)
+    if after is None:
+        return f"On {where}, no adaptation of {name} was evaluated."
+    if after.captured is None or not headroom.is_meaningful:
+        return f"On {where}, {_no_headroom(headroom, name, after)}"
+    text = f"{_stage(after).capitalize()} on {where}, {_closing(after.captured, name)}"
+    if after.harmed:
+        text += f"; {percent(after.harmed.value)} {percent_interval(after.harmed)} of the tasks"
+        text += " became worse"
+    return f"{text}. {_way(curve)}{_small_headroom_note(headroom)}"
+
+
+def _closing(share: Interval, name: str) -> str:
+    """Say what was captured, judged by the bounds as they are shown."""
+    amount = f"{percent(share.value)} {percent_interval(share)} of the headroom"
+    low, high = round(100 * share.low), round(100 * share.high)
+    if high < 0:
+        return f"domain randomisation wins against {name}, which captures {amount}"
+    if low <= 0:
+        return (
+            f"{name} makes no measurable difference to domain randomisation: it captures {amount}"
+        )
+    if low > 100:
+        return f"{name} passes the oracle, which is then no upper bound: it captures {amount}"
+    return f"{name} captures {amount}"
+
+
+def _way(curve: Curve) -> str:
+    """Say where it began, and how many episodes nearly all of the headroom takes."""
+    before, needed = curve.points[0].captured, curve.episodes_to_90
+    start = f"Before adapting it stood at {percent(before and before.value)}"
+    most = curve.points[-1].adaptation_episodes
+    if needed == 0 or most == 0:
+        return f"{start}."
+    nearly_all = percent(NEARLY_ALL)
+    if needed is None:
+        return f"{start}; it does not reach {nearly_all} within {most} episodes."
+    return f"{start}; it reaches {nearly_all} {after_episodes(needed)}."
+
+
+def _no_headroom(headroom: Headroom, name: str, after: Point) -> str:
+    gap = f"{number(headroom.gap.value)} {interval(headroom.gap)}"
+    returns = (
+        f"Returns: domain randomisation {number(headroom.domain_randomisation)}, "
+        f"{name} {_stage(after)} {number(after.return_mean.value)}, "
+        f"oracle {number(headroom.oracle)}."
+    )
+    if round(headroom.gap.high, 2) < 0.0:  # judged by what is shown
+        return (
+            f"domain randomisation scores above the oracle (headroom {gap}), which is then "
+            f"no upper bound: no fraction of a gap can be given. {returns}"
+        )
+    if headroom.random is not None and headroom.oracle <= headroom.random:
+        return (
+            "the oracle does no better than random actions, so that no fraction of its lead over "
+            f"domain randomisation can be given. {returns}"
+        )
+    return (
+        "there is no measurable gap between domain randomisation and the oracle (headroom "
+        f"{gap}), so there is nothing for adaptation to gain. {returns}"
+    )
+
+
+def _small_headroom_note(headroom: Headroom) -> str:
+    part = headroom.over_random
+    if part is None or not 0.0 < part < SMALL_HEADROOM:
+        return ""
+    return (
+        f" The headroom itself is small: {percent(part)} of the distance from random actions to "
+        "the oracle."
+    )
+
+
+# Where a policy still works, in a sentence: how far its success reaches on the heat map.
+
+
+def where_they_hold(evaluation: Evaluation) -> list[str]:
+    """Say for every learner how far from the training range it works, as measured on the heat map.
+
+    It works at a value of a parameter if half of the episodes succeed, over all values of the other
+    parameter in the training range. Where both parameters together are too much for it, as in a
+    corner of the map, is said besides.
+
+    Args:
+        evaluation: The evaluation; without a heat map there is nothing to say.
+    """
+    heat_map = evaluation.heat_map
+    if heat_map is None or not all(map(_in_training, (heat_map.x, heat_map.y))):
+        return []  # no map, or one so coarse that it skips the training range
+    sentences = []
+    for name in in_order(evaluation.learners):
+        maps = {m.adaptation_episodes: m for m in heat_map.maps if m.algorithm == name}
+        number = headline_episodes(maps)
+        if number is not None:
+            sentences.append(_sentence(heat_map, maps[number]))
+    return sentences
+
+
+def _sentence(heat_map: HeatMap, drawn: GridMap) -> str:
+    who = f"{after_episodes(drawn.adaptation_episodes).capitalize()}, "
+    who += algorithm_title(drawn.algorithm)
+    # Where nothing could be measured, nothing holds.
+    x, y, success = heat_map.x, heat_map.y, np.nan_to_num(np.array(drawn.success, dtype=float))
+    along_x = _works(x, success[_in_training(y)].mean(0))
+    along_y = _works(y, success[:, _in_training(x)].mean(1))
+    if not (along_x and along_y):
+        return f"{who} fails in more than half of the episodes within the training range already."
+    part = Part(x, y, along_x, along_y, success[np.ix_(along_y, along_x)])
+    but = exceptions(part)
+    where = f"{axis_ends(x, along_x)} and {axis_ends(y, along_y)}"
+    if len(along_x) == len(x.values) and len(along_y) == len(y.values):
+        everything = f"{who} holds over all that was measured"
+        return f"{everything}{but}. Measured were {where}." if but else f"{everything}: {where}."
+    measured = " and ".join(axis_range(axis, axis.values) for axis in (x, y))
+    return (
+        f"{who} holds for {where}{but}. Measured were {measured}; beyond, less than half of the "
+        "episodes succeed on average."
+    )
+
+
+def _works(axis: Axis, success: np.ndarray) -> list[int]:
+    """Return the longest run of values with enough success that reaches into the training range."""
+    edges = [-1, *np.flatnonzero(~(success >= ENOUGH)).tolist(), len(success)]
+    runs = [[*range(before + 1, after)] for before, after in pairwise(edges)]
+    trained = {*_in_training(axis)}
+    return max((run for run in runs if trained & {*run}), key=len, default=[])
+
+
+def _in_training(axis: Axis) -> list[int]:
+    """Return which values of an axis lie in the training range."""
+    low, high = axis.train
+    return [index for index, value in enumerate(axis.values) if low <= value <= high]
+
+
+# Where on a heat map a policy fails, as conditions on the two task parameters.
+
+
+ENOUGH = 0.5
+"""Success that counts as working."""
+_MOST_PLACES = 2
+_MOST_OF_THE_MAP = 0.5
+"""Part of the map that a place covers at most: a larger one would say nothing."""
+_LEAST_FAILING = 0.5
+"""Part of the tasks in a place that fail, at least: else the place is no place."""
+
+
+class FailingPlace(NamedTuple):
+    """Neighbouring tasks that fail, with the box around them."""
+
+    rows: slice
+    """Along y."""
+    columns: slice
+    """Along x."""
+    num_failing: int
+    """How many fail."""
+    success: float
+    """Mean success in the box."""
+
+
+class Part(NamedTuple):
+    """The part of a heat map where a policy holds on average over each parameter."""
+
+    x: Axis
+    """The axis that runs to the right."""
+    y: Axis
+    """The axis that runs upwards."""
+    along_x: Sequence[int]
+    """Which values of x, one after the other."""
+    along_y: Sequence[int]
+    """Which values of y."""
+    success: np.ndarray
+    """Success of each task, (len(along_y), len(along_x))."""
+
+
+def exceptions(part: Part) -> str:
+    """Say where in a part of a heat map a policy fails all the same; nothing if nowhere."""
+    failing = part.success < ENOUGH
+    places, total = _places(part.success, failing), int(failing.sum())
+    rest = total - sum(place.num_failing for place in places)
+    if total == 0:
+        return ""
+    if 2 * rest >= total:  # scattered: to name some places would hide the others
+        return (
+            f" on average, but fails at {total} of the {failing.size} tasks measured there, as "
+            f"{_worst(part)}"
+        )
+    success = [f"{percent(place.success)} of the episodes succeed" for place in places[:1]]
+    success += [percent(place.success) for place in places[1:]]
+    told = [
+        f"{_place_words(part, place)} ({words})"
+        for place, words in zip(places, success, strict=True)
+    ]
+    besides = f", and at {rest} of {failing.size} tasks besides" if rest else ""
+    return f", except where {' or where '.join(told)}{besides}"
+
+
+def _places(success: np.ndarray, failing: np.ndarray) -> list[FailingPlace]:
+    """Return the largest groups of neighbours that fail, each with the box around it.
+
+    The box of a corner that is cut off obliquely holds some tasks that do not fail. To leave them
+    out as well is on the safe side.
+    """
+    groups, found = np.zeros(failing.shape, np.int32), []
+    ndimage.label(failing, structure=np.ones((3, 3)), output=groups)
+    for label, box in enumerate(ndimage.find_objects(groups), start=1):
+        size = int((groups == label).sum())
+        if (
+            failing[box].mean() >= _LEAST_FAILING
+            and success[box].mean() < ENOUGH
+            and failing[box].size <= _MOST_OF_THE_MAP * failing.size
+        ):
+            found.append(FailingPlace(box[0], box[1], size, float(success[box].mean())))
+    return sorted(found, key=lambda place: -place.num_failing)[:_MOST_PLACES]
+
+
+def _place_words(part: Part, place: FailingPlace) -> str:
+    """Say where a place is: "the block mass is above 1.4 kg and the pad friction below 0.25"."""
+    sides = (
+        (part.x, _condition(part.x, part.along_x, place.columns)),
+        (part.y, _condition(part.y, part.along_y, place.rows)),
+    )
+    told = [f"the {axis_name(axis)} {{}}{words}" for axis, words in sides if words]
+    return " and ".join(told).replace("{}", "is ", 1).replace("{}", "")
+
+
+def _condition(axis: Axis, along: Sequence[int], place: slice) -> str:
+    """Say which values a place covers, by the nearest at which the policy holds."""
+    below, above = (along[end] for end in (place.start, place.stop - 1))
+    from_low, to_high = below == along[0], above == along[-1]
+    low, high = (axis.values[max(below - 1, 0)], axis.values[min(above + 1, len(axis.values) - 1)])
+    if from_low and to_high:
+        return ""
+    if from_low:
+        return f"below {axis_range(axis, [high])}"
+    if to_high:
+        return f"above {axis_range(axis, [low])}"
+    return f"between {axis_range(axis, [low, high], ' and ')}"
+
+
+def _worst(part: Part) -> str:
+    row, column = divmod(int(part.success.argmin()), part.success.shape[1])
+    x, y = axis_ends(part.x, [part.along_x[column]]), axis_ends(part.y, [part.along_y[row]])
+    return f"with {x} and {y}, where {percent(part.success[row, column])} of the episodes succeed"
+
+
+# Values along the axes of a heat map, in words.
+
+
+def axis_name(axis: Axis) -> str:
+    """Return the task parameter's name for people: "block mass"."""
+    return parameter_words(axis.name, axis.unit)
+
+
+def axis_range(axis: Axis, values: Sequence[float], between: str = " to ") -> str:
+    """Return the ends of values with their unit, one if they are the same: "0.05 to 1.8 kg"."""
+    ends = dict.fromkeys((f"{values[0]:.3g}", f"{values[-1]:.3g}"))
+    return in_unit(between.join(ends).replace("-", "\N{MINUS SIGN}"), axis.unit)
+
+
+def axis_ends(axis: Axis, run: Sequence[int]) -> str:
+    """Return a parameter with the ends of a run of its values: "a block mass of 0.05 to 1.8 kg"."""
+    values = [axis.values[run[0]], axis.values[run[-1]]]
+    words = axis_name(axis)
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words} of {axis_range(axis, values)}"
