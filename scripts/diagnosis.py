@@ -30,13 +30,14 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from metarobot.cli.commands.diagnose import Reading, reading_of, record_arms
+from metarobot.cli.commands.diagnose import Reading, reading_of
+from metarobot.cli.diagnosing import record_arms
 from metarobot.diagnosis.evaluate import SHOTS
-from metarobot.diagnosis.faults import HEALTHY, HELD_OUT_FAULTS, classes_of
 from metarobot.diagnosis.features import part_baseline
 from metarobot.diagnosis.learners import LEARNERS, Network
 from metarobot.diagnosis.recordings import Recordings, read_recordings
 from metarobot.diagnosis.run import Diagnosis, DiagnosisError, hold_out, train
+from metarobot.diagnosis.simulator import HEALTHY, HELD_OUT_FAULTS, classes_of
 from metarobot.diagnosis.tasks import Data, draw_tasks
 from metarobot.evaluation.statistics import bootstrap_mean
 from metarobot.io import rounded

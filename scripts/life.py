@@ -19,14 +19,19 @@ from docs_tables.markdown import PENDING, markdown_table
 from docs_tables.results import read
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
-from metarobot.diagnosis.health_index import HealthIndex, fit_health_index
-from metarobot.diagnosis.life import predict_with, train
-from metarobot.diagnosis.life_learners import LEARNERS
-from metarobot.diagnosis.life_scores import calibrate, fixed_ages, score, with_interval
+from metarobot.diagnosis.life import (
+    calibrate,
+    fixed_ages,
+    predict_with,
+    score,
+    train,
+    with_interval,
+)
+from metarobot.diagnosis.life_learners import LEARNERS, HealthIndex, fit_health_index
 from metarobot.diagnosis.life_table import Columns, LifeTable, read_life_table
 from metarobot.diagnosis.wear import wear_table
 from metarobot.io import rounded, write_file, write_json
-from metarobot.reporting.life_report import draw_lives
+from metarobot.reporting.diagnosis_report import draw_lives
 from metarobot.reporting.style import png_bytes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -4,13 +4,18 @@ A *health check* is one fixed motion of the simulated arm.  A *recording* holds 
 machine's sensors during one.  A *fault* changes the machine by a severity.
 """
 
-from metarobot.diagnosis.faults import FAULTS, HEALTHY, Fault, FaultClass, classes_of, find_fault
 from metarobot.diagnosis.recordings import Channel, Recordings
 from metarobot.diagnosis.simulator import (
     CHANNELS,
+    FAULTS,
+    HEALTHY,
     NUM_SAMPLES,
     SAMPLES_PER_S,
+    Fault,
+    FaultClass,
     Machines,
+    classes_of,
+    find_fault,
     health_check,
     record,
     record_pool,

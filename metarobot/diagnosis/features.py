@@ -8,7 +8,7 @@ difference from it stand beside them: masses, friction and tool of the machine a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -141,15 +141,6 @@ class FeatureMap:
         nearest = there[np.abs(np.arange(count)[:, None] - there).argmin(1)]
         return found[:, nearest]
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Return all of it as arrays."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> Self:
-        """Return the map of these arrays."""
-        return cls(**{field.name: tensors[field.name] for field in fields(cls)})
-
 
 def _differences(recordings: Recordings, baselines: Recordings | None) -> list[np.ndarray]:
     """Return what each signal (C, T) differs by from its machine's baseline; none without."""
@@ -213,15 +204,11 @@ MOST_SAMPLES = 512
 
 @dataclass(frozen=True)
 class Kernels:
-    """Random convolutions of MiniRocket, from aeon; their parameters are plain arrays."""
+    """Random convolutions of MiniRocket, from aeon."""
 
-    length: int
-    """Samples that recordings are resampled to."""
-    centre: np.ndarray
-    """Mean of every channel, (C,)."""
-    spread: np.ndarray
-    """Standard deviation of every channel, (C,)."""
-    parameters: tuple[np.ndarray, ...]
+    arrays: Mapping[str, np.ndarray]
+    """Samples that recordings are resampled to (length), mean (centre) and standard deviation
+    (spread) of every channel, and aeon's own parameters by their number."""
 
     @classmethod
     def fit(cls, recordings: Recordings, seed: int) -> Self | None:
@@ -233,12 +220,12 @@ class Kernels:
         except ImportError:
             return None
         middle = int(np.median([signal.shape[1] for signal in recordings.signals]))
-        length = int(np.clip(middle, 9, MOST_SAMPLES))
         joined = np.concatenate(recordings.signals, axis=1)
-        centre, spread = joined.mean(1), np.maximum(joined.std(1), 1e-12)
-        own = cls(length, centre, spread, ())
+        scale = {"centre": joined.mean(1), "spread": np.maximum(joined.std(1), 1e-12)}
+        own = cls({"length": np.array(np.clip(middle, 9, MOST_SAMPLES)), **scale})
         model = MiniRocket(NUM_KERNELS, random_state=seed).fit(own._resampled(recordings))
-        return replace(own, parameters=tuple(np.asarray(each) for each in model.parameters))
+        parameters = {f"{place}": np.asarray(each) for place, each in enumerate(model.parameters)}
+        return cls({**own.arrays, **parameters})
 
     def __call__(self, recordings: Recordings) -> np.ndarray:
         """Return the features (R, G) of recordings."""
@@ -248,33 +235,15 @@ class Kernels:
 
         signals = self._resampled(recordings)
         model: Any = MiniRocket(NUM_KERNELS, random_state=0).fit(signals[:1])
-        kinds = [np.asarray(each).dtype for each in model.parameters]
         model.parameters = tuple(
-            each.astype(kind) for each, kind in zip(self.parameters, kinds, strict=True)
+            self.arrays[f"{place}"].astype(np.asarray(each).dtype)
+            for place, each in enumerate(model.parameters)
         )
         return np.asarray(model.transform(signals), float)
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Return all of it as arrays."""
-        own = {f"parameter{place}": each for place, each in enumerate(self.parameters)}
-        return {
-            **own,
-            "length": np.array(self.length),
-            "centre": self.centre,
-            "spread": self.spread,
-        }
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> Self:
-        """Return the convolutions of these arrays."""
-        count = sum(name.startswith("parameter") for name in tensors)
-        parameters = tuple(tensors[f"parameter{place}"] for place in range(count))
-        length = int(np.clip(tensors["length"], 9, MOST_SAMPLES))
-        return cls(length, tensors["centre"], tensors["spread"], parameters)
-
     def _resampled(self, recordings: Recordings) -> np.ndarray:
         """Return signals of one length, on the scale of their channel, (R, C, length)."""
-        place = np.linspace(0.0, 1.0, self.length)
+        place = np.linspace(0.0, 1.0, int(np.clip(self.arrays["length"], 9, MOST_SAMPLES)))
         rows = [
             [
                 np.interp(place, np.linspace(0.0, 1.0, signal.shape[1]), channel)
@@ -282,7 +251,8 @@ class Kernels:
             ]
             for signal in recordings.signals
         ]
-        return (np.array(rows) - self.centre[:, None]) / self.spread[:, None]
+        centre, spread = (self.arrays[name][:, None] for name in ("centre", "spread"))
+        return (np.array(rows) - centre) / spread
 
 
 def read_data(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -21,31 +22,34 @@ _LEAST_SHARE = 0.02
 _PENALTIES = np.logspace(-3, 3, 7)
 
 
-class Learner(Protocol):
-    """What can be chosen: trained once, and given the examples of each machine."""
+@dataclass(frozen=True, kw_only=True)
+class Learner(ABC):
+    """Scores recordings by a few labelled examples; trained once, and given those of a machine."""
 
-    name: ClassVar[str]
+    name: str
+    uses_training: bool = False
+    """Whether it reads training recordings of the examples' labels as well."""
+    known: tuple[str, ...] = ()
+    """Labels of training."""
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What was learned; a run folder keeps it."""
 
     @property
-    def uses_training(self) -> bool:
-        """Whether it reads training recordings of the examples' labels as well."""
-        ...
+    def title(self) -> str:
+        """What it is called in tables."""
+        return f"{self.name}, with training recordings" if self.uses_training else self.name
 
     def fit(self, training: Data) -> Self:
         """Return the learner after training."""
-        ...
+        return replace(self, known=tuple(training.labels.tolist()), arrays=self.learned(training))
 
+    @abstractmethod
+    def learned(self, training: Data) -> Mapping[str, np.ndarray]:
+        """Return what is learned from training recordings."""
+
+    @abstractmethod
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
         """Return log-odds of the examples' labels, in their order, (Q, C)."""
-        ...
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        ...
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
-        """Return the learner with what was learned."""
-        ...
 
 
 class Whitening(NamedTuple):
@@ -121,79 +125,67 @@ def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NearestMean:
+class NearestMean(Learner):
     """The nearest mean of examples, in whitened coordinates: linear discriminants, closed form.
 
     Source: Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x.
     """
 
-    name: ClassVar[str] = "nearest_mean"
+    name: str = "nearest_mean"
     shrinkage: float = 0.3
-    uses_training: bool = False
-    whitening: Whitening | None = None
-    known: tuple[str, ...] = ()
-    """Labels of training."""
-    means: np.ndarray | None = None
-    """Their mean features, (L, F)."""
 
-    def fit(self, training: Data) -> Self:
-        """Estimate how recordings of a label scatter, and where those of training lie."""
-        labels, place = np.unique(training.label, return_inverse=True)
-        means = group_means(training.features, place) if self.uses_training else None
-        whitening = Whitening.fit(training, self.shrinkage)
-        return replace(self, whitening=whitening, known=tuple(labels.tolist()), means=means)
+    @property
+    def title(self) -> str:
+        """Its name with the shrinkage."""
+        return super().title.replace(self.name, f"{self.name} {self.shrinkage:g}")
+
+    def learned(self, training: Data) -> dict[str, np.ndarray]:
+        """Return how recordings of a label scatter, and the means of labels, (L, F)."""
+        _, place = np.unique(training.label, return_inverse=True)
+        means = group_means(training.features, place) if self.uses_training else np.zeros((0, 0))
+        return {**Whitening.fit(training, self.shrinkage)._asdict(), "means": means}
 
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
         """Return minus half the mean squared distance of coordinates to each mean."""
-        assert self.whitening is not None
+        whitening = Whitening(*(self.arrays[name] for name in Whitening._fields))
         labels, place, counts = np.unique(examples.label, return_inverse=True, return_counts=True)
         means = group_means(examples.features, place)
-        if self.means is not None:
-            for row, (label, count) in enumerate(zip(labels, counts, strict=True)):
-                if label in self.known:
-                    prior = self.means[self.known.index(label)]
-                    total = count * means[row] + PRIOR_EXAMPLES * prior
-                    means[row] = total / (count + PRIOR_EXAMPLES)
-        seen, own = self.whitening(queries.features), self.whitening(means)
+        for row, (label, count) in enumerate(zip(labels, counts, strict=True)):
+            if self.uses_training and label in self.known:
+                prior = self.arrays["means"][self.known.index(label)]
+                total = count * means[row] + PRIOR_EXAMPLES * prior
+                means[row] = total / (count + PRIOR_EXAMPLES)
+        seen, own = whitening(queries.features), whitening(means)
         return -0.5 * squared_distances(seen, own) / own.shape[1]
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        assert self.whitening is not None
-        means = np.zeros((0, 0)) if self.means is None else self.means
-        return {**self.whitening._asdict(), "means": means}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
-        """Return the learner with what was learned."""
-        whitening = Whitening(*(state[name] for name in Whitening._fields))
-        means = state["means"] if self.uses_training else None
-        return replace(self, whitening=whitening, means=means)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Classifier:
+class _Classifier(Learner):
     """A classifier that is fitted to the examples, or to them and to training recordings."""
 
     inputs: ClassVar[str]
     """What of `Data` it reads."""
-    uses_training: bool = False
-    known: tuple[str, ...] = ()
-    training: Data | None = None
 
-    def fit(self, training: Data) -> Self:
-        """Keep the training recordings if it is fitted to them as well."""
-        labels = tuple(training.labels.tolist())
-        return replace(self, known=labels, training=training if self.uses_training else None)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        return _training_state(self.training, self.inputs)
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
-        """Return the learner with what was learned."""
+    def learned(self, training: Data) -> dict[str, np.ndarray]:
+        """Return the training recordings if it is fitted to them as well."""
         if not self.uses_training:
-            return self
-        return replace(self, training=_training_data(state, self.known, self.inputs))
+            return {}
+        _, place = np.unique(training.label, return_inverse=True)
+        return {self.inputs: getattr(training, self.inputs), "place": place}
+
+    def fitted(self, classifier: Any, examples: Data) -> Any:
+        """Fit to examples, and to training recordings of their labels.
+
+        Every label counts as much, and of a label the examples as much as the training recordings.
+        """
+        parts = [(getattr(examples, self.inputs), examples.label)]
+        if self.uses_training:
+            label = np.array(self.known)[self.arrays["place"].astype(int)]
+            own = np.isin(label, examples.labels)
+            parts.append((self.arrays[self.inputs][own], label[own]))
+        inputs, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+        weights = np.concatenate([_balanced(label) for _, label in parts])
+        return classifier.fit(inputs, labels, weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,16 +195,15 @@ class Trees(_Classifier):
     Source: Geurts et al. 2006, doi:10.1007/s10994-006-6226-1.
     """
 
-    name: ClassVar[str] = "trees"
+    name: str = "trees"
     inputs: ClassVar[str] = "features"
 
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
         """Return the logarithms of the shares of trees that vote for each label."""
         from sklearn.ensemble import ExtraTreesClassifier  # which takes a second to import
 
-        inputs, label, weights = _with_training(examples, self.training, self.inputs)
-        forest = ExtraTreesClassifier(NUM_TREES, random_state=0).fit(inputs, label, weights)
-        return np.log(np.asarray(forest.predict_proba(queries.features)) + _LEAST_SHARE)
+        forest = self.fitted(ExtraTreesClassifier(NUM_TREES, random_state=0), examples)
+        return np.log(forest.predict_proba(queries.features) + _LEAST_SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,32 +213,16 @@ class MiniRocket(_Classifier):
     Source: Dempster et al. 2021, arXiv:2012.08791.
     """
 
-    name: ClassVar[str] = "minirocket"
+    name: str = "minirocket"
     inputs: ClassVar[str] = "kernels"
 
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
         """Return the distances to the planes that part the labels."""
         from sklearn.linear_model import RidgeClassifierCV
 
-        inputs, label, weights = _with_training(examples, self.training, self.inputs)
-        model = RidgeClassifierCV(alphas=_PENALTIES).fit(inputs, label, weights)
+        model = self.fitted(RidgeClassifierCV(alphas=_PENALTIES), examples)
         found = model.decision_function(queries.kernels)
         return np.stack([-found, found], axis=1) if found.ndim == 1 else found
-
-
-def _with_training(
-    examples: Data, training: Data | None, kind: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return inputs, labels and weights of examples, with training recordings of their labels.
-
-    Every label counts as much, and of a label the examples as much as the training recordings.
-    """
-    parts = [examples]
-    if training is not None:
-        parts.append(training.rows(np.isin(training.label, examples.labels)))
-    inputs = np.concatenate([getattr(part, kind) for part in parts])
-    weights = np.concatenate([_balanced(part.label) for part in parts])
-    return inputs, np.concatenate([part.label for part in parts]), weights
 
 
 def _balanced(label: np.ndarray) -> np.ndarray:
@@ -256,22 +231,8 @@ def _balanced(label: np.ndarray) -> np.ndarray:
     return (1.0 / counts)[place]
 
 
-def _training_state(training: Data | None, kind: str) -> dict[str, np.ndarray]:
-    if training is None:
-        return {}
-    _, place = np.unique(training.label, return_inverse=True)
-    return {kind: getattr(training, kind), "place": place}
-
-
-def _training_data(state: Mapping[str, np.ndarray], known: tuple[str, ...], kind: str) -> Data:
-    label = np.array(known)[state["place"].astype(int)]
-    blank, nothing = np.full(len(label), ""), np.zeros((len(label), 0))
-    parts = {"features": nothing, "kernels": nothing, kind: state[kind].astype(float)}
-    return Data(label=label, machine=blank, group=blank, **parts)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class Network(Learner):
     """A small network that is meta-trained on tasks of the training machines.
 
     Training stops early, at the parameters that are best on tasks of held-out machines; untrained
@@ -281,15 +242,13 @@ class Network:
     (MAML).
     """
 
-    name: str = "prototypes"  # pyright: ignore[reportIncompatibleVariableOverride]
+    name: str = "prototypes"
     way: int = 5
     seed: int = 0
     num_updates: int = 300
-    uses_training: bool = False
-    learner: Any = None
 
-    def fit(self, training: Data) -> Self:
-        """Meta-train it; as it begins where there are too few recordings for tasks."""
+    def learned(self, training: Data) -> dict[str, np.ndarray]:
+        """Return its parameters; as they begin where there are too few recordings for tasks."""
         learner = self._make(training.features.shape[1])
         *_, held = folds(training)
         pools = [training.rows(~held), training.rows(held)]
@@ -301,7 +260,7 @@ class Network:
                 validate=validate,
                 patience=60,
             )
-        return replace(self, learner=learner)
+        return {name: leaf.numpy() for name, leaf in learner.params.items()}
 
     def _make(self, num_features: int) -> Any:
         import torch
@@ -328,21 +287,11 @@ class Network:
         labels, place = np.unique(examples.label, return_inverse=True)
         if self.name == "maml" and len(labels) > self.way:
             return np.zeros((len(queries), len(labels)))  # its head has no place for them
-        inputs = (_tensor(each.features)[None] for each in (examples, queries))
-        support, asked = inputs
-        adapted = self.learner.adapt(Examples(support, torch.from_numpy(place)[None]))
+        learner = self._make(examples.features.shape[1])
+        learner.params = {name: _tensor(leaf) for name, leaf in self.arrays.items()}
+        support, asked = (_tensor(each.features)[None] for each in (examples, queries))
+        adapted = learner.adapt(Examples(support, torch.from_numpy(place)[None]))
         return adapted.predict(asked)[0, :, : len(labels)].double().numpy()
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what was learned, as arrays."""
-        return {name: leaf.numpy() for name, leaf in self.learner.params.items()}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> Self:
-        """Return the learner with what was learned."""
-        first = next(iter(state.values()))
-        learner = self._make(first.shape[1])
-        learner.params = {name: _tensor(leaf) for name, leaf in state.items()}
-        return replace(self, learner=learner)
 
 
 def _tensor(array: np.ndarray) -> Any:
@@ -377,9 +326,9 @@ def _evenly(data: Data, way: int, count: int, rng: np.random.Generator) -> np.nd
 LEARNERS = ("nearest_mean", "trees", "minirocket", "prototypes", "maml")
 
 
-def candidates(names: tuple[str, ...], way: int, seed: int) -> list[Any]:
+def candidates(names: Sequence[str], way: int, seed: int) -> list[Learner]:
     """Return the learners that are compared, simple ones first."""
-    found: list[Any] = []
+    found: list[Learner] = []
     for own in (False, True):
         if "nearest_mean" in names:
             found += [NearestMean(shrinkage=each, uses_training=own) for each in (0.1, 0.3, 1.0)]

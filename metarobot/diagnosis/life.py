@@ -1,9 +1,15 @@
-"""Remaining life of units: training that chooses the learner, prediction, and the run folder."""
+"""Remaining life of units: learners are compared, one is trained, predicts and is kept.
+
+A table of predictions has a row for each learner and row of a unit before its last: ``learner``,
+``unit``, ``age``, ``left`` (time to the unit's last row), ``failed`` (whether it failed there, else
+``left`` is a bound), ``median``, ``mean``, ``below`` and ``above`` (what the learner takes for the
+halves of a 90 % interval), and ``low`` and ``high``, the interval after `calibrate`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +17,29 @@ import msgspec
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import CensoredData, bootstrap, ecdf, norm, t
 
-from metarobot.diagnosis.health_index import HealthIndex, fit_health_index
-from metarobot.diagnosis.life_learners import LEARNERS, LEVELS, Learner
-from metarobot.diagnosis.life_scores import ALL_CHECKS, calibrate, fixed_ages, score, with_interval
-from metarobot.diagnosis.life_table import Columns, LifeError, LifeTable, read_life_table
-from metarobot.io import (
-    Folder,
-    json_bytes,
-    most_bytes,
-    open_tensors,
-    parse_json,
-    parse_tensors,
-    require_finite,
-    seal_tensors,
+from metarobot.diagnosis.life_learners import (
+    LEARNERS,
+    LEVELS,
+    HealthIndex,
+    Learner,
+    fit_health_index,
 )
-from metarobot.printable import printable
+from metarobot.diagnosis.life_table import Columns, LifeError, LifeTable, read_life_table
+from metarobot.diagnosis.run_folder import CONFIG_FILE, prefixed, read_run, under, write_run
+from metarobot.io import Folder
 
-Progress = Callable[[str, float], None]
-"""Called with a text and the share of the work that is done."""
-
-CONFIG_FILE, ARRAYS_FILE = "config.json", "life.safetensors"
+ALL_CHECKS = "all checks"
+ARRAYS_FILE = "life.safetensors"
 MIN_FAILED = 5
+_SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Fixed ages over the median life."""
 _FOLDS = 5
-_MAX_CONFIG_BYTES = 2**20
 _LEAST_HALF = 0.02
 """Least half of an interval before it is calibrated, in typical lives."""
+Progress = Callable[[str, float], None]
+"""Called with a text and the share of the work that is done."""
 
 
 class LifeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +54,7 @@ class LifeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     interval_factors: tuple[float, float]
     """What the halves of the learner's 90 % intervals are multiplied by."""
     scores: tuple[dict[str, Any], ...] = ()
-    """Rows of `life_scores.score`, on held-out units."""
+    """Rows of `score`, on held-out units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,7 @@ class LifeRun:
 
 
 def predict_with(health_index: HealthIndex, learner: Learner, table: LifeTable) -> pd.DataFrame:
-    """Return the first columns of the table of predictions in `life_scores`."""
+    """Return the columns of a table of predictions up to ``above``, without the learner."""
     scale = float(health_index.typical_life)
     quantiles = scale * learner.predict(health_index.rows(table))
     low, median, high = (quantiles[:, np.abs(LEVELS - at).argmin()] for at in (0.05, 0.5, 0.95))
@@ -115,7 +118,7 @@ def cross_validate(
     The intervals of each fold are calibrated on the others.
 
     Returns:
-        The table of predictions that `life_scores` describes.
+        A table of predictions.
 
     Raises:
         LifeError: Too few units have failed.
@@ -221,20 +224,9 @@ def save_life_run(run: LifeRun, path: Path) -> None:
         OSError: It cannot be written to.
     """
     require_new_life_run(path)
-    folder = Folder(path)
-    folder.make()
-    tensors = {
-        f"{part}.{field.name}": torch.tensor(getattr(value, field.name), dtype=torch.float64)
-        for part in ("health_index", "learner")
-        for value in (getattr(run, part),)
-        for field in fields(value)
-    }
-    folder.write_together(
-        {
-            ARRAYS_FILE: seal_tensors(tensors, {}),
-            CONFIG_FILE: json_bytes(msgspec.to_builtins(run.config)),
-        }
-    )
+    arrays = prefixed("health_index", vars(run.health_index))
+    arrays |= prefixed("learner", vars(run.learner))
+    write_run(path, run.config, ARRAYS_FILE, arrays, torch.float64)
 
 
 def load_life_run(path: Path) -> LifeRun:
@@ -251,38 +243,145 @@ def load_life_run(path: Path) -> LifeRun:
             "makes a run"
         )
     try:
-        values = parse_json(folder.read(CONFIG_FILE, _MAX_CONFIG_BYTES), folder.path / CONFIG_FILE)
-        run = _restored(msgspec.convert(values, LifeConfig), folder)
-        _try(run)
-    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
-        text = printable(str(error).partition("\n")[0])
-        raise LifeError(text if str(path) in text else f"{path}: {text}") from error
-    return run
+        return read_run(path, LifeConfig, ARRAYS_FILE, _restored, torch.float64)
+    except ValueError as error:
+        raise LifeError(f"{path} is no run of remaining life, or damaged: {error}") from error
 
 
-def _restored(config: LifeConfig, folder: Folder) -> LifeRun:
-    """Read the arrays of a run; their names must be those of its dataclasses."""
-    where = folder.path / ARRAYS_FILE
-    data = folder.read(ARRAYS_FILE, most_bytes())
-    shapes, _ = open_tensors(where, data)
-    tensors, _ = parse_tensors(where, data, shapes, dict.fromkeys(shapes, torch.float64))
-    require_finite(where, tensors)
-    parts: dict[str, dict[str, np.ndarray]] = {"health_index": {}, "learner": {}}
-    for name, leaf in tensors.items():
-        part, _, field = name.partition(".")
-        parts.get(part, {})[field] = leaf.numpy()
-    learner: Any = LEARNERS[_known(config.learner)]
-    return LifeRun(config, HealthIndex(**parts["health_index"]), learner(**parts["learner"]))
-
-
-def _try(run: LifeRun) -> None:
-    """Predict a made-up unit: arrays that do not fit together fail here, not later."""
-    columns, sensors = run.config.columns, run.config.sensors
+def _restored(config: LifeConfig, arrays: dict[str, np.ndarray]) -> LifeRun:
+    """Build a run of its arrays, and let it predict a made-up unit: what does not fit fails."""
+    health_index = HealthIndex(**under("health_index", arrays))
+    columns, sensors = config.columns, config.sensors
     sizes = len(columns.conditions), len(sensors)
-    if (run.health_index.condition_range.shape[1], len(run.health_index.sensor_gain)) != sizes:
+    if (health_index.condition_range.shape[1], len(health_index.sensor_gain)) != sizes:
         raise LifeError(f"{ARRAYS_FILE} has other sensors or conditions than {CONFIG_FILE}")
+    learner: Any = LEARNERS[_known(config.learner)]
+    run = LifeRun(config, health_index, learner(**under("learner", arrays)))
     names = [columns.unit, columns.time, *columns.conditions, *sensors]
     frame = pd.DataFrame(0.0, index=range(2), columns=names).assign(**{columns.time: [0.0, 1.0]})
     table = read_life_table(frame, columns, sensors=sensors, fails=False)
     if not np.isfinite(run.predict(table)[["median", "low", "high"]]).all(axis=None):
         raise LifeError(f"{ARRAYS_FILE} is damaged: it predicts no number")
+    return run
+
+
+def fixed_ages(lives: np.ndarray) -> tuple[float, ...]:
+    """Return ages of 25 to 100 % of the median life, to two digits."""
+    return tuple(dict.fromkeys(float(f"{share * np.median(lives):.2g}") for share in _SHARES))
+
+
+def calibrate(predictions: pd.DataFrame) -> tuple[float, float]:
+    """Return factors of ``below`` and ``above`` by which 90 % of the intervals hold the truth.
+
+    Split conformal: quantiles of the errors in units of these halves, on units that the learner was
+    not trained on.  Those that still run are censored: the quantiles are of Kaplan and Meier.  The
+    fewer units, the wider: as the prediction interval of a normal distribution is, whose deviation
+    is estimated from so many.
+    """
+    error = predictions["left"] - predictions["median"]
+    halves = error / predictions["above"].where(error > 0, predictions["below"])
+    failed = predictions["failed"]
+    found = ecdf(CensoredData(uncensored=halves[failed], right=halves[~failed])).cdf
+    places = np.searchsorted(found.probabilities, (0.05, 0.95))
+    low, high = found.quantiles[places.clip(max=len(found.quantiles) - 1)]
+    count = predictions["unit"].nunique()
+    wider = t.ppf(0.95, max(count - 1, 1)) / norm.ppf(0.95) * np.sqrt(1 + 1 / count)
+    return float(max(-low * wider, 0.0)), float(max(high * wider, 0.0))
+
+
+def with_interval(predictions: pd.DataFrame, factors: tuple[float, float]) -> pd.DataFrame:
+    """Return predictions with ``low`` and ``high``, the ends of the 90 % intervals."""
+    low = predictions["median"] - factors[0] * predictions["below"]
+    high = predictions["median"] + factors[1] * predictions["above"]
+    return predictions.assign(low=low.clip(lower=0.0), high=high)
+
+
+def score(
+    predictions: pd.DataFrame, ages: tuple[float, ...], *, best: str | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Return figures of each learner at all checks and at each age, of units that outlive it.
+
+    Both can be repeated on units that are still running: never at a share of a life, which nobody
+    knows before its end.  At an age, what counts is the unit's last row up to there.
+
+    Args:
+        predictions: A table of predictions; a learner may lack ``low`` and ``high``.
+        ages: In the unit of the table's time.
+        best: Learner that others are compared with; None for that with the least error.
+        seed: Of the bootstrap.
+
+    Returns:
+        A row for each learner and age: ``learner``, ``ages``, ``units``, ``mae`` (mean absolute
+        error of the median), ``rmse`` (root mean square error of the mean), ``coverage`` (share of
+        the 90 % intervals that hold the truth, of units that failed), and ``mae_ci``, ``rmse_ci``,
+        ``mae_above_best`` and ``rmse_above_best``: 95 % bootstrap intervals over units, the latter
+        of the difference.
+    """
+    errors: Any = predictions.assign(
+        mae=_error(predictions, "median").abs(),
+        rmse=_error(predictions, "mean") ** 2,
+        rows=1.0,
+        held=predictions["left"]
+        .between(predictions["low"], predictions["high"])
+        .astype(float)
+        .where(predictions["failed"] & predictions["low"].notna()),
+    )
+    best = errors.groupby("learner")["mae"].mean().idxmin() if best is None else best
+    rows = []
+    for age in (None, *ages):
+        own = errors
+        if age is not None:
+            alive = (errors["age"] <= age) & (errors["age"] + errors["left"] > age)
+            own = errors[alive].groupby(["learner", "unit"], sort=False).tail(1)
+        if own["unit"].nunique() < 2:
+            continue
+        coverage = own.groupby("learner")["held"].mean()
+        sums = own.groupby(["learner", "unit"])[["mae", "rmse", "rows"]].sum()
+        for name in own["learner"].unique():
+            row = {"learner": name, "ages": ALL_CHECKS if age is None else f"{age:g}"}
+            row |= {"units": len(sums.loc[name]), "coverage": coverage[name]}
+            for figure, power in (("mae", 1.0), ("rmse", 0.5)):
+                row |= _figures(figure, power, sums.loc[name], sums.loc[best], seed)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _error(predictions: pd.DataFrame, figure: str) -> Any:
+    """Return predicted less true; of a running unit, only what is less than its bound."""
+    error = predictions[figure] - predictions["left"]
+    return error.where(predictions["failed"], error.clip(upper=0.0))
+
+
+def _figures(figure: str, power: float, own: Any, best: Any, seed: int) -> dict[str, Any]:
+    """Return a figure from sums of units (U,), its interval, and that of its lag behind the best.
+
+    Intervals are of 95 %, by a bootstrap over units.
+    """
+
+    def mean(total: np.ndarray, number: np.ndarray) -> np.ndarray:
+        return (total / number) ** power
+
+    def lag(total: np.ndarray, best_total: np.ndarray, number: np.ndarray) -> np.ndarray:
+        return mean(total, number) - mean(best_total, number)
+
+    def interval(statistic: Callable[..., np.ndarray], *sums: np.ndarray) -> tuple[float, float]:
+        found: Any = bootstrap(
+            sums,
+            lambda *each, axis: statistic(*(part.sum(axis=axis) for part in each)),
+            paired=True,
+            vectorized=True,
+            n_resamples=2000,
+            batch=max(1, 4_000_000 // len(own)),
+            method="percentile",
+            rng=seed,
+        )
+        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+    total, number, best_total = (
+        each.to_numpy() for each in (own[figure], own["rows"], best[figure])
+    )
+    return {
+        figure: float(mean(total.sum(), number.sum())),
+        f"{figure}_ci": interval(mean, total, number),
+        f"{figure}_above_best": interval(lag, total, best_total, number),
+    }

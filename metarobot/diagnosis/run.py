@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 from scipy.special import softmax
 
 from metarobot.diagnosis.evaluate import (
@@ -26,27 +25,16 @@ from metarobot.diagnosis.evaluate import (
 from metarobot.diagnosis.features import FeatureMap, Kernels, part_baseline, read_data
 from metarobot.diagnosis.learners import LEARNERS, Learner, Whitening, candidates
 from metarobot.diagnosis.recordings import Channel, Recordings
+from metarobot.diagnosis.run_folder import CONFIG_FILE, prefixed, read_run, under, write_run
 from metarobot.diagnosis.tasks import Data, Task, draw_tasks
 from metarobot.envs import nearest_name
-from metarobot.io import (
-    Folder,
-    json_bytes,
-    most_bytes,
-    open_tensors,
-    parse_json,
-    parse_tensors,
-    require_finite,
-    seal_tensors,
-)
-from metarobot.printable import printable
+from metarobot.io import Folder
 
-CONFIG_FILE, TENSORS_FILE = "config.json", "diagnosis.safetensors"
+TENSORS_FILE = "diagnosis.safetensors"
 TRAINED_FOLDER = Path(__file__).parent / "trained"
 """Diagnoses that come with the package, by name."""
 NUM_TASKS = 60
 """Tasks for each condition by which learners are compared."""
-_MAX_CONFIG_BYTES = 16 * 2**20
-_FEATURES, _KERNELS, _SPACE = "features.", "kernels.", "space."
 
 
 class DiagnosisError(ValueError):
@@ -70,8 +58,6 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
     known: bool
     learner: str
-    place: int
-    """Among `candidates`."""
     labels: tuple[str, ...]
     """Labels that it was fitted to."""
     calibration: dict[str, Calibration]
@@ -139,7 +125,7 @@ class Diagnosis:
     feature_map: FeatureMap
     kernels: Kernels | None
     space: Space
-    learners: tuple[Any, ...]
+    learners: tuple[Learner, ...]
     """Fitted, one for each of `config.chosen`."""
 
     def read(self, recordings: Recordings, baselines: Recordings | None) -> Data:
@@ -268,22 +254,14 @@ class Diagnosis:
         Raises:
             OSError: It cannot be written to.
         """
-        arrays = _prefixed(_FEATURES, self.feature_map.tensors())
-        arrays |= _prefixed(_SPACE, self.space.whitening._asdict())
-        arrays[f"{_SPACE}discriminants"] = self.space.discriminants
+        whitening, discriminants = self.space
+        arrays = prefixed("features", vars(self.feature_map))
+        arrays |= prefixed("space", {**whitening._asdict(), "discriminants": discriminants})
         if self.kernels and any(learner.name == "minirocket" for learner in self.learners):
-            arrays |= _prefixed(_KERNELS, self.kernels.tensors())
+            arrays |= prefixed("kernels", self.kernels.arrays)
         for place, learner in enumerate(self.learners):
-            arrays |= _prefixed(f"learner{place}.", learner.state())
-        tensors = {name: torch.from_numpy(_compact(array)) for name, array in arrays.items()}
-        folder = Folder(path)
-        folder.make()
-        folder.write_together(
-            {
-                TENSORS_FILE: seal_tensors(tensors, {}),
-                CONFIG_FILE: json_bytes(msgspec.to_builtins(self.config)),
-            }
-        )
+            arrays |= prefixed(f"learner{place}", learner.arrays)
+        write_run(path, self.config, TENSORS_FILE, arrays)
 
 
 def hold_out(
@@ -426,8 +404,7 @@ def train(
         chosen.append(
             Chosen(
                 known=known,
-                learner=learner_name(learner),
-                place=place,
+                learner=learner.title,
                 labels=tuple(data.labels.tolist()),
                 calibration=calibration,
             )
@@ -448,14 +425,6 @@ def train(
         **facts,
     )
     return Diagnosis(config, feature_map, kernels, Space.fit(data), tuple(fitted))
-
-
-def learner_name(learner: Any) -> str:
-    """Return how a learner is called in tables."""
-    words = learner.name
-    if (shrinkage := getattr(learner, "shrinkage", None)) is not None:
-        words += f" {shrinkage:g}"
-    return f"{words}, with training recordings" if learner.uses_training else words
 
 
 def _best(measured: Mapping[Condition, Measured], known: bool) -> int | None:
@@ -479,7 +448,7 @@ def _rows(measured: Mapping[Condition, Measured], learners: Sequence[Any]) -> li
                 Row(
                     shots=condition.shots,
                     known=condition.known,
-                    learner=learner_name(learner),
+                    learner=learner.title,
                     accuracy=round(mean, 4),
                     accuracy_ci=(round(mean - half, 4), round(mean + half, 4)),
                     tasks=len(scores),
@@ -504,16 +473,10 @@ def load_diagnosis(path: Path) -> Diagnosis:
             f"{path} holds no {CONFIG_FILE}: `metarobot diagnose train --out {path}` makes a run"
             + nearest_name(str(path), trained_names())
         )
-    where = folder.path / CONFIG_FILE
     try:
-        values = parse_json(folder.read(CONFIG_FILE, _MAX_CONFIG_BYTES), where)
-        config = msgspec.convert(values, DiagnosisConfig)
-        found = _restore(config, _read_arrays(folder))
-        _try(found)
-    except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
-        text = printable(" ".join(str(error).split()))
-        raise DiagnosisError(f"{path} is no diagnosis, or damaged: {text}") from error
-    return found
+        return read_run(folder.path, DiagnosisConfig, TENSORS_FILE, _restored)
+    except ValueError as error:
+        raise DiagnosisError(f"{path} is no diagnosis, or damaged: {error}") from error
 
 
 def trained_names() -> tuple[str, ...]:
@@ -527,66 +490,42 @@ def find_diagnosis(path: Path) -> Path:
     return path if path.exists() or name not in trained_names() else TRAINED_FOLDER / name
 
 
-def _read_arrays(folder: Folder) -> dict[str, np.ndarray]:
-    where = folder.path / TENSORS_FILE
-    data = folder.read(TENSORS_FILE, most_bytes())
-    shapes, _ = open_tensors(where, data)
-    tensors, _ = parse_tensors(where, data, shapes)
-    require_finite(where, tensors)
-    return {name: leaf.numpy().astype(float) for name, leaf in tensors.items()}
-
-
-def _restore(config: DiagnosisConfig, arrays: Mapping[str, np.ndarray]) -> Diagnosis:
-    """Build a diagnosis from its arrays."""
-    compared = candidates(config.learners, config.way, config.seed)
-    learners = []
-    for place, chosen in enumerate(config.chosen):
-        blank = compared[chosen.place]
-        if learner_name(blank) != chosen.learner or not chosen.calibration:
-            raise ValueError(f"{chosen.learner!r:.60} is not learner {chosen.place}")
-        own = _under(f"learner{place}.", arrays)
-        learners.append(_with_labels(blank, chosen.labels).restore(own))
-    if not learners:
-        raise ValueError("it holds no learner")
-    kernels, space = _under(_KERNELS, arrays), _under(_SPACE, arrays)
+def _restored(config: DiagnosisConfig, arrays: Mapping[str, np.ndarray]) -> Diagnosis:
+    """Build a diagnosis of its arrays, and let it diagnose: what does not fit fails here."""
+    by_title = {own.title: own for own in candidates(config.learners, config.way, config.seed)}
+    learners = [
+        replace(by_title[own.learner], known=own.labels, arrays=under(f"learner{place}", arrays))
+        for place, own in enumerate(config.chosen)
+    ]
+    if not all(own.calibration for own in config.chosen):
+        raise ValueError("a learner is not calibrated")
+    kernels, space = under("kernels", arrays), under("space", arrays)
     discriminants = space.pop("discriminants")
-    feature_map = FeatureMap.from_tensors(_under(_FEATURES, arrays))
-    if feature_map.scale.shape != (len(config.channels),):
-        raise ValueError(f"its features are not of {len(config.channels)} channels")
-    return Diagnosis(
+    found = Diagnosis(
         config=config,
-        feature_map=feature_map,
-        kernels=Kernels.from_tensors(kernels) if kernels else None,
+        feature_map=FeatureMap(**under("features", arrays)),
+        kernels=Kernels(kernels) if kernels else None,
         space=Space(Whitening(**space), discriminants),
         learners=tuple(learners),
     )
-
-
-def _with_labels(learner: Any, labels: tuple[str, ...]) -> Any:
-    """Return a learner that knows what its labels are called."""
-    return replace(learner, known=labels) if hasattr(learner, "known") else learner
-
-
-def _try(found: Diagnosis) -> None:
-    """Diagnose made-up recordings: arrays that do not fit together fail here, not later."""
-    channels = len(found.config.channels)
-    rng = np.random.default_rng(0)
     made_up = Recordings(
-        signals=tuple(rng.normal(size=(4, channels, 64)).astype(np.float32)),
-        rate_hz=found.config.rate_hz,
-        channels=tuple(Channel(*pair) for pair in found.config.channels),
+        signals=tuple(np.random.default_rng(0).normal(size=(4, len(config.channels), 64))),
+        rate_hz=config.rate_hz,
+        channels=tuple(Channel(*pair) for pair in config.channels),
         label=np.array(["a", "b"] * 2),
         machine=np.full(4, ""),
         name=np.array(list("1234")),
     )
-    baselines = made_up if found.config.baseline else None
-    data = found.read(made_up, baselines)
-    for chosen, learner in zip(found.config.chosen, found.learners, strict=True):
+    data = found.read(made_up, made_up if config.baseline else None)
+    answers = [found.space.distances(Task(data, data)).queries]
+    for chosen, learner in zip(config.chosen, learners, strict=True):
         labelled = replace(data, label=np.array([*chosen.labels, "a", "b"])[[0, -1, 0, -1]])
-        if not np.isfinite(learner.scores(labelled, labelled)).all():
-            raise ValueError("its numbers are too large")
-    if not np.isfinite(found.space.distances(Task(data, data)).queries).all():
-        raise ValueError("its numbers are too large")
+        answers.append(learner.scores(labelled, labelled))
+    if found.feature_map.scale.shape != (len(config.channels),):
+        raise ValueError(f"its features are not of {len(config.channels)} channels")
+    if len(answers) < 2 or not all(np.isfinite(own).all() for own in answers):
+        raise ValueError("it holds no learner, or its numbers are too large")
+    return found
 
 
 def _require_alike(recordings: Recordings, config: DiagnosisConfig) -> None:
@@ -612,19 +551,3 @@ def _of_one_machine(recordings: Recordings) -> Recordings:
 def _fewest_shots(examples: Data) -> int:
     """Return how many recordings the label with the fewest examples has."""
     return min(len(np.unique(examples.group[examples.label == name])) for name in examples.labels)
-
-
-def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{prefix}{name}": array for name, array in arrays.items()}
-
-
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
-
-
-def _compact(array: np.ndarray) -> np.ndarray:
-    return np.array(array, np.float32, order="C")  # np.ascontiguousarray would add a dimension

@@ -4,6 +4,10 @@ The arm is that of envs/arm.xml with the tool of Reach, as a machine that can we
 a second hinge on the same axis, between the motor and the link, which is its gear.  A healthy gear
 is rigid, a worn one has play or gives way.  In the same way the payload can slide in its grip.
 
+A severity of zero is no fault.  Every fault has a range of severities to train on, and one beyond
+it.  Least severities lie outside the spread of machines as built; where no source is named, the
+sizes are assumptions for an arm of this type.
+
 A machine is addressed by a seed and its number.  Machines to train on and machines to test on have
 other numbers, so none is ever both.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -23,17 +27,133 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from metarobot.diagnosis.faults import FAULTS, HEALTHY, NUM_JOINTS, FaultClass, find_fault
 from metarobot.diagnosis.recordings import Channel, Recordings
 from metarobot.envs import scene
 from metarobot.envs.checked_numbers import after_number, is_integer, show
 from metarobot.envs.counter_based_random import keys_of, normals, uniforms
 from metarobot.envs.memory import require_memory
 from metarobot.envs.physics import set_body_mass, set_body_position
-from metarobot.envs.task_parameter import TaskError, nearest_name
+from metarobot.envs.task_parameter import TaskError, TaskParameter, nearest_name
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
+
+HEALTHY = "healthy"
+"""Stands in place of a fault's name where there is none."""
+
+NUM_JOINTS = 7
+_ALL = (1, 2, 3, 4, 5, 6, 7)
+_LOADED = (1, 2, 3, 4, 5, 6)
+"""Joint 7 turns the tool about its own axis: hardly any torque passes its gear."""
+
+
+class Fault(NamedTuple):
+    """One way in which a machine can be at fault."""
+
+    name: str
+    severity: TaskParameter
+    """Its quantity and unit, the range to train on and the range beyond (extrapolation)."""
+    joints: tuple[int, ...]
+    """Numbers of the joints that it can sit in; none where it is at the tool."""
+
+
+# Unit, what a severity is, its ends (trained on from the first to the second, allowed up to the
+# third), and the joints.
+_FAULTS: dict[str, tuple[str, str, tuple[float, float, float], tuple[int, ...]]] = {
+    # A worn bearing or seal adds Coulomb friction; healthy joints have 0.15 to 0.65 N m (Gaz et al.
+    # 2019).
+    "dry_friction": ("N m", "dry friction over that as built", (0.8, 3.0, 5.0), _ALL),
+    # Thickened or lost grease adds friction that grows with speed (Bittencourt et al. 2010).
+    "lost_lubricant": ("N m s/rad", "viscous damping over that as built", (1.5, 5.0, 8.0), _ALL),
+    # The disc of a brake that does not release rubs where it is warped, once a turn of the rotor.
+    "dragging_brake": ("N m", "greatest friction over a turn of the rotor", (1.5, 5.0, 8.0), _ALL),
+    # New gears of robots have 1 to 3 arc minutes, 0.3 to 0.9 mrad; worn ones ten times that.
+    "backlash": ("rad", "free play of the gear", (0.003, 0.012, 0.020), _ALL),
+    # A belt under too little tension is a soft spring; 2 mrad/N m lower the first resonance of the
+    # arm to about 3 Hz.
+    "loose_belt": ("mrad/N m", "how far the belt gives way", (0.4, 2.0, 3.5), _LOADED),
+    # Demagnetised rotor or an open phase; drives as built differ by 4 %.
+    "weak_drive": ("1", "share of the torque that is lost", (0.1, 0.3, 0.45), _ALL),
+    # Strain-wave gears ripple twice a turn of the wave generator, at 1:100 two hundred times a turn
+    # of the joint.
+    "gear_ripple": ("N m", "amplitude of the ripple", (0.5, 2.5, 4.0), _ALL),
+    # One tooth of an intermediate wheel, which turns twenty times as fast as the joint.
+    "chipped_tooth": ("N m", "greatest torque as it meshes", (2.0, 6.0, 9.0), _ALL),
+    # A coupling that has slipped; the check begins on the marks, so it shows as a jump.
+    "encoder_bias": ("rad", "angle shown on the marks", (0.005, 0.020, 0.035), _ALL),
+    # A coupling that slips while the joint moves.
+    "encoder_drift": ("rad/s", "speed of the drift", (0.004, 0.015, 0.025), _ALL),
+    # A broken shield or contact: the controller goes on with the last reading.
+    "encoder_dropouts": ("1", "probability that a reading is lost", (0.03, 0.15, 0.30), _ALL),
+    # A resolver whose signal is weak; as built the noise is 0.002 to 0.006 rad/s.
+    "noisy_speed_sensor": ("rad/s", "noise that is added", (0.01, 0.05, 0.08), _ALL),
+    # A strain gauge that comes off its shaft.
+    "torque_sensor_gain": ("1", "share of the torque not shown", (0.06, 0.25, 0.40), _LOADED),
+    # A load gripped off its place; as built it is within 1 cm of the tool's axis.
+    "shifted_payload": ("m", "how far the payload has moved", (0.03, 0.08, 0.12), ()),
+    # A load that a worn gripper does not hold fast slides to and fro.
+    "loose_payload": ("m", "how far the payload can slide", (0.001, 0.006, 0.010), ()),
+}
+
+FAULTS = {
+    name: Fault(
+        name,
+        TaskParameter(
+            name=name,
+            unit=unit,
+            description=description,
+            nominal=0.0,
+            train=(least, greatest),
+            extrapolation=((greatest, beyond),),
+            allowed=(0.0, beyond),
+        ),
+        joints,
+    )
+    for name, (unit, description, (least, greatest, beyond), joints) in _FAULTS.items()
+}
+"""All faults by name."""
+
+HELD_OUT_FAULTS = ("dragging_brake", "backlash", "chipped_tooth", "encoder_drift", "loose_payload")
+"""Faults that no training and no tuning sees, chosen by their physics before any learner was
+measured: one of each kind (loss, gear, teeth, sensor, tool).  Each has relatives in training, but
+acts in another way: friction that turns with the rotor, a gap, a pulse, an error that grows, a load
+that knocks."""
+
+
+def find_fault(name: str) -> Fault:
+    """Return a fault by its name.
+
+    Raises:
+        TaskError: There is none of that name.
+    """
+    if name not in FAULTS:
+        raise TaskError(
+            f"no fault {name!r}, allowed: {', '.join(FAULTS)}" + nearest_name(name, FAULTS)
+        )
+    return FAULTS[name]
+
+
+class FaultClass(NamedTuple):
+    """A fault in a joint: what a diagnosis distinguishes."""
+
+    fault: str
+    """Name of the fault, or ``healthy``."""
+    joint: int
+    """1 to 7; 0 where the fault sits in none."""
+
+    def __str__(self) -> str:
+        """Return its name, such as ``dry friction in joint 3``."""
+        words = self.fault.replace("_", " ")
+        return f"{words} in joint {self.joint}" if self.joint else words
+
+
+def classes_of(faults: Iterable[str]) -> tuple[FaultClass, ...]:
+    """Return the classes of some faults, in the order of `FAULTS`; ``healthy`` comes first."""
+    wanted = set(faults)
+    healthy = (FaultClass(HEALTHY, 0),) if HEALTHY in wanted else ()
+    found = [fault for name, fault in FAULTS.items() if name in wanted]
+    return healthy + tuple(FaultClass(f.name, joint) for f in found for joint in f.joints or (0,))
+
 
 SAMPLES_PER_S = 250
 NUM_SAMPLES = 800  # 3.2 s
@@ -55,8 +175,6 @@ POSITION, VELOCITY, COMMANDED_TORQUE, DELIVERED_TORQUE = (
     slice(first, first + NUM_JOINTS) for first in range(0, 28, NUM_JOINTS)
 )
 ACCELERATION = slice(28, 31)
-
-# Machines.
 
 ROTOR_RATIO = np.array([1.0, 1.0, 1.0, 1.0, 0.4, 0.4, 0.4])
 """Size of a joint's gear and motor over that of joint 1: the wrist has smaller ones.  Gains, and
@@ -153,8 +271,6 @@ def _check_seed(seed: int) -> None:
         raise TaskError(f"seed must be an integer in [0, {_MOST_SEED}], got {show(seed)}")
 
 
-# The model.
-
 JOINTS = tuple(f"joint{number}" for number in range(1, 8))
 LINKS = tuple(f"link{number}" for number in range(1, 8))
 GEARS = tuple(f"gear{number}" for number in range(1, 8))
@@ -225,8 +341,6 @@ def _joints(model: Any, names: Sequence[str]) -> np.ndarray:
     return np.array([model.joint(name).id for name in names])
 
 
-# The motion.
-
 # Joint 1 to 7.  Each follows a slow swing, which reverses often enough to show dry friction and
 # play, and a fast tremble on top, which shows what gives way.  No two joints share a frequency, so
 # their effects can be separated.  Together at most 2.1 rad/s in joints 1 to 4 and 2.6 rad/s in the
@@ -278,8 +392,6 @@ def _differentiate(periodic: np.ndarray) -> np.ndarray:
     rate = 2j * np.pi * np.fft.rfftfreq(len(periodic), 1 / SAMPLES_PER_S)
     return np.fft.irfft(rate[:, None] * np.fft.rfft(periodic, axis=0), len(periodic), axis=0)
 
-
-# The simulation.
 
 GEAR_RATIO = 100
 RIPPLES_PER_TURN = 2 * GEAR_RATIO
@@ -461,8 +573,6 @@ class Simulation:
         off = ((turn + pitch / 2) % pitch - pitch / 2) / _CHIP_WIDTH_RAD  # from the chip's middle
         return torque + own["chipped_tooth"] * ROTOR_RATIO * (-off * np.exp((1 - off**2) / 2))
 
-
-# Recording.
 
 NUM_BASELINES = 3
 """Healthy checks of every machine of a pool, at other temperatures each."""

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv
 
-from metarobot.diagnosis.faults import FAULTS, NUM_JOINTS
 from metarobot.diagnosis.simulator import (
     COMMANDED_TORQUE,
     DELIVERED_TORQUE,
+    FAULTS,
     JOINTS,
+    NUM_JOINTS,
     POSITION,
     RIPPLES_PER_TURN,
     SAMPLES_PER_S,

@@ -1,8 +1,9 @@
-"""The report of a diagnosis: one page that loads nothing and runs no script."""
+"""Reports of a diagnosis and of remaining life: pages that load nothing and run no script."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,15 +11,18 @@ import matplotlib.style
 import msgspec
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from metarobot.diagnosis.evaluate import FALSE_ALARM_RATE
+from metarobot.diagnosis.life import LifeConfig
 from metarobot.diagnosis.run import DiagnosisConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.printable import listed, printable
 from metarobot.reporting.report import data_url, page_templates
 from metarobot.reporting.style import (
     ADAPTING_COLOURS,
+    FAINT,
     GREY,
     INK,
     STYLE,
@@ -33,6 +37,9 @@ from metarobot.reporting.style import (
 
 MOST_LABELS = 24
 """Labels of a confusion matrix; more have no room."""
+FEW_UNITS = 30
+"""Units that failed, below which intervals of lives are wide and their coverage is uncertain."""
+_LIVES, _LIVES_IN_A_ROW = 6, 3
 _FALSE_ALARMS = (0.02, 0.09)
 """Rates that are near enough to the nominal one."""
 _STYLE: Any = ["default", STYLE, {"text.parse_math": False}]
@@ -236,3 +243,85 @@ def _matrix(confusion: dict[str, dict[str, int]]) -> pd.DataFrame:
     right = pd.Series(np.diag(shares), shares.index)
     labels = sorted(right.nsmallest(MOST_LABELS).index)  # those that are mistaken most
     return (100 * shares.loc[labels, labels]).round().astype(int)
+
+
+def render_life_report(config: LifeConfig, predictions: pd.DataFrame) -> str:
+    """Return the page of remaining life: verdict, figures of all learners, and some lives.
+
+    Args:
+        config: That of the run.
+        predictions: For units that the learners were not trained on, see `life.cross_validate`.
+    """
+    own = predictions.query("learner == @config.learner")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # names in other scripts
+        picture = png_bytes(draw_lives(own, config.columns.time))
+    headings, rows = score_table(config)
+    page = page_templates().get_template("life.html.j2")
+    return page.render(
+        verdict=life_verdict(config),
+        figure=data_url(picture, "image/png"),
+        headings=headings,
+        rows=rows,
+        config=config,
+        few=config.num_failed < FEW_UNITS,
+    )
+
+
+def score_table(config: LifeConfig) -> tuple[Sequence[str], list[tuple[str, ...]]]:
+    """Return headings and rows: mean absolute errors, and coverage at all checks."""
+    scores = pd.DataFrame(config.scores)
+    first, *ages = scores["ages"].unique()
+    rows = []
+    for learner, own in scores.groupby("learner", sort=False):
+        whole = own.iloc[0]
+        errors = [f"{error:.4g}" for error in own["mae"]]
+        rows.append((str(learner), *errors, f"{whole['rmse']:.4g}", f"{whole['coverage']:.0%}"))
+    headings = ("mean absolute error", first, *(f"at age {age}" for age in ages))
+    return (*headings, "RMSE", "90 % intervals hold"), rows
+
+
+def life_verdict(config: LifeConfig) -> str:
+    """Return a sentence: the chosen learner, and its lead over the next one."""
+    trained = f"trained on {config.num_units} units, of which {config.num_failed} failed"
+    whole = [row for row in config.scores if row["ages"] == config.scores[0]["ages"]]
+    if len(whole) < 2:
+        return f"{config.learner}: {trained}"
+    best, following = sorted(whole, key=lambda row: row["mae"])[:2]
+    low, high = following["mae_above_best"]
+    open_words = ", so either may be better" if low <= 0.0 else ""
+    return (
+        f"{best['learner']} is chosen: it errs by {best['mae']:.4g}, {following['learner']} by "
+        f"{following['mae']:.4g} (difference {low:.3g} to {high:.3g}{open_words}); {trained}"
+    )
+
+
+def draw_lives(predictions: pd.DataFrame, time: str) -> Figure:
+    """Draw predictions for units that failed: lives of all lengths, from short to long.
+
+    Args:
+        predictions: Of one learner.
+        time: Name of the age.
+    """
+    known: Any = predictions[predictions["failed"]]
+    lives = (known["age"] + known["left"]).groupby(known["unit"]).first().sort_values(kind="stable")
+    count = min(_LIVES, len(lives))
+    with matplotlib.style.context(_STYLE):
+        rows = -(-count // _LIVES_IN_A_ROW)
+        figure = Figure(figsize=(9, 0.6 + 2.5 * rows), layout="constrained", dpi=200)
+        for place in range(count):
+            unit = lives.index[int((place + 0.5) * len(lives) / count)]
+            own = known[known["unit"] == unit]
+            age = own["age"]
+            panel = figure.add_subplot(rows, min(count, _LIVES_IN_A_ROW), place + 1)
+            panel.plot(age, own["left"], "--", color=INK, linewidth=1.2, label="true")
+            blue, band = ADAPTING_COLOURS[0], {"linewidth": 0, "label": "90 % interval"}
+            panel.plot(age, own["median"], color=blue, linewidth=1.6, label="predicted")
+            panel.fill_between(age, own["low"], own["high"], color=blue, alpha=0.15, **band)
+            panel.set_ylim(0, 2.0 * float(own["left"].max()))
+            panel.set_title(printable(f"unit {unit}"))
+        figure.supxlabel(printable(f"age ({time})"), color=FAINT, fontsize=9.5)
+        figure.supylabel("remaining life", color=FAINT, fontsize=9.5)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
+    return figure

@@ -94,9 +94,7 @@ def test_everything_is_printed_through_print_line():
         "main.py: print(f'metarobot {__version__}')",
         "console.py: print(f'metarobot: {shown}', file=sys.stderr)",  # made printable before
         "console.py: console.print(make_table(headings, rows, console))",
-        "diagnose.py: console.print(make_table(map(str, headings), cells, console))",
-        "diagnose_life.py: console.print(make_table(*score_table(run.config), console))",
-        "diagnose_life.py: console.print(make_table(found.columns, rows, console))",
+        "diagnosing.py: console.print(make_table(map(str, headings), cells, console))",
         "doctor.py: console.print(table)",
         "list_runs.py: console.print(make_table(_HEADINGS, map(_row, found), console))",
         "pretrained_listing.py: console.print(make_table(headings, rows, console))",

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from metarobot.cli import diagnosing
 from metarobot.cli.commands import diagnose
 from metarobot.cli.commands.diagnose import LearnerName
 from metarobot.cli.main import main
@@ -180,10 +181,10 @@ def test_predict_names_faults_and_strangers(case, tmp_path, capsys, ending):
 def test_a_label_is_no_formula_in_a_spreadsheet(tmp_path):
     label = '=HYPERLINK("http://x","y")'
     found = [Finding("@a.csv", label, {label: 0.9, "healthy": 0.1}, looks_like_none=False)]
-    diagnose.write_findings(tmp_path / "x.csv", found)
+    diagnosing.write_findings(tmp_path / "x.csv", found)
     (row,) = csv.DictReader((tmp_path / "x.csv").read_text().splitlines())
     assert (row["file"], row["label"], row[f"p({label})"]) == ("'@a.csv", f"'{label}", "0.9")
-    diagnose.write_findings(tmp_path / "x.json", found)
+    diagnosing.write_findings(tmp_path / "x.json", found)
     assert json.loads((tmp_path / "x.json").read_text())[0]["label"] == label
 
 
@@ -248,7 +249,7 @@ def test_minirocket_without_aeon_is_refused(case, tmp_path, capsys, monkeypatch)
 
 def test_simulated_arms_are_trained_on_and_diagnosed_from_folders(tmp_path, capsys, monkeypatch):
     """Trained on a few faults, evaluated on one more, listed, and used on files of one arm."""
-    monkeypatch.setattr(diagnose, "_QUICK_FAULTS", ("shifted_payload",))
+    monkeypatch.setattr(diagnosing, "_QUICK_FAULTS", ("shifted_payload",))
     fast = partial(train, learners=("nearest_mean",))
     monkeypatch.setattr("metarobot.diagnosis.run.train", fast)
     out = tmp_path / "demo"

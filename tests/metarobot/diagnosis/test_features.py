@@ -118,5 +118,5 @@ def test_without_aeon_there_are_no_kernels(monkeypatch):
 def test_arrays_bring_a_map_back():
     recordings = plant()
     fitted = FeatureMap.fit(recordings)
-    again = FeatureMap.from_tensors(fitted.tensors())
+    again = FeatureMap(**vars(fitted))
     np.testing.assert_array_equal(again(recordings), fitted(recordings))

@@ -1,5 +1,7 @@
 """Learners: closed forms by hand, training that helps, and arrays that bring them back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_up import plant
@@ -82,7 +84,7 @@ def test_the_nearest_mean_is_that_of_examples_and_training_by_their_number():
     learner = NearestMean(shrinkage=1.0, uses_training=True).fit(training)
     prior = [training.features[training.label == label].mean(0) for label in "abc"]
     means = (examples.features + PRIOR_EXAMPLES * np.array(prior)) / (1 + PRIOR_EXAMPLES)
-    scale = learner.whitening(np.eye(6))[0, 0]
+    scale = learner.arrays["rest"]
     expected = -0.5 * scale**2 * ((queries.features - means) ** 2).sum(1) / 6
     np.testing.assert_allclose(learner.scores(examples, queries)[0], expected)
 
@@ -119,12 +121,8 @@ def test_scores_are_of_the_examples_labels_in_their_order(learner):
 def test_arrays_bring_a_learner_back(learner):
     data = some_data()
     fitted = learner.fit(data)
-    blank = type(fitted)(
-        **{name: getattr(fitted, name) for name in ("name",) if isinstance(learner, Network)},
-        uses_training=learner.uses_training,
-        **({} if isinstance(learner, Network) else {"known": fitted.known}),
-    )
-    again = blank.restore({name: np.asarray(each, float) for name, each in fitted.state().items()})
+    arrays = {name: np.asarray(each, float) for name, each in fitted.arrays.items()}
+    again = replace(learner, known=fitted.known, arrays=arrays)
     parts = data.rows(slice(0, 90, 3)), data.rows([4, 50])
     np.testing.assert_allclose(again.scores(*parts), fitted.scores(*parts), atol=1e-5)
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import lognorm
 
-from metarobot.cli.commands import diagnose_life
+from metarobot.cli.main import main
 from metarobot.diagnosis import life
-from metarobot.diagnosis.health_index import fit_health_index
+from metarobot.diagnosis.life import calibrate, score
 from metarobot.diagnosis.life_learners import (
     LEARNERS,
     LEVELS,
@@ -17,10 +17,10 @@ from metarobot.diagnosis.life_learners import (
     LogNormal,
     Maml,
     Network,
+    fit_health_index,
 )
-from metarobot.diagnosis.life_scores import calibrate, score
 from metarobot.diagnosis.life_table import Columns, LifeError, read_life_table
-from metarobot.reporting.life_report import verdict
+from metarobot.reporting.diagnosis_report import life_verdict
 
 SENSORS = 21
 SETTINGS = ("3", "4", "5")
@@ -171,7 +171,7 @@ def test_chosen_learner_has_the_least_error(monkeypatch):
     assert set(errors) == set(LEARNERS)
     assert run.config.learner == min(errors, key=errors.__getitem__) != "log-normal"
     assert run.config.num_failed == 20
-    assert f"{run.config.learner} is chosen: it errs by" in verdict(run.config)
+    assert f"{run.config.learner} is chosen: it errs by" in life_verdict(run.config)
 
 
 def test_too_few_failed_units_are_refused():
@@ -229,21 +229,19 @@ def test_damaged_run_is_one_line(trained, tmp_path, damage):
 def test_commands_train_and_predict(tmp_path, capsys):
     for name, frame in (("t", engines(10, median=30.0)), ("p", engines(4, 1, running=4))):
         frame.to_csv(tmp_path / f"{name}.txt", sep=" ", header=False, index=False)
-    options = {"unit": "1", "time": "2", "conditions": SETTINGS, "learner": "fleet curve"}
-    command = diagnose_life.LifeTrain(table=tmp_path / "t.txt", out=tmp_path / "run", **options)
-    assert diagnose_life.train(command) == 0
+    run = str(tmp_path / "run")
+    options = ["--unit", "1", "--time", "2", "--conditions", *SETTINGS, "--learner", "fleet curve"]
+    assert main(["diagnose", "life", "train", str(tmp_path / "t.txt"), "--out", run, *options]) == 0
     text = capsys.readouterr().out
     assert "fleet curve: trained on 10 units, of which 10 failed" in text
     assert re.search(r"all checks\s+at age", text)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "fleet curve: trained on 10 units" in page
     assert page.count("data:image/png;base64,") == 1
-    command = diagnose_life.LifePredict(
-        run=tmp_path / "run", table=tmp_path / "p.txt", out=tmp_path / "found.csv"
-    )
-    assert diagnose_life.predict(command) == 0
+    words = ["diagnose", "life", "predict", run, str(tmp_path / "p.txt"), "--out"]
+    assert main([*words, str(tmp_path / "found.csv")]) == 0
     found = pd.read_csv(tmp_path / "found.csv")
     assert list(found.columns) == ["unit", "2", "median", "mean", "low", "high"]
     assert len(found) == 4
-    with pytest.raises(ValueError, match=r"must end in \.csv"):
-        diagnose_life.LifePredict(run=tmp_path, table=tmp_path, out=tmp_path / "x.txt")
+    assert main([*words, "x.txt"]) == 2
+    assert "must end in .csv" in capsys.readouterr().err

@@ -10,13 +10,13 @@ from made_up import plant
 
 from metarobot.diagnosis.recordings import Channel
 from metarobot.diagnosis.run import (
-    CONFIG_FILE,
     TENSORS_FILE,
     DiagnosisError,
     hold_out,
     load_diagnosis,
     train,
 )
+from metarobot.diagnosis.run_folder import CONFIG_FILE
 from metarobot.io import open_tensors, parse_tensors, seal_tensors
 
 LEARNERS = ("nearest_mean", "trees")
@@ -173,7 +173,7 @@ def test_a_folder_that_is_no_diagnosis_is_one_line(tmp_path, run):
         {**whole, "way": "five"},
         {**whole, "extra": 1},
         {**whole, "channels": whole["channels"][:1]},
-        {**whole, "chosen": [{**whole["chosen"][0], "place": 10**6}]},
+        {**whole, "chosen": [{**whole["chosen"][0], "learner": "magic"}]},
         {**whole, "chosen": [{**whole["chosen"][0], "calibration": {}}]},
     ):
         config.write_text(json.dumps(damage))

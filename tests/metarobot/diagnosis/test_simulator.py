@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metarobot.diagnosis import simulator as sim
-from metarobot.diagnosis.faults import FAULTS, HEALTHY, FaultClass, classes_of
+from metarobot.diagnosis.simulator import FAULTS, HEALTHY, FaultClass, classes_of
 from metarobot.envs import TaskError
 
 JOINT = 3

@@ -1,0 +1,95 @@
+"""The run folder of a diagnosis or of remaining life: config.json and one sealed file of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import torch
+
+from metarobot.io import (
+    Folder,
+    json_bytes,
+    most_bytes,
+    open_tensors,
+    parse_json,
+    parse_tensors,
+    require_finite,
+    seal_tensors,
+)
+from metarobot.printable import printable
+
+CONFIG_FILE = "config.json"
+_MAX_CONFIG_BYTES = 16 * 2**20
+_DAMAGES = (ValueError, TypeError, LookupError, ArithmeticError, AssertionError, RuntimeError)
+ConfigT = TypeVar("ConfigT", bound=msgspec.Struct)
+RunT = TypeVar("RunT")
+
+
+def write_run(
+    path: Path,
+    config: msgspec.Struct,
+    file: str,
+    arrays: Mapping[str, np.ndarray],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a run; config.json appears last, so that a folder that has one is whole.
+
+    Raises:
+        OSError: It cannot be written to.
+    """
+    tensors = {name: torch.tensor(np.array(array), dtype=dtype) for name, array in arrays.items()}
+    folder = Folder(path)
+    folder.make()
+    files = {file: seal_tensors(tensors, {}), CONFIG_FILE: json_bytes(msgspec.to_builtins(config))}
+    folder.write_together(files)
+
+
+def read_run(
+    path: Path,
+    kind: type[ConfigT],
+    file: str,
+    build: Callable[[ConfigT, dict[str, np.ndarray]], RunT],
+    dtype: torch.dtype = torch.float32,
+) -> RunT:
+    """Read a run that may be a stranger's.
+
+    Args:
+        path: Its folder, which has a config.json.
+        kind: Of the configuration.
+        file: Name of the file of arrays.
+        build: Makes the run of its configuration and float64 arrays, and tries it.
+        dtype: Of the arrays in the file.
+
+    Raises:
+        ValueError: It is damaged; the message is one line.
+        OSError: It cannot be read.
+    """
+    folder = Folder.named(path)
+    where = folder.path / file
+    try:
+        values = parse_json(folder.read(CONFIG_FILE, _MAX_CONFIG_BYTES), folder.path / CONFIG_FILE)
+        data = folder.read(file, most_bytes())
+        shapes, _ = open_tensors(where, data)
+        tensors, _ = parse_tensors(where, data, shapes, dict.fromkeys(shapes, dtype))
+        require_finite(where, tensors)
+        arrays = {name: leaf.numpy().astype(float) for name, leaf in tensors.items()}
+        return build(msgspec.convert(values, kind), arrays)
+    except _DAMAGES as error:
+        raise ValueError(printable(" ".join(str(error).split()))) from error
+
+
+def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin with a prefix and a point, by the rest."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }
+
+
+def prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return arrays with a prefix and a point before their names."""
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
