@@ -9,7 +9,7 @@ from metarobot.envs.memory import MOST_THREADS
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
 from metarobot.options import AlgorithmOptions, Checked, Value, integer, number, switch
-from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.policies.gaussian import MIN_STD
 
 MOST_SEED = 2**63 - 1
 MOST_TASKS = 10_000

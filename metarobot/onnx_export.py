@@ -20,8 +20,8 @@ from torch import Tensor
 
 from metarobot import __version__
 from metarobot.adaptation.acting import ControlStep
-from metarobot.adaptation.interface import LARGEST_REWARD
 from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.robot import LARGEST_REWARD
 from metarobot.algorithms import algorithm_class
 from metarobot.envs import TaskDistribution, find_family
 from metarobot.io import require_absent, write_file

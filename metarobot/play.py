@@ -24,8 +24,7 @@ from gymnasium.vector import AutoresetMode
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import as_adaptable
-from metarobot.algorithms.algorithm import Belief
-from metarobot.algorithms.spread_tasks import tasks_of
+from metarobot.algorithms.base import Belief, tasks_of
 from metarobot.envs import (
     TaskDistribution,
     TaskError,

@@ -1,13 +1,19 @@
-"""Diagonal Gaussians by mean and log standard deviation; results are summed over the A actions.
+"""Gaussian policies: the distribution over actions, the functional module, and its state at work.
 
 Means have shape (..., A), log standard deviations any shape that broadcasts with it, such as (A,).
+Results are summed over the A actions.
 """
 
+import copy
 import math
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from metarobot.policies.params import Params
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -36,3 +42,173 @@ def kl_divergence(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: 
 def entropy(log_std: Tensor) -> Tensor:
     """H = Σ_a [log σ + ½ (1 + log 2π)], shape (...) for log_std (..., A)."""
     return (log_std + 0.5 * (1 + _LOG_2PI)).sum(-1)
+
+
+class PolicyState(ABC):
+    """A policy at work on N tasks, in M simulations of each: it acts, and observes what came of it.
+
+    The one implementation of a control step: it collects episodes, acts on robots, and is exported.
+
+    Attributes:
+        memory: What it carries from `act` to the `observe` and `begin` before the next `act`, by
+            name, (N, M, X) each; (N, 1, X) at first, and empty where it remembers nothing.  On a
+            robot and in an exported file, nothing else is carried.
+    """
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Tensor] = {}
+
+    def begin(self, begins: Tensor | None = None) -> None:  # noqa: B027
+        """Begin episodes; what came before may be remembered.
+
+        Args:
+            begins: In which simulations, (N, M) bool; in all if None.
+        """
+
+    @abstractmethod
+    def act(self, observations: Tensor) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
+
+    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:  # noqa: B027
+        """Observe the step: actions (N, M, A), rewards (N, M), and whether it counts, (N, M) bool.
+
+        A reward is NaN where it was not measured.
+        """
+
+
+class Policy(Protocol):
+    """What can be set to work."""
+
+    def start(self, params: Params) -> PolicyState:
+        """Begin to act with one policy per task, each leaf (N, ...)."""
+        ...
+
+
+class ReactivePolicy(ABC):
+    """Acts by the present observation, and remembers nothing."""
+
+    @abstractmethod
+    def distribution(self, params: Params, observations: Tensor) -> Distribution:
+        """Evaluate every task's policy on that task's observations.
+
+        Args:
+            params: One policy per task, each leaf (N, ...).
+            observations: (N, ..., O), with at least one dimension between.
+
+        Returns:
+            mean (N, ..., A) and log_std (N, A).
+        """
+
+    def start(self, params: Params) -> PolicyState:
+        """Begin to act with one policy per task, each leaf (N, ...)."""
+        return ReactiveState(self, params)
+
+
+class ReactiveState(PolicyState):
+    """A reactive policy at work."""
+
+    def __init__(self, policy: ReactivePolicy, params: Params) -> None:
+        super().__init__()
+        self._policy, self._params = policy, params
+
+    def act(self, observations: Tensor) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
+        return self._policy.distribution(self._params, observations)
+
+
+MIN_STD = 0.02
+"""Floor of the action noise in half action ranges, so that probability ratios stay finite."""
+
+LAST_LAYER_GAIN = 0.1
+"""Small, so that an untrained policy explores around the middle of the action range."""
+
+
+class GaussianPolicy(nn.Module, ABC):
+    """π_θ(a | ·) = N(mean_θ(·), diag(std_θ)²).
+
+    The module is functional: it is called with parameters from outside, and its own have names and
+    shapes, but no memory. `log_std` is one free vector, learned and adapted like the weights.
+    """
+
+    observation_centre: Tensor  # (O,)
+    observation_half_range: Tensor  # (O,)
+
+    def __init__(
+        self,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+        initial_std: float = 0.5,
+    ) -> None:
+        """Lay out what does not depend on the network.
+
+        Args:
+            observation_low: Lower bound of every observation element, (O,).
+            observation_high: Upper bound of every observation element, (O,).
+            action_size: A, number of action elements.
+            initial_std: Standard deviation of the initial action noise, in half action ranges.
+
+        Raises:
+            ValueError: Bounds are not finite or not ordered, or initial_std is below the floor.
+        """
+        super().__init__()
+        low = torch.as_tensor(observation_low, dtype=torch.float32)
+        high = torch.as_tensor(observation_high, dtype=torch.float32)
+        if not bool(
+            torch.isfinite(low).all() and torch.isfinite(high).all() and (low < high).all()
+        ):
+            raise ValueError(
+                f"observation bounds must be finite with low < high, got {low}, {high}"
+            )
+        if not initial_std >= MIN_STD:
+            raise ValueError(f"initial_std must be at least {MIN_STD}, got {initial_std}")
+        self.action_size = action_size
+        self.initial_std = initial_std
+        self.min_log_std = math.log(MIN_STD)
+        self.register_buffer("observation_centre", (low + high) / 2, persistent=False)
+        self.register_buffer("observation_half_range", (high - low) / 2, persistent=False)
+        self.log_std = nn.Parameter(torch.empty(action_size, device="meta"))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter, by name."""
+        return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
+
+    def with_min_std(self, min_std: float) -> Self:
+        """Return the same policy with another floor of its action noise; all else is shared."""
+        twin = copy.copy(self)
+        twin.min_log_std = math.log(min_std)
+        return twin
+
+    def scale_observations(self, observations: Tensor) -> Tensor:
+        """Map observations (..., O) from their bounds to [-1, 1]."""
+        return (observations - self.observation_centre) / self.observation_half_range
+
+    def log_std_of(self, params: Params) -> Tensor:
+        """Return the log standard deviations of every task, (N, A)."""
+        return params["log_std"].clamp(min=self.min_log_std)
+
+    @abstractmethod
+    def initial_params(self, generator: torch.Generator) -> Params:
+        """Draw fresh parameters."""
+
+    @abstractmethod
+    def start(self, params: Params) -> PolicyState:
+        """Begin to act with one policy per task, each leaf (N, ...)."""
+
+    def _blank_params(self) -> Params:
+        """Return parameters that are 0, but for `log_std` = log(initial_std)."""
+        params = {
+            name: torch.zeros_like(leaf, device="cpu", requires_grad=False)
+            for name, leaf in self.named_parameters()
+        }
+        params["log_std"].fill_(self.initial_std).log_()
+        return params
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply every element of (..., I) with every one of (..., J): (..., I J).
+
+    Some of what a policy does is linear in such products, and hard to make of sums.
+    """
+    return (a[..., :, None] * b[..., None, :]).flatten(-2)

@@ -9,11 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.gaussian import Distribution
-from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.gaussian_policy import products
+from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState, products
+from metarobot.policies.mlp import GaussianMLP
 from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
-from metarobot.policies.policy import PolicyState, ReactiveState
 from metarobot.policies.task_model import Evidence, TaskModel
 
 BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")

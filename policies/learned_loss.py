@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from metarobot.policies.episode_encoder import transition_feature_size
-from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.gaussian_policy import products
+from metarobot.policies.gaussian import products
+from metarobot.policies.mlp import GaussianMLP
 from metarobot.policies.params import Params, under_prefix, with_prefix, xavier_params
 
 CONTEXT = "context"

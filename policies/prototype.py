@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from metarobot.policies.episode_encoder import EpisodeEncoder, transition_feature_size
-from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.gaussian_policy import products
+from metarobot.policies.gaussian import products
+from metarobot.policies.mlp import GaussianMLP
 from metarobot.policies.params import Params, under_prefix, with_prefix
 
 _ENCODER = "encoder."

@@ -20,10 +20,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.gaussian import Distribution
-from metarobot.policies.gaussian_policy import LAST_LAYER_GAIN, GaussianPolicy, products
+from metarobot.policies.gaussian import (
+    LAST_LAYER_GAIN,
+    Distribution,
+    GaussianPolicy,
+    PolicyState,
+    products,
+)
 from metarobot.policies.params import Params, linear
-from metarobot.policies.policy import PolicyState
 
 LONGEST_MEMORY = 100.0
 """Control steps over which the slowest units of an untrained memory fade."""

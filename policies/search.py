@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.gaussian import Distribution
+from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState
+from metarobot.policies.mlp import ToldPolicy
 from metarobot.policies.params import TOLD, Params
-from metarobot.policies.policy import PolicyState, ReactiveState
-from metarobot.policies.task_mlp import ToldPolicy
 
 WIDTH = 0.35
 """Width of the squared-exponential kernel, in units of the box."""

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from metarobot.policies.episode_encoder import CHANGE_UNIT, EpisodeEncoder, embed, shift, symlog
-from metarobot.policies.gaussian import Distribution
-from metarobot.policies.gaussian_mlp import GaussianMLP
-from metarobot.policies.gaussian_policy import products
+from metarobot.policies.gaussian import Distribution, PolicyState, products
+from metarobot.policies.mlp import GaussianMLP
 from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
-from metarobot.policies.policy import PolicyState
 
 WINDOW = 10
 """H, moves that are looked back on."""

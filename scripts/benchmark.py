@@ -41,8 +41,8 @@ import numpy as np
 import torch
 from commands import check_names, takes_options
 
-from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.robot import Interface
 from metarobot.algorithms import configure, train_config
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco

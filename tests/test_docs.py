@@ -28,7 +28,7 @@ from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.variants import parse_variant
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.io import read_json
-from metarobot.learning.objectives import INNER_OBJECTIVES
+from metarobot.learning.inner_loop import INNER_OBJECTIVES
 from metarobot.presets import PRESETS
 from metarobot.training.load import load_run
 from metarobot.training.run import train_run
@@ -189,7 +189,7 @@ def test_the_chinese_readme_says_the_same():
 
 def test_the_smallest_algorithm_is_the_one_that_runs():
     (example,) = PYTHON_BLOCK.findall(PAGES["docs/algorithms.md"])
-    source = (ROOT / "metarobot" / "algorithms" / "anil.py").read_text(encoding="utf-8")
+    source = (ROOT / "metarobot" / "algorithms" / "maml.py").read_text(encoding="utf-8")
     assert {*example.splitlines()} <= {*source.splitlines()}
 
 

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.domain_randomisation import DomainRandomisation, ReferenceOptions
+from metarobot.algorithms.references import DomainRandomisation, ReferenceOptions
 from metarobot.options import number
 from metarobot.policies import Params
 from metarobot.rollout.episodes import Episodes

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metarobot.adaptation.interface import Interface, read_reward
+from metarobot.adaptation.robot import Interface, read_reward
 from metarobot.policies import GaussianPolicy, Params, repeat_params
 
 

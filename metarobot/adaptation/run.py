@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import SUFFIX, AdaptablePolicy, load_policy_file
+from metarobot.adaptation.robot import Interface
 from metarobot.envs import find_family
 from metarobot.training.load import TrainedPolicy, TrainedRun, load_run
 

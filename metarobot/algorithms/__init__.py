@@ -1,7 +1,6 @@
 """Every way to learn, by name."""
 
-from metarobot.algorithms.adaptation import AdaptationStep, Collect, adapt_in_steps, adapt_once
-from metarobot.algorithms.algorithm import Algorithm
+from metarobot.algorithms.base import AdaptationStep, Algorithm, Collect, adapt_in_steps, adapt_once
 from metarobot.algorithms.registry import (
     ALGORITHMS,
     STANDARD_ALGORITHMS,

@@ -7,9 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.algorithm import Belief
-from metarobot.algorithms.spread_tasks import spread_codes
-from metarobot.algorithms.told_learner import ToldLearner, told_in
+from metarobot.algorithms.base import Belief, ToldLearner, spread_codes, told_in
 from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
@@ -17,7 +15,7 @@ from metarobot.learning.task_model import ModelBatch, ModelOptions, find_units, 
 from metarobot.learning.trpo import TrustRegion
 from metarobot.options import AlgorithmOptions, fixed, integer, number
 from metarobot.policies import AskingState, Evidence, LatentPolicy, Params
-from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.policies.gaussian import MIN_STD
 from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, torch_generator

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from metarobot.algorithms.differentiable_learner import DifferentiableLearner
+from metarobot.algorithms.maml import DifferentiableLearner
 from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.trpo import TrustRegion, trpo_update
@@ -18,7 +18,7 @@ from metarobot.policies import (
     directions,
     transition_features,
 )
-from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.learned_loss import CONTEXT
 from metarobot.rollout.episodes import Episodes
 

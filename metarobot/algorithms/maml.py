@@ -1,12 +1,314 @@
-"""Model-agnostic meta-learning: an initialisation from which a gradient step goes far."""
+"""MAML and its relatives: an initialisation from which a gradient step goes far.
 
+First-order MAML, ANIL, Meta-SGD and E-MAML differ from MAML in one method or option each.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, TypeVar, cast
 
-from metarobot.algorithms.gradient_learner import GradientLearner, GradientOptions
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+import torch
+from torch import Tensor
+
+from metarobot.algorithms.base import Algorithm
+from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
+from metarobot.learning.advantages import (
+    LEARNING_RATE,
+    episode_moments,
+    estimate_advantages,
+    normalise_per_task,
+    weighed_prior,
+)
+from metarobot.learning.distributed import Workers, running_mean
+from metarobot.learning.inner_loop import (
+    INNER_OBJECTIVES,
+    STEP_SIGNAL,
+    STEP_VARIANCE,
+    VALUE_PRIOR,
+    InnerObjective,
+    PolicyLoss,
+    StepSizes,
+    adapt,
+    adapt_shrunk,
+    add_step_lengths,
+    add_value_prior,
+    learn_mean,
+    measured_steps,
+)
+from metarobot.learning.meta_batch import (
+    MetaBatch,
+    UpdateReport,
+    chunks_of_steps,
+    join_params,
+    params_of,
+)
+from metarobot.learning.meta_gradient import SurrogateObjective, likelihood_ratios, surrogates
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import Params
+from metarobot.options import AlgorithmOptions, choice, fixed, integer, number, switch
+from metarobot.policies import (
+    Distribution,
+    GaussianMLP,
+    GaussianPolicy,
+    LearnedStepsMLP,
+    Params,
+    repeat_params,
+)
+from metarobot.policies.gaussian import MIN_STD
+from metarobot.rollout.episodes import Episodes
+from metarobot.rollout.seeding import Phase, numpy_generator
+
+PolicyT = TypeVar("PolicyT", bound=GaussianMLP)
+
+
+class DifferentiableLearner(SurrogateObjective, Algorithm[PolicyT]):
+    """Adapts by a step that derivatives can be taken through."""
+
+    @abstractmethod
+    def adapt_differentiably(
+        self, params: Params, episodes: Episodes, advantages: Tensor
+    ) -> Params:
+        """Take one adaptation step that stays attached to the graph; as `adapt`."""
+
+    @torch.no_grad()
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Take one adaptation step on every task."""
+        parts = [
+            self.adapt_differentiably(
+                params_of(params, tasks), episodes.rows(tasks), advantages[tasks]
+            )
+            for tasks in chunks_of_steps(episodes.rewards)
+        ]
+        return join_params(parts)
+
+    def adaptations(self, params: Params, batch: MetaBatch) -> list[Params]:
+        """Return θ_0 .. θ_K: the parameters before the first adaptation step, and after each."""
+        chain = [params]
+        for episodes, advantages in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
+            chain.append(self.adapt_differentiably(chain[-1], episodes, advantages))
+        return chain
+
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_{θ'_n} on the post-update observations: the map that derivatives are of.
+
+        Args:
+            params: θ, once for every task, each leaf (N, ...).
+            batch: Data of the meta-update.
+
+        Returns:
+            Mean (N, E, T, A) and log_std (N, A).
+        """
+        return self.post_distribution(self.adaptations(params, batch)[-1], batch)
+
+    def post_distribution(self, adapted: Params, batch: MetaBatch) -> Distribution:
+        """θ'_n -> π_{θ'_n} on the post-update observations."""
+        return self.policy.distribution(adapted, batch.post_episodes.observations)
+
+
+FEWER_EPISODES = (1, 2, 5, 10, 20)
+"""Numbers of adaptation episodes among which training draws, besides episodes_per_task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationStepOptions(AlgorithmOptions):
+    """One adaptation step, and the episodes that it learns from."""
+
+    inner_lr: float = number(0.1, 1e-6, 100.0)
+    """α, step size of an adaptation step."""
+    inner_objective: InnerObjective = choice("lvc", INNER_OBJECTIVES)
+    """What an adaptation step climbs; with likelihood_ratio the line search follows the function
+    that was differentiated, and accepts longer steps."""
+    normalise_inner: bool = switch(True)
+    """Normalise the advantages of each task to standard deviation 1 before an adaptation step.
+    Without, a task farther from its optimum takes a larger step, and inner_lr is per unit of
+    return."""
+    shrink_steps: bool = switch(True)
+    """Take of an adaptation step what its noise leaves, and of a later one the less the more steps
+    were taken: episodes that disagree move a task little, and steps end where they lead. Without,
+    noise moves it as far as a signal, few episodes do harm, and later steps overshoot."""
+    value_prior: bool = switch(True)
+    """Fit a task's value baseline to what meta-training has seen on all tasks as well, as far as
+    that predicts the task's episodes. Without, few episodes are fitted too well, and their
+    advantages are noise."""
+    vary_episodes: bool = switch(False)
+    """Draw how many adaptation episodes a meta-iteration collects from 1, 2, 5, 10, 20, up to
+    episodes_per_task, so that one initialisation serves all of these numbers."""
+    adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
+    """Floor of the action noise in adaptation episodes, in half action ranges. MAML's gradient does
+    not credit exploration for what adaptation learns from it: without this floor, adaptation
+    episodes end up telling little."""
+
+    def check_episodes(self, episodes_per_task: int) -> None:
+        """Refuse a single episode on each task: meta-training would never see its noise."""
+        if self.shrink_steps and self.adaptation_steps > 0 and episodes_per_task < 2:
+            raise ValueError(
+                "shrink_steps measures noise by how episodes of a task differ: episodes_per_task "
+                f"must be at least 2, got {episodes_per_task}; or pass --no-shrink-steps"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientOptions(AdaptationStepOptions):
+    """An initialisation that is trained through its adaptation steps."""
+
+    num_adaptation_steps: int = integer(1, 0, MOST_ADAPTATION_STEPS)
+    """K, adaptation steps before the post-update episodes."""
+    first_order: bool = switch(False)
+    """Drop the second derivatives of the adaptation from the meta-gradient."""
+    min_std: float = number(MIN_STD, MIN_STD, 10.0)
+    """Floor of the action noise, in half action ranges. The trust region is as narrow as the noise,
+    so that a policy that has become certain can hardly learn."""
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Adaptation steps K before the post-update episodes of a meta-batch."""
+        return self.num_adaptation_steps
+
+
+class GradientLearner(DifferentiableLearner[GaussianMLP]):
+    """Adapts by gradient steps on the return of its adaptation episodes.
+
+    With `shrink_steps` and `value_prior` its policy has further leaves, in which meta-training
+    keeps how noisy a step from one episode is, how long steps would be without noise, and what
+    values are like, and adaptation how many steps were taken.
+    """
+
+    options_class = AdaptationStepOptions
+
+    @classmethod
+    def make_policy(
+        cls,
+        config: TrainConfig,
+        observation_low: Sequence[float],
+        observation_high: Sequence[float],
+        action_size: int,
+    ) -> GaussianPolicy:
+        """Lay out the policy for observations within bounds (O,) and A action elements."""
+        policy = super().make_policy(config, observation_low, observation_high, action_size)
+        options = cast(AdaptationStepOptions, config.options)
+        if options.shrink_steps:
+            add_step_lengths(policy)
+        if options.value_prior:
+            add_value_prior(policy)
+        return policy
+
+    @property
+    def options(self) -> AdaptationStepOptions:
+        """What this algorithm reads."""
+        return cast(AdaptationStepOptions, self.config.options)
+
+    def num_adaptation_episodes(self, iteration: int) -> int:
+        """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""
+        most = super().num_adaptation_episodes(iteration)
+        if not self.options.vary_episodes:
+            return most
+        generator = numpy_generator(self.config.seed, iteration, Phase.NUM_EPISODES)
+        return int(generator.choice([*(fewer for fewer in FEWER_EPISODES if fewer < most), most]))
+
+    @property
+    def needs_log_probs(self) -> bool:
+        """Whether `adapt` reads likelihood ratios, which are relative to the policy that acted."""
+        return self.options.inner_objective == "likelihood_ratio"
+
+    @property
+    def first_order(self) -> bool:
+        """Whether the gradient of an adaptation step is taken for a constant."""
+        return False
+
+    @property
+    def exploring_policy(self) -> GaussianMLP:
+        """The policy as it explores: with the floor of the noise in adaptation episodes."""
+        return self.policy.with_min_std(self.options.adaptation_min_std)
+
+    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
+        """Advantages (N, E, T) that an adaptation step climbs; as for any algorithm.
+
+        Where they are not normalised, a task farther from its optimum has larger ones and adapts by
+        a larger step.
+        """
+        config, policy, prior = self.config, self.policy, params.get(VALUE_PRIOR)
+        if prior is not None:
+            prior = weighed_prior(policy, episodes, config.discount, prior)
+        advantages = estimate_advantages(
+            policy,
+            episodes,
+            discount=config.discount,
+            gae_lambda=config.gae_lambda,
+            value_prior=prior,
+        )
+        if self.options.normalise_inner:
+            return normalise_per_task(advantages, episodes.mask)
+        return advantages
+
+    def step_sizes(self, params: Params) -> StepSizes:
+        """Return α of an adaptation step, for all parameters or for each leaf that adapts."""
+        del params
+        return self.options.inner_lr
+
+    def adapt_differentiably(
+        self, params: Params, episodes: Episodes, advantages: Tensor
+    ) -> Params:
+        """Take one adaptation step that stays attached to the graph; as `adapt`."""
+        step = adapt_shrunk if self.options.shrink_steps else adapt
+        loss = self._inner_loss(episodes, advantages)
+        return step(loss, params, self.step_sizes(params), first_order=self.first_order)
+
+    def _inner_loss(self, episodes: Episodes, advantages: Tensor) -> PolicyLoss:
+        """Return what an adaptation step on a block of episodes (N, E, T) lowers."""
+        return PolicyLoss(
+            self.exploring_policy,
+            episodes,
+            advantages,
+            episodes.step_weights,
+            self.options.inner_objective,
+        )
+
+    @abstractmethod
+    def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Improve the initialisation; as `update`, but for what is measured and not learned."""
+
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Improve the initialisation, and measure what helps to adapt it from few episodes."""
+        improved, report = self.improve(params, batch)
+        if report.accepted and batch.pre_episodes:
+            first = batch.pre_episodes[0], batch.pre_advantages[0]
+            improved = {**improved, **self.measured(params, *first)}
+        return improved, report
+
+    def measured(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Return what is known of adaptation steps and values after more episodes from θ.
+
+        Args:
+            params: θ, each leaf in its own shape; those of `MEASURED` are what is known so far.
+            episodes: Adaptation episodes (N, E, T).
+            advantages: Their advantages (N, E, T).
+
+        Returns:
+            The leaves of `MEASURED` that are measured, as far as the policy has them.
+        """
+        leaves: Params = {}
+        if STEP_VARIANCE in params:
+            steps = self.workers.gather(self._measured_steps(params, episodes, advantages))
+            for name, samples in zip((STEP_VARIANCE, STEP_SIGNAL), steps.unbind(1), strict=True):
+                leaves[name] = learn_mean(params[name], samples)
+        if VALUE_PRIOR in params:
+            moments = episode_moments(self.policy, episodes, self.config.discount)
+            leaves[VALUE_PRIOR] = running_mean(
+                params[VALUE_PRIOR], self.workers.gather(moments), LEARNING_RATE
+            )
+        return leaves
+
+    @torch.no_grad()
+    def _measured_steps(self, params: Params, episodes: Episodes, advantages: Tensor) -> Tensor:
+        """Return the variance of a step from one episode, and the signal in all, (n, 2)."""
+        theta, parts = repeat_params(params, episodes.num_tasks), []
+        for tasks in chunks_of_steps(episodes.rewards):
+            loss = self._inner_loss(episodes.rows(tasks), advantages[tasks])
+            of_tasks = params_of(theta, tasks)
+            _, moments = measured_steps(loss, of_tasks, self.step_sizes(of_tasks))
+            samples = moments.sample_variances(), moments.sample_signals()
+            parts.append(torch.stack(samples, dim=1))
+        return torch.cat(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,3 +338,110 @@ class Maml(GradientLearner):
     def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step within the trust region."""
         return trpo_update(self, params, batch, self.options, self.workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FomamlOptions(MamlOptions):
+    """What first-order MAML reads."""
+
+    first_order: bool = fixed(True)
+    """Drop the second derivatives of the adaptation from the meta-gradient."""
+
+
+class FirstOrderMaml(Maml):
+    """MAML that takes the gradient of an adaptation step for a constant.
+
+    Source: Finn et al. 2017, arXiv:1703.03400, section 5.2.
+    """
+
+    title = "FOMAML"
+    options_class = FomamlOptions
+
+
+class Anil(Maml):
+    """MAML that adapts the last layer and the action noise only; the features stay.
+
+    Source: Raghu et al. 2020, arXiv:1909.09157.
+    """
+
+    title = "ANIL"
+
+    def step_sizes(self, params: Params) -> dict[str, float]:
+        """Return α for each leaf of the head."""
+        head = f"layers.{len(self.policy.layers) - 1}."
+        return {
+            name: self.options.inner_lr
+            for name in params
+            if name.startswith(head) or name == "log_std"
+        }
+
+
+class MetaSgd(Maml):
+    """MAML with a learned step size for every parameter, of either sign.
+
+    Source: Li et al. 2017, arXiv:1707.09835.
+    """
+
+    title = "Meta-SGD"
+    policy_class = LearnedStepsMLP
+
+    @classmethod
+    def policy_options(cls, config: TrainConfig) -> dict[str, float]:
+        """Return where the step sizes start."""
+        return {"initial_step_size": cast(MamlOptions, config.options).inner_lr}
+
+    def step_sizes(self, params: Params) -> dict[str, Tensor]:
+        """Return the step size of every parameter but the step sizes."""
+        return LearnedStepsMLP.step_sizes_of(params)
+
+
+class EMaml(Maml):
+    """MAML with the term of the meta-gradient that comes from θ choosing the episodes.
+
+    Source: Stadie et al. 2018, arXiv:1803.01118, equation 4; Al-Shedivat et al. 2018,
+    arXiv:1710.03641.
+    """
+
+    title = "E-MAML"
+
+    def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step on surrogate and credit."""
+        objective = CreditedExploration(self, exploration_credits(batch, self.workers))
+        return trpo_update(objective, params, batch, self.options, self.workers)
+
+
+class CreditedExploration(NamedTuple):
+    """What E-MAML improves: the post-update surrogate, and the odds of episodes that led far."""
+
+    maml: Maml
+    credits: Tensor
+    """What the adaptation episodes of each task led to, (N,)."""
+
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_{θ'_n}."""
+        return self.maml.adapted_distribution(params, batch)
+
+    def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
+        """θ_n -> surrogate of every task minus the credit of its episodes (N,), and π_{θ'_n}."""
+        chain = self.maml.adaptations(params, batch)
+        distribution = self.maml.post_distribution(chain[-1], batch)
+        losses = surrogates(distribution, batch.post_episodes, batch.post_advantages)
+        for theta, episodes in zip(chain, batch.pre_episodes, strict=False):
+            exploring = self.maml.exploring_policy.distribution(theta, episodes.observations)
+            ratios = likelihood_ratios(exploring, episodes)
+            losses = losses - self.credits * (ratios * episodes.step_weights).sum((1, 2))
+        return losses, distribution
+
+    def of_tasks(self, tasks: slice) -> "CreditedExploration":
+        """Return the objective of some tasks, with their credits."""
+        return self._replace(credits=self.credits[tasks])
+
+
+def exploration_credits(batch: MetaBatch, workers: Workers) -> Tensor:
+    """Mean post-update return of each task held here, normalised over the meta-batch; (N,)."""
+    returns = batch.post_episodes.returns.double().mean(1)
+    everyone = workers.gather(returns)
+    everyone = everyone[everyone.isfinite()]
+    spread = everyone.std(correction=0) if len(everyone) else torch.ones(())
+    credits = (returns - everyone.mean()) / (spread + 1e-8)
+    return credits.to(batch.post_advantages.dtype)

@@ -8,11 +8,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.algorithm import Algorithm
+from metarobot.algorithms.base import Algorithm
 from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
 from metarobot.learning.adam import AdamState, descend
-from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.distributed import ALONE, Workers, running_mean
+from metarobot.learning.inner_loop import LEARNING_RATE, learn_mean
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport, chunks_of_steps, params_of
+from metarobot.learning.meta_gradient import surrogates
 from metarobot.learning.prototypes import (
     embed_all,
     embedding_moments,
@@ -20,10 +22,6 @@ from metarobot.learning.prototypes import (
     per_task_encoder_gradients,
     prototypes,
 )
-from metarobot.learning.running_mean import running_mean
-from metarobot.learning.shrinkage import LEARNING_RATE, learn_mean
-from metarobot.learning.surrogates import surrogates
-from metarobot.learning.task_chunks import chunks_of_steps, params_of
 from metarobot.learning.trpo import TrustRegion, trpo_update
 from metarobot.options import AlgorithmOptions, integer, number
 from metarobot.policies import (
@@ -34,7 +32,7 @@ from metarobot.policies import (
     repeat_params,
     transition_features,
 )
-from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.prototype import CONTEXT, SPREAD
 from metarobot.rollout.episodes import Episodes
 

@@ -7,20 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from metarobot.algorithms.algorithm import Algorithm
-from metarobot.algorithms.anil import Anil
-from metarobot.algorithms.domain_randomisation import DomainRandomisation
-from metarobot.algorithms.e_maml import EMaml
-from metarobot.algorithms.fomaml import FirstOrderMaml
+from metarobot.algorithms.base import Algorithm
 from metarobot.algorithms.latent import Latent
 from metarobot.algorithms.learned_loss import LearnedLoss
-from metarobot.algorithms.maml import Maml
-from metarobot.algorithms.maml_ppo import MamlPpo
-from metarobot.algorithms.meta_sgd import MetaSgd
-from metarobot.algorithms.oracle import Oracle
-from metarobot.algorithms.promp import ProMP
+from metarobot.algorithms.maml import Anil, EMaml, FirstOrderMaml, Maml, MetaSgd
+from metarobot.algorithms.maml_ppo import MamlPpo, ProMP
 from metarobot.algorithms.prototype import Prototype
-from metarobot.algorithms.recurrent_randomisation import RecurrentRandomisation
+from metarobot.algorithms.references import DomainRandomisation, Oracle, RecurrentRandomisation
 from metarobot.algorithms.reptile import Reptile
 from metarobot.algorithms.rl2 import Rl2
 from metarobot.algorithms.teacher_student import TeacherStudent

@@ -6,23 +6,20 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.gradient_learner import AdaptationStepOptions, GradientLearner
+from metarobot.algorithms.maml import AdaptationStepOptions, GradientLearner
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import mean_over_tasks
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import losses_and_divergences, rejected_rows
-from metarobot.learning.surrogates import surrogates
-from metarobot.learning.task_chunks import chunks_of_batch, join_distributions
-from metarobot.options import integer, number
-from metarobot.policies import (
-    MEASURED,
-    Distribution,
-    Params,
-    flatten_params,
-    repeat_params,
-    unflatten_params,
+from metarobot.learning.inner_loop import MEASURED
+from metarobot.learning.meta_batch import (
+    MetaBatch,
+    UpdateReport,
+    chunks_of_batch,
+    join_distributions,
 )
-from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.learning.meta_gradient import losses_and_divergences, rejected_rows, surrogates
+from metarobot.options import integer, number
+from metarobot.policies import Distribution, Params, flatten_params, repeat_params, unflatten_params
+from metarobot.policies.gaussian import MIN_STD
 
 MOST_RATES = 10
 """After as many, each half as large as the one before, what is left of a move is worth nothing."""

@@ -23,16 +23,15 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.robot import Interface
 from metarobot.default_dtype import float32_by_default
 from metarobot.envs import Tasks, Variant, file_name, find_family, make_env
 from metarobot.envs.checked_numbers import show
 from metarobot.envs.tasks import Split
 from metarobot.policies import repeat_params
-from metarobot.rollout.collect import collect
+from metarobot.rollout.collect import RewardBlindPolicy, collect
 from metarobot.rollout.episodes import Episodes
-from metarobot.rollout.hidden_rewards import RewardBlindPolicy
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
 
 FALSE_ALARM_RATE = 0.05

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metarobot.algorithms.algorithm import Belief
+from metarobot.algorithms.base import Belief
 from metarobot.envs import TaskParameter, find_family
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.adapted_tasks import AdaptedTasks

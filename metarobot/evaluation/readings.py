@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from metarobot.algorithms.identification import fit_tasks
+from metarobot.algorithms.references import fit_tasks
 from metarobot.envs import TaskDistribution
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.adapted_tasks import AdaptedTasks

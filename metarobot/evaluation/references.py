@@ -12,11 +12,8 @@ from functools import cached_property
 from typing import cast
 
 from metarobot.algorithms import Algorithm, configure
-from metarobot.algorithms.gradient_learner import GradientLearner
-from metarobot.algorithms.identification import Identification
-from metarobot.algorithms.maml import MamlOptions
-from metarobot.algorithms.strategy_search import StrategySearch
-from metarobot.algorithms.told_oracle import ToldOracle
+from metarobot.algorithms.maml import GradientLearner, MamlOptions
+from metarobot.algorithms.references import Identification, StrategySearch, ToldOracle
 from metarobot.envs import find_family
 from metarobot.evaluation.protocol import (
     MADE_OF,
@@ -27,7 +24,8 @@ from metarobot.evaluation.protocol import (
     in_order,
 )
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.policies import VALUE_PRIOR, Params, repeat_params
+from metarobot.learning.inner_loop import VALUE_PRIOR
+from metarobot.policies import Params, repeat_params
 from metarobot.presets import find_preset
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.functional_policy import initial_params, make_policy

@@ -30,9 +30,8 @@ from metarobot.policies import (
     ReactivePolicy,
     repeat_params,
 )
-from metarobot.rollout.collect import collect
+from metarobot.rollout.collect import RewardBlindPolicy, collect, hide_rewards
 from metarobot.rollout.episodes import Episodes
-from metarobot.rollout.hidden_rewards import RewardBlindPolicy, hide_rewards
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy
 

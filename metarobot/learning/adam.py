@@ -14,8 +14,12 @@ from torch.optim.adam import adam
 
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import MetaObjective, per_task_gradients, rejected_rows
-from metarobot.learning.surrogates import kl_divergences
+from metarobot.learning.meta_gradient import (
+    MetaObjective,
+    kl_divergences,
+    per_task_gradients,
+    rejected_rows,
+)
 from metarobot.options import Checked, integer, number
 from metarobot.policies import Params, unflatten_params
 

@@ -8,6 +8,7 @@ process alike.  No sum depends on how the tasks are shared out, so neither do th
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +17,6 @@ from datetime import timedelta
 import numpy as np
 import torch
 import torch.distributed as dist
-
-# Its functions take the default process group as the value of an argument.  Imported later, once
-# the group is there (torch.func does so), they would keep the group, and with it threads that may
-# be at work still while Python ends: now and then the process would then abort.
 import torch.distributed.nn.functional
 from torch import Tensor
 from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -164,3 +161,20 @@ def _meeting_place(count: int) -> PrefixStore:
 
 def _can_share(num_tasks: int, count: int) -> bool:
     return count == 1 or (num_tasks % count == 0 and num_tasks // count >= 2)
+
+
+def running_mean(known: Tensor, samples: Tensor, rate: float, least: float = -math.inf) -> Tensor:
+    """Return what is known after one more meta-batch.
+
+    Args:
+        known: The mean so far (...), 0 while it is unknown.
+        samples: What every task says of it, (N, ...); tasks with a number that is not finite are
+            left out.
+        rate: Weight of the meta-batch, unless it is the first.
+        least: What a meta-batch says at least.
+    """
+    samples = samples[samples.flatten(1).isfinite().all(1)]
+    if len(samples) == 0:
+        return known
+    mean = torch.from_numpy(mean_over_tasks(samples)).to(known.dtype).clamp(min=least)
+    return torch.lerp(known, mean, rate) if bool(known.any()) else mean

@@ -1,17 +1,242 @@
 """The inner loop: one gradient step on every task, all tasks in one vectorised call.
 
-It asks of a loss only its gradient. `policy_loss` is that of a policy on its episodes; the few-shot
-learners have that of any module on examples.
+A step asks of a loss only its gradient: `PolicyLoss` is that of a policy on its episodes; the
+few-shot learners have that of any module on examples.
+
+How much of a step is taken
+---------------------------
+The step d of a task is the mean of the steps d_e that its E episodes ask for, so their spread tells
+its noise. Of a noisy step, the part
+
+    s = S / (S + V),    V = σ² / E,    σ² the variance of a d_e, summed over parameters,
+
+comes nearest to the step without noise, whose squared length is S: Wiener's factor. A task's own
+estimate of S is max(0, |d|² - V), with which s is the factor of James and Stein: where V exceeds
+|d|², nothing has been learned, and no step is taken.
+
+Few episodes tell little about σ² and S, and one tells nothing: where it is an outlier, its |d|²
+looks like a signal. So what meta-training has found on all tasks counts as much as `PRIOR_EPISODES`
+episodes more.
+
+A later step starts nearer to its end than the first. With normalised advantages it is as long, and
+overshoots. So it is divided by 1 + the sum of all s before. Where every step is taken whole, the
+result is the mean of where they lead, in which their noise averages out.
+
+Source: James and Stein 1961, "Estimation with quadratic loss"; Efron and Morris 1973, "Stein's
+estimation rule and its competitors: an empirical Bayes approach", for what is learned from all
+tasks; the pooled variance, Smyth 2004, doi:10.2202/1544-6115.1027; Robbins and Monro 1951, "A
+stochastic approximation method", for steps whose lengths fall so.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, Self, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import grad
 
-from metarobot.learning.shrinkage import StepMoments
-from metarobot.policies import MEASURED, STEP_SIGNAL, STEP_VARIANCE, STEPS_TAKEN, Params
+from metarobot.learning.distributed import running_mean
+from metarobot.policies import GaussianPolicy, Params, ReactivePolicy, log_prob
+from metarobot.policies.value_baseline import num_value_features
+from metarobot.rollout.episodes import Episodes
+
+STEP_VARIANCE = "step_variance"
+"""Leaf (1,): variance of the adaptation step that one episode alone asks for, summed over the
+parameters that adapt. 0 while it is unknown."""
+
+STEP_SIGNAL = "step_signal"
+"""Leaf (1,): squared length that an adaptation step would have without noise, the mean over all
+tasks. 0 while it is unknown."""
+
+STEPS_TAKEN = "steps_taken"
+"""Leaf (1,): adaptation steps taken so far, each counted as the part of it that was taken. 0 before
+adapting."""
+
+VALUE_PRIOR = "value_prior"
+"""Leaf (F, F + 1): XᵀX and XᵀR of the value baseline's fit to one episode, side by side, the mean
+over all tasks. 0 while it is unknown."""
+
+MEASURED = (STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN, VALUE_PRIOR)
+
+InnerObjective = Literal["lvc", "likelihood_ratio", "dice"]
+"""What an adaptation step climbs."""
+INNER_OBJECTIVES: tuple[InnerObjective, ...] = get_args(InnerObjective)
+
+
+def likelihood_ratio(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:
+    """π_θ(a|o) / π_behaviour(a|o) · A.
+
+    Args:
+        log_probs: log π_θ(a|o), (..., T).
+        behaviour_log_probs: Log-probabilities stored with the episodes.
+        advantages: A.
+
+    Returns:
+        The objective of each step, to be maximised.
+    """
+    return torch.exp(log_probs - behaviour_log_probs) * advantages
+
+
+def lvc(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:
+    """π_θ(a|o) / ⊥(π_θ(a|o)) · A, where ⊥ stops the gradient; takes the stored values unused."""
+    del behaviour_log_probs
+    return torch.exp(log_probs - log_probs.detach()) * advantages
+
+
+def dice(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:
+    """(☐_t - ☐_{t-1}) A_t with ☐_t = exp(Σ_{i ≤ t} (log π_i - ⊥ log π_i)), whose value is 1."""
+    del behaviour_log_probs
+    change = log_probs - log_probs.detach()  # 0, but its derivatives are not
+    until_now = change.cumsum(-1)
+    return (torch.exp(until_now) - torch.exp(until_now - change)) * advantages
+
+
+OBJECTIVES: dict[InnerObjective, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "lvc": lvc,
+    "likelihood_ratio": likelihood_ratio,
+    "dice": dice,
+}
+
+
+class PolicyLoss(NamedTuple):
+    """L_n(θ_n) of a policy: the negative mean of an objective over the episodes of a task."""
+
+    policy: ReactivePolicy
+    """The policy's functional module."""
+    episodes: Episodes
+    """Adaptation episodes (N, E, T)."""
+    advantages: Tensor
+    """Their advantages (N, E, T)."""
+    weights: Tensor
+    """What each step counts in the mean, (N, E, T)."""
+    objective: InnerObjective = "lvc"
+    """What the mean is of."""
+
+    @property
+    def mask(self) -> Tensor:
+        """1.0 where a step of an episode counts, (N, E, T)."""
+        return self.episodes.mask
+
+    def gradient(self, params: Params, adapting: Sequence[str]) -> Params:
+        """Return ∇ L_n of every task, for the leaves (N, ...) that adapt.
+
+        It is that of Σ_n L_n, as L_n depends on the row n alone.
+        """
+        per_step, episodes = OBJECTIVES[self.objective], self.episodes
+
+        def total_loss(leaves: Params) -> Tensor:
+            mean, log_std = self.policy.distribution({**params, **leaves}, episodes.observations)
+            log_probs = log_prob(mean, log_std[:, None, None], episodes.actions)
+            objective = per_step(log_probs, episodes.log_probs, self.advantages)
+            return -(self.weights * objective).sum()
+
+        return grad(total_loss)({name: params[name] for name in adapting})
+
+    def gradients_of_episodes(self, params: Params, adapting: Sequence[str]) -> Params:
+        """Return the part of every episode in ∇ L_n: leaves (N, E, ...), whose sums it is.
+
+        Every episode gets its own copy of the parameters, so one reverse pass gives all parts.
+        """
+        shape = N, E = self.episodes.num_tasks, self.episodes.num_episodes
+        copies = {
+            name: leaf[:, None].expand(N, E, *leaf.shape[1:]).flatten(0, 1)
+            for name, leaf in params.items()
+            if name not in MEASURED
+        }
+        alone = self._replace(
+            episodes=self.episodes.each_alone(),
+            advantages=self.advantages.flatten(0, 1)[:, None],
+            weights=self.weights.flatten(0, 1)[:, None],
+        )
+        gradients = alone.gradient(copies, adapting)
+        return {name: leaf.unflatten(0, shape) for name, leaf in gradients.items()}
+
+
+PRIOR_EPISODES = 4.0
+"""What the learned variance and signal count, in degrees of freedom; E episodes have E - 1."""
+
+LEARNING_RATE = 0.1
+"""Weight of a new meta-batch in what is learned: it follows θ within some ten of them."""
+
+_LEAST = 1e-12
+"""What is learned where there is nothing: 0 would be unknown."""
+
+
+class StepMoments(NamedTuple):
+    """What the episodes of every task say about its step, (N,) each."""
+
+    num_episodes: Tensor
+    """E, episodes with a step that counts."""
+    length: Tensor
+    """|d|², squared length of the step."""
+    deviations: Tensor
+    """Σ_e |d_e - d|²; 0 for a single episode."""
+
+    @classmethod
+    def of(cls, parts: Params, whole: Params, mask: Tensor) -> Self:
+        """Measure steps.
+
+        Args:
+            parts: d_e / E, leaves (N, E, ...); 0 for an episode without steps that count.
+            whole: Their sums d, leaves (N, ...).
+            mask: 1.0 where a step counts (N, E, T).
+        """
+        count = (mask.sum(-1) > 0).to(mask.dtype).sum(1)
+        squares = _sum_of_each([leaf.square().flatten(2).sum(2).sum(1) for leaf in parts.values()])
+        length = _sum_of_each([leaf.square().flatten(1).sum(1) for leaf in whole.values()])
+        deviations = count * (count * squares - length)
+        return cls(count, length, torch.where(count > 1.0, deviations, 0.0))
+
+    def sample_variances(self) -> Tensor:
+        """Return σ² without bias, (N,); NaN where fewer than two episodes count."""
+        freedom = self.num_episodes - 1.0
+        return torch.where(freedom > 0.0, self.deviations / freedom, torch.nan)
+
+    def sample_signals(self) -> Tensor:
+        """Return S without bias, (N,), which can be negative; NaN for fewer than two episodes."""
+        return self.length - self.sample_variances() / self.num_episodes
+
+    def factors(self, variance: Tensor | None = None, signal: Tensor | None = None) -> Tensor:
+        """Return s of every task, (N,); 0 where σ² cannot be told.
+
+        Args:
+            variance: σ² from meta-training (N, 1), 0 where it is unknown; None if there is none.
+            signal: S from meta-training, likewise.
+        """
+        freedom = (self.num_episodes - 1.0).clamp(min=0.0)
+        deviations, known = _with_learned(self.deviations, freedom, variance)
+        noise = deviations / (known * self.num_episodes).clamp(min=1.0)
+        own = torch.relu(self.length - noise)
+        total, weight = _with_learned(freedom * own, freedom, signal)
+        share = total / weight.clamp(min=1.0)
+        # `where` differentiates both of its branches: that which is not taken must stay finite.
+        learned = (known > 0.0) & (share > 0.0)
+        return torch.where(learned, share / torch.where(learned, share + noise, 1.0), 0.0)
+
+
+def _with_learned(total: Tensor, freedom: Tensor, learned: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Add what was learned to a sum and to its degrees of freedom, where it is known, (N,) each."""
+    if learned is None:
+        return total, freedom
+    prior = learned.detach().squeeze(1)
+    more = PRIOR_EPISODES * (prior > 0.0)
+    return total + more * prior, freedom + more
+
+
+def _sum_of_each(leaves: list[Tensor]) -> Tensor:
+    """Add numbers (N,) of all leaves, along rows: then the order does not depend on N."""
+    return torch.stack(leaves, dim=1).sum(1)
+
+
+def learn_mean(learned: Tensor, samples: Tensor) -> Tensor:
+    """Return a learned number after one more meta-batch, (1,): a running mean.
+
+    Args:
+        learned: The number so far (1,), 0 while it is unknown.
+        samples: What every task says of it, (N,); those that are not finite are left out.
+    """
+    return running_mean(learned, samples[:, None], LEARNING_RATE, _LEAST)
+
 
 StepSizes = float | Mapping[str, float | Tensor]
 """α, dimensionless: one number, or one for each leaf that adapts, which broadcasts with it."""
@@ -142,3 +367,19 @@ def _of_episodes(size: float | Tensor, leaf: Tensor) -> float | Tensor:
 def _like(rows: Tensor, leaf: Tensor) -> Tensor:
     """Give numbers (N,) the dimensions of a leaf (N, ...)."""
     return rows.reshape(-1, *[1] * (leaf.ndim - 1))
+
+
+def add_step_lengths(policy: GaussianPolicy) -> None:
+    """Give a policy the leaves that decide how far its steps go."""
+    for name in (STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN):
+        _add(policy, name, 1)
+
+
+def add_value_prior(policy: GaussianPolicy) -> None:
+    """Give a policy the leaf `VALUE_PRIOR`."""
+    size = num_value_features(policy.observation_centre.numel())
+    _add(policy, VALUE_PRIOR, size, size + 1)
+
+
+def _add(policy: GaussianPolicy, name: str, *shape: int) -> None:
+    policy.register_parameter(name, nn.Parameter(torch.empty(shape, device="meta")))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vjp
 
 from metarobot.learning.distributed import Workers
-from metarobot.learning.task_chunks import chunks_of_steps
+from metarobot.learning.meta_batch import chunks_of_steps
 from metarobot.policies import EpisodeEncoder, Params, embed, flatten_params, repeat_params
 
 TEMPERATURE = 0.1

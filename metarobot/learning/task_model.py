@@ -1,4 +1,4 @@
-"""Fits a task model to what a policy leads to that stays as it is: Adam on per-task losses."""
+"""Fits a task model to the episodes of a trained policy: Adam on per-task losses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ from torch.func import grad_and_value
 
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.distributed import Workers, mean_over_tasks
-from metarobot.learning.shown_steps import show_episodes
-from metarobot.learning.task_chunks import chunks_of_steps
+from metarobot.learning.meta_batch import chunks_of_steps
 from metarobot.options import Checked, integer, number
 from metarobot.policies import (
     LatentPolicy,
@@ -20,8 +19,38 @@ from metarobot.policies import (
     flatten_params,
     repeat_params,
 )
-from metarobot.policies.latent import CONSTANT, UNITS
+from metarobot.policies.episode_encoder import shift
+from metarobot.policies.latent import CONSTANT, UNITS, when
 from metarobot.rollout.episodes import Episodes
+
+
+def show_episodes(
+    policy: LatentPolicy, params: Params, episodes: Episodes, told: Tensor
+) -> ShownSteps:
+    """Return episodes as the model reads them, the same as `LatentState` shows it step by step.
+
+    Args:
+        policy: Knows how observations are scaled.
+        params: The units of outcomes, each leaf (N, D) or (1, D).
+        episodes: (N, E, T); rewards are NaN where nobody measured them.
+        told: What the policy was told in each, (N, E, C).
+    """
+    mask, rewards = episodes.mask, episodes.rewards
+    seen, done = policy.scale_observations(episodes.observations), episodes.actions.clamp(-1.0, 1.0)
+    changes = policy.scale_observations(episodes.next_observations) - seen
+    raw = torch.cat([rewards[..., None], changes], dim=-1)
+    outcomes, varies = policy.in_units(params, raw.nan_to_num())
+    counts = ~raw.isnan() * mask[..., None] * varies
+    outcomes = outcomes * counts
+    step = torch.arange(mask.shape[-1], dtype=mask.dtype).expand_as(mask)
+    before = shift(outcomes[..., 1:], 1), shift(done, 1)
+    return ShownSteps(
+        inputs=torch.cat([seen, done, *before, when(step)], dim=-1),
+        told=told[:, :, None].expand(*mask.shape, -1),
+        outcomes=outcomes,
+        counts=counts,
+    )
+
 
 _NOT_FITTED = (
     "the model of latent cannot be fitted: numbers of all tasks are not finite; lower model_lr, or "

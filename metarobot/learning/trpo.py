@@ -16,18 +16,19 @@ import torch
 from torch.func import vjp
 
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.meta_batch import (
+    MetaBatch,
+    UpdateReport,
+    chunks_of_batch,
+    join_params,
+    num_kept,
+    params_of,
+)
 from metarobot.learning.meta_gradient import (
     MetaObjective,
     losses_and_divergences,
     per_task_gradients,
     rejected_rows,
-)
-from metarobot.learning.task_chunks import (
-    chunks_of_batch,
-    join_params,
-    num_kept,
-    params_of,
 )
 from metarobot.options import Checked, integer, number
 from metarobot.policies import (

@@ -1,14 +1,79 @@
-"""Collect episodes: one loop over T, in which every policy acts in all simulations of its task."""
+"""Collects episodes: one loop over T, in which every policy acts in all simulations of its task."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
+from torch import Tensor
 
-from metarobot.policies import Params, Policy, PolicyState, log_prob
-from metarobot.rollout.environment import RolloutEnv
+from metarobot.policies import Distribution, Params, Policy, PolicyState, log_prob
 from metarobot.rollout.episodes import Episodes
+
+
+class RolloutEnv(Protocol):
+    """M simulations, or robots, in which episodes are collected.
+
+    `TaskVectorEnv` is one; `metarobot.adaptation.RobotEnv` makes one of any environment that
+    follows Gymnasium's rules.
+    """
+
+    num_envs: int
+    """M, number of simulations; with N tasks, a multiple of N, those of a task in a row."""
+
+    @property
+    def horizon(self) -> int:
+        """T, control steps of an episode at most."""
+        ...
+
+    @property
+    def start_size(self) -> int:
+        """S, uniforms in [0, 1) that place the start of an episode; 0 where nobody can place it."""
+        ...
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What a step does where an episode has ended; `collect` sets DISABLED while it runs."""
+        ...
+
+    @autoreset_mode.setter
+    def autoreset_mode(self, mode: AutoresetMode) -> None: ...
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode in every simulation, or in some.
+
+        Args:
+            seed: Never given by `collect`.
+            options: ``start``, uniforms in [0, 1) (R, S), one row for each episode that begins;
+                ``reset_mask``, (M,) bool, the R simulations in which one does: all M without it.
+
+        Returns:
+            Observations (M, O) float32, and an info that nobody reads.
+        """
+        ...
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Take one control step in every simulation whose episode has not ended.
+
+        With the autoreset mode DISABLED, one that has ended is held until it is reset: it is
+        neither commanded nor moved, and what is returned for it does not matter.
+
+        Args:
+            actions: (M, A) float32, in half action ranges; the environment clips them to [-1, 1].
+
+        Returns:
+            Observations (M, O) float32; rewards (M,); whether the episode has terminated, (M,)
+            bool, and been truncated, (M,) bool; and an info that holds ``is_success``, whether the
+            task is solved now, and ``sim_unstable``, whether the step does not count since the
+            simulation failed, both (M,) bool.
+        """
+        ...
 
 
 @torch.no_grad()
@@ -193,3 +258,40 @@ def _block(steps: list[np.ndarray], num_tasks: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(steps, axis=1).astype(np.float32)).unflatten(
         0, (num_tasks, -1)
     )
+
+
+def hide_rewards(episodes: Episodes) -> Episodes:
+    """Return episodes (N, E, T) whose rewards are NaN."""
+    return replace(episodes, rewards=torch.full_like(episodes.rewards, torch.nan))
+
+
+@dataclass(frozen=True)
+class RewardBlindPolicy:
+    """A policy that is never told its rewards, whatever the environment pays."""
+
+    policy: Policy
+    """Who acts; it must accept rewards of NaN."""
+
+    def start(self, params: Params) -> PolicyState:
+        """Begin to act with one policy per task, each leaf (N, ...)."""
+        return _RewardBlindState(self.policy.start(params))
+
+
+class _RewardBlindState(PolicyState):
+    """The policy at work."""
+
+    def __init__(self, state: PolicyState) -> None:
+        super().__init__()
+        self._state = state
+
+    def begin(self, begins: Tensor | None = None) -> None:
+        """Begin episodes."""
+        self._state.begin(begins)
+
+    def act(self, observations: Tensor) -> Distribution:
+        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
+        return self._state.act(observations)
+
+    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
+        """Pass on actions (N, M, A) and what counts (N, M), and NaN for the rewards (N, M)."""
+        self._state.observe(actions, torch.full_like(rewards, torch.nan), counts)

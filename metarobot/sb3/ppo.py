@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from metarobot.algorithms import algorithm_class, train_config
 from metarobot.envs import find_family, make_env
 from metarobot.io import read_file, write_file
-from metarobot.policies import MEASURED, GaussianMLP, GaussianPolicy, Params, TaskMLP
-from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.learning.inner_loop import MEASURED
+from metarobot.policies import GaussianMLP, GaussianPolicy, Params, TaskMLP
+from metarobot.policies.gaussian import MIN_STD
 from metarobot.sb3.vec_env import SB3VecEnv
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy

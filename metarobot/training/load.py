@@ -19,7 +19,7 @@ from metarobot.algorithms import (
     algorithm_class,
     make_algorithm,
 )
-from metarobot.algorithms.spread_tasks import tasks_of
+from metarobot.algorithms.base import tasks_of
 from metarobot.config import TrainConfig
 from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant, nearest_name
 from metarobot.io import Folder

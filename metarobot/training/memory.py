@@ -14,7 +14,7 @@ from metarobot.config import TrainConfig
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.memory import own_simulation_bytes, require_memory
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.task_chunks import STEPS_KEPT, task_chunks
+from metarobot.learning.meta_batch import STEPS_KEPT, task_chunks
 from metarobot.training.functional_policy import make_policy
 
 _BYTES_PER_STEP = 16

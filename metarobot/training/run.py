@@ -27,7 +27,8 @@ from metarobot.io import (
     require_finite,
 )
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.policies import MEASURED, Params
+from metarobot.learning.inner_loop import MEASURED
+from metarobot.policies import Params
 from metarobot.presets import find_preset
 from metarobot.training.checkpoints import Progress, TrainerState, save_checkpoint
 from metarobot.training.interruption import InterruptedTrainingError

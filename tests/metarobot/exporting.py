@@ -2,8 +2,8 @@
 
 import torch
 
-from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.robot import Interface
 from metarobot.algorithms import ALGORITHMS, train_config
 from metarobot.envs import find_family
 

@@ -11,9 +11,9 @@ from metarobot.algorithms import ALGORITHMS, configure, make_algorithm, train_co
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.distributed import ALONE, Workers
+from metarobot.learning.inner_loop import MEASURED, PolicyLoss
 from metarobot.learning.meta_batch import MetaBatch
-from metarobot.learning.policy_loss import PolicyLoss
-from metarobot.policies import MEASURED, log_prob, repeat_params
+from metarobot.policies import log_prob, repeat_params
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun

@@ -19,7 +19,7 @@ from browser import MISSING, Browser
 from fakes import untrained_run
 
 import metarobot as mr
-from metarobot.adaptation.session import draw_noise
+from metarobot.adaptation.policy import draw_noise
 from metarobot.cli.main import main
 from metarobot.envs import TaskError, find_family, make_env
 from metarobot.play import (

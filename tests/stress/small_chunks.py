@@ -3,8 +3,8 @@
 import sys
 
 from metarobot.cli.main import main
-from metarobot.learning import task_chunks
+from metarobot.learning import meta_batch
 
 if __name__ == "__main__":
-    task_chunks.STEPS_AT_ONCE = task_chunks.STEPS_KEPT = 1
+    meta_batch.STEPS_AT_ONCE = meta_batch.STEPS_KEPT = 1
     sys.exit(main())

@@ -3,10 +3,10 @@
 import torch
 from robots import HIGH, HORIZON, LOW
 
-from metarobot.adaptation.interface import Interface
 from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.robot import Interface
 from metarobot.algorithms import ALGORITHMS, train_config
-from metarobot.policies import STEP_VARIANCE
+from metarobot.learning.inner_loop import STEP_VARIANCE
 
 ADAPTING = [name for name, kind in ALGORITHMS.items() if kind.adapts]
 INTERFACE = Interface(tuple(LOW), tuple(HIGH), action_size=2, horizon=HORIZON)

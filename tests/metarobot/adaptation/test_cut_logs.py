@@ -9,7 +9,7 @@ from carts import INTERFACE, make_policy
 
 from metarobot.algorithms import adapt_once
 from metarobot.diagnosis.changes import Steps
-from metarobot.learning.shown_steps import show_episodes
+from metarobot.learning.task_model import show_episodes
 from metarobot.policies import repeat_params
 from metarobot.policies.latent import BELIEF
 from metarobot.rollout.episodes import Episodes

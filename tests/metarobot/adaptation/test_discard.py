@@ -5,7 +5,7 @@ import pytest
 import torch
 from carts import ADAPTING, make_policy
 
-from metarobot.adaptation.session import SessionError
+from metarobot.adaptation.policy import SessionError
 
 SEEN = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 5, 3))
 """3 episodes of 5 steps."""

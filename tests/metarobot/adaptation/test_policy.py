@@ -11,9 +11,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from robots import HIGH, HORIZON, LOW, Cart
 
 from metarobot.adaptation import policy as policy_module
-from metarobot.adaptation.policy import load_policy_file
+from metarobot.adaptation.policy import SessionError, load_policy_file
 from metarobot.adaptation.robot import RobotEnv
-from metarobot.adaptation.session import SessionError
 from metarobot.envs import find_variant
 from metarobot.policies import repeat_params
 from metarobot.rollout.episodes import Episodes

@@ -12,8 +12,8 @@ from fakes import N, config_of, made_up_batch, small_policy
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm, reptile
-from metarobot.algorithms.gradient_learner import GradientLearner
-from metarobot.learning.objectives import OBJECTIVES
+from metarobot.algorithms.maml import GradientLearner
+from metarobot.learning.inner_loop import OBJECTIVES
 from metarobot.policies import repeat_params
 
 BIAS, ALPHA, BETA = "layers.0.bias", 0.1, 0.7

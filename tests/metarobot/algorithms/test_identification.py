@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from metarobot.algorithms import train_config
-from metarobot.algorithms.identification import Identification, _into_box, _narrow, fit_tasks
+from metarobot.algorithms.references import Identification, _into_box, _narrow, fit_tasks, misfits
 from metarobot.envs import find_family, make_env
-from metarobot.learning.task_replay import misfits
 from metarobot.policies import repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
@@ -69,7 +68,7 @@ def test_the_same_episodes_are_fitted_once(recorded, monkeypatch):
     fresh, fitted = Identification(CONFIG, algorithm.policy), []
     points = np.full((N, 2), 0.5)
     monkeypatch.setattr(
-        "metarobot.algorithms.identification.fit_tasks",
+        "metarobot.algorithms.references.fit_tasks",
         lambda config, episodes: fitted.append(episodes) or points,
     )
     advantages = algorithm.adaptation_advantages(begin, block)

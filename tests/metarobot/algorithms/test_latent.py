@@ -9,7 +9,7 @@ from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.latent import _anchors
-from metarobot.learning.shown_steps import show_episodes
+from metarobot.learning.task_model import show_episodes
 from metarobot.policies import LatentState, latent, repeat_params
 from metarobot.policies.latent import NUM_LIKELY, UNITS
 from metarobot.rollout.collect import collect

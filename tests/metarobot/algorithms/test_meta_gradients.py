@@ -11,10 +11,10 @@ from torch.distributions import Normal
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
-from metarobot.algorithms.e_maml import CreditedExploration, exploration_credits
+from metarobot.algorithms.maml import CreditedExploration, exploration_credits
 from metarobot.learning.distributed import ALONE
-from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
-from metarobot.learning.surrogates import (
+from metarobot.learning.inner_loop import OBJECTIVES, likelihood_ratio
+from metarobot.learning.meta_gradient import (
     clipped_surrogates,
     kl_divergences,
     kl_estimates,

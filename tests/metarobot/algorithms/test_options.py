@@ -5,7 +5,7 @@ import torch
 from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import ALGORITHMS, option_readers
-from metarobot.policies import MEASURED
+from metarobot.learning.inner_loop import MEASURED
 from metarobot.training.memory import num_simulations
 from metarobot.training.trainer import MetaTrainer
 

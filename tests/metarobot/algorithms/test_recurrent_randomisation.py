@@ -8,11 +8,11 @@ import torch
 from fakes import FakeEnv
 
 from metarobot.algorithms import make_algorithm, train_config
+from metarobot.algorithms.rl2 import pack, side_by_side, unpack
 from metarobot.envs import Tasks
 from metarobot.learning.meta_batch import MetaBatch
-from metarobot.learning.surrogates import kl_divergences
+from metarobot.learning.meta_gradient import kl_divergences
 from metarobot.learning.trpo import fisher_product
-from metarobot.learning.unroll_order import pack, side_by_side, unpack
 from metarobot.policies import EpisodicPolicy, flatten_params, log_prob, repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes

@@ -6,8 +6,7 @@ import pytest
 
 import metarobot
 from metarobot.algorithms import ALGORITHMS, Algorithm, configure, require_readers
-from metarobot.algorithms.anil import Anil
-from metarobot.algorithms.maml import MamlOptions
+from metarobot.algorithms.maml import Anil, MamlOptions
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.options import AlgorithmOptions, integer, number
 

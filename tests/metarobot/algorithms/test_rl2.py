@@ -6,15 +6,14 @@ import torch
 from fakes import FakeEnv, Targets, train_shared
 
 from metarobot.algorithms import make_algorithm, train_config
-from metarobot.algorithms.rl2 import Rl2
+from metarobot.algorithms.rl2 import Rl2, one_after_the_other, pack, unpack
 from metarobot.envs import Tasks, make_env
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.meta_batch import MetaBatch
-from metarobot.learning.surrogates import kl_divergences
+from metarobot.learning.meta_gradient import kl_divergences
 from metarobot.learning.trpo import fisher_product
-from metarobot.learning.unroll_order import one_after_the_other, pack, unpack
 from metarobot.policies import RecurrentPolicy, flatten_params, log_prob, repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metarobot.algorithms import train_config
-from metarobot.algorithms.strategy_search import StrategySearch
+from metarobot.algorithms.references import StrategySearch
 from metarobot.envs import find_family, make_env
 from metarobot.policies import repeat_params
 from metarobot.policies.search import MOST_ASKED

@@ -22,7 +22,7 @@ from metarobot.diagnosis.changes import (
     what_changed,
 )
 from metarobot.envs import Tasks, Variant
-from metarobot.rollout.hidden_rewards import hide_rewards
+from metarobot.rollout.collect import hide_rewards
 
 GRIP = CHANGES["metarobot/Grip-v0"]
 

@@ -1,9 +1,9 @@
 import pytest
 
 SHORT = {
-    "algorithms.identification.NUM_CANDIDATES": 4,
-    "algorithms.identification.NUM_ROUNDS": 2,
-    "algorithms.identification.NUM_ELITES": 2,
+    "algorithms.references.NUM_CANDIDATES": 4,
+    "algorithms.references.NUM_ROUNDS": 2,
+    "algorithms.references.NUM_ELITES": 2,
     "evaluation.references._TUNING_TASKS": 2,
 }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarobot.algorithms import train_config
-from metarobot.algorithms.adaptation import adapt_once
+from metarobot.algorithms.base import adapt_once
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.references import (
     STEP_SIZE_FACTORS,
@@ -17,7 +17,8 @@ from metarobot.evaluation.references import (
     with_step_sizes,
 )
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.policies import STEP_SIGNAL, STEP_VARIANCE, STEPS_TAKEN, VALUE_PRIOR, repeat_params
+from metarobot.learning.inner_loop import STEP_SIGNAL, STEP_VARIANCE, STEPS_TAKEN, VALUE_PRIOR
+from metarobot.policies import repeat_params
 from metarobot.training.functional_policy import initial_params, make_policy
 from metarobot.training.load import TrainedPolicy
 

@@ -5,8 +5,7 @@ import torch
 from fakes import N, act_alone, made_up_episodes, policy_loss, small_policy
 from torch.func import jacrev
 
-from metarobot.learning.inner_loop import adapt
-from metarobot.learning.objectives import INNER_OBJECTIVES
+from metarobot.learning.inner_loop import INNER_OBJECTIVES, adapt
 from metarobot.policies import log_prob, repeat_params
 
 POLICY, PARAMS = small_policy()

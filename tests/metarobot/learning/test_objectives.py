@@ -1,7 +1,7 @@
 import torch
 from torch.func import grad, jacrev
 
-from metarobot.learning.objectives import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio, lvc
+from metarobot.learning.inner_loop import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio, lvc
 
 ADVANTAGES = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 ACTIONS = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64)

@@ -1,6 +1,6 @@
 import torch
 
-from metarobot.learning.running_mean import running_mean
+from metarobot.learning.distributed import running_mean
 
 
 def test_the_first_meta_batch_counts_whole_and_later_ones_by_the_rate():

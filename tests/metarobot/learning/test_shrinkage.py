@@ -19,17 +19,21 @@ from fakes import (
 from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
-from metarobot.learning.inner_loop import adapt, adapt_shrunk, measured_steps
-from metarobot.learning.objectives import OBJECTIVES, likelihood_ratio
-from metarobot.learning.shrinkage import LEARNING_RATE, PRIOR_EPISODES, learn_mean
-from metarobot.policies import (
+from metarobot.learning.inner_loop import (
+    LEARNING_RATE,
     MEASURED,
+    OBJECTIVES,
+    PRIOR_EPISODES,
     STEP_SIGNAL,
     STEP_VARIANCE,
     STEPS_TAKEN,
-    log_prob,
-    repeat_params,
+    adapt,
+    adapt_shrunk,
+    learn_mean,
+    likelihood_ratio,
+    measured_steps,
 )
+from metarobot.policies import log_prob, repeat_params
 
 POLICY, PARAMS = small_policy()
 ALPHA = 0.3

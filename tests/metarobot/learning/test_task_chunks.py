@@ -7,7 +7,7 @@ import torch
 from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import ALGORITHMS
-from metarobot.learning import task_chunks
+from metarobot.learning import meta_batch
 from metarobot.training.trainer import MetaTrainer, num_simulations
 
 NUM_TASKS, NUM_EPISODES, HORIZON = 7, 4, 5
@@ -16,7 +16,7 @@ NUM_TASKS, NUM_EPISODES, HORIZON = 7, 4, 5
 @pytest.mark.parametrize("steps_per_task", [1, 100, 20_000, 10**9])
 @pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 5, 20, 101])
 def test_chunks_cover_all_tasks_and_hold_two_at_least(num_tasks, steps_per_task):
-    chunks = task_chunks.task_chunks(num_tasks, steps_per_task)
+    chunks = meta_batch.task_chunks(num_tasks, steps_per_task)
     assert [task for chunk in chunks for task in range(num_tasks)[chunk]] == list(range(num_tasks))
     sizes = [chunk.stop - chunk.start for chunk in chunks]
     assert min(sizes) >= min(2, num_tasks)
@@ -24,14 +24,14 @@ def test_chunks_cover_all_tasks_and_hold_two_at_least(num_tasks, steps_per_task)
     assert all(first.stop == second.start for first, second in pairwise(chunks))
     # As many as fit, but for what two tasks take and three where their number is odd.
     assert max(sizes) * steps_per_task <= max(
-        task_chunks.STEPS_AT_ONCE + steps_per_task, 3 * steps_per_task
+        meta_batch.STEPS_AT_ONCE + steps_per_task, 3 * steps_per_task
     )
 
 
 def trained(algorithm, chunk_steps, monkeypatch):
     """Everything that two meta-iterations leave behind, with chunks of so many steps."""
-    monkeypatch.setattr(task_chunks, "STEPS_AT_ONCE", chunk_steps)
-    monkeypatch.setattr(task_chunks, "STEPS_KEPT", 2 * chunk_steps)
+    monkeypatch.setattr(meta_batch, "STEPS_AT_ONCE", chunk_steps)
+    monkeypatch.setattr(meta_batch, "STEPS_KEPT", 2 * chunk_steps)
     config = config_of(
         algorithm=algorithm,
         num_tasks=NUM_TASKS,

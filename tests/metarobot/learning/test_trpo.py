@@ -11,8 +11,8 @@ from torch.func import grad, jacrev
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning import trpo
 from metarobot.learning.distributed import ALONE
-from metarobot.learning.objectives import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
-from metarobot.learning.surrogates import kl_divergences
+from metarobot.learning.inner_loop import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
+from metarobot.learning.meta_gradient import kl_divergences
 from metarobot.learning.trpo import conjugate_gradients, fisher_product, trpo_update
 from metarobot.policies import (
     flatten_params,

@@ -7,22 +7,18 @@ from fakes import N, config_of, made_up_batch, made_up_episodes, small_policy
 
 from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
 from metarobot.config import RunConfig
-from metarobot.learning.advantages import discounted_returns, estimate_advantages
-from metarobot.learning.running_mean import running_mean
-from metarobot.learning.value_prior import (
+from metarobot.learning.advantages import (
     LEARNING_RATE,
     STRENGTH_OF_ONE,
     STRENGTHS,
+    discounted_returns,
     episode_moments,
+    estimate_advantages,
     weighed_prior,
 )
-from metarobot.policies import (
-    VALUE_PRIOR,
-    fit_values,
-    normal_equations,
-    repeat_params,
-    value_features,
-)
+from metarobot.learning.distributed import running_mean
+from metarobot.learning.inner_loop import VALUE_PRIOR
+from metarobot.policies import fit_values, normal_equations, repeat_params, value_features
 
 POLICY, PARAMS = small_policy()
 EPISODES, ADVANTAGES = made_up_episodes(POLICY, repeat_params(PARAMS, N), seed=3)

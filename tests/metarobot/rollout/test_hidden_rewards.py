@@ -6,8 +6,7 @@ from fakes import FakeEnv
 
 from metarobot.envs import Tasks
 from metarobot.policies import Distribution
-from metarobot.rollout.collect import collect
-from metarobot.rollout.hidden_rewards import RewardBlindPolicy, hide_rewards
+from metarobot.rollout.collect import RewardBlindPolicy, collect, hide_rewards
 
 N, E, T = 2, 3, 4
 START = np.full((N, E, 2), 0.5)

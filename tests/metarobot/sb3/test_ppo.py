@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from metarobot.algorithms import train_config
 from metarobot.envs import make_env
-from metarobot.policies import MEASURED
+from metarobot.learning.inner_loop import MEASURED
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import FOLDER, TrainedPolicy, load_run

@@ -1,21 +1,34 @@
-"""What all ways to learn have in common: adapt to a task, and improve over tasks."""
+"""The base of all algorithms: how one adapts to a task, and improves over tasks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from metarobot.config import TrainConfig
+from metarobot.envs import TaskDistribution, find_family
+from metarobot.envs.checked_numbers import show
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.meta_gradient import SurrogateObjective
+from metarobot.learning.trpo import TrustRegion, trpo_update
 from metarobot.options import AlgorithmOptions
-from metarobot.policies import GaussianMLP, GaussianPolicy, Params
-from metarobot.policies.gaussian_policy import MIN_STD
+from metarobot.policies import (
+    Distribution,
+    GaussianMLP,
+    GaussianPolicy,
+    LatentPolicy,
+    Params,
+    TeacherStudentPolicy,
+)
+from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies.params import TOLD
 from metarobot.rollout.episodes import Episodes
 
 PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
@@ -246,3 +259,149 @@ class Algorithm(ABC, Generic[PolicyT]):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
         del state
+
+
+class Collect(Protocol):
+    """Collects a block of adaptation episodes, wherever they come from."""
+
+    def __call__(self, step: int, policy: GaussianPolicy, params: Params, /) -> Episodes:
+        """Return episodes (N, E, T).
+
+        Args:
+            step: Adaptation steps taken before.
+            policy: The policy that explores.
+            params: Its parameters, each leaf (N, ...).
+        """
+        ...
+
+
+class AdaptationStep(NamedTuple):
+    """What one adaptation step learned from, and what it led to."""
+
+    episodes: Episodes
+    """Adaptation episodes (N, E, T)."""
+    advantages: Tensor
+    """Their advantages (N, E, T)."""
+    params: Params
+    """Adapted parameters, each leaf (N, ...)."""
+
+
+def adapt_in_steps(
+    algorithm: Algorithm[Any],
+    params: Params,
+    num_steps: int,
+    collect: Collect,
+    later_step_length: float = 1.0,
+) -> Iterator[AdaptationStep]:
+    """Collect adaptation episodes and adapt to them, again and again.
+
+    Args:
+        algorithm: How a block of episodes is learned from.
+        params: Parameters to begin with, each leaf (N, ...).
+        num_steps: K, adaptation steps.
+        collect: Collects the episodes of a step.
+        later_step_length: How far every step after the first goes, as a part of the whole step.
+
+    Yields:
+        Every adaptation step, as soon as it is taken.
+    """
+    for step in range(num_steps):
+        episodes = collect(step, algorithm.exploring_policy, params)
+        _, advantages, adapted = adapt_once(algorithm, params, episodes)
+        if step > 0 and later_step_length != 1.0:
+            adapted = _part_of_the_way(params, adapted, later_step_length)
+        params = adapted
+        yield AdaptationStep(episodes, advantages, params)
+
+
+def adapt_once(algorithm: Algorithm[Any], params: Params, episodes: Episodes) -> AdaptationStep:
+    """Learn from one block of adaptation episodes.
+
+    Args:
+        algorithm: How it is learned from.
+        params: Parameters the episodes were collected with, each leaf (N, ...).
+        episodes: Adaptation episodes (N, E, T).
+
+    Raises:
+        ValueError: The algorithm returns other names or shapes than those of the parameters.
+    """
+    advantages = algorithm.adaptation_advantages(params, episodes)
+    adapted = algorithm.adapt(params, episodes, advantages)
+    if wrong := _what_is_wrong(params, adapted):
+        raise ValueError(f"{algorithm.config.algorithm}.adapt {wrong}")
+    return AdaptationStep(episodes, advantages, adapted)
+
+
+def _what_is_wrong(params: Params, adapted: Any) -> str | None:
+    """Say in which name or shape adapted parameters differ from those before; None for nothing."""
+    if not isinstance(adapted, Mapping):
+        return f"must return the adapted parameters as a dict, got a {type(adapted).__name__}"
+    if lacking := [name for name in params if name not in adapted]:
+        return f"must return every leaf of the parameters, but {lacking[0]} is missing"
+    if unknown := [name for name in adapted if name not in params]:
+        return f"must return the leaves of the parameters alone, got {show(unknown[0])} as well"
+    for name, leaf in params.items():
+        found = getattr(adapted[name], "shape", None)
+        if found != leaf.shape:
+            got = type(adapted[name]).__name__ if found is None else tuple(found)
+            return f"must return {name} as a tensor of shape {tuple(leaf.shape)}, got {got}"
+    return None
+
+
+def _part_of_the_way(start: Params, end: Params, part: float) -> Params:
+    """Return the parameters at a part of the way from start to end."""
+    return {name: torch.lerp(leaf, end[name], part) for name, leaf in start.items()}
+
+
+def tasks_of(config: TrainConfig) -> TaskDistribution:
+    """Return the tasks of what is trained on: the family, or a variant of it."""
+    return (config.variant or find_family(config.env_id)).distribution
+
+
+def spread_codes(config: TrainConfig, points: np.ndarray) -> Tensor:
+    """Return the tasks at points (Q, P) of the box that holds all splits, as told, (Q, C)."""
+    tasks = tasks_of(config).spread(points)
+    return torch.from_numpy(find_family(config.env_id).distribution.encode(tasks)).float()
+
+
+ToldT = TypeVar("ToldT", LatentPolicy, TeacherStudentPolicy)
+
+
+class ToldLearner(SurrogateObjective, Algorithm[ToldT]):
+    """Improves its policy by TRPO on those episodes of a task that are told it, which come first.
+
+    The others show something else, from which another part of the parameters learns.
+    """
+
+    is_told: ClassVar[bool] = True
+
+    @abstractmethod
+    def num_told(self, num_episodes: int) -> int:
+        """Return how many episodes of a task are told the task."""
+
+    def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
+        """Advantages (N, E, T); 0 in episodes that are not told the task."""
+        told = episodes.first(self.num_told(episodes.num_episodes))
+        advantages = super().outer_advantages(params, told)
+        others = torch.zeros_like(episodes.rewards[:, told.num_episodes :])
+        return torch.cat([advantages, others], dim=1)
+
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_θ given what was told: mean (N, E, T, A) and log_std (N, A)."""
+        told = {**params, TOLD: told_in(batch)}
+        return self.policy.distribution(told, batch.post_episodes.observations)
+
+    def improve_acting(
+        self, params: Params, batch: MetaBatch, options: TrustRegion
+    ) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step on the parameters that decide how the policy acts."""
+        told = batch.first(self.num_told(batch.post_episodes.num_episodes))
+        acting = self.policy.acting_params(params)
+        return trpo_update(self, acting, told, options, self.workers)
+
+
+def told_in(batch: MetaBatch) -> Tensor:
+    """Return what was told in each post-update episode, (N, E, C)."""
+    if batch.told is None:
+        raise ValueError("the policy must be told the task in training")
+    return batch.told

@@ -1,0 +1,442 @@
+"""References that learners are compared with.
+
+Domain randomisation never adapts, and with memory uses the present episode alone. The oracle
+observes the task. Strategy search and identification are a trained oracle that is given a task
+estimate instead: the candidate that returned most, or the one that simulation fits best.
+"""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarobot.algorithms.base import Algorithm, spread_codes, tasks_of
+from metarobot.algorithms.rl2 import RecurrentLearner, side_by_side
+from metarobot.config import TrainConfig
+from metarobot.envs import find_family, make_env
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.meta_gradient import SurrogateObjective
+from metarobot.learning.trpo import TrustRegion, trpo_update
+from metarobot.options import AlgorithmOptions, fixed, switch
+from metarobot.policies import (
+    Distribution,
+    EpisodicPolicy,
+    GaussianMLP,
+    Params,
+    PolicyState,
+    SearchingPolicy,
+    TaskMLP,
+    ToldPolicy,
+)
+from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies.params import TOLD
+from metarobot.policies.search import sum_of_rewards
+from metarobot.rollout.collect import collect
+from metarobot.rollout.episodes import Episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceOptions(AlgorithmOptions, TrustRegion):
+    """What the references read that never adapt."""
+
+    num_adaptation_steps: int = fixed(0)
+    """K, adaptation steps before the post-update episodes."""
+    min_std: float = fixed(MIN_STD)
+    """Floor of the action noise, in half action ranges: the lowest, since the policy may become as
+    certain as it likes."""
+
+
+class DomainRandomisation(SurrogateObjective, Algorithm[GaussianMLP]):
+    """TRPO on the episodes of all tasks.
+
+    Source: Schulman et al. 2015, arXiv:1502.05477; Tobin et al. 2017, arXiv:1703.06907.
+    """
+
+    title = "domain randomisation"
+    adapts = False
+    options_class = ReferenceOptions
+
+    @property
+    def options(self) -> ReferenceOptions:
+        """What this algorithm reads."""
+        return cast(ReferenceOptions, self.config.options)
+
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Return the parameters as they came: nothing adapts."""
+        del episodes, advantages
+        return params
+
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_θ on the episodes' observations: mean (N, E, T, A) and log_std (N, A)."""
+        return self.policy.distribution(params, batch.post_episodes.observations)
+
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step within the trust region."""
+        return trpo_update(self, params, batch, self.options, self.workers)
+
+
+_MOST_EPISODES = 5
+"""On each task of a meta-batch: many small updates, as for RL², which learns as it does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentRandomisationOptions(ReferenceOptions):
+    """What domain randomisation with memory reads."""
+
+    def num_episodes(self, episodes_per_task: int) -> int:
+        """Return the episodes on each task."""
+        return min(episodes_per_task, _MOST_EPISODES)
+
+
+class RecurrentRandomisation(RecurrentLearner):
+    """TRPO on the episodes of all tasks, with a memory that is cleared as episodes begin.
+
+    It sees no reward, and needs no adaptation episode: what it does better than domain
+    randomisation, it has learned from the steps before in the same episode.
+
+    Source: Peng et al. 2018, arXiv:1710.06537.
+    """
+
+    title = "domain randomisation with memory"
+    adapts = False
+    options_class = RecurrentRandomisationOptions
+    policy_class = EpisodicPolicy
+
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Return the parameters as they came: nothing adapts."""
+        del episodes, advantages
+        return params
+
+    def unroll_order(self, episodes: Episodes) -> Tensor:
+        """Return the steps of all episodes of a task side by side, (N, E T)."""
+        return side_by_side(episodes)
+
+    def num_sequences(self, episodes: Episodes) -> int:
+        """Return E: each episode is a sequence."""
+        return episodes.num_episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleOptions(ReferenceOptions):
+    """What the oracle reads."""
+
+    task_products: bool = switch(True)
+    """Whether its first layer also sees the products of observation and task."""
+
+
+class Oracle(DomainRandomisation):
+    """Domain randomisation that observes the task parameters."""
+
+    title = "oracle"
+    observes_task = True
+    options_class = OracleOptions
+    policy_class = TaskMLP
+
+    @classmethod
+    def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
+        """Return how many elements the task has, and what the first layer sees of them."""
+        task_size = find_family(config.env_id).distribution.encoded_bounds.shape[1]
+        task_products = cast(OracleOptions, config.options).task_products
+        return {"task_size": task_size, "task_products": task_products}
+
+
+PolicyT = TypeVar("PolicyT", bound=ToldPolicy)
+
+
+class ToldOracle(Algorithm[PolicyT]):
+    """A trained oracle that is not told the task; its configuration is the oracle's."""
+
+    options_class = OracleOptions
+    policy_class = ToldPolicy
+
+    @classmethod
+    def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
+        """Return those of the oracle."""
+        return Oracle.policy_options(config)
+
+    def beginning(self, oracle: Params) -> Params:
+        """Return the parameters of the trained oracle before anything is known of the task.
+
+        It is told the middle of the box that holds all splits.
+        """
+        shapes = self.policy.shapes
+        state = {name: torch.zeros(shapes[name]) for name in shapes if name not in oracle}
+        middle = spread_codes(self.config, np.full((1, len(tasks_of(self.config).parameters)), 0.5))
+        return {**oracle, **state, TOLD: middle[0]}
+
+    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
+        """Return zeros (N, E, T): what to tell it needs no advantages."""
+        del params
+        return torch.zeros_like(episodes.rewards)
+
+    def update(self, params: Params, batch: MetaBatch) -> NoReturn:
+        """Refuse to train.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(f"{self.title} is made of a trained oracle: train the oracle")
+
+
+NUM_GUESSES = 1024
+"""Q, guesses spread over the box that holds all splits."""
+DESIGN_OF_A_PARAMETER = 2
+"""Guesses for each task parameter that are asked before any is chosen."""
+
+
+class StrategySearch(ToldOracle[SearchingPolicy]):
+    """Adapts a trained oracle by what episodes earn that are told guesses.
+
+    Source: Yu, Liu and Turk 2019, arXiv:1810.05751, with CMA-ES as the optimiser.
+    """
+
+    title = "strategy search"
+    policy_class = SearchingPolicy
+
+    @classmethod
+    def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
+        """Return those of the oracle, and the guesses: they cover all splits of the tasks."""
+        from scipy.stats import qmc  # which takes half a second to import
+
+        num_parameters = len(tasks_of(config).parameters)
+        # Sobol's first point is a corner; its second is the middle.
+        points = qmc.Sobol(num_parameters, scramble=False).random(2 * NUM_GUESSES)
+        return {
+            **super().policy_options(config),
+            "guesses": spread_codes(config, points[1 : 1 + NUM_GUESSES]),
+            "num_design": DESIGN_OF_A_PARAMETER * num_parameters,
+        }
+
+    @classmethod
+    def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
+        """Return one simulation for each task: what is asked next depends on what was earned."""
+        del num_episodes
+        return num_tasks
+
+    @property
+    def exploring_policy(self) -> SearchingPolicy:
+        """The policy that asks."""
+        return self.policy.asking()
+
+    @torch.no_grad()
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Ask again what the episodes were asked, which follows from what they earned; conclude."""
+        del advantages
+        for rewards in (episodes.rewards * episodes.mask).unbind(1):
+            params = self.policy.answer(self.policy.ask(params), sum_of_rewards(rewards))
+        return self.policy.conclude(params)
+
+
+_MOST_SIMULATIONS = 2048
+"""Simulations in one batch, if one task does not need more."""
+_LEAST_SCALE = 1e-6
+
+
+class Replay(PolicyState):
+    """A policy that repeats actions (N, E, T, A), one after the other."""
+
+    def __init__(self, actions: Tensor) -> None:
+        super().__init__()
+        self._actions, self._steps = actions, 0
+
+    def start(self, params: dict[str, Tensor]) -> "Replay":
+        """Begin to act; there are no parameters."""
+        del params
+        return self
+
+    def begin(self, begins: Tensor | None = None) -> None:
+        """Begin episodes in all simulations."""
+        del begins
+        self._steps = 0
+
+    def act(self, observations: Tensor) -> Distribution:
+        """Return the actions of this step, whatever is seen."""
+        del observations
+        actions = self._actions[:, :, self._steps]
+        self._steps += 1
+        return Distribution(actions, torch.zeros(len(actions), actions.shape[-1]))
+
+
+def misfits(
+    config: TrainConfig, episodes: Episodes, points: np.ndarray, scales: Tensor | None = None
+) -> tuple[np.ndarray, Tensor]:
+    """Return how far simulation of candidates differs from what was recorded.
+
+    Args:
+        config: The family, variant and scene that the episodes are from.
+        episodes: What was recorded, (N, E, T).
+        points: Candidates for each task in the box of all splits, (N, Q, P).
+        scales: Units of the differences, (N, O + 1), from an earlier call; those of these
+            candidates if there was none.
+
+    Returns:
+        Mean squared differences (N, Q) in their units, and the units.
+
+    Raises:
+        ValueError: The episodes do not hold their starts, as those of a log.
+    """
+    if episodes.start.shape[-1] != (wanted := find_family(config.env_id).start_size):
+        raise ValueError(
+            f"identification replays episodes from {wanted} numbers that placed their start, got "
+            f"{episodes.start.shape[-1]}: a log holds none, so collect the episodes in simulation"
+        )
+    step = max(1, _MOST_SIMULATIONS // (points.shape[1] * episodes.num_episodes))
+    parts = [slice(first, first + step) for first in range(0, episodes.num_tasks, step)]
+    squares = torch.cat([_squares(config, episodes.rows(p), points[p]) for p in parts])
+    if scales is None:
+        scales = squares.mean(1).clamp(min=_LEAST_SCALE)
+    return (squares / scales[:, None]).mean(-1).double().numpy(), scales
+
+
+def _squares(config: TrainConfig, episodes: Episodes, points: np.ndarray) -> Tensor:
+    """Return the mean squared difference of each observation element and the reward, (n, Q, .)."""
+    num_candidates = points.shape[1]
+    recorded = episodes.rows(np.repeat(np.arange(episodes.num_tasks), num_candidates).tolist())
+    env = make_env(
+        config.env_id,
+        recorded.num_tasks * recorded.num_episodes,
+        num_threads=config.num_threads,
+        variant=config.variant,
+        scene_path=config.scene,
+    )
+    with closing(env):
+        env.set_tasks(env.distribution.spread(points.reshape(-1, points.shape[-1])))
+        start = recorded.start.double().numpy()
+        simulated = collect(env, Replay(recorded.actions), {}, noise=None, start=start)
+    seen = simulated.observations - recorded.observations
+    earned = (simulated.rewards - recorded.rewards).nan_to_num()[..., None]
+    both = (simulated.mask * recorded.mask)[..., None]
+    squares = (torch.cat([seen, earned], dim=-1) * both).square().sum((1, 2))
+    squares = squares / both.sum((1, 2)).clamp(min=1.0)
+    return squares.unflatten(0, (-1, num_candidates))
+
+
+NUM_CANDIDATES = 32
+"""Q, tasks that are tried in each round of the fit."""
+NUM_ROUNDS = 6
+NUM_ELITES = 6
+"""Candidates that the next round is drawn around."""
+MOST_EPISODES = 3
+"""Adaptation episodes that are replayed, the first: simulation is exact, so few tell all."""
+
+
+class Identification(StrategySearch):
+    """Fits the task to what was recorded, and tells the fit to a trained oracle.
+
+    Its episodes are told guesses that cover the box of all splits, whatever they earn: where only
+    the outcome tells, as on Slide, asking the same again would tell nothing new.
+
+    It has the simulator itself, starts and disturbances included, so it is an upper bound of what
+    recognition can do with the same episodes.
+    """
+
+    title = "identification"
+    _last_fit: "_Fit | None" = None
+
+    @classmethod
+    def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
+        """Return those of the search, with all guesses from the design."""
+        options = super().policy_options(config)
+        return {**options, "num_design": len(options["guesses"])}
+
+    @torch.no_grad()
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Tell the oracle the task under which simulation repeats the episodes best."""
+        params = super().adapt(params, episodes, advantages)  # counts what was asked
+        points = self._fit(episodes.first(MOST_EPISODES))
+        return {**params, TOLD: spread_codes(self.config, points)}
+
+    def _fit(self, episodes: Episodes) -> np.ndarray:
+        """Fit the tasks, but only once: of 5, 10, 20 episodes it reads the same first ones."""
+        last = self._last_fit
+        if last is None or not _are_the_same(last.episodes, episodes):
+            self._last_fit = last = _Fit(episodes, fit_tasks(self.config, episodes))
+        return last.points
+
+
+class _Fit(NamedTuple):
+    """Tasks that were fitted."""
+
+    episodes: Episodes
+    """What they were fitted to, (N, E, T)."""
+    points: np.ndarray
+    """Points (N, P) of the box."""
+
+
+def _are_the_same(one: Episodes, other: Episodes) -> bool:
+    """Whether two blocks hold the same episodes."""
+    return all(
+        a.shape == b.shape and torch.equal(a, b)
+        for a, b in (
+            (one.observations, other.observations),
+            (one.actions, other.actions),
+            (one.start, other.start),
+        )
+    )
+
+
+class _Search(NamedTuple):
+    """Where a cross-entropy search stands, in coordinates of the unit box."""
+
+    best: np.ndarray
+    """The best candidate so far, (N, P)."""
+    least: np.ndarray
+    """Its misfit, (N,)."""
+    std: np.ndarray
+    """Spread of the elites, (N, P)."""
+
+
+def fit_tasks(config: TrainConfig, episodes: Episodes) -> np.ndarray:
+    """Fit the tasks of N blocks of episodes by cross-entropy search over the box of all splits.
+
+    Args:
+        config: The family, variant and scene that the episodes are from.
+        episodes: (N, E, T), with the starts that they were placed by.
+
+    Returns:
+        Points (N, P) of the box, as of `TaskDistribution.spread`.
+
+    Raises:
+        ValueError: The episodes do not hold their starts, as those of a log.
+
+    Source: Rubinstein 1999, doi:10.1023/A:1010091220143.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import qmc  # which takes half a second to import
+
+    parameters = tasks_of(config).parameters
+    circular = np.array([parameter.circular for parameter in parameters])
+    cover = qmc.Sobol(len(parameters), scramble=False).random(2 * NUM_CANDIDATES)
+    points = np.repeat(cover[None, 1 : 1 + NUM_CANDIDATES], episodes.num_tasks, axis=0)
+    steps = ndtri(points[:1])  # spread as a normal distribution, the same in all rounds
+    errors, scales = misfits(config, episodes, points)
+    search = _narrow(points, errors, None, circular)
+    for _ in range(NUM_ROUNDS - 1):
+        points = _into_box(search.best[:, None] + search.std[:, None] * steps, circular)
+        errors, _ = misfits(config, episodes, points, scales)
+        search = _narrow(points, errors, search, circular)
+    return search.best
+
+
+def _narrow(
+    points: np.ndarray, errors: np.ndarray, before: _Search | None, circular: np.ndarray
+) -> _Search:
+    """Take the best of candidates (N, Q, P) with misfits (N, Q), and the spread of the elites."""
+    ranked = np.argsort(errors, axis=1, kind="stable")[:, :NUM_ELITES]
+    elites = np.take_along_axis(points, ranked[..., None], axis=1)
+    best, least = elites[:, 0], np.take_along_axis(errors, ranked[:, :1], axis=1)[:, 0]
+    if before is not None:
+        better = least < before.least
+        best = np.where(better[:, None], best, before.best)
+        least = np.where(better, least, before.least)
+    away = elites - best[:, None]
+    away = np.where(circular, (away + 0.5) % 1.0 - 0.5, away)  # the short way round
+    return _Search(best, least, np.sqrt((away**2).mean(1)))
+
+
+def _into_box(points: np.ndarray, circular: np.ndarray) -> np.ndarray:
+    """Bring points (N, Q, P) into [0, 1): angles by going round, all else to the edge."""
+    return np.where(circular, points % 1.0, points.clip(0.0, np.nextafter(1.0, 0.0)))
