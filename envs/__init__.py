@@ -9,7 +9,9 @@ from metarobot.opengl import import_mujoco
 import_mujoco()  # first: its own import fails where the OpenGL of MUJOCO_GL is missing
 
 # isort: split
+from metarobot.envs.checks import nearest_name
 from metarobot.envs.disturbances import Disturbances
+from metarobot.envs.family import ActionScale, ObservationElement
 from metarobot.envs.registration import (
     FAMILIES,
     file_name,
@@ -19,19 +21,23 @@ from metarobot.envs.registration import (
     register_family,
     short_names,
 )
-from metarobot.envs.scene import SceneRecord, load_user_scene, silence_mujoco
-from metarobot.envs.scene_files import SceneError, SceneLimits
+from metarobot.envs.scene import (
+    SceneError,
+    SceneLimits,
+    SceneRecord,
+    load_user_scene,
+    silence_mujoco,
+)
 from metarobot.envs.single_env import TaskEnv
-from metarobot.envs.task_family import ActionScale, ObservationElement
-from metarobot.envs.task_parameter import (
+from metarobot.envs.tasks import (
     SPLITS,
     Split,
+    TaskDistribution,
     TaskError,
     TaskParameter,
-    nearest_name,
+    Tasks,
     parameter_words,
 )
-from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.variants import (
     Variant,
     VariantError,

@@ -14,9 +14,8 @@ import mujoco
 import numpy as np
 from gymnasium.envs import mujoco as gymnasium_mujoco
 
-from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.task_parameter import TaskParameter
-from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.family import ObservationElement
+from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 ACTION_COST = 0.05
@@ -116,7 +115,7 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
     def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
         """Draw positions uniformly and velocities normally around rest, as Gymnasium does."""
         self._qpos[ids] += START_SPREAD * (2 * start[:, :9] - 1)
-        from scipy.special import ndtri  # slow to import, see counter_based_random
+        from scipy.special import ndtri  # slow to import, see disturbances.py
 
         self._qvel[ids] = START_SPREAD * ndtri(np.clip(start[:, 9:], _TINY, 1 - _TINY))
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from metarobot.envs.counter_based_random import keys_of, normals
+from metarobot.envs.disturbances import keys_of, normals
+from metarobot.envs.family import ObservationElement
 from metarobot.envs.physics import set_body_lean, set_body_position, set_sliding_friction
-from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.task_parameter import TaskParameter
-from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 WALLS = {"wall_front": (0, 1), "wall_back": (0, -1), "wall_left": (1, 1), "wall_right": (1, -1)}

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.task_parameter import TaskParameter
-from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.family import ObservationElement
+from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 MAX_STEP_M = 0.1

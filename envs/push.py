@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from metarobot.envs.family import ActionScale, ObservationElement
 from metarobot.envs.physics import set_body_mass, set_body_position, set_sliding_friction
-from metarobot.envs.task_family import ActionScale, ObservationElement
-from metarobot.envs.task_parameter import TaskParameter
-from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 0.5, 1.7

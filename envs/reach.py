@@ -13,10 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from metarobot.envs.family import ActionScale, ObservationElement
 from metarobot.envs.physics import set_body_mass, set_drive_strength, set_joint_losses
-from metarobot.envs.task_family import ActionScale, ObservationElement
-from metarobot.envs.task_parameter import TaskParameter
-from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 from metarobot.envs.vector_env import TaskVectorEnv
 
 JOINTS = tuple(f"joint{index}" for index in range(1, 8))

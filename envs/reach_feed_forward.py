@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from metarobot.envs.family import ObservationElement
 from metarobot.envs.physics import set_body_mass, set_drive_strength
 from metarobot.envs.reach import DISTRIBUTION as REACH
 from metarobot.envs.reach import DRIVES, MAX_SPEED_M_PER_S, ReachVectorEnv
-from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.task_parameter import TaskParameter
-from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.tasks import TaskDistribution, TaskParameter, Tasks
 
 GOAL_TOLERANCE_M = 0.025
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from metarobot.envs.family import ObservationElement
 from metarobot.envs.reach import DISTRIBUTION as REACH
 from metarobot.envs.reach import START_SPREAD_RAD, ReachVectorEnv
-from metarobot.envs.task_family import ObservationElement
-from metarobot.envs.task_parameter import Interval, TaskParameter
-from metarobot.envs.tasks import TaskDistribution, Tasks
+from metarobot.envs.tasks import Interval, TaskDistribution, TaskParameter, Tasks
 
 
 def _goal(axis: str, far_m: float, gap_m: Interval, beyond_m: float) -> TaskParameter:

@@ -1,15 +1,24 @@
-"""The task families and their Gymnasium ids, those of the package and those from outside."""
+"""The task families and their Gymnasium ids; a class from outside is checked when it registers.
+
+A mistake in an array's shape would otherwise be broadcast in silence, and train on nonsense.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+import traceback
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Protocol
 
 import gymnasium as gym
+import numpy as np
 
-from metarobot.envs.family_check import check_family, try_family
-from metarobot.envs.task_parameter import TaskError, nearest_name
+from metarobot.envs.checks import after_number, is_integer, nearest_name, show
+from metarobot.envs.family import ObservationElement, TaskFamily
+from metarobot.envs.scene import quiet_mujoco
+from metarobot.envs.tasks import TaskDistribution, TaskError
 from metarobot.envs.vector_env import TaskVectorEnv
 from metarobot.package_families import PACKAGE_FAMILIES, register_id
 
@@ -74,7 +83,6 @@ def import_package_families() -> None:
     for env_id, place in PACKAGE_FAMILIES.items():
         module, name = place.split(":")
         FAMILIES[env_id] = getattr(import_module(f"metarobot.envs.{module}"), name)
-        check_family(env_id, FAMILIES[env_id])
 
 
 def find_family(env_id: str) -> type[TaskVectorEnv]:
@@ -126,3 +134,202 @@ def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskVectorEnv:
         SceneError: The user's scene is not allowed or lacks what the family needs.
     """
     return find_family(env_id)(num_envs, **kwargs)
+
+
+_ID = re.compile(r"[\w-]+/[\w-]+-v\d+", re.ASCII)
+_METHODS = ("_bind", "_apply_tasks", "_start", "_command", "_observe", "_evaluate")
+_TRIAL_ENVS, _TRIAL_STEPS = 2, 20
+_SLACK = 1e-6
+"""Share of the width between bounds by which rounding may carry an observation out of them."""
+
+
+def _some(values: Any, kind: type) -> bool:
+    return isinstance(values, tuple) and values != () and all(isinstance(v, kind) for v in values)
+
+
+_DECLARED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "family": ("a name", lambda value: isinstance(value, str) and value != ""),
+    "distribution": ("a TaskDistribution", lambda value: isinstance(value, TaskDistribution)),
+    "observation_elements": (
+        "a tuple of ObservationElement, at least one",
+        lambda value: _some(value, ObservationElement),
+    ),
+    "action_elements": ("a tuple of str, at least one", lambda value: _some(value, str)),
+    "default_horizon": ("an integer of at least 1", lambda value: is_integer(value, 1, math.inf)),
+    "substeps": ("an integer of at least 1", lambda value: is_integer(value, 1, math.inf)),
+    "start_size": ("an integer of at least 0", lambda value: is_integer(value, 0, math.inf)),
+    "timestep_s": (
+        "the scene's time step in s",
+        lambda value: isinstance(value, float) and 0 < value < 1,
+    ),
+}
+"""Declarations of a family: their meaning, and whether a value is right."""
+
+
+def check_family(env_id: Any, vector_class: Any) -> None:
+    """Refuse a class that is no complete task family.
+
+    Args:
+        env_id: The Gymnasium id that it is to have.
+        vector_class: Its native batch.
+
+    Raises:
+        TaskError: Something is missing or wrong; the message is one line that says what.
+    """
+    if not isinstance(env_id, str) or not _ID.fullmatch(env_id):
+        raise TaskError(f"a family's id must have the form NAMESPACE/Name-vN, got {env_id!r}")
+    if not isinstance(vector_class, type) or not issubclass(vector_class, TaskVectorEnv):
+        name = getattr(vector_class, "__name__", repr(vector_class))
+        raise TaskError(f"the class of {env_id!r} must be a subclass of TaskVectorEnv, got {name}")
+    missing = [name for name in (*_DECLARED, "heat_map_axes") if not hasattr(vector_class, name)]
+    compiles = vector_class.compile_own_scene.__func__ is not TaskFamily.compile_own_scene.__func__
+    if not compiles and not hasattr(vector_class, "scene_path"):
+        missing.append("scene_path")
+    missing += [f"{m}()" for m in _METHODS if getattr(vector_class, m) is getattr(TaskFamily, m)]
+    if missing:
+        raise TaskError(
+            f"{vector_class.__name__} cannot be registered as {env_id!r}, it lacks: "
+            f"{', '.join(missing)}; metarobot/envs/family.py describes each"
+        )
+    for problem in _mistakes(vector_class):
+        raise TaskError(f"{vector_class.__name__} cannot be registered as {env_id!r}: {problem}")
+
+
+def _mistakes(family: type[TaskVectorEnv]) -> Iterator[str]:
+    """Yield the declarations that are not of their kind."""
+    for name, (meaning, is_right) in _DECLARED.items():
+        if not is_right(value := getattr(family, name)):
+            yield f"{name} must be {meaning}, got {value!r}"
+    for e in family.observation_elements:
+        if not -math.inf < e.low < e.high < math.inf:  # a policy maps them to [-1, 1]
+            ends = f"got {e.low:g} and {e.high:g}"
+            yield f"low and high of {e.quantity!r} must be finite, low < high, {ends}"
+    scales = family.action_scales
+    if scales and len(scales) != len(family.action_elements):
+        yield f"action_scales must be () or one for each of action_elements, got {scales!r}"
+    axes, names = family.heat_map_axes, family.distribution.names
+    if axes != () and not (_some(axes, str) and len(axes) == len({*axes} & {*names}) == 2):
+        yield f"heat_map_axes must be () or two of {', '.join(names)}, got {axes!r}"
+
+
+def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
+    """Run a short episode of two tasks twice; nothing is drawn.
+
+    Args:
+        env_id: The Gymnasium id that it is to have.
+        vector_class: Its native batch, whose declarations are complete.
+
+    Raises:
+        TaskError: A method fails, returns something else than `TaskFamily` asks for or what is not
+            finite, does not repeat, or an observation element is never within its bounds; the
+            message is one line that says what.
+    """
+    try:
+        with quiet_mujoco(), np.errstate(all="ignore"):
+            _run_trial(vector_class)
+    except Exception as error:
+        why = str(error)
+        if not isinstance(error, TaskError):
+            frames = traceback.extract_tb(error.__traceback__)
+            place = next(
+                (
+                    f"{frame.name}() fails in {frame.filename}, line {frame.lineno}"
+                    for frame in reversed(frames)
+                    if frame.name in (*_METHODS, "_find_finished")
+                ),
+                "a short episode fails",
+            )
+            why = f"{place}: {type(error).__name__}: {error}"
+        line = f"{vector_class.__name__} cannot be registered as {env_id!r}: {why}"
+        raise TaskError(" ".join(line.split())) from error
+
+
+def _run_trial(family: type[TaskVectorEnv]) -> None:
+    """Run the family, with what its methods return checked before anything is made of it."""
+    measured: list[np.ndarray] = []
+
+    class Trial(family):
+        def _observe(self) -> np.ndarray:
+            values = super()._observe()
+            _check_array("_observe()", values, (_TRIAL_ENVS, len(family.observation_elements)))
+            measured.append(values.astype(np.float64))
+            return values
+
+        def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            pair = super()._evaluate(actions)
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise TaskError(f"_evaluate() must return (rewards, solved), got {show(pair)}")
+            _check_array("the rewards of _evaluate()", pair[0], (_TRIAL_ENVS,))
+            _check_array("what _evaluate() says is solved", pair[1], (_TRIAL_ENVS,), "b")
+            return pair
+
+        def _find_finished(self) -> np.ndarray:
+            ended = super()._find_finished()
+            _check_array("_find_finished()", ended, (_TRIAL_ENVS,), "b")
+            return ended
+
+    steps = min(family.default_horizon, _TRIAL_STEPS)
+    env = Trial(_TRIAL_ENVS, horizon=steps, num_threads=1)
+    try:
+        rng = np.random.default_rng(0)
+        env.set_tasks(env.distribution.sample(rng, _TRIAL_ENVS))
+        actions = rng.uniform(-1, 1, (steps, *(env.action_space.shape or ())))
+        first, again = _play(env, actions), _play(env, actions)
+        for name, values in first.items():
+            if not np.array_equal(values, again[name], equal_nan=True):
+                raise TaskError(
+                    f"{name} differ between two episodes of the same start and the same commands: "
+                    "let _start() set all that the family remembers, and draw from start alone"
+                )
+        before = env.batch.state[1].copy()
+        env.reset(options={"reset_mask": np.arange(_TRIAL_ENVS) == 0})
+        if not np.array_equal(before, env.batch.state[1], equal_nan=True):
+            raise TaskError(
+                "_start() changes simulations that are not among ids: write to rows [ids]"
+            )
+        _check_bounds(family, np.concatenate(measured))
+    finally:
+        env.close()
+
+
+def _check_array(name: str, values: Any, shape: tuple[int, ...], kinds: str = "fiub") -> None:
+    """Refuse what a method returns unless it is an array of this shape."""
+    is_array = isinstance(values, np.ndarray)
+    if not is_array or values.dtype.kind not in kinds or values.shape != shape:
+        raise TaskError(
+            f"{name} must be an array of {'bool' if kinds == 'b' else 'real numbers'} of shape "
+            f"{shape} for {_TRIAL_ENVS} simulations, a row for each, got "
+            + (f"{values.dtype} of shape {values.shape}" if is_array else show(values))
+        )
+
+
+def _play(env: TaskVectorEnv, actions: np.ndarray) -> dict[str, np.ndarray]:
+    """Run an episode from seed 0; return its starts, observations and rewards."""
+    seen, earned = [env.reset(seed=0)[0]], []
+    starts = env.batch.state.copy()
+    for action in actions:
+        observations, rewards, terminated, truncated, _ = env.step(action)
+        seen.append(observations)
+        earned.append(rewards)
+        if (terminated | truncated).any():
+            break
+    played = {"observations": np.stack(seen), "rewards": np.stack(earned)}
+    for name, values in played.items():
+        if not np.isfinite(values).all():
+            raise TaskError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}")
+    return {"the starts": starts, **played}
+
+
+def _check_bounds(family: type[TaskVectorEnv], measured: np.ndarray) -> None:
+    """Refuse an element that is clipped whenever it is measured, (R, O): a policy sees a constant.
+
+    One that is clipped now and then may saturate on purpose.
+    """
+    for e, values in zip(family.observation_elements, measured.T, strict=True):
+        slack = _SLACK * (e.high - e.low)
+        if not ((values >= e.low - slack) & (values <= e.high + slack)).any():
+            raise TaskError(
+                f"the observation element {e.quantity!r} is never within its bounds, "
+                f"{e.low:g} to {e.high:g}{after_number(e.unit)}: _observe() gives "
+                f"{values.min():g} to {values.max():g}; mend its unit or its bounds"
+            )

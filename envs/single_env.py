@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from metarobot.envs.checked_arrays import read_numbers, read_options, read_start
+from metarobot.envs.checks import read_numbers, read_options, read_start
 from metarobot.envs.registration import make_env
 from metarobot.envs.tasks import TaskDistribution, Tasks
 from metarobot.envs.vector_env import GymnasiumMixin

@@ -22,11 +22,10 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
-from metarobot.envs.checked_numbers import LONGEST_VALUE, after_number, show
+from metarobot.envs.checks import LONGEST_VALUE, after_number, show
 from metarobot.envs.disturbances import Change, Disturbances, Push
 from metarobot.envs.registration import FAMILIES, find_family, short_names
-from metarobot.envs.task_parameter import TaskError, TaskParameter
-from metarobot.envs.tasks import TaskDistribution
+from metarobot.envs.tasks import TaskDistribution, TaskError, TaskParameter
 from metarobot.envs.vector_env import TaskVectorEnv
 from metarobot.io import FolderError, read_file
 

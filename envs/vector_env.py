@@ -26,17 +26,22 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
-from metarobot.envs.batch_renderer import BatchRenderer, Pictures
-from metarobot.envs.checked_arrays import read_actions, read_mask, read_options, read_start
-from metarobot.envs.checked_numbers import is_integer, show
+from metarobot.envs.checks import (
+    check_counts,
+    is_integer,
+    read_actions,
+    read_mask,
+    read_options,
+    read_start,
+    require_memory,
+    show,
+    simulation_bytes,
+)
 from metarobot.envs.disturbances import Change, Disturbances, Disturber
-from metarobot.envs.family_scene import load_family_scene, load_recorded_scene
-from metarobot.envs.memory import check_counts, require_memory, simulation_bytes
-from metarobot.envs.scene import SceneRecord
-from metarobot.envs.scene_files import SceneError
-from metarobot.envs.task_family import TaskFamily
-from metarobot.envs.task_parameter import TaskError
-from metarobot.envs.tasks import Tasks
+from metarobot.envs.family import TaskFamily
+from metarobot.envs.renderer import BatchRenderer, Pictures
+from metarobot.envs.scene import SceneError, SceneRecord, load_family_scene, load_recorded_scene
+from metarobot.envs.tasks import TaskError, Tasks
 
 if TYPE_CHECKING:
     from metarobot.envs.variants import Variant
@@ -221,7 +226,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     have not begun.
 
     Args:
-        num_envs: Number of simulations, as many as there is memory for; envs/memory.py has the
+        num_envs: Number of simulations, as many as there is memory for; envs/checks.py has the
             bounds of all numbers.
         horizon: Control steps per episode T; the family's own when None.
         max_episode_steps: Gymnasium's word for an upper limit of the horizon; none when None.

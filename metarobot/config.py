@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NoReturn, Self
 
-from metarobot.envs.checked_numbers import is_integer, show
-from metarobot.envs.memory import MOST_THREADS
+from metarobot.envs.checks import MOST_THREADS, is_integer, show
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
 from metarobot.options import AlgorithmOptions, Checked, Value, integer, number, switch

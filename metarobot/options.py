@@ -13,7 +13,7 @@ from itertools import pairwise
 from textwrap import dedent
 from typing import Any, NamedTuple, Self
 
-from metarobot.envs.checked_numbers import is_integer, is_number, keep_plain_integers, show
+from metarobot.envs.checks import is_integer, is_number, keep_plain_integers, show
 
 Value = bool | int | float | str
 """Of an option; JSON can hold it."""

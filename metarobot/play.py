@@ -35,7 +35,7 @@ from metarobot.envs import (
     make_env,
     parameter_words,
 )
-from metarobot.envs.family_scene import VIDEO_CAMERA
+from metarobot.envs.scene import VIDEO_CAMERA
 from metarobot.evaluation.belief_bands import weighted_band
 from metarobot.evaluation.explanation import ActionChange
 from metarobot.reporting.explanation_words import change_words

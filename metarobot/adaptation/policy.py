@@ -31,8 +31,7 @@ from metarobot.algorithms import (
 from metarobot.closable import Closable
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.envs import FAMILIES
-from metarobot.envs.checked_numbers import is_integer, is_number, show
-from metarobot.envs.memory import MOST_HORIZON
+from metarobot.envs.checks import MOST_HORIZON, is_integer, is_number, show
 from metarobot.io import (
     most_bytes,
     open_tensors,

@@ -12,8 +12,7 @@ from gymnasium.spaces import Box, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from metarobot.envs import TaskVectorEnv
-from metarobot.envs.checked_arrays import read_numbers
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checks import read_numbers, show
 from metarobot.rollout.collect import RolloutEnv
 
 _RELATIVE_TOLERANCE = 1e-5

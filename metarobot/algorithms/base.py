@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskDistribution, find_family
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checks import show
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport

@@ -18,9 +18,8 @@ from metarobot.algorithms.reptile import Reptile
 from metarobot.algorithms.rl2 import Rl2
 from metarobot.algorithms.teacher_student import TeacherStudent
 from metarobot.config import COMMON_NAMES, RunConfig, TrainConfig
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checks import nearest_name, show
 from metarobot.envs.scene import SceneRecord
-from metarobot.envs.task_parameter import nearest_name
 from metarobot.envs.variants import Variant
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.options import AlgorithmOptions, Value, require_known

@@ -20,7 +20,7 @@ from metarobot.envs import (
     shipped_variants,
     short_names,
 )
-from metarobot.envs.task_parameter import Interval
+from metarobot.envs.tasks import Interval
 from metarobot.printable import print_line, printable
 
 _PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped

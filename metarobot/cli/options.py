@@ -13,7 +13,7 @@ from metarobot.algorithms import STANDARD_ALGORITHMS, algorithm_class
 from metarobot.cli.train_options import given_options, preset_config
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
-from metarobot.envs.checked_numbers import is_integer, require_integers
+from metarobot.envs.checks import is_integer, require_integers
 from metarobot.evaluation.explanation import ExplanationConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.adaptation_video import RenderConfig

@@ -32,8 +32,7 @@ from metarobot.diagnosis.tables import (
     require_bounded,
 )
 from metarobot.envs import nearest_name
-from metarobot.envs.checked_numbers import is_number, show
-from metarobot.envs.memory import require_memory
+from metarobot.envs.checks import is_number, require_memory, show
 from metarobot.io import Folder, is_formula
 
 LABELS_FILE = "labels.csv"

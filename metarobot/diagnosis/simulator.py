@@ -29,11 +29,10 @@ from mujoco.batch import Batch
 
 from metarobot.diagnosis.recordings import Channel, Recordings
 from metarobot.envs import scene
-from metarobot.envs.checked_numbers import after_number, is_integer, show
-from metarobot.envs.counter_based_random import keys_of, normals, uniforms
-from metarobot.envs.memory import require_memory
+from metarobot.envs.checks import after_number, is_integer, nearest_name, require_memory, show
+from metarobot.envs.disturbances import keys_of, normals, uniforms
 from metarobot.envs.physics import set_body_mass, set_body_position
-from metarobot.envs.task_parameter import TaskError, TaskParameter, nearest_name
+from metarobot.envs.tasks import TaskError, TaskParameter
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import pandas as pd
 
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checks import show
 from metarobot.io import Folder
 from metarobot.printable import printable
 

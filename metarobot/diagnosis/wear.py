@@ -32,7 +32,7 @@ from metarobot.diagnosis.simulator import (
     record,
     sample_machines,
 )
-from metarobot.envs.counter_based_random import keys_of, normals, uniforms
+from metarobot.envs.disturbances import keys_of, normals, uniforms
 
 MOST_CYCLES = 600
 CYCLES_BETWEEN_CHECKS = 6

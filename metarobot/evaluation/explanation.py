@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metarobot.envs import TaskParameter
-from metarobot.envs.checked_numbers import keep_plain_integers, require_integers
+from metarobot.envs.checks import keep_plain_integers, require_integers
 from metarobot.envs.tasks import Split
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import headline_episodes

@@ -15,7 +15,7 @@ from metarobot.config import (
     TrainConfig,
 )
 from metarobot.envs import SPLITS
-from metarobot.envs.checked_numbers import (
+from metarobot.envs.checks import (
     is_integer,
     is_number,
     keep_plain_integers,

@@ -21,7 +21,7 @@ from metarobot.envs import (
     find_family,
     make_env,
 )
-from metarobot.envs.checked_numbers import is_integer, is_number, require_integers, show
+from metarobot.envs.checks import is_integer, is_number, require_integers, show
 from metarobot.policies import Params, repeat_params
 from metarobot.reporting.filming import film, pictures_for, write_clips
 from metarobot.reporting.style import after_episodes

@@ -12,7 +12,7 @@ import numpy as np
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.envs import TaskDistribution, TaskVectorEnv
-from metarobot.envs.batch_renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Pictures
+from metarobot.envs.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Pictures
 from metarobot.policies import Params
 from metarobot.reporting.film_file import write_film
 from metarobot.reporting.style import family_title

@@ -18,8 +18,7 @@ from metarobot.envs import (
     find_family,
     parameter_words,
 )
-from metarobot.envs.checked_numbers import is_integer
-from metarobot.envs.memory import require_memory
+from metarobot.envs.checks import is_integer, require_memory
 from metarobot.evaluation.evaluate import grid_values
 from metarobot.policies import Params
 from metarobot.reporting.adaptation_video import (

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import pad
 
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checks import show
 
 
 @dataclass(frozen=True, eq=False)

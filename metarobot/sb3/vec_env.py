@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from metarobot.envs import TaskVectorEnv
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checks import show
 
 
 class SB3VecEnv(VecEnv):

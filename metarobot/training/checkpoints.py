@@ -19,7 +19,7 @@ from torch import Tensor
 
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checks import show
 from metarobot.io import (
     Count,
     Folder,

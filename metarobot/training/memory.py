@@ -12,7 +12,7 @@ from math import prod
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
 from metarobot.envs import FAMILIES, find_family
-from metarobot.envs.memory import own_simulation_bytes, require_memory
+from metarobot.envs.checks import own_simulation_bytes, require_memory
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import STEPS_KEPT, task_chunks
 from metarobot.training.functional_policy import make_policy

@@ -12,7 +12,7 @@ from typing import Any
 
 import metarobot
 from metarobot import __version__
-from metarobot.envs.memory import MOST_THREADS
+from metarobot.envs.checks import MOST_THREADS
 
 _PACKAGES = ("torch", "mujoco", "numpy", "gymnasium")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from metarobot.algorithms import ALGORITHMS, config_from_dict, configure, is_algorithm_name
 from metarobot.config import CommonConfig, RunConfig, TrainConfig
 from metarobot.envs import file_name
-from metarobot.envs.checked_numbers import show
+from metarobot.envs.checks import show
 from metarobot.io import (
     Folder,
     Shapes,

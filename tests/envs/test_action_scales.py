@@ -5,9 +5,9 @@ import pytest
 
 from metarobot.envs import FAMILIES, ActionScale, find_family
 from metarobot.envs.carry import path_speed
-from metarobot.envs.family_check import check_family
 from metarobot.envs.grip import GripVectorEnv, squeeze_force
 from metarobot.envs.push import CONTACT_MAX_M, tip_speed
+from metarobot.envs.registration import check_family
 from metarobot.envs.slide import paddle_speed
 
 COMMANDS = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from metarobot.envs import make_env
-from metarobot.envs.batch_renderer import Pictures
+from metarobot.envs.renderer import Pictures
 
 CHEETAH = "metarobot/HalfCheetahVelocity-v0"
 ARROWS = (mujoco.mjtGeom.mjGEOM_ARROW, mujoco.mjtGeom.mjGEOM_ARROW2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metarobot.envs.counter_based_random import keys_of, mix, normals, uniforms
+from metarobot.envs.disturbances import keys_of, mix, normals, uniforms
 
 START = np.random.default_rng(0).random((1000, 3))
 KEYS, STEPS = keys_of(START), np.full(1000, 7)

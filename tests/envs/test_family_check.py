@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from metarobot.envs import FAMILIES, TaskError, TaskVectorEnv, register_family
-from metarobot.envs.family_check import try_family
+from metarobot.envs.family import ObservationElement, TaskFamily
 from metarobot.envs.grip import GripVectorEnv
 from metarobot.envs.physics import set_body_mass
 from metarobot.envs.point_navigation import PointNavigationVectorEnv
-from metarobot.envs.task_family import ObservationElement, TaskFamily
+from metarobot.envs.registration import try_family
 
 NEW = "own/New-v0"
 DECLARED = [
@@ -146,7 +146,7 @@ SOLVED = np.zeros(2, bool)
         ("_observe", lambda env: env._position[:, 0], "of shape (2, 2) for 2 simulations"),
         ("_observe", lambda env: env._position[:, :1], "got float64 of shape (2, 1)"),
         ("_observe", lambda env: None, "got None"),
-        ("_observe", lambda env: np.full((2, 2), np.nan), "observations must be finite, got [[nan"),
+        ("_observe", lambda env: np.full((2, 2), np.nan), "observations must be finite, got nan"),
         ("_observe", lambda env: np.random.default_rng().random((2, 2)), "observations differ"),
         ("_evaluate", lambda env, actions: np.zeros(2), "must return (rewards, solved)"),
         (

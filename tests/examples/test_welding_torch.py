@@ -11,7 +11,7 @@ from metarobot.algorithms import config_from_dict, train_config
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.envs import SceneError, SceneRecord, TaskVectorEnv, make_env
-from metarobot.envs.family_scene import load_recorded_scene
+from metarobot.envs.scene import load_recorded_scene
 from metarobot.training.load import find_scene, load_run
 from metarobot.training.run import train_run
 

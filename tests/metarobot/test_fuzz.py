@@ -189,7 +189,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def checks_only(monkeypatch, tmp_path):
     """Stop before anything is simulated; let more than a gigabyte and a half fail at once."""
-    monkeypatch.setattr("metarobot.envs.memory.machine_bytes", lambda: GIB)
+    monkeypatch.setattr("metarobot.envs.checks.machine_bytes", lambda: GIB)
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
     for name in (
         "training.trainer.MetaTrainer.step",

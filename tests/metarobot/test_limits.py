@@ -18,7 +18,7 @@ from metarobot.algorithms import ALGORITHMS, configure, train_config
 from metarobot.cli.main import main
 from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, RunConfig
 from metarobot.envs import FAMILIES, make_env
-from metarobot.envs.memory import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
+from metarobot.envs.checks import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.learning.distributed import Workers
 from metarobot.presets import PRESETS
@@ -45,7 +45,7 @@ def memory(monkeypatch):
     """Pretend that this machine has so much memory."""
 
     def set_memory(num_bytes):
-        monkeypatch.setattr("metarobot.envs.memory.machine_bytes", lambda: num_bytes)
+        monkeypatch.setattr("metarobot.envs.checks.machine_bytes", lambda: num_bytes)
 
     return set_memory
 

@@ -12,7 +12,7 @@ import tyro
 from metarobot.cli.console import OK
 from metarobot.cli.parsing import parse
 from metarobot.envs import nearest_name
-from metarobot.envs.checked_numbers import require_integers
+from metarobot.envs.checks import require_integers
 
 if TYPE_CHECKING:
     from metarobot.diagnosis.run import DiagnosisConfig

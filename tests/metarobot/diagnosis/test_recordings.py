@@ -470,7 +470,7 @@ def test_only_plain_files_in_the_folder_are_read(name, kind, labelled, tmp_path)
 
 
 def test_more_than_the_machine_holds_is_refused(monkeypatch):
-    monkeypatch.setattr("metarobot.envs.memory.machine_bytes", lambda: 600)
+    monkeypatch.setattr("metarobot.envs.checks.machine_bytes", lambda: 600)
     make_folder(Path("own"))
     assert "recordings up to d.csv" in one_line()
 

@@ -122,6 +122,6 @@ def test_sides_have_bounds(size):
 
 
 def test_a_film_too_long_for_the_memory_is_refused(tmp_path, filmed, monkeypatch):
-    monkeypatch.setattr("metarobot.envs.memory.machine_bytes", lambda: 10_000_000)
+    monkeypatch.setattr("metarobot.envs.checks.machine_bytes", lambda: 10_000_000)
     with pytest.raises(ValueError, match=r"441 frames 0.2 GiB.*film a smaller grid"):
         render_grid(run_of(GRIP, tmp_path), tmp_path / "x.mp4", GridSize(columns=3, rows=3), BEFORE)
