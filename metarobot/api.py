@@ -27,9 +27,9 @@ from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.options import require_known
 from metarobot.presets import find_preset
-from metarobot.reporting.adaptation_video import render_policy
-from metarobot.reporting.film_file import require_film_name
+from metarobot.reporting.films import render_policy
 from metarobot.reporting.report import evaluate_to_folder
+from metarobot.reporting.video import require_film_name
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import load_run
 

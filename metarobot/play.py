@@ -36,10 +36,9 @@ from metarobot.envs import (
     parameter_words,
 )
 from metarobot.envs.scene import VIDEO_CAMERA
-from metarobot.evaluation.belief_bands import weighted_band
-from metarobot.evaluation.explanation import ActionChange
-from metarobot.reporting.explanation_words import change_words
-from metarobot.reporting.filming import between, watched
+from metarobot.evaluation.explain import ActionChange, weighted_band
+from metarobot.reporting.explanation import change_words
+from metarobot.reporting.films import between, watched
 from metarobot.reporting.report import page_templates
 from metarobot.reporting.style import after_episodes, algorithm_title, family_title
 from metarobot.rollout.seeding import Phase, numpy_generator

@@ -22,10 +22,9 @@ from PIL import Image, ImageDraw, ImageFont
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.io import write_file
 from metarobot.presets import PRESETS
-from metarobot.reporting.adaptation_video import RenderConfig, adapt_to
-from metarobot.reporting.film_file import webp_bytes
+from metarobot.reporting.films import RenderConfig, adapt_to
 from metarobot.reporting.style import after_episodes
-from metarobot.reporting.video import Clip
+from metarobot.reporting.video import Clip, webp_bytes
 from metarobot.rollout.collect import collect
 from metarobot.training.load import FOLDER, load_run
 

@@ -52,8 +52,8 @@ def opengl():
 def few_frames(opengl, monkeypatch):
     """Film one picture a control step, not three: for a test that there is a film, not of how."""
     # It keeps a copy, which would stay for all tests to come if it was imported meanwhile.
-    import_module("metarobot.reporting.grid_video")
-    monkeypatch.setattr("metarobot.reporting.filming.FRAMES_PER_STEP", 1)
+    import_module("metarobot.reporting.films")
+    monkeypatch.setattr("metarobot.reporting.films.FRAMES_PER_STEP", 1)
 
 
 @pytest.fixture

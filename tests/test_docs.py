@@ -305,8 +305,8 @@ def test_adapting_shows_in_the_first_film_of_the_commands(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
     black = (np.zeros((48, 64, 3), np.uint8),)
-    monkeypatch.setattr("metarobot.reporting.filming._picture", lambda env: black)
-    name = "metarobot.reporting.adaptation_video.write_clips"
+    monkeypatch.setattr("metarobot.reporting.films._picture", lambda env: black)
+    name = "metarobot.reporting.films.write_clips"
     monkeypatch.setattr(name, lambda clips, *_: films.append(clips))
     command = next(c for c in commands("docs/commands.md") if c.startswith("metarobot render"))
     assert main(shlex.split(command)[1:]) == 0

@@ -21,7 +21,7 @@ from metarobot.evaluation.table import Evaluation
 from metarobot.io import Folder
 from metarobot.presets import PRESETS
 from metarobot.printable import print_line
-from metarobot.reporting.chosen_film import film_chosen_task
+from metarobot.reporting.films import film_chosen_task
 from metarobot.reporting.report import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.training.load import load_run
 from metarobot.training.run import is_there, train_run

@@ -14,10 +14,9 @@ from metarobot.cli.train_options import given_options, preset_config
 from metarobot.config import RunConfig
 from metarobot.envs import SceneRecord, Variant
 from metarobot.envs.checks import is_integer, require_integers
-from metarobot.evaluation.explanation import ExplanationConfig
+from metarobot.evaluation.explain import ExplanationConfig
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.reporting.adaptation_video import RenderConfig
-from metarobot.reporting.worst_films import MOST_FILMS
+from metarobot.reporting.films import MOST_FILMS, RenderConfig
 
 
 @dataclass(frozen=True, kw_only=True)

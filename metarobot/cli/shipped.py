@@ -12,11 +12,10 @@ from metarobot.cli.pretrained_listing import measured_of
 from metarobot.io import Folder
 from metarobot.opengl import OpenGLError, require_opengl
 from metarobot.printable import print_line
-from metarobot.reporting.adaptation_video import render_adaptation
-from metarobot.reporting.chosen_film import CHOSEN
-from metarobot.reporting.film_drawing import VideoError
+from metarobot.reporting.films import CHOSEN, render_adaptation
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.report import Demonstration
+from metarobot.reporting.video import VideoError
 from metarobot.reporting.words import where_they_hold
 from metarobot.training.load import FOLDER, load_run
 

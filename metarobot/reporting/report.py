@@ -19,8 +19,8 @@ from metarobot.evaluation.table import Evaluation, MeasuredPolicy, describe_sett
 from metarobot.io import Folder, read_file
 from metarobot.printable import printable
 from metarobot.reporting.figures import TrainingCurve, adaptation_curve, training_curve
+from metarobot.reporting.films import Film, WorstFilms, film_worst_tasks
 from metarobot.reporting.heat_map import heat_map, page_heat_map
-from metarobot.reporting.mp4 import playing_problem
 from metarobot.reporting.style import evaluation_title
 from metarobot.reporting.tables import (
     episode_tables,
@@ -31,8 +31,8 @@ from metarobot.reporting.tables import (
     robustness_groups,
     worst_groups,
 )
+from metarobot.reporting.video import playing_problem
 from metarobot.reporting.words import conditions, verdicts, where_they_hold
-from metarobot.reporting.worst_films import Film, WorstFilms, film_worst_tasks
 from metarobot.training.load import TrainedRun
 from metarobot.training.provenance import choose_num_threads, provenance
 from metarobot.training.run_folder import (

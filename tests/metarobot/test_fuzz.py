@@ -23,7 +23,7 @@ from metarobot.cli.main import main
 from metarobot.config import CommonConfig, RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.presets import PRESETS
-from metarobot.reporting.adaptation_video import RenderConfig
+from metarobot.reporting.films import RenderConfig
 from metarobot.training.run import train_run
 
 GIB = 2**30
@@ -201,8 +201,8 @@ def checks_only(monkeypatch, tmp_path):
         monkeypatch.setattr(f"metarobot.{name}", reached)
     monkeypatch.setattr("metarobot.cli.demo.show_shipped", lambda *arguments: None)
     monkeypatch.setattr("metarobot.cli.jobs.run_trainings", reached)
-    monkeypatch.setattr("metarobot.reporting.adaptation_video.film", reached)
-    monkeypatch.setattr("metarobot.reporting.adaptation_video.collect", reached)
+    monkeypatch.setattr("metarobot.reporting.films.film", reached)
+    monkeypatch.setattr("metarobot.reporting.films.collect", reached)
     monkeypatch.chdir(tmp_path)
     if sys.platform != "linux":
         yield

@@ -22,7 +22,7 @@ from metarobot.envs.checks import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.learning.distributed import Workers
 from metarobot.presets import PRESETS
-from metarobot.reporting.adaptation_video import RenderConfig
+from metarobot.reporting.films import RenderConfig
 from metarobot.training.memory import require_evaluation_memory, require_training_memory
 from metarobot.training.run import complete_run, resume_run, train_run
 from metarobot.training.run_folder import RunError

@@ -23,7 +23,7 @@ from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.load import load_run
 from metarobot.training.run import default_run_folder, resume_run, train_run
 
-FILM = "metarobot.reporting.filming."
+FILM = "metarobot.reporting.films."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TINY = RunConfig(

@@ -7,8 +7,12 @@ from metarobot.cli.options import ExplainCommand
 from metarobot.cli.parsing import parse, parse_task
 from metarobot.cli.progress import StageDisplay
 from metarobot.printable import print_line
-from metarobot.reporting.explanation_folder import PAGE_FILE, explain_to_folder
-from metarobot.reporting.explanation_words import one_task_sentences, sentences
+from metarobot.reporting.explanation import (
+    PAGE_FILE,
+    explain_to_folder,
+    one_task_sentences,
+    sentences,
+)
 from metarobot.training.load import find_scene, load_run
 
 

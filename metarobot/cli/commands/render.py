@@ -12,11 +12,9 @@ from metarobot.cli.options import RenderCommand
 from metarobot.cli.parsing import parse, parse_grid, parse_task
 from metarobot.io import require_writable
 from metarobot.printable import print_line
-from metarobot.reporting.adaptation_video import render_adaptation
-from metarobot.reporting.film_drawing import VideoError
-from metarobot.reporting.film_file import require_film_name
-from metarobot.reporting.grid_video import GridSize, render_grid
+from metarobot.reporting.films import GridSize, render_adaptation, render_grid
 from metarobot.reporting.style import after_episodes
+from metarobot.reporting.video import VideoError, require_film_name
 from metarobot.training.load import choose_variant, find_scene, load_run
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from metarobot.cli.main import main
 from metarobot.envs import find_family
-from metarobot.evaluation.explanation import (
+from metarobot.evaluation.explain import (
     ActionChange,
     Estimate,
     Explanation,
@@ -19,7 +19,7 @@ from metarobot.evaluation.explanation import (
     Sensitivity,
     StateMap,
 )
-from metarobot.reporting.explanation_words import one_task_sentences, sentences
+from metarobot.reporting.explanation import one_task_sentences, sentences
 
 NBSP = "\N{NO-BREAK SPACE}"
 RUN = "slide"  # of the package
@@ -103,7 +103,7 @@ def test_it_writes_numbers_pictures_and_a_page_that_loads_nothing(
     tmp_path, capsys, monkeypatch
 ) -> None:
     middle = np.full((3, 2), 0.5)
-    monkeypatch.setattr("metarobot.evaluation.readings.fit_tasks", lambda *_: middle)
+    monkeypatch.setattr("metarobot.evaluation.explain.fit_tasks", lambda *_: middle)
     words = ["explain", RUN, "--out", str(tmp_path), "--task", "table_friction=0.09"]
     assert main([*words, "--algorithm", "maml", *FEW, "--num-identified", "3"]) == 0
     printed = capsys.readouterr().out

@@ -21,7 +21,7 @@ from metarobot.cli.parsing import one_line, parse, parse_task
 from metarobot.envs import FAMILIES, file_name, find_variant, make_env, shipped_variants
 from metarobot.opengl import working_gl_backend
 
-FILM = "metarobot.reporting.filming."
+FILM = "metarobot.reporting.films."
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--total-steps", "64", *SIZES]

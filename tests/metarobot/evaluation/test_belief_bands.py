@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metarobot.envs import find_family
-from metarobot.evaluation.belief_bands import _turned, weighted_band
+from metarobot.evaluation.explain import _turned, weighted_band
 
 YAW = find_family("metarobot/Reach-v0").distribution["frame_yaw_rad"]
 MASS = find_family("metarobot/Grip-v0").distribution["block_mass_kg"]

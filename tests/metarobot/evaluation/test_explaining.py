@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from metarobot.envs import TaskError, Variant, find_family
-from metarobot.evaluation.explaining import explain
-from metarobot.evaluation.explanation import Explanation, ExplanationConfig
+from metarobot.evaluation.explain import Explanation, ExplanationConfig, explain
 from metarobot.training.load import FOLDER, TrainedRun, load_run
 
 RUN = FOLDER / "slide"

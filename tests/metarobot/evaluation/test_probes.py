@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from metarobot.evaluation import probes
-from metarobot.evaluation.probes import Probe
+from metarobot.evaluation import explain as probes
+from metarobot.evaluation.explain import Probe
 
 RNG = np.random.default_rng(0)
 

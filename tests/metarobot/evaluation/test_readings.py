@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from metarobot.envs import find_family
-from metarobot.evaluation import readings
-from metarobot.evaluation.explanation import ExplanationConfig
-from metarobot.evaluation.readings import identified_readings
+from metarobot.evaluation import explain as readings
+from metarobot.evaluation.explain import ExplanationConfig, identified_readings
 
 DISTRIBUTION = find_family("metarobot/Reach-v0").distribution
 POINTS = np.random.default_rng(0).random((6, len(DISTRIBUTION.parameters)))

@@ -9,14 +9,15 @@ from metarobot.algorithms import train_config
 from metarobot.envs import FAMILIES, TaskError, make_env
 from metarobot.envs.grip import DISTRIBUTION
 from metarobot.policies import repeat_params
-from metarobot.reporting import adaptation_video as rendering
-from metarobot.reporting import filming
-from metarobot.reporting.adaptation_video import (
+from metarobot.reporting import films
+from metarobot.reporting import films as rendering
+from metarobot.reporting.films import (
+    FRAMES_PER_STEP,
     RenderConfig,
     adapt_to,
     choose_task,
+    film,
 )
-from metarobot.reporting.filming import FRAMES_PER_STEP, film
 from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.run_folder import RunError
@@ -42,7 +43,7 @@ def camera(monkeypatch) -> list[np.ndarray]:
         seen.append(env.batch.bind("qpos")[0].copy())
         return (np.zeros((2, 2, 3), np.uint8),)
 
-    monkeypatch.setattr(filming, "_picture", note)
+    monkeypatch.setattr(films, "_picture", note)
     return seen
 
 

@@ -5,8 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from metarobot.envs import find_family
-from metarobot.evaluation.explanation import Band, BelievedTask
-from metarobot.reporting.belief_picture import _draw_task, _shown
+from metarobot.evaluation.explain import Band, BelievedTask
+from metarobot.reporting.explanation import _draw_task, _shown
 
 YAW, PAYLOAD, *_ = find_family("metarobot/Reach-v0").distribution.parameters
 

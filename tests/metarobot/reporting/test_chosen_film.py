@@ -5,8 +5,8 @@ import pytest
 import torch
 from fakes import untrained_run
 
-from metarobot.reporting import adaptation_video, chosen_film, filming
-from metarobot.reporting.chosen_film import film_chosen_task
+from metarobot.reporting import films
+from metarobot.reporting.films import film_chosen_task
 from metarobot.training.load import FOLDER, load_run
 
 
@@ -14,8 +14,8 @@ from metarobot.training.load import FOLDER, load_run
 def filmed(monkeypatch):
     """Return the arguments of `write_clips`; frames are black: no OpenGL is needed."""
     calls = []
-    monkeypatch.setattr(filming, "_picture", lambda env: (np.zeros((48, 64, 3), np.uint8),))
-    monkeypatch.setattr(adaptation_video, "write_clips", lambda *call: calls.append(call))
+    monkeypatch.setattr(films, "_picture", lambda env: (np.zeros((48, 64, 3), np.uint8),))
+    monkeypatch.setattr(films, "write_clips", lambda *call: calls.append(call))
     return calls
 
 
@@ -38,10 +38,10 @@ def test_where_none_turns_the_return_decides_and_it_is_said(filmed, tmp_path, mo
         def __init__(self):
             self.returns = torch.tensor(next(returns))[:, None]
 
-    monkeypatch.setattr(chosen_film, "NUM_DRAWN", 3)
-    monkeypatch.setattr(chosen_film, "_episodes", lambda *_: Failed())
+    monkeypatch.setattr(films, "NUM_DRAWN", 3)
+    monkeypatch.setattr(films, "_episodes", lambda *_: Failed())
     run = untrained_run(tmp_path, "metarobot/Grip-v0", shrink_steps=False)
     sentence = film_chosen_task(run, tmp_path / "film.mp4")
     assert sentence.startswith("The task is chosen: of 3 drawn, none turns from failure to success")
     ((_, env, *_),) = filmed
-    assert env.tasks.to_dicts() == [pytest.approx(chosen_film._drawn(run).to_dicts()[1])]
+    assert env.tasks.to_dicts() == [pytest.approx(films._drawn(run).to_dicts()[1])]

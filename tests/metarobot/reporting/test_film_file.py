@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metarobot.reporting.film_drawing import VideoError
-from metarobot.reporting.film_file import MOST_FPS, require_film_name, write_film
+from metarobot.reporting.video import MOST_FPS, VideoError, require_film_name, write_film
 
 
 def pictures(path):

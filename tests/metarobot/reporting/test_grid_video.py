@@ -5,9 +5,8 @@ import pytest
 from fakes import untrained_run
 
 from metarobot.envs import find_family
-from metarobot.reporting import filming, grid_video
-from metarobot.reporting.adaptation_video import RenderConfig
-from metarobot.reporting.grid_video import GridSize, render_grid
+from metarobot.reporting import films
+from metarobot.reporting.films import GridSize, RenderConfig, render_grid
 
 GRIP, CHEETAH = "metarobot/Grip-v0", "metarobot/HalfCheetahDirection-v0"
 BEFORE = RenderConfig(adaptation_episodes=(0,))
@@ -26,9 +25,9 @@ def filmed(monkeypatch):
         stages.append((clips, words, options))
         return iter(())
 
-    monkeypatch.setattr(filming, "_picture", lambda env: (np.zeros((2, 2, 3), np.uint8),))
-    monkeypatch.setattr(grid_video, "compose_film", compose)
-    monkeypatch.setattr(grid_video, "write_film", lambda frames, path, fps: list(frames))
+    monkeypatch.setattr(films, "_picture", lambda env: (np.zeros((2, 2, 3), np.uint8),))
+    monkeypatch.setattr(films, "compose_film", compose)
+    monkeypatch.setattr(films, "write_film", lambda frames, path, fps: list(frames))
     return stages
 
 

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from metarobot.cli.main import main
-from metarobot.reporting.film_file import write_mp4
-from metarobot.reporting.mp4 import playing_problem
 from metarobot.reporting.report import MAX_VIDEO_BYTES
+from metarobot.reporting.video import playing_problem, write_mp4
 
 
 @pytest.fixture(scope="module")

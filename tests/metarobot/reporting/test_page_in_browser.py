@@ -6,9 +6,9 @@ from browser import MISSING, Browser
 from evaluations import made_up_evaluation
 
 from metarobot.reporting.figures import adaptation_curve
-from metarobot.reporting.film_file import mp4_bytes
+from metarobot.reporting.films import Film, WorstFilms
 from metarobot.reporting.report import Origin, render_report
-from metarobot.reporting.worst_films import Film, WorstFilms
+from metarobot.reporting.video import mp4_bytes
 
 MOST_S = 2.0
 """From opening a report to reading and clicking in it."""

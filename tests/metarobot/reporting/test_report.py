@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Conditions, Evaluation, headline_episodes
+from metarobot.reporting.films import Film, WorstFilms
 from metarobot.reporting.report import Demonstration, Origin, render_report
 from metarobot.reporting.tables import episode_tables
 from metarobot.reporting.words import conditions, verdicts
-from metarobot.reporting.worst_films import Film, WorstFilms
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

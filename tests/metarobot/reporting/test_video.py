@@ -6,9 +6,14 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from metarobot.reporting.film_drawing import VideoError
-from metarobot.reporting.film_file import write_mp4
-from metarobot.reporting.video import Clip, Words, compose_film, describe_task
+from metarobot.reporting.video import (
+    Clip,
+    VideoError,
+    Words,
+    compose_film,
+    describe_task,
+    write_mp4,
+)
 
 
 def clip(num_frames: int = 5, success: bool = True, size: tuple[int, int] = (120, 160)) -> Clip:

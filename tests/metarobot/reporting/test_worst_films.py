@@ -12,9 +12,9 @@ from PIL import Image
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.opengl import OpenGLError
-from metarobot.reporting import filming, worst_films
-from metarobot.reporting.mp4 import playing_problem
-from metarobot.reporting.worst_films import film_worst_tasks
+from metarobot.reporting import films
+from metarobot.reporting.films import film_worst_tasks
+from metarobot.reporting.video import playing_problem
 from metarobot.training.load import FOLDER, load_run
 
 GRIP = "metarobot/Grip-v0"
@@ -29,16 +29,16 @@ def run(tmp_path):
 @pytest.fixture
 def black(monkeypatch):
     """Frames are black: no OpenGL is needed. Return the rewards of all clips that are filmed."""
-    rewards, film = [], worst_films.film
+    rewards, film = [], films.film
 
     def filmed(env, trained, params, start, caption):
         clip = film(env, trained, params, start, caption)
         rewards.append((caption, env.tasks.to_dicts()[0], sum(clip.rewards)))
         return clip
 
-    monkeypatch.setattr(worst_films, "require_opengl", lambda: None)
-    monkeypatch.setattr(worst_films, "film", filmed)
-    monkeypatch.setattr(filming, "_picture", lambda env: (np.zeros((48, 64, 3), np.uint8),))
+    monkeypatch.setattr(films, "require_opengl", lambda: None)
+    monkeypatch.setattr(films, "film", filmed)
+    monkeypatch.setattr(films, "_picture", lambda env: (np.zeros((48, 64, 3), np.uint8),))
     return rewards
 
 
@@ -91,7 +91,7 @@ def test_without_opengl_there_is_a_reason_and_no_film(run, monkeypatch, evaluati
     def refuse():
         raise OpenGLError("OpenGL is missing: install it")
 
-    monkeypatch.setattr(worst_films, "require_opengl", refuse)
+    monkeypatch.setattr(films, "require_opengl", refuse)
     found = film_worst_tasks([run], evaluation, None, 3)
     assert (dict(found.films), found.problem) == ({}, "OpenGL is missing: install it")
 
