@@ -4,7 +4,7 @@ Importing `metarobot` registers its families, such as ``metarobot/Grip-v0``, wit
 ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
-from metarobot.opengl import import_mujoco
+from metarobot.machine import import_mujoco
 
 import_mujoco()  # first: its own import fails where the OpenGL of MUJOCO_GL is missing
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import mujoco
 import numpy as np
 
+from metarobot.machine import MOST_THREADS
+
 if TYPE_CHECKING:
     from metarobot.envs.family import TaskFamily
 
@@ -29,8 +31,6 @@ LONGEST_VALUE = 60
 MOST_SIMULATIONS = 100_000
 MOST_HORIZON = 1_000_000
 """Control steps of an episode."""
-MOST_THREADS = 1024
-"""More than any machine has; with tens of thousands, libraries end the process."""
 
 _UNKNOWN_MACHINE_BYTES = 16 * 2**30
 _CGROUP_FILES = ("memory.max", "memory/memory.limit_in_bytes")

@@ -10,7 +10,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from metarobot.opengl import make_renderer, require_own_process
+from metarobot.machine import make_renderer, require_own_process
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""

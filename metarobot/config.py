@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NoReturn, Self
 
-from metarobot.envs.checks import MOST_THREADS, is_integer, show
+from metarobot.envs.checks import is_integer, show
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
+from metarobot.machine import MOST_THREADS
 from metarobot.options import AlgorithmOptions, Checked, Value, integer, number, switch
 from metarobot.policies.gaussian import MIN_STD
 

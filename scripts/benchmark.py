@@ -47,15 +47,13 @@ from metarobot.algorithms import configure, train_config
 from metarobot.config import TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
 from metarobot.io import write_json
+from metarobot.machine import choose_num_threads, keep_freed_memory, provenance
 from metarobot.policies import repeat_params
 from metarobot.presets import PRESETS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes, torch_generator
-from metarobot.training.memory import num_simulations
-from metarobot.training.provenance import choose_num_threads, provenance
 from metarobot.training.run_folder import load_curve
-from metarobot.training.train import keep_freed_memory
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 Row = dict[str, Any]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarobot.envs import FAMILIES, make_env, silence_mujoco
-from metarobot.opengl import opengl_problem
+from metarobot.machine import opengl_problem
 
 silence_mujoco()
 torch.set_num_threads(1)

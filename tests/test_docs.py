@@ -303,7 +303,7 @@ def test_examples_of_stable_baselines3_run(capsys, monkeypatch, tmp_path):
 def test_adapting_shows_in_the_first_film_of_the_commands(monkeypatch, tmp_path):
     films = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
     black = (np.zeros((48, 64, 3), np.uint8),)
     monkeypatch.setattr("metarobot.reporting.films._picture", lambda env: black)
     name = "metarobot.reporting.films.write_clips"

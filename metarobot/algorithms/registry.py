@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from gymnasium.spaces import Box, Space
+
 from metarobot.algorithms.base import Algorithm
 from metarobot.algorithms.latent import Latent
 from metarobot.algorithms.learned_loss import LearnedLoss
@@ -19,11 +21,13 @@ from metarobot.algorithms.rl2 import Rl2
 from metarobot.algorithms.teacher_student import TeacherStudent
 from metarobot.config import COMMON_NAMES, RunConfig, TrainConfig
 from metarobot.envs.checks import nearest_name, show
+from metarobot.envs.registration import find_family
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.options import AlgorithmOptions, Value, require_known
-from metarobot.policies import GaussianPolicy
+from metarobot.policies import GaussianPolicy, Params
+from metarobot.rollout.seeding import Phase, torch_generator
 
 ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
     "maml": Maml,
@@ -215,3 +219,35 @@ def make_algorithm(
 ) -> Algorithm[Any]:
     """Return what a configuration learns by, bound to the processes that share its training."""
     return algorithm_class(config.algorithm)(config, policy, workers)
+
+
+def make_policy(config: TrainConfig) -> GaussianPolicy:
+    """Lay out the policy's functional module that fits the family's observations and actions.
+
+    Args:
+        config: What is trained; the oracle also observes the task parameters.
+
+    Raises:
+        TaskError: No family has the configuration's id.
+    """
+    family = find_family(config.env_id)
+    observe_task = algorithm_class(config.algorithm).observes_task
+    return fit_policy(config, *family.spaces(observe_task=observe_task))
+
+
+def fit_policy(config: TrainConfig, observations: Space, actions: Space) -> GaussianPolicy:
+    """Lay out the policy's functional module that fits an environment's spaces, (O,) and (A,).
+
+    Raises:
+        ValueError: A space is no box.
+    """
+    if not isinstance(observations, Box) or not isinstance(actions, Box):
+        raise ValueError(f"observations and actions must be boxes, got {observations}, {actions}")
+    return algorithm_class(config.algorithm).make_policy(
+        config, observations.low.tolist(), observations.high.tolist(), actions.shape[0]
+    )
+
+
+def initial_params(config: TrainConfig, policy: GaussianPolicy) -> Params:
+    """Draw the parameters that training begins with."""
+    return policy.initial_params(torch_generator(config.seed, 0, Phase.INITIALISATION))

@@ -28,8 +28,7 @@ def prepare() -> Console:
 
     from metarobot.cli.listing import make_console
     from metarobot.envs import silence_mujoco
-    from metarobot.training.provenance import choose_num_threads
-    from metarobot.training.train import keep_freed_memory
+    from metarobot.machine import choose_num_threads, keep_freed_memory
 
     silence_mujoco()
     torch.set_num_threads(choose_num_threads())

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metarobot.opengl import opengl_problem, working_gl_backend
+from metarobot.machine import opengl_problem, working_gl_backend
 from metarobot.printable import print_line, printable
 
 if TYPE_CHECKING:

@@ -15,28 +15,15 @@ from typing import NamedTuple
 
 from metarobot.cli.console import BAD_INPUT, INTERRUPTED, OK, say
 from metarobot.cli.parent import end_with_parent
-from metarobot.opengl import OpenGLError
+from metarobot.machine import InterruptedCommandError, OpenGLError, interrupted_by_signals
 from metarobot.output import unfailing_streams
-from metarobot.training.interruption import (
-    InterruptedCommandError,
-    InterruptedTrainingError,
-    Unwinding,
-    unwind_on_signals,
-)
 
 _HELP = ("help", "-h", "--help")
 
 _FIRST_SPEAKS_WITHIN_S = 60.0
 """How long other processes wait for the first one to say what is wrong with the input."""
 
-_EXPECTED = (
-    InterruptedTrainingError,
-    KeyboardInterrupt,
-    MemoryError,
-    OSError,
-    OpenGLError,
-    ValueError,
-)
+_EXPECTED = (KeyboardInterrupt, MemoryError, OSError, OpenGLError, ValueError)
 """What ends a command with one line; anything else is a defect, and shows its traceback."""
 
 
@@ -50,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
     end_with_parent()
-    with unfailing_streams() as output, unwind_on_signals() as unwinding:
-        code = _run(list(sys.argv[1:] if argv is None else argv), unwinding)
+    with unfailing_streams() as output, interrupted_by_signals():
+        code = _run(list(sys.argv[1:] if argv is None else argv))
         problem = output.problem()
         if problem and code == OK:
             why = problem.strerror or str(problem)
@@ -59,20 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
-def _run(arguments: list[str], unwinding: Unwinding) -> int:
+def _run(arguments: list[str]) -> int:
     """Run one command, and say in one line what stops it."""
     try:
         return _dispatch(arguments)
-    except BaseException as error:
-        if unwinding.signal_number and not isinstance(error, InterruptedTrainingError):
-            # Whatever a library has made of the exception on the way out.
-            error = InterruptedCommandError(unwinding.signal_number)
-        if not isinstance(error, _EXPECTED):
-            raise
+    except _EXPECTED as error:
         message, code = _explain(error)
         # What stops all processes of a run is said by the first one.
         if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
-            if isinstance(error, InterruptedTrainingError):
+            if isinstance(error, InterruptedCommandError):
                 return code
             if isinstance(error, ValueError):
                 # Were this one quicker, torchrun would end the first before it has spoken.  As
@@ -83,7 +65,7 @@ def _run(arguments: list[str], unwinding: Unwinding) -> int:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return the line that says what went wrong, and the exit code."""
-    if isinstance(error, (InterruptedTrainingError, InterruptedCommandError)):
+    if isinstance(error, InterruptedCommandError):
         return str(error), 128 + error.signal_number
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", INTERRUPTED

@@ -15,7 +15,7 @@ from rich.table import Table
 from metarobot.closable import Closable
 from metarobot.config import TrainConfig
 from metarobot.printable import print_line, printable
-from metarobot.training.checkpoints import Metrics
+from metarobot.training.trainer import Metrics
 
 PLAIN_INTERVAL_S = 10.0
 """Least time between two plain lines of one algorithm, in seconds; its first and last always

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from metarobot.cli.pretrained_listing import measured_of
 from metarobot.io import Folder
-from metarobot.opengl import OpenGLError, require_opengl
+from metarobot.machine import OpenGLError, require_opengl
 from metarobot.printable import print_line
 from metarobot.reporting.films import CHOSEN, render_adaptation
 from metarobot.reporting.heat_map import heat_map

@@ -16,8 +16,8 @@ from typing import Any
 
 from metarobot.closable import Closable
 from metarobot.config import TrainConfig
-from metarobot.training.checkpoints import Metrics
 from metarobot.training.train import Display
+from metarobot.training.trainer import Metrics
 
 PROJECT = "metarobot"
 

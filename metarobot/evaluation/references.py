@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import cast
 
-from metarobot.algorithms import Algorithm, configure
+from metarobot.algorithms import Algorithm, configure, initial_params, make_policy
 from metarobot.algorithms.maml import GradientLearner, MamlOptions
 from metarobot.algorithms.references import Identification, StrategySearch, ToldOracle
 from metarobot.envs import find_family
@@ -28,7 +28,6 @@ from metarobot.learning.inner_loop import VALUE_PRIOR
 from metarobot.policies import Params, repeat_params
 from metarobot.presets import find_preset
 from metarobot.rollout.episodes import Episodes
-from metarobot.training.functional_policy import initial_params, make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 _TUNING_SEED_SHIFT = 1

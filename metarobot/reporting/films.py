@@ -32,7 +32,7 @@ from metarobot.envs.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Pictures
 from metarobot.evaluation.evaluate import grid_values
 from metarobot.evaluation.table import Evaluation, WorstTask
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.opengl import OpenGLError, require_opengl
+from metarobot.machine import OpenGLError, require_opengl
 from metarobot.policies import Params, repeat_params
 from metarobot.reporting.style import after_episodes, family_title, in_unit, split_title
 from metarobot.reporting.video import (

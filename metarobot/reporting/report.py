@@ -17,6 +17,7 @@ from metarobot.evaluation.evaluate import ROBUSTNESS_EPISODES, Progress, evaluat
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation, MeasuredPolicy, describe_settings
 from metarobot.io import Folder, read_file
+from metarobot.machine import choose_num_threads, provenance
 from metarobot.printable import printable
 from metarobot.reporting.figures import TrainingCurve, adaptation_curve, training_curve
 from metarobot.reporting.films import Film, WorstFilms, film_worst_tasks
@@ -34,7 +35,6 @@ from metarobot.reporting.tables import (
 from metarobot.reporting.video import playing_problem
 from metarobot.reporting.words import conditions, verdicts, where_they_hold
 from metarobot.training.load import TrainedRun
-from metarobot.training.provenance import choose_num_threads, provenance
 from metarobot.training.run_folder import (
     CONFIG_FILE,
     POLICY_FILE,

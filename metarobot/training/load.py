@@ -18,6 +18,7 @@ from metarobot.algorithms import (
     Algorithm,
     algorithm_class,
     make_algorithm,
+    make_policy,
 )
 from metarobot.algorithms.base import tasks_of
 from metarobot.config import TrainConfig
@@ -25,9 +26,8 @@ from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant,
 from metarobot.io import Folder
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.presets import PRESETS
-from metarobot.training.checkpoints import BEST_FILE, keeps_best, load_policy
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.run_folder import (
+    BEST_FILE,
     CHECKPOINT_FOLDER,
     POLICY_FILE,
     RunError,
@@ -36,7 +36,9 @@ from metarobot.training.run_folder import (
     as_run_error,
     brief,
     is_finished,
+    keeps_best,
     load_config,
+    load_policy,
 )
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from metarobot.algorithms import algorithm_class
+from metarobot.algorithms import algorithm_class, make_policy
 from metarobot.config import TrainConfig
 from metarobot.envs import FAMILIES, find_family
 from metarobot.envs.checks import own_simulation_bytes, require_memory
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import STEPS_KEPT, task_chunks
-from metarobot.training.functional_policy import make_policy
 
 _BYTES_PER_STEP = 16
 """Of a control step that is computed now, for every input and output of a layer: what derivatives
@@ -28,17 +27,6 @@ _BYTES_PER_KEPT_ELEMENT = 40
 once, as they were seen and as a model reads them."""
 _BYTES_PER_PARAMETER = 32
 """Of every parameter of every task: adapted parameters, gradients, sums in double precision."""
-
-
-def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
-    """Return how many simulations the tasks take that this process holds.
-
-    Raises:
-        WorkerError: The tasks cannot be shared equally.
-    """
-    num_tasks, num_episodes = config.block_shape
-    held = len(workers.share(num_tasks))
-    return algorithm_class(config.algorithm).num_training_simulations(held, num_episodes)
 
 
 def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = ALONE) -> None:
@@ -55,12 +43,14 @@ def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = A
     for config in configs:
         if config.env_id in FAMILIES:  # else `make_env` says what there is
             num_tasks, num_episodes = config.block_shape
+            held = len(workers.share(num_tasks))
+            algorithm = algorithm_class(config.algorithm)
             _require(
                 config,
-                num_tasks=len(workers.share(num_tasks)),
+                num_tasks=held,
                 num_episodes=num_episodes,
                 num_blocks=config.adaptation_steps + 1,
-                num_sims=num_simulations(config, workers),
+                num_sims=algorithm.num_training_simulations(held, num_episodes),
                 num_kept_steps=_num_kept_steps(config, workers),
                 way_out="lower num_tasks, episodes_per_task, num_adaptation_steps or hidden_sizes, "
                 "or share the tasks out with torchrun",

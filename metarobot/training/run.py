@@ -28,12 +28,10 @@ from metarobot.io import (
 )
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.inner_loop import MEASURED
+from metarobot.machine import choose_num_threads, provenance
 from metarobot.policies import Params
 from metarobot.presets import find_preset
-from metarobot.training.checkpoints import Progress, TrainerState, save_checkpoint
-from metarobot.training.interruption import InterruptedTrainingError
 from metarobot.training.memory import require_training_memory
-from metarobot.training.provenance import choose_num_threads, provenance
 from metarobot.training.run_folder import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
@@ -52,7 +50,14 @@ from metarobot.training.run_folder import (
     run_configs,
     unfinished_configs,
 )
-from metarobot.training.train import Display, make_trainer, train_algorithm
+from metarobot.training.train import (
+    Display,
+    Progress,
+    make_trainer,
+    save_checkpoint,
+    train_algorithm,
+)
+from metarobot.training.trainer import TrainerState
 
 
 def train_run(
@@ -80,7 +85,7 @@ def train_run(
         RunError: The folder is in use.
         ValueError: The initial policy does not fit an algorithm.
         WorkerError: The processes cannot share the tasks equally.
-        InterruptedTrainingError: Training was asked to stop; `resume_run` goes on with it.
+        InterruptedCommandError: Training was asked to stop; `resume_run` goes on with it.
     """
     configs = [configure(config, algorithm) for algorithm in dict.fromkeys(algorithms)]
     run = _Run(folder, display, workers)
@@ -111,7 +116,7 @@ def complete_run(
 
     Raises:
         RunError: The folder holds algorithms of another configuration, or is in use.
-        InterruptedTrainingError: Training was asked to stop; the same call goes on with it.
+        InterruptedCommandError: Training was asked to stop; the same call goes on with it.
     """
     with refusals_as_run_errors():
         is_new = not Folder(folder).exists()
@@ -154,7 +159,7 @@ def resume_run(
         RunError: There is no such run, it was made with other versions or another configuration,
             or its budget is larger.
         ValueError: The run's options do not suit one of the algorithms.
-        InterruptedTrainingError: Training was asked to stop again.
+        InterruptedCommandError: Training was asked to stop again.
     """
     if num_threads is None and expected is not None:
         num_threads = expected.num_threads
@@ -192,8 +197,6 @@ class _Run(NamedTuple):
             try:
                 for config in configs:
                     train_algorithm(config, folder / config.algorithm, self.display, self.workers)
-            except InterruptedTrainingError:
-                raise
             except Exception:
                 if undo is not None:
                     undo()

@@ -29,6 +29,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from torch import Tensor
 
 from metarobot.algorithms import (
     ALGORITHMS,
@@ -44,15 +45,21 @@ from metarobot.io import (
     Folder,
     FolderError,
     Seconds,
+    Shapes,
     Word,
+    most_bytes,
     parse_json,
+    parse_tensors,
+    require_finite,
+    seal_tensors,
     typed,
 )
-from metarobot.training.provenance import versions
+from metarobot.machine import versions
+from metarobot.policies import Params
 
 CONFIG_FILE, POLICY_FILE = "config.json", "policy.safetensors"
 CURVE_FILE, DONE_FILE = "curve.csv", "done.json"
-CHECKPOINT_FOLDER = "checkpoints"
+CHECKPOINT_FOLDER, BEST_FILE = "checkpoints", "best.safetensors"
 EVENTS_PREFIX = "events.out.tfevents."
 MAX_CONFIG_BYTES, MAX_CURVE_BYTES = 2**20, 64 * 2**20
 
@@ -363,6 +370,56 @@ def _nearest_sibling(path: Path) -> str:
         return ""
     close = difflib.get_close_matches(path.name, names, n=1)
     return f", did you mean {path.with_name(close[0])}?" if close else ""
+
+
+# The files of a policy.
+
+
+def keeps_best(algorithm: str) -> bool:
+    """Return whether the best policy so far is kept: not where only the last one is concluded."""
+    return not algorithm_class(algorithm).concluding_share
+
+
+class Origin(msgspec.Struct, kw_only=True):
+    """What a file says of where its parameters come from."""
+
+    env_id: Word
+    algorithm: Word
+    iteration: Count = 0
+
+
+def policy_bytes(config: TrainConfig, params: Params, iteration: int) -> bytes:
+    """Return the content of a policy's file: its parameters, and where they come from."""
+    return seal_tensors(params, origin_of(config, iteration))
+
+
+def load_policy(folder: Folder, name: str, config: TrainConfig, shapes: Shapes) -> Params:
+    """Read a policy's parameters.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is damaged, of another algorithm, or does not fit.
+    """
+    path, data = folder.path / name, folder.read(name, most_bytes(shapes))
+    tensors, facts = parse_tensors(path, data, shapes)
+    check_origin(path, tensors, typed(facts, Origin, path), config)
+    return tensors
+
+
+def origin_of(config: TrainConfig, iteration: int) -> dict[str, str | int]:
+    """Return the origin of parameters, as a file says it."""
+    return {"env_id": config.env_id, "algorithm": config.algorithm, "iteration": iteration}
+
+
+def check_origin(
+    path: Path, tensors: dict[str, Tensor], found: Origin, config: TrainConfig
+) -> None:
+    """Refuse what belongs to another algorithm, and numbers that are not finite."""
+    for name in ("env_id", "algorithm"):
+        value, wanted = getattr(found, name), getattr(config, name)
+        if value != wanted:
+            raise ValueError(f"{path} does not fit its configuration: {name} {value!r}, {wanted!r}")
+    require_finite(path, tensors)
 
 
 # The learning curve in curve.csv: its columns, and what is read of them.

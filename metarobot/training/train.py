@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
+import math
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import torch
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -18,31 +22,52 @@ from metarobot.algorithms import algorithm_class
 from metarobot.closable import Closable
 from metarobot.config import TrainConfig
 from metarobot.envs import make_env
-from metarobot.io import Folder, errors_naming, json_bytes
-from metarobot.learning.distributed import ALONE, Workers
-from metarobot.training.checkpoints import (
-    BEST_FILE,
-    Metrics,
-    Progress,
-    keeps_best,
-    load_newest_checkpoint,
-    policy_bytes,
-    save_checkpoint,
+from metarobot.envs.checks import show
+from metarobot.io import (
+    Count,
+    Folder,
+    Seconds,
+    Shapes,
+    errors_naming,
+    json_bytes,
+    most_bytes,
+    parse_tensors,
+    seal_tensors,
+    typed,
 )
-from metarobot.training.interruption import InterruptedTrainingError, StopRequest, listen_for_stop
-from metarobot.training.memory import num_simulations, require_training_memory
-from metarobot.training.provenance import choose_num_threads
+from metarobot.learning.distributed import ALONE, Workers
+from metarobot.machine import (
+    InterruptedCommandError,
+    StopRequest,
+    choose_num_threads,
+    keep_freed_memory,
+    listen_for_stop,
+)
+from metarobot.training.memory import require_training_memory
 from metarobot.training.run_folder import (
+    BEST_FILE,
     CHECKPOINT_FOLDER,
     CURVE_COLUMNS,
     CURVE_FILE,
     DONE_FILE,
     EVENTS_PREFIX,
     POLICY_FILE,
+    Origin,
+    check_origin,
+    keeps_best,
+    origin_of,
+    policy_bytes,
     refusals_as_run_errors,
 )
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import (
+    MetaTrainer,
+    Metrics,
+    TrainerState,
+    num_simulations,
+)
 
+NUM_KEPT = 3
+"""Checkpoints kept, besides the best policy."""
 CHECKPOINT_EVERY = 10
 """Meta-iterations between checkpoints, and between policies compared for the best."""
 CHECKPOINT_EVERY_S = 30.0
@@ -81,7 +106,7 @@ def train_algorithm(
         workers: The processes that share the run.
 
     Raises:
-        InterruptedTrainingError: Training was asked to stop; the last checkpoint is in place.
+        InterruptedCommandError: Training was asked to stop; the last checkpoint is in place.
     """
     require_training_memory([config], workers)
     torch.set_num_threads(choose_num_threads(config.num_threads))
@@ -216,7 +241,7 @@ class _Keeper:
         """Keep what a meta-iteration has left.
 
         Raises:
-            InterruptedTrainingError: A process was asked to stop; the checkpoint is in place.
+            InterruptedCommandError: A process was asked to stop; the checkpoint is in place.
         """
         trainer, books, workers = self._trainer, self._books, self._trainer.workers
         if books is not None:
@@ -236,7 +261,7 @@ class _Keeper:
         """Show how much is done of what follows meta-training; it begins anew if stopped.
 
         Raises:
-            InterruptedTrainingError: A process was asked to stop; the checkpoint is in place.
+            InterruptedCommandError: A process was asked to stop; the checkpoint is in place.
         """
         if self._books is not None:
             self._books.conclude(share)
@@ -244,13 +269,17 @@ class _Keeper:
 
     def _stop_if_asked(self, signal_number: int) -> None:
         if signal_number:
-            raise InterruptedTrainingError(signal_number, self._folder.path.parent)
+            run = self._folder.path.parent
+            way_on = f"`metarobot train --resume {run}` goes on with it"
+            raise InterruptedCommandError(signal_number, way_on)
 
 
 # The log of a training run: curve.csv and TensorBoard, cut back to the checkpoint on resuming.
 
 
 # Generated classes, which type checkers cannot see.
+_CHECKPOINT_NAME = re.compile(r"iteration-(\d{6,})\.safetensors", re.ASCII)
+_SMOOTHING = 0.9
 Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
 SessionLog: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 Summary: Any = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
@@ -333,22 +362,137 @@ def _events_name() -> str:
     return f"{EVENTS_PREFIX}{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
 
 
-# Memory that tensors have left is kept for the next ones, where the C library is glibc.
+# Checkpoints: all that training needs to go on as if never interrupted.
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_MOST_FROM_HEAP_BYTES = 32 * 2**20
-"""Larger blocks come from the kernel: the most that glibc allows."""
-_MOST_KEPT_BYTES = 2**31 - 1
-"""Free memory at the end of the heap that is kept: the largest int."""
+@dataclass
+class Progress:
+    """How far training has come, besides the trainer's state."""
+
+    log_bytes: Count = 0
+    """Length of curve.csv."""
+    seconds: Seconds = 0.0
+    """Time spent, in all sessions."""
+    smoothed_return: float | None = None
+    """Post-update return, smoothed over meta-iterations: each has other tasks."""
+    best_return: float | None = None
+    """Highest smoothed return of those that were compared."""
+
+    def add_return(self, post_return: float) -> None:
+        """Smooth the return of one more meta-iteration; one that is not finite is left out."""
+        if math.isfinite(post_return):
+            before = post_return if self.smoothed_return is None else self.smoothed_return
+            self.smoothed_return = _SMOOTHING * before + (1 - _SMOOTHING) * post_return
+
+    def is_best(self) -> bool:
+        """Whether the smoothed return is the highest so far; if so, it is remembered."""
+        if self.smoothed_return is None:
+            return False
+        better = self.best_return is None or self.smoothed_return > self.best_return
+        if better:
+            self.best_return = self.smoothed_return
+        return better
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep freed memory; it has no effect where the C library is another."""
+class _Counters(msgspec.Struct):
+    """What a trainer counts."""
+
+    iteration: Count
+    total_steps: Count
+
+
+class _Checkpoint(Origin, kw_only=True):
+    """What a checkpoint says."""
+
+    config: dict[str, Any]
+    counters: _Counters
+    progress: Progress
+
+
+def save_checkpoint(
+    folder: Folder, config: TrainConfig, state: TrainerState, progress: Progress
+) -> None:
+    """Write a checkpoint in one piece, and then remove all but the last NUM_KEPT.
+
+    Args:
+        folder: Where checkpoints are; made if missing.
+        config: What is trained.
+        state: The trainer's state.
+        progress: How far the log has come.
+
+    Raises:
+        OSError: The disk is full or cannot be written to; the checkpoints before stay.
+    """
+    folder.make()
+    iteration = state.counters["iteration"]
+    facts = {
+        **origin_of(config, iteration),
+        "config": _state_values(config),
+        "counters": state.counters,
+        "progress": asdict(progress),
+    }
+    folder.write(f"iteration-{iteration:06}.safetensors", seal_tensors(state.tensors, facts))
+    for old in _checkpoints(folder)[:-NUM_KEPT]:
+        folder.remove(old)
+
+
+def load_newest_checkpoint(
+    folder: Folder, config: TrainConfig, fresh: TrainerState, workers: Workers
+) -> tuple[TrainerState, Progress] | None:
+    """Read the newest checkpoint; the first process reads, and tells the others.
+
+    Args:
+        folder: Where checkpoints are.
+        config: What is trained.
+        fresh: State of a trainer that has not begun, with the shapes of all tensors.
+        workers: The processes that share the run.
+
+    Returns:
+        The trainer's state and the progress, or None if there is no checkpoint.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, or of another algorithm; the message says how to go on before it.
+    """
+    shapes = {name: tuple(leaf.shape) for name, leaf in fresh.tensors.items()}
+    names = _checkpoints(folder) if workers.first else []
+    path = folder.path / names[-1] if names else folder.path
     try:
-        library = ctypes.CDLL(None)
-    except TypeError:  # Windows
-        return
-    if hasattr(library, "gnu_get_libc_version"):
-        library.mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP_BYTES)
-        library.mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
+        read = folder.read(names[-1], most_bytes(shapes)) if names else None
+        data = workers.broadcast(read)
+        return None if data is None else _parse(path, data, shapes, config)
+    except ValueError as error:
+        hint = f"; delete it to go on from {names[-2]}" if len(names) > 1 else ""
+        raise ValueError(f"{error}{hint}") from error
+
+
+def _parse(
+    path: Path, data: bytes, shapes: Shapes, config: TrainConfig
+) -> tuple[TrainerState, Progress]:
+    tensors, facts = parse_tensors(path, data, shapes)
+    found = typed(facts, _Checkpoint, path)
+    check_origin(path, tensors, found, config)
+    _check_config(path, found.config, config)
+    return TrainerState(tensors, msgspec.structs.asdict(found.counters)), found.progress
+
+
+def _state_values(config: TrainConfig) -> dict[str, Any]:
+    """Return what the state depends on: not the budget, up to which training is the same."""
+    values = config.decisive_values
+    del values["total_steps"]
+    return values
+
+
+def _check_config(path: Path, found: Mapping[str, Any], config: TrainConfig) -> None:
+    """Refuse a checkpoint that another run has left in the folder."""
+    for name, wanted in _state_values(config).items():
+        if (value := found.get(name)) != wanted:
+            raise ValueError(
+                f"{path} is of another run: {name} is {show(value)}, not {show(wanted)}"
+            )
+
+
+def _checkpoints(folder: Folder) -> list[str]:
+    """Return the names of the checkpoints, the newest last."""
+    found = [name for name in folder.names() if _CHECKPOINT_NAME.fullmatch(name)]
+    return sorted(found, key=lambda name: (len(name), name))

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.algorithms import adapt_in_steps, make_algorithm
+from metarobot.algorithms import (
+    adapt_in_steps,
+    algorithm_class,
+    fit_policy,
+    initial_params,
+    make_algorithm,
+)
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
@@ -19,9 +25,6 @@ from metarobot.policies.params import TOLD
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
-from metarobot.training.checkpoints import Metrics, TrainerState
-from metarobot.training.functional_policy import fit_policy, initial_params
-from metarobot.training.memory import num_simulations
 
 if TYPE_CHECKING:
     from metarobot.envs import TaskVectorEnv
@@ -31,6 +34,28 @@ if TYPE_CHECKING:
 Tell = Callable[[Tensor, Tensor], Tensor]
 _COLLECTING = 0.25
 """Part of the work at the end that collecting is, about: what learns from it takes longer."""
+
+
+Metrics = dict[str, float]
+"""Numbers of one meta-iteration, by name."""
+
+
+class TrainerState(NamedTuple):
+    """All that a training run depends on besides its configuration: no generator has a state."""
+
+    tensors: dict[str, Tensor]
+    counters: dict[str, int]
+
+
+def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
+    """Return how many simulations the tasks take that this process holds.
+
+    Raises:
+        WorkerError: The tasks cannot be shared equally.
+    """
+    num_tasks, num_episodes = config.block_shape
+    held = len(workers.share(num_tasks))
+    return algorithm_class(config.algorithm).num_training_simulations(held, num_episodes)
 
 
 class MetaTrainer:

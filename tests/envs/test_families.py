@@ -20,7 +20,7 @@ from metarobot.envs.insert import (
     WALLS,
 )
 from metarobot.envs.reach import DRIVES, WRIST_FRICTION_RATIO
-from metarobot.opengl import opengl_problem
+from metarobot.machine import opengl_problem
 
 every_split = pytest.mark.parametrize(
     ("env_id", "split"),

@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 
-from metarobot.algorithms import ALGORITHMS, configure, make_algorithm, train_config
+from metarobot.algorithms import ALGORITHMS, configure, make_algorithm, make_policy, train_config
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.distributed import ALONE, Workers
@@ -15,7 +15,6 @@ from metarobot.learning.inner_loop import MEASURED, PolicyLoss
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.policies import log_prob, repeat_params
 from metarobot.rollout.episodes import Episodes
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 N, E, T = 3, 4, 5  # tasks, episodes, steps of the made-up episodes

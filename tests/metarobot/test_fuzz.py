@@ -190,7 +190,7 @@ def run(tmp_path_factory):
 def checks_only(monkeypatch, tmp_path):
     """Stop before anything is simulated; let more than a gigabyte and a half fail at once."""
     monkeypatch.setattr("metarobot.envs.checks.machine_bytes", lambda: GIB)
-    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
     for name in (
         "training.trainer.MetaTrainer.step",
         "evaluation.task_set.TaskSet.score",

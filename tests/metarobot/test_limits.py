@@ -18,9 +18,10 @@ from metarobot.algorithms import ALGORITHMS, configure, train_config
 from metarobot.cli.main import main
 from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, RunConfig
 from metarobot.envs import FAMILIES, make_env
-from metarobot.envs.checks import MOST_HORIZON, MOST_SIMULATIONS, MOST_THREADS
+from metarobot.envs.checks import MOST_HORIZON, MOST_SIMULATIONS
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.learning.distributed import Workers
+from metarobot.machine import MOST_THREADS
 from metarobot.presets import PRESETS
 from metarobot.reporting.films import RenderConfig
 from metarobot.training.memory import require_evaluation_memory, require_training_memory
@@ -216,7 +217,7 @@ def test_commands_say_what_there_is_no_memory_for(
 ):
     monkeypatch.chdir(tmp_path)
     memory(GIB // 2)
-    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
     monkeypatch.setattr("metarobot.envs.vector_env.Batch", one_simulation)
     assert main([trained if word == "RUN" else word for word in options.split()]) == 2
     (line,) = capfd.readouterr().err.splitlines()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metarobot import opengl
+from metarobot import machine as opengl
 from metarobot.cli.doctor import _check_opengl
 
 
@@ -114,7 +114,7 @@ import gymnasium
 env = gymnasium.make("metarobot:metarobot/PointNavigation-v0", render_mode="rgb_array")
 env.reset(seed=0)
 env.step(env.action_space.sample())
-from metarobot.opengl import OpenGLError
+from metarobot.machine import OpenGLError
 try:
     print(json.dumps(env.render().shape))
 except OpenGLError as error:
@@ -243,7 +243,7 @@ def test_mujocos_own_renderer_works_after_ours_is_imported(tmp_path: Path) -> No
 FORK = """
 import multiprocessing, sys
 from metarobot.envs import make_env
-from metarobot.opengl import OpenGLError
+from metarobot.machine import OpenGLError
 POINT = "metarobot/PointNavigation-v0"
 envs = [make_env(POINT, 1, render_mode="rgb_array") for _ in range(2)]
 for env in envs:

@@ -14,11 +14,10 @@ from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE
-from metarobot.training.checkpoints import load_newest_checkpoint
 from metarobot.training.load import load_run
 from metarobot.training.run import load_initial_policy, resume_run, train_run
 from metarobot.training.run_folder import summarise_run
-from metarobot.training.train import make_trainer
+from metarobot.training.train import load_newest_checkpoint, make_trainer
 from metarobot.training.trainer import MetaTrainer
 
 TINY = RunConfig(

@@ -14,7 +14,7 @@ from trained import TRAINED
 
 import metarobot
 from metarobot.cli.main import main
-from metarobot.opengl import working_gl_backend
+from metarobot.machine import working_gl_backend
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 

@@ -252,7 +252,7 @@ def test_a_configuration_knows_the_family_of_its_variant():
 def no_pictures(monkeypatch):
     """Take no pictures: every frame is black; return the headers that are written."""
     headers = []
-    monkeypatch.setattr("metarobot.opengl.require_opengl", lambda: None)
+    monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
     monkeypatch.setattr(
         FILM + "_picture",
         lambda env: (np.zeros((8, 8, 3), np.uint8),),

@@ -11,7 +11,7 @@ from small_training import OPTIONS, STEPS_PER_ITERATION
 
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
-from metarobot.training.interruption import InterruptedTrainingError
+from metarobot.machine import InterruptedCommandError
 from metarobot.training.load import load_run
 from metarobot.training.run import resume_run, train_run
 from metarobot.training.run_folder import RunError
@@ -39,7 +39,7 @@ def interrupted(tmp_path_factory):
             return step(self)
 
         patch.setattr(MetaTrainer, "step", last_step)
-        with pytest.raises(InterruptedTrainingError):
+        with pytest.raises(InterruptedCommandError):
             train_run(CONFIG, ["maml"], run)
     return run
 

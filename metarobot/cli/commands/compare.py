@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from metarobot.algorithms import configure
+from metarobot.algorithms import configure, make_policy
 from metarobot.cli import jobs
 from metarobot.cli.commands.train import training_config
 from metarobot.cli.compare_options import parse_compare
@@ -15,11 +15,9 @@ from metarobot.cli.trainings import plan_trainings
 from metarobot.config import TrainConfig
 from metarobot.envs import file_name
 from metarobot.evaluation.references import measured_names
+from metarobot.machine import InterruptedCommandError, choose_num_threads
 from metarobot.reporting.report import evaluate_to_folder, prepare_evaluation
-from metarobot.training.functional_policy import make_policy
-from metarobot.training.interruption import comparison_interruptions
 from metarobot.training.load import TrainedPolicy, TrainedRun, choose_variant, load_runs
-from metarobot.training.provenance import choose_num_threads
 
 
 def run(arguments: list[str], prog: str) -> int:
@@ -43,8 +41,12 @@ def run(arguments: list[str], prog: str) -> int:
     )
     with StageDisplay(console) as stages:
         if trainings:
-            with comparison_interruptions(), engine as found:
-                jobs.run_trainings(trainings, found, stages)
+            try:
+                with engine as found:
+                    jobs.run_trainings(trainings, found, stages)
+            except InterruptedCommandError as error:
+                way_on = "the same command goes on with it"
+                raise InterruptedCommandError(error.signal_number, way_on) from None
         runs = load_runs(folders)
         evaluation = evaluate_to_folder(
             runs,

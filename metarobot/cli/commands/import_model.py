@@ -8,7 +8,7 @@ from metarobot.cli.parsing import parse
 from metarobot.io import require_writable, write_file
 from metarobot.printable import print_line
 from metarobot.sb3 import import_ppo
-from metarobot.training.checkpoints import policy_bytes
+from metarobot.training.run_folder import policy_bytes
 
 
 def run(arguments: list[str], prog: str) -> int:

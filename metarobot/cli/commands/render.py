@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
-from metarobot import opengl
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import RenderCommand
 from metarobot.cli.parsing import parse, parse_grid, parse_task
 from metarobot.io import require_writable
+from metarobot.machine import require_opengl
 from metarobot.printable import print_line
 from metarobot.reporting.films import GridSize, render_adaptation, render_grid
 from metarobot.reporting.style import after_episodes
@@ -43,7 +43,7 @@ def _film_run(
     """Film a run, and say what is seen."""
     run = find_scene(load_run(command.run, best=command.best), command.scene)
     variant = choose_variant(run, command.variant)
-    opengl.require_opengl()
+    require_opengl()
     announce_learner(run, command.config.algorithm, console)
     if grid is None:
         shown = render_adaptation(run, command.out, command.config, task, variant)

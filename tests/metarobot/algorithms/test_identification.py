@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import make_policy, train_config
 from metarobot.algorithms.references import Identification, _into_box, _narrow, fit_tasks, misfits
 from metarobot.envs import find_family, make_env
 from metarobot.policies import repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
-from metarobot.training.functional_policy import make_policy
 
 N, E = 2, 2
 CONFIG = train_config(

@@ -14,8 +14,7 @@ from metarobot.policies import LatentState, latent, repeat_params
 from metarobot.policies.latent import NUM_LIKELY, UNITS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
-from metarobot.training.memory import num_simulations
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 N, E = 12, 6
 MANY = torch.full((N, 1), 20.0)
@@ -334,7 +333,7 @@ def test_the_tasks_that_are_weighed_cover_all_splits():
 
 
 def trainer_policy(config):
-    from metarobot.training.functional_policy import make_policy
+    from metarobot.algorithms import make_policy
 
     return make_policy(config)
 

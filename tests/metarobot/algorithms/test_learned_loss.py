@@ -14,8 +14,7 @@ from torch.func import functional_call, grad
 from metarobot.algorithms import make_algorithm
 from metarobot.envs import Tasks
 from metarobot.policies import repeat_params, transition_features
-from metarobot.training.memory import num_simulations
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 CONTEXT_SIZE = 3
 

@@ -6,8 +6,7 @@ from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import ALGORITHMS, option_readers
 from metarobot.learning.inner_loop import MEASURED
-from metarobot.training.memory import num_simulations
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 OTHER_VALUES = {
     "outer_lr": 3e-3,

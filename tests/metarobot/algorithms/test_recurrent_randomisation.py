@@ -16,8 +16,7 @@ from metarobot.learning.trpo import fisher_product
 from metarobot.policies import EpisodicPolicy, flatten_params, log_prob, repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
-from metarobot.training.memory import num_simulations
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 N, E, T = 3, 4, 5
 CONFIG = train_config("recurrent_randomisation", hidden_sizes=(6, 5))

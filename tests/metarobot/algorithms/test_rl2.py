@@ -5,7 +5,7 @@ import pytest
 import torch
 from fakes import FakeEnv, Targets, train_shared
 
-from metarobot.algorithms import make_algorithm, train_config
+from metarobot.algorithms import make_algorithm, make_policy, train_config
 from metarobot.algorithms.rl2 import Rl2, one_after_the_other, pack, unpack
 from metarobot.envs import Tasks, make_env
 from metarobot.evaluation.protocol import EvaluationConfig
@@ -17,10 +17,8 @@ from metarobot.learning.trpo import fisher_product
 from metarobot.policies import RecurrentPolicy, flatten_params, log_prob, repeat_params
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy
-from metarobot.training.memory import num_simulations
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 N, E, T = 4, 3, 5
 CONFIG = train_config(algorithm="rl2", hidden_sizes=(6, 5))

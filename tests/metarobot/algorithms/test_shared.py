@@ -5,8 +5,7 @@ import torch
 from fakes import FakeEnv, config_of, train_shared
 
 from metarobot.algorithms import ALGORITHMS
-from metarobot.training.memory import num_simulations
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 
 def make_trainer(algorithm, workers):

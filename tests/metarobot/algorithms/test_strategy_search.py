@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import make_policy, train_config
 from metarobot.algorithms.references import StrategySearch
 from metarobot.envs import find_family, make_env
 from metarobot.policies import repeat_params
 from metarobot.policies.search import MOST_ASKED
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
-from metarobot.training.functional_policy import make_policy
 
 N, E = 3, 7
 SLIDE = "metarobot/Slide-v0"

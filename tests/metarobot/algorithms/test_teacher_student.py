@@ -10,8 +10,7 @@ from metarobot.policies import TeacherStudentPolicy, log_prob, repeat_params
 from metarobot.policies.teacher_student import WINDOW, moves, windows
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
-from metarobot.training.memory import num_simulations
-from metarobot.training.trainer import MetaTrainer
+from metarobot.training.trainer import MetaTrainer, num_simulations
 
 N, E, T = 3, 4, 15
 CODES = torch.tensor([[0.5, 0.0], [-0.5, 0.3], [0.1, -0.8]], dtype=torch.float64)

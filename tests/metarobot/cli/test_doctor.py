@@ -51,7 +51,7 @@ def test_dependencies_agree_with_pyproject() -> None:
 
 def test_a_missing_module_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     break_import(monkeypatch, "tyro", ModuleNotFoundError("No module named 'tyro'"))
-    monkeypatch.setattr("metarobot.opengl._probe", lambda backend: "")
+    monkeypatch.setattr("metarobot.machine._probe", lambda backend: "")
     status, text = printed(doctor.run_checks())
     assert status == 1
     assert "No module named 'tyro'" in text

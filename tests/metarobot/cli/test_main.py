@@ -19,7 +19,7 @@ from metarobot.cli.main import COMMANDS, main
 from metarobot.cli.options import EvaluateCommand
 from metarobot.cli.parsing import one_line, parse, parse_task
 from metarobot.envs import FAMILIES, file_name, find_variant, make_env, shipped_variants
-from metarobot.opengl import working_gl_backend
+from metarobot.machine import working_gl_backend
 
 FILM = "metarobot.reporting.films."
 
@@ -257,7 +257,7 @@ def test_render_writes_a_video(trained, tmp_path, capfd):
 
 def test_without_opengl_render_names_the_packages(trained, capfd, monkeypatch):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr("metarobot.opengl._probe", lambda backend: "no such library")
+    monkeypatch.setattr("metarobot.machine._probe", lambda backend: "no such library")
     assert main(["render", str(trained)]) == 2
     assert "libosmesa6" in one_error_line(capfd)
 

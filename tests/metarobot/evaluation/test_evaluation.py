@@ -5,14 +5,13 @@ import pytest
 import torch
 from trained import TRAINED
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import SPLITS
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.evaluation.references import measured_names
 from metarobot.evaluation.table import _ratio
 from metarobot.evaluation.task_set import UniformPolicy
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 ENV_ID = "metarobot/Grip-v0"

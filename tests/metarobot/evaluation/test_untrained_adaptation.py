@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import initial_params, make_policy, train_config
 from metarobot.algorithms.base import adapt_once
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.references import (
@@ -19,7 +19,6 @@ from metarobot.evaluation.references import (
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.learning.inner_loop import STEP_SIGNAL, STEP_VARIANCE, STEPS_TAKEN, VALUE_PRIOR
 from metarobot.policies import repeat_params
-from metarobot.training.functional_policy import initial_params, make_policy
 from metarobot.training.load import TrainedPolicy
 
 OPTIONS = train_config("maml").options

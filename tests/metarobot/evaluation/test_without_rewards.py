@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import make_policy, train_config
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.policies import LatentState
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 ENV_ID = "metarobot/Slide-v0"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from fakes import act_alone
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import FAMILIES, TaskError, make_env
 from metarobot.envs.grip import DISTRIBUTION
 from metarobot.policies import repeat_params
@@ -18,7 +18,6 @@ from metarobot.reporting.films import (
     choose_task,
     film,
 )
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.run_folder import RunError
 

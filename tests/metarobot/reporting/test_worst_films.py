@@ -11,7 +11,7 @@ from PIL import Image
 
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.opengl import OpenGLError
+from metarobot.machine import OpenGLError
 from metarobot.reporting import films
 from metarobot.reporting.films import film_worst_tasks
 from metarobot.reporting.video import playing_problem

@@ -11,11 +11,10 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import make_env
 from metarobot.learning.inner_loop import MEASURED
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import FOLDER, TrainedPolicy, load_run
 
 GRIP = "metarobot/Grip-v0"

@@ -7,13 +7,12 @@ from metarobot.algorithms import train_config
 from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE
 from metarobot.policies import GaussianMLP
-from metarobot.training.checkpoints import (
+from metarobot.training.run_folder import load_policy, policy_bytes
+from metarobot.training.train import (
     NUM_KEPT,
     Progress,
     TrainerState,
     load_newest_checkpoint,
-    load_policy,
-    policy_bytes,
     save_checkpoint,
 )
 

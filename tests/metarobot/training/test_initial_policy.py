@@ -9,9 +9,9 @@ import torch
 from metarobot.algorithms import configure
 from metarobot.config import RunConfig
 from metarobot.io import read_json, save_tensors, write_file
-from metarobot.training.checkpoints import policy_bytes
 from metarobot.training.load import load_run
 from metarobot.training.run import load_initial_policy, resume_run, train_run
+from metarobot.training.run_folder import policy_bytes
 from metarobot.training.trainer import MetaTrainer
 
 TINY = RunConfig(

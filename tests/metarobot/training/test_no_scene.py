@@ -7,14 +7,13 @@ import pytest
 import torch
 from trained import TRAINED
 
-from metarobot.algorithms import STANDARD_ALGORITHMS, train_config
+from metarobot.algorithms import STANDARD_ALGORITHMS, make_policy, train_config
 from metarobot.config import RunConfig
 from metarobot.envs import FAMILIES, TaskVectorEnv, find_variant, make_env, shipped_variants
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.films import RenderConfig, adapt_to, choose_task
 from metarobot.sb3 import export_ppo, import_ppo
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import FOLDER, load_run
 from metarobot.training.run import resume_run, train_run
 

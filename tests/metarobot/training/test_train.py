@@ -10,9 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from metarobot.algorithms import config_from_dict, configure
 from metarobot.config import RunConfig
 from metarobot.io import Folder, read_json
+from metarobot.machine import InterruptedCommandError
 from metarobot.training import train as training
 from metarobot.training import trainer as meta_trainer
-from metarobot.training.interruption import InterruptedTrainingError
 from metarobot.training.load import load_run
 from metarobot.training.run import resume_run, train_run
 from metarobot.training.run_folder import CURVE_COLUMNS, RunError, load_curve
@@ -80,7 +80,7 @@ def test_what_follows_meta_training_begins_anew_where_it_was_interrupted(tmp_pat
             if share > 0.5:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(InterruptedTrainingError):
+    with pytest.raises(InterruptedCommandError):
         train_run(TINY, ["latent"], tmp_path / "run", Impatient())
     trained = load_run(tmp_path / "run").policies["latent"]
     assert not trained.finished
@@ -172,7 +172,7 @@ def test_an_interrupted_run_goes_on_as_if_never_interrupted(
     train_run(config, [algorithm, "oracle"], tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_in(patch, 2, number)
-        with pytest.raises(InterruptedTrainingError) as interrupt:
+        with pytest.raises(InterruptedCommandError) as interrupt:
             train_run(config, [algorithm, "oracle"], tmp_path / "run")
     assert interrupt.value.signal_number == number
     run = load_run(tmp_path / "run")
@@ -279,7 +279,7 @@ def test_a_run_of_another_configuration_or_version_is_refused_with_what_differs(
 def test_a_curve_that_has_lost_rows_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_in(patch, 1)
-        with pytest.raises(InterruptedTrainingError):
+        with pytest.raises(InterruptedCommandError):
             train_run(replace(TINY, total_steps=1000), ["maml"], tmp_path)
     curve = tmp_path / "maml" / "curve.csv"
     curve.write_bytes(curve.read_bytes()[:-3])

@@ -1,23 +1,221 @@
-"""The choice of an OpenGL backend, made when something is rendered and not before.
+"""The machine: threads, versions, memory that is kept, signals, and OpenGL.
 
-MuJoCo makes this choice when it is imported: it loads what MUJOCO_GL names, and where that is
-missing the import fails, for programs that never render as well.  So this package imports MuJoCo
-without OpenGL, and gives MuJoCo a backend only where a picture is wanted.
-
-At import only the standard library is needed, as import_mujoco comes before everything else.
+At import only the standard library is needed: `import_mujoco` comes before everything else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import importlib
 import os
+import platform
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
 from typing import Any
+
+MOST_THREADS = 1024
+"""More than any machine has; with tens of thousands, libraries end the process."""
+_PACKAGES = ("metarobot", "torch", "mujoco", "numpy", "gymnasium")
+
+
+def choose_num_threads(wanted: int = 0) -> int:
+    """Return how many threads to use: as wanted, else OMP_NUM_THREADS, else the physical cores.
+
+    Hyperthreads do not help: the second one of a core waits for the same arithmetic units.
+    """
+    if wanted > 0:
+        return wanted
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if told.isdecimal() and told.isascii() and len(told) < 10 and int(told) > 0:
+        return min(int(told), MOST_THREADS)
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    return min(_physical_cores(), len(usable) or sys.maxsize)
+
+
+def provenance(threads: int) -> dict[str, Any]:
+    """Return what a result may depend on besides its configuration."""
+    return {
+        "versions": {"python": platform.python_version(), **versions()},
+        "git_revision": _git_revision(),
+        "machine": {
+            "cpu": _cpu_model(),
+            "threads": threads,
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package and of those that the numbers come from."""
+    return {package: _version_of(package) for package in _PACKAGES}
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"
+
+
+def _git_revision() -> str | None:
+    """Return the commit of the source tree the package runs from, if it runs from one."""
+    package = Path(__file__).resolve().parent
+    try:
+        top = _git(package, "rev-parse", "--show-toplevel")
+        if Path(top) != package.parent:  # installed into an environment inside another repository
+            return None
+        return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return result.stdout.strip()
+
+
+def _cpu_model() -> str:
+    for block in _cpuinfo():
+        if "model name" in block:
+            return block["model name"]
+    return platform.processor() or platform.machine()
+
+
+def _physical_cores() -> int:
+    cores = {(block.get("physical id"), block.get("core id")) for block in _cpuinfo()}
+    if not cores or (None, None) in cores:  # no Linux on x86: nothing says which threads are twins
+        return os.cpu_count() or 1
+    return len(cores)
+
+
+def _cpuinfo() -> list[dict[str, str]]:
+    """Return /proc/cpuinfo, one dict a logical processor; empty where there is none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    blocks = [block.splitlines() for block in text.strip().split("\n\n")]
+    return [
+        {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block)}
+        for block in blocks
+    ]
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_MOST_FROM_HEAP_BYTES = 32 * 2**20
+"""Larger blocks come from the kernel: the most that glibc allows."""
+_MOST_KEPT_BYTES = 2**31 - 1
+"""Free memory at the end of the heap that is kept: the largest int."""
+
+
+def keep_freed_memory() -> None:
+    """Keep memory that tensors have freed for the next ones, where the C library is glibc."""
+    try:
+        library = ctypes.CDLL(None)
+    except TypeError:  # Windows
+        return
+    if hasattr(library, "gnu_get_libc_version"):
+        library.mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
+
+
+# Signals.  torchrun ends its processes itself, and repeats the signals that it gets.
+
+
+class InterruptedCommandError(KeyboardInterrupt):
+    """A signal ends the work; partial files are removed on the way out.
+
+    Args:
+        signal_number: The signal.
+        way_on: How the work can go on, if it can.
+    """
+
+    def __init__(self, signal_number: int, way_on: str = "") -> None:
+        self.signal_number = signal_number
+        name = signal.Signals(signal_number).name
+        super().__init__(f"interrupted by {name}: {way_on}" if way_on else f"interrupted by {name}")
+
+
+@contextlib.contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the block by an exception; a second one ends the process.
+
+    Signals that are ignored stay so (nohup).  Outside the main thread none can be caught.
+
+    Raises:
+        InterruptedCommandError: A signal has come.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    if not _catches_signals() or _is_under_torchrun():
+        heard = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del frame
+        for each in heard:
+            signal.signal(each, signal.SIG_DFL)
+        raise InterruptedCommandError(number)
+
+    previous = {number: signal.signal(number, interrupt) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class StopRequest:
+    """A request to stop."""
+
+    signal_number: int = 0
+    """The signal that asked; 0 if none did."""
+
+
+@contextlib.contextmanager
+def listen_for_stop() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+    request = StopRequest()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        if request.signal_number and number == signal.SIGINT and not _is_under_torchrun():
+            raise InterruptedCommandError(number)
+        request.signal_number = request.signal_number or number
+
+    heard = (signal.SIGINT, signal.SIGTERM) if _catches_signals() else ()
+    previous = {number: signal.signal(number, ask) for number in heard}
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _catches_signals() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _is_under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+# OpenGL.  MuJoCo chooses a backend when it is imported: it loads what MUJOCO_GL names, and where
+# that is missing the import fails, for programs that never render as well.  So this package imports
+# MuJoCo without OpenGL, and gives it a backend only where a picture is wanted.
 
 _PLATFORM_BACKENDS = {"darwin": ("cgl", "glfw"), "win32": ("glfw",)}
 BACKENDS = _PLATFORM_BACKENDS.get(sys.platform, ("egl", "osmesa", "glfw"))

@@ -1,8 +1,8 @@
-"""Policies as Stable-Baselines3 PPO models, and back.
+"""The bridge to Stable-Baselines3: the batch as its `VecEnv`, policies to its PPO and back.
 
-Ours scales an observation o from its bounds to (o - c) / h before its first layer, theirs takes it
-as it comes.  So the scale moves into that layer: W (o - c) / h + b = W' o + b' with W' = W / h and
-b' = b - W' c.
+A policy of ours scales an observation o from its bounds to (o - c) / h before its first layer, a
+PPO model takes it as it comes.  So the scale moves into that layer: W (o - c) / h + b = W' o + b'
+with W' = W / h and b' = b - W' c.
 """
 
 from __future__ import annotations
@@ -10,33 +10,156 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import gymnasium as gym
+import numpy as np
 import torch
 from gymnasium import Space
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch import Tensor, nn
 
-from metarobot.algorithms import algorithm_class, train_config
-from metarobot.envs import find_family, make_env
+from metarobot.algorithms import algorithm_class, make_policy, train_config
+from metarobot.envs import TaskVectorEnv, find_family, make_env
+from metarobot.envs.checks import show
 from metarobot.io import read_file, write_file
 from metarobot.learning.inner_loop import MEASURED
 from metarobot.policies import GaussianMLP, GaussianPolicy, Params, TaskMLP
 from metarobot.policies.gaussian import MIN_STD
-from metarobot.sb3.vec_env import SB3VecEnv
-from metarobot.training.functional_policy import make_policy
 from metarobot.training.load import TrainedPolicy
+
+__all__ = ["SB3VecEnv", "export_ppo", "import_ppo"]
 
 _ROUNDING = 1e-6
 """Relative error of a standard deviation that went through a logarithm in single precision."""
 
 _PLAIN_OPTIONS: dict[str, dict[str, bool]] = {"maml": {}, "oracle": {"task_products": False}}
 """Algorithms whose policy can be a Gaussian perceptron, and the options with which it is one."""
+
+
+class SB3VecEnv(VecEnv):
+    """A native batch, for the learners of Stable-Baselines3.
+
+    A simulation whose episode has ended is reset in the same step, as they expect; its last
+    observation is in its info. Everything stays in the batch's arrays: only the infos, of which
+    they want a list, are written one by one, and only those of episodes that have ended.
+
+    Tasks stay across resets. After ``set_tasks`` of the environment, call ``reset``.
+
+    Args:
+        env: The batch; closed with this.
+
+    Raises:
+        TypeError: It is no native batch.
+    """
+
+    def __init__(self, env: TaskVectorEnv) -> None:
+        if not isinstance(getattr(env, "unwrapped", None), TaskVectorEnv):
+            raise TypeError(
+                "SB3VecEnv needs a native batch, as gym.make_vec or metarobot.envs.make_env makes "
+                f"it, got {show(env)}"
+            )
+        self.env = env
+        self._actions = np.zeros(env.action_space.shape or (), np.float32)
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.metadata = env.metadata
+
+    def reset(self) -> np.ndarray:
+        """Start a new episode in every simulation, with the seeds and the ``start`` options set.
+
+        Returns:
+            Observations (num_envs, O), float32.
+        """
+        seeds = None if None in self._seeds else self._seeds
+        starts = [options["start"] for options in self._options if "start" in options]
+        options = {"start": np.stack(starts)} if starts else None
+        observations, _ = self.env.reset(seed=seeds, options=options)
+        self._reset_seeds()  # they count for one reset
+        self._reset_options()
+        return observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take the actions (num_envs, A) of the next control step."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Advance every simulation by one control step.
+
+        Returns:
+            Observations (num_envs, O), the first of the next episode where one has ended; rewards
+            (num_envs,), float32; whether an episode has ended (num_envs,); and the infos, empty
+            but for those episodes: ``terminal_observation``, ``TimeLimit.truncated``,
+            ``is_success`` and ``sim_unstable``.
+        """
+        observations, rewards, terminated, truncated, info = self.env.step(self._actions)
+        ended = terminated | truncated
+        infos: list[dict[str, Any]] = [{}] * self.num_envs
+        if ended.any():
+            for sim in np.flatnonzero(ended):
+                infos[sim] = {
+                    "terminal_observation": observations[sim],
+                    "TimeLimit.truncated": bool(truncated[sim] and not terminated[sim]),
+                    **{name: bool(values[sim]) for name, values in info.items()},
+                }
+            observations, _ = self.env.reset(options={"reset_mask": ended})
+        return observations, rewards.astype(np.float32), ended, infos
+
+    def close(self) -> None:
+        """Free the batch's renderer."""
+        self.env.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Return one frame a simulation, (480, 640, 3) uint8."""
+        return self.env.render() or [None] * self.num_envs
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of the batch, once for every index."""
+        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute of the batch.
+
+        Raises:
+            ValueError: Some simulations are named: they share one batch.
+        """
+        self._require_all(attr_name, indices)
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Call a method of the batch once; return its result once for every simulation.
+
+        Raises:
+            ValueError: Some simulations are named: they share one batch.
+        """
+        self._require_all(method_name, indices)
+        return [getattr(self.env, method_name)(*method_args, **method_kwargs)] * self.num_envs
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        """Return False for every index: there is no wrapper around a simulation."""
+        del wrapper_class
+        return [False for _ in self._get_indices(indices)]
+
+    def _require_all(self, name: str, indices: VecEnvIndices) -> None:
+        if indices is not None and list(self._get_indices(indices)) != list(range(self.num_envs)):
+            raise ValueError(
+                f"{name!r} is of all {self.num_envs} simulations, which share one batch: "
+                f"indices must be None, got {indices!r}"
+            )
 
 
 def export_ppo(trained: TrainedPolicy, path: Path) -> None:

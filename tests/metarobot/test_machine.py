@@ -1,0 +1,154 @@
+"""Threads, versions, memory that is kept, and signals; OpenGL has a file of its own."""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from metarobot import machine
+from metarobot.machine import (
+    InterruptedCommandError,
+    choose_num_threads,
+    interrupted_by_signals,
+    listen_for_stop,
+    provenance,
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "variable", "threads"),
+    [
+        (3, "5", 3),
+        (0, "5", 5),
+        (0, "4,2", 4),
+        (1, "x", 1),
+        (0, "99999", 1024),
+        *((0, variable, 2) for variable in ("", "0", "-1", "all")),  # the physical cores
+    ],
+)
+def test_threads_as_wanted_or_as_told(monkeypatch, wanted, variable, threads):
+    cpuinfo = [{"physical id": "0", "core id": core} for core in ("0", "0", "1", "1")]
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: cpuinfo)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
+    assert choose_num_threads(wanted) == threads
+
+
+def test_provenance_names_versions_and_the_commit_of_the_source_tree(monkeypatch):
+    """The tree that the package runs from, and no repository that merely surrounds it."""
+    root, head = Path(machine.__file__).resolve().parents[1], 40 * "a"
+    answers = {"rev-parse": str(root), "describe": head}
+    monkeypatch.setattr(machine, "_git", lambda folder, command, *rest: answers[command])
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/metarobot", "train", "grip"])
+    facts = provenance(threads=1)
+    assert facts["versions"].keys() >= {"metarobot", "torch", "mujoco", "numpy", "gymnasium"}
+    assert (facts["git_revision"], facts["machine"]["threads"]) == (head, 1)
+    assert facts["command"] == ["metarobot", "train", "grip"]
+    answers["rev-parse"] = str(root.parent)
+    assert provenance(threads=1)["git_revision"] is None
+
+
+MEASURE = """
+import resource
+import torch
+from metarobot.machine import keep_freed_memory
+
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        blocks = [torch.ones(5_000_000) for _ in range(4)]  # 20 MB each
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+given_back = faults()
+keep_freed_memory()
+faults()  # takes it once
+print(given_back, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do as they do")
+def test_freed_memory_costs_no_page_faults_again():
+    command = [sys.executable, "-c", MEASURE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    given_back, kept = map(int, done.stdout.split())
+    assert kept < given_back / 10
+
+
+# Signals.
+
+
+@pytest.fixture
+def handlers():
+    """Begin with the usual handlers, and give back those that were there."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    assert [signal.getsignal(number) for number in numbers] == 3 * [signal.SIG_DFL]
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_becomes_a_request_and_a_second_ctrl_c_interrupts(number, handlers):
+    with listen_for_stop() as request:
+        assert request.signal_number == 0
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.signal_number == number
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_under_torchrun_signals_may_be_repeated(monkeypatch, handlers):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    with interrupted_by_signals():
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # torchrun ends its processes
+        with listen_for_stop() as request:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.signal_number == signal.SIGINT
+
+
+def test_outside_the_main_thread_nothing_is_caught(handlers):
+    seen = []
+
+    def listen() -> None:
+        with listen_for_stop() as request, interrupted_by_signals():
+            seen.append((request.signal_number, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [(0, signal.SIG_DFL)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_unwinds_a_command_and_a_second_one_ends_it(number, handlers):
+    cleaned = []
+
+    def command() -> None:
+        with interrupted_by_signals():
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                cleaned.append(signal.getsignal(signal.SIGINT))
+
+    with pytest.raises(InterruptedCommandError, match=f"^interrupted by {number.name}$") as error:
+        command()
+    assert cleaned == [signal.SIG_DFL]
+    assert error.value.signal_number == number
+
+
+def test_signals_that_are_ignored_stay_so(handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    with interrupted_by_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.signal(signal.SIGHUP, signal.SIG_DFL) == signal.SIG_IGN
