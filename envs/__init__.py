@@ -4,7 +4,7 @@ Importing `metarobot` registers its families, such as ``metarobot/Grip-v0``, wit
 ``gym.make`` and, as one native batch, for ``gym.make_vec``.
 """
 
-from metarobot.machine import import_mujoco
+from metarobot.machine import import_mujoco, silence_mujoco
 
 import_mujoco()  # first: its own import fails where the OpenGL of MUJOCO_GL is missing
 
@@ -26,7 +26,6 @@ from metarobot.envs.scene import (
     SceneLimits,
     SceneRecord,
     load_user_scene,
-    silence_mujoco,
 )
 from metarobot.envs.single_env import TaskEnv
 from metarobot.envs.tasks import (

@@ -34,6 +34,7 @@ from metarobot.envs.checks import nearest_name, simulation_bytes
 from metarobot.envs.renderer import VIDEO_CAMERA
 from metarobot.envs.tasks import Tasks
 from metarobot.io import FolderError, read_file
+from metarobot.machine import silence_mujoco
 
 if TYPE_CHECKING:
     from metarobot.envs.vector_env import TaskVectorEnv
@@ -191,16 +192,6 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"the run's is {self.sha256[:12]}..."
             )
         return there
-
-
-def silence_mujoco() -> None:
-    """Keep MuJoCo from writing to MUJOCO_LOG.TXT in the working directory and to the terminal.
-
-    Nothing is lost: the environments count the warnings of every simulation themselves.
-    """
-    log = _mj.MjLogConfig.get()
-    log.logto_file = log.logto_console = False
-    log.set()
 
 
 @contextmanager

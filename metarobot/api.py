@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from metarobot import machine
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import Run, load_run_or_policy
 from metarobot.algorithms import (
@@ -19,14 +20,11 @@ from metarobot.algorithms import (
     register_algorithm,
     require_readers,
 )
-from metarobot.cli.console import prepare
-from metarobot.cli.progress import StageDisplay, TrainingDisplay
-from metarobot.config import COMMON_NAMES, RunConfig
-from metarobot.default_dtype import float32_by_default
+from metarobot.config import COMMON_NAMES, RunConfig, find_preset, require_known
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation
-from metarobot.options import require_known
-from metarobot.presets import find_preset
+from metarobot.machine import float32_by_default
+from metarobot.progress import StageDisplay, TrainingDisplay
 from metarobot.reporting.films import render_policy
 from metarobot.reporting.report import evaluate_to_folder
 from metarobot.reporting.video import require_film_name
@@ -85,7 +83,8 @@ def train(
     from metarobot.training.run import default_run_folder, train_run  # reading needs no trainer
 
     folder = default_run_folder(config) if out is None else Path(out)
-    with TrainingDisplay(names, config.total_steps, prepare()) as display:
+    machine.prepare()
+    with TrainingDisplay(names, config.total_steps) as display:
         train_run(config, names, folder, display, overwrite=overwrite)
     return Run(load_run(folder))
 
@@ -155,7 +154,8 @@ def evaluate(
     """
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
     trained = [run.trained if isinstance(run, Run) else load_run(Path(run)) for run in several]
-    with StageDisplay(prepare()) as stages:
+    machine.prepare()
+    with StageDisplay() as stages:
         config = EvaluationConfig(**{"robustness": True, **options})
         return evaluate_to_folder(trained, Path(out), config, num_films=films, progress=stages)
 
@@ -189,5 +189,5 @@ def render(
         OpenGLError: This machine cannot render.
     """
     require_film_name(Path(out))
-    prepare()
+    machine.prepare()
     return render_policy(policy, Path(out), task, seed)

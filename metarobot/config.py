@@ -1,15 +1,191 @@
-"""Configuration of a training run: what its algorithms have in common, and what each one has."""
+"""Configuration: options with their bounds, what a run and an algorithm are trained with, presets.
 
-from collections.abc import Mapping
+Options are frozen dataclasses whose fields state their bounds beside their values.  A preset is a
+`RunConfig` for one task family; its options go to every algorithm that reads them.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NoReturn, Self
+from itertools import pairwise
+from textwrap import dedent
+from typing import Any, NamedTuple, NoReturn, Self
 
-from metarobot.envs.checks import is_integer, show
+from metarobot import PACKAGE_FAMILIES
+from metarobot.envs import file_name
+from metarobot.envs.checks import is_integer, is_number, keep_plain_integers, nearest_name, show
+from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
 from metarobot.machine import MOST_THREADS
-from metarobot.options import AlgorithmOptions, Checked, Value, integer, number, switch
 from metarobot.policies.gaussian import MIN_STD
+
+Value = bool | int | float | str
+"""Of an option; JSON can hold it."""
+
+
+class Bounds(NamedTuple):
+    """What a field may hold."""
+
+    allows: Callable[[Any], bool]
+    meaning: str
+    """What is allowed, for a message."""
+    fixed: bool = False
+    """Whether the algorithm always has this value, whatever a preset says."""
+
+
+def number(default: float, low: float, high: float) -> Any:
+    """Declare a field that holds a number in [low, high]."""
+    return _field(
+        default,
+        Bounds(lambda value: is_number(value, low, high), f"a number in [{low:g}, {high:g}]"),
+    )
+
+
+def integer(default: int, least: int, most: int) -> Any:
+    """Declare a field that holds an integer in [least, most]."""
+    return _field(
+        default,
+        Bounds(lambda value: is_integer(value, least, most), f"an integer in [{least}, {most}]"),
+    )
+
+
+def switch(default: bool) -> Any:
+    """Declare a field that is true or false."""
+    return _field(default, Bounds(lambda value: isinstance(value, bool), "true or false"))
+
+
+def choice(default: str, choices: tuple[str, ...]) -> Any:
+    """Declare a field that holds one of several words."""
+    return _field(default, Bounds(lambda value: value in choices, "one of " + ", ".join(choices)))
+
+
+def fixed(value: Value) -> Any:
+    """Declare a field with the only value that the algorithm has: written down, never chosen."""
+
+    def allows(other: object) -> bool:
+        return type(other) is type(value) and other == value
+
+    return _field(value, Bounds(allows, f"{_as_json(value)}, as the algorithm has it", fixed=True))
+
+
+def _field(default: Value, bounds: Bounds) -> Any:
+    return dataclasses.field(default=default, metadata={"bounds": bounds})
+
+
+def _is_fixed(option: dataclasses.Field[Any]) -> bool:
+    bounds = option.metadata.get("bounds")
+    return bounds is not None and bounds.fixed
+
+
+def _as_json(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A dataclass that refuses values out of the bounds of its fields."""
+
+    def __post_init__(self) -> None:
+        """Check every field that states bounds.
+
+        Raises:
+            ValueError: A value is not allowed; the message names the field, the value and what is
+                allowed.
+        """
+        keep_plain_integers(self)
+        for each in fields(self):
+            bounds = each.metadata.get("bounds")
+            value = getattr(self, each.name)
+            if bounds and not bounds.allows(value):
+                raise ValueError(f"{each.name} must be {bounds.meaning}, got {show(value)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmOptions(Checked):
+    """What one algorithm reads besides what all have in common; each has its own subclass."""
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Adaptation steps K before the post-update episodes of a meta-batch; none unless said."""
+        return 0
+
+    def num_episodes(self, episodes_per_task: int) -> int:
+        """Return the episodes E on each task in one block of a meta-batch."""
+        return episodes_per_task
+
+    def check_episodes(self, episodes_per_task: int) -> None:
+        """Refuse a number of episodes in a block that the algorithm cannot learn from.
+
+        Raises:
+            ValueError: It is too small; the message says what is needed.
+        """
+
+    @classmethod
+    def names(cls, *, free: bool = False) -> tuple[str, ...]:
+        """Return the names of all options, or of those alone that can be chosen."""
+        return tuple(field.name for field in fields(cls) if not (free and _is_fixed(field)))
+
+    @classmethod
+    def chosen_from(cls, values: Mapping[str, Value]) -> Self:
+        """Build options from those values that this algorithm lets one choose.
+
+        Args:
+            values: By name; what the algorithm does not read is left out.
+
+        Raises:
+            ValueError: A value is not allowed.
+        """
+        return cls(**{name: values[name] for name in cls.names(free=True) if name in values})
+
+
+def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Refuse a name that is not known, by naming the nearest.
+
+    Raises:
+        ValueError: A name is unknown.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0.0)
+            raise ValueError(f"unknown {what} {show(name)}: nearest is {near[0]!r}")
+
+
+def require_count(name: str, value: int) -> None:
+    """Refuse a number of times that is none.
+
+    Raises:
+        ValueError: It is no integer, or below 0.
+    """
+    if not is_integer(value, 0, sys.maxsize):
+        raise ValueError(f"{name} must be an integer, at least 0: got {show(value)}")
+
+
+def docstrings(cls: type) -> dict[str, str]:
+    """Return the text below every field of a dataclass and of its bases, by name, in one line."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        (node,) = ast.parse(dedent(inspect.getsource(base))).body
+        body = node.body if isinstance(node, ast.ClassDef) else []
+        for statement, below in pairwise(body):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                found[statement.target.id] = " ".join(str(below.value.value).split())
+    return found
+
 
 MOST_SEED = 2**63 - 1
 MOST_TASKS = 10_000
@@ -183,3 +359,109 @@ class TrainConfig(CommonConfig):
 
     def _options(self) -> dict[str, Value]:
         return {name: getattr(self.options, name) for name in self.options.names()}
+
+
+_REACH = RunConfig(
+    env_id="metarobot/Reach-v0",
+    total_steps=1_600_000,
+    initial_std=0.3,
+    discount=0.95,
+    gae_lambda=0.9,
+    options={"inner_lr": 0.3, "adaptation_min_std": 0.3},
+)
+
+# An outcome that is rewarded once, at the end, by how much it is missed: docs/architecture.md.
+_STROKE = RunConfig(
+    env_id="metarobot/Slide-v0",
+    total_steps=320_000,
+    initial_std=0.4,
+    options={
+        "inner_lr": 0.2,
+        "inner_objective": "likelihood_ratio",
+        "normalise_inner": False,
+        "min_std": 0.1,
+        "adaptation_min_std": 0.4,
+        "max_kl": 0.02,
+        # There are few meta-iterations, and one reward an episode tells the task.
+        "encoder_epochs": 100,
+    },
+)
+
+_HALF_CHEETAH = RunConfig(
+    env_id="metarobot/HalfCheetahDirection-v0",
+    total_steps=6_400_000,
+    initial_std=0.3,
+    normalise_outer=True,
+    gae_lambda=0.95,
+    options={"inner_lr": 0.5, "adaptation_min_std": 0.2, "max_kl": 0.03},
+)
+
+PRESETS: dict[str, RunConfig] = {
+    "reach": _REACH,
+    "grip": RunConfig(
+        env_id="metarobot/Grip-v0",
+        total_steps=1_000_000,
+        initial_std=0.4,
+        discount=0.6,
+        options={
+            "inner_lr": 0.3,
+            "inner_objective": "likelihood_ratio",
+            "normalise_inner": False,
+            "min_std": 0.15,
+            "adaptation_min_std": 0.35,
+            "max_kl": 0.02,
+        },
+    ),
+    "reach-hidden-goal": replace(
+        _REACH.with_options(adaptation_min_std=0.4),
+        env_id="metarobot/ReachHiddenGoal-v0",
+        initial_std=0.4,
+    ),
+    "reach-feed-forward": replace(
+        _REACH, env_id="metarobot/ReachFeedForward-v0", total_steps=600_000
+    ),
+    "push": replace(
+        _STROKE.with_options(inner_lr=0.3), env_id="metarobot/Push-v0", total_steps=600_000
+    ),
+    "carry": replace(_STROKE, env_id="metarobot/Carry-v0", total_steps=2_000_000),
+    "slide": _STROKE,
+    "insert": replace(_STROKE, env_id="metarobot/Insert-v0", total_steps=2_000_000),
+    "half-cheetah-direction": _HALF_CHEETAH,
+    "half-cheetah-velocity": replace(_HALF_CHEETAH, env_id="metarobot/HalfCheetahVelocity-v0"),
+    "point-navigation": RunConfig(
+        env_id="metarobot/PointNavigation-v0",
+        total_steps=4_000_000,
+        initial_std=0.5,
+        options={"inner_lr": 0.5, "adaptation_min_std": 0.3, "max_kl": 0.03},
+    ),
+}
+"""By the name that `metarobot train` takes."""
+
+for _env_id in PACKAGE_FAMILIES:
+    PRESETS.setdefault(file_name(_env_id), RunConfig(env_id=_env_id))
+
+
+def find_preset(name: str) -> RunConfig:
+    """Return the preset of a task family.
+
+    Args:
+        name: A preset of the package, or the id of a registered family. A family that was
+            registered without a preset has the defaults of `RunConfig`.
+
+    Raises:
+        ValueError: There is none, or what a family was registered with is no `RunConfig`.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    if name not in FAMILIES:
+        hint = nearest_name(name, [*PRESETS, *FAMILIES])
+        raise ValueError(
+            f"no preset {name!r}, allowed: {', '.join(PRESETS)}, or MODULE:ID for a task family of "
+            f"yours{hint}"
+        )
+    shipped = (preset for preset in PRESETS.values() if preset.env_id == name)
+    preset = OUTSIDE_PRESETS.get(name) or next(shipped, RunConfig(env_id=name))
+    if not isinstance(preset, RunConfig):
+        kind = type(preset).__name__
+        raise ValueError(f"the preset of {name!r} must be a RunConfig, got a {kind}")
+    return preset

@@ -24,7 +24,7 @@ from unicodedata import normalize
 
 import msgspec
 
-from metarobot.printable import printable
+from metarobot.console import printable
 
 try:
     import fcntl

@@ -28,6 +28,31 @@ MOST_THREADS = 1024
 _PACKAGES = ("metarobot", "torch", "mujoco", "numpy", "gymnasium")
 
 
+def prepare() -> None:
+    """Make the process ready for work: silent MuJoCo, torch's threads, freed memory kept."""
+    import torch
+
+    silence_mujoco()
+    torch.set_num_threads(choose_num_threads())
+    keep_freed_memory()
+
+
+@contextlib.contextmanager
+def float32_by_default() -> Iterator[None]:
+    """Make new tensors float32; afterwards the caller's own default holds again.
+
+    For the doors of the package: parameters are float32, and torch multiplies no two dtypes.
+    """
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def choose_num_threads(wanted: int = 0) -> int:
     """Return how many threads to use: as wanted, else OMP_NUM_THREADS, else the physical cores.
 
@@ -58,10 +83,11 @@ def provenance(threads: int) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of this package and of those that the numbers come from."""
-    return {package: _version_of(package) for package in _PACKAGES}
+    return {package: version_of(package) for package in _PACKAGES}
 
 
-def _version_of(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:  # a source tree that was never installed
@@ -132,6 +158,19 @@ def keep_freed_memory() -> None:
 
 
 # Signals.  torchrun ends its processes itself, and repeats the signals that it gets.
+
+
+def end_in_silence_while_importing() -> None:
+    """Let Ctrl-C end a command at once, as SIGTERM does, until `metarobot.cli.main` handles it.
+
+    A program that imports the package keeps its own handling.
+    """
+    # Python calls the program "-m" until it has found the module, which it does by importing us.
+    program = sys.argv[0] if sys.argv else ""
+    is_command = program == "-m" or Path(program).stem == "metarobot"
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_command and default and not _is_under_torchrun():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class InterruptedCommandError(KeyboardInterrupt):
@@ -262,6 +301,16 @@ def import_mujoco() -> None:
     with _variable("MUJOCO_GL", "disable"):
         importlib.import_module("mujoco")
     _give_mujoco(_open_context)
+
+
+def silence_mujoco() -> None:
+    """Keep MuJoCo from writing to MUJOCO_LOG.TXT in the working directory and to the terminal.
+
+    Nothing is lost: the environments count the warnings of every simulation themselves.
+    """
+    log = importlib.import_module("mujoco").MjLogConfig.get()
+    log.logto_file = log.logto_console = False
+    log.set()
 
 
 def make_renderer(model: Any, height_px: int, width_px: int) -> Any:

@@ -44,12 +44,11 @@ from commands import check_names, takes_options
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
 from metarobot.algorithms import configure, train_config
-from metarobot.config import TrainConfig
+from metarobot.config import PRESETS, TrainConfig
 from metarobot.envs import TaskVectorEnv, file_name, find_family, make_env, silence_mujoco
 from metarobot.io import write_json
 from metarobot.machine import choose_num_threads, keep_freed_memory, provenance
 from metarobot.policies import repeat_params
-from metarobot.presets import PRESETS
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes, torch_generator
 from metarobot.training.run_folder import load_curve

@@ -20,7 +20,7 @@ from commands import check_names
 from metarobot.cli.compare_options import parse_compare, split_words
 from metarobot.cli.main import main as metarobot
 from metarobot.cli.parsing import parse
-from metarobot.presets import PRESETS
+from metarobot.config import PRESETS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,9 @@ from commands import check_names, takes_options
 from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
 
+from metarobot.config import PRESETS
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.io import write_file
-from metarobot.presets import PRESETS
 from metarobot.reporting.films import RenderConfig, adapt_to
 from metarobot.reporting.style import after_episodes
 from metarobot.reporting.video import Clip, webp_bytes

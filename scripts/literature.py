@@ -21,11 +21,11 @@ from pathlib import Path
 from commands import takes_options
 
 from metarobot.cli.console import prepare
-from metarobot.cli.progress import StageDisplay
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.io import write_file
+from metarobot.progress import StageDisplay
 from metarobot.training.load import TrainedRun, load_runs
 
 LEARNED_FROM = 4000

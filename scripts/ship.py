@@ -23,14 +23,14 @@ from scipy.stats import false_discovery_control, fisher_exact
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
 from metarobot.cli.listing import episode_text, summary
-from metarobot.cli.progress import StageDisplay, TrainingDisplay
+from metarobot.config import PRESETS
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation, Point
 from metarobot.io import Folder, csv_table, json_bytes, parse_json
-from metarobot.presets import PRESETS
+from metarobot.progress import StageDisplay, TrainingDisplay
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
 from metarobot.reporting.words import where_they_hold
 from metarobot.training.load import EVALUATION_FILE, FOLDER, TrainedRun, load_run

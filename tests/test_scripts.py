@@ -15,13 +15,13 @@ from evaluations import around, headroom, made_up_evaluation, with_another, with
 from loading import load_script
 
 from metarobot.algorithms import adapt_in_steps, train_config
+from metarobot.config import PRESETS
 from metarobot.diagnosis.recordings import Channel, Recordings, write_recordings
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import repeat_params
-from metarobot.presets import PRESETS
 from metarobot.training.load import FOLDER, load_run
 from metarobot.training.run import train_run
 from metarobot.training.run_folder import load_curve

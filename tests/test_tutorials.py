@@ -12,9 +12,9 @@ import pytest
 from pages import PAGES, TUTORIALS, blocks, commands, parse_shell_command
 
 from metarobot.algorithms import ALGORITHMS
+from metarobot.config import PRESETS
 from metarobot.envs import FAMILIES
 from metarobot.envs.registration import OUTSIDE_PRESETS
-from metarobot.presets import PRESETS
 from metarobot.training.run import train_run
 
 PRINTED = {

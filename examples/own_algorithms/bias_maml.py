@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from metarobot.algorithms.maml import Maml, MamlOptions
-from metarobot.options import number
+from metarobot.config import number
 from metarobot.policies import Params
 
 

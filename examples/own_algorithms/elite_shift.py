@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.references import DomainRandomisation, ReferenceOptions
-from metarobot.options import number
+from metarobot.config import number
 from metarobot.policies import Params
 from metarobot.rollout.episodes import Episodes
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,6 @@ from metarobot.algorithms import (
     config_from_dict,
     make_algorithm,
 )
-from metarobot.closable import Closable
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.envs import FAMILIES
 from metarobot.envs.checks import MOST_HORIZON, is_integer, is_number, show
@@ -468,7 +468,7 @@ class AdaptablePolicy:
         """
         require_count("steps", steps, MOST_ADAPTATION_STEPS)
         self._require_adapting(episodes, seed)
-        with EpisodeDisplay(episodes * steps, shown=progress) as display:
+        with closing(EpisodeDisplay(episodes * steps, shown=progress)) as display:
             policy, numbers = self, (int(episodes), int(seed))
             for _ in range(steps):
                 policy = policy.adapt_from(policy._collect(robot, *numbers, display.add))
@@ -490,7 +490,7 @@ class AdaptablePolicy:
         that have ended are kept if the robot fails: adapt from ``mr.Episodes.join(kept)``.
         """
         self._require_adapting(episodes, seed)
-        with EpisodeDisplay(episodes, shown=progress) as display:
+        with closing(EpisodeDisplay(episodes, shown=progress)) as display:
             return self._collect(robot, int(episodes), int(seed), display.add, on_ended)
 
     def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
@@ -643,8 +643,8 @@ def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[
     ).pad(interface.horizon)
 
 
-class EpisodeDisplay(Closable):
-    """Writes how many episodes have ended, and the last return; a context manager.
+class EpisodeDisplay:
+    """Writes how many episodes have ended, and the last return.
 
     Args:
         total: Episodes to come.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.config import TrainConfig
+from metarobot.config import AlgorithmOptions, TrainConfig
 from metarobot.envs import TaskDistribution, find_family
 from metarobot.envs.checks import show
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
@@ -18,7 +18,6 @@ from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.options import AlgorithmOptions
 from metarobot.policies import (
     Distribution,
     GaussianMLP,

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import Belief, ToldLearner, spread_codes, told_in
-from metarobot.config import TrainConfig
+from metarobot.config import AlgorithmOptions, TrainConfig, fixed, integer, number
 from metarobot.envs import find_family
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.task_model import ModelBatch, ModelOptions, find_units, fit_model
 from metarobot.learning.trpo import TrustRegion
-from metarobot.options import AlgorithmOptions, fixed, integer, number
 from metarobot.policies import AskingState, Evidence, LatentPolicy, Params
 from metarobot.policies.gaussian import MIN_STD
 from metarobot.rollout.collect import replay

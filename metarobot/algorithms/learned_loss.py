@@ -8,10 +8,9 @@ from torch import Tensor
 from torch.func import grad
 
 from metarobot.algorithms.maml import DifferentiableLearner
-from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
+from metarobot.config import MOST_ADAPTATION_STEPS, AlgorithmOptions, TrainConfig, integer, number
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.options import AlgorithmOptions, integer, number
 from metarobot.policies import (
     LearnedLossPolicy,
     Params,

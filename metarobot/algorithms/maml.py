@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import Algorithm
-from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
+from metarobot.config import (
+    MOST_ADAPTATION_STEPS,
+    AlgorithmOptions,
+    TrainConfig,
+    choice,
+    fixed,
+    integer,
+    number,
+    switch,
+)
 from metarobot.learning.advantages import (
     LEARNING_RATE,
     episode_moments,
@@ -45,7 +54,6 @@ from metarobot.learning.meta_batch import (
 )
 from metarobot.learning.meta_gradient import SurrogateObjective, likelihood_ratios, surrogates
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.options import AlgorithmOptions, choice, fixed, integer, number, switch
 from metarobot.policies import (
     Distribution,
     GaussianMLP,

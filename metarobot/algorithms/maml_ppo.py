@@ -7,13 +7,12 @@ from typing import cast
 from torch import Tensor
 
 from metarobot.algorithms.maml import GradientLearner, GradientOptions
-from metarobot.config import TrainConfig
+from metarobot.config import TrainConfig, fixed, number
 from metarobot.learning.adam import AdamOptions, AdamState, adam_update
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.inner_loop import InnerObjective
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import clipped_surrogates, kl_estimates
-from metarobot.options import fixed, number
 from metarobot.policies import Distribution, GaussianMLP, Params
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import Algorithm
-from metarobot.config import MOST_ADAPTATION_STEPS, TrainConfig
+from metarobot.config import MOST_ADAPTATION_STEPS, AlgorithmOptions, TrainConfig, integer, number
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.distributed import ALONE, Workers, running_mean
 from metarobot.learning.inner_loop import LEARNING_RATE, learn_mean
@@ -23,7 +23,6 @@ from metarobot.learning.prototypes import (
     prototypes,
 )
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.options import AlgorithmOptions, integer, number
 from metarobot.policies import (
     Distribution,
     Params,

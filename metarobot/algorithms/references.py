@@ -15,12 +15,11 @@ from torch import Tensor
 
 from metarobot.algorithms.base import Algorithm, spread_codes, tasks_of
 from metarobot.algorithms.rl2 import RecurrentLearner, side_by_side
-from metarobot.config import TrainConfig
+from metarobot.config import AlgorithmOptions, TrainConfig, fixed, switch
 from metarobot.envs import find_family, make_env
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.options import AlgorithmOptions, fixed, switch
 from metarobot.policies import (
     Distribution,
     EpisodicPolicy,

@@ -19,13 +19,19 @@ from metarobot.algorithms.references import DomainRandomisation, Oracle, Recurre
 from metarobot.algorithms.reptile import Reptile
 from metarobot.algorithms.rl2 import Rl2
 from metarobot.algorithms.teacher_student import TeacherStudent
-from metarobot.config import COMMON_NAMES, RunConfig, TrainConfig
+from metarobot.config import (
+    COMMON_NAMES,
+    AlgorithmOptions,
+    RunConfig,
+    TrainConfig,
+    Value,
+    require_known,
+)
 from metarobot.envs.checks import nearest_name, show
 from metarobot.envs.registration import find_family
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.options import AlgorithmOptions, Value, require_known
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.rollout.seeding import Phase, torch_generator
 
@@ -100,7 +106,7 @@ def _require_complete(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
     if free := [field.name for field in fields(options) if "bounds" not in field.metadata]:
         raise ValueError(
             f"the option {free[0]} of {name} states no bounds: declare it by number, integer, "
-            "switch, choice or fixed of metarobot.options"
+            "switch, choice or fixed of metarobot.config"
         )
     if taken := {*options.names()} & {*COMMON_NAMES, "algorithm", "options"}:
         raise ValueError(f"{min(taken)} of {name} is a field that all algorithms have already")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.maml import AdaptationStepOptions, GradientLearner
-from metarobot.config import TrainConfig
+from metarobot.config import TrainConfig, integer, number
 from metarobot.learning.distributed import mean_over_tasks
 from metarobot.learning.inner_loop import MEASURED
 from metarobot.learning.meta_batch import (
@@ -17,7 +17,6 @@ from metarobot.learning.meta_batch import (
     join_distributions,
 )
 from metarobot.learning.meta_gradient import losses_and_divergences, rejected_rows, surrogates
-from metarobot.options import integer, number
 from metarobot.policies import Distribution, Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.gaussian import MIN_STD
 

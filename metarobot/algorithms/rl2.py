@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from metarobot.algorithms.base import Algorithm
-from metarobot.config import MOST_EPISODES
+from metarobot.config import MOST_EPISODES, AlgorithmOptions, fixed, integer, number
 from metarobot.learning.advantages import discounted_returns, gae
 from metarobot.learning.distributed import mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport, chunks_of_steps, params_of
 from metarobot.learning.meta_gradient import SurrogateObjective
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.options import AlgorithmOptions, fixed, integer, number
 from metarobot.policies import (
     Distribution,
     Params,

@@ -11,11 +11,10 @@ from torch.func import grad_and_value
 
 from metarobot.algorithms.base import ToldLearner, told_in
 from metarobot.algorithms.references import ReferenceOptions
-from metarobot.config import TrainConfig
+from metarobot.config import TrainConfig, integer, number
 from metarobot.envs import find_family
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport, chunks_of_steps, params_of
-from metarobot.options import integer, number
 from metarobot.policies import (
     Params,
     TeacherStudentPolicy,

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metarobot.printable import print_line, printable
+from metarobot import machine
+from metarobot.console import make_console, make_table, print_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,15 +25,7 @@ LONGEST_LINE = 1400
 
 def prepare() -> Console:
     """Silence MuJoCo's log file, choose torch's threads and memory, and return the console."""
-    import torch
-
-    from metarobot.cli.listing import make_console
-    from metarobot.envs import silence_mujoco
-    from metarobot.machine import choose_num_threads, keep_freed_memory
-
-    silence_mujoco()
-    torch.set_num_threads(choose_num_threads())
-    keep_freed_memory()
+    machine.prepare()
     return make_console()
 
 
@@ -45,7 +38,6 @@ def announce_learner(run: TrainedRun, named: str | None, console: Console) -> No
 
 def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
     """Print an evaluation by adaptation episodes, its verdict, and where its report is."""
-    from metarobot.cli.listing import make_table
     from metarobot.reporting.report import REPORT_FILE
     from metarobot.reporting.tables import episode_tables
     from metarobot.reporting.words import conditions, verdicts, where_they_hold

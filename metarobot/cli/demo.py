@@ -8,19 +8,18 @@ from pathlib import Path
 from rich.console import Console
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
-from metarobot.cli.progress import StageDisplay, TrainingDisplay
 from metarobot.cli.shipped import (
     SHIPPED_HEAT_MAP,
     SHIPPED_VIDEO,
     film_if_possible,
     show_shipped,
 )
-from metarobot.config import RunConfig
+from metarobot.config import PRESETS, RunConfig
+from metarobot.console import print_line
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.io import Folder
-from metarobot.presets import PRESETS
-from metarobot.printable import print_line
+from metarobot.progress import StageDisplay, TrainingDisplay
 from metarobot.reporting.films import film_chosen_task
 from metarobot.reporting.report import PRODUCTS, REPORT_FILE, evaluate_to_folder
 from metarobot.training.load import load_run

@@ -15,8 +15,7 @@ from rich.console import Console
 from metarobot.cli.commands import diagnose as commands
 from metarobot.cli.commands.diagnose import reading_of
 from metarobot.cli.console import prepare
-from metarobot.cli.listing import make_console, make_table
-from metarobot.cli.progress import StageDisplay
+from metarobot.console import listed, make_console, make_table, print_line
 from metarobot.diagnosis import life
 from metarobot.diagnosis import recordings as folders
 from metarobot.diagnosis import run as runs
@@ -25,7 +24,7 @@ from metarobot.diagnosis.life_table import Columns, read_life_table
 from metarobot.diagnosis.recordings import Recordings, read_recordings, require_new_folder
 from metarobot.envs import nearest_name
 from metarobot.io import Folder, csv_table, json_bytes, require_writable, rounded, write_file
-from metarobot.printable import listed, print_line
+from metarobot.progress import StageDisplay
 from metarobot.reporting import diagnosis_report as pages
 from metarobot.reporting.style import Cell
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metarobot.console import print_line, printable
 from metarobot.machine import opengl_problem, working_gl_backend
-from metarobot.printable import print_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

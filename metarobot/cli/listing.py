@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from metarobot.console import make_console, make_table, print_line
 from metarobot.envs import (
     FAMILIES,
     TaskError,
@@ -16,14 +16,11 @@ from metarobot.envs import (
     Variant,
     find_family,
     find_variant,
-    nearest_name,
     shipped_variants,
     short_names,
 )
+from metarobot.envs.checks import nearest_name
 from metarobot.envs.tasks import Interval
-from metarobot.printable import print_line, printable
-
-_PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
 
 
 def find_env_id(name: str) -> str:
@@ -68,12 +65,6 @@ def variant_table(variants: Iterable[Variant], console: Console) -> Table:
     """Return variants with what they are of."""
     rows = ((v.name, v.env_id, v.description) for v in variants)
     return make_table(("variant", "of", "what is special about it"), rows, console)
-
-
-def make_console() -> Console:
-    """Return a console on standard output that never wraps in a pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def summary(family: type[TaskVectorEnv]) -> str:
@@ -121,19 +112,6 @@ def _parameter_row(parameter: TaskParameter) -> tuple[str, ...]:
         "log" if parameter.log_uniform else "linear",
         parameter.description,
     )
-
-
-def make_table(headings: Iterable[str], rows: Iterable[tuple[str, ...]], console: Console) -> Table:
-    """Return a table; outside a terminal without rules, padding or line breaks."""
-    if console.is_terminal:
-        table = Table(header_style="bold", title_justify="left")
-    else:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in headings:
-        table.add_column(heading, no_wrap=not console.is_terminal)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    return table
 
 
 def _action_text(family: type[TaskVectorEnv]) -> str:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from metarobot.cli.console import BAD_INPUT, INTERRUPTED, OK, say
 from metarobot.cli.parent import end_with_parent
+from metarobot.console import unfailing_streams
 from metarobot.machine import InterruptedCommandError, OpenGLError, interrupted_by_signals
-from metarobot.output import unfailing_streams
 
 _HELP = ("help", "-h", "--help")
 

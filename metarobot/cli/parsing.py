@@ -16,8 +16,7 @@ from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.options import ResumeCommand, TrainCommand
 from metarobot.cli.outside import import_outside
 from metarobot.cli.train_options import named_options, preset_choice
-from metarobot.config import MOST_LAYERS, MOST_UNITS
-from metarobot.presets import PRESETS, find_preset
+from metarobot.config import MOST_LAYERS, MOST_UNITS, PRESETS, find_preset
 from metarobot.reporting.films import GridSize
 
 CommandT = TypeVar("CommandT")

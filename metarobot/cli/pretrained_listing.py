@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from metarobot.cli.listing import make_console, make_table
+from metarobot.console import make_console, make_table
 from metarobot.evaluation.table import FEW_EPISODES, Evaluation
 from metarobot.io import read_json
 from metarobot.reporting.style import after_episodes, algorithm_title, percent

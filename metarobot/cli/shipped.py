@@ -9,9 +9,9 @@ from typing import TypeVar
 from rich.console import Console
 
 from metarobot.cli.pretrained_listing import measured_of
+from metarobot.console import print_line
 from metarobot.io import Folder
 from metarobot.machine import OpenGLError, require_opengl
-from metarobot.printable import print_line
 from metarobot.reporting.films import CHOSEN, render_adaptation
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.report import Demonstration

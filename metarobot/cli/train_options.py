@@ -10,9 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from metarobot.algorithms import ALGORITHMS, option_readers, require_readers
-from metarobot.config import COMMON_NAMES, CommonConfig, RunConfig
-from metarobot.options import Value, docstrings
-from metarobot.presets import find_preset
+from metarobot.config import COMMON_NAMES, CommonConfig, RunConfig, Value, docstrings, find_preset
 
 _HIDDEN = ("env_id", "variant", "scene")
 """Common fields that are no options: the preset names the family; --variant and --scene a file."""

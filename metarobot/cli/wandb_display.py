@@ -12,9 +12,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from metarobot.closable import Closable
 from metarobot.config import TrainConfig
 from metarobot.training.train import Display
 from metarobot.training.trainer import Metrics
@@ -22,7 +21,7 @@ from metarobot.training.trainer import Metrics
 PROJECT = "metarobot"
 
 
-class WandbDisplay(Closable):
+class WandbDisplay:
     """Shows training where another display does, and sends it to Weights & Biases too.
 
     Each algorithm of a run is one run there, and a training that goes on, goes on there.
@@ -68,6 +67,12 @@ class WandbDisplay(Closable):
     def end(self) -> None:
         """The algorithm's budget is spent."""
         self._display.end()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -25,10 +25,10 @@ from sklearn.preprocessing import StandardScaler
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface
-from metarobot.default_dtype import float32_by_default
 from metarobot.envs import Tasks, Variant, file_name, find_family, make_env
 from metarobot.envs.checks import show
 from metarobot.envs.tasks import Split
+from metarobot.machine import float32_by_default
 from metarobot.policies import repeat_params
 from metarobot.rollout.collect import RewardBlindPolicy, collect
 from metarobot.rollout.episodes import Episodes

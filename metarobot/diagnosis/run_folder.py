@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import torch
 
+from metarobot.console import printable
 from metarobot.io import (
     Folder,
     json_bytes,
@@ -20,7 +21,6 @@ from metarobot.io import (
     require_finite,
     seal_tensors,
 )
-from metarobot.printable import printable
 
 CONFIG_FILE = "config.json"
 _MAX_CONFIG_BYTES = 16 * 2**20

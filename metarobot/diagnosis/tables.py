@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import pandas as pd
 
+from metarobot.console import printable
 from metarobot.envs.checks import show
 from metarobot.io import Folder
-from metarobot.printable import printable
 
 MOST_CSV_BYTES = 2**30
 MOST_PARQUET_BYTES = 2**28

@@ -14,6 +14,7 @@ from typing import cast
 from metarobot.algorithms import Algorithm, configure, initial_params, make_policy
 from metarobot.algorithms.maml import GradientLearner, MamlOptions
 from metarobot.algorithms.references import Identification, StrategySearch, ToldOracle
+from metarobot.config import find_preset
 from metarobot.envs import find_family
 from metarobot.evaluation.protocol import (
     MADE_OF,
@@ -26,7 +27,6 @@ from metarobot.evaluation.protocol import (
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.learning.inner_loop import VALUE_PRIOR
 from metarobot.policies import Params, repeat_params
-from metarobot.presets import find_preset
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import TrainedPolicy, TrainedRun
 

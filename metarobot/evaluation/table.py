@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from metarobot.console import printable
 from metarobot.envs.tasks import SPLITS, Split
 from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE, RANDOM, EvaluationConfig
 from metarobot.evaluation.statistics import (
@@ -30,7 +31,6 @@ from metarobot.evaluation.statistics import (
 )
 from metarobot.evaluation.task_set import Scores, Stage, TaskSetScores
 from metarobot.io import json_bytes, rounded
-from metarobot.printable import printable
 
 Range = tuple[float, float]
 

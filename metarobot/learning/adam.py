@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from metarobot.config import Checked, integer, number
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import (
@@ -20,7 +21,6 @@ from metarobot.learning.meta_gradient import (
     per_task_gradients,
     rejected_rows,
 )
-from metarobot.options import Checked, integer, number
 from metarobot.policies import Params, unflatten_params
 
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn.functional import one_hot, pad
 
+from metarobot.config import Checked, fixed, integer, number, require_count, require_known, switch
 from metarobot.io import load_tensors, require_finite, save_tensors
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.inner_loop import adapt
 from metarobot.learning.prototypes import NEVER, prototypes
-from metarobot.options import Checked, fixed, integer, number, require_count, require_known, switch
 from metarobot.policies import Params, flatten_params, repeat_params
 from metarobot.policies.params import under_prefix, with_prefix
 from metarobot.rollout.seeding import Phase, numpy_generator

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
+from metarobot.config import Checked, integer, number
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.distributed import Workers, mean_over_tasks
 from metarobot.learning.meta_batch import chunks_of_steps
-from metarobot.options import Checked, integer, number
 from metarobot.policies import (
     LatentPolicy,
     Params,

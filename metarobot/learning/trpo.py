@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.func import vjp
 
+from metarobot.config import Checked, integer, number
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
 from metarobot.learning.meta_batch import (
     MetaBatch,
@@ -30,7 +31,6 @@ from metarobot.learning.meta_gradient import (
     per_task_gradients,
     rejected_rows,
 )
-from metarobot.options import Checked, integer, number
 from metarobot.policies import (
     Distribution,
     Params,

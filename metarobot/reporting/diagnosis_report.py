@@ -14,11 +14,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from metarobot.console import listed, printable
 from metarobot.diagnosis.evaluate import FALSE_ALARM_RATE
 from metarobot.diagnosis.life import LifeConfig
 from metarobot.diagnosis.run import DiagnosisConfig
 from metarobot.evaluation.statistics import Interval
-from metarobot.printable import listed, printable
 from metarobot.reporting.report import data_url, page_templates
 from metarobot.reporting.style import (
     ADAPTING_COLOURS,

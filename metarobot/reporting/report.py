@@ -12,13 +12,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from metarobot.console import printable
 from metarobot.envs import Variant
 from metarobot.evaluation.evaluate import ROBUSTNESS_EPISODES, Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation, MeasuredPolicy, describe_settings
 from metarobot.io import Folder, read_file
 from metarobot.machine import choose_num_threads, provenance
-from metarobot.printable import printable
 from metarobot.reporting.figures import TrainingCurve, adaptation_curve, training_curve
 from metarobot.reporting.films import Film, WorstFilms, film_worst_tasks
 from metarobot.reporting.heat_map import heat_map, page_heat_map

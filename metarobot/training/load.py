@@ -21,11 +21,10 @@ from metarobot.algorithms import (
     make_policy,
 )
 from metarobot.algorithms.base import tasks_of
-from metarobot.config import TrainConfig
+from metarobot.config import PRESETS, TrainConfig
 from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant, nearest_name
 from metarobot.io import Folder
 from metarobot.policies import GaussianPolicy, Params
-from metarobot.presets import PRESETS
 from metarobot.training.run_folder import (
     BEST_FILE,
     CHECKPOINT_FOLDER,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metarobot.algorithms import ALGORITHMS, config_from_dict, configure, is_algorithm_name
-from metarobot.config import CommonConfig, RunConfig, TrainConfig
+from metarobot.config import CommonConfig, RunConfig, TrainConfig, find_preset
 from metarobot.envs import file_name
 from metarobot.envs.checks import show
 from metarobot.io import (
@@ -30,7 +30,6 @@ from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.inner_loop import MEASURED
 from metarobot.machine import choose_num_threads, provenance
 from metarobot.policies import Params
-from metarobot.presets import find_preset
 from metarobot.training.memory import require_training_memory
 from metarobot.training.run_folder import (
     CHECKPOINT_FOLDER,

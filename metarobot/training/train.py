@@ -19,7 +19,6 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from metarobot.algorithms import algorithm_class
-from metarobot.closable import Closable
 from metarobot.config import TrainConfig
 from metarobot.envs import make_env
 from metarobot.envs.checks import show
@@ -161,7 +160,7 @@ def _open_books(
         yield None
         return
     folder.make()
-    with TrainingLog(folder, progress.log_bytes, trainer.total_steps) as log:
+    with closing(TrainingLog(folder, progress.log_bytes, trainer.total_steps)) as log:
         if display is not None:
             display.begin(trainer.config, trainer.total_steps)
         yield _Books(trainer, folder, progress, log, display)
@@ -288,7 +287,7 @@ _EVENTS_VERSION = "brain.Event:2"
 """What the first record of a file says to TensorBoard."""
 
 
-class TrainingLog(Closable):
+class TrainingLog:
     """Adds the metrics of every meta-iteration to curve.csv and to a file of TensorBoard events.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from docs_tables.results import RESULTS, WITHOUT_REWARDS, others_of, read_evaluation
+from metarobot.config import PRESETS
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Curve, Evaluation, Point
 from metarobot.io import rounded
-from metarobot.presets import PRESETS
 
 ADAPTATION_FILE = RESULTS / "adaptation.json"
 

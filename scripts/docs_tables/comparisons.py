@@ -8,8 +8,8 @@ from pathlib import Path
 from docs_tables.few_episodes import by_family
 from docs_tables.markdown import PENDING, markdown_table, with_interval
 from docs_tables.results import read_evaluation
+from metarobot.config import PRESETS
 from metarobot.evaluation.table import Curve, Evaluation, MeasuredPolicy
-from metarobot.presets import PRESETS
 from metarobot.reporting.style import after_blocks, after_episodes, algorithm_title, family_title
 from metarobot.reporting.tables import episodes_to_90_text
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from docs_tables.markdown import PENDING, captured_text, markdown_table, rate_text, with_interval
 from docs_tables.results import read_evaluation
+from metarobot.config import PRESETS
 from metarobot.envs import file_name
 from metarobot.evaluation.table import Curve, Evaluation, Headroom, Point
-from metarobot.presets import PRESETS
 from metarobot.reporting.style import after_blocks, family_title
 
 LEARNER = "maml"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from docs_tables.results import RESULTS, read_evaluation
+from metarobot.config import PRESETS
 from metarobot.evaluation.table import Curve, Evaluation, Headroom
 from metarobot.io import rounded
-from metarobot.presets import PRESETS
 
 HEADROOM_FILE = RESULTS / "headroom.json"
 LEARNER = "maml"

@@ -12,12 +12,11 @@ from gymnasium.utils.env_checker import check_env
 from outside_modules import copy_modules, run
 from trained import TRAINED
 
-from metarobot.config import RunConfig
+from metarobot.config import RunConfig, find_preset
 from metarobot.envs import FAMILIES, Variant, make_env
 from metarobot.envs.registration import OUTSIDE_PRESETS
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.presets import find_preset
 from metarobot.training.load import load_run
 from metarobot.training.run import train_run
 

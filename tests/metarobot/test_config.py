@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from metarobot.algorithms import ALGORITHMS, config_from_dict, configure, train_config
+from metarobot.config import PRESETS
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.presets import PRESETS
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarobot.cli.main import main
+from metarobot.console import printable
 from metarobot.io import csv_table, json_bytes, parse_json, rounded
-from metarobot.printable import printable
 from metarobot.training.load import load_run
 
 TRAIN = ["train", "slide", "--algorithms", "maml", "--total-steps", "64"]

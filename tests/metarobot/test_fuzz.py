@@ -20,9 +20,8 @@ from trained import TRAINED
 
 from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
-from metarobot.config import CommonConfig, RunConfig
+from metarobot.config import PRESETS, CommonConfig, RunConfig
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.presets import PRESETS
 from metarobot.reporting.films import RenderConfig
 from metarobot.training.run import train_run
 

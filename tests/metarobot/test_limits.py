@@ -16,13 +16,12 @@ from trained import TRAINED
 
 from metarobot.algorithms import ALGORITHMS, configure, train_config
 from metarobot.cli.main import main
-from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, RunConfig
+from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, PRESETS, RunConfig
 from metarobot.envs import FAMILIES, make_env
 from metarobot.envs.checks import MOST_HORIZON, MOST_SIMULATIONS
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.learning.distributed import Workers
 from metarobot.machine import MOST_THREADS
-from metarobot.presets import PRESETS
 from metarobot.reporting.films import RenderConfig
 from metarobot.training.memory import require_evaluation_memory, require_training_memory
 from metarobot.training.run import complete_run, resume_run, train_run

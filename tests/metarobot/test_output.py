@@ -13,7 +13,7 @@ import pytest
 
 import metarobot
 from metarobot.cli.main import COMMANDS
-from metarobot.output import unfailing_streams
+from metarobot.console import unfailing_streams
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors and shells of POSIX")
 

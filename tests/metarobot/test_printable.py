@@ -15,7 +15,7 @@ from trained import TRAINED
 
 import metarobot
 from metarobot.cli.main import main
-from metarobot.printable import print_line, printable
+from metarobot.console import print_line, printable
 
 PACKAGE = Path(metarobot.__file__).parent
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
@@ -106,7 +106,7 @@ def test_everything_is_printed_through_print_line():
         "policy.py: print(file=sys.stderr)",
         "policy.py: print(f'\\r{line}' if live else line, end='' if live else '\\n', "
         "file=sys.stderr, flush=True)",
-        "printable.py: console.print(Text(printable(text), style), soft_wrap=True)",
+        "console.py: console.print(Text(printable(text), style), soft_wrap=True)",
     }
 
 

@@ -12,12 +12,11 @@ from trained import TRAINED
 
 from metarobot.algorithms import config_from_dict, train_config
 from metarobot.cli.main import main
-from metarobot.config import RunConfig
+from metarobot.config import PRESETS, RunConfig
 from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import describe_settings
-from metarobot.presets import PRESETS
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.load import load_run

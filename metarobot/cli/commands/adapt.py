@@ -14,8 +14,8 @@ from metarobot.cli.options import AdaptCommand
 from metarobot.cli.parsing import parse, parse_task
 from metarobot.cli.robot_adaptation import RobotAdaptation
 from metarobot.cli.robots import WatchedRobot, make_robot
+from metarobot.console import print_line
 from metarobot.io import require_writable
-from metarobot.printable import print_line
 from metarobot.rollout.episodes import Episodes
 
 

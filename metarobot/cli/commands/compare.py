@@ -10,12 +10,12 @@ from metarobot.cli import jobs
 from metarobot.cli.commands.train import training_config
 from metarobot.cli.compare_options import parse_compare
 from metarobot.cli.console import OK, conclude, prepare, shell_line
-from metarobot.cli.progress import StageDisplay
 from metarobot.cli.trainings import plan_trainings
 from metarobot.config import TrainConfig
 from metarobot.envs import file_name
 from metarobot.evaluation.references import measured_names
 from metarobot.machine import InterruptedCommandError, choose_num_threads
+from metarobot.progress import StageDisplay
 from metarobot.reporting.report import evaluate_to_folder, prepare_evaluation
 from metarobot.training.load import TrainedPolicy, TrainedRun, choose_variant, load_runs
 

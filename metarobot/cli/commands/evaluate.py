@@ -5,7 +5,7 @@ from __future__ import annotations
 from metarobot.cli.console import OK, conclude, prepare, say, shell_line
 from metarobot.cli.options import EvaluateCommand
 from metarobot.cli.parsing import parse
-from metarobot.cli.progress import StageDisplay
+from metarobot.progress import StageDisplay
 from metarobot.reporting.report import evaluate_to_folder
 from metarobot.training.load import choose_variant, find_scene, load_runs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from metarobot.cli.console import OK, announce_learner, prepare, shell_line
 from metarobot.cli.options import ExplainCommand
 from metarobot.cli.parsing import parse, parse_task
-from metarobot.cli.progress import StageDisplay
-from metarobot.printable import print_line
+from metarobot.console import print_line
+from metarobot.progress import StageDisplay
 from metarobot.reporting.explanation import (
     PAGE_FILE,
     explain_to_folder,

@@ -9,9 +9,9 @@ from metarobot.adaptation.run import Run, choose_policy, load_run_or_policy
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import ExportCommand
 from metarobot.cli.parsing import parse
+from metarobot.console import print_line
 from metarobot.io import require_absent, require_writable
 from metarobot.onnx_export import SUFFIX, export_onnx, require_onnx
-from metarobot.printable import print_line
 from metarobot.training.load import TrainedPolicy
 
 _FORMATS = {".zip": "sb3", SUFFIX: "onnx"}

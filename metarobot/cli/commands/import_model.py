@@ -5,8 +5,8 @@ from __future__ import annotations
 from metarobot.cli.console import OK, prepare
 from metarobot.cli.options import ImportCommand
 from metarobot.cli.parsing import parse
+from metarobot.console import print_line
 from metarobot.io import require_writable, write_file
-from metarobot.printable import print_line
 from metarobot.sb3 import import_ppo
 from metarobot.training.run_folder import policy_bytes
 

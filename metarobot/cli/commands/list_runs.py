@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from metarobot.cli.console import BAD_INPUT, OK, say
-from metarobot.cli.listing import make_console, make_table
 from metarobot.cli.overview_options import RunsCommand
 from metarobot.cli.parsing import parse
+from metarobot.console import make_console, make_table
 from metarobot.training.run_folder import AlgorithmSummary, RunError, find_runs, summarise_run
 
 _HEADINGS = ("run", "family", "seed", "algorithm", "state", "control steps", "minutes")

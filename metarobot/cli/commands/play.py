@@ -5,9 +5,9 @@ from __future__ import annotations
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import PlayCommand
 from metarobot.cli.parsing import parse, parse_task
+from metarobot.console import print_line
 from metarobot.machine import listen_for_stop
 from metarobot.play import LOOPBACK, PlayPage, PlaySession, serve
-from metarobot.printable import print_line
 from metarobot.training.load import choose_variant, find_scene, load_run
 
 

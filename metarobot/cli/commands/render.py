@@ -9,9 +9,9 @@ from rich.console import Console
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.options import RenderCommand
 from metarobot.cli.parsing import parse, parse_grid, parse_task
+from metarobot.console import print_line
 from metarobot.io import require_writable
 from metarobot.machine import require_opengl
-from metarobot.printable import print_line
 from metarobot.reporting.films import GridSize, render_adaptation, render_grid
 from metarobot.reporting.style import after_episodes
 from metarobot.reporting.video import VideoError, require_film_name

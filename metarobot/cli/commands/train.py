@@ -10,12 +10,12 @@ from metarobot.cli.console import OK, prepare
 from metarobot.cli.options import ResumeCommand, TrainCommand
 from metarobot.cli.outside import import_family
 from metarobot.cli.parsing import parse_train
-from metarobot.cli.progress import TrainingDisplay
 from metarobot.cli.wandb_display import WandbDisplay
 from metarobot.config import RunConfig
+from metarobot.console import print_line
 from metarobot.envs import SceneRecord, find_variant
 from metarobot.learning.distributed import join_workers, restarted_by_torchrun
-from metarobot.printable import print_line
+from metarobot.progress import TrainingDisplay
 from metarobot.training.run import default_run_folder, resume_run, train_run
 
 

@@ -7,8 +7,7 @@ import pytest
 import metarobot
 from metarobot.algorithms import ALGORITHMS, Algorithm, configure, require_readers
 from metarobot.algorithms.maml import Anil, MamlOptions
-from metarobot.config import COMMON_NAMES, RunConfig
-from metarobot.options import AlgorithmOptions, integer, number
+from metarobot.config import COMMON_NAMES, AlgorithmOptions, RunConfig, integer, number
 
 
 @pytest.fixture(autouse=True)

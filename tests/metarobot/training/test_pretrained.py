@@ -8,9 +8,9 @@ import pytest
 import ship
 
 import metarobot as mr
+from metarobot.config import PRESETS
 from metarobot.evaluation.table import Evaluation
 from metarobot.io import read_json
-from metarobot.presets import PRESETS
 from metarobot.training.load import EVALUATION_FILE, FOLDER, find_run, load_run, pretrained_names
 from metarobot.training.run_folder import RunError
 

@@ -1,8 +1,12 @@
-"""Standard output and standard error that do not end a command, whatever they are connected to.
+"""Printing: text from outside made harmless, and streams that never end a command.
 
-What a command is for are its files and its exit code.  So a character that the encoding lacks is
-spelled out, a reader that has gone away is not waited for, and a disk that is full is reported
-when the work is done.
+A terminal obeys some characters instead of showing them: escape sequences recolour it, a newline
+makes one message look like two, bidirectional marks let a name read backwards.  Whatever is printed
+goes through `printable`, which spells such characters out.
+
+A command is for its files and its exit code.  So while it runs, a character that the encoding
+lacks is spelled out, a reader that has gone away is not waited for, and a full disk is reported at
+the end.
 """
 
 from __future__ import annotations
@@ -12,11 +16,77 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from metarobot.printable import escaped
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
+_SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_UNDECODED = range(0xDC80, 0xDD00)
+"""How Python holds the bytes 0x80 to 0xff of a file's name that are no UTF-8."""
+
+
+def printable(text: str) -> str:
+    r"""Return text in one line that shows every character, "a\x1b[2Jb" with its backslash."""
+    if text.isprintable():  # much faster, and the usual case
+        return text
+    return "".join(c if _is_harmless(c) else escaped(c) for c in text)
+
+
+def escaped(character: str) -> str:
+    r"""Write one character in ASCII as Python does: \x1b, \u202e; \xff for a byte not decoded."""
+    if ord(character) in _UNDECODED:
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    ascii_only = character.encode("ascii", "backslashreplace").decode("ascii")
+    if ascii_only != character:
+        return ascii_only
+    return _SHORT_ESCAPES.get(character, f"\\x{ord(character):02x}")
+
+
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Print one line as it is: without markup, emoji codes, highlights or line breaks."""
+    from rich.text import Text
+
+    console.print(Text(printable(text), style), soft_wrap=True)
+
+
+def make_console() -> Console:
+    """Return a console on standard output that never wraps in a pipe."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+
+
+def make_table(headings: Iterable[str], rows: Iterable[Sequence[str]], console: Console) -> Table:
+    """Return a table; outside a terminal without rules, padding or line breaks."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if console.is_terminal:
+        table = Table(header_style="bold", title_justify="left")
+    else:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, no_wrap=not console.is_terminal)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Name the first of many, and say how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _is_harmless(character: str) -> bool:
+    return character.isprintable() or character == "\N{NO-BREAK SPACE}"
+
 
 _SPELL_OUT = "metarobot.spell_out"
 _SPELLINGS = {

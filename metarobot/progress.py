@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -12,9 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from metarobot.closable import Closable
 from metarobot.config import TrainConfig
-from metarobot.printable import print_line, printable
+from metarobot.console import make_console, print_line, printable
 from metarobot.training.trainer import Metrics
 
 PLAIN_INTERVAL_S = 10.0
@@ -92,7 +92,7 @@ _WIDE = 120
 """Columns of a terminal from which on all headings fit."""
 
 
-class TrainingDisplay(Closable):
+class TrainingDisplay:
     """Shows the training of several algorithms; a context manager.
 
     Args:
@@ -109,7 +109,7 @@ class TrainingDisplay(Closable):
         console: Console | None = None,
         interval_s: float = PLAIN_INTERVAL_S,
     ) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or make_console()
         self._rows = {
             algorithm: AlgorithmProgress(algorithm, total_steps) for algorithm in algorithms
         }
@@ -119,13 +119,14 @@ class TrainingDisplay(Closable):
         self._printed_steps = 0
         self._live: Live | None = None
 
-    def open(self) -> None:
+    def __enter__(self) -> Self:
         """Show the table, if there is a terminal."""
         if self._console.is_terminal:
             self._live = Live(get_renderable=self._table, console=self._console)
             self._live.start()
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         """Leave the table as it is."""
         if self._live is not None:
             self._live.stop()
@@ -196,15 +197,15 @@ class TrainingDisplay(Closable):
         return table
 
 
-class StageDisplay(Closable):
+class StageDisplay:
     """Shows how far a task with named stages has come; called with (stage, share done, 0 to 1)."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or make_console()
         self._stage = ""
         self._progress: Progress | None = None
 
-    def open(self) -> None:
+    def __enter__(self) -> Self:
         """Show a bar, if there is a terminal."""
         if self._console.is_terminal:
             name = TextColumn("{task.description}", markup=False)
@@ -212,8 +213,9 @@ class StageDisplay(Closable):
             self._progress = Progress(*columns, console=self._console, transient=True)
             self._progress.start()
             self._bar = self._progress.add_task("", total=1.0)
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         """Take the bar away."""
         if self._progress is not None:
             self._progress.stop()
