@@ -19,7 +19,7 @@ from docs_tables.markdown import PENDING, markdown_table
 from rows import read_rows
 
 import metarobot as mr
-from metarobot.diagnosis.changes import Recogniser, Trials, changes_of
+from metarobot.diagnosis.changes import Recogniser, changes_of, run_trials
 from metarobot.io import write_json
 
 ROWS = Path(__file__).resolve().parent.parent / "docs/results/recognised_changes.json"
@@ -51,8 +51,7 @@ def measure(family: str, num_robots: int, seed: int) -> list[dict[str, Any]]:
     policy = mr.load(family)["latent"]
     changes = changes_of(policy.config.env_id)
     listed = dict(list(changes.items())[:-NUM_UNLISTED])
-    trials = Trials(policy=policy, num_robots=num_robots, split="interpolation", seed=seed)
-    episodes = trials.run(changes)
+    episodes = run_trials(policy, changes, num_robots, split="interpolation", seed=seed)
     judged, unlisted = (
         Recogniser(policy, changes=known).judge(episodes) for known in (changes, listed)
     )

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ from metarobot.cli.commands import diagnose as commands
 from metarobot.cli.commands.diagnose import reading_of
 from metarobot.cli.console import prepare
 from metarobot.console import listed, make_console, make_table, print_line
-from metarobot.diagnosis import life
 from metarobot.diagnosis import recordings as folders
 from metarobot.diagnosis import run as runs
 from metarobot.diagnosis import simulator as sim
@@ -25,8 +24,10 @@ from metarobot.diagnosis.recordings import Recordings, read_recordings, require_
 from metarobot.envs import nearest_name
 from metarobot.io import Folder, csv_table, json_bytes, require_writable, rounded, write_file
 from metarobot.progress import StageDisplay
-from metarobot.reporting import diagnosis_report as pages
 from metarobot.reporting.style import Cell
+
+if TYPE_CHECKING:
+    from metarobot.reporting.diagnosis_report import Panel, Scores
 
 REPORT_FILE = "report.html"
 _JOINT = 2
@@ -177,6 +178,8 @@ def record_arms(
 
 def announce(config: runs.DiagnosisConfig, console: Console) -> None:
     """Print the comparison of learners, which one was chosen and by how much, and on what."""
+    from metarobot.reporting import diagnosis_report as pages  # and matplotlib
+
     found = pages.panels(config)
     for panel in found:
         print_accuracy(panel, panel.compared, console)
@@ -195,9 +198,7 @@ def announce(config: runs.DiagnosisConfig, console: Console) -> None:
         print_line(console, "nothing is held out: there are too few recordings")
 
 
-def print_accuracy(
-    panel: pages.Panel, learners: Mapping[str, pages.Scores], console: Console
-) -> None:
+def print_accuracy(panel: Panel, learners: Mapping[str, Scores], console: Console) -> None:
     """Print accuracy and its interval by learner and number of examples."""
     cells = [
         (name, *(" ".join(Cell.in_percent(scores.get(count))) for count in panel.shots))
@@ -227,6 +228,8 @@ def report(
     trained: runs.Diagnosis, held: Recordings, tasks: int, seed: int, out: Path, console: Console
 ) -> None:
     """Measure a diagnosis, write figures and page, and print accuracy and where the page is."""
+    from metarobot.reporting import diagnosis_report as pages  # and matplotlib
+
     rows = trained.evaluate(held, num_tasks=tasks, seed=seed)
     folder = Folder(out)
     folder.make()
@@ -318,6 +321,9 @@ def show_demo(command: commands.DiagnoseDemo) -> None:
 
 def train_life(command: commands.LifeTrain) -> None:
     """Train, write the run and its report, and print the figures of all learners."""
+    from metarobot.diagnosis import life
+    from metarobot.reporting import diagnosis_report as pages  # and matplotlib
+
     console = prepare()
     life.require_new_life_run(command.out)  # before the work
     columns = Columns(**{name: getattr(command, name) for name in Columns.__struct_fields__})
@@ -338,6 +344,8 @@ def train_life(command: commands.LifeTrain) -> None:
 
 def predict_life(command: commands.LifePredict) -> None:
     """Predict, print the table, and write it."""
+    from metarobot.diagnosis import life
+
     console = prepare()
     if command.out is not None:
         require_writable(command.out)  # before the work

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -135,70 +135,63 @@ def changes_of(env_id: str) -> Changes:
     return CHANGES[env_id]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trials:
-    """First trial episodes of a policy on R robots: every robot has every change once."""
+def run_trials(
+    policy: AdaptablePolicy,
+    changes: Changes,
+    num_robots: int,
+    *,
+    split: Split = "train",
+    seed: int = 0,
+    rewards_hidden: bool = False,
+) -> Episodes:
+    """Return the first trial episodes of a policy on R robots, each with every change once.
 
-    policy: AdaptablePolicy
-    num_robots: int
-    """R, tasks of the family."""
-    split: Split = "train"
-    """Where the robots' task parameters come from."""
-    seed: int = 0
-    """Of robots, starts and noise."""
-    rewards_hidden: bool = False
-    """Whether the policy explores without rewards."""
+    Args:
+        policy: Explores.
+        changes: C changes.
+        num_robots: R, tasks of the family.
+        split: Where the robots' task parameters come from.
+        seed: Of robots, starts and noise.
+        rewards_hidden: Whether the policy explores without rewards.
 
-    def run(self, changes: Changes) -> Episodes:
-        """Return the episodes of R robots with C changes, (R C, 1, T): robot by robot.
+    Returns:
+        Episodes (R C, 1, T), robot by robot.
 
-        Raises:
-            ValueError: As `require_recognisable`.
-        """
-        require_recognisable(self.policy)
-        env_id = self.policy.config.env_id
-        rng = numpy_generator(self.seed, 0, Phase.EVALUATION_TASKS)
-        robots = find_family(env_id).distribution.sample(rng, self.num_robots, self.split)
-        blocks, rows = [], []
-        for place, (name, levels) in enumerate(changes.items()):
-            for level, document in enumerate(levels):
-                own = np.arange(level, self.num_robots, len(levels))
-                if len(own):
-                    variant = Variant.from_dict({"family": env_id, **document}, name=name)
-                    blocks.append(self._episodes(robots.rows(own), place, variant, own.tolist()))
-                    rows.append(own * len(changes) + place)
-        order = np.argsort(np.concatenate(rows)).tolist()
-        names = [field.name for field in fields(Episodes)]
-        joined = {name: torch.cat([getattr(block, name) for block in blocks]) for name in names}
-        return Episodes(**joined).rows(order)
-
-    def _episodes(self, robots: Tasks, place: int, variant: Variant, own: list[int]) -> Episodes:
-        """Return the episodes of some robots with one severity of a change, as one native batch."""
-        policy, env_id = self.policy, self.policy.config.env_id
-        family = find_family(env_id).distribution
-        rng = numpy_generator(self.seed, 1 + place, Phase.EVALUATION_TASKS)
-        columns = {name: robots[name] for name in robots.names}
-        for parameter in variant.distribution.parameters:
-            if parameter != family[parameter.name]:  # the change makes it another one
-                columns[parameter.name] = parameter.sample(rng, len(robots), "train")
-        explorer = policy.algorithm.exploring_policy
-        num_envs = policy.algorithm.num_simulations(len(own), 1)
-        with closing(make_env(env_id, num_envs, num_threads=1, variant=variant)) as env:
-            env.set_tasks(Tasks(columns))
-            draws = draw_episodes(
-                self.seed,
-                1 + place,
-                Phase.ADAPTATION,
-                tasks=own,
-                episode_shape=(1, env.horizon, env.start_size, policy.interface.action_size),
-            )
-            return collect(
-                env,
-                RewardBlindPolicy(explorer) if self.rewards_hidden else explorer,
-                repeat_params(policy.params, len(own)),
-                noise=draws.noise,
-                start=draws.start,
-            )
+    Raises:
+        ValueError: As `require_recognisable`.
+    """
+    require_recognisable(policy)
+    env_id, explorer = policy.config.env_id, policy.algorithm.exploring_policy
+    if rewards_hidden:
+        explorer = RewardBlindPolicy(explorer)
+    family = find_family(env_id).distribution
+    robots = family.sample(numpy_generator(seed, 0, Phase.EVALUATION_TASKS), num_robots, split)
+    blocks, rows = [], []
+    for place, (name, levels) in enumerate(changes.items()):
+        for level, document in enumerate(levels):
+            own = np.arange(level, num_robots, len(levels))
+            if not len(own):
+                continue
+            variant = Variant.from_dict({"family": env_id, **document}, name=name)
+            rng = numpy_generator(seed, 1 + place, Phase.EVALUATION_TASKS)
+            columns = {name: robots.rows(own)[name] for name in robots.names}
+            for parameter in variant.distribution.parameters:
+                if parameter != family[parameter.name]:  # the change makes it another one
+                    columns[parameter.name] = parameter.sample(rng, len(own), "train")
+            num_envs = policy.algorithm.num_simulations(len(own), 1)
+            with closing(make_env(env_id, num_envs, num_threads=1, variant=variant)) as env:
+                env.set_tasks(Tasks(columns))
+                shape = (1, env.horizon, env.start_size, policy.interface.action_size)
+                draws = draw_episodes(
+                    seed, 1 + place, Phase.ADAPTATION, tasks=own.tolist(), episode_shape=shape
+                )
+                params = repeat_params(policy.params, len(own))
+                blocks.append(collect(env, explorer, params, noise=draws.noise, start=draws.start))
+            rows.append(own * len(changes) + place)
+    order = np.argsort(np.concatenate(rows)).tolist()
+    names = [field.name for field in fields(Episodes)]
+    joined = {name: torch.cat([getattr(block, name) for block in blocks]) for name in names}
+    return Episodes(**joined).rows(order)
 
 
 def require_recognisable(policy: AdaptablePolicy) -> None:
@@ -383,11 +376,8 @@ class Recogniser:
         self._interface, self._num_steps = policy.interface, num_steps
 
         def simulate(place: int, number: int, changes: Changes) -> Steps:
-            seed_of = _FIRST_SEED + 2 * seed + place
-            trials = Trials(
-                policy=policy, num_robots=number, seed=seed_of, rewards_hidden=rewards_hidden
-            )
-            return self._steps(trials.run(changes))
+            options = {"seed": _FIRST_SEED + 2 * seed + place, "rewards_hidden": rewards_hidden}
+            return self._steps(run_trials(policy, changes, number, **options))
 
         unchanged = simulate(1, _MODEL_ROBOTS + _LIMIT_ROBOTS, {UNCHANGED: ({},)})
         self._model = NominalModel(Steps(*(each[:_MODEL_ROBOTS] for each in unchanged)))
@@ -433,7 +423,7 @@ class Recogniser:
         def brier_score(log_sharpness: float) -> float:
             return ((softmax(np.exp(log_sharpness) * scores, axis=1) - truth) ** 2).sum(1).mean()
 
-        best = minimize_scalar(brier_score, bounds=np.log([1e-3, 10.0]), method="bounded")
+        best: Any = minimize_scalar(brier_score, bounds=np.log([1e-3, 10.0]), method="bounded")
         least = np.quantile(scores.max(1), UNKNOWN_RATE, method="weibull")
         return float(np.exp(best.x)), float(least)
 

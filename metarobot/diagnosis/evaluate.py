@@ -17,7 +17,7 @@ from metarobot.diagnosis.tasks import (
     draw_tasks,
     folds,
     leave_out_in_turn,
-    without_label,
+    without_labels,
 )
 from metarobot.evaluation.statistics import bootstrap_mean
 
@@ -93,19 +93,6 @@ def answer(learner: Learner, task: Task) -> Answers:
     return Answers(learner.scores(task.examples, task.queries), truth)
 
 
-def measure(
-    learners: Sequence[Learner | None], space: Space, tasks: Sequence[Task], into: Measured
-) -> None:
-    """Let fitted learners answer tasks; None where one takes no part."""
-    for task in tasks:
-        for row, learner in zip(into.answers, learners, strict=True):
-            if learner is not None:
-                row.append(answer(learner, task))
-        into.inside.append(space.distances(task))
-        if len(task.examples.labels) > 2:
-            into.outside.append(space.distances(without_label(task)))
-
-
 def cross_validate(
     data: Data,
     learners: Sequence[Learner],
@@ -146,7 +133,10 @@ def cross_validate(
                 if tasks := draw_tasks(test, shots, way, count, seed + number):
                     blank = Measured([[] for _ in learners])
                     own = found.setdefault(Condition(shots, known), blank)
-                    measure(fitted, space, tasks, own)
+                    for row, learner in zip(own.answers, fitted, strict=True):
+                        row += [answer(learner, task) for task in tasks if learner is not None]
+                    own.inside += map(space.distances, tasks)
+                    own.outside += map(space.distances, without_labels(tasks))
     return found
 
 
@@ -318,39 +308,34 @@ def calibration_error(probability: np.ndarray, right: np.ndarray) -> float:
     return float((np.abs(rows[:, 0] - rows[:, 1]) * rows[:, 2]).sum() / rows[:, 2].sum())
 
 
-def summarise(
-    measured: Measured,
-    learner: int,
-    tasks: Sequence[Task],
-    fitted: Learner,
-    calibration: Calibration,
+def figures(
+    learner: Learner, space: Space, calibration: Calibration, tasks: Sequence[Task]
 ) -> dict[str, Any]:
-    """Return the figures of one learner under one condition."""
-    answers = measured.answers[learner]
-    interval = bootstrap_mean(
-        np.array([[own.accuracy for own in answers]]), np.random.default_rng(0)
-    )
-    probabilities, right = [], []
+    """Return the figures of a trained and calibrated learner on tasks: see `Diagnosis.evaluate`."""
+    accuracies, probabilities, right = [], [], []
     confusion: dict[str, dict[str, int]] = {}
-    for own, task in zip(answers, tasks, strict=True):
-        temperature = own_temperature(fitted, task.examples, calibration.temperature)
+    for task in tasks:
+        own, labels = answer(learner, task), task.examples.labels
+        temperature = own_temperature(learner, task.examples, calibration.temperature)
+        found = own.scores.argmax(1)
+        accuracies.append(own.accuracy)
         probabilities.append(softmax(own.scores / temperature, axis=1).max(1))
-        right.append(own.scores.argmax(1) == own.truth)
-        for truth, found in zip(own.truth, own.scores.argmax(1), strict=True):
-            labels = task.examples.labels
-            row = confusion.setdefault(str(labels[truth]), {})
-            row[str(labels[found])] = row.get(str(labels[found]), 0) + 1
+        right.append(found == own.truth)
+        for truth, name in zip(labels[own.truth].tolist(), labels[found].tolist(), strict=True):
+            row = confusion.setdefault(truth, {})
+            row[name] = row.get(name, 0) + 1
+    interval = bootstrap_mean(np.array([accuracies]), np.random.default_rng(0))
     probability, correct = np.concatenate(probabilities), np.concatenate(right)
-    inside, outside = (
-        [calibration.looks_like_none(own) for own in part]
-        for part in (measured.inside, measured.outside)
+    false_alarm, noticed = (
+        [calibration.looks_like_none(space.distances(task)) for task in part]
+        for part in (tasks, without_labels(tasks))
     )
     return {
         "accuracy": round(interval.value, 4),
         "accuracy_ci": [round(interval.low, 4), round(interval.high, 4)],
         "calibration_error": round(calibration_error(probability, correct), 4),
-        "false_alarm": round(float(np.concatenate(inside).mean()), 4),
-        "noticed": round(float(np.concatenate(outside).mean()), 4) if outside else None,
+        "false_alarm": round(float(np.concatenate(false_alarm).mean()), 4),
+        "noticed": round(float(np.concatenate(noticed).mean()), 4) if noticed else None,
         "reliability": reliability(probability, correct),
         "confusion": confusion,
     }

@@ -184,7 +184,8 @@ class _Classifier(Learner):
             own = np.isin(label, examples.labels)
             parts.append((self.arrays[self.inputs][own], label[own]))
         inputs, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-        weights = np.concatenate([_balanced(label) for _, label in parts])
+        counts = [np.unique(label, return_inverse=True, return_counts=True) for _, label in parts]
+        weights = np.concatenate([1.0 / number[place] for _, place, number in counts])
         return classifier.fit(inputs, labels, weights)
 
 
@@ -223,12 +224,6 @@ class MiniRocket(_Classifier):
         model = self.fitted(RidgeClassifierCV(alphas=_PENALTIES), examples)
         found = model.decision_function(queries.kernels)
         return np.stack([-found, found], axis=1) if found.ndim == 1 else found
-
-
-def _balanced(label: np.ndarray) -> np.ndarray:
-    """Return weights (R,) with which every label counts as much."""
-    _, place, counts = np.unique(label, return_inverse=True, return_counts=True)
-    return (1.0 / counts)[place]
 
 
 @dataclass(frozen=True, kw_only=True)

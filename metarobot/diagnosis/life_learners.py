@@ -90,42 +90,16 @@ class HealthIndex:
     feature_scale: np.ndarray
     """Mean and standard deviation, (2, F)."""
 
-    def rows(self, table: LifeTable) -> Rows:
-        """Return the rows of units."""
-        inputs = self.inputs(table)
-        index = inputs @ self.weights[:-1] + self.weights[-1]
-        return self._rows(table, inputs, index, table.end)
+    def rows(self, table: LifeTable, index: Any = None, life: np.ndarray | None = None) -> Rows:
+        """Return the rows of units.
 
-    def inputs(self, table: LifeTable) -> np.ndarray:
-        """Return trailing means of sensors, and their change since the first rows, (R, 2 S)."""
-        expected = _terms(table.conditions, self.condition_range) @ self.condition_effect
-        z = np.nan_to_num((table.sensors - expected) * self.sensor_gain)
-        z = np.clip(z, -_CLIP, _CLIP)
-        window = int(self.window)
-        recent = _trailing_mean(z, table.unit, window)
-        place = _place_in_unit(table.unit)
-        first = np.arange(len(z)) - place + np.minimum(place, window - 1)
-        return np.concatenate([recent, recent - recent[first]], axis=1)
-
-    def _rows(
-        self, table: LifeTable, inputs: np.ndarray, index: np.ndarray, life: np.ndarray
-    ) -> Rows:
-        age = table.time / self.typical_life
-        mean, scale = self.feature_scale
-        return Rows(
-            unit=table.unit,
-            age=age,
-            index=index,
-            features=(self._features(table.unit, age, index, inputs) - mean) / scale,
-            left=table.end[table.unit] / self.typical_life - age,
-            failed=table.failed[table.unit],
-            remaining=life[table.unit] / self.typical_life - age,
-        )
-
-    def _features(
-        self, unit: np.ndarray, age: np.ndarray, index: np.ndarray, inputs: np.ndarray
-    ) -> np.ndarray:
-        """Return the features of rows before they are standardised, (R, F)."""
+        Args:
+            table: The units.
+            index: Health index of each row, (R,), if not the map's own.
+            life: Life of each unit, (U,), if not the time of its last row.
+        """
+        inputs, unit, age = self.inputs(table), table.unit, table.time / self.typical_life
+        index = self.weights[-1] + inputs @ self.weights[:-1] if index is None else index
         place, size = _place_in_unit(unit), len(self.directions)
         columns = [age, np.log(age + 0.05), index]
         for span in (3, 8):
@@ -138,7 +112,28 @@ class HealthIndex:
         recent = _trailing_mean(change, unit, 3)
         length = np.log1p(np.linalg.norm(recent, axis=1))
         constant = inputs[:, self.constant.astype(int)]
-        return np.column_stack([*columns, length, change, recent, constant])
+        mean, scale = self.feature_scale
+        left = table.end[unit] / self.typical_life - age
+        return Rows(
+            unit=unit,
+            age=age,
+            index=index,
+            features=(np.column_stack([*columns, length, change, recent, constant]) - mean) / scale,
+            left=left,
+            failed=table.failed[unit],
+            remaining=left if life is None else life[unit] / self.typical_life - age,
+        )
+
+    def inputs(self, table: LifeTable) -> np.ndarray:
+        """Return trailing means of sensors, and their change since the first rows, (R, 2 S)."""
+        expected = _terms(table.conditions, self.condition_range) @ self.condition_effect
+        z = np.nan_to_num((table.sensors - expected) * self.sensor_gain)
+        z = np.clip(z, -_CLIP, _CLIP)
+        window = int(self.window)
+        recent = _trailing_mean(z, table.unit, window)
+        place = _place_in_unit(table.unit)
+        first = np.arange(len(z)) - place + np.minimum(place, window - 1)
+        return np.concatenate([recent, recent - recent[first]], axis=1)
 
 
 def fit_health_index(table: LifeTable, seed: int = 0) -> tuple[HealthIndex, Rows]:
@@ -180,11 +175,11 @@ def fit_health_index(table: LifeTable, seed: int = 0) -> tuple[HealthIndex, Rows
         weights=np.append(ridge.coef_, ridge.intercept_),
         directions=_end_directions(inputs[:, size:], table),
     )
-    features = fitted._features(table.unit, age, index, inputs)
-    scale = features.std(axis=0)
+    rows = fitted.rows(table, index, life)
+    mean, scale = rows.features.mean(axis=0), rows.features.std(axis=0)
     scale[scale < 1e-9] = 1.0
-    fitted = replace(fitted, feature_scale=np.stack([features.mean(axis=0), scale]))
-    rows = fitted._rows(table, inputs, index, life)
+    fitted = replace(fitted, feature_scale=np.stack([mean, scale]))
+    rows = replace(rows, features=(rows.features - mean) / scale)
     return fitted, rows.rows(rows.left > 0)
 
 

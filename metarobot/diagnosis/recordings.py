@@ -202,9 +202,6 @@ def read_recordings(
     return Recordings(signals, rate_hz, files[0].channels, label, machine, name)
 
 
-# The files of a folder.
-
-
 def find_files(place: Folder, depth: int = 0) -> list[str]:
     """Return the names of all recordings; folders that begin with a dot belong to programs.
 
@@ -232,9 +229,6 @@ def _at(place: Folder, file: str) -> tuple[Folder, str]:
     return Folder(place.root, (*place.parts, *folders)), name
 
 
-# The label table.
-
-
 def _label_columns(names: Sequence[str]) -> dict[str, Kind]:
     """Choose the columns of the label table; others are ignored."""
     wanted = [name for name in names if name in ("file", "label", "machine")]
@@ -247,9 +241,7 @@ def _label_columns(names: Sequence[str]) -> dict[str, Kind]:
     return dict.fromkeys(wanted, "text")
 
 
-def _read_labels(
-    place: Folder, parquet: ParquetProcess, ignore_labels: Sequence[str]
-) -> pd.DataFrame:
+def _read_labels(place: Folder, parquet: ParquetProcess, ignore_labels: Sequence[str]) -> Any:
     """Return the files, labels and machines that the label table names, without what is ignored."""
     if not place.has(LABELS_FILE):
         raise TableError(
@@ -257,46 +249,41 @@ def _read_labels(
             "there are several"
         )
     with errors_as(RecordingsError, place.path / LABELS_FILE):
-        table = read_table(place, LABELS_FILE, _label_columns, parquet)
-        table = _checked_labels(table, ignore_labels)
-        gone = [file for file in table["file"] if not Folder.has(*_at(place, file))]
-        if gone:
-            near = nearest_name(gone[0], {*find_files(place)} - {*table["file"]})
+        table: Any = read_table(place, LABELS_FILE, _label_columns, parquet)
+        way_out = "name a file in the folder, such as a.csv or press1/a.parquet"
+        refuse(table, ~table["file"].map(_is_inside), "file", way_out)
+        if "machine" in table:
+            refuse(table, table["machine"] == "", "machine", "fill it, or drop the line")
+        table = table.assign(machine=table.get("machine", ""))
+        for column in ("label", "machine"):
+            table[column] = table[column].map(_plain)
+            bad = (table[column].str.len() > LONGEST_NAME) | ~table[column].map(str.isprintable)
+            refuse(table, bad, column, f"write up to {LONGEST_NAME} printable characters")
+        ignored = {ignore_labels} if isinstance(ignore_labels, str) else {*ignore_labels}
+        for label in ignored - {*table["label"], ""}:
+            near = nearest_name(label[:LONGEST_NAME], {*table["label"]})
+            raise TableError(f"it has no label {show(label)} to ignore{near}")
+        table = table[~table["label"].isin(ignored)]
+        way_out = 'fill it, or leave out such recordings (ignore_labels=[""], --ignore-label "")'
+        refuse(table, table["label"] == "", "label", way_out)
+        refuse(table, table["file"].duplicated(), "file", "it is named above: drop one line")
+        if table["label"].nunique() < 2:
+            raise TableError(
+                "it must name recordings with at least 2 labels, such as healthy and a fault, it "
+                f"has {[*table['label'].unique()]}"
+            )
+        for column in ("label", "machine"):
+            spelling = table[column].str.casefold().str.replace(r"(?<!^)[-_\s]+", " ", regex=True)
+            first = table[column].groupby(spelling).transform("first")
+            refuse(table, table[column] != first, column, _SPELLING)
+        gone = ~table["file"].map(lambda file: Folder.has(*_at(place, file)))
+        if gone.any():
+            near = nearest_name(
+                table["file"][gone].iloc[0], {*find_files(place)} - {*table["file"]}
+            )
             way_out = f"there is no such file: copy it there, or drop the line{near}"
-            refuse(table, table["file"].isin(gone), "file", way_out)
+            refuse(table, gone, "file", way_out)
         return table
-
-
-def _checked_labels(table: Any, ignore_labels: Sequence[str]) -> Any:
-    """Return labels and machines as they are meant, without what is ignored."""
-    way_out = "name a file in the folder, such as a.csv or press1/a.parquet"
-    refuse(table, ~table["file"].map(_is_inside), "file", way_out)
-    if "machine" not in table:
-        table["machine"] = ""
-    else:
-        refuse(table, table["machine"] == "", "machine", "fill it, or drop the line")
-    for column in ("label", "machine"):
-        table[column] = table[column].map(_plain)
-        bad = (table[column].str.len() > LONGEST_NAME) | ~table[column].map(str.isprintable)
-        refuse(table, bad, column, f"write up to {LONGEST_NAME} printable characters")
-    ignored = {ignore_labels} if isinstance(ignore_labels, str) else {*ignore_labels}
-    for label in ignored - {*table["label"], ""}:
-        near = nearest_name(label[:LONGEST_NAME], {*table["label"]})
-        raise TableError(f"it has no label {show(label)} to ignore{near}")
-    table = table[~table["label"].isin(ignored)]
-    way_out = 'fill it, or leave out such recordings (ignore_labels=[""], --ignore-label "")'
-    refuse(table, table["label"] == "", "label", way_out)
-    refuse(table, table["file"].duplicated(), "file", "it is named above: drop one line")
-    if table["label"].nunique() < 2:
-        raise TableError(
-            "it must name recordings with at least 2 labels, such as healthy and a fault, it has "
-            f"{[*table['label'].unique()]}"
-        )
-    for column in ("label", "machine"):
-        spelling = table[column].str.casefold().str.replace(r"(?<!^)[-_\s]+", " ", regex=True)
-        first = table[column].groupby(spelling).transform("first")
-        refuse(table, table[column] != first, column, _SPELLING)
-    return table
 
 
 def _plain(cell: str) -> str:
@@ -323,9 +310,6 @@ def _is_inside(file: str) -> bool:
         and file[1:2] != ":"
         and _is_recording(file)
     )
-
-
-# One recording.
 
 
 def column_name(channel: Channel) -> str:
@@ -361,17 +345,24 @@ def _read_file(
     folder, name = _at(place, file)
     path = folder.path / name
     with errors_as(RecordingsError, path):
-        table = read_table(folder, name, _signal_columns, parquet, _NO_NUMBER)
+        table: Any = read_table(folder, name, _signal_columns, parquet, _NO_NUMBER)
         if len(table) < LEAST_SAMPLES:
             raise TableError(
                 f"it has {len(table)} rows of numbers, must have at least {LEAST_SAMPLES}: record "
                 "longer, or leave it out"
             )
         time = next(column for column in table if column in TIMES)
-        time_s = _times(table, time)
+        column, form = table[time], "0.5"
+        if time == "timestamp":
+            column = (column - column.iloc[0]) / pd.Timedelta(seconds=1)
+            form = "2026-01-31T08:15:00.5Z"
+        time_s = column.to_numpy(np.float64) * TIMES[time]
+        refuse(table, ~np.isfinite(time_s), time, f"write a time such as {form}, or drop the row")
+        falls = np.diff(time_s, prepend=-np.inf) <= 0
+        refuse(table, falls, time, "times must increase: sort the rows, or write more digits")
         columns = [column for column in table if column != time]
         way_out = "fill it in, or interpolate (fill_missing=True, --fill-missing)"
-        require_bounded(table.loc[:, columns], _LARGEST, None if fill_missing else way_out)
+        require_bounded(table[columns], _LARGEST, None if fill_missing else way_out)
         digest = hashlib.sha256()
         for column in sorted(columns):
             digest.update(table[column].to_numpy().tobytes())
@@ -382,35 +373,19 @@ def _read_file(
             if missing.all():
                 raise TableError(f"it has no number in {column!r}: leave the file out")
             signal[missing] = np.interp(time_s[missing], time_s[~missing], signal[~missing])
-        if resample_hz is None:
-            rate_hz = _rate_hz(time_s, table, time)
-        else:
+        if resample_hz is not None:
             rate_hz, signals = resample_hz, _resampled(time_s, signals, resample_hz)
+        else:  # rounded times and jitter are no gaps
+            steps = np.diff(time_s)
+            usual = float(np.median(steps))
+            uneven = (steps < 0.5 * usual) | (steps > 1.5 * usual)
+            way_out = (
+                f"a usual step is {usual:.6g} s: cut it there, or interpolate (resample_hz, "
+                "--resample-hz)"
+            )
+            refuse(table.iloc[1:], uneven, time, way_out)
+            rate_hz = float(f"{1 / steps.mean():.6g}")
     return _File(path, tuple(map(_channel, columns)), signals, rate_hz, digest.digest())
-
-
-def _times(table: Any, name: str) -> np.ndarray:
-    """Return the times of a recording in seconds (T,)."""
-    column, form = table[name], "0.5"
-    if name == "timestamp":
-        column, form = (column - column.iloc[0]) / pd.Timedelta(seconds=1), "2026-01-31T08:15:00.5Z"
-    time_s = column.to_numpy(np.float64) * TIMES[name]
-    refuse(table, ~np.isfinite(time_s), name, f"write a time such as {form}, or drop the row")
-    falls = np.diff(time_s, prepend=-np.inf) <= 0
-    refuse(table, falls, name, "times must increase: sort the rows, or write more digits")
-    return time_s
-
-
-def _rate_hz(time_s: np.ndarray, table: pd.DataFrame, name: str) -> float:
-    """Return the samples a second, to 6 digits; rounded times and jitter are no gaps."""
-    steps = np.diff(time_s)
-    usual = float(np.median(steps))
-    uneven = (steps < 0.5 * usual) | (steps > 1.5 * usual)
-    way_out = (
-        f"a usual step is {usual:.6g} s: cut it there, or interpolate (resample_hz, --resample-hz)"
-    )
-    refuse(table.iloc[1:], uneven, name, way_out)
-    return float(f"{1 / steps.mean():.6g}")
 
 
 def _resampled(time_s: np.ndarray, signals: np.ndarray, rate_hz: float) -> np.ndarray:
@@ -428,9 +403,6 @@ def _resampled(time_s: np.ndarray, signals: np.ndarray, rate_hz: float) -> np.nd
     if ratio != 1:
         even = resample_poly(even, *ratio.as_integer_ratio(), axis=1, padtype="line")
     return even.astype(np.float32)
-
-
-# All recordings together.
 
 
 def _ordered_like(first: _File, file: _File) -> _File:
@@ -491,9 +463,6 @@ def _cut(file: _File, window_s: float | None, rate_hz: float) -> list[np.ndarray
         )
     starts = range(0, num_samples - length + 1, length)
     return [file.signals[:, start : start + length] for start in starts]
-
-
-# Writing.
 
 
 def write_recordings(recordings: Recordings, folder: Path | str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import pandas as pd
 from scipy.special import softmax
 
 from metarobot.diagnosis.evaluate import (
@@ -18,9 +19,8 @@ from metarobot.diagnosis.evaluate import (
     Space,
     calibrate,
     cross_validate,
-    measure,
+    figures,
     own_temperature,
-    summarise,
 )
 from metarobot.diagnosis.features import FeatureMap, Kernels, part_baseline, read_data
 from metarobot.diagnosis.learners import LEARNERS, Learner, Whitening, candidates
@@ -134,7 +134,20 @@ class Diagnosis:
         Raises:
             DiagnosisError: They have other channels or another rate than those of training.
         """
-        _require_alike(recordings, self.config)
+        config = self.config
+        own = tuple((channel.name, channel.unit) for channel in recordings.channels)
+        if own != config.channels:
+            odd = sorted(set(own) ^ set(config.channels))[:3]
+            words = ", ".join(f"{name} [{unit}]" if unit else name for name, unit in odd)
+            raise DiagnosisError(
+                "the recordings have other channels than those of training: "
+                + (words or "their order")
+            )
+        if abs(recordings.rate_hz / config.rate_hz - 1.0) > 0.01:
+            raise DiagnosisError(
+                f"the recordings have {recordings.rate_hz:g} samples a second, those of training "
+                f"{config.rate_hz:g}: resample them with --resample-hz {config.rate_hz:g}"
+            )
         return read_data(recordings, baselines, self.feature_map, self.kernels)
 
     def choose(self, labels: Sequence[str]) -> tuple[Chosen, Learner]:
@@ -167,7 +180,8 @@ class Diagnosis:
             self.read(_of_one_machine(each), baselines) for each in (examples, recordings)
         )
         chosen, learner = self.choose(examples.labels)
-        calibration = chosen.calibration_for(_fewest_shots(known))
+        files: Any = pd.Series(known.group).groupby(known.label).nunique()
+        calibration = chosen.calibration_for(int(files.min()))
         temperature = own_temperature(learner, known, calibration.temperature)
         scores = learner.scores(known, asked) / temperature
         distances = self.space.distances(Task(known, asked))
@@ -225,7 +239,7 @@ class Diagnosis:
     def figures(
         self, data: Data, counts: Sequence[int], way: int, num_tasks: int, seed: int
     ) -> list[dict[str, Any]]:
-        """Measure the learner for the labels of some data on tasks of it.
+        """Measure the learner for the labels of data on tasks of it.
 
         Args:
             data: Labelled recordings, as read.
@@ -235,17 +249,15 @@ class Diagnosis:
             seed: Of the tasks.
 
         Returns:
-            A row for each number of examples: way, shots, learner and what `summarise` gives.
+            A row for each number of examples: way, shots, learner and the figures.
         """
         chosen, learner = self.choose(data.labels.tolist())
         rows = []
         for shots in counts:
             if tasks := draw_tasks(data, shots, way, num_tasks, seed):
-                measured = Measured([[]])
-                measure([learner], self.space, tasks, measured)
-                figures = summarise(measured, 0, tasks, learner, chosen.calibration_for(shots))
+                own = figures(learner, self.space, chosen.calibration_for(shots), tasks)
                 widest = max(len(task.examples.labels) for task in tasks)
-                rows.append({"way": widest, "shots": shots, "learner": chosen.learner} | figures)
+                rows.append({"way": widest, "shots": shots, "learner": chosen.learner} | own)
         return rows
 
     def save(self, path: Path) -> None:
@@ -279,16 +291,12 @@ def hold_out(
     Raises:
         DiagnosisError: There is no such machine or label, or nothing is left.
     """
-    for kind, names, there in (
-        ("machine", machines, recordings.machines),
-        ("label", labels, recordings.labels),
-    ):
+    for kind, names in (("machine", machines), ("label", labels)):
+        there = getattr(recordings, f"{kind}s")
         for name in names:
             if name not in there:
-                known = ", ".join(there[:10])
-                raise DiagnosisError(
-                    f"no {kind} {name!r}, allowed: {known}{nearest_name(name, there)}"
-                )
+                known = f"allowed: {', '.join(there[:10])}{nearest_name(name, there)}"
+                raise DiagnosisError(f"no {kind} {name!r}, {known}")
     if len(labels) == 1:
         raise DiagnosisError(f"one label, {labels[0]!r}, is no task: hold out two at least")
     pairs = ((recordings.machine, machines), (recordings.label, labels))
@@ -328,14 +336,11 @@ def held_out_of(recordings: Recordings, config: DiagnosisConfig) -> Recordings:
 
 def _last_machine(recordings: Recordings) -> np.ndarray:
     """Return which recordings are held out where nothing is named, (R,) bool."""
-
-    def can_be_asked(machine: str) -> bool:
-        names = recordings.name[recordings.machine == machine]
-        label = recordings.label[recordings.machine == machine]
-        return sum(len(np.unique(names[label == own])) > 1 for own in np.unique(label)) > 1
-
     if len(recordings.machines) > 1:
-        asked = [name for name in recordings.machines if can_be_asked(name)]
+        columns = {name: getattr(recordings, name) for name in ("machine", "label", "name")}
+        files: Any = pd.DataFrame(columns).groupby(["machine", "label"])["name"].nunique()
+        num_labels = (files > 1).groupby("machine").sum()
+        asked = num_labels.index[num_labels > 1].tolist()
         return recordings.machine == (asked or recordings.machines)[-1]
     held = np.zeros(len(recordings), bool)
     for label in recordings.labels:
@@ -392,24 +397,17 @@ def train(
         )
     chosen, fitted = [], []
     for known in (True, False):
-        place = _best(measured, known)
-        if place is None:
-            continue
-        learner = compared[place].fit(data)
-        calibration = {
-            str(condition.shots): calibrate(own, place)
-            for condition, own in measured.items()
-            if condition.known == known
-        }
-        chosen.append(
-            Chosen(
-                known=known,
-                learner=learner.title,
-                labels=tuple(data.labels.tolist()),
-                calibration=calibration,
+        own = {c.shots: each for c, each in measured.items() if c.known == known}
+        if own:  # the best on average over the numbers of examples
+            mean = np.mean([each.accuracies() for each in own.values()], axis=0)
+            place = int(np.nanargmax(mean))
+            learner = compared[place].fit(data)
+            kept = {str(shots): calibrate(each, place) for shots, each in own.items()}
+            labels = tuple(data.labels.tolist())
+            chosen.append(
+                Chosen(known=known, learner=learner.title, labels=labels, calibration=kept)
             )
-        )
-        fitted.append(learner)
+            fitted.append(learner)
     config = DiagnosisConfig(
         channels=tuple((channel.name, channel.unit) for channel in recordings.channels),
         rate_hz=float(recordings.rate_hz),
@@ -425,14 +423,6 @@ def train(
         **facts,
     )
     return Diagnosis(config, feature_map, kernels, Space.fit(data), tuple(fitted))
-
-
-def _best(measured: Mapping[Condition, Measured], known: bool) -> int | None:
-    """Return the place of the learner that is best on average over the numbers of examples."""
-    tables = [own.accuracies() for condition, own in measured.items() if condition.known == known]
-    if not tables:
-        return None
-    return int(np.nanargmax(np.mean(tables, axis=0)))
 
 
 def _rows(measured: Mapping[Condition, Measured], learners: Sequence[Any]) -> list[Row]:
@@ -467,7 +457,8 @@ def load_diagnosis(path: Path) -> Diagnosis:
         DiagnosisError: It is none, or damaged.
         OSError: It cannot be read.
     """
-    folder = Folder.named(find_diagnosis(path))
+    is_name = not path.exists() and str(path) in trained_names()
+    folder = Folder.named(TRAINED_FOLDER / path if is_name else path)
     if not folder.exists() or not folder.has(CONFIG_FILE):
         raise DiagnosisError(
             f"{path} holds no {CONFIG_FILE}: `metarobot diagnose train --out {path}` makes a run"
@@ -482,12 +473,6 @@ def load_diagnosis(path: Path) -> Diagnosis:
 def trained_names() -> tuple[str, ...]:
     """Return the names of the diagnoses that come with the package."""
     return tuple(sorted(path.parent.name for path in TRAINED_FOLDER.glob(f"*/{CONFIG_FILE}")))
-
-
-def find_diagnosis(path: Path) -> Path:
-    """Return the folder of a run: what is there under this path, or a run of the package."""
-    name = str(path)
-    return path if path.exists() or name not in trained_names() else TRAINED_FOLDER / name
 
 
 def _restored(config: DiagnosisConfig, arrays: Mapping[str, np.ndarray]) -> Diagnosis:
@@ -528,26 +513,5 @@ def _restored(config: DiagnosisConfig, arrays: Mapping[str, np.ndarray]) -> Diag
     return found
 
 
-def _require_alike(recordings: Recordings, config: DiagnosisConfig) -> None:
-    """Refuse recordings of other channels, or at another rate."""
-    own = tuple((channel.name, channel.unit) for channel in recordings.channels)
-    if own != config.channels:
-        odd = sorted(set(own) ^ set(config.channels))[:3]
-        words = ", ".join(f"{name} [{unit}]" if unit else name for name, unit in odd)
-        raise DiagnosisError(
-            f"the recordings have other channels than those of training: {words or 'their order'}"
-        )
-    if abs(recordings.rate_hz / config.rate_hz - 1.0) > 0.01:
-        raise DiagnosisError(
-            f"the recordings have {recordings.rate_hz:g} samples a second, those of training "
-            f"{config.rate_hz:g}: resample them with --resample-hz {config.rate_hz:g}"
-        )
-
-
 def _of_one_machine(recordings: Recordings) -> Recordings:
     return replace(recordings, machine=np.full(len(recordings), ""))
-
-
-def _fewest_shots(examples: Data) -> int:
-    """Return how many recordings the label with the fewest examples has."""
-    return min(len(np.unique(examples.group[examples.label == name])) for name in examples.labels)

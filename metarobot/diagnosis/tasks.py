@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -84,8 +85,13 @@ def draw_tasks(data: Data, shots: int, way: int, count: int, seed: int) -> list[
     for _ in range(count):
         pools = choices[rng.integers(len(choices))]
         rank = rng.permutation(len(names))[place]
-        sides = [_sides(pools[i], rank, shots) for i in rng.permutation(len(pools))[:way]]
-        tasks.append(Task(*(data.rows(np.concatenate(rows)) for rows in zip(*sides, strict=True))))
+        examples, queries = [], []
+        for rows in (pools[i] for i in rng.permutation(len(pools))[:way]):
+            last = np.unique(rank[rows])[shots - 1]
+            rest = rows[rank[rows] > last]
+            examples.append(rows[rank[rows] <= last])  # those that rank first
+            queries.append(rest[np.argsort(-rank[rest], kind="stable")][:QUERIES])
+        tasks.append(Task(*(data.rows(np.concatenate(side)) for side in (examples, queries))))
     return tasks
 
 
@@ -96,20 +102,18 @@ def _pools(label: np.ndarray, unit: np.ndarray, part: np.ndarray, shots: int) ->
     return enough if len(enough) > 1 else []
 
 
-def _sides(rows: np.ndarray, rank: np.ndarray, shots: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return examples, of the units that rank first, and queries, of those that rank last."""
-    last = np.unique(rank[rows])[shots - 1]
-    rest = rows[rank[rows] > last]
-    return rows[rank[rows] <= last], rest[np.argsort(-rank[rest], kind="stable")][:QUERIES]
+def without_labels(tasks: Sequence[Task]) -> list[Task]:
+    """Return tasks without the examples of their last label, whose queries alone are asked.
 
-
-def without_label(task: Task) -> Task:
-    """Return the task without the examples of its last label, whose queries alone are asked."""
-    label = task.examples.labels[-1]
-    return Task(
-        task.examples.rows(task.examples.label != label),
-        task.queries.rows(task.queries.label == label),
-    )
+    Those of two labels are left out.
+    """
+    found = []
+    for examples, queries in tasks:
+        *others, label = examples.labels
+        if len(others) > 1:
+            own = queries.rows(queries.label == label)
+            found.append(Task(examples.rows(examples.label != label), own))
+    return found
 
 
 def leave_out_in_turn(examples: Data) -> list[Task]:

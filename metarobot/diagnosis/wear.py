@@ -168,12 +168,7 @@ def sample_parts(machines: Machines) -> Parts:
 
 
 def wear_table(
-    count: int,
-    split: MachineSplit = "train",
-    *,
-    seed: int = 0,
-    num_running: int = 0,
-    num_threads: int = 0,
+    count: int, split: MachineSplit = "train", *, seed: int = 0, num_threads: int = 0
 ) -> pd.DataFrame:
     """Record the checks of the first machines of a split until their parts are worn out.
 
@@ -181,13 +176,11 @@ def wear_table(
         count: Machines M.
         split: ``train`` or ``test``; no machine is in both.
         seed: Of the series, and of the sensors' noise.
-        num_running: The last machines, whose parts still run: their tables end at a check that is
-            drawn at random.
         num_threads: Native threads; 0 takes every processor.
 
     Returns:
-        Columns ``unit``, ``cycle``, ``payload_kg``, the 63 indicators and ``event``: 1 where the
-        part is worn out at the last row of the unit, 0 where it still runs.
+        Columns ``unit``, ``cycle``, ``payload_kg``, the 63 indicators and ``event``, which is 1:
+        the part is worn out at the last row of the unit.
 
     Raises:
         TaskError: There is no such split, or not so many machines in it.
@@ -195,31 +188,28 @@ def wear_table(
     parts = sample_parts(sample_machines(count, split, seed=seed))
     life = parts.life_cycles
     num_checks = (life - 1) // CYCLES_BETWEEN_CHECKS + 2  # the last one on the last day
-    running = np.arange(count) >= count - num_running
-    drawn = uniforms(parts.keys, np.zeros(count), _DAY, np.array([7]))[:, 0]
-    num_checks = np.where(running, 1 + (drawn * (num_checks - 1)).astype(int), num_checks)
     machine, check = np.nonzero(np.arange(num_checks.max()) < num_checks[:, None])
     cycle = np.minimum(check * CYCLES_BETWEEN_CHECKS, life[machine])
     severity = parts.severity(machine, cycle)
     seen = []
-    for first in range(0, len(machine), _BATCH):
-        rows = slice(first, first + _BATCH)
+    for rows in np.split(np.arange(len(machine)), range(_BATCH, len(machine), _BATCH)):
+        own = machine[rows]
         recordings = record(
-            parts.machines.rows(machine[rows]),
-            parts.fault[machine[rows]].tolist(),
+            parts.machines.rows(own),
+            parts.fault[own],
             severity[rows],
             seed,
-            joints=parts.joint[machine[rows]],
+            joints=parts.joint[own],
             checks=check[rows],
             num_threads=num_threads,
         )
-        seen.append(indicators(np.stack(list(recordings.signals))))
+        seen.append(indicators(recordings.stacked()))
     columns = [f"{joint} {name}" for joint in JOINTS for name in INDICATORS]
     table = pd.DataFrame(np.concatenate(seen), columns=columns)
     table.insert(0, "unit", parts.machines.number[machine])
     table.insert(1, "cycle", cycle)
     table.insert(2, "payload_kg", parts.machines.payload_kg[machine])
-    table["event"] = np.where(running[machine], 0, 1)
+    table["event"] = 1
     return table
 
 

@@ -241,12 +241,6 @@ def test_what_cannot_be_done_is_said_in_one_line(case, tmp_path, capsys, words):
     assert not list((tmp_path / "empty").iterdir())
 
 
-def test_minirocket_without_aeon_is_refused(case, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("metarobot.diagnosis.run.Kernels.fit", lambda recordings, seed: None)
-    words = ("train", case / "plant", "--out", tmp_path / "run", "--learner", "minirocket")
-    assert "minirocket needs aeon: pip install" in refused(capsys, *words)
-
-
 def test_simulated_arms_are_trained_on_and_diagnosed_from_folders(tmp_path, capsys, monkeypatch):
     """Trained on a few faults, evaluated on one more, listed, and used on files of one arm."""
     monkeypatch.setattr(diagnosing, "_QUICK_FAULTS", ("shifted_payload",))

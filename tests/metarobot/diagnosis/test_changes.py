@@ -1,7 +1,5 @@
 """What has changed: changes are variants, trials compare, and answers keep their promises."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -15,13 +13,13 @@ from metarobot.diagnosis.changes import (
     NominalModel,
     Recogniser,
     Steps,
-    Trials,
     WhatChanged,
     changes_of,
+    run_trials,
     scores_of,
     what_changed,
 )
-from metarobot.envs import Tasks, Variant
+from metarobot.envs import Variant
 from metarobot.rollout.collect import hide_rewards
 
 GRIP = CHANGES["metarobot/Grip-v0"]
@@ -45,7 +43,7 @@ def recogniser(policy):
 
 
 def trials(policy, changes, number=12, seed=5, **options):
-    return Trials(policy=policy, num_robots=number, seed=seed, **options).run(changes)
+    return run_trials(policy, changes, number, seed=seed, **options)
 
 
 @pytest.mark.parametrize("env_id", CHANGES)
@@ -66,22 +64,10 @@ def test_rows_are_robot_by_robot_and_do_not_depend_on_the_other_changes(policy):
     assert not torch.equal(alone.observations, hidden.observations)
 
 
-def test_only_what_changes_differs_between_a_robot_and_itself_unchanged(policy, monkeypatch):
-    tasks = []
-    monkeypatch.setattr(module, "Tasks", lambda own: Tasks(tasks.append(own) or own))
-    trials(policy, chosen("greasy_pads"), 4, split="interpolation")
-    own, greasy = tasks
-    assert (own["block_mass_kg"] == greasy["block_mass_kg"]).all()
-    assert ((greasy["pad_friction"] >= 0.06) & (greasy["pad_friction"] <= 0.16)).all()
-    assert (own["pad_friction"] >= 0.35).all()
-
-
 def test_steps_hold_no_rewards_and_lost_observations_are_seen_again(policy):
     episodes = trials(policy, chosen("lost_observations"), 4)
-    steps = Steps.of(episodes, policy.interface)
-    blind = Steps.of(hide_rewards(episodes), policy.interface)
+    steps, blind = (Steps.of(own, policy.interface) for own in (episodes, hide_rewards(episodes)))
     assert all((one == other).all() for one, other in zip(steps, blind, strict=True))
-    assert steps.change.shape == (8, policy.interface.horizon - 1, 5)
     again = (steps.change == 0).mean((1, 2))
     assert again[1::2].mean() > again[::2].mean()
 
@@ -131,7 +117,7 @@ def test_plain_changes_are_named_and_one_that_is_not_in_the_list_is_noticed(poli
     assert noticed[1::2].mean() >= 0.75
 
 
-def test_an_episode_that_ended_early_is_compared_with_beginnings(policy):
+def test_an_episode_that_ended_early_is_compared_with_beginnings(policy, monkeypatch):
     """Of the steps that are left, the same is said as where nothing was simulated after them."""
     whole = trials(policy, chosen(), 1)
     length = 10
@@ -141,6 +127,8 @@ def test_an_episode_that_ended_early_is_compared_with_beginnings(policy):
     own = Recogniser(policy, changes=THREE, num_robots=12, num_steps=length)
     of_cut, of_whole = own.judge(cut)[0], own.judge(whole)[0]
     np.testing.assert_allclose(of_cut.probabilities, of_whole.probabilities, rtol=1e-5)
+    monkeypatch.setattr(module, "changes_of", lambda env_id: THREE)
+    monkeypatch.setattr(module, "_LIMIT_ROBOTS", 40)
     assert what_changed(policy, cut).is_known
     short = mr.Episodes.from_log(*([part[0][:4]] for part in log))
     with pytest.raises(
@@ -165,29 +153,14 @@ def test_one_plain_sentence(probabilities, is_changed, is_known, wanted):
     assert said.endswith((")", "known"))
 
 
-@pytest.mark.parametrize(("missing", "hidden"), [(0, False), (1, False), (None, True)])
-def test_one_missing_reward_does_not_hide_all(policy, monkeypatch, missing, hidden):
-    """The robots that it is compared with explore as this one did."""
-    seen, stub = [], SimpleNamespace(judge=lambda episodes: [None])
-    episodes = trials(policy, chosen(), 1)
-    episodes.rewards[:, :, :missing] = np.nan
-
-    monkeypatch.setattr(
-        module,
-        "Recogniser",
-        lambda policy, *, num_steps, rewards_hidden, seed: seen.append(rewards_hidden) or stub,
-    )
-    what_changed(policy, episodes)
-    assert seen == [hidden]
-
-
 def test_several_robots_and_policies_without_trials_or_changes_are_refused(policy):
-    with pytest.raises(ValueError, match=r"known for grip and reach only, got .*Slide-v0"):
-        changes_of("metarobot/Slide-v0")
-    with pytest.raises(ValueError, match="one robot, got 2"):
-        what_changed(policy, trials(policy, chosen(), 2))
-    with pytest.raises(ValueError, match="runs no trial episodes"):
-        trials(mr.load("grip")["oracle"], chosen(), 2)
+    for refused, words in (
+        (lambda: changes_of("metarobot/Slide-v0"), r"known for grip and reach only, got .*Slide"),
+        (lambda: what_changed(policy, trials(policy, chosen(), 2)), "one robot, got 2"),
+        (lambda: trials(mr.load("grip")["oracle"], chosen(), 2), "runs no trial episodes"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            refused()
 
 
 def test_the_command_says_it_and_adapts_the_same(policy, tmp_path, capsys, monkeypatch):

@@ -20,7 +20,7 @@ from metarobot.diagnosis.evaluate import (
 )
 from metarobot.diagnosis.features import FeatureMap, read_data
 from metarobot.diagnosis.learners import NearestMean, Trees
-from metarobot.diagnosis.tasks import draw_tasks, without_label
+from metarobot.diagnosis.tasks import draw_tasks, without_labels
 
 
 def some_answers(temperature, count=4000):
@@ -112,7 +112,7 @@ def test_alarms_are_as_rare_as_they_should_be_and_unknown_faults_are_noticed(dat
     tasks = draw_tasks(data.rows(data.machine >= "machine 6"), shots, 4, 60, 1)
     false, noticed = (
         np.mean([calibration.looks_like_none(space.distances(task)).mean() for task in part])
-        for part in (tasks, [without_label(task) for task in tasks])
+        for part in (tasks, without_labels(tasks))
     )
     assert false < FALSE_ALARM_RATE + 0.1
     assert noticed > 0.8

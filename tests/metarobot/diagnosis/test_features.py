@@ -44,14 +44,15 @@ def test_a_band_holds_the_power_of_its_frequencies():
     assert power[loudest] > 100 * np.delete(power, loudest).max()
 
 
-@pytest.mark.parametrize("length", [8, 31, 120, 1000, 200_000])
+@pytest.mark.parametrize("length", [8, 31, 200_000])
 def test_recordings_of_any_length_have_the_same_features(length):
-    recordings = plant()
-    fitted = FeatureMap.fit(recordings)
-    signals = [recording("bearing", 0, RNG(1), length=length)]
-    features = fitted(with_signals(recordings.rows([0]), signals))
-    assert features.shape == (1, fitted(recordings).shape[1])
-    assert np.isfinite(features).all()
+    """Also where training recordings are short, and a channel is silent."""
+    for recordings in (plant(), plant(length=8)):
+        silent = with_signals(recordings, [each * [[1], [0]] for each in recordings.signals])
+        fitted = FeatureMap.fit(silent)
+        features = fitted(with_signals(silent.rows([0]), [recording("belt", 0, RNG(1), length)]))
+        assert features.shape == (1, fitted(silent).shape[1])
+        assert np.isfinite(features).all()
 
 
 def test_a_unit_does_not_matter():
@@ -59,13 +60,6 @@ def test_a_unit_does_not_matter():
     in_milliamperes = with_signals(recordings, [1000 * each for each in recordings.signals])
     first, other = (FeatureMap.fit(each)(each) for each in (recordings, in_milliamperes))
     np.testing.assert_allclose(first, other, atol=2e-3)
-
-
-def test_short_recordings_and_silent_channels_are_no_error():
-    recordings = plant(length=8)
-    silent = with_signals(recordings, [each * [[1], [0]] for each in recordings.signals])
-    features = FeatureMap.fit(silent)(silent)
-    assert np.isfinite(features).all()
 
 
 def test_with_a_baseline_the_machine_is_gone():
@@ -113,10 +107,3 @@ def test_without_aeon_there_are_no_kernels(monkeypatch):
     assert Kernels.fit(recordings, 0) is None
     data = read_data(recordings, None, FeatureMap.fit(recordings), None)
     assert data.kernels.shape == (len(recordings), 0)
-
-
-def test_arrays_bring_a_map_back():
-    recordings = plant()
-    fitted = FeatureMap.fit(recordings)
-    again = FeatureMap(**vars(fitted))
-    np.testing.assert_array_equal(again(recordings), fitted(recordings))

@@ -10,7 +10,7 @@ from metarobot.diagnosis.tasks import (
     draw_tasks,
     folds,
     leave_out_in_turn,
-    without_label,
+    without_labels,
 )
 
 
@@ -42,11 +42,9 @@ def test_examples_and_queries_are_of_one_machine_and_of_different_files(shots):
 
 
 def test_where_no_machine_has_a_label_twice_machines_are_parted():
-    data = data_of(plant(machines=6, per_label=1))
-    tasks = draw_tasks(data, 2, way=3, count=30, seed=0)
+    tasks = draw_tasks(data_of(plant(machines=6, per_label=1)), 2, way=3, count=30, seed=0)
     assert len(tasks) == 30
-    for examples, queries in tasks:
-        assert not {*examples.machine} & {*queries.machine}
+    assert not any({*examples.machine} & {*queries.machine} for examples, queries in tasks)
 
 
 def test_too_few_recordings_give_no_tasks_and_draws_depend_on_the_seed():
@@ -86,5 +84,5 @@ def test_each_example_is_left_out_once():
 
 def test_an_unknown_label_has_queries_and_no_examples():
     (task,) = draw_tasks(data_of(plant()), 2, way=3, count=1, seed=0)
-    unknown = without_label(task)
+    (unknown,) = without_labels([task])
     assert set(unknown.queries.labels) == set(task.examples.labels) - set(unknown.examples.labels)

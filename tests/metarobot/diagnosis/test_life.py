@@ -58,9 +58,6 @@ def trained():
     return life.train(table_of(engines(17)), learner="Bayesian curve")
 
 
-# Health index and learners
-
-
 def test_health_index_rises_to_the_end_and_reads_nothing_of_what_comes_later():
     index, _ = fit_health_index(table_of(engines(30, regimes=4)))
     frame = engines(10, seed=5, regimes=4)
@@ -105,9 +102,6 @@ def test_maml_starts_as_the_network_and_adapts_to_own_rows(monkeypatch):
     assert not np.allclose(adapted[first + 10], plain[first + 10], rtol=1e-3)
 
 
-# Scores
-
-
 def predictions_of(left, median, failed=True, **columns):
     frame = pd.DataFrame({"left": left, "median": median, "mean": median, "failed": failed})
     return frame.assign(below=1.0, above=2.0, learner="x", low=0.0, high=7.0, **columns)
@@ -146,9 +140,6 @@ def test_intervals_hold_nine_in_ten_with_running_units():
     assert few[0] / factors[0] == pytest.approx(2.015 / 1.645 * (7 / 6) ** 0.5, rel=1e-3)
 
 
-# Runs
-
-
 def test_seventeen_units_are_predicted_with_intervals(trained):
     run, predictions = trained
     assert run.config.num_units == predictions["unit"].nunique() == 17
@@ -176,9 +167,9 @@ def test_chosen_learner_has_the_least_error(monkeypatch):
 
 def test_too_few_failed_units_are_refused():
     frame = engines(9)
-    message = "4 of 9 units failed and have several rows, at least 5 must"
-    with pytest.raises(LifeError, match=message):
-        life.train(table_of(frame.assign(event=(frame["1"] <= 4).astype(int))))
+    table = table_of(frame.assign(event=(frame["1"] <= 4).astype(int)))
+    with pytest.raises(LifeError, match="4 of 9 units failed and have several rows, at least 5"):
+        life.train(table)
 
 
 def test_run_folder_gives_the_same_predictions(trained, tmp_path):

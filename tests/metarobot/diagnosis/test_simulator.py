@@ -1,6 +1,5 @@
 """Laws of simulated health checks: each fault does what its name says, and nothing else does."""
 
-import itertools
 from dataclasses import fields, replace
 
 import mujoco
@@ -77,9 +76,6 @@ def test_a_severity_of_zero_is_no_fault(recordings):
     assert sim.record(one_machine(), "backlash", 0.0, 0).labels == (HEALTHY,)
 
 
-# A fault in a field of the model is that of the model that a compiler makes of the same numbers.
-
-
 def edit_spec(spec, name, severity):
     """Write a machine, and a fault of joint 6 or the tool, into the scene before it is compiled."""
     machines, payload, grip = one_machine(), spec.body("payload"), spec.joint(sim.GRIP)
@@ -126,9 +122,6 @@ def test_a_fault_in_the_model_is_that_of_a_recompiled_one(name):
     np.testing.assert_allclose(data.qpos, position[0], atol=1e-9)
 
 
-# All others show where their physics says.
-
-
 def of_joint(signals, quantity):
     return signals[:, quantity][:, JOINT]
 
@@ -158,23 +151,15 @@ def test_a_severity_can_be_read_off_a_recording(recordings, name):
     np.testing.assert_allclose(shown, sizes_of(name), rtol=tolerance)
 
 
-def test_a_torque_sensor_changes_nothing_but_its_reading_and_a_weak_drive_delivers_the_same(
-    recordings,
-):
+def test_a_torque_sensor_changes_nothing_but_its_reading(recordings):
     change = np.abs(recordings["torque_sensor_gain"] - recordings[HEALTHY]).max(axis=(0, 2))
     assert np.flatnonzero(change).tolist() == [sim.DELIVERED_TORQUE.start + JOINT]
-    weak, healthy = (
-        rms(of_joint(recordings[name], sim.DELIVERED_TORQUE)) for name in ("weak_drive", HEALTHY)
-    )
-    np.testing.assert_allclose(weak[:2], healthy[[0, 0]], rtol=0.05)
 
 
 def test_a_drive_is_asked_for_no_more_than_it_can():
     """The shoulder needs 57 N m at most, of which this drive would have to be asked for 104."""
     signals = sim.record(one_machine(), "weak_drive", 0.45, 0, joints=2).stacked()[0]
-    asked = np.abs(signals[sim.COMMANDED_TORQUE]).max(axis=1)
-    assert asked[1] == 87.0
-    assert (asked <= [87] * 4 + [12] * 3).all()
+    assert np.abs(signals[sim.COMMANDED_TORQUE]).max(axis=1)[1] == 87.0
 
 
 def test_a_brake_that_drags_rubs_once_a_turn_of_the_rotor():
@@ -223,9 +208,6 @@ def test_a_check_begins_at_rest(recordings, name):
     assert np.abs(signals[sim.VELOCITY]).max() < 0.2
 
 
-# The machine without a fault is the arm of the package.
-
-
 @pytest.mark.filterwarnings("ignore:Attaching a spec with an empty prefix")
 def test_rigid_gears_are_as_no_gears_and_the_feed_forward_keeps_the_motion():
     """Driven by it, the arm moves as the one whose second joints are deleted."""
@@ -241,7 +223,6 @@ def test_rigid_gears_are_as_no_gears_and_the_feed_forward_keeps_the_motion():
             data.qfrc_applied[motors] = torque_nm
             mujoco.mj_step(model, data)
         states.append(np.concatenate([data.qpos[motors], data.qvel[motors]]))
-    assert np.abs(states[0][7:]).max() > 0.1
     np.testing.assert_allclose(states[0], states[1], atol=1e-5)
     np.testing.assert_allclose(states[0][:7], motion.position_rad[200], atol=0.02)
 
@@ -261,9 +242,6 @@ def test_the_torque_through_the_gear_is_that_of_the_links_inverse_dynamics():
         data.qacc[motors] = (velocity[0, motors] - data.qvel[motors]) / model.opt.timestep
         mujoco.mj_inverse(model, data)
         np.testing.assert_allclose(delivered, data.qfrc_inverse[gears], atol=1e-3)
-
-
-# Machines and recordings.
 
 
 def test_machines_depend_on_nothing_but_seed_and_number():
@@ -297,24 +275,10 @@ def test_any_order_threads_and_batches_give_the_same_bits(monkeypatch):
     for name in ("label", "machine", "name"):
         np.testing.assert_array_equal(getattr(again, name), getattr(first, name)[order])
     assert first.stacked().shape == (17, len(sim.CHANNELS), sim.NUM_SAMPLES)
-    assert first.rate_hz == sim.SAMPLES_PER_S
     assert first.label[:2].tolist() == ["dry friction in joint 4", "lost lubricant in joint 4"]
     assert first.machines == ("arm 0", "arm 1", "arm 2")
-
-
-def test_no_two_checks_splits_or_seeds_share_their_noise():
-    machine, other = sim.sample_machines(1), sim.sample_machines(1, "test")
-    checks = [
-        sim.record(*arguments, checks=check).signals[0]
-        for *arguments, check in (
-            (machine, HEALTHY, 0, 7, 0),
-            (machine, HEALTHY, 0, 7, 1),
-            (machine, HEALTHY, 0, 8, 0),
-            (other, HEALTHY, 0, 7, 0),
-        )
-    ]
-    for one, other in itertools.combinations(checks, 2):
-        assert (one != other).mean() > 0.99
+    one, other = first.rows(first.label == HEALTHY).signals  # checks of two machines
+    assert (one != other).mean() > 0.99
 
 
 def test_a_pool_has_every_class_of_every_machine_once_and_healthy_baselines():
@@ -334,9 +298,7 @@ TWO = sim.sample_machines(2)
     ("ask", "words"),
     [
         (lambda: sim.sample_machines(3, "trian"), "did you mean 'train'"),
-        (lambda: sim.sample_machines(0), "count of machines"),
         (lambda: sim.record(TWO, "dry_frictoin", 1.0, 0), "did you mean 'dry_friction'"),
-        (lambda: sim.record(TWO, [HEALTHY], 0.0, 0), "faults must be one or 2"),
         (lambda: sim.record(TWO, HEALTHY, 1.0, 0), "healthy machine has the severity 0"),
         (lambda: sim.record(TWO, "backlash", 1.0, 0), r"must be in \[0, 0.02\] rad, got 1"),
         (lambda: sim.record(TWO, "backlash", float("nan"), 0), "must be in .* got nan"),

@@ -23,15 +23,13 @@ def test_wear_begins_low_never_heals_and_ends_at_one():
 
 
 def test_table_is_one_that_users_have():
-    table = wear_table(12, "test", num_running=1, num_threads=1)
-    parts = sample_parts(sample_machines(12, "test"))
+    table = wear_table(11, "test", num_threads=1)
+    parts = sample_parts(sample_machines(11, "test"))
     units = table.groupby("unit")
-    assert units["event"].first().tolist() == [1] * 11 + [0]
-    assert units["cycle"].max().tolist()[:11] == parts.life_cycles[:11].tolist()
-    assert units["cycle"].max().iloc[11] < parts.life_cycles[11]
+    assert units["cycle"].max().tolist() == parts.life_cycles.tolist()
     assert (units["cycle"].diff().dropna() <= 6).all()
     read = read_life_table(table, Columns(time="cycle"))
-    assert read.failed.tolist() == [True] * 11 + [False]
+    assert read.failed.all()
     assert len(read.sensor_names) == 1 + 7 * len(INDICATORS)  # the payload, too
     assert np.isfinite(read.sensors).all()
     rising = [place for place in range(11) if parts.fault[place] == "dry_friction"]
