@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow stress docs check benchmark
+.PHONY: demo test stress docs check benchmark
 
 demo: .venv/installed
 	$(BIN)/metarobot demo --overwrite
@@ -10,11 +10,8 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
 
-slow: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m slow
-
 stress: .venv/installed
-	$(BIN)/python -m pytest tests/stress --stress -s
+	$(BIN)/python -m pytest -n 2 -m stress
 
 docs: .venv/installed
 	$(BIN)/pip install --quiet -e '.[docs]'

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TypeVar
 from unicodedata import normalize
 
 import msgspec
@@ -40,19 +40,8 @@ MAX_FILE_BYTES = 256 * 2**20
 MAX_JSON_BYTES = 16 * 2**20
 _MOST_ENTRIES = 100_000
 
-Kind = Literal["file", "folder", "link", "special"]
-"""What an entry of a folder is; special are pipes, sockets and devices."""
-_WORDS = {
-    "file": "a file",
-    "folder": "a folder",
-    "link": "a link",
-    "special": "a pipe, a socket or a device",
-}
-# Not to follow a link, not to wait for a pipe, not to take a terminal; O_BINARY is for Windows.
-_CAREFULLY = sum(
-    getattr(os, name, 0)
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
-)
+Kind = Literal["file", "folder", "link", "pipe, a socket or a device"]
+"""Kind of an entry of a folder."""
 T = TypeVar("T")
 
 
@@ -101,11 +90,11 @@ class Folder:
     def has(self, name: str) -> bool:
         """Whether a file of this name is in it; something else of this name is an error."""
         with suppress(FileNotFoundError):
-            return self._status(name, "file") is not None
+            return self._status(name) is not None
         return False
 
     def kinds(self) -> dict[str, Kind]:
-        """Return what each entry is, in order of their names; none where the folder is missing."""
+        """Return the kind of each entry, in order of their names; none if the folder is missing."""
         with suppress(FileNotFoundError):
             here = self._here()
             names = sorted(os.listdir(here))
@@ -118,29 +107,30 @@ class Folder:
         """Return the names of its entries; as `kinds`."""
         return [*self.kinds()]
 
-    def require_files(self, most_bytes: Mapping[str, int]) -> None:
-        """Make sure that entries are files, none longer than it may be; missing ones are errors."""
-        for name, most in most_bytes.items():
-            if (status := self._status(name, "file")) is None:
-                raise FileNotFoundError(
-                    errno.ENOENT, os.strerror(errno.ENOENT), str(self.path / name)
-                )
-            _require_length(self.path / name, status, most)
+    def require_files(self, *names: str, most_bytes: int = MAX_FILE_BYTES) -> None:
+        """Make sure that files can be read or written: nothing else has their names.
+
+        Args:
+            names: Their names; they need not be there.
+            most_bytes: Longest that each may be.
+        """
+        for name in names:
+            if status := self._status(name):
+                _require_length(self.path / name, status, most_bytes)
+            self._status(_partial(name))
 
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
         """Return a file, open for reading; one that is longer than ``max_bytes`` is an error."""
-        file = self._open(name, os.O_RDONLY)
-        try:
-            _require_length(self.path / name, os.fstat(file.fileno()), max_bytes)
-        except FolderError:
-            file.close()
-            raise
-        return file
+        path = self.path / name
+        with errors_naming(path):
+            if status := self._status(name):
+                _require_length(path, status, max_bytes)
+            return path.open("rb")
 
     def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return the content of a file; as `open`."""
         with errors_naming(self.path / name), self.open(name, max_bytes) as file:
-            return file.read(os.fstat(file.fileno()).st_size)  # which allocates no more
+            return file.read(max_bytes)
 
     def make(self) -> None:
         """Make the folder, and those that lead to it, unless they are there."""
@@ -164,7 +154,7 @@ class Folder:
         Args:
             files: Content by name; None removes a file, which does not belong to the others.
         """
-        self.require_replaceable(*files)
+        self.require_files(*files)
         *others, last = files
         try:
             for name, data in files.items():
@@ -187,16 +177,11 @@ class Folder:
             for name in files:
                 self._remove(_partial(name))
 
-    def require_replaceable(self, *names: str) -> None:
-        """Make sure that files can be written under these names."""
-        for name in names:
-            if status := self._status(name, "file"):
-                _require_length(self.path / name, status, MAX_FILE_BYTES)
-            self._status(_partial(name), "file")
-
     def create(self, name: str) -> BinaryIO:
         """Return a new file, open for writing; a name that is taken is an error."""
-        return self._open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with errors_naming(self.path / name):
+            self._status(name)
+            return (self.path / name).open("xb")
 
     def open_log(self, name: str, keep_bytes: int) -> BinaryIO:
         """Return a file, open for writing at its end, which is made if it is missing.
@@ -205,29 +190,26 @@ class Folder:
             name: Its name; another name elsewhere, as a hard link, is an error.
             keep_bytes: Bytes that are kept; the rest of it is cut off.
         """
-        path = self.path / name
-        file = self._open(name, os.O_RDWR | os.O_CREAT)
-        try:
-            status = os.fstat(file.fileno())
+        path, status = self.path / name, self._status(name)
+        if status:
             if status.st_nlink > 1:  # what is written here would be written there
                 raise FolderError(f"{path} has another name elsewhere, as a hard link: copy it")
             _require_length(path, status, MAX_FILE_BYTES)
-            if status.st_size < keep_bytes:
-                raise FolderError(
-                    f"{path} has lost rows since the checkpoint: it must be {keep_bytes} long"
-                )
+        if keep_bytes > (status.st_size if status else 0):
+            raise FolderError(
+                f"{path} has lost rows since the checkpoint: it must be {keep_bytes} long"
+            )
+        with errors_naming(path):
+            file = path.open("r+b" if status else "xb")
             file.truncate(keep_bytes)
             file.seek(keep_bytes)
-        except BaseException:
-            file.close()
-            raise
         return file
 
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there is no error."""
-        with suppress(FileNotFoundError), errors_naming(self.path / name):
-            self._status(name, "file")
-            self._remove(name)
+        if self.has(name):
+            with errors_naming(self.path / name):
+                self._remove(name)
 
     def remove_tree(self) -> None:
         """Remove the folder and all that is in it; what links lead to stays."""
@@ -243,12 +225,12 @@ class Folder:
     def move(self, name: str, target: Folder, new_name: str | None = None) -> None:
         """Move an entry to another folder: a file, which may replace one, or a folder."""
         new_name = name if new_name is None else new_name
-        kind: Kind = "folder" if self._kind_of(name) == "folder" else "file"
-        if self._status(name, kind) is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path / name))
-        target._status(new_name, kind)
-        with errors_naming(self.path / name):
-            os.replace(self.path / name, target.path / new_name)
+        source = self._here() / _checked_name(name)
+        with errors_naming(source):
+            kind: Kind = "folder" if _kind(os.lstat(source)) == "folder" else "file"
+            self._status(name, kind)
+            target._status(new_name, kind)
+            os.replace(source, target.path / new_name)
             target._sync()
             self._sync()
 
@@ -263,7 +245,7 @@ class Folder:
         if fcntl is None:
             yield
             return
-        descriptor = os.open(here, os.O_RDONLY | _CAREFULLY)
+        descriptor = os.open(here, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -277,8 +259,6 @@ class Folder:
             path = path / name
             try:
                 kind = _kind(os.lstat(path))
-            except OSError as error:
-                raise naming(path, error) from error
             except ValueError as error:
                 raise FolderError(f"{str(path)!r} is not a path: {error}") from None
             if kind == "link" and path == self.root:
@@ -287,13 +267,8 @@ class Folder:
             _require_kind(path, kind, "folder")
         return path
 
-    def _kind_of(self, name: str) -> Kind | None:
-        with suppress(FileNotFoundError):
-            return _kind(os.lstat(self._here() / _checked_name(name)))
-        return None
-
-    def _status(self, name: str, kind: Kind) -> os.stat_result | None:
-        """Return what the system knows of an entry that must be of a kind; None for no entry."""
+    def _status(self, name: str, kind: Kind = "file") -> os.stat_result | None:
+        """Return the status of an entry that must be of a kind; None for no entry."""
         path = self._here() / _checked_name(name)
         try:
             status = os.lstat(path)
@@ -302,15 +277,6 @@ class Folder:
         _require_kind(path, _kind(status), kind)
         return status
 
-    def _open(self, name: str, flags: int) -> BinaryIO:
-        """Open a regular file, and nothing else; ``flags`` are those of `os.open`."""
-        path = self.path / name
-        with errors_naming(path):
-            self._status(name, "file")
-            descriptor = os.open(path, flags | _CAREFULLY, mode=0o666)
-        mode = {os.O_RDONLY: "rb", os.O_WRONLY: "wb", os.O_RDWR: "r+b"}
-        return cast(BinaryIO, os.fdopen(descriptor, mode[flags & (os.O_WRONLY | os.O_RDWR)]))
-
     def _remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self.path / name)
@@ -318,7 +284,7 @@ class Folder:
     def _sync(self) -> None:
         """Bring its entries to the disk: without, a file that was renamed may come back."""
         if fcntl is not None:  # Windows needs no such thing
-            descriptor = os.open(self.path, os.O_RDONLY | _CAREFULLY)
+            descriptor = os.open(self.path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:
@@ -341,18 +307,30 @@ def _kind(status: os.stat_result) -> Kind:
         return "file"
     if stat.S_ISDIR(status.st_mode):
         return "folder"
-    return "link" if stat.S_ISLNK(status.st_mode) else "special"
+    return "link" if stat.S_ISLNK(status.st_mode) else "pipe, a socket or a device"
 
 
 def _require_kind(path: Path, found: Kind, wanted: Kind) -> None:
     if found != wanted:
         way_out = ": nothing here leads out of its folder" if found == "link" else ""
-        raise FolderError(f"{path} is {_WORDS[found]}, must be {_WORDS[wanted]}{way_out}")
+        raise FolderError(f"{path} is a {found}, must be a {wanted}{way_out}")
 
 
 def _require_length(path: Path, status: os.stat_result, most: int) -> None:
     if status.st_size > most:
         raise FolderError(f"{path} is {status.st_size:,} bytes long, at most {most:,} are allowed")
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name a file: that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+# Files that the user names: one that is only read may be a link.
 
 
 def followed(path: Path) -> Path:
@@ -365,23 +343,6 @@ def followed(path: Path) -> Path:
         raise FolderError(f"{str(path)!r} is not a path: {error}") from None
 
 
-def naming(path: Path, error: OSError) -> OSError:
-    """Return an error of the same kind that names the file: that of a full disk does not."""
-    return OSError(error.errno, error.strerror or str(error), str(path))
-
-
-@contextmanager
-def errors_naming(path: Path) -> Iterator[None]:
-    """Let an error of the system name a file; as `naming`."""
-    try:
-        yield
-    except OSError as error:
-        raise naming(path, error) from error
-
-
-# Files that the user names: one that is only read may be a link.
-
-
 def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Return the content of a file that the user names, which may be a link to one.
 
@@ -391,9 +352,8 @@ def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """
     place = followed(path)
     try:
-        return Folder.named(place.parent).read(place.name, max_bytes)
-    except OSError as error:
-        raise naming(path, error) from error
+        with errors_naming(path):
+            return Folder.named(place.parent).read(place.name, max_bytes)
     except FolderError as error:
         raise FolderError(str(error).replace(str(place), str(path), 1)) from None
 
@@ -405,10 +365,8 @@ def write_file(path: Path, data: bytes) -> None:
         OSError: It cannot be written; the old file stays.
         FolderError: Something other than a regular file is in its place.
     """
-    try:
+    with errors_naming(path):
         Folder.named(path.parent).write(path.name, data)
-    except OSError as error:
-        raise naming(path, error) from error
 
 
 def require_writable(path: Path) -> None:
@@ -426,7 +384,7 @@ def require_writable(path: Path) -> None:
         )
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
-    folder.require_replaceable(path.name)
+    folder.require_files(path.name)
 
 
 def require_absent(path: Path) -> None:
@@ -441,14 +399,12 @@ def require_absent(path: Path) -> None:
 
 # JSON and CSV that every reader accepts.
 
-_FORMULA_STARTS = tuple("=+-@\t\r\n")
-"""A spreadsheet computes a cell that begins so, in wide letters too."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 """An integer in a file that counts something: more than a budget allows."""
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 _LONGEST_REASON = 200
-"""Characters that an error shows of what msgspec says."""
+"""Characters that an error shows of a library's message."""
 
 
 def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
@@ -463,7 +419,14 @@ def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
 
 def _laid_out(value: Any, line: str, *, in_list: bool) -> str:
     """Return a value as JSON; ``line`` begins a line at its depth."""
-    if not isinstance(value, dict | list) or not value or _is_row(value, in_list):
+    items = value.values() if isinstance(value, dict) and in_list else value
+    if not isinstance(value, dict | list) or not value:
+        is_row = True
+    elif isinstance(value, dict):
+        is_row = in_list and not any(map(_holds_object, items))
+    else:
+        is_row = not any(map(_holds_object, items))
+    if is_row:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     below = f"{line}  "
     if isinstance(value, list):
@@ -476,14 +439,16 @@ def _laid_out(value: Any, line: str, *, in_list: bool) -> str:
     return f"{{{below}{f',{below}'.join(parts)}{line}}}"
 
 
-def _is_row(value: dict[str, Any] | list[Any], in_list: bool) -> bool:
-    if isinstance(value, dict):
-        return in_list and not any(map(_holds_object, value.values()))
-    return not any(map(_holds_object, value))
-
-
 def _holds_object(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_object, value)))
+
+
+def _finite_or_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def rounded(value: Any) -> Any:
@@ -501,25 +466,12 @@ def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
     write_file(path, json_bytes(values))
 
 
-def strict_json(text: bytes | str) -> Any:
-    """Parse JSON that all readers agree on: no key twice, no NaN, no number beyond a float.
-
-    Raises:
-        ValueError: It is none, or not so strict.
-    """
+def _parse(text: bytes | str) -> Any:
+    """Parse JSON without NaN and numbers beyond a float; any failure is a ValueError."""
     try:
-        return json.loads(
-            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
-        )
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key stands twice")
-    return values
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _finite(text: str) -> float:
@@ -530,7 +482,7 @@ def _finite(text: str) -> float:
 
 
 def parse_json(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object that a file holds; see `strict_json`.
+    """Return the JSON object that a file holds, whose numbers are all finite.
 
     Args:
         data: Its content.
@@ -540,7 +492,7 @@ def parse_json(data: bytes, path: Path) -> dict[str, Any]:
         ValueError: It holds something else.
     """
     try:
-        values = strict_json(data)
+        values = _parse(data)
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
@@ -548,8 +500,18 @@ def parse_json(data: bytes, path: Path) -> dict[str, Any]:
     return values
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file that the user has named.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no regular file, is too long, or holds something else.
+    """
+    return parse_json(read_file(path, MAX_JSON_BYTES), path)
+
+
 def typed(values: Any, kind: type[T], path: Path) -> T:
-    """Return what a file holds as a type with its bounds, which is all that is relied on.
+    """Return JSON values as a type with its bounds.
 
     Args:
         values: JSON values.
@@ -564,16 +526,6 @@ def typed(values: Any, kind: type[T], path: Path) -> T:
     except (msgspec.ValidationError, RecursionError) as error:
         reason = printable(str(error))[:_LONGEST_REASON]
         raise ValueError(f"{path} does not fit: {reason}") from None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file that the user has named.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: It is no regular file, is too long, or holds something else.
-    """
-    return parse_json(read_file(path, MAX_JSON_BYTES), path)
 
 
 def csv_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -607,16 +559,8 @@ def _plain_text(cell: Any) -> Any:
 
 
 def is_formula(cell: str) -> bool:
-    """Return whether a spreadsheet would compute a cell, unless an apostrophe stands before."""
-    return normalize("NFKC", cell[:1]).startswith(_FORMULA_STARTS)
-
-
-def _finite_or_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_finite_or_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Return whether a spreadsheet would compute a cell, in wide letters too."""
+    return normalize("NFKC", cell[:1]).startswith(tuple("=+-@\t\r\n"))
 
 
 # Tensors and a few facts in one sealed safetensors file, checked before they are used.  The seal is
@@ -629,18 +573,15 @@ Dtypes = Mapping[str, "torch.dtype"]
 _CODES = {"torch.float32": "F32", "torch.float64": "F64"}
 """Names that safetensors has for the types of numbers that a file may hold."""
 _ITEM_BYTES = {"F32": 4, "F64": 8}
-
 _NOTES = "metarobot"
 _NO_SEAL = "0" * 64
 _MAX_HEADER_BYTES = 2**20
-_MAX_BYTES = 256 * 2**20
-"""Of a file whose tensors have a length that is not known."""
 _LENGTH_BYTES = 8
 """safetensors begins with the length of its header, a little-endian integer."""
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
-    """What a header says of a tensor."""
+    """A tensor in a header."""
 
     dtype: Annotated[str, msgspec.Meta(max_length=8)]
     shape: Annotated[
@@ -650,7 +591,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Notes(msgspec.Struct, forbid_unknown_fields=True):
-    """What a header says of the whole file."""
+    """Metadata of a header."""
 
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     facts: dict[str, Any]
@@ -680,30 +621,7 @@ def seal_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> byt
     from safetensors.torch import save  # torch takes two seconds to import
 
     data = save(plain, metadata={_NOTES: notes})
-    return data.replace(_NO_SEAL.encode(), _digest(data).encode(), 1)
-
-
-def load_tensors(
-    path: Path, shapes: Shapes, dtypes: Dtypes | None = None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a sealed file that the user has named, which must hold just these tensors.
-
-    Its size is checked before it is read, its seal before it is parsed, its names and shapes before
-    a tensor is made.
-
-    Args:
-        path: The file.
-        shapes: Shape of every tensor by name; -1 for a length that is not known.
-        dtypes: Type of every tensor by name; 32-bit floats where None.
-
-    Returns:
-        The tensors, in the order of ``shapes``, and the facts.
-
-    Raises:
-        OSError: The file is missing or cannot be read.
-        ValueError: It is damaged, was not written by `save_tensors`, or holds other tensors.
-    """
-    return parse_tensors(path, read_file(path, most_bytes(shapes, dtypes)), shapes, dtypes)
+    return data.replace(_NO_SEAL.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
 
 
 def open_tensors(path: Path, data: bytes) -> tuple[Shapes, dict[str, Any]]:
@@ -719,11 +637,34 @@ def open_tensors(path: Path, data: bytes) -> tuple[Shapes, dict[str, Any]]:
 def parse_tensors(
     path: Path, data: bytes, shapes: Shapes, dtypes: Dtypes | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Check and unpack the content of a sealed file; as `load_tensors`."""
+    """Check and unpack the content of a sealed file, which must hold just these tensors.
+
+    Its seal is checked before it is parsed, its names and shapes before a tensor is made.
+
+    Args:
+        path: Where it is, for messages.
+        data: Its content; `most_bytes` says how much of a file to read.
+        shapes: Shape of every tensor by name; -1 for a length that is not known.
+        dtypes: Type of every tensor by name; 32-bit floats where None.
+
+    Returns:
+        The tensors, in the order of ``shapes``, and the facts.
+
+    Raises:
+        ValueError: It is damaged, was not written by `save_tensors`, or holds other tensors, or
+            numbers that are not finite.
+    """
     entries, facts = _open_seal(path, data)
-    _check_names(path, {*entries}, {*shapes})
+    misfit = f"{path} does not fit its configuration:"
+    if missing := sorted({*shapes} - {*entries}):
+        raise ValueError(f"{misfit} it lacks {missing[0]}")
+    if extra := sorted({*entries} - {*shapes}):
+        raise ValueError(f"{misfit} {extra[0][:60]!r} is too many")
     for name, shape in shapes.items():
-        _check_tensor(path, name, entries[name], shape, _code(dtypes, name))
+        dtype, sizes, code = entries[name].dtype, entries[name].shape, _code(dtypes, name)
+        fits = all(length in (-1, size) for size, length in zip(sizes, shape, strict=False))
+        if dtype != code or len(sizes) != len(shape) or not fits:
+            raise ValueError(f"{misfit} {name} is {dtype} {sizes}, must be {code} {shape}")
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -731,13 +672,16 @@ def parse_tensors(
         tensors = load(data)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    for name, leaf in tensors.items():
+        if not bool(leaf.isfinite().all()):
+            raise ValueError(f"{path} holds numbers that are not finite in {name}")
     return {name: tensors[name] for name in shapes}, facts
 
 
 def most_bytes(shapes: Shapes | None = None, dtypes: Dtypes | None = None) -> int:
     """Return how long a file of these tensors, or of any, can be."""
     if shapes is None or any(-1 in shape for shape in shapes.values()):
-        return _MAX_BYTES
+        return MAX_FILE_BYTES
     sizes = [math.prod(shape) * _ITEM_BYTES[_code(dtypes, name)] for name, shape in shapes.items()]
     return _LENGTH_BYTES + _MAX_HEADER_BYTES + sum(sizes)
 
@@ -746,12 +690,8 @@ def _code(dtypes: Dtypes | None, name: str) -> str:
     return _CODES[str(dtypes[name])] if dtypes else "F32"
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def _open_seal(path: Path, data: bytes) -> tuple[dict[str, _Entry], dict[str, Any]]:
-    """Check the seal of a file's content; return what its header says of every tensor, and facts.
+    """Check the seal of a file's content; return the entry of every tensor, and the facts.
 
     Raises:
         ValueError: The seal is broken, or lies over a header that is none.
@@ -759,38 +699,11 @@ def _open_seal(path: Path, data: bytes) -> tuple[dict[str, _Entry], dict[str, An
     broken = f"{path} is damaged or not a file of metarobot: its seal is broken"
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     try:
-        header = strict_json(data[_LENGTH_BYTES : _LENGTH_BYTES + min(length, _MAX_HEADER_BYTES)])
-        notes = typed(strict_json(header.pop("__metadata__")[_NOTES]), _Notes, path)
+        header = _parse(data[_LENGTH_BYTES : _LENGTH_BYTES + min(length, _MAX_HEADER_BYTES)])
+        notes = typed(_parse(header.pop("__metadata__")[_NOTES]), _Notes, path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(broken) from error
-    if _digest(data.replace(notes.sha256.encode(), _NO_SEAL.encode(), 1)) != notes.sha256:
+    blank = data.replace(notes.sha256.encode(), _NO_SEAL.encode(), 1)
+    if hashlib.sha256(blank).hexdigest() != notes.sha256:
         raise ValueError(broken)
     return typed(header, dict[str, _Entry], path), notes.facts
-
-
-def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
-    if missing := sorted(wanted - found):
-        raise ValueError(f"{path} does not fit its configuration: it lacks {missing[0]}")
-    if extra := sorted(found - wanted):
-        raise ValueError(f"{path} does not fit its configuration: {extra[0][:60]!r} is too many")
-
-
-def _check_tensor(path: Path, name: str, found: _Entry, shape: tuple[int, ...], code: str) -> None:
-    dtype, sizes = found.dtype, found.shape
-    fits = len(sizes) == len(shape) and all(b in (-1, a) for a, b in zip(sizes, shape, strict=True))
-    if dtype != code or not fits:
-        raise ValueError(
-            f"{path} does not fit its configuration: {name} is {dtype} {sizes}, "
-            f"must be {code} {shape}"
-        )
-
-
-def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Make sure that a file's tensors hold numbers, all of them.
-
-    Raises:
-        ValueError: One holds an infinity or NaN; the message names it.
-    """
-    for name, leaf in tensors.items():
-        if not bool(leaf.isfinite().all()):
-            raise ValueError(f"{path} holds numbers that are not finite in {name}")

@@ -28,10 +28,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -56,14 +57,8 @@ from metarobot.training.trainer import MetaTrainer, num_simulations
 
 Row = dict[str, Any]
 
-
-# Families: the time of physics and of the rest.
-
-
 PASSES = 2
 """How often a rollout and its bare physics are timed in one repetition."""
-
-
 _mj: Any = mujoco  # type checkers cannot see its compiled names
 
 
@@ -141,7 +136,7 @@ class FamilyBenchmark:
 
     def measure(self, repetition: int) -> Row:
         """Take one meta-iteration and one rollout; return their ratios and rates."""
-        update_s, sampling_s, iteration_s, iteration_physics_s = self._iterate()
+        update_s, sampling_s, iteration_s, iteration_physics_s = self.iterate()
         rollout_s, physics_s = self._roll_out(repetition)
         num_steps = PASSES * self.num_envs * self.env.horizon
         return {
@@ -152,7 +147,7 @@ class FamilyBenchmark:
             "physics_steps_per_s": num_steps / physics_s,
         }
 
-    def _iterate(self) -> tuple[float, float, float, float]:
+    def iterate(self) -> tuple[float, float, float, float]:
         """Take one meta-iteration: seconds of update, sampling, all of it, and its bare physics."""
         started = time.perf_counter()
         metrics = self.trainer.step()
@@ -210,21 +205,36 @@ _INTERFACE = Interface((-1.0,) * 20, (1.0,) * 20, action_size=3, horizon=40)
 _WARM_UP = 100
 
 
-def measure_acting(repetitions: int) -> list[dict[str, Any]]:
+def measure_acting(command: BenchmarkCommand) -> list[Row]:
     """Measure `AdaptablePolicy.act` with 20 observation elements, 3 actions, 64 x 64 units.
-
-    Args:
-        repetitions: Calls that count.
 
     Returns:
         One row for each kind: wall-clock and processor time of a call in microseconds, median and
         99th percentile.
     """
     torch.set_num_threads(1)
-    return [_acting_row(kind, algorithm, repetitions) for kind, algorithm in KINDS.items()]
+    repetitions, rows = 200 if command.quick else 20_000, []
+    for kind, algorithm in KINDS.items():
+        config = train_config(algorithm)
+        module = AdaptablePolicy(config, {}, _INTERFACE).policy
+        params = module.initial_params(torch_generator(0, 0, Phase.INITIALISATION))
+        policy = AdaptablePolicy(config, params, _INTERFACE)
+        rng = np.random.default_rng(0)
+        seen = 0.01 * rng.uniform(-1, 1, (repetitions + _WARM_UP, 20)).cumsum(0) / 10
+        row: Row = {"policy": kind}
+        for name, clock in (("", time.perf_counter), ("processor_", time.thread_time)):
+            times = []
+            for observation in seen:
+                started = clock()
+                policy.act(observation, reward=0.0)
+                times.append(1e6 * (clock() - started))
+            row[f"{name}median_us"] = float(np.median(times[_WARM_UP:]))
+            row[f"{name}p99_us"] = float(np.percentile(times[_WARM_UP:], 99))
+        rows.append({**row, "repetitions": repetitions})
+    return rows
 
 
-def missed_acting_bars(rows: list[dict[str, Any]]) -> list[str]:
+def missed_acting_bars(rows: Sequence[Row]) -> list[str]:
     """Return a line for every kind that takes longer than the bar."""
     return [
         f"{row['policy']}: {row['p99_us']:.0f} us at the 99th percentile, wanted "
@@ -232,38 +242,6 @@ def missed_acting_bars(rows: list[dict[str, Any]]) -> list[str]:
         for row in rows
         if row["p99_us"] > MOST_P99_US
     ]
-
-
-def _acting_row(kind: str, algorithm: str, repetitions: int) -> dict[str, Any]:
-    config = train_config(algorithm)
-    module = AdaptablePolicy(config, {}, _INTERFACE).policy
-    params = module.initial_params(torch_generator(0, 0, Phase.INITIALISATION))
-    policy = AdaptablePolicy(config, params, _INTERFACE)
-    rng = np.random.default_rng(0)
-    seen = 0.01 * rng.uniform(-1, 1, (repetitions + _WARM_UP, 20)).cumsum(0) / 10
-    wall, processor = (
-        _acting_times(policy, seen, clock) for clock in (time.perf_counter, time.thread_time)
-    )
-    return {
-        "policy": kind,
-        "median_us": float(np.median(wall)),
-        "p99_us": float(np.percentile(wall, 99)),
-        "processor_median_us": float(np.median(processor)),
-        "processor_p99_us": float(np.percentile(processor, 99)),
-        "repetitions": repetitions,
-    }
-
-
-def _acting_times(
-    policy: AdaptablePolicy, seen: np.ndarray, clock: Callable[[], float]
-) -> np.ndarray:
-    """Return microseconds by a clock of every call but the first."""
-    times = []
-    for observation in seen:
-        started = clock()
-        policy.act(observation, reward=0.0)
-        times.append(clock() - started)
-    return 1e6 * np.array(times[_WARM_UP:])
 
 
 # Memory and time of a meta-update of Reach, at two sizes.
@@ -276,18 +254,15 @@ MOST_GROWTH = 12.0
 """Bar of the update's time from the smaller size to the larger, which has ten times the data."""
 
 
-Size = tuple[int, int, int]
-
-
-def measure_updates(small: Size = SMALL, large: Size = LARGE) -> list[dict[str, Any]]:
+def measure_updates(command: BenchmarkCommand) -> list[Row]:
     """Measure a meta-iteration of Reach by MAML at two sizes, on one thread.
 
     Returns:
         One row for each size: seconds of the update, how many times those of the first size that
         is, and the peak of the process in 10^9 bytes.
     """
-    rows: list[dict[str, Any]] = []
-    for size in (small, large):
+    rows: list[Row] = []
+    for size in ((2, 3, 4), (4, 6, 4)) if command.quick else (SMALL, LARGE):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             row = pool.submit(measure_update, *size).result()
         first = rows[0] if rows else row
@@ -295,103 +270,71 @@ def measure_updates(small: Size = SMALL, large: Size = LARGE) -> list[dict[str, 
     return rows
 
 
-def measure_update(num_tasks: int, num_episodes: int, horizon: int) -> dict[str, Any]:
+def measure_update(num_tasks: int, num_episodes: int, horizon: int) -> Row:
     """Measure a meta-iteration of one size in this process, after a tiny one to warm up."""
     torch.set_num_threads(1)
     keep_freed_memory()
     silence_mujoco()
-    _iterate(2, 2, 4)
-    update_s = _iterate(num_tasks, num_episodes, horizon)
-    return {
-        "num_tasks": num_tasks,
-        "num_episodes": num_episodes,
-        "horizon": horizon,
-        "update_s": update_s,
-        "peak_gb": _peak_gb(),
-    }
+    sizes = {"num_tasks": num_tasks, "num_episodes": num_episodes, "horizon": horizon}
+    for tasks, episodes, steps in ((2, 2, 4), (num_tasks, num_episodes, horizon)):
+        run = replace(PRESETS["reach"], num_tasks=tasks, episodes_per_task=episodes, num_threads=1)
+        config = configure(run, "maml")
+        env = make_env(config.env_id, num_simulations(config), horizon=steps, num_threads=1)
+        with closing(env):
+            update_s = MetaTrainer(config, env).step()["time/update_s"]
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # Linux
+    peak_kib = next(row for row in status.splitlines() if row.startswith("VmHWM")).split()[1]
+    return {**sizes, "update_s": update_s, "peak_gb": int(peak_kib) * 1024 / 1e9}
 
 
-def missed_update_bars(rows: list[dict[str, Any]]) -> list[str]:
+def missed_update_bars(rows: Sequence[Row]) -> list[str]:
     """Return a line for every bar that the larger size misses."""
-    peak_gb, growth = rows[-1]["peak_gb"], rows[-1]["growth"]
-    missed = {
-        f"a peak of {peak_gb:.2f} GB, wanted <= {MOST_PEAK_GB:g}": peak_gb > MOST_PEAK_GB,
-        f"the update takes {growth:.1f} times as long, wanted <= {MOST_GROWTH:g}": (
-            growth > MOST_GROWTH
-        ),
-    }
-    return [line for line, is_missed in missed.items() if is_missed]
-
-
-def _iterate(num_tasks: int, num_episodes: int, horizon: int) -> float:
-    """Take one meta-iteration, and return the seconds of its update."""
-    run = replace(
-        PRESETS["reach"], num_tasks=num_tasks, episodes_per_task=num_episodes, num_threads=1
-    )
-    config = configure(run, "maml")
-    env = make_env(config.env_id, num_simulations(config), horizon=horizon, num_threads=1)
-    with closing(env):
-        return MetaTrainer(config, env).step()["time/update_s"]
-
-
-def _peak_gb() -> float:
-    """Return the most memory that this process has held: Linux says so."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    kibibytes = next(row for row in status.splitlines() if row.startswith("VmHWM")).split()[1]
-    return int(kibibytes) * 1024 / 1e9
+    peak_gb, growth, lines = rows[-1]["peak_gb"], rows[-1]["growth"], []
+    if peak_gb > MOST_PEAK_GB:
+        lines.append(f"a peak of {peak_gb:.2f} GB, wanted <= {MOST_PEAK_GB:g}")
+    if growth > MOST_GROWTH:
+        lines.append(f"the update takes {growth:.1f} times as long, wanted <= {MOST_GROWTH:g}")
+    return lines
 
 
 # Several processes, of one thread each.
 
 
-def measure_scaling(
-    families: Sequence[str], processes: Sequence[int], repetitions: int, *, quick: bool
-) -> list[Row]:
+def measure_scaling(command: BenchmarkCommand) -> list[Row]:
     """Train every family for some meta-iterations with several numbers of processes.
-
-    Args:
-        families: Presets.
-        processes: Numbers of processes, of one thread each.
-        repetitions: Meta-iterations that count; one more comes first, to warm up.
-        quick: Tiny sizes, whose numbers mean nothing.
 
     Returns:
         One row per family and number: the median time of a meta-iteration, as the log has it.
     """
     rows: list[Row] = []
+    iterations = 3 if command.quick else command.repetitions + 1  # the first one warms up
+    cpu = provenance(1)["machine"]["cpu"]
     with tempfile.TemporaryDirectory() as folder:
-        for family in families:
-            for count in processes:
-                run = Path(folder) / f"{family}{count}"
-                row = _train_with(family, count, run, repetitions, quick=quick)
-                first = next((r for r in rows if r["family"] == family), row)
-                rows.append({**row, "speed_up": first["iteration_s"] / row["iteration_s"]})
+        for family, count in product(command.families, command.processes):
+            run = Path(folder) / f"{family}{count}"
+            seconds = _train_with(family, count, run, iterations, quick=command.quick)
+            first = next((r["iteration_s"] for r in rows if r["family"] == family), seconds)
+            row = {"family": family, "processes": count, "iteration_s": seconds}
+            row |= {"speed_up": first / seconds, "repetitions": iterations - 1, "cpu": cpu}
+            rows.append(row)
     return rows
 
 
-def _train_with(family: str, count: int, run: Path, repetitions: int, *, quick: bool) -> Row:
-    """Train one family with a number of processes, of one thread each; return its row."""
+def _train_with(family: str, count: int, run: Path, iterations: int, *, quick: bool) -> float:
+    """Train one family with a number of processes; return seconds of a meta-iteration."""
     config = configure(PRESETS[family], "maml")
-    iterations = 3 if quick else repetitions + 1  # the first one warms up
-    horizon = find_family(config.env_id).default_horizon
-    size = 4 if quick else config.num_tasks
-    episodes = 2 if quick else config.episodes_per_task
-    steps = iterations * (config.adaptation_steps + 1) * size * episodes * horizon
-    sizes = ["--num-tasks", size, "--episodes-per-task", episodes, "--total-steps", steps]
+    if quick:
+        config = replace(config, num_tasks=4, episodes_per_task=2)
+    episodes = (config.adaptation_steps + 1) * config.num_tasks * config.episodes_per_task
+    steps = iterations * episodes * find_family(config.env_id).default_horizon
+    sizes = ["--num-tasks", config.num_tasks, "--episodes-per-task", config.episodes_per_task]
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "-m"]
     train = ["metarobot", "train", family, "--algorithms", "maml", "--out", run, *sizes]
-    arguments = [sys.executable, "-m", *launcher, *train]
+    arguments = [sys.executable, "-m", *launcher, *train, "--total-steps", steps]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([str(a) for a in arguments], env=environment, check=True, capture_output=True)
     curve = load_curve(run, "maml", ("sampling_s", "update_s"))
-    seconds = [sum(pair) for pair in zip(*curve.values(), strict=True)]
-    return {
-        "family": family,
-        "processes": count,
-        "iteration_s": median(seconds[1:]),
-        "repetitions": iterations - 1,
-        "cpu": provenance(1)["machine"]["cpu"],
-    }
+    return median(sum(pair) for pair in list(zip(*curve.values(), strict=True))[1:])
 
 
 # The command.
@@ -463,7 +406,7 @@ class BenchmarkCommand:
             raise ValueError("--repetitions must be at least 1 and --threads at least 0")
 
 
-def benchmark(command: BenchmarkCommand) -> list[Row]:
+def measure_families(command: BenchmarkCommand) -> list[Row]:
     """Measure every family; families take turns, so that all meet the same machine.
 
     Returns:
@@ -471,12 +414,11 @@ def benchmark(command: BenchmarkCommand) -> list[Row]:
     """
     threads = choose_num_threads(command.threads)
     torch.set_num_threads(threads)
-    sizes = {"num_tasks": 4, "episodes_per_task": 5} if command.quick else {}
-    sizes = {"num_tasks": 20, "episodes_per_task": 20, **sizes}
-    repetitions = 1 if command.quick else command.repetitions
+    tasks, episodes, repetitions = (4, 5, 1) if command.quick else (20, 20, command.repetitions)
+    sizes = {"num_tasks": tasks, "episodes_per_task": episodes, "num_threads": threads}
     benchmarks = [
         FamilyBenchmark(
-            configure(replace(PRESETS[family], num_threads=threads, **sizes), "maml"),
+            configure(replace(PRESETS[family], **sizes), "maml"),
             horizon=bars_of(family).horizon // (4 if command.quick else 1),
             threads=threads,
         )
@@ -500,42 +442,6 @@ def benchmark(command: BenchmarkCommand) -> list[Row]:
     ]
 
 
-def acting(path: Path, command: BenchmarkCommand) -> int:
-    """Measure acting on one observation; return 1 where --check finds a bar missed."""
-    rows = measure_acting(200 if command.quick else 20_000)
-    for row in rows:
-        print(
-            "{policy:<12}{median_us:6.1f} us at the median, {p99_us:6.1f} at".format(**row), end=""
-        )
-        print(" the 99th percentile; processor {processor_median_us:6.1f}".format(**row), end="")
-        print(" and {processor_p99_us:6.1f}".format(**row))
-    write_json(path, rows)
-    return _verdict(missed_acting_bars(rows), command)
-
-
-def updates(path: Path, command: BenchmarkCommand) -> int:
-    """Measure meta-updates of two sizes; return 1 where --check finds a bar missed."""
-    rows = measure_updates((2, 3, 4), (4, 6, 4)) if command.quick else measure_updates()
-    for row in rows:
-        sizes = "{num_tasks} tasks x {num_episodes} episodes x {horizon} steps".format(**row)
-        found = "{update_s:.2f} s, {growth:.1f} times the first".format(**row)
-        print(f"{sizes}: {found}; peak {row['peak_gb']:.2f} GB")
-    write_json(path, rows)
-    return _verdict(missed_update_bars(rows), command)
-
-
-def scaling(path: Path, command: BenchmarkCommand) -> int:
-    """Measure several processes."""
-    rows = measure_scaling(
-        command.families, command.processes, command.repetitions, quick=command.quick
-    )
-    for row in rows:
-        print("{family} {processes} processes: {iteration_s:.2f} s".format(**row), end="")
-        print(f" a meta-iteration, {row['speed_up']:.2f} times as fast as one")
-    write_json(path, rows)
-    return 0
-
-
 def bars_of(preset: str) -> Bars:
     """Return what a family is held against."""
     return OWN_BARS.get(preset, Bars())
@@ -547,58 +453,49 @@ def missed_bars(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         bars = bars_of(file_name(row["family"]))
         rollout, update = row["rollout_over_physics"], row["update_over_sampling"]
-        missed = {
-            f"rollout_over_physics {rollout:.2f}, wanted >= {bars.rollout_over_physics:.2f}": (
-                rollout < bars.rollout_over_physics
-            ),
-            f"update_over_sampling {update:.2f}, wanted <= {bars.update_over_sampling:.2f}": (
-                update > bars.update_over_sampling
-            ),
-        }
-        lines += [f"{row['family']}: {line}" for line, is_missed in missed.items() if is_missed]
+        if rollout < bars.rollout_over_physics:
+            wanted = f"wanted >= {bars.rollout_over_physics:.2f}"
+            lines.append(f"{row['family']}: rollout_over_physics {rollout:.2f}, {wanted}")
+        if update > bars.update_over_sampling:
+            wanted = f"wanted <= {bars.update_over_sampling:.2f}"
+            lines.append(f"{row['family']}: update_over_sampling {update:.2f}, {wanted}")
     return lines
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as an aligned table."""
-    lines = [
-        f"{'family':<33} {'sims':>5} {'rollout/physics':>16} {'update/sampling':>16} "
-        f"{'iteration/physics':>18} {'rollout steps/s':>16} {'physics steps/s':>16}"
-    ]
-    lines += [
-        f"{row['family']:<33} {row['nsim']:>5} {row['rollout_over_physics']:>16.3f} "
-        f"{row['update_over_sampling']:>16.3f} {row['iteration_over_physics']:>18.3f} "
-        f"{row['rollout_steps_per_s']:>16,.0f} {row['physics_steps_per_s']:>16,.0f}"
+    """Return the rows as an aligned table, without what is the same in all of them."""
+    names = [n for n in rows[0] if n not in ("cpu", "threads", "repetitions")]
+    cells = [names] + [
+        [f"{row[n]:.4g}" if isinstance(row[n], float) else str(row[n]) for n in names]
         for row in rows
     ]
-    return "\n".join(lines)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [[c.rjust(w) for c, w in zip(line, widths, strict=True)] for line in cells]
+    return "\n".join("  ".join(line) for line in lines)
 
 
 @takes_options(BenchmarkCommand, "benchmark.py")
 def main(command: BenchmarkCommand) -> int:
     """Run the benchmark; return 0, or 1 where --check finds a bar missed."""
     silence_mujoco()
-    if command.acting is not None:
-        return acting(command.acting, command)
-    if command.scaling is not None:
-        return scaling(command.scaling, command)
-    if command.update is not None:
-        return updates(command.update, command)
-    rows = benchmark(command)
-    machine = f"{rows[0]['cpu']}, {os.cpu_count()} logical processors, {platform.platform()}"
-    print(f"{machine}; {rows[0]['threads']} threads; torch {torch.__version__}, ", end="")
-    print(f"mujoco {mujoco.__version__}; medians of {rows[0]['repetitions']}")
+    measurements = [
+        (command.acting, measure_acting, missed_acting_bars),
+        (command.scaling, measure_scaling, lambda rows: []),
+        (command.update, measure_updates, missed_update_bars),
+    ]
+    chosen = [each for each in measurements if each[0] is not None]
+    path, measure, find_missed = (*chosen, (command.json, measure_families, missed_bars))[0]
+    rows = measure(command)
+    machine = f"{provenance(1)['machine']['cpu']}, {os.cpu_count()} logical processors"
+    print(f"{machine}, {platform.platform()}; {torch.get_num_threads()} threads;", end=" ")
+    print(f"torch {torch.__version__}, mujoco {mujoco.__version__}")
     print(table(rows))
-    if command.json is not None:
-        write_json(command.json, rows)
-    return _verdict(missed_bars(rows), command)
-
-
-def _verdict(missed: list[str], command: BenchmarkCommand) -> int:
-    """Print which bars are missed where --check asks for it; return the exit code."""
-    for line in missed if command.check else ():
+    if path is not None:
+        write_json(path, rows)
+    missed = find_missed(rows) if command.check else []
+    for line in missed:
         print(f"missed: {line}")
-    return 1 if command.check and missed else 0
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

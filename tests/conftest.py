@@ -12,11 +12,6 @@ silence_mujoco()
 torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with the longest tests, so that workers end at the same time."""
-    items.sort(key=lambda item: "stress" not in item.path.parts)
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Leave the tests of a module to one worker, so that most fixtures are made once."""

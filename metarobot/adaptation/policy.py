@@ -37,7 +37,6 @@ from metarobot.io import (
     open_tensors,
     parse_tensors,
     read_file,
-    require_finite,
     save_tensors,
 )
 from metarobot.policies import Distribution, Params, PolicyState, log_prob, repeat_params
@@ -709,7 +708,6 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} {_unfit(facts.get('config'), error)}") from error
     params, _ = parse_tensors(path, data, shapes)
-    require_finite(path, params)
     return replace(policy, params=params)
 
 

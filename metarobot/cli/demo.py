@@ -76,7 +76,7 @@ def run_demo(
     evaluation = QUICK_EVALUATION if quick else EVALUATION
     folder = Folder(out)
     folder.make()
-    folder.require_replaceable(*PRODUCTS, VIDEO_FILE, SHIPPED_HEAT_MAP, SHIPPED_VIDEO)
+    folder.require_files(*PRODUCTS, VIDEO_FILE, SHIPPED_HEAT_MAP, SHIPPED_VIDEO)
     is_there(out / "run", overwrite=overwrite)  # or refuses, before anything is shown
     shipped = show_shipped(FAMILY, SLIPPERY, out, console)
     print_line(console, "Now a policy of your own, small enough for minutes:")

@@ -18,7 +18,6 @@ from metarobot.io import (
     open_tensors,
     parse_json,
     parse_tensors,
-    require_finite,
     seal_tensors,
 )
 
@@ -75,7 +74,6 @@ def read_run(
         data = folder.read(file, most_bytes())
         shapes, _ = open_tensors(where, data)
         tensors, _ = parse_tensors(where, data, shapes, dict.fromkeys(shapes, dtype))
-        require_finite(where, tensors)
         arrays = {name: leaf.numpy().astype(float) for name, leaf in tensors.items()}
         return build(msgspec.convert(values, kind), arrays)
     except _DAMAGES as error:

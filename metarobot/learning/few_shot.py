@@ -19,7 +19,7 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn.functional import one_hot, pad
 
 from metarobot.config import Checked, fixed, integer, number, require_count, require_known, switch
-from metarobot.io import load_tensors, require_finite, save_tensors
+from metarobot.io import most_bytes, parse_tensors, read_file, save_tensors
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.inner_loop import adapt
 from metarobot.learning.prototypes import NEVER, prototypes
@@ -304,14 +304,14 @@ class Learner(ABC, Generic[OptionsT]):
         own_state, own = self.state(), self.facts()
         shapes = {name: tuple(leaf.shape) for name, leaf in own_state.items()}
         dtypes = {name: leaf.dtype for name, leaf in own_state.items()}
-        state, facts = load_tensors(path, shapes, dtypes)
+        data = read_file(path, most_bytes(shapes, dtypes))
+        state, facts = parse_tensors(path, data, shapes, dtypes)
         for name in {**own, **facts}:
             if facts.get(name) != own.get(name):
                 raise ValueError(
                     f"{path} is of another learner: {name!r:.60} is {facts.get(name)!r:.60}, "
                     f"must be {own.get(name)!r}"
                 )
-        require_finite(path, state)
         if (steps := float(state[f"{_ADAM}num_steps"])) < 0:
             raise ValueError(f"{path} is damaged: {steps} meta-updates")
         self.restore(state)

@@ -91,7 +91,7 @@ def explain_to_folder(
     folder = Folder(out)
     folder.make()
     files = (NUMBERS_FILE, *(f"{name}.png" for name in PICTURES), PAGE_FILE)
-    folder.require_replaceable(*files)
+    folder.require_files(*files)
     explanation = explain(run, algorithm, config, progress, task)
     pictures = pictures_of(explanation)
     folder.write_together(

@@ -70,10 +70,10 @@ def prepare_evaluation(out: Path, *, keep_scores: bool = False) -> Folder:
     """
     folder = Folder(out)
     folder.make()
-    folder.require_replaceable(*PRODUCTS)
+    folder.require_files(*PRODUCTS)
     scores = folder / SCORES
     if keep_scores and scores.exists():
-        scores.require_replaceable(*scores.names())
+        scores.require_files(*scores.names())
     return folder
 
 

@@ -24,7 +24,6 @@ from metarobot.io import (
     open_tensors,
     parse_tensors,
     read_file,
-    require_finite,
 )
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.inner_loop import MEASURED
@@ -506,7 +505,6 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
             f"{path} does not fit {config.algorithm}: {_misfit(shapes, wanted, config)}"
         )
     params, _ = parse_tensors(path, data, wanted)
-    require_finite(path, params)
     return {name: params.get(name, leaf) for name, leaf in fresh.items()}
 
 

@@ -50,7 +50,6 @@ from metarobot.io import (
     most_bytes,
     parse_json,
     parse_tensors,
-    require_finite,
     seal_tensors,
     typed,
 )
@@ -172,15 +171,14 @@ def _is_ours(name: str) -> bool:
 def _check_algorithm(folder: Folder) -> None:
     """Refuse what is no file or folder of an algorithm, or longer than any of ours."""
     kinds = folder.kinds()
-    ours = {name: _MAX_BYTES.get(name, MAX_FILE_BYTES) for name in kinds if _is_ours(name)}
-    folder.require_files(ours)
-    folder.require_replaceable(*_MAX_BYTES)  # not only after the whole budget
+    for name in (*_MAX_BYTES, *filter(_is_ours, kinds)):
+        folder.require_files(name, most_bytes=_MAX_BYTES.get(name, MAX_FILE_BYTES))
     for name, kind in kinds.items():
         if name in _FOLDERS:
             below = folder / name
-            below.require_files(dict.fromkeys(below.names(), MAX_FILE_BYTES))
-        elif name not in ours and kind not in ("file", "folder"):
-            raise FolderError(f"{folder.path / name} is a {kind} file, which no run holds")
+            below.require_files(*below.names())
+        elif kind not in ("file", "folder"):
+            raise FolderError(f"{folder.path / name} is a {kind}, which no run holds")
 
 
 # The run folder read back: which algorithms it holds, and what each is trained with.
@@ -419,7 +417,6 @@ def check_origin(
         value, wanted = getattr(found, name), getattr(config, name)
         if value != wanted:
             raise ValueError(f"{path} does not fit its configuration: {name} {value!r}, {wanted!r}")
-    require_finite(path, tensors)
 
 
 # The learning curve in curve.csv: its columns, and what is read of them.

@@ -7,8 +7,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,6 +71,9 @@ CHECKPOINT_EVERY = 10
 """Meta-iterations between checkpoints, and between policies compared for the best."""
 CHECKPOINT_EVERY_S = 30.0
 """Seconds without a checkpoint, at most: more than that is never lost."""
+_CHECKPOINT_NAME = re.compile(r"iteration-(\d{6,})\.safetensors", re.ASCII)
+_SMOOTHING = 0.9
+"""Weight of the meta-iterations before in a smoothed return."""
 
 
 class Display(Protocol):
@@ -111,19 +114,25 @@ def train_algorithm(
     torch.set_num_threads(choose_num_threads(config.num_threads))
     keep_freed_memory()
     trainer = make_trainer(config, workers)
-    with closing(trainer.env):
-        progress = _restore(trainer, folder)
-        with (
-            listen_for_stop() as stop,
-            _open_books(trainer, folder, progress, display) as books,
-        ):
-            keeper = _Keeper(trainer, folder, books, stop)
-            while not trainer.finished:
-                keeper.keep(trainer.step())
-            trainer.conclude(keeper.watch)
-            workers.require_equal(trainer.params)
-            if books is not None:
-                books.finish()
+    with closing(trainer.env), listen_for_stop() as stop, ExitStack() as files:
+        checkpoints = folder / CHECKPOINT_FOLDER
+        progress, log = Progress(), None
+        if found := load_newest_checkpoint(checkpoints, config, trainer.state(), workers):
+            state, progress = found
+            trainer.restore(state)
+        if workers.first:
+            folder.make()
+            log = files.enter_context(
+                closing(TrainingLog(folder, progress.log_bytes, trainer.total_steps))
+            )
+            if display is not None:
+                display.begin(config, trainer.total_steps)
+        session = _Session(trainer, folder, progress, stop, log, display)
+        while not trainer.finished:
+            session.keep(trainer.step())
+        trainer.conclude(session.watch)
+        workers.require_equal(trainer.params)
+        session.finish()
 
 
 def make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
@@ -139,121 +148,55 @@ def make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
     return MetaTrainer(config, env, workers=workers)
 
 
-def _restore(trainer: MetaTrainer, folder: Folder) -> Progress:
-    """Bring the trainer to its newest checkpoint, if it has one; return how far that was."""
-    found = load_newest_checkpoint(
-        folder / CHECKPOINT_FOLDER, trainer.config, trainer.state(), trainer.workers
-    )
-    if found is None:
-        return Progress()
-    state, progress = found
-    trainer.restore(state)
-    return progress
+class _Session:
+    """Keeps and shows a training as it goes; only the first process has a log, and writes.
 
-
-@contextmanager
-def _open_books(
-    trainer: MetaTrainer, folder: Folder, progress: Progress, display: Display | None
-) -> Iterator[_Books | None]:
-    """Open the books of a run: the first of its processes keeps them, the others get None."""
-    if not trainer.workers.first:
-        yield None
-        return
-    folder.make()
-    with closing(TrainingLog(folder, progress.log_bytes, trainer.total_steps)) as log:
-        if display is not None:
-            display.begin(trainer.config, trainer.total_steps)
-        yield _Books(trainer, folder, progress, log, display)
-
-
-class _Books:
-    """What a run leaves behind while it goes on: the log, the checkpoints, what is displayed."""
+    Args:
+        trainer: At the checkpoint that training goes on from.
+        folder: The algorithm's.
+        progress: As of that checkpoint.
+        stop: Whether this process is asked to stop.
+        log: None in all processes but the first.
+        display: Shows the progress, in the first process.
+    """
 
     def __init__(
         self,
         trainer: MetaTrainer,
         folder: Folder,
         progress: Progress,
-        log: TrainingLog,
+        stop: StopRequest,
+        log: TrainingLog | None,
         display: Display | None,
     ) -> None:
         self._trainer, self._folder, self._progress = trainer, folder, progress
-        self._log, self._display = log, display
-        self._started_s = time.monotonic() - progress.seconds
-
-    def write(self, metrics: Metrics) -> None:
-        """Log and show a meta-iteration; keep its policy if it is the best of those compared."""
-        self._log.write(metrics)
-        self._progress.add_return(metrics["meta/post_return"])
-        trainer = self._trainer
-        compared = trainer.iteration % CHECKPOINT_EVERY == 0 and keeps_best(
-            trainer.config.algorithm
-        )
-        if compared and self._progress.is_best():
-            self._save_policy(self._folder / CHECKPOINT_FOLDER, BEST_FILE)
-        if self._display is not None:
-            self._display.update(metrics, trainer.rejected)
-
-    def conclude(self, share: float) -> None:
-        """Show how much of what remains is done."""
-        if self._display is not None:
-            self._display.conclude(share)
-
-    def save(self) -> None:
-        """Write a checkpoint, and the policy for those who only want to use it."""
-        trainer, folder = self._trainer, self._folder / CHECKPOINT_FOLDER
-        self._progress.seconds = time.monotonic() - self._started_s
-        self._progress.log_bytes = self._log.flush()
-        save_checkpoint(folder, trainer.config, trainer.state(), self._progress)
-        self._save_policy(self._folder, POLICY_FILE)
-
-    def finish(self) -> None:
-        """Write down what it cost: from now on the algorithm counts as trained."""
-        # A kill may have come between the last checkpoint and its policy.
-        self._save_policy(self._folder, POLICY_FILE)
-        trainer = self._trainer
-        cost = {
-            "iterations": trainer.iteration,
-            "total_steps": trainer.total_steps,
-            "seconds": round(time.monotonic() - self._started_s, 2),
-        }
-        self._folder.write(DONE_FILE, json_bytes(cost))
-        if self._display is not None:
-            self._display.end()
-
-    def _save_policy(self, folder: Folder, name: str) -> None:
-        trainer = self._trainer
-        folder.make()
-        folder.write(name, policy_bytes(trainer.config, trainer.params, trainer.iteration))
-
-
-class _Keeper:
-    """Decides after every meta-iteration what is kept, and whether training stops."""
-
-    def __init__(
-        self, trainer: MetaTrainer, folder: Folder, books: _Books | None, stop: StopRequest
-    ) -> None:
-        self._trainer, self._folder, self._books, self._stop = trainer, folder, books, stop
+        self._stop, self._log = stop, log
+        self._display = display if log is not None else None
         self._saved_s = time.monotonic()
+        self._started_s = self._saved_s - progress.seconds
 
     def keep(self, metrics: Metrics) -> None:
-        """Keep what a meta-iteration has left.
+        """Log and show a meta-iteration; write a checkpoint now and then.
 
         Raises:
             InterruptedCommandError: A process was asked to stop; the checkpoint is in place.
         """
-        trainer, books, workers = self._trainer, self._books, self._trainer.workers
-        if books is not None:
-            books.write(metrics)
+        trainer, workers = self._trainer, self._trainer.workers
+        regular = trainer.iteration % CHECKPOINT_EVERY == 0
+        if self._log is not None:
+            self._log.write(metrics)
+            self._progress.add_return(metrics["meta/post_return"])
+            compared = regular and keeps_best(trainer.config.algorithm)
+            if compared and self._progress.is_best():
+                self._save_policy(self._folder / CHECKPOINT_FOLDER, BEST_FILE)
+        if self._display is not None:
+            self._display.update(metrics, trainer.rejected)
         # All processes must stop, and must save, after the same meta-iteration.
         signal_number = workers.largest(self._stop.signal_number)
         waited = workers.largest(time.monotonic() - self._saved_s >= CHECKPOINT_EVERY_S)
-        regular = trainer.iteration % CHECKPOINT_EVERY == 0
         if regular or waited or signal_number or trainer.finished:
             workers.require_equal(trainer.params)
-            if books is not None:
-                books.save()
-            self._saved_s = time.monotonic()
+            self._save()
         self._stop_if_asked(signal_number)
 
     def watch(self, share: float) -> None:
@@ -262,9 +205,39 @@ class _Keeper:
         Raises:
             InterruptedCommandError: A process was asked to stop; the checkpoint is in place.
         """
-        if self._books is not None:
-            self._books.conclude(share)
+        if self._display is not None:
+            self._display.conclude(share)
         self._stop_if_asked(self._trainer.workers.largest(self._stop.signal_number))
+
+    def finish(self) -> None:
+        """Write down what it cost: from now on the algorithm counts as trained."""
+        if self._log is None:
+            return
+        # A kill may have come between the last checkpoint and its policy.
+        self._save_policy(self._folder, POLICY_FILE)
+        cost = {
+            "iterations": self._trainer.iteration,
+            "total_steps": self._trainer.total_steps,
+            "seconds": round(time.monotonic() - self._started_s, 2),
+        }
+        self._folder.write(DONE_FILE, json_bytes(cost))
+        if self._display is not None:
+            self._display.end()
+
+    def _save(self) -> None:
+        """Write a checkpoint, and the policy for those who only want to use it."""
+        self._saved_s = time.monotonic()
+        if self._log is not None:
+            self._progress.seconds = self._saved_s - self._started_s
+            self._progress.log_bytes = self._log.flush()
+            trainer, checkpoints = self._trainer, self._folder / CHECKPOINT_FOLDER
+            save_checkpoint(checkpoints, trainer.config, trainer.state(), self._progress)
+            self._save_policy(self._folder, POLICY_FILE)
+
+    def _save_policy(self, folder: Folder, name: str) -> None:
+        trainer = self._trainer
+        folder.make()
+        folder.write(name, policy_bytes(trainer.config, trainer.params, trainer.iteration))
 
     def _stop_if_asked(self, signal_number: int) -> None:
         if signal_number:
@@ -275,10 +248,7 @@ class _Keeper:
 
 # The log of a training run: curve.csv and TensorBoard, cut back to the checkpoint on resuming.
 
-
 # Generated classes, which type checkers cannot see.
-_CHECKPOINT_NAME = re.compile(r"iteration-(\d{6,})\.safetensors", re.ASCII)
-_SMOOTHING = 0.9
 Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
 SessionLog: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 Summary: Any = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
@@ -394,14 +364,14 @@ class Progress:
 
 
 class _Counters(msgspec.Struct):
-    """What a trainer counts."""
+    """Counters of a trainer."""
 
     iteration: Count
     total_steps: Count
 
 
 class _Checkpoint(Origin, kw_only=True):
-    """What a checkpoint says."""
+    """Facts of a checkpoint."""
 
     config: dict[str, Any]
     counters: _Counters

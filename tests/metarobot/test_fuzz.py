@@ -327,11 +327,11 @@ def test_some_options(run, checks_only, tmp_path):
     fuzz_options(run, tmp_path, 150)
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_a_thousand_configurations(run, checks_only, tmp_path):
     fuzz_configurations(run, tmp_path, 1000)
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_a_thousand_options(run, checks_only, tmp_path):
     fuzz_options(run, tmp_path, 1000)

@@ -98,7 +98,7 @@ IMPORTS = {
     "envs": "import metarobot.envs",
 }
 VALUES = (None, "egl", "osmesa", "glfw", "disable", "nonsense", "", "EGL")
-QUICK = {  # every import, every value, both ways: the rest is for -m slow
+QUICK = {  # every import, every value, both ways: the rest is for -m stress
     ("metarobot", "egl", False),
     ("mujoco", None, True),
     ("gymnasium", "nonsense", True),
@@ -173,7 +173,7 @@ def expected_outcome(monkeypatch: pytest.MonkeyPatch, value: str | None, librari
 
 def cells(quick: set[tuple], *axes: tuple) -> list:
     return [
-        pytest.param(*cell, marks=[] if cell in quick else [pytest.mark.slow])
+        pytest.param(*cell, marks=[] if cell in quick else [pytest.mark.stress])
         for cell in itertools.product(*axes)
     ]
 

@@ -17,7 +17,9 @@ from small_training import (
     train,
 )
 
-ITERATIONS = 20
+pytestmark = pytest.mark.stress
+
+ITERATIONS, KILLS = 20, 5
 LONGEST_LIFE_S = 4.5
 """A little longer than it takes to start, and to train half of the run."""
 MOST_FILE_OPERATIONS = 25
@@ -76,16 +78,14 @@ def kill_in_file_operation(run, number):
     return done.returncode != 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.parametrize("where", ["at random moments", "within file operations"])
-def test_killed_runs_end_where_the_undisturbed_one_ends(undisturbed, tmp_path, in_full, where):
-    kills_wanted = 25 if in_full else 1
+def test_killed_runs_end_where_the_undisturbed_one_ends(undisturbed, tmp_path, where):
     rng = random.Random(0)
     kills = runs = 0
-    while kills < kills_wanted:
+    while kills < KILLS:
         run = tmp_path / f"run{runs}"
         runs += 1
-        for _ in range(min(10, kills_wanted - kills)):
+        for _ in range(min(10, KILLS - kills)):
             if where == "at random moments":
                 killed = kill_after(run, rng.uniform(0.0, LONGEST_LIFE_S))
             else:
@@ -96,4 +96,3 @@ def test_killed_runs_end_where_the_undisturbed_one_ends(undisturbed, tmp_path, i
         execute([*METAROBOT, *begin_or_go_on(run)])
         assert fingerprint(run) == fingerprint(undisturbed)
         assert curve(run) == curve(undisturbed)
-    print(f"{kills} kills {where} in {runs} runs: all ended at {fingerprint(undisturbed)[:12]}")

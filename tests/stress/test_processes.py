@@ -22,7 +22,7 @@ from small_training import (
 
 from metarobot.algorithms import ALGORITHMS
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+pytestmark = pytest.mark.stress
 
 
 ITERATIONS = 3
@@ -42,25 +42,19 @@ def assert_same(run, other, algorithms):
         assert fingerprint(run, algorithm) == fingerprint(other, algorithm), algorithm
 
 
-def test_any_number_of_processes_ends_at_the_same_parameters(one_process, tmp_path, in_full):
-    counts = (2, 4) if in_full else (2,)
-    for count in counts:
-        run = tmp_path / f"run{count}"
-        execute([*torchrun(count), *train(run, ITERATIONS, ADAPTING)])
-        assert_same(run, one_process, ADAPTING)
-        assert curve(run) == curve(one_process)
-    print(f"1, {', '.join(map(str, counts))} processes: {fingerprint(one_process)[:12]}")
+@pytest.mark.parametrize("count", [2, 4])
+def test_any_number_of_processes_ends_at_the_same_parameters(one_process, tmp_path, count):
+    execute([*torchrun(count), *train(tmp_path / "run", ITERATIONS, ADAPTING)])
+    assert_same(tmp_path / "run", one_process, ADAPTING)
+    assert curve(tmp_path / "run") == curve(one_process)
 
 
-def test_two_processes_that_compute_in_chunks_end_where_one_without_does(
-    one_process, tmp_path, in_full
-):
-    algorithms = ADAPTING if in_full else ["maml", "rl2"]
+def test_two_processes_that_compute_in_chunks_end_where_one_without_does(one_process, tmp_path):
     script = [str(Path(__file__).with_name("small_chunks.py"))]
     launchers = {"chunks": [sys.executable, *script], "two": torchrun(2, program=script)}
     for name, launcher in launchers.items():
-        execute([*launcher, *train(tmp_path / name, ITERATIONS, algorithms)])
-        assert_same(tmp_path / name, one_process, algorithms)
+        execute([*launcher, *train(tmp_path / name, ITERATIONS, ADAPTING)])
+        assert_same(tmp_path / name, one_process, ADAPTING)
 
 
 def test_processes_extend_a_run_and_add_algorithms_as_one_does(tmp_path):
@@ -107,8 +101,8 @@ def children_of(pid):
         return [int(child) for child in file.read().split()]
 
 
-def test_after_a_process_has_died_the_others_go_on_to_the_same_parameters(tmp_path, in_full):
-    iterations, kills, rng = 40 if in_full else 16, 3 if in_full else 1, random.Random(0)
+def test_after_a_process_has_died_the_others_go_on_to_the_same_parameters(tmp_path):
+    iterations, kills, rng = 25, 2, random.Random(0)
     execute([*METAROBOT, *train(tmp_path / "undisturbed", iterations)])
     run = tmp_path / "run"
     process = subprocess.Popen(
@@ -131,7 +125,6 @@ def test_after_a_process_has_died_the_others_go_on_to_the_same_parameters(tmp_pa
     assert process.returncode == 0, err
     assert fingerprint(run) == fingerprint(tmp_path / "undisturbed")
     assert curve(run) == curve(tmp_path / "undisturbed")
-    print(f"{kills} processes killed: {fingerprint(run)[:12]}")
 
 
 FIRST_IS_LATE = """

@@ -515,7 +515,7 @@ def test_parse_task():
     assert parse_task(("a=1", "b=-2e3")) == {"a": 1.0, "b": -2000.0}
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_quick_demo(tmp_path, capfd):
     assert main(["demo", "--quick", "--out", "demo"]) == 0
     assert (tmp_path / "demo/report.html").is_file()

@@ -53,7 +53,7 @@ def test_reading_a_run_compiles_no_scene(monkeypatch):
     assert "maml" in load_run(COMMITTED).policies
 
 
-@pytest.mark.parametrize("reader", ["training.load", "evaluation.evaluation", "api"])
+@pytest.mark.parametrize("reader", ["training.load", "evaluation.evaluate", "api"])
 def test_reading_a_run_imports_no_trainer(reader):
     trainer = "'metarobot.training.trainer' in sys.modules"
     code = f"import sys, metarobot.{reader}; print({trainer})"

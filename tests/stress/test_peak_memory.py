@@ -6,6 +6,8 @@ import sys
 import pytest
 from benchmark import LARGE, MOST_PEAK_GB
 
+pytestmark = pytest.mark.stress
+
 MEASURE = """
 import resource
 import sys
@@ -38,11 +40,8 @@ def growth_mb(tmp_path, *arguments):
     return float(done.stdout)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
-@pytest.mark.parametrize("algorithm", ["maml"])
-def test_memory_does_not_grow_with_the_number_of_tasks(algorithm, tmp_path):
-    assert growth_mb(tmp_path, algorithm) < 150
+def test_memory_does_not_grow_with_the_number_of_tasks(tmp_path):
+    assert growth_mb(tmp_path, "maml") < 150
 
 
 BAR = """
@@ -52,8 +51,6 @@ print(measure_update(*LARGE)["peak_gb"])
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_large_meta_iteration_of_reach_stays_below_its_bar():
     assert LARGE == (100, 40, 200)
     paths = {"PYTHONPATH": ":".join(path for path in sys.path if path)}

@@ -1,7 +1,6 @@
 """A signal at any moment ends a command with one line, and nothing half done stays behind."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,16 +15,12 @@ import metarobot
 from metarobot.cli.main import main
 from metarobot.machine import working_gl_backend
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
+pytestmark = pytest.mark.stress
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
 LONG = ["--num-tasks", "40", "--grid-size", "9", "--num-blocks", "9"]
-SIGNALS = {
-    "SIGINT": [signal.SIGINT],
-    "SIGTERM": [signal.SIGTERM],
-    "twice": [signal.SIGTERM, signal.SIGTERM, signal.SIGINT],
-}
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +52,12 @@ def start_python(arguments: list[str], folder: Path) -> subprocess.Popen:
     )
 
 
-def end(process: subprocess.Popen, numbers: list[signal.Signals]) -> None:
-    """Signal a process; it must end with the code of the first signal, and say so in one line."""
-    for number in numbers:
-        process.send_signal(number)
-        time.sleep(0.02)
+def end(process: subprocess.Popen, number: signal.Signals) -> None:
+    """Signal a process; it must end with the code of the signal, and say so in one line."""
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert err == f"metarobot: interrupted by {numbers[0].name}\n"
-    assert process.returncode == 128 + numbers[0]
+    assert err == f"metarobot: interrupted by {number.name}\n"
+    assert process.returncode == 128 + number
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
@@ -79,86 +72,33 @@ def leftovers(folder: Path) -> list[Path]:
     return [*partial, *(folder / "temporary").iterdir()]
 
 
-@pytest.mark.parametrize("numbers", SIGNALS.values(), ids=SIGNALS)
-def test_evaluate(numbers, trained, tmp_path):
+@pytest.mark.parametrize("number", SIGNALS)
+def test_evaluate(number, trained, tmp_path):
     process = start(["evaluate", str(trained), "--out", "result", *LONG], tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("  0%")
-    end(process, numbers)
+    end(process, number)
     assert leftovers(tmp_path) == []
 
 
 @pytest.mark.skipif(working_gl_backend() is None, reason="needs OpenGL")
-@pytest.mark.parametrize(
-    ("numbers", "delay_s"),
-    [(SIGNALS["SIGINT"], 0.0), (SIGNALS["twice"], 0.2)],
-    ids=["SIGINT", "twice, later"],
-)
-def test_render_while_ffmpeg_is_at_work(numbers, delay_s, trained, tmp_path):
+def test_render_while_ffmpeg_is_at_work(trained, tmp_path):
     film = ["--out", "films/film.mp4", "--slow-motion", "100"]
     process = start(["render", str(trained), *film], tmp_path)
     wait_for(lambda: any(tmp_path.rglob("*.mp4")), process)
-    time.sleep(delay_s)
-    end(process, numbers)
+    end(process, signal.SIGINT)
     assert leftovers(tmp_path) == []
     assert not any(tmp_path.rglob("*.mp4"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_comparison_stops_politely_while_it_trains(number, tmp_path):
     arguments = ["compare", "grip", "--algorithms", "maml", "--total-steps", "100000000"]
     process = start([*arguments, "--out", "result"], tmp_path)
     training = tmp_path / "result/trainings/grip-seed0-maml/maml"
     wait_for((training / "curve.csv").exists, process)
     process.send_signal(number)
-    time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert err == f"metarobot: interrupted by {number.name}: the same command goes on with it\n"
     assert (training / "policy.safetensors").exists()  # a checkpoint was written on the way out
     assert process.returncode == 128 + number
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_any_moment(seed, trained, tmp_path):
-    """From the first line of our own code on, whatever is being imported, drawn or written."""
-    rng = random.Random(seed)
-    sizes = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1", "--films", "0"]
-    process = start(["evaluate", str(trained), "--out", "result", *sizes], tmp_path)
-    status = Path(f"/proc/{process.pid}/status")
-
-    def catches() -> bool:
-        caught = [row for row in status.read_text().splitlines() if row.startswith("SigCgt")]
-        return bool(int(caught[0].split()[1], 16) & 1 << (signal.SIGTERM - 1))
-
-    if not status.exists():
-        pytest.skip("needs /proc")
-    wait_for(catches, process)
-    time.sleep(rng.uniform(0.0, 4.0))
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) in [(143, "metarobot: interrupted by SIGTERM\n"), (0, "")]
-    assert leftovers(tmp_path) == []
-
-
-SLOW_LIBRARY = """
-import time
-open("importing", "w").close()
-time.sleep(60)
-"""
-SCRIPT = "from metarobot.cli.main import main; main()"
-
-
-@pytest.mark.parametrize("entry", [["-m", "metarobot"], ["metarobot"], ["-c", SCRIPT]])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_while_the_package_is_importing(entry, number, tmp_path):
-    """A command ends in silence; a program that imports the package handles Ctrl-C by itself."""
-    (tmp_path / "gymnasium.py").write_text(SLOW_LIBRARY)
-    (tmp_path / "metarobot").write_text(SCRIPT)
-    process = start_python([*entry, "list"], tmp_path)
-    wait_for((tmp_path / "importing").exists, process)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == -number  # which a shell calls 128 + number
-    assert ("KeyboardInterrupt" in err) == (entry[0] == "-c" and number == signal.SIGINT)
-    assert not err or entry[0] == "-c"
