@@ -40,7 +40,7 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-from commands import check_names, takes_options
+from shared import check_names, takes_options
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import Interface

@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from commands import takes_options
+from shared import takes_options
 
 ROOT = Path(__file__).resolve().parents[1]
 _LOADING = {"img": "src", "script": "src", "link": "href", "source": "srcset", "iframe": "src"}

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from commands import check_names, takes_options
-from docs_tables.markdown import PENDING, markdown_table
-from rows import read_rows
+from shared import PENDING, check_names, markdown_table, read_rows, takes_options
 
 import metarobot as mr
 from metarobot.diagnosis.changes import Recogniser, changes_of, run_trials

@@ -21,11 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from commands import takes_options
-from docs_tables.markdown import PENDING, markdown_table
-from docs_tables.results import read
-from rows import read_rows, replace_rows
 from scipy.spatial.distance import cdist
+from shared import PENDING, markdown_table, read, read_rows, replace_rows, takes_options
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler

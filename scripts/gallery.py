@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from commands import check_names, takes_options
 from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageDraw, ImageFont
+from shared import check_names, takes_options
 
 from metarobot.config import PRESETS
 from metarobot.envs import TaskVectorEnv, find_family, make_env

@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from commands import takes_options
-from docs_tables.markdown import PENDING, markdown_table
-from docs_tables.results import read
+from shared import PENDING, markdown_table, read, takes_options
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
 from metarobot.diagnosis.life import (

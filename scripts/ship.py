@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from commands import check_names, takes_options
-from docs_tables.markdown import markdown_table, number_text, ranges, with_interval
 from scipy.stats import false_discovery_control, fisher_exact
+from shared import check_names, markdown_table, number_text, ranges, takes_options, with_interval
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
@@ -26,9 +25,8 @@ from metarobot.cli.listing import episode_text, summary
 from metarobot.config import PRESETS
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluate import evaluate_runs
-from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.statistics import Interval
-from metarobot.evaluation.table import Evaluation, Point
+from metarobot.evaluation.protocol import RANDOM, EvaluationConfig
+from metarobot.evaluation.table import Evaluation
 from metarobot.io import Folder, csv_table, json_bytes, parse_json
 from metarobot.progress import StageDisplay, TrainingDisplay
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
@@ -174,10 +172,10 @@ def figures(family: str, place: Path) -> list[Figure]:
 def _success(evaluation: Evaluation) -> dict[tuple[str, str, int], float]:
     """Return the success by algorithm, split and number of adaptation episodes."""
     return {
-        (curve.algorithm, curve.split, point.adaptation_episodes): point.success.value
-        for curve in evaluation.curves
-        if not curve.exploring
-        for point in curve.points
+        (name, split, row.episodes): row.success.value
+        for (name, split), rows in evaluation.curves.items()
+        if name != RANDOM
+        for row in rows
     }
 
 
@@ -267,23 +265,20 @@ def _task_table(evaluation: Evaluation) -> str:
 
 
 def _results_table(evaluation: Evaluation) -> str:
-    rows = []
-    for policy in evaluation.policies:
-        for split in evaluation.splits:
-            curve = evaluation.judged(policy.algorithm, split)
-            numbers = NUMBERS if policy.adapts else (0,)
-            points = [(n, curve.after_episodes(n)) for n in numbers] if curve else []
-            rows += [
-                _results_row(policy.algorithm, split, n, point) for n, point in points if point
-            ]
+    rows = [
+        [
+            algorithm_title(policy.algorithm),
+            split,
+            str(number),
+            *map(with_interval, (row.success, row.return_mean, row.captured, row.worse)),
+        ]
+        for policy in evaluation.policies
+        for split in evaluation.splits
+        for number in (NUMBERS if policy.adapts else (0,))
+        if (row := evaluation.after(policy.algorithm, split, number))
+    ]
     headings = ("algorithm", "split", "episodes", "success", "return", "captured", "became worse")
     return markdown_table(headings, rows)
-
-
-def _results_row(algorithm: str, split: str, number: int, point: Point) -> list[str]:
-    shown: Sequence[Interval | None]
-    shown = (point.success, point.return_mean, point.captured, point.harmed)
-    return [algorithm_title(algorithm), split, str(number), *map(with_interval, shown)]
 
 
 def _versions(evaluation: Evaluation, run: Path) -> str:

@@ -1,6 +1,4 @@
-"""Write the tables of the documentation, headroom.json and adaptation.json.
-
-All are made from the code and the committed results.
+"""Write the tables of the documentation, from the code and the committed results.
 
 A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything else is left
 alone.  The tests fail when a table is not what this script would write.
@@ -11,13 +9,10 @@ from __future__ import annotations
 import re
 import sys
 
-from docs_tables.adaptation import ADAPTATION_FILE, adaptation_rows
-from docs_tables.blocks import BLOCKS
-from docs_tables.headroom import HEADROOM_FILE, headroom_rows
-from docs_tables.results import ROOT
+from docs_tables import BLOCKS
+from shared import ROOT
 
 from metarobot.envs import FAMILIES, file_name
-from metarobot.io import write_json
 
 PAGES = (
     "docs/environments.md",
@@ -44,9 +39,7 @@ def update(text: str) -> str:
 
 
 def main() -> int:
-    """Update every page, and the files."""
-    write_json(HEADROOM_FILE, headroom_rows())
-    write_json(ADAPTATION_FILE, adaptation_rows())
+    """Update every page."""
     for name in PAGES:
         page = ROOT / name
         old = page.read_text(encoding="utf-8")

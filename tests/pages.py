@@ -67,9 +67,6 @@ def parse_shell_command(command: str) -> bool:
         return True
     if Path(program).name == "python" and rest[0].startswith("scripts/"):
         script = load_script(Path(rest[0]).stem)
-        if hasattr(script, "compare_lines"):
-            script.compare_lines(rest[1:])
-            return True
         commands = [c for n, c in vars(script).items() if n.endswith("Command")]
         assert len(commands) == 1 or not rest[1:]
         for script_command in commands:

@@ -8,16 +8,23 @@ from dataclasses import replace
 import benchmark
 import numpy as np
 import pytest
+import shared
 import torch
-from docs_tables import adaptation, comparisons, evaluations, few_episodes, harm, results
-from docs_tables.markdown import PENDING
-from evaluations import around, headroom, made_up_evaluation, with_another, with_headroom
+from evaluations import (
+    around,
+    changed,
+    headroom,
+    made_up_evaluation,
+    with_another,
+    with_headroom,
+    with_rows,
+)
 from loading import load_script
+from PIL import Image
 
 from metarobot.algorithms import adapt_in_steps, train_config
 from metarobot.config import PRESETS
 from metarobot.diagnosis.recordings import Channel, Recordings, write_recordings
-from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
@@ -26,10 +33,8 @@ from metarobot.training.load import FOLDER, load_run
 from metarobot.training.run import train_run
 from metarobot.training.run_folder import load_curve
 
-comparison = load_script("comparison")
-literature = load_script("literature")
-thin_curves = load_script("thin_curves")
-thin_evaluation = load_script("thin_evaluation")
+docs_tables = load_script("docs_tables")
+reproduce = load_script("reproduce")
 life = load_script("life")
 build_site = load_script("build_site")
 gallery = load_script("gallery")
@@ -176,32 +181,27 @@ def test_learners_of_faults_are_measured_once_beside_references(tmp_path, capsys
     assert all(row["accuracy_ci"][0] <= row["accuracy"] <= row["accuracy_ci"][1] for row in rows)
 
 
-def made_up(random=-6.0):
+def made_up(meaningful=True):
     """An evaluation whose tables are known by heart."""
-    rate = {False: 0.9, True: 0.7}
-
-    def known(points, exploring):
-        return tuple(
-            replace(
-                each,
-                success=around(rate[exploring], 0.05),
-                captured=each.captured and Interval(0.75, 0.7, 0.8),
-                captured_per_seed=each.captured_per_seed and (0.7, 0.8),
-            )
-            for each in points
+    whole = made_up_evaluation()
+    rows = [
+        changed(
+            row,
+            success=around(0.7 if row.exploring else 0.9, 0.05),
+            captured=Interval(0.75, 0.7, 0.8) if row.captured and meaningful else None,
+            captured_per_seed=(0.7, 0.8) if row.captured and meaningful else (),
         )
-
-    curves = [
-        replace(
-            curve,
-            points=known(curve.points, curve.exploring),
-            blocks=known(curve.blocks, curve.exploring),
-        )
-        for curve in made_up_evaluation().curves
-        if curve.split == "train" and curve.algorithm != "oracle"
+        for row in whole.rows
+        if row.split == "train" and row.algorithm != "oracle" and not row.variant
     ]
-    whole = replace(made_up_evaluation(), curves=tuple(curves))
-    return with_headroom(whole, headroom("train", random=random))
+    random = -6.0 if meaningful else -0.5  # the oracle is then worse than random actions
+    return with_headroom(replace(whole, rows=tuple(rows)), headroom("train", random=random))
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    """No committed results."""
+    monkeypatch.setattr(shared, "RESULTS", tmp_path)
 
 
 def write_evaluation(path, evaluation):
@@ -209,193 +209,130 @@ def write_evaluation(path, evaluation):
     path.write_bytes(evaluation.to_json())
 
 
-def test_tables_of_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    assert evaluations.returns("grip") == PENDING
+def test_tables_of_results(tmp_path):
+    assert docs_tables.returns("grip") == docs_tables.headroom() == shared.PENDING
     write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
-    assert evaluations.returns("grip").splitlines()[-1] == (
+    assert docs_tables.returns("grip").splitlines()[-1] == (
         "| train | -6.00 | -2.00 | -2.10 | -1.05 | -1.00 | 0.20 "
         "| **0.75** [0.70, 0.80] | 0.70, 0.80 |"
     )
-    train = evaluations.success("grip").splitlines()[2]
+    train = docs_tables.success("grip").splitlines()[2]
     assert train == "| train |  (0.70) | 0.90 (0.70) | 0.90 (0.70) | 0.90 (0.70) |  |"
-    lost = made_up(random=-0.5)  # the oracle is worse than random: no fraction is given
-    write_evaluation(tmp_path / "grip" / "evaluation.json", lost)
-    assert evaluations.returns("grip").splitlines()[-1].endswith("| - | - |")
+    assert docs_tables.headroom().splitlines()[-1] == (
+        "| [Grip](families/grip.md) | train | -5.99 [-6.09, -5.89] | -1.99 [-2.09, -1.89] "
+        "| -1.04 [-1.14, -0.94] | - | - | 0.20 | **0.75** [0.70, 0.80] | 0.70, 0.80 |"
+    )
+    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up(meaningful=False))
+    assert docs_tables.returns("grip").splitlines()[-1].endswith("| - | - |")
 
 
 FEW_EPISODES_TABLES = (
-    few_episodes.seeds,
-    few_episodes.headline,
-    few_episodes.best,
-    few_episodes.behind,
-    lambda: few_episodes.by_algorithm("grip"),
-    few_episodes.without_rewards,
-    harm.harm,
-    harm.later_blocks,
-    comparisons.costs,
+    docs_tables.seeds,
+    docs_tables.headline,
+    docs_tables.best,
+    docs_tables.behind,
+    lambda: docs_tables.by_algorithm("grip"),
+    docs_tables.without_rewards,
+    docs_tables.harm,
+    docs_tables.later_blocks,
+    docs_tables.costs,
 )
 
 
-def test_tables_by_episodes_wait_for_latent(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+def test_tables_by_episodes_wait_for_latent(tmp_path):
     write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
-    assert {table() for table in FEW_EPISODES_TABLES} == {PENDING}
-    assert harm.fallen() == "_Nowhere._"
+    assert {table() for table in FEW_EPISODES_TABLES} == {shared.PENDING}
+    assert docs_tables.fallen() == "_Nowhere._"
 
 
 def with_return(evaluation, number, mean, algorithms):
     """The evaluation, but for the mean return of some algorithms after a number of episodes."""
-    curves = [
-        replace(
-            curve,
-            points=tuple(
-                replace(point, return_mean=around(mean))
-                if curve.algorithm in algorithms and point.adaptation_episodes == number
-                else point
-                for point in curve.points
-            ),
-        )
-        for curve in evaluation.curves
-    ]
-    return replace(evaluation, curves=tuple(curves))
+    return with_rows(
+        evaluation,
+        lambda row: row.algorithm in algorithms and row.episodes == number and not row.exploring,
+        return_mean=around(mean),
+    )
 
 
 @pytest.fixture
-def with_latent(tmp_path, monkeypatch):
+def with_latent(tmp_path):
     """MAML and `latent`, which does as MAML but for its return after 5 episodes, 0.2 higher."""
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
     both = with_return(with_another(made_up(), "latent"), 5, -1.06, ["latent"])
     costs = [replace(p, seconds=(100.0, None, 200.0) if p.adapts else ()) for p in both.policies]
     both = replace(both, policies=tuple(costs))
     write_evaluation(tmp_path / "grip" / "evaluation.json", both)
+    return both
 
 
 @pytest.mark.usefixtures("with_latent")
 def test_tables_by_episodes():
-    assert few_episodes.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 |  |  |"]
-    headings, _, line = few_episodes.headline().splitlines()
+    assert docs_tables.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 |  |  |"]
+    headings, _, line = docs_tables.headline().splitlines()
     assert headings.endswith("| told the task | captured after 5 | worse after 5 |")
     rates = "0.90 |  | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 |  |"
     assert line == f"| Grip | train | {rates} **0.75** [0.70, 0.80] | 0.12 [0.08, 0.16] |"
     # What never adapts stays what it is: nothing else was measured after 2 episodes.
     never, both = "domain randomisation", "MAML-TRPO, latent"
-    assert few_episodes.best().splitlines()[2:] == [
+    assert docs_tables.best().splitlines()[2:] == [
         f"| Grip | train | {never} | {never} | {never} | latent | {both} |"
     ]
-    assert few_episodes.behind().splitlines()[2:] == [
+    assert docs_tables.behind().splitlines()[2:] == [
         f"| Grip | train | 0 | {never} | 0.10 |",
         f"| Grip | train | 1 | {never} | 0.30 |",
     ]
-    assert few_episodes.by_algorithm("grip").splitlines()[-2] == (
-        "| latent | 0.90 | 0.90 |  | 0.90 | 0.90 |"
-    )
+    latent = "| latent | 0.90 | 0.90 |  | 0.90 | 0.90 |"
+    assert docs_tables.by_algorithm("grip").splitlines()[-2] == latent
+    assert docs_tables.harm().splitlines()[-1] == "| latent | 0.12, -, 0.12 |"
+    (line,) = docs_tables.later_blocks().splitlines()[2:3]
+    assert line == "| Grip | train | latent | -2.10 [-2.30, -1.90] | -1.05 [-1.25, -0.85] |"
+    assert docs_tables.costs().splitlines()[2:] == ["| MAML-TRPO | 150 |", "| latent | 150 |"]
+    assert docs_tables.fallen() == "_Nowhere._"  # -2.3 after one is within the interval of -2.1
 
 
-@pytest.mark.usefixtures("with_latent")
-def test_tables_by_episodes_join_what_was_measured_apart(tmp_path):
+def test_tables_by_episodes_join_what_was_measured_apart(tmp_path, with_latent):
     """MAML stands in both, and is that of the family's own evaluation."""
     apart = with_return(with_another(made_up(), "prototype"), 5, -0.5, ["prototype", "maml"])
     apart = replace(apart, seeds=(7,))
     write_evaluation(tmp_path / "grip" / "others" / "evaluation.json", apart)
-    assert few_episodes.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 | 7 |  |"]
-    names = [line.split(" | ")[0] for line in few_episodes.by_algorithm("grip").splitlines()[2:]]
+    assert docs_tables.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 | 7 |  |"]
+    names = [line.split(" | ")[0] for line in docs_tables.by_algorithm("grip").splitlines()[2:]]
     assert [name.removeprefix("| ") for name in names] == [
         *("random", "domain randomisation", "MAML-TRPO", "latent", "prototypes", "oracle")
     ]
-    assert few_episodes.behind().splitlines()[-1] == "| Grip | train | 5 | prototypes | 0.56 |"
-    rows = adaptation.adaptation_rows()
-    assert [row["seeds"] for row in rows if row["episodes"] == 5] == [[0, 1, 2], [0, 1, 2], [7]]
-    assert [row["return"] for row in rows if row["episodes"] == 5] == [-1.26, -1.06, -0.5]
-
-
-@pytest.mark.usefixtures("with_latent")
-def test_a_thinned_evaluation_gives_the_same_tables(tmp_path, capsys):
-    path = tmp_path / "grip" / "evaluation.json"
-    tables = [table() for table in FEW_EPISODES_TABLES]
-    size = path.stat().st_size
-    assert thin_evaluation.main([str(path), "--out", str(path)]) == 0
-    assert path.stat().st_size < 0.9 * size
-    assert [table() for table in FEW_EPISODES_TABLES] == tables
-    path.write_text("[]")
-    assert thin_evaluation.main([str(path), "--out", str(tmp_path / "x.json")]) == 2
-    assert "thin_evaluation.py: error:" in capsys.readouterr().err
-    assert not (tmp_path / "x.json").exists()
-
-
-@pytest.mark.usefixtures("with_latent")
-def test_a_cell_names_the_best_and_counts_the_others(tmp_path):
-    """Nine are equally good."""
-    measured = results.read_evaluation("grip/evaluation.json")
+    assert docs_tables.behind().splitlines()[-1] == "| Grip | train | 5 | prototypes | 0.56 |"
     for name in ("prototype", "rl2", "anil", "promp", "reptile", "meta_sgd", "fomaml"):
-        measured = with_another(measured, name)
-    write_evaluation(tmp_path / "grip" / "evaluation.json", measured)
-    cell = few_episodes.best().splitlines()[2].split(" | ")[-1]
+        with_latent = with_another(with_latent, name)
+    write_evaluation(tmp_path / "grip" / "evaluation.json", with_latent)
+    cell = docs_tables.best().splitlines()[2].split(" | ")[-1]  # nine are equally good
     assert cell.count(",") == 4
     assert cell.endswith(", 5 more |")
 
 
-@pytest.mark.usefixtures("with_latent")
-def test_the_table_without_rewards(tmp_path):
-    measured = with_another(made_up(), "latent")
-    write_evaluation(tmp_path / "grip" / "rewards-hidden" / "evaluation.json", measured)
-    lines = few_episodes.without_rewards().splitlines()
+def test_the_table_without_rewards_and_of_returns_that_fall(tmp_path, with_latent):
+    write_evaluation(tmp_path / "grip" / "rewards-hidden" / "evaluation.json", with_latent)
+    lines = docs_tables.without_rewards().splitlines()
     assert lines[0].endswith("| algorithm | 0 | 1 | 2 | 5 | 20 | captured after 5 |")
-    assert len(lines) == 2 + len(measured.policies)
+    assert len(lines) == 2 + len(with_latent.policies)
     latent = "| Grip | train | latent | 0.90 | 0.90 |  | 0.90 | 0.90 | **0.75** [0.70, 0.80] |"
     assert latent in lines
     assert lines[-1].endswith(" | - |")  # the oracle, which does not adapt
-
-
-@pytest.mark.usefixtures("with_latent")
-def test_tables_of_harm():
-    assert harm.harm().splitlines()[-1] == "| latent | 0.12, -, 0.12 |"
-    (line,) = harm.later_blocks().splitlines()[2:3]
-    assert line == "| Grip | train | latent | -2.10 [-2.30, -1.90] | -1.05 [-1.25, -0.85] |"
-    assert comparisons.costs().splitlines()[2:] == ["| MAML-TRPO | 150 |", "| latent | 150 |"]
-    assert harm.fallen() == "_Nowhere._"  # -2.3 after one episode is within the interval of -2.1
-
-
-@pytest.mark.usefixtures("with_latent")
-def test_a_return_that_falls_is_named(tmp_path):
-    evaluation = results.read_evaluation("grip/evaluation.json")
-    worse = with_return(evaluation, 1, -2.5, ["maml", "latent"])
+    worse = with_return(with_latent, 1, -2.5, ["maml", "latent"])
     write_evaluation(tmp_path / "grip" / "evaluation.json", worse)
-    assert [line.split(" | ")[2:4] for line in harm.fallen().splitlines()[2:]] == [
+    assert [line.split(" | ")[2:4] for line in docs_tables.fallen().splitlines()[2:]] == [
         ["MAML-TRPO", "1"],
         ["latent", "1"],
     ]
 
 
-def test_rows_by_adaptation_episodes(tmp_path, monkeypatch):
-    """One for each point."""
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
-    rows = adaptation.adaptation_rows()
-    assert [(row["algorithm"], row["episodes"]) for row in rows] == [
-        *[("random", 0), ("domain_randomisation", 0)],
-        *[("maml", 0), ("maml", 1), ("maml", 5), ("maml", 20)],
-    ]
-    assert rows[4] == {
-        "family": "metarobot/Grip-v0",
-        "rewards": "seen",
-        "split": "train",
-        "algorithm": "maml",
-        "episodes": 5,
-        "return": -1.26,
-        "return_ci": pytest.approx([-1.46, -1.06]),
-        "success": 0.9,
-        "success_ci": pytest.approx([0.85, 0.95]),
-        "captured": 0.75,
-        "captured_ci": [0.7, 0.8],
-        "harmed": 0.12,
-        "harmed_ci": [0.08, 0.16],
-        "seeds": [0, 1, 2],
-    }
-    assert (rows[0]["captured"], rows[0]["harmed_ci"]) == (None, None)
-    hidden = replace(made_up(), config=EvaluationConfig(rewards="hidden"))
-    write_evaluation(tmp_path / "grip" / "rewards-hidden" / "evaluation.json", hidden)
-    assert adaptation.adaptation_rows() == [*rows, *({**row, "rewards": "hidden"} for row in rows)]
+def test_a_small_evaluation_gives_the_same_tables(tmp_path, with_latent):
+    path = tmp_path / "grip" / "evaluation.json"
+    Image.new("RGB", (90, 60), "red").save(path.with_name("heat_map.png"))
+    tables = [table() for table in FEW_EPISODES_TABLES]
+    size = path.stat().st_size
+    reproduce.shrink(path.parent, is_thin=True)
+    assert path.stat().st_size < 0.9 * size
+    assert [table() for table in FEW_EPISODES_TABLES] == tables
+    assert {each.name for each in path.parent.iterdir()} == {"evaluation.json", "heat_map.webp"}
 
 
 def test_update_touches_only_what_is_generated():
@@ -418,27 +355,27 @@ def test_scaling_compares_processes(tmp_path, capsys):
     assert "processes" in capsys.readouterr().out
 
 
-def test_the_headroom_table_has_interquartile_means(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    assert evaluations.headroom() == PENDING
-    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
-    assert evaluations.headroom().splitlines()[-1] == (
-        "| [Grip](families/grip.md) | train | -5.99 [-6.09, -5.89] | -1.99 [-2.09, -1.89] "
-        "| -1.04 [-1.14, -0.94] | - | - | 0.20 | **0.75** [0.70, 0.80] | 0.70, 0.80 |"
-    )
+def test_reproducing_compares_family_by_family(tmp_path, monkeypatch, capsys):
+    calls, small = [], []
+    monkeypatch.setattr(reproduce, "metarobot", lambda words: calls.append(words) or 0)
+    monkeypatch.setattr(reproduce, "shrink", lambda folder, *, is_thin: small.append(folder))
+    options = ["--results", str(tmp_path), "--families", "grip", "reach", "--total-steps", "1200"]
+    assert reproduce.main(["others", "identification", *options]) == 0
+    assert [(words[1], words[-1]) for words in calls] == [
+        (family, str(tmp_path / family / folder))
+        for folder in ("others", "identification")
+        for family in ("reach", "grip")
+    ]
+    assert all(words[-6:-4] == ["--total-steps", "1200"] for words in calls)
+    assert [str(folder) for folder in small] == [words[-1] for words in calls]
 
-
-def test_comparisons_run_family_by_family(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(comparison, "metarobot", lambda words: calls.append(words) or 0)
-    options = ["--seeds", "4", "5", "--total-steps", "1200", "--folder", "comparison"]
-    families = ["--families", "grip", "reach"]
-    assert comparison.main(["--results", str(tmp_path), *options, *families]) == 0
-    for family, words in zip(("grip", "reach"), calls, strict=True):
-        folder = tmp_path / family
-        places = ["--runs", str(folder), "--out", str(folder / "comparison")]
-        train = ["--seeds", "4", "5", "--total-steps", "1200"]
-        assert words == ["compare", family, *train, *places]
+    monkeypatch.setattr(reproduce, "metarobot", lambda words: 3)
+    assert reproduce.main(["learners", *options]) == 3
+    for wrong in (["nothing"], ["--families", "gripp"], ["learners", "--jason", "3"]):
+        assert reproduce.main(wrong) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("reproduce.py: error: ")
+        assert error.count("\n") == 1
 
 
 def test_a_table_of_a_comparison(tmp_path):
@@ -449,7 +386,7 @@ def test_a_table_of_a_comparison(tmp_path):
     ]
     compared = replace(made_up(), policies=tuple(policies))
     write_evaluation(folder / "evaluation.json", compared)
-    table, costs = comparisons.comparison("grip", tmp_path).split("\n\n")
+    table, costs = docs_tables.comparison("grip", tmp_path).split("\n\n")
     table = table.splitlines()
     assert len(table) == 2 + 3
     assert table[2].startswith("| random | -6.00 [-6.20, -5.80] |  |  |  |  |  |")
@@ -457,18 +394,7 @@ def test_a_table_of_a_comparison(tmp_path):
     assert table[4].startswith(f"| MAML-TRPO | {' | '.join(returns)} | -1.05 [-1.25, -0.85] |  | ")
     assert table[4].endswith(" | 0.75 | 0.75 | 0.75 | 0.12 | 0.12 | 0.12 | > 20 |")
     assert costs.splitlines()[2:] == ["| MAML-TRPO | 200 | 1 |"]
-    assert comparisons.comparison("push", tmp_path) == PENDING
-
-
-def test_a_comparison_that_fails_ends_there(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(comparison, "metarobot", lambda words: 2)
-    assert comparison.main(["--results", str(tmp_path)]) == 2
-    assert not list(tmp_path.iterdir())
-    for wrong in (["--algorithms", "nobody"], ["--families", "gripp"], ["--jason", "3"]):
-        assert comparison.main(wrong) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("comparison.py: error: ")
-        assert error.count("\n") == 1
+    assert docs_tables.comparison("push", tmp_path) == shared.PENDING
 
 
 @pytest.fixture(scope="module")
@@ -478,8 +404,7 @@ def point_run():
 
 @pytest.fixture
 def small_task_set(point_run):
-    command = literature.LiteratureCommand(num_tasks=2)
-    config = literature.authors_protocol(point_run.env_id, command)
+    config = reproduce.authors_protocol(point_run.env_id, num_tasks=2, num_blocks=3)
     return TaskSet.of_split(point_run.env_id, "train", replace(config, episodes_per_block=3))
 
 
@@ -515,41 +440,26 @@ def test_literature_scores_with_the_policys_own_noise_and_learns_from_that_of_ex
         return collect(self, policy, *args, **options)
 
     monkeypatch.setattr(TaskSet, "collect", spy)
-    scores = replace(small_task_set, config=two_blocks).score(trained).by_blocks
+    scores = replace(small_task_set, config=two_blocks).score("maml", trained)
     own, of_exploring = trained.policy.min_log_std, trained.algorithm.exploring_policy.min_log_std
     # The first block is collected once, before the policy is judged.
     assert floors == [of_exploring, own, own, of_exploring, own, of_exploring]
     assert own != of_exploring
-    assert len({tuple(score.judged.returns) for score in scores}) == 3
+    judged = [tuple(score.returns) for score in scores if not score.exploring]
+    assert len(set(judged)) == len(judged) == 3
 
 
-def test_literature_is_one_evaluation(tmp_path, capsys):
-    options = ["--seeds", "0", "--num-tasks", "2", "--num-blocks", "1"]
-    results = tmp_path / "results"
-    shutil.copytree(
-        FOLDER / "point-navigation", results / "point-navigation" / "point-navigation-seed0"
-    )
-    options += ["--results", str(results), "--out", str(tmp_path)]
-    assert literature.main(["--families", "point-navigation", *options]) == 0
-    path = tmp_path / "point-navigation" / "literature.json"
-    measured = Evaluation.from_dict(json.loads(path.read_text()))
+def test_literature_is_one_evaluation(tmp_path):
+    folder = tmp_path / "point-navigation"
+    shutil.copytree(FOLDER / "point-navigation", folder / "point-navigation-seed0")
+    command = reproduce.ReproduceCommand(results=tmp_path, families=("point-navigation",))
+    assert reproduce.literature(command, num_tasks=2, num_blocks=1) == 0
+    measured = Evaluation.from_dict(json.loads((folder / "literature.json").read_text()))
     assert [policy.algorithm for policy in measured.policies] == [
         *("domain_randomisation", "maml", "oracle")
     ]
-    assert measured.splits == ("train",)
-    curve = measured.curve("maml", "train")
-    assert [point.adaptation_episodes for point in curve.blocks] == [0, 40]
-    assert curve.points == curve.blocks[:1]
+    assert [row.episodes for row in measured.blocks["maml", "train", False]] == [0, 40]
     assert (measured.config.action_noise, measured.config.later_step_length) == ("trained", 0.5)
-    before = path.read_text()
-    missing = ["--families", "point-navigation", "--seeds", "9", *options[2:]]
-    for wrong, said in (
-        (missing, "point-navigation-seed9"),
-        (["--families", "jumping"], "jumping"),
-    ):
-        assert literature.main(wrong) == 2
-        assert said in capsys.readouterr().err
-    assert path.read_text() == before
 
 
 def test_curves_are_thinned_and_those_of_other_trainings_kept(tmp_path, capsys):
@@ -557,9 +467,10 @@ def test_curves_are_thinned_and_those_of_other_trainings_kept(tmp_path, capsys):
     same = {"preset": "slide", "run": "slide-seed0", "algorithm": "maml"}
     others = [{**same, "algorithm": "anil"}, {**same, "run": "slide-seed1"}]
     out.write_text(json.dumps([*others, {**same, "replaced": True}]))
-    run, small = tmp_path / "slide-seed0", {"num_tasks": 2, "episodes_per_task": 2}
+    run, small = tmp_path / "slide" / "slide-seed0", {"num_tasks": 2, "episodes_per_task": 2}
     train_run(replace(PRESETS["slide"], total_steps=2000, **small), ["maml", "oracle"], run)
-    assert thin_curves.main(["--preset", "slide", "--runs", str(run), "--out", str(out)]) == 0
+    command = reproduce.ReproduceCommand(results=tmp_path, families=("slide",))
+    assert reproduce.curves(command) == 0
     first, *rows, last = json.loads(out.read_text())
     assert [first, last] == others
     assert [row["algorithm"] for row in rows] == ["maml", "oracle"]
@@ -567,9 +478,9 @@ def test_curves_are_thinned_and_those_of_other_trainings_kept(tmp_path, capsys):
         curve = load_curve(run, thinned["algorithm"], ("total_steps", "post_return", "update_s"))
         length = len(curve["post_return"])
         assert thinned["iterations"] == length
-        assert len(thinned["steps"]) == len(thinned["post_return"]) <= 25
+        assert len(thinned["steps"]) == len(thinned["post_return"]) <= 13
         assert thinned["steps"][-1] == curve["total_steps"][-1] == thinned["total_steps"]
-        size = math.ceil(length / 25)
+        size = math.ceil(length / 13)
         assert thinned["post_return"][0] == pytest.approx(
             np.mean(curve["post_return"][:size]), abs=1e-3
         )
@@ -579,9 +490,6 @@ def test_curves_are_thinned_and_those_of_other_trainings_kept(tmp_path, capsys):
     curve_file = run / "oracle/curve.csv"
     heading, *lines = curve_file.read_text().splitlines(keepends=True)
     curve_file.write_text("".join([heading, *lines[1::2]]))
-    assert thin_curves.main(["--preset", "slide", "--runs", str(run), "--out", str(out)]) == 0
+    assert reproduce.curves(command) == 0
     assert "the curve of oracle lacks meta-iterations" in capsys.readouterr().out
     assert json.loads(out.read_text()) == [first, *rows, last]
-    missing = ["--preset", "slide", "--runs", str(tmp_path / "none"), "--out", str(out)]
-    assert thin_curves.main(missing) == 2
-    assert "none" in capsys.readouterr().err

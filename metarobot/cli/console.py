@@ -42,14 +42,13 @@ def conclude(evaluation: Evaluation, out: Path, console: Console) -> None:
     from metarobot.reporting.tables import episode_tables
     from metarobot.reporting.words import conditions, verdicts, where_they_hold
 
-    for table in episode_tables(evaluation):
+    for table in episode_tables(evaluation, percentages_alone=True):
         rows = [
-            (quantity.title, row.label, *(value for value, _ in row.cells), row.last)
-            for quantity in table.quantities
-            if quantity.in_percent
-            for row in quantity.rows
+            (group.title, line.label, *(str(getattr(each, "value", each)) for each in line.cells))
+            for group in table.groups
+            for line in group.lines
         ]
-        headings = (table.title, "adaptation episodes:", *map(str, table.numbers), "for 90 %")
+        headings = (table.title, "adaptation episodes:", *table.headings[1:])
         console.print(make_table(headings, rows, console))
     held = where_they_hold(evaluation)
     for sentence in filter(None, (conditions(evaluation), *held, *verdicts(evaluation))):

@@ -59,9 +59,8 @@ def _diagnosis_row(name: str, config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _row(name: str, measured: Evaluation) -> tuple[str, ...]:
     first = measured.learners[0]
-    curves = {split: measured.judged(first, split) for split in measured.splits}
-    points = {split: each and each.after_episodes(FEW_EPISODES) for split, each in curves.items()}
-    success = [f"{split} {percent(each and each.success.value)}" for split, each in points.items()]
+    rows = {split: measured.after(first, split, FEW_EPISODES) for split in measured.splits}
+    success = [f"{split} {percent(row and row.success.value)}" for split, row in rows.items()]
     algorithms = [policy.algorithm for policy in measured.policies if policy.total_steps]
     reached = f"success of {algorithm_title(first)}: {', '.join(success)}"
     return name, measured.family, ", ".join(algorithms), reached

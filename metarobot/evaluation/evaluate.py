@@ -1,19 +1,21 @@
 """Measure adaptation: every policy of some runs, on the same held-out tasks.
 
 Those that adapt are measured before adapting, after one block of each of several numbers of
-adaptation episodes, and after several blocks; the others once.  Headroom is oracle (which is told
+adaptation episodes, and after several blocks; the others once. Headroom is oracle (which is told
 the task) minus domain randomisation (which never adapts); adaptation is read as the fraction
-captured.  Where one of the two is missing, the fraction cannot be told.
+captured. Where one of the two is missing, the fraction cannot be told.
+
+Scores do not depend on who else is measured. Kept in files, an evaluation that is interrupted, or
+gets another policy, measures only what is new.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,7 +23,6 @@ import numpy as np
 from metarobot import __version__
 from metarobot.envs import (
     SPLITS,
-    Split,
     TaskParameter,
     Tasks,
     Variant,
@@ -42,17 +43,21 @@ from metarobot.evaluation.table import (
     HeatMap,
     MeasuredParameter,
     MeasuredPolicy,
-    UnderVariant,
+    Scores,
     WorstTask,
     describe_settings,
     headline_episodes,
-    plain_point,
-    summarise_split,
+    summarise,
 )
-from metarobot.evaluation.task_set import Stage, TaskSet, TaskSetScores, join_seeds, join_stages
+from metarobot.evaluation.task_set import GRID, TaskSet
 from metarobot.io import MAX_JSON_BYTES, Folder, json_bytes, parse_json
 from metarobot.training.load import TrainedRun
 from metarobot.training.run_folder import POLICY_FILE, algorithm_folder, read_cost
+
+MOST_WORST_TASKS = 5
+"""Of each kind, for each policy that adapts."""
+ROBUSTNESS_EPISODES = (1, 5)
+"""Adaptation episodes after which policies are measured under other variants, besides before."""
 
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the share of the work done, 0 to 1."""
@@ -78,146 +83,259 @@ def evaluate_runs(
         ValueError: There is not enough memory for it, a file of scores holds something else, or
             rewards are hidden and nobody adapts without.
     """
-    first, names = runs[0], measured_names(runs[0], config)
-    axes = find_family(first.env_id).heat_map_axes if config.heat_map else None
-    trained = [policy.config for run in runs for policy in run.policies.values()]
-    config.require_memory(trained, config.grid_size**2 if axes else 0)
-    protocol = Protocol.of(first, config, variant)
-    measurer = protocol if scores is None else ScoreFiles(scores, protocol)
-    measured: dict[str, list[PolicyScores]] = {name: [] for name in names}
-    under = variants_of(first.env_id) if config.robustness and variant is None else []
-    total = len(names) * len(runs) + len(under)
-    for done, (name, run) in enumerate(product(names, runs)):
-        progress(f"{name}, seed {run.seed}", done / total)
-        measured[name].append(measurer.measure(name, run))
-    robustness = list[UnderVariant]()
-    for left, each in zip(range(len(under), 0, -1), under, strict=True):
-        progress(each.words, 1 - left / total)
-        robustness += measure_under(each, runs, config)
+    plan = _Plan.of(runs, config, variant)
+    found = list[Scores]()
+    total = len(plan.names) * len(runs) + len(plan.others)
+    for place, name in enumerate(plan.names):
+        seeds = []
+        for done, run in enumerate(runs, start=place * len(runs)):
+            progress(f"{name}, seed {run.seed}", done / total)
+            seeds.append(_kept_or_measured(scores, name, run, plan))
+        found += _joined(seeds)
+    for done, (other, task_set) in enumerate(plan.others, start=total - len(plan.others)):
+        progress(other.words, done / total)
+        found += _under_variant(other, task_set, plan)
     progress("done", 1.0)
-    return replace(_summarise(runs, protocol, measured), robustness=tuple(robustness))
+    return _evaluation(plan, found)
 
 
-def _summarise(
-    runs: Sequence[TrainedRun], protocol: Protocol, measured: Mapping[str, Sequence[PolicyScores]]
-) -> Evaluation:
-    """Return the evaluation of what was measured, the scores of each policy seed by seed."""
-    first, config, variant = runs[0], protocol.config, protocol.variant
-    curves, headroom = [], []
-    for split in protocol.splits:
-        joined = {
-            name: join_seeds([seed.splits[split] for seed in seeds])
-            for name, seeds in measured.items()
-        }
-        of_policies, there_is = summarise_split(split, joined, config)
-        curves += of_policies
-        headroom += [there_is] if there_is else []
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """All that an evaluation measures."""
+
+    runs: Sequence[TrainedRun]
+    config: EvaluationConfig
+    variant: Variant | None
+    names: Sequence[str]
+    """Who is measured, in the order of tables."""
+    sets: Sequence[TaskSet]
+    """The tasks of every split, then those of the heat map."""
+    grid: Grid | None
+    """The heat map's tasks; None for a family without."""
+    others: Sequence[tuple[Variant, TaskSet]]
+    """Variants of the family that are measured besides, on the split train."""
+
+    @classmethod
+    def of(
+        cls, runs: Sequence[TrainedRun], config: EvaluationConfig, variant: Variant | None
+    ) -> _Plan:
+        """Resolve what is measured, and refuse what there is no memory for."""
+        first, names = runs[0], measured_names(runs[0], config)
+        env_id, scene = first.env_id, first.scene
+        grid = make_grid(first, config.grid_size, variant) if config.heat_map else None
+        configs = [policy.config for run in runs for policy in run.policies.values()]
+        config.require_memory(configs, len(grid.tasks) if grid else 0)
+        distribution = (variant or find_family(env_id)).distribution
+        sets = [
+            TaskSet.of_split(env_id, split, config, variant, scene)
+            for split in config.splits or distribution.splits
+        ]
+        if grid:
+            sets.append(TaskSet(env_id, grid.tasks, GRID, config, variant, scene))
+        others = variants_of(env_id) if config.robustness and variant is None else []
+        return cls(
+            runs=runs,
+            config=config,
+            variant=variant,
+            names=names,
+            sets=sets,
+            grid=grid,
+            others=[
+                (each, TaskSet.of_split(env_id, "train", config, each, scene)) for each in others
+            ],
+        )
+
+
+def _kept_or_measured(
+    folder: Folder | None, name: str, run: TrainedRun, plan: _Plan
+) -> list[Scores]:
+    """Return the scores of one policy of a seed: those in a file, or measure and keep them.
+
+    Raises:
+        ValueError: The file holds something else.
+    """
+    if folder is None:
+        return _measure(name, run, plan)
+    file, key = f"{name}-seed{run.seed}.json", _key(name, run, plan)
+    folder.make()
+    if folder.has(file):
+        path = folder.path / file
+        content = parse_json(folder.read(file, MAX_JSON_BYTES), path)
+        try:
+            kept = msgspec.convert(content, _Kept, dec_hook=_array)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{path} holds no scores: {error}") from error
+        if kept.key == key:
+            return kept.scores
+    scores = _measure(name, run, plan)
+    kept = msgspec.to_builtins(_Kept(key, scores), enc_hook=np.ndarray.tolist)
+    folder.write(file, json_bytes(kept))
+    return scores
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a file of scores holds."""
+
+    key: str
+    scores: list[Scores]
+
+
+def _array(kind: type, numbers: Any) -> np.ndarray:
+    """Return the array that a file holds as a list of numbers, (N,)."""
+    del kind  # the only one that msgspec does not know
+    return np.array(msgspec.convert(numbers, list[float]))
+
+
+def _key(name: str, run: TrainedRun, plan: _Plan) -> str:
+    """Return what scores depend on, as one word; another version may measure otherwise."""
+    # Neither who else is measured, nor on which variants besides, matters.
+    config = {**asdict(plan.config), "untrained": ()}
+    config.pop("robustness")
+    variant = plan.variant and plan.variant.to_dict()
+    digest = hashlib.sha256(
+        repr((__version__, name, run.env_id, run.seed, config, variant)).encode()
+    )
+    if name != RANDOM:
+        trained = name if name in run.policies else MADE_OF[name]
+        digest.update(repr(run.policies[trained].config.decisive_values).encode())
+        digest.update(algorithm_folder(run.path, trained).read(POLICY_FILE))
+    return digest.hexdigest()
+
+
+def _measure(name: str, run: TrainedRun, plan: _Plan) -> list[Scores]:
+    """Measure one policy of a seed on all task sets; random actions on those of splits."""
+    if name == RANDOM:
+        return [found for each in plan.sets if each.split != GRID for found in each.score_random()]
+    trained, found = find_policy(name, run, plan.config), list[Scores]()
+    for each in plan.sets:
+        if each.split == GRID:
+            found += each.score_by_episodes(name, trained, plan.config.heat_map_episodes)
+        else:
+            found += each.score(name, trained)
+    return found
+
+
+def variants_of(env_id: str) -> list[Variant]:
+    """Return the variants of a family that come with the package."""
+    variants = [find_variant(name) for name in shipped_variants()]
+    return [variant for variant in variants if variant.env_id == env_id]
+
+
+def _under_variant(variant: Variant, task_set: TaskSet, plan: _Plan) -> list[Scores]:
+    """Measure who adapts, and the policy that never does, under a variant of the family.
+
+    A variant that leaves the ranges of tasks alone is measured on the same tasks as the family:
+    those of the split train, drawn with the same seed.
+    """
+    found = list[Scores]()
+    for name in plan.names:
+        if name in (NEVER_ADAPTS, *plan.runs[0].learners):
+            seeds = [
+                task_set.score_by_episodes(name, run.policies[name], ROBUSTNESS_EPISODES)
+                for run in plan.runs
+            ]
+            found += [each._replace(variant=variant.name) for each in _joined(seeds)]
+    return found
+
+
+def _joined(seeds: Sequence[Sequence[Scores]]) -> list[Scores]:
+    """Return the scores of several seeds as one, each array (S, N)."""
+    return [
+        parts[0]._replace(
+            returns=np.stack([each.returns for each in parts]),
+            success=np.stack([each.success for each in parts]),
+            trial_returns=None
+            if parts[0].trial_returns is None
+            else np.stack([each.trial_returns for each in parts]),
+        )
+        for parts in zip(*seeds, strict=True)
+    ]
+
+
+def _evaluation(plan: _Plan, found: Sequence[Scores]) -> Evaluation:
+    """Return the evaluation of what was measured."""
+    first, variant = plan.runs[0], plan.variant
+    of_splits = [each for each in found if each.split != GRID]
+    rows, headroom = summarise(of_splits, plan.config.seed)
+    tasks = {each.split: each.tasks for each in plan.sets}
+    seeds = tuple(run.seed for run in plan.runs)
+    learners = [name for name in plan.names if name in first.learners]
     distribution = (variant or find_family(first.env_id)).distribution
     return Evaluation(
         family=first.env_id,
-        variant=_conditions(variant),
-        trained_on=_conditions(first.variant),
+        variant=variant and _conditions(variant),
+        trained_on=first.variant and _conditions(first.variant),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=config,
-        seeds=tuple(run.seed for run in runs),
+        config=plan.config,
+        seeds=seeds,
         task_parameters=tuple(_describe(parameter) for parameter in distribution.parameters),
-        policies=tuple(_policy(name, runs) for name in measured),
-        left_out=tuple(names_left_out(first, config)),
-        curves=tuple(curves),
+        policies=tuple(_policy(name, plan.runs) for name in plan.names),
+        left_out=tuple(names_left_out(first, plan.config)),
+        rows=tuple(rows),
         headroom=tuple(headroom),
-        heat_map=_heat_map(protocol, measured),
-        worst_tasks=tuple(_worst_tasks(runs, protocol, measured, headroom)),
+        heat_map=plan.grid and plan.grid.heat_map(found),
+        worst_tasks=tuple(
+            worst
+            for name in learners
+            for worst in find_worst_tasks(name, seeds, of_splits, tasks, headroom)
+        ),
+        robustness=tuple(_conditions(each) for each, _ in plan.others),
+        scores=tuple(found),
+        tasks=tasks | {each.name: task_set.tasks for each, task_set in plan.others},
     )
 
 
-def _worst_tasks(
-    runs: Sequence[TrainedRun],
-    protocol: Protocol,
-    measured: Mapping[str, Sequence[PolicyScores]],
+def find_worst_tasks(
+    algorithm: str,
+    seeds: Sequence[int],
+    scores: Sequence[Scores],
+    tasks: Mapping[str, Tasks],
     headroom: Sequence[Headroom],
 ) -> list[WorstTask]:
-    """Return the worst tasks of those who were trained to adapt."""
-    of_split = {entry.split: entry for entry in headroom}
-    worst = []
-    for name in (name for name in measured if name in runs[0].learners):
-        parts = [
-            MeasuredTasks(
-                split,
-                task_set.tasks,
-                join_stages([seed.splits[split].by_episodes for seed in measured[name]]),
-                of_split.get(split),
-            )
-            for split, task_set in protocol.splits.items()
-        ]
-        worst += find_worst_tasks(name, [run.seed for run in runs], parts)
-    return worst
+    """Return the worst tasks of a policy that adapts, after few episodes, over all splits.
 
+    First those that adapting has harmed, the most harmed first, where the headroom says what harm
+    is; then those of the lowest tenth, the lowest return first, that are not among them.
 
-def _heat_map(protocol: Protocol, measured: Mapping[str, Sequence[PolicyScores]]) -> HeatMap | None:
-    grid = protocol.grid
-    if grid is None:
-        return None
-    maps = [
-        GridMap(
-            algorithm=name,
-            adaptation_episodes=stage.num_episodes,
-            returns=grid.cells(stage.judged.returns),
-            success=grid.cells(stage.judged.success),
+    Args:
+        algorithm: Who adapts.
+        seeds: Training seeds, (S,).
+        scores: What policies reached on all splits, arrays (S, N).
+        tasks: The tasks of each split.
+        headroom: What there is to win, where that is known.
+    """
+    own = [each for each in scores if each.algorithm == algorithm and each.blocks <= 1]
+    judged = {(e.split, e.episodes): e for e in own if not (e.exploring or e.variant)}
+    number = headline_episodes(episodes for _, episodes in judged)
+    harm = {each.split: HARM * each.gap.value for each in headroom if each.is_meaningful}
+    found = [
+        WorstTask(
+            algorithm=algorithm,
+            seed=seed,
+            split=split,
+            index=index,
+            task=task,
+            adaptation_episodes=after.episodes,
+            return_before=float(before.returns[row, index]),
+            return_after=float(after.returns[row, index]),
+            success_before=float(before.success[row, index]),
+            success_after=float(after.success[row, index]),
+            harmed=bool(
+                before.returns[row, index] - after.returns[row, index] > harm.get(split, np.inf)
+            ),
         )
-        for name, seeds in measured.items()
-        for stage in join_stages([seed.grid for seed in seeds])
+        for split in SPLITS
+        if number is not None and (split, number) in judged
+        for before, after in [(judged[split, 0], judged[split, number])]
+        for row, seed in enumerate(seeds)
+        for index, task in enumerate(tasks[split].to_dicts())
     ]
-    return HeatMap(x=grid.x, y=grid.y, maps=tuple(maps))
-
-
-def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
-    """Describe a policy, and what its training cost."""
-    if name not in runs[0].policies:
-        return MeasuredPolicy(algorithm=name, adapts=name in MADE_OF)
-    trained = runs[0].policies[name]
-    costs = [_cost(run, name) for run in runs]
-    return MeasuredPolicy(
-        algorithm=name,
-        adapts=trained.algorithm.adapts,
-        settings=describe_settings(trained.config.decisive_values),
-        total_steps=tuple(steps for steps, _ in costs),
-        seconds=tuple(seconds for _, seconds in costs),
-    )
-
-
-def _cost(run: TrainedRun, name: str) -> tuple[int | None, float | None]:
-    """Return control steps and seconds of a training; None where it was interrupted."""
-    try:
-        cost = read_cost(run.path, name)
-    except OSError:
-        return None, None
-    return cost.total_steps, cost.seconds
-
-
-def _conditions(variant: Variant | None) -> Conditions | None:
-    if variant is None:
-        return None
-    values = variant.to_dict()
-    named = {key: values.pop(key) for key in ("name", "description")}
-    return Conditions(**named, settings=describe_settings(values))
-
-
-def _describe(parameter: TaskParameter) -> MeasuredParameter:
-    return MeasuredParameter(
-        name=parameter.name,
-        unit=parameter.unit,
-        description=parameter.description,
-        nominal=parameter.nominal,
-        train=parameter.train,
-        gaps=parameter.gaps,
-        extrapolation=parameter.extrapolation,
-        choices=parameter.choices,
-        log_uniform=parameter.log_uniform,
-    )
-
-
-GRID_KEY = len(SPLITS)
-"""What the draws of the grid are addressed by, after those of the splits."""
+    harmed = sorted((task for task in found if task.harmed), key=lambda task: task.change)
+    lowest = sorted(found, key=lambda task: task.return_after)[: -(-len(found) // 10)]
+    harmed = harmed[:MOST_WORST_TASKS]
+    others = [task for task in lowest if task not in harmed]
+    return [*harmed, *others[:MOST_WORST_TASKS]]
 
 
 @dataclass(frozen=True)
@@ -229,8 +347,21 @@ class Grid:
     tasks: Tasks
     """Row by row, (Y * X)."""
 
-    def cells(self, scores: np.ndarray) -> Cells:
-        """Return scores (S, Y * X) as a map, averaged over the seeds."""
+    def heat_map(self, scores: Sequence[Scores]) -> HeatMap:
+        """Return the maps of scores (S, Y * X), averaged over the seeds."""
+        maps = [
+            GridMap(
+                algorithm=each.algorithm,
+                adaptation_episodes=each.episodes,
+                returns=self._cells(each.returns),
+                success=self._cells(each.success),
+            )
+            for each in scores
+            if each.split == GRID
+        ]
+        return HeatMap(x=self.x, y=self.y, maps=tuple(maps))
+
+    def _cells(self, scores: np.ndarray) -> Cells:
         means = scores.mean(axis=0).reshape(len(self.y.values), len(self.x.values))
         return tuple(tuple(row) for row in means.tolist())
 
@@ -284,242 +415,45 @@ def _axis(parameter: TaskParameter, values: np.ndarray) -> Axis:
     )
 
 
-# Measure policies on the task sets of an evaluation; scores can be kept in files.
-
-
-class PolicyScores(NamedTuple):
-    """What one policy of one seed reached."""
-
-    splits: dict[str, TaskSetScores]
-    """On the tasks of each split."""
-    grid: list[Stage]
-    """On the tasks of the heat map, by adaptation episodes; empty where it is not drawn there."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """The task sets that every policy is measured on."""
-
-    config: EvaluationConfig
-    variant: Variant | None
-    splits: Mapping[Split, TaskSet]
-    """One task set for each split."""
-    grid: Grid | None
-    """The heat map's tasks; None for a family without."""
-    grid_set: TaskSet | None
-    """Their task set."""
-
-    @classmethod
-    def of(cls, run: TrainedRun, config: EvaluationConfig, variant: Variant | None) -> Protocol:
-        """Return the task sets for runs like this one, on a variant or on the family as it is."""
-        distribution = (variant or find_family(run.env_id)).distribution
-        splits: dict[Split, TaskSet] = {
-            split: TaskSet.of_split(run.env_id, split, config, variant, run.scene)
-            for split in config.splits or distribution.splits
-        }
-        grid = make_grid(run, config.grid_size, variant) if config.heat_map else None
-        task_set = grid and TaskSet(run.env_id, grid.tasks, GRID_KEY, config, variant, run.scene)
-        return cls(config, variant, splits, grid, task_set)
-
-    def measure(self, name: str, run: TrainedRun) -> PolicyScores:
-        """Measure one policy of a run on all task sets.
-
-        Args:
-            name: Who, of `measured_names`.
-            run: The run of one seed.
-        """
-        if name == RANDOM:
-            random = {split: _of_random(task_set) for split, task_set in self.splits.items()}
-            return PolicyScores(dict(random), [])
-        trained, config = find_policy(name, run, self.config), self.config
-        scores = {split: task_set.score(trained) for split, task_set in self.splits.items()}
-        grid = self.grid_set and self.grid_set.score_by_episodes(trained, config.heat_map_episodes)
-        return PolicyScores(dict(scores), grid or [])
-
-
-def _of_random(task_set: TaskSet) -> TaskSetScores:
-    scores = task_set.score_random()
-    before = [Stage(0, scores, None)]
-    return TaskSetScores(before, before, [scores])
-
-
-@dataclass(frozen=True)
-class ScoreFiles:
-    """Scores kept in a folder, one file a policy and seed."""
-
-    folder: Folder
-    """Made if missing."""
-    protocol: Protocol
-    """How scores are measured that are not there."""
-
-    def measure(self, name: str, run: TrainedRun) -> PolicyScores:
-        """Return the scores kept of a policy, or measure and keep them; as `Protocol.measure`.
-
-        Raises:
-            ValueError: The file holds something else.
-        """
-        file, key = f"{name}-seed{run.seed}.json", _key(self.protocol, name, run)
-        self.folder.make()
-        if self.folder.has(file):
-            kept = self._read(file)
-            if kept.key == key:
-                return kept.scores
-        scores = self.protocol.measure(name, run)
-        content = msgspec.to_builtins(_Kept(key, scores), enc_hook=np.ndarray.tolist)
-        self.folder.write(file, json_bytes(content))
-        return scores
-
-    def _read(self, file: str) -> _Kept:
-        path = self.folder.path / file
-        content = parse_json(self.folder.read(file, MAX_JSON_BYTES), path)
-        try:
-            return msgspec.convert(content, _Kept, dec_hook=_array)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"{path} holds no scores: {error}") from error
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What a file of scores holds."""
-
-    key: str
-    scores: PolicyScores
-
-
-def _array(kind: type, numbers: Any) -> np.ndarray:
-    """Return the array that a file holds as a list of numbers, (N,)."""
-    del kind  # the only one that msgspec does not know
-    return np.array(msgspec.convert(numbers, list[float]))
-
-
-def _key(protocol: Protocol, name: str, run: TrainedRun) -> str:
-    """Return what scores depend on, as one word; another version may measure otherwise."""
-    # Neither who else is measured, nor on which variants besides, matters.
-    config = {**asdict(protocol.config), "untrained": ()}
-    config.pop("robustness")
-    variant = protocol.variant and protocol.variant.to_dict()
-    digest = hashlib.sha256(
-        repr((__version__, name, run.env_id, run.seed, config, variant)).encode()
+def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
+    """Describe a policy, and what its training cost."""
+    if name not in runs[0].policies:
+        return MeasuredPolicy(algorithm=name, adapts=name in MADE_OF)
+    trained = runs[0].policies[name]
+    costs = [_cost(run, name) for run in runs]
+    return MeasuredPolicy(
+        algorithm=name,
+        adapts=trained.algorithm.adapts,
+        settings=describe_settings(trained.config.decisive_values),
+        total_steps=tuple(steps for steps, _ in costs),
+        seconds=tuple(seconds for _, seconds in costs),
     )
-    if name != RANDOM:
-        trained = name if name in run.policies else MADE_OF[name]
-        digest.update(repr(run.policies[trained].config.decisive_values).encode())
-        digest.update(algorithm_folder(run.path, trained).read(POLICY_FILE))
-    return digest.hexdigest()
 
 
-# How a policy does under the shipped variants of its family: noise, delay, pushes, a change.
+def _cost(run: TrainedRun, name: str) -> tuple[int | None, float | None]:
+    """Return control steps and seconds of a training; None where it was interrupted."""
+    try:
+        cost = read_cost(run.path, name)
+    except OSError:
+        return None, None
+    return cost.total_steps, cost.seconds
 
 
-ROBUSTNESS_EPISODES = (1, 5)
-"""Adaptation episodes after which policies are measured, besides before."""
+def _conditions(variant: Variant) -> Conditions:
+    values = variant.to_dict()
+    named = {key: values.pop(key) for key in ("name", "description")}
+    return Conditions(**named, settings=describe_settings(values))
 
 
-def variants_of(env_id: str) -> list[Variant]:
-    """Return the variants of a family that come with the package."""
-    variants = [find_variant(name) for name in shipped_variants()]
-    return [variant for variant in variants if variant.env_id == env_id]
-
-
-def who_is_measured(run: TrainedRun, config: EvaluationConfig) -> list[str]:
-    """Return who adapts, and the policy that never does, in the order of tables."""
-    asked = measured_names(run, config)
-    return [name for name in asked if name in (NEVER_ADAPTS, *run.learners)]
-
-
-def measure_under(
-    variant: Variant, runs: Sequence[TrainedRun], config: EvaluationConfig
-) -> list[UnderVariant]:
-    """Return what policies reach under a variant.
-
-    Args:
-        variant: A variant of their family.
-        runs: One run per seed.
-        config: How much is measured.
-    """
-    task_set = TaskSet.of_split(runs[0].env_id, "train", config, variant, runs[0].scene)
-    found = []
-    for name in who_is_measured(runs[0], config):
-        seeds = [
-            task_set.score_by_episodes(run.policies[name], ROBUSTNESS_EPISODES) for run in runs
-        ]
-        entry = UnderVariant(
-            variant=variant.name,
-            description=variant.description,
-            other_tasks=variant.distribution != variant.vector_class.distribution,
-            algorithm=name,
-            points=tuple(
-                plain_point(stage.num_episodes, stage.judged, config.seed)
-                for stage in join_stages(seeds)
-            ),
-        )
-        found.append(entry)
-    return found
-
-
-# The tasks on which a policy does worst after a few episodes: harmed by adapting, or lowest.
-
-
-MOST_WORST_TASKS = 5
-"""Of each kind, for each policy that adapts."""
-
-
-@dataclass(frozen=True)
-class MeasuredTasks:
-    """What one policy reached on the tasks of one split."""
-
-    split: Split
-    tasks: Tasks
-    """N tasks."""
-    stages: Sequence[Stage]
-    """Before adapting, and after one block of each number of episodes; scores (S, N)."""
-    headroom: Headroom | None
-    """What there is to win on the split, None where it is not known."""
-
-
-def find_worst_tasks(
-    algorithm: str, seeds: Sequence[int], measured: Sequence[MeasuredTasks]
-) -> list[WorstTask]:
-    """Return the worst tasks of a policy that adapts, after few episodes, over all splits.
-
-    First those that adapting has harmed, the most harmed first, where the headroom says what harm
-    is; then those of the lowest tenth, the lowest return first, that are not among them.
-
-    Args:
-        algorithm: Who adapts.
-        seeds: Training seeds, (S,).
-        measured: What it reached, split by split.
-    """
-    tasks = [task for part in measured for task in _tasks(algorithm, seeds, part)]
-    harmed = sorted((task for task in tasks if task.harmed), key=lambda task: task.change)
-    lowest = sorted(tasks, key=lambda task: task.return_after)[: -(-len(tasks) // 10)]
-    harmed = harmed[:MOST_WORST_TASKS]
-    others = [task for task in lowest if task not in harmed]
-    return [*harmed, *others[:MOST_WORST_TASKS]]
-
-
-def _tasks(algorithm: str, seeds: Sequence[int], part: MeasuredTasks) -> Iterator[WorstTask]:
-    """Yield every task of a split, of every seed; none where nothing was adapted to."""
-    stages: Mapping[int, Stage] = {stage.num_episodes: stage for stage in part.stages}
-    number = headline_episodes(stages)
-    if number is None:
-        return
-    before, after = stages[0].judged, stages[number].judged
-    headroom = part.headroom
-    harm = HARM * headroom.gap.value if headroom and headroom.is_meaningful else None
-    for row, seed in enumerate(seeds):
-        for index, task in enumerate(part.tasks.to_dicts()):
-            change = after.returns[row, index] - before.returns[row, index]
-            yield WorstTask(
-                algorithm=algorithm,
-                seed=seed,
-                split=part.split,
-                index=index,
-                task=task,
-                adaptation_episodes=number,
-                return_before=float(before.returns[row, index]),
-                return_after=float(after.returns[row, index]),
-                success_before=float(before.success[row, index]),
-                success_after=float(after.success[row, index]),
-                harmed=harm is not None and bool(change < -harm),
-            )
+def _describe(parameter: TaskParameter) -> MeasuredParameter:
+    return MeasuredParameter(
+        name=parameter.name,
+        unit=parameter.unit,
+        description=parameter.description,
+        nominal=parameter.nominal,
+        train=parameter.train,
+        gaps=parameter.gaps,
+        extrapolation=parameter.extrapolation,
+        choices=parameter.choices,
+        log_uniform=parameter.log_uniform,
+    )

@@ -1,8 +1,11 @@
-"""The references of the protocol: what adaptation is held against.
+"""The references of the protocol: what adaptation is held against, made of trained policies.
 
-This is the one place that names them. Domain randomisation and the oracle are trained; the others
-are not trained for themselves. Those of `STARTS` adapt by MAML's inner loop, those of
-`TOLD_ORACLES` use the trained oracle.
+Domain randomisation and the oracle are trained; the others are not trained for themselves.
+`TOLD_ORACLES` estimate the task input of a trained oracle. `STARTS` adapt by MAML's inner loop on
+the same adaptation episodes as the learners do: from what domain randomisation has learned, and
+from the parameters that training began with. What MAML measures while it is trained, how noisy a
+step is, how long one would be without noise, and what values are like, is measured for them on
+tasks of the training range that nothing is reported on. Their step size is chosen there too.
 """
 
 from __future__ import annotations
@@ -100,9 +103,6 @@ def _maml_options(run: TrainedRun) -> MamlOptions:
     return cast(MamlOptions, configure(find_preset(run.env_id), "maml").options)
 
 
-# References that are made of a trained oracle, and find out for themselves what to tell it.
-
-
 TOLD_ORACLES: dict[str, type[ToldOracle]] = {
     "strategy_search": StrategySearch,
     "identification": Identification,
@@ -132,9 +132,6 @@ def make_told_oracle(name: str, oracle: TrainedPolicy) -> TrainedPolicy:
     own = {field.name: getattr(oracle, field.name) for field in fields(oracle)}
     own.update(policy=policy, params=reference(config, policy).beginning(oracle.params))
     return TrainedToldOracle(**own, reference=reference)
-
-
-# References that adapt though nobody has trained them for that.
 
 
 STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)
@@ -170,11 +167,8 @@ def prepare(start: TrainedPolicy, task_set: TaskSet, num_episodes: int) -> Train
     """
     episodes = task_set.explore(start, num_episodes)
 
-    def return_after_one_step(trained: TrainedPolicy) -> float:
-        return float(task_set.score_after(trained, episodes).returns.mean())
-
     candidates = [with_measured_leaves(each, episodes) for each in with_step_sizes(start)]
-    return max(candidates, key=return_after_one_step)
+    return max(candidates, key=lambda each: task_set.return_after(each, episodes))
 
 
 def with_step_sizes(start: TrainedPolicy) -> list[TrainedPolicy]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +21,8 @@ from metarobot.envs import (
     make_env,
 )
 from metarobot.envs.tasks import Split
-from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.evaluation.protocol import RANDOM, EvaluationConfig
+from metarobot.evaluation.table import Scores
 from metarobot.policies import (
     Distribution,
     Params,
@@ -34,6 +34,9 @@ from metarobot.rollout.collect import RewardBlindPolicy, collect, hide_rewards
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy
+
+GRID = "grid"
+"""The task set of the heat map, beside those of the splits."""
 
 
 class UniformPolicy(ReactivePolicy):
@@ -55,8 +58,8 @@ class TaskSet:
 
     env_id: str
     tasks: Tasks
-    key: int
-    """What the draws of this task set are addressed by."""
+    split: str
+    """What the draws of this task set are addressed by: a split, or `GRID`."""
     config: EvaluationConfig
     variant: Variant | None = None
     """What disturbs the episodes."""
@@ -74,10 +77,14 @@ class TaskSet:
     ) -> TaskSet:
         """Draw the tasks of a split."""
         distribution = (variant or find_family(env_id)).distribution
-        key = SPLITS.index(split)
-        rng = numpy_generator(config.seed, key, Phase.EVALUATION_TASKS)
+        rng = numpy_generator(config.seed, SPLITS.index(split), Phase.EVALUATION_TASKS)
         tasks = distribution.sample(rng, config.num_tasks, split)
-        return cls(env_id, tasks, key, config, variant, scene)
+        return cls(env_id, tasks, split, config, variant, scene)
+
+    @property
+    def key(self) -> int:
+        """What draws are addressed by, besides the seed."""
+        return (*SPLITS, GRID).index(self.split)
 
     def collect(
         self,
@@ -142,51 +149,63 @@ class TaskSet:
         start = self._draws(env, self.config.test_episodes, None).start
         return start[index : index + 1, :1]
 
-    def score_random(self) -> Scores:
+    def score_random(self) -> list[Scores]:
         """Score uniformly random actions."""
         policy = UniformPolicy(len(find_family(self.env_id).action_elements))
-        num_episodes = self.config.test_episodes
-        return Scores.of(self.collect(policy, {}, num_episodes=num_episodes, noisy=True))
+        episodes = self.collect(policy, {}, num_episodes=self.config.test_episodes, noisy=True)
+        return [self._scores(RANDOM, 0, 0, episodes, exploring=True)]
 
-    def score(self, trained: TrainedPolicy) -> TaskSetScores:
-        """Score a policy as `config` says: by adaptation episodes, and by blocks of them."""
+    def score(self, name: str, trained: TrainedPolicy) -> list[Scores]:
+        """Score a policy as `config` says: by adaptation episodes, by blocks, and exploring.
+
+        Args:
+            name: What it is called.
+            trained: The policy. One that never adapts has but one stage, and one exploring.
+        """
         config, params = self.config, repeat_params(trained.params, len(self.tasks))
         size = config.episodes_per_block
         numbers = config.adaptation_episodes if trained.algorithm.adapts else ()
         first = self._explore(trained, params, self.block_size if numbers else size)
-        by_episodes = self._by_episodes(trained, params, first, numbers)
+        by_episodes = self._by_episodes(name, trained, params, first, numbers)
         num_blocks = config.num_blocks if trained.algorithm.adapts else 0
-        by_blocks, exploring = self._by_blocks(trained, params, first, by_episodes, num_blocks)
-        return TaskSetScores(by_episodes, by_blocks, exploring)
+        return by_episodes + self._by_blocks(name, trained, params, first, numbers, num_blocks)
 
-    def score_by_episodes(self, trained: TrainedPolicy, numbers: Sequence[int]) -> list[Stage]:
+    def score_by_episodes(
+        self, name: str, trained: TrainedPolicy, numbers: Sequence[int]
+    ) -> list[Scores]:
         """Score a policy before adapting, and after one block of each number of episodes.
 
         Args:
-            trained: Who is scored. A policy that never adapts has but one stage.
+            name: What it is called.
+            trained: The policy. One that never adapts has but one stage.
             numbers: Numbers of adaptation episodes on each task, increasing.
         """
         params = repeat_params(trained.params, len(self.tasks))
         if not (trained.algorithm.adapts and any(numbers)):
-            return [self._before(trained, params)]
+            return [self._scores(name, 0, 0, self._judged(trained, params))]
         first = self._explore(trained, params, max(numbers))
-        return self._by_episodes(trained, params, first, numbers)
+        return self._by_episodes(name, trained, params, first, numbers)
 
-    def score_after(self, trained: TrainedPolicy, episodes: Episodes) -> Scores:
-        """Score a policy after adapting to episodes (N, E, T) that it has explored."""
+    def return_after(self, trained: TrainedPolicy, episodes: Episodes) -> float:
+        """Return the mean return after adapting to episodes (N, E, T) that a policy explored."""
         params = repeat_params(trained.params, len(self.tasks))
-        return self._judge(trained, self._adapt(trained, params, episodes))
+        return float(_means(self._judged(trained, self._adapt(trained, params, episodes))).mean())
 
     def _by_episodes(
-        self, trained: TrainedPolicy, params: Params, first: Episodes, numbers: Sequence[int]
-    ) -> list[Stage]:
+        self,
+        name: str,
+        trained: TrainedPolicy,
+        params: Params,
+        first: Episodes,
+        numbers: Sequence[int],
+    ) -> list[Scores]:
         """Score before adapting, and after adapting to the first episodes of a block alone."""
-        stages = [self._before(trained, params)]
+        found = [self._scores(name, 0, 0, self._judged(trained, params))]
         for number in filter(None, numbers):
             episodes = first.first(number)
-            adapted = self._adapt(trained, params, episodes)
-            stages.append(Stage(number, self._judge(trained, adapted), Scores.of(episodes)))
-        return stages
+            adapted = self._judged(trained, self._adapt(trained, params, episodes))
+            found.append(self._scores(name, number, 1, adapted, [_means(episodes)]))
+        return found
 
     @property
     def block_size(self) -> int:
@@ -231,53 +250,70 @@ class TaskSet:
 
     def _by_blocks(
         self,
+        name: str,
         trained: TrainedPolicy,
         params: Params,
         first: Episodes,
-        by_episodes: Sequence[Stage],
+        known: Sequence[int],
         num_blocks: int,
-    ) -> tuple[list[Stage], list[Scores]]:
-        """Score after 0..K blocks, and the exploring episodes that follow each."""
-        size, exploring = self.config.episodes_per_block, list[Scores]()
-        known = {stage.num_episodes: stage for stage in by_episodes}
+    ) -> list[Scores]:
+        """Score after 1..K blocks, unless known, and the exploring episodes that follow each."""
+        size, trials, found = self.config.episodes_per_block, list[np.ndarray](), list[Scores]()
 
         def explore(block: int, policy: Policy, params: Params, /) -> Episodes:
             del policy  # _explore knows it
             more = self._explore(trained, params, size, block) if block else first.first(size)
-            exploring.append(Scores.of(more))
+            trials.append(_means(more))
+            found.append(self._scores(name, block * size, block, more, exploring=True))
             return self._shown(more)
 
         steps = adapt_in_steps(
             trained.algorithm, params, num_blocks, explore, self.config.later_step_length
         )
-        stages = [known[0]]
-        for number, step in enumerate(steps, start=1):
+        for block, step in enumerate(steps, start=1):
             params = step.params
-            if number == 1 and size in known:
-                stages.append(known[size])
-            else:
-                judged = self._judge(trained, params)
-                stages.append(Stage(number * size, judged, Scores.mean(exploring)))
+            if block > 1 or size not in known:
+                judged = self._judged(trained, params)
+                found.append(self._scores(name, block * size, block, judged, trials))
         explore(num_blocks, trained.algorithm.exploring_policy, params)
-        return stages, exploring
+        return found
+
+    def _scores(
+        self,
+        name: str,
+        number: int,
+        blocks: int,
+        episodes: Episodes,
+        trials: Sequence[np.ndarray] = (),
+        *,
+        exploring: bool = False,
+    ) -> Scores:
+        """Average over the episodes of each task; trials are the returns of each block before."""
+        return Scores(
+            variant="",
+            split=self.split,
+            algorithm=name,
+            exploring=exploring,
+            episodes=number,
+            blocks=blocks,
+            returns=_means(episodes),
+            success=episodes.success.double().mean(dim=1).numpy(),
+            trial_returns=np.mean(trials, axis=0) if trials else None,
+        )
 
     def _shown(self, episodes: Episodes) -> Episodes:
         """Return what who adapts sees of episodes."""
         return hide_rewards(episodes) if self.config.rewards == "hidden" else episodes
 
-    def _before(self, trained: TrainedPolicy, params: Params) -> Stage:
-        return Stage(0, self._judge(trained, params), None)
-
-    def _judge(self, trained: TrainedPolicy, params: Params) -> Scores:
-        """Score a policy as it is judged."""
-        episodes = self.collect(
+    def _judged(self, trained: TrainedPolicy, params: Params) -> Episodes:
+        """Collect the episodes that a policy is judged by."""
+        return self.collect(
             trained.policy,
             params,
             num_episodes=self.config.test_episodes,
             noisy=self.config.action_noise == "trained",
             observe_task=trained.algorithm.observes_task,
         )
-        return Scores.of(episodes)
 
     def _explore(
         self,
@@ -299,69 +335,6 @@ class TaskSet:
         )
 
 
-# Scores: what policies reached on the tasks of a task set, before anything is averaged over them.
-
-
-class Scores(NamedTuple):
-    """What a policy reached on each task, averaged over that task's episodes."""
-
-    returns: np.ndarray  # (N,)
-    success: np.ndarray  # (N,)
-
-    @classmethod
-    def of(cls, episodes: Episodes) -> Scores:
-        """Average over episodes."""
-        success = episodes.success.double().mean(dim=1)
-        return cls(episodes.returns.double().mean(dim=1).numpy(), success.numpy())
-
-    @classmethod
-    def mean(cls, blocks: Sequence[Scores]) -> Scores:
-        """Average over blocks of as many episodes each."""
-        return cls(*(np.mean(parts, axis=0) for parts in zip(*blocks, strict=True)))
-
-
-class Stage(NamedTuple):
-    """Where a policy stands after some number of adaptation episodes."""
-
-    num_episodes: int
-    """Adaptation episodes of each task so far."""
-    judged: Scores
-    """What the policy is judged by: without action noise unless asked for."""
-    adapting: Scores | None
-    """What it reached in the adaptation episodes themselves; None before the first."""
-
-
-class TaskSetScores(NamedTuple):
-    """What one policy reached on one task set."""
-
-    by_episodes: list[Stage]
-    """Before adapting, and after one block of each number of adaptation episodes that was asked
-    for."""
-    by_blocks: list[Stage]
-    """After 0, 1, .. blocks, one after the other."""
-    exploring: list[Scores]
-    """Episodes with the action noise of adaptation episodes after 0, 1, .. blocks; with the
-    policy's own noise where it never adapts."""
-
-
-def join_stages(seeds: Sequence[Sequence[Stage]]) -> list[Stage]:
-    """Return the stages of several seeds as one, each array (S, N)."""
-    joined = []
-    for stages in zip(*seeds, strict=True):
-        adapting = [stage.adapting for stage in stages if stage.adapting]
-        judged = _join([stage.judged for stage in stages])
-        joined.append(Stage(stages[0].num_episodes, judged, _join(adapting) if adapting else None))
-    return joined
-
-
-def join_seeds(seeds: Sequence[TaskSetScores]) -> TaskSetScores:
-    """Return the scores of several seeds as one, each array (S, N)."""
-    return TaskSetScores(
-        by_episodes=join_stages([seed.by_episodes for seed in seeds]),
-        by_blocks=join_stages([seed.by_blocks for seed in seeds]),
-        exploring=[_join(scores) for scores in zip(*(s.exploring for s in seeds), strict=True)],
-    )
-
-
-def _join(seeds: Sequence[Scores]) -> Scores:
-    return Scores(*map(np.stack, zip(*seeds, strict=True)))
+def _means(episodes: Episodes) -> np.ndarray:
+    """Return the mean return of each task, (N,)."""
+    return episodes.returns.double().mean(dim=1).numpy()

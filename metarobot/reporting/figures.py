@@ -1,15 +1,17 @@
-"""The curves of an evaluation: return and success over adaptation episodes, as small multiples.
+"""The pictures of an evaluation: each a function of its table; `PICTURES` lists all.
 
-A row of panels for each policy that adapts and a column for each split, all on the same axes. In
-every panel the references are thin grey lines. Where few adapt, rows of their success follow.
+The adaptation curve has a row of panels for each policy that adapts and a column for each split,
+all on the same axes. In every panel the references are thin grey lines. Where few adapt, rows of
+their success follow. The training curve has a panel for each policy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -20,7 +22,8 @@ from matplotlib.ticker import EngFormatter
 
 from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE, RANDOM, in_order
 from metarobot.evaluation.statistics import Interval
-from metarobot.evaluation.table import Curve, Evaluation, Point, headline_episodes
+from metarobot.evaluation.table import Evaluation, Row
+from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.style import (
     FAINT,
     GREY,
@@ -65,12 +68,13 @@ def adaptation_curve(evaluation: Evaluation) -> bytes:
     Raises:
         ValueError: The evaluation has no curves of episodes as judged.
     """
-    names = list(evaluation.learners) or [policy.algorithm for policy in evaluation.policies]
-    names = [name for name in names if any(evaluation.curve(name, s) for s in evaluation.splits)]
+    names = evaluation.learners or [policy.algorithm for policy in evaluation.policies]
+    drawn = {name for name, _ in evaluation.curves} - {RANDOM}
+    names = [name for name in names if name in drawn]
     if not names:
         raise ValueError("the evaluation has no deterministic episodes to draw")
-    rows = [Row(name, success=False) for name in names]
-    rows += [Row(name, success=True) for name in names if len(names) <= _FEW]
+    rows = [PanelRow(name, success=False) for name in names]
+    rows += [PanelRow(name, success=True) for name in names if len(names) <= _FEW]
     heights_px = [_height_px(row, len(names)) for row in rows]
     height_px = _ABOVE_PX + _BELOW_PX + sum(heights_px)
     with matplotlib.style.context(["default", STYLE]):
@@ -97,7 +101,7 @@ def adaptation_curve(evaluation: Evaluation) -> bytes:
         return png_bytes(figure)
 
 
-def _height_px(row: Row, num_policies: int) -> int:
+def _height_px(row: PanelRow, num_policies: int) -> int:
     if num_policies > _FEW:
         return 104
     if num_policies > 1:
@@ -105,20 +109,21 @@ def _height_px(row: Row, num_policies: int) -> int:
     return 110 if row.success else 220
 
 
-def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) -> None:
+def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[PanelRow]) -> None:
     colour_of = colours(dict.fromkeys(row.algorithm for row in rows))
     few = any(row.success for row in rows)
-    told_of = _told_of(evaluation)
     for row, panels in zip(rows, grid, strict=True):
         colour = colour_of[row.algorithm]
         for split, axes in zip(evaluation.splits, panels, strict=True):
             draw_references(axes, evaluation, split, row)
-            if curve := evaluation.curve(row.algorithm, split):
-                draw_curve(axes, curve, row, colour)
+            if curve := evaluation.curves.get((row.algorithm, split)):
+                further = further_blocks(evaluation, row.algorithm, split)
+                draw_curve(axes, curve, further, row, colour)
                 if few and not row.success:
-                    write_captured(axes, evaluation, curve, colour)
+                    blocks = evaluation.blocks[row.algorithm, split, False]
+                    write_captured(axes, curve, blocks, colour)
                 elif not few:
-                    write_one_captured(axes, evaluation, curve, told_of)
+                    write_one_captured(axes, curve, evaluation.headline)
         name = algorithm_title(row.algorithm).replace(" ", "\n")
         panels[-1].text(
             1.03,
@@ -134,13 +139,7 @@ def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) 
         panel_heading(axes, split_title(evaluation, split), split_note(evaluation, split), INK)
 
 
-def _told_of(evaluation: Evaluation) -> int | None:
-    """Return the number of adaptation episodes that the numbers in the corners are of."""
-    curves = [c for c in evaluation.curves if c.algorithm in evaluation.learners]
-    return headline_episodes(p.adaptation_episodes for curve in curves for p in curve.points)
-
-
-def _return_limits(evaluation: Evaluation, rows: Iterable[Row]) -> tuple[float, float]:
+def _return_limits(evaluation: Evaluation, rows: Iterable[PanelRow]) -> tuple[float, float]:
     """Return y limits that hold the learners and their references.
 
     A point that is worse than random actions does not squash the others: the line leaves the panel,
@@ -166,16 +165,16 @@ def _return_limits(evaluation: Evaluation, rows: Iterable[Row]) -> tuple[float, 
     return low - 0.14 * span, high + 0.12 * span
 
 
-def _points(evaluation: Evaluation, name: str, split: str) -> tuple[Point, ...]:
-    curve = evaluation.judged(name, split)
-    return (*curve.points, *curve.blocks) if curve else ()
+def _points(evaluation: Evaluation, name: str, split: str) -> tuple[Row, ...]:
+    curve = evaluation.curves.get((name, split), ())
+    return (*curve, *further_blocks(evaluation, name, split))
 
 
-def _mark_axes(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) -> None:
+def _mark_axes(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[PanelRow]) -> None:
     """Mark the adaptation episodes below the panels, and draw faint lines of equal height."""
     used = sorted(
         {
-            point.adaptation_episodes
+            point.episodes
             for row in rows
             for split in evaluation.splits
             for point in _points(evaluation, row.algorithm, split)
@@ -193,11 +192,11 @@ def _mark_axes(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) ->
             axes.set_xlim(-0.06 * places[-1] - 0.1, 1.08 * places[-1] + 0.1)
 
 
-def _mark_what_leaves(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[Row]) -> None:
+def _mark_what_leaves(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[PanelRow]) -> None:
     colour_of = colours(dict.fromkeys(row.algorithm for row in rows))
     for row, panels in zip(rows, grid, strict=True):
         for split, axes in zip(evaluation.splits, panels, strict=True):
-            if curve := evaluation.curve(row.algorithm, split):
+            if curve := evaluation.curves.get((row.algorithm, split)):
                 mark_the_lowest(axes, curve, row, colour_of[row.algorithm])
 
 
@@ -218,12 +217,12 @@ def _write_words(evaluation: Evaluation, figure: Figure, names: list[str], heigh
     named = {NEVER_ADAPTS: "dashed", ORACLE: "dotted"}
     there = {policy.algorithm for policy in evaluation.policies}
     words = [f"{dash}: {algorithm_title(name)}" for name, dash in named.items() if name in there]
-    told_of = _told_of(evaluation)
-    where = "" if len(names) <= _FEW or told_of is None else f" {after_episodes(told_of)}"
-    curves = [c for c in evaluation.curves if c.algorithm in evaluation.learners]
-    if any(further_blocks(curve) for curve in curves if not curve.exploring):
+    few = evaluation.headline
+    where = "" if len(names) <= _FEW or few is None else f" {after_episodes(few)}"
+    pairs = [(name, split) for name in evaluation.learners for split in evaluation.splits]
+    if any(further_blocks(evaluation, *pair) for pair in pairs):
         words.append(f"open dots: blocks of {evaluation.config.episodes_per_block}")
-    if any(evaluation.captured(p, curve.split) for curve in curves for p in curve.points[1:]):
+    if any(row.captured for pair in pairs for row in evaluation.curves.get(pair, ())[1:]):
         words.append(f"percentages: headroom captured{where}")
     what = "return and success" if len(names) <= _FEW else "return"
     write_title(
@@ -234,15 +233,12 @@ def _write_words(evaluation: Evaluation, figure: Figure, names: list[str], heigh
     )
 
 
-# One panel of the adaptation curves: what a policy reaches on a split, beside the references.
-
-
 _TOLD = (1, 5, 20)
 """Adaptation episodes after which the fraction captured is written beside the point."""
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """What a row of panels shows."""
 
     algorithm: str
@@ -250,33 +246,33 @@ class Row:
     success: bool
     """Whether it shows success, not returns."""
 
-    def value(self, point: Point) -> Interval:
+    def value(self, point: Row) -> Interval:
         """Return what is shown of a point."""
         return point.success if self.success else point.return_mean
 
 
-def draw_references(axes: Axes, evaluation: Evaluation, split: str, row: Row) -> None:
+def draw_references(axes: Axes, evaluation: Evaluation, split: str, row: PanelRow) -> None:
     """Draw the references of a split as thin grey lines."""
     for name, dashes in REFERENCE_DASHES.items():
-        if curve := evaluation.curve(name, split):
-            height = row.value(curve.points[0]).value
+        if curve := evaluation.curves.get((name, split)):
+            height = row.value(curve[0]).value
             axes.axhline(height, color=GREY, linestyle=dashes, linewidth=1.0, zorder=1)
 
 
-def further_blocks(curve: Curve) -> tuple[Point, ...]:
-    """Return where several blocks lead, and where they begin; nothing if one block is the most."""
-    blocks = curve.blocks
-    if len(blocks) > 1 and curve.after_episodes(blocks[1].adaptation_episodes):
-        blocks = blocks[1:]  # the first block stands in the curve already
-    return blocks if len(blocks) > 1 else ()
+def further_blocks(evaluation: Evaluation, name: str, split: str) -> tuple[Row, ...]:
+    """Return where several blocks lead, from the first on; nothing if one block is the most."""
+    blocks = evaluation.blocks.get((name, split, False), ())
+    return blocks[1:] if len(blocks) > 2 else ()
 
 
-def draw_curve(axes: Axes, curve: Curve, row: Row, colour: str) -> None:
+def draw_curve(
+    axes: Axes, curve: Sequence[Row], further: Sequence[Row], row: PanelRow, colour: str
+) -> None:
     """Draw what one block of episodes leads to, and with open dots where further blocks lead."""
-    for points, face in ((curve.points, colour), (further_blocks(curve), "white")):
+    for points, face in ((curve, colour), (further, "white")):
         if not points:
             continue
-        places = [place(point.adaptation_episodes) for point in points]
+        places = [place(point.episodes) for point in points]
         shown = [row.value(point) for point in points]
         low, high = [each.low for each in shown], [each.high for each in shown]
         is_main = face == colour
@@ -294,15 +290,15 @@ def draw_curve(axes: Axes, curve: Curve, row: Row, colour: str) -> None:
         )
 
 
-def mark_the_lowest(axes: Axes, curve: Curve, row: Row, colour: str) -> None:
+def mark_the_lowest(axes: Axes, curve: Sequence[Row], row: PanelRow, colour: str) -> None:
     """Where the curve leaves the panel below, write how far down it goes."""
-    lowest = min(curve.points, key=lambda point: row.value(point).value)
+    lowest = min(curve, key=lambda point: row.value(point).value)
     value, floor = row.value(lowest).value, axes.get_ylim()[0]
     if value < floor:
-        is_first = lowest is curve.points[0]  # which stands at the edge of the panel
+        is_first = lowest is curve[0]  # which stands at the edge of the panel
         axes.annotate(
             f"↓ {number(value)}",
-            (place(lowest.adaptation_episodes), floor),
+            (place(lowest.episodes), floor),
             xytext=(-7 if is_first else 0, 3),
             textcoords="offset points",
             ha="left" if is_first else "center",
@@ -318,27 +314,27 @@ def place(num_episodes: int) -> float:
     return float(np.log2(1 + num_episodes))
 
 
-def write_captured(axes: Axes, evaluation: Evaluation, curve: Curve, colour: str) -> None:
+def write_captured(axes: Axes, curve: Sequence[Row], blocks: Sequence[Row], colour: str) -> None:
     """Write the fraction captured beside some points of one block, and the last of the blocks."""
-    means = [point.return_mean.value for point in curve.points]
+    means = [point.return_mean.value for point in curve]
     # A label stands on the side that the line does not go to next.
     slight = 0.1 * (max(means) - min(means))
     falls = [after < mean - slight for mean, after in pairwise(means)] + [False]
     told = [
-        (point, fall or point in curve.blocks[1:])
-        for point, fall in zip(curve.points, falls, strict=True)
-        if point.adaptation_episodes in _TOLD
+        (point, fall or point in blocks[1:])
+        for point, fall in zip(curve, falls, strict=True)
+        if point.episodes in _TOLD
     ]
-    last = max(curve.points[-1], *curve.blocks, key=lambda point: point.adaptation_episodes)
-    if curve.blocks[2:]:
+    last = max((*curve, *blocks), key=lambda point: point.episodes)
+    if blocks[2:]:
         told.append((last, True))
     for point, is_above in told:
-        share = evaluation.captured(point, curve.split)
+        share = point.captured
         if share is None:
             continue
         axes.annotate(
             percent(share.value),
-            (place(point.adaptation_episodes), point.return_mean.value),
+            (place(point.episodes), point.return_mean.value),
             xytext=(0 if point is last else -11 if is_above else 11, 8 if is_above else -8),
             textcoords="offset points",
             ha="center",
@@ -350,12 +346,9 @@ def write_captured(axes: Axes, evaluation: Evaluation, curve: Curve, colour: str
         )
 
 
-def write_one_captured(
-    axes: Axes, evaluation: Evaluation, curve: Curve, num_episodes: int | None
-) -> None:
+def write_one_captured(axes: Axes, curve: Sequence[Row], num_episodes: int | None) -> None:
     """Write the fraction captured by some number of episodes into the corner of a panel."""
-    after = None if num_episodes is None else curve.after_episodes(num_episodes)
-    share = evaluation.captured(after, curve.split) if after else None
+    share = next((row.captured for row in curve if row.episodes == num_episodes), None)
     if share is not None:
         axes.text(
             0.985,
@@ -367,9 +360,6 @@ def write_one_captured(
             zorder=5,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
-
-
-# The training curves of an evaluation: return over simulation steps, a panel for each policy.
 
 
 _MOST_COLUMNS = 4
@@ -492,3 +482,43 @@ def _write_training_words(figure: Figure, height_px: int, names: Sequence[str]) 
         "Thick: mean of the seeds; dashed: before adapting."
         + (f" Grey: {', '.join(greys)}." if greys else ""),
     )
+
+
+class Picture(NamedTuple):
+    """A picture of an evaluation, with its words in the report."""
+
+    name: str
+    """Of its file, without the ending."""
+    draw: Callable[[Evaluation, Sequence[TrainingCurve]], bytes | None]
+    """Evaluation and training curves -> PNG; None where there is nothing to draw."""
+    heading: str = ""
+    """None if the report does not show it."""
+    alt: str = ""
+    caption: str = ""
+
+
+PICTURES = (
+    Picture(
+        "adaptation_curve",
+        lambda evaluation, _: adaptation_curve(evaluation),
+        "Adaptation, episode by episode",
+        "Return against the number of adaptation episodes for each split; policies that do not "
+        "adapt are horizontal lines. The numbers are in the tables below.",
+        "Full dots: after one block of so many episodes of the new task. Open dots: after several "
+        "blocks, each collected by the policy adapted so far. Domain randomisation never adapts; "
+        "the oracle is told the task.",
+    ),
+    Picture(
+        "heat_map",
+        lambda evaluation, _: heat_map(evaluation) if evaluation.heat_map else None,
+    ),
+    Picture(
+        "training_curve",
+        lambda _, curves: training_curve(curves) if curves else None,
+        "Training",
+        "Return of exploring episodes against simulation steps while training, for each algorithm.",
+        "Returns while training, against all simulation steps used so far. Who is told the task in "
+        "training, such as latent, is so in these episodes.",
+    ),
+)
+"""All pictures: the first leads the report, the others follow its tables."""

@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from metarobot.evaluation.protocol import NEVER_ADAPTS
-from metarobot.evaluation.table import Axis, Evaluation, GridMap, HeatMap, headline_episodes
+from metarobot.evaluation.table import Axis, Evaluation, GridMap, HeatMap
 from metarobot.reporting.style import (
     FAINT,
     INK,
@@ -285,7 +285,7 @@ def _heat_map_title(
     """Say what the picture shows: its mean is better, worse, or about the same."""
     family = evaluation_title(evaluation)
     learners = {name for name, _ in maps if name in evaluation.learners}
-    told_of = headline_episodes(number for _, number in maps)
+    told_of = evaluation.heat_map and evaluation.heat_map.headline
     if (NEVER_ADAPTS, 0) not in maps or len(learners) != 1 or told_of is None:
         return f"{family}: {quantity} over the task parameters"
     (learner,) = learners
@@ -300,9 +300,6 @@ def _heat_map_title(
         f"{family}: {title} {after_episodes(told_of)} {verb} domain randomisation, "
         f"{number(adapted)} against {number(never)}"
     )
-
-
-# The heat map of a page: figures show on hovering, tapping or by the arrow keys.
 
 
 _LIGHT = 0.45
@@ -439,9 +436,6 @@ def _gaps(axis: Axis) -> str:
 
 def _ends(axis: Axis) -> tuple[str, str]:
     return f"{axis.values[0]:.3g}", f"{axis.values[-1]:.3g}"
-
-
-# Where the numbers of an axis stand.
 
 
 _MOST_OFF_CENTRE = 0.44

@@ -1,4 +1,7 @@
-"""From runs to an evaluation's folder: numbers, table, pictures and the report."""
+"""From runs to an evaluation's folder: numbers, table, pictures and the report.
+
+The report is one HTML file that needs no network, no server and no scripts.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,23 @@ from markupsafe import Markup
 
 from metarobot.console import printable
 from metarobot.envs import Variant
-from metarobot.evaluation.evaluate import ROBUSTNESS_EPISODES, Progress, evaluate_runs
+from metarobot.evaluation.evaluate import Progress, evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.table import Evaluation, MeasuredPolicy, describe_settings
+from metarobot.evaluation.table import Evaluation, describe_settings
 from metarobot.io import Folder, read_file
 from metarobot.machine import choose_num_threads, provenance
-from metarobot.reporting.figures import TrainingCurve, adaptation_curve, training_curve
-from metarobot.reporting.films import Film, WorstFilms, film_worst_tasks
-from metarobot.reporting.heat_map import heat_map, page_heat_map
+from metarobot.reporting.figures import PICTURES, TrainingCurve
+from metarobot.reporting.films import WorstFilms, film_worst_tasks
+from metarobot.reporting.heat_map import page_heat_map
 from metarobot.reporting.style import evaluation_title
 from metarobot.reporting.tables import (
     episode_tables,
-    evaluation_csv,
     headroom_table,
     parameter_table,
     return_tables,
-    robustness_groups,
-    worst_groups,
+    robustness_table,
+    worst_tables,
+    worst_words,
 )
 from metarobot.reporting.video import playing_problem
 from metarobot.reporting.words import conditions, verdicts, where_they_hold
@@ -43,11 +46,10 @@ from metarobot.training.run_folder import (
     read_facts,
 )
 
-PICTURES = ("adaptation_curve", "heat_map", "training_curve")
 REPORT_FILE = "report.html"
 PRODUCTS = (
     *("evaluation.json", "evaluation.csv"),
-    *(f"{name}.png" for name in PICTURES),
+    *(f"{picture.name}.png" for picture in PICTURES),
     REPORT_FILE,
 )
 """Files of an evaluation; the report tells of all others."""
@@ -55,6 +57,30 @@ SCORES = "scores"
 """Folder of what was measured already, where it is kept."""
 MAX_VIDEO_BYTES = 64 * 2**20
 """Size of a film in a report, which holds all of it."""
+NO_FILMS = WorstFilms()
+TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """How what is reported came to be."""
+
+    commands: tuple[str, ...] = ()
+    """Command lines that make it again."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else is worth knowing about the runs, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """What the report of a demonstration shows besides: what policies of the package can do."""
+
+    shipped: Evaluation
+    """What was measured of them."""
+    film: bytes | None
+    """MP4 of one of them on a chosen task; None where this machine cannot film."""
+    choice: str = ""
+    """How the task of the report's own video was chosen, in a sentence."""
 
 
 def prepare_evaluation(out: Path, *, keep_scores: bool = False) -> Folder:
@@ -114,41 +140,26 @@ def evaluate_to_folder(
         OSError: The folder cannot be written to, or the video cannot be read. What is in the folder
             is then of one evaluation: the old one, or the new one whose report may be missing.
     """
-    curves = [curve for run in runs for curve in _curves(run)]
     film = None if video is None else _read_film(video)
-    folder = prepare_evaluation(out, keep_scores=keep_scores)
+    curves = [curve for run in runs for curve in _curves(run)]
+    folder, facts = prepare_evaluation(out, keep_scores=keep_scores), _facts(runs)
     scores = folder / SCORES if keep_scores else None
     evaluation = evaluate_runs(runs, config, progress, variant, scores)
-    pictures = _draw(evaluation, curves)
     if num_films:
         progress("films", 1.0)
     worst = film_worst_tasks(runs, evaluation, variant, num_films)
-    origin = Origin(commands=tuple(commands), facts=_facts(runs, evaluation))
+    pictures = {each.name: each.draw(evaluation, curves) for each in PICTURES}
+    origin = Origin(commands=tuple(commands), facts=facts)
     report = render_report(evaluation, pictures, film, origin, worst, demonstration)
-    folder.write_together(_products(evaluation, pictures, report))
+    folder.write_together(
+        {
+            "evaluation.json": evaluation.to_json(),
+            "evaluation.csv": evaluation.to_dataframe().to_csv(index=False).encode(),
+            **{f"{name}.png": data for name, data in pictures.items()},  # None: there is none
+            REPORT_FILE: report.encode(),
+        }
+    )
     return evaluation
-
-
-def _products(
-    evaluation: Evaluation, pictures: Mapping[str, bytes], report: str
-) -> dict[str, bytes | None]:
-    """Return the content of every file, None for a picture that there is not."""
-    return {
-        "evaluation.json": evaluation.to_json(),
-        "evaluation.csv": evaluation_csv(evaluation).encode(),
-        **{f"{name}.png": pictures.get(name) for name in PICTURES},
-        REPORT_FILE: report.encode(),
-    }
-
-
-def _draw(evaluation: Evaluation, curves: Sequence[TrainingCurve]) -> dict[str, bytes]:
-    """Return the pictures there are, as PNG files."""
-    pictures = {"adaptation_curve": adaptation_curve(evaluation)}
-    if evaluation.heat_map is not None:
-        pictures["heat_map"] = heat_map(evaluation)
-    if curves:
-        pictures["training_curve"] = training_curve(curves)
-    return pictures
 
 
 def _read_film(video: Path) -> bytes:
@@ -179,81 +190,33 @@ def _curves(run: TrainedRun) -> list[TrainingCurve]:
     return curves
 
 
-def _facts(runs: Sequence[TrainedRun], evaluation: Evaluation) -> Mapping[str, str]:
+def _facts(runs: Sequence[TrainedRun]) -> Mapping[str, str]:
     """Return what is worth knowing about how the runs came to be, as text by name."""
     first = runs[0]
     saved = read_facts(first.path, next(iter(first.policies)), CONFIG_FILE)
     measured = provenance(choose_num_threads())
+    hashes = {
+        name: [
+            hashlib.sha256(algorithm_folder(run.path, name).read(POLICY_FILE)).hexdigest()[:16]
+            for run in runs
+        ]
+        for name in first.policies
+    }
     facts: dict[str, object] = {
         "runs": [str(run.path) for run in runs],
         "seeds": [run.seed for run in runs],
-        "training": {
-            policy.algorithm: _costs(policy)
-            for policy in evaluation.policies
-            if policy.algorithm in first.policies
-        },
         "machine": saved.get("machine", {}),
         "versions": saved.get("versions", {}),
         "git_revision": saved.get("git_revision"),
-        "policies (SHA-256)": _hashes(runs),
+        "policies (SHA-256)": hashes,
         "measured with": {key: value for key, value in measured.items() if key != "command"},
     }
     return describe_settings(facts)
 
 
-def _hashes(runs: Sequence[TrainedRun]) -> dict[str, list[str]]:
-    """Return the beginning of the hash of every policy's file, a seed each."""
-    return {
-        name: [
-            hashlib.sha256(algorithm_folder(run.path, name).read(POLICY_FILE)).hexdigest()[:16]
-            for run in runs
-        ]
-        for name in runs[0].policies
-    }
-
-
-def _costs(policy: MeasuredPolicy) -> str:
-    """Say what the training of every seed has cost."""
-    return ", ".join(
-        "interrupted"
-        if steps is None or seconds is None
-        else f"{steps:,} steps in {seconds:,.0f} s"
-        for steps, seconds in zip(policy.total_steps, policy.seconds, strict=True)
-    )
-
-
-# The HTML report of an evaluation: one file that needs no network, no server and no scripts.
-
-
-NO_FILMS = WorstFilms()
-TEMPLATE_FOLDER = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """How what is reported came to be."""
-
-    commands: tuple[str, ...] = ()
-    """Command lines that make it again."""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    """What else is worth knowing about the runs, by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demonstration:
-    """What the report of a demonstration shows besides: what policies of the package can do."""
-
-    shipped: Evaluation
-    """What was measured of them."""
-    film: bytes | None
-    """MP4 of one of them on a chosen task; None where this machine cannot film."""
-    choice: str = ""
-    """How the task of the report's own video was chosen, in a sentence."""
-
-
 def render_report(
     evaluation: Evaluation,
-    pictures: Mapping[str, bytes],
+    pictures: Mapping[str, bytes | None],
     video: bytes | None,
     origin: Origin,
     worst: WorstFilms = NO_FILMS,
@@ -263,43 +226,66 @@ def render_report(
 
     Args:
         evaluation: The evaluation.
-        pictures: PNG files to embed, by "adaptation_curve" and "training_curve"; a missing one
-            leaves its section out. The heat map is drawn by the page itself.
+        pictures: PNG files by the name in `PICTURES`; None, or missing, is left out. The heat map
+            is drawn by the page itself.
         video: The before/after MP4 to embed, or None.
         origin: How the runs and the report came to be.
         worst: Films of the worst tasks.
         demonstration: What a demonstration shows besides.
     """
-    variant = evaluation.variant
-    template = page_templates().get_template("report.html.j2")
-    return template.render(
-        family=evaluation.family,
-        title=evaluation_title(evaluation),
-        conditions=conditions(evaluation),
-        range_name="Training range" if evaluation.tasks_as_trained else "Main range",
-        variant=list(describe_settings(asdict(variant)).items()) if variant else [],
-        created=evaluation.created,
-        verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
-        pictures={name: data_url(data, "image/png") for name, data in pictures.items()},
-        video=_film_url(video),
-        shown=None if demonstration is None else _shown_besides(demonstration),
-        episode_tables=episode_tables(evaluation),
-        tables=return_tables(evaluation),
-        headroom=headroom_table(evaluation),
-        heat_map=page_heat_map(evaluation),
-        worst_groups=worst_groups(evaluation),
-        films={place: _film_urls(film) for place, film in worst.films.items()},
-        no_films=worst.problem,
-        robustness=robustness_groups(evaluation),
-        robustness_stages=["before", *(f"after {number}" for number in ROBUSTNESS_EPISODES)],
-        num_blocks=max(len(curve.blocks) for curve in evaluation.curves) - 1,
-        episodes_per_block=evaluation.config.episodes_per_block,
-        sample=_sample(evaluation),
-        task_parameters=parameter_table(evaluation),
-        facts=list(origin.facts.items()),
-        config=list(describe_settings(asdict(evaluation.config)).items()),
-        commands=list(origin.commands),
+    variant, config = evaluation.variant, describe_settings(asdict(evaluation.config))
+    seeds = len(evaluation.seeds)
+    return (
+        page_templates()
+        .get_template("report.html.j2")
+        .render(
+            family=evaluation.family,
+            title=evaluation_title(evaluation),
+            conditions=conditions(evaluation),
+            variant=list(describe_settings(asdict(variant)).items()) if variant else [],
+            created=evaluation.created,
+            verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
+            pictures=[
+                {**each._asdict(), "url": data_url(data, "image/png")}
+                for each in PICTURES
+                if each.heading and (data := pictures.get(each.name))
+            ],
+            video=_film_url(video),
+            shown=None if demonstration is None else _shown_besides(demonstration),
+            episode_tables=episode_tables(evaluation),
+            tables=return_tables(evaluation),
+            headroom=headroom_table(evaluation),
+            heat_map=page_heat_map(evaluation),
+            worst_tables=worst_tables(evaluation),
+            films=_films(evaluation, worst),
+            no_films=worst.problem,
+            robustness=robustness_table(evaluation),
+            episodes_per_block=evaluation.config.episodes_per_block,
+            sample=f"{evaluation.config.num_tasks} tasks a split for each of {seeds} training "
+            f"seed{'s' * (seeds != 1)}",
+            task_parameters=parameter_table(evaluation),
+            facts=[*origin.facts.items(), *_costs(evaluation)],
+            config=list(config.items()),
+            commands=list(origin.commands),
+        )
     )
+
+
+def _costs(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return what the training of every seed has cost, policy by policy."""
+    return [
+        (
+            f"training.{policy.algorithm}",
+            ", ".join(
+                "interrupted"
+                if steps is None or seconds is None
+                else f"{steps:,} steps in {seconds:,.0f} s"
+                for steps, seconds in zip(policy.total_steps, policy.seconds, strict=True)
+            ),
+        )
+        for policy in evaluation.policies
+        if policy.total_steps
+    ]
 
 
 def _film_url(film: bytes | None) -> str | None:
@@ -316,11 +302,15 @@ def _shown_besides(demonstration: Demonstration) -> dict[str, Any]:
     }
 
 
-def _film_urls(film: Film) -> dict[str, str]:
-    return {
-        "film": data_url(film.mp4, "video/mp4"),
-        "poster": data_url(film.poster, "image/jpeg"),
-    }
+def _films(evaluation: Evaluation, worst: WorstFilms) -> list[dict[str, str | None]]:
+    """Return what the template shows of the films of the worst tasks."""
+    found = []
+    for place, film in worst.films.items():
+        task, where, why = worst_words(evaluation, evaluation.worst_tasks[place])
+        words = {"task": task, "where": where, "why": why}
+        poster = data_url(film.poster, "image/jpeg")
+        found.append({**words, "film": _film_url(film.mp4), "poster": poster})
+    return found
 
 
 def page_templates() -> Environment:
@@ -333,15 +323,6 @@ def page_templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-
-
-def _sample(evaluation: Evaluation) -> str:
-    """Say how many tasks and seeds the numbers rest on."""
-    seeds = len(evaluation.seeds)
-    return (
-        f"{evaluation.config.num_tasks} tasks a split for each of {seeds} training "
-        f"seed{'s' * (seeds != 1)}"
     )
 
 

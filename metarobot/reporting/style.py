@@ -295,15 +295,12 @@ def light_grid(axes: Axes) -> None:
     axes.spines["left"].set_visible(False)
 
 
-# Cells of tables: a number, and its interval.
-
-
 class Cell(NamedTuple):
     """What a table shows of a number."""
 
     value: str
     """The number, a dash where there is none."""
-    interval: str
+    interval: str = ""
     """Its bounds in brackets, nothing where there is none."""
 
     @classmethod

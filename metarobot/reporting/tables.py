@@ -1,24 +1,13 @@
-"""The tables of the HTML report by blocks, and of task parameters: all numbers ready to print."""
+"""The tables of the HTML report and of the command line: all numbers ready to print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from metarobot.evaluation.evaluate import ROBUSTNESS_EPISODES
 from metarobot.evaluation.protocol import RANDOM
 from metarobot.evaluation.statistics import Interval
-from metarobot.evaluation.table import (
-    Curve,
-    Evaluation,
-    Headroom,
-    MeasuredParameter,
-    Point,
-    UnderVariant,
-    WorstTask,
-)
-from metarobot.io import csv_table
+from metarobot.evaluation.table import Evaluation, Row, WorstTask
 from metarobot.reporting.style import (
     ALGORITHM_COLOURS,
     Cell,
@@ -33,458 +22,265 @@ from metarobot.reporting.style import (
 )
 from metarobot.reporting.video import describe_task
 
+ROBUSTNESS_EPISODES = (0, 1, 5)
+"""Adaptation episodes that the table of other variants tells of."""
+_QUANTITIES = (
+    ("Headroom captured", "captured", True),
+    ("Success", "success", True),
+    ("Tasks that became worse", "worse", True),
+    ("Return", "return_mean", False),
+    ("Change of return, worst tenth of the tasks", "worst_tenth", False),
+    ("Return given up in each adaptation episode", "trial_cost", False),
+)
+"""Title, name in a row and whether in percent: what is told by adaptation episodes."""
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table of returns."""
 
-    algorithm: str
-    """The CSS class of its colour."""
+class Bar(NamedTuple):
+    """A return on the scale of its split, from 0 (and below) to 100."""
+
+    low: float
+    mean: float
+    high: float
+
+
+class Line(NamedTuple):
+    """One line of a table."""
+
     label: str
-    """Whose it is, and after how many blocks."""
-    episodes_used: int
-    """Adaptation episodes used."""
-    mean: Cell
-    iqm: Cell
-    success: Cell
-    bar: tuple[float, float, float]
-    """Low, mean and high return on the split's own scale, from 0 (and below) to 100."""
+    cells: Sequence[Cell | Bar | str]
+    kind: str = ""
+    """The CSS class of its colour."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """The lines of one split."""
+class Group(NamedTuple):
+    """Lines below a heading of their own, if they have one."""
 
     title: str
     note: str
-    rows: tuple[Row, ...]
+    lines: Sequence[Line]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReturnTable:
-    """The table of deterministic or of exploring episodes."""
+class Table(NamedTuple):
+    """A table."""
 
     title: str
-    groups: tuple[Group, ...]
+    note: str
+    headings: Sequence[str]
+    """The first is that of the labels."""
+    groups: Sequence[Group]
+    kinds: Sequence[str] = ()
+    """The CSS classes of all columns but the first; those of numbers if not given."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeadroomRow:
-    """One line of the headroom table."""
-
-    split: str
-    domain_randomisation: str
-    oracle: str
-    headroom: Cell
-    captured: tuple[Cell, ...]
-    """The fraction captured after each block."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParameterRow:
-    """One line of the table of task parameters."""
-
-    label: str
-    description: str
-    train: str
-    gaps: str
-    extrapolation: str
-    scale: str
-
-
-def return_tables(evaluation: Evaluation) -> list[ReturnTable]:
-    """Return one table for deterministic and one for exploring episodes, grouped by split.
+def episode_tables(evaluation: Evaluation, *, percentages_alone: bool = False) -> list[Table]:
+    """Return for each split what every learner reaches by adaptation episodes, in one block.
 
     Args:
-        evaluation: The evaluation.
+        evaluation: The evaluation; without anybody who adapts there is no table.
+        percentages_alone: Whether to leave out returns.
     """
     tables = []
-    for exploring, title in ((False, "Deterministic episodes"), (True, "Exploring episodes")):
+    for split in evaluation.splits:
+        names = [name for name in evaluation.learners if (name, split) in evaluation.curves]
+        curves = {name: evaluation.curves[name, split] for name in names}
+        numbers = sorted({row.episodes for rows in curves.values() for row in rows})
         groups = []
-        for split in evaluation.splits:
-            curves = [
-                curve
-                for policy in evaluation.policies
-                if (curve := evaluation.curve(policy.algorithm, split, exploring=exploring))
+        for title, quantity, in_percent in _QUANTITIES:
+            if not any(getattr(row, quantity) for rows in curves.values() for row in rows):
+                continue  # measured nowhere
+            lines = [
+                Line(
+                    algorithm_title(name),
+                    [
+                        *_by_episodes(rows, quantity, numbers, in_percent=in_percent),
+                        episodes_to_90(evaluation, name, split) * (quantity == "captured"),
+                    ],
+                )
+                for name, rows in curves.items()
             ]
-            if curves:
-                note, rows = split_note(evaluation, split), _rows(evaluation, curves)
-                groups.append(Group(title=split_title(evaluation, split), note=note, rows=rows))
+            if in_percent or not percentages_alone:
+                groups.append(Group(title, "", lines))
+        headings = ["Adaptation episodes", *map(str, numbers), "for 90 %"]
         if groups:
-            tables.append(ReturnTable(title=title, groups=tuple(groups)))
+            title, note = split_title(evaluation, split), split_note(evaluation, split)
+            tables.append(Table(title, note, headings, groups))
     return tables
 
 
-def _rows(evaluation: Evaluation, curves: Sequence[Curve]) -> tuple[Row, ...]:
+def _by_episodes(
+    rows: Sequence[Row], quantity: str, numbers: Sequence[int], *, in_percent: bool
+) -> list[Cell]:
+    """Return a quantity after each number of episodes, a dash where it was not measured."""
+    found: dict[int, Interval | None] = {row.episodes: getattr(row, quantity) for row in rows}
+    write = Cell.in_percent if in_percent else Cell.of
+    return [write(found.get(each)) for each in numbers]
+
+
+def episodes_to_90(evaluation: Evaluation, algorithm: str, split: str) -> str:
+    """Return how many episodes 0.9 of the headroom takes: "5", "> 40", or a dash without one."""
+    last = evaluation.curves[algorithm, split][-1]
+    needed = evaluation.episodes_to_90.get((algorithm, split))
+    if needed is not None:
+        return str(needed)
+    return f"> {last.episodes}" if last.captured else "–"
+
+
+def headroom_table(evaluation: Evaluation) -> Table | None:
+    """Return the headroom of each split and how much of it each block of every learner captures."""
+    several, lines, most = len(evaluation.learners) > 1, [], 0
+    for entry in evaluation.headroom:
+        for name in evaluation.learners:
+            rows = evaluation.blocks.get((name, entry.split, False), ())
+            cells = [
+                Cell(number(entry.domain_randomisation)),
+                Cell(number(entry.oracle)),
+                Cell.of(entry.gap),
+                *(Cell.in_percent(row.captured) for row in rows),
+            ]
+            label = split_title(evaluation, entry.split)
+            lines.append(Line(label + f", {algorithm_title(name)}" * several, cells))
+            most = max(most, len(rows))
+    stages = ["Captured before", *map(after_blocks, range(1, most))]
+    headings = ["Split", "Domain randomisation", "Oracle", "Headroom", *stages]
+    title = "Headroom and what was captured of it"
+    return Table(title, "", headings, [Group("", "", lines)]) if lines else None
+
+
+def return_tables(evaluation: Evaluation) -> list[Table]:
+    """Return one table for deterministic and one for exploring episodes, grouped by split."""
+    headings = ("Algorithm", "Episodes used", "Mean return", "low to high", "Interquartile mean")
+    kinds, tables = ("number wide", "number", "bar", "number", "number"), []
+    for exploring, title in ((False, "Deterministic episodes"), (True, "Exploring episodes")):
+        groups = []
+        for split in evaluation.splits:
+            keys = [(policy.algorithm, split, exploring) for policy in evaluation.policies]
+            found = {key[0]: evaluation.blocks[key] for key in keys if key in evaluation.blocks}
+            if found:
+                note, lines = split_note(evaluation, split), _return_lines(evaluation, found)
+                groups.append(Group(split_title(evaluation, split), note, lines))
+        if groups:
+            tables.append(Table(title, "", (*headings, "Success"), groups, kinds))
+    return tables
+
+
+def _return_lines(evaluation: Evaluation, found: dict[str, tuple[Row, ...]]) -> list[Line]:
     # Random actions score so low that their place would squeeze all others together.
-    shown = [curve for curve in curves if curve.algorithm != RANDOM] or curves
-    means = [point.return_mean for curve in shown for point in curve.blocks]
+    means = [row.return_mean for name, rows in found.items() if name != RANDOM for row in rows]
+    means = means or [row.return_mean for row in found[RANDOM]]
     low = min(mean.low for mean in means)
     span = max(max(mean.high for mean in means) - low, 1e-9)
 
     def place(value: float) -> float:
         return round(100 * min(max((value - low) / span, 0.0), 1.0), 2)
 
-    def bar(mean: Interval) -> tuple[float, float, float]:
-        return place(mean.low), place(mean.value), place(mean.high)
-
-    return tuple(
-        Row(
-            algorithm=curve.algorithm if curve.algorithm in ALGORITHM_COLOURS else "adapted",
-            label=_label(evaluation, curve.algorithm, num_blocks),
-            episodes_used=point.adaptation_episodes,
-            mean=Cell.of(point.return_mean),
-            iqm=Cell.of(point.return_iqm),
-            success=Cell.in_percent(point.success),
-            bar=bar(point.return_mean),
-        )
-        for curve in curves
-        for num_blocks, point in enumerate(curve.blocks)
-    )
-
-
-def _label(evaluation: Evaluation, algorithm: str, num_blocks: int) -> str:
-    name = algorithm_title(algorithm)
-    if algorithm not in evaluation.learners:
-        return name
-    stage = after_blocks(num_blocks)
-    return f"{name}, {stage}" if len(evaluation.learners) > 1 else stage
-
-
-def headroom_table(evaluation: Evaluation) -> list[HeadroomRow]:
-    """Return a line for each split and each policy that adapts.
-
-    Args:
-        evaluation: The evaluation.
-    """
     return [
-        _headroom_row(evaluation, entry, curve)
-        for entry in evaluation.headroom
-        for name in evaluation.learners
-        if (curve := evaluation.curve(name, entry.split))
+        Line(
+            _label(evaluation, name, row.blocks),
+            [
+                Cell(str(row.episodes)),
+                Cell.of(mean),
+                Bar(place(mean.low), place(mean.value), place(mean.high)),
+                Cell.of(row.return_iqm),
+                Cell.in_percent(row.success),
+            ],
+            name if name in ALGORITHM_COLOURS else "adapted",
+        )
+        for name, rows in found.items()
+        for row in rows
+        for mean in [row.return_mean]
     ]
 
 
-def _headroom_row(evaluation: Evaluation, headroom: Headroom, curve: Curve) -> HeadroomRow:
-    name = f", {algorithm_title(curve.algorithm)}" * (len(evaluation.learners) > 1)
-    return HeadroomRow(
-        split=split_title(evaluation, headroom.split) + name,
-        domain_randomisation=number(headroom.domain_randomisation),
-        oracle=number(headroom.oracle),
-        headroom=Cell.of(headroom.gap),
-        captured=tuple(Cell.in_percent(point.captured) for point in curve.blocks),
+def _label(evaluation: Evaluation, algorithm: str, num_blocks: int) -> str:
+    name, stage = algorithm_title(algorithm), after_blocks(num_blocks)
+    if algorithm not in evaluation.learners:
+        return name
+    return f"{name}, {stage}" if len(evaluation.learners) > 1 else stage
+
+
+def worst_tables(evaluation: Evaluation) -> list[Table]:
+    """Return the worst tasks of every policy that adapts."""
+    headings = ("Task", "Where", "Why", "Return before", "after", "Success before", "after")
+    kinds, tables = ("", "", "number", "number", "number", "number"), []
+    for name in evaluation.learners:
+        own = [task for task in evaluation.worst_tasks if task.algorithm == name]
+        lines = []
+        for task in own:
+            words, *why = worst_words(evaluation, task)
+            returns = map(number, (task.return_before, task.return_after))
+            success = map(percent, (task.success_before, task.success_after))
+            lines.append(Line(words, [*why, *map(Cell, (*returns, *success))], "task"))
+        if own:
+            title = f"{algorithm_title(name)}, {after_episodes(own[0].adaptation_episodes)}"
+            tables.append(Table(title, "", headings, [Group("", "", lines)], kinds))
+    return tables
+
+
+def worst_words(evaluation: Evaluation, worst: WorstTask) -> tuple[str, str, str]:
+    """Return what a worst task is, where it is from, and why it is one."""
+    units = {parameter.name: parameter.unit for parameter in evaluation.task_parameters}
+    where = split_title(evaluation, worst.split).lower()
+    return (
+        ", ".join(describe_task(worst.task, units)).replace("-", "\N{MINUS SIGN}"),
+        f"{where}, seed {worst.seed}" if len(evaluation.seeds) > 1 else where,
+        "became worse" if worst.harmed else "lowest return",
     )
 
 
-def parameter_table(evaluation: Evaluation) -> list[ParameterRow]:
-    """Return a line for each task parameter.
+def robustness_table(evaluation: Evaluation) -> Table | None:
+    """Return what policies reach on the family as it is, then under each variant measured."""
+    groups, names = [], dict[str, None]()
+    for variant in evaluation.robustness:
+        found = dict[str, list[Row]]()
+        for row in evaluation.rows:
+            if row.variant == variant.name:
+                found.setdefault(row.algorithm, []).append(row)
+        names |= dict.fromkeys(found)
+        note = variant.description + ", tasks of its own" * bool(variant.ranges)
+        groups.append(Group(variant.name.replace("_", " "), note, _under_lines(found)))
+    own = {name: evaluation.curves.get((name, "train"), ()) for name in names}
+    if any(own.values()):
+        groups.insert(0, Group("as it is", "no variant", _under_lines(own)))
+    stages = ["before", *map(after_episodes, ROBUSTNESS_EPISODES[1:])]
+    headings = ["Policy", *(f"{what} {each}" for what in ("Success", "Return") for each in stages)]
+    return Table("Under other conditions", "", headings, groups) if groups else None
 
-    Args:
-        evaluation: The evaluation.
-    """
-    return [_parameter_row(parameter) for parameter in evaluation.task_parameters]
+
+def _under_lines(found: dict[str, list[Row]] | dict[str, tuple[Row, ...]]) -> list[Line]:
+    return [
+        Line(
+            algorithm_title(name),
+            [
+                *_by_episodes(rows, "success", ROBUSTNESS_EPISODES, in_percent=True),
+                *_by_episodes(rows, "return_mean", ROBUSTNESS_EPISODES, in_percent=False),
+            ],
+        )
+        for name, rows in found.items()
+        if rows
+    ]
 
 
-def _parameter_row(parameter: MeasuredParameter) -> ParameterRow:
-    choices = " or ".join(f"{value:g}" for value in parameter.choices)
-    return ParameterRow(
-        label=parameter_label(parameter.name, parameter.unit),
-        description=parameter.description,
-        train=choices or _ranges([parameter.train]),
-        gaps=_ranges(parameter.gaps),
-        extrapolation=_ranges(parameter.extrapolation),
-        scale="log-uniform" if parameter.log_uniform else "uniform",
-    )
+def parameter_table(evaluation: Evaluation) -> Table:
+    """Return a line for each task parameter."""
+    lines = [
+        Line(
+            parameter_label(parameter.name, parameter.unit),
+            [
+                parameter.description,
+                " or ".join(f"{value:g}" for value in parameter.choices)
+                or _ranges([parameter.train]),
+                _ranges(parameter.gaps),
+                _ranges(parameter.extrapolation),
+                "log-uniform" if parameter.log_uniform else "uniform",
+            ],
+        )
+        for parameter in evaluation.task_parameters
+    ]
+    name = "Training range" if evaluation.tasks_as_trained else "Main range"
+    headings = ("Parameter", "Meaning", name, "Gaps held out", "Extrapolation", "Drawn")
+    kinds = ("prose", "", "", "", "")
+    return Table("Task parameters", "", headings, [Group("", "", lines)], kinds)
 
 
 def _ranges(pairs: Sequence[tuple[float, float]]) -> str:
     return ", ".join(f"{low:g} to {high:g}" for low, high in pairs) or "–"
-
-
-# The tables of the HTML report by adaptation episodes: all numbers ready to print.
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodesRow:
-    """What one policy reaches, over the number of adaptation episodes."""
-
-    label: str
-    cells: tuple[Cell, ...]
-    """One for each number of episodes."""
-    last: str
-    """Episodes to 0.9 of the headroom, in the rows of what was captured; else nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quantity:
-    """The rows of one quantity."""
-
-    title: str
-    in_percent: bool
-    rows: tuple[EpisodesRow, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodesTable:
-    """One split: all that was measured after one block of so many episodes."""
-
-    title: str
-    note: str
-    numbers: tuple[int, ...]
-    """Numbers of adaptation episodes, one a column."""
-    quantities: tuple[Quantity, ...]
-
-
-_OF_POINTS: dict[str, tuple[Callable[[Point], Interval | None], bool]] = {
-    "Success": (lambda point: point.success, True),
-    "Tasks that became worse": (lambda point: point.harmed, True),
-    "Return": (lambda point: point.return_mean, False),
-    "Change of return, worst tenth of the tasks": (lambda point: point.worst_tenth, False),
-    "Return given up in each adaptation episode": (lambda point: point.trial_cost, False),
-}
-"""What is shown of points below the fraction captured, and whether in percent."""
-
-
-def episode_tables(evaluation: Evaluation) -> list[EpisodesTable]:
-    """Return a table for each split; none where nobody adapts.
-
-    Args:
-        evaluation: The evaluation.
-    """
-    tables = []
-    for split in evaluation.splits:
-        found = [evaluation.curve(name, split) for name in evaluation.learners]
-        curves = [curve for curve in found if curve]
-        if curves:
-            tables.append(_table(evaluation, split, curves))
-    return tables
-
-
-def _table(evaluation: Evaluation, split: str, curves: Sequence[Curve]) -> EpisodesTable:
-    numbers = sorted({p.adaptation_episodes for curve in curves for p in curve.points})
-    captured = _quantity(
-        "Headroom captured",
-        curves,
-        numbers,
-        lambda point: evaluation.captured(point, split),
-        in_percent=True,
-        last=[episodes_to_90_text(evaluation, curve) for curve in curves],
-    )
-    others = [
-        _quantity(title, curves, numbers, of, in_percent=in_percent)
-        for title, (of, in_percent) in _OF_POINTS.items()
-    ]
-    return EpisodesTable(
-        title=split_title(evaluation, split),
-        note=split_note(evaluation, split),
-        numbers=tuple(numbers),
-        quantities=tuple(quantity for quantity in (captured, *others) if quantity),
-    )
-
-
-def _quantity(
-    title: str,
-    curves: Sequence[Curve],
-    numbers: Sequence[int],
-    of: Callable[[Point], Interval | None],
-    *,
-    in_percent: bool,
-    last: Sequence[str] = (),
-) -> Quantity | None:
-    """Return the rows of a quantity, None where it was measured nowhere."""
-    points = [[curve.after_episodes(n) for n in numbers] for curve in curves]
-    values = [[point and of(point) for point in row] for row in points]
-    write = Cell.in_percent if in_percent else Cell.of
-    if not any(value for row in values for value in row):
-        return None
-    return Quantity(
-        title=title,
-        in_percent=in_percent,
-        rows=tuple(
-            EpisodesRow(
-                label=algorithm_title(curve.algorithm),
-                cells=tuple(map(write, row)),
-                last=needed,
-            )
-            for curve, row, needed in zip(curves, values, last or [""] * len(curves), strict=True)
-        ),
-    )
-
-
-def episodes_to_90_text(evaluation: Evaluation, curve: Curve) -> str:
-    """Return how many episodes 0.9 of the headroom takes: "5", "> 40", or a dash without one."""
-    last = curve.points[-1]
-    if evaluation.captured(last, curve.split) is None:
-        return "–"
-    needed = evaluation.episodes_to_90(curve)
-    return f"> {last.adaptation_episodes}" if needed is None else str(needed)
-
-
-# The tables of the HTML report of what is hard: the worst tasks, and the shipped variants.
-
-
-@dataclass(frozen=True)
-class WorstRow:
-    """One of the worst tasks."""
-
-    place: int
-    """In `Evaluation.worst_tasks`."""
-    task: str
-    where: str
-    """Its split, and its training seed where there are several."""
-    why: str
-    """Why it is here."""
-    returns: tuple[str, str]
-    """Before and after adapting."""
-    success: tuple[str, str]
-
-
-@dataclass(frozen=True)
-class WorstGroup:
-    """The worst tasks of one policy."""
-
-    title: str
-    stage: str
-    """When they were worst: "after 5 episodes"."""
-    rows: Sequence[WorstRow]
-
-
-@dataclass(frozen=True)
-class VariantRow:
-    """What one policy reaches under one variant."""
-
-    label: str
-    success: Sequence[Cell]
-    """Before adapting and after each number of episodes; a dash where it never adapts."""
-    returns: Sequence[Cell]
-
-
-@dataclass(frozen=True)
-class VariantGroup:
-    """One variant."""
-
-    title: str
-    note: str
-    rows: Sequence[VariantRow]
-
-
-def worst_groups(evaluation: Evaluation) -> list[WorstGroup]:
-    """Return the worst tasks of every policy that adapts.
-
-    Args:
-        evaluation: The evaluation.
-    """
-    groups = []
-    for name in evaluation.learners:
-        own = [(i, task) for i, task in enumerate(evaluation.worst_tasks) if task.algorithm == name]
-        if own:
-            stage = after_episodes(own[0][1].adaptation_episodes)
-            rows = [_worst_row(evaluation, place, task) for place, task in own]
-            groups.append(WorstGroup(algorithm_title(name), stage, rows))
-    return groups
-
-
-def _worst_row(evaluation: Evaluation, place: int, worst: WorstTask) -> WorstRow:
-    units = {parameter.name: parameter.unit for parameter in evaluation.task_parameters}
-    where = split_title(evaluation, worst.split).lower()
-    return WorstRow(
-        place=place,
-        task=", ".join(describe_task(worst.task, units)).replace("-", "\N{MINUS SIGN}"),
-        where=f"{where}, seed {worst.seed}" if len(evaluation.seeds) > 1 else where,
-        why="became worse" if worst.harmed else "lowest return",
-        returns=(number(worst.return_before), number(worst.return_after)),
-        success=(percent(worst.success_before), percent(worst.success_after)),
-    )
-
-
-def robustness_groups(evaluation: Evaluation) -> list[VariantGroup]:
-    """Return what policies reach on the family as it is, then under each variant measured.
-
-    Args:
-        evaluation: The evaluation.
-    """
-    by_variant: dict[str, list[UnderVariant]] = {}
-    for entry in evaluation.robustness:
-        by_variant.setdefault(entry.variant, []).append(entry)
-    groups = [
-        VariantGroup(
-            title=name.replace("_", " "),
-            note=entries[0].description + ", tasks of its own" * entries[0].other_tasks,
-            rows=[_variant_row(entry.algorithm, entry.points) for entry in entries],
-        )
-        for name, entries in by_variant.items()
-    ]
-    return [*_as_it_is(evaluation, list(by_variant.values())), *groups]
-
-
-def _as_it_is(
-    evaluation: Evaluation, found: Sequence[Sequence[UnderVariant]]
-) -> list[VariantGroup]:
-    """Return the same policies without a variant, on the training range."""
-    names = dict.fromkeys(entry.algorithm for entries in found for entry in entries)
-    curves = [evaluation.curve(name, "train") for name in names]
-    rows = [_variant_row(curve.algorithm, curve.points) for curve in curves if curve]
-    return [VariantGroup("as it is", "no variant", rows)] if rows else []
-
-
-def _variant_row(algorithm: str, points: Sequence[Point]) -> VariantRow:
-    measured = {point.adaptation_episodes: point for point in points}
-    shown = [measured.get(number) for number in (0, *ROBUSTNESS_EPISODES)]
-    return VariantRow(
-        label=algorithm_title(algorithm),
-        success=[Cell.in_percent(point and point.success) for point in shown],
-        returns=[Cell.of(point and point.return_mean) for point in shown],
-    )
-
-
-# The table of an evaluation: one row for each policy, split, kind of episodes and point.
-
-
-def evaluation_csv(evaluation: Evaluation) -> str:
-    """Return all points of an evaluation as CSV, with the bounds of their 95 % intervals.
-
-    The column ``adaptation_blocks`` is empty where all adaptation episodes were one block, or none.
-
-    Args:
-        evaluation: The evaluation.
-    """
-    return csv_table(
-        [
-            {**_csv_row(curve, point, blocks), **_protocol(evaluation)}
-            for curve in evaluation.curves
-            for blocks, point in [
-                *((None, point) for point in curve.points),
-                *(enumerate(curve.blocks) if len(curve.blocks) > 1 else ()),
-            ]
-        ]
-    )
-
-
-def _csv_row(curve: Curve, point: Point, blocks: int | None) -> dict[str, Any]:
-    return {
-        "split": curve.split,
-        "algorithm": curve.algorithm,
-        "exploring": curve.exploring,
-        "adaptation_episodes": point.adaptation_episodes,
-        "adaptation_blocks": blocks,
-        **_csv_columns("return_mean", point.return_mean),
-        **_csv_columns("return_iqm", point.return_iqm),
-        **_csv_columns("success", point.success),
-        **_csv_columns("captured", point.captured),
-        **_csv_columns("harmed", point.harmed),
-        **_csv_columns("worst_tenth", point.worst_tenth),
-        **_csv_columns("trial_cost", point.trial_cost),
-    }
-
-
-def _csv_columns(name: str, value: Interval | None) -> dict[str, Any]:
-    bounds = (value.low, value.high) if value else (None, None)
-    return {name: value and value.value, f"{name}_ci": bounds}
-
-
-def _protocol(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "rewards": evaluation.config.rewards,
-        "num_seeds": len(evaluation.seeds),
-        "num_tasks": evaluation.config.num_tasks,
-    }

@@ -1,4 +1,8 @@
-"""What an evaluation says in sentences, made from the numbers alone."""
+"""An evaluation in sentences, made from its numbers alone.
+
+`verdicts` tell what adapting is worth, `where_they_hold` how far a policy works and where it fails,
+`conditions` what was special.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE, in_order
+from metarobot.evaluation.protocol import NEVER_ADAPTS, ORACLE
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import (
     NEARLY_ALL,
     Axis,
     Conditions,
-    Curve,
     Evaluation,
     GridMap,
     Headroom,
     HeatMap,
-    Point,
-    headline_episodes,
+    Row,
 )
 from metarobot.reporting.style import (
     after_episodes,
@@ -34,6 +36,13 @@ from metarobot.reporting.style import (
     percent_interval,
 )
 
+ENOUGH = 0.5
+"""Success that counts as working."""
+_MOST_PLACES = 2
+_MOST_OF_THE_MAP = 0.5
+"""Part of the map that a place covers at most: a larger one would say nothing."""
+_LEAST_FAILING = 0.5
+"""Part of the tasks in a place that fail, at least: else the place is no place."""
 SMALL_HEADROOM = 0.1
 """Headroom below this part of (oracle - random) is called small."""
 _WHERE = {
@@ -64,10 +73,10 @@ def verdicts(evaluation: Evaluation) -> list[str]:
     if not evaluation.tasks_as_trained:
         chosen = known
     sentences = [
-        _verdict(evaluation, entry, curve)
+        _verdict(evaluation, entry, rows)
         for entry in evaluation.headroom
         for name in evaluation.learners
-        if entry.split in chosen and (curve := evaluation.curve(name, entry.split))
+        if entry.split in chosen and (rows := evaluation.curves.get((name, entry.split)))
     ]
     return sentences or _without_headroom(evaluation)
 
@@ -78,7 +87,7 @@ def conditions(evaluation: Evaluation) -> str:
     Args:
         evaluation: The evaluation.
     """
-    return " ".join(filter(None, (_which_variants(evaluation), _what_was_hidden(evaluation))))
+    return f"{_which_variants(evaluation)} {_what_was_hidden(evaluation)}".strip()
 
 
 def _what_was_hidden(evaluation: Evaluation) -> str:
@@ -118,13 +127,13 @@ def _without_headroom(evaluation: Evaluation) -> list[str]:
     sentences = []
     for name in evaluation.learners:
         for split in evaluation.splits:
-            curve = evaluation.curve(name, split)
-            after = _told_of(curve) if curve else None
-            if curve and after:
-                start, end = (number(p.return_mean.value) for p in (curve.points[0], after))
+            rows = evaluation.curves.get((name, split), ())
+            after = _after_few(evaluation, rows)
+            if after:
+                start, end = (number(row.return_mean.value) for row in (rows[0], after))
                 sentences.append(
-                    f"{_stage(after).capitalize()} on {_tasks(evaluation, split)}, the mean return "
-                    f"of {algorithm_title(name)} is {end}; before adapting it was {start}."
+                    f"{_stage(after)} on {_tasks(evaluation, split)}, the mean return of "
+                    f"{algorithm_title(name)} is {end}; before adapting it was {start}."
                 )
     there = {policy.algorithm for policy in evaluation.policies}
     missing = [name for name in (NEVER_ADAPTS, ORACLE) if name not in there]
@@ -137,28 +146,29 @@ def _without_headroom(evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _told_of(curve: Curve) -> Point | None:
-    """Return the point that the sentences are of; after a first block if it is all there is."""
-    told_of = headline_episodes(point.adaptation_episodes for point in curve.points)
-    return curve.after_blocks(1) if told_of is None else curve.after_episodes(told_of)
+def _after_few(evaluation: Evaluation, rows: Sequence[Row]) -> Row | None:
+    """Return the row that the sentences are of."""
+    few = evaluation.headline
+    return next((row for row in rows if few is not None and row.episodes == few), None)
 
 
-def _stage(point: Point) -> str:
-    return after_episodes(point.adaptation_episodes)
+def _stage(row: Row) -> str:
+    return after_episodes(row.episodes).capitalize()
 
 
-def _verdict(evaluation: Evaluation, headroom: Headroom, curve: Curve) -> str:
-    after, where = _told_of(curve), _tasks(evaluation, headroom.split)
-    name = algorithm_title(curve.algorithm)
+def _verdict(evaluation: Evaluation, headroom: Headroom, rows: Sequence[Row]) -> str:
+    after, where = _after_few(evaluation, rows), _tasks(evaluation, headroom.split)
+    name = algorithm_title(rows[0].algorithm)
     if after is None:
         return f"On {where}, no adaptation of {name} was evaluated."
     if after.captured is None or not headroom.is_meaningful:
         return f"On {where}, {_no_headroom(headroom, name, after)}"
-    text = f"{_stage(after).capitalize()} on {where}, {_closing(after.captured, name)}"
-    if after.harmed:
-        text += f"; {percent(after.harmed.value)} {percent_interval(after.harmed)} of the tasks"
+    text = f"{_stage(after)} on {where}, {_closing(after.captured, name)}"
+    if after.worse:
+        text += f"; {percent(after.worse.value)} {percent_interval(after.worse)} of the tasks"
         text += " became worse"
-    return f"{text}. {_way(curve)}{_small_headroom_note(headroom)}"
+    needed = evaluation.episodes_to_90.get((after.algorithm, after.split))
+    return f"{text}. {_way(rows, needed)}{_small_headroom_note(headroom)}"
 
 
 def _closing(share: Interval, name: str) -> str:
@@ -176,11 +186,10 @@ def _closing(share: Interval, name: str) -> str:
     return f"{name} captures {amount}"
 
 
-def _way(curve: Curve) -> str:
+def _way(rows: Sequence[Row], needed: int | None) -> str:
     """Say where it began, and how many episodes nearly all of the headroom takes."""
-    before, needed = curve.points[0].captured, curve.episodes_to_90
+    before, most = rows[0].captured, rows[-1].episodes
     start = f"Before adapting it stood at {percent(before and before.value)}"
-    most = curve.points[-1].adaptation_episodes
     if needed == 0 or most == 0:
         return f"{start}."
     nearly_all = percent(NEARLY_ALL)
@@ -189,11 +198,11 @@ def _way(curve: Curve) -> str:
     return f"{start}; it reaches {nearly_all} {after_episodes(needed)}."
 
 
-def _no_headroom(headroom: Headroom, name: str, after: Point) -> str:
+def _no_headroom(headroom: Headroom, name: str, after: Row) -> str:
     gap = f"{number(headroom.gap.value)} {interval(headroom.gap)}"
     returns = (
         f"Returns: domain randomisation {number(headroom.domain_randomisation)}, "
-        f"{name} {_stage(after)} {number(after.return_mean.value)}, "
+        f"{name} {after_episodes(after.episodes)} {number(after.return_mean.value)}, "
         f"oracle {number(headroom.oracle)}."
     )
     if round(headroom.gap.high, 2) < 0.0:  # judged by what is shown
@@ -222,9 +231,6 @@ def _small_headroom_note(headroom: Headroom) -> str:
     )
 
 
-# Where a policy still works, in a sentence: how far its success reaches on the heat map.
-
-
 def where_they_hold(evaluation: Evaluation) -> list[str]:
     """Say for every learner how far from the training range it works, as measured on the heat map.
 
@@ -239,11 +245,10 @@ def where_they_hold(evaluation: Evaluation) -> list[str]:
     if heat_map is None or not all(map(_in_training, (heat_map.x, heat_map.y))):
         return []  # no map, or one so coarse that it skips the training range
     sentences = []
-    for name in in_order(evaluation.learners):
-        maps = {m.adaptation_episodes: m for m in heat_map.maps if m.algorithm == name}
-        number = headline_episodes(maps)
-        if number is not None:
-            sentences.append(_sentence(heat_map, maps[number]))
+    for name in evaluation.learners:
+        maps = [m for m in heat_map.maps if m.algorithm == name and m.adaptation_episodes]
+        told = [m for m in maps if m.adaptation_episodes == heat_map.headline]
+        sentences += [_sentence(heat_map, each) for each in told]
     return sentences
 
 
@@ -281,18 +286,6 @@ def _in_training(axis: Axis) -> list[int]:
     """Return which values of an axis lie in the training range."""
     low, high = axis.train
     return [index for index, value in enumerate(axis.values) if low <= value <= high]
-
-
-# Where on a heat map a policy fails, as conditions on the two task parameters.
-
-
-ENOUGH = 0.5
-"""Success that counts as working."""
-_MOST_PLACES = 2
-_MOST_OF_THE_MAP = 0.5
-"""Part of the map that a place covers at most: a larger one would say nothing."""
-_LEAST_FAILING = 0.5
-"""Part of the tasks in a place that fail, at least: else the place is no place."""
 
 
 class FailingPlace(NamedTuple):
@@ -392,9 +385,6 @@ def _worst(part: Part) -> str:
     row, column = divmod(int(part.success.argmin()), part.success.shape[1])
     x, y = axis_ends(part.x, [part.along_x[column]]), axis_ends(part.y, [part.along_y[row]])
     return f"with {x} and {y}, where {percent(part.success[row, column])} of the episodes succeed"
-
-
-# Values along the axes of a heat map, in words.
 
 
 def axis_name(axis: Axis) -> str:

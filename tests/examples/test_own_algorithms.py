@@ -73,9 +73,8 @@ def test_every_command_takes_them(working_folder, capfd):
     found = json.loads((working_folder / "results" / "evaluation.json").read_text())
     evaluation = mr.Evaluation.from_dict(found)
     for name in OWN:
-        curve = evaluation.judged(name, "train")
-        assert [point.adaptation_episodes for point in curve.points] == [0, 1, 3]
-        assert [point.adaptation_episodes for point in curve.blocks] == [0, 3]
+        assert [row.episodes for row in evaluation.curves[name, "train"]] == [0, 1, 3]
+        assert [row.episodes for row in evaluation.blocks[name, "train", False]] == [0, 3]
     film = ("--algorithm", "elite_shift", "--out", "a.mp4", "--adaptation-episodes", 2, *KNOWN)
     assert run_fresh(capfd, "render", "run", *film)[0] == 0
     compared = ("--algorithms", *named, "oracle", "--seeds", 0, "--jobs", 2, "--test-tasks", 2)

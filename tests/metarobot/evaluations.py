@@ -3,21 +3,21 @@
 from dataclasses import replace
 
 import numpy as np
+from msgspec import structs
 
 from metarobot.envs import SPLITS
 from metarobot.evaluation.protocol import EvaluationConfig, in_order
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import (
     Axis,
-    Curve,
+    Conditions,
     Evaluation,
     GridMap,
     Headroom,
     HeatMap,
     MeasuredParameter,
     MeasuredPolicy,
-    Point,
-    UnderVariant,
+    Row,
     WorstTask,
 )
 
@@ -42,39 +42,36 @@ def around(value, half=0.2):
     return Interval(value, value - half, value + half)
 
 
-def point(episodes, mean, captured=None):
+def row(name, split, episodes, mean, captured=None, **changes):
+    """A row of a policy after one block of episodes."""
     adapted = captured is not None and episodes > 0
-    return Point(
-        adaptation_episodes=episodes,
-        return_mean=around(mean),
-        return_iqm=around(mean + 0.01, 0.1),
-        success=Interval(0.5, 0.4, 0.6),
-        captured=captured,
-        captured_per_seed=() if captured is None else (captured.value,) * 3,
-        harmed=Interval(0.12, 0.08, 0.16) if adapted else None,
-        worst_tenth=Interval(-0.7, -0.9, -0.5) if adapted else None,
-        trial_cost=Interval(0.3, 0.2, 0.4) if adapted else None,
-    )
+    values = {
+        "algorithm": name,
+        "split": split,
+        "episodes": episodes,
+        "blocks": int(episodes > 0),
+        "return_mean": around(mean),
+        "return_iqm": around(mean + 0.01, 0.1),
+        "success": Interval(0.5, 0.4, 0.6),
+        "captured": captured,
+        "captured_per_seed": () if captured is None else (captured.value,) * 3,
+        "worse": Interval(0.12, 0.08, 0.16) if adapted else None,
+        "worst_tenth": Interval(-0.7, -0.9, -0.5) if adapted else None,
+        "trial_cost": Interval(0.3, 0.2, 0.4) if adapted else None,
+    }
+    return Row(**{**values, **changes})
 
 
-def curves_of(name, means):
-    """The curves of a policy on all splits; random actions have exploring episodes only."""
-    curves = []
+def rows_of(name, means):
+    """The rows of a policy on all splits; random actions have exploring episodes only."""
+    rows = []
     for split in SPLITS:
-        for exploring in (True,) if name == "random" else (False, True):
-            captured = {} if exploring or name in REFERENCES else CAPTURED
-            points = [point(number, mean, captured.get(number)) for number, mean in means.items()]
-            blocks = [each for each in points if each.adaptation_episodes in (0, 20)]
-            curves.append(
-                Curve(
-                    algorithm=name,
-                    split=split,
-                    exploring=exploring,
-                    points=tuple(points[:1] if exploring else points),
-                    blocks=tuple(blocks),
-                )
-            )
-    return curves
+        captured = {} if name in REFERENCES else CAPTURED
+        if name != "random":
+            rows += [row(name, split, n, mean, captured.get(n)) for n, mean in means.items()]
+        blocks = {n: mean for n, mean in means.items() if n in (0, 20)}
+        rows += [row(name, split, n, mean, exploring=True) for n, mean in blocks.items()]
+    return rows
 
 
 def headroom(split, **changes):
@@ -133,23 +130,25 @@ def made_up_evaluation():
         policies=tuple(
             MeasuredPolicy(algorithm=name, adapts=name not in REFERENCES) for name in MEANS
         ),
-        curves=tuple(curve for name, means in MEANS.items() for curve in curves_of(name, means)),
+        rows=(
+            *(row for name, means in MEANS.items() for row in rows_of(name, means)),
+            *(
+                row(name, "train", number, MEANS[name][number], variant=variant)
+                for variant in ("greasy_pads", "heavy_blocks")
+                for name, numbers in (("domain_randomisation", (0,)), ("maml", (0, 1, 5)))
+                for number in numbers
+            ),
+        ),
         headroom=tuple(headroom(split) for split in SPLITS),
         heat_map=made_up_heat_map(),
         worst_tasks=tuple(worst_task(index, harmed=index < 2) for index in range(3)),
-        robustness=tuple(
-            UnderVariant(
-                variant=variant,
+        robustness=(
+            Conditions(
+                name="greasy_pads",
                 description="less friction than any trained with",
-                other_tasks=variant == "greasy_pads",
-                algorithm=name,
-                points=tuple(point(number, means[number]) for number in numbers),
-            )
-            for variant in ("greasy_pads", "heavy_blocks")
-            for name, means, numbers in (
-                ("domain_randomisation", MEANS["domain_randomisation"], (0,)),
-                ("maml", MEANS["maml"], (0, 1, 5)),
-            )
+                settings={"ranges.pad_friction.train": "0.05, 0.2"},
+            ),
+            Conditions(name="heavy_blocks", description="less friction than any trained with"),
         ),
     )
 
@@ -174,7 +173,7 @@ def with_another(evaluation, name="promp"):
     """The evaluation with a second algorithm, which does as MAML."""
 
     def doubled(parts):
-        copies = [replace(part, algorithm=name) for part in parts if part.algorithm == "maml"]
+        copies = [changed(part, algorithm=name) for part in parts if part.algorithm == "maml"]
         return (*parts, *copies)
 
     policies = {policy.algorithm: policy for policy in doubled(evaluation.policies)}
@@ -182,7 +181,7 @@ def with_another(evaluation, name="promp"):
     return replace(
         evaluation,
         policies=tuple(policies[name] for name in in_order(policies)),
-        curves=doubled(evaluation.curves),
+        rows=doubled(evaluation.rows),
         heat_map=heat_map and replace(heat_map, maps=doubled(heat_map.maps)),
     )
 
@@ -197,11 +196,10 @@ def without(evaluation, *names):
     return replace(
         evaluation,
         policies=fewer(evaluation.policies),
-        curves=fewer(evaluation.curves),
+        rows=fewer(evaluation.rows),
         headroom=(),
         heat_map=heat_map and replace(heat_map, maps=fewer(heat_map.maps)),
         worst_tasks=fewer(evaluation.worst_tasks),
-        robustness=fewer(evaluation.robustness),
     )
 
 
@@ -211,15 +209,20 @@ def with_headroom(evaluation, *entries):
 
 def with_captured(evaluation, share):
     """The evaluation in which every policy that adapts has captured a share, after any episodes."""
+    return with_rows(
+        evaluation,
+        lambda row: row.episodes and not (row.exploring or row.algorithm in REFERENCES),
+        captured=share,
+    )
 
-    def shared(points):
-        return tuple(
-            replace(each, captured=share) if each.adaptation_episodes else each for each in points
-        )
 
-    def changed(curve):
-        if curve.exploring or curve.algorithm in REFERENCES:
-            return curve
-        return replace(curve, points=shared(curve.points), blocks=shared(curve.blocks))
+def with_rows(evaluation, is_changed, **changes):
+    """The evaluation with changes to some rows."""
+    rows = [changed(row, **changes) if is_changed(row) else row for row in evaluation.rows]
+    return replace(evaluation, rows=tuple(rows))
 
-    return replace(evaluation, curves=tuple(map(changed, evaluation.curves)))
+
+def changed(part, **changes):
+    """A row, or another part, with changes."""
+    change = structs.replace if isinstance(part, Row) else replace
+    return change(part, **changes)

@@ -111,7 +111,7 @@ def test_every_shipped_variant_is_evaluated(name, runs):
     assert evaluation.variant.name == variant.name
     settings = describe_settings(variant.to_dict())
     assert settings.items() >= evaluation.variant.settings.items()
-    means = [point.return_mean.value for curve in evaluation.curves for point in curve.points]
+    means = [row.return_mean.value for row in evaluation.rows]
     assert all(map(math.isfinite, means))
     described = {p.name: p.train for p in evaluation.task_parameters}
     assert described == {p.name: p.train for p in variant.distribution.parameters}

@@ -276,15 +276,16 @@ def test_an_evaluation_by_episodes_runs_one_trial_and_adapts_to_its_beginnings(m
     monkeypatch.setattr(Rl2, "adapt", adapt_to)
     trained, tasks = measured_policy()
     sizes = EvaluationConfig(num_tasks=2, test_episodes=1)
-    stages = TaskSet(trained.config.env_id, tasks, 0, sizes).score_by_episodes(trained, (0, 1, 4))
+    task_set = TaskSet(trained.config.env_id, tasks, "train", sizes)
+    stages = task_set.score_by_episodes("rl2", trained, (0, 1, 4))
     ((num_envs, trial),) = blocks
     assert (num_envs, trial.num_episodes) == (2, 4)
-    assert [stage.num_episodes for stage in stages] == [0, 1, 4]
+    assert [stage.episodes for stage in stages] == [0, 1, 4]
     assert [episodes.num_episodes for episodes in adapted_to] == [1, 4]
     for stage, episodes in zip(stages[1:], adapted_to, strict=True):
-        expected = trial.first(stage.num_episodes)
+        expected = trial.first(stage.episodes)
         assert torch.equal(episodes.actions, expected.actions)
-        np.testing.assert_allclose(stage.adapting.returns, expected.returns.mean(1))
+        np.testing.assert_allclose(stage.trial_returns, expected.returns.mean(1))
 
 
 def test_an_evaluation_lives_through_the_trial_episodes():
@@ -292,7 +293,8 @@ def test_an_evaluation_lives_through_the_trial_episodes():
     sizes = EvaluationConfig(
         num_tasks=2, adaptation_episodes=(1, 2), num_blocks=2, episodes_per_block=2, test_episodes=2
     )
-    scores = TaskSet(trained.config.env_id, tasks, 0, sizes).score(trained)
-    assert len(scores.by_blocks) == 3
-    returns = [stage.judged.returns for stage in scores.by_blocks]
+    scores = TaskSet(trained.config.env_id, tasks, "train", sizes).score("rl2", trained)
+    judged = {each.episodes: each.returns for each in scores if not each.exploring}
+    assert [*judged] == [0, 1, 2, 4]
+    returns = [judged[episodes] for episodes in (0, 2, 4)]
     assert not np.allclose(returns[0], returns[1])

@@ -44,7 +44,7 @@ def policies(folder):
 
 def measured(folder):
     evaluation = Evaluation.from_dict(json.loads((folder / "evaluation.json").read_text()))
-    return evaluation.curves, evaluation.headroom
+    return evaluation.rows, evaluation.headroom
 
 
 def assert_same(folder, other):

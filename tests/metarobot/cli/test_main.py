@@ -175,12 +175,10 @@ def test_evaluate_writes_everything(trained, tmp_path, capfd):
     assert evaluation["family"] == "metarobot/Grip-v0"
     with (folder / "evaluation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    adapting = [curve for curve in evaluation["curves"] if len(curve["blocks"]) > 1]
-    counts = [len(curve["points"]) + len(curve["blocks"]) for curve in adapting]
-    assert len(rows) == sum(counts) + len(evaluation["curves"]) - len(adapting)
-    assert {"split", "algorithm", "return_mean", "return_mean_ci_low", "success_ci_high"} <= set(
-        rows[0]
-    )
+    stages = {(row["algorithm"], row["split"], row["episodes"]) for row in evaluation["rows"]}
+    found = {(row["algorithm"], row["split"], int(row["episodes"])) for row in rows}
+    assert {each for each in found if each[1] != "grid"} == stages
+    assert {"return", "success", "captured", "worse", "block_mass_kg"} <= set(rows[0])
     report = (folder / "report.html").read_text()
     assert "metarobot evaluate" in report
     assert "MUJOCO_LOG.TXT" not in {path.name for path in tmp_path.iterdir()}
@@ -216,7 +214,7 @@ def test_evaluate_measures_a_run_without_references(trained, tmp_path, capfd, na
     shutil.copytree(trained / name, tmp_path / "alone" / name)
     assert main(["evaluate", "alone", "--out", "result", *SHORT_EVALUATION]) == 0
     evaluation = json.loads((tmp_path / "result/evaluation.json").read_text())
-    assert {curve["algorithm"] for curve in evaluation["curves"]} == {"random", name}
+    assert {row["algorithm"] for row in evaluation["rows"]} == {"random", name}
     assert evaluation["headroom"] == []
     said = capfd.readouterr().out
     assert ("cannot be told" if name == "maml" else "No policy in these runs adapts") in said

@@ -1,119 +1,173 @@
+"""What is measured, of whom, what is kept of it, and the table that it ends in."""
+
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from trained import TRAINED
+from evaluations import headroom
+from fakes import untrained_run
 
-from metarobot.algorithms import make_policy, train_config
-from metarobot.envs import SPLITS
-from metarobot.evaluation.evaluate import evaluate_runs
-from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
-from metarobot.evaluation.references import measured_names
-from metarobot.evaluation.table import _ratio
-from metarobot.evaluation.task_set import UniformPolicy
-from metarobot.training.load import TrainedPolicy, TrainedRun
-
-ENV_ID = "metarobot/Grip-v0"
-CONFIG = EvaluationConfig(
-    num_tasks=3,
-    adaptation_episodes=(1, 3),
-    num_blocks=1,
-    episodes_per_block=2,
-    test_episodes=1,
-    grid_size=2,
-    heat_map_episodes=(2,),
+from metarobot.algorithms import ALGORITHMS
+from metarobot.config import RunConfig
+from metarobot.envs import SPLITS, Tasks, find_variant
+from metarobot.evaluation import evaluate
+from metarobot.evaluation.evaluate import (
+    MOST_WORST_TASKS,
+    evaluate_runs,
+    find_worst_tasks,
+    variants_of,
 )
+from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig, in_order
+from metarobot.evaluation.references import measured_names
+from metarobot.evaluation.table import Scores
+from metarobot.evaluation.task_set import TaskSet, UniformPolicy
+from metarobot.io import Folder
+from metarobot.reporting.style import REFERENCE_TITLES, algorithm_title
+from metarobot.training.load import load_run, load_runs
+from metarobot.training.run import train_run
+
+TINY = RunConfig(
+    total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,), options={"outer_epochs": 1}
+)
+TRAINED = ("maml", "domain_randomisation", "oracle")
+CONFIG = EvaluationConfig(
+    num_tasks=2,
+    adaptation_episodes=(1, 2),
+    num_blocks=2,
+    episodes_per_block=2,
+    heat_map_episodes=(1,),
+    test_episodes=1,
+    untrained=UNTRAINED,
+    grid_size=2,
+)
+QUICK = replace(CONFIG, untrained=("random",))
+"""Without the references whose search takes long."""
+INSERT = "metarobot/Insert-v0"
+INSERT_CONFIG = replace(QUICK, splits=("train",), heat_map=False, untrained=(), robustness=True)
 
 
-def untrained_run(seed, env_id=ENV_ID, algorithms=TRAINED):
-    policies = {}
-    for algorithm in algorithms:
-        config = train_config(env_id=env_id, algorithm=algorithm, seed=seed)
-        policy = make_policy(config)
-        params = policy.initial_params(torch.Generator().manual_seed(seed))
-        policies[algorithm] = TrainedPolicy(policy, params, config)
-    return TrainedRun(seed=seed, env_id=env_id, policies=policies)
-
-
-def stages_of(evaluation):
-    return {
-        (curve.algorithm, point.adaptation_episodes)
-        for curve in evaluation.curves
-        for point in (*curve.points, *curve.blocks)
-    }
+def measure(runs, folder=None, config=CONFIG, variant=None):
+    """Evaluate, with scores kept in a folder; when that was is left out."""
+    kept = folder and Folder(folder)
+    return replace(evaluate_runs(runs, config, lambda *_: None, variant, kept), created="")
 
 
 @pytest.fixture(scope="module")
-def evaluation():
-    return evaluate_runs([untrained_run(0), untrained_run(1)], CONFIG, lambda stage, share: None)
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        train_run(replace(TINY, seed=seed), TRAINED, folder / f"grip-seed{seed}")
+    return load_runs([folder / "grip-seed0", folder / "grip-seed1"])
 
 
-def test_every_algorithm_stands_in_every_split(evaluation):
-    by_blocks = {("random", 0, True)} | {
-        (algorithm, episodes, exploring)
-        for algorithm, episodes in (
-            ("domain_randomisation", 0),
-            ("maml", 0),
-            ("maml", 2),
-            ("oracle", 0),
-        )
-        for exploring in (False, True)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("scores")
+
+
+@pytest.fixture(scope="module")
+def evaluation(runs, folder):
+    return measure(runs, folder)
+
+
+@pytest.fixture(scope="module")
+def on_variants(tmp_path_factory):
+    run = untrained_run(tmp_path_factory.mktemp("run"), INSERT, ("maml", "domain_randomisation"))
+    return run, measure([run], config=INSERT_CONFIG)
+
+
+def test_everyone_has_a_place_and_a_name():
+    everyone = {*ALGORITHMS, *UNTRAINED}
+    assert set(in_order(everyone)) == everyone
+    assert all(algorithm_title(name) for name in everyone)
+    assert {*REFERENCE_TITLES, *ALGORITHMS} == everyone
+    assert in_order(["oracle", "b", "random", "a"]) == ["random", "b", "a", "oracle"]
+
+
+def test_every_policy_has_a_row_on_every_split_at_every_stage(evaluation):
+    assert [policy.algorithm for policy in evaluation.policies] == in_order(TRAINED + UNTRAINED)
+    assert {*evaluation.learners} == {"maml", *UNTRAINED[1:]}
+    judged = [(0, 0), (1, 1), (2, 1), (4, 2)]
+    found = {(r.split, r.algorithm, r.exploring, r.episodes, r.blocks) for r in evaluation.rows}
+    expected = {
+        (split, name, exploring, *stage)
+        for split in SPLITS
+        for name in TRAINED + UNTRAINED
+        for exploring in ((True,) if name == "random" else (False, True))
+        for stage in (judged if name in evaluation.learners else judged[:1])
+        if not exploring or stage != (1, 1)
     }
-    by_episodes = {point for point in by_blocks if point[1] == 0}
-    by_episodes |= {("maml", 1, False), ("maml", 3, False)}
-    for split in SPLITS:
-        curves = [curve for curve in evaluation.curves if curve.split == split]
-        for expected, points_of in (
-            (by_episodes, lambda curve: curve.points),
-            (by_blocks, lambda curve: curve.blocks),
-        ):
-            seen = {
-                (curve.algorithm, point.adaptation_episodes, curve.exploring)
-                for curve in curves
-                for point in points_of(curve)
-            }
-            assert seen == expected
-    assert evaluation.seeds == (0, 1)
+    assert found == expected
+    costs = {policy.algorithm: policy.total_steps for policy in evaluation.policies}
+    assert costs["maml"] == (128, 128)
+    assert {name for name, cost in costs.items() if cost} == set(TRAINED)
 
 
-def test_intervals_hold_their_means(evaluation):
-    for curve in evaluation.curves:
-        for point in (*curve.points, *curve.blocks):
-            mean = point.return_mean
-            assert mean.low <= mean.value <= mean.high
-            assert 0.0 <= point.success.value <= 1.0
-        for number, point in enumerate(curve.blocks):
-            assert point.adaptation_episodes == 2 * number
+def test_rows_are_found_by_policy_and_split(evaluation):
+    curve, blocks = evaluation.curves["maml", "train"], evaluation.blocks["maml", "train", False]
+    assert [row.episodes for row in curve] == [0, 1, 2]
+    assert [row.blocks for row in blocks] == [0, 1, 2]
+    assert blocks[:2] == (curve[0], curve[2])
+    assert evaluation.after("maml", "train", 2) is curve[2]
+    assert evaluation.after_blocks("maml", "train", 2) is blocks[2]
+    assert evaluation.after("maml", "train", 7) is evaluation.after_blocks("oracle", "train", 1)
+    assert evaluation.curves["random", "train"][0].exploring
+    assert evaluation.headline == 2
 
 
-def test_captured_follows_from_the_means(evaluation):
-    for entry in evaluation.headroom:
-        gap = entry.oracle - entry.domain_randomisation
-        assert entry.gap.value == pytest.approx(gap)
-        curve = evaluation.curve("maml", entry.split)
-        for point in (*curve.points, *curve.blocks):
-            assert len(point.captured_per_seed) == 2
-            won = point.return_mean.value - entry.domain_randomisation
-            assert point.captured is None or point.captured.value == pytest.approx(won / gap)
+@pytest.mark.parametrize("evaluated", ["evaluation", "on_variants"])
+def test_rows_sum_the_table_up(evaluated, request):
+    found = request.getfixturevalue(evaluated)
+    evaluation = found[1] if evaluated == "on_variants" else found
+    table = evaluation.to_dataframe()
+    keys = ["variant", "split", "algorithm", "exploring", "episodes", "blocks"]
+    means = table.groupby(keys)[["return", "success", "captured", "worse"]].mean()
+    for row in evaluation.rows:
+        mean = means.loc[tuple(getattr(row, key) for key in keys)]
+        assert row.return_mean.value == pytest.approx(mean["return"])
+        assert row.success.value == pytest.approx(mean["success"])
+        assert row.return_mean.low <= row.return_mean.value <= row.return_mean.high
+        if row.captured:
+            assert row.captured.value == pytest.approx(mean["captured"])
+            assert len(row.captured_per_seed) == 2
+        if row.worse:
+            assert row.worse.value == pytest.approx(mean["worse"])
 
 
-def test_without_headroom_there_is_no_fraction():
-    assert (_ratio(1.0, 2.0), _ratio(1.0, 0.0)) == (0.5, None)
+def test_heat_map_and_worst_tasks_are_of_the_table(evaluation):
+    table = evaluation.to_dataframe()
+    assert {*table["seed"]} == {0, 1}
+    grid, heat_map = table[table["split"] == "grid"], evaluation.heat_map
+    assert heat_map.x.name == "block_mass_kg"
+    assert heat_map.x.values == pytest.approx([0.05, 1.8])
+    assert {each.algorithm for each in heat_map.maps} == {*TRAINED, *UNTRAINED[1:]}
+    for each in heat_map.maps:
+        is_own = (grid["algorithm"] == each.algorithm) & (
+            grid["episodes"] == each.adaptation_episodes
+        )
+        cells = grid[is_own].pivot_table("return", "pad_friction", "block_mass_kg")
+        np.testing.assert_allclose(cells.to_numpy(), each.returns)
+    for worst in evaluation.worst_tasks:
+        rows = table.query(
+            "algorithm == @worst.algorithm and seed == @worst.seed and split == @worst.split "
+            "and task == @worst.index and episodes == @worst.adaptation_episodes and not exploring"
+        )
+        assert rows["return"].tolist() == [worst.return_after]
+        assert rows[[*worst.task]].iloc[0].to_dict() == worst.task
 
 
-def test_heat_map_spans_the_extrapolation_ranges(evaluation):
-    grid = evaluation.heat_map
-    assert grid.x.name == "block_mass_kg"
-    assert grid.x.values == pytest.approx([0.05, 1.8])
-    found = [(entry.algorithm, entry.adaptation_episodes) for entry in grid.maps]
-    assert found == [("domain_randomisation", 0), ("maml", 0), ("maml", 2), ("oracle", 0)]
-    assert all(np.shape(entry.returns) == (2, 2) for entry in grid.maps)
+def test_a_file_holds_no_single_tasks(evaluation):
+    again = type(evaluation).from_dict(evaluation.to_dict())
+    assert again == evaluation
+    with pytest.raises(ValueError, match=r"read evaluation\.csv"):
+        again.to_dataframe()
 
 
-def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map():
-    run = untrained_run(0, "metarobot/HalfCheetahDirection-v0")
-    evaluation = evaluate_runs([run], CONFIG, lambda stage, share: None)
+def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map(tmp_path):
+    run = untrained_run(tmp_path, "metarobot/HalfCheetahDirection-v0", TRAINED)
+    evaluation = measure([run], config=QUICK)
     assert evaluation.heat_map is None
     assert evaluation.splits == ("train",)
     assert [entry.split for entry in evaluation.headroom] == ["train"]
@@ -121,25 +175,12 @@ def test_a_family_of_one_task_parameter_has_only_its_own_splits_and_no_heat_map(
 
 
 @pytest.mark.parametrize("algorithms", [("promp",), ("rl2", "oracle"), ("domain_randomisation",)])
-def test_every_policy_is_measured_with_or_without_references(algorithms):
-    few = replace(CONFIG, untrained=())
-    run = untrained_run(0, algorithms=algorithms)
-    evaluation = evaluate_runs([run], few, lambda stage, share: None)
-    found = stages_of(evaluation)
-    adapts = {name: name in ("promp", "rl2") for name in algorithms}
-    assert found == {(name, k) for name in algorithms for k in range(1 + 3 * adapts[name])}
+def test_every_policy_is_measured_with_or_without_references(algorithms, tmp_path):
+    run = untrained_run(tmp_path, "metarobot/Grip-v0", algorithms)
+    evaluation = measure([run], config=replace(CONFIG, untrained=()))
+    assert {row.algorithm for row in evaluation.rows} == {*algorithms}
     assert evaluation.headroom == ()
-    assert {entry.algorithm for entry in evaluation.heat_map.maps} == set(algorithms)
-
-
-def test_untrained_references_are_measured_on_request():
-    untrained = UNTRAINED
-    run = untrained_run(0, algorithms=("domain_randomisation", "oracle"))
-    evaluation = evaluate_runs([run], replace(CONFIG, untrained=untrained), lambda *_: None)
-    found = stages_of(evaluation)
-    stages = {(name, k) for name in untrained[1:] for k in (0, 1, 2, 3)}
-    assert found == {("random", 0), ("domain_randomisation", 0), ("oracle", 0)} | stages
-    assert set(evaluation.learners) == {*untrained[1:]}
+    assert {entry.algorithm for entry in evaluation.heat_map.maps} == {*algorithms}
 
 
 @pytest.mark.parametrize(
@@ -150,44 +191,131 @@ def test_untrained_references_are_measured_on_request():
         (("promp",), {"random"}),
     ],
 )
-def test_a_reference_is_measured_where_the_policy_is_that_it_is_made_of(algorithms, expected):
-    config = replace(CONFIG, untrained=UNTRAINED)
-    names = measured_names(untrained_run(0, algorithms=algorithms), config)
-    assert set(names) == expected | {*algorithms}
+def test_a_reference_is_measured_where_the_policy_is_that_it_is_made_of(
+    algorithms, expected, tmp_path
+):
+    run = untrained_run(tmp_path, "metarobot/Grip-v0", algorithms)
+    assert set(measured_names(run, CONFIG)) == expected | {*algorithms}
 
 
-def test_the_same_runs_give_the_same_numbers(evaluation):
-    again = evaluate_runs([untrained_run(0), untrained_run(1)], CONFIG, lambda stage, share: None)
-    assert again.curves == evaluation.curves
-    assert again.heat_map == evaluation.heat_map
-
-
-def measured(**fields):
-    """Judged curve of MAML on the training range, measured with other numbers."""
-    config = replace(CONFIG, splits=("train",), heat_map=False, **fields)
-    run = untrained_run(0)
-    return evaluate_runs([run], config, lambda stage, share: None).curve("maml", "train")
-
-
-def test_the_first_block_is_the_point_of_as_many_episodes():
-    curve = measured(adaptation_episodes=(1, 2, 3), num_blocks=2)
-    assert curve.blocks[1] == curve.after_episodes(2)
-    assert curve.blocks[0] == curve.points[0]
-    assert curve.blocks[2] not in curve.points
-
-
-def test_a_point_does_not_depend_on_which_others_are_measured():
+def test_a_point_does_not_depend_on_which_others_are_measured(runs):
     """But on the longest block: the draws of its episodes belong together."""
-    many, few = measured(adaptation_episodes=(1, 2, 3)), measured(adaptation_episodes=(1, 3))
-    assert [many.after_episodes(number) for number in (0, 1, 3)] == list(few.points)
-    assert measured(adaptation_episodes=(0, 1, 3)) == few
+
+    def curve(**fields):
+        config = replace(QUICK, splits=("train",), heat_map=False, **fields)
+        return measure(runs[:1], config=config).curves["maml", "train"]
+
+    many, few = curve(adaptation_episodes=(1, 2, 3)), curve(adaptation_episodes=(1, 3))
+    assert [row.episodes for row in few] == [0, 1, 2, 3]  # the first of the blocks is among them
+    assert many == few
+    assert curve(adaptation_episodes=(0, 1, 3), num_blocks=0) == (*few[:2], few[3])
 
 
-def test_without_numbers_of_episodes_or_blocks_the_others_are_there():
-    blocks_alone = measured(adaptation_episodes=())
-    assert [point.adaptation_episodes for point in blocks_alone.points] == [0]
-    assert [point.adaptation_episodes for point in blocks_alone.blocks] == [0, 2]
-    assert [point.adaptation_episodes for point in measured(num_blocks=0).blocks] == [0]
+def test_what_is_measured_is_not_measured_again(evaluation, runs, folder, tmp_path, monkeypatch):
+    measured, score = [], TaskSet.score
+    monkeypatch.setattr(TaskSet, "score", lambda *args: measured.append(args) or score(*args))
+    again = measure(runs, folder)
+    assert again == evaluation
+    pd.testing.assert_frame_equal(again.to_dataframe(), evaluation.to_dataframe())
+    fewer = measure(runs, folder, QUICK)
+    assert fewer.curves["maml", "train"] == evaluation.curves["maml", "train"]
+    assert not measured
+    assert measure(runs, tmp_path, replace(QUICK, seed=5)).rows != fewer.rows
+    assert measured
+
+
+def test_scores_are_kept_for_a_policy_its_configuration_and_a_version(
+    runs, folder, evaluation, tmp_path, monkeypatch
+):
+    plan = evaluate._Plan.of(runs, CONFIG, None)
+    train_run(replace(TINY, total_steps=128 * 3), TRAINED, tmp_path / "run")
+    trained = runs[0].policies["maml"]
+    bolder = replace(trained, config=trained.config.with_options(inner_lr=3.0))
+    others = [
+        load_run(tmp_path / "run"),
+        replace(runs[0], policies={**runs[0].policies, "maml": bolder}),
+    ]
+    keys = [evaluate._key("maml", run, plan) for run in (runs[0], *others)]
+    monkeypatch.setattr(evaluate, "__version__", "0.0.1")
+    keys.append(evaluate._key("maml", runs[0], plan))
+    assert len({*keys}) == 4
+
+
+NO_NUMBER = '{"key": "x", "scores": [["", "train", "maml", false, 0, 0, ["a"], [1.0], null]]}'
+
+
+@pytest.mark.parametrize("content", ['{"key": 1}', '{"key": "x", "scores": [3]}', NO_NUMBER])
+def test_a_file_of_scores_that_holds_something_else_is_refused(runs, tmp_path, content):
+    (tmp_path / "random-seed0.json").write_text(content)
+    with pytest.raises(ValueError, match=r"random-seed0\.json holds no scores"):
+        measure(runs, tmp_path)
+
+
+def test_every_variant_of_the_family_is_measured_before_and_after_adapting(on_variants):
+    run, evaluation = on_variants
+    names = [variant.name for variant in variants_of(INSERT)]
+    assert "late_commands" in names
+    assert "greasy_pads" not in names
+    found = [(row.variant, row.algorithm, row.episodes) for row in evaluation.rows if row.variant]
+    stages = [("domain_randomisation", 0), ("maml", 0), ("maml", 1), ("maml", 5)]
+    assert found == [(name, *stage) for name in names for stage in stages]
+    conditions = {each.name: each for each in evaluation.robustness}
+    assert [*conditions] == names
+    assert conditions["worn_hole"].ranges
+    assert not conditions["late_commands"].ranges
+    assert measure([run], config=replace(INSERT_CONFIG, robustness=False)).robustness == ()
+    on_variant = measure([run], config=INSERT_CONFIG, variant=find_variant("worn_hole"))
+    assert on_variant.robustness == ()
+
+
+def test_a_variant_that_leaves_the_ranges_alone_has_the_same_tasks():
+    plain, late, worn = (
+        TaskSet.of_split(INSERT, "train", INSERT_CONFIG, name and find_variant(name)).tasks
+        for name in (None, "late_commands", "worn_hole")
+    )
+    assert plain == late != worn
+
+
+def made_up_scores(before, after, *, split="train"):
+    """Returns of one seed on 20 tasks before and after 5 episodes; those not given are 0."""
+    found = []
+    for episodes, given in ((0, before), (5, after)):
+        returns = np.zeros((1, 20))
+        for index, value in given.items():
+            returns[0, index] = value
+        success = (returns >= 0).astype(float)
+        stage = (False, episodes, int(episodes > 0), returns, success, None)
+        found.append(Scores("", split, "maml", *stage))
+    return found
+
+
+MASSES = Tasks({"m": np.linspace(0.1, 1.0, 20)})
+
+
+def worst_of(scores, headrooms):
+    tasks = dict.fromkeys(("train", "extrapolation"), MASSES)
+    return find_worst_tasks("maml", [7], scores, tasks, headrooms)
+
+
+def test_harmed_tasks_come_first_the_most_harmed_first():
+    """The headroom is 1: a loss above 0.05 is harm."""
+    scores = made_up_scores({3: -1.0, 4: -0.5, 7: -9.0}, {3: -1.1, 4: -0.9, 5: -0.04, 7: -9.0})
+    worst = worst_of(scores, [headroom("train")])
+    assert [(task.index, task.harmed) for task in worst] == [(4, True), (3, True), (7, False)]
+    first = worst[0]
+    assert first.task == {"m": MASSES["m"][4]}
+    assert (first.return_before, first.return_after, first.adaptation_episodes) == (-0.5, -0.9, 5)
+    assert not any(task.harmed for task in worst_of(scores, []))
+    assert worst_of(scores[:1], [headroom("train")]) == []
+
+
+def test_the_worst_tasks_are_of_all_splits_and_few():
+    scores = made_up_scores({}, {index: -0.1 * index for index in range(20)})
+    scores += made_up_scores({}, {2: -5.0}, split="extrapolation")
+    worst = worst_of(scores, [headroom("train"), headroom("extrapolation")])
+    assert (worst[0].split, worst[0].index) == ("extrapolation", 2)
+    assert len(worst) == MOST_WORST_TASKS  # the lowest tenth, 4 tasks, is among the harmed
+    assert all(task.harmed for task in worst)
 
 
 @pytest.mark.parametrize("numbers", [[1, 2], (2, 2), (5, 1), (-1, 2), (1.0,), (True,), "12", 3])
@@ -198,9 +326,7 @@ def test_numbers_of_episodes_increase(name, numbers):
 
 
 def test_the_random_algorithm_plays_its_noise():
-    policy = UniformPolicy(2)
-    mean, log_std = policy.distribution({}, torch.zeros(4, 5, 3))
-    assert mean.shape == (4, 5, 2)
-    assert log_std.shape == (4, 2)
+    mean, log_std = UniformPolicy(2).distribution({}, torch.zeros(4, 5, 3))
+    assert (mean.shape, log_std.shape) == ((4, 5, 2), (4, 2))
     assert not mean.any()
     assert not log_std.any()

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.statistics import (
     Interval,
     bootstrap_captured,
@@ -12,8 +11,7 @@ from metarobot.evaluation.statistics import (
     bootstrap_worst_tenth,
     interquartile_mean,
 )
-from metarobot.evaluation.table import summarise_split
-from metarobot.evaluation.task_set import Scores, Stage, TaskSetScores
+from metarobot.evaluation.table import Scores, summarise
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -170,61 +168,72 @@ def test_non_finite_and_unpaired_scores_are_refused() -> None:
         bootstrap_captured(np.zeros((1, 3)), np.zeros((1, 4)), np.zeros((1, 3)), generator())
 
 
+def scores(algorithm, episodes, returns, success=None, trial=None, *, exploring=False) -> Scores:
+    """Scores (S, N) on the split train."""
+    returns = np.array(returns, dtype=float)
+    success = np.ones_like(returns) if success is None else success
+    stage = (exploring, episodes, int(episodes > 0))
+    return Scores("", "train", algorithm, *stage, returns, success, trial)
+
+
 def test_numbers_of_an_evaluation_stay_the_same() -> None:
-    """The curve of made-up scores, as it was measured since the first evaluation."""
-    rng = generator(3)
-
-    def stages(*means):
-        scores = [Scores(rng.normal(m, 1.0, (2, 6)), rng.uniform(size=(2, 6))) for m in means]
-        stages = [Stage(20 * k, each, each if k else None) for k, each in enumerate(scores)]
-        return TaskSetScores(stages, stages, scores)
-
+    """The rows of made-up scores, as they were measured since the first evaluation."""
+    rng, found = generator(3), []
     means = {"random": [-8], "domain_randomisation": [-5], "maml": [-6, -2], "oracle": [-1]}
-    policies = {name: stages(*values) for name, values in means.items()}
-    curves, headroom = summarise_split("train", policies, EvaluationConfig(seed=7))
-    (curve,) = (c for c in curves if c.algorithm == "maml" and not c.exploring)
-    point = curve.points[1]
-    assert point.return_mean == Interval(
+    for name, values in means.items():
+        for place, mean in enumerate(values):
+            returns, success = rng.normal(mean, 1.0, (2, 6)), rng.uniform(size=(2, 6))
+            trial = returns if place else None
+            is_noise = name == "random"
+            found.append(scores(name, 20 * place, returns, success, trial, exploring=is_noise))
+    rows, (headroom,) = summarise(found, seed=7)
+    (row,) = (row for row in rows if row.episodes)
+    assert row.return_mean == Interval(
         -1.9039313108207796, -2.4928139174842734, -1.3186861237864806
     )
-    assert point.captured == Interval(0.7702568397610016, 0.5641925384034384, 0.9951496630393818)
-    assert point.captured_per_seed == (0.717033957825142, 0.8178353669734441)
+    assert row.captured == Interval(0.7702568397610016, 0.5641925384034384, 0.9951496630393818)
+    assert row.captured_per_seed == (0.717033957825142, 0.8178353669734441)
     assert headroom.gap == Interval(3.605354289813077, 2.9946476529033914, 4.227924868743195)
+
+
+@pytest.mark.parametrize(
+    ("random", "oracle", "captured"),
+    [(-8.0, -1.0, 0.75), (-8.0, -9.0, None), (-8.0, -4.9, None), (-0.5, -1.0, None)],
+)
+def test_a_fraction_is_told_only_where_the_oracle_beats_the_references(random, oracle, captured):
+    """It must beat random actions, and domain randomisation, here -5, beyond chance."""
+    rng = generator()
+    found = [
+        scores(name, episodes, rng.normal(mean, 0.5, (2, 20)), exploring=name == "random")
+        for name, episodes, mean in (
+            ("random", 0, random),
+            ("domain_randomisation", 0, -5.0),
+            ("maml", 0, -6.0),
+            ("maml", 20, -2.0),
+            ("oracle", 0, oracle),
+        )
+    ]
+    (row,) = (row for row in summarise(found, seed=0)[0] if row.episodes)
+    assert (row.captured and row.captured.value) == (captured and pytest.approx(captured, abs=0.1))
 
 
 def test_what_adapting_did_is_summarised_by_hand() -> None:
     """2 seeds x 3 tasks; the headroom is 4, so a loss above 0.2 is harm."""
+    before = [[-4, -4, -4], [-3, -3, -3]]
+    after = [[-5, -1, -4.1], [-3.3, -1, -1]]  # changes -1, 3, -0.1, -0.3, 2, 2
+    trial = np.array([[-6, -6, -6], [-4, -4, -4]])  # 2 and 1 below what not adapting gives
+    maml = [scores("maml", 0, before), scores("maml", 5, after, trial=trial)]
+    never = scores("domain_randomisation", 0, np.full((2, 3), -5.0))
+    rows, _ = summarise([never, *maml, scores("oracle", 0, np.full((2, 3), -1.0))], seed=0)
+    _, start, row, oracle = rows
+    assert (start.worse, start.worst_tenth, start.trial_cost) == (None, None, None)
+    assert row.worse.value == pytest.approx(2 / 6)
+    assert row.worst_tenth.value == pytest.approx(-1.0)
+    assert row.trial_cost.value == pytest.approx(1.5)
+    assert row.captured.value == pytest.approx((-15.4 / 6 + 5) / 4)
+    assert oracle.captured is None
 
-    def scores(returns) -> Scores:
-        return Scores(np.array(returns, float), np.ones((2, 3)))
-
-    def alone(value: float) -> TaskSetScores:
-        only = scores(np.full((2, 3), value))
-        return TaskSetScores([Stage(0, only, None)], [Stage(0, only, None)], [only])
-
-    before = scores([[-4, -4, -4], [-3, -3, -3]])
-    after = scores([[-5, -1, -4.1], [-3.3, -1, -1]])  # changes -1, 3, -0.1, -0.3, 2, 2
-    adapting = scores([[-6, -6, -6], [-4, -4, -4]])  # 2 and 1 below what not adapting gives
-    stages = [Stage(0, before, None), Stage(5, after, adapting)]
-    maml = TaskSetScores(stages, stages[:1], [adapting])
-    policies = {"domain_randomisation": alone(-5.0), "maml": maml, "oracle": alone(-1.0)}
-    curves, _ = summarise_split("train", policies, EvaluationConfig())
-    judged = {curve.algorithm: curve for curve in curves if not curve.exploring}
-    start, point = judged["maml"].points
-    assert (start.harmed, start.worst_tenth, start.trial_cost) == (None, None, None)
-    assert point.adaptation_episodes == 5
-    assert point.harmed.value == pytest.approx(2 / 6)
-    assert point.worst_tenth.value == pytest.approx(-1.0)
-    assert point.trial_cost.value == pytest.approx(1.5)
-    assert point.captured.value == pytest.approx((-15.4 / 6 + 5) / 4)
-    assert judged["oracle"].points[0].captured is None
-
-    lost = {**policies, "oracle": alone(-5.0)}
-    (curve,) = (
-        c
-        for c in summarise_split("train", lost, EvaluationConfig())[0]
-        if c.algorithm == "maml" and not c.exploring
-    )
-    assert curve.points[1].harmed is None  # 0.05 of nothing says nothing
-    assert curve.points[1].worst_tenth == point.worst_tenth
-    assert curve.points[1].trial_cost == point.trial_cost
+    lost = [never, *maml, scores("oracle", 0, np.full((2, 3), -5.0))]
+    again = summarise(lost, seed=0)[0][2]
+    assert again.worse is None  # 0.05 of nothing says nothing
+    assert (again.worst_tenth, again.trial_cost) == (row.worst_tenth, row.trial_cost)

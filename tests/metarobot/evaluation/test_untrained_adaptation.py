@@ -96,8 +96,8 @@ def test_it_gets_the_step_size_that_suits_it(randomised, task_set):
     returns = {}
     for each in with_step_sizes(start):
         known = with_measured_leaves(each, episodes)
-        _, after = task_set.score_by_episodes(known, (NUM_EPISODES,))
-        returns[each.config.options.inner_lr] = after.judged.returns.mean()
+        _, after = task_set.score_by_episodes("maml", known, (NUM_EPISODES,))
+        returns[each.config.options.inner_lr] = after.returns.mean()
     assert len(set(returns.values())) == len(sizes)
     chosen = prepare(start, task_set, NUM_EPISODES)
     assert chosen.config.options.inner_lr == max(returns, key=returns.get)

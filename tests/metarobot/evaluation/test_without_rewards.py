@@ -3,14 +3,12 @@
 from dataclasses import replace
 
 import pytest
-import torch
+from fakes import untrained_run
 
-from metarobot.algorithms import make_policy, train_config
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.policies import LatentState
-from metarobot.training.load import TrainedPolicy, TrainedRun
 
 ENV_ID = "metarobot/Slide-v0"
 SEEN = EvaluationConfig(
@@ -28,14 +26,9 @@ HIDDEN = replace(SEEN, rewards="hidden")
 NEVER_ADAPT = ("domain_randomisation", "recurrent_randomisation", "teacher_student", "oracle")
 
 
-def run_of(*algorithms):
-    policies = {}
-    for algorithm in algorithms:
-        config = train_config(env_id=ENV_ID, algorithm=algorithm, hidden_sizes=(8,))
-        policy = make_policy(config)
-        params = policy.initial_params(torch.Generator().manual_seed(0))
-        policies[algorithm] = TrainedPolicy(policy, params, config)
-    return TrainedRun(seed=0, env_id=ENV_ID, policies=policies)
+@pytest.fixture
+def run_of(tmp_path):
+    return lambda *algorithms: untrained_run(tmp_path, ENV_ID, algorithms)
 
 
 def evaluate(run, config):
@@ -57,26 +50,25 @@ def shown(monkeypatch):
 
 
 @pytest.mark.parametrize(("config", "hidden"), [(SEEN, False), (HIDDEN, True)])
-def test_no_episode_shows_a_reward_that_is_hidden(shown, config, hidden):
+def test_no_episode_shows_a_reward_that_is_hidden(shown, config, hidden, run_of):
     evaluation = evaluate(run_of("latent"), config)
     assert shown == {hidden}
-    for curve in evaluation.curves:
-        for point in (*curve.points, *curve.blocks):
-            assert point.return_mean.value < 0.0, "the evaluator sees them all the same"
+    for row in evaluation.rows:
+        assert row.return_mean.value < 0.0, "the evaluator sees them all the same"
 
 
-def test_who_never_adapts_does_the_same():
+def test_who_never_adapts_does_the_same(run_of):
     run = run_of(*NEVER_ADAPT, "latent")
     seen, hidden = evaluate(run, SEEN), evaluate(run, HIDDEN)
     for name in NEVER_ADAPT:
-        for exploring in (False, True):
-            found = (e.curve(name, "interpolation", exploring=exploring) for e in (seen, hidden))
-            assert next(found) == next(found), name
+        assert [row for row in seen.rows if row.algorithm == name] == [
+            row for row in hidden.rows if row.algorithm == name
+        ]
     assert hidden.headroom == seen.headroom
     assert hidden.left_out == seen.left_out == ()
 
 
-def test_who_needs_rewards_is_left_out_and_named():
+def test_who_needs_rewards_is_left_out_and_named(run_of):
     run = run_of("maml", "rl2", "latent", "domain_randomisation", "oracle")
     evaluation = evaluate(run, replace(HIDDEN, untrained=UNTRAINED))
     measured = [policy.algorithm for policy in evaluation.policies]
@@ -86,7 +78,7 @@ def test_who_needs_rewards_is_left_out_and_named():
     assert Evaluation.from_dict(evaluation.to_dict()) == evaluation
 
 
-def test_if_nobody_adapts_without_rewards_nothing_is_measured():
+def test_if_nobody_adapts_without_rewards_nothing_is_measured(run_of):
     with pytest.raises(ValueError, match=r"^without rewards nobody adapts: .* needed by maml, rl2"):
         evaluate(run_of("maml", "rl2", "domain_randomisation"), HIDDEN)
 

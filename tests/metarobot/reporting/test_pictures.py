@@ -11,11 +11,13 @@ import matplotlib
 import numpy as np
 import pytest
 from evaluations import (
-    curves_of,
+    changed,
     grid_map,
     made_up_evaluation,
+    rows_of,
     with_another,
     with_captured,
+    with_rows,
     without,
 )
 from PIL import Image
@@ -23,15 +25,13 @@ from PIL import Image
 from metarobot.algorithms import ALGORITHMS, train_config
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation
-from metarobot.reporting import figures as curves
-from metarobot.reporting import figures as training
-from metarobot.reporting import heat_map
+from metarobot.reporting import figures, heat_map
 from metarobot.reporting import report as folder
 from metarobot.reporting import style as plot_style
 from metarobot.reporting.figures import (
-    Row,
+    PICTURES,
+    PanelRow,
     TrainingCurve,
-    _labels,
     adaptation_curve,
     further_blocks,
     mark_the_lowest,
@@ -62,10 +62,11 @@ def made_up_curves() -> list[TrainingCurve]:
 
 
 DRAW = {
-    "adaptation_curve": lambda evaluation: adaptation_curve(evaluation),
-    "heat_map": lambda evaluation: heat_map.heat_map(evaluation),
     "heat_map_success": lambda evaluation: heat_map.heat_map(evaluation, "success"),
-    "training_curve": lambda evaluation: training_curve(made_up_curves()),
+    **{
+        each.name: lambda evaluation, each=each: each.draw(evaluation, made_up_curves())
+        for each in PICTURES
+    },
 }
 
 
@@ -106,18 +107,14 @@ def test_a_palette_changes_no_flat_colour_and_no_pixel_by_much() -> None:
     assert small == plot_style.with_palette(content.getvalue())
 
 
-def test_global_state_is_left_alone(evaluation: Evaluation, tmp_path: Path) -> None:
-    before = dict(matplotlib.rcParams)
+def test_pictures_and_matplotlib_leave_each_other_alone(evaluation: Evaluation) -> None:
+    before, png = dict(matplotlib.rcParams), adaptation_curve(evaluation)
+    with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red", "lines.linewidth": 9}):
+        assert adaptation_curve(evaluation) == png
     heat_map.heat_map(evaluation)
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
-
-
-def test_user_style_does_not_change_the_picture(evaluation: Evaluation, tmp_path: Path) -> None:
-    png = adaptation_curve(evaluation)
-    with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red", "lines.linewidth": 9}):
-        assert adaptation_curve(evaluation) == png
 
 
 def with_maps(evaluation: Evaluation, *maps) -> Evaluation:
@@ -129,13 +126,9 @@ def test_heat_map_survives_missing_numbers_and_algorithms(evaluation: Evaluation
     hole = ((None, *adapted.returns[0][1:]), *adapted.returns[1:])
     nan = ((float("nan"), *never.returns[0][1:]), *never.returns[1:])
     holes = with_maps(evaluation, replace(never, returns=nan), replace(adapted, returns=hole))
-    assert len(heat_map.heat_map(holes)) > 10_000
-
-
-def test_heat_map_of_equal_numbers(evaluation: Evaluation) -> None:
     equal = with_maps(evaluation, grid_map("maml", 0, np.full((5, 7), -1.0)))
-    heat_map.heat_map(equal)
-    heat_map.heat_map(equal, quantity="success")
+    for picture in (holes, equal):
+        assert len(heat_map.heat_map(picture)) > 10_000
 
 
 @pytest.mark.parametrize(("shift", "verb"), [(0.5, "beats"), (-0.5, "loses to"), (0.0, "equals")])
@@ -163,9 +156,9 @@ def test_errors_name_what_is_wrong(evaluation: Evaluation, tmp_path: Path) -> No
         replace(made_up_curves()[0], return_pre=(1, 2))
     with pytest.raises(ValueError, match="no map"):
         heat_map.heat_map(with_maps(evaluation))
-    exploring = tuple(curve for curve in evaluation.curves if curve.exploring)
+    exploring = tuple(row for row in evaluation.rows if row.exploring)
     with pytest.raises(ValueError, match="deterministic"):
-        adaptation_curve(replace(evaluation, curves=exploring))
+        adaptation_curve(replace(evaluation, rows=exploring))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,38 +234,31 @@ def test_a_heading_breaks_where_its_lines_are_most_alike(words: str, lines: str)
     ],
 )
 def test_numbers_below_the_axis_do_not_touch(used: list[int], labels: list[str]) -> None:
-    assert _labels(used) == labels
+    assert figures._labels(used) == labels
 
 
 def test_success_is_drawn_where_there_is_room(evaluation: Evaluation) -> None:
     """In two rows of panels for one learner, in one row each for three."""
 
     def failing(picture: Evaluation) -> Evaluation:
-        curves = [
-            replace(c, points=tuple(replace(p, success=Interval(0.1, 0.0, 0.2)) for p in c.points))
-            for c in picture.curves
-        ]
-        return replace(picture, curves=tuple(curves))
+        return with_rows(picture, lambda row: True, success=Interval(0.1, 0.0, 0.2))
 
     many = with_another(with_another(evaluation), "anil")
     assert adaptation_curve(failing(evaluation)) != adaptation_curve(evaluation)
     assert adaptation_curve(failing(many)) == adaptation_curve(many)
 
 
-@pytest.mark.parametrize("names", [("oracle",), ("domain_randomisation", "oracle", "random")])
+@pytest.mark.parametrize("names", [("maml",), ("domain_randomisation", "oracle", "random")])
 @pytest.mark.parametrize("draw", ["adaptation_curve", "heat_map"])
-def test_pictures_need_no_reference(evaluation: Evaluation, names: tuple, draw: str) -> None:
+def test_pictures_need_no_reference_and_nobody_who_adapts(
+    evaluation: Evaluation, names: tuple, draw: str
+) -> None:
     assert len(DRAW[draw](without(evaluation, *names))) > 10_000
-
-
-def test_pictures_need_nobody_who_adapts(evaluation: Evaluation) -> None:
-    for draw in ("adaptation_curve", "heat_map"):
-        assert len(DRAW[draw](without(evaluation, "maml"))) > 10_000
 
 
 def subtitle(evaluation: Evaluation, monkeypatch) -> str:
     said = []
-    monkeypatch.setattr(curves, "write_title", lambda figure, title, below: said.append(below))
+    monkeypatch.setattr(figures, "write_title", lambda figure, title, below: said.append(below))
     adaptation_curve(evaluation)
     return said[0]
 
@@ -283,37 +269,36 @@ def test_the_words_above_the_curves_are_of_what_is_there(evaluation: Evaluation,
     alone = without(evaluation, "domain_randomisation", "oracle")
     unknown = with_captured(alone, None)
     assert subtitle(unknown, monkeypatch) == "Deterministic episodes, 95 % intervals. "
-    maml = evaluation.curve("maml", "train")
-    longer = replace(maml, blocks=(*maml.blocks, replace(maml.blocks[1], adaptation_episodes=40)))
-    more = replace(evaluation, curves=(longer,))
-    assert "Open dots: blocks of 20." in subtitle(more, monkeypatch)
+    assert "Open dots: blocks of 20." in subtitle(with_second_block(evaluation), monkeypatch)
+
+
+def with_second_block(evaluation: Evaluation) -> Evaluation:
+    last = evaluation.curves["maml", "train"][-1]
+    more = changed(last, episodes=40, blocks=2)
+    return replace(evaluation, rows=(*evaluation.rows, more))
 
 
 def test_several_blocks_begin_where_one_block_ends(evaluation: Evaluation) -> None:
-    curve = evaluation.curve("maml", "train")
-    before, first = curve.blocks
-    second = replace(first, adaptation_episodes=40)
-    assert further_blocks(curve) == ()
-    assert further_blocks(replace(curve, blocks=(before, first, second))) == (first, second)
-    alone = replace(curve, points=curve.points[:1])
-    assert further_blocks(alone) == (before, first)
+    assert further_blocks(evaluation, "maml", "train") == ()
+    further = further_blocks(with_second_block(evaluation), "maml", "train")
+    assert [(row.episodes, row.blocks) for row in further] == [(20, 1), (40, 2)]
 
 
 @pytest.mark.parametrize(("floor", "told"), [(-2.0, ["↓ −2.30"]), (-2.4, [])])
 def test_a_curve_that_leaves_its_panel_says_how_far(evaluation: Evaluation, floor, told) -> None:
     axes = plot_style.make_figure(200).subplots()
     axes.set_ylim(floor, 0.0)
-    curve = evaluation.curve("maml", "train")
-    mark_the_lowest(axes, curve, Row("maml", success=False), "#0072b2")
+    curve = evaluation.curves["maml", "train"]
+    mark_the_lowest(axes, curve, PanelRow("maml", success=False), "#0072b2")
     assert [text.get_text() for text in axes.texts] == told
 
 
 @pytest.mark.parametrize(("means", "lowest"), [((-9.0, -2.0), -6.0), ((-9.0, -8.0), -9.3)])
 def test_the_best_point_of_a_learner_is_in_its_panel(evaluation: Evaluation, means, lowest) -> None:
     """Random actions reach -6: a curve may begin below, but does not vanish."""
-    others = [curve for curve in evaluation.curves if curve.algorithm != "maml"]
-    lost = replace(evaluation, curves=(*others, *curves_of("maml", dict(enumerate(means)))))
-    low, high = curves._return_limits(lost, [Row("maml", success=False)])
+    others = [row for row in evaluation.rows if row.algorithm != "maml"]
+    lost = replace(evaluation, rows=(*others, *rows_of("maml", dict(enumerate(means)))))
+    low, high = figures._return_limits(lost, [PanelRow("maml", success=False)])
     assert lowest < low < max(means) < high
 
 
@@ -329,7 +314,7 @@ def test_no_heading_is_wider_than_its_panel() -> None:
 @pytest.mark.parametrize("num_iterations", [7, 100, 101, 1600])
 def test_a_line_of_many_meta_iterations_has_few_points_with_the_same_mean(num_iterations) -> None:
     values = np.arange(num_iterations, dtype=float)
-    steps, returns = training._mean([(values, values), (values, -3 * values), (values, 8 * values)])
+    steps, returns = figures._mean([(values, values), (values, -3 * values), (values, 8 * values)])
     assert len(steps) == len(returns) <= 100
     np.testing.assert_allclose(returns, 2 * steps)
     assert len(steps) == num_iterations or steps[0] == values[: -(-num_iterations // 100)].mean()
@@ -359,3 +344,58 @@ def test_words_and_numbers() -> None:
         "–",
     ]
     assert plot_style.percent(-0.061) == "−6\N{NO-BREAK SPACE}%"
+
+
+def test_every_cell_tells_its_task_and_its_figures(evaluation):
+    page, data = heat_map.page_heat_map(evaluation), evaluation.heat_map
+    assert [(each.title, each.note) for each in page.maps] == [
+        ("domain randomisation", "never adapts"),
+        ("MAML-TRPO", "before adapting"),
+        ("MAML-TRPO", "after 5 episodes"),
+        ("oracle", "told the task"),
+    ]
+    first = data.maps[0]
+    for row, cells in enumerate(reversed(page.maps[0].rows)):  # upwards
+        for column, cell in enumerate(cells):
+            assert cell.success == f"{100 * first.success[row][column]:.0f}"
+            written = f"return {first.returns[row][column]:.2f}".replace("-", "−")
+            assert cell.figures.endswith(written)
+            assert f"block mass {data.x.values[column]:.3g} kg" in cell.figures
+            assert f"pad friction {data.y.values[row]:.3g}:" in cell.figures
+
+
+def test_the_box_is_the_training_range_on_the_scale_of_the_axes(evaluation):
+    left, top, width, height = heat_map.page_heat_map(evaluation).box
+    # 7 cells of a third of a decade from 0.03 to 3, the first half a cell below 0.03.
+    assert left == pytest.approx(100 * (0.5 + 3 * 0.5229) / 7, abs=0.05)
+    assert width == pytest.approx(100 * 3 / 7, abs=0.05)
+    # 5 cells of 0.2875 from 0.15 to 1.3; the training range is 0.25 to 1.
+    assert top == pytest.approx(100 * (0.5 + 0.3 / 0.2875) / 5, abs=0.05)
+    assert height == pytest.approx(100 * 0.75 / 0.2875 / 5, abs=0.05)
+
+
+def test_letters_stand_out_from_their_cell(evaluation):
+    cells = [
+        cell
+        for each in heat_map.page_heat_map(evaluation).maps
+        for row in each.rows
+        for cell in row
+    ]
+    for cell in cells:
+        shade = sum(int(cell.colour[i : i + 2], 16) for i in (1, 3, 5)) / 3
+        assert (cell.ink == "#000000") == (shade > 128) or 80 < shade < 160
+    assert {cell.ink for cell in cells} == {"#000000", "#ffffff"}
+
+
+def test_a_task_without_a_number_is_grey(evaluation):
+    data = evaluation.heat_map
+    holes = tuple(tuple(None for _ in row) for row in data.maps[0].returns)
+    maps = (replace(data.maps[0], returns=holes, success=holes), *data.maps[1:])
+    page = heat_map.page_heat_map(replace(evaluation, heat_map=replace(data, maps=maps)))
+    cell = page.maps[0].rows[0][0]
+    assert (cell.colour, cell.success) == ("#9aa1ad", "")
+    assert cell.figures.endswith("success –, return –")
+
+
+def test_without_a_map_there_is_none(evaluation):
+    assert heat_map.page_heat_map(replace(evaluation, heat_map=None)) is None

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from evaluations import (
-    curves_of,
+    changed,
     headroom,
     made_up_evaluation,
+    rows_of,
     with_another,
     with_captured,
     with_headroom,
+    with_rows,
     without,
 )
 from hypothesis import given
@@ -169,7 +171,11 @@ def test_malicious_strings_are_escaped(evaluation: Evaluation, pictures: dict) -
         variant=Conditions(name=attack, description=attack, settings={attack: attack}),
         task_parameters=(parameter,),
         worst_tasks=(replace(evaluation.worst_tasks[0], task={attack: 1.0}),),
-        robustness=(replace(evaluation.robustness[0], variant=attack, description=attack),),
+        robustness=(Conditions(name=attack, description=attack),),
+        rows=(
+            *evaluation.rows,
+            *(changed(r, variant=attack) for r in evaluation.rows if r.variant == "heavy_blocks"),
+        ),
     )
     origin = Origin(commands=(attack,), facts={attack: attack})
     html = render_report(attacked, pictures, None, origin)
@@ -203,18 +209,17 @@ def test_verdict_of_a_success(evaluation: Evaluation) -> None:
     )
 
 
-def test_verdict_where_domain_randomisation_wins(evaluation: Evaluation) -> None:
-    sentence = verdict(captured(evaluation, -0.4, -0.6, -0.2))
-    assert "domain randomisation wins" in sentence
-    assert "MAML-TRPO captures" not in sentence
-
-
-def test_verdict_within_the_noise(evaluation: Evaluation) -> None:
-    assert "no measurable difference" in verdict(captured(evaluation, 0.1, -0.2, 0.4))
-
-
-def test_verdict_past_the_oracle(evaluation: Evaluation) -> None:
-    assert "no upper bound" in verdict(captured(evaluation, 1.3, 1.1, 1.5))
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        ((-0.4, -0.6, -0.2), "domain randomisation wins"),
+        ((0.1, -0.2, 0.4), "no measurable difference"),
+        ((1.3, 1.1, 1.5), "no upper bound"),
+        ((0.4, 0.3, 0.5), "it does not reach 90 % within 20 episodes."),
+    ],
+)
+def test_verdict_by_what_was_captured(evaluation: Evaluation, share, said) -> None:
+    assert said in verdict(captured(evaluation, *share))
 
 
 def test_verdict_without_headroom(evaluation: Evaluation) -> None:
@@ -280,26 +285,9 @@ def test_verdict_on_small_headroom(evaluation: Evaluation) -> None:
 
 
 def test_verdict_without_adaptation_steps(evaluation: Evaluation) -> None:
-    others = [curve for curve in evaluation.curves if curve.algorithm != "maml"]
-    curves = (*others, *curves_of("maml", {0: -2.1}))
-    assert "no adaptation of MAML-TRPO was evaluated" in verdict(replace(evaluation, curves=curves))
-
-
-def test_verdict_of_blocks_alone(evaluation: Evaluation) -> None:
-    def only_blocks(curve):
-        return replace(curve, points=curve.points[:1])
-
-    blocks = replace(evaluation, curves=tuple(map(only_blocks, evaluation.curves)))
-    assert verdict(blocks) == (
-        "After 20 episodes on tasks beyond the training range, MAML-TRPO captures 95 % [90, 100] "
-        "of the headroom; 12 % [8, 16] of the tasks became worse. "
-        "Before adapting it stood at −10 %."
-    )
-
-
-def test_verdict_where_nearly_all_is_never_captured(evaluation: Evaluation) -> None:
-    sentence = verdict(captured(evaluation, 0.4, 0.3, 0.5))
-    assert sentence.endswith("it does not reach 90 % within 20 episodes.")
+    others = [row for row in evaluation.rows if row.algorithm != "maml"]
+    rows = (*others, *rows_of("maml", {0: -2.1}))
+    assert "no adaptation of MAML-TRPO was evaluated" in verdict(replace(evaluation, rows=rows))
 
 
 def test_the_number_that_a_sentence_tells_of() -> None:
@@ -310,21 +298,18 @@ def test_the_number_that_a_sentence_tells_of() -> None:
 
 def test_the_table_by_episodes_has_what_was_measured(evaluation: Evaluation) -> None:
     train, *_ = episode_tables(evaluation)
-    assert (train.title, train.numbers) == ("Training", (0, 1, 5, 20))
-    captured, success, worse, *returns = train.quantities
-    (row,) = captured.rows
-    assert [value.replace("\N{NO-BREAK SPACE}", " ") for value, _ in row.cells] == [
-        "−10 %",
-        "−30 %",
-        "74 %",
-        "95 %",
-    ]
-    assert (row.label, row.last, success.rows[0].last) == ("MAML-TRPO", "20", "")
-    assert worse.rows[0].cells[0] == ("–", "")
-    assert all(quantity.in_percent for quantity in (captured, success, worse))
-    assert [quantity.in_percent for quantity in returns] == [False, False, False]
-    lost = with_headroom(evaluation, headroom("train", random=0.0))
-    assert [quantity.title for quantity in episode_tables(lost)[0].quantities][:1] == ["Success"]
+    assert (train.title, *train.headings[1:]) == ("Training", "0", "1", "5", "20", "for 90 %")
+    captured, success, worse, *returns = train.groups
+    (line,) = captured.lines
+    shown = [cell.value.replace("\N{NO-BREAK SPACE}", " ") for cell in line.cells[:-1]]
+    assert shown == ["−10 %", "−30 %", "74 %", "95 %"]
+    assert (line.label, line.cells[-1], success.lines[0].cells[-1]) == ("MAML-TRPO", "20", "")
+    assert worse.lines[0].cells[0] == ("–", "")
+    assert len(returns) == 3
+    short = episode_tables(evaluation, percentages_alone=True)[0]
+    assert short.groups == [captured, success, worse]
+    lost = with_rows(evaluation, lambda row: True, captured=None)
+    assert episode_tables(lost)[0].groups[0].title == "Success"
     assert episode_tables(without(evaluation, "maml")) == []
 
 

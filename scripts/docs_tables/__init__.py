@@ -1,1 +1,0 @@
-"""The generated tables of the documentation, one module for each kind of table."""

@@ -1,0 +1,127 @@
+"""What scripts share: options, committed results and rows of them, and Markdown tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from metarobot.cli.parsing import parse
+from metarobot.evaluation.statistics import Interval
+from metarobot.evaluation.table import Evaluation
+from metarobot.io import read_json, write_json
+
+CommandT = TypeVar("CommandT")
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+PENDING = "_No committed result yet: the commands on this page make it._"
+
+
+def takes_options(
+    command: type[CommandT], program: str
+) -> Callable[[Callable[[CommandT], int | None]], Callable[..., int]]:
+    """Make the main function of a script from one that takes the parsed options.
+
+    It is called with what follows the script's name, or with nothing for what the script was called
+    with.  It returns the exit code of the work, 0 for None, or 2 after one line on bad input.
+
+    Args:
+        command: The options.
+        program: The script's name.
+    """
+
+    def main_of(work: Callable[[CommandT], int | None]) -> Callable[..., int]:
+        def main(argv: Sequence[str] | None = None) -> int:
+            try:
+                return work(parse(command, sys.argv[1:] if argv is None else argv, program)) or 0
+            except (ValueError, OSError) as error:
+                print(f"{program}: error: {error}", file=sys.stderr)
+                return 2
+
+        return main
+
+    return main_of
+
+
+def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:
+    """Refuse a name that there is not."""
+    for name in given:
+        if name not in allowed:
+            raise ValueError(f"no {kind} {name!r}, allowed: {', '.join(allowed)}")
+
+
+def read(name: str | Path) -> Any:
+    """Return the content of a JSON file in docs/results, or None where there is no such file.
+
+    Args:
+        name: Path of the file relative to docs/results; an absolute path is taken as it is.
+    """
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def read_evaluation(name: str | Path) -> Evaluation | None:
+    """Return an evaluation in docs/results, or None where there is no such file; as `read`."""
+    path = RESULTS / name
+    return Evaluation.from_dict(read_json(path)) if path.exists() else None
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a JSON file; none where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def replace_rows(path: Path, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Put rows into a file, in place of those about the same, and sort all of them.
+
+    Args:
+        path: File of rows; made if missing.
+        rows: The new ones.
+        names: Columns that tell what a row is about, in the order of sorting.
+    """
+
+    def about(row: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(row[name] for name in names)
+
+    replaced = set(map(about, rows))
+    kept = [row for row in read_rows(path) if about(row) not in replaced]
+    write_json(path, sorted([*kept, *rows], key=about))
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number_text(value: Any) -> str:
+    """Return a number with four digits, or a pair as "low to high"."""
+    if isinstance(value, tuple):
+        return " to ".join(map(number_text, value))
+    return f"{value:.4g}"
+
+
+def ranges(pairs: Iterable[tuple[float, float]]) -> str:
+    """Return ranges as text, "none" if there is none."""
+    return ", ".join(f"{number_text(low)} to {number_text(high)}" for low, high in pairs) or "none"
+
+
+def rate_text(rate: Interval | None) -> str:
+    """Return a success rate, empty where it was not measured."""
+    return "" if rate is None else f"{rate.value:.2f}"
+
+
+def with_interval(interval: Interval | None) -> str:
+    """Return a value with its interval, a dash where there is none."""
+    if interval is None:
+        return "-"
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def captured_text(share: Interval | None) -> str:
+    """Return the fraction captured, or a dash where it would say nothing."""
+    if share is None:
+        return "-"
+    return f"**{share.value:.2f}** [{share.low:.2f}, {share.high:.2f}]"
