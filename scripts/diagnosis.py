@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,7 +159,10 @@ def _reference(case: Case, name: str, command: DiagnosisCommand) -> list[dict[st
         trained = _trained(case.training, case.baseline, "nearest_mean", command.seed)
         data = trained.read(case.test, case.baselines)
         network = Network(way=WAY, seed=command.seed, num_updates=0).fit(data)
-        answer = partial(_by_network, network)
+
+        def answer(examples: Data, queries: Data) -> np.ndarray:
+            return examples.labels[network.scores(examples, queries).argmax(1)]
+
     else:
         recordings, blank = case.test, np.zeros((len(case.test), 0))
         features = _features(recordings, case.baselines)
@@ -173,10 +176,6 @@ def _reference(case: Case, name: str, command: DiagnosisCommand) -> list[dict[st
             figures = {"accuracy": own.value, "accuracy_ci": [own.low, own.high]}
             rows.append(_row(shots, tasks, figures))
     return rows
-
-
-def _by_network(network: Any, examples: Data, queries: Data) -> np.ndarray:
-    return examples.labels[network.scores(examples, queries).argmax(1)]
 
 
 def _by_forest(examples: Data, queries: Data) -> np.ndarray:

@@ -130,25 +130,20 @@ def train_run(command: commands.DiagnoseTrain, faults: Sequence[str] = ()) -> ru
         else:
             recordings = read_recordings(command.folder, **reading_of(command))
             options |= {"baseline": command.baseline, "folder": str(command.folder.absolute())}
-            trained = train_on_folder(recordings, command, **options)
+            options |= reading_of(command)
+            unseen = command.unseen_machines, command.unseen_labels
+            try:
+                kept, held = runs.hold_out(recordings, *unseen)
+                names = tuple(dict.fromkeys(held.name.tolist()))
+                trained = runs.train(kept, held_out=names, **options)
+            except runs.DiagnosisError:
+                if any(unseen):
+                    raise
+                trained = runs.train(recordings, **options)  # so few that none can be held out
     trained.save(command.out)
     announce(trained.config, console)
     print_line(console, f"run: {command.out}")
     return trained
-
-
-def train_on_folder(
-    recordings: Recordings, command: commands.DiagnoseTrain, **options: Any
-) -> runs.Diagnosis:
-    """Train on recordings without those that are held out, if there are enough of them."""
-    options |= reading_of(command)
-    try:
-        kept, held = runs.hold_out(recordings, command.unseen_machines, command.unseen_labels)
-        return runs.train(kept, held_out=tuple(dict.fromkeys(held.name.tolist())), **options)
-    except runs.DiagnosisError:
-        if command.unseen_machines or command.unseen_labels:
-            raise
-    return runs.train(recordings, **options)  # so few that none can be held out
 
 
 def record_arms(

@@ -8,8 +8,10 @@ of the input is a file.  It is answered by CSV, the names of the columns and the
 time; by an empty message; and by what is wrong with the file, which is empty if nothing is.
 """
 
+import itertools
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # others reserve what they do not use
@@ -25,23 +27,8 @@ MOST_ENTRIES = 10_000
 CELLS_AT_ONCE = 2**16
 
 
-def limit_memory(num_pages: int, num_bytes: int) -> None:
-    """Let the system refuse more memory than some pages and so many bytes."""
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = num_pages * resource.getpagesize() + num_bytes
-    if hard == resource.RLIM_INFINITY or most < hard:
-        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-
-
-def send(data: bytes) -> None:
-    """Write a message."""
-    sys.stdout.buffer.write(len(data).to_bytes(8, "little") + data)
-
-
-def send_rows(data: bytes, most_rows: int, most_numbers: int) -> None:
-    """Send what a file holds as CSV.
+def csv_parts(data: bytes, most_rows: int, most_numbers: int) -> Iterator[bytes]:
+    """Yield what a file holds as CSV: the names of the columns, then some rows at a time.
 
     Raises:
         ValueError: It is not what it must be; pyarrow's errors are others as well.
@@ -57,20 +44,20 @@ def send_rows(data: bytes, most_rows: int, most_numbers: int) -> None:
             f"it holds {about.num_rows:,} rows x {len(schema)} columns, at most {most_rows:,} rows "
             f"and {most_numbers:,} numbers are allowed: cut it"
         )
-    sent = 0
-    send_csv(schema.empty_table(), header=True)
-    for batch in file.iter_batches(max(1, CELLS_AT_ONCE // len(schema)), use_threads=False):
-        send_csv(batch)
-        sent += len(batch)
+    sent, names = 0, schema.empty_table()
+    batches = file.iter_batches(max(1, CELLS_AT_ONCE // len(schema)), use_threads=False)
+    for rows in itertools.chain([names], batches):
+        text = pa.BufferOutputStream()
+        csv.write_csv(rows, text, csv.WriteOptions(include_header=rows is names))
+        yield text.getvalue().to_pybytes()
+        sent += len(rows)
     if sent != about.num_rows:
         raise ValueError(f"its footer says {about.num_rows:,} rows, it holds {sent:,}")
 
 
-def send_csv(rows: "pa.Table | pa.RecordBatch", *, header: bool = False) -> None:
-    """Send rows, or the names of their columns."""
-    text = pa.BufferOutputStream()
-    csv.write_csv(rows, text, csv.WriteOptions(include_header=header))
-    send(text.getvalue().to_pybytes())
+def send(data: bytes) -> None:
+    """Write a message."""
+    sys.stdout.buffer.write(len(data).to_bytes(8, "little") + data)
 
 
 def main() -> None:
@@ -80,10 +67,16 @@ def main() -> None:
     num_pages = int(statm.read_text().split()[0]) if statm.exists() else 0
     while head := sys.stdin.buffer.read(8):
         length, reason = int.from_bytes(head, "little"), ""
-        if num_pages:
-            limit_memory(num_pages, 2 * length + MOST_BYTES)
+        if num_pages:  # the system refuses more memory from here on
+            import resource
+
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            most = num_pages * resource.getpagesize() + 2 * length + MOST_BYTES
+            if hard == resource.RLIM_INFINITY or most < hard:
+                resource.setrlimit(resource.RLIMIT_AS, (most, hard))
         try:
-            send_rows(sys.stdin.buffer.read(length), most_rows, most_numbers)
+            for part in csv_parts(sys.stdin.buffer.read(length), most_rows, most_numbers):
+                send(part)
         except Exception as error:
             reason = str(error).partition("\n")[0][:200] or type(error).__name__
         send(b"")

@@ -41,11 +41,6 @@ class Data:
         """Return some recordings."""
         return Data(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def joined(self, other: Data) -> Data:
-        """Return these recordings and others."""
-        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-        return Data(*(np.concatenate(pair) for pair in pairs))
-
 
 class Task(NamedTuple):
     """Examples of some labels, and recordings to be diagnosed by them."""

@@ -235,11 +235,10 @@ _ROUGH_HZ = 20.0
 
 def indicators(signals: np.ndarray) -> np.ndarray:
     """Return the indicators of recordings (R, C, T), (R, 7 x 9): joint by joint."""
-    columns = [_joint_indicators(signals, joint) for joint in range(NUM_JOINTS)]
-    return np.concatenate(columns, axis=1)
+    return np.concatenate([_of_joint(signals, joint) for joint in range(NUM_JOINTS)], axis=1)
 
 
-def _joint_indicators(signals: np.ndarray, joint: int) -> np.ndarray:
+def _of_joint(signals: np.ndarray, joint: int) -> np.ndarray:
     """Return the indicators of one joint, (R, 9)."""
     motion = health_check()
     channels = (POSITION, VELOCITY, COMMANDED_TORQUE, DELIVERED_TORQUE)
