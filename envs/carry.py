@@ -24,6 +24,7 @@ SWINGS = ("swing_x", "swing_y")
 
 SPEED_MAX_M_PER_S = 1.10
 """Speed of the set-point at action +1; it stands still at -1."""
+SPEED = ActionScale("speed of the set-point", "m/s", 0.0, SPEED_MAX_M_PER_S)
 MOVE_STEPS = 11
 """Control steps of the move, which are the time given."""
 
@@ -77,11 +78,6 @@ DISTRIBUTION = TaskDistribution(
 )
 
 
-def path_speed(action: np.ndarray) -> np.ndarray:
-    """Map actions in [-1, 1] to the set-point's speed along the path in m/s."""
-    return SPEED_MAX_M_PER_S * (action + 1) / 2
-
-
 def miss_cost(swing_m_per_s: np.ndarray, off_m: np.ndarray) -> np.ndarray:
     """Return the cost of a load that still swings, and of a tool that is off the goal.
 
@@ -121,7 +117,7 @@ class CarryVectorEnv(TaskVectorEnv):
         ObservationElement("speed commanded last, as an action", "1", -1.0, 1.0, "last action"),
     )
     action_elements = ("speed of the set-point",)
-    action_scales = (ActionScale("speed of the set-point", "m/s", 0.0, SPEED_MAX_M_PER_S),)
+    action_scales = (SPEED,)
     default_horizon = MOVE_STEPS + 1
     timestep_s = 0.004
     substeps = 22
@@ -129,8 +125,6 @@ class CarryVectorEnv(TaskVectorEnv):
     start_size = 3
 
     def _bind(self) -> None:
-        self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")
-        self._qpos = self.batch.bind("qpos")
         self._goal = self.batch.bind("mocap_pos")[:, 0]
         self._y = self.model.actuator("y").id
         self._angles = [self.model.joint(joint).qposadr[0] for joint in SWINGS]
@@ -150,13 +144,13 @@ class CarryVectorEnv(TaskVectorEnv):
         self._qpos[ids[:, None], self._angles] = (2 * start[:, :2] - 1) * START_SWING_RAD
         near, far = GOAL_DISTANCE_M
         self._distance_m[ids] = near + (far - near) * start[:, 2]
-        self._goal[ids, 1] = self._setpoint[ids, self._y] + self._distance_m[ids]
+        self._goal[ids, 1] = self._act[ids, self._y] + self._distance_m[ids]
         self._time_lost[ids] = 0.0
         self._last_action[ids] = -1.0
 
     def _command(self, actions: np.ndarray) -> None:
         moving = self._elapsed < self.horizon - 1
-        self._ctrl[:, self._y] = np.where(moving, path_speed(actions[:, 0]), 0.0)
+        self._ctrl[:, self._y] = np.where(moving, SPEED.value(actions[:, 0]), 0.0)
         self._last_action = actions[:, 0]
 
     def _observe(self) -> np.ndarray:
@@ -174,26 +168,22 @@ class CarryVectorEnv(TaskVectorEnv):
 
     def _to_go_m(self) -> np.ndarray:
         """Return how far the set-point is from the goal along the path, (num_envs,)."""
-        return self._goal[:, 1] - self._setpoint[:, self._y]
+        return self._goal[:, 1] - self._act[:, self._y]
 
     def _off_m(self) -> np.ndarray:
         """Return the horizontal distance of the tool from the goal, (num_envs,)."""
-        return np.hypot(*(self._sensed("tool_position") - self._goal)[:, :2].T)
+        return np.hypot(*(self._sensor("tool_position") - self._goal)[:, :2].T)
 
     def _swing_m_per_s(self) -> np.ndarray:
         """Return the speed of the load at its lowest, which is its energy of swing, (num_envs,).
 
         E / m = v^2 / 2 + g h, beside the tool, and sqrt(2 E / m) is what v is where h is 0.
         """
-        hang_m = self._sensed("tool_position") - self._sensed("load_position")
-        velocity = self._sensed("load_velocity") - self._sensed("tool_velocity")
+        hang_m = self._sensor("tool_position") - self._sensor("load_position")
+        velocity = self._sensor("load_velocity") - self._sensor("tool_velocity")
         height_m = np.sqrt((hang_m**2).sum(axis=1)) - hang_m[:, 2]
         square = (velocity**2).sum(axis=1) + 2 * GRAVITY_M_PER_S2 * height_m
         return np.sqrt(np.maximum(square, 0.0))  # rounding must not make it negative
-
-    def _sensed(self, name: str) -> np.ndarray:
-        first = self.model.sensor(name).adr[0]
-        return self._sensors[:, first : first + 3]
 
     def _paint(self, sim: int, model: Any) -> None:
         """Draw the rod as long, and the load as large, as the task says."""

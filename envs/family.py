@@ -45,8 +45,8 @@ class ActionScale:
     log: bool = False
     """Whether its logarithm is linear in the action."""
 
-    def value(self, action: float) -> float:
-        """Return what an action in [-1, 1] commands."""
+    def value(self, action: Any) -> Any:
+        """Return what an action in [-1, 1] commands, a number or an array of any shape."""
         part = (action + 1.0) / 2.0
         if self.log:
             return self.low * (self.high / self.low) ** part
@@ -56,8 +56,8 @@ class ActionScale:
 class TaskFamily:
     """The physics, tasks, observations and rewards of a family, for a batch of simulations.
 
-    A family declares the class variables below, and implements ``_bind``, ``_apply_tasks``,
-    ``_start``, ``_command``, ``_observe`` and ``_evaluate``.
+    A family declares the class variables below, and implements ``_apply_tasks``, ``_start``,
+    ``_command``, ``_observe`` and ``_evaluate``; ``_bind`` where it has a state of its own.
     """
 
     # What a family declares.
@@ -102,6 +102,14 @@ class TaskFamily:
     """The simulations."""
     _sensors: np.ndarray
     """Sensors of the simulations, a live view (num_envs, nsensordata)."""
+    _qpos: np.ndarray
+    """Positions, a live view (num_envs, nq)."""
+    _qvel: np.ndarray
+    """Velocities, a live view (num_envs, nv)."""
+    _ctrl: np.ndarray
+    """Controls, a live view (num_envs, nu)."""
+    _act: np.ndarray
+    """States of the actuators, such as set-points, a live view (num_envs, na)."""
     _elapsed: np.ndarray
     """Control steps since the reset, (num_envs,)."""
 
@@ -151,6 +159,11 @@ class TaskFamily:
         """Return the duration of a control step."""
         return cls.substeps * cls.timestep_s
 
+    def _sensor(self, name: str) -> np.ndarray:
+        """Return a live view of a sensor, (num_envs, its numbers)."""
+        first, dim = self.model.sensor(name).adr[0], self.model.sensor(name).dim[0]
+        return self._sensors[:, first : first + dim]
+
     # What a family implements.
 
     @classmethod
@@ -159,8 +172,7 @@ class TaskFamily:
         return compile_scene(cls.scene_path)
 
     def _bind(self) -> None:
-        """Bind the batch's fields and allocate the family's own state, (num_envs, ...) each."""
-        raise NotImplementedError
+        """Find elements and allocate the family's own state, (num_envs, ...) each, if any."""
 
     def _apply_tasks(self, tasks: Tasks) -> None:
         """Write ``tasks``, one per simulation, into the batch's per-simulation model fields."""

@@ -21,6 +21,7 @@ from metarobot.envs.vector_env import TaskVectorEnv
 GRAVITY_M_PER_S2 = 9.81
 FORCE_MIN_N, FORCE_MAX_N = 0.3, 60.0
 """Squeezing force per finger at action -1 and +1; logarithmic in between."""
+FORCE = ActionScale("squeezing force", "N", FORCE_MIN_N, FORCE_MAX_N, log=True)
 
 CLOSE_STEPS = 3
 """Control steps for which the fingers close before the lift begins."""
@@ -88,11 +89,6 @@ def lift_velocity(step: np.ndarray, control_dt_s: float) -> np.ndarray:
     return velocities[np.where(lifting, step - CLOSE_STEPS, LIFT_STEPS)]
 
 
-def squeeze_force(action: np.ndarray) -> np.ndarray:
-    """Map actions in [-1, 1] to a squeezing force per finger in N, logarithmically."""
-    return FORCE_MIN_N * (FORCE_MAX_N / FORCE_MIN_N) ** ((action + 1) / 2)
-
-
 def crush(force_n: np.ndarray, mass_kg: np.ndarray) -> np.ndarray:
     """Return the squared number of e-folds by which a squeeze exceeds what the block bears."""
     bearable_n = BEARABLE_WEIGHTS * mass_kg * GRAVITY_M_PER_S2
@@ -127,7 +123,7 @@ class GripVectorEnv(TaskVectorEnv):
         ObservationElement("force commanded last, as an action", "1", -1.0, 1.0, "last action"),
     )
     action_elements = ("logarithm of the squeezing force",)
-    action_scales = (ActionScale("squeezing force", "N", FORCE_MIN_N, FORCE_MAX_N, log=True),)
+    action_scales = (FORCE,)
     default_horizon = 16
     timestep_s = 0.004
     substeps = 15
@@ -135,15 +131,13 @@ class GripVectorEnv(TaskVectorEnv):
     push_body = "block"
 
     def _bind(self) -> None:
-        self._ctrl = self.batch.bind("ctrl")
-        self._qpos, self._qvel = self.batch.bind("qpos"), self.batch.bind("qvel")
         self._z = self.model.actuator("z").id
         self._grip = self.model.actuator("grip").id
         self._finger = self.model.joint("finger_left").qposadr[0]
         self._finger_dof = self.model.joint("finger_left").dofadr[0]
         self._block = self.model.joint("block").qposadr[0]
-        self._tool_z = self.model.sensor("tool_position").adr[0] + 2
-        self._block_z = self.model.sensor("block_position").adr[0] + 2
+        self._tool_z = self._sensor("tool_position")[:, 2]
+        self._block_z = self._sensor("block_position")[:, 2]
         self._last_action = np.full(self.num_envs, -1.0)
         self._slip = np.zeros(self.num_envs)  # m
         self._total_crush = np.zeros(self.num_envs)  # summed over steps
@@ -164,7 +158,7 @@ class GripVectorEnv(TaskVectorEnv):
         self._total_crush[ids] = 0.0
 
     def _command(self, actions: np.ndarray) -> None:
-        self._ctrl[:, self._grip] = squeeze_force(actions[:, 0])
+        self._ctrl[:, self._grip] = FORCE.value(actions[:, 0])
         self._ctrl[:, self._z] = lift_velocity(self._elapsed, self.control_dt_s)
         self._last_action = actions[:, 0]
 
@@ -182,9 +176,8 @@ class GripVectorEnv(TaskVectorEnv):
         )
 
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gap = self._sensors[:, self._tool_z] - self._sensors[:, self._block_z]
-        slip = np.clip(gap, 0.0, SLIP_LOST_M)
-        step_crush = crush(squeeze_force(actions[:, 0]), self.tasks["block_mass_kg"])
+        slip = np.clip(self._tool_z - self._block_z, 0.0, SLIP_LOST_M)
+        step_crush = crush(FORCE.value(actions[:, 0]), self.tasks["block_mass_kg"])
         rewards = -CRUSH_PENALTY * step_crush / self.horizon
         rewards -= SLIP_PENALTY * (slip - self._slip) / SLIP_LOST_M
         self._slip = slip

@@ -108,8 +108,6 @@ class HalfCheetahVectorEnv(TaskVectorEnv):
         return model
 
     def _bind(self) -> None:
-        self._ctrl = self.batch.bind("ctrl")
-        self._qpos, self._qvel = self.batch.bind("qpos"), self.batch.bind("qvel")
         self._x_before = np.zeros(self.num_envs)
 
     def _start(self, ids: np.ndarray, start: np.ndarray) -> None:

@@ -173,12 +173,9 @@ class InsertVectorEnv(TaskVectorEnv):
     start_size = 7
 
     def _bind(self) -> None:
-        self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")
-        self._qpos = self.batch.bind("qpos")
         self._lean = self.model.actuator("ry").id
-        tool = self.model.sensor("tool_position").adr[0]
-        self._tip = self._sensors[:, tool : tool + 3]
-        self._tool_lean = self._sensors[:, self.model.sensor("tool_lean").adr[0]]
+        self._tip = self._sensor("tool_position")
+        self._tool_lean = self._sensor("tool_lean")[:, 0]
         self._force_samples = self._bind_force_samples()
         self._noise_keys = np.zeros(self.num_envs, np.uint64)
         self._seat = np.zeros((self.num_envs, 3))  # m, in the base frame
@@ -221,7 +218,7 @@ class InsertVectorEnv(TaskVectorEnv):
         self._ctrl[:, 2] = -FEED_M_PER_S * (feeding + actions[:, 2])
         # The drives' y axis points the other way: "base_down" in arm.xml.
         self._ctrl[:, self._lean] -= actions[:, 3] * LEAN_RAD_PER_S * self.control_dt_s
-        self._setpoint[:] = np.clip(self._setpoint, self._tip - MAX_LEAD_M, self._tip + MAX_LEAD_M)
+        self._act[:] = np.clip(self._act, self._tip - MAX_LEAD_M, self._tip + MAX_LEAD_M)
 
     def _observe(self) -> np.ndarray:
         noise = normals(self._noise_keys, self._elapsed, _FORCE_NOISE, _AXES)
@@ -229,8 +226,8 @@ class InsertVectorEnv(TaskVectorEnv):
         return np.concatenate(
             [
                 self._elapsed[:, None] / self.horizon,
-                self._setpoint - DRAWN_MOUTH_M,
-                self._tip - self._setpoint,
+                self._act - DRAWN_MOUTH_M,
+                self._tip - self._act,
                 -leans[:, :1],
                 leans[:, :1] - leans[:, 1:],
                 self._contact_force() + FORCE_NOISE_N * noise,

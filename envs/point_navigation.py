@@ -72,26 +72,25 @@ class PointNavigationVectorEnv(TaskVectorEnv):
     start_size = 2
 
     def _bind(self) -> None:
-        self._position, self._speed = self.batch.bind("qpos"), self.batch.bind("qvel")
         self._goal_marker = self.batch.bind("mocap_pos")[:, 0]
 
     def _apply_tasks(self, tasks: Tasks) -> None:
         self._goal = np.stack([tasks["goal_x_m"], tasks["goal_y_m"]], axis=1)
 
     def _start(self, ids: np.ndarray, start: np.ndarray) -> None:
-        self._position[ids] = START_SPREAD_M * (2 * start - 1)
+        self._qpos[ids] = START_SPREAD_M * (2 * start - 1)
         self._goal_marker[ids, :2] = self._goal[ids]
 
     def _command(self, actions: np.ndarray) -> None:
         """Set the velocity itself: no force acts on the point, so that it moves on like this."""
-        self._speed[:] = MAX_STEP_M / self.control_dt_s * actions
+        self._qvel[:] = MAX_STEP_M / self.control_dt_s * actions
 
     def _observe(self) -> np.ndarray:
-        return self._position.copy()
+        return self._qpos.copy()
 
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        distance_m = np.hypot(*(self._position - self._goal).T)
+        distance_m = np.hypot(*(self._qpos - self._goal).T)
         return -distance_m, distance_m < GOAL_TOLERANCE_M
 
     def _find_finished(self) -> np.ndarray:
-        return np.abs(self._position - self._goal).max(axis=1) < REACHED_M
+        return np.abs(self._qpos - self._goal).max(axis=1) < REACHED_M

@@ -21,6 +21,7 @@ from metarobot.envs.vector_env import TaskVectorEnv
 
 SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 0.5, 1.7
 """Greatest speed of the tip at action -1 and +1; logarithmic in between."""
+SPEED = ActionScale("tip's speed", "m/s", SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S, log=True)
 CONTACT_MAX_M = 0.036
 """Distance of the tip from the path's line at an action of 1."""
 AIM_SPEED_M_PER_S = 0.4
@@ -85,11 +86,6 @@ _SHARES = np.sin(np.pi * (np.arange(PUSH_STEPS) + 1) / (PUSH_STEPS + 1))
 """Speed of the push over its greatest speed, control step by control step."""
 
 
-def tip_speed(action: np.ndarray) -> np.ndarray:
-    """Map actions in [-1, 1] to the tip's greatest speed in m/s, logarithmically."""
-    return SPEED_MIN_M_PER_S * (SPEED_MAX_M_PER_S / SPEED_MIN_M_PER_S) ** ((action + 1) / 2)
-
-
 class PushVectorEnv(TaskVectorEnv):
     """The Push family as one batch.
 
@@ -126,7 +122,7 @@ class PushVectorEnv(TaskVectorEnv):
     )
     action_elements = ("logarithm of the tip's speed", "sideways distance of the tip")
     action_scales = (
-        ActionScale("tip's speed", "m/s", SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S, log=True),
+        SPEED,
         ActionScale("sideways distance of the tip", "m", -CONTACT_MAX_M, CONTACT_MAX_M),
     )
     default_horizon = AIM_STEPS + PUSH_STEPS + 1
@@ -142,8 +138,6 @@ class PushVectorEnv(TaskVectorEnv):
         super().__init__(num_envs, **kwargs)
 
     def _bind(self) -> None:
-        self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")
-        self._qpos = self.batch.bind("qpos")
         self._goal = self.batch.bind("mocap_pos")[:, 0]
         box = self.model.joint("box").qposadr[0]
         self._place, self._turn = slice(box, box + 2), slice(box + 3, box + 7)
@@ -175,8 +169,8 @@ class PushVectorEnv(TaskVectorEnv):
         step = self._elapsed - AIM_STEPS
         pushing = (step >= 0) & (step < PUSH_STEPS)
         share = np.where(pushing, _SHARES[np.clip(step, 0, PUSH_STEPS - 1)], 0.0)
-        self._ctrl[:, 0] = share * tip_speed(actions[:, 0])
-        aside_m = actions[:, 1] * CONTACT_MAX_M - self._setpoint[:, 1]
+        self._ctrl[:, 0] = share * SPEED.value(actions[:, 0])
+        aside_m = actions[:, 1] * CONTACT_MAX_M - self._act[:, 1]
         self._ctrl[:, 1] = np.clip(
             aside_m / self.control_dt_s, -AIM_SPEED_M_PER_S, AIM_SPEED_M_PER_S
         )

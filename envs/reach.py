@@ -134,20 +134,14 @@ class ReachVectorEnv(TaskVectorEnv):
     push_body = "end_effector"
 
     def _bind(self) -> None:
-        self._ctrl, self._setpoint = self.batch.bind("ctrl"), self.batch.bind("act")
-        self._qpos = self.batch.bind("qpos")
         self._joints = np.array([self.model.joint(joint).qposadr[0] for joint in JOINTS])
         axes = [self.model.actuator(axis) for axis in AXES]
         self._axes = np.array([axis.id for axis in axes])
         self._axes_act = np.array([axis.actadr[0] for axis in axes])
         self._goal = self.batch.bind("mocap_pos")[:, self.model.body("goal").mocapid[0]]
-        tool = self.model.sensor("tool_position").adr[0]
-        self._tool = self._sensors[:, tool : tool + 3]
-        self._home_tool = self._find_home_tool()
-
-    def _find_home_tool(self) -> np.ndarray:
+        self._tool = self._sensor("tool_position")
         self.batch.reset(keyframe=self._home)
-        return self._tool[0].copy()
+        self._home_tool = self._tool[0].copy()
 
     def _apply_tasks(self, tasks: Tasks) -> None:
         set_body_mass(self.batch, "payload", tasks["payload_kg"])
@@ -170,7 +164,7 @@ class ReachVectorEnv(TaskVectorEnv):
     def _rest_setpoint(self, ids: np.ndarray) -> None:
         """Bring the set-point of simulations ``ids`` to where their tool is."""
         self.batch.forward(ids)
-        self._setpoint[ids[:, None], self._axes_act] = self._tool[ids]
+        self._act[ids[:, None], self._axes_act] = self._tool[ids]
 
     def _command(self, actions: np.ndarray) -> None:
         x, y, z = actions.T
@@ -178,8 +172,8 @@ class ReachVectorEnv(TaskVectorEnv):
             [self._cos * x - self._sin * y, self._sin * x + self._cos * y, z], axis=1
         )
         self._ctrl[:, self._axes] = MAX_SPEED_M_PER_S * velocity
-        self._setpoint[:, self._axes_act] = np.clip(
-            self._setpoint[:, self._axes_act], self._tool - MAX_LEAD_M, self._tool + MAX_LEAD_M
+        self._act[:, self._axes_act] = np.clip(
+            self._act[:, self._axes_act], self._tool - MAX_LEAD_M, self._tool + MAX_LEAD_M
         )
 
     def _observe(self) -> np.ndarray:

@@ -84,5 +84,5 @@ class ReachFeedForwardVectorEnv(ReachVectorEnv):
     def _observe(self) -> np.ndarray:
         elapsed = self._elapsed[:, None] / self.horizon
         goal = self._goal - self._start_tool
-        setpoint = self._setpoint[:, self._axes_act] - self._start_tool
+        setpoint = self._act[:, self._axes_act] - self._start_tool
         return np.concatenate([elapsed, goal, setpoint], axis=1)

@@ -21,6 +21,7 @@ FEET = ("foot1", "foot2", "foot3")
 
 SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S = 1.0, 3.4
 """Speed of the paddle at the end of the run-up at action -1 and +1; logarithmic in between."""
+SPEED = ActionScale("paddle's speed", "m/s", SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S, log=True)
 
 GOAL_DISTANCE_M = (0.50, 0.65)
 """Distance of the goal from the puck's place at the start, drawn uniformly."""
@@ -60,11 +61,6 @@ DISTRIBUTION = TaskDistribution(
 )
 
 
-def paddle_speed(action: np.ndarray) -> np.ndarray:
-    """Map actions in [-1, 1] to the paddle's final speed in m/s, logarithmically."""
-    return SPEED_MIN_M_PER_S * (SPEED_MAX_M_PER_S / SPEED_MIN_M_PER_S) ** ((action + 1) / 2)
-
-
 def miss_cost(gone_m: np.ndarray, wanted_m: np.ndarray) -> np.ndarray:
     """Return the squared logarithm, to base MISS_RATIO, of the distance gone over that wanted."""
     ratio = np.clip(gone_m / wanted_m, 1 / LOST_RATIO, LOST_RATIO)
@@ -98,9 +94,7 @@ class SlideVectorEnv(TaskVectorEnv):
         ObservationElement("speed commanded last, as an action", "1", -1.0, 1.0, "last action"),
     )
     action_elements = ("logarithm of the paddle's speed",)
-    action_scales = (
-        ActionScale("paddle's speed", "m/s", SPEED_MIN_M_PER_S, SPEED_MAX_M_PER_S, log=True),
-    )
+    action_scales = (SPEED,)
     default_horizon = 8
     timestep_s = 0.004
     substeps = 10
@@ -109,11 +103,10 @@ class SlideVectorEnv(TaskVectorEnv):
     start_size = 2
 
     def _bind(self) -> None:
-        self._ctrl, self._qpos = self.batch.bind("ctrl"), self.batch.bind("qpos")
         self._goal = self.batch.bind("mocap_pos")[:, 0]
         self._x = self.model.actuator("x").id
         self._puck = self.model.joint("puck").qposadr[0]
-        self._puck_x = self.model.sensor("puck_position").adr[0]
+        self._puck_x = self._sensor("puck_position")[:, 0]
         self._start_x = np.zeros(self.num_envs)  # m, of the puck
         self._last_action = np.full(self.num_envs, -1.0)
 
@@ -133,7 +126,7 @@ class SlideVectorEnv(TaskVectorEnv):
         """Let the set-point's speed rise step by step, and stop it when the run-up is over."""
         run_up = self.horizon - 1
         share = np.where(self._elapsed < run_up, (self._elapsed + 1) / run_up, 0.0)
-        self._ctrl[:, self._x] = share * paddle_speed(actions[:, 0])
+        self._ctrl[:, self._x] = share * SPEED.value(actions[:, 0])
         self._last_action = actions[:, 0]
 
     def _observe(self) -> np.ndarray:
@@ -141,7 +134,7 @@ class SlideVectorEnv(TaskVectorEnv):
         return np.stack([self._elapsed / self.horizon, distance_m, self._last_action], axis=1)
 
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gone_m = self._sensors[:, self._puck_x] - self._start_x
+        gone_m = self._puck_x - self._start_x
         wanted_m = self._goal[:, 0] - self._start_x
         at_rest = self._elapsed >= self.horizon
         rewards = np.where(at_rest, -miss_cost(gone_m, wanted_m), 0.0)

@@ -8,7 +8,7 @@ in it that are held out (the interpolation split), and the ranges beyond (the ex
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -20,6 +20,8 @@ from metarobot.envs.checks import after_number, is_number, nearest_name, show
 Interval = tuple[float, float]
 Split = Literal["train", "interpolation", "extrapolation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+MOST_BEYOND = 5
+"""Task parameters that a task of the extrapolation split puts beyond their range at once."""
 
 
 class TaskError(ValueError):
@@ -42,6 +44,40 @@ def without_gaps(train: Interval, gaps: Iterable[Interval]) -> tuple[Interval, .
     edges = [train[0], *(edge for gap in sorted(gaps) for edge in gap), train[1]]
     pairs = zip(edges[::2], edges[1::2], strict=True)
     return tuple((a, b) for a, b in pairs if a < b)
+
+
+def _overlap(intervals: Iterable[Interval]) -> bool:
+    ordered = sorted(intervals)
+    return any(next_low < high for (_, high), (next_low, _) in pairwise(ordered))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value, -math.inf, math.inf) and math.isfinite(value)
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_finite, value))
+
+
+def _are_intervals(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(map(_is_interval, value))
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda value: _is_text(value) and value.isidentifier(), "an identifier"),
+    "unit": (_is_text, 'a text, such as "kg", or "1" for a ratio'),
+    "description": (_is_text, "a text"),
+    "nominal": (_is_finite, "a finite number"),
+    "train": (_is_interval, "(low, high)"),
+    "allowed": (_is_interval, "(low, high)"),
+    "gaps": (_are_intervals, "intervals ((low, high), ...)"),
+    "extrapolation": (_are_intervals, "intervals ((low, high), ...)"),
+}
+"""Fields of a task parameter: whether a value is right, and what it must be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,17 +115,45 @@ class TaskParameter:
         Raises:
             TaskError: They do not, intervals overlap, or a field is not of its kind.
         """
-        self._check_kinds()
-        self._check_choices()
-        if self.circular and not np.isclose(self.allowed[1] - self.allowed[0], 2 * np.pi):
-            raise TaskError(
-                f"{self.name!r} is circular, so allowed {self.allowed} must be a full turn, 2 pi"
-            )
-        self._check_ranges()
-        if self.log_uniform and self.allowed[0] <= 0:
-            raise TaskError(
-                f"{self.name!r} is log-uniform, so allowed {self.allowed} must be positive"
-            )
+        for field, (is_right, needed) in _KINDS.items():
+            if not is_right(value := getattr(self, field)):
+                raise TaskError(f"{field} of {self.name!r} must be {needed}, got {show(value)}")
+        for problem, there in self._contradictions().items():
+            if there:
+                raise TaskError(problem)
+
+    def _contradictions(self) -> dict[str, bool]:
+        """Return whether there is each contradiction between fields, by its message."""
+        name, (low, high), (least, most) = self.name, self.train, self.allowed
+        inside = all(low <= a < b <= high for a, b in self.gaps)
+        outside = all(a < b and (b <= low or a >= high) for a, b in self.extrapolation)
+        values = [self.nominal, low, high, *np.ravel(self.extrapolation)]
+        within = all(least <= value <= most for value in values)
+        ranged = bool(self.gaps or self.extrapolation)
+        rising = len(self.choices) > 1 and all(a < b for a, b in pairwise(self.choices))
+        ends = rising and self.train == (min(self.choices), max(self.choices))
+        return {
+            f"choices {self.choices} of {name!r} must rise from one end of train {self.train} to "
+            f"the other and hold nominal {self.nominal:g}, without gaps or extrapolation": bool(
+                self.choices and (not ends or ranged or self.nominal not in self.choices)
+            ),
+            f"ranges of {name!r} do not nest: allowed {self.allowed} must hold train {self.train} "
+            f"and extrapolation {self.extrapolation}, train must hold gaps {self.gaps}": not (
+                (low < high or (low == high and not ranged)) and inside and outside and within
+            ),
+            f"gaps {self.gaps} of {name!r} overlap: join what overlaps": _overlap(self.gaps),
+            f"extrapolation {self.extrapolation} of {name!r} overlap: join what overlaps": _overlap(
+                self.extrapolation
+            ),
+            f"gaps {self.gaps} of {name!r} leave nothing of train {self.train}: train on a part "
+            "of it": low < high and not without_gaps(self.train, self.gaps),
+            f"{name!r} is circular, so allowed {self.allowed} must be a full turn, 2 pi": (
+                self.circular and not math.isclose(most - least, 2 * math.pi, rel_tol=1e-5)
+            ),
+            f"{name!r} is log-uniform, so allowed {self.allowed} must be positive": (
+                self.log_uniform and least <= 0
+            ),
+        }
 
     @property
     def varies(self) -> bool:
@@ -99,74 +163,6 @@ class TaskParameter:
     def trained_on(self, value: float) -> bool:
         """Whether a value lies between the ends of the training range; its gaps count as well."""
         return self.train[0] <= value <= self.train[1]
-
-    def _check_kinds(self) -> None:
-        """Refuse fields that are no text, numbers or intervals, before they are compared."""
-        if not isinstance(self.name, str) or not self.name.isidentifier():
-            raise TaskError(f"a task parameter's name must be an identifier, got {show(self.name)}")
-        for name in ("unit", "description"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                way_out = ', such as "kg", or "1" for a ratio' if name == "unit" else ""
-                raise TaskError(
-                    f"{name} of {self.name!r} must be a text{way_out}, got {show(value)}"
-                )
-        if not _is_finite(self.nominal):
-            raise TaskError(
-                f"nominal of {self.name!r} must be a finite number, got {show(self.nominal)}"
-            )
-        for name in ("train", "allowed"):
-            if not _is_interval(value := getattr(self, name)):
-                raise TaskError(f"{name} of {self.name!r} must be (low, high), got {show(value)}")
-        for name in ("gaps", "extrapolation"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple | list) or not all(map(_is_interval, value)):
-                raise TaskError(
-                    f"{name} of {self.name!r} must be intervals ((low, high), ...), "
-                    f"got {show(value)}"
-                )
-
-    def _check_ranges(self) -> None:
-        low, high = self.train
-        inside = all(low <= a < b <= high for a, b in self.gaps)
-        outside = all(a < b and (b <= low or a >= high) for a, b in self.extrapolation)
-        bounds = [
-            self.nominal,
-            *self.train,
-            *(edge for pair in self.extrapolation for edge in pair),
-        ]
-        within = all(self.allowed[0] <= value <= self.allowed[1] for value in bounds)
-        fixed = low == high and not self.gaps and not self.extrapolation
-        if not ((low < high or fixed) and inside and outside and within):
-            raise TaskError(
-                f"ranges of {self.name!r} do not nest: allowed {self.allowed} must hold train "
-                f"{self.train} and extrapolation {self.extrapolation}, "
-                f"train must hold gaps {self.gaps}"
-            )
-        for name in ("gaps", "extrapolation"):
-            ordered = sorted(getattr(self, name))
-            if any(next_low < high for (_, high), (next_low, _) in pairwise(ordered)):
-                raise TaskError(
-                    f"{name} {getattr(self, name)} of {self.name!r} overlap: join what overlaps"
-                )
-        if low < high and not without_gaps(self.train, self.gaps):
-            raise TaskError(
-                f"gaps {self.gaps} of {self.name!r} leave nothing of train {self.train}: "
-                "train on a part of it"
-            )
-
-    def _check_choices(self) -> None:
-        if not self.choices:
-            return
-        ordered = len(self.choices) > 1 and all(a < b for a, b in pairwise(self.choices))
-        ranged = self.gaps or self.extrapolation
-        ends = self.train == (min(self.choices), max(self.choices))
-        if not (ordered and ends and self.nominal in self.choices) or ranged:
-            raise TaskError(
-                f"choices {self.choices} of {self.name!r} must rise from one end of train "
-                f"{self.train} to the other and hold nominal {self.nominal:g}, "
-                "without gaps or extrapolation"
-            )
 
     def intervals(self, split: Split) -> tuple[Interval, ...]:
         """Return the disjoint intervals that ``split`` draws this parameter from."""
@@ -241,16 +237,14 @@ class TaskParameter:
         return np.clip(values, *np.asarray(self.intervals(split))[interval].T)
 
 
-def _is_finite(value: Any) -> bool:
-    return is_number(value, -math.inf, math.inf) and math.isfinite(value)
-
-
-def _is_interval(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_finite, value))
-
-
-MOST_BEYOND = 5
-"""Task parameters that a task of the extrapolation split puts beyond their range at once."""
+def _index(name: str, names: tuple[str, ...]) -> int:
+    """Return where a task parameter stands."""
+    if name not in names:
+        allowed = ", ".join(names)
+        raise TaskError(
+            f"no task parameter {name!r}, allowed: {allowed}{nearest_name(name, names)}"
+        )
+    return names.index(name)
 
 
 class Tasks:
@@ -289,12 +283,7 @@ class Tasks:
     __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self.names:
-            raise TaskError(
-                f"no task parameter {name!r}, allowed: {', '.join(self.names)}"
-                + nearest_name(name, self.names)
-            )
-        return self.values[:, self.names.index(name)]
+        return self.values[:, _index(name, self.names)]
 
     def rows(self, indices: slice | Sequence[int] | np.ndarray) -> Tasks:
         """Return the tasks at ``indices``."""
@@ -336,16 +325,15 @@ class TaskDistribution:
             TaskError: It is something else; the message is one line.
         """
         given = self.parameters
-        if not isinstance(given, tuple) or not all(isinstance(p, TaskParameter) for p in given):
+        is_tuple = isinstance(given, tuple) and given != ()
+        if not is_tuple or not all(isinstance(p, TaskParameter) for p in given):
             raise TaskError(
-                "parameters of a TaskDistribution must be a tuple of TaskParameter, such as "
-                f"(payload,) with its comma, got {show(given)}"
+                "parameters of a TaskDistribution must be a tuple of TaskParameter, at least one, "
+                f"such as (payload,) with its comma, got {show(given)}"
             )
-        if not given:
-            raise TaskError("a TaskDistribution needs at least one TaskParameter, got none")
-        twice = [name for name in self.names if self.names.count(name) > 1]
-        if twice:
-            raise TaskError(f"two task parameters are called {twice[0]!r}: rename one")
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise TaskError(f"two task parameters are called {name!r}: rename one")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -362,12 +350,7 @@ class TaskDistribution:
         return tuple(split for split in SPLITS if held_out.get(split, True))
 
     def __getitem__(self, name: str) -> TaskParameter:
-        if name not in self.names:
-            raise TaskError(
-                f"no task parameter {name!r}, allowed: {', '.join(self.names)}"
-                + nearest_name(name, self.names)
-            )
-        return self.parameters[self.names.index(name)]
+        return self.parameters[_index(name, self.names)]
 
     def sample(self, rng: np.random.Generator, num_tasks: int, split: Split = "train") -> Tasks:
         """Draw tasks of a split.

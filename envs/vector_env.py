@@ -20,7 +20,6 @@ import mujoco
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
-from gymnasium.spaces import Box
 from gymnasium.utils.seeding import np_random as make_generator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -166,57 +165,6 @@ class Starts:
         return np.stack([self._generators[i].random(self._size) for i in ids])
 
 
-class Observer:
-    """Observations: what a family measures, with noise, the task, bounds and lost ones.
-
-    Args:
-        num_envs: Number of simulations.
-        bounds: Lowest and highest value of every element of an observation, (2, O), float32.
-        task_size: C, elements of an encoded task, with which the observation ends; the O - C
-            others are what the family measures.
-        disturber: Adds noise and loses observations; None where nothing does.
-    """
-
-    def __init__(
-        self,
-        num_envs: int,
-        bounds: np.ndarray,
-        task_size: int,
-        disturber: Disturber | None,
-    ) -> None:
-        self.space = Box(*bounds)
-        self._disturber = disturber
-        self._task = np.zeros((num_envs, task_size))
-        self._last = np.zeros((num_envs, bounds.shape[1]), np.float32)
-
-    def show_tasks(self, encoded: np.ndarray) -> None:
-        """Show these encoded tasks, (num_envs, C), from now on."""
-        self._task = encoded
-
-    def observe(
-        self, measured: np.ndarray, step: np.ndarray, held: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return the observations (num_envs, O), float32.
-
-        Args:
-            measured: What the family measures, (num_envs, O - C).
-            step: Control steps since the reset, (num_envs,).
-            held: Simulations that show what they showed last, (num_envs,) bool; none when None.
-        """
-        if self._disturber:
-            measured = self._disturber.distort(measured, step)
-            lost = self._disturber.lost(step)
-            held = lost if held is None else held | lost
-        if self._task.size:
-            measured = np.concatenate([measured, self._task], axis=1)
-        observations = np.empty_like(self._last)
-        np.clip(measured, self.space.low, self.space.high, out=observations, casting="same_kind")
-        if held is not None:
-            observations[held] = self._last[held]
-        self._last = observations
-        return observations.copy()
-
-
 class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
@@ -287,8 +235,14 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self.variant = None if variant is None else _read_variant(variant)
         self._change: Change | None = None
         if self.variant is not None:
-            self._take_variant(self.variant)
-
+            if not isinstance(self, self.variant.vector_class):
+                raise TaskError(
+                    f"variant {self.variant.name!r} is one of "
+                    f"{self.variant.vector_class.family}, not of {self.family}"
+                )
+            self.distribution = self.variant.distribution
+            self._change = self.variant.disturbances.change
+            self.start_size = max(1, self.start_size)  # the start is the key of disturbances
         self.model = self._load_model(scene_path)
         simulations = {f"{num_envs} simulations": num_envs * simulation_bytes(self.model)}
         require_memory(simulations, "take fewer (num_envs)")
@@ -297,7 +251,8 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self.metadata = {**self.metadata, "render_fps": round(1 / self.control_dt_s)}
         self.autoreset_mode = autoreset_mode
         self._sensors = self.batch.bind("sensordata")
-        self._commanded = [self.batch.bind(name) for name in ("ctrl", "act", "qvel")]
+        self._qpos, self._qvel = self.batch.bind("qpos"), self.batch.bind("qvel")
+        self._ctrl, self._act = self.batch.bind("ctrl"), self.batch.bind("act")
         self._home = self.model.key("home").id
 
         self._pid = os.getpid()
@@ -309,12 +264,18 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self._starts = Starts(num_envs, self.start_size)
         self._renderer: BatchRenderer | None = None
         self._bind()
-        self._disturber = self._make_disturber()
-        bounds = self.observation_bounds(self.observe_task)
-        task_size = bounds.shape[1] - len(self.observation_elements)
-        self._observer = Observer(num_envs, bounds, task_size, self._disturber)
+        self._disturber = Disturber(
+            self.variant.disturbances if self.variant else Disturbances(),
+            self.batch,
+            units=[element.unit for element in self.observation_elements],
+            action_size=len(self.action_elements),
+            control_dt_s=self.control_dt_s,
+            push_body=self.push_body,
+        )
         spaces = self.spaces(self.observe_task)
         self.single_observation_space, self.single_action_space = spaces
+        self._bounds = spaces[0]
+        self._last = np.zeros((num_envs, *spaces[0].shape), np.float32)  # seen last
         self.observation_space, self.action_space = (batch_space(s, num_envs) for s in spaces)
         self._action_shape = (num_envs, len(self.action_elements))
         self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
@@ -368,7 +329,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self._apply_tasks(self._tasks)
         self.batch.set_const()
         if self.observe_task:
-            self._observer.show_tasks(type(self).distribution.encode(self._tasks))
+            self._encoded_tasks = type(self).distribution.encode(self._tasks)
         self._needs_reset[:] = True
 
     def reset(
@@ -406,7 +367,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
             self._starts.seed(seed)
         self._reset_rows(ids, self._starts.draw(ids) if start is None else start)
         self._begun = True
-        return self._observer.observe(self._observe(), self._elapsed, held=~chosen), {}
+        return self._see(held=~chosen), {}
 
     def step(
         self, actions: np.ndarray
@@ -438,9 +399,8 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         held = ended & (self.autoreset_mode is AutoresetMode.DISABLED)
         if self._change:
             self._change_physics(running & (self._elapsed == self._change.at_step), True)
-        if self._disturber:
-            actions = self._disturber.delay(actions)
-            self._disturber.push(self._elapsed)
+        actions = self._disturber.delay(actions)
+        self._disturber.push(self._elapsed)
         self._command_except(held, actions)
         self._simulate(running)
         self._elapsed += running
@@ -450,7 +410,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         ids = np.flatnonzero(ended & ~held)
         if ids.size:
             self._reset_rows(ids, self._starts.draw(ids))
-        observations = self._observer.observe(self._observe(), self._elapsed, held=unstable | held)
+        observations = self._see(held=unstable | held)
         rewards = np.where(running & ~unstable, rewards, 0.0)
         truncated = running & (unstable | (self._elapsed >= self.horizon))
         self._needs_reset = terminated | truncated | held
@@ -520,8 +480,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if self._change:
             self._change_physics(self._changed & np.isin(np.arange(self.num_envs), ids), False)
-        if self._disturber:
-            self._disturber.restart(ids, start)
+        self._disturber.restart(ids, start)
         self.batch.reset(ids, keyframe=self._home, stage=_NO_STAGE)
         self._elapsed[ids] = 0
         self._start(ids, start)
@@ -533,9 +492,10 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         if not held.any():
             self._command(actions)
             return
-        before = [field[held] for field in self._commanded]
+        commanded = (self._ctrl, self._act, self._qvel)
+        before = [field[held] for field in commanded]
         self._command(actions)
-        for field, values in zip(self._commanded, before, strict=True):
+        for field, values in zip(commanded, before, strict=True):
             field[held] = values
 
     def _simulate(self, running: np.ndarray) -> None:
@@ -545,8 +505,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
             return
         settling = running & (self._elapsed == self.horizon - 1)
         if settling.any():
-            if self._disturber:
-                self._disturber.release(settling)
+            self._disturber.release(settling)
             for _ in range(self.settle_steps):
                 self._advance(settling)
 
@@ -557,34 +516,26 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         if self.on_advance is not None:
             self.on_advance()
 
+    def _see(self, held: np.ndarray) -> np.ndarray:
+        """Return the observations (num_envs, O), float32: with noise, the task, and in bounds.
+
+        Args:
+            held: Simulations that show what they showed last, (num_envs,) bool.
+        """
+        measured = self._disturber.distort(self._observe(), self._elapsed)
+        held = held | self._disturber.lost(self._elapsed)
+        if self.observe_task:
+            measured = np.concatenate([measured, self._encoded_tasks], axis=1)
+        observations, space = np.empty_like(self._last), self._bounds
+        np.clip(measured, space.low, space.high, out=observations, casting="same_kind")
+        observations[held] = self._last[held]
+        self._last = observations
+        return observations.copy()
+
     def _find_unstable(self) -> np.ndarray:
         """Return which simulations have left the numbers that physics can continue from."""
         warned = self.batch.warning[:, _BAD_STATE_WARNINGS, 1].any(axis=1)
         return warned | ~np.isfinite(self.batch.state).all(axis=1)
-
-    def _take_variant(self, variant: Variant) -> None:
-        """Draw tasks as the variant does; the start is also the key of all disturbances."""
-        if not isinstance(self, variant.vector_class):
-            raise TaskError(
-                f"variant {variant.name!r} is one of {variant.vector_class.family}, "
-                f"not of {self.family}"
-            )
-        self.distribution = variant.distribution
-        self._change = variant.disturbances.change
-        self.start_size = max(1, self.start_size)
-
-    def _make_disturber(self) -> Disturber | None:
-        if self.variant is None or self.variant.disturbances == Disturbances():
-            return None
-        units = [element.unit for element in self.observation_elements]
-        return Disturber(
-            self.variant.disturbances,
-            self.batch,
-            units=units,
-            action_size=len(self.action_elements),
-            control_dt_s=self.control_dt_s,
-            push_body=self.push_body,
-        )
 
     def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
         """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""

@@ -86,7 +86,6 @@ class HoistVectorEnv(TaskVectorEnv):
     start_size = 1
 
     def _bind(self) -> None:
-        self._qpos, self._ctrl = self.batch.bind("qpos"), self.batch.bind("ctrl")
         self._last_action = np.zeros(self.num_envs)
 
     def _apply_tasks(self, tasks: Tasks) -> None:

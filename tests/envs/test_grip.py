@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from metarobot.envs import FAMILIES, make_env
+from metarobot.envs import make_env
 from metarobot.envs.grip import (
     BEARABLE_WEIGHTS,
     CLOSE_STEPS,
     CRUSH_PENALTY,
-    FORCE_MAX_N,
-    FORCE_MIN_N,
+    FORCE,
     GRAVITY_M_PER_S2,
     LIFT_HEIGHT_M,
     LIFT_STEPS,
@@ -18,7 +17,6 @@ from metarobot.envs.grip import (
     SLIP_TOLERANCE_M,
     crush,
     lift_velocity,
-    squeeze_force,
 )
 
 GRIP = "metarobot/Grip-v0"
@@ -68,7 +66,7 @@ def test_slip_falls_with_the_force(mass_kg, friction):
 def test_the_force_needed_is_the_weight_over_twice_the_friction(mass_kg, friction):
     slip = squeeze_constantly(mass_kg, friction)[0]
     needed_n = mass_kg * GRAVITY_M_PER_S2 / (2 * friction)
-    weakest_n = squeeze_force(ACTIONS[slip < SLIP_TOLERANCE_M]).min()
+    weakest_n = FORCE.value(ACTIONS[slip < SLIP_TOLERANCE_M]).min()
     assert needed_n < weakest_n < 1.5 * needed_n  # more than at rest: the lift accelerates
 
 
@@ -94,27 +92,20 @@ def test_a_firm_grip_lifts_the_block_with_the_tool():
 @each_task
 def test_the_return_is_the_crush_and_the_slip(mass_kg, friction):
     slip, _, total, _ = squeeze_constantly(mass_kg, friction)
-    cost = CRUSH_PENALTY * crush(squeeze_force(ACTIONS), mass_kg)
+    cost = CRUSH_PENALTY * crush(FORCE.value(ACTIONS), mass_kg)
     cost += SLIP_PENALTY * np.clip(slip, 0, SLIP_LOST_M) / SLIP_LOST_M
     np.testing.assert_allclose(total, -cost, atol=1e-9)
 
 
 def test_the_best_force_grows_with_mass_and_falls_with_friction():
     def best_n(mass_kg, friction):
-        return squeeze_force(ACTIONS[squeeze_constantly(mass_kg, friction)[2].argmax()])
+        return FORCE.value(ACTIONS[squeeze_constantly(mass_kg, friction)[2].argmax()])
 
     assert best_n(0.1, 0.5) < best_n(0.3, 0.5) < best_n(1.0, 0.5)
     assert best_n(0.3, 1.0) < best_n(0.3, 0.5) < best_n(0.3, 0.25)
 
 
 # Functions.
-
-
-def test_actions_map_to_forces_logarithmically():
-    np.testing.assert_allclose(squeeze_force(np.array([-1.0, 1.0])), [FORCE_MIN_N, FORCE_MAX_N])
-    np.testing.assert_allclose(squeeze_force(np.array(0.0)), np.sqrt(FORCE_MIN_N * FORCE_MAX_N))
-    ratios = np.diff(np.log(squeeze_force(ACTIONS)))
-    np.testing.assert_allclose(ratios, ratios[0])
 
 
 def test_crush_is_the_squared_e_folds_beyond_what_the_block_bears():
@@ -155,7 +146,3 @@ def test_the_gripper_feels_neither_weight_nor_slip_before_the_lift():
     for _ in range(CLOSE_STEPS):
         observations = env.step(np.full((4, 1), 0.3))[0] / (space.high - space.low)
         assert np.ptp(observations, axis=0).max() < 0.01
-
-
-def test_the_family_is_registered():
-    assert FAMILIES[GRIP].family == "Grip"

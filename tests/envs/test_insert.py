@@ -34,9 +34,9 @@ def insert_env(**columns):
 
 def aimed_actions(env, x_m, y_m, lean_rad):
     """Actions that bring the set-point over a hole, one in each simulation, and down along it."""
-    depth_m = np.maximum(DRAWN_MOUTH_M[2] - env._setpoint[:, 2], 0.0)
+    depth_m = np.maximum(DRAWN_MOUTH_M[2] - env._act[:, 2], 0.0)
     x_m = x_m - depth_m * np.sin(lean_rad)
-    at = [env._setpoint[:, 0] - DRAWN_MOUTH_M[0], env._setpoint[:, 1], -env._ctrl[:, env._lean]]
+    at = [env._act[:, 0] - DRAWN_MOUTH_M[0], env._act[:, 1], -env._ctrl[:, env._lean]]
     steps = np.array([LATERAL_M_PER_S, LATERAL_M_PER_S, LEAN_RAD_PER_S]) * env.control_dt_s
     missing = np.stack([x_m, y_m, lean_rad], axis=1) - np.stack(at, axis=1)
     return np.insert(np.clip(missing / steps, -1, 1), 2, 0.0, axis=1)
@@ -125,9 +125,9 @@ def test_the_seat_is_the_bottom_of_the_hole():
 
 def test_actions_correct_the_drawn_path():
     env = insert_env(offset_x_m=[0.0] * 5)
-    home = env._setpoint.copy()
+    home = env._act.copy()
     env.step(np.eye(5, 4))
-    moved = env._setpoint - home
+    moved = env._act - home
     drawn = (0, 0, -FEED_M_PER_S * env.control_dt_s)
     np.testing.assert_allclose(moved[4], drawn, atol=1e-12)
     corrections = np.diag([LATERAL_M_PER_S, LATERAL_M_PER_S, -FEED_M_PER_S]) * env.control_dt_s
@@ -149,7 +149,7 @@ def test_the_set_point_does_not_run_away():
     env = insert_env(offset_x_m=[0.02] * 2)
     for _ in range(env.horizon):
         env.step(np.array([[1, 0, 1, 0], [0, -1, 1, 0]]))
-        lead_m = np.abs(env._setpoint - env._tip)
+        lead_m = np.abs(env._act - env._tip)
         assert (lead_m < MAX_LEAD_M + 4 * FEED_M_PER_S * env.control_dt_s).all()
 
 
@@ -178,7 +178,7 @@ def test_the_contact_force_holds_the_drives():
     for _ in range(env.horizon):
         env.step(np.zeros((1, 4)))
     stiffness = env.model.actuator("z").gainprm[0]
-    expected_n = stiffness * (env._tip[0, 2] - env._setpoint[0, 2])
+    expected_n = stiffness * (env._tip[0, 2] - env._act[0, 2])
     np.testing.assert_allclose(env._contact_force()[0, 2], expected_n, rtol=0.02)
 
 

@@ -1,21 +1,41 @@
-"""Ids make the right classes, with and without `import metarobot`."""
+"""Registering families: ids make the right classes; a class that is no family is refused."""
 
+import math
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from metarobot.envs import FAMILIES, TaskEnv, TaskError, make_env
+from metarobot.envs import (
+    FAMILIES,
+    ActionScale,
+    ObservationElement,
+    TaskEnv,
+    TaskError,
+    TaskVectorEnv,
+    make_env,
+    register_family,
+)
+from metarobot.envs.family import TaskFamily
+from metarobot.envs.grip import GripVectorEnv
+from metarobot.envs.physics import set_body_mass
+from metarobot.envs.point_navigation import PointNavigationVectorEnv
+from metarobot.envs.registration import check_family, try_family
 
 
-def test_make_gives_the_single_environment(env_id):
-    env = gym.make(env_id, horizon=5)
-    assert type(env.unwrapped) is TaskEnv
-    assert type(env.unwrapped.vector_env) is FAMILIES[env_id]
-    assert env.unwrapped.vector_env.horizon == 5
-    env.close()
+def test_ids_make_the_single_environment_and_the_native_batch(env_id):
+    single = gym.make(env_id, horizon=5)
+    assert type(single.unwrapped) is TaskEnv
+    assert type(single.unwrapped.vector_env) is FAMILIES[env_id]
+    batch = gym.make_vec(env_id, num_envs=3, horizon=5)
+    assert type(batch.unwrapped) is FAMILIES[env_id]
+    assert batch.num_envs == 3
+    assert single.unwrapped.horizon == batch.unwrapped.horizon == 5
+    spec = gym.spec(env_id)
+    assert gym.envs.registration.EnvSpec.from_json(spec.to_json()) == spec
 
 
 def test_the_prefix_alone_imports_the_package(tmp_path):
@@ -33,19 +53,6 @@ def test_the_prefix_alone_imports_the_package(tmp_path):
     )
     assert (done.stdout, done.stderr) == ("GripVectorEnv\n", "")
     assert not list(tmp_path.iterdir())  # no MUJOCO_LOG.TXT
-
-
-def test_make_vec_gives_the_native_batch(env_id):
-    env = gym.make_vec(env_id, num_envs=3, horizon=5)
-    assert type(env.unwrapped) is FAMILIES[env_id]
-    assert (env.num_envs, env.unwrapped.horizon) == (3, 5)
-    assert isinstance(env.metadata["autoreset_mode"], gym.vector.AutoresetMode)
-    env.close()
-
-
-def test_a_spec_can_be_written_and_read(env_id):
-    spec = gym.spec(env_id)
-    assert gym.envs.registration.EnvSpec.from_json(spec.to_json()) == spec
 
 
 def test_an_unknown_family_is_refused_with_the_nearest_id():
@@ -124,6 +131,200 @@ def test_wrappers_that_ask_for_the_length_get_it():
     assert observation[-1] == 1.0
 
 
-def test_a_limit_below_one_is_refused():
-    with pytest.raises(ValueError, match="max_episode_steps must be at least 1, got 0"):
-        make_env("metarobot/Grip-v0", 1, max_episode_steps=0)
+def test_a_scale_is_linear_in_the_action_or_in_its_logarithm():
+    actions = np.array([-1.0, 0.0, 1.0])
+    linear, log = (ActionScale("speed", "m/s", 0.5, 2.0, log=log) for log in (False, True))
+    np.testing.assert_allclose(linear.value(actions), [0.5, 1.25, 2.0])
+    np.testing.assert_allclose(log.value(actions), [0.5, 1.0, 2.0])
+
+
+# Classes that are refused.
+
+NEW = "own/New-v0"
+DECLARED = [
+    *("family", "scene_path", "distribution", "heat_map_axes", "observation_elements"),
+    *("action_elements", "default_horizon", "timestep_s", "substeps", "start_size"),
+]
+IMPLEMENTED = ["_apply_tasks", "_start", "_command", "_observe", "_evaluate"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays():
+    before = {**FAMILIES}
+    yield
+    assert before == FAMILIES
+    assert NEW not in gym.registry
+
+
+def family_without(name):
+    names = {n: getattr(GripVectorEnv, n) for n in DECLARED if n != name}
+    methods = {n: GripVectorEnv.__dict__[n] for n in IMPLEMENTED if n != name}
+    return type("Incomplete", (TaskVectorEnv,), {**names, **methods})
+
+
+def refusal(env_id, vector_class, preset=None):
+    with pytest.raises(TaskError) as error:
+        register_family(env_id, vector_class, preset)
+    (line,) = str(error.value).splitlines()
+    return line
+
+
+@pytest.mark.parametrize("name", [*DECLARED, *IMPLEMENTED])
+def test_what_is_missing_is_named(name):
+    line = refusal(NEW, family_without(name))
+    assert f"it lacks: {name}{'()' if name in IMPLEMENTED else ''};" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("family", 3),
+        ("distribution", {"mass": 1}),
+        ("heat_map_axes", ("block_mass_kg", "colour")),
+        ("heat_map_axes", ("block_mass_kg",)),
+        ("heat_map_axes", ("block_mass_kg", "block_mass_kg")),
+        ("observation_elements", ()),
+        ("observation_elements", ("angle",)),
+        ("action_elements", "force"),
+        ("action_scales", (ActionScale("force", "N", 0.0, 1.0),) * 2),
+        ("default_horizon", 0),
+        ("timestep_s", 0.0),
+        ("substeps", 2.5),
+        ("start_size", -1),
+    ],
+)
+def test_a_declaration_of_another_kind_is_refused(name, value):
+    wrong = type("Wrong", (GripVectorEnv,), {name: value})
+    assert f"{name} must be" in refusal(NEW, wrong)
+
+
+@pytest.mark.parametrize("ends", [(1.0, -1.0), (1.0, 1.0), (-math.inf, math.inf), (math.nan, 1.0)])
+def test_bounds_of_an_observation_that_cannot_be_scaled_are_refused(ends):
+    element = ObservationElement("force", "N", *ends, "sensor")
+    wrong = type("Wrong", (GripVectorEnv,), {"observation_elements": (element,)})
+    assert "low and high of 'force' must be finite, low < high" in refusal(NEW, wrong)
+
+
+@pytest.mark.parametrize("env_id", ["New", "New-v0", "own/New", "own/New-v", "a/b/New-v0", 3, ""])
+def test_an_id_of_another_form_is_refused(env_id):
+    assert "NAMESPACE/Name-vN" in refusal(env_id, GripVectorEnv)
+
+
+@pytest.mark.parametrize("vector_class", [None, GripVectorEnv.family, TaskFamily, gym.Env])
+def test_another_class_is_refused(vector_class):
+    assert "must be a subclass of TaskVectorEnv" in refusal(NEW, vector_class)
+
+
+def test_an_id_is_given_once():
+    taken = refusal("metarobot/Slide-v0", GripVectorEnv)
+    assert taken == "the id 'metarobot/Slide-v0' is registered already: choose another"
+
+
+@dataclass
+class OtherPreset:
+    env_id: str = "metarobot/Grip-v0"
+
+
+@pytest.mark.parametrize("preset", [OtherPreset(), "grip"])
+def test_a_preset_of_another_family_is_refused(preset):
+    assert "the preset of 'own/New-v0' must be" in refusal(NEW, GripVectorEnv, preset)
+
+
+# The short episode.
+
+
+def refusal_of_point(**changes):
+    """Return the one line that refuses the point's family with other methods."""
+    with pytest.raises(TaskError) as error:
+        register_family(NEW, type("Wrong", (PointNavigationVectorEnv,), changes))
+    assert NEW not in FAMILIES
+    assert NEW not in gym.registry
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("Wrong cannot be registered as 'own/New-v0': ")
+    return line
+
+
+def test_every_family_of_the_package_passes(env_id):
+    check_family(env_id, FAMILIES[env_id])
+    try_family(env_id, FAMILIES[env_id])
+
+
+def random_start(env, ids, start):
+    env._qpos[ids] = np.random.default_rng().random((len(ids), 2)) / 100
+
+
+def start_all(env, ids, start):
+    env._qpos[:] = start[:1] / 100
+
+
+def misnamed_body(env, tasks):
+    set_body_mass(env.batch, "bob", tasks["goal_x_m"])
+
+
+def rewards_and(solved):
+    return lambda env, actions: (np.zeros(2), solved)
+
+
+SOLVED = np.zeros(2, bool)
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "why"),
+    [
+        ("_observe", lambda env: env._qpos[:, 0], "of shape (2, 2) for 2 simulations"),
+        ("_observe", lambda env: env._qpos[:, :1], "got float64 of shape (2, 1)"),
+        ("_observe", lambda env: None, "got None"),
+        ("_observe", lambda env: np.full((2, 2), np.nan), "observations must be finite, got nan"),
+        ("_observe", lambda env: np.random.default_rng().random((2, 2)), "observations differ"),
+        ("_evaluate", lambda env, actions: np.zeros(2), "must return (rewards, solved)"),
+        (
+            "_evaluate",
+            lambda env, actions: (np.zeros((2, 1)), SOLVED),
+            "got float64 of shape (2, 1)",
+        ),
+        ("_evaluate", lambda env, actions: (0.0, SOLVED), "the rewards of _evaluate() must be"),
+        ("_evaluate", lambda env, actions: (np.full(2, np.nan), SOLVED), "rewards must be finite"),
+        ("_evaluate", rewards_and(np.zeros(2)), "says is solved must be an array of bool"),
+        ("_evaluate", rewards_and(solved=False), "says is solved must be an array of bool"),
+        ("_find_finished", lambda env: np.zeros(1, bool), "_find_finished() must be"),
+        ("_start", random_start, "the starts differ between two episodes"),
+        ("_start", start_all, "_start() changes simulations that are not among ids"),
+        ("_start", lambda env, ids, start: env._missing, "no attribute '_missing'"),
+        ("_apply_tasks", misnamed_body, "Invalid name 'bob'"),
+        ("_bind", lambda env: env.batch.bind("qposs"), "qposs is not an MjData array field"),
+    ],
+)
+def test_a_method_that_does_something_else_is_refused(method, body, why):
+    assert why in refusal_of_point(**{method: body})
+
+
+def test_an_observation_that_is_never_within_its_bounds_is_refused():
+    line = refusal_of_point(_observe=lambda env: np.stack([env._qpos[:, 0], [7.0, 8.5]], axis=1))
+    assert "element 'position, y' is never within its bounds, -1 to 1 m: _observe() gives" in line
+    assert line.endswith(" 7 to 8.5; mend its unit or its bounds")
+
+
+def test_an_observation_that_saturates_now_and_then_or_by_rounding_is_none_of_it():
+    for second in ([7.0, 1.0], [1.0 + 1e-9] * 2):
+        observe = {"_observe": lambda env, y=second: np.stack([env._qpos[:, 0], y], axis=1)}
+        try_family(NEW, type("Saturating", (PointNavigationVectorEnv,), observe))
+
+
+def test_the_method_that_fails_is_named_with_its_line():
+    line = refusal_of_point(start_size=3, _start=_start)
+    assert f"_start() fails in {__file__}, line " in line
+    assert "could not be broadcast" in line
+
+
+def _start(env, ids, start):
+    env._qpos[ids] = start
+
+
+def test_a_scene_with_another_time_step_is_refused():
+    assert "declares timestep_s 0.05, its scene has 0.1" in refusal_of_point(timestep_s=0.05)
+
+
+def test_nothing_is_written_to_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refusal_of_point(_command=lambda env, actions: env._qvel.fill(1e300), _observe=lambda env: None)
+    assert not list(tmp_path.iterdir())

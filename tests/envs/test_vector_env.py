@@ -1,342 +1,494 @@
-"""Laws of the batch: rows are single environments, threads change nothing, tasks stay."""
+"""A batch and its single environment: what comes in, episodes, copies, forks; all on Grip."""
 
+import copy
+import itertools
+import json
+import multiprocessing
+import pickle
+import subprocess
+import sys
+
+import cloudpickle
 import gymnasium as gym
-import mujoco
 import numpy as np
 import pytest
-from gymnasium.error import ClosedEnvironmentError
+import torch
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
 from metarobot.envs import TaskEnv, TaskError, Tasks, make_env
 
-REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
+GRIP = "metarobot/Grip-v0"
+N = 4
 
 
 @pytest.fixture
 def grip():
-    env = make_env(GRIP, 4, num_threads=1)
+    env = make_env(GRIP, N, num_threads=1)
     yield env
     env.close()
 
 
-def draw_tasks(env, num_tasks, seed=0):
-    return env.distribution.sample(np.random.default_rng(seed), num_tasks)
+@pytest.fixture(scope="module", params=["batch", "single"])
+def either(request):
+    """A batch or a single environment, whose actions and starts have one axis less."""
+    env = make_env(GRIP, N, num_threads=1) if request.param == "batch" else TaskEnv(GRIP)
+    env.reset(seed=0)
+    yield env
+    env.close()
 
 
-def draw_actions(env, num_steps, seed=0):
-    return np.random.default_rng(seed).uniform(-1.2, 1.2, (num_steps, *env.action_space.shape))
+def start_shape(env):
+    rows = (N,) if hasattr(env, "num_envs") else ()
+    return (*rows, getattr(env, "vector_env", env).start_size)
 
 
-def play(env, actions, **reset):
-    """Reset, then step through actions (T, N, A); return everything that was seen, as arrays."""
-    seen = [(env.reset(**reset)[0],)]
-    for action in actions:
-        *results, info = env.step(action)
-        seen.append((*results, *info.values()))
-    return [np.stack(column) for column in zip(*seen[1:], strict=True)] + [seen[0][0]]
+def zeros(env):
+    return np.zeros(env.action_space.shape, np.float32)
 
 
-def assert_bitwise_equal(first, second):
-    for one, other in zip(first, second, strict=True):
+def refusal(call):
+    """Return the one line with which a call is refused."""
+    with pytest.raises(ValueError) as raised:  # noqa: PT011  every caller looks at the line
+        call()
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 200
+    return str(raised.value)
+
+
+# Actions, starts and options.
+
+NO_NUMBERS = {
+    "none": lambda shape: None,
+    "scalar": lambda shape: 0.5,
+    "string": lambda shape: "left" * 100,
+    "bytes": lambda shape: b"left",
+    "complex scalar": lambda shape: 1j,
+    "object": lambda shape: object(),
+    "dict": lambda shape: {"action": 0.5},
+    "class": lambda shape: float,
+    "ragged": lambda shape: [[0.5], [0.5, 0.5]],
+    "nones": lambda shape: np.full(shape, None),
+    "objects": lambda shape: np.full(shape, 0.5, object),
+    "strings": lambda shape: np.full(shape, "0.5"),
+    "complex": lambda shape: np.full(shape, 0.5 + 0.1j),
+    "times": lambda shape: np.full(shape, np.datetime64("2020-01-01")),
+    "records": lambda shape: np.zeros(shape, [("x", float)]),
+    "gradient": lambda shape: torch.full(shape, 0.5, requires_grad=True),
+    "empty": lambda shape: [],
+}
+WRONG_SHAPES = [
+    shape for size in range(4) for shape in itertools.product((0, 1, 3, 10), repeat=size)
+]
+NUMBERS = {
+    **{t: lambda shape, t=t: np.full(shape, 0.5, t) for t in ("f2", "f4", "f8", "longdouble")},
+    **{t: lambda shape, t=t: np.zeros(shape, t) for t in ("i1", "u4", "i8", "?")},
+    "list": lambda shape: np.full(shape, 0.5).tolist(),
+    "tensor": lambda shape: torch.full(shape, 0.5),
+    "not contiguous": lambda shape: np.full((*shape, 2), 0.5)[..., 0],
+    "read-only": lambda shape: np.broadcast_to(0.5, shape),
+}
+
+
+def give(env, what, value):
+    """Step with actions, or reset with a start."""
+    return env.step(value)[0] if what == "actions" else env.reset(options={"start": value})[0]
+
+
+def shape_of(env, what):
+    return env.action_space.shape if what == "actions" else start_shape(env)
+
+
+both = pytest.mark.parametrize("what", ["actions", "start"])
+
+
+@both
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_values_that_are_no_numbers_are_refused(either, what, kind):
+    if (what, kind) != ("start", "none"):
+        shape = shape_of(either, what)
+        line = refusal(lambda: give(either, what, NO_NUMBERS[kind](shape)))
+        assert what in line
+        assert str(shape) in line
+
+
+@both
+def test_values_of_every_other_shape_are_refused(either, what):
+    right = shape_of(either, what)
+    for shape in [shape for shape in WRONG_SHAPES if shape != right]:
+        line = refusal(lambda shape=shape: give(either, what, np.zeros(shape)))
+        assert line.endswith(f" have shape {shape}, need {right}")
+
+
+@both
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_values_of_any_real_type_are_taken(either, what, kind):
+    given = NUMBERS[kind](shape_of(either, what))
+    either.reset(seed=0)
+    observation = give(either, what, given)
+    either.reset(seed=0)
+    np.testing.assert_array_equal(observation, give(either, what, np.asarray(given, np.float64)))
+
+
+def test_actions_are_not_written_to(either):
+    actions = np.full(either.action_space.shape, np.inf)
+    either.step(actions)
+    assert np.isinf(actions).all()
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_infinity_is_clipped(either, bad):
+    seen = []
+    for value in (bad, np.sign(bad)):
+        either.reset(seed=0)
+        seen.append(either.step(np.full(either.action_space.shape, value))[0])
+    np.testing.assert_array_equal(*seen)
+
+
+@pytest.mark.parametrize("bad", [1.0, -1e-9, -0.5, 2.0, np.nan, np.inf, -np.inf])
+def test_a_start_outside_the_unit_interval_is_refused(either, bad):
+    start = np.full(start_shape(either), 0.5)
+    start[..., -1] = bad
+    assert "[0, 1)" in refusal(lambda: either.reset(options={"start": start}))
+
+
+@pytest.mark.parametrize("options", [[], "start", 1, {"strat"}, {"strat": 0.5}, {1: 2}])
+def test_options_that_reset_does_not_know_are_refused(either, options):
+    line = refusal(lambda: either.reset(options=options))
+    assert "start" in line
+    assert "tasks" in line
+    if options == {"strat": 0.5}:
+        assert line.endswith("did you mean 'start'?")
+
+
+@pytest.mark.parametrize("options", [None, {}, {"start": None}])
+def test_no_options_are_no_options(either, options):
+    plain, _ = either.reset(seed=3)
+    same, _ = either.reset(seed=3, options=options)
+    np.testing.assert_array_equal(plain, same)
+
+
+# Tasks by way of reset.
+
+
+@pytest.mark.parametrize("value", [1.5, [1.5], np.array([1.5]), np.array(1.5), "tasks"], ids=repr)
+def test_reset_sets_tasks_in_any_spelling(either, value):
+    tasks = either.distribution.with_values({"block_mass_kg": [1.5]})
+    given = tasks if isinstance(value, str) else {"block_mass_kg": value}
+    observation, _ = either.reset(seed=5, options={"tasks": given})
+    assert either.tasks == tasks.repeat(len(either.tasks))
+    stepped = either.step(np.full(either.action_space.shape, 0.5))
+    either.set_tasks(either.distribution.nominal())
+    either.set_tasks(tasks)
+    np.testing.assert_array_equal(observation, either.reset(seed=5)[0])
+    again = either.step(np.full(either.action_space.shape, 0.5))
+    np.testing.assert_array_equal(stepped[0], again[0])
+    either.reset()
+    assert either.tasks == tasks.repeat(len(either.tasks))  # they stay
+
+
+def test_tasks_reach_batches_and_wrappers(grip):
+    grip.reset(options={"tasks": {"block_mass_kg": [1.5, 0.5]}})
+    np.testing.assert_array_equal(grip.tasks["block_mass_kg"], [1.5, 1.5, 0.5, 0.5])
+    wrapped = gym.make(GRIP)
+    wrapped.reset(options={"tasks": {"block_mass_kg": 1.5}})
+    assert wrapped.unwrapped.tasks["block_mass_kg"] == [1.5]
+    stacked = gym.make_vec(GRIP, num_envs=2, vectorization_mode="sync")
+    stacked.reset(options={"tasks": {"block_mass_kg": 1.5}})
+    assert [single.unwrapped.tasks["block_mass_kg"][0] for single in stacked.envs] == [1.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        None,
+        1.5,
+        "block_mass_kg",
+        [1.5],
+        {"block_mas_kg": 1.5},
+        {1: 1.5},
+        {"block_mass_kg": -1.0},
+        {"block_mass_kg": np.nan},
+        {"block_mass_kg": None},
+        {"block_mass_kg": "heavy"},
+        {"block_mass_kg": 1j},
+        {"block_mass_kg": [[1.5]]},
+        {"block_mass_kg": [[1.5], [1.0, 2.0]]},
+        {"block_mass_kg": []},
+        {"block_mass_kg": [0.5, 1.0, 1.5]},
+        {"block_mass_kg": [0.5, 1.0], "pad_friction": [0.5, 0.5, 0.5]},
+        Tasks({"block_mass_kg": [1.5]}),
+    ],
+    ids=str,
+)
+def test_tasks_that_are_refused_change_nothing(either, tasks):
+    before = either.tasks
+    assert "block_mass_kg" in (
+        line := refusal(lambda: either.reset(seed=9, options={"tasks": tasks}))
+    ) or line.startswith(("tasks must be Tasks or", "3 tasks", "0 tasks", "no value for", "task "))
+    with pytest.raises(TaskError):
+        either.set_tasks(tasks)
+    assert either.tasks == before
+
+
+def test_tasks_are_not_set_in_some_simulations(grip):
+    options = {"reset_mask": np.arange(N) < 2, "tasks": {"block_mass_kg": 1.5}}
+    assert "leave out reset_mask" in refusal(lambda: grip.reset(options=options))
+
+
+@pytest.mark.parametrize(
+    "options", [{"start": 2.0}, {"strat": 1}, {"tasks": {"block_mass_kg": 1.5}, "start": "x"}]
+)
+def test_a_refused_reset_leaves_seed_tasks_and_episode(either, options):
+    def play(disturb):
+        either.set_tasks(either.distribution.nominal())
+        either.reset(seed=1)
+        if disturb:
+            refusal(lambda: either.reset(seed=9, options=options))
+        stepped = either.step(np.full(either.action_space.shape, 0.5))[0]
+        return stepped, either.reset()[0]
+
+    for one, other in zip(play(False), play(True), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-# Rows and single environments.
+# Arguments, seeds and masks.
 
 
-@pytest.mark.parametrize("start", ["seed", "given"])
-def test_each_row_is_a_single_environment_bit_for_bit(env, env_id, start):
-    env.set_tasks(draw_tasks(env, 4))
-    actions = draw_actions(env, env.horizon)
-    uniforms = np.random.default_rng(2).random((4, env.start_size))
-    options = {"start": uniforms} if start == "given" else None
-    batch, infos = [env.reset(seed=7, options=options)[0]], []
-    rewards = []
-    for action in actions:
-        observations, reward, _, truncated, info = env.step(action)
-        batch.append(observations)
-        rewards.append(reward)
-        infos.append(info)
-    assert truncated.all()
-    for sim in range(4):
-        single = TaskEnv(env_id, num_threads=1)
-        single.set_tasks(env.tasks.rows([sim]))
-        options = {"start": uniforms[sim]} if start == "given" else None
-        observation, _ = single.reset(seed=7 + sim, options=options)
-        np.testing.assert_array_equal(observation, batch[0][sim])
-        for step, action in enumerate(actions[:, sim]):
-            observation, reward, terminated, truncated, info = single.step(action)
-            np.testing.assert_array_equal(observation, batch[step + 1][sim])
-            assert reward == rewards[step][sim]
-            assert info == {key: bool(value[sim]) for key, value in infos[step].items()}
-            assert (terminated, truncated) == (False, step == env.horizon - 1)
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"num_envs": 0}, "num_envs must be an integer in"),
+        ({"num_threads": -1}, "num_threads must be an integer in"),
+        ({"horizon": 0}, "horizon must be an integer in"),
+        ({"render_mode": "human"}, "render_mode 'human' is not allowed: use 'rgb_array'"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0"),
+        ({"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}, "must be NEXT_STEP or DISABLED"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, why):
+    assert why in refusal(lambda: make_env(GRIP, **{"num_envs": 1, **arguments}))
 
 
-def test_autoreset_draws_the_start_that_a_single_environment_draws(env, env_id):
-    env.set_tasks(draw_tasks(env, 4))
-    actions = draw_actions(env, 2 * env.horizon + 1)
-    observations, rewards, *_ = play(env, actions, seed=3)
-    single = TaskEnv(env_id, num_threads=1)
-    single.set_tasks(env.tasks.rows([2]))
-    single.reset(seed=3 + 2)
-    single.reset()
-    for step in range(env.horizon + 1, 2 * env.horizon + 1):
-        observation, reward, *_ = single.step(actions[step, 2])
-        np.testing.assert_array_equal(observation, observations[step, 2])
-        assert reward == rewards[step, 2]
+@pytest.mark.parametrize("seed", [[5, 6, 7, 8], np.arange(5, 9), (np.int64(5), 6, 7, 8)])
+def test_seeds_may_be_given_one_by_one(grip, seed):
+    starts = [grip.reset(seed=given) and grip.batch.state.copy() for given in (5, seed)]
+    np.testing.assert_array_equal(*starts)
 
 
-# Threads.
+@pytest.mark.parametrize("seed", [1.5, "ab", -1, True, [1, 2.5, 3, 4], [1, -1, 2, 3], [1, 2]])
+def test_seeds_that_are_none_are_refused_in_one_line(grip, seed):
+    line = refusal(lambda: grip.reset(seed=seed))
+    assert line.startswith(("seed must be an integer of 0 or more", "got 2 seeds for"))
 
 
-def test_the_number_of_threads_changes_no_bit(env_id):
-    episodes = []
-    for num_threads in (1, 2, 4):
-        env = make_env(env_id, 8, num_threads=num_threads)
-        assert env.batch.nthread == num_threads
-        env.set_tasks(draw_tasks(env, 8))
-        episodes.append(play(env, draw_actions(env, env.horizon + 5), seed=0))
-    assert_bitwise_equal(episodes[0], episodes[1])
-    assert_bitwise_equal(episodes[0], episodes[2])
-
-
-# Tasks.
-
-
-def test_task_n_is_held_by_its_share_of_the_simulations(env):
-    tasks = draw_tasks(env, 2)
-    env.set_tasks(tasks)
-    assert env.tasks == tasks.rows([0, 0, 1, 1])
-
-
-def test_task_a_then_b_then_a_plays_as_a(env):
-    a, b = draw_tasks(env, 4, seed=1), draw_tasks(env, 4, seed=2)
-    actions, seen = draw_actions(env, env.horizon + 3), []
-    for tasks in (a, b, a):
-        env.set_tasks(tasks)
-        seen.append(play(env, actions, seed=0))
-    assert_bitwise_equal(seen[0], seen[2])
-    assert not np.array_equal(seen[0][1], seen[1][1])
-
-
-def test_tasks_survive_resets_until_they_are_set_again(env):
-    tasks = draw_tasks(env, 4)
-    env.set_tasks(tasks)
-    actions = draw_actions(env, env.horizon)
-    first = play(env, actions, seed=0)
-    env.step(actions[0])  # the autoreset
-    assert_bitwise_equal(first, play(env, actions, seed=0))
-    assert env.tasks == tasks
-    env.set_tasks(env.distribution.nominal())
-    assert not np.array_equal(first[1], play(env, actions, seed=0)[1])
+@pytest.mark.parametrize("mask", [np.zeros(4, bool), np.ones(3, bool), np.ones(4), [0, 1]])
+def test_a_mask_that_chooses_none_or_is_none_is_refused(grip, mask):
+    line = refusal(lambda: grip.reset(options={"reset_mask": mask}))
+    assert "reset_mask must be (4,) bool and choose a simulation" in line
 
 
 @pytest.mark.parametrize("num_tasks", [0, 3, 8])
 def test_a_number_of_tasks_that_does_not_divide_the_simulations_is_refused(grip, num_tasks):
-    env = grip
-    with pytest.raises(TaskError, match=f"{num_tasks} tasks cannot share 4 simulations equally"):
-        env.set_tasks(draw_tasks(env, num_tasks))
-
-
-def test_a_refused_task_changes_nothing(env):
-    env.set_tasks(draw_tasks(env, 4))
-    before = env.tasks
-    nominal = {name: list(column) for name, column in _columns(env.distribution.nominal(4)).items()}
-    for bad in (np.nan, -1e6):
-        for name in env.distribution.names:
-            with pytest.raises(TaskError, match=f"{name} = "):
-                env.set_tasks(Tasks({**nominal, name: [1.0, 1.0, bad, 1.0]}))
-    with pytest.raises(TaskError, match=r"no (value for )?task parameter"):
-        env.set_tasks(Tasks({(*env.distribution.names, "other")[1]: [1.0]}))
-    assert env.tasks == before
-
-
-def _columns(tasks):
-    return {name: tasks[name] for name in tasks.names}
+    tasks = grip.distribution.sample(np.random.default_rng(0), num_tasks)
+    assert "tasks cannot share 4 simulations equally" in refusal(lambda: grip.set_tasks(tasks))
 
 
 # Episodes.
 
 
-def test_every_episode_lasts_the_horizon_and_is_truncated():
-    env = make_env(GRIP, 2, horizon=3, num_threads=1)
-    _, rewards, terminated, truncated, success, _, _ = play(env, draw_actions(env, 8), seed=0)
-    assert not terminated.any()
-    np.testing.assert_array_equal(truncated[:, 0], [0, 0, 1, 0, 0, 0, 1, 0])
-    np.testing.assert_array_equal(rewards[3], 0)  # the autoreset's
-    assert not success[3].any()
+def test_every_episode_lasts_the_horizon_and_the_autoreset_ignores_its_action():
+    env, seen = make_env(GRIP, 2, horizon=3, num_threads=1), []
+    for action in (0.3, 0.9):
+        env.reset(seed=0)
+        steps = [env.step(np.full((2, 1), action if step == 3 else 0.3)) for step in range(8)]
+        *columns, infos = zip(*steps, strict=True)
+        observations, rewards, terminated, truncated = map(np.array, columns)
+        assert not terminated.any()
+        np.testing.assert_array_equal(truncated[:, 0], [0, 0, 1, 0, 0, 0, 1, 0])
+        np.testing.assert_array_equal(rewards[3], 0)
+        assert not infos[3]["is_success"].any()
+        seen.append(observations)
+    np.testing.assert_array_equal(*seen)
 
 
-def test_the_action_of_an_autoreset_is_ignored(env):
-    env.set_tasks(draw_tasks(env, 4))
-    actions = draw_actions(env, env.horizon + 6)
-    other = actions.copy()
-    other[env.horizon] = 0.9
-    assert_bitwise_equal(play(env, actions, seed=0), play(env, other, seed=0))
-
-
-def test_actions_are_clipped(env):
-    actions = draw_actions(env, env.horizon)
-    far = np.where(np.abs(actions) > 1, 50 * actions, actions)
-    assert_bitwise_equal(play(env, actions, seed=0), play(env, far, seed=0))
-
-
-def test_an_action_that_is_nan_is_refused_and_changes_nothing(env):
-    env.reset(seed=0)
-    action = np.zeros(env.action_space.shape)
-    action[2, -1] = np.nan
-    before = env.batch.state.copy()
-    why = f"^actions of {env.family} must be .*, got nan in simulation 2, element "
-    with pytest.raises(ValueError, match=why):
-        env.step(action)
-    np.testing.assert_array_equal(env.batch.state, before)
-    single = gym.make("metarobot/Grip-v0")
-    single.reset(seed=0)
-    with pytest.raises(
-        ValueError, match=r"^actions of Grip .* got nan in simulation 0, element 0$"
-    ):
-        single.step(np.array([np.nan], np.float32))
+def test_an_action_that_is_nan_is_refused_and_changes_nothing(either):
+    either.reset(seed=0)
+    action = zeros(either)
+    action[..., -1] = np.nan
+    batch = getattr(either, "vector_env", either)
+    before = batch.batch.state.copy()
+    line = refusal(lambda: either.step(action))
+    assert line.startswith("actions of Grip must be")
+    assert line.endswith("got nan in simulation 0, element 0")
+    np.testing.assert_array_equal(batch.batch.state, before)
 
 
 def test_a_closed_environment_is_refused(grip):
-    env = grip
-    single = gym.make("metarobot/Grip-v0")
-    for one in (env, single):
-        one.reset(seed=0)
-        one.close()
-        one.close()
-        why = "^this .* environment is closed: make another$"
-        with pytest.raises(ClosedEnvironmentError, match=why):
-            one.step(np.zeros(one.action_space.shape, np.float32))
-        with pytest.raises(ClosedEnvironmentError, match=why):
-            one.reset(seed=0)
-        with pytest.raises(ClosedEnvironmentError, match=why):
-            one.unwrapped.set_tasks(one.unwrapped.distribution.nominal())
+    for env in (grip, gym.make(GRIP)):
+        env.reset(seed=0)
+        env.close()
+        env.close()
+        nominal = env.unwrapped.distribution.nominal()
+        for call in (lambda env=env: env.step(zeros(env)), env.reset):
+            with pytest.raises(ClosedEnvironmentError, match=r"^this .* is closed: make another$"):
+                call()
+        with pytest.raises(ClosedEnvironmentError):
+            env.unwrapped.set_tasks(nominal)
 
 
-@pytest.mark.parametrize("seed", [[5, 6, 7, 8], np.arange(5, 9), (np.int64(5), 6, 7, 8)])
-def test_seeds_may_be_given_one_by_one(seed):
-    env = make_env(GRIP, 4, num_threads=1)
-    actions = draw_actions(env, 4)
-    assert_bitwise_equal(play(env, actions, seed=5), play(env, actions, seed=seed))
+def test_without_a_render_mode_nothing_is_rendered(either):
+    assert either.render() is None
+    assert either.metadata["render_modes"] == ["rgb_array"]
+    assert either.metadata["render_fps"] == round(1 / 0.06)
 
 
-@pytest.mark.parametrize("seed", [1.5, "ab", -1, True, [1, 2.5, 3, 4], [1, -1, 2, 3], [1, 2]])
-def test_seeds_that_are_none_are_refused_in_one_line(seed):
-    env = make_env(GRIP, 4, num_threads=1)
-    with pytest.raises(ValueError, match=r"^seed must be an integer of 0 or more|got 2 seeds for"):
-        env.reset(seed=seed)
+# Copies are new environments with the same arguments and tasks.
+
+WAYS = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda env: pickle.loads(pickle.dumps(env)),  # noqa: S301
+    "cloudpickle": lambda env: pickle.loads(cloudpickle.dumps(env)),  # noqa: S301
+}
+MAKERS = {
+    "batch": lambda **kwargs: make_env(GRIP, N, num_threads=1, **kwargs),
+    "single": lambda **kwargs: TaskEnv(GRIP, num_threads=1, **kwargs),
+    "gym.make": lambda **kwargs: gym.make(GRIP, **kwargs),
+    "gym.make_vec": lambda **kwargs: gym.make_vec(GRIP, num_envs=N, **kwargs),
+}
 
 
-def test_without_a_seed_starts_differ():
-    first, second = (make_env(REACH, 1, num_threads=1).reset()[0] for _ in range(2))
-    assert not np.array_equal(first, second)
-
-
-# An unstable simulation.
-
-
-@pytest.mark.parametrize("bad", [np.nan, 1e9])
-def test_an_unstable_simulation_is_truncated_and_recovers(env, env_id, bad):
-    if env.family == "PointNavigation":
-        pytest.skip("its velocity is set in every step; its own test breaks the position")
-    tasks = draw_tasks(env, 4)
-    actions = draw_actions(env, env.horizon + 4)
-    env.set_tasks(tasks)
-    healthy = play(env, actions, seed=0)
-
-    env.reset(seed=0)
-    seen = []
-    for step, action in enumerate(actions):
-        if step == 2:
-            env.batch.bind("qvel")[1, 3] = bad
-        observations, *results, info = env.step(action)
-        seen.append((observations.copy(), *results, *info.values()))
-        observations[:] = 99  # whatever the caller does with it
-    sick = [np.stack(column) for column in zip(*seen, strict=True)]
-
-    others = [0, 2, 3]
-    for ours, theirs in zip(sick, healthy[:-1], strict=True):
-        np.testing.assert_array_equal(ours[:, others], theirs[:, others])
-    shown, rewards, terminated, truncated, success, unstable = sick
-    assert np.flatnonzero(unstable[:, 1]).tolist() == [2]
-    assert truncated[2, 1]
-    assert not terminated.any()
-    assert not success[2, 1]
-    assert rewards[2, 1] == 0
-    np.testing.assert_array_equal(shown[2, 1], shown[1, 1])  # the last good one
-    for column in sick:
-        assert np.isfinite(column).all()
-
-    # From its autoreset on it is a healthy simulation in its second episode.
-    single = TaskEnv(env_id, num_threads=1)
-    single.set_tasks(tasks.rows([1]))
-    single.reset(seed=1)
-    np.testing.assert_array_equal(single.reset()[0], shown[3, 1])
-    for step in range(4, env.horizon + 4):
-        observation, reward, _, ended, _ = single.step(actions[step, 1])
-        np.testing.assert_array_equal(observation, shown[step, 1])
-        assert reward == rewards[step, 1]
-        assert ended == truncated[step, 1]
-
-
-# Refusals.
+def play(env, steps=3):
+    """Return what is seen in the first steps of a seeded episode."""
+    seen = [env.reset(seed=3)[0]]
+    for step in range(steps):
+        seen += env.step(np.full(env.action_space.shape, 0.3 * step, np.float32))[:2]
+    return seen
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"num_envs": 0}, {"num_threads": -1}, {"horizon": 0}], ids=str
+    ("maker", "way"),  # a shallow copy of a wrapper is of the wrapper alone
+    [(maker, way) for maker in MAKERS for way in WAYS if (maker, way) != ("gym.make", "copy")],
 )
-def test_sizes_out_of_range_are_refused(arguments):
-    with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be an integer in"):
-        make_env(GRIP, **{"num_envs": 1, **arguments})
+def test_a_copy_plays_as_the_first_does(maker, way):
+    env = MAKERS[maker](horizon=7, observe_task=True)
+    with pytest.raises(ResetNeeded):
+        env.step(zeros(env))
+    held, rng = env.unwrapped.tasks, np.random.default_rng(1)
+    tasks = env.unwrapped.distribution.sample(rng, len(held))
+    env.unwrapped.set_tasks(tasks)
+    expected = play(env)
+    again = WAYS[way](env)  # within an episode
+    assert again.unwrapped is not env.unwrapped
+    assert type(again) is type(env)
+    assert again.unwrapped.tasks == tasks
+    assert again.unwrapped.spec == env.unwrapped.spec
+    with pytest.raises(ResetNeeded, match="reset"):
+        again.step(zeros(env))
+    going_on = env.step(zeros(env))[0]
+    for one, other in zip(play(again), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    play(env)
+    np.testing.assert_array_equal(going_on, env.step(zeros(env))[0])
 
 
-def test_an_unknown_render_mode_is_refused():
-    with pytest.raises(ValueError, match="render_mode 'human' is not allowed: use 'rgb_array'"):
-        make_env(GRIP, 1, render_mode="human")
+def test_a_copy_keeps_what_only_its_family_takes():
+    env = TaskEnv("metarobot/Push-v0", look_every_steps=2, variant="lopsided_boxes")
+    again = WAYS["cloudpickle"](env)
+    assert again.vector_env._look_every_steps == 2
+    assert again.vector_env.variant == env.vector_env.variant
+    for one, other in zip(play(env), play(again), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_a_mask_chooses_who_is_reset_and_the_others_go_on(env, env_id):
-    env.set_tasks(draw_tasks(env, 4))
-    actions = draw_actions(env, 3)
-    undisturbed = play(env, actions, seed=7)
-    env.reset(seed=7)
-    before = env.step(actions[0])[0]
-    start = np.random.default_rng(2).random((2, env.start_size))
-    mask = np.array([False, True, False, True])
-    after, _ = env.reset(options={"reset_mask": mask, "start": start})
-    np.testing.assert_array_equal(after[~mask], before[~mask])
-    fresh = make_env(env_id, 2, num_threads=1)
-    fresh.set_tasks(env.tasks.rows([1, 3]))
-    np.testing.assert_array_equal(after[mask], fresh.reset(options={"start": start})[0])
-    for step in (1, 2):
-        observations, rewards, *_ = env.step(actions[step])
-        np.testing.assert_array_equal(observations[~mask], undisturbed[0][step][~mask])
-        observations_of_fresh, rewards_of_fresh, *_ = fresh.step(actions[step, mask])
-        np.testing.assert_array_equal(observations[mask], observations_of_fresh)
-        np.testing.assert_array_equal(rewards[mask], rewards_of_fresh)
+# A process that was forked has its parent's batches without their threads: it must not wait.
 
+forks = pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork"
+)
 
-@pytest.mark.parametrize("mask", [np.zeros(4, bool), np.ones(3, bool), np.ones(4), [0, 1]])
-def test_a_mask_that_chooses_none_or_is_none_is_refused(grip, mask):
-    env = grip
-    with pytest.raises(ValueError, match=r"reset_mask must be \(4,\) bool and choose a simulation"):
-        env.reset(options={"reset_mask": mask})
+# Every child has 20 s; it reports its outcome, and how it ended.
+SCRIPT = """
+import gc, json, multiprocessing, sys
+import numpy as np
+from metarobot.envs import make_env
 
+POINT = "metarobot/PointNavigation-v0"
+ENVS = {threads: make_env(POINT, 4, num_threads=threads) for threads in (1, 2)}
+ACTIONS = np.zeros((4, 2))
+for env in ENVS.values():
+    env.reset(seed=0)
+    env.step(ACTIONS)
 
-# Silence.
+def make_anew(env):
+    new = make_env(POINT, 4, num_threads=2)
+    new.reset(seed=0)
+    new.step(ACTIONS)
 
+def forget(env):
+    del env
+    ENVS.clear()
+    gc.collect()
 
-def test_no_log_file_is_written_when_a_scene_is_compiled(env_id, tmp_path):
-    before, loud = mujoco.MjLogConfig.get(), mujoco.MjLogConfig.get()
-    loud.logto_file, loud.logfile = True, str(tmp_path / "log.txt")
-    loud.set()
+USES = {
+    "reset": lambda env: env.reset(),
+    "step": lambda env: env.step(ACTIONS),
+    "set_tasks": lambda env: env.set_tasks(env.distribution.nominal()),
+    "close": lambda env: env.close(),
+    "forget": forget,
+    "make anew": make_anew,
+    "exit": lambda env: sys.exit(0),
+}
+
+def child(use, threads, outcome):
     try:
-        env = make_env(env_id, 1)
-        assert not list(tmp_path.iterdir())
-        if env.family == "PointNavigation":
-            return  # there is nothing to warn of in its scene
-        # What it was silenced for; and the setting is back.
-        mujoco.MjModel.from_xml_path(str(env.scene_path))
-        assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
-    finally:
-        before.set()
+        USES[use](ENVS[threads])
+        outcome.put("done")
+    except RuntimeError as error:
+        outcome.put(str(error))
+    except SystemExit:
+        outcome.put("done")
+
+context, seen = multiprocessing.get_context("fork"), {}
+for use in USES:
+    for threads in ENVS:
+        outcome = context.SimpleQueue()
+        process = context.Process(target=child, args=(use, threads, outcome))
+        process.start()
+        process.join(20)
+        seen[f"{use} {threads}"] = outcome.get() if process.exitcode == 0 else "it hangs"
+        process.kill()
+ENVS[2].step(ACTIONS)  # the parent goes on
+print(json.dumps(seen))
+"""
+
+
+@forks
+def test_a_forked_child_uses_what_it_can_and_is_told_of_the_rest():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    seen = json.loads(done.stdout)
+    refused = {f"{use} 2" for use in ("reset", "step", "set_tasks")}
+    for use, outcome in seen.items():
+        if use in refused:
+            assert "use num_threads=1" in outcome
+            assert "\n" not in outcome
+        else:
+            assert outcome == "done", use
+
+
+@forks
+def test_gymnasium_may_run_environments_in_forked_processes():
+    batch = gym.make_vec("metarobot/PointNavigation-v0", num_envs=4, num_threads=2)
+    batch.reset(seed=0)
+    batch.step(batch.action_space.sample())
+    actions, seen = np.full((2, 2), 0.5), []
+    for mode in ("async", "sync"):
+        env = gym.make_vec("metarobot/PointNavigation-v0", num_envs=2, vectorization_mode=mode)
+        first, _ = env.reset(seed=0)
+        seen.append((first, *env.step(actions)[:2]))
+        env.close()
+    for one, other in zip(*seen, strict=True):
+        np.testing.assert_array_equal(one, other)
