@@ -151,10 +151,11 @@ def evaluate_to_folder(
     pictures = {each.name: each.draw(evaluation, curves) for each in PICTURES}
     origin = Origin(commands=tuple(commands), facts=facts)
     report = render_report(evaluation, pictures, film, origin, worst, demonstration)
+    table = evaluation.to_dataframe()
     folder.write_together(
         {
             "evaluation.json": evaluation.to_json(),
-            "evaluation.csv": evaluation.to_dataframe().to_csv(index=False).encode(),
+            "evaluation.csv": table.to_csv(index=False).encode(),
             **{f"{name}.png": data for name, data in pictures.items()},  # None: there is none
             REPORT_FILE: report.encode(),
         }
@@ -233,7 +234,8 @@ def render_report(
         worst: Films of the worst tasks.
         demonstration: What a demonstration shows besides.
     """
-    variant, config = evaluation.variant, describe_settings(asdict(evaluation.config))
+    config = describe_settings(asdict(evaluation.config))
+    variant = describe_settings(asdict(evaluation.variant)) if evaluation.variant else {}
     seeds = len(evaluation.seeds)
     return (
         page_templates()
@@ -242,7 +244,7 @@ def render_report(
             family=evaluation.family,
             title=evaluation_title(evaluation),
             conditions=conditions(evaluation),
-            variant=list(describe_settings(asdict(variant)).items()) if variant else [],
+            variant=list(variant.items()),
             created=evaluation.created,
             verdicts=[*where_they_hold(evaluation), *verdicts(evaluation)],
             pictures=[

@@ -36,121 +36,63 @@ def told(success, episodes=(0, 5, 20)) -> list[str]:
     return where_they_hold(replace(evaluation, heat_map=replace(heat_map, maps=tuple(maps))))
 
 
-def test_all_that_was_measured() -> None:
-    (sentence,) = told(np.full((5, 7), 0.5))
-    everything = f"holds over all that was measured: {MASSES} and {FRICTIONS}"
-    assert sentence == f"After 5 episodes, MAML-TRPO {everything}."
+EVERYTHING = "holds over all that was measured"
+MEASURED = f"Measured were {MASSES} and {FRICTIONS}."
+BEYOND = (
+    "Measured were 0.03 to 3 kg and 0.15 to 1.3; beyond, less than half of the episodes succeed on "
+    "average."
+)
+CASES = {
+    f"{EVERYTHING}: {MASSES} and {FRICTIONS}.": [],
+    # A limit on each parameter.
+    f"holds for a block mass of 0.03 to 0.646 kg and a pad friction of 0.438 to 1.3. {BEYOND}": [
+        (np.s_[:, 5:], 0.4),
+        (0, 0.0),
+    ],
+    # Beyond a hole nothing counts.
+    f"holds for a block mass of 0.139 to 3 kg and {FRICTIONS}. {BEYOND}": [(np.s_[:, 1], 0.0)],
+    # A corner is named by what still holds.
+    f"{EVERYTHING}, except where the block mass is above 1.39 kg and the pad friction below 0.438 "
+    f"(25{NBSP}% of the episodes succeed). {MEASURED}": [((0, 6), 0.25)],
+    # A corner cut off obliquely: one of the six tasks in the box around the others holds.
+    f"{EVERYTHING}, except where the block mass is above 0.3 kg and the pad friction below 0.725 "
+    f"(17{NBSP}% of the episodes succeed). {MEASURED}": [
+        (np.s_[0, 4:], 0.0),
+        (np.s_[1, 5:], 0.0),
+    ],
+    # Two corners, and one task besides.
+    f"{EVERYTHING}, except where the block mass is below 0.139 kg and the pad friction above 0.725 "
+    f"(30{NBSP}% of the episodes succeed) or where the block mass is above 0.646 kg and the pad "
+    f"friction below 0.438 (10{NBSP}%), and at 1 of 35 tasks besides. {MEASURED}": [
+        (np.s_[0, 5:], 0.1),
+        (np.s_[3:, :2], 0.3),
+        ((4, 4), 0.0),
+    ],
+    # A place inside lies between values that hold.
+    f"{EVERYTHING}, except where the block mass is between 0.139 and 0.646 kg and the pad friction "
+    f"between 0.438 and 1.01 (0{NBSP}% of the episodes succeed). {MEASURED}": [((2, 3), 0.0)],
+    # Tasks that do not touch are counted.
+    f"{EVERYTHING} on average, but fails at 4 of the 35 tasks measured there, as with a block mass "
+    f"of 0.03 kg and a pad friction of 0.15, where 40{NBSP}% of the episodes succeed. {MEASURED}": [
+        (np.s_[0, ::2], 0.4)
+    ],
+    # A corner within limits.
+    f"holds for a block mass of 0.03 to 0.646 kg and {FRICTIONS}, except where the block mass is "
+    f"below 0.0646 kg and the pad friction above 1.01 (0{NBSP}% of the episodes succeed). "
+    f"{BEYOND}": [(np.s_[:, 5:], 0.0), ((4, 0), 0.0)],
+    "fails in more than half of the episodes within the training range already.": [
+        (np.s_[1:3], 0.1)
+    ],
+}
+"""A sentence on success of 1 but for some tasks."""
 
 
-def test_a_limit_on_each_parameter() -> None:
+@pytest.mark.parametrize("said", CASES)
+def test_a_sentence_says_where_a_policy_holds_and_where_not(said) -> None:
     success = np.ones((5, 7))
-    success[:, 5:] = 0.4
-    success[0] = 0.0
-    (sentence,) = told(success)
-    assert sentence == (
-        "After 5 episodes, MAML-TRPO holds for a block mass of 0.03 to 0.646 kg and a pad friction "
-        "of 0.438 to 1.3. Measured were 0.03 to 3 kg and 0.15 to 1.3; beyond, less than half of "
-        "the episodes succeed on average."
-    )
-
-
-def test_what_is_beyond_a_hole_does_not_count() -> None:
-    success = np.ones((5, 7))
-    success[:, 1] = 0.0
-    (sentence,) = told(success)
-    assert "a block mass of 0.139 to 3 kg" in sentence
-
-
-def where_not(success) -> str:
-    """Return what follows the name of the learner, but for what was measured."""
-    (sentence,) = told(success)
-    return sentence.partition("MAML-TRPO ")[2].partition(". Measured were")[0]
-
-
-def test_a_corner_that_fails_is_named_by_what_still_holds() -> None:
-    success = np.ones((5, 7))
-    success[0, 6] = 0.25
-    (sentence,) = told(success)
-    assert sentence == (
-        "After 5 episodes, MAML-TRPO holds over all that was measured, except where the block mass "
-        f"is above 1.39 kg and the pad friction below 0.438 (25{NBSP}% of the episodes succeed). "
-        f"Measured were {MASSES} and {FRICTIONS}."
-    )
-
-
-def test_a_corner_that_is_cut_off_obliquely() -> None:
-    success = np.ones((5, 7))
-    success[0, 4:] = success[1, 5:] = 0.0  # one of the six tasks in the box around them holds
-    assert where_not(success) == (
-        "holds over all that was measured, except where the block mass is above 0.3 kg and the "
-        f"pad friction below 0.725 (17{NBSP}% of the episodes succeed)"
-    )
-
-
-def test_two_corners_and_one_task_besides() -> None:
-    success = np.ones((5, 7))
-    success[0, 5:] = 0.1
-    success[3:, :2] = 0.3
-    success[4, 4] = 0.0
-    assert where_not(success) == (
-        "holds over all that was measured, except where the block mass is below 0.139 kg and the "
-        f"pad friction above 0.725 (30{NBSP}% of the episodes succeed) or where the block mass is "
-        f"above 0.646 kg and the pad friction below 0.438 (10{NBSP}%), and at 1 of 35 tasks besides"
-    )
-
-
-def test_a_place_inside_lies_between_values_that_hold() -> None:
-    success = np.ones((5, 7))
-    success[2, 3] = 0.0
-    assert "is between 0.139 and 0.646 kg and the pad friction between 0.438 and 1.01 (" in (
-        where_not(success)
-    )
-
-
-def test_tasks_that_do_not_touch_are_counted_and_neighbours_named() -> None:
-    success = np.ones((5, 7))
-    success[0, ::2] = 0.4
-    assert where_not(success).startswith(
-        "holds over all that was measured on average, but fails at 4 of the 35 tasks measured "
-        "there, as with a block mass of 0.03 kg and a pad friction of 0.15, where 40"
-    )
-    success[0] = [0.2] * 3 + [0.8] * 4
-    assert where_not(success).startswith(
-        "holds over all that was measured, except where the block mass is below 0.3 kg and the pad "
-        "friction below 0.438 ("
-    )
-
-
-def test_failures_all_over_are_counted() -> None:
-    success = np.ones((5, 7))
-    success[::2, ::2] = 0.4
-    (sentence,) = told(success)
-    assert " on average, but fails at " in sentence
-    assert "except" not in sentence
-
-
-def test_a_corner_within_limits() -> None:
-    success = np.ones((5, 7))
-    success[:, 5:] = 0.0
-    success[4, 0] = 0.0
-    (sentence,) = told(success)
-    assert sentence == (
-        "After 5 episodes, MAML-TRPO holds for a block mass of 0.03 to 0.646 kg and a pad friction "
-        "of 0.15 to 1.3, except where the block mass is below 0.0646 kg and the pad friction above "
-        f"1.01 (0{NBSP}% of the episodes succeed). Measured were 0.03 to 3 kg and 0.15 to 1.3; "
-        "beyond, less than half of the episodes succeed on average."
-    )
-
-
-@pytest.mark.parametrize("where", [(slice(None), slice(2, 5)), (slice(1, 3), slice(None))])
-def test_a_policy_that_fails_where_it_was_trained(where) -> None:
-    success = np.ones((5, 7))
-    success[where] = 0.1
-    (sentence,) = told(success)
-    assert sentence == (
-        "After 5 episodes, MAML-TRPO fails in more than half of the episodes within the training "
-        "range already."
-    )
+    for place, value in CASES[said]:
+        success[place] = value
+    assert told(success) == [f"After 5 episodes, MAML-TRPO {said}"]
 
 
 def test_before_adapting_nothing_is_said_and_without_a_heat_map_neither() -> None:
