@@ -113,8 +113,8 @@ class AlgorithmOptions(Checked):
 
     @property
     def adaptation_steps(self) -> int:
-        """Adaptation steps K before the post-update episodes of a meta-batch; none unless said."""
-        return 0
+        """Adaptation steps K before the post-update episodes of a meta-batch."""
+        return getattr(self, "num_adaptation_steps", 0)
 
     def num_episodes(self, episodes_per_task: int) -> int:
         """Return the episodes E on each task in one block of a meta-batch."""

@@ -31,8 +31,9 @@ from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.envs.checks import show
 from metarobot.io import read_file, write_file
 from metarobot.learning.inner_loop import MEASURED
-from metarobot.policies import GaussianMLP, GaussianPolicy, Params, TaskMLP
+from metarobot.policies import GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies.mlp import TaskMLP
 from metarobot.training.load import TrainedPolicy
 
 __all__ = ["SB3VecEnv", "export_ppo", "import_ppo"]

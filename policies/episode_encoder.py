@@ -1,4 +1,4 @@
-"""What an episode tells about its task, as a point in a small space.
+"""Episodes as points in a small space, and the features of their steps.
 
 Nothing here knows of policies, or of how an encoder is trained: any sequence of steps can be
 embedded.
@@ -7,7 +7,7 @@ embedded.
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.params import Params, linear, xavier_params
+from metarobot.policies.params import Params, linear
 
 CHANGE_UNIT = 0.01
 """Change of an observation in a control step, in half ranges, at which its logarithm sets in."""
@@ -36,29 +36,18 @@ class EpisodeEncoder(nn.Module):
         self.hidden = nn.Linear(hidden_size, hidden_size, device="meta")
         self.last = nn.Linear(hidden_size, embedding_size, device="meta")
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter, by name."""
-        return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
 
-    def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw fresh parameters: Xavier weights, zero biases."""
-        return xavier_params(self, generator)
-
-
-def embed(encoder: EpisodeEncoder, params: Params, features: Tensor, mask: Tensor) -> Tensor:
+def embed(params: Params, features: Tensor, mask: Tensor) -> Tensor:
     """Embed every task's episodes by that task's parameters.
 
     Args:
-        encoder: Its functional module.
-        params: Each leaf (N, ...).
+        params: Those of an `EpisodeEncoder`, each leaf (N, ...).
         features: (N, E, T, F).
         mask: 1.0 where a step counts, (N, E, T).
 
     Returns:
         Embeddings (N, E, D); of an episode without a step, what the biases make of nothing.
     """
-    del encoder  # its parameters say all
     weights = mask / mask.sum(-1, keepdim=True).clamp(min=1.0)
     products = linear(params, "left", features) * linear(params, "right", features)
     moments = (products * weights[..., None]).sum(-2)

@@ -8,7 +8,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ _LOG_2PI = math.log(2 * math.pi)
 
 
 class Distribution(NamedTuple):
-    """What every task's policy does on that task's observations."""
+    """Distributions over the actions of every task's policy."""
 
     mean: Tensor  # (N, ..., A)
     log_std: Tensor  # (N, A)
@@ -77,7 +77,7 @@ class PolicyState(ABC):
 
 
 class Policy(Protocol):
-    """What can be set to work."""
+    """A policy that can be started."""
 
     def start(self, params: Params) -> PolicyState:
         """Begin to act with one policy per task, each leaf (N, ...)."""
@@ -174,11 +174,16 @@ class GaussianPolicy(nn.Module, ABC):
         """Shape of every parameter, by name."""
         return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
 
-    def with_min_std(self, min_std: float) -> Self:
-        """Return the same policy with another floor of its action noise; all else is shared."""
+    def altered(self, **attributes: Any) -> Self:
+        """Return the same policy with other values of some attributes; all else is shared."""
         twin = copy.copy(self)
-        twin.min_log_std = math.log(min_std)
+        for name, value in attributes.items():
+            setattr(twin, name, value)
         return twin
+
+    def with_min_std(self, min_std: float) -> Self:
+        """Return the same policy with another floor of its action noise."""
+        return self.altered(min_log_std=math.log(min_std))
 
     def scale_observations(self, observations: Tensor) -> Tensor:
         """Map observations (..., O) from their bounds to [-1, 1]."""

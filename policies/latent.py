@@ -1,17 +1,16 @@
-"""A policy that is told the task in training, and finds out by itself on a robot."""
+"""A policy that knows the task code in training, and estimates it on a robot."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState, products
-from metarobot.policies.mlp import GaussianMLP
-from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
+from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState
+from metarobot.policies.mlp import ConditionedMLP, conditioned
+from metarobot.policies.params import TOLD, Params, xavier_params
 from metarobot.policies.task_model import Evidence, TaskModel
 
 BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
@@ -20,7 +19,7 @@ UNITS = ("outcome_mean", "outcome_std", "return_mean", "return_std")
 """Leaves that hold the units in which the model sees outcomes and returns."""
 
 NUM_LIKELY, MOST_AHEAD = 8, math.log(30.0)
-"""How far the likeliest task may be ahead of the last of so many, in logarithms of weights."""
+"""Greatest lead of the likeliest task over the last of so many, in logarithms of weights."""
 MOST_HARM = 0.05
 """Share of what there is to win that a task may lose by acting on what is known, or forgo."""
 MOST_RISK = 0.05
@@ -29,7 +28,6 @@ POWER_OF_ONE = 0.3
 """Power of the weights in this decision after one episode, twice that after two, and so on up to 1:
 within an episode the model errs alike, so it is too sure of what a single one shows."""
 
-_MODEL = "model."
 CONSTANT = 1e-4
 """Standard deviation below which an element of the outcome, or the return, does not vary."""
 _GOLDEN_RATIO = 0.6180339887498949
@@ -41,16 +39,14 @@ MOST_SURPRISE = 4.0
 1 is expected of its own."""
 
 
-class LatentPolicy(GaussianMLP):
-    """π_θ(a | o, z): a `GaussianMLP` that is told a task z, and a model by which it is recognised.
+class LatentPolicy(ConditionedMLP):
+    """π_θ(a | o, z): a `ConditionedMLP` on a task code z, and a model by which it is estimated.
 
-    On a robot nobody tells it.  Then it is told the mean of the tasks by their weights, which it
-    updates in every step; while it explores, a task drawn by weight.
+    On a robot z is the mean of K tasks, spread over all splits, by their weights: the likelihood of
+    what has been seen, updated in every step.  While it explores, z is a task drawn by weight.
 
-    The first layer sees [o, z, o ⊗ z].  What it sees also reaches the action directly, through one
-    more matrix: tanh layers level off beyond the tasks that they are trained on.
-
-    Of K tasks, spread over all splits, each has a weight, the likelihood of what has been seen.
+    The inputs also reach the action directly, through one more matrix: tanh layers level off beyond
+    the tasks that they are trained on.
 
     The parameters are those of the perceptron, of the model (`TaskModel`), the model's units, and
     what is known: `Evidence` for the K tasks, from how many episodes it comes (`num_episodes`), and
@@ -59,42 +55,36 @@ class LatentPolicy(GaussianMLP):
 
     tasks: Tensor  # (K, C)
 
+    network = "model."
+    measured = (*BELIEF, *UNITS)
+
     def __init__(
         self,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-        hidden_sizes: Sequence[int] = (64, 64),
-        initial_std: float = 0.5,
-        *,
+        *layout: Any,
         tasks: Tensor,
         horizon: int,
         angles: Sequence[int] = (),
         likelihood_power: float = 0.3,
+        **options: Any,
     ) -> None:
-        """Lay out the networks; positional arguments are those of `GaussianMLP`.
+        """Lay out the networks; further arguments are those of `GaussianMLP`.
 
         Args:
-            observation_low: (O,).
-            observation_high: (O,).
-            action_size: A.
-            hidden_sizes: Width of each tanh layer.
-            initial_std: In half action ranges.
-            tasks: The K tasks that are weighed, encoded, (K, C).
+            layout: As of `GaussianMLP`.
+            tasks: The K tasks that are weighted, encoded, (K, C).
             horizon: T, control steps of a whole episode.
             angles: Where in a code an angle begins, which is its cosine and its sine.
             likelihood_power: Power of the likelihood of what is seen.
+            options: As of `GaussianMLP`.
         """
-        super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
-        size, width = len(observation_low), (*hidden_sizes, action_size)[0]
         num_tasks, code_size = tasks.shape
+        super().__init__(*layout, context_size=code_size, **options)
         self.register_buffer("tasks", tasks, persistent=False)
-        self.angles, self.likelihood_power, self.asks = tuple(angles), likelihood_power, False
+        self.angles, self.likelihood_power, self.explores = tuple(angles), likelihood_power, False
         self.horizon = horizon
-        num_inputs = size + code_size * (1 + size)
-        self.layers[0] = nn.Linear(num_inputs, width, device="meta")
-        self.direct = nn.Linear(num_inputs, action_size, bias=False, device="meta")
-        self.model = TaskModel(size, action_size, code_size)
+        size = self.observation_centre.numel()
+        self.direct = nn.Linear(self.num_inputs, self.action_size, bias=False, device="meta")
+        self.model = TaskModel(size, self.action_size, code_size)
         lengths = {
             **dict.fromkeys(UNITS[:2], self.model.outcome_size),
             **dict.fromkeys(UNITS[2:], 1),
@@ -104,13 +94,9 @@ class LatentPolicy(GaussianMLP):
         for name, length in lengths.items():
             self.register_parameter(name, nn.Parameter(torch.empty(length, device="meta")))
 
-    def asking(self) -> Self:
-        """Return the same policy as it explores; all else is shared."""
-        twin = copy.copy(self)
-        twin.asks = True
-        return twin
-
-    # Its parameters.
+    def exploring(self) -> Self:
+        """Return the same policy as it explores."""
+        return self.altered(explores=True)
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; nothing is known of the task.
@@ -118,49 +104,27 @@ class LatentPolicy(GaussianMLP):
         All units are 0, so that nothing seems to vary: a model that is not fitted tells nothing.
         """
         params = super().initial_params(generator)
-        return self.with_model_params(params, self.model.initial_params(generator))
-
-    @staticmethod
-    def with_model_params(params: Params, model: Params) -> Params:
-        """Return the parameters with other ones of the model."""
-        return {**params, **with_prefix(_MODEL, model)}
-
-    @staticmethod
-    def model_params(params: Params) -> Params:
-        """Return the model's parameters, by the names that it gives them."""
-        return under_prefix(_MODEL, params)
-
-    @staticmethod
-    def acting_params(params: Params) -> Params:
-        """Return the parameters that decide how the policy acts on what it is told."""
-        others = (*BELIEF, *UNITS, TOLD)
-        return {
-            name: leaf
-            for name, leaf in params.items()
-            if not name.startswith(_MODEL) and name not in others
-        }
+        return self.with_network(params, xavier_params(self.model, generator))
 
     @staticmethod
     def evidence(params: Params) -> Evidence:
-        """Return what has been found out, (N, .) each."""
+        """Return the evidence of the parameters, (N, .) each."""
         return Evidence(params["squares"], params["log_variances"], params["num_outcomes"])
-
-    # Acting.
 
     def start(self, params: Params) -> PolicyState:
         """Begin to act: by what it is told, in training, or else by what it finds out."""
         if TOLD in params:
             return ReactiveState(self, params)
-        return (AskingState if self.asks else LatentState)(self, params)
+        return (ExploringState if self.explores else LatentState)(self, params)
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
-        """What the first layer sees of observations (N, L, O) of M episodes, L / M steps each."""
+        """Return the first layer's inputs for observations (N, L, O), L / M steps of M episodes."""
         scaled, told = super().inputs(observations, params), params[TOLD]
         told = told.repeat_interleave(scaled.shape[1] // told.shape[1], dim=1)
-        return torch.cat([scaled, told, products(scaled, told)], dim=-1)
+        return conditioned(scaled, told)
 
     def mean(self, inputs: Tensor, params: Params) -> Tensor:
-        """Return the means of the actions (N, M, A) for what the first layer sees, (N, M, I)."""
+        """Return the means of the actions (N, M, A) for inputs of the first layer, (N, M, I)."""
         return super().mean(inputs, params) + inputs @ params["direct.weight"].mT
 
     def log_weights(self, known: Evidence) -> Tensor:
@@ -199,8 +163,6 @@ class LatentPolicy(GaussianMLP):
         chosen = torch.searchsorted(up_to, place[..., None]).clamp(max=len(self.tasks) - 1)
         return self.tasks[chosen[..., 0]]
 
-    # Recognising.
-
     def in_units(self, params: Params, outcomes: Tensor) -> tuple[Tensor, Tensor]:
         """Return outcomes (N, ..., D) in units of their spread, and 1.0 for those that vary."""
         ones = [1] * (outcomes.ndim - 2)
@@ -232,7 +194,7 @@ class LatentPolicy(GaussianMLP):
         """
         log_weights = self.log_weights(known)
         weights = (log_weights * (POWER_OF_ONE * num_episodes).clamp(max=1.0)).softmax(-1)
-        model = {name: leaf[:1] for name, leaf in self.model_params(params).items()}
+        model = {name: leaf[:1] for name, leaf in self.network_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)
 
         def expected(told: Tensor) -> Tensor:
@@ -251,7 +213,7 @@ class LatentPolicy(GaussianMLP):
 
 
 def when(step: Tensor) -> Tensor:
-    """Return what the model is told of the time, (..., 2), for the steps taken before, (...)."""
+    """Return the model's features of the time, (..., 2), for the steps taken before, (...)."""
     return torch.stack([(step == 0).to(step.dtype), (1.0 + step).log() / 4.0], dim=-1)
 
 
@@ -265,10 +227,10 @@ class LatentState(PolicyState):
     def __init__(self, policy: LatentPolicy, params: Params) -> None:
         super().__init__()
         self._policy, self._params = policy, params
-        self._model = {name: leaf[:1] for name, leaf in policy.model_params(params).items()}
+        self._model = {name: leaf[:1] for name, leaf in policy.network_params(params).items()}
         self._bare = {name: leaf[0] for name, leaf in self._model.items()}
         known = policy.evidence(params)
-        if not policy.asks:
+        if not policy.explores:
             known = known.times(params["trust"])
         num_observations, code_size = policy.observation_centre.numel(), policy.tasks.shape[1]
         sizes = {
@@ -316,7 +278,7 @@ class LatentState(PolicyState):
         self._reward, self._counts = rewards[..., None], counts[..., None]
 
     def known(self) -> Evidence:
-        """Return what has been found out by now, (N, M, .) each."""
+        """Return the evidence by now, (N, M, .) each."""
         self._weigh(torch.full_like(self.memory["observation"], torch.nan))
         return self._evidence()
 
@@ -324,7 +286,7 @@ class LatentState(PolicyState):
         return Evidence(*(self.memory[name] for name in Evidence._fields))
 
     def _choose(self, begins: Tensor) -> Tensor:
-        """Return what the policy is told now, (N, M, C)."""
+        """Return the task codes of the policy now, (N, M, C)."""
         del begins
         return self._policy.mean_task(self._policy.log_weights(self._evidence()))
 
@@ -369,7 +331,7 @@ class LatentState(PolicyState):
         return joined.reshaped(*shape)
 
 
-class AskingState(LatentState):
+class ExploringState(LatentState):
     """Explores: each episode but the first is told one task all through, drawn by weight.
 
     Attributes:
@@ -406,7 +368,7 @@ class AskingState(LatentState):
         self._waiting = True
 
     def known(self) -> Evidence:
-        """Return what has been found out by now, (N, M, .) each."""
+        """Return the evidence by now, (N, M, .) each."""
         if self._waiting:
             self._end_episode()
         return self._evidence()
@@ -424,7 +386,7 @@ class AskingState(LatentState):
         self._add(self._weighed_by_returns())
 
     def _choose(self, begins: Tensor) -> Tensor:
-        """Return what the policy is told now, (N, M, C)."""
+        """Return the task codes of the policy now, (N, M, C)."""
         policy, shape = self._policy, begins.shape[:-1]
         log_weights = policy.log_weights(self._evidence())
         question = self._question.expand(shape)

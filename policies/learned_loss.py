@@ -1,19 +1,17 @@
-"""A policy with a small point that adapts, and the network that says where the point should go."""
+"""A policy with a small context that adapts, and the network that says in which direction."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from metarobot.policies.episode_encoder import transition_feature_size
-from metarobot.policies.gaussian import products
-from metarobot.policies.mlp import GaussianMLP
-from metarobot.policies.params import Params, under_prefix, with_prefix, xavier_params
+from metarobot.policies.mlp import ConditionedMLP, conditioned, repeated
+from metarobot.policies.params import Params, xavier_params
 
 CONTEXT = "context"
-"""Leaf (Z,): the point that adapts."""
-_DIRECTION = "direction."
+"""Leaf (Z,): the context that adapts."""
 
 
 class DirectionNetwork(nn.Module):
@@ -43,14 +41,6 @@ class DirectionNetwork(nn.Module):
         products = self.left(features) * self.right(features)
         return self.last(torch.tanh(self.hidden(torch.cat([products, features], dim=-1))))
 
-    def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw fresh parameters: Xavier weights, zero biases.
-
-        So the first directions mean nothing, but they differ from task to task: with small ones the
-        policy learns to do without them first.
-        """
-        return xavier_params(self, generator)
-
 
 def directions(network: DirectionNetwork, params: Params, features: Tensor) -> Tensor:
     """Return the directions of every task's steps by that task's parameters.
@@ -70,49 +60,33 @@ def directions(network: DirectionNetwork, params: Params, features: Tensor) -> T
     return vmap(of_one_task)(params, features)
 
 
-class LearnedLossPolicy(GaussianMLP):
-    """π_θ(a | o, z): a `GaussianMLP` that also sees the point z, a leaf of its parameters.
-
-    The first layer sees [o, z, o ⊗ z].  With the products, what a task does to the meaning of an
-    observation, such as turning the frame of commands, is linear in what is seen.
+class LearnedLossPolicy(ConditionedMLP):
+    """π_θ(a | o, z): a `ConditionedMLP` whose context z is a leaf of its parameters, and adapts.
 
     Its parameters hold those of the `DirectionNetwork` as well.  It acts as if they were not there.
 
-    Source: Zintgraf et al. 2019, CAVIA, arXiv:1810.03642, for a point that adapts alone.
+    Source: Zintgraf et al. 2019, CAVIA, arXiv:1810.03642, for a context that adapts alone.
     """
 
-    def __init__(
-        self,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-        hidden_sizes: Sequence[int] = (64, 64),
-        initial_std: float = 0.5,
-        context_size: int = 8,
-    ) -> None:
-        """Lay out the networks; all arguments but the last are those of `GaussianMLP`."""
-        super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
-        size, width = len(observation_low), (*hidden_sizes, action_size)[0]
-        num_inputs = size + context_size + size * context_size
-        self.layers[0] = nn.Linear(num_inputs, width, device="meta")
+    network = "direction."
+
+    def __init__(self, *layout: Any, context_size: int = 8, **options: Any) -> None:
+        """Lay out the networks; all arguments are those of `ConditionedMLP`."""
+        super().__init__(*layout, context_size=context_size, **options)
         self.context = nn.Parameter(torch.empty(context_size, device="meta"))
-        feature_size = transition_feature_size(size, action_size)
-        self.direction = DirectionNetwork(feature_size, action_size)
+        feature_size = transition_feature_size(self.observation_centre.numel(), self.action_size)
+        self.direction = DirectionNetwork(feature_size, self.action_size)
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
-        """What the first layer sees of observations (N, M, O), and of the point."""
+        """Return the inputs of the first layer for observations (N, M, O)."""
         scaled = super().inputs(observations, params)
-        context = params[CONTEXT]
-        context = context.reshape(*context.shape[:-1], *[1] * (scaled.ndim - context.ndim), -1)
-        context = context.expand(*scaled.shape[:-1], -1)
-        return torch.cat([scaled, context, products(scaled, context)], dim=-1)
+        return conditioned(scaled, repeated(params[CONTEXT], scaled))
 
     def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw fresh parameters; the point begins at 0."""
-        params = super().initial_params(generator)
-        return {**params, **with_prefix(_DIRECTION, self.direction.initial_params(generator))}
+        """Draw fresh parameters; the context begins at 0.
 
-    @staticmethod
-    def direction_params(params: Params) -> Params:
-        """Return the parameters of the direction network, by the names that it gives them."""
-        return under_prefix(_DIRECTION, params)
+        The first directions mean nothing, but they differ from task to task: with small ones the
+        policy learns to do without them first.
+        """
+        params = super().initial_params(generator)
+        return self.with_network(params, xavier_params(self.direction, generator))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from metarobot.policies.gaussian import (
     ReactivePolicy,
     products,
 )
-from metarobot.policies.params import TOLD, Params
+from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
 
 
 class GaussianMLP(ReactivePolicy, GaussianPolicy):
@@ -42,12 +42,16 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         """
         super().__init__(observation_low, observation_high, action_size, initial_std)
         sizes = (len(observation_low), *hidden_sizes, action_size)
-        self.layers = nn.ModuleList(
-            nn.Linear(size_in, size_out, device="meta") for size_in, size_out in pairwise(sizes)
-        )
+        self.num_inputs, self._first_width = sizes[:2]
+        self.layers = nn.ModuleList(nn.Linear(*pair, device="meta") for pair in pairwise(sizes))
+
+    def widen(self, num_inputs: int) -> None:
+        """Let the first layer see further inputs, as `inputs` of a subclass returns them."""
+        self.num_inputs += num_inputs
+        self.layers[0] = nn.Linear(self.num_inputs, self._first_width, device="meta")
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
-        """What the first layer sees, (N, M, I) for observations (N, M, O); no N for one policy."""
+        """Return the inputs of the first layer, (N, M, I), for observations (N, M, O)."""
         del params
         return self.scale_observations(observations)
 
@@ -65,7 +69,7 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         return Distribution(mean.unflatten(1, observations.shape[1:-1]), self.log_std_of(params))
 
     def mean(self, inputs: Tensor, params: Params) -> Tensor:
-        """Return the means of the actions (N, M, A) for what the first layer sees, (N, M, I)."""
+        """Return the means of the actions (N, M, A) for inputs of the first layer, (N, M, I)."""
         hidden, last = inputs, len(self.layers) - 1
         for index in range(last + 1):
             weight, bias = params[f"layers.{index}.weight"], params[f"layers.{index}.bias"]
@@ -85,7 +89,55 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         return params
 
 
-_PREFIX = "step_sizes."
+class ConditionedMLP(GaussianMLP):
+    """π_θ(a | o, c): a `GaussianMLP` whose first layer sees [o, c, o ⊗ c] of a context c.
+
+    With the products, what a task does to the meaning of an observation, such as turning the frame
+    of commands, is linear in the inputs, and so it holds for tasks that were never trained on.
+
+    A second network, which finds the context, is trained by other means than the policy.
+    """
+
+    network: ClassVar[str]
+    """Prefix of the names of the second network's parameters."""
+    measured: ClassVar[tuple[str, ...]] = ()
+    """Leaves that are set from data, and never trained."""
+
+    def __init__(self, *layout: Any, context_size: int, **options: Any) -> None:
+        """Lay out the network; all arguments but Z, `context_size`, are those of `GaussianMLP`."""
+        super().__init__(*layout, **options)
+        self.widen(context_size * (1 + self.num_inputs))
+
+    @classmethod
+    def network_params(cls, params: Params) -> Params:
+        """Return the second network's parameters, by the names that it gives them."""
+        return under_prefix(cls.network, params)
+
+    @classmethod
+    def with_network(cls, params: Params, network: Params) -> Params:
+        """Return the parameters with other ones of the second network."""
+        return {**params, **with_prefix(cls.network, network)}
+
+    @classmethod
+    def acting_params(cls, params: Params) -> Params:
+        """Return the parameters that decide how the policy acts, given a context."""
+        return {
+            name: leaf
+            for name, leaf in params.items()
+            if not name.startswith(cls.network) and name not in (*cls.measured, TOLD)
+        }
+
+
+def conditioned(scaled: Tensor, context: Tensor) -> Tensor:
+    """Return [o, c, o ⊗ c], (..., O + Z + O Z), for scaled observations and contexts (..., Z)."""
+    return torch.cat([scaled, context, products(scaled, context)], dim=-1)
+
+
+def repeated(context: Tensor, observations: Tensor) -> Tensor:
+    """Repeat contexts (N, Z) for each of a task's observations (N, ..., O): (N, ..., Z)."""
+    ones = [1] * (observations.ndim - context.ndim)
+    context = context.reshape(*context.shape[:-1], *ones, -1)
+    return context.expand(*observations.shape[:-1], -1)
 
 
 class LearnedStepsMLP(GaussianMLP):
@@ -94,17 +146,9 @@ class LearnedStepsMLP(GaussianMLP):
     It acts as if they were not there.
     """
 
-    def __init__(
-        self,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-        hidden_sizes: Sequence[int] = (64, 64),
-        initial_std: float = 0.5,
-        initial_step_size: float = 0.1,
-    ) -> None:
-        """Lay out the network; all arguments but the last are those of `GaussianMLP`."""
-        super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
+    def __init__(self, *layout: Any, initial_step_size: float = 0.1, **options: Any) -> None:
+        """Lay out the network; all arguments but the step size are those of `GaussianMLP`."""
+        super().__init__(*layout, **options)
         self.initial_step_size = initial_step_size
         steps = {_key(name): torch.empty_like(leaf) for name, leaf in self.named_parameters()}
         self.step_sizes = nn.ParameterDict(steps)
@@ -119,7 +163,7 @@ class LearnedStepsMLP(GaussianMLP):
     @staticmethod
     def step_sizes_of(params: Params) -> Params:
         """Return the step size of every parameter that has one, by the parameter's name."""
-        keys = {name: _PREFIX + _key(name) for name in params}
+        keys = {name: f"step_sizes.{_key(name)}" for name in params}
         return {name: params[key] for name, key in keys.items() if key in params}
 
 
@@ -129,75 +173,47 @@ def _key(name: str) -> str:
 
 
 class TaskMLP(GaussianMLP):
-    """π_θ(a | o, z): a `GaussianMLP` that is told the task z.
+    """π_θ(a | o, z): a `GaussianMLP` that observes the task z, the last elements of [o, z].
 
-    The first layer sees [o, z, o ⊗ z], or [o, z] without products.  With them, what a task does to
-    the meaning of an observation, such as turning the frame of commands, is linear in what is seen,
-    and so it holds for tasks that were never trained on.
+    The first layer sees [o, z, o ⊗ z], or [o, z] without products; see `ConditionedMLP`.
     """
 
     def __init__(
-        self,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-        hidden_sizes: Sequence[int] = (64, 64),
-        initial_std: float = 0.5,
-        *,
-        task_size: int,
-        task_products: bool = True,
+        self, *layout: Any, task_size: int, task_products: bool = True, **options: Any
     ) -> None:
-        """Lay out the network.
+        """Lay out the network; further arguments are those of `GaussianMLP`.
 
         Args:
-            observation_low: As of `GaussianMLP`, as all but the last two.
-            observation_high: (O,).
-            action_size: A.
-            hidden_sizes: Width of each tanh layer.
-            initial_std: In half action ranges.
-            task_size: C, how many of the observation's last elements are the task z.
+            layout: As of `GaussianMLP`.
+            task_size: C, elements of the task z.
             task_products: Whether the first layer sees the products of observation and task.
+            options: As of `GaussianMLP`.
         """
-        super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
+        super().__init__(*layout, **options)
         self.task_size, self.task_products = task_size, task_products
         if task_products:
-            size, width = len(observation_low), (*hidden_sizes, action_size)[0]
-            num_inputs = size + (size - task_size) * task_size
-            self.layers[0] = nn.Linear(num_inputs, width, device="meta")
+            self.widen((self.num_inputs - task_size) * task_size)
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
-        """What the first layer sees of observations (..., O), the task among them."""
+        """Return the inputs of the first layer for observations (..., O), the task among them."""
         scaled = super().inputs(observations, params)
         if not self.task_products:
             return scaled
-        seen, told = scaled[..., : -self.task_size], scaled[..., -self.task_size :]
-        return torch.cat([scaled, products(seen, told)], dim=-1)
+        return conditioned(scaled[..., : -self.task_size], scaled[..., -self.task_size :])
 
 
 class ToldPolicy(TaskMLP):
-    """π_θ(a | o, z) whose observation is o, and whose z is the leaf `told` (C,).
+    """π_θ(a | o, z) that observes o, and whose z is the leaf `told` (C,).
 
     Its other parameters are those of a `TaskMLP`, which observes [o, z].
     """
 
-    def __init__(
-        self,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-        hidden_sizes: Sequence[int] = (64, 64),
-        initial_std: float = 0.5,
-        **task: Any,
-    ) -> None:
+    def __init__(self, *layout: Any, **options: Any) -> None:
         """Lay out the network; all arguments are those of `TaskMLP`, with the task's bounds."""
-        super().__init__(
-            observation_low, observation_high, action_size, hidden_sizes, initial_std, **task
-        )
+        super().__init__(*layout, **options)
         self.told = nn.Parameter(torch.empty(self.task_size, device="meta"))
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
-        """What the first layer sees of observations (N, M, O), and of what is told."""
-        told = params[TOLD]
-        told = told.reshape(*told.shape[:-1], *[1] * (observations.ndim - told.ndim), -1)
-        told = told.expand(*observations.shape[:-1], -1)
+        """Return the inputs of the first layer for observations (N, M, O)."""
+        told = repeated(params[TOLD], observations)
         return super().inputs(torch.cat([observations, told], dim=-1), params)

@@ -1,5 +1,7 @@
 """Policy parameters as a tree: one policy, or one for every task."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ def with_prefix(prefix: str, params: Params) -> Params:
     return {prefix + name: leaf for name, leaf in params.items()}
 
 
-def under_prefix(prefix: str, params: Params) -> Params:
+def under_prefix(prefix: str, params: Mapping[str, Tensor]) -> Params:
     """Return the leaves whose names begin with a prefix, by the rest of their names."""
     return {
         name.removeprefix(prefix): leaf for name, leaf in params.items() if name.startswith(prefix)

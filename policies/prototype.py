@@ -1,16 +1,15 @@
-"""A policy that is told which task it is on by a point, and the encoder that finds the point."""
+"""A policy conditioned on the prototype of its episodes, and the encoder that finds it."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from metarobot.policies.episode_encoder import EpisodeEncoder, transition_feature_size
 from metarobot.policies.gaussian import products
-from metarobot.policies.mlp import GaussianMLP
-from metarobot.policies.params import Params, under_prefix, with_prefix
+from metarobot.policies.mlp import ConditionedMLP, repeated
+from metarobot.policies.params import Params, xavier_params
 
-_ENCODER = "encoder."
 KNOWN = ("prototype", "num_episodes")
 """Leaves that the episodes of a task set."""
 SPREAD = ("embedding_mean", "embedding_noise", "embedding_spread")
@@ -19,11 +18,8 @@ CONTEXT = (*KNOWN, *SPREAD)
 """Leaves that are set from data, and never trained."""
 
 
-class PrototypePolicy(GaussianMLP):
-    """π_θ(a | o, c): a `GaussianMLP` that also sees the prototype c, and whether there is one.
-
-    The first layer sees [o, c, known, o ⊗ c]. With the products, what a task does to the meaning of
-    an observation, such as turning the frame of commands, is linear in what is seen.
+class PrototypePolicy(ConditionedMLP):
+    """π_θ(a | o, c): a `ConditionedMLP` on the prototype c, which also sees whether there is one.
 
     In meta-training a prototype is the mean of E* episodes. That of fewer is noisier, so it is seen
     shrunk towards the mean m of all tasks:
@@ -42,41 +38,34 @@ class PrototypePolicy(GaussianMLP):
     approach", for the shrinkage.
     """
 
-    def __init__(
-        self,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-        hidden_sizes: Sequence[int] = (64, 64),
-        initial_std: float = 0.5,
-        embedding_size: int = 8,
-        trained_episodes: int = 20,
-    ) -> None:
-        """Lay out the networks; the arguments but the last two are those of `GaussianMLP`.
+    network = "encoder."
+    measured = CONTEXT
 
-        `embedding_size` is D, the elements of a prototype, and `trained_episodes` E*.
+    def __init__(
+        self, *layout: Any, embedding_size: int = 8, trained_episodes: int = 20, **options: Any
+    ) -> None:
+        """Lay out the networks; further arguments are those of `GaussianMLP`.
+
+        Args:
+            layout: As of `GaussianMLP`.
+            embedding_size: D, elements of a prototype.
+            trained_episodes: E*, episodes of a prototype in meta-training.
+            options: As of `GaussianMLP`.
         """
-        super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
+        super().__init__(*layout, context_size=embedding_size, **options)
+        self.widen(1)
         self.trained_episodes = trained_episodes
-        size, width = len(observation_low), (*hidden_sizes, action_size)[0]
-        num_inputs = size + embedding_size + 1 + size * embedding_size
-        feature_size = transition_feature_size(size, action_size)
-        self.layers[0] = nn.Linear(num_inputs, width, device="meta")
+        feature_size = transition_feature_size(self.observation_centre.numel(), self.action_size)
         self.encoder = EpisodeEncoder(feature_size, embedding_size)
-        self.prototype = nn.Parameter(torch.empty(embedding_size, device="meta"))
-        self.num_episodes = nn.Parameter(torch.empty(1, device="meta"))
-        self.embedding_mean = nn.Parameter(torch.empty(embedding_size, device="meta"))
-        self.embedding_noise = nn.Parameter(torch.empty(1, device="meta"))
-        self.embedding_spread = nn.Parameter(torch.empty(1, device="meta"))
+        for name in CONTEXT:
+            size = embedding_size if name in ("prototype", "embedding_mean") else 1
+            self.register_parameter(name, nn.Parameter(torch.empty(size, device="meta")))
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
-        """What the first layer sees of observations, and of what is known of the task."""
+        """Return the inputs of the first layer for observations (N, M, O)."""
         scaled = super().inputs(observations, params)
-        context = torch.cat(self._context(params), dim=-1)
-        ones = [1] * (scaled.ndim - context.ndim)
-        context = context.reshape(*context.shape[:-1], *ones, -1).expand(*scaled.shape[:-1], -1)
-        crossed = products(scaled, context[..., :-1])
-        return torch.cat([scaled, context, crossed], dim=-1)
+        context, known = (repeated(each, scaled) for each in self._context(params))
+        return torch.cat([scaled, context, known, products(scaled, context)], dim=-1)
 
     def _context(self, params: Params) -> tuple[Tensor, Tensor]:
         """Return the prototype as it is seen (..., D), and 1.0 if there is one (..., 1)."""
@@ -93,23 +82,4 @@ class PrototypePolicy(GaussianMLP):
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; no prototype is known."""
         params = super().initial_params(generator)
-        return self.with_encoder_params(params, self.encoder.initial_params(generator))
-
-    @staticmethod
-    def with_encoder_params(params: Params, encoder: Params) -> Params:
-        """Return the parameters with other ones of the encoder."""
-        return {**params, **with_prefix(_ENCODER, encoder)}
-
-    @staticmethod
-    def encoder_params(params: Params) -> Params:
-        """Return the encoder's parameters, by the names that it gives them."""
-        return under_prefix(_ENCODER, params)
-
-    @staticmethod
-    def acting_params(params: Params) -> Params:
-        """Return the parameters that decide how the policy acts on what it sees."""
-        return {
-            name: leaf
-            for name, leaf in params.items()
-            if not name.startswith(_ENCODER) and name not in CONTEXT
-        }
+        return self.with_network(params, xavier_params(self.encoder, generator))

@@ -38,7 +38,7 @@ an action changes is what there is to learn about a task."""
 
 
 class Unroll(NamedTuple):
-    """What a policy made of M sequences of L steps on each of N tasks."""
+    """Means and memories of M sequences of L steps on each of N tasks."""
 
     mean: Tensor
     """Means of its actions, (N, L M, A)."""

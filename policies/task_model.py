@@ -1,4 +1,4 @@
-"""What a task shows: a model of rewards and of changes of the observation, for any task.
+"""A model of rewards and of changes of the observation, for any task.
 
 It is read backwards: of all tasks that could be, those are likely under which what was seen is.
 """
@@ -9,27 +9,27 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from metarobot.policies.params import Params, linear, xavier_params
+from metarobot.policies.params import Params, linear
 
 FINEST, COARSEST = 0.05, 10.0
 """Least and greatest standard deviation that is predicted, in the unit of the outcome."""
 
 
-class ShownSteps(NamedTuple):
+class Transitions(NamedTuple):
     """Episodes as the model reads them: M of them on each of N tasks, T steps each."""
 
     inputs: Tensor
-    """What is known before the outcome of each step, (N, M, T, I)."""
+    """Known before the outcome of each step, (N, M, T, I)."""
     told: Tensor
-    """What the policy is told of the task, (N, M, T, C)."""
+    """Task code of the policy, (N, M, T, C)."""
     outcomes: Tensor
     """The reward of the step, and how the observation changes until the next, (N, M, T, D)."""
     counts: Tensor
     """1.0 where an outcome was seen, (N, M, T, D)."""
 
-    def episodes(self, chosen: slice) -> "ShownSteps":
+    def episodes(self, chosen: slice) -> "Transitions":
         """Return some episodes of every task."""
-        return ShownSteps(*(block[:, chosen] for block in self))
+        return Transitions(*(block[:, chosen] for block in self))
 
 
 class Evidence(NamedTuple):
@@ -130,19 +130,10 @@ class TaskModel(nn.Module):
         for name, (size_in, size_out) in sizes.items():
             self.add_module(name, nn.Linear(size_in, size_out, device="meta"))
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter, by name."""
-        return {name: tuple(leaf.shape) for name, leaf in self.named_parameters()}
-
-    def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw fresh parameters: Xavier weights, zero biases."""
-        return xavier_params(self, generator)
-
     # Reading steps.
 
     def summarise(self, params: Params, inputs: Tensor, told: Tensor) -> Tensor:
-        """Return what steps add to the memory, (N, M, H) for (N, M, I) and (N, M, C)."""
+        """Return the contribution of steps to the memory, (N, M, H)."""
         return torch.tanh(linear(params, "summary", torch.cat([inputs, told], dim=-1)))
 
     def read_steps(self, params: Params, inputs: Tensor, told: Tensor, memory: Tensor) -> Tensor:
@@ -160,7 +151,7 @@ class TaskModel(nn.Module):
         made = linear(params, "step_3", hidden)
         return made.unflatten(-1, (self.head_width + 2 * self.outcome_size, -1))
 
-    def read_episodes(self, params: Params, steps: ShownSteps) -> Tensor:
+    def read_episodes(self, params: Params, steps: Transitions) -> Tensor:
         """Return the weights that the steps of episodes make, (N, M, T, J + 2 D, C + 1)."""
         N, M, T = steps.inputs.shape[:3]
         inputs, told = steps.inputs.flatten(1, 2), steps.told.flatten(1, 2)
@@ -171,8 +162,8 @@ class TaskModel(nn.Module):
 
     # Learning.
 
-    def losses(self, params: Params, steps: ShownSteps, codes: Tensor) -> Tensor:
-        """Return how badly the model expects what the episodes of every task have shown, (N,).
+    def losses(self, params: Params, steps: Transitions, codes: Tensor) -> Tensor:
+        """Return the loss of the model on the outcomes of every task's episodes, (N,).
 
         The negative log-likelihood, that of each outcome times the standard deviation predicted:
         without, what is hard to predict would be learned last.
@@ -194,7 +185,7 @@ class TaskModel(nn.Module):
         return weighted.sum((1, 2, 3)) / steps.counts.sum((1, 2, 3)).clamp(min=1.0)
 
     def return_losses(self, params: Params, told: Tensor, codes: Tensor, returns: Tensor) -> Tensor:
-        """Return how badly the model expects what episodes of every task return, as `losses`, (N,).
+        """Return the loss of the model on the returns of every task's episodes, as `losses`, (N,).
 
         Args:
             params: Each leaf (N, ...).

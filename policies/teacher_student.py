@@ -1,82 +1,56 @@
-"""A teacher that is told the task as a latent, and a student that reads it off its moves.
+"""A teacher that knows the task as a latent, and a student that estimates it from its moves.
 
 The student sees the last H moves of the present episode, before each of its steps.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from metarobot.policies.episode_encoder import CHANGE_UNIT, EpisodeEncoder, embed, shift, symlog
-from metarobot.policies.gaussian import Distribution, PolicyState, products
-from metarobot.policies.mlp import GaussianMLP
-from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
+from metarobot.policies.gaussian import Distribution, PolicyState
+from metarobot.policies.mlp import ConditionedMLP, conditioned
+from metarobot.policies.params import TOLD, Params, xavier_params
 
 WINDOW = 10
 """H, moves that are looked back on."""
 
-_STUDENT = "student."
 _LATENT = "latent"
 _LOOK_BACK = WINDOW + 1
 """Steps that are remembered: a move also holds the action before it."""
 
 
-class TeacherStudentPolicy(GaussianMLP):
-    """π_θ(a | o, l): a `GaussianMLP` that sees a latent l of the task, [o, l, o ⊗ l].
+class TeacherStudentPolicy(ConditionedMLP):
+    """π_θ(a | o, l): a `ConditionedMLP` on a latent l of the task.
 
     The teacher's latent is a layer on the task.  The student's is an `EpisodeEncoder` on the last
-    moves of the present episode; it acts where nobody tells the task.
+    moves of the present episode; it acts where the task code is unknown.
     """
 
+    network = "student."
+
     def __init__(
-        self,
-        observation_low: Sequence[float],
-        observation_high: Sequence[float],
-        action_size: int,
-        hidden_sizes: Sequence[int] = (64, 64),
-        initial_std: float = 0.5,
-        *,
-        code_size: int = 2,
-        latent_size: int = 8,
+        self, *layout: Any, code_size: int = 2, latent_size: int = 8, **options: Any
     ) -> None:
-        """Lay out the networks.
+        """Lay out the networks; further arguments are those of `GaussianMLP`.
 
         Args:
-            observation_low: As of `GaussianMLP`, as all but the last two.
-            observation_high: (O,).
-            action_size: A.
-            hidden_sizes: Width of each tanh layer.
-            initial_std: In half action ranges.
+            layout: As of `GaussianMLP`.
             code_size: C, elements of an encoded task.
             latent_size: Z, elements of the latent.
+            options: As of `GaussianMLP`.
         """
-        super().__init__(observation_low, observation_high, action_size, hidden_sizes, initial_std)
-        size, width = len(observation_low), (*hidden_sizes, action_size)[0]
-        self.layers[0] = nn.Linear(size + latent_size * (1 + size), width, device="meta")
+        super().__init__(*layout, context_size=latent_size, **options)
+        size = move_size(self.observation_centre.numel(), self.action_size)
         self.teacher = nn.Linear(code_size, latent_size, device="meta")
-        self.student = EpisodeEncoder(move_size(size, action_size), latent_size)
+        self.student = EpisodeEncoder(size, latent_size)
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters."""
         params = super().initial_params(generator)
         nn.init.xavier_uniform_(params["teacher.weight"], generator=generator)
-        return self.with_student_params(params, self.student.initial_params(generator))
-
-    @staticmethod
-    def with_student_params(params: Params, student: Params) -> Params:
-        """Return the parameters with other ones of the student."""
-        return {**params, **with_prefix(_STUDENT, student)}
-
-    @staticmethod
-    def student_params(params: Params) -> Params:
-        """Return the student's parameters, by the names that it gives them."""
-        return under_prefix(_STUDENT, params)
-
-    @staticmethod
-    def acting_params(params: Params) -> Params:
-        """Return the parameters that decide how the teacher acts."""
-        return {name: leaf for name, leaf in params.items() if not name.startswith(_STUDENT)}
+        return self.with_network(params, xavier_params(self.student, generator))
 
     def teach(self, params: Params, codes: Tensor) -> Tensor:
         """Return the latents of tasks (N, M, Z), for encoded tasks (N, M, C)."""
@@ -85,18 +59,18 @@ class TeacherStudentPolicy(GaussianMLP):
 
     def recognise(self, student: Params, seen: Tensor, there: Tensor) -> Tensor:
         """Return the student's latents (N, L, Z) for windows (N, L, H, F) and masks (N, L, H)."""
-        return embed(self.student, student, seen, there)
+        return embed(student, seen, there)
 
     def look_back(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return windows (N, M, T, H, F) and masks for episodes (N, M, T, O) and (N, M, T, A)."""
         return windows(moves(self.scale_observations(observations), actions))
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
-        """What the first layer sees of observations (N, L, O) of M episodes, L / M steps each."""
+        """Return the first layer's inputs for observations (N, L, O), L / M steps of M episodes."""
         scaled = super().inputs(observations, params)
         latent = params[_LATENT] if _LATENT in params else self.teach(params, params[TOLD])
         latent = latent.repeat_interleave(scaled.shape[1] // latent.shape[1], dim=1)
-        return torch.cat([scaled, latent, products(scaled, latent)], dim=-1)
+        return conditioned(scaled, latent)
 
     def act_on(self, params: Params, observations: Tensor, latent: Tensor) -> Distribution:
         """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O) and (N, M, Z)."""
@@ -113,7 +87,7 @@ class TeacherStudentState(PolicyState):
     def __init__(self, policy: TeacherStudentPolicy, params: Params) -> None:
         super().__init__()
         self._policy, self._params = policy, params
-        self._student = policy.student_params(params)
+        self._student = policy.network_params(params)
         num_tasks, num_observations = len(params["log_std"]), policy.observation_centre.numel()
         sizes = {
             "observations": _LOOK_BACK * num_observations,
@@ -181,7 +155,7 @@ def moves(observations: Tensor, actions: Tensor) -> Tensor:
 
 
 def windows(made: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what is seen before each of T steps.
+    """Return the windows of moves before each of T steps.
 
     Args:
         made: Moves (..., T - 1, F).

@@ -1,7 +1,6 @@
 """A gradient learner of your own: MAML that adapts the biases alone."""
 
 from dataclasses import dataclass
-from typing import cast
 
 from metarobot.algorithms.maml import Maml, MamlOptions
 from metarobot.config import number
@@ -24,6 +23,5 @@ class BiasMaml(Maml):
 
     def step_sizes(self, params: Params) -> dict[str, float]:
         """Return the step size of every leaf that adapts."""
-        options = cast(BiasMamlOptions, self.options)
-        size = options.bias_factor * options.inner_lr
+        size = self.options.bias_factor * self.options.inner_lr
         return {name: size for name in params if name.endswith(".bias")}

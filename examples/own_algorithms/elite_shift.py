@@ -1,7 +1,6 @@
 """An algorithm of your own that takes no gradient step: it repeats what the best episodes tried."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ class EliteShift(DomainRandomisation):
         mean = self.policy.distribution(params, episodes.observations).mean  # (N, E, T, A)
         noise = (episodes.actions - mean) * episodes.mask[..., None]
         tried = noise.sum(2) / episodes.mask.sum(2).clamp(min=1)[..., None]  # (N, E, A)
-        share = cast(EliteShiftOptions, self.config.options).elite_share
+        share = self.options.elite_share
         best = episodes.returns.topk(max(1, round(share * episodes.num_episodes)), dim=1).indices
         shift = tried.take_along_dim(best[..., None], dim=1).mean(1)  # (N, A)
         bias = f"layers.{len(self.policy.layers) - 1}.bias"

@@ -102,7 +102,7 @@ class Acting:
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: Any = None) -> np.ndarray:
-        """Return what to command; see `AdaptablePolicy.act`."""
+        """Return a command; see `AdaptablePolicy.act`."""
         seen, size = np.asarray(observation, np.float64), len(self._interface.observation_low)
         if seen.shape[-1:] != (size,) or not np.isfinite(seen).all():
             self._interface.observe(seen)  # says what is wrong

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,300 +32,27 @@ from metarobot.algorithms import (
 )
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.envs import FAMILIES
-from metarobot.envs.checks import MOST_HORIZON, is_integer, is_number, show
+from metarobot.envs.checks import MOST_HORIZON, is_integer, show
 from metarobot.io import (
+    Count,
     most_bytes,
     open_tensors,
     parse_tensors,
     read_file,
     save_tensors,
+    typed,
 )
 from metarobot.policies import Distribution, Params, PolicyState, log_prob, repeat_params
 from metarobot.policies.gaussian import GaussianPolicy
 from metarobot.rollout.collect import collect, replay
 from metarobot.rollout.episodes import Episodes
-from metarobot.rollout.seeding import Phase, draw_episodes
-
-if TYPE_CHECKING:
-    from metarobot.adaptation.policy import AdaptablePolicy
-
-
-class SessionError(RuntimeError):
-    """A session was used in another order than begin, act, record, act, record, .., adapt."""
-
-
-class AdaptationSession:
-    """Records adaptation episodes that somebody else's loop runs, and learns from them.
-
-    Example::
-
-        session = policy.session(episodes=5)
-        while not session.complete:
-            observation = robot.home()
-            session.begin()
-            while session.running:
-                observation, reward, done = robot.move(session.act(observation))
-                session.record(reward, terminated=done, final_observation=observation)
-        adapted = session.adapt()
-
-    The adapted parameters are, bit for bit, those that ``policy.adapt`` finds in the same episodes.
-    After `adapt` the session goes on with the adapted policy and another block of episodes.
-
-    Args:
-        policy: Who explores, and adapts.
-        episodes: E, adaptation episodes before each adaptation step.
-        seed: Seed of the action noise.
-    """
-
-    def __init__(self, policy: AdaptablePolicy, episodes: int, seed: int = 0) -> None:
-        self._num_episodes, self._seed = episodes, seed
-        self._adapted: AdaptablePolicy | None = None
-        self._take(policy)
-
-    @property
-    def num_recorded(self) -> int:
-        """Episodes that have ended since the last adaptation step."""
-        return len(self._episodes)
-
-    @property
-    def complete(self) -> bool:
-        """Whether there are as many as an adaptation step takes."""
-        return self.num_recorded == self._num_episodes
-
-    @property
-    def running(self) -> bool:
-        """Whether an episode has begun and not ended; one ends by its horizon at the latest."""
-        return self._steps is not None
-
-    @property
-    def recorded(self) -> Episodes:
-        """The episodes that have ended since the last adaptation step, (1, E, T).
-
-        Raises:
-            SessionError: There is none.
-        """
-        if not self._episodes:
-            raise SessionError("no episode has ended yet: call begin, act and record")
-        return Episodes.join(self._episodes)
-
-    @property
-    def adapted(self) -> AdaptablePolicy:
-        """The policy as the last adaptation step has left it.
-
-        Raises:
-            SessionError: There was none.
-        """
-        if self._adapted is None:
-            raise SessionError("nothing has been adapted yet: call adapt after the last episode")
-        return self._adapted
-
-    def begin(self) -> None:
-        """Begin an episode: the robot stands at its start.
-
-        Raises:
-            SessionError: One is running, or there are enough.
-        """
-        if self.running:
-            raise SessionError("an episode is running: record its end, or discard it, before begin")
-        if self.complete:
-            raise SessionError(f"all {self._num_episodes} episodes are recorded: call adapt")
-        self._steps = _Steps()
-        self._state.begin()
-
-    @torch.no_grad()
-    def act(self, observation: np.ndarray) -> np.ndarray:
-        """Return what to command, with the action noise of exploration.
-
-        Args:
-            observation: What the robot shows, (O,) in the family's units.
-
-        Returns:
-            Action (A,) float32 in half action ranges, within [-1, 1].
-
-        Raises:
-            SessionError: No episode is running, or the last action has no reward yet.
-            ValueError: The observation has another shape, or numbers that are not finite.
-        """
-        steps = self._steps
-        if steps is None:
-            raise SessionError("no episode is running: call begin once the robot is at its start")
-        if steps.waiting:
-            raise SessionError("the last action has no reward yet: call record before act")
-        seen = torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
-        distribution = mean, log_std = self._state.act(seen)
-        noise = torch.from_numpy(self._noise[:, [self.num_recorded], len(steps.observations)])
-        action = mean + log_std.exp().unsqueeze(1) * noise
-        steps.add(seen, distribution, action)
-        return np.clip(action[0, 0].numpy(), -1.0, 1.0)
-
-    @torch.no_grad()
-    def record(
-        self,
-        reward: float | None,
-        terminated: bool = False,
-        truncated: bool = False,
-        *,
-        success: bool = False,
-        final_observation: np.ndarray | None = None,
-    ) -> None:
-        """Record what the last action brought.
-
-        Args:
-            reward: Reward of the step, in the family's unit.  None where nobody measures it, if the
-                algorithm can do without.
-            terminated: Whether the episode has come to its end.
-            truncated: Whether it was cut short.
-            success: Whether the task is solved now.
-            final_observation: What the robot shows now, (O,), read where the episode ends.  None
-                where nobody knows: then what came of the last action is unknown.
-
-        Raises:
-            SessionError: There was no action.
-            ValueError: The reward is no finite number, or needed and None or NaN; a flag is
-                neither true nor false; or the observation has another shape, or numbers that are
-                not finite.  Nothing is recorded then.
-        """
-        steps = self._steps
-        if steps is None or not steps.waiting:
-            raise SessionError("there is no action to record a reward of: call act before record")
-        may_be_missing = not self._policy.algorithm.needs_rewards
-        known = float(read_reward(reward, may_be_missing=may_be_missing))
-        ended = read_flags("terminated", terminated) | read_flags("truncated", truncated)
-        solved = bool(read_flags("success", success))
-        final = self._read_final(final_observation)
-        steps.rewards.append(known)
-        earned = torch.full((1, 1), known, dtype=torch.float32)
-        self._state.observe(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
-        horizon = self._policy.interface.horizon
-        if ended or len(steps.rewards) == horizon:
-            self._episodes.append(steps.to_episodes(horizon, final, solved))
-            self._steps = None
-            if len(steps.rewards) < horizon:  # else it knows that the episode has ended
-                self._state.act(final)
-                nothing = torch.zeros(1, 1)
-                self._state.observe(torch.zeros_like(steps.actions[-1]), nothing, nothing > 0)
-
-    def _read_final(self, observation: np.ndarray | None) -> Tensor:
-        """Return what was seen after the last step, (1, 1, O); NaN if nobody knows."""
-        interface = self._policy.interface
-        if observation is None:
-            return torch.full(
-                (1, 1, len(interface.observation_low)), torch.nan, dtype=torch.float32
-            )
-        return torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
-
-    def _observe(self, observation: np.ndarray) -> np.ndarray:
-        """Return an observation of one robot, (O,), as the family reports it."""
-        shown = self._policy.interface.observe(observation)
-        if shown.ndim != 1:
-            raise ValueError(f"observation must be of one robot, (O,), got shape {shown.shape}")
-        return shown
-
-    @torch.no_grad()
-    def discard(self) -> None:
-        """Discard the episode that is running, as after an emergency stop: begin it anew.
-
-        Raises:
-            SessionError: None is running.
-        """
-        if not self.running:
-            raise SessionError("no episode is running: there is none to discard")
-        self._steps = None
-        self._state = self._new_state()
-        for episode in self._episodes:  # which the policy remembers
-            replay(self._state, episode)
-
-    def adapt(self) -> AdaptablePolicy:
-        """Take an adaptation step from the episodes, and return the adapted policy.
-
-        Raises:
-            SessionError: There are too few episodes, or one is still running.
-        """
-        if not self.complete:
-            state = "one is still running" if self.running else "call begin for the next one"
-            raise SessionError(
-                f"{self.num_recorded} of {self._num_episodes} episodes are recorded: {state}"
-            )
-        self._adapted = self._policy.adapt_from(self.recorded)
-        self._take(self._adapted)
-        return self._adapted
-
-    def _take(self, policy: AdaptablePolicy) -> None:
-        """Go on with a policy, before its first episode."""
-        self._policy = policy
-        self._state = self._new_state()
-        self._noise = draw_noise(policy, self._num_episodes, self._seed)
-        self._episodes: list[Episodes] = []
-        self._steps: _Steps | None = None
-
-    def _new_state(self) -> PolicyState:
-        policy = self._policy
-        return policy.algorithm.exploring_policy.start(policy.task_params)
-
-
-class _Steps:
-    """The steps of an episode so far."""
-
-    def __init__(self) -> None:
-        self.observations: list[Tensor] = []
-        self.distributions: list[Distribution] = []
-        self.actions: list[Tensor] = []
-        self.rewards: list[float] = []
-
-    @property
-    def waiting(self) -> bool:
-        """Whether the last action has no reward yet."""
-        return len(self.actions) > len(self.rewards)
-
-    def add(self, seen: Tensor, distribution: Distribution, action: Tensor) -> None:
-        """Add what was seen, (1, 1, O), and done, (1, 1, A)."""
-        self.observations.append(seen)
-        self.distributions.append(distribution)
-        self.actions.append(action)
-
-    def to_episodes(self, horizon: int, final: Tensor, success: bool) -> Episodes:
-        """Return the episode as a block (1, 1, T): what it lacks does not count."""
-        missing = horizon - len(self.rewards)
-        mask = [1.0] * len(self.rewards) + [0.0] * missing
-        means, log_std = [mean for mean, _ in self.distributions], self.distributions[-1].log_std
-        taken = _stack(self.actions, missing)
-        return Episodes(
-            observations=_stack(self.observations, missing),
-            final_observations=final,
-            actions=taken,
-            log_probs=log_prob(_stack(means, missing), log_std[:, None, None], taken),
-            rewards=torch.tensor([[self.rewards + [0.0] * missing]], dtype=torch.float32),
-            mask=torch.tensor([[mask]], dtype=torch.float32),
-            success=torch.tensor([[success]]),
-            unstable=torch.tensor([[False]]),
-            start=torch.zeros(1, 1, 0),
-        )
-
-
-def _stack(steps: list[Tensor], missing: int) -> Tensor:
-    """Join steps (1, 1, X) and 0 for those that are missing: (1, 1, T, X)."""
-    return torch.stack([*steps, *[torch.zeros_like(steps[0])] * missing], dim=2)
-
-
-def draw_noise(policy: AdaptablePolicy, episodes: int, seed: int) -> np.ndarray:
-    """Return the action noise (1, E, T, A) of the policy's next block of adaptation episodes."""
-    interface = policy.interface
-    return draw_episodes(
-        seed,
-        0,
-        Phase.ADAPTATION,
-        tasks=[0],
-        episode_shape=(episodes, interface.horizon, 0, interface.action_size),
-        adaptation_step=policy.adaptation_steps,
-    ).noise
-
+from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes
 
 SUFFIX = ".safetensors"
 _KIND = "policy that adapts"
-_MOST_ELEMENTS = 4096
-"""Of an observation or an action."""
-_MOST_STEPS = 10**6
-"""Adaptation steps since training."""
+_Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+_Bound = Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]
+_Bounds = Annotated[tuple[_Bound, ...], msgspec.Meta(min_length=1, max_length=4096)]
 PLAIN_INTERVAL_S = 1.0
 """Least time between two lines, in seconds; the last one always appears."""
 
@@ -343,7 +71,7 @@ class AdaptablePolicy:
     """
 
     config: TrainConfig
-    """What it was trained with."""
+    """The configuration of its training."""
     params: Params
     """Parameters, each leaf in its own shape."""
     interface: Interface
@@ -370,7 +98,7 @@ class AdaptablePolicy:
 
     @cached_property
     def algorithm(self) -> Algorithm:
-        """How it adapts."""
+        """Its algorithm, by which it adapts."""
         return make_algorithm(self.config, self.policy)
 
     @property
@@ -405,7 +133,7 @@ class AdaptablePolicy:
     def act(
         self, observation: np.ndarray, *, reward: float | np.ndarray | None = None
     ) -> np.ndarray:
-        """Return what to command, without action noise.
+        """Return a command, without action noise.
 
         A recurrent policy remembers the calls before: act on the steps of one robot, or of the same
         M robots, in their order, with the rewards, and call `begin` before each episode.  With
@@ -578,20 +306,13 @@ class AdaptablePolicy:
         env = rollout_env(
             robot,
             self.interface,
-            one_after_the_other=self.algorithm.num_simulations(1, num_episodes) < num_episodes,
+            one_after_the_other=self.algorithm.in_sequence and num_episodes > 1,
             seed=seed + self.adaptation_steps,
             needs_rewards=self.algorithm.needs_rewards,
             on_episodes=on_returns,
         )
-        draws = draw_episodes(
-            seed,
-            0,
-            Phase.ADAPTATION,
-            tasks=[0],
-            episode_shape=(num_episodes, env.horizon, env.start_size, self.interface.action_size),
-            adaptation_step=self.adaptation_steps,
-        )
-        explorer, (noise, start) = self.algorithm.exploring_policy, (draws.noise, draws.start)
+        draws = draw_exploration(self, num_episodes, seed, env.start_size)
+        explorer, (start, noise) = self.algorithm.exploring_policy, draws
         return collect(env, explorer, self.task_params, noise=noise, start=start, on_ended=on_ended)
 
     def _require_adapting(self, episodes: int, seed: int) -> None:
@@ -619,7 +340,11 @@ def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[
     name = algorithm.config.algorithm
     if episodes.num_tasks != 1:
         raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
-    interface.require_sizes(episodes.horizon, episodes.actions.shape[-1])
+    horizon, action_size = episodes.horizon, episodes.actions.shape[-1]
+    if horizon > interface.horizon:
+        raise ValueError(f"episodes have at most {interface.horizon} control steps, got {horizon}")
+    if action_size != interface.action_size:
+        raise ValueError(f"actions must have {interface.action_size} elements, got {action_size}")
     missing = (episodes.rewards.isnan() & (episodes.mask > 0)).nonzero()
     if algorithm.needs_rewards and len(missing):
         _, episode, step = missing[0].tolist()
@@ -674,6 +399,278 @@ class EpisodeDisplay:
         print(f"\r{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
 
 
+def draw_exploration(
+    policy: AdaptablePolicy, episodes: int, seed: int, start_size: int = 0
+) -> EpisodeDraws:
+    """Draw the starts and action noise of the policy's next block of adaptation episodes."""
+    interface = policy.interface
+    return draw_episodes(
+        seed,
+        0,
+        Phase.ADAPTATION,
+        tasks=[0],
+        episode_shape=(episodes, interface.horizon, start_size, interface.action_size),
+        adaptation_step=policy.adaptation_steps,
+    )
+
+
+class SessionError(RuntimeError):
+    """A session was used in another order than begin, act, record, act, record, .., adapt."""
+
+
+class AdaptationSession:
+    """Records adaptation episodes that somebody else's loop runs, and learns from them.
+
+    Example::
+
+        session = policy.session(episodes=5)
+        while not session.complete:
+            observation = robot.home()
+            session.begin()
+            while session.running:
+                observation, reward, done = robot.move(session.act(observation))
+                session.record(reward, terminated=done, final_observation=observation)
+        adapted = session.adapt()
+
+    The adapted parameters are, bit for bit, those that ``policy.adapt`` finds in the same episodes.
+    After `adapt` the session goes on with the adapted policy and another block of episodes.
+
+    Args:
+        policy: Who explores, and adapts.
+        episodes: E, adaptation episodes before each adaptation step.
+        seed: Seed of the action noise.
+    """
+
+    def __init__(self, policy: AdaptablePolicy, episodes: int, seed: int = 0) -> None:
+        self._num_episodes, self._seed = episodes, seed
+        self._adapted: AdaptablePolicy | None = None
+        self._take(policy)
+
+    @property
+    def num_recorded(self) -> int:
+        """Episodes that have ended since the last adaptation step."""
+        return len(self._episodes)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are as many as an adaptation step takes."""
+        return self.num_recorded == self._num_episodes
+
+    @property
+    def running(self) -> bool:
+        """Whether an episode has begun and not ended; one ends by its horizon at the latest."""
+        return self._steps is not None
+
+    @property
+    def recorded(self) -> Episodes:
+        """The episodes that have ended since the last adaptation step, (1, E, T).
+
+        Raises:
+            SessionError: There is none.
+        """
+        if not self._episodes:
+            raise SessionError("no episode has ended yet: call begin, act and record")
+        return Episodes.join(self._episodes)
+
+    @property
+    def adapted(self) -> AdaptablePolicy:
+        """The policy as the last adaptation step has left it.
+
+        Raises:
+            SessionError: There was none.
+        """
+        if self._adapted is None:
+            raise SessionError("nothing has been adapted yet: call adapt after the last episode")
+        return self._adapted
+
+    def begin(self) -> None:
+        """Begin an episode: the robot stands at its start.
+
+        Raises:
+            SessionError: One is running, or there are enough.
+        """
+        if self.running:
+            raise SessionError("an episode is running: record its end, or discard it, before begin")
+        if self.complete:
+            raise SessionError(f"all {self._num_episodes} episodes are recorded: call adapt")
+        self._steps = _Steps()
+        self._state.begin()
+
+    @torch.no_grad()
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Return a command, with the action noise of exploration.
+
+        Args:
+            observation: What the robot shows, (O,) in the family's units.
+
+        Returns:
+            Action (A,) float32 in half action ranges, within [-1, 1].
+
+        Raises:
+            SessionError: No episode is running, or the last action has no reward yet.
+            ValueError: The observation has another shape, or numbers that are not finite.
+        """
+        steps = self._steps
+        if steps is None:
+            raise SessionError("no episode is running: call begin once the robot is at its start")
+        if steps.waiting:
+            raise SessionError("the last action has no reward yet: call record before act")
+        seen = torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
+        distribution = mean, log_std = self._state.act(seen)
+        noise = torch.from_numpy(self._noise[:, [self.num_recorded], len(steps.observations)])
+        action = mean + log_std.exp().unsqueeze(1) * noise
+        steps.add(seen, distribution, action)
+        return np.clip(action[0, 0].numpy(), -1.0, 1.0)
+
+    @torch.no_grad()
+    def record(
+        self,
+        reward: float | None,
+        terminated: bool = False,
+        truncated: bool = False,
+        *,
+        success: bool = False,
+        final_observation: np.ndarray | None = None,
+    ) -> None:
+        """Record what the last action brought.
+
+        Args:
+            reward: Reward of the step, in the family's unit.  None where nobody measures it, if the
+                algorithm can do without.
+            terminated: Whether the episode has come to its end.
+            truncated: Whether it was cut short.
+            success: Whether the task is solved now.
+            final_observation: What the robot shows now, (O,), read where the episode ends.  None
+                where nobody knows: then what came of the last action is unknown.
+
+        Raises:
+            SessionError: There was no action.
+            ValueError: The reward is no finite number, or needed and None or NaN; a flag is
+                neither true nor false; or the observation has another shape, or numbers that are
+                not finite.  Nothing is recorded then.
+        """
+        steps = self._steps
+        if steps is None or not steps.waiting:
+            raise SessionError("there is no action to record a reward of: call act before record")
+        may_be_missing = not self._policy.algorithm.needs_rewards
+        known = float(read_reward(reward, may_be_missing=may_be_missing))
+        ended = read_flags("terminated", terminated) | read_flags("truncated", truncated)
+        solved = bool(read_flags("success", success))
+        final = self._read_final(final_observation)
+        steps.rewards.append(known)
+        earned = torch.full((1, 1), known, dtype=torch.float32)
+        self._state.observe(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
+        horizon = self._policy.interface.horizon
+        if ended or len(steps.rewards) == horizon:
+            self._episodes.append(steps.to_episodes(horizon, final, solved))
+            self._steps = None
+            if len(steps.rewards) < horizon:  # else it knows that the episode has ended
+                self._state.act(final)
+                nothing = torch.zeros(1, 1)
+                self._state.observe(torch.zeros_like(steps.actions[-1]), nothing, nothing > 0)
+
+    def _read_final(self, observation: np.ndarray | None) -> Tensor:
+        """Return the observation after the last step, (1, 1, O); NaN if unknown."""
+        interface = self._policy.interface
+        if observation is None:
+            return torch.full(
+                (1, 1, len(interface.observation_low)), torch.nan, dtype=torch.float32
+            )
+        return torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
+
+    def _observe(self, observation: np.ndarray) -> np.ndarray:
+        """Return an observation of one robot, (O,), as the family reports it."""
+        shown = self._policy.interface.observe(observation)
+        if shown.ndim != 1:
+            raise ValueError(f"observation must be of one robot, (O,), got shape {shown.shape}")
+        return shown
+
+    @torch.no_grad()
+    def discard(self) -> None:
+        """Discard the episode that is running, as after an emergency stop: begin it anew.
+
+        Raises:
+            SessionError: None is running.
+        """
+        if not self.running:
+            raise SessionError("no episode is running: there is none to discard")
+        self._steps = None
+        self._state = self._new_state()
+        for episode in self._episodes:  # which the policy remembers
+            replay(self._state, episode)
+
+    def adapt(self) -> AdaptablePolicy:
+        """Take an adaptation step from the episodes, and return the adapted policy.
+
+        Raises:
+            SessionError: There are too few episodes, or one is still running.
+        """
+        if not self.complete:
+            state = "one is still running" if self.running else "call begin for the next one"
+            raise SessionError(
+                f"{self.num_recorded} of {self._num_episodes} episodes are recorded: {state}"
+            )
+        self._adapted = self._policy.adapt_from(self.recorded)
+        self._take(self._adapted)
+        return self._adapted
+
+    def _take(self, policy: AdaptablePolicy) -> None:
+        """Go on with a policy, before its first episode."""
+        self._policy = policy
+        self._state = self._new_state()
+        self._noise = draw_exploration(policy, self._num_episodes, self._seed).noise
+        self._episodes: list[Episodes] = []
+        self._steps: _Steps | None = None
+
+    def _new_state(self) -> PolicyState:
+        policy = self._policy
+        return policy.algorithm.exploring_policy.start(policy.task_params)
+
+
+class _Steps:
+    """The steps of an episode so far."""
+
+    def __init__(self) -> None:
+        self.observations: list[Tensor] = []
+        self.distributions: list[Distribution] = []
+        self.actions: list[Tensor] = []
+        self.rewards: list[float] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the last action has no reward yet."""
+        return len(self.actions) > len(self.rewards)
+
+    def add(self, seen: Tensor, distribution: Distribution, action: Tensor) -> None:
+        """Add what was seen, (1, 1, O), and done, (1, 1, A)."""
+        self.observations.append(seen)
+        self.distributions.append(distribution)
+        self.actions.append(action)
+
+    def to_episodes(self, horizon: int, final: Tensor, success: bool) -> Episodes:
+        """Return the episode as a block (1, 1, T): what it lacks does not count."""
+        missing = horizon - len(self.rewards)
+        mask = [1.0] * len(self.rewards) + [0.0] * missing
+        means, log_std = [mean for mean, _ in self.distributions], self.distributions[-1].log_std
+        taken = _stack(self.actions, missing)
+        return Episodes(
+            observations=_stack(self.observations, missing),
+            final_observations=final,
+            actions=taken,
+            log_probs=log_prob(_stack(means, missing), log_std[:, None, None], taken),
+            rewards=torch.tensor([[self.rewards + [0.0] * missing]], dtype=torch.float32),
+            mask=torch.tensor([[mask]], dtype=torch.float32),
+            success=torch.tensor([[success]]),
+            unstable=torch.tensor([[False]]),
+            start=torch.zeros(1, 1, 0),
+        )
+
+
+def _stack(steps: list[Tensor], missing: int) -> Tensor:
+    """Join steps (1, 1, X) and 0 for those that are missing: (1, 1, T, X)."""
+    return torch.stack([*steps, *[torch.zeros_like(steps[0])] * missing], dim=2)
+
+
 def require_suffix(path: Path) -> None:
     """Refuse a file of another kind.
 
@@ -684,8 +681,20 @@ def require_suffix(path: Path) -> None:
         raise ValueError(f"a policy's file must end in {SUFFIX}, got {path}")
 
 
+class _Facts(msgspec.Struct):
+    """Contents of a policy's file besides its parameters."""
+
+    config: dict[str, Any]
+    observation_low: _Bounds
+    observation_high: _Bounds
+    action_size: _Size
+    horizon: Annotated[int, msgspec.Meta(ge=1, le=MOST_HORIZON)]
+    adaptation_steps: Annotated[int, msgspec.Meta(ge=0, le=10**6)]
+    num_episodes: Count
+
+
 def load_policy_file(path: Path) -> AdaptablePolicy:
-    """Read a policy that `save_policy` has written.
+    """Read a policy that `AdaptablePolicy.save` has written.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -696,51 +705,21 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
     _, facts = open_tensors(path, data)
     if facts.get("kind") != _KIND:
         raise ValueError(f"{path} holds no policy that was saved: load the run's folder instead")
-    try:
-        policy = AdaptablePolicy(
-            config=config_from_dict(facts["config"]),
-            params={},
-            interface=_read_interface(facts),
-            adaptation_steps=_count(facts, "adaptation_steps", _MOST_STEPS, least=0),
-            num_episodes=_count(facts, "num_episodes", _MOST_STEPS * MOST_EPISODES, least=0),
+    found = typed(facts, _Facts, path)
+    env_id = found.config.get("env_id")
+    if isinstance(env_id, str) and env_id not in FAMILIES:
+        raise ValueError(
+            f"{path} is of {show(env_id)}, a task family that is not registered: name its module "
+            "with --module (in Python: import it)"
         )
+    interface = Interface(
+        found.observation_low, found.observation_high, found.action_size, found.horizon
+    )
+    try:
+        config = config_from_dict(found.config)
+        policy = AdaptablePolicy(config, {}, interface, found.adaptation_steps, found.num_episodes)
         shapes = policy.policy.shapes
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} {_unfit(facts.get('config'), error)}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} does not fit: {' '.join(str(error).split())}") from error
     params, _ = parse_tensors(path, data, shapes)
     return replace(policy, params=params)
-
-
-def _unfit(config: Any, error: Exception) -> str:
-    """Say why no policy can be made of a file."""
-    env_id = config.get("env_id") if isinstance(config, Mapping) else None
-    if isinstance(env_id, str) and env_id not in FAMILIES:
-        return (
-            f"is of {show(env_id)}, a task family that is not registered: name its module with "
-            "--module (in Python: import it)"
-        )
-    return f"does not fit: {error}"
-
-
-def _read_interface(facts: Mapping[str, Any]) -> Interface:
-    bounds = []
-    for name in ("observation_low", "observation_high"):
-        values = facts[name]
-        if not isinstance(values, list) or not 1 <= len(values) <= _MOST_ELEMENTS:
-            raise ValueError(f"{name} must be a list of 1 to {_MOST_ELEMENTS} numbers")
-        if not all(is_number(value, -1e30, 1e30) for value in values):
-            raise ValueError(f"{name} must hold finite numbers")
-        bounds.append(tuple(map(float, values)))
-    if len(bounds[0]) != len(bounds[1]):
-        raise ValueError("observation_low and observation_high differ in length")
-    return Interface(
-        *bounds,
-        action_size=_count(facts, "action_size", _MOST_ELEMENTS),
-        horizon=_count(facts, "horizon", MOST_HORIZON),
-    )
-
-
-def _count(facts: Mapping[str, Any], name: str, most: int, least: int = 1) -> int:
-    if not is_integer(facts[name], least, most):
-        raise ValueError(f"{name} must be an integer in [{least}, {most}]")
-    return facts[name]

@@ -53,17 +53,6 @@ class Interface:
             )
         return np.clip(observations, self.observation_low, self.observation_high, dtype=np.float32)
 
-    def require_sizes(self, horizon: int, action_size: int) -> None:
-        """Refuse episodes that are longer than the family's, or have other actions.
-
-        Raises:
-            ValueError: One does not fit.
-        """
-        if horizon > self.horizon:
-            raise ValueError(f"episodes have at most {self.horizon} control steps, got {horizon}")
-        if action_size != self.action_size:
-            raise ValueError(f"actions must have {self.action_size} elements, got {action_size}")
-
     def require_spaces(self, observations: Space, actions: Space) -> None:
         """Refuse a robot whose spaces are not those of the family.
 
@@ -138,7 +127,7 @@ def read_reward(
 
 
 def read_flags(name: str, flags: Any, shape: tuple[int, ...] = ()) -> np.ndarray:
-    """Return what is true or false, such as whether an episode has ended; 0 and 1 are so too.
+    """Return flags, such as whether an episode has ended; 0 and 1 are flags too.
 
     Args:
         name: What it is called in errors.
@@ -168,11 +157,11 @@ def _in_a_line(value: Any) -> str:
 
 
 Robot = gym.Env | VectorEnv
-"""What a policy adapts to: one robot, or several on the same task."""
+"""One robot, or several on the same task."""
 
 
 class _Step(NamedTuple):
-    """What a control step of V robots returns, (V, ...) each."""
+    """Results of a control step of V robots, (V, ...) each."""
 
     observations: np.ndarray
     rewards: np.ndarray
@@ -213,14 +202,17 @@ class RobotEnv:
         needs_rewards: bool = True,
         on_episodes: Callable[[np.ndarray], None] | None = None,
     ) -> None:
-        spaces = robot if isinstance(robot, gym.Env) else _single_spaces(robot)
-        interface.require_spaces(spaces.observation_space, spaces.action_space)
+        single = isinstance(robot, gym.Env)
+        observations, box = (
+            getattr(robot, name if single else f"single_{name}")
+            for name in ("observation_space", "action_space")
+        )
+        interface.require_spaces(observations, box)
         self.num_envs = num_used or getattr(robot, "num_envs", 1)
         self.horizon = interface.horizon
         self.autoreset_mode = AutoresetMode.DISABLED
         self._interface, self._seed, self._on_episodes = interface, seed, on_episodes
         self._needs_rewards = needs_rewards
-        box: Any = spaces.action_space
         self._low, self._high = np.maximum(box.low, -1.0), np.minimum(box.high, 1.0)
         self._dtype = box.dtype
         self._robots = _One(robot) if isinstance(robot, gym.Env) else _Several(robot)
@@ -261,11 +253,13 @@ class RobotEnv:
         ended = running & (terminated | truncated)
         observations = self._observe(step.observations)  # an episode that ends shows its last one
         self._running = running & ~ended
-        self._tell(ended | (running & (self._elapsed == self.horizon)))
+        over = ended | (running & (self._elapsed == self.horizon))
+        if self._on_episodes is not None and over.any():
+            self._on_episodes(self._returns[over])
         return observations, rewards, terminated, truncated, _info(success)
 
     def _observe(self, observations: np.ndarray) -> np.ndarray:
-        """Return what the running robots show; 0 for the others."""
+        """Return the observations of the running robots; 0 for the others."""
         size, rows = len(self._interface.observation_low), self._robots.num_robots
         if observations.shape[:1] != (rows,):
             raise ValueError(
@@ -279,10 +273,6 @@ class RobotEnv:
             )
         shown = np.where(self._running[:, None], observations[: self.num_envs], 0.0)
         return self._interface.observe(shown, "the robot's observation")
-
-    def _tell(self, ended: np.ndarray) -> None:
-        if self._on_episodes is not None and ended.any():
-            self._on_episodes(self._returns[ended])
 
 
 class _One:
@@ -343,7 +333,7 @@ class _Several:
         return _Step(shown, rewards, terminated, truncated, success)
 
     def _with_final(self, final: Any) -> np.ndarray:
-        """Return what is shown, and for episodes that have ended what they showed last."""
+        """Return observations, and for episodes that have ended their last ones."""
         try:
             ended = np.stack([np.asarray(final[place]) for place in np.flatnonzero(self._ended)])
             shown = self._observations.copy()
@@ -357,15 +347,6 @@ class _Several:
 
     def _success(self, infos: dict[str, Any]) -> np.ndarray:
         return np.broadcast_to(infos.get("is_success", False), self.num_robots).astype(bool)
-
-
-class _Spaces(NamedTuple):
-    observation_space: gym.Space
-    action_space: gym.Space
-
-
-def _single_spaces(robot: VectorEnv) -> _Spaces:
-    return _Spaces(robot.single_observation_space, robot.single_action_space)
 
 
 def _info(success: np.ndarray) -> dict[str, np.ndarray]:
@@ -400,27 +381,22 @@ def rollout_env(
         raise TypeError(
             f"a policy adapts to a gymnasium.Env or VectorEnv, got a {type(robot).__name__}"
         )
-    _require_one_task(robot.unwrapped)
-    if isinstance(robot, TaskVectorEnv) and not (one_after_the_other and robot.num_envs > 1):
-        interface.require_spaces(robot.single_observation_space, robot.single_action_space)
-        return robot
-    num_used = 1 if one_after_the_other else None
-    return RobotEnv(
-        robot,
-        interface,
-        num_used=num_used,
-        seed=seed,
-        needs_rewards=needs_rewards,
-        on_episodes=on_episodes,
-    )
-
-
-def _require_one_task(robot: object) -> None:
-    """Refuse a batch of this package that holds several tasks: they would adapt as one."""
-    if isinstance(robot, TaskVectorEnv):
-        number = len(np.unique(robot.tasks.values, axis=0))
+    batch = robot.unwrapped
+    if isinstance(batch, TaskVectorEnv):
+        number = len(np.unique(batch.tasks.values, axis=0))
         if number > 1:
             raise ValueError(
                 f"a policy adapts to one task, but the batch holds {number}: give each task a "
                 "batch of its own, as env.set_tasks does with one value for each parameter"
             )
+    if isinstance(robot, TaskVectorEnv) and not (one_after_the_other and robot.num_envs > 1):
+        interface.require_spaces(robot.single_observation_space, robot.single_action_space)
+        return robot
+    return RobotEnv(
+        robot,
+        interface,
+        num_used=1 if one_after_the_other else None,
+        seed=seed,
+        needs_rewards=needs_rewards,
+        on_episodes=on_episodes,
+    )

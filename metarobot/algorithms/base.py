@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -13,20 +13,15 @@ from torch import Tensor
 from metarobot.config import AlgorithmOptions, TrainConfig
 from metarobot.envs import TaskDistribution, find_family
 from metarobot.envs.checks import show
+from metarobot.learning.adam import AdamState
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import MetaBatch, UpdateReport
 from metarobot.learning.meta_gradient import SurrogateObjective
-from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import (
-    Distribution,
-    GaussianMLP,
-    GaussianPolicy,
-    LatentPolicy,
-    Params,
-    TeacherStudentPolicy,
-)
+from metarobot.learning.trpo import trpo_update
+from metarobot.policies import Distribution, GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies.mlp import ConditionedMLP
 from metarobot.policies.params import TOLD
 from metarobot.rollout.episodes import Episodes
 
@@ -36,7 +31,7 @@ MOST_CONCLUDING_STEPS = 1_000_000
 
 
 class Belief(NamedTuple):
-    """What an algorithm takes N tasks for: many tasks, and how likely each is."""
+    """Posterior of an algorithm over many candidate tasks, for each of N tasks."""
 
     codes: Tensor
     """K tasks as the oracle observes them, (K, C)."""
@@ -47,7 +42,7 @@ class Belief(NamedTuple):
 
 
 class Algorithm(ABC, Generic[PolicyT]):
-    """How an algorithm adapts to a task, and how it is trained over tasks.
+    """An algorithm: adapts a policy to a task, and trains it over tasks.
 
     Args:
         config: What is trained and how.
@@ -57,23 +52,36 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     title: ClassVar[str]
     """Its name in tables and figures."""
-    adapts: ClassVar[bool] = True
-    """Whether it learns from adaptation episodes; references for comparison do not."""
-    observes_task: ClassVar[bool] = False
-    """Whether the task parameters are part of what its policy observes."""
-    is_told: ClassVar[bool] = False
-    """Whether training tells its policy something of the task in each episode, by `tell`."""
-    concluding_share: ClassVar[float] = 0.0
-    """Part of the budget that is kept for `conclude`, if it is not too large."""
     options_class: ClassVar[type[AlgorithmOptions]]
     """The dataclass of what it reads besides the common configuration."""
     policy_class: ClassVar[Callable[..., GaussianPolicy]] = GaussianMLP
-    """What `make_policy` lays out."""
+    """The policy's class, which `make_policy` lays out."""
+    adapts: ClassVar[bool] = True
+    """Whether it learns from adaptation episodes; references for comparison do not."""
+    in_sequence: ClassVar[bool] = False
+    """Whether adaptation episodes of a task follow each other, as its policy remembers them."""
+    reads_advantages: ClassVar[bool] = True
+    """Whether `adapt` reads advantages; if not, they are 0."""
+    needs_rewards: ClassVar[bool] = True
+    """Whether `adapt` reads the rewards of the episodes; if not, its policy takes NaN too."""
+    observes_task: ClassVar[bool] = False
+    """Whether the task parameters are part of what its policy observes."""
+    is_told: ClassVar[bool] = False
+    """Whether training gives its policy a task code in each episode, by `tell`."""
+    concluding_share: ClassVar[float] = 0.0
+    """Part of the budget that is kept for `conclude`, if it is not too large."""
 
     def __init__(self, config: TrainConfig, policy: PolicyT, workers: Workers = ALONE) -> None:
         self.config = config
         self.policy = policy
         self.workers = workers
+        self.moments = AdamState.fresh({})
+        """Running moments of its Adam, if it has one."""
+
+    @property
+    def options(self) -> Any:
+        """Its options, an `options_class`."""
+        return self.config.options
 
     @classmethod
     def make_policy(
@@ -96,7 +104,7 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
-        """Return what else the class of the policy asks for."""
+        """Return further arguments of `policy_class`."""
         del config
         return {}
 
@@ -107,13 +115,17 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return how many simulations a block of adaptation episodes takes: here, one for each."""
-        return num_tasks * num_episodes
+        """Return how many simulations a block of adaptation episodes takes."""
+        return num_tasks if cls.in_sequence else num_tasks * num_episodes
 
     @classmethod
     def num_training_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return how many simulations a block takes in training: here, as many as elsewhere."""
-        return cls.num_simulations(num_tasks, num_episodes)
+        """Return how many simulations a block takes in training: with task codes, one each."""
+        return (
+            num_tasks * num_episodes
+            if cls.is_told
+            else cls.num_simulations(num_tasks, num_episodes)
+        )
 
     @classmethod
     def concluding_steps(cls, total_steps: int) -> int:
@@ -121,14 +133,9 @@ class Algorithm(ABC, Generic[PolicyT]):
         return min(int(cls.concluding_share * total_steps), MOST_CONCLUDING_STEPS)
 
     def num_adaptation_episodes(self, iteration: int) -> int:
-        """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""
+        """Return the episodes of a task that an adaptation step of a meta-iteration learns from."""
         del iteration
         return self.config.block_shape[1]
-
-    @property
-    def needs_rewards(self) -> bool:
-        """Whether `adapt` reads the rewards of the episodes; if not, its policy takes NaN too."""
-        return True
 
     @property
     def needs_log_probs(self) -> bool:
@@ -137,8 +144,9 @@ class Algorithm(ABC, Generic[PolicyT]):
 
     @property
     def exploring_policy(self) -> PolicyT:
-        """The policy as it explores in adaptation episodes: as it is, unless an algorithm says."""
-        return self.policy
+        """The policy in adaptation episodes: with the floor `adaptation_min_std` of its noise."""
+        floor = getattr(self.config.options, "adaptation_min_std", None)
+        return self.policy if floor is None else self.policy.with_min_std(floor)
 
     def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) for adaptation, in the unit of the return.
@@ -148,27 +156,34 @@ class Algorithm(ABC, Generic[PolicyT]):
             episodes: Adaptation episodes (N, E, T).
         """
         del params
+        if not self.reads_advantages:
+            return torch.zeros_like(episodes.rewards)
+        return self.advantages(episodes)
+
+    def advantages(self, episodes: Episodes, value_prior: Tensor | None = None) -> Tensor:
+        """Estimate advantages (N, E, T) from a value baseline fitted per task."""
         config = self.config
         return estimate_advantages(
-            self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
+            self.policy,
+            episodes,
+            discount=config.discount,
+            gae_lambda=config.gae_lambda,
+            value_prior=value_prior,
         )
 
-    def tell(self, codes: Tensor, guesses: Tensor) -> Tensor:
-        """Return what training tells the policy in each post-update episode, (N, E, C).
+    def tell(self, codes: Tensor, uniforms: Tensor, *, concluding: bool = False) -> Tensor:
+        """Return the task codes that training gives the policy in post-update episodes, (N, E, C).
 
         Args:
             codes: The tasks as the oracle observes them, (N, C).
-            guesses: Uniforms in [0, 1), (N, E), for those episodes that are told another task.
+            uniforms: In [0, 1), (N, E), for those episodes that are given another task's code.
+            concluding: Whether `conclude` learns from the episodes.
         """
-        return codes[:, None].expand(*guesses.shape, -1)
+        del concluding
+        return codes[:, None].expand(*uniforms.shape, -1)
 
-    def tell_at_the_end(self, codes: Tensor, guesses: Tensor) -> Tensor:
-        """Return what it is told in the episodes that `conclude` learns from, as `tell`."""
-        return self.tell(codes, guesses)
-
-    @abstractmethod
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Learn from a block of adaptation episodes, and keep no graph.
+        """Learn from a block of adaptation episodes, and keep no graph; here, nothing adapts.
 
         Args:
             params: Parameters the episodes were collected with, each leaf (N, ...).
@@ -178,9 +193,11 @@ class Algorithm(ABC, Generic[PolicyT]):
         Returns:
             Adapted parameters, each leaf (N, ...).
         """
+        del episodes, advantages
+        return params
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
-        """Return what adaptation has changed, as a row for every task, (N, F).
+        """Return the changes of adaptation as a row for every task, (N, F).
 
         Args:
             before: Parameters before adapting, each leaf (N, ...).
@@ -195,7 +212,7 @@ class Algorithm(ABC, Generic[PolicyT]):
         return torch.cat(changes, dim=1) if changes else nothing
 
     def belief(self, params: Params) -> Belief | None:
-        """Return what it takes the tasks for, given each leaf (N, ...); None if it weighs none."""
+        """Return its posterior over tasks, given each leaf (N, ...); None if it has none."""
         del params
         return None
 
@@ -207,11 +224,7 @@ class Algorithm(ABC, Generic[PolicyT]):
             episodes: Post-update episodes (N, E, T) of this process' tasks.
         """
         del params
-        config = self.config
-        advantages = estimate_advantages(
-            self.policy, episodes, discount=config.discount, gae_lambda=config.gae_lambda
-        )
-        return self.scale_outer(advantages, episodes.mask)
+        return self.scale_outer(self.advantages(episodes), episodes.mask)
 
     def scale_outer(self, advantages: Tensor, mask: Tensor) -> Tensor:
         """Put advantages (N, E, T) on one scale for all tasks, or on one for each."""
@@ -246,36 +259,99 @@ class Algorithm(ABC, Generic[PolicyT]):
             watch: Takes the share of the work that is done, now and then.
 
         Returns:
-            What the trained policy is.
+            The trained parameters.
         """
         del batches, watch
         return params
 
     def state(self) -> dict[str, Tensor]:
-        """Return what training depends on besides θ, such as an optimiser's moments."""
-        return {}
+        """Return the state of training besides θ: the moments of an optimiser, if any."""
+        return self.moments.to_tensors() if self.moments.first else {}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        del state
+        if self.moments.first:
+            self.moments = AdamState.from_tensors(state)
 
 
-class Collect(Protocol):
-    """Collects a block of adaptation episodes, wherever they come from."""
+class TrpoLearner(SurrogateObjective, Algorithm[PolicyT]):
+    """Improves the surrogate of its adapted policies by TRPO; here, of a policy as it is."""
 
-    def __call__(self, step: int, policy: GaussianPolicy, params: Params, /) -> Episodes:
-        """Return episodes (N, E, T).
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_{θ'_n} on the post-update observations: mean (N, E, T, A), log_std (N, A)."""
+        policy = cast(GaussianMLP, self.policy)
+        return policy.distribution(params, batch.post_episodes.observations)
 
-        Args:
-            step: Adaptation steps taken before.
-            policy: The policy that explores.
-            params: Its parameters, each leaf (N, ...).
-        """
-        ...
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step within the trust region."""
+        return trpo_update(self, params, batch, self.options, self.workers)
+
+
+ConditionedT = TypeVar("ConditionedT", bound=ConditionedMLP)
+
+
+class ToldLearner(TrpoLearner[ConditionedT]):
+    """Improves its policy by TRPO on those episodes that have the task's code, which come first.
+
+    The others show something else, from which the policy's second network learns.
+    """
+
+    is_told = True
+
+    @abstractmethod
+    def num_told(self, num_episodes: int) -> int:
+        """Return how many episodes of a task have its code."""
+
+    def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
+        """Advantages (N, E, T); 0 in episodes without the task's code."""
+        told = episodes.first(self.num_told(episodes.num_episodes))
+        advantages = super().outer_advantages(params, told)
+        others = torch.zeros_like(episodes.rewards[:, told.num_episodes :])
+        return torch.cat([advantages, others], dim=1)
+
+    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
+        """θ_n -> π_θ given the task codes: mean (N, E, T, A) and log_std (N, A)."""
+        return super().adapted_distribution({**params, TOLD: told_in(batch)}, batch)
+
+    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
+        """Take a natural-gradient step on the parameters that decide how the policy acts."""
+        told = batch.first(self.num_told(batch.post_episodes.num_episodes))
+        acting, report = super().update(self.policy.acting_params(params), told)
+        return {**params, **acting}, report
+
+
+def told_in(batch: MetaBatch) -> Tensor:
+    """Return the task codes in post-update episodes, (N, E, C)."""
+    if batch.told is None:
+        raise ValueError("the policy must be told the task in training")
+    return batch.told
+
+
+def tasks_of(config: TrainConfig) -> TaskDistribution:
+    """Return the tasks of what is trained on: the family, or a variant of it."""
+    return (config.variant or find_family(config.env_id)).distribution
+
+
+def spread_codes(config: TrainConfig, points: np.ndarray) -> Tensor:
+    """Return the codes (Q, C) of the tasks at points (Q, P) of the box that holds all splits."""
+    tasks = tasks_of(config).spread(points)
+    return torch.from_numpy(find_family(config.env_id).distribution.encode(tasks)).float()
+
+
+def sobol_points(num_parameters: int, number: int) -> np.ndarray:
+    """Return points of Sobol's sequence, which cover the unit box evenly, (number, P)."""
+    from scipy.stats import qmc  # which takes half a second to import
+
+    return qmc.Sobol(num_parameters, scramble=False).random(number)
+
+
+Collect = Callable[[int, GaussianPolicy, Params], Episodes]
+"""Collects a block of adaptation episodes (N, E, T), wherever they come from, by the adaptation
+steps taken before, the policy that explores, and its parameters, each leaf (N, ...)."""
 
 
 class AdaptationStep(NamedTuple):
-    """What one adaptation step learned from, and what it led to."""
+    """Data and result of one adaptation step."""
 
     episodes: Episodes
     """Adaptation episodes (N, E, T)."""
@@ -305,12 +381,15 @@ def adapt_in_steps(
         Every adaptation step, as soon as it is taken.
     """
     for step in range(num_steps):
-        episodes = collect(step, algorithm.exploring_policy, params)
-        _, advantages, adapted = adapt_once(algorithm, params, episodes)
+        taken = adapt_once(algorithm, params, collect(step, algorithm.exploring_policy, params))
         if step > 0 and later_step_length != 1.0:
-            adapted = _part_of_the_way(params, adapted, later_step_length)
-        params = adapted
-        yield AdaptationStep(episodes, advantages, params)
+            part = {
+                name: torch.lerp(leaf, taken.params[name], later_step_length)
+                for name, leaf in params.items()
+            }
+            taken = taken._replace(params=part)
+        params = taken.params
+        yield taken
 
 
 def adapt_once(algorithm: Algorithm[Any], params: Params, episodes: Episodes) -> AdaptationStep:
@@ -326,81 +405,22 @@ def adapt_once(algorithm: Algorithm[Any], params: Params, episodes: Episodes) ->
     """
     advantages = algorithm.adaptation_advantages(params, episodes)
     adapted = algorithm.adapt(params, episodes, advantages)
-    if wrong := _what_is_wrong(params, adapted):
-        raise ValueError(f"{algorithm.config.algorithm}.adapt {wrong}")
+    if wrong := _misfit(params, adapted):
+        raise ValueError(f"{algorithm.config.algorithm}.adapt must return {wrong}")
     return AdaptationStep(episodes, advantages, adapted)
 
 
-def _what_is_wrong(params: Params, adapted: Any) -> str | None:
+def _misfit(params: Params, adapted: Any) -> str | None:
     """Say in which name or shape adapted parameters differ from those before; None for nothing."""
     if not isinstance(adapted, Mapping):
-        return f"must return the adapted parameters as a dict, got a {type(adapted).__name__}"
+        return f"the adapted parameters as a dict, got a {type(adapted).__name__}"
     if lacking := [name for name in params if name not in adapted]:
-        return f"must return every leaf of the parameters, but {lacking[0]} is missing"
+        return f"every leaf of the parameters, but {lacking[0]} is missing"
     if unknown := [name for name in adapted if name not in params]:
-        return f"must return the leaves of the parameters alone, got {show(unknown[0])} as well"
+        return f"the leaves of the parameters alone, got {show(unknown[0])} as well"
     for name, leaf in params.items():
         found = getattr(adapted[name], "shape", None)
         if found != leaf.shape:
             got = type(adapted[name]).__name__ if found is None else tuple(found)
-            return f"must return {name} as a tensor of shape {tuple(leaf.shape)}, got {got}"
+            return f"{name} as a tensor of shape {tuple(leaf.shape)}, got {got}"
     return None
-
-
-def _part_of_the_way(start: Params, end: Params, part: float) -> Params:
-    """Return the parameters at a part of the way from start to end."""
-    return {name: torch.lerp(leaf, end[name], part) for name, leaf in start.items()}
-
-
-def tasks_of(config: TrainConfig) -> TaskDistribution:
-    """Return the tasks of what is trained on: the family, or a variant of it."""
-    return (config.variant or find_family(config.env_id)).distribution
-
-
-def spread_codes(config: TrainConfig, points: np.ndarray) -> Tensor:
-    """Return the tasks at points (Q, P) of the box that holds all splits, as told, (Q, C)."""
-    tasks = tasks_of(config).spread(points)
-    return torch.from_numpy(find_family(config.env_id).distribution.encode(tasks)).float()
-
-
-ToldT = TypeVar("ToldT", LatentPolicy, TeacherStudentPolicy)
-
-
-class ToldLearner(SurrogateObjective, Algorithm[ToldT]):
-    """Improves its policy by TRPO on those episodes of a task that are told it, which come first.
-
-    The others show something else, from which another part of the parameters learns.
-    """
-
-    is_told: ClassVar[bool] = True
-
-    @abstractmethod
-    def num_told(self, num_episodes: int) -> int:
-        """Return how many episodes of a task are told the task."""
-
-    def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T); 0 in episodes that are not told the task."""
-        told = episodes.first(self.num_told(episodes.num_episodes))
-        advantages = super().outer_advantages(params, told)
-        others = torch.zeros_like(episodes.rewards[:, told.num_episodes :])
-        return torch.cat([advantages, others], dim=1)
-
-    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_θ given what was told: mean (N, E, T, A) and log_std (N, A)."""
-        told = {**params, TOLD: told_in(batch)}
-        return self.policy.distribution(told, batch.post_episodes.observations)
-
-    def improve_acting(
-        self, params: Params, batch: MetaBatch, options: TrustRegion
-    ) -> tuple[Params, UpdateReport]:
-        """Take a natural-gradient step on the parameters that decide how the policy acts."""
-        told = batch.first(self.num_told(batch.post_episodes.num_episodes))
-        acting = self.policy.acting_params(params)
-        return trpo_update(self, acting, told, options, self.workers)
-
-
-def told_in(batch: MetaBatch) -> Tensor:
-    """Return what was told in each post-update episode, (N, E, C)."""
-    if batch.told is None:
-        raise ValueError("the policy must be told the task in training")
-    return batch.told

@@ -1,32 +1,42 @@
-"""Latent: a policy that is told the task, and a model by which it finds out which one it is on."""
+"""Latent: a policy that knows the task code in training, and a model by which it estimates it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.base import Belief, ToldLearner, spread_codes, told_in
+from metarobot.algorithms.base import Belief, ToldLearner, sobol_points, spread_codes, told_in
 from metarobot.config import AlgorithmOptions, TrainConfig, fixed, integer, number
 from metarobot.envs import find_family
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.task_model import ModelBatch, ModelOptions, find_units, fit_model
+from metarobot.learning.adam import AdamState, descend, loss_rows
+from metarobot.learning.distributed import Workers, mean_over_tasks
+from metarobot.learning.meta_batch import MetaBatch, chunks_of_steps
 from metarobot.learning.trpo import TrustRegion
-from metarobot.policies import AskingState, Evidence, LatentPolicy, Params
+from metarobot.policies import Params
+from metarobot.policies.episode_encoder import shift
 from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies.latent import UNITS, ExploringState, LatentPolicy, when
+from metarobot.policies.task_model import Evidence, Transitions
 from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, torch_generator
 
-FEWEST_QUESTIONS = 2
-"""Questions by which what they have led to is judged."""
+FEWEST_CANDIDATES = 2
+"""Episodes with a candidate by which their returns are judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
-    """What the latent learner reads."""
+class LatentOptions(AlgorithmOptions, TrustRegion):
+    """Options of the latent learner."""
 
+    model_lr: float = number(5e-3, 1e-8, 1.0)
+    """Learning rate of the model's Adam at the beginning; it falls to nothing."""
+    model_epochs: int = integer(16, 1, 10_000)
+    """Epochs of the model's Adam over all episodes, on average."""
+    model_batch: int = integer(4, 1, 10_000)
+    """Episodes of each task in one step of the model's Adam."""
     num_adaptation_steps: int = fixed(0)
     """K, blocks of episodes before those that training learns from: none, as it tells the task."""
     min_std: float = fixed(MIN_STD)
@@ -38,7 +48,7 @@ class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
     """Power of the likelihood of what is seen: the model errs alike in one step and the next."""
 
     def check_episodes(self, episodes_per_task: int) -> None:
-        """Refuse too few episodes: some of a task are told the task, and some another one."""
+        """Refuse too few episodes: some of a task have its code, and some another one."""
         super().check_episodes(episodes_per_task)
         if episodes_per_task < 2:
             raise ValueError(
@@ -47,36 +57,30 @@ class LatentOptions(AlgorithmOptions, TrustRegion, ModelOptions):
 
 
 class Latent(ToldLearner[LatentPolicy]):
-    """Tells the policy the task in training, and learns a model of what tasks show.
+    """Gives the policy the task code in training, and learns a model of what tasks show.
 
-    First the policy learns to act on what it is told, by TRPO, as the oracle does.  Then it stays
-    as it is, and the last part of the budget shows the model what comes of it: in half of these
-    episodes it is told the task, in the others another one, drawn over all splits.
+    First the policy learns to act on the code, by TRPO, as the oracle does.  Then it stays as it
+    is, and the last part of the budget shows the model what comes of it: half of these episodes
+    have the code of their task, the others that of another one, drawn over all splits.
 
-    A robot's episodes follow each other.  In each of them the policy acts on what it knows by then,
-    so that a block of E episodes is E questions.  Adapting is to weigh the tasks by what the block
-    has shown, with rewards or without.
+    A robot's episodes follow each other.  In each of them the policy tries a task that is likely by
+    then.  Adapting is to weight the tasks by what the block has shown, with rewards or without.
     """
 
     title = "latent"
+    in_sequence = True
+    needs_rewards = False
+    reads_advantages = False
     concluding_share = 0.4
     options_class = LatentOptions
     policy_class = LatentPolicy
 
-    @property
-    def options(self) -> LatentOptions:
-        """What this algorithm reads."""
-        return cast(LatentOptions, self.config.options)
-
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
-        """Return the tasks that are weighed: they cover all splits of what is trained on evenly."""
-        from scipy.stats import qmc  # which takes half a second to import
-
+        """Return the tasks that are weighted: they cover all splits evenly."""
         options = cast(LatentOptions, config.options)
         family = find_family(config.env_id)
-        num_parameters = len(family.distribution.parameters)
-        points = qmc.Sobol(num_parameters, scramble=False).random(options.num_weighed)
+        points = sobol_points(len(family.distribution.parameters), options.num_weighed)
         return {
             "tasks": spread_codes(config, points),
             "horizon": family.default_horizon,
@@ -84,39 +88,16 @@ class Latent(ToldLearner[LatentPolicy]):
             "likelihood_power": options.likelihood_power,
         }
 
-    @classmethod
-    def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return one simulation for each task: what is asked next depends on what was answered."""
-        del num_episodes
-        return num_tasks
-
-    @classmethod
-    def num_training_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return one simulation for each episode: in training all are told what to try."""
-        return num_tasks * num_episodes
-
-    @property
-    def needs_rewards(self) -> bool:
-        """Whether `adapt` reads rewards: what is seen tells something without."""
-        return False
-
     @property
     def exploring_policy(self) -> LatentPolicy:
-        """The policy as it explores: it tries what may be so."""
-        return self.policy.asking()
-
-    # Adapting.
-
-    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Return zeros (N, E, T): recognising needs no advantages."""
-        del params
-        return torch.zeros_like(episodes.rewards)
+        """The policy as it explores: it tries tasks that are likely."""
+        return self.policy.exploring()
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Weigh the tasks by what the episodes have shown, one after the other."""
+        """Weight the tasks by what the episodes have shown, one after the other."""
         del advantages
-        state = AskingState(self.exploring_policy, params)
+        state = ExploringState(self.exploring_policy, params)
         replay(state, episodes)
         known = Evidence(*(part[:, 0] for part in state.known()))
         trusts = self._may_act_on(params, known, torch.cat(state.returns, dim=1))
@@ -128,11 +109,11 @@ class Latent(ToldLearner[LatentPolicy]):
         }
 
     def _may_act_on(self, params: Params, known: Evidence, returns: Tensor) -> Tensor:
-        """Return whether the policy may act on what is known now, (N, 1) bool.
+        """Return whether the policy may act on the posterior now, (N, 1) bool.
 
-        The first question asks nothing: it shows what the policy earns without adapting.  The later
-        half of the others shows what their guesses have led to; one alone can be luck.  A later
-        block begins with guesses, and there what was allowed before stays so.
+        The first episode tries no task: it shows what the policy earns without adapting.  The later
+        half of the others shows what the tasks that were tried have led to; one alone can be luck.
+        A later block begins with candidates, and there what was allowed before stays so.
 
         Args:
             params: Before this block, each leaf (N, ...).
@@ -141,7 +122,7 @@ class Latent(ToldLearner[LatentPolicy]):
         """
         begins, later = params["num_episodes"] == 0.0, returns[:, max(1, returns.shape[1] // 2) :]
         first = torch.where(begins, returns[:, :1], torch.nan)
-        if later.shape[1] < FEWEST_QUESTIONS:
+        if later.shape[1] < FEWEST_CANDIDATES:
             later = torch.full_like(first, torch.nan)
         trusted = ~begins & (params["trust"] > 0.0)
         later = later.mean(1, keepdim=True)
@@ -149,7 +130,7 @@ class Latent(ToldLearner[LatentPolicy]):
         return trusted | self.policy.may_act_on(params, known, first, later, num_episodes)
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
-        """Return what is known of the task: the mean of the tasks by weight, and their spread."""
+        """Return mean and standard deviation of the tasks by their weights, (N, 2 C)."""
         del before
         policy, tasks = self.policy, self.policy.tasks
         log_weights = policy.log_weights(policy.evidence(adapted))
@@ -158,55 +139,213 @@ class Latent(ToldLearner[LatentPolicy]):
         return torch.cat([mean, variance.clamp(min=0.0).sqrt()], dim=1)
 
     def belief(self, params: Params) -> Belief:
-        """Return the tasks that are weighed, by what is known."""
+        """Return the tasks and their weights."""
         policy = self.policy
         log_weights = policy.log_weights(policy.evidence(params))
         return Belief(policy.tasks, log_weights.softmax(-1), params["trust"][:, 0] > 0.0)
 
-    # Training.
-
     def num_told(self, num_episodes: int) -> int:
-        """Return how many episodes of a task are told the task: all, while it learns to act."""
+        """Return how many episodes of a task have its code: all, while the policy learns to act."""
         return num_episodes
 
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Take a natural-gradient step on the policy."""
-        acting, report = self.improve_acting(params, batch, self.options)
-        return {**params, **acting}, report
-
-    def tell_at_the_end(self, codes: Tensor, guesses: Tensor) -> Tensor:
-        """Tell the task in the first half of the episodes, and another one in the others."""
-        num_true, tasks = _num_true(guesses.shape[1]), self.policy.tasks
-        told = codes[:, None].repeat(1, guesses.shape[1], 1)
-        told[:, num_true:] = tasks[(guesses[:, num_true:] * len(tasks)).long()]
+    def tell(self, codes: Tensor, uniforms: Tensor, *, concluding: bool = False) -> Tensor:
+        """Return the task's code; for the model, another one in the second half of the episodes."""
+        told = super().tell(codes, uniforms).clone()
+        if concluding:
+            num_true, tasks = _num_true(uniforms.shape[1]), self.policy.tasks
+            told[:, num_true:] = tasks[(uniforms[:, num_true:] * len(tasks)).long()]
         return told
 
     def conclude(
         self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
     ) -> Params:
         """Fit the model to what the policy leads to, now that it stays as it is."""
-        blocks = [(batch.post_episodes, told_in(batch)) for batch in batches]
-        shown = [
-            ModelBatch(episodes, told, _anchors(told), codes=told[:, 0])
-            for episodes, told in blocks
-        ]
-        policy, seed = self.policy, self.config.seed
-        params = {**params, **find_units(policy, shown, self.workers)}
-        generator = torch_generator(seed, 0, Phase.CONCLUSION)
-        return fit_model(policy, params, shown, self.options, generator, self.workers, watch)
+        params = {**params, **find_units(self.policy, batches, self.workers)}
+        generator = torch_generator(self.config.seed, 0, Phase.CONCLUSION)
+        return fit_model(self.policy, params, batches, self.options, generator, self.workers, watch)
 
 
 def _num_true(num_episodes: int) -> int:
-    """Return how many episodes of a task are told the task, when the model is fitted to them."""
+    """Return how many episodes of a task have its code, when the model is fitted to them."""
     return (num_episodes + 1) // 2
 
 
-def _anchors(told: Tensor) -> Tensor:
-    """Return what the model of steps believes to have been told, (N, E, C): for half, it is wrong.
+def anchors(told: Tensor) -> Tensor:
+    """Return the codes that the model of steps takes for those of the policy, (N, E, C).
 
-    While the policy finds out the task, it is told another one in every step, and a log may be of
-    another policy.  So the model must not rely on what was told.
+    For half of the episodes they are wrong.  While the policy estimates the task, its code changes
+    in every step, and a log may be of another policy: so the model must not rely on the code.
     """
     num_true, num_episodes = _num_true(told.shape[1]), told.shape[1]
     others = torch.arange(num_true) % (num_episodes - num_true) + num_true
     return torch.cat([told[:, others], told[:, num_true:]], dim=1)
+
+
+def transitions(
+    policy: LatentPolicy, params: Params, episodes: Episodes, told: Tensor
+) -> Transitions:
+    """Return episodes as the model reads them, the same as `LatentState` does step by step.
+
+    Args:
+        policy: Knows how observations are scaled.
+        params: The units of outcomes, each leaf (N, D) or (1, D).
+        episodes: (N, E, T); rewards are NaN where they were not measured.
+        told: The task code of each, (N, E, C).
+    """
+    mask, rewards = episodes.mask, episodes.rewards
+    seen, done = policy.scale_observations(episodes.observations), episodes.actions.clamp(-1.0, 1.0)
+    changes = policy.scale_observations(episodes.next_observations) - seen
+    raw = torch.cat([rewards[..., None], changes], dim=-1)
+    outcomes, varies = policy.in_units(params, raw.nan_to_num())
+    counts = ~raw.isnan() * mask[..., None] * varies
+    outcomes = outcomes * counts
+    step = torch.arange(mask.shape[-1], dtype=mask.dtype).expand_as(mask)
+    before = shift(outcomes[..., 1:], 1), shift(done, 1)
+    return Transitions(
+        inputs=torch.cat([seen, done, *before, when(step)], dim=-1),
+        told=told[:, :, None].expand(*mask.shape, -1),
+        outcomes=outcomes,
+        counts=counts,
+    )
+
+
+def find_units(policy: LatentPolicy, batches: Sequence[MetaBatch], workers: Workers) -> Params:
+    """Return the units of outcomes and returns: mean and standard deviation over all tasks."""
+    size = policy.model.outcome_size
+    rows = torch.cat([workers.gather(_sums(policy, batch)) for batch in batches])
+    means = mean_over_tasks(_finite(rows)).reshape(3, size + 1)
+    count, total, squares = torch.from_numpy(means)
+    mean = total / count.clamp(min=1e-12)
+    std = (squares / count.clamp(min=1e-12) - mean.square()).clamp(min=0.0).sqrt()
+    found = [mean[:size], std[:size], mean[size:], std[size:]]
+    return {name: unit.float() for name, unit in zip(UNITS, found, strict=True)}
+
+
+def _sums(policy: LatentPolicy, batch: MetaBatch) -> Tensor:
+    """Return count, sum and sum of squares of each outcome and return of a task, (N, 3 (D + 1))."""
+    size = policy.model.outcome_size
+    plain = {"outcome_mean": torch.zeros(1, size), "outcome_std": torch.ones(1, size)}
+    shown = transitions(policy, plain, batch.post_episodes, told_in(batch))
+    counts, outcomes = shown.counts.double(), shown.outcomes.double()
+    returns = batch.post_episodes.returns.double()[..., None, None]
+    pairs = (outcomes, counts), (returns, torch.ones_like(returns))
+    sums = [
+        torch.stack([each.sum((1, 2)) for each in (n, values * n, values.square() * n)], dim=1)
+        for values, n in pairs
+    ]
+    return torch.cat(sums, dim=2).flatten(1)
+
+
+def _finite(rows: Tensor) -> Tensor:
+    """Return the rows of tasks whose numbers are all finite; all rows if there is none."""
+    finite = rows.isfinite().all(1)
+    return rows[finite] if finite.any() else rows
+
+
+class _Data(NamedTuple):
+    """Data of B meta-batches for the model; without B, of one of its steps of Adam."""
+
+    steps: Transitions
+    """(B, N, E, T, .) each."""
+    told: Tensor
+    """Task codes of the policy, (B, N, E, C)."""
+    codes: Tensor
+    """The tasks, (B, N, C)."""
+    returns: Tensor
+    """In their unit, (B, N, E)."""
+
+    @classmethod
+    def of(cls, policy: LatentPolicy, params: Params, batches: Sequence[MetaBatch]) -> "_Data":
+        """Read meta-batches in the units of the parameters."""
+        units = {name: params[name][None] for name in UNITS}
+        told = [told_in(batch) for batch in batches]
+        shown = [
+            transitions(policy, units, batch.post_episodes, anchors(codes))
+            for batch, codes in zip(batches, told, strict=True)
+        ]
+        returns = [policy.return_in_units(units, batch.post_episodes.returns) for batch in batches]
+        return cls(
+            steps=Transitions(*(torch.stack(parts) for parts in zip(*shown, strict=True))),
+            told=torch.stack(told),
+            codes=torch.stack(told)[:, :, 0],
+            returns=torch.stack(returns),
+        )
+
+    def drawn(self, batches: Tensor, episodes: Tensor) -> "_Data":
+        """Return some episodes (e,) of each task, from the meta-batch drawn for it, (N,)."""
+        tasks = batches[:, None], torch.arange(len(batches))[:, None]
+        return _Data(
+            steps=Transitions(*(block[(*tasks, episodes)] for block in self.steps)),
+            told=self.told[(*tasks, episodes)],
+            codes=self.codes[tasks][:, 0],
+            returns=self.returns[(*tasks, episodes)],
+        )
+
+
+def fit_model(
+    policy: LatentPolicy,
+    params: Params,
+    batches: Sequence[MetaBatch],
+    options: LatentOptions,
+    generator: torch.Generator,
+    workers: Workers,
+    watch: Callable[[float], None],
+) -> Params:
+    """Fit the model to B meta-batches.
+
+    A step of Adam sees as many tasks as a meta-batch has: the first one of any of the meta-batches,
+    the second one of any, and so on, and some episodes of each.  Tasks whose numbers are not finite
+    are left out.
+
+    Args:
+        policy: The functional module.
+        params: Each leaf in its own shape, with the units.
+        batches: Data of this process' tasks.
+        options: Learning rate and epochs.
+        generator: Draws which tasks and episodes a step sees, in all processes alike.
+        workers: The processes that hold the other tasks.
+        watch: Takes the share that is done, before every step.
+
+    Returns:
+        The parameters with the model fitted.
+
+    Raises:
+        ValueError: The numbers of all tasks of a step are not finite.
+    """
+    data = _Data.of(policy, params, batches)
+    num_batches, num_held, num_episodes = data.returns.shape
+    num_steps = options.model_epochs * num_batches * -(-num_episodes // options.model_batch)
+
+    def gradients(model: Params, step: int) -> Tensor:
+        watch(step / num_steps)
+        drawn = torch.randint(num_batches, (workers.count * num_held,), generator=generator)
+        episodes = torch.randperm(num_episodes, generator=generator)[: options.model_batch]
+        held = drawn[workers.rank * num_held :][:num_held]
+        return _finite(workers.gather(_model_rows(policy, model, data.drawn(held, episodes))))
+
+    def rate(moments: AdamState) -> float:
+        return options.model_lr * (1.0 - float(moments.num_steps) / num_steps)
+
+    model = policy.network_params(params)
+    found = descend(gradients, model, AdamState.fresh(model), num_steps, rate)
+    if found is None:
+        raise ValueError(
+            "the model of latent cannot be fitted: the numbers of all tasks are not finite; lower "
+            "model_lr"
+        )
+    return policy.with_network(params, found.params)
+
+
+def _model_rows(policy: LatentPolicy, model: Params, data: _Data) -> Tensor:
+    """Return loss and gradient of every task held here, (n, 1 + P), in chunks of tasks."""
+    rows, (steps, told, codes, returns) = [], data
+    for tasks in chunks_of_steps(steps.counts[..., 0]):
+        part = Transitions(*(block[tasks] for block in steps))
+        of_returns = told[tasks], codes[tasks], returns[tasks]
+
+        def losses(theta: Params, part: Transitions = part, of_returns: Any = of_returns) -> Tensor:
+            expected = policy.model.return_losses(theta, *of_returns)
+            return policy.model.losses(theta, part, of_returns[1]) + expected
+
+        rows.append(loss_rows(losses, model, len(codes[tasks])))
+    return torch.cat(rows)

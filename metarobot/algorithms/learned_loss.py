@@ -9,22 +9,17 @@ from torch.func import grad
 
 from metarobot.algorithms.maml import DifferentiableLearner
 from metarobot.config import MOST_ADAPTATION_STEPS, AlgorithmOptions, TrainConfig, integer, number
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import (
-    LearnedLossPolicy,
-    Params,
-    directions,
-    transition_features,
-)
+from metarobot.learning.prototypes import step_features
+from metarobot.learning.trpo import TrustRegion
+from metarobot.policies import Params
 from metarobot.policies.gaussian import MIN_STD
-from metarobot.policies.learned_loss import CONTEXT
+from metarobot.policies.learned_loss import CONTEXT, LearnedLossPolicy, directions
 from metarobot.rollout.episodes import Episodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedLossOptions(AlgorithmOptions, TrustRegion):
-    """What the learner of an inner loss reads."""
+    """Options of the learner of an inner loss."""
 
     num_adaptation_steps: int = integer(1, 0, MOST_ADAPTATION_STEPS)
     """K, adaptation steps before the post-update episodes."""
@@ -33,19 +28,14 @@ class LearnedLossOptions(AlgorithmOptions, TrustRegion):
     adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise in adaptation episodes, in half action ranges."""
     context_size: int = integer(8, 1, 1024)
-    """Z, elements of the point that adapts."""
+    """Z, elements of the context that adapts."""
     support_episodes: int = integer(5, 1, 10_000)
     """Adaptation episodes of each task in training, at most episodes_per_task. Few are enough, as
     the loss has no sampling noise, and the fewer they are, the more meta-updates a budget buys."""
 
-    @property
-    def adaptation_steps(self) -> int:
-        """Adaptation steps before the post-update episodes."""
-        return self.num_adaptation_steps
-
 
 class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
-    """Adapts a small point z of the policy by a gradient step on a loss that is learned.
+    """Adapts a small context z of the policy by a gradient step on a loss that is learned.
 
         L_n(z) = - mean_t μ_θ(o_t, z) · d_t,        z'_n = z - ∇ L_n(z)
 
@@ -57,41 +47,23 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
     Policy and network learn together, by TRPO through the step.
 
     Source: Yang et al. 2019, NoRML, arXiv:1903.01063, for a learned advantage that needs no reward;
-    Zintgraf et al. 2019, CAVIA, arXiv:1810.03642, for a point that adapts alone.
+    Zintgraf et al. 2019, CAVIA, arXiv:1810.03642, for a context that adapts alone.
     """
 
     title = "learned loss"
     options_class = LearnedLossOptions
     policy_class = LearnedLossPolicy
-
-    @property
-    def options(self) -> LearnedLossOptions:
-        """What this algorithm reads."""
-        return cast(LearnedLossOptions, self.config.options)
+    needs_rewards = False
+    reads_advantages = False
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, int]:
-        """Return the size of the point that adapts."""
+        """Return the size of the context that adapts."""
         return {"context_size": cast(LearnedLossOptions, config.options).context_size}
 
-    @property
-    def needs_rewards(self) -> bool:
-        """Whether `adapt` reads rewards: the learned loss does without."""
-        return False
-
-    @property
-    def exploring_policy(self) -> LearnedLossPolicy:
-        """The policy as it explores: with the floor of the noise in adaptation episodes."""
-        return self.policy.with_min_std(self.options.adaptation_min_std)
-
     def num_adaptation_episodes(self, iteration: int) -> int:
-        """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""
+        """Return the episodes of a task that an adaptation step of a meta-iteration learns from."""
         return min(self.options.support_episodes, super().num_adaptation_episodes(iteration))
-
-    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Return zeros (N, E, T): the learned loss needs no advantages."""
-        del params
-        return torch.zeros_like(episodes.rewards)
 
     def adapt_differentiably(
         self, params: Params, episodes: Episodes, advantages: Tensor
@@ -108,20 +80,9 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
         return {**params, CONTEXT: params[CONTEXT] - grad(total_loss)(params[CONTEXT])}
 
     def directions(self, params: Params, episodes: Episodes) -> Tensor:
-        """Return in which direction each mean action should have been, (N, E, T, A)."""
-        observations, following = (
-            self.policy.scale_observations(each)
-            for each in (episodes.observations, episodes.next_observations)
-        )
-        no_rewards = torch.zeros_like(episodes.rewards)
-        came = transition_features(
-            observations, following, episodes.actions, no_rewards, episodes.mask
-        )
-        return directions(self.policy.direction, self.policy.direction_params(params), came)
-
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Take a natural-gradient step within the trust region."""
-        return trpo_update(self, params, batch, self.options, self.workers)
+        """Return the direction in which each mean action should have been, (N, E, T, A)."""
+        came = step_features(self.policy, episodes, torch.zeros_like(episodes.rewards))
+        return directions(self.policy.direction, self.policy.network_params(params), came)
 
 
 def _weights(episodes: Episodes) -> Tensor:

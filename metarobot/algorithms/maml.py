@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.base import Algorithm
+from metarobot.algorithms.base import TrpoLearner
 from metarobot.config import (
     MOST_ADAPTATION_STEPS,
     AlgorithmOptions,
@@ -25,7 +25,6 @@ from metarobot.config import (
 from metarobot.learning.advantages import (
     LEARNING_RATE,
     episode_moments,
-    estimate_advantages,
     normalise_per_task,
     weighed_prior,
 )
@@ -52,24 +51,18 @@ from metarobot.learning.meta_batch import (
     join_params,
     params_of,
 )
-from metarobot.learning.meta_gradient import SurrogateObjective, likelihood_ratios, surrogates
+from metarobot.learning.meta_gradient import likelihood_ratios, surrogates
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import (
-    Distribution,
-    GaussianMLP,
-    GaussianPolicy,
-    LearnedStepsMLP,
-    Params,
-    repeat_params,
-)
+from metarobot.policies import Distribution, GaussianMLP, GaussianPolicy, Params, repeat_params
 from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies.mlp import LearnedStepsMLP
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, numpy_generator
 
 PolicyT = TypeVar("PolicyT", bound=GaussianMLP)
 
 
-class DifferentiableLearner(SurrogateObjective, Algorithm[PolicyT]):
+class DifferentiableLearner(TrpoLearner[PolicyT]):
     """Adapts by a step that derivatives can be taken through."""
 
     @abstractmethod
@@ -97,20 +90,12 @@ class DifferentiableLearner(SurrogateObjective, Algorithm[PolicyT]):
         return chain
 
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_{θ'_n} on the post-update observations: the map that derivatives are of.
-
-        Args:
-            params: θ, once for every task, each leaf (N, ...).
-            batch: Data of the meta-update.
-
-        Returns:
-            Mean (N, E, T, A) and log_std (N, A).
-        """
+        """θ_n -> π_{θ'_n} on the post-update observations: the map that derivatives are of."""
         return self.post_distribution(self.adaptations(params, batch)[-1], batch)
 
     def post_distribution(self, adapted: Params, batch: MetaBatch) -> Distribution:
         """θ'_n -> π_{θ'_n} on the post-update observations."""
-        return self.policy.distribution(adapted, batch.post_episodes.observations)
+        return super().adapted_distribution(adapted, batch)
 
 
 FEWER_EPISODES = (1, 2, 5, 10, 20)
@@ -124,7 +109,7 @@ class AdaptationStepOptions(AlgorithmOptions):
     inner_lr: float = number(0.1, 1e-6, 100.0)
     """α, step size of an adaptation step."""
     inner_objective: InnerObjective = choice("lvc", INNER_OBJECTIVES)
-    """What an adaptation step climbs; with likelihood_ratio the line search follows the function
+    """Objective of an adaptation step; with likelihood_ratio the line search follows the function
     that was differentiated, and accepts longer steps."""
     normalise_inner: bool = switch(True)
     """Normalise the advantages of each task to standard deviation 1 before an adaptation step.
@@ -167,11 +152,6 @@ class GradientOptions(AdaptationStepOptions):
     """Floor of the action noise, in half action ranges. The trust region is as narrow as the noise,
     so that a policy that has become certain can hardly learn."""
 
-    @property
-    def adaptation_steps(self) -> int:
-        """Adaptation steps K before the post-update episodes of a meta-batch."""
-        return self.num_adaptation_steps
-
 
 class GradientLearner(DifferentiableLearner[GaussianMLP]):
     """Adapts by gradient steps on the return of its adaptation episodes.
@@ -200,13 +180,8 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
             add_value_prior(policy)
         return policy
 
-    @property
-    def options(self) -> AdaptationStepOptions:
-        """What this algorithm reads."""
-        return cast(AdaptationStepOptions, self.config.options)
-
     def num_adaptation_episodes(self, iteration: int) -> int:
-        """Return from how many episodes of a task an adaptation step of a meta-iteration learns."""
+        """Return the episodes of a task that an adaptation step of a meta-iteration learns from."""
         most = super().num_adaptation_episodes(iteration)
         if not self.options.vary_episodes:
             return most
@@ -218,32 +193,16 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         """Whether `adapt` reads likelihood ratios, which are relative to the policy that acted."""
         return self.options.inner_objective == "likelihood_ratio"
 
-    @property
-    def first_order(self) -> bool:
-        """Whether the gradient of an adaptation step is taken for a constant."""
-        return False
-
-    @property
-    def exploring_policy(self) -> GaussianMLP:
-        """The policy as it explores: with the floor of the noise in adaptation episodes."""
-        return self.policy.with_min_std(self.options.adaptation_min_std)
-
     def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) that an adaptation step climbs; as for any algorithm.
+        """Advantages (N, E, T) that an adaptation step climbs.
 
         Where they are not normalised, a task farther from its optimum has larger ones and adapts by
         a larger step.
         """
-        config, policy, prior = self.config, self.policy, params.get(VALUE_PRIOR)
+        prior = params.get(VALUE_PRIOR)
         if prior is not None:
-            prior = weighed_prior(policy, episodes, config.discount, prior)
-        advantages = estimate_advantages(
-            policy,
-            episodes,
-            discount=config.discount,
-            gae_lambda=config.gae_lambda,
-            value_prior=prior,
-        )
+            prior = weighed_prior(self.policy, episodes, self.config.discount, prior)
+        advantages = self.advantages(episodes, prior)
         if self.options.normalise_inner:
             return normalise_per_task(advantages, episodes.mask)
         return advantages
@@ -259,10 +218,11 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         """Take one adaptation step that stays attached to the graph; as `adapt`."""
         step = adapt_shrunk if self.options.shrink_steps else adapt
         loss = self._inner_loss(episodes, advantages)
-        return step(loss, params, self.step_sizes(params), first_order=self.first_order)
+        first_order = getattr(self.options, "first_order", False)
+        return step(loss, params, self.step_sizes(params), first_order=first_order)
 
     def _inner_loss(self, episodes: Episodes, advantages: Tensor) -> PolicyLoss:
-        """Return what an adaptation step on a block of episodes (N, E, T) lowers."""
+        """Return the loss of an adaptation step on a block of episodes (N, E, T)."""
         return PolicyLoss(
             self.exploring_policy,
             episodes,
@@ -271,9 +231,9 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
             self.options.inner_objective,
         )
 
-    @abstractmethod
     def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Improve the initialisation; as `update`, but for what is measured and not learned."""
+        """Improve the initialisation, here by TRPO; `update` also measures adaptation steps."""
+        return super().update(params, batch)
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Improve the initialisation, and measure what helps to adapt it from few episodes."""
@@ -284,7 +244,7 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         return improved, report
 
     def measured(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Return what is known of adaptation steps and values after more episodes from θ.
+        """Return the adaptation statistics after more episodes from θ.
 
         Args:
             params: θ, each leaf in its own shape; those of `MEASURED` are what is known so far.
@@ -321,7 +281,7 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
 
 @dataclass(frozen=True, kw_only=True)
 class MamlOptions(GradientOptions, TrustRegion):
-    """What MAML reads: its adaptation steps, and the trust region of its meta-update."""
+    """Options of MAML: its adaptation steps, and the trust region of its meta-update."""
 
 
 class Maml(GradientLearner):
@@ -333,24 +293,10 @@ class Maml(GradientLearner):
     title = "MAML-TRPO"
     options_class = MamlOptions
 
-    @property
-    def options(self) -> MamlOptions:
-        """What this algorithm reads."""
-        return cast(MamlOptions, self.config.options)
-
-    @property
-    def first_order(self) -> bool:
-        """Whether the gradient of an adaptation step is taken for a constant."""
-        return self.options.first_order
-
-    def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Take a natural-gradient step within the trust region."""
-        return trpo_update(self, params, batch, self.options, self.workers)
-
 
 @dataclass(frozen=True, kw_only=True)
 class FomamlOptions(MamlOptions):
-    """What first-order MAML reads."""
+    """Options of first-order MAML."""
 
     first_order: bool = fixed(True)
     """Drop the second derivatives of the adaptation from the meta-gradient."""
@@ -419,11 +365,11 @@ class EMaml(Maml):
 
 
 class CreditedExploration(NamedTuple):
-    """What E-MAML improves: the post-update surrogate, and the odds of episodes that led far."""
+    """Objective of E-MAML: the post-update surrogate, and the odds of episodes that led far."""
 
     maml: Maml
     credits: Tensor
-    """What the adaptation episodes of each task led to, (N,)."""
+    """Credit of the adaptation episodes of each task, (N,)."""
 
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
         """θ_n -> π_{θ'_n}."""

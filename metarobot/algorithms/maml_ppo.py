@@ -1,8 +1,6 @@
 """MAML-PPO and ProMP: meta-updates by several epochs of Adam on a clipped surrogate."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from torch import Tensor
 
@@ -18,10 +16,10 @@ from metarobot.policies import Distribution, GaussianMLP, Params
 
 @dataclass(frozen=True, kw_only=True)
 class MamlPpoOptions(GradientOptions, AdamOptions):
-    """What MAML-PPO reads: its adaptation steps, and the epochs of its meta-update."""
+    """Options of MAML-PPO: its adaptation steps, and the epochs of its meta-update."""
 
     clip_ratio: float = number(0.2, 0.01, 1.0)
-    """How far probability ratios may move from 1 before PPO's gradient ends."""
+    """Distance of probability ratios from 1 at which PPO's gradient ends."""
 
 
 class MamlPpo(GradientLearner):
@@ -35,17 +33,7 @@ class MamlPpo(GradientLearner):
 
     def __init__(self, config: TrainConfig, policy: GaussianMLP, workers: Workers = ALONE) -> None:
         super().__init__(config, policy, workers)
-        self._moments = AdamState.fresh(dict(policy.named_parameters()))
-
-    @property
-    def options(self) -> MamlPpoOptions:
-        """What this algorithm reads."""
-        return cast(MamlPpoOptions, self.config.options)
-
-    @property
-    def first_order(self) -> bool:
-        """Whether the gradient of an adaptation step is taken for a constant."""
-        return self.options.first_order
+        self.moments = AdamState.fresh(dict(policy.named_parameters()))
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> the clipped surrogate of every task (N,), and π_{θ'_n}."""
@@ -60,26 +48,18 @@ class MamlPpo(GradientLearner):
 
     def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take the epochs of one meta-batch."""
-        params, report, self._moments = adam_update(
-            self, params, batch, self._moments, self.options, self.workers
+        params, report, self.moments = adam_update(
+            self, params, batch, self.moments, self.options, self.workers
         )
         return params, report
-
-    def state(self) -> dict[str, Tensor]:
-        """Return Adam's moments."""
-        return self._moments.to_tensors()
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take Adam's moments from a checkpoint."""
-        self._moments = AdamState.from_tensors(state, self.policy.shapes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProMPOptions(MamlPpoOptions):
-    """What ProMP reads."""
+    """Options of ProMP."""
 
     inner_objective: InnerObjective = fixed("lvc")
-    """What an adaptation step climbs."""
+    """Objective of an adaptation step."""
     inner_kl_penalty: float = number(5.0, 0.0, 100.0)
     """Weight of the KL divergence of the policies that adaptation starts from, in units of the
     advantages' standard deviation per nat."""
@@ -96,11 +76,6 @@ class ProMP(MamlPpo):
 
     title = "ProMP"
     options_class = ProMPOptions
-
-    @property
-    def options(self) -> ProMPOptions:
-        """What this algorithm reads."""
-        return cast(ProMPOptions, self.config.options)
 
     def losses(self, params: Params, batch: MetaBatch) -> tuple[Tensor, Distribution]:
         """θ_n -> clipped surrogate and penalty of every task (N,), and π_{θ'_n}."""

@@ -1,7 +1,7 @@
 """Adaptation by recognition: episodes are embedded, and their mean tells the policy the task."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple, cast
 
@@ -21,24 +21,19 @@ from metarobot.learning.prototypes import (
     episode_counts,
     per_task_encoder_gradients,
     prototypes,
+    step_features,
 )
 from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import (
-    Distribution,
-    Params,
-    PrototypePolicy,
-    embed,
-    repeat_params,
-    transition_features,
-)
+from metarobot.policies import Distribution, Params, repeat_params
+from metarobot.policies.episode_encoder import embed
 from metarobot.policies.gaussian import MIN_STD
-from metarobot.policies.prototype import CONTEXT, SPREAD
+from metarobot.policies.prototype import CONTEXT, SPREAD, PrototypePolicy
 from metarobot.rollout.episodes import Episodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrototypeOptions(AlgorithmOptions, TrustRegion):
-    """What adaptation by recognition reads."""
+    """Options of adaptation by recognition."""
 
     num_adaptation_steps: int = integer(1, 0, MOST_ADAPTATION_STEPS)
     """K, blocks of adaptation episodes before the post-update episodes."""
@@ -53,11 +48,6 @@ class PrototypeOptions(AlgorithmOptions, TrustRegion):
     Where they are too few, its loss in the log stays near log N, that of guessing."""
     outer_lr: float = number(1e-3, 1e-8, 10.0)
     """Learning rate of the encoder's Adam."""
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Blocks of adaptation episodes before the post-update episodes."""
-        return self.num_adaptation_steps
 
     def check_episodes(self, episodes_per_task: int) -> None:
         """Refuse a single adaptation episode: there would be nothing to compare it with."""
@@ -89,42 +79,25 @@ class Prototype(Algorithm[PrototypePolicy]):
         self, config: TrainConfig, policy: PrototypePolicy, workers: Workers = ALONE
     ) -> None:
         super().__init__(config, policy, workers)
-        self._moments = AdamState.fresh(dict(policy.encoder.named_parameters()))
-
-    @property
-    def options(self) -> PrototypeOptions:
-        """What this algorithm reads."""
-        return cast(PrototypeOptions, self.config.options)
-
-    @property
-    def exploring_policy(self) -> PrototypePolicy:
-        """The policy as it explores: with the floor of the noise in adaptation episodes."""
-        return self.policy.with_min_std(self.options.adaptation_min_std)
+        self.moments = AdamState.fresh(dict(policy.encoder.named_parameters()))
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, int]:
         """Return the size of a prototype, and of how many episodes it is in meta-training."""
         options = cast(PrototypeOptions, config.options)
-        return {
-            "embedding_size": options.embedding_size,
-            "trained_episodes": options.adaptation_steps * config.episodes_per_task,
-        }
+        trained_episodes = options.adaptation_steps * config.episodes_per_task
+        return {"embedding_size": options.embedding_size, "trained_episodes": trained_episodes}
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Take the episodes into the mean that the prototype is."""
         del advantages
-        encoder = self.policy.encoder_params(params)
-        embeddings = torch.cat(
-            [
-                embed(
-                    self.policy.encoder,
-                    params_of(encoder, tasks),
-                    *self._encoder_inputs([episodes.rows(tasks)]),
-                )
-                for tasks in chunks_of_steps(episodes.rewards)
-            ]
-        )
+        encoder = self.policy.network_params(params)
+        parts = [
+            embed(params_of(encoder, tasks), *self._encoder_inputs([episodes.rows(tasks)]))
+            for tasks in chunks_of_steps(episodes.rewards)
+        ]
+        embeddings = torch.cat(parts)
         counts = episode_counts(episodes.mask)
         known, more = params["num_episodes"], counts.sum(1, keepdim=True)
         sums = known * params["prototype"] + more * prototypes(embeddings, counts)
@@ -140,13 +113,13 @@ class Prototype(Algorithm[PrototypePolicy]):
             rejected = tuple(sorted({row // len(batch.blocks) for row in rows}))
             return params, report._replace(rejected_tasks=rejected)
         steps = self._encoder_inputs(batch.pre_episodes)
-        embeddings = embed_all(self.policy.encoder, self.policy.encoder_params(params), steps)
+        embeddings = embed_all(self.policy.network_params(params), steps)
         encoder, loss = self._train_encoder(params, steps, embeddings)
         spread = self._measure_spread(params, embeddings, steps[1])
         return {**params, **acting, **encoder, **spread}, report._replace(encoder_loss=loss)
 
     def _policy_objective(self, params: Params, batch: MetaBatch) -> tuple["EveryBlock", MetaBatch]:
-        """Return what the policy improves, and the episodes that it does so on."""
+        """Return the objective of the policy, and the episodes that it is of."""
         num_tasks, K = batch.post_episodes.num_tasks, len(batch.pre_episodes)
         stages, advantages = [repeat_params(params, num_tasks)], []
         for episodes, raw in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
@@ -181,20 +154,19 @@ class Prototype(Algorithm[PrototypePolicy]):
             The encoder's leaves of the parameters, and the loss before the first epoch: that of
             telling the tasks apart, as nothing has moved yet.
         """
-        module, options = self.policy.encoder, self.options
-        encoder, moments = self.policy.encoder_params(params), self._moments
+        encoder, options = self.policy.network_params(params), self.options
 
         def gradients(encoder: Params, step: int) -> Tensor:
             del step
-            return per_task_encoder_gradients(module, encoder, steps, anchors, self.workers)
+            return per_task_encoder_gradients(encoder, steps, anchors, self.workers)
 
         found = descend(
-            gradients, encoder, moments, options.encoder_epochs, lambda _: options.outer_lr
+            gradients, encoder, self.moments, options.encoder_epochs, lambda _: options.outer_lr
         )
         if found is None:  # too large for its numbers: the encoder stays as it was
             return {}, math.nan
-        self._moments = found.moments
-        return self.policy.with_encoder_params({}, found.params), found.losses[0]
+        self.moments = found.moments
+        return self.policy.with_network({}, found.params), found.losses[0]
 
     def _measure_spread(self, params: Params, embeddings: Tensor, mask: Tensor) -> Params:
         """Return the leaves that say how embeddings spread, after one more meta-batch.
@@ -214,35 +186,15 @@ class Prototype(Algorithm[PrototypePolicy]):
 
     def _encoder_inputs(self, blocks: Sequence[Episodes]) -> tuple[Tensor, Tensor]:
         """Return features (N, E, T, F) and mask (N, E, T) of the episodes of all blocks."""
-        features = [
-            torch.cat(
-                [self._features(block.rows(tasks)) for tasks in chunks_of_steps(block.rewards)]
-            )
-            for block in blocks
-        ]
+        features = []
+        for block in blocks:
+            parts = [block.rows(tasks) for tasks in chunks_of_steps(block.rewards)]
+            features.append(torch.cat([step_features(self.policy, b, b.rewards) for b in parts]))
         return torch.cat(features, dim=1), torch.cat([block.mask for block in blocks], dim=1)
-
-    def _features(self, block: Episodes) -> Tensor:
-        """Return the features (N, E, T, F) of the steps of a block."""
-        observations, following = (
-            self.policy.scale_observations(each)
-            for each in (block.observations, block.next_observations)
-        )
-        return transition_features(
-            observations, following, block.actions, block.rewards, block.mask
-        )
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the moments of the encoder's Adam."""
-        return self._moments.to_tensors()
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take the moments from a checkpoint."""
-        self._moments = AdamState.from_tensors(state, self.policy.encoder.shapes)
 
 
 class EveryBlock(NamedTuple):
-    """What the policy improves: the surrogate of every block of every task, as if each were a task.
+    """Objective of the policy: the surrogate of every block of every task, as if each were a task.
 
     So adaptation episodes count as much as those after them, in the trust region as well. Rows are
     in the order of the tasks, all blocks of a task together.
@@ -250,7 +202,7 @@ class EveryBlock(NamedTuple):
 
     policy: PrototypePolicy
     context: Params
-    """What the policy knew in each row: leaves (N (K + 1), ...)."""
+    """Context of the policy in each row: leaves (N (K + 1), ...)."""
     min_log_std: Tensor
     """Floor of the action noise in each row, (N (K + 1), 1)."""
 

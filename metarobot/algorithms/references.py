@@ -7,39 +7,31 @@ estimate instead: the candidate that returned most, or the one that simulation f
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.base import Algorithm, spread_codes, tasks_of
-from metarobot.algorithms.rl2 import RecurrentLearner, side_by_side
+from metarobot.algorithms.base import Algorithm, TrpoLearner, sobol_points, spread_codes, tasks_of
+from metarobot.algorithms.rl2 import RecurrentLearner
 from metarobot.config import AlgorithmOptions, TrainConfig, fixed, switch
 from metarobot.envs import find_family, make_env
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import SurrogateObjective
-from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import (
-    Distribution,
-    EpisodicPolicy,
-    GaussianMLP,
-    Params,
-    PolicyState,
-    SearchingPolicy,
-    TaskMLP,
-    ToldPolicy,
-)
+from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.trpo import TrustRegion
+from metarobot.policies import Distribution, GaussianMLP, Params, PolicyState
 from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies.mlp import TaskMLP
 from metarobot.policies.params import TOLD
-from metarobot.policies.search import sum_of_rewards
+from metarobot.policies.recurrent import EpisodicPolicy
+from metarobot.policies.search import SearchingPolicy, sum_of_rewards
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceOptions(AlgorithmOptions, TrustRegion):
-    """What the references read that never adapt."""
+    """Options of the references that never adapt."""
 
     num_adaptation_steps: int = fixed(0)
     """K, adaptation steps before the post-update episodes."""
@@ -48,7 +40,7 @@ class ReferenceOptions(AlgorithmOptions, TrustRegion):
     certain as it likes."""
 
 
-class DomainRandomisation(SurrogateObjective, Algorithm[GaussianMLP]):
+class DomainRandomisation(TrpoLearner[GaussianMLP]):
     """TRPO on the episodes of all tasks.
 
     Source: Schulman et al. 2015, arXiv:1502.05477; Tobin et al. 2017, arXiv:1703.06907.
@@ -58,24 +50,6 @@ class DomainRandomisation(SurrogateObjective, Algorithm[GaussianMLP]):
     adapts = False
     options_class = ReferenceOptions
 
-    @property
-    def options(self) -> ReferenceOptions:
-        """What this algorithm reads."""
-        return cast(ReferenceOptions, self.config.options)
-
-    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Return the parameters as they came: nothing adapts."""
-        del episodes, advantages
-        return params
-
-    def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
-        """θ_n -> π_θ on the episodes' observations: mean (N, E, T, A) and log_std (N, A)."""
-        return self.policy.distribution(params, batch.post_episodes.observations)
-
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Take a natural-gradient step within the trust region."""
-        return trpo_update(self, params, batch, self.options, self.workers)
-
 
 _MOST_EPISODES = 5
 """On each task of a meta-batch: many small updates, as for RL², which learns as it does."""
@@ -83,7 +57,7 @@ _MOST_EPISODES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentRandomisationOptions(ReferenceOptions):
-    """What domain randomisation with memory reads."""
+    """Options of domain randomisation with memory."""
 
     def num_episodes(self, episodes_per_task: int) -> int:
         """Return the episodes on each task."""
@@ -104,23 +78,10 @@ class RecurrentRandomisation(RecurrentLearner):
     options_class = RecurrentRandomisationOptions
     policy_class = EpisodicPolicy
 
-    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Return the parameters as they came: nothing adapts."""
-        del episodes, advantages
-        return params
-
-    def unroll_order(self, episodes: Episodes) -> Tensor:
-        """Return the steps of all episodes of a task side by side, (N, E T)."""
-        return side_by_side(episodes)
-
-    def num_sequences(self, episodes: Episodes) -> int:
-        """Return E: each episode is a sequence."""
-        return episodes.num_episodes
-
 
 @dataclass(frozen=True, kw_only=True)
 class OracleOptions(ReferenceOptions):
-    """What the oracle reads."""
+    """Options of the oracle."""
 
     task_products: bool = switch(True)
     """Whether its first layer also sees the products of observation and task."""
@@ -136,40 +97,66 @@ class Oracle(DomainRandomisation):
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
-        """Return how many elements the task has, and what the first layer sees of them."""
+        """Return the number of task elements, and whether the first layer sees products of them."""
         task_size = find_family(config.env_id).distribution.encoded_bounds.shape[1]
         task_products = cast(OracleOptions, config.options).task_products
         return {"task_size": task_size, "task_products": task_products}
 
 
-PolicyT = TypeVar("PolicyT", bound=ToldPolicy)
+NUM_CANDIDATES = 1024
+"""Q, candidates spread over the box that holds all splits."""
+DESIGN_OF_A_PARAMETER = 2
+"""Candidates for each task parameter that are tried before any is chosen."""
 
 
-class ToldOracle(Algorithm[PolicyT]):
-    """A trained oracle that is not told the task; its configuration is the oracle's."""
+class StrategySearch(Algorithm[SearchingPolicy]):
+    """Adapts a trained oracle by the returns of episodes with candidates as the task.
 
+    Its configuration is the oracle's.
+
+    Source: Yu, Liu and Turk 2019, arXiv:1810.05751, with CMA-ES as the optimiser.
+    """
+
+    title = "strategy search"
+    in_sequence = True
+    reads_advantages = False
     options_class = OracleOptions
-    policy_class = ToldPolicy
+    policy_class = SearchingPolicy
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
-        """Return those of the oracle."""
-        return Oracle.policy_options(config)
+        """Return those of the oracle, and candidates that cover all splits of the tasks."""
+        num_parameters = len(tasks_of(config).parameters)
+        # Sobol's first point is a corner; its second is the middle.
+        points = sobol_points(num_parameters, 2 * NUM_CANDIDATES)[1 : 1 + NUM_CANDIDATES]
+        return {
+            **Oracle.policy_options(config),
+            "guesses": spread_codes(config, points),
+            "num_design": DESIGN_OF_A_PARAMETER * num_parameters,
+        }
 
     def beginning(self, oracle: Params) -> Params:
         """Return the parameters of the trained oracle before anything is known of the task.
 
-        It is told the middle of the box that holds all splits.
+        Its task code is the middle of the box that holds all splits.
         """
         shapes = self.policy.shapes
         state = {name: torch.zeros(shapes[name]) for name in shapes if name not in oracle}
         middle = spread_codes(self.config, np.full((1, len(tasks_of(self.config).parameters)), 0.5))
         return {**oracle, **state, TOLD: middle[0]}
 
-    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Return zeros (N, E, T): what to tell it needs no advantages."""
-        del params
-        return torch.zeros_like(episodes.rewards)
+    @property
+    def exploring_policy(self) -> SearchingPolicy:
+        """The policy that tries candidates."""
+        return self.policy.exploring()
+
+    @torch.no_grad()
+    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
+        """Repeat the candidates of the episodes, which follow from the returns; take the best."""
+        del advantages
+        for rewards in (episodes.rewards * episodes.mask).unbind(1):
+            params = self.policy.record(self.policy.propose(params), sum_of_rewards(rewards))
+        return self.policy.finish(params)
 
     def update(self, params: Params, batch: MetaBatch) -> NoReturn:
         """Refuse to train.
@@ -178,55 +165,6 @@ class ToldOracle(Algorithm[PolicyT]):
             NotImplementedError: Always.
         """
         raise NotImplementedError(f"{self.title} is made of a trained oracle: train the oracle")
-
-
-NUM_GUESSES = 1024
-"""Q, guesses spread over the box that holds all splits."""
-DESIGN_OF_A_PARAMETER = 2
-"""Guesses for each task parameter that are asked before any is chosen."""
-
-
-class StrategySearch(ToldOracle[SearchingPolicy]):
-    """Adapts a trained oracle by what episodes earn that are told guesses.
-
-    Source: Yu, Liu and Turk 2019, arXiv:1810.05751, with CMA-ES as the optimiser.
-    """
-
-    title = "strategy search"
-    policy_class = SearchingPolicy
-
-    @classmethod
-    def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
-        """Return those of the oracle, and the guesses: they cover all splits of the tasks."""
-        from scipy.stats import qmc  # which takes half a second to import
-
-        num_parameters = len(tasks_of(config).parameters)
-        # Sobol's first point is a corner; its second is the middle.
-        points = qmc.Sobol(num_parameters, scramble=False).random(2 * NUM_GUESSES)
-        return {
-            **super().policy_options(config),
-            "guesses": spread_codes(config, points[1 : 1 + NUM_GUESSES]),
-            "num_design": DESIGN_OF_A_PARAMETER * num_parameters,
-        }
-
-    @classmethod
-    def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return one simulation for each task: what is asked next depends on what was earned."""
-        del num_episodes
-        return num_tasks
-
-    @property
-    def exploring_policy(self) -> SearchingPolicy:
-        """The policy that asks."""
-        return self.policy.asking()
-
-    @torch.no_grad()
-    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Ask again what the episodes were asked, which follows from what they earned; conclude."""
-        del advantages
-        for rewards in (episodes.rewards * episodes.mask).unbind(1):
-            params = self.policy.answer(self.policy.ask(params), sum_of_rewards(rewards))
-        return self.policy.conclude(params)
 
 
 _MOST_SIMULATIONS = 2048
@@ -262,7 +200,7 @@ class Replay(PolicyState):
 def misfits(
     config: TrainConfig, episodes: Episodes, points: np.ndarray, scales: Tensor | None = None
 ) -> tuple[np.ndarray, Tensor]:
-    """Return how far simulation of candidates differs from what was recorded.
+    """Return the error of simulated candidates against recorded episodes.
 
     Args:
         config: The family, variant and scene that the episodes are from.
@@ -313,8 +251,8 @@ def _squares(config: TrainConfig, episodes: Episodes, points: np.ndarray) -> Ten
     return squares.unflatten(0, (-1, num_candidates))
 
 
-NUM_CANDIDATES = 32
-"""Q, tasks that are tried in each round of the fit."""
+NUM_FITTED = 32
+"""Q, tasks that are simulated in each round of the fit."""
 NUM_ROUNDS = 6
 NUM_ELITES = 6
 """Candidates that the next round is drawn around."""
@@ -323,69 +261,40 @@ MOST_EPISODES = 3
 
 
 class Identification(StrategySearch):
-    """Fits the task to what was recorded, and tells the fit to a trained oracle.
+    """Fits the task to the recorded episodes by simulation, and gives the fit to a trained oracle.
 
-    Its episodes are told guesses that cover the box of all splits, whatever they earn: where only
-    the outcome tells, as on Slide, asking the same again would tell nothing new.
+    Its episodes have candidates that cover the box of all splits, whatever the returns: where only
+    the outcome tells, as on Slide, trying the same again would tell nothing new.
 
     It has the simulator itself, starts and disturbances included, so it is an upper bound of what
     recognition can do with the same episodes.
     """
 
     title = "identification"
-    _last_fit: "_Fit | None" = None
+    _last_fit: tuple[Episodes, np.ndarray] | None = None
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
-        """Return those of the search, with all guesses from the design."""
+        """Return those of the search, with all candidates from the design."""
         options = super().policy_options(config)
         return {**options, "num_design": len(options["guesses"])}
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Tell the oracle the task under which simulation repeats the episodes best."""
-        params = super().adapt(params, episodes, advantages)  # counts what was asked
+        """Give the oracle the task under which simulation repeats the episodes best."""
+        params = super().adapt(params, episodes, advantages)  # counts the candidates
         points = self._fit(episodes.first(MOST_EPISODES))
         return {**params, TOLD: spread_codes(self.config, points)}
 
     def _fit(self, episodes: Episodes) -> np.ndarray:
         """Fit the tasks, but only once: of 5, 10, 20 episodes it reads the same first ones."""
-        last = self._last_fit
-        if last is None or not _are_the_same(last.episodes, episodes):
-            self._last_fit = last = _Fit(episodes, fit_tasks(self.config, episodes))
-        return last.points
-
-
-class _Fit(NamedTuple):
-    """Tasks that were fitted."""
-
-    episodes: Episodes
-    """What they were fitted to, (N, E, T)."""
-    points: np.ndarray
-    """Points (N, P) of the box."""
-
-
-def _are_the_same(one: Episodes, other: Episodes) -> bool:
-    """Whether two blocks hold the same episodes."""
-    return all(
-        a.shape == b.shape and torch.equal(a, b)
-        for a, b in (
-            (one.observations, other.observations),
-            (one.actions, other.actions),
-            (one.start, other.start),
-        )
-    )
-
-
-class _Search(NamedTuple):
-    """Where a cross-entropy search stands, in coordinates of the unit box."""
-
-    best: np.ndarray
-    """The best candidate so far, (N, P)."""
-    least: np.ndarray
-    """Its misfit, (N,)."""
-    std: np.ndarray
-    """Spread of the elites, (N, P)."""
+        if self._last_fit:
+            fitted, points = self._last_fit
+            fields = ("observations", "actions", "start")
+            if all(torch.equal(getattr(fitted, f), getattr(episodes, f)) for f in fields):
+                return points
+        self._last_fit = episodes, fit_tasks(self.config, episodes)
+        return self._last_fit[1]
 
 
 def fit_tasks(config: TrainConfig, episodes: Episodes) -> np.ndarray:
@@ -404,36 +313,25 @@ def fit_tasks(config: TrainConfig, episodes: Episodes) -> np.ndarray:
     Source: Rubinstein 1999, doi:10.1023/A:1010091220143.
     """
     from scipy.special import ndtri
-    from scipy.stats import qmc  # which takes half a second to import
 
     parameters = tasks_of(config).parameters
     circular = np.array([parameter.circular for parameter in parameters])
-    cover = qmc.Sobol(len(parameters), scramble=False).random(2 * NUM_CANDIDATES)
-    points = np.repeat(cover[None, 1 : 1 + NUM_CANDIDATES], episodes.num_tasks, axis=0)
+    cover = sobol_points(len(parameters), 2 * NUM_FITTED)[None, 1 : 1 + NUM_FITTED]
+    points = np.repeat(cover, episodes.num_tasks, axis=0)
     steps = ndtri(points[:1])  # spread as a normal distribution, the same in all rounds
-    errors, scales = misfits(config, episodes, points)
-    search = _narrow(points, errors, None, circular)
-    for _ in range(NUM_ROUNDS - 1):
-        points = _into_box(search.best[:, None] + search.std[:, None] * steps, circular)
-        errors, _ = misfits(config, episodes, points, scales)
-        search = _narrow(points, errors, search, circular)
-    return search.best
-
-
-def _narrow(
-    points: np.ndarray, errors: np.ndarray, before: _Search | None, circular: np.ndarray
-) -> _Search:
-    """Take the best of candidates (N, Q, P) with misfits (N, Q), and the spread of the elites."""
-    ranked = np.argsort(errors, axis=1, kind="stable")[:, :NUM_ELITES]
-    elites = np.take_along_axis(points, ranked[..., None], axis=1)
-    best, least = elites[:, 0], np.take_along_axis(errors, ranked[:, :1], axis=1)[:, 0]
-    if before is not None:
-        better = least < before.least
-        best = np.where(better[:, None], best, before.best)
-        least = np.where(better, least, before.least)
-    away = elites - best[:, None]
-    away = np.where(circular, (away + 0.5) % 1.0 - 0.5, away)  # the short way round
-    return _Search(best, least, np.sqrt((away**2).mean(1)))
+    best, least, scales = points[:, 0], np.full(len(points), np.inf), None
+    for _ in range(NUM_ROUNDS):
+        errors, scales = misfits(config, episodes, points, scales)
+        ranked = np.argsort(errors, axis=1, kind="stable")[:, :NUM_ELITES]
+        elites = np.take_along_axis(points, ranked[..., None], axis=1)
+        lowest = np.take_along_axis(errors, ranked[:, :1], axis=1)[:, 0]
+        best = np.where((lowest < least)[:, None], elites[:, 0], best)
+        least = np.fmin(lowest, least)
+        away = elites - best[:, None]
+        away = np.where(circular, (away + 0.5) % 1.0 - 0.5, away)  # the short way round
+        std = np.sqrt((away**2).mean(1))
+        points = _into_box(best[:, None] + std[:, None] * steps, circular)
+    return best
 
 
 def _into_box(points: np.ndarray, circular: np.ndarray) -> np.ndarray:

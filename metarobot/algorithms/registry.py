@@ -56,7 +56,7 @@ ALGORITHMS: dict[str, type[Algorithm[Any]]] = {
 """Every algorithm, in the order of tables and figures; a new one is one line here."""
 
 STANDARD_ALGORITHMS = ("latent", "maml", "domain_randomisation", "oracle")
-"""Who is trained where nobody is named: learners, the first choice first, and two references."""
+"""Trained by default: learners, the first choice first, and two references."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 
@@ -157,7 +157,7 @@ def require_readers(options: Iterable[str], algorithms: Sequence[str]) -> None:
 
 
 def configure(run: RunConfig, algorithm: str) -> TrainConfig:
-    """Return what one algorithm of a run is trained with.
+    """Return the configuration of one algorithm of a run.
 
     Args:
         run: What the algorithms of the run have in common; options that this one does not read are
@@ -223,7 +223,7 @@ def _require_all(values: Mapping[str, Value], names: tuple[str, ...]) -> None:
 def make_algorithm(
     config: TrainConfig, policy: GaussianPolicy, workers: Workers = ALONE
 ) -> Algorithm[Any]:
-    """Return what a configuration learns by, bound to the processes that share its training."""
+    """Return the algorithm of a configuration, bound to the processes that share its training."""
     return algorithm_class(config.algorithm)(config, policy, workers)
 
 

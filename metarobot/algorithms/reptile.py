@@ -26,7 +26,7 @@ MOST_RATES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ReptileOptions(AdaptationStepOptions):
-    """What Reptile reads."""
+    """Options of Reptile."""
 
     adaptation_min_std: float = number(MIN_STD, MIN_STD, 10.0)
     """Floor of the action noise in all episodes, in half action ranges: the gradient grows as the
@@ -36,7 +36,7 @@ class ReptileOptions(AdaptationStepOptions):
     post-update episodes. What makes that more than joint training grows with the pairs of them: 3
     steps hardly learn to adapt."""
     reptile_rate: float = number(1.0, 1e-6, 1.0)
-    """How far θ moves towards their mean end, in (0, 1]."""
+    """Share of the way to their mean end that θ moves, in (0, 1]."""
     outer_max_kl: float = number(0.03, 1e-8, 10.0)
     """Bound on the mean KL divergence of a move between adapted policies, in nats."""
 
@@ -58,11 +58,6 @@ class Reptile(GradientLearner):
 
     title = "Reptile"
     options_class = ReptileOptions
-
-    @property
-    def options(self) -> ReptileOptions:
-        """What this algorithm reads."""
-        return cast(ReptileOptions, self.config.options)
 
     @classmethod
     def min_std(cls, config: TrainConfig) -> float:

@@ -1,29 +1,20 @@
 """RL²: a recurrent policy that adapts within its memory, and the TRPO that trains such policies."""
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.base import Algorithm
+from metarobot.algorithms.base import TrpoLearner
 from metarobot.config import MOST_EPISODES, AlgorithmOptions, fixed, integer, number
 from metarobot.learning.advantages import discounted_returns, gae
 from metarobot.learning.distributed import mean_over_tasks
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport, chunks_of_steps, params_of
-from metarobot.learning.meta_gradient import SurrogateObjective
-from metarobot.learning.trpo import TrustRegion, trpo_update
-from metarobot.policies import (
-    Distribution,
-    Params,
-    RecurrentPolicy,
-    Unroll,
-    normal_equations,
-    solve_ridge,
-    value_features,
-)
+from metarobot.learning.meta_batch import MetaBatch, chunks_of_steps, params_of
+from metarobot.learning.trpo import TrustRegion
+from metarobot.policies import Distribution, Params
 from metarobot.policies.gaussian import MIN_STD
+from metarobot.policies.recurrent import RecurrentPolicy, Unroll
+from metarobot.policies.value_baseline import normal_equations, solve_ridge, value_features
 from metarobot.rollout.episodes import Episodes
 
 
@@ -55,53 +46,47 @@ def unpack(steps: Tensor, order: Tensor, like: Tensor) -> Tensor:
     return steps.take_along_dim(inverse, dim=1).unflatten(1, like.shape[1:])
 
 
-class RecurrentLearner(SurrogateObjective, Algorithm[RecurrentPolicy]):
+class RecurrentLearner(TrpoLearner[RecurrentPolicy]):
     """TRPO on a recurrent policy, with one value baseline for the steps of all tasks.
 
-    A subclass says in which order the memory meets the steps of a block.
+    With `in_sequence` the episodes of a task are one trial, and share memory and returns. Without,
+    each episode is a sequence of its own.
     """
 
     policy_class = RecurrentPolicy
 
-    @abstractmethod
     def unroll_order(self, episodes: Episodes) -> Tensor:
-        """Return in which order the memory meets the steps of a block, (N, E T)."""
+        """Return the order in which the memory meets the steps of a block, (N, E T)."""
+        return one_after_the_other(episodes) if self.in_sequence else side_by_side(episodes)
 
     def num_sequences(self, episodes: Episodes) -> int:
-        """Return into how many sequences the memory parts a block, which begin alike: one."""
-        del episodes
-        return 1
+        """Return the number of a task's sequences, which begin with the same memory."""
+        return 1 if self.in_sequence else episodes.num_episodes
 
-    def join(self, block: Tensor, episodes: Episodes) -> Tensor:
-        """Return steps (N, E, T) with those in a row over which rewards are added up."""
-        del episodes
-        return block
+    def _join(self, block: Tensor, order: Tensor) -> Tensor:
+        """Return steps (N, E, T) in rows over which rewards are added up: trials or episodes."""
+        return pack(block, order) if self.in_sequence else block
 
-    def part(self, steps: Tensor, episodes: Episodes) -> Tensor:
-        """Undo `join`: return steps (N, E, T)."""
-        del episodes
-        return steps
+    def _part(self, steps: Tensor, order: Tensor, episodes: Episodes) -> Tensor:
+        """Undo `_join`: return steps (N, E, T)."""
+        return unpack(steps, order, episodes.rewards) if self.in_sequence else steps
 
     @torch.no_grad()
     def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) from a value baseline that is fitted to the steps of all tasks."""
-        rewards, mask = (self.join(x, episodes) for x in (episodes.rewards, episodes.mask))
-        discount, gae_lambda = self.config.discount, self.config.gae_lambda
-        returns = self.part(discounted_returns(rewards, mask, discount), episodes)
-        values = self.join(self._fit_values(params, episodes, returns), episodes)
+        order, discount = self.unroll_order(episodes), self.config.discount
+        rewards, mask = (self._join(x, order) for x in (episodes.rewards, episodes.mask))
+        returns = self._part(discounted_returns(rewards, mask, discount), order, episodes)
+        values = self._join(self._fit_values(params, episodes, returns), order)
+        gae_lambda = self.config.gae_lambda
         advantages = gae(rewards, values, mask, discount=discount, gae_lambda=gae_lambda)
-        return self.scale_outer(self.part(advantages, episodes), episodes.mask)
+        return self.scale_outer(self._part(advantages, order, episodes), episodes.mask)
 
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
         """θ_n -> what the policy does in its block: mean (N, E, T, A) and log_std (N, A)."""
         block = batch.post_episodes
         mean = unpack(self._unroll(params, block).mean, self.unroll_order(block), block.rewards)
         return Distribution(mean, self.policy.log_std_of(params))
-
-    def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
-        """Take a natural-gradient step within the trust region."""
-        options = cast(TrustRegion, self.config.options)
-        return trpo_update(self, params, batch, options, self.workers)
 
     def _unroll(self, params: Params, episodes: Episodes) -> Unroll:
         """Unroll the policy through a block."""
@@ -142,7 +127,7 @@ class RecurrentLearner(SurrogateObjective, Algorithm[RecurrentPolicy]):
         return unpack(torch.cat(values)[..., 0].to(returns.dtype), order, episodes.rewards)
 
     def value_features(self, memories: Tensor, episodes: Episodes) -> Tensor:
-        """Return what values are linear in, (N, E T, F) in float64: what is seen and known."""
+        """Return the features of values, (N, E T, F) in float64: observation and memory."""
         order = self.unroll_order(episodes)
         seen = value_features(self.policy.scale_observations(episodes.observations))
         known = memories[:, : -self.num_sequences(episodes)].double()
@@ -151,7 +136,7 @@ class RecurrentLearner(SurrogateObjective, Algorithm[RecurrentPolicy]):
 
 @dataclass(frozen=True, kw_only=True)
 class Rl2Options(AlgorithmOptions, TrustRegion):
-    """What RL² reads."""
+    """Options of RL²."""
 
     num_adaptation_steps: int = fixed(0)
     """K, blocks of episodes before the trial: none, since it adapts from episode to episode."""
@@ -177,22 +162,8 @@ class Rl2(RecurrentLearner):
 
     title = "RL²"
     options_class = Rl2Options
-
-    @property
-    def options(self) -> Rl2Options:
-        """What this algorithm reads."""
-        return cast(Rl2Options, self.config.options)
-
-    @classmethod
-    def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
-        """Return one simulation for each task, in which its episodes follow each other."""
-        del num_episodes
-        return num_tasks
-
-    def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Return zeros (N, E, T): remembering needs no advantages."""
-        del params
-        return torch.zeros_like(episodes.rewards)
+    in_sequence = True
+    reads_advantages = False
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
@@ -207,20 +178,8 @@ class Rl2(RecurrentLearner):
         trial = batch.post_episodes
         return trial.first(1), trial.last((trial.num_episodes + 1) // 2)
 
-    def unroll_order(self, episodes: Episodes) -> Tensor:
-        """Return the order of a trial, (N, E T): its episodes follow each other."""
-        return one_after_the_other(episodes)
-
-    def join(self, block: Tensor, episodes: Episodes) -> Tensor:
-        """Return steps (N, E, T) as those of whole trials, (N, E T)."""
-        return pack(block, one_after_the_other(episodes))
-
-    def part(self, steps: Tensor, episodes: Episodes) -> Tensor:
-        """Undo `join`: return steps (N, E, T)."""
-        return unpack(steps, one_after_the_other(episodes), episodes.rewards)
-
     def value_features(self, memories: Tensor, episodes: Episodes) -> Tensor:
-        """Return what values are linear in, (N, E T, F): what is seen, known, and when."""
+        """Return the features of values, (N, E T, F): observation, memory and time."""
         features = super().value_features(memories, episodes)
         t = torch.linspace(0.0, 1.0, features.shape[1], dtype=torch.float64)
         when = torch.stack([t, t**2, t**3], dim=-1).expand(*features.shape[:2], 3)

@@ -1,32 +1,27 @@
 """Teacher and student: a policy that is told the task, and a reading of it off the last moves."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value
 
 from metarobot.algorithms.base import ToldLearner, told_in
 from metarobot.algorithms.references import ReferenceOptions
 from metarobot.config import TrainConfig, integer, number
 from metarobot.envs import find_family
-from metarobot.learning.adam import AdamState, descend
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport, chunks_of_steps, params_of
-from metarobot.policies import (
-    Params,
-    TeacherStudentPolicy,
-    flatten_params,
-    repeat_params,
-)
+from metarobot.learning.adam import AdamState, descend, loss_rows
+from metarobot.learning.meta_batch import MetaBatch, UpdateReport, chunks_of_steps
+from metarobot.policies import Params, repeat_params
+from metarobot.policies.teacher_student import TeacherStudentPolicy
 from metarobot.rollout.episodes import Episodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherStudentOptions(ReferenceOptions):
-    """What teacher and student read."""
+    """Options of teacher and student."""
 
     latent_size: int = integer(8, 1, 1024)
     """Z, elements of the latent of a task."""
@@ -55,12 +50,7 @@ class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._moments = AdamState.fresh(dict(self.policy.student.named_parameters()))
-
-    @property
-    def options(self) -> TeacherStudentOptions:
-        """What this algorithm reads."""
-        return cast(TeacherStudentOptions, self.config.options)
+        self.moments = AdamState.fresh(dict(self.policy.student.named_parameters()))
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, int]:
@@ -69,21 +59,15 @@ class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
         latent_size = cast(TeacherStudentOptions, config.options).latent_size
         return {"code_size": code_size, "latent_size": latent_size}
 
-    def tell(self, codes: Tensor, guesses: Tensor) -> Tensor:
-        """Tell the teacher the task; NaN in those episodes in which the student acts."""
-        num_episodes = guesses.shape[1]
-        told = codes[:, None].repeat(1, num_episodes, 1)
-        told[:, self.num_told(num_episodes) :] = math.nan
+    def tell(self, codes: Tensor, uniforms: Tensor, *, concluding: bool = False) -> Tensor:
+        """Return the task codes for the teacher; NaN in the episodes of the student."""
+        told = super().tell(codes, uniforms, concluding=concluding).clone()
+        told[:, self.num_told(told.shape[1]) :] = math.nan
         return told
 
     def num_told(self, num_episodes: int) -> int:
         """Return in how many of a task's episodes the teacher acts, which come first."""
         return max(1, num_episodes - self.options.student_episodes)
-
-    def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Return the parameters as they came: nothing adapts."""
-        del episodes, advantages
-        return params
 
     def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
         """Return the episodes of the teacher, and those of the student."""
@@ -97,12 +81,11 @@ class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step on the teacher, and Adam's steps on the student."""
-        acting, report = self.improve_acting(params, batch, self.options)
+        acting, report = super().update(params, batch)
         if report.rejected_tasks:
             return params, report
-        params = {**params, **acting}
-        student, loss = self._train_student(params, batch)
-        return {**params, **student}, report._replace(encoder_loss=loss)
+        student, loss = self._train_student(acting, batch)
+        return {**acting, **student}, report._replace(encoder_loss=loss)
 
     def _train_student(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
         """Take the epochs of one meta-batch.
@@ -115,53 +98,30 @@ class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
 
         def gradients(student: Params, step: int) -> Tensor:
             del step
-            return self.workers.gather(self._student_gradients(student, episodes, latents))
+            rows = []
+            for tasks in chunks_of_steps(episodes.rewards):
+                losses = partial(self.student_losses, episodes.rows(tasks), latents[tasks])
+                rows.append(loss_rows(losses, student, len(latents[tasks])))
+            return self.workers.gather(torch.cat(rows))
 
-        student, options = self.policy.student_params(params), self.options
+        student, options = self.policy.network_params(params), self.options
         found = descend(
-            gradients,
-            student,
-            self._moments,
-            options.student_epochs,
-            lambda _: options.student_lr,
+            gradients, student, self.moments, options.student_epochs, lambda _: options.student_lr
         )
         if found is None:  # too large for its numbers: the student stays as it was
             return {}, math.nan
-        self._moments, losses = found.moments, found.losses
-        return self.policy.with_student_params({}, found.params), sum(losses) / len(losses)
+        self.moments, losses = found.moments, found.losses
+        return self.policy.with_network({}, found.params), sum(losses) / len(losses)
 
-    def _student_gradients(self, student: Params, episodes: Episodes, latents: Tensor) -> Tensor:
-        """Return loss and gradient of every task held here, (n, 1 + P)."""
-
-        def total(theta: Params, tasks: slice) -> tuple[Tensor, Tensor]:
-            losses = self.student_losses(theta, episodes.rows(tasks), latents[tasks])
-            return losses.sum(), losses
-
-        rows = []
-        theta = repeat_params(student, episodes.num_tasks)
-        for tasks in chunks_of_steps(episodes.rewards):
-            part = params_of(theta, tasks)
-            gradients, (_, losses) = grad_and_value(total, has_aux=True)(part, tasks)
-            rows.append(torch.cat([losses[:, None], flatten_params(gradients)], dim=1))
-        return torch.cat(rows)
-
-    def student_losses(self, student: Params, episodes: Episodes, latents: Tensor) -> Tensor:
+    def student_losses(self, episodes: Episodes, latents: Tensor, student: Params) -> Tensor:
         """Return the student's squared error of each task (N,), mean over the steps that count.
 
         Args:
-            student: Its parameters, each leaf (N, ...).
             episodes: (N, E, T).
             latents: The teacher's latents, (N, 1, Z).
+            student: Its parameters, each leaf (N, ...).
         """
         seen, there = self.policy.look_back(episodes.observations, episodes.actions)
         found = self.policy.recognise(student, seen.flatten(1, 2), there.flatten(1, 2))
         errors = (found - latents).square().sum(-1)
         return (errors * episodes.step_weights.flatten(1)).sum(1)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the moments of the student's Adam."""
-        return self._moments.to_tensors()
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take the moments from a checkpoint."""
-        self._moments = AdamState.from_tensors(state, self.policy.student.shapes)

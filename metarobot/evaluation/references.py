@@ -16,7 +16,7 @@ from typing import cast
 
 from metarobot.algorithms import Algorithm, configure, initial_params, make_policy
 from metarobot.algorithms.maml import GradientLearner, MamlOptions
-from metarobot.algorithms.references import Identification, StrategySearch, ToldOracle
+from metarobot.algorithms.references import Identification, StrategySearch
 from metarobot.config import find_preset
 from metarobot.envs import find_family
 from metarobot.evaluation.protocol import (
@@ -30,6 +30,7 @@ from metarobot.evaluation.protocol import (
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.learning.inner_loop import VALUE_PRIOR
 from metarobot.policies import Params, repeat_params
+from metarobot.policies.search import SearchingPolicy
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
@@ -103,7 +104,7 @@ def _maml_options(run: TrainedRun) -> MamlOptions:
     return cast(MamlOptions, configure(find_preset(run.env_id), "maml").options)
 
 
-TOLD_ORACLES: dict[str, type[ToldOracle]] = {
+TOLD_ORACLES: dict[str, type[StrategySearch]] = {
     "strategy_search": StrategySearch,
     "identification": Identification,
 }
@@ -114,13 +115,13 @@ TOLD_ORACLES: dict[str, type[ToldOracle]] = {
 class TrainedToldOracle(TrainedPolicy):
     """A trained oracle that adapts though nobody has trained it for that."""
 
-    reference: type[ToldOracle]
+    reference: type[StrategySearch]
     """How it finds out what to tell the oracle."""
 
     @cached_property
     def algorithm(self) -> Algorithm:
         """How it adapts."""
-        return self.reference(self.config, self.policy)
+        return self.reference(self.config, cast(SearchingPolicy, self.policy))
 
 
 def make_told_oracle(name: str, oracle: TrainedPolicy) -> TrainedPolicy:
@@ -129,8 +130,9 @@ def make_told_oracle(name: str, oracle: TrainedPolicy) -> TrainedPolicy:
     family = find_family(config.env_id)
     low, high = family.observation_bounds(observe_task=True).tolist()
     policy = reference.make_policy(config, low, high, len(family.action_elements))
+    search = reference(config, cast(SearchingPolicy, policy))
     own = {field.name: getattr(oracle, field.name) for field in fields(oracle)}
-    own.update(policy=policy, params=reference(config, policy).beginning(oracle.params))
+    own.update(policy=policy, params=search.beginning(oracle.params))
     return TrainedToldOracle(**own, reference=reference)
 
 

@@ -4,12 +4,13 @@ Source: Kingma and Ba 2015, arXiv:1412.6980.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import grad_and_value
 from torch.optim.adam import adam
 
 from metarobot.config import Checked, integer, number
@@ -21,7 +22,8 @@ from metarobot.learning.meta_gradient import (
     per_task_gradients,
     rejected_rows,
 )
-from metarobot.policies import Params, unflatten_params
+from metarobot.policies import Params, flatten_params, repeat_params, unflatten_params
+from metarobot.policies.params import under_prefix, with_prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +58,13 @@ class AdamState(NamedTuple):
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the state as named tensors, as a checkpoint keeps them."""
-        first = {f"first.{name}": leaf for name, leaf in self.first.items()}
-        second = {f"second.{name}": leaf for name, leaf in self.second.items()}
-        return {**first, **second, "num_steps": self.num_steps}
+        moments = with_prefix("first.", self.first) | with_prefix("second.", self.second)
+        return {**moments, "num_steps": self.num_steps}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], names: Iterable[str]) -> "AdamState":
-        """Rebuild the state of the parameters of these names."""
-        names = list(names)
-        first = {name: tensors[f"first.{name}"] for name in names}
-        second = {name: tensors[f"second.{name}"] for name in names}
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "AdamState":
+        """Rebuild the state from its named tensors."""
+        first, second = (under_prefix(part, tensors) for part in ("first.", "second."))
         return cls(first, second, tensors["num_steps"])
 
 
@@ -105,7 +104,7 @@ def adam_step(
 
 
 class Descent(NamedTuple):
-    """Where some steps of Adam have led."""
+    """Result of some steps of Adam."""
 
     params: Params
     """Each leaf in its own shape."""
@@ -113,6 +112,26 @@ class Descent(NamedTuple):
     """Those of Adam."""
     losses: list[float]
     """Mean loss over the tasks before each step."""
+
+
+def loss_rows(losses: Callable[[Params], Tensor], params: Params, num_tasks: int) -> Tensor:
+    """Return loss and gradient of every task, (N, 1 + P).
+
+    Every task has its own copy of the parameters, so that one reverse pass gives all gradients.
+
+    Args:
+        losses: Maps parameters, each leaf (N, ...), to a loss of every task, (N,).
+        params: Each leaf in its own shape.
+        num_tasks: N.
+    """
+
+    def total(theta: Params) -> tuple[Tensor, Tensor]:
+        each = losses(theta)
+        return each.sum(), each
+
+    theta = repeat_params(params, num_tasks)
+    gradients, (_, each) = grad_and_value(total, has_aux=True)(theta)
+    return torch.cat([each[:, None], flatten_params(gradients)], dim=1)
 
 
 def descend(

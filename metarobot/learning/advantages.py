@@ -19,8 +19,8 @@ from torch import Tensor
 
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import chunks_of_steps
-from metarobot.policies import (
-    GaussianPolicy,
+from metarobot.policies import GaussianPolicy
+from metarobot.policies.value_baseline import (
     fit_values,
     normal_equations,
     solve_ridge,
@@ -155,7 +155,7 @@ STRENGTHS = (0.03, 0.3, 3.0, 30.0)
 """Episodes that the prior may count as."""
 
 STRENGTH_OF_ONE = 3.0
-"""What it counts as where there is no other episode to predict."""
+"""Episodes that it counts as where there is no other episode to predict."""
 
 LEARNING_RATE = 0.3
 """Weight of a new meta-batch in the prior: with its hundreds of episodes, θ may be followed

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 _TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others; a meta-iteration takes seconds."""
+"""Longest wait of a process for the others; a meta-iteration takes seconds."""
 
 
 class WorkerError(ValueError):
@@ -95,7 +95,7 @@ class Workers:
             )
 
     def broadcast(self, data: bytes | None) -> bytes | None:
-        """Return what the first process holds; the others' argument is ignored.
+        """Return the bytes of the first process; the others' argument is ignored.
 
         Only bytes travel: what is received is parsed like a file, and never unpickled.
         """
@@ -164,14 +164,14 @@ def _can_share(num_tasks: int, count: int) -> bool:
 
 
 def running_mean(known: Tensor, samples: Tensor, rate: float, least: float = -math.inf) -> Tensor:
-    """Return what is known after one more meta-batch.
+    """Return a running mean after one more meta-batch.
 
     Args:
         known: The mean so far (...), 0 while it is unknown.
-        samples: What every task says of it, (N, ...); tasks with a number that is not finite are
+        samples: One of every task, (N, ...); tasks with a number that is not finite are
             left out.
         rate: Weight of the meta-batch, unless it is the first.
-        least: What a meta-batch says at least.
+        least: Lower bound of the mean of a meta-batch.
     """
     samples = samples[samples.flatten(1).isfinite().all(1)]
     if len(samples) == 0:

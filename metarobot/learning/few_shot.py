@@ -15,12 +15,12 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, grad_and_value, vmap
+from torch.func import functional_call, grad, vmap
 from torch.nn.functional import one_hot, pad
 
 from metarobot.config import Checked, fixed, integer, number, require_count, require_known, switch
 from metarobot.io import most_bytes, parse_tensors, read_file, save_tensors
-from metarobot.learning.adam import AdamState, descend
+from metarobot.learning.adam import AdamState, descend, loss_rows
 from metarobot.learning.inner_loop import adapt
 from metarobot.learning.prototypes import NEVER, prototypes
 from metarobot.policies import Params, flatten_params, repeat_params
@@ -37,9 +37,9 @@ class Examples:
     """Inputs and targets of N tasks, S examples each."""
 
     inputs: Tensor
-    """What a module maps to outputs, (N, S, ...)."""
+    """Inputs of the module, (N, S, ...)."""
     targets: Tensor
-    """What a loss compares the outputs with, (N, S, ...): numbers, or classes (N, S)."""
+    """Targets of the outputs, (N, S, ...): numbers, or classes (N, S)."""
 
     def __post_init__(self) -> None:
         """Check that there is a target for every input."""
@@ -70,9 +70,9 @@ class FewShotTasks:
     """A meta-batch of N tasks."""
 
     support: Examples
-    """What a learner adapts from, (N, S, ...)."""
+    """Examples that a learner adapts from, (N, S, ...)."""
     query: Examples
-    """What the adapted model is judged by, (N, Q, ...)."""
+    """Examples that judge the adapted model, (N, Q, ...)."""
 
     def __post_init__(self) -> None:
         """Check that both are of the same tasks."""
@@ -144,7 +144,7 @@ class Learner(ABC, Generic[OptionsT]):
         self._moments = AdamState.fresh(self.params)
 
     def initial_params(self) -> Params:
-        """Return what is meta-trained, and what is frozen, each leaf in its own shape."""
+        """Return the parameters, frozen ones included, each leaf in its own shape."""
         return {name: leaf.detach().clone() for name, leaf in self.module.named_parameters()}
 
     @property
@@ -178,18 +178,9 @@ class Learner(ABC, Generic[OptionsT]):
         return self.losses(self.adapt_params({**params, **fixed}, tasks.support), tasks.query)
 
     def per_task_gradients(self, params: Params, tasks: FewShotTasks) -> Tensor:
-        """Return loss and meta-gradient of every task, (N, 1 + P), from leaves in own shape.
-
-        Every task has its own copy of θ, so that one reverse pass gives all of them.
-        """
-
-        def total(theta: Params) -> tuple[Tensor, Tensor]:
-            losses = self.query_losses(theta, tasks)
-            return losses.sum(), losses
-
-        theta = repeat_params(params, tasks.support.num_tasks)
-        gradients, (_, losses) = grad_and_value(total, has_aux=True)(theta)
-        return torch.cat([losses[:, None], flatten_params(gradients)], dim=1)
+        """Return loss and meta-gradient of every task, (N, 1 + P), from leaves in own shape."""
+        num_tasks = tasks.support.num_tasks
+        return loss_rows(lambda theta: self.query_losses(theta, tasks), params, num_tasks)
 
     def fit(
         self,
@@ -286,9 +277,8 @@ class Learner(ABC, Generic[OptionsT]):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        tensors = dict(state)
-        self.params = under_prefix(_PARAMS, tensors)
-        self._moments = AdamState.from_tensors(under_prefix(_ADAM, tensors), self.params)
+        self.params = under_prefix(_PARAMS, state)
+        self._moments = AdamState.from_tensors(under_prefix(_ADAM, state))
 
     def save(self, path: Path) -> None:
         """Write the state into a sealed file, without pickle."""
@@ -318,7 +308,7 @@ class Learner(ABC, Generic[OptionsT]):
         return self
 
     def facts(self) -> dict[str, Any]:
-        """Return what a saved state belongs to, as JSON values."""
+        """Return the kind and options of the learner, as JSON values of a saved state."""
         return {"learner": type(self).__name__, **asdict(self.options)}
 
 
@@ -326,7 +316,7 @@ class AdaptedModel(NamedTuple):
     """The models of N tasks."""
 
     learner: Learner[Any]
-    """Whose they are."""
+    """Learner of the models."""
     params: Params
     """Of each model, leaves (N, ...)."""
 
@@ -444,7 +434,7 @@ class Anil(Maml):
         return {name: size for name, size in sizes.items() if name.startswith(f"{self.head}.")}
 
     def facts(self) -> dict[str, Any]:
-        """Return what a saved state belongs to, the head included."""
+        """Return the kind and options of the learner, the head included."""
         return {**super().facts(), "head": self.head}
 
 

@@ -59,12 +59,15 @@ over all tasks. 0 while it is unknown."""
 MEASURED = (STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN, VALUE_PRIOR)
 
 InnerObjective = Literal["lvc", "likelihood_ratio", "dice"]
-"""What an adaptation step climbs."""
+"""Objective of an adaptation step."""
 INNER_OBJECTIVES: tuple[InnerObjective, ...] = get_args(InnerObjective)
 
 
 def likelihood_ratio(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:
     """π_θ(a|o) / π_behaviour(a|o) · A.
+
+    Its gradient is weighted by importance, and its derivatives remain those of the function that it
+    computes, so that a small enough step along a descent direction always passes a line search.
 
     Args:
         log_probs: log π_θ(a|o), (..., T).
@@ -78,19 +81,36 @@ def likelihood_ratio(log_probs: Tensor, behaviour_log_probs: Tensor, advantages:
 
 
 def lvc(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:
-    """π_θ(a|o) / ⊥(π_θ(a|o)) · A, where ⊥ stops the gradient; takes the stored values unused."""
+    """π_θ(a|o) / ⊥(π_θ(a|o)) · A, where ⊥ stops the gradient: low-variance curvature.
+
+    Its gradient is the score function without importance weights, at any θ.  It is meant for fresh
+    episodes; a line search then follows another function than the one differentiated.
+
+    Source: Rothfuss et al. 2019, ProMP, arXiv:1810.06784, sections 5 and 6.
+    """
     del behaviour_log_probs
     return torch.exp(log_probs - log_probs.detach()) * advantages
 
 
 def dice(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:
-    """(☐_t - ☐_{t-1}) A_t with ☐_t = exp(Σ_{i ≤ t} (log π_i - ⊥ log π_i)), whose value is 1."""
+    """(☐_t - ☐_{t-1}) A_t with ☐_t = exp(Σ_{i ≤ t} (log π_i - ⊥ log π_i)), whose value is 1.
+
+    It has the gradient of `lvc`, and a Hessian that counts how an action changes the odds of what
+    follows: without bias over whole episodes, where the others leave out the products of different
+    steps; at the price of more variance.
+
+    Source: Foerster et al. 2018, DiCE, arXiv:1802.05098, with advantages as in Farquhar et al.
+    2019, Loaded DiCE, arXiv:1909.10549.
+    """
     del behaviour_log_probs
     change = log_probs - log_probs.detach()  # 0, but its derivatives are not
     until_now = change.cumsum(-1)
     return (torch.exp(until_now) - torch.exp(until_now - change)) * advantages
 
 
+# The gradient of all is ∇ log π_θ · A where the parameters are those that collected the episodes.
+# They differ in their Hessians, of which ∇² log π · A alone would be a biased one, and elsewhere,
+# as in a line search over θ.
 OBJECTIVES: dict[InnerObjective, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "lvc": lvc,
     "likelihood_ratio": likelihood_ratio,
@@ -108,14 +128,9 @@ class PolicyLoss(NamedTuple):
     advantages: Tensor
     """Their advantages (N, E, T)."""
     weights: Tensor
-    """What each step counts in the mean, (N, E, T)."""
+    """Weight of each step in the mean, (N, E, T)."""
     objective: InnerObjective = "lvc"
-    """What the mean is of."""
-
-    @property
-    def mask(self) -> Tensor:
-        """1.0 where a step of an episode counts, (N, E, T)."""
-        return self.episodes.mask
+    """Objective of a step."""
 
     def gradient(self, params: Params, adapting: Sequence[str]) -> Params:
         """Return ∇ L_n of every task, for the leaves (N, ...) that adapt.
@@ -153,17 +168,17 @@ class PolicyLoss(NamedTuple):
 
 
 PRIOR_EPISODES = 4.0
-"""What the learned variance and signal count, in degrees of freedom; E episodes have E - 1."""
+"""Degrees of freedom of the learned variance and signal; E episodes have E - 1."""
 
 LEARNING_RATE = 0.1
 """Weight of a new meta-batch in what is learned: it follows θ within some ten of them."""
 
 _LEAST = 1e-12
-"""What is learned where there is nothing: 0 would be unknown."""
+"""Learned where there is nothing: 0 would be unknown."""
 
 
 class StepMoments(NamedTuple):
-    """What the episodes of every task say about its step, (N,) each."""
+    """Moments of the steps of every task's episodes, (N,) each."""
 
     num_episodes: Tensor
     """E, episodes with a step that counts."""
@@ -233,7 +248,7 @@ def learn_mean(learned: Tensor, samples: Tensor) -> Tensor:
 
     Args:
         learned: The number so far (1,), 0 while it is unknown.
-        samples: What every task says of it, (N,); those that are not finite are left out.
+        samples: One of every task, (N,); those that are not finite are left out.
     """
     return running_mean(learned, samples[:, None], LEARNING_RATE, _LEAST)
 
@@ -243,7 +258,7 @@ StepSizes = float | Mapping[str, float | Tensor]
 
 
 class InnerLoss(Protocol):
-    """L_n(θ_n) of every task, what an adaptation step lowers."""
+    """L_n(θ_n) of every task, which an adaptation step lowers."""
 
     def gradient(self, params: Params, adapting: Sequence[str]) -> Params:
         """Return ∇ L_n of every task, for those leaves (N, ...) that adapt.
@@ -252,19 +267,6 @@ class InnerLoss(Protocol):
             params: θ_n, each leaf (N, ...).
             adapting: Names of leaves.
         """
-        ...
-
-
-class EpisodicLoss(InnerLoss, Protocol):
-    """A loss that is a sum over E episodes, whose spread tells the noise of a step."""
-
-    @property
-    def mask(self) -> Tensor:
-        """1.0 where a step of an episode counts, (N, E, T)."""
-        ...
-
-    def gradients_of_episodes(self, params: Params, adapting: Sequence[str]) -> Params:
-        """Return the part of every episode in ∇ L_n: leaves (N, E, ...), whose sums it is."""
         ...
 
 
@@ -291,13 +293,13 @@ def adapt(
 
 
 def adapt_shrunk(
-    loss: EpisodicLoss, params: Params, step_sizes: StepSizes, *, first_order: bool = False
+    loss: PolicyLoss, params: Params, step_sizes: StepSizes, *, first_order: bool = False
 ) -> Params:
     """Take one shrunk step on every task: θ'_n = θ_n - s_n α ∇ L_n(θ_n).
 
-    s_n is the part of the step that its noise leaves, and that the steps before leave, see
-    `shrinkage`. What meta-training knows of steps are the leaves `STEP_VARIANCE` and `STEP_SIGNAL`,
-    the steps taken are `STEPS_TAKEN`, if there are such leaves.
+    s_n shrinks the step by its noise and by the steps already taken, see above.  The leaves
+    `STEP_VARIANCE` and `STEP_SIGNAL` hold the estimates of meta-training, and `STEPS_TAKEN` the
+    steps taken, if there are such leaves.
 
     Args:
         loss: L_n.
@@ -309,7 +311,17 @@ def adapt_shrunk(
         Adapted parameters, same keys and shapes as params; those of a task whose mask selects no
         step are as they came.
     """
-    steps, counted = _shrunk_steps(loss, params, step_sizes)
+    steps, moments = measured_steps(loss, params, step_sizes)
+    lengths = factors = moments.factors(params.get(STEP_VARIANCE), params.get(STEP_SIGNAL))
+    counted: Params = {}
+    if STEPS_TAKEN in params:
+        # The derivative of relu at 0 is 0: meta-training, which begins there, never moves it.
+        taken = torch.relu(params[STEPS_TAKEN].squeeze(1))
+        lengths = factors / (1.0 + taken)
+        counted = {STEPS_TAKEN: (taken + factors)[:, None]}
+    steps = {
+        name: lengths.reshape(-1, *[1] * (leaf.ndim - 1)) * leaf for name, leaf in steps.items()
+    }
     return {**_moved(params, steps, first_order), **counted}
 
 
@@ -320,36 +332,21 @@ def _moved(params: Params, steps: Params, first_order: bool) -> Params:
     return {**params, **{name: params[name] - step for name, step in steps.items()}}
 
 
-def _shrunk_steps(
-    loss: EpisodicLoss, params: Params, step_sizes: StepSizes
-) -> tuple[Params, Params]:
-    """Return s α ∇ L_n of every task, leaves (N, ...), and the leaf that counts the steps taken."""
-    steps, moments = measured_steps(loss, params, step_sizes)
-    lengths = factors = moments.factors(params.get(STEP_VARIANCE), params.get(STEP_SIGNAL))
-    counted: Params = {}
-    if STEPS_TAKEN in params:
-        # The derivative of relu at 0 is 0: meta-training, which begins there, never moves it.
-        taken = torch.relu(params[STEPS_TAKEN].squeeze(1))
-        lengths = factors / (1.0 + taken)
-        counted = {STEPS_TAKEN: (taken + factors)[:, None]}
-    return {name: _like(lengths, leaf) * leaf for name, leaf in steps.items()}, counted
-
-
 def measured_steps(
-    loss: EpisodicLoss, params: Params, step_sizes: StepSizes
+    loss: PolicyLoss, params: Params, step_sizes: StepSizes
 ) -> tuple[Params, StepMoments]:
-    """Return α ∇ L_n of every task, leaves (N, ...), and what its episodes say about its noise.
+    """Return α ∇ L_n of every task, leaves (N, ...), and the moments of its episodes' steps.
 
     Lengths are those of steps, not of gradients: where leaves have different α, what counts is how
     far they move.
     """
-    sizes = _size_of_each(params, step_sizes)
-    gradients = loss.gradients_of_episodes(params, [*sizes])
-    parts = {
-        name: _of_episodes(size, params[name]) * gradients[name] for name, size in sizes.items()
-    }
+    parts = loss.gradients_of_episodes(params, [*(sizes := _size_of_each(params, step_sizes))])
+    for name, size in sizes.items():
+        if isinstance(size, Tensor):  # one for each element, and so for those of all episodes
+            size = size.expand_as(params[name])[:, None]
+        parts[name] = size * parts[name]
     steps = {name: leaf.sum(1) for name, leaf in parts.items()}
-    return steps, StepMoments.of(parts, steps, loss.mask)
+    return steps, StepMoments.of(parts, steps, loss.episodes.mask)
 
 
 def _size_of_each(params: Params, step_sizes: StepSizes) -> Mapping[str, float | Tensor]:
@@ -359,27 +356,14 @@ def _size_of_each(params: Params, step_sizes: StepSizes) -> Mapping[str, float |
     return {name: step_sizes for name in params if name not in MEASURED}
 
 
-def _of_episodes(size: float | Tensor, leaf: Tensor) -> float | Tensor:
-    """Give a step size that broadcasts with a leaf (N, ...) the dimension of its episodes."""
-    return size.expand_as(leaf)[:, None] if isinstance(size, Tensor) else size
-
-
-def _like(rows: Tensor, leaf: Tensor) -> Tensor:
-    """Give numbers (N,) the dimensions of a leaf (N, ...)."""
-    return rows.reshape(-1, *[1] * (leaf.ndim - 1))
-
-
 def add_step_lengths(policy: GaussianPolicy) -> None:
     """Give a policy the leaves that decide how far its steps go."""
     for name in (STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN):
-        _add(policy, name, 1)
+        policy.register_parameter(name, nn.Parameter(torch.empty(1, device="meta")))
 
 
 def add_value_prior(policy: GaussianPolicy) -> None:
     """Give a policy the leaf `VALUE_PRIOR`."""
     size = num_value_features(policy.observation_centre.numel())
-    _add(policy, VALUE_PRIOR, size, size + 1)
-
-
-def _add(policy: GaussianPolicy, name: str, *shape: int) -> None:
-    policy.register_parameter(name, nn.Parameter(torch.empty(shape, device="meta")))
+    leaf = nn.Parameter(torch.empty(size, size + 1, device="meta"))
+    policy.register_parameter(VALUE_PRIOR, leaf)

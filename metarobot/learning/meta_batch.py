@@ -31,7 +31,7 @@ class MetaBatch:
     post_advantages: Tensor
     """Their advantages (N, E, T)."""
     told: Tensor | None = None
-    """What the policy was told of the task in each of them, (N, E, C); None if it never is."""
+    """Task code of the policy in each of them, (N, E, C); None if it has none."""
 
     @property
     def blocks(self) -> tuple[Episodes, ...]:
@@ -60,7 +60,7 @@ class MetaBatch:
 
 
 class UpdateReport(NamedTuple):
-    """What a meta-update did."""
+    """Result of a meta-update."""
 
     surrogate_before: float
     surrogate_after: float
@@ -147,5 +147,5 @@ def join_distributions(parts: Sequence[Distribution]) -> Distribution:
 
 
 def distribution_of(distribution: Distribution, tasks: slice) -> Distribution:
-    """Return what the policies of some tasks do."""
+    """Return the distributions of some tasks."""
     return Distribution(distribution.mean[tasks], distribution.log_std[tasks])

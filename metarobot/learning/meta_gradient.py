@@ -76,7 +76,7 @@ def kl_divergences(old: Distribution, new: Distribution, episodes: Episodes) -> 
 
 
 class MetaObjective(Protocol):
-    """What a meta-update improves, as a function of θ, once for every task."""
+    """Objective of a meta-update as a function of θ, once for every task."""
 
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
         """θ_n -> π_{θ'_n} on the post-update observations."""

@@ -12,7 +12,9 @@ from torch.func import grad_and_value, vjp
 
 from metarobot.learning.distributed import Workers
 from metarobot.learning.meta_batch import chunks_of_steps
-from metarobot.policies import EpisodeEncoder, Params, embed, flatten_params, repeat_params
+from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_params
+from metarobot.policies.episode_encoder import embed, transition_features
+from metarobot.rollout.episodes import Episodes
 
 TEMPERATURE = 0.1
 """Squared distance that makes a prototype e times less likely."""
@@ -36,7 +38,7 @@ def prototypes(embeddings: Tensor, counts: Tensor) -> Tensor:
 
 
 class EmbeddingMoments(NamedTuple):
-    """What the embeddings of every task say of how embeddings spread."""
+    """Moments of the embeddings of every task."""
 
     centres: Tensor
     """Prototypes (N, D)."""
@@ -96,7 +98,6 @@ def proximity_losses(embeddings: Tensor, anchors: Tensor) -> Tensor:
 
 
 def per_task_encoder_gradients(
-    encoder: EpisodeEncoder,
     params: Params,
     steps: tuple[Tensor, Tensor],
     anchors: Tensor,
@@ -109,16 +110,15 @@ def per_task_encoder_gradients(
     chunks, which are embedded once more unless there is only one.
 
     Args:
-        encoder: Its functional module.
-        params: Its parameters, each leaf in its own shape.
+        params: Those of an `EpisodeEncoder`, each leaf in its own shape.
         steps: Features (n, E, T, F) and mask (n, E, T) of this process' tasks.
         anchors: Where their embeddings should stay near (n, E, D).
         workers: The processes that hold the other tasks.
     """
     mask = steps[1]
     chunks = chunks_of_steps(mask)
-    only = _embed_chunk(encoder, params, steps, chunks[0]) if len(chunks) == 1 else None
-    embeddings = only[0] if only else embed_all(encoder, params, steps)
+    only = _embed_chunk(params, steps, chunks[0]) if len(chunks) == 1 else None
+    embeddings = only[0] if only else embed_all(params, steps)
     everyone, anchors = workers.gather(embeddings), workers.gather(anchors)
     counts = workers.gather(episode_counts(mask))
 
@@ -131,18 +131,26 @@ def per_task_encoder_gradients(
     own = gradient[share.start : share.stop]
     rows = []
     for tasks in chunks:
-        _, pull_back = only or _embed_chunk(encoder, params, steps, tasks)
+        _, pull_back = only or _embed_chunk(params, steps, tasks)
         rows.append(flatten_params(pull_back(own[tasks])[0]))
     return torch.cat([losses[:, None], workers.gather(torch.cat(rows))], dim=1)
 
 
+def step_features(policy: GaussianPolicy, episodes: Episodes, rewards: Tensor) -> Tensor:
+    """Return the `transition_features` of the steps of episodes, (N, E, T, F)."""
+    observations, following = (
+        policy.scale_observations(each)
+        for each in (episodes.observations, episodes.next_observations)
+    )
+    return transition_features(observations, following, episodes.actions, rewards, episodes.mask)
+
+
 @torch.no_grad()
-def embed_all(encoder: EpisodeEncoder, params: Params, steps: tuple[Tensor, Tensor]) -> Tensor:
+def embed_all(params: Params, steps: tuple[Tensor, Tensor]) -> Tensor:
     """Embed the episodes of all tasks by the same parameters, in chunks; no graph is kept.
 
     Args:
-        encoder: Its functional module.
-        params: Its parameters, each leaf in its own shape.
+        params: Those of an `EpisodeEncoder`, each leaf in its own shape.
         steps: Features (N, E, T, F) and mask (N, E, T).
 
     Returns:
@@ -150,19 +158,19 @@ def embed_all(encoder: EpisodeEncoder, params: Params, steps: tuple[Tensor, Tens
     """
     features, mask = steps
     parts = [
-        embed(encoder, repeat_params(params, len(mask[tasks])), features[tasks], mask[tasks])
+        embed(repeat_params(params, len(mask[tasks])), features[tasks], mask[tasks])
         for tasks in chunks_of_steps(mask)
     ]
     return torch.cat(parts)
 
 
 def _embed_chunk(
-    encoder: EpisodeEncoder, params: Params, steps: tuple[Tensor, Tensor], tasks: slice
+    params: Params, steps: tuple[Tensor, Tensor], tasks: slice
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Params]]]:
     """Embed the episodes of some tasks: embeddings (n, E, D), and the way back to parameters."""
     features, mask = steps[0][tasks], steps[1][tasks]
     theta = repeat_params(params, len(mask))
-    embeddings, pull_back, *_ = vjp(lambda theta: embed(encoder, theta, features, mask), theta)
+    embeddings, pull_back, *_ = vjp(lambda theta: embed(theta, features, mask), theta)
     return embeddings, pull_back
 
 

@@ -45,7 +45,7 @@ _CG_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class TrustRegion(Checked):
-    """How far a meta-update goes, and how it is found."""
+    """The trust region of a meta-update, and the search in it."""
 
     max_kl: float = number(0.01, 1e-8, 10.0)
     """Bound on the mean KL divergence of a meta-update between adapted policies, in nats."""
@@ -101,7 +101,7 @@ def fisher_product(
 def _fisher_product_of_chunk(
     objective: MetaObjective, params: Params, batch: MetaBatch
 ) -> Callable[[Params], Params]:
-    """Return what `fisher_product` does for one chunk, and keep its graphs."""
+    """Return `fisher_product` of one chunk, which keeps its graphs."""
 
     def distribution(theta: Params) -> Distribution:
         return objective.adapted_distribution(theta, batch)

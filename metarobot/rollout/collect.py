@@ -30,12 +30,12 @@ class RolloutEnv(Protocol):
 
     @property
     def start_size(self) -> int:
-        """S, uniforms in [0, 1) that place the start of an episode; 0 where nobody can place it."""
+        """S, uniforms in [0, 1) that place the start of an episode; 0 where it cannot be placed."""
         ...
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """What a step does where an episode has ended; `collect` sets DISABLED while it runs."""
+        """Behaviour of a step after an episode has ended; `collect` sets DISABLED while it runs."""
         ...
 
     @autoreset_mode.setter
@@ -52,7 +52,7 @@ class RolloutEnv(Protocol):
                 ``reset_mask``, (M,) bool, the R simulations in which one does: all M without it.
 
         Returns:
-            Observations (M, O) float32, and an info that nobody reads.
+            Observations (M, O) float32, and an info that is not read.
         """
         ...
 
@@ -197,7 +197,7 @@ def _seen(observation: np.ndarray, shown: np.ndarray) -> torch.Tensor:
 
 
 def _final(seen: torch.Tensor, last: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return what was seen after the last step that counts, (N, M, O).
+    """Return the observation after the last step that counts, (N, M, O).
 
     Args:
         seen: Observations before each step, (N, M, T, O): also that after an early end.
@@ -254,7 +254,7 @@ def _fill(block: np.ndarray, num_simulations: int) -> np.ndarray:
 
 
 def _block(steps: list[np.ndarray], num_tasks: int) -> torch.Tensor:
-    """Return what was noted in every control step, (N E,) each, as one block (N, E, T)."""
+    """Return numbers of every control step, (N E,) each, as one block (N, E, T)."""
     return torch.from_numpy(np.stack(steps, axis=1).astype(np.float32)).unflatten(
         0, (num_tasks, -1)
     )
@@ -270,7 +270,7 @@ class RewardBlindPolicy:
     """A policy that is never told its rewards, whatever the environment pays."""
 
     policy: Policy
-    """Who acts; it must accept rewards of NaN."""
+    """The acting policy; it must accept rewards of NaN."""
 
     def start(self, params: Params) -> PolicyState:
         """Begin to act with one policy per task, each leaf (N, ...)."""

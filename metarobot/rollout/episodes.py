@@ -1,6 +1,6 @@
 """The episodes of a meta-batch, as one block of tensors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -17,15 +17,15 @@ class Episodes:
     """E episodes of T control steps on each of N tasks."""
 
     observations: Tensor
-    """What the policy saw before each step, (N, E, T, O)."""
+    """Observations before each step, (N, E, T, O)."""
     final_observations: Tensor
-    """What was seen after the last step that counts, (N, E, O); NaN if nobody saw it."""
+    """Observation after the last step that counts, (N, E, O); NaN if unknown."""
     actions: Tensor
-    """What the policy asked for, before the environment clipped it, (N, E, T, A)."""
+    """Actions of the policy, before the environment clipped them, (N, E, T, A)."""
     log_probs: Tensor
     """Log-probability of each action under the policy that took it, (N, E, T); NaN if unknown."""
     rewards: Tensor
-    """Reward of each step, (N, E, T); NaN if nobody measured it."""
+    """Reward of each step, (N, E, T); NaN if it was not measured."""
     mask: Tensor
     """1.0 where a step counts, 0.0 after the end or once the simulation failed, (N, E, T)."""
     success: Tensor
@@ -81,7 +81,7 @@ class Episodes:
 
     @property
     def next_observations(self) -> Tensor:
-        """What was seen after each step, (N, E, T, O); NaN where nobody saw it.
+        """Observations after each step, (N, E, T, O); NaN where unknown.
 
         After the T-th step it is NaN as well: an episode of the whole horizon ends there, and its
         last control step may be longer than the others (`TaskVectorEnv.settle_steps`).
@@ -100,26 +100,24 @@ class Episodes:
         """Weights (N, E, T) that make a sum over one task's steps a mean over those that count."""
         return self.mask / self.mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
 
+    def _of_each(self, part: Callable[[Tensor], Tensor]) -> "Episodes":
+        return Episodes(**{field.name: part(getattr(self, field.name)) for field in fields(self)})
+
     def rows(self, tasks: Sequence[int] | slice) -> "Episodes":
         """Return the episodes of some tasks; views if they are a slice."""
-        return Episodes(**{field.name: getattr(self, field.name)[tasks] for field in fields(self)})
+        return self._of_each(lambda block: block[tasks])
 
     def first(self, num_episodes: int) -> "Episodes":
         """Return the first episodes of every task, as views."""
-        return Episodes(
-            **{field.name: getattr(self, field.name)[:, :num_episodes] for field in fields(self)}
-        )
+        return self._of_each(lambda block: block[:, :num_episodes])
 
     def last(self, num_episodes: int) -> "Episodes":
         """Return the last episodes of every task, as views."""
-        return Episodes(
-            **{field.name: getattr(self, field.name)[:, -num_episodes:] for field in fields(self)}
-        )
+        return self._of_each(lambda block: block[:, -num_episodes:])
 
     def each_alone(self) -> "Episodes":
         """Return every episode as the only one of a task of its own, (N E, 1, T), as views."""
-        blocks = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Episodes(**{name: block.flatten(0, 1)[:, None] for name, block in blocks.items()})
+        return self._of_each(lambda block: block.flatten(0, 1)[:, None])
 
     def pad(self, horizon: int) -> "Episodes":
         """Return the episodes with T = horizon steps; those that are added do not count."""
@@ -156,8 +154,8 @@ class Episodes:
             actions: What it asked for in half action ranges, with its noise and before anything
                 clipped it; E arrays (T_e, A).  What ``session.act`` returns is clipped:
                 ``latent`` and ``rl2`` read no more, others need ``session.recorded.actions``.
-            rewards: Reward of each step; E arrays (T_e,), NaN or None where nobody measured it.
-                None if nobody measured any.  Where one is missing, only algorithms that can do
+            rewards: Reward of each step; E arrays (T_e,), NaN or None where it was not measured.
+                None if none was measured.  Where one is missing, only algorithms that can do
                 without adapt to the log.
             log_probs: Log-probability of each action under the policy that took it; E arrays
                 (T_e,).  Some algorithms cannot do without.
@@ -169,7 +167,34 @@ class Episodes:
         Raises:
             ValueError: Lengths or shapes do not go together, or a number is not finite.
         """
-        return episodes_from_log(observations, actions, rewards, log_probs, success)
+        done = _logged("actions", actions, 2)
+        E = len(done)
+        lengths = [len(episode) for episode in done]
+        T = max(lengths)
+        seen, final = _split_final(
+            _logged("observations", observations, 2, lengths, extra=1), lengths
+        )
+        unknown = [np.full(length, np.nan) for length in lengths]
+        earned = (
+            unknown if rewards is None else _logged("rewards", rewards, 1, lengths, may_be_nan=True)
+        )
+        known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, lengths)
+        flags = [False] * E if success is None else [bool(flag) for flag in success]
+        if len(flags) != E:
+            raise ValueError(
+                f"success must hold {E} values, one for each episode, got {len(flags)}"
+            )
+        return cls(
+            observations=_fill(seen, T),
+            final_observations=torch.from_numpy(final[None]),
+            actions=_fill(done, T),
+            log_probs=_fill(known, T),
+            rewards=_fill(earned, T),
+            mask=_fill([np.ones(length) for length in lengths], T),
+            success=torch.tensor([flags]),
+            unstable=torch.zeros(1, E, dtype=torch.bool),
+            start=torch.zeros(1, E, 0),
+        )
 
     @classmethod
     def join(cls, blocks: Sequence["Episodes"]) -> "Episodes":
@@ -180,40 +205,6 @@ class Episodes:
                 for field in fields(cls)
             }
         )
-
-
-def episodes_from_log(
-    observations: Sequence[ArrayLike],
-    actions: Sequence[ArrayLike],
-    rewards: Sequence[ArrayLike] | None,
-    log_probs: Sequence[ArrayLike] | None,
-    success: Sequence[bool] | None,
-) -> Episodes:
-    """Build episodes (1, E, T) from ragged lists; see `Episodes.from_log`."""
-    done = _logged("actions", actions, 2)
-    E = len(done)
-    lengths = [len(episode) for episode in done]
-    T = max(lengths)
-    seen, final = _split_final(_logged("observations", observations, 2, lengths, extra=1), lengths)
-    unknown = [np.full(length, np.nan) for length in lengths]
-    earned = (
-        unknown if rewards is None else _logged("rewards", rewards, 1, lengths, may_be_nan=True)
-    )
-    known = unknown if log_probs is None else _logged("log_probs", log_probs, 1, lengths)
-    flags = [False] * E if success is None else [bool(flag) for flag in success]
-    if len(flags) != E:
-        raise ValueError(f"success must hold {E} values, one for each episode, got {len(flags)}")
-    return Episodes(
-        observations=_fill(seen, T),
-        final_observations=torch.from_numpy(final[None]),
-        actions=_fill(done, T),
-        log_probs=_fill(known, T),
-        rewards=_fill(earned, T),
-        mask=_fill([np.ones(length) for length in lengths], T),
-        success=torch.tensor([flags]),
-        unstable=torch.zeros(1, E, dtype=torch.bool),
-        start=torch.zeros(1, E, 0),
-    )
 
 
 def _split_final(

@@ -13,7 +13,7 @@ import torch
 
 
 class Phase(IntEnum):
-    """What a draw is for. The numbers are part of every seed: never renumber them."""
+    """Purpose of a draw. The numbers are part of every seed: never renumber them."""
 
     INITIALISATION = 0
     TASKS = 1

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from metarobot.envs.tasks import Tasks
 
 
-Tell = Callable[[Tensor, Tensor], Tensor]
 _COLLECTING = 0.25
 """Part of the work at the end that collecting is, about: what learns from it takes longer."""
 
@@ -182,7 +181,7 @@ class MetaTrainer:
         watch(0.0)
         first, budget = self.total_steps, self.config.total_steps
         while not batches or self.total_steps < budget:
-            batch, _ = self._collect_batch(algorithm.tell_at_the_end)
+            batch, _ = self._collect_batch(concluding=True)
             batches.append(batch)
             self.iteration += 1
             self.total_steps += self._num_steps(batch)
@@ -192,7 +191,7 @@ class MetaTrainer:
             self.params, batches, lambda share: watch(_COLLECTING + (1.0 - _COLLECTING) * share)
         )
 
-    def _collect_batch(self, tell: Tell | None = None) -> tuple[MetaBatch, Params]:
+    def _collect_batch(self, *, concluding: bool = False) -> tuple[MetaBatch, Params]:
         """Collect a meta-batch, and return the adapted parameters of its tasks as well."""
         algorithm, K = self.algorithm, self.config.adaptation_steps
         tasks = self._sample_tasks()
@@ -200,7 +199,7 @@ class MetaTrainer:
         adapted = repeat_params(self.params, len(self.tasks))
         steps = list(adapt_in_steps(algorithm, adapted, K, self._collect_pre_update))
         adapted = steps[-1].params if steps else adapted
-        told = self._tell(tasks, tell or algorithm.tell)
+        told = self._tell(tasks, concluding)
         acting = adapted if told is None else {**adapted, TOLD: told}
         post_episodes = self._collect(self.policy, acting, Phase.POST_UPDATE, K)
         batch = MetaBatch(
@@ -216,7 +215,7 @@ class MetaTrainer:
         rng = numpy_generator(self.config.seed, self.iteration, Phase.TASKS)
         return self.env.distribution.sample(rng, self.config.block_shape[0]).rows(self.tasks)
 
-    def _tell(self, tasks: Tasks, tell: Tell) -> Tensor | None:
+    def _tell(self, tasks: Tasks, concluding: bool) -> Tensor | None:
         """Return what post-update episodes are told of the tasks, (N, E, C); None if nothing."""
         if not self.algorithm.is_told:
             return None
@@ -226,9 +225,10 @@ class MetaTrainer:
             numpy_generator(seed, self.iteration, Phase.GUESSES, task=task).random(num_episodes)
             for task in self.tasks
         ]
-        return tell(codes, torch.from_numpy(np.stack(guesses)).float())
+        uniforms = torch.from_numpy(np.stack(guesses)).float()
+        return self.algorithm.tell(codes, uniforms, concluding=concluding)
 
-    def _collect_pre_update(self, step: int, policy: GaussianPolicy, params: Params, /) -> Episodes:
+    def _collect_pre_update(self, step: int, policy: GaussianPolicy, params: Params) -> Episodes:
         return self._collect(policy, params, Phase.PRE_UPDATE, step)
 
     def _num_steps(self, batch: MetaBatch) -> int:

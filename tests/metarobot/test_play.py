@@ -19,7 +19,7 @@ from browser import MISSING, Browser
 from fakes import untrained_run
 
 import metarobot as mr
-from metarobot.adaptation.policy import draw_noise
+from metarobot.adaptation.policy import draw_exploration
 from metarobot.cli.main import main
 from metarobot.envs import TaskError, find_family, make_env
 from metarobot.play import (
@@ -107,7 +107,7 @@ def test_adapting_is_that_of_a_block_of_episodes(play, algorithm):
         env,
         policy.algorithm.exploring_policy,
         policy.task_params,
-        noise=draw_noise(policy, number, seed),
+        noise=draw_exploration(policy, number, seed).noise,
         start=np.stack(starts)[None],
     )
     wanted = policy.adapt_from(block)

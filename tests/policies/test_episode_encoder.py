@@ -1,7 +1,13 @@
 import torch
 
-from metarobot.policies import EpisodeEncoder, embed, repeat_params, transition_features
-from metarobot.policies.episode_encoder import transition_feature_size
+from metarobot.policies import repeat_params
+from metarobot.policies.episode_encoder import (
+    EpisodeEncoder,
+    embed,
+    transition_feature_size,
+    transition_features,
+)
+from metarobot.policies.params import xavier_params
 
 N, E, T, F, D = 2, 3, 6, 7, 5  # tasks, episodes, steps, features, embedding
 
@@ -12,37 +18,36 @@ def random(*shape, seed=0):
 
 def make_encoder(feature_size=F):
     encoder = EpisodeEncoder(feature_size, D).double()
-    return encoder, encoder.initial_params(torch.Generator().manual_seed(1))
+    return xavier_params(encoder, torch.Generator().manual_seed(1))
 
 
 def test_an_embedding_is_bounded_and_its_shapes_are_those_announced():
-    encoder, params = make_encoder()
-    assert {name: tuple(leaf.shape) for name, leaf in params.items()} == encoder.shapes
-    z = embed(encoder, repeat_params(params, N), 100 * random(N, E, T, F), torch.ones(N, E, T))
+    params = make_encoder()
+    z = embed(repeat_params(params, N), 100 * random(N, E, T, F), torch.ones(N, E, T))
     assert z.shape == (N, E, D)
     assert z.abs().max() <= 1.0
     assert z.std(dim=(0, 1)).min() > 0.0
 
 
 def test_steps_count_alike_in_any_order_and_masked_ones_not_at_all():
-    encoder, params = make_encoder()
+    params = make_encoder()
     theta, features, mask = repeat_params(params, N), random(N, E, T, F), torch.ones(N, E, T)
     mask[..., 4:] = 0.0
-    expected = embed(encoder, theta, features[:, :, :4], mask[:, :, :4])
+    expected = embed(theta, features[:, :, :4], mask[:, :, :4])
     features[..., 4:, :] = 1e3
-    torch.testing.assert_close(embed(encoder, theta, features, mask), expected)
-    turned = embed(encoder, theta, features.flip(2), mask.flip(2))
+    torch.testing.assert_close(embed(theta, features, mask), expected)
+    turned = embed(theta, features.flip(2), mask.flip(2))
     torch.testing.assert_close(turned, expected)
 
 
 def test_what_goes_together_shows_in_the_products():
     """Two tasks whose features differ in their correlation alone, all of them even in sign."""
-    encoder, params = make_encoder(feature_size=2)
+    params = make_encoder(feature_size=2)
     x = random(1, 1, 400, 1)
     x = torch.cat([x, -x], dim=2)
     one, other = (torch.cat([x, s * x], dim=-1) for s in (1.0, -1.0))
     theta, mask = repeat_params(params, 1), torch.ones(1, 1, 800)
-    assert (embed(encoder, theta, one, mask) - embed(encoder, theta, other, mask)).norm() > 0.1
+    assert (embed(theta, one, mask) - embed(theta, other, mask)).norm() > 0.1
 
 
 def test_features_of_a_transition():

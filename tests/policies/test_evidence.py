@@ -2,7 +2,7 @@
 
 import torch
 
-from metarobot.policies import Evidence
+from metarobot.policies.task_model import Evidence
 
 
 def evidence(squares, log_variances, num_outcomes):

@@ -44,11 +44,3 @@ def test_the_chain_rule_by_hand_is_that_of_autograd(sequence):
     found = torch.autograd.grad((gru_sequence(*leaves) * weights).sum(), leaves)
     torch.testing.assert_close(found, expected)
     assert torch.autograd.gradcheck(gru_sequence, leaves)
-
-
-def test_one_step_may_be_taken_in_several_simulations_of_a_task(sequence):
-    inputs, hidden, weight, bias = sequence
-    together = gru_step(inputs, hidden.expand(N, L, H), weight, bias)
-    for m in range(L):
-        alone = gru_step(inputs[:, [m]], hidden, weight, bias)
-        torch.testing.assert_close(together[:, [m]], alone)

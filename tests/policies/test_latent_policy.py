@@ -6,19 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.policies import (
-    AskingState,
-    Evidence,
-    LatentPolicy,
-    LatentState,
-    ShownSteps,
-    TaskModel,
-    latent,
-    task_model,
-)
-from metarobot.policies.latent import NUM_LIKELY, TOLD
-from metarobot.policies.params import repeat_params
-from metarobot.policies.task_model import FINEST
+from metarobot.policies import latent, task_model
+from metarobot.policies.latent import NUM_LIKELY, TOLD, ExploringState, LatentPolicy, LatentState
+from metarobot.policies.params import repeat_params, xavier_params
+from metarobot.policies.task_model import FINEST, Evidence, TaskModel, Transitions
 
 SEEN, A, C, K, N, M, T = 3, 2, 4, 32, 2, 3, 6  # SEEN: observation elements
 LOW, HIGH = np.array([-1.0, -2.0, 0.0]), np.array([1.0, 2.0, 3.0])
@@ -77,20 +68,6 @@ def test_training_tells_the_policy():
     assert (whole - other).abs().max() > 1e-3
 
 
-def test_what_a_policy_sees_reaches_its_action_directly():
-    """Of a task far away it makes twice as much of twice as far: its tanh units are saturated."""
-    policy, params = make_policy()
-    for name in ("layers.0.weight", "layers.0.bias"):
-        params[name] *= 1e4
-    several, seen = repeat_params(params, 1), torch.from_numpy(walk())[None, None]
-    told = torch.tensor([[50.0, -20.0, 1.0, 0.0]]).double()
-    means = [
-        policy.distribution({**several, TOLD: scale * told[None]}, seen).mean for scale in (1, 2, 3)
-    ]
-    torch.testing.assert_close(means[2] - means[1], means[1] - means[0])
-    assert (means[1] - means[0]).abs().min() > 0.1
-
-
 def test_the_mean_of_tasks_keeps_angles_on_the_circle():
     policy, _ = make_policy()
     log_weights = torch.randn(5, K, generator=torch.Generator().manual_seed(1)).double()
@@ -99,13 +76,6 @@ def test_the_mean_of_tasks_keeps_angles_on_the_circle():
     expected = log_weights.softmax(-1) @ policy.tasks
     torch.testing.assert_close(mean[:, :2], expected[:, :2])
     assert torch.allclose(mean[:, 2] * expected[:, 3], mean[:, 3] * expected[:, 2])
-
-
-def test_weights_are_those_of_the_evidence_while_several_tasks_are_likely():
-    policy, _ = make_policy()
-    known = evidence_of([4.0, 3.0, 2.0, 1.0])
-    expected = known.log_weights(policy.likelihood_power)
-    assert torch.equal(policy.log_weights(known), expected)
 
 
 def test_the_likeliest_task_never_leaves_some_others_behind_it():
@@ -125,34 +95,9 @@ def evidence_of(best, certainty=1.0):
     return Evidence(squares, torch.zeros(1, K).double(), torch.tensor([[1e12]]).double())
 
 
-def test_of_few_tasks_the_likeliest_leaves_none_behind_it():
-    policy, _ = make_policy()
-    policy.tasks = policy.tasks[:2]
-    known = Evidence(torch.tensor([[0.0, 1e6]]), torch.zeros(1, 2), torch.tensor([[1e12]]))
-    weights = policy.log_weights(known).softmax(-1)
-    assert float(weights[0, 0] / weights[0, 1]) == pytest.approx(30.0, rel=1e-5)
-
-
-def test_questions_are_drawn_by_weight_and_differ():
-    policy, _ = make_policy()
-    log_weights = torch.full((K,), -1e9).double()
-    log_weights[:4] = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
-    asked = [
-        int(
-            (policy.tasks == policy.drawn_task(log_weights, torch.tensor(float(q))))
-            .all(1)
-            .nonzero()
-        )
-        for q in range(100)
-    ]
-    shares = np.bincount(asked, minlength=K)[:4] / 100
-    np.testing.assert_allclose(shares, [0.4, 0.3, 0.2, 0.1], atol=0.03)
-    assert len(set(asked[:4])) == 3
-
-
 def test_weighing_is_what_the_definition_says():
     model = TaskModel(SEEN, A, C, width=5, head_width=3).double()
-    params = {n: leaf.double() for n, leaf in model.initial_params(torch.Generator()).items()}
+    params = {n: leaf.double() for n, leaf in xavier_params(model, torch.Generator()).items()}
     generator = torch.Generator().manual_seed(2)
 
     def normal(*shape):
@@ -179,12 +124,14 @@ def test_weighing_is_what_the_definition_says():
 
 def test_the_gradient_of_the_loss_agrees_with_finite_differences(monkeypatch):
     model = TaskModel(SEEN, A, C, width=4, head_width=3).double()
-    params = {n: leaf.double()[None] for n, leaf in model.initial_params(torch.Generator()).items()}
+    params = {n: leaf.double()[None] for n, leaf in xavier_params(model, torch.Generator()).items()}
     generator = torch.Generator().manual_seed(4)
     D, inputs = 1 + SEEN, 2 * SEEN + 2 * A + 2
     shapes = (1, M, T, inputs), (1, M, T, C), (1, M, T, D)
     blocks = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    steps = ShownSteps(*blocks, counts=(torch.rand(1, M, T, D, generator=generator) < 0.8).double())
+    steps = Transitions(
+        *blocks, counts=(torch.rand(1, M, T, D, generator=generator) < 0.8).double()
+    )
     codes = torch.randn(1, C, generator=generator, dtype=torch.float64)
 
     def loss(**leaves):
@@ -205,45 +152,6 @@ def test_the_gradient_of_the_loss_agrees_with_finite_differences(monkeypatch):
     assert model.losses(params, silent, codes).item() == 0.0
 
 
-def test_returns_are_weighed_as_the_definition_says():
-    model = TaskModel(SEEN, A, C, width=5, head_width=3).double()
-    params = {n: leaf.double()[None] for n, leaf in model.initial_params(torch.Generator()).items()}
-    generator = torch.Generator().manual_seed(2)
-    told, codes = (torch.randn(r, C, generator=generator, dtype=torch.float64) for r in (M, K))
-    returns, counts = torch.tensor([0.3, -2.0, 1.0]).double(), torch.tensor([1.0, 0.0, 1.0])
-    found = model.weigh_returns(params, codes, told, returns, counts.double())
-    for m in range(M):
-        pairs = told[m].expand(1, K, C), codes[None]
-        mean, variance = (each[0] for each in model.returns(params, *pairs))
-        spread = mean.var(correction=0)
-        tells = counts[m].double() * spread / (spread + variance.mean())
-        torch.testing.assert_close(found.squares[m], tells * (returns[m] - mean) ** 2 / variance)
-        torch.testing.assert_close(found.log_variances[m], tells * variance.log())
-        torch.testing.assert_close(found.num_outcomes[m], tells[None])
-    assert not found.squares[1].any()
-
-
-def test_the_model_of_returns_learns_what_an_episode_earns_that_is_told_so():
-    """Minus the squared distance between what is told and the task, with noise of 0.1."""
-    model, tasks, generator = TaskModel(SEEN, A, C, width=32), 64, torch.Generator().manual_seed(5)
-    drawn = model.initial_params(generator)
-    leaves = {n: leaf.requires_grad_() for n, leaf in drawn.items() if n.startswith("return")}
-    adam = torch.optim.Adam(leaves.values(), lr=1e-2)
-    for _ in range(300):
-        told = torch.rand(tasks, 4, C, generator=generator)
-        codes = torch.rand(tasks, C, generator=generator)
-        returns = -4 * (told - codes[:, None]).square().sum(-1)
-        returns = returns + 0.1 * torch.randn(returns.shape, generator=generator)
-        params = repeat_params(leaves, tasks)
-        loss = model.return_losses(params, told, codes, returns).mean()
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    mean, variance = model.returns(params, told, codes[:, None].expand_as(told))
-    assert (mean - returns).square().mean() < 0.05
-    assert 0.05 < variance.mean().sqrt() < 0.3
-
-
 def test_what_is_unmeasured_or_held_tells_nothing():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
@@ -261,31 +169,18 @@ def test_what_is_unmeasured_or_held_tells_nothing():
     assert (blind.known().num_outcomes < told.known().num_outcomes).all()
 
 
-def test_it_goes_on_with_what_it_knew():
-    policy, params = make_policy()
-    several, (seen, rewards) = repeat_params(params, N), episode()
-    at_once = LatentState(policy, several)
-    play(at_once, seen[:, :1], rewards[:, :1])
-    first = at_once.known()
-    play(at_once, seen[:, 1:2], rewards[:, 1:2])
-    known = {**several, **Evidence(*(part[:, 0] for part in first))._asdict()}
-    later = LatentState(policy, known)
-    play(later, seen[:, 1:2], rewards[:, 1:2])
-    for a, b in zip(at_once.known(), later.known(), strict=True):
-        torch.testing.assert_close(a, b)
-
-
 def test_the_first_adaptation_episode_is_as_any_other_and_asks_nothing():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    acting, asking = LatentState(policy, several), AskingState(policy.asking(), several)
+    acting, asking = LatentState(policy, several), ExploringState(policy.exploring(), several)
     for state in (acting, asking):  # both are told the mean of the tasks
         play(state, seen[:, :1], rewards[:, :1])
     first = acting.known()
     for found, expected in zip(asking.known(), first, strict=True):
         torch.testing.assert_close(found, expected)
     known = {**several, **Evidence(*(part[:, 0] for part in first))._asdict()}
-    later = AskingState(policy.asking(), {**known, "num_episodes": several["num_episodes"] + 1})
+    known["num_episodes"] = several["num_episodes"] + 1
+    later = ExploringState(policy.exploring(), known)
     for state in (asking, later):
         play(state, seen[:, 1:2], rewards[:, 1:2])
     assert (asking.known().squares > first.squares).all()
@@ -306,7 +201,7 @@ def test_without_trust_it_acts_as_if_nothing_were_known_and_still_asks():
     )
     torch.testing.assert_close(doubtful, fresh)
     assert (trusting - fresh).abs().max() > 1e-4
-    asking = play(AskingState(policy.asking(), distrusted), seen, rewards)
+    asking = play(ExploringState(policy.exploring(), distrusted), seen, rewards)
     assert (asking - fresh).abs().max() > 1e-4
 
 
@@ -332,8 +227,8 @@ def evidence_of_steps(policy, params, seen, rewards, monkeypatch):
     """What all episodes tell but for their returns."""
     with monkeypatch.context() as patch:
         nothing = Evidence.none(N, 1, K)
-        patch.setattr(AskingState, "_weighed_by_returns", lambda _: nothing)
-        state = AskingState(policy.asking(), params)
+        patch.setattr(ExploringState, "_weighed_by_returns", lambda _: nothing)
+        state = ExploringState(policy.exploring(), params)
         ask(state, seen, rewards)
         return state.known()
 
@@ -341,10 +236,10 @@ def evidence_of_steps(policy, params, seen, rewards, monkeypatch):
 def test_a_question_stays_the_same_and_what_it_earns_tells(monkeypatch):
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    state = AskingState(policy.asking(), several)
+    state = ExploringState(policy.exploring(), several)
     told = ask(state, seen, rewards)
     earned = policy.return_in_units(several, rewards[:, 1].sum(-1, keepdim=True))[:, 0]
-    model = {name: leaf[:1] for name, leaf in policy.model_params(several).items()}
+    model = {name: leaf[:1] for name, leaf in policy.network_params(several).items()}
     counts = torch.ones(N).double()
     returns = policy.model.weigh_returns(model, policy.tasks, told, earned, counts)
     of_steps = evidence_of_steps(policy, several, seen, rewards, monkeypatch)
@@ -360,7 +255,7 @@ def test_a_return_that_is_not_whole_tells_nothing(monkeypatch):
     unmeasured, cut = rewards.clone(), seen[:, :, : T - 1]
     unmeasured[:, 1, 2] = torch.nan
     for shown, earned in ((seen, unmeasured), (cut, rewards)):
-        state = AskingState(policy.asking(), several)
+        state = ExploringState(policy.exploring(), several)
         ask(state, shown, earned)
         of_steps = evidence_of_steps(policy, several, shown, earned, monkeypatch)
         for a, b in zip(state.known(), of_steps, strict=True):
@@ -373,7 +268,7 @@ def test_a_log_of_another_policy_has_no_returns_of_its_own():
     several, (seen, rewards) = repeat_params(params, N), episode()
     std = float(params["log_std"].exp().mean())
     for off, own in ((0.0, True), (1.0, True), (3.0, False)):  # in standard deviations
-        state = AskingState(policy.asking(), several)
+        state = ExploringState(policy.exploring(), several)
         ask(state, seen, rewards, off * std)
         state.known()
         assert state.returns[1].isfinite().all() == own

@@ -2,18 +2,12 @@ import torch
 from fakes import act_alone
 from torch.func import functional_call
 
-from metarobot.policies import LearnedLossPolicy, directions, repeat_params
+from metarobot.policies import repeat_params
+from metarobot.policies.learned_loss import LearnedLossPolicy, directions
+from metarobot.policies.params import xavier_params
 
 LOW, HIGH = [-1.0, -2.0], [1.0, 2.0]
 POLICY = LearnedLossPolicy(LOW, HIGH, 2, (4,), context_size=3)
-
-
-def test_parameters_have_the_shapes_announced_and_the_point_begins_at_zero():
-    params = POLICY.initial_params(torch.Generator().manual_seed(1))
-    assert {name: tuple(leaf.shape) for name, leaf in params.items()} == POLICY.shapes
-    assert params["context"].tolist() == [0.0, 0.0, 0.0]
-    assert params["layers.0.weight"].shape == (4, 2 + 3 + 2 * 3)
-    assert set(POLICY.direction_params(params)) == dict(POLICY.direction.named_parameters()).keys()
 
 
 def test_the_first_layer_sees_observation_point_and_products():
@@ -46,7 +40,7 @@ def test_every_task_has_its_own_point_and_one_policy_is_the_case_of_one_task():
 def test_directions_are_of_each_task_and_do_not_begin_at_zero():
     generator = torch.Generator().manual_seed(3)
     network = POLICY.direction
-    drawn = [network.initial_params(generator) for _ in range(2)]
+    drawn = [xavier_params(network, generator) for _ in range(2)]
     params = {name: torch.stack([one[name] for one in drawn]) for name in drawn[0]}
     features = torch.randn(2, 5, 6, network.left.in_features, generator=generator)
     found = directions(network, params, features)
@@ -54,17 +48,3 @@ def test_directions_are_of_each_task_and_do_not_begin_at_zero():
     for task, own in enumerate(drawn):
         torch.testing.assert_close(found[task], functional_call(network, own, (features[task],)))
     assert found.std() > 0.1
-
-
-def test_directions_tell_what_was_done_together_with_what_came_of_it():
-    """Two tasks whose features differ in their correlation alone, all of them even in sign."""
-    generator = torch.Generator().manual_seed(4)
-    network = POLICY.direction
-    params = repeat_params(network.initial_params(generator), 1)
-    size = network.left.in_features
-    x = 3.0 * torch.randn(1, 400, 1, generator=generator)
-    x = torch.cat([x, -x], dim=1)
-    rest = torch.zeros(1, 800, size - 2)
-    one, other = (torch.cat([x, sign * x, rest], dim=-1) for sign in (1.0, -1.0))
-    means = [directions(network, params, features).mean(1) for features in (one, other)]
-    assert (means[0] - means[1]).norm() > 0.01

@@ -2,17 +2,10 @@ import pytest
 import torch
 from fakes import act_alone
 
-from metarobot.policies import PrototypePolicy, repeat_params
-from metarobot.policies.prototype import CONTEXT, SPREAD
+from metarobot.policies import repeat_params
+from metarobot.policies.prototype import CONTEXT, SPREAD, PrototypePolicy
 
 POLICY = PrototypePolicy([-1.0, -2.0], [1.0, 2.0], 2, (4,), embedding_size=3).double()
-
-
-def test_parameters_have_the_shapes_announced_and_know_no_prototype():
-    params = POLICY.initial_params(torch.Generator().manual_seed(1))
-    assert {name: tuple(leaf.shape) for name, leaf in params.items()} == POLICY.shapes
-    assert not any(params[name].any() for name in CONTEXT)
-    assert params["layers.0.weight"].shape == (4, 2 + 3 + 1 + 2 * 3)
 
 
 def test_the_first_layer_sees_observation_prototype_flag_and_products():
@@ -96,10 +89,10 @@ def test_before_adapting_the_mean_of_all_tasks_is_not_seen():
 
 def test_parameters_part_into_what_acts_what_embeds_and_what_is_known():
     params = POLICY.initial_params(torch.Generator().manual_seed(1))
-    acting, encoder = POLICY.acting_params(params), POLICY.encoder_params(params)
-    assert set(encoder) == set(POLICY.encoder.shapes)
+    acting, encoder = POLICY.acting_params(params), POLICY.network_params(params)
+    assert set(encoder) == {name for name, _ in POLICY.encoder.named_parameters()}
     assert len(acting) + len(encoder) + len(CONTEXT) == len(params)
-    doubled = POLICY.with_encoder_params(params, {name: 2 * leaf for name, leaf in encoder.items()})
+    doubled = POLICY.with_network(params, {name: 2 * leaf for name, leaf in encoder.items()})
     assert list(doubled) == list(params)
     torch.testing.assert_close(doubled["encoder.left.weight"], 2 * params["encoder.left.weight"])
     assert all(doubled[name] is leaf for name, leaf in acting.items())

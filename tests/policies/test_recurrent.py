@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from metarobot.policies import RecurrentPolicy, repeat_params
+from metarobot.policies import repeat_params
+from metarobot.policies.recurrent import RecurrentPolicy
 
 N, L, A = 3, 7, 2
 LOW, HIGH = [-1.0, -2.0], [1.0, 2.0]
@@ -86,45 +87,6 @@ def test_all_that_is_told_early_is_known_later_and_not_before(policy, params, st
     assert differs[:, from_step:].all()
 
 
-def test_actions_are_remembered_as_the_environment_takes_them(policy, params, steps):
-    observations, actions, rewards, first = steps
-    clipped = policy.unroll(params, observations, actions.clamp(-1, 1), rewards, first)
-    assert torch.equal(clipped.mean, policy.unroll(params, *steps).mean)
-
-
-def test_a_small_change_is_seen_within_an_episode_and_none_where_one_begins(policy, params, steps):
-    observations, actions, rewards, _ = steps
-
-    def embed(last_observation, first):
-        last_step = policy.remember(last_observation, actions[:, :1], rewards[:, :1])
-        return policy._embed(
-            params, policy.scale_observations(observations[:, :1]), last_step, first
-        )
-
-    here, near = observations[:, :1], observations[:, :1] + 0.005
-    goes_on, begins = torch.zeros(N, 1, dtype=torch.float64), torch.ones(N, 1, dtype=torch.float64)
-    assert (embed(near, goes_on) - embed(here, goes_on)).abs().max() > 0.05
-    assert torch.equal(embed(near, begins), embed(here, begins))
-
-
-def test_what_actions_do_and_what_is_known_are_told_as_products(policy, params, steps):
-    """Of the heads' inputs, the last H O are products of memory and observation, and so on."""
-    unroll = policy.unroll(params, *steps)
-    head = params["head.weight"]
-    names = ("layers.0.weight", "head.weight")
-    without = {n: params[n].clone() for n in names}
-    without["layers.0.weight"][..., -2 * A :] = 0.0
-    without["head.weight"][..., -4 * 2 :] = 0.0
-    products = policy.unroll({**params, "head.weight": head - without["head.weight"]}, *steps).mean
-    states, scaled = unroll.memories[:, 1:, :4], policy.scale_observations(steps[0])
-    outer = torch.einsum("nlh,nlo->nlho", states, scaled).flatten(-2)
-    expected = outer @ head[..., -4 * 2 :].mT + params["head.bias"][:, None]
-    torch.testing.assert_close(products, expected)
-    effects = policy.unroll({**params, "layers.0.weight": without["layers.0.weight"]}, *steps).mean
-    assert torch.equal(effects[:, 0], unroll.mean[:, 0])
-    assert not (effects[:, 1] == unroll.mean[:, 1]).any()
-
-
 def test_where_memory_begins_is_not_trained(policy, params, steps):
     def total(params):
         return policy.unroll(params, *steps).mean.square().sum()
@@ -132,17 +94,6 @@ def test_where_memory_begins_is_not_trained(policy, params, steps):
     gradient = torch.func.grad(total)(params)
     assert not gradient["memory"].any()
     assert all(leaf.any() for name, leaf in gradient.items() if name not in ("memory", "log_std"))
-
-
-def test_initial_params_are_reproducible_and_begin_without_memory(policy):
-    first, same, other = (
-        policy.initial_params(torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
-    )
-    assert all(torch.equal(first[name], same[name]) for name in first)
-    assert not torch.equal(first["unit.weight_hh"], other["unit.weight_hh"])
-    assert {name: tuple(leaf.shape) for name, leaf in first.items()} == policy.shapes
-    assert first["memory"].shape == (4 + 2 + A + 1,)
-    assert not first["memory"].any()
 
 
 def test_a_memory_without_a_width_is_refused():

@@ -3,7 +3,8 @@ from fakes import act_alone
 
 from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import find_family
-from metarobot.policies import GaussianMLP, TaskMLP, repeat_params
+from metarobot.policies import GaussianMLP, repeat_params
+from metarobot.policies.mlp import TaskMLP
 
 POLICY = TaskMLP([-1.0, -2.0, -1.0, 0.0], [1.0, 2.0, 1.0, 4.0], 2, (4,), task_size=2).double()
 

@@ -8,15 +8,15 @@ import torch
 from carts import INTERFACE, make_policy
 
 from metarobot.algorithms import adapt_once
+from metarobot.algorithms.latent import transitions
 from metarobot.diagnosis.changes import Steps
-from metarobot.learning.task_model import show_episodes
 from metarobot.policies import repeat_params
 from metarobot.policies.latent import BELIEF
 from metarobot.rollout.episodes import Episodes
 
 E, CUT, T = 3, 7, INTERFACE.horizon
 READERS = {
-    "prototype": lambda policy, episodes: policy.algorithm._features(episodes),
+    "prototype": lambda policy, episodes: policy.algorithm._encoder_inputs([episodes])[0],
     "learned_loss": lambda policy, episodes: policy.algorithm.directions(
         policy.task_params, episodes
     ),
@@ -34,7 +34,7 @@ def _steps(episodes):
 def _shown(policy, episodes):
     params = {**policy.task_params, "outcome_std": torch.ones(1, 4)}
     told = torch.zeros(1, E, policy.policy.tasks.shape[1])
-    shown = show_episodes(policy.policy, params, episodes, told)
+    shown = transitions(policy.policy, params, episodes, told)
     return shown.inputs, shown.outcomes, shown.counts
 
 
@@ -107,15 +107,6 @@ def test_latent_knows_from_a_cut_log_what_it_knew_by_then(length):
     for name, leaf in zip(cut, known, strict=True):
         assert torch.equal(cut[name], leaf[:, 0]), name
     assert cut["num_outcomes"] > 0
-
-
-def test_latent_loses_one_outcome_without_the_last_observation():
-    policy = fitted_latent()
-    logs = cut_log(CUT - 1), cut_log(CUT, final=False), cut_log(CUT)
-    fewer, unknown, known = (
-        float(evidence_from(policy, log.first(1))["num_outcomes"]) for log in logs
-    )
-    assert fewer < unknown < known
 
 
 def test_a_memory_of_a_cut_trial_is_that_of_its_steps():

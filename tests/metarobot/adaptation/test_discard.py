@@ -49,21 +49,6 @@ def test_there_must_be_an_episode_to_discard():
         session.begin()
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "latent"])
-@pytest.mark.parametrize("reward", ["1", [1.0], np.zeros(2), 1e39, np.inf, 1j, {}])
-def test_a_reward_that_is_refused_is_not_recorded(algorithm, reward):
-    session = make_policy(algorithm).session(episodes=1)
-    session.begin()
-    session.act(SEEN[0, 0])
-    with pytest.raises(ValueError, match=r"^reward must be a finite number, got") as refusal:
-        session.record(reward)
-    assert "\n" not in str(refusal.value)
-    session.record(np.float32(0.5))
-    session.act(SEEN[0, 1])
-    session.record(torch.tensor(0.25), terminated=True)
-    assert session.recorded.rewards[0, 0, :2].tolist() == [0.5, 0.25]
-
-
 @pytest.mark.parametrize("name", ["terminated", "truncated", "success"])
 @pytest.mark.parametrize("flag", [None, "False", np.nan, [True], np.zeros(2), 2, [[1], [1, 2]]])
 def test_what_is_neither_true_nor_false_is_not_recorded(name, flag):
@@ -78,17 +63,6 @@ def test_what_is_neither_true_nor_false_is_not_recorded(name, flag):
     session.record(0.25, terminated=1, success=torch.tensor(True))
     assert session.recorded.rewards[0, 0, :2].tolist() == [0.5, 0.25]
     assert session.recorded.success.all()
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (1, 3), (2,), ()])
-def test_an_observation_is_of_one_robot(shape):
-    session = make_policy("maml").session(episodes=1)
-    session.begin()
-    with pytest.raises(ValueError, match="observation must"):
-        session.act(np.zeros(shape))
-    session.act(SEEN[0, 0])
-    session.record(1.0, terminated=True)
-    assert session.complete
 
 
 def test_what_is_no_log_is_refused():

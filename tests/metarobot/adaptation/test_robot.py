@@ -98,19 +98,6 @@ def test_a_batch_that_changes_its_number_of_rows_is_refused(algorithm, part, num
     assert "\n" not in str(refused.value)
 
 
-def test_ends_may_be_said_by_numbers_of_0_and_1():
-    class Numbers(gym.vector.SyncVectorEnv):
-        def step(self, actions):
-            observations, rewards, *ended, infos = super().step(actions)
-            return observations, rewards, *(each.astype(np.float32) for each in ended), infos
-
-    adapted, expected = (
-        make_policy("maml").adapt(kind([Cart] * 3), episodes=3, progress=False)
-        for kind in (Numbers, gym.vector.SyncVectorEnv)
-    )
-    assert all(torch.equal(leaf, expected.params[name]) for name, leaf in adapted.params.items())
-
-
 def test_a_batch_of_several_tasks_is_refused():
     env = gym.make_vec(GRIP, num_envs=4)
     policy = make_family_policy("maml", GRIP)

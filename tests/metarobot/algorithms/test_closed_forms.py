@@ -4,8 +4,6 @@ The inner objective is made the log-probability itself, and only the bias of a l
 L_n(b) = ½ E_t[((a - W o - b) / σ)²], so that a step is b - α / σ² (b - m), with m = E_t[a - W o].
 """
 
-import dataclasses
-
 import pytest
 import torch
 from fakes import N, config_of, made_up_batch, small_policy
@@ -102,13 +100,3 @@ def test_first_order_maml_takes_the_adaptation_for_a_shift(algorithm, second_ord
     expected = shrinkage * post_gradient(params, batch).mean(0)
     found = grad(loss)(params)[BIAS]
     assert (found - expected).norm() <= 1e-5 * expected.norm()
-
-
-def test_a_task_that_is_not_finite_stops_reptile():
-    algorithm, params, batch = make("reptile", reptile_steps=1)
-    rewards = batch.post_episodes.actions.clone()
-    rewards[1, 0, 0] = torch.nan
-    broken = dataclasses.replace(batch.post_episodes, actions=rewards)
-    new, report = algorithm.update(params, dataclasses.replace(batch, post_episodes=broken))
-    assert new is params
-    assert report.rejected_tasks == (1,)

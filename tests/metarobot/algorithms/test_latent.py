@@ -8,10 +8,9 @@ import torch
 from fakes import FakeEnv, config_of
 
 from metarobot.algorithms import make_algorithm
-from metarobot.algorithms.latent import _anchors
-from metarobot.learning.task_model import show_episodes
-from metarobot.policies import LatentState, latent, repeat_params
-from metarobot.policies.latent import NUM_LIKELY, UNITS
+from metarobot.algorithms.latent import anchors, transitions
+from metarobot.policies import latent, repeat_params
+from metarobot.policies.latent import NUM_LIKELY, UNITS, LatentState
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.trainer import MetaTrainer, num_simulations
@@ -78,43 +77,12 @@ def test_it_finds_out_the_task(trainer):
     assert after[1] < after[0] < before
 
 
-def test_what_it_found_out_makes_it_better(trainer):
-    block, params, _ = ask(trainer)
-    adapted = adapt(trainer, params, block)
-    returns = []
-    for each in (params, adapted):
-        env = FakeEnv(N)
-        env.set_tasks(trainer._sample_tasks())
-        start = draw_episodes(
-            8, 0, Phase.EVALUATION, tasks=range(N), episode_shape=(1, 5, 2, 2)
-        ).start
-        returns.append(collect(env, trainer.policy, each, noise=None, start=start).returns.mean())
-    assert returns[1] > returns[0] + 0.2
-
-
-def test_the_model_expects_most_where_the_policy_is_told_the_task(trainer):
-    _, params, codes = ask(trainer, 1)
-    model = trainer.policy.model_params(params)
-    told = torch.stack([codes, codes.flip(0), -codes], dim=1)
-    mean, _ = trainer.policy.model.returns(model, told, codes[:, None].expand_as(told))
-    assert (mean[:, :1] > mean[:, 1:]).float().mean() > 0.9
-
-
 def test_a_block_in_two_parts_tells_as_much(trainer):
     block, params, _ = ask(trainer)
     whole = adapt(trainer, params, block)
     parts = adapt(trainer, adapt(trainer, params, block.first(2)), block.last(E - 2))
     assert torch.equal(parts["num_episodes"], whole["num_episodes"])
     torch.testing.assert_close(estimate(trainer, parts), estimate(trainer, whole))
-
-
-def test_only_what_is_known_changes(trainer):
-    block, params, _ = ask(trainer)
-    adapted = adapt(trainer, params, block)
-    belief = {"squares", "log_variances", "num_outcomes", "num_episodes", "trust"}
-    assert {n for n, leaf in params.items() if not torch.equal(leaf, adapted[n])} <= belief
-    assert set(adapted["trust"].unique().tolist()) <= {0.0, 1.0}
-    assert adapted["trust"].mean() > 0.5
 
 
 def test_without_rewards_nothing_tells_hidden_targets_apart(trainer):
@@ -124,19 +92,6 @@ def test_without_rewards_nothing_tells_hidden_targets_apart(trainer):
     assert all(leaf.isfinite().all() for leaf in known.values())
     spread = (estimate(trainer, known) - estimate(trainer, params)).norm(dim=1)
     assert spread.max() < 0.2
-
-
-def test_a_task_in_doubt_is_left_alone(trainer):
-    policy, (_, params, _) = trainer.policy, ask(trainer)
-    unknown = torch.full((N, 1), torch.nan)
-    # Two tasks at opposite ends are as likely: their mean is where the policy is anyhow.
-    known = policy.evidence(params)
-    certain = known._replace(squares=known.squares + 1e3)
-    far = policy.tasks.norm(dim=1).argmax()
-    certain.squares[:, far] = 0.0
-    assert policy.may_act_on(params, certain, unknown, unknown, MANY).shape == (N, 1)
-    may = policy.may_act_on(params, known, unknown, unknown, MANY)
-    assert may.all()  # nothing changes: nothing gets worse
 
 
 def test_a_doubt_of_one_in_twenty_stops_it(trainer, monkeypatch):
@@ -158,42 +113,6 @@ def test_a_doubt_of_one_in_twenty_stops_it(trainer, monkeypatch):
         assert may.tolist() == N * [[allowed]]
         # A single episode is believed less: the same doubt is a greater one.
         assert not policy.may_act_on(params, known, unknown, unknown, MANY / 20).any()
-
-
-def test_the_decision_knows_how_many_episodes_it_rests_on(trainer, monkeypatch):
-    told, (block, params, _) = [], ask(trainer, 3)
-
-    def may_act_on(*arguments):
-        told.append(arguments[-1])
-        return torch.ones(N, 1, dtype=torch.bool)
-
-    monkeypatch.setattr(trainer.policy, "may_act_on", may_act_on)
-    first = adapt(trainer, params, block.first(1))
-    adapt(trainer, params, block.first(3))
-    adapt(trainer, first, block.last(1))
-    assert [number.unique().tolist() for number in told] == [[1.0], [3.0], [2.0]]
-
-
-def test_a_task_on_which_hardly_anything_is_to_be_won_is_left_alone(trainer):
-    block, params, _ = ask(trainer)
-    policy, adapted = trainer.policy, adapt(trainer, params, block)
-    known, worst = policy.evidence(adapted), block.returns.min() - 100.0
-    little = torch.full((N, 1), float(worst))
-    much = torch.full((N, 1), float(block.returns.max() + 100.0))
-    unknown = torch.full((N, 1), torch.nan)
-    may = policy.may_act_on(params, known, little, unknown, MANY)
-    assert may.float().mean() > 0.5
-    assert torch.equal(policy.may_act_on(params, known, unknown, unknown, MANY), may)
-    assert not policy.may_act_on(params, known, much, unknown, MANY).any()
-
-
-def test_where_little_is_to_be_won_it_adapts_if_the_questions_won_as_much(trainer):
-    """As much, but for a part of what there is to win: else luck would decide."""
-    block, params, _ = ask(trainer)
-    policy, known = trainer.policy, trainer.policy.evidence(params)
-    first = torch.full((N, 1), float(block.returns.max() + 100.0))  # there is nothing to win
-    for less, may in ((0.0, True), (1e-3, True), (100.0, False)):
-        assert (policy.may_act_on(params, known, first, first - less, MANY) == may).all()
 
 
 def distrust(monkeypatch):
@@ -245,7 +164,7 @@ def test_episodes_of_others_and_those_cut_short_prove_nothing(trainer, monkeypat
 def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):
     block, params, _ = ask(trainer, 2)
     policy, told = trainer.policy, torch.zeros(N, 2, 2)
-    shown = show_episodes(policy, {name: params[name] for name in UNITS}, block, told)
+    shown = transitions(policy, {name: params[name] for name in UNITS}, block, told)
     seen = []
 
     class Spy(LatentState):
@@ -288,7 +207,7 @@ def test_a_task_whose_numbers_are_not_finite_is_left_out(trainer):
 
     def fitted(broken):
         twin = MetaTrainer(trainer.config, FakeEnv(num_simulations(trainer.config)))
-        batches = [twin._collect_batch(twin.algorithm.tell_at_the_end)[0] for _ in range(2)]
+        batches = [twin._collect_batch(concluding=True)[0] for _ in range(2)]
         for batch, tasks in zip(batches, broken, strict=True):
             batch.post_episodes.rewards[tasks] = torch.nan
             batch.post_episodes.observations[tasks] = torch.inf
@@ -301,26 +220,20 @@ def test_a_task_whose_numbers_are_not_finite_is_left_out(trainer):
         fitted([list(range(N))] * 2)
 
 
-def test_all_episodes_are_told_the_task_as_long_as_it_learns_to_act():
-    config = config_of("latent", num_tasks=3, episodes_per_task=5, num_weighed=16)
-    algorithm = MetaTrainer(config, FakeEnv(num_simulations(config))).algorithm
-    codes = torch.arange(6.0).view(3, 2)
-    told = algorithm.tell(codes, torch.rand(3, 5))
-    assert torch.equal(told, codes[:, None].expand(3, 5, 2))
-
-
 def test_at_the_end_half_of_the_episodes_are_told_the_task():
     config = config_of("latent", num_tasks=3, episodes_per_task=5, num_weighed=16)
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
     codes = torch.arange(6.0).view(3, 2)
-    told = trainer.algorithm.tell_at_the_end(codes, torch.rand(3, 5))
+    told = trainer.algorithm.tell(codes, torch.rand(3, 5), concluding=True)
     assert torch.equal(told[:, :3], codes[:, None].expand(3, 3, 2))
     assert all(
         any(torch.equal(t, z) for z in trainer.policy.tasks) for t in told[:, 3:].flatten(0, 1)
     )
-    anchors = _anchors(told)
-    assert torch.equal(anchors[:, :3], told[:, [3, 4, 3]])
-    assert torch.equal(anchors[:, 3:], told[:, 3:])
+    found = anchors(told)
+    assert torch.equal(found[:, :3], told[:, [3, 4, 3]])
+    assert torch.equal(found[:, 3:], told[:, 3:])
+    plain = trainer.algorithm.tell(codes, torch.rand(3, 5))
+    assert torch.equal(plain, codes[:, None].expand(3, 5, 2))
 
 
 def test_the_tasks_that_are_weighed_cover_all_splits():

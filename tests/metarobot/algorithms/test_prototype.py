@@ -10,10 +10,9 @@ from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning.prototypes import (
     embedding_moments,
     episode_counts,
-    prototypical_losses,
 )
-from metarobot.learning.trpo import trpo_update
-from metarobot.policies import embed, flatten_params, repeat_params, unflatten_params
+from metarobot.policies import flatten_params, repeat_params, unflatten_params
+from metarobot.policies.episode_encoder import embed
 from metarobot.policies.prototype import CONTEXT, KNOWN, SPREAD
 from metarobot.training.trainer import MetaTrainer
 
@@ -45,20 +44,6 @@ def test_the_prototype_of_two_blocks_is_that_of_all_their_episodes():
         torch.testing.assert_close(twice[name], once[name])
     assert (once["num_episodes"] == 2 * one.num_episodes).all()
     assert once["prototype"].std(0).min() > 0.0
-
-
-def test_the_prototype_does_not_depend_on_the_order_of_the_episodes():
-    algorithm, params, batch = make()
-    episodes, start = batch.pre_episodes[0], repeat_params(params, N)
-    turned = dataclasses.replace(
-        episodes,
-        **{
-            field.name: getattr(episodes, field.name).flip(1)
-            for field in dataclasses.fields(episodes)
-        },
-    )
-    found, expected = (algorithm.adapt(start, block, block.rewards) for block in (turned, episodes))
-    torch.testing.assert_close(found["prototype"], expected["prototype"])
 
 
 def test_episodes_without_a_step_are_no_evidence():
@@ -125,37 +110,15 @@ def test_an_update_trains_policy_and_encoder_and_leaves_what_is_known():
 
 def test_an_update_measures_embeddings_of_episodes_that_the_encoder_has_not_learned_from():
     algorithm, params, batch = make()
-    encoder, steps = algorithm.policy.encoder, algorithm._encoder_inputs(batch.pre_episodes)
-    theta = repeat_params(algorithm.policy.encoder_params(params), N)
-    moments = embedding_moments(embed(encoder, theta, *steps), episode_counts(steps[1]))
+    steps = algorithm._encoder_inputs(batch.pre_episodes)
+    theta = repeat_params(algorithm.policy.network_params(params), N)
+    moments = embedding_moments(embed(theta, *steps), episode_counts(steps[1]))
     new, _ = algorithm.update(params, batch)
     expected = (moments.centres.mean(0), moments.noise.mean()[None], moments.spread.mean()[None])
     for name, value in zip(SPREAD, expected, strict=True):
         torch.testing.assert_close(new[name], value.clamp(min=1e-12) if len(value) == 1 else value)
     later, _ = algorithm.update(new, batch)
     assert not torch.equal(later["embedding_noise"], new["embedding_noise"])
-
-
-def test_the_log_holds_how_well_the_encoder_told_the_tasks_apart():
-    algorithm, params, batch = make()
-    encoder, steps = algorithm.policy.encoder, algorithm._encoder_inputs(batch.pre_episodes)
-    theta = repeat_params(algorithm.policy.encoder_params(params), N)
-    expected = prototypical_losses(embed(encoder, theta, *steps), episode_counts(steps[1])).mean()
-    losses = []
-    for _ in range(5):
-        params, report = algorithm.update(params, batch)
-        losses.append(report.encoder_loss)
-    assert losses[0] == pytest.approx(float(expected), rel=1e-6)
-    assert losses == sorted(losses, reverse=True)
-
-
-def test_the_policy_moves_as_trpo_moves_it_whatever_the_encoder_does():
-    algorithm, params, batch = make()
-    objective, blocks = algorithm._policy_objective(params, batch)
-    acting = algorithm.policy.acting_params(params)
-    expected, _ = trpo_update(objective, acting, blocks, algorithm.options)
-    new, _ = algorithm.update(params, batch)
-    assert all(torch.equal(new[name], leaf) for name, leaf in expected.items())
 
 
 def test_a_task_that_is_not_finite_stops_the_update():

@@ -10,7 +10,6 @@ from metarobot.algorithms import make_policy, train_config
 from metarobot.algorithms.references import StrategySearch
 from metarobot.envs import find_family, make_env
 from metarobot.policies import repeat_params
-from metarobot.policies.search import MOST_ASKED
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 
@@ -77,21 +76,11 @@ def test_adapting_asks_again_what_the_episodes_were_asked():
     block = collect_block(algorithm, begin, policy)
     for count in (1, 2, E):
         adapted = algorithm.adapt(begin, block.first(count), block.rewards[:, :count])
-        asked = states[0]._params["asked"][:, :count]
-        assert torch.equal(adapted["asked"][:, :count], asked)
+        asked = states[0]._params["tried"][:, :count]
+        assert torch.equal(adapted["tried"][:, :count], asked)
         torch.testing.assert_close(adapted["earned"][:, :count], block.returns[:, :count])
-        assert (adapted["num_asked"] == count).all()
+        assert (adapted["num_tried"] == count).all()
     assert (asked[0] != asked[1]).any() or (asked[1] != asked[2]).any()
-
-
-def test_exploring_has_no_noise_and_what_is_judged_has_the_oracles():
-    _, params, algorithm = made_of_an_oracle()
-    begin = repeat_params(algorithm.beginning(params), N)
-    noisy, plain = (collect_block(algorithm, begin, noisy=noisy) for noisy in (True, False))
-    torch.testing.assert_close(noisy.actions, plain.actions, atol=1e-5, rtol=0.0)
-    assert noisy.log_probs.isfinite().all()
-    std = algorithm.policy.log_std_of(begin)
-    torch.testing.assert_close(std, begin["log_std"])
 
 
 def test_two_blocks_are_one():
@@ -102,16 +91,6 @@ def test_two_blocks_are_one():
     half = algorithm.adapt(begin, block.first(4), block.rewards)
     rest = algorithm.adapt(half, block.last(E - 4), block.rewards)
     assert all(torch.equal(rest[name], leaf) for name, leaf in whole.items())
-
-
-def test_more_than_can_be_remembered_may_be_asked():
-    _, params, algorithm = made_of_an_oracle()
-    begin = repeat_params(algorithm.beginning(params), N)
-    block = collect_block(algorithm, begin, num_episodes=MOST_ASKED + 3)
-    adapted = algorithm.adapt(begin, block, block.rewards)
-    assert (adapted["num_asked"] == MOST_ASKED + 3).all()
-    torch.testing.assert_close(adapted["earned"][:, :3], block.returns[:, MOST_ASKED:])
-    assert all(leaf.isfinite().all() for leaf in adapted.values())
 
 
 def test_it_is_not_trained():

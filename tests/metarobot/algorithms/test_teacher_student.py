@@ -1,13 +1,16 @@
 """The teacher is told the task; the student reads the teacher's latent off its last moves."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from fakes import FakeEnv, Targets
 
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.envs import Tasks
-from metarobot.policies import TeacherStudentPolicy, log_prob, repeat_params
-from metarobot.policies.teacher_student import WINDOW, moves, windows
+from metarobot.learning.adam import loss_rows
+from metarobot.policies import log_prob, repeat_params
+from metarobot.policies.teacher_student import WINDOW, TeacherStudentPolicy, moves, windows
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.trainer import MetaTrainer, num_simulations
@@ -52,7 +55,7 @@ def test_what_the_student_learns_from_is_what_it_acted_on():
     policy, block = algorithm.policy, collect_block(algorithm, params)
     theta = repeat_params(params, N)
     seen, there = policy.look_back(block.observations, block.actions)
-    student = policy.student_params(theta)
+    student = policy.network_params(theta)
     latents = policy.recognise(student, seen.flatten(1, 2), there.flatten(1, 2))
     steps = block.observations.flatten(1, 2)
     mean = policy.act_on(theta, steps, latents).mean.unflatten(1, (E, T))
@@ -75,14 +78,14 @@ def test_the_students_gradient_agrees_with_finite_differences():
     algorithm, params = small_algorithm()
     block = collect_block(algorithm, params)
     latents = algorithm.policy.teach(repeat_params(params, N), CODES[:, None])
-    student = algorithm.policy.student_params(params)
-    rows = algorithm._student_gradients(student, block, latents)
+    student = algorithm.policy.network_params(params)
+    rows = loss_rows(partial(algorithm.student_losses, block, latents), student, N)
     generator = torch.Generator().manual_seed(1)
     v = {n: torch.randn(x.shape, generator=generator, dtype=x.dtype) for n, x in student.items()}
 
     def losses(distance):
         moved = {n: leaf + distance * v[n] for n, leaf in student.items()}
-        return algorithm.student_losses(repeat_params(moved, N), block, latents)
+        return algorithm.student_losses(block, latents, repeat_params(moved, N))
 
     slopes = rows[:, 1:] @ torch.cat([leaf.flatten() for leaf in v.values()])
     torch.testing.assert_close(rows[:, 0], losses(0.0))

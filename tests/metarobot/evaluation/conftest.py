@@ -1,7 +1,7 @@
 import pytest
 
 SHORT = {
-    "algorithms.references.NUM_CANDIDATES": 4,
+    "algorithms.references.NUM_FITTED": 4,
     "algorithms.references.NUM_ROUNDS": 2,
     "algorithms.references.NUM_ELITES": 2,
     "evaluation.references._TUNING_TASKS": 2,

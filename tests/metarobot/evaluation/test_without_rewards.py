@@ -8,7 +8,7 @@ from fakes import untrained_run
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import UNTRAINED, EvaluationConfig
 from metarobot.evaluation.table import Evaluation
-from metarobot.policies import LatentState
+from metarobot.policies.latent import LatentState
 
 ENV_ID = "metarobot/Slide-v0"
 SEEN = EvaluationConfig(

@@ -44,28 +44,6 @@ def test_gae_with_lambda_one_is_return_minus_value():
     torch.testing.assert_close(found, expected)
 
 
-def test_gae_with_lambda_zero_is_the_one_step_error():
-    expected = R + 0.9 * torch.tensor([1.0, 2.0, 0.0]) - V
-    torch.testing.assert_close(gae(R, V, ALL, discount=0.9, gae_lambda=0.0), expected)
-
-
-def test_normalise_is_per_task_and_ignores_masked_steps():
-    advantages = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)) * 7 + 2
-    mask = torch.ones(3, 4, 5)
-    mask[1, :, 2:] = 0.0
-    advantages[1, :, 2:] = 1e6
-    normalised = normalise_per_task(advantages, mask)
-    for task in range(3):
-        kept = normalised[task][mask[task] > 0]
-        assert kept.mean().item() == pytest.approx(0.0, abs=1e-5)
-        assert kept.std(correction=0).item() == pytest.approx(1.0, abs=1e-5)
-    assert normalised[1, :, 2:].abs().max() == 0.0
-
-
-def test_equal_advantages_normalise_to_zero():
-    assert normalise_per_task(torch.full((1, 2, 3), 5.0), torch.ones(1, 2, 3)).abs().max() < 1e-3
-
-
 def test_advantages_are_what_the_baseline_does_not_explain():
     generator = torch.Generator().manual_seed(0)
     policy = GaussianMLP([-1.0, -1.0], [1.0, 1.0], 1)
@@ -85,14 +63,6 @@ def test_advantages_are_what_the_baseline_does_not_explain():
     advantages = estimate_advantages(policy, episodes, discount=1.0, gae_lambda=1.0)
     assert advantages[:, :15].mean() > 0.5
     assert advantages[:, 15:].mean() < -0.5
-
-
-def test_one_scale_for_all_tasks_keeps_their_proportions():
-    advantages = torch.tensor([[[1.0, -1.0]], [[10.0, -10.0]]])
-    mask = torch.ones(2, 1, 2)
-    scaled = scale_over_tasks(advantages, mask)
-    assert scaled.square().mean() == pytest.approx(1.0)
-    torch.testing.assert_close(scaled[1], 10 * scaled[0])
 
 
 # Laws, for any rewards, values and masks.

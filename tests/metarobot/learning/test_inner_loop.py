@@ -51,15 +51,6 @@ def test_adapting_together_equals_adapting_each_alone():
             torch.testing.assert_close(leaf[task], alone[name][0])
 
 
-def test_masked_steps_do_not_count():
-    params, episodes, advantages = make_tasks()
-    expected = adapt(policy_loss(POLICY, episodes, advantages), params, 0.1)
-    noise = torch.where(episodes.mask == 0, 100.0, 0.0)
-    found = adapt(policy_loss(POLICY, episodes, advantages + noise), params, 0.1)
-    for name, leaf in expected.items():
-        torch.testing.assert_close(found[name], leaf)
-
-
 def test_first_order_takes_the_same_step_with_the_identity_as_jacobian():
     episodes, advantages = made_up_episodes(POLICY, repeat_params(PARAMS, N), seed=4)
 

@@ -20,16 +20,12 @@ from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
 from metarobot.learning.inner_loop import (
-    LEARNING_RATE,
-    MEASURED,
     OBJECTIVES,
     PRIOR_EPISODES,
     STEP_SIGNAL,
     STEP_VARIANCE,
     STEPS_TAKEN,
-    adapt,
     adapt_shrunk,
-    learn_mean,
     likelihood_ratio,
     measured_steps,
 )
@@ -99,61 +95,6 @@ def test_a_step_is_what_a_plain_loop_finds(num_episodes, learned, signal, monkey
     if learned == 0.0:
         torch.testing.assert_close(moved_by(params, episodes, advantages), expected)
     assert expected.any() == (num_episodes > 1 or signal > 0.0)
-
-
-def test_a_single_episode_is_taken_for_as_much_as_it_is_on_average():
-    params, episodes, advantages = episodes_of()
-    alone, several = episodes.first(1), advantages[:, :1]
-    step = moved_by(with_learned(params, 2.0, 0.5), alone, several)
-    louder = moved_by(with_learned(params, 2.0, 0.5), alone, 10 * several)
-    torch.testing.assert_close(louder, 10 * step)  # an outlier is no signal
-    loss = policy_loss(POLICY, alone, several)
-    whole = measured_steps(loss, params, ALPHA)[0]
-    whole = torch.cat([whole[name].flatten(1) for name in PARAMS], dim=1)
-    torch.testing.assert_close(step, 0.5 / (0.5 + 2.0) * whole)
-
-
-def test_every_task_is_shrunk_by_what_is_known_of_it_alone():
-    params, episodes, advantages = episodes_of()
-    together = moved_by(with_learned(params, [0.0, 2.0, 1e9]), episodes, advantages)
-    for task, learned in enumerate([0.0, 2.0]):
-        expected = loop_steps(params, episodes, advantages, learned)[task]
-        torch.testing.assert_close(together[task], expected)
-    assert not together[2].any()
-
-
-def test_an_episode_without_steps_that_count_is_no_episode():
-    params, episodes, advantages = episodes_of()
-    mask = episodes.mask.clone()
-    mask[:, 2] = 0.0
-    mask[1, 1:] = 0.0
-    found = moved_by(params, dataclasses.replace(episodes, mask=mask), advantages)
-    rest = [e for e in range(E) if e != 2]
-    fields = {f.name: getattr(episodes, f.name)[:, rest] for f in dataclasses.fields(episodes)}
-    fewer = dataclasses.replace(episodes, **fields)
-    expected = moved_by(params, fewer, advantages[:, rest])
-    for task in (0, 2):
-        torch.testing.assert_close(found[task], expected[task])
-    assert not found[1].any()  # one episode is left, and nothing was learned about its noise
-
-
-def test_without_a_signal_next_to_nothing_is_taken_and_with_one_nearly_all(monkeypatch):
-    monkeypatch.setattr(fakes, "E", 40)
-    params, episodes, _ = episodes_of()
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(episodes.rewards.shape, generator=generator, dtype=torch.float64)
-    better_action = torch.tensor([1.0, -1.0], dtype=torch.float64)
-    mean = POLICY.distribution(params, episodes.observations).mean
-    signal = ((episodes.actions - mean) * better_action).sum(-1)
-
-    def part_taken(advantages):
-        whole = adapt(policy_loss(POLICY, episodes, advantages), params, ALPHA)
-        length = torch.cat([(params[n] - whole[n]).flatten(1) for n in PARAMS], dim=1).norm(dim=1)
-        return moved_by(params, episodes, advantages).norm(dim=1) / length
-
-    assert part_taken(noise).max() < 0.35
-    assert part_taken(noise).median() < 0.1
-    assert part_taken(signal + 0.1 * noise).min() > 0.8
 
 
 def test_where_nothing_is_to_be_gained_the_step_is_zero_and_its_derivatives_finite():
@@ -234,17 +175,6 @@ def test_a_later_step_is_shorter_by_the_steps_taken():
     torch.testing.assert_close(moved, whole / (1 + parts)[:, None])
 
 
-def test_reptile_never_moves_the_steps_taken():
-    config = config_of("reptile", inner_lr=ALPHA, outer_max_kl=10.0)
-    policy, params = small_policy(algorithm="reptile")
-    known = {name: torch.zeros(policy.shapes[name]).double() for name in MEASURED}
-    learner = make_algorithm(config, policy)
-    moved, report = learner.update({**params, **known}, made_up_batch(policy, params, config))
-    assert report.accepted
-    assert not moved[STEPS_TAKEN].any()
-    assert moved[STEP_VARIANCE].any()
-
-
 def test_step_sizes_of_single_elements_count_in_what_is_noise():
     params, episodes, advantages = episodes_of()
     loss = policy_loss(POLICY, episodes, advantages)
@@ -256,24 +186,6 @@ def test_step_sizes_of_single_elements_count_in_what_is_noise():
     sizes[:, 0] = 0.0  # what does not move has no noise
     _, fewer = measured_steps(loss, params, {"log_std": sizes})
     assert (fewer.sample_variances() < moments.sample_variances()).all()
-
-
-def test_adapting_leaves_what_was_learned_alone():
-    params, episodes, advantages = episodes_of()
-    known = with_learned(params, 0.5, 0.2)
-    adapted = adapt_shrunk(policy_loss(POLICY, episodes, advantages), known, ALPHA)
-    for name in (STEP_VARIANCE, STEP_SIGNAL):
-        assert adapted[name] is known[name]
-
-
-def test_what_is_learned_is_a_running_mean_of_what_can_be_measured():
-    first = learn_mean(torch.zeros(1), torch.tensor([1.0, 3.0, torch.nan]))
-    torch.testing.assert_close(first, torch.tensor([2.0]))
-    second = learn_mean(first, torch.tensor([4.0]))
-    torch.testing.assert_close(second, torch.tensor([2.0 + LEARNING_RATE * 2.0]))
-    assert learn_mean(second, torch.tensor([torch.nan])) is second
-    nothing = learn_mean(torch.zeros(1), torch.tensor([-1.0]))  # there is no signal
-    assert 0.0 < float(nothing) < 1e-9
 
 
 def test_a_meta_update_measures_the_steps_and_a_failed_one_does_not():
@@ -292,19 +204,3 @@ def test_a_meta_update_measures_the_steps_and_a_failed_one_does_not():
     torch.testing.assert_close(improved[STEP_SIGNAL], signals.clamp(min=1e-12)[None])
     nothing = dataclasses.replace(batch, post_advantages=torch.zeros_like(batch.post_advantages))
     assert learner.update(params, nothing)[0] is params
-
-
-def test_the_sample_variance_has_no_bias(monkeypatch):
-    """The mean over many small samples is the variance of a large one."""
-    few = []
-    for seed in range(200):
-        params = repeat_params(PARAMS, N)
-        monkeypatch.setattr(fakes, "E", 2)
-        episodes, advantages = made_up_episodes(POLICY, params, seed=seed)
-        loss = policy_loss(POLICY, episodes, advantages)
-        few.append(measured_steps(loss, params, ALPHA)[1].sample_variances()[1:])
-    monkeypatch.setattr(fakes, "E", 400)
-    episodes, advantages = made_up_episodes(POLICY, repeat_params(PARAMS, N), seed=1)
-    loss = policy_loss(POLICY, episodes, advantages)
-    many = measured_steps(loss, repeat_params(PARAMS, N), ALPHA)[1].sample_variances()[1:]
-    torch.testing.assert_close(torch.cat(few).mean(), many.mean(), rtol=0.15, atol=0.0)

@@ -5,8 +5,7 @@ import dataclasses
 import torch
 from fakes import N, config_of, made_up_batch, made_up_episodes, small_policy
 
-from metarobot.algorithms import ALGORITHMS, configure, make_algorithm
-from metarobot.config import RunConfig
+from metarobot.algorithms import make_algorithm
 from metarobot.learning.advantages import (
     LEARNING_RATE,
     STRENGTH_OF_ONE,
@@ -18,7 +17,8 @@ from metarobot.learning.advantages import (
 )
 from metarobot.learning.distributed import running_mean
 from metarobot.learning.inner_loop import VALUE_PRIOR
-from metarobot.policies import fit_values, normal_equations, repeat_params, value_features
+from metarobot.policies import repeat_params
+from metarobot.policies.value_baseline import fit_values, normal_equations, value_features
 
 POLICY, PARAMS = small_policy()
 EPISODES, ADVANTAGES = made_up_episodes(POLICY, repeat_params(PARAMS, N), seed=3)
@@ -67,17 +67,6 @@ def with_values(offsets):
     rewards[..., -1] = observations[..., 0].mean(-1) + torch.as_tensor(offsets)[:, None]
     noise = torch.randn(rewards.shape, generator=torch.Generator().manual_seed(4))
     return dataclasses.replace(EPISODES, rewards=rewards + 0.3 * noise.double())
-
-
-def test_the_prior_counts_as_far_as_it_predicts_episodes_that_were_left_out():
-    """Of three tasks, the prior is true of two; in the third all is worth 30 more."""
-    episodes = with_values([0.0, 0.0, 30.0])
-    prior = episode_moments(POLICY, with_values([0.0, 0.0, 0.0]), DISCOUNT).mean(0)
-    prior = prior.expand(N, -1, -1)
-    found = weighed_prior(POLICY, episodes, DISCOUNT, prior)
-    strengths = (found / prior).nanmean((1, 2))
-    assert abs(strengths[2] - STRENGTHS[0]) < 1e-9
-    assert (strengths[:2] > 1).all()
 
 
 def test_how_far_it_counts_is_that_of_an_explicit_loop():
@@ -134,15 +123,6 @@ def test_adaptation_reads_the_prior():
     torch.testing.assert_close(learner.adaptation_advantages(unknown, EPISODES), without)
 
 
-def test_one_episode_no_longer_explains_itself_away():
-    """Five steps and eight features: alone, nothing is left to be better than expected."""
-    learner, params = learner_with_prior(normalise_inner=False)
-    one = EPISODES.rows(slice(1, None)).first(1)
-    alone = learner.adaptation_advantages(repeat_params(PARAMS, N - 1), one)
-    informed = learner.adaptation_advantages(repeat_params(params, N - 1), one)
-    assert informed.abs().mean() > 3 * alone.abs().mean()
-
-
 def test_a_meta_update_measures_the_prior_and_a_failed_one_does_not():
     learner, _ = learner_with_prior()
     params = {**PARAMS, VALUE_PRIOR: torch.zeros(8, 9, dtype=torch.float64)}
@@ -153,20 +133,3 @@ def test_a_meta_update_measures_the_prior_and_a_failed_one_does_not():
     torch.testing.assert_close(improved[VALUE_PRIOR], expected)
     nothing = dataclasses.replace(batch, post_advantages=torch.zeros_like(batch.post_advantages))
     assert learner.update(params, nothing)[0] is params
-
-
-def test_adapting_leaves_the_prior_alone():
-    learner, params = learner_with_prior()
-    theta = repeat_params(params, N)
-    adapted = learner.adapt(theta, EPISODES, ADVANTAGES)
-    assert adapted[VALUE_PRIOR] is theta[VALUE_PRIOR]
-
-
-def test_without_the_option_there_is_no_leaf():
-    for on in (True, False):
-        config = configure(RunConfig(options={"value_prior": on}), "maml")
-        policy = ALGORITHMS["maml"].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2)
-        assert (VALUE_PRIOR in policy.shapes) is on
-    config = configure(RunConfig(), "domain_randomisation")
-    policy = ALGORITHMS["domain_randomisation"].make_policy(config, [-1.0, -2.0], [1.0, 2.0], 2)
-    assert VALUE_PRIOR not in policy.shapes

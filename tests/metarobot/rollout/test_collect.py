@@ -46,12 +46,6 @@ def test_simulations_belong_to_their_tasks_and_starts():
     torch.testing.assert_close(episodes.returns, expected.sum(-1))
 
 
-def test_without_noise_actions_are_the_means():
-    episodes = make_episodes(noise=None)
-    mean, _ = POLICY.distribution(PARAMS, episodes.observations)
-    torch.testing.assert_close(episodes.actions, mean)
-
-
 def test_an_unstable_simulation_is_masked_from_the_step_in_which_it_fails():
     episodes = make_episodes(unstable_at={3: 2, 4: 0})
     assert episodes.mask[1, 1].tolist() == [1, 1, 0, 0, 0]
@@ -77,18 +71,6 @@ def test_the_observation_after_the_last_step_that_counts_is_kept():
     assert torch.equal(episodes.final_observations[2, 1], whole.observations[2, 1, 4])
     assert torch.equal(episodes.final_observations[1], whole.final_observations[1])
     assert not torch.equal(whole.final_observations, whole.observations[:, :, -1])
-
-
-def test_collecting_twice_gives_the_same_bits():
-    first, second = make_episodes(), make_episodes()
-    assert torch.equal(first.observations, second.observations)
-    assert torch.equal(first.log_probs, second.log_probs)
-
-
-def test_episodes_carry_no_graph():
-    episodes = make_episodes()
-    assert not episodes.actions.requires_grad
-    assert not episodes.actions.is_inference()
 
 
 def test_starts_must_fill_the_environment():

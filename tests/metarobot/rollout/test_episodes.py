@@ -20,13 +20,6 @@ def make_episodes():
     )
 
 
-def test_sizes():
-    episodes = make_episodes()
-    assert (episodes.num_tasks, episodes.num_episodes, episodes.horizon) == (2, 3, 4)
-    assert episodes.first(2).num_episodes == 2
-    assert torch.equal(episodes.first(2).rewards, episodes.rewards[:, :2])
-
-
 def test_returns_are_undiscounted_and_masked():
     episodes = make_episodes()
     episodes.mask[0, 1, 2:] = 0.0

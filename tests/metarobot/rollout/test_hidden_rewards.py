@@ -6,7 +6,7 @@ from fakes import FakeEnv
 
 from metarobot.envs import Tasks
 from metarobot.policies import Distribution
-from metarobot.rollout.collect import RewardBlindPolicy, collect, hide_rewards
+from metarobot.rollout.collect import RewardBlindPolicy, collect
 
 N, E, T = 2, 3, 4
 START = np.full((N, E, 2), 0.5)
@@ -50,12 +50,3 @@ def test_the_episodes_of_a_blind_policy_hold_what_it_earned():
     target = torch.tensor([[0.1, 0.2], [0.7, -0.7]])
     expected = (1 - target.square().sum(-1))[:, None, None].expand(N, E, T)
     torch.testing.assert_close(episodes.rewards, expected)
-
-
-def test_hiding_changes_the_rewards_alone():
-    episodes = run(Greedy())
-    hidden = hide_rewards(episodes)
-    assert hidden.rewards.isnan().all()
-    assert hidden.observations is episodes.observations
-    assert hidden.mask is episodes.mask
-    assert episodes.rewards.isfinite().all()

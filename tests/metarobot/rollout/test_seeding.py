@@ -1,7 +1,6 @@
 import numpy as np
-import torch
 
-from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator, torch_generator
+from metarobot.rollout.seeding import Phase, draw_episodes
 
 SHAPE = (3, 5, 2, 4)  # E, T, S, A
 
@@ -42,12 +41,6 @@ def test_every_part_of_the_address_counts():
     np.testing.assert_array_equal(reference, draw([0]).noise)
 
 
-def test_parts_of_the_address_are_not_interchangeable():
-    first = numpy_generator(0, 1, Phase.PRE_UPDATE, adaptation_step=2, task=3).random(4)
-    second = numpy_generator(1, 0, Phase.PRE_UPDATE, adaptation_step=3, task=2).random(4)
-    assert not np.isclose(first, second).any()
-
-
 def test_phases_keep_their_numbers():
     assert {phase.name: phase.value for phase in Phase} == {
         "INITIALISATION": 0,
@@ -62,16 +55,3 @@ def test_phases_keep_their_numbers():
         "NUM_EPISODES": 9,
         "CONCLUSION": 10,
     }
-
-
-def test_torch_generators_are_keyed_too():
-    first, same, other = (torch_generator(seed, 0, Phase.INITIALISATION) for seed in (1, 1, 2))
-    first, same, other = (torch.rand(3, generator=g) for g in (first, same, other))
-    assert torch.equal(first, same)
-    assert not torch.equal(first, other)
-
-
-def test_noise_is_standard_normal():
-    noise = draw(range(500)).noise
-    assert abs(noise.mean()) < 0.03
-    assert abs(noise.std() - 1) < 0.03
