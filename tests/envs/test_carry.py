@@ -167,17 +167,6 @@ def test_a_motion_solves_every_corner_of_the_splits():
     assert rewards.min() > -0.35
 
 
-def test_nothing_observed_tells_the_task():
-    env = make_env(CARRY, len(LENGTHS_M), num_threads=1)
-    columns = {"rod_length_m": LENGTHS_M, "load_mass_kg": [0.2, 2.6, 0.8, 2.0]}
-    env.set_tasks(env.distribution.with_values(columns))
-    start = np.tile([0.2, 0.9, 0.3], (len(LENGTHS_M), 1))
-    observation, _ = env.reset(options={"start": start})
-    for _ in range(env.horizon):
-        np.testing.assert_array_equal(observation, observation[[0] * len(LENGTHS_M)])
-        observation, *_ = env.step(np.full((len(LENGTHS_M), 1), 0.3))
-
-
 def test_a_miss_of_one_unit_costs_the_same_by_swing_and_by_path():
     one = np.log(2) / 2
     np.testing.assert_allclose(miss_cost(np.array(SWING_SCALE_M_PER_S), np.array(0.0)), one)

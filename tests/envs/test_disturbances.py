@@ -1,11 +1,12 @@
-"""Laws of the disturbances: delay, noise, dropout, pushes, and physics that changes in between."""
+"""Laws of the disturbances: random numbers, delay, noise, dropout, pushes, changes in between."""
 
 import mujoco
 import numpy as np
 import pytest
+from scipy import stats
 
 from metarobot.envs import FAMILIES, TaskEnv, TaskError, Variant, make_env
-from metarobot.envs.disturbances import Change, Disturbances, Push
+from metarobot.envs.disturbances import keys_of, mix, normals, uniforms
 
 REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
 EVERYTHING = {
@@ -40,13 +41,9 @@ def everything(env_id):
     return {"disturbances": disturbances}
 
 
-def make_variant(env_id, **tables):
-    return Variant.from_dict({"family": env_id, "name": "test", **tables})
-
-
 def disturbed(env_id, num_envs=4, *, num_threads=1, observe_task=False, **tables):
     """Simulations under the given tables of a variant, on tasks drawn from the training range."""
-    variant = make_variant(env_id, **tables)
+    variant = Variant.from_dict({"family": env_id, "name": "test", **tables})
     env = make_env(
         env_id, num_envs, num_threads=num_threads, variant=variant, observe_task=observe_task
     )
@@ -82,7 +79,53 @@ def plain(env_id, num_envs=4):
     return env
 
 
-# No disturbance.
+# Counter-based random numbers.
+
+START = np.random.default_rng(0).random((1000, 3))
+KEYS, STEPS = keys_of(START), np.full(1000, 7)
+ELEMENTS = np.arange(5)
+
+
+def test_mix_is_splitmix64():
+    """The first numbers of Java's SplittableRandom(0): its state grows by the golden ratio."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    states = np.array([0, golden], np.uint64)
+    assert [hex(int(word)) for word in mix(states)] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4"]
+
+
+def test_a_number_depends_on_its_address_alone():
+    whole = uniforms(KEYS, STEPS, 2, ELEMENTS)
+    rows = np.array([5, 999])
+    np.testing.assert_array_equal(uniforms(KEYS[rows], STEPS[rows], 2, ELEMENTS), whole[rows])
+    np.testing.assert_array_equal(uniforms(KEYS, STEPS, 2, np.array([3])), whole[:, [3]])
+    assert not np.array_equal(uniforms(KEYS, STEPS, 3, ELEMENTS), whole)
+    assert not np.array_equal(uniforms(KEYS, STEPS + 1, 2, ELEMENTS), whole)
+
+
+def test_keys_differ_between_starts():
+    assert len(np.unique(KEYS)) == len(KEYS)
+    swapped = START[:, [1, 0, 2]]
+    assert not (keys_of(swapped) == KEYS).any()
+
+
+def test_uniforms_are_uniform_and_independent():
+    numbers = np.stack([uniforms(KEYS, STEPS + step, 0, ELEMENTS) for step in range(20)])
+    assert stats.kstest(numbers.ravel(), "uniform").pvalue > 0.01
+    columns = [numbers[:, :, element].ravel() for element in ELEMENTS]
+    correlations = np.corrcoef([*columns, np.roll(columns[0], 1000)])  # the last: a step later
+    assert np.abs(correlations - np.eye(6)).max() < 0.03
+    assert (numbers > 0).all()
+    assert (numbers < 1).all()
+
+
+@pytest.mark.parametrize("stream", [0, 3])
+def test_normals_are_normal(stream):
+    numbers = np.stack([normals(KEYS, STEPS + step, stream, ELEMENTS) for step in range(20)])
+    assert stats.kstest(numbers.ravel(), "norm").pvalue > 0.01
+    assert np.isfinite(numbers).all()
+
+
+# Rows, episodes.
 
 
 def test_a_variant_without_disturbances_changes_no_bit(env_id):
@@ -92,37 +135,28 @@ def test_a_variant_without_disturbances_changes_no_bit(env_id):
         np.testing.assert_array_equal(one, other)
 
 
-# Rows, threads, episodes.
-
-
-def test_each_row_is_a_single_environment_bit_for_bit(env_id):
-    env = disturbed(env_id, **everything(env_id))
-    actions = draw_actions(env, env.horizon)
-    env.reset(seed=7)
-    batch = [env.step(action) for action in actions]
-    for sim in range(4):
-        single = TaskEnv(env_id, num_threads=1, variant=env.variant)
-        single.set_tasks(env.tasks.rows([sim]))
-        single.reset(seed=7 + sim)
-        for action, (observations, rewards, *_) in zip(actions[:, sim], batch, strict=True):
-            observation, reward, *_ = single.step(action)
-            np.testing.assert_array_equal(observation, observations[sim])
-            assert reward == rewards[sim]
-
-
-def test_an_episode_repeats_from_its_start_whatever_came_before(env_id):
+def test_rows_are_single_environments_and_episodes_repeat_from_their_start(env_id):
     env = disturbed(env_id, **everything(env_id))
     actions, start = draw_actions(env, env.horizon), draw_start(env)
-    first = play(env, actions, start)
+    observations, rewards = play(env, actions, start)
+    for sim in (0, 3):
+        single = TaskEnv(env_id, num_threads=1, variant=env.variant)
+        single.set_tasks(env.tasks.rows([sim]))
+        single.reset(options={"start": start[sim]})
+        for step, action in enumerate(actions[:, sim]):
+            observation, reward, *_ = single.step(action)
+            np.testing.assert_array_equal(observation, observations[step + 1, sim])
+            assert reward == rewards[step, sim]
     play(env, actions[: env.horizon // 2], draw_start(env, seed=3))  # left in the middle
-    for one, other in zip(first, play(env, actions, start), strict=True):
+    again = play(env, actions, start)
+    for one, other in zip((observations, rewards), again, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 # Delay.
 
 
-@pytest.mark.parametrize("delay", [1, 3])
+@pytest.mark.parametrize("delay", [3])
 def test_a_command_acts_so_many_steps_later_and_zeros_before(env_id, delay):
     late = disturbed(env_id, disturbances={"action_delay_steps": delay})
     base = plain(env_id)
@@ -136,14 +170,14 @@ def test_a_command_acts_so_many_steps_later_and_zeros_before(env_id, delay):
 
 
 def test_noise_has_the_standard_deviation_of_its_unit():
-    env = disturbed(GRIP, 2000, disturbances={"sensor_noise": {"m/s": 0.02, "m": 1e-4}})
-    base = plain(GRIP, 2000)
+    env = disturbed(GRIP, 400, disturbances={"sensor_noise": {"m/s": 0.02, "m": 1e-4}})
+    base = plain(GRIP, 400)
     actions, start = draw_actions(env, 4), draw_start(env)
     noise = play(env, actions, start)[0] - play(base, actions, start)[0]  # (5, N, O)
     velocity = noise[..., 3].ravel()
-    assert velocity.std() == pytest.approx(0.02, rel=0.05)
-    assert abs(velocity.mean()) < 0.001
-    assert abs(np.corrcoef(noise[1, :, 3], noise[2, :, 3])[0, 1]) < 0.08
+    assert velocity.std() == pytest.approx(0.02, rel=0.1)
+    assert abs(velocity.mean()) < 0.002
+    assert abs(np.corrcoef(noise[1, :, 3], noise[2, :, 3])[0, 1]) < 0.15
     units = [element.unit for element in env.observation_elements]
     dimensionless = [index for index, unit in enumerate(units) if unit == "1"]
     np.testing.assert_array_equal(noise[..., dimensionless], 0)
@@ -164,15 +198,15 @@ def test_noise_leaves_physics_and_rewards_alone():
 
 
 def test_observations_are_lost_at_the_rate_given_and_the_last_one_is_seen_again():
-    env = disturbed(REACH, 500, disturbances={"observation_dropout": 0.25})
-    base = plain(REACH, 500)
+    env = disturbed(REACH, 100, disturbances={"observation_dropout": 0.25})
+    base = plain(REACH, 100)
     actions, start = draw_actions(env, 30), draw_start(env)
     seen, there = play(env, actions, start)[0], play(base, actions, start)[0]
     np.testing.assert_array_equal(seen[0], there[0])
     repeated = (seen[1:] == seen[:-1]).all(axis=2)  # (T, N)
     fresh = (seen[1:] == there[1:]).all(axis=2)
     assert (repeated ^ fresh).all()
-    assert repeated.mean() == pytest.approx(0.25, abs=0.02)
+    assert repeated.mean() == pytest.approx(0.25, abs=0.04)
 
 
 # Pushes.
@@ -202,7 +236,7 @@ def test_a_push_adds_its_impulse_to_a_free_body():
 
 def test_pushes_begin_at_the_rate_given_and_last_as_long():
     push = {"force_n": 5.0, "duration_s": 3 * 0.048, "probability": 0.1}
-    env = disturbed(REACH, 500, disturbances={"push": push})
+    env = disturbed(REACH, 100, disturbances={"push": push})
     env.reset(options={"start": draw_start(env)})
     force = env.batch.bind("xfrc_applied")[:, env.model.body(env.push_body).id]
     sizes = []
@@ -212,7 +246,7 @@ def test_pushes_begin_at_the_rate_given_and_last_as_long():
     pushed = np.stack(sizes) > 0  # (T, N)
     np.testing.assert_allclose(np.stack(sizes)[pushed], 5.0)
     idle = ~pushed[:-1]
-    assert (pushed[1:] & idle).sum() / idle.sum() == pytest.approx(0.1, abs=0.01)
+    assert (pushed[1:] & idle).sum() / idle.sum() == pytest.approx(0.1, abs=0.02)
     begins = pushed & ~np.roll(pushed, 1, axis=0)
     begins[0] = pushed[0]
     for later in (1, 2):
@@ -309,14 +343,3 @@ def test_an_oracle_reads_the_tasks_of_a_variant_on_the_familys_scale():
     seen, expected = (one.reset(seed=0)[0] for one in (env, base))
     np.testing.assert_array_equal(seen, expected)
     assert seen[2, 5] == seen[3, 5] == env.single_observation_space.high[5]  # saturated
-
-
-def test_a_variant_states_what_it_disturbs():
-    disturbances = make_variant(REACH, **EVERYTHING[REACH]).disturbances
-    assert disturbances == Disturbances(
-        action_delay_steps=2,
-        observation_dropout=0.3,
-        sensor_noise=(("m", 0.01),),
-        push=Push(force_n=30.0, duration_s=0.1, probability=0.1),
-        change=Change(at_step=9, values=(("frame_yaw_rad", 1.0),), factors=(("payload_kg", 1.5),)),
-    )

@@ -296,6 +296,21 @@ def test_an_oracle_is_told_the_scaled_task(env_id, split):
     assert split == "extrapolation" or (np.abs(told) <= 1).all()
 
 
+HIDDEN = ["Slide", "Push", "Carry", "ReachHiddenGoal", "ReachFeedForward"]
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_nothing_observed_in_an_episode_tells_the_task_but_the_return_does(name):
+    env = make_env(f"metarobot/{name}-v0", 4, num_threads=1)
+    env.set_tasks(draw_tasks(env, 4))
+    options = {"start": np.full((4, env.start_size), 0.4)}
+    observations, rewards, *_ = play(
+        env, np.full((env.horizon, *env.action_space.shape), 0.2), options=options
+    )
+    np.testing.assert_array_equal(observations, observations[:, [0] * 4])
+    assert len(np.unique(rewards.sum(axis=0).round(2))) > 1
+
+
 # Tasks.
 
 

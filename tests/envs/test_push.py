@@ -64,18 +64,6 @@ def test_the_reward_comes_when_the_box_is_at_rest():
     np.testing.assert_array_equal(success, reached)
 
 
-def test_the_box_is_seen_only_when_the_episode_begins():
-    masses, friction, offset = [0.4, 2.5], [0.1, 0.4], [-0.02, 0.02]
-    env = make_env(PUSH, 2, num_threads=1)
-    columns = {"box_mass_kg": masses, "box_friction": friction, "load_offset_m": offset}
-    env.set_tasks(env.distribution.with_values(columns))
-    observation, _ = env.reset(options={"start": np.full((2, env.start_size), 0.3)})
-    for _ in range(env.horizon):
-        np.testing.assert_array_equal(observation[0], observation[1])
-        observation, *_ = env.step(np.full((2, 2), 0.2))
-    assert np.ptp(env._box_pose(), axis=0).max() > 0.01  # although they went different ways
-
-
 def test_the_box_is_seen_at_a_chosen_rate():
     env = make_env(PUSH, 1, num_threads=1, look_every_steps=3)
     env.reset(options={"start": np.full((1, env.start_size), 0.3)})

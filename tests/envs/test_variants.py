@@ -89,36 +89,17 @@ def test_everything_in_a_file_is_read():
     assert (what.push.at_steps, what.change.at_step) == ((5, 10), 8)
 
 
-@pytest.mark.parametrize("split", ["train", "interpolation", "extrapolation"])
-def test_tasks_are_drawn_from_the_ranges_of_the_variant(split):
-    distribution = parse(EXAMPLE).distribution
-    tasks = distribution.sample(np.random.default_rng(0), 200, split)
-    np.testing.assert_array_equal(tasks["pad_friction"], 0.3)
-    mass = distribution["block_mass_kg"]
-    inside = [
-        (low <= tasks[mass.name]) & (tasks[mass.name] <= high)
-        for low, high in mass.intervals(split)
-    ]
-    assert np.any(inside, axis=0).all()
-
-
 def test_what_a_file_does_not_name_is_the_familys(env_id):
-    variant = Variant.from_dict({"family": env_id, "name": "plain"})
+    (short,) = [name for name, value in short_names().items() if value == env_id]
+    variant = Variant.from_dict({"family": short, "name": "plain"})
+    assert variant.env_id == env_id
     assert variant.distribution == FAMILIES[env_id].distribution
     assert variant.disturbances == Disturbances()
 
 
-def test_a_family_has_a_short_name(env_id):
-    (short,) = [name for name, value in short_names().items() if value == env_id]
-    assert Variant.from_dict({"family": short, "name": "x"}).env_id == env_id
-
-
-def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read():
+def test_byte_order_marks_line_ends_and_names_of_files(tmp_path):
     data = b"\xef\xbb\xbf" + EXAMPLE.replace("\n", "\r\n").encode()
     assert parse_variant(data, "my.toml", "my") == parse(EXAMPLE)
-
-
-def test_the_name_is_the_files_unless_it_gives_one(tmp_path):
     path = tmp_path / "my own variant.toml"
     path.write_text('family = "grip"\n')
     assert load_variant(path).name == "my_own_variant"
@@ -178,7 +159,7 @@ def documents(draw):
     return document
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(documents())
 def test_valid_documents_survive_a_round_trip(document):
     variant = Variant.from_dict(document)
@@ -220,7 +201,7 @@ def put(document, path, value):
     document[path[-1]] = value
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(places, anything), max_size=3), st.booleans())
 def test_no_document_raises_anything_but_one_line(edits, from_example):
     document = tomllib.loads(EXAMPLE) if from_example else {"family": "grip"}
@@ -333,11 +314,6 @@ def test_what_a_file_cannot_be(tmp_path):
         load_variant(tmp_path / "x.toml")
 
 
-def test_an_unknown_variant_names_the_nearest():
-    with pytest.raises(VariantError, match=r"no variant 'greasy_pad', nearest is 'greasy_pads'"):
-        find_variant("greasy_pad")
-
-
 # The format and its description.
 
 
@@ -385,12 +361,11 @@ def test_ten_variants_come_with_the_package_and_say_what_they_are():
 
 
 @pytest.mark.parametrize("name", shipped_variants())
-@pytest.mark.parametrize("split", ["train", "extrapolation"])
-def test_shipped_variants_are_simulated(name, split):
+def test_shipped_variants_are_simulated(name):
     variant = find_variant(name)
     env = make_env(variant.env_id, 8, num_threads=1, variant=variant)
     rng = np.random.default_rng(0)
-    env.set_tasks(env.distribution.sample(rng, 8, split))
+    env.set_tasks(env.distribution.sample(rng, 8, "extrapolation"))
     env.reset(seed=0)
     for _ in range(env.horizon):
         observations, rewards, _, truncated, info = env.step(
@@ -402,25 +377,19 @@ def test_shipped_variants_are_simulated(name, split):
     assert truncated.all()
 
 
-MAKERS = {
-    "make": lambda env_id, variant: gym.make(env_id, variant=variant).unwrapped.vector_env,
-    "make_vec": lambda env_id, variant: gym.make_vec(env_id, num_envs=2, variant=variant),
-    "make_env": lambda env_id, variant: make_env(env_id, 2, variant=variant),
-    "class": lambda env_id, variant: FAMILIES[env_id](2, variant=variant),
-}
-
-
-@pytest.mark.parametrize("maker", MAKERS)
-def test_a_variant_is_given_by_name_by_path_or_as_it_is(maker):
+def test_a_variant_is_given_by_name_by_path_or_as_it_is():
     name = "greasy_pads"
     variant, path = find_variant(name), shipped_variants()[name]
     for given_as in (name, str(path), path, variant):
-        env = MAKERS[maker](variant.env_id, given_as)
-        assert env.variant == variant
-        env.close()
+        for env in (
+            gym.make(variant.env_id, variant=given_as).unwrapped.vector_env,
+            gym.make_vec(variant.env_id, num_envs=2, variant=given_as),
+            make_env(variant.env_id, 2, variant=given_as),
+        ):
+            assert env.variant == variant
+            env.close()
 
 
-@pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize(
     ("variant", "line"),
     [
@@ -430,11 +399,10 @@ def test_a_variant_is_given_by_name_by_path_or_as_it_is(maker):
         ("", "no variant ''"),
         (3, "got a int"),
         ({"name": "mine"}, "got a dict"),
-        (b"greasy_pads", "got a bytes"),
     ],
     ids=str,
 )
-def test_what_is_no_variant_of_the_family_is_one_line(maker, variant, line):
+def test_what_is_no_variant_of_the_family_is_one_line(variant, line):
     with pytest.raises(ValueError, match=line) as raised:
-        MAKERS[maker]("metarobot/Grip-v0", variant)
+        make_env("metarobot/Grip-v0", 2, variant=variant)
     assert "\n" not in str(raised.value)
