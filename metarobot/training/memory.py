@@ -1,4 +1,4 @@
-"""How much memory training and measuring take, estimated before anything is allocated.
+"""Memory that training and measuring take, estimated before anything is allocated.
 
 The numbers of a configuration are bounded one by one where they stand; what they multiply to is
 bounded here, by the memory that there is.
@@ -51,16 +51,10 @@ def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = A
                 num_episodes=num_episodes,
                 num_blocks=config.adaptation_steps + 1,
                 num_sims=algorithm.num_training_simulations(held, num_episodes),
-                num_kept_steps=_num_kept_steps(config, workers),
+                num_kept_steps=algorithm.concluding_steps(config.total_steps) // workers.count,
                 way_out="lower num_tasks, episodes_per_task, num_adaptation_steps or hidden_sizes, "
                 "or share the tasks out with torchrun",
             )
-
-
-def _num_kept_steps(config: TrainConfig, workers: Workers) -> int:
-    """Return how many control steps this process keeps at the end, to learn from all of them."""
-    steps = algorithm_class(config.algorithm).concluding_steps(config.total_steps)
-    return steps // workers.count
 
 
 def require_evaluation_memory(
@@ -106,7 +100,9 @@ def _require(
     num_elements = len(policy.observation_centre) + policy.action_size + 4
     steps_per_task = num_blocks * num_episodes * family.default_horizon
     num_steps = num_tasks * steps_per_task
-    at_once = _steps_at_once(num_tasks, steps_per_task)
+    # Graphs exist of one chunk of tasks at the same time, and of those kept.
+    largest = max(chunk.stop - chunk.start for chunk in task_chunks(num_tasks, steps_per_task))
+    at_once = min(largest * steps_per_task + STEPS_KEPT, num_steps)
     blocks = f"{num_blocks} x {num_tasks} x {num_episodes} x {family.default_horizon}"
     parts = {
         f"{num_sims} simulations": num_sims * own_simulation_bytes(family),
@@ -120,9 +116,3 @@ def _require(
         kept = num_kept_steps * num_elements * _BYTES_PER_KEPT_ELEMENT
         parts[f"{num_kept_steps} control steps that are kept"] = kept
     require_memory(parts, way_out)
-
-
-def _steps_at_once(num_tasks: int, steps_per_task: int) -> int:
-    """Return of how many control steps graphs exist at the same time: one chunk, and those kept."""
-    largest = max(chunk.stop - chunk.start for chunk in task_chunks(num_tasks, steps_per_task))
-    return min(largest * steps_per_task + STEPS_KEPT, num_tasks * steps_per_task)

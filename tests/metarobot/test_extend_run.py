@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 
-from metarobot.algorithms import ALGORITHMS
 from metarobot.cli.main import main
 from metarobot.io import read_json
 from metarobot.training.run_folder import CURVE_COLUMNS, load_curve
@@ -71,15 +70,9 @@ def assert_same(run, other, algorithms):
             assert done[0][name] == done[1][name]
 
 
-def test_an_extended_run_is_the_run_that_had_the_budget_from_the_beginning(run, straight):
-    for total_steps in (201, 900, 1300, 1300):
-        run_command("train", "--resume", run, "--total-steps", total_steps)
-    assert_same(run, straight, ["maml", "oracle"])
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_algorithm_can_be_extended(algorithm, tmp_path):
-    for name, budgets in (("straight", [1300]), ("extended", [300, 1300])):
+@pytest.mark.parametrize("algorithm", ["maml", "latent", "rl2"])
+def test_an_extended_run_is_the_run_that_had_the_budget_from_the_beginning(algorithm, tmp_path):
+    for name, budgets in (("straight", [1300]), ("extended", [300, 301, 1300])):
         run_command(*TRAIN, budgets[0], "--algorithms", algorithm, "--out", tmp_path / name)
         for total_steps in budgets[1:]:
             run_command("train", "--resume", tmp_path / name, "--total-steps", total_steps)
@@ -93,15 +86,6 @@ def test_algorithms_are_added_with_and_without_a_larger_budget(run, straight, ca
     assert_same(run, straight, ["maml", "oracle", "reptile"])
 
 
-def test_algorithms_are_added_where_the_preset_is_named_too(run, capfd):
-    run_command(*TRAIN, 200, "--resume", run, "--algorithms", "promp")
-    assert "trained promp:" in capfd.readouterr().out
-    assert "total_steps was 200, is 300" in refused(
-        capfd, *TRAIN, 300, "--resume", run, "--algorithms", "reptile"
-    )
-    assert not (run / "reptile").exists()
-
-
 def test_an_option_comes_from_the_algorithms_that_read_it(run):
     run_command(*TRAIN, 200, "--outer-lr", "0.01", "--resume", run, "--algorithms", "promp")
     run_command("train", "--resume", run, "--algorithms", "maml_ppo")
@@ -109,7 +93,7 @@ def test_an_option_comes_from_the_algorithms_that_read_it(run):
     assert added["options"]["outer_lr"] == 0.01
 
 
-@pytest.mark.parametrize("kill_at", range(1, 8))
+@pytest.mark.parametrize("kill_at", [1, 2, 4])
 def test_an_extension_that_is_killed_between_its_writes_goes_on(
     kill_at, run, straight, monkeypatch
 ):
@@ -202,9 +186,3 @@ def test_a_run_that_began_with_a_policy_gets_a_larger_budget_but_no_algorithms(
         capfd, "train", "--resume", begun, "--algorithms", "promp"
     )
     run_command("train", "--resume", begun, "--total-steps", 400)
-
-
-def test_a_done_file_that_says_nothing_is_refused(run, capfd):
-    for text in ("{}", "[]", '{"total_steps": "64"}', '{"total_steps": 1e400}', "\x00"):
-        (run / "maml" / "done.json").write_text(text)
-        assert "done.json" in refused(capfd, "train", "--resume", run)

@@ -69,14 +69,6 @@ def test_mujoco_gl_is_read_as_mujoco_does(
     assert opengl._allowed_backends() == expected
 
 
-def test_a_backend_that_works_elsewhere_only_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opengl, "_probe", lambda backend: "")
-    monkeypatch.setattr(opengl, "BACKENDS", ("nothing",))
-    with pytest.raises(opengl.OpenGLError, match="render in a process of its own") as raised:
-        opengl.make_renderer(None, 16, 16)
-    assert "\n" not in str(raised.value)
-
-
 def test_the_module_needs_only_the_standard_library() -> None:
     script = (
         "import importlib.util, sys\n"
@@ -102,11 +94,7 @@ QUICK = {  # every import, every value, both ways: the rest is for -m stress
     ("metarobot", "egl", False),
     ("mujoco", None, True),
     ("gymnasium", "nonsense", True),
-    ("envs", "osmesa", False),
-    ("metarobot", "EGL", True),
-    ("mujoco", "", False),
     ("envs", "disable", True),
-    ("gymnasium", "glfw", True),
 }
 PLAY = """
 import json
@@ -208,24 +196,13 @@ for command in ("--version", "--help", "list", "doctor"):
 """
 
 
-@pytest.mark.parametrize(
-    ("value", "libraries"), cells({("egl", False), ("nonsense", True)}, VALUES, (True, False))
-)
+@pytest.mark.parametrize(("value", "libraries"), cells({("egl", False)}, VALUES, (True, False)))
 def test_commands_that_do_not_render_need_no_opengl(
     tmp_path: Path, value: str | None, libraries: bool
 ) -> None:
     done = run_python(["-c", COMMANDS], value, libraries, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "metarobot/Grip-v0" in done.stdout
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the backends of Linux")
-@pytest.mark.parametrize("value", ["egl", "osmesa"])
-def test_the_stub_breaks_mujocos_own_import_as_missing_libraries_do(
-    tmp_path: Path, value: str
-) -> None:
-    done = run_python(["-c", "import mujoco"], value, False, tmp_path)
-    assert "AttributeError: 'NoneType' object has no attribute" in done.stderr
 
 
 @pytest.mark.usefixtures("opengl")

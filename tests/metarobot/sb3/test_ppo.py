@@ -13,7 +13,6 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import make_env
-from metarobot.learning.inner_loop import MEASURED
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
 from metarobot.training.load import FOLDER, TrainedPolicy, load_run
 
@@ -64,26 +63,13 @@ def test_ppo_acts_as_the_algorithm_does_and_so_does_what_comes_back(env_id, algo
     np.testing.assert_allclose(actions_of(back, observations), actions, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["grip", "push", "slide"])
-def test_trained_initialisations_act_the_same(family, tmp_path):
-    ours = load_run(FOLDER / family).policies["maml"]
+def test_a_trained_initialisation_acts_the_same(tmp_path):
+    ours = load_run(FOLDER / "slide").policies["maml"]
     export_ppo(ours, tmp_path / "policy.zip")
     model = PPO.load(tmp_path / "policy.zip", device="cpu")
     observations = draw_observations(model.observation_space, 5000)
     actions, _ = model.predict(observations, deterministic=True)
     np.testing.assert_allclose(actions, actions_of(ours, observations), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("hidden_sizes", [(), (5,), (7, 6, 5)])
-def test_any_number_of_layers(hidden_sizes, tmp_path):
-    ours = made_up_algorithm(GRIP, hidden_sizes=hidden_sizes)
-    export_ppo(ours, tmp_path / "policy.zip")
-    back = import_ppo(tmp_path / "policy.zip", GRIP)
-    assert back.config.hidden_sizes == hidden_sizes
-    for name in MEASURED:
-        assert not back.params.pop(name).any()  # of which PPO knows nothing
-    for name, leaf in back.params.items():
-        torch.testing.assert_close(leaf, ours.params[name], rtol=1e-5, atol=1e-6)
 
 
 def test_the_noise_is_that_of_post_update_episodes(tmp_path):
@@ -94,14 +80,6 @@ def test_the_noise_is_that_of_post_update_episodes(tmp_path):
         policy = PPO.load(tmp_path / "policy.zip", device="cpu").policy
         stddev = policy.get_distribution(torch.zeros(1, 5)).distribution.stddev
         assert stddev.item() == pytest.approx(wanted)
-
-
-def test_the_lowest_noise_comes_back(tmp_path):
-    ours = made_up_algorithm(GRIP)
-    params = {**ours.params, "log_std": torch.tensor([-9.0])}
-    export_ppo(replace(ours, params=params), tmp_path / "policy.zip")
-    log_std = import_ppo(tmp_path / "policy.zip", GRIP).params["log_std"]
-    assert log_std.exp().item() == pytest.approx(0.02)
 
 
 def test_the_value_network_is_fresh_and_repeats_and_no_global_draw_is_made(tmp_path):
@@ -117,13 +95,6 @@ def test_the_value_network_is_fresh_and_repeats_and_no_global_draw_is_made(tmp_p
     assert torch.equal(*values)
     assert values[0].std() > 0.1
     assert (model.gamma, model.gae_lambda) == (0.6, 0.9)
-
-
-def test_what_was_exported_goes_on_learning_on_the_batch(tmp_path):
-    export_ppo(made_up_algorithm(GRIP), tmp_path / "policy.zip")
-    vec_env = SB3VecEnv(make_env(GRIP, 4, num_threads=1))
-    model = PPO.load(tmp_path / "policy.zip", vec_env, device="cpu", n_steps=16, n_epochs=1)
-    assert model.learn(64).num_timesteps == 64
 
 
 def test_what_ppo_has_learned_is_imported(tmp_path):
@@ -186,14 +157,6 @@ def test_observations_that_vec_normalize_scaled_are_refused(tmp_path):
         import_ppo(tmp_path / "ppo.zip", GRIP)
 
 
-def test_other_bounds_are_refused(tmp_path):
-    vec_env = SB3VecEnv(make_env(GRIP, 4, num_threads=1))
-    vec_env.observation_space.high[0] += 1
-    PPO("MlpPolicy", vec_env, n_steps=16, batch_size=32, device="cpu").save(tmp_path / "ppo.zip")
-    with pytest.raises(ValueError, match="observations or actions have other bounds than in"):
-        import_ppo(tmp_path / "ppo.zip", GRIP)
-
-
 def write_junk(path):
     path.write_bytes(b"\x80\x04K\x01.")
 
@@ -214,12 +177,6 @@ def test_a_file_that_is_no_ppo_model_is_one_line(write, tmp_path):
     with pytest.raises(ValueError, match="not a PPO model that can be loaded") as error:
         import_ppo(tmp_path / "ppo.zip", GRIP)
     assert "\n" not in str(error.value)
-
-
-def test_a_missing_file_is_not_looked_for_elsewhere(tmp_path):
-    export_ppo(made_up_algorithm(GRIP), tmp_path / "policy.zip")
-    with pytest.raises(FileNotFoundError):
-        import_ppo(tmp_path / "policy", GRIP)
 
 
 def test_what_ppo_has_no_place_for_is_not_exported(tmp_path):

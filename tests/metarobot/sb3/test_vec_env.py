@@ -105,13 +105,6 @@ def test_an_unstable_simulation_ends_its_episode_and_the_learner_sees_only_numbe
     assert grip.step(np.zeros((N, 1), np.float32))[2].tolist() == [True, False, True]
 
 
-def test_one_info_is_not_kept_for_the_next_step(grip):
-    grip.reset()
-    infos = grip.step(np.zeros((N, 1), np.float32))[3]
-    infos[0]["note"] = 1
-    assert grip.step(np.zeros((N, 1), np.float32))[3] == [{}, {}, {}]
-
-
 def test_start_options_count_for_one_reset(grip):
     start = np.full(grip.env.start_size, 0.25)
     grip.seed(0)

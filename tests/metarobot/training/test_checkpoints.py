@@ -6,8 +6,6 @@ import torch
 from metarobot.algorithms import train_config
 from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE
-from metarobot.policies import GaussianMLP
-from metarobot.training.run_folder import load_policy, policy_bytes
 from metarobot.training.train import (
     NUM_KEPT,
     Progress,
@@ -26,10 +24,6 @@ def state(iteration):
 
 def newest(folder, config=CONFIG):
     return load_newest_checkpoint(Folder(folder), config, state(0), ALONE)
-
-
-def test_without_checkpoints_there_is_nothing_to_load(tmp_path):
-    assert newest(tmp_path / "missing") is None
 
 
 def test_the_newest_comes_back_whole_and_the_last_ones_are_kept(tmp_path):
@@ -72,37 +66,6 @@ def test_a_checkpoint_that_another_run_has_left_is_refused(tmp_path):
     assert newest(tmp_path, replace(CONFIG, num_threads=2)) is not None
     with pytest.raises(ValueError, match=r"of another run: inner_lr is 0\.1, not 0\.2"):
         newest(tmp_path, CONFIG.with_options(inner_lr=0.2))
-
-
-def test_numbers_that_are_not_finite_are_refused(tmp_path):
-    broken = TrainerState({"params.a": torch.tensor([1.0, 2.0, torch.nan])}, state(10).counters)
-    save_checkpoint(Folder(tmp_path), CONFIG, broken, Progress())
-    with pytest.raises(ValueError, match=r"not finite in params\.a"):
-        newest(tmp_path)
-
-
-def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
-    for iteration in (10, 20, 30):
-        save_checkpoint(Folder(tmp_path), CONFIG, state(iteration), Progress())
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("metarobot.io.os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(Folder(tmp_path), CONFIG, state(40), Progress())
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_a_policy_survives_its_file_bit_for_bit(tmp_path):
-    policy = GaussianMLP([-1.0] * 5, [1.0] * 5, 3, hidden_sizes=(7,))
-    params = policy.initial_params(torch.Generator().manual_seed(1))
-    folder = Folder(tmp_path)
-    folder.write("p.safetensors", policy_bytes(CONFIG, params, 5))
-    loaded = load_policy(folder, "p.safetensors", CONFIG, policy.shapes)
-    assert list(loaded) == list(params)
-    assert all(torch.equal(loaded[name], leaf) for name, leaf in params.items())
 
 
 def test_the_best_is_judged_by_a_smoothed_return():

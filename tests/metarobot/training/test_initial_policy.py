@@ -85,19 +85,6 @@ def test_a_run_that_was_killed_at_once_begins_with_it_again(file, tmp_path, monk
     assert not torch.equal(run["layers.0.weight"], other["layers.0.weight"])
 
 
-def test_the_policy_of_a_run_will_do_even_of_the_one_that_is_replaced(tmp_path):
-    train_run(TINY, ["maml"], tmp_path / "run")
-    path = tmp_path / "run/maml/policy.safetensors"
-    before = load_run(tmp_path / "run").policies["maml"].params
-    config = replace(TINY, total_steps=1)
-    train_run(config, ["fomaml"], tmp_path / "run", overwrite=True, initial_policy=path)
-    assert load_run(tmp_path / "run").policies.keys() == {"fomaml"}
-    first = tmp_path / "run/fomaml/checkpoints/iteration-000000.safetensors"
-    assert first.is_file()
-    after = load_run(tmp_path / "run").policies["fomaml"].params
-    assert 0 < (after["layers.0.weight"] - before["layers.0.weight"]).abs().max() < 0.2
-
-
 def shapes_with(**layers):
     return {**GRIP_SHAPES, **{name.replace("_", "."): shape for name, shape in layers.items()}}
 

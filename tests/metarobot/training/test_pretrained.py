@@ -59,11 +59,6 @@ def test_a_name_that_is_nearly_right() -> None:
         load_run(Path("missing"))
 
 
-def test_they_act_and_adapt_by_their_name(tmp_path) -> None:
-    policy = mr.load("slide")["latent"]
-    assert policy.config.algorithm == "latent"
-
-
 def test_a_check_allows_for_chance() -> None:
     """Of 300 figures of 60 tasks each, none of which differs, and of some that do."""
     rng = np.random.default_rng(5)

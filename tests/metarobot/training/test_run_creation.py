@@ -80,7 +80,7 @@ def leftovers(run: Path) -> set[str]:
     return {name for name in content(run) if name.startswith(".prepared/") or ".partial" in name}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.stress
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_kill_while_algorithms_are_added_leaves_those_that_were_there(old, tmp_path):
     before, number, died = content(old), 0, True

@@ -1,19 +1,15 @@
 import json
-import math
 import os
 import shutil
-import struct
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 from trained import TRAINED
 
 from metarobot.algorithms import configure
 from metarobot.config import RunConfig
 from metarobot.envs import find_family
-from metarobot.io import Folder, read_json, save_tensors, write_file, write_json
+from metarobot.io import Folder, read_json, write_json
 from metarobot.training.load import load_run, load_runs
 from metarobot.training.run import complete_run, create_run_folder, resume_run, train_run
 from metarobot.training.run_folder import RunError, hold_run, load_curve, unfinished_configs
@@ -37,8 +33,6 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(trained, tmp_path) -> Path:
     """A copy to be damaged."""
-    import shutil
-
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
@@ -81,25 +75,6 @@ def test_an_interrupted_algorithm_is_named(run):
     assert load_run(run).unfinished == ("maml",)
 
 
-def test_a_failed_write_leaves_the_old_content_when_it_fails(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_file(path, b"old")
-
-    def fail(descriptor):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_file(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_json_holds_null_for_what_is_not_finite(tmp_path):
-    write_json(tmp_path / "x.json", {"a": [math.nan, 1.5, (math.inf,)], "b": None})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5, [None]], "b": None}
-
-
 def test_a_new_run_appears_with_every_configuration(tmp_path):
     configs = [configure(TINY, algorithm) for algorithm in ("maml", "oracle")]
     create_run_folder(tmp_path / "runs" / "x", configs, overwrite=False)
@@ -131,36 +106,12 @@ def test_a_run_that_is_being_trained_is_left_alone(run):
     assert load_run(run).unfinished == ()
 
 
-def test_a_file_is_no_folder(tmp_path):
-    (tmp_path / "x").write_text("")
-    with pytest.raises(RunError, match="is a file"):
-        create_run_folder(tmp_path / "x", [configure(TINY, "maml")], overwrite=True)
-
-
-def test_a_link_out_of_the_run_folder_is_not_followed(run, tmp_path):
-    outside = tmp_path / "outside"
-    (run / "maml").rename(outside)
-    (run / "maml").symlink_to(outside)
-    with pytest.raises(RunError, match="leads out"):
-        load_run(run)
-    with pytest.raises(RunError, match="leads out"):
-        create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
-    assert (outside / "policy.safetensors").exists()
-
-
 def test_a_missing_run_names_its_neighbour(run):
     with pytest.raises(RunError, match=r"did you mean .*run"):
         load_run(run.with_name("rum"))
 
 
-def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(RunError, match="is not a run folder"):
-        load_run(tmp_path)
-
-
 def test_runs_must_agree(run, tmp_path):
-    import shutil
-
     twin = Path(shutil.copytree(run, tmp_path / "twin"))
     with pytest.raises(RunError, match="same seed, 0"):
         load_runs([run, twin])
@@ -178,10 +129,8 @@ def test_runs_must_agree(run, tmp_path):
         ({"env_id": "metarobot/Grab-v0"}, "did you mean 'metarobot/Grip-v0'"),
         ({"env_id": "metarobot/Reach-v0"}, "does not fit its configuration"),
         ({"env_id": 3}, "env_id"),
-        ({"env_id": []}, "config.json"),
         ({"algorithm": "oracle"}, "lies in the folder of maml"),
         ({"hidden_sizes": [8]}, "does not fit its configuration"),
-        ({"hidden_sizes": [4, 8000]}, "does not fit its configuration"),
         ({"inner_lr": None}, "inner_lr"),
         ({"colour": 1}, "colour"),
         ({"total_steps": 128}, "different total_steps"),
@@ -194,67 +143,11 @@ def test_a_bad_configuration_is_one_line(run, fields, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not a checkpoint",
-        struct.pack("<Q", 2**62) + b"{}",
-        struct.pack("<Q", 2) + b"{}",
-        b"\x80\x04K\x01.",  # a pickle
-    ],
-)
-def test_a_bad_policy_file_is_one_line(run, content):
-    (run / "maml" / "policy.safetensors").write_bytes(content)
-    with pytest.raises(RunError, match=r"policy\.safetensors") as error:
-        load_run(run)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{", "{}", '{"train": 3}', "[" * 100_000, "\udcff"])
-def test_a_bad_configuration_file_is_one_line(run, content):
-    path = run / "maml" / "config.json"
-    path.write_text(content, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(RunError, match=r"config\.json") as error:
-        load_run(run)
-    assert "\n" not in str(error.value)
-
-
-def test_parameters_that_do_not_fit(run):
-    path = run / "maml" / "policy.safetensors"
-    params, facts = load_file(path), {"env_id": TINY.env_id, "algorithm": "maml"}
-    save_tensors(path, {**params, "log_std": torch.tensor([math.nan])}, facts)
-    with pytest.raises(RunError, match="not finite in log_std"):
-        load_run(run)
-    save_tensors(path, {**params, "log_std": params["log_std"].double()}, facts)
-    with pytest.raises(RunError, match="must be F32"):
-        load_run(run)
-    save_tensors(path, {**params, "extra": torch.zeros(1)}, facts)
-    with pytest.raises(RunError, match="'extra' is too many"):
-        load_run(run)
-    save_tensors(path, params, {**facts, "algorithm": "domain_randomisation"})
-    with pytest.raises(RunError, match="algorithm 'domain_randomisation', 'maml'"):
-        load_run(run)
-    save_file(params, path)
-    with pytest.raises(RunError, match="seal is broken"):
-        load_run(run)
-
-
 def test_an_algorithm_without_a_policy_is_still_to_be_trained(run):
     (run / "oracle" / "policy.safetensors").unlink()
     loaded = load_run(run)
     assert tuple(loaded.policies) == ("maml", "domain_randomisation")
     assert loaded.unfinished == ("oracle",)
-
-
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "iteration,total_steps\n1\n"])
-def test_a_bad_curve(run, content):
-    (run / "maml" / "curve.csv").write_text(content)
-    if content:
-        with pytest.raises(RunError, match=r"curve\.csv"):
-            load_curve(run, "maml", ("iteration", "post_return"))
-    else:
-        assert load_curve(run, "maml", ("iteration",)) == {"iteration": []}
 
 
 def test_algorithms_join_a_run_and_those_there_stay(run):
@@ -285,11 +178,6 @@ def test_algorithms_of_another_configuration_do_not_join(run):
     assert not (run / "reptile").exists()
 
 
-def test_a_run_that_is_not_there_is_made(tmp_path):
-    complete_run(TINY, ["maml"], tmp_path / "run")
-    assert load_run(tmp_path / "run").unfinished == ()
-
-
 def test_a_policy_of_an_unknown_algorithm_is_found_and_named(run):
     config = json.loads((run / "maml" / "config.json").read_text())
     config["train"]["algorithm"] = "my_maml"
@@ -300,9 +188,7 @@ def test_a_policy_of_an_unknown_algorithm_is_found_and_named(run):
     assert "--module" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "content", ['{"train": {"algorithm": "maml"}}', '{"train": []}', "[]", "{", "", "\0" * 9]
-)
+@pytest.mark.parametrize("content", ['{"train": {"algorithm": "maml"}}', '{"train": []}', "{"])
 def test_a_folder_of_somebody_else_is_left_alone(run, content):
     (run / "notes").mkdir()
     (run / "notes" / "config.json").write_text(content)

@@ -57,15 +57,6 @@ def test_a_run_that_was_stopped_and_one_that_goes_on(run, capfd):
     assert f"stopped at {part}" in capfd.readouterr().out
 
 
-def test_a_run_that_has_not_begun(run, capfd):
-    for name in ("curve.csv", "done.json"):
-        (run / "oracle" / name).unlink()
-    (summary,) = summarise_run(run)
-    assert (summary.steps, summary.seconds, summary.post_return) == (0, 0, None)
-    assert main(["runs", str(run)]) == 0
-    assert "stopped at 0%" in capfd.readouterr().out
-
-
 def test_runs_are_found_in_folders_of_folders(run, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/a").write_text("b")
@@ -82,8 +73,3 @@ def test_a_damaged_run_hides_no_other(run, tmp_path, capfd):
     assert "slide" in output.out
     assert output.err.count("\n") == 1
     assert "damaged/oracle/config.json is not JSON" in output.err
-
-
-def test_where_there_is_no_run(tmp_path, capfd):
-    assert main(["runs", str(tmp_path)]) == 2
-    assert "holds no run: metarobot train makes one" in capfd.readouterr().err

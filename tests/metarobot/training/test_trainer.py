@@ -64,23 +64,12 @@ def test_the_number_of_adaptation_episodes_varies_and_the_budget_counts_what_was
     assert [again.algorithm.num_adaptation_episodes(i) for i in range(20)] == seen
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "domain_randomisation"])
-def test_the_same_seed_gives_the_same_parameters(algorithm):
-    first, same, other = (make_trainer(algorithm=algorithm, seed=seed) for seed in (5, 5, 6))
+def test_the_same_seed_gives_the_same_parameters():
+    first, same, other = (make_trainer(seed=seed) for seed in (5, 5, 6))
     for trainer in (first, same, other):
         train(trainer, 3)
     assert fingerprint(first.params) == fingerprint(same.params)
     assert fingerprint(first.params) != fingerprint(other.params)
-
-
-def test_a_run_goes_on_exactly_from_its_state():
-    whole, first_half, second_half = (make_trainer() for _ in range(3))
-    train(whole, 4)
-    train(first_half, 2)
-    second_half.restore(first_half.state())
-    train(second_half, 2)
-    assert fingerprint(second_half.params) == fingerprint(whole.params)
-    assert second_half.total_steps == whole.total_steps
 
 
 @pytest.mark.parametrize(("fields", "blocks"), [({}, 2), ({"num_adaptation_steps": 2}, 3)])
@@ -135,13 +124,6 @@ def test_unstable_simulations_do_not_spoil_the_parameters():
     metrics = trainer.step()
     assert metrics["rollout/counted_steps"] == pytest.approx(1 - (5 + 2 + 4) / 400)
     assert metrics["update/accepted"] == 1.0
-    assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
-
-
-def test_a_task_without_steps_in_the_subsample_is_no_error():
-    trainer = make_trainer(fisher_episodes=1)
-    trainer.env.unstable_at = {0: 0}
-    assert trainer.step()["update/accepted"] == 1.0
     assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
 
 
