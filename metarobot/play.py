@@ -6,10 +6,12 @@ viser scene, `PlayPage` the sliders, buttons and numbers beside it, and keeps th
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import errno
 import queue
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -38,7 +40,7 @@ from metarobot.envs import (
 from metarobot.envs.scene import VIDEO_CAMERA
 from metarobot.evaluation.explain import ActionChange, weighted_band
 from metarobot.reporting.explanation import change_words
-from metarobot.reporting.films import between, watched
+from metarobot.reporting.films import between, place_of, watched
 from metarobot.reporting.report import page_templates
 from metarobot.reporting.style import after_episodes, algorithm_title, family_title
 from metarobot.rollout.seeding import Phase, numpy_generator
@@ -145,14 +147,6 @@ class Slider(NamedTuple):
         """Return where a value lies between both ends, in percent; one beyond lies at the end."""
         share = (value - self.low) / (self.high - self.low)
         return round(100 * min(max(share, 0.0), 1.0), 2)
-
-    def place(self, value: float) -> str:
-        """Return in words whether a value was trained on."""
-        trained = self.parameter.intervals("train")
-        if any(low <= value <= high for low, high in trained):
-            return "trained on"
-        inside = self.parameter.trained_on(value) and not self.parameter.choices
-        return "in a gap of training" if inside else "beyond training"
 
 
 class Outcome(NamedTuple):
@@ -681,9 +675,9 @@ class PlayPage:
         task, estimates = session.task, session.estimates
         for name, (shown, strip) in self._sliders.items():
             shown.disabled = session.num_waiting > 0
-            strip.content = str(
-                self._parts.strip(session.sliders[name], task[name], estimates.get(name))
-            )
+            slider, value = session.sliders[name], task[name]
+            place = place_of(slider.parameter, value)
+            strip.content = str(self._parts.strip(slider, value, place, estimates.get(name)))
         before = "before adapting" if session.policy.algorithm.adapts else "the policy"
         titles = [before] if adapted is None else [before, after_episodes(adapted.num_episodes)]
         rows = []
@@ -786,8 +780,30 @@ def serve(port: int) -> Iterator[viser.ViserServer]:
     finally:
         websocket_server.serve = original
     server.request_share_url = lambda verbose=True: None  # a browser can ask for a public address
+    loop = server.get_event_loop()
+    loop.call_soon_threadsafe(loop.set_exception_handler, _report_once())
     try:
         yield server
     finally:
         with redirect_stdout(quiet):
             server.stop()
+
+
+def _report_once() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """Return a handler that says once, in one line, that there is no descriptor for a connection.
+
+    asyncio would print a traceback for each connection that waits.
+    """
+    said = False
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal said
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
+            loop.default_exception_handler(context)
+        elif not said:
+            said = True
+            words = "too many connections are open: others wait; `ulimit -n` allows more"
+            print(words, file=sys.stderr, flush=True)
+
+    return report

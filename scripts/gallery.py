@@ -22,20 +22,20 @@ from shared import check_names, takes_options
 from metarobot.config import PRESETS
 from metarobot.envs import TaskVectorEnv, find_family, make_env
 from metarobot.io import write_file
-from metarobot.reporting.films import RenderConfig, adapt_to
+from metarobot.reporting.films import Camera, RenderConfig, adapt_to
 from metarobot.reporting.style import after_episodes
 from metarobot.reporting.video import Clip, webp_bytes
 from metarobot.rollout.collect import collect
 from metarobot.training.load import FOLDER, load_run
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST_BYTES = 64_000
+MOST_BYTES = 40_000
 """Of a film; eleven of them and the rest of docs share one limit, which tests check."""
-SIDE_PX = (280, 210)
-CAPTION_PX = 26
+SIDE_PX = (240, 180)
+CAPTION_PX = 24
 HOLD_S = 1.2
 NUM_CANDIDATES, NUM_ELITES = 48, 8
-FRAME_S = 0.09
+FRAME_S = 0.12
 """Of simulated time, between two pictures."""
 _GROUND, _INK = (20, 24, 31), (238, 240, 245)
 _GOOD, _BAD = (53, 196, 150), (240, 98, 98)
@@ -70,8 +70,8 @@ FILMS: dict[str, Shown] = {
     ),
     "carry": Shown(task={"rod_length_m": 0.36, "load_mass_kg": 0.5}, algorithm="latent"),
     "insert": Shown(task={"offset_x_m": 0.01, "offset_y_m": -0.008}, algorithm="latent"),
-    "half-cheetah-direction": Shown(task={"direction": -1.0}, seconds=4.0),
-    "half-cheetah-velocity": Shown(task={"goal_velocity_m_per_s": 2.0}, seconds=4.0),
+    "half-cheetah-direction": Shown(task={"direction": -1.0}, seconds=3.0),
+    "half-cheetah-velocity": Shown(task={"goal_velocity_m_per_s": 2.0}, seconds=3.0),
     "point-navigation": Shown(
         task={"goal_x_m": -0.3, "goal_y_m": 0.4}, algorithm="maml", episodes=20
     ),
@@ -135,34 +135,6 @@ def search(env: TaskVectorEnv, start: np.ndarray, shown: Shown) -> np.ndarray:
     return best
 
 
-def film(env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: str) -> Clip:
-    """Repeat an episode (T, A) in front of the camera, a picture every FRAME_S."""
-    env.reset(options={"start": start[None]})
-    frames, rewards, passed = [*(env.render() or ())], [], 0
-    every, success = steps_between_frames(env), False
-
-    def look() -> None:
-        nonlocal passed
-        passed += 1
-        if passed % every == 0:
-            frames.extend(env.render() or ())
-
-    env.on_advance = look  # a step that settles advances several times
-    for action in actions:
-        _, reward, terminated, truncated, info = env.step(action[None])
-        rewards.append(float(reward[0]))
-        success = bool(info["is_success"][0])
-        if terminated[0] or truncated[0]:
-            break
-    env.on_advance = None
-    return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
-
-
-def steps_between_frames(env: TaskVectorEnv) -> int:
-    """Return the control steps from one picture to the next."""
-    return max(1, round(FRAME_S / env.control_dt_s))
-
-
 def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str, np.ndarray]:
     """Return what the best controllers for the nominal task and for the task shown do on it."""
     start, tasks = first_start(env), env.tasks
@@ -205,7 +177,8 @@ def first_start(env: TaskVectorEnv) -> np.ndarray:
 def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
     """Film two episodes; return them and the simulated time between two pictures, in seconds."""
     family = find_family(PRESETS[preset].env_id)
-    horizon = None if shown.seconds is None else round(shown.seconds / family.control_step_s())
+    step_s = family.control_step_s()
+    horizon = None if shown.seconds is None else round(shown.seconds / step_s)
     options = {"horizon": horizon, "num_threads": 1, "render_mode": "rgb_array"}
     with closing(make_env(PRESETS[preset].env_id, 1, **options)) as env:
         given = {name: [value] for name, value in shown.task.items()}
@@ -214,8 +187,12 @@ def film_family(preset: str, shown: Shown) -> tuple[list[Clip], float]:
             episodes = searched_episodes(preset, env, shown)
         else:
             episodes = trained_episodes(preset, shown, env)
-        clips = [film(env, first_start(env), actions, name) for name, actions in episodes.items()]
-        return clips, steps_between_frames(env) * env.control_dt_s
+        every = max(1, round(FRAME_S / step_s))  # control steps from one picture to the next
+        camera = Camera(env, 1 / every, 1 / (every * step_s))
+        clips = [
+            camera.replay(first_start(env), actions, name) for name, actions in episodes.items()
+        ]
+        return clips, every * step_s
 
 
 def compose(clips: Sequence[Clip]) -> list[Image.Image]:
@@ -237,11 +214,11 @@ def compose(clips: Sequence[Clip]) -> list[Image.Image]:
 def _write_caption(draw: ImageDraw.ImageDraw, clip: Clip, left: int, *, ended: bool) -> None:
     """Write what a side shows below it; at the end, a mark of success or failure."""
     middle = SIDE_PX[1] + CAPTION_PX / 2
-    draw.text((left + 8, middle), clip.caption, _INK, ImageFont.load_default(15), anchor="lm")
+    draw.text((left + 8, middle), clip.caption, _INK, ImageFont.load_default(14), anchor="lm")
     if ended:
         word, colour = ("success", _GOOD) if clip.success else ("no success", _BAD)
         place = (left + SIDE_PX[0] - 8, middle)
-        draw.text(place, word, colour, ImageFont.load_default(15), anchor="rm")
+        draw.text(place, word, colour, ImageFont.load_default(14), anchor="rm")
 
 
 def write_webp(frames: Sequence[Image.Image], path: Path, frame_s: float) -> int:

@@ -293,9 +293,9 @@ def test_adapting_shows_in_the_first_film_of_the_commands(monkeypatch, tmp_path)
     films = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
-    black = (np.zeros((48, 64, 3), np.uint8),)
+    black = np.zeros((48, 64, 3), np.uint8)
     monkeypatch.setattr("metarobot.reporting.films._picture", lambda env: black)
-    name = "metarobot.reporting.films.write_clips"
+    name = "metarobot.reporting.films._write_clips"
     monkeypatch.setattr(name, lambda clips, *_: films.append(clips))
     command = next(c for c in commands("docs/commands.md") if c.startswith("metarobot render"))
     assert main(shlex.split(command)[1:]) == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -24,6 +24,18 @@ from metarobot.evaluation.task_set import TaskSet
 from metarobot.policies import Params, repeat_params
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import TrainedPolicy, TrainedRun
+
+_FIT_SEED = 1
+"""Added to the seed of the test tasks: those that probes are fitted to are others."""
+_FOLLOWED_TASKS = 4
+"""Held-out tasks whose belief is followed episode by episode."""
+_MOST_FOLLOWED = 20
+"""Adaptation episodes, at most, up to which it is."""
+_STRENGTHS = np.logspace(-6, 2, 25)
+"""Strengths of a probe's ridge that are tried, as parts of the mean squared length of a state."""
+_NUM_RESAMPLES = 500
+_QUANTILES = (0.05, 0.5, 0.95)
+_BAND = ("low", "median", "high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,16 +244,6 @@ class Explanation:
         return tuple(parameter for parameter in self.parameters if parameter.varies)
 
 
-# Measures what adaptation has sensed and changed, on tasks that nobody was trained on.
-
-
-_FIT_SEED = 1
-"""Added to the seed of the test tasks: those that probes are fitted to are others."""
-_FOLLOWED_TASKS = 4
-"""Held-out tasks whose belief is followed episode by episode."""
-_MOST_FOLLOWED = 20
-"""Adaptation episodes, at most, up to which it is."""
-
 Progress = Callable[[str, float], None]
 """Called with a stage, and the share of the work that is done."""
 
@@ -265,170 +267,78 @@ def explain(
     Raises:
         TaskError: The family does not allow the task.
     """
+    distribution, trained = run.distribution, run.policies[algorithm]
     columns = {name: [value] for name, value in (task or {}).items()}
-    chosen = run.distribution.with_values(columns) if columns else None
-    return _Measurement(run, algorithm, config, progress).explanation(chosen)
+    one_task = distribution.with_values(columns) if columns else None
+    varying = tuple(parameter for parameter in distribution.parameters if parameter.varies)
+    numbers = tuple(sorted({0, *config.adaptation_episodes}))
+    few = headline_episodes(numbers) or 0
+    # The tasks of one split are a share of the work; fitting simulation to them is as much.
+    share = 0.9 / (1 + len(distribution.splits) * (2 if config.num_identified else 1))
 
-
-def fit_probes(run: TrainedRun, algorithm: str, config: ExplanationConfig) -> dict[int, Probe]:
-    """Fit the probes of an explanation alone, by the number of adaptation episodes.
-
-    Args:
-        run: The run that holds the policy.
-        algorithm: Whose adaptation.
-        config: How many tasks they are fitted to, and after which numbers of episodes.
-    """
-    return _Measurement(run, algorithm, config, lambda *_: None).probes()
-
-
-def measure_readings(
-    run: TrainedRun, algorithm: str, config: ExplanationConfig, progress: Progress
-) -> tuple[list[Reading], list[Reading]]:
-    """Measure the readings of an explanation alone: after adapting, and by simulation."""
-    return _Measurement(run, algorithm, config, progress).readings()
-
-
-class _Measurement:
-    """Adapts a policy to many tasks, and reads from it what it has learned of them."""
-
-    def __init__(
-        self, run: TrainedRun, algorithm: str, config: ExplanationConfig, progress: Progress
-    ) -> None:
-        self._run, self._algorithm, self._trained = run, algorithm, run.policies[algorithm]
-        self._config, self._progress = config, progress
-        self._distribution = run.distribution
-        self._varying = tuple(each for each in run.distribution.parameters if each.varies)
-        self._numbers = tuple(sorted({0, *config.adaptation_episodes}))
-        self._few = headline_episodes(self._numbers) or 0
-
-    def explanation(self, task: Tasks | None) -> Explanation:
-        """Return all that is measured."""
-        fitted = self._fitted()
-        probes, judged = self._probes(fitted), self._judged()
-        readings, identified = self._readings(judged, probes), self._identified(judged)
-        self._progress("what it changes", 0.9)
-        few, in_range = self._few, judged["train"]
-        held_out = _held_out(judged)
-        explanation = Explanation(
-            family=self._run.env_id,
-            variant=self._run.variant and self._run.variant.words,
-            parameters=self._distribution.parameters,
-            algorithm=self._algorithm,
-            config=self._config,
-            tasks=self._values(in_range.task_set.tasks),
-            readings=tuple(readings),
-            identified=tuple(identified),
-            believed=tuple(self._believed(held_out)),
-            narrowing=tuple(narrowing(self._varying, [*held_out.values()], few)),
-            state_map=state_map(in_range.states[few], few),
-            sensitivities=tuple(
-                sensitivities(self._varying, in_range, few, self._run.policies.get(ORACLE))
-            ),
-            updates=tuple(layer_updates(in_range.params[0], in_range.params[few])),
-            one_task=None if task is None else self._one_task(fitted, probes[few], task),
-            similarity=tuple(similarity(self._varying, in_range, few)),
-        )
-        self._progress("done", 1.0)
-        return explanation
-
-    def probes(self) -> dict[int, Probe]:
-        """Return the probes, by the number of adaptation episodes."""
-        return self._probes(self._fitted())
-
-    def _fitted(self) -> AdaptedTasks:
-        """Adapt to the tasks that probes are fitted to."""
-        self._progress("tasks that probes are fitted to", 0.0)
-        return self._adapted("train", _FIT_SEED)
-
-    def readings(self) -> tuple[list[Reading], list[Reading]]:
-        """Return what can be read after adapting, and by simulation."""
-        probes, judged = self._probes(self._fitted()), self._judged()
-        return self._readings(judged, probes), self._identified(judged)
-
-    def _probes(self, fitted: AdaptedTasks) -> dict[int, Probe]:
-        codes = self._distribution.encode(fitted.task_set.tasks)
-        return {number: Probe.fit(states, codes) for number, states in fitted.states.items()}
-
-    def _judged(self) -> dict[Split, AdaptedTasks]:
-        """Adapt to the tasks of all splits."""
-        judged: dict[Split, AdaptedTasks] = {}
-        for split in self._distribution.splits:
-            self._progress(f"tasks of the split {split}", (1 + len(judged)) * self._share)
-            judged[split] = self._adapted(split)
-        return judged
-
-    @property
-    def _share(self) -> float:
-        """Part of the work that the tasks of one split are; the fit of simulation is as much."""
-        num_splits = len(self._distribution.splits)
-        return 0.9 / (1 + num_splits * (2 if self._config.num_identified else 1))
-
-    def _adapted(self, split: Split, further_seed: int = 0) -> AdaptedTasks:
-        """Adapt to the tasks of a split; with a further seed, to others of the same split."""
-        config, run = self._config, self._run
+    def adapted_tasks(split: Split, further_seed: int = 0) -> AdaptedTasks:
         protocol = EvaluationConfig(num_tasks=config.num_tasks, seed=config.seed + further_seed)
         task_set = TaskSet.of_split(run.env_id, split, protocol, run.variant, run.scene)
-        return AdaptedTasks(task_set, self._trained, self._numbers)
+        return AdaptedTasks(task_set, trained, numbers)
 
-    def _readings(
-        self, judged: Mapping[Split, AdaptedTasks], probes: Mapping[int, Probe]
-    ) -> list[Reading]:
-        """Read the parameters of the tasks of all splits."""
-        found = list[Reading]()
-        for split, adapted in judged.items():
-            found += probe_readings(self._distribution, split, adapted, probes)
-        return found
+    progress("tasks that probes are fitted to", 0.0)
+    fitted = adapted_tasks("train", _FIT_SEED)
+    codes = distribution.encode(fitted.task_set.tasks)
+    probes = {number: Probe.fit(states, codes) for number, states in fitted.states.items()}
+    judged: dict[Split, AdaptedTasks] = {}
+    for split in distribution.splits:
+        progress(f"tasks of the split {split}", (1 + len(judged)) * share)
+        judged[split] = adapted_tasks(split)
+    # Of a family that holds nothing out, the one split there is.
+    held_out: dict[Split, AdaptedTasks] = {
+        s: each for s, each in judged.items() if s != "train" or len(judged) == 1
+    }
+    readings, identified = list[Reading](), list[Reading]()
+    for split, each in judged.items():
+        codes = distribution.encode(each.task_set.tasks)
+        for number, probe in probes.items():
+            read = probe.predict(each.states[number])
+            readings += compare_readings(distribution, split, number, codes, read)
+    for index, (split, each) in enumerate(held_out.items() if config.num_identified else ()):
+        done = (1 + len(judged) + index) * share
+        progress(f"simulation fitted to the split {split}", done)
+        # Simulation is exact and starts where the episodes did: what it reads was there to be read.
+        rows = slice(0, config.num_identified)
+        fits = fit_tasks(trained.config, each.episodes.rows(rows).first(few))
+        read = distribution.encode(distribution.spread(fits))
+        codes = distribution.encode(each.task_set.tasks.rows(rows))
+        identified += compare_readings(distribution, split, few, codes, read)
 
-    def _identified(self, judged: Mapping[Split, AdaptedTasks]) -> list[Reading]:
-        """Read the held-out tasks by simulation, if that is asked for."""
-        num_tasks, found = self._config.num_identified, list[Reading]()
-        for index, (split, adapted) in enumerate(_held_out(judged).items() if num_tasks else ()):
-            done = (1 + len(judged) + index) * self._share
-            self._progress(f"simulation fitted to the split {split}", done)
-            found += identified_readings(self._distribution, split, adapted, num_tasks, self._few)
-        return found
-
-    def _believed(self, held_out: Mapping[Split, AdaptedTasks]) -> Iterator[BelievedTask]:
-        """Follow the belief about a few tasks, the first of each split, episode by episode."""
-        if self._trained.algorithm.belief(next(iter(held_out.values())).params[0]) is None:
-            return
-        numbers = range(min(self._few, _MOST_FOLLOWED) + 1)
-        for split, adapted in held_out.items():
-            first = adapted.first(_FOLLOWED_TASKS // len(held_out), numbers)
-            yield from believed_tasks(self._varying, split, first)
-
-    def _one_task(self, fitted: AdaptedTasks, probe: Probe, tasks: Tasks) -> OneTask:
-        """Adapt to one task, and read what was sensed of it."""
-        task_set, number = replace(fitted.task_set, tasks=tasks), self._few
-        adapted = AdaptedTasks(task_set, self._trained, (0, number))
-        read = probe.predict(adapted.states[number])
-        means = [mean_actions(task_set, self._trained, adapted.params[n]) for n in (0, number)]
-        elements = find_family(self._run.env_id).action_elements
-        return OneTask(
-            adaptation_episodes=number,
-            estimates=read_estimates(self._distribution, tasks, read, probe.error),
-            changes=tuple(
-                ActionChange(element=element, before=float(before), after=float(after))
-                for element, before, after in zip(elements, *(m[0] for m in means), strict=True)
-            ),
-        )
-
-    def _values(self, tasks: Tasks) -> tuple[tuple[float, ...], ...]:
-        """Return the parameters of tasks that differ between them, (N, P)."""
-        columns = [tasks[each.name].tolist() for each in self._varying]
-        return tuple(zip(*columns, strict=True))
-
-
-def _held_out(judged: Mapping[Split, AdaptedTasks]) -> Mapping[Split, AdaptedTasks]:
-    """Return the splits that nobody was trained on; of a family without, the one there is."""
-    found: dict[Split, AdaptedTasks] = {}
-    for split, adapted in judged.items():
-        if split != "train" or len(judged) == 1:
-            found[split] = adapted
-    return found
-
-
-# What a policy has become on a set of tasks, and from which episodes.
+    progress("what it changes", 0.9)
+    in_range = judged["train"]
+    tasks, before, after = in_range.task_set.tasks, in_range.params[0], in_range.params[few]
+    numbers_followed = range(min(few, _MOST_FOLLOWED) + 1)
+    believed = list[BelievedTask]()
+    for split, each in held_out.items():
+        if each.belief(0) is not None:
+            followed = each.first(_FOLLOWED_TASKS // len(held_out), numbers_followed)
+            believed += _believed_tasks(varying, split, followed)
+    explanation = Explanation(
+        family=run.env_id,
+        variant=run.variant and run.variant.words,
+        parameters=distribution.parameters,
+        algorithm=algorithm,
+        config=config,
+        tasks=tuple(zip(*(tasks[each.name].tolist() for each in varying), strict=True)),
+        readings=tuple(readings),
+        identified=tuple(identified),
+        believed=tuple(believed),
+        narrowing=tuple(_narrowing(varying, [*held_out.values()], few)),
+        state_map=_state_map(in_range.states[few], few),
+        sensitivities=tuple(_sensitivities(varying, in_range, few, run.policies.get(ORACLE))),
+        updates=tuple(_layer_updates(before, after)),
+        one_task=None
+        if one_task is None
+        else _one_task(distribution, fitted, probes[few], one_task, few),
+        similarity=tuple(_similarity(varying, tasks, before, after)),
+    )
+    progress("done", 1.0)
+    return explanation
 
 
 class AdaptedTasks:
@@ -463,164 +373,99 @@ class AdaptedTasks:
         task_set = replace(self.task_set, tasks=self.task_set.tasks.rows(rows))
         return AdaptedTasks(task_set, self.trained, numbers, self.episodes.rows(rows))
 
+    def belief(self, number: int) -> Belief | None:
+        """Return the belief about the tasks; None if the algorithm has none."""
+        return self.trained.algorithm.belief(self.params[number])
 
-# Linear probes: how well the task can be read from what adaptation has changed.
+    def bands(self, parameter: TaskParameter, number: int) -> np.ndarray:
+        """Return low, median and high of a parameter, (N, 3); of an angle, without a jump."""
+        belief = self.belief(number)
+        assert belief is not None
+        # The policy is told tasks on the scale of the family, also where trained on a variant.
+        family = find_family(self.task_set.env_id).distribution
+        values = family.decode(belief.codes.double().numpy())[parameter.name]  # (K,)
+        weights = belief.weights.double().numpy()
+        return np.array([weighted_band(parameter, values, row) for row in weights])
 
 
-_STRENGTHS = np.logspace(-6, 2, 25)
-"""How much a probe may be held back, as parts of the mean squared length of a state."""
+# Readings: what can be read from what adaptation has changed, and from its episodes.
 
 
 class Probe(NamedTuple):
-    """A linear map from the state of F elements to P parameters of the task."""
+    """A ridge regression from the state of F elements to codes of the task.
 
-    centre: np.ndarray
-    """Mean of the states, (F,)."""
-    scale: np.ndarray
-    """Standard deviation of each element, (F,)."""
-    weights: np.ndarray
-    """(F, P)."""
-    offset: np.ndarray
-    """Mean of the parameters, (P,)."""
+    How much it is held back is chosen for each code, by how well each task is predicted by the
+    others.
+
+    Source: Alain and Bengio 2016, arXiv:1610.01644.
+    """
+
+    model: Any
+    """scikit-learn's."""
     error: np.ndarray
-    """Standard deviation of what each task is missed by, as predicted by the others, (P,)."""
+    """Standard deviation of what each task is missed by, as predicted by the others, (C,)."""
 
     @classmethod
-    def fit(cls, states: np.ndarray, targets: np.ndarray) -> Self:
-        """Fit a probe.
+    def fit(cls, states: np.ndarray, codes: np.ndarray) -> Self:
+        """Fit a probe to states (N, F) and codes (N, C)."""
+        from sklearn.linear_model import RidgeCV  # which takes a second to import
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
-        Args:
-            states: (N, F).
-            targets: (N, P).
-        """
-        centre, spread = states.mean(axis=0), states.std(axis=0)
-        scale = np.where(spread > 0.0, spread, 1.0)
-        rows, offset = (states - centre) / scale, targets.mean(axis=0)
-        lengths, basis = np.linalg.eigh(rows @ rows.T)
-        shown = basis.T @ (targets - offset)  # (N, P)
-        missed = [_missed(lengths, basis, shown, strength) for strength in _STRENGTHS]
-        chosen = np.argmin([np.square(each).mean(axis=0) for each in missed], axis=0)  # (P,)
-        held_back = 1.0 / (lengths[:, None] + _unit(lengths) * _STRENGTHS[chosen])
-        errors = [missed[best][:, column] for column, best in enumerate(chosen)]
-        return cls(
-            centre=centre,
-            scale=scale,
-            weights=rows.T @ (basis @ (held_back * shown)),
-            offset=offset,
-            error=np.sqrt(np.square(errors).mean(axis=1)),
-        )
+        mean_square = max(1, int((states.std(axis=0) > 0.0).sum()))  # of a scaled state
+        ridge = RidgeCV(_STRENGTHS * mean_square, alpha_per_target=True, store_cv_results=True)
+        model = make_pipeline(StandardScaler(), ridge).fit(states, codes)
+        missed = ridge.cv_results_.mean(axis=0)  # squared, (C, strengths)
+        return cls(model, np.sqrt(missed.min(axis=1)))
 
     def predict(self, states: np.ndarray) -> np.ndarray:
-        """Return the parameters of tasks, (N, P), for states (N, F)."""
-        return (states - self.centre) / self.scale @ self.weights + self.offset
+        """Return the codes of tasks, (N, C), for states (N, F)."""
+        return self.model.predict(states)
 
 
-def _missed(
-    lengths: np.ndarray, basis: np.ndarray, shown: np.ndarray, strength: float
-) -> np.ndarray:
-    """Return what each task is missed by if it is predicted by the others, (N, P)."""
-    kept = lengths / (lengths + _unit(lengths) * strength)
-    residual = basis @ ((1.0 - kept)[:, None] * shown)
-    own_part = np.square(basis) @ kept + 1.0 / len(basis)  # of the mean as well
-    return residual / np.maximum(1.0 - own_part, 1e-6)[:, None]
-
-
-def _unit(lengths: np.ndarray) -> float:
-    """Return what the strength is a part of; 1 where all states are alike."""
-    return float(lengths.clip(0.0).sum()) / len(lengths) or 1.0
-
-
-# How well task parameters can be read: by probes, or by simulation of the same episodes.
-
-
-def probe_readings(
-    distribution: TaskDistribution,
-    split: Split,
-    judged: AdaptedTasks,
-    probes: Mapping[int, Probe],
-) -> list[Reading]:
-    """Read the parameters of tasks by probes that were fitted to other tasks.
-
-    Args:
-        distribution: What the tasks were drawn from.
-        split: Of which split.
-        judged: The tasks.
-        probes: By the number of adaptation episodes.
-    """
-    codes, found = distribution.encode(judged.task_set.tasks), []
-    for number, probe in probes.items():
-        read = probe.predict(judged.states[number])
-        found += _readings(distribution, split, number, codes, read)
-    return found
-
-
-def identified_readings(
-    distribution: TaskDistribution, split: Split, judged: AdaptedTasks, num_tasks: int, number: int
-) -> list[Reading]:
-    """Read the parameters of the first tasks by fitting simulation to their episodes.
-
-    Simulation is exact and starts where the episodes did: what it reads was there to be read. It
-    may miss something all the same, since the fit tries some 200 tasks and no more.
-
-    Args:
-        distribution: What the tasks were drawn from.
-        split: Of which split.
-        judged: The tasks, with their adaptation episodes.
-        num_tasks: How many of them.
-        number: How many of the episodes.
-    """
-    episodes = judged.episodes.rows(slice(0, num_tasks)).first(number)
-    fitted = distribution.spread(fit_tasks(judged.trained.config, episodes))
-    codes = distribution.encode(judged.task_set.tasks.rows(slice(0, num_tasks)))
-    return _readings(distribution, split, number, codes, distribution.encode(fitted))
-
-
-def _readings(
+def compare_readings(
     distribution: TaskDistribution, split: Split, number: int, codes: np.ndarray, read: np.ndarray
 ) -> list[Reading]:
-    """Compare what was read with the truth, (N, C) each, for every parameter."""
+    """Compare the codes that were read with the truth, (N, C) each, for every parameter."""
     wrong, spread, found = read - codes, codes - codes.mean(axis=0), []
     for parameter, columns in distribution.encoded_columns.items():
-        if not distribution[parameter].varies:
-            continue  # there is nothing to read
-        errors = np.square(wrong[:, columns]).sum(axis=1)
-        variances = np.square(spread[:, columns]).sum(axis=1)
-        r2, low, high = explained(errors, variances)
-        found.append(
-            Reading(
-                parameter=parameter,
-                split=split,
-                adaptation_episodes=number,
-                r2=r2,
-                low=low,
-                high=high,
+        if distribution[parameter].varies:  # else there is nothing to read
+            errors = np.square(wrong[:, columns]).sum(axis=1)
+            variances = np.square(spread[:, columns]).sum(axis=1)
+            r2, low, high = _explained(errors, variances)
+            found.append(
+                Reading(
+                    parameter=parameter,
+                    split=split,
+                    adaptation_episodes=number,
+                    r2=r2,
+                    low=low,
+                    high=high,
+                )
             )
-        )
     return found
 
 
-# Each parameter of one task as a probe reads it, in its own unit, with an interval.
+def _explained(errors: np.ndarray, variances: np.ndarray) -> tuple[float, float, float]:
+    """Return R² and its 95 % bootstrap interval over tasks, from what each adds to both sums."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(errors), size=(_NUM_RESAMPLES, len(errors)))
+    total = np.maximum(variances[drawn].sum(axis=1), 1e-30)
+    low, high = np.quantile(1.0 - errors[drawn].sum(axis=1) / total, [0.025, 0.975])
+    return 1.0 - float(errors.sum() / max(variances.sum(), 1e-30)), float(low), float(high)
 
 
-def read_estimates(
-    distribution: TaskDistribution, tasks: Tasks, read: np.ndarray, error: np.ndarray
-) -> tuple[Estimate, ...]:
-    """Return what was read of one task beside its truth.
-
-    Args:
-        distribution: The family's, by which tasks are encoded.
-        tasks: The one task.
-        read: What a probe has read, encoded, (1, C).
-        error: Standard deviation of what it misses other tasks by, (C,).
-    """
-    found, columns = [], distribution.encoded_columns
+def _one_task(
+    distribution: TaskDistribution, fitted: AdaptedTasks, probe: Probe, tasks: Tasks, number: int
+) -> OneTask:
+    """Adapt to one task, and read what was sensed of it and what has changed."""
+    task_set, trained = replace(fitted.task_set, tasks=tasks), fitted.trained
+    adapted = AdaptedTasks(task_set, trained, (0, number))
+    read, estimates = probe.predict(adapted.states[number]), []
     for parameter in distribution.parameters:
-        own = columns[parameter.name]
-        low, value, high = (
-            float(each) for each in _with_bounds(parameter, read[:, own], error[own])
-        )
-        true = float(tasks[parameter.name][0])
-        found.append(
+        own, true = distribution.encoded_columns[parameter.name], float(tasks[parameter.name][0])
+        low, value, high = map(float, _with_bounds(parameter, read[:, own], probe.error[own]))
+        estimates.append(
             Estimate(
                 parameter=parameter.name,
                 true=true,
@@ -630,7 +475,16 @@ def read_estimates(
                 is_trained=parameter.trained_on(true),
             )
         )
-    return tuple(found)
+    means = [_mean_actions(task_set, trained, adapted.params[n])[0] for n in (0, number)]
+    elements = find_family(task_set.env_id).action_elements
+    return OneTask(
+        adaptation_episodes=number,
+        estimates=tuple(estimates),
+        changes=tuple(
+            ActionChange(element=element, before=float(before), after=float(after))
+            for element, before, after in zip(elements, *means, strict=True)
+        ),
+    )
 
 
 def _with_bounds(parameter: TaskParameter, read: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -643,239 +497,56 @@ def _with_bounds(parameter: TaskParameter, read: np.ndarray, error: np.ndarray) 
     return np.clip(ends, *parameter.allowed)
 
 
-# Statistics of what adaptation has changed: what is explained, where states lie, what moves.
+# Beliefs of policies that weigh tasks.
 
 
-_NUM_RESAMPLES = 500
-
-
-def explained(errors: np.ndarray, variances: np.ndarray) -> tuple[float, float, float]:
-    """Return R² and its 95 % bootstrap interval over tasks, from what each adds to both sums."""
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(errors), size=(_NUM_RESAMPLES, len(errors)))
-    total = np.maximum(variances[drawn].sum(axis=1), 1e-30)
-    low, high = np.quantile(1.0 - errors[drawn].sum(axis=1) / total, [0.025, 0.975])
-    return 1.0 - float(errors.sum() / max(variances.sum(), 1e-30)), float(low), float(high)
-
-
-def state_map(states: np.ndarray, number: int) -> StateMap | None:
-    """Return the states in the two directions in which most of their variance lies."""
-    spread = states.std(axis=0)
-    rows = (states - states.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
-    if not rows.any():
-        return None
-    left, lengths, _ = np.linalg.svd(rows, full_matrices=False)
-    shares = np.square(lengths) / np.square(lengths).sum()
-    left, shares = np.pad(left * lengths, ((0, 0), (0, 1)))[:, :2], np.pad(shares, (0, 1))[:2]
-    return StateMap(
-        adaptation_episodes=number,
-        places=tuple((float(x), float(y)) for x, y in left),
-        shares=(float(shares[0]), float(shares[1])),
-    )
-
-
-def moved_layers(before: Params, after: Params) -> list[str]:
-    """Return the layers that adaptation moves: those that training does as well."""
-    return [
-        name
-        for name, leaf in before.items()
-        if name.partition(".")[0] == "layers" and not torch.equal(after[name], leaf)
-    ]
-
-
-def layer_updates(before: Params, after: Params) -> list[LayerUpdate]:
-    """Return how far each layer is moved."""
-    return [
-        LayerUpdate(
-            layer=name,
-            size=float(
-                (
-                    (after[name] - before[name]).flatten(1).norm(dim=1)
-                    / before[name].flatten(1).norm(dim=1).clamp(min=1e-30)
-                ).mean()
-            ),
-        )
-        for name in moved_layers(before, after)
-    ]
-
-
-# What adaptation has changed in what a policy does, over the tasks of a training range.
-
-
-def mean_actions(task_set: TaskSet, trained: TrainedPolicy, params: Params) -> np.ndarray:
-    """Return the mean action on every task, over the episodes as judged, (N, A)."""
-    episodes = task_set.collect(
-        trained.policy,
-        params,
-        num_episodes=EvaluationConfig.test_episodes,
-        noisy=False,
-        observe_task=trained.algorithm.observes_task,
-    )
-    actions = episodes.actions.clamp(-1.0, 1.0) * episodes.step_weights[..., None]
-    return actions.sum((1, 2)).double().numpy()
-
-
-def sensitivities(
-    parameters: Sequence[TaskParameter],
-    adapted: AdaptedTasks,
-    number: int,
-    oracle: TrainedPolicy | None,
-) -> list[Sensitivity]:
-    """Say how the action depends on the task, once adapted, beside that of the oracle.
-
-    Args:
-        parameters: The task parameters that differ between tasks.
-        adapted: Tasks of the training range.
-        number: Adaptation episodes.
-        oracle: The policy that is told the task, if there is one.
-    """
-    task_set = adapted.task_set
-    slopes = _slopes(parameters, task_set, adapted.trained, adapted.params[number])
-    told = None
-    if oracle is not None:
-        params = repeat_params(oracle.params, len(task_set.tasks))
-        told = _slopes(parameters, task_set, oracle, params)
-    return [
-        Sensitivity(
-            parameter=parameter.name,
-            element=element,
-            change=float(slopes[row, column]),
-            of_oracle=None if told is None else float(told[row, column]),
-        )
-        for row, parameter in enumerate(parameters)
-        for column, element in enumerate(find_family(task_set.env_id).action_elements)
-    ]
-
-
-def similarity(
-    parameters: Sequence[TaskParameter], adapted: AdaptedTasks, number: int
-) -> list[tuple[float, float]]:
-    """Return distance and cosine between the updates of pairs of tasks."""
-    before, after = adapted.params[0], adapted.params[number]
-    leaves = [(after[name] - before[name]).flatten(1) for name in moved_layers(before, after)]
-    if not leaves:
-        return []
-    updates = torch.cat(leaves, dim=1).double()
-    updates = updates / updates.norm(dim=1, keepdim=True).clamp(min=1e-30)
-    scaled, half = _scaled(parameters, adapted.task_set.tasks), len(updates) // 2
-    distances = np.linalg.norm(scaled[:half] - scaled[half : 2 * half], axis=1)
-    cosines = (updates[:half] * updates[half : 2 * half]).sum(1)
-    return list(zip(distances.tolist(), cosines.tolist(), strict=True))
-
-
-def _slopes(
-    parameters: Sequence[TaskParameter], task_set: TaskSet, trained: TrainedPolicy, params: Params
-) -> np.ndarray:
-    """Return how the mean action changes over the range of each parameter, (P, A)."""
-    means = mean_actions(task_set, trained, params)
-    scaled = _scaled(parameters, task_set.tasks)  # (N, P)
-    centred = np.column_stack([np.ones(len(scaled)), scaled])
-    return np.linalg.lstsq(centred, means, rcond=None)[0][1:]
-
-
-def _scaled(parameters: Sequence[TaskParameter], tasks: Tasks) -> np.ndarray:
-    """Return tasks with the training range of each parameter as [0, 1], (N, P)."""
-    columns = []
-    for parameter in parameters:
-        low, high = parameter.scale(np.asarray(parameter.train))
-        columns.append((parameter.scale(tasks[parameter.name]) - low) / (high - low))
-    return np.column_stack(columns)
-
-
-# How the belief of a policy that weighs tasks narrows, episode by episode.
-
-
-_QUANTILES = (0.05, 0.5, 0.95)
-
-
-def believed_tasks(
+def _believed_tasks(
     parameters: Sequence[TaskParameter], split: Split, adapted: AdaptedTasks
 ) -> list[BelievedTask]:
-    """Return what is believed of tasks after each number of episodes that they were adapted to.
-
-    Args:
-        parameters: The task parameters that are told of.
-        split: Where the tasks are from.
-        adapted: The tasks.
-
-    Returns:
-        The tasks; none where nothing weighs tasks.
-    """
-    beliefs = [belief for number in adapted.params if (belief := _belief(adapted, number))]
-    if not beliefs:
-        return []
-    bands = [[_bands(each, adapted, belief) for each in parameters] for belief in beliefs]
+    """Return what is believed of tasks after each number of episodes that they were adapted to."""
+    bands = [
+        [adapted.bands(each, number).tolist() for each in parameters] for number in adapted.params
+    ]
+    beliefs = [belief for number in adapted.params if (belief := adapted.belief(number))]
     tasks = adapted.task_set.tasks
     return [
         BelievedTask(
             split=split,
             true=tuple(float(tasks[each.name][row]) for each in parameters),
-            bands=tuple(tuple(_as_band(band[row]) for band in stage) for stage in bands),
+            bands=tuple(
+                tuple(Band(**dict(zip(_BAND, b[row], strict=True))) for b in stage)
+                for stage in bands
+            ),
             is_used=tuple(bool(belief.is_used[row]) for belief in beliefs),
         )
         for row in range(len(tasks))
     ]
 
 
-def narrowing(
+def _narrowing(
     parameters: Sequence[TaskParameter], held_out: Sequence[AdaptedTasks], number: int
-) -> list[Narrowing]:
-    """Return how far the belief has narrowed, and on how many tasks it holds the truth.
-
-    Args:
-        parameters: The task parameters that are told of.
-        held_out: Tasks of one split or several, adapted to 0 episodes and to this number.
-        number: Adaptation episodes.
-
-    Returns:
-        By parameter; none where nothing weighs tasks.
-    """
-    if _belief(held_out[0], 0) is None:
-        return []
-    found = []
+) -> Iterator[Narrowing]:
+    """Yield how far the belief has narrowed, and on how many tasks it holds the truth."""
+    if held_out[0].belief(0) is None:
+        return
     for parameter in parameters:
-        parts = [_narrowed(parameter, adapted, number) for adapted in held_out]
-        width, holds = (np.concatenate(part).mean() for part in zip(*parts, strict=True))
-        found.append(
-            Narrowing(
-                parameter=parameter.name,
-                adaptation_episodes=number,
-                width=float(width),
-                holds_truth=float(holds),
+        widths, holds = list[float](), list[bool]()
+        for adapted in held_out:
+            before, after = (adapted.bands(parameter, each) for each in (0, number))
+            true = adapted.task_set.tasks[parameter.name]
+            if parameter.circular:
+                true = after[:, 1] + _turned(true - after[:, 1])
+            width, first = (
+                np.diff(parameter.scale(bands[:, ::2]), axis=1) for bands in (after, before)
             )
+            widths += (width / first)[:, 0].tolist()
+            holds += ((after[:, 0] <= true) & (true <= after[:, 2])).tolist()
+        yield Narrowing(
+            parameter=parameter.name,
+            adaptation_episodes=number,
+            width=float(np.mean(widths)),
+            holds_truth=float(np.mean(holds)),
         )
-    return found
-
-
-def _belief(adapted: AdaptedTasks, number: int) -> Belief | None:
-    return adapted.trained.algorithm.belief(adapted.params[number])
-
-
-def _narrowed(
-    parameter: TaskParameter, adapted: AdaptedTasks, number: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the width of the band over that before, and whether it holds the truth, (N,) each."""
-    beliefs = [belief for each in (0, number) if (belief := _belief(adapted, each))]
-    before, after = (_bands(parameter, adapted, belief) for belief in beliefs)
-    true = adapted.task_set.tasks[parameter.name]
-    if parameter.circular:
-        true = after[:, 1] + _turned(true - after[:, 1])
-    widths = [np.diff(parameter.scale(each[:, ::2]), axis=1)[:, 0] for each in (before, after)]
-    return widths[1] / widths[0], (after[:, 0] <= true) & (true <= after[:, 2])
-
-
-def _bands(parameter: TaskParameter, adapted: AdaptedTasks, belief: Belief) -> np.ndarray:
-    """Return low, median and high of a parameter, (N, 3); of an angle, without a jump."""
-    # The policy is told tasks on the scale of the family, also where it was trained on a variant.
-    family = find_family(adapted.task_set.env_id).distribution
-    values = family.decode(belief.codes.double().numpy())[parameter.name]  # (K,)
-    return np.array(
-        [weighted_band(parameter, values, row) for row in belief.weights.double().numpy()]
-    )
-
-
-def _as_band(ends: np.ndarray) -> Band:
-    return Band(low=float(ends[0]), median=float(ends[1]), high=float(ends[2]))
 
 
 def weighted_band(parameter: TaskParameter, values: np.ndarray, weights: np.ndarray) -> list[float]:
@@ -891,3 +562,107 @@ def weighted_band(parameter: TaskParameter, values: np.ndarray, weights: np.ndar
 def _turned(angles: np.ndarray) -> np.ndarray:
     """Return angles within half a turn, in rad."""
     return (angles + np.pi) % (2 * np.pi) - np.pi
+
+
+# Changes of states, actions and layers.
+
+
+def _state_map(states: np.ndarray, number: int) -> StateMap | None:
+    """Return the states in the two directions in which most of their variance lies."""
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    rows = StandardScaler().fit_transform(states)
+    if not rows.any():
+        return None
+    pca = PCA(min(2, *rows.shape), svd_solver="full")
+    places, shares = pca.fit_transform(rows), pca.explained_variance_ratio_
+    missing = 2 - len(shares)  # of a state with one element
+    places, shares = np.pad(places, ((0, 0), (0, missing))), np.pad(shares, (0, missing))
+    return StateMap(
+        adaptation_episodes=number,
+        places=tuple((float(x), float(y)) for x, y in places),
+        shares=(float(shares[0]), float(shares[1])),
+    )
+
+
+def _mean_actions(task_set: TaskSet, trained: TrainedPolicy, params: Params) -> np.ndarray:
+    """Return the mean action on every task, over the episodes as judged, (N, A)."""
+    episodes = task_set.collect(
+        trained.policy,
+        params,
+        num_episodes=EvaluationConfig.test_episodes,
+        noisy=False,
+        observe_task=trained.algorithm.observes_task,
+    )
+    actions = episodes.actions.clamp(-1.0, 1.0) * episodes.step_weights[..., None]
+    return actions.sum((1, 2)).double().numpy()
+
+
+def _sensitivities(
+    parameters: Sequence[TaskParameter],
+    adapted: AdaptedTasks,
+    number: int,
+    oracle: TrainedPolicy | None,
+) -> Iterator[Sensitivity]:
+    """Yield how the action depends on the task, once adapted, beside that of the oracle."""
+    task_set = adapted.task_set
+    scaled = _scaled(parameters, task_set.tasks)  # (N, P)
+    centred = np.column_stack([np.ones(len(scaled)), scaled])
+
+    def slopes(trained: TrainedPolicy, params: Params) -> np.ndarray:  # (P, A)
+        means = _mean_actions(task_set, trained, params)
+        return np.linalg.lstsq(centred, means, rcond=None)[0][1:]
+
+    own, told = slopes(adapted.trained, adapted.params[number]), None
+    if oracle is not None:
+        told = slopes(oracle, repeat_params(oracle.params, len(scaled)))
+    for row, parameter in enumerate(parameters):
+        for column, element in enumerate(find_family(task_set.env_id).action_elements):
+            yield Sensitivity(
+                parameter=parameter.name,
+                element=element,
+                change=float(own[row, column]),
+                of_oracle=None if told is None else float(told[row, column]),
+            )
+
+
+def _scaled(parameters: Sequence[TaskParameter], tasks: Tasks) -> np.ndarray:
+    """Return tasks with the training range of each parameter as [0, 1], (N, P)."""
+    columns = []
+    for parameter in parameters:
+        low, high = parameter.scale(np.asarray(parameter.train))
+        columns.append((parameter.scale(tasks[parameter.name]) - low) / (high - low))
+    return np.column_stack(columns)
+
+
+def _moved_layers(before: Params, after: Params) -> list[str]:
+    """Return the layers that adaptation moves: those that training does as well."""
+    return [
+        name
+        for name, leaf in before.items()
+        if name.partition(".")[0] == "layers" and not torch.equal(after[name], leaf)
+    ]
+
+
+def _layer_updates(before: Params, after: Params) -> Iterator[LayerUpdate]:
+    """Yield how far each layer is moved."""
+    for name in _moved_layers(before, after):
+        moved = (after[name] - before[name]).flatten(1).norm(dim=1)
+        length = before[name].flatten(1).norm(dim=1).clamp(min=1e-30)
+        yield LayerUpdate(layer=name, size=float((moved / length).mean()))
+
+
+def _similarity(
+    parameters: Sequence[TaskParameter], tasks: Tasks, before: Params, after: Params
+) -> list[tuple[float, float]]:
+    """Return distance and cosine between the updates of pairs of tasks."""
+    leaves = [(after[n] - before[n]).flatten(1) for n in _moved_layers(before, after)]
+    if not leaves:
+        return []
+    updates = torch.cat(leaves, dim=1).double()
+    updates = updates / updates.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    scaled, half = _scaled(parameters, tasks), len(updates) // 2
+    distances = np.linalg.norm(scaled[:half] - scaled[half : 2 * half], axis=1)
+    cosines = (updates[:half] * updates[half : 2 * half]).sum(1)
+    return list(zip(distances.tolist(), cosines.tolist(), strict=True))

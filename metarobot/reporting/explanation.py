@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import matplotlib.style
 import msgspec
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -19,12 +18,9 @@ from metarobot.envs import TaskParameter, find_family, parameter_words
 from metarobot.evaluation.explain import (
     ActionChange,
     BelievedTask,
-    Estimate,
     Explanation,
     ExplanationConfig,
     Progress,
-    Reading,
-    Sensitivity,
     explain,
 )
 from metarobot.evaluation.statistics import Interval
@@ -56,6 +52,26 @@ from metarobot.training.load import TrainedRun
 
 PAGE_FILE = "explanation.html"
 NUMBERS_FILE = "explanation.json"
+PICTURES = ("readings", "belief", "states", "actions", "updates")
+"""Names of the pictures, in the order of the page."""
+KNOWN, ROUGHLY_KNOWN = 0.8, 0.3
+"""R² from which a parameter counts as known, and as roughly known."""
+SPLIT_COLOURS = {"train": "#0072b2", "interpolation": "#007f5f", "extrapolation": "#c65400"}
+_SPLIT_WORDS = {"interpolation": "in the gaps held out", "extrapolation": "beyond that range"}
+_HELD = 0.8
+"""Share of true values below which a band of 90 % is called too sure."""
+_SLIGHT = 0.05
+"""Change of the action, in half ranges, below which it does not follow a parameter."""
+_ABOVE_PX, _BELOW_PX = 104, 62
+"""Room above and below the panels."""
+_MOST_COLUMNS = 4
+_LOWEST_R2 = -0.25
+"""Where a panel ends below: a reading that is worse tells nothing more."""
+_ABOVE_BELIEF_PX, _ROW_PX = 78, 132
+_TRAINED = "#eef0f4"
+"""Behind the values that were trained on."""
+_MARGIN = 0.04
+"""Room beyond the outermost values, as a part of the whole axis."""
 
 
 def explain_to_folder(
@@ -90,49 +106,60 @@ def explain_to_folder(
     run.distribution.with_values({name: [value] for name, value in (task or {}).items()})
     folder = Folder(out)
     folder.make()
-    files = (NUMBERS_FILE, *(f"{name}.png" for name in PICTURES), PAGE_FILE)
-    folder.require_files(*files)
+    folder.require_files(NUMBERS_FILE, *(f"{name}.png" for name in PICTURES), PAGE_FILE)
     explanation = explain(run, algorithm, config, progress, task)
-    pictures = pictures_of(explanation)
+    pictures = draw_pictures(explanation)
+    page = (
+        page_templates()
+        .get_template("explanation.html.j2")
+        .render(
+            title=_title(explanation),
+            family=explanation.family,
+            one_task=one_task_sentences(explanation),
+            sentences=sentences(explanation),
+            pictures={name: data_url(data, "image/png") for name, data in pictures.items()},
+            config=explanation.config,
+            command=command,
+            **reading_table(explanation),
+        )
+    )
     folder.write_together(
         {
             NUMBERS_FILE: json_bytes(rounded(msgspec.to_builtins(explanation))),
             **{f"{name}.png": pictures.get(name) for name in PICTURES},
-            PAGE_FILE: _page(explanation, pictures, command).encode(),
+            PAGE_FILE: page.encode(),
         }
     )
     return explanation
 
 
-def _page(explanation: Explanation, pictures: Mapping[str, bytes], command: str) -> str:
-    """Return the page: every picture with a sentence, in one file that loads nothing."""
-    return (
-        page_templates()
-        .get_template("explanation.html.j2")
-        .render(
-            title=explanation_title(explanation),
-            family=explanation.family,
-            one_task=one_task_sentences(explanation),
-            sentences=sentences(explanation),
-            pictures={name: data_url(data, "image/png") for name, data in pictures.items()},
-            headings=reading_headings(explanation),
-            groups=reading_groups(explanation),
-            config=explanation.config,
-            command=command,
-        )
-    )
+def _title(explanation: Explanation) -> str:
+    """Return whose adaptation was measured on what: "Grip, heavy blocks, latent"."""
+    parts = (family_title(explanation.family), explanation.variant)
+    return ", ".join(filter(None, (*parts, algorithm_title(explanation.algorithm))))
 
 
-# What adaptation has sensed and changed, in one plain sentence for each picture.
+def reading_table(explanation: Explanation) -> dict[str, Any]:
+    """Return the headings and the groups of rows of R² by task parameter and split."""
+    numbers = dict.fromkeys(str(row.adaptation_episodes) for row in explanation.readings)
+    fitted = [f"simulation, {row.adaptation_episodes}" for row in explanation.identified[:1]]
+    headings, groups = [*numbers, *fitted], []
+    for parameter in explanation.varying:
+        rows = []
+        for split in dict.fromkeys(row.split for row in explanation.readings):
+            cells = [
+                Cell.of(Interval(row.r2, row.low, row.high))
+                for row in (*explanation.readings, *explanation.identified)
+                if (row.parameter, row.split) == (parameter.name, split)
+            ]
+            # There is none of simulation in the range trained on.
+            cells += [Cell.of(None)] * (len(headings) - len(cells))
+            rows.append({"split": SPLIT_TITLES[split], "cells": cells})
+        groups.append({"title": parameter_label(parameter.name, parameter.unit), "rows": rows})
+    return {"headings": headings, "groups": groups}
 
 
-KNOWN, ROUGHLY_KNOWN = 0.8, 0.3
-"""R² from which a parameter counts as known, and as roughly known."""
-_SPLIT_WORDS = {"interpolation": "in the gaps held out", "extrapolation": "beyond that range"}
-_HELD = 0.8
-"""Share of true values below which a band of 90 % is called too sure."""
-_SLIGHT = 0.05
-"""Change of the action, in half ranges, below which it does not follow a parameter."""
+# Sentences.
 
 
 def sentences(explanation: Explanation) -> dict[str, str]:
@@ -141,7 +168,11 @@ def sentences(explanation: Explanation) -> dict[str, str]:
     if explanation.narrowing:
         words["belief"] = _belief(explanation)
     if explanation.state_map:
-        words["states"] = _states(explanation)
+        share = 100 * sum(explanation.state_map.shares)
+        words["states"] = (
+            f"{share:.0f} % of what differs between adapted tasks lies in this plane; where the "
+            "colours are in order, the policy has sorted the tasks by that parameter."
+        )
     if explanation.updates:
         words["updates"] = _updates(explanation)
     return words
@@ -152,21 +183,22 @@ def one_task_sentences(explanation: Explanation) -> list[str]:
     task = explanation.one_task
     if task is None:
         return []
-    parameters = {each.name: each for each in explanation.parameters}
-    told = [_estimate(each, parameters[each.parameter].unit) for each in task.estimates]
-    lines = [f"{after_episodes(task.adaptation_episodes).capitalize()}: {'; '.join(told)}."]
-    outside = [each for each in task.estimates if not each.is_trained]
+    words, units = _words_of(explanation), {p.name: p.unit for p in explanation.parameters}
+    sensed = [
+        f"the {words[each.parameter]} is about "
+        f"{in_unit(f'{each.value:.3g}', units[each.parameter])} "
+        f"[{each.low:.3g}, {each.high:.3g}] (in truth {each.true:.3g})"
+        for each in task.estimates
+    ]
+    lines = [f"{after_episodes(task.adaptation_episodes).capitalize()}: {'; '.join(sensed)}."]
+    outside = [words[each.parameter] for each in task.estimates if not each.is_trained]
     if outside:
-        names = " and ".join(
-            parameter_words(each.parameter, parameters[each.parameter].unit) for each in outside
-        )
         lines.append(
-            f"Warning: {names} lie{'s' * (len(outside) == 1)} beyond the training range, where "
-            "nothing was promised: look at the heat map of the evaluation."
+            f"Warning: {' and '.join(outside)} lie{'s' * (len(outside) == 1)} beyond the training "
+            "range, where nothing was promised: look at the heat map of the evaluation."
         )
     changes = change_words(explanation.family, task.changes)
-    lines.append(f"Its mean action changes: {'; '.join(changes)}.")
-    return lines
+    return [*lines, f"Its mean action changes: {'; '.join(changes)}."]
 
 
 def change_words(family: str, changes: Sequence[ActionChange]) -> Iterator[str]:
@@ -187,52 +219,37 @@ def _words_of(explanation: Explanation) -> dict[str, str]:
     return {each.name: parameter_words(each.name, each.unit) for each in explanation.parameters}
 
 
-def _estimate(found: Estimate, unit: str) -> str:
-    words, value = parameter_words(found.parameter, unit), in_unit(f"{found.value:.3g}", unit)
-    return (
-        f"the {words} is about {value} "
-        f"[{found.low:.3g}, {found.high:.3g}] (in truth {found.true:.3g})"
-    )
-
-
 def _readings(explanation: Explanation) -> str:
-    number_of_episodes = max(r.adaptation_episodes for r in explanation.readings)
-    words = _words_of(explanation)
-    last = [r for r in explanation.readings if r.adaptation_episodes == number_of_episodes]
+    """Say what is read after the most episodes, how well elsewhere, and how well by simulation."""
+    most, words = max(r.adaptation_episodes for r in explanation.readings), _words_of(explanation)
+    last = [r for r in explanation.readings if r.adaptation_episodes == most]
+    trained = [r for r in last if r.split == "train"]
     kinds: dict[str, list[str]] = {"knows": [], "knows roughly": [], "cannot tell": []}
-    for reading in last:
-        if reading.split == "train":
-            kind = "knows" if reading.r2 >= KNOWN else "knows roughly"
-            kind = kind if reading.r2 >= ROUGHLY_KNOWN else "cannot tell"
-            kinds[kind].append(f"the {words[reading.parameter]} (R² {number(reading.r2)})")
+    for r in trained:
+        kind = "knows" if r.r2 >= KNOWN else "knows roughly"
+        kinds[kind if r.r2 >= ROUGHLY_KNOWN else "cannot tell"].append(
+            f"the {words[r.parameter]} (R² {number(r.r2)})"
+        )
     parts = [f"{kind} {' and '.join(names)}" for kind, names in kinds.items() if names]
-    text = f"{after_episodes(number_of_episodes).capitalize()}, adaptation {', '.join(parts)}."
-    return f"{text}{_elsewhere(last)}{_by_simulation(explanation)}"
-
-
-def _elsewhere(last: Sequence[Reading]) -> str:
-    """Say how well those are read on held-out tasks that can be read on others."""
-    known = {r.parameter for r in last if r.split == "train" and r.r2 >= ROUGHLY_KNOWN}
+    text = f"{after_episodes(most).capitalize()}, adaptation {', '.join(parts)}."
+    known = {r.parameter for r in trained if r.r2 >= ROUGHLY_KNOWN}
     means = {
         split: [r.r2 for r in last if r.split == split and r.parameter in known]
         for split in _SPLIT_WORDS
     }
-    told = [
-        f"{number(float(np.mean(r2)))} {_SPLIT_WORDS[split]}" for split, r2 in means.items() if r2
-    ]
-    which = "Their mean" if len(known) > 1 else "Its"
-    return f" {which} R² is {' and '.join(told)}." if told else ""
+    if told := [f"{_mean(r2)} {_SPLIT_WORDS[split]}" for split, r2 in means.items() if r2]:
+        which = "Their mean" if len(known) > 1 else "Its"
+        text += f" {which} R² is {' and '.join(told)}."
+    if rows := explanation.identified:
+        r2 = {name: [r.r2 for r in rows if r.parameter == name] for name in words}
+        told = [f"{_mean(each)} for the {words[name]}" for name, each in r2.items() if each]
+        fitted = f"simulation, fitted to the same {rows[0].adaptation_episodes} episodes"
+        text += f" Of {fitted} of held-out tasks, it is {', '.join(told)}."
+    return text
 
 
-def _by_simulation(explanation: Explanation) -> str:
-    """Say what simulation reads from the same episodes, if that was measured."""
-    words, rows = _words_of(explanation), explanation.identified
-    if not rows:
-        return ""
-    r2 = {name: [r.r2 for r in rows if r.parameter == name] for name in words}
-    told = [f"{number(float(np.mean(each)))} for the {words[n]}" for n, each in r2.items() if each]
-    fitted = f"simulation, fitted to the same {rows[0].adaptation_episodes} episodes"
-    return f" Of {fitted} of held-out tasks, it is {', '.join(told)}."
+def _mean(values: Sequence[float]) -> str:
+    return number(float(np.mean(values)))
 
 
 def _belief(explanation: Explanation) -> str:
@@ -254,15 +271,6 @@ def _belief(explanation: Explanation) -> str:
     return f"{text} A band that holds fewer than 90 % is too sure of itself."
 
 
-def _states(explanation: Explanation) -> str:
-    found = explanation.state_map
-    share = 0.0 if found is None else sum(found.shares)
-    return (
-        f"{100 * share:.0f} % of what differs between adapted tasks lies in this plane; where the "
-        "colours are in order, the policy has sorted the tasks by that parameter."
-    )
-
-
 def _actions(explanation: Explanation) -> str:
     words = _words_of(explanation)
     most = max(explanation.sensitivities, key=lambda row: abs(row.change))
@@ -272,13 +280,9 @@ def _actions(explanation: Explanation) -> str:
         f"The {most.element} follows the {words[most.parameter]} most: it changes by "
         f"{number(most.change)} half ranges from the lowest to the highest value trained on"
     )
-    return f"{text}{_beside_the_oracle(most)}."
-
-
-def _beside_the_oracle(row: Sensitivity) -> str:
-    if row.of_oracle is None:
-        return ""
-    return f", and that of the policy which is told the task by {number(row.of_oracle)}"
+    if most.of_oracle is not None:
+        text += f", and that of the policy which is told the task by {number(most.of_oracle)}"
+    return f"{text}."
 
 
 def _updates(explanation: Explanation) -> str:
@@ -287,392 +291,192 @@ def _updates(explanation: Explanation) -> str:
     near = distances <= np.median(distances)
     return (
         f"{most.layer} moves most, by {100 * most.size:.0f} % of its length. Updates of tasks that "
-        f"are alike have a mean cosine of {number(float(cosines[near].mean()))}, of others "
-        f"{number(float(cosines[~near].mean()))}."
+        f"are alike have a mean cosine of {_mean(cosines[near])}, of others "
+        f"{_mean(cosines[~near])}."
     )
 
 
-# The table of how well each task parameter can be read.
+# Pictures.
 
 
-class ReadingRow(NamedTuple):
-    """R² of one task parameter on one split."""
-
-    split: str
-    """Name of the split."""
-    cells: tuple[Cell, ...]
-    """By the number of adaptation episodes; then that of simulation, if it was fitted."""
-
-
-class ReadingGroup(NamedTuple):
-    """R² of one task parameter."""
-
-    title: str
-    """Its name with its unit."""
-    rows: tuple[ReadingRow, ...]
-    """By split."""
-
-
-def reading_headings(explanation: Explanation) -> list[str]:
-    """Return what stands above the columns of numbers."""
-    numbers = dict.fromkeys(str(row.adaptation_episodes) for row in explanation.readings)
-    fitted = [f"simulation, {row.adaptation_episodes}" for row in explanation.identified[:1]]
-    return [*numbers, *fitted]
-
-
-def reading_groups(explanation: Explanation) -> list[ReadingGroup]:
-    """Return the rows, by task parameter."""
-    splits = dict.fromkeys(row.split for row in explanation.readings)
-    return [
-        ReadingGroup(
-            title=parameter_label(parameter.name, parameter.unit),
-            rows=tuple(
-                ReadingRow(SPLIT_TITLES[split], _cells(explanation, parameter.name, split))
-                for split in splits
-            ),
-        )
-        for parameter in explanation.varying
-    ]
-
-
-def _cells(explanation: Explanation, parameter: str, split: str) -> tuple[Cell, ...]:
-    rows = (*explanation.readings, *explanation.identified)
-    cells = [_cell(row) for row in rows if (row.parameter, row.split) == (parameter, split)]
-    missing = len(reading_headings(explanation)) - len(cells)  # of simulation, in the range trained
-    return (*cells, *[Cell.of(None)] * missing)
-
-
-def _cell(row: Reading) -> Cell:
-    return Cell.of(Interval(row.r2, row.low, row.high))
-
-
-# What the pictures of an explanation share: panels, titles, the colours of splits.
-
-
-SPLIT_COLOURS = {"train": "#0072b2", "interpolation": "#007f5f", "extrapolation": "#c65400"}
-ABOVE_PX, BELOW_PX = 104, 62
-"""Room above and below the panels."""
-_MOST_COLUMNS = 4
-
-
-def explanation_title(explanation: Explanation) -> str:
-    """Return whose adaptation was measured on what: "Grip, heavy blocks, latent"."""
-    parts = (family_title(explanation.family), explanation.variant)
-    return ", ".join(filter(None, (*parts, algorithm_title(explanation.algorithm))))
-
-
-def make_panels(count: int, panel_px: int, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels in rows, as many as there are."""
-    columns = min(count, _MOST_COLUMNS)
-    rows = -(-count // columns)
-    height = ABOVE_PX + BELOW_PX + panel_px * rows
-    figure = make_figure(height)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
-    figure.subplots_adjust(
-        left=0.09,
-        right=0.975,
-        top=1 - ABOVE_PX / height,
-        bottom=BELOW_PX / height,
-        wspace=0.22,
-        hspace=0.42,
-    )
-    for axes in grid[count:]:
-        axes.set_visible(False)
-    return figure, grid[:count]
-
-
-def write_axes(figure: Figure, below: str, beside: str) -> None:
-    """Write what the axes of all panels are."""
-    figure.text(0.53, 0.02, below, color=FAINT, ha="center", va="bottom")
-    figure.supylabel(beside, x=0.008, size="medium", color=FAINT)
-
-
-def write_explanation_title(figure: Figure, explanation: Explanation, what: str, how: str) -> None:
-    """Write what a picture shows, and in grey below how to read it."""
-    write_title(figure, f"{explanation_title(explanation)}: {what}", how)
-
-
-def scale_name(parameter: TaskParameter) -> str:
-    """Return the name that matplotlib has for the scale of a task parameter."""
-    return "log" if parameter.log_uniform else "linear"
-
-
-def plain_numbers(axis: Axis, parameter: TaskParameter) -> None:
-    """Write the values of a task parameter beside an axis as plain numbers."""
-    if parameter.log_uniform:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-        axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-
-
-def write_splits(figure: Figure, axes: Axes, splits: Sequence[str]) -> None:
-    """Name the colours of the splits above the first panel."""
-    x = axes.get_position().x0
-    for split in splits:
-        text = figure.text(
-            x,
-            1 - 66 / (100 * figure.get_figheight()),
-            SPLIT_TITLES[split],
-            color=SPLIT_COLOURS[split],
-            weight="bold",
-            va="center",
-        )
-        x += text.get_window_extent().width / figure.bbox.width + 0.02
-
-
-# Pictures of what adaptation has sensed and changed.
-
-
-PICTURES = ("readings", "belief", "states", "actions", "updates")
-"""Names of the pictures, in the order of the page."""
-_LOWEST_R2 = -0.25
-"""Where a panel ends below: a reading that is worse tells nothing more."""
-
-
-def readings_picture(explanation: Explanation) -> bytes:
-    """Draw how well each task parameter can be read, over the number of adaptation episodes."""
-    parameters = explanation.varying
+def draw_pictures(explanation: Explanation) -> dict[str, bytes]:
+    """Return all pictures that there are, by name."""
+    draw = (_draw_readings, _draw_belief, _draw_states, _draw_actions, _draw_updates)
     with matplotlib.style.context(["default", STYLE]):
-        figure, panels = make_panels(len(parameters), 250, sharey=True)
-        for axes, parameter in zip(panels, parameters, strict=True):
-            for split, colour in SPLIT_COLOURS.items():
-                _draw_readings(axes, explanation, parameter.name, split, colour)
-            write_heading(axes, parameter_words(parameter.name, parameter.unit), INK)
-            axes.set_ylim(_LOWEST_R2, 1.05)
-            _draw_identified(axes, explanation, parameter.name)
-            light_grid(axes)
-        numbers = sorted({reading.adaptation_episodes for reading in explanation.readings})
-        for axes in panels:
-            axes.set_xticks([place(number) for number in numbers], [str(n) for n in numbers])
-        write_splits(figure, panels[0], [*dict.fromkeys(r.split for r in explanation.readings)])
-        write_axes(figure, "adaptation episodes", "R² of the reading")
-        write_explanation_title(
-            figure,
-            explanation,
-            "what can be read from what adaptation has changed",
-            "1: exactly. 0: not at all. A linear probe, fitted to other tasks; bands are 95 % "
-            f"intervals.{_identified_note(explanation)}",
-        )
-        return png_bytes(figure)
+        figures = {name: each(explanation) for name, each in zip(PICTURES, draw, strict=True)}
+        return {name: png_bytes(figure) for name, figure in figures.items() if figure is not None}
 
 
-def state_picture(explanation: Explanation) -> bytes | None:
+def _draw_readings(explanation: Explanation) -> Figure:
+    """Draw how well each task parameter can be read, over the number of adaptation episodes."""
+    parameters, rows = explanation.varying, explanation.readings
+    figure, panels = _make_panels(len(parameters), sharey=True)
+    numbers = sorted({row.adaptation_episodes for row in rows})
+    for axes, parameter in zip(panels, parameters, strict=True):
+        for split, colour in SPLIT_COLOURS.items():
+            own = [r for r in rows if (r.parameter, r.split) == (parameter.name, split)]
+            places = [place(row.adaptation_episodes) for row in own]
+            low, high = [row.low for row in own], [row.high for row in own]
+            axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+            style = {"color": colour, "linewidth": 2.0, "marker": "o", "markersize": 4.5}
+            axes.plot(places, [row.r2 for row in own], **style)
+        write_heading(axes, parameter_words(parameter.name, parameter.unit), INK)
+        axes.set_ylim(_LOWEST_R2, 1.05)
+        # What simulation reads from the same episodes; lines of one height share their dashes.
+        fits = [row for row in explanation.identified if row.parameter == parameter.name]
+        for index, row in enumerate(fits):
+            dashes = (3.0 * index, (3.0, 3.0 * len(fits) - 3.0)) if len(fits) > 1 else "--"
+            height = max(row.r2, _LOWEST_R2 + 0.02)
+            axes.axhline(height, color=SPLIT_COLOURS[row.split], linestyle=dashes, linewidth=1.6)
+        light_grid(axes)
+        axes.set_xticks([place(number) for number in numbers], [str(n) for n in numbers])
+    # The colours of the splits, named above the first panel.
+    x, y = panels[0].get_position().x0, 1 - 66 / (100 * figure.get_figheight())
+    for split in dict.fromkeys(row.split for row in rows):
+        colour = SPLIT_COLOURS[split]
+        text = figure.text(x, y, SPLIT_TITLES[split], color=colour, weight="bold", va="center")
+        x += text.get_window_extent().width / figure.bbox.width + 0.02
+    _write_axes(figure, "adaptation episodes", "R² of the reading")
+    how = (
+        "1: exactly. 0: not at all. A linear probe, fitted to other tasks; bands are 95 % "
+        "intervals."
+    )
+    if fits := explanation.identified:
+        how += f" Dashed: simulation, fitted to the same {fits[0].adaptation_episodes} episodes."
+    what = "what can be read from what adaptation has changed"
+    write_title(figure, f"{_title(explanation)}: {what}", how)
+    return figure
+
+
+def _draw_states(explanation: Explanation) -> Figure | None:
     """Draw the adapted states of the tasks, coloured by each parameter; None if all are alike."""
     found = explanation.state_map
     if found is None:
         return None
     parameters = explanation.varying
+    figure, panels = _make_panels(len(parameters), sharey=True)
     places, tasks = np.array(found.places), np.array(explanation.tasks)
-    with matplotlib.style.context(["default", STYLE]):
-        figure, panels = make_panels(len(parameters), 250, sharey=True)
-        for column, (axes, parameter) in enumerate(zip(panels, parameters, strict=True)):
-            dots = axes.scatter(
-                *places.T,
-                c=tasks[:, column],
-                s=14,
-                norm=scale_name(parameter),
-                cmap=_map(parameter),
-            )
-            _write_bar(figure.colorbar(dots, ax=axes, pad=0.02, aspect=30), parameter)
-            write_heading(axes, parameter_label(parameter.name, parameter.unit), INK)
-            axes.set_xticks([])
-            axes.set_yticks([])
-        shares = [f"{100 * share:.0f} %" for share in found.shares]
-        write_axes(figure, f"first direction, {shares[0]}", f"second, {shares[1]}")
-        write_explanation_title(
-            figure,
-            explanation,
-            f"adapted states after {found.adaptation_episodes} episodes",
-            "A dot is a task. Tasks that lie together look alike to the policy.",
-        )
-        return png_bytes(figure)
+    for column, (axes, parameter) in enumerate(zip(panels, parameters, strict=True)):
+        colours = "twilight" if parameter.circular else "viridis"
+        style = {"s": 14, "norm": _scale(parameter), "cmap": colours}
+        dots = axes.scatter(*places.T, c=tasks[:, column], **style)
+        bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=30)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=0)
+        _plain_numbers(bar.ax.yaxis, parameter)
+        write_heading(axes, parameter_label(parameter.name, parameter.unit), INK)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    first, second = (f"{100 * share:.0f} %" for share in found.shares)
+    _write_axes(figure, f"first direction, {first}", f"second, {second}")
+    what = f"adapted states after {found.adaptation_episodes} episodes"
+    how = "A dot is a task. Tasks that lie together look alike to the policy."
+    write_title(figure, f"{_title(explanation)}: {what}", how)
+    return figure
 
 
-def action_picture(explanation: Explanation) -> bytes:
+def _draw_actions(explanation: Explanation) -> Figure:
     """Draw how much the action changes over the range of each task parameter."""
-    rows, parameters = explanation.sensitivities, explanation.varying
-    words = {each.name: parameter_words(each.name, each.unit) for each in parameters}
-    height = ABOVE_PX + BELOW_PX + 34 * len(rows)
-    with matplotlib.style.context(["default", STYLE]):
-        figure = make_figure(height)
-        axes = figure.subplots()
-        figure.subplots_adjust(
-            left=0.44, right=0.96, top=1 - ABOVE_PX / height, bottom=BELOW_PX / height
-        )
-        heights = np.arange(len(rows))[::-1]
-        axes.barh(heights + 0.17, [row.change for row in rows], 0.3, color="#0072b2")
-        told = [row.of_oracle or 0.0 for row in rows]
-        axes.barh(heights - 0.17, told, 0.3, color=ALGORITHM_COLOURS["oracle"])
-        axes.set_yticks(
-            heights,
-            [f"{words[row.parameter]} → {row.element}" for row in rows],
-        )
-        axes.axvline(0.0, color=GREY, linewidth=0.8)
-        axes.grid(axis="x", color="#e7e9ee", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
-        figure.text(
-            0.7, 14 / height, "change of the mean action, in half ranges", color=FAINT, ha="center"
-        )
-        write_explanation_title(
-            figure,
-            explanation,
-            "how the action follows the task",
-            "From the lowest to the highest value trained on. Blue: adapted. Green: told the task.",
-        )
-        return png_bytes(figure)
+    rows, words = explanation.sensitivities, _words_of(explanation)
+    height = _ABOVE_PX + _BELOW_PX + 34 * len(rows)
+    figure = make_figure(height)
+    axes = figure.subplots()
+    figure.subplots_adjust(
+        left=0.44, right=0.96, top=1 - _ABOVE_PX / height, bottom=_BELOW_PX / height
+    )
+    heights = np.arange(len(rows))[::-1]
+    axes.barh(heights + 0.17, [row.change for row in rows], 0.3, color="#0072b2")
+    told = [row.of_oracle or 0.0 for row in rows]
+    axes.barh(heights - 0.17, told, 0.3, color=ALGORITHM_COLOURS["oracle"])
+    axes.set_yticks(heights, [f"{words[row.parameter]} → {row.element}" for row in rows])
+    axes.axvline(0.0, color=GREY, linewidth=0.8)
+    axes.grid(axis="x", color="#e7e9ee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    below = "change of the mean action, in half ranges"
+    figure.text(0.7, 14 / height, below, color=FAINT, ha="center")
+    how = "From the lowest to the highest value trained on. Blue: adapted. Green: told the task."
+    write_title(figure, f"{_title(explanation)}: how the action follows the task", how)
+    return figure
 
 
-def update_picture(explanation: Explanation) -> bytes | None:
+def _draw_updates(explanation: Explanation) -> Figure | None:
     """Draw how far adaptation moves each layer, and whether alike tasks move alike."""
     if not explanation.updates:
         return None
-    with matplotlib.style.context(["default", STYLE]):
-        figure, (layers, pairs) = make_panels(2, 250)
-        figure.subplots_adjust(left=0.15)  # the names of layers stand there
-        sizes = [100 * update.size for update in explanation.updates]
-        heights = np.arange(len(sizes))[::-1]
-        layers.barh(heights, sizes, 0.6, color="#0072b2")
-        layers.set_yticks(heights, [update.layer for update in explanation.updates])
-        layers.tick_params(length=0)
-        write_heading(layers, "change of each layer, in % of its length", INK)
-        distances, cosines = np.array(explanation.similarity).T
-        pairs.scatter(distances, cosines, s=12, color="#0072b2", alpha=0.7, linewidths=0)
-        pairs.axhline(0.0, color=GREY, linewidth=0.8)
-        pairs.set_ylim(-1.05, 1.05)
-        write_heading(pairs, "cosine of the updates of two tasks", INK)
-        light_grid(pairs)
-        figure.text(0.74, 0.04, "distance of the tasks, in ranges", color=FAINT, ha="center")
-        write_explanation_title(
-            figure,
-            explanation,
-            "what a step moves",
-            "Right: a dot is a pair of tasks. 1: they move alike. 0: they have nothing in common.",
-        )
-        return png_bytes(figure)
+    figure, (layers, pairs) = _make_panels(2)
+    figure.subplots_adjust(left=0.15)  # the names of layers stand there
+    sizes = [100 * update.size for update in explanation.updates]
+    heights = np.arange(len(sizes))[::-1]
+    layers.barh(heights, sizes, 0.6, color="#0072b2")
+    layers.set_yticks(heights, [update.layer for update in explanation.updates])
+    layers.tick_params(length=0)
+    write_heading(layers, "change of each layer, in % of its length", INK)
+    distances, cosines = np.array(explanation.similarity).T
+    pairs.scatter(distances, cosines, s=12, color="#0072b2", alpha=0.7, linewidths=0)
+    pairs.axhline(0.0, color=GREY, linewidth=0.8)
+    pairs.set_ylim(-1.05, 1.05)
+    write_heading(pairs, "cosine of the updates of two tasks", INK)
+    light_grid(pairs)
+    figure.text(0.74, 0.04, "distance of the tasks, in ranges", color=FAINT, ha="center")
+    how = "Right: a dot is a pair of tasks. 1: they move alike. 0: they have nothing in common."
+    write_title(figure, f"{_title(explanation)}: what a step moves", how)
+    return figure
 
 
-def _write_bar(bar: Colorbar, parameter: TaskParameter) -> None:
-    """Write plain numbers beside a colour bar."""
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(length=0)
-    plain_numbers(bar.ax.yaxis, parameter)
+def _draw_belief(explanation: Explanation) -> Figure | None:
+    """Draw what is believed of held-out tasks, episode by episode; None if nothing weighs tasks.
 
-
-def _draw_readings(
-    axes: Axes, explanation: Explanation, parameter: str, split: str, colour: str
-) -> None:
-    rows = [r for r in explanation.readings if (r.parameter, r.split) == (parameter, split)]
-    if not rows:
-        return
-    places = [place(row.adaptation_episodes) for row in rows]
-    low, high = [row.low for row in rows], [row.high for row in rows]
-    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(
-        places, [row.r2 for row in rows], color=colour, linewidth=2.0, marker="o", markersize=4.5
-    )
-
-
-def _draw_identified(axes: Axes, explanation: Explanation, parameter: str) -> None:
-    """Draw what simulation reads from the same episodes; lines of one height share their dashes."""
-    rows = [row for row in explanation.identified if row.parameter == parameter]
-    for index, row in enumerate(rows):
-        dashes = (3.0 * index, (3.0, 3.0 * len(rows) - 3.0)) if len(rows) > 1 else "--"
-        height = max(row.r2, _LOWEST_R2 + 0.02)
-        axes.axhline(height, color=SPLIT_COLOURS[row.split], linestyle=dashes, linewidth=1.6)
-
-
-def _identified_note(explanation: Explanation) -> str:
-    """Say what the dashed lines are, if there are any."""
-    if not explanation.identified:
-        return ""
-    number = explanation.identified[0].adaptation_episodes
-    return f" Dashed: simulation, fitted to the same {number} episodes."
-
-
-def _map(parameter: TaskParameter) -> str:
-    return "twilight" if parameter.circular else "viridis"
-
-
-def pictures_of(explanation: Explanation) -> dict[str, bytes]:
-    """Return all pictures that there are, by name."""
-    draw = (readings_picture, belief_picture, state_picture, action_picture, update_picture)
-    drawn = {name: each(explanation) for name, each in zip(PICTURES, draw, strict=True)}
-    return {name: picture for name, picture in drawn.items() if picture is not None}
-
-
-# The picture of how a belief narrows: a row for each task parameter, a column for each task.
-
-
-_ABOVE_PX, _ROW_PX = 78, 132
-_TRAINED = "#eef0f4"
-"""Behind the values that were trained on."""
-_MARGIN = 0.04
-"""Room beyond the outermost values, as a part of the whole axis."""
-
-
-def belief_picture(explanation: Explanation) -> bytes | None:
-    """Draw what is believed of held-out tasks, episode by episode; None if nothing weighs tasks."""
+    A row for each task parameter, a column for each task.
+    """
     tasks, parameters = explanation.believed, explanation.varying
     if not tasks:
         return None
-    height = _ABOVE_PX + BELOW_PX + _ROW_PX * len(parameters)
-    with matplotlib.style.context(["default", STYLE]):
-        figure = make_figure(height)
-        grid = figure.subplots(
-            len(parameters), len(tasks), squeeze=False, sharex=True, sharey="row"
-        )
-        figure.subplots_adjust(
-            left=0.115,
-            right=0.985,
-            top=1 - _ABOVE_PX / height,
-            bottom=BELOW_PX / height,
-            wspace=0.08,
-            hspace=0.14,
-        )
-        for row, (axes_of_row, parameter) in enumerate(zip(grid, parameters, strict=True)):
-            _lay_out(axes_of_row[0], explanation, row)
-            for axes, task in zip(axes_of_row, tasks, strict=True):
-                _draw_task(axes, parameter, task, row)
-        for axes, task in zip(grid[0], tasks, strict=True):
-            heading, colour = SPLIT_TITLES[task.split], SPLIT_COLOURS[task.split]
-            axes.set_title(heading, size=10, color=colour, pad=5)
-        figure.align_ylabels(grid[:, 0])
-        write_axes(figure, "adaptation episodes", "")
-        write_explanation_title(
-            figure,
-            explanation,
-            "what it believes of held-out tasks",
-            "Dots and band: median and 90 % of the belief; hollow where it does not act on it. "
-            "Black: the truth. Grey: trained on.",
-        )
-        return png_bytes(figure)
+    height = _ABOVE_BELIEF_PX + _BELOW_PX + _ROW_PX * len(parameters)
+    figure = make_figure(height)
+    grid = figure.subplots(len(parameters), len(tasks), squeeze=False, sharex=True, sharey="row")
+    figure.subplots_adjust(
+        left=0.115,
+        right=0.985,
+        top=1 - _ABOVE_BELIEF_PX / height,
+        bottom=_BELOW_PX / height,
+        wspace=0.08,
+        hspace=0.14,
+    )
+    for row, (axes_of_row, parameter) in enumerate(zip(grid, parameters, strict=True)):
+        # The first panel has the scale, the numbers and the name; the others follow it.
+        axes, pairs = axes_of_row[0], (parameter.train, *parameter.extrapolation)
+        ends = [value for pair in pairs for value in pair]
+        if not parameter.circular:
+            ends += [value for task in tasks for value in values_in_view(task, row)]
+        low, high = parameter.scale(np.array([min(ends), max(ends)]))
+        room = _MARGIN * (high - low)
+        axes.set_yscale(_scale(parameter))
+        axes.set_ylim(*parameter.unscale(np.array([low - room, high + room])))
+        _plain_numbers(axes.yaxis, parameter)
+        label = parameter_label(parameter.name, parameter.unit)
+        axes.set_ylabel(label.replace(" [", "\n["), size=9, color=FAINT)
+        for axes, task in zip(axes_of_row, tasks, strict=True):
+            draw_believed_task(axes, parameter, task, row)
+    for axes, task in zip(grid[0], tasks, strict=True):
+        axes.set_title(SPLIT_TITLES[task.split], size=10, color=SPLIT_COLOURS[task.split], pad=5)
+    figure.align_ylabels(grid[:, 0])
+    _write_axes(figure, "adaptation episodes", "")
+    how = (
+        "Dots and band: median and 90 % of the belief; hollow where it does not act on it. "
+        "Black: the truth. Grey: trained on."
+    )
+    write_title(figure, f"{_title(explanation)}: what it believes of held-out tasks", how)
+    return figure
 
 
-def _lay_out(axes: Axes, explanation: Explanation, row: int) -> None:
-    """Give the first panel of a row its scale, its numbers and its name; the others follow it."""
-    parameter = explanation.varying[row]
-    values = [value for pair in (parameter.train, *parameter.extrapolation) for value in pair]
-    shown = [value for task in explanation.believed for value in _shown(task, row)]
-    ends = values if parameter.circular else [*values, *shown]
-    low, high = parameter.scale(np.array([min(ends), max(ends)]))
-    room = _MARGIN * (high - low)
-    axes.set_yscale(scale_name(parameter))
-    axes.set_ylim(*parameter.unscale(np.array([low - room, high + room])))
-    plain_numbers(axes.yaxis, parameter)
-    label = parameter_label(parameter.name, parameter.unit)
-    axes.set_ylabel(label.replace(" [", "\n["), size=9, color=FAINT)
-
-
-def _shown(task: BelievedTask, row: int) -> list[float]:
+def values_in_view(task: BelievedTask, row: int) -> list[float]:
     """Return the values of a panel that must be in view."""
-    return [
-        task.true[row],
-        *(end for stage in task.bands for end in (stage[row].low, stage[row].high)),
-    ]
+    bands = [stage[row] for stage in task.bands]
+    return [task.true[row], *(end for band in bands for end in (band.low, band.high))]
 
 
-def _draw_task(axes: Axes, parameter: TaskParameter, task: BelievedTask, row: int) -> None:
+def draw_believed_task(axes: Axes, parameter: TaskParameter, task: BelievedTask, row: int) -> None:
     """Draw what is believed of a parameter of a task, over the number of episodes."""
     colour, numbers = SPLIT_COLOURS[task.split], np.arange(len(task.bands))
     bands = np.array([[b.low, b.median, b.high] for b in (stage[row] for stage in task.bands)])
@@ -689,3 +493,41 @@ def _draw_task(axes: Axes, parameter: TaskParameter, task: BelievedTask, row: in
     axes.set_xticks(numbers)
     axes.tick_params(length=0, which="both")
     axes.spines["left"].set_visible(False)
+
+
+def _make_panels(count: int, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels in rows, as many as there are."""
+    columns = min(count, _MOST_COLUMNS)
+    rows = -(-count // columns)
+    height = _ABOVE_PX + _BELOW_PX + 250 * rows
+    figure = make_figure(height)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
+    figure.subplots_adjust(
+        left=0.09,
+        right=0.975,
+        top=1 - _ABOVE_PX / height,
+        bottom=_BELOW_PX / height,
+        wspace=0.22,
+        hspace=0.42,
+    )
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return figure, grid[:count]
+
+
+def _write_axes(figure: Figure, below: str, beside: str) -> None:
+    """Write what the axes of all panels are."""
+    figure.text(0.53, 0.02, below, color=FAINT, ha="center", va="bottom")
+    figure.supylabel(beside, x=0.008, size="medium", color=FAINT)
+
+
+def _scale(parameter: TaskParameter) -> str:
+    return "log" if parameter.log_uniform else "linear"
+
+
+def _plain_numbers(axis: Axis, parameter: TaskParameter) -> None:
+    """Write the values of a task parameter beside an axis as plain numbers."""
+    if parameter.log_uniform:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import chain, pairwise, zip_longest
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -28,15 +29,16 @@ from metarobot.envs import (
     parameter_words,
 )
 from metarobot.envs.checks import is_integer, is_number, require_integers, require_memory, show
-from metarobot.envs.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Pictures
+from metarobot.envs.renderer import Pictures
 from metarobot.evaluation.evaluate import grid_values
-from metarobot.evaluation.table import Evaluation, WorstTask
+from metarobot.evaluation.table import Evaluation
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.machine import OpenGLError, require_opengl
 from metarobot.policies import Params, repeat_params
 from metarobot.reporting.style import after_episodes, family_title, in_unit, split_title
 from metarobot.reporting.video import (
     BLUE,
+    MOST_FPS,
     ORANGE,
     Clip,
     Frame,
@@ -49,7 +51,6 @@ from metarobot.reporting.video import (
     write_film,
 )
 from metarobot.rollout.collect import collect, without_nan
-from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy, TrainedRun
 from metarobot.training.memory import require_evaluation_memory
@@ -59,7 +60,22 @@ MOST_PICTURES = 3
 """Pictures of an adapted policy that have room beside the one before adapting."""
 MOST_SIDE = 5
 """Tasks along each side of a grid."""
+MOST_FILMS = 10
+"""Films of worst tasks in a report."""
+FRAMES_PER_STEP = 3
+"""Frames a control step, at most; all but the last are interpolated between two states."""
+NUM_DRAWN = 32
+"""Tasks that one is chosen from, of the split farthest from training."""
+CHOSEN = "a chosen task"
+"""Note of a film of a task that was chosen."""
+PLACES = ("beyond training", "in a gap of training", "trained on")
+"""Places of a value beside the training range, the farthest first."""
+_POSTER_WIDTH_PX = 640
 _ADAPTATION, _SHOWN = 0, 1  # addresses of the draws: adaptation episodes; the one filmed
+_STILL = 1e-5
+"""Change of every coordinate, in m or rad, below which no new frame is drawn."""
+_mj: Any = mujoco
+"""MuJoCo, whose compiled names type checkers cannot see."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,354 +133,6 @@ class RenderedAdaptation:
     """Return before adapting, and after each number of adaptation episodes."""
 
 
-def render_adaptation(
-    run: TrainedRun,
-    path: Path,
-    config: RenderConfig | None = None,
-    task: Mapping[str, float] | None = None,
-    variant: Variant | None = None,
-    note: str = "",
-) -> RenderedAdaptation:
-    """Film one task before and after adapting, without action noise and from the same start.
-
-    Args:
-        run: A run whose meta-learned algorithm is shown.
-        path: The film to write, see `write_film`.
-        config: Which task, and how it is adapted to.
-        task: Task parameters to set; those not named stay nominal.  None draws a task.
-        variant: What to film it on; None for the family as it is.
-        note: What is to be known of the task besides; stands beside it.
-
-    Returns:
-        The task and the returns.
-
-    Raises:
-        RunError: The run does not hold the algorithm.
-        TaskError: The family does not allow the task, or has no such split.
-        VideoError: ffmpeg failed.
-    """
-    config = config or RenderConfig()
-    trained = find_shown_policy(run, config)
-    tasks = choose_task((variant or find_family(run.env_id)).distribution, config, task)
-    adapted = adapt_to(run.env_id, tasks, trained, config, variant)
-    return film_adapted(run, path, tasks, adapted, config, variant, note)
-
-
-def film_adapted(
-    run: TrainedRun,
-    path: Path,
-    tasks: Tasks,
-    adapted: Mapping[int, Params],
-    config: RenderConfig,
-    variant: Variant | None = None,
-    note: str = "",
-) -> RenderedAdaptation:
-    """Film one task with what `adapt_to` returned for it; else see `render_adaptation`."""
-    trained = find_shown_policy(run, config)
-    with closing(camera_env(run, config, variant, len(adapted))) as env:
-        env.set_tasks(tasks)
-        start = shown_start(env, config)
-        clips = [
-            film(env, trained, params, start, after_episodes(number))
-            for number, params in adapted.items()
-        ]
-        write_clips(clips, env, path, config.slow_motion, note)
-    returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
-    return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
-
-
-def camera_env(
-    run: TrainedRun, config: RenderConfig, variant: Variant | None, columns: int
-) -> TaskVectorEnv:
-    """Return one simulation in front of the camera, for so many clips side by side."""
-    env = make_env(
-        run.env_id,
-        1,
-        render_mode="rgb_array",
-        num_threads=1,
-        variant=variant,
-        scene_path=run.scene,
-    )
-    env.pictures = pictures_for(columns, contact_forces=config.contact_forces)
-    return env
-
-
-def shown_start(env: TaskVectorEnv, config: RenderConfig) -> np.ndarray:
-    """Return the uniforms of the start that is filmed, (1, 1, S), whatever the task."""
-    return _draws(env, config, _SHOWN, num_tasks=1, num_episodes=1).start
-
-
-def find_shown_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
-    """Return whose adaptation is filmed.
-
-    Raises:
-        RunError: The run does not hold the algorithm; the message names those that adapt.
-    """
-    first = run.first_learner
-    name = config.algorithm or first
-    if name not in run.learners:
-        others = ", ".join(run.learners)
-        raise RunError(f"{run.path} holds no {name} that adapts: --algorithm shows one of {others}")
-    return run.policies[name]
-
-
-def render_policy(
-    policy: AdaptablePolicy,
-    path: Path,
-    task: Mapping[str, float] | None = None,
-    seed: int = 0,
-) -> float:
-    """Film one episode of a policy, without action noise; return the episode's return.
-
-    Args:
-        policy: A trained or an adapted policy.
-        path: The film to write, see `write_film`.
-        task: Task parameters to set; those not named stay nominal.
-        seed: Seed of the start.
-
-    Raises:
-        TaskError: The family does not allow the task.
-        VideoError: ffmpeg failed.
-    """
-    trained_with = policy.config
-    env = make_env(
-        trained_with.env_id,
-        1,
-        render_mode="rgb_array",
-        num_threads=1,
-        variant=trained_with.variant,
-        observe_task=algorithm_class(trained_with.algorithm).observes_task,
-    )
-    try:
-        given = {name: [value] for name, value in (task or {}).items()}
-        env.set_tasks(env.distribution.with_values(given) if given else env.distribution.nominal())
-        start = shown_start(env, RenderConfig(seed=seed))
-        clip = film(env, policy, policy.task_params, start, "the policy at work")
-        write_clips([clip], env, path, RenderConfig().slow_motion)
-    finally:
-        env.close()
-    return float(np.sum(clip.rewards))
-
-
-def choose_task(
-    distribution: TaskDistribution, config: RenderConfig, task: Mapping[str, float] | None
-) -> Tasks:
-    """Return the given task completed with nominal values, or one drawn from the split.
-
-    Raises:
-        TaskError: The family does not allow the task, or has no such split.
-    """
-    if task is not None:
-        return distribution.with_values({name: [value] for name, value in task.items()})
-    rng = numpy_generator(config.seed, 0, Phase.EVALUATION_TASKS)
-    return distribution.sample(rng, 1, config.split or distribution.splits[-1])
-
-
-def adapt_to(
-    env_id: str,
-    tasks: Tasks,
-    trained: TrainedPolicy,
-    config: RenderConfig,
-    variant: Variant | None = None,
-) -> dict[int, Params]:
-    """Adapt an algorithm to tasks from its own exploring episodes on each.
-
-    Returns:
-        Parameters, each leaf (N, ...), by the number of adaptation episodes, the first of one
-        block; 0 is before adapting.
-    """
-    most, num_tasks = max(config.stages), len(tasks)
-    require_evaluation_memory(trained.config, num_tasks, most, "lower adaptation_episodes")
-    params, algorithm = repeat_params(trained.params, num_tasks), trained.algorithm
-    if most == 0:
-        return {0: params}
-    num_envs, scene = algorithm.num_simulations(num_tasks, most), trained.config.scene
-    env = make_env(env_id, num_envs, num_threads=1, variant=variant, scene_path=scene)
-    with closing(env):
-        env.set_tasks(tasks)
-        draws = _draws(env, config, _ADAPTATION, num_tasks, most)
-        explorer = algorithm.exploring_policy
-        block = collect(env, explorer, params, noise=draws.noise, start=draws.start)
-    adapted = {0: params}
-    for number in filter(None, config.stages):
-        episodes = block.first(number)
-        adapted[number] = adapt_once(algorithm, params, episodes).params
-    return adapted
-
-
-def _draws(
-    env: TaskVectorEnv, config: RenderConfig, address: int, num_tasks: int, num_episodes: int
-) -> EpisodeDraws:
-    action_size = len(env.action_elements)
-    return draw_episodes(
-        config.seed,
-        address,
-        Phase.RENDERING,
-        tasks=range(num_tasks),
-        episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
-    )
-
-
-# One episode in front of the camera, and clips written side by side.
-
-
-FRAMES_PER_STEP = 3
-"""Pictures a control step; all but the last are interpolated between two states."""
-
-
-def film(
-    env: TaskVectorEnv,
-    trained: TrainedPolicy | AdaptablePolicy,
-    params: Params,
-    start: np.ndarray,
-    caption: str,
-) -> Clip:
-    """Run one deterministic episode and film it.
-
-    The episode is collected as everywhere else; then its actions are replayed in front of the
-    camera, which repeats it bit for bit.
-
-    Args:
-        env: One simulation, which holds the task.
-        trained: Who acts.
-        params: Its parameters, each leaf (1, ...).
-        start: Uniforms that place the start, (1, 1, S).
-        caption: What the clip is called.
-    """
-    episodes = collect(env, trained.policy, params, noise=None, start=start)
-    return replay_actions(env, start[0, 0], episodes.actions[0, 0].numpy(), caption)
-
-
-def replay_actions(
-    env: TaskVectorEnv, start: np.ndarray, actions: np.ndarray, caption: str
-) -> Clip:
-    """Repeat an episode: one picture of the start, FRAMES_PER_STEP of each control step.
-
-    Args:
-        env: One simulation, which holds the task.
-        start: Uniforms that place the start, (S,).
-        actions: (T, A), NaN for 0 as in training; the episode ends earlier where the simulation
-            becomes unstable.
-        caption: What the clip is called.
-    """
-    env.reset(options={"start": start[None]})
-    frames, rewards, success = [*_picture(env)], [], False
-    qpos = env.batch.bind("qpos")  # (1, nq), live
-    for t, action in enumerate(actions):
-        before, passed = qpos[0].copy(), []
-        with watched(env, lambda passed=passed: passed.append(qpos[0].copy())):
-            _, reward, terminated, truncated, info = env.step(without_nan(action)[None])
-        if info["sim_unstable"][0]:
-            caption += f", unstable in step {t}"
-            break
-        for earlier, later in pairwise([before, *passed]):
-            for share in np.arange(1, FRAMES_PER_STEP + 1) / FRAMES_PER_STEP:
-                qpos[0] = between(env, earlier, later, share)
-                frames.extend(_picture(env))
-        qpos[0] = passed[-1]
-        # A step that settles takes as long as several: its reward comes with the last of them.
-        rewards += [*[0.0] * (len(passed) - 1), float(reward[0])]
-        success = bool(info["is_success"][0])
-        if terminated[0] or truncated[0]:
-            break
-    return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
-
-
-@contextmanager
-def watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
-    """Let ``look`` be called as the simulation goes on, several times where it settles."""
-    env.on_advance = look
-    try:
-        yield
-    finally:
-        env.on_advance = None
-
-
-def between(env: TaskVectorEnv, before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
-    """Return the configuration at a share of the way, along the shortest turn of every rotation."""
-    velocity, position = np.zeros(env.model.nv), before.copy()
-    differentiate = mujoco.mj_differentiatePos  # pyright: ignore[reportAttributeAccessIssue]
-    integrate = mujoco.mj_integratePos  # pyright: ignore[reportAttributeAccessIssue]
-    differentiate(env.model, velocity, 1.0, before, after)
-    integrate(env.model, position, velocity, share)
-    return position
-
-
-def _picture(env: TaskVectorEnv) -> tuple[Frame, ...]:
-    return env.render() or ()
-
-
-def pictures_for(columns: int, *, contact_forces: bool) -> Pictures:
-    """Return how episodes are drawn of which so many stand side by side."""
-    width, height = cell_size(columns, FRAME_WIDTH_PX, FRAME_HEIGHT_PX)
-    return Pictures(width_px=width, height_px=height, contact_forces=contact_forces)
-
-
-def write_clips(
-    clips: Sequence[Clip], env: TaskVectorEnv, path: Path, slow_motion: float, note: str = ""
-) -> None:
-    """Write clips of the task that the environment holds, side by side.
-
-    Args:
-        clips: What is shown.
-        env: Holds the task, which is written above.
-        path: The film to write; its folder is made if missing.
-        slow_motion: How much slower than the world it runs.
-        note: What is to be known of the task besides.
-
-    Raises:
-        VideoError: The film could not be made.
-    """
-    parts = [*task_words(env), note, *force_words(env)]
-    words = Words(title=film_title(env), parts=[*filter(None, parts)])
-    frames = side_by_side(clips, env, words, slow_motion)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_film(frames, path, frames_per_second(env, slow_motion))
-
-
-def side_by_side(
-    clips: Sequence[Clip], env: TaskVectorEnv, words: Words, slow_motion: float
-) -> Iterator[Frame]:
-    """Return the frames of clips in one row."""
-    fps = frames_per_second(env, slow_motion)
-    options = {"columns": len(clips), "control_dt_s": env.control_dt_s, "fps": fps}
-    return compose_film(clips, words, **options)
-
-
-def frames_per_second(env: TaskVectorEnv, slow_motion: float) -> float:
-    """Return how fast the frames of a clip follow each other."""
-    return FRAMES_PER_STEP / (env.control_dt_s * slow_motion)
-
-
-def film_title(env: TaskVectorEnv) -> str:
-    """Return what is filmed: "Grip", or "Grip, greasy pads"."""
-    title = family_title(env.family)
-    return f"{title}, {env.variant.words}" if env.variant else title
-
-
-def task_words(env: TaskVectorEnv) -> list[str]:
-    """Return the task that the first simulation holds, a parameter each."""
-    return describe_task(env.tasks.to_dicts()[0], units_of(env.distribution))
-
-
-def units_of(distribution: TaskDistribution) -> dict[str, str]:
-    """Return the unit of every task parameter."""
-    return {parameter.name: parameter.unit for parameter in distribution.parameters}
-
-
-def force_words(env: TaskVectorEnv) -> list[str]:
-    """Say how long the arrows of contact forces are, if they are drawn."""
-    if not env.pictures.contact_forces:
-        return []
-    return [f"arrows: contact forces, 10 cm for {0.1 / env.contact_force_m_per_n:.3g} N"]
-
-
-# The film of a policy over a range of tasks: a grid of episodes, before and after adapting.
-
-
-_IN_RANGE, _IN_GAP, _BEYOND = "training range", "gap in training", "beyond training"
-
-
 @dataclass(frozen=True, kw_only=True)
 class GridSize:
     """Over how many tasks a policy is filmed."""
@@ -499,16 +167,89 @@ class RenderedGrid:
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """What the film is of."""
+class Film:
+    """A film for a page."""
 
-    tasks: Tasks
-    """Row by row, from the highest value of the rows' parameter down."""
-    labels: Sequence[tuple[str, str]]
-    """Of every task: its values on the sides, and whether it lies in the training range."""
-    words: Sequence[str]
-    """What stands above all of them."""
-    columns: int
+    mp4: bytes
+    poster: bytes
+    """JPEG of its end, which shows whether the episodes succeeded."""
+
+
+@dataclass(frozen=True)
+class WorstFilms:
+    """What was filmed of the worst tasks."""
+
+    films: Mapping[int, Film] = field(default_factory=dict)
+    """By place in `Evaluation.worst_tasks`."""
+    problem: str = ""
+    """Why there are none, in one line."""
+
+
+# Films: one task, a grid of tasks, one policy, a chosen task, the worst tasks of an evaluation.
+
+
+def render_adaptation(
+    run: TrainedRun,
+    path: Path,
+    config: RenderConfig | None = None,
+    task: Mapping[str, float] | None = None,
+    variant: Variant | None = None,
+    note: str = "",
+) -> RenderedAdaptation:
+    """Film one task before and after adapting, without action noise and from the same start.
+
+    Args:
+        run: A run whose meta-learned algorithm is shown.
+        path: The film to write, see `write_film`.
+        config: Which task, and how it is adapted to.
+        task: Task parameters to set; those not named stay nominal.  None draws a task.
+        variant: What to film it on; None for the family as it is.
+        note: What is to be known of the task besides; stands beside it.
+
+    Returns:
+        The task and the returns.
+
+    Raises:
+        RunError: The run does not hold the algorithm.
+        TaskError: The family does not allow the task, or has no such split.
+        VideoError: ffmpeg failed.
+    """
+    config = config or RenderConfig()
+    trained = find_shown_policy(run, config)
+    tasks = choose_task((variant or find_family(run.env_id)).distribution, config, task)
+    adapted = adapt_to(run.env_id, tasks, trained, config, variant)
+    return _film_adapted(run, path, tasks, adapted, config, variant, note)
+
+
+def _film_adapted(
+    run: TrainedRun,
+    path: Path,
+    tasks: Tasks,
+    adapted: Mapping[int, Params],
+    config: RenderConfig,
+    variant: Variant | None = None,
+    note: str = "",
+) -> RenderedAdaptation:
+    """Film one task with what `adapt_to` returned for it."""
+    trained = find_shown_policy(run, config)
+    with open_camera(
+        run.env_id, path, len(adapted), config, variant=variant, scene_path=run.scene
+    ) as camera:
+        camera.env.set_tasks(tasks)
+        start = _draws(camera.env, config, _SHOWN, 1, 1).start
+        clips = [
+            camera.film(trained, params, start, after_episodes(number))
+            for number, params in adapted.items()
+        ]
+        _write_clips(clips, camera, path, note)
+    returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
+    return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
+
+
+def _write_clips(clips: Sequence[Clip], camera: Camera, path: Path, note: str = "") -> None:
+    parts = [*camera.task_words(), note, *camera.force_words()]
+    words = Words(title=camera.title, parts=[*filter(None, parts)])
+    write_film(camera.compose(clips, words, len(clips)), path, camera.fps)
 
 
 def render_grid(
@@ -538,25 +279,41 @@ def render_grid(
     config, task = config or RenderConfig(), dict(task or {})
     trained, family = find_shown_policy(run, config), find_family(run.env_id)
     measured = (variant or family).distribution
-    axes = _axes(measured, family.heat_map_axes, size, task)
-    tasks = _tasks(measured, axes, size, task)
-    cells = _Cells(
-        tasks=tasks,
-        labels=_labels(tasks, axes, run.distribution),
-        words=[*_axis_words(axes), *describe_task(task, units_of(measured))],
-        columns=size.columns,
-    )
+    axes = _grid_axes(measured, family.heat_map_axes, size, task)
+    tasks = _grid_tasks(measured, axes, size, task)
+    names = [parameter_words(each.name, each.unit) for each in axes]
+    parts = [f"{where}: {name}" for where, name in zip(("across", "upwards"), names, strict=False)]
+    parts += describe_task(task, _units(measured))
     shown = RenderedGrid(len(tasks))
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
-    with closing(camera_env(run, config, variant, size.columns)) as env:
-        _require_memory(env, size)
-        frames = _frames(env, trained, cells, adapted, config, shown)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_film(frames, path, frames_per_second(env, config.slow_motion))
+    with open_camera(
+        run.env_id, path, size.columns, config, variant=variant, scene_path=run.scene
+    ) as camera:
+        _require_memory(camera, len(tasks))
+        start = _draws(camera.env, config, _SHOWN, 1, 1).start
+
+        def frames() -> Iterator[Frame]:
+            for number, params in adapted.items():
+                clips = []
+                for row, values in enumerate(tasks.to_dicts()):
+                    camera.env.set_tasks(tasks.rows([row]))
+                    caption = "  ·  ".join(in_unit(f"{values[p.name]:.3g}", p.unit) for p in axes)
+                    places = {place_of(run.distribution[name], values[name]) for name in values}
+                    note = min(places, key=PLACES.index)
+                    colour = BLUE if note == PLACES[-1] else ORANGE
+                    clip = camera.film(trained, _rows(params, row), start, caption)
+                    clips.append(replace(clip, note=note, colour=colour))
+                shown.returns[number] = float(np.mean([sum(clip.rewards) for clip in clips]))
+                shown.successes[number] = sum(clip.success for clip in clips)
+                title = f"{camera.title}, {after_episodes(number)}"
+                words = Words(title=title, parts=[*parts, *camera.force_words()])
+                yield from camera.compose(clips, words, size.columns)
+
+        write_film(frames(), path, camera.fps)
     return shown
 
 
-def _axes(
+def _grid_axes(
     distribution: TaskDistribution, usual: Sequence[str], size: GridSize, task: Mapping[str, float]
 ) -> list[TaskParameter]:
     """Return the parameters of the columns and of the rows; a side of one task needs none."""
@@ -577,7 +334,7 @@ def _axes(
     return chosen
 
 
-def _tasks(
+def _grid_tasks(
     distribution: TaskDistribution,
     axes: Sequence[TaskParameter],
     size: GridSize,
@@ -590,82 +347,60 @@ def _tasks(
         values[-1] = values[-1][::-1]
     points = np.meshgrid(*reversed(values), indexing="ij")[::-1]
     columns = {p.name: v.ravel() for p, v in zip(axes, points, strict=True)}
-    count = size.columns * size.rows
-    given = {name: np.full(count, value) for name, value in task.items()}
+    given = {name: np.full(size.columns * size.rows, value) for name, value in task.items()}
     return distribution.with_values({**given, **columns})
 
 
-def _axis_words(axes: Sequence[TaskParameter]) -> list[str]:
-    """Say what differs from left to right, and what upwards."""
-    words = [parameter_words(parameter.name, parameter.unit) for parameter in axes]
-    return [f"{where}: {name}" for where, name in zip(("across", "upwards"), words, strict=False)]
+def place_of(parameter: TaskParameter, value: float) -> str:
+    """Return in words whether a value was trained on, to the 9 digits that a logarithm keeps."""
+    near = 1e-9 * (1 + abs(value))
+    if any(low - near <= value <= high + near for low, high in parameter.intervals("train")):
+        return PLACES[-1]
+    return PLACES[1] if parameter.gaps and parameter.trained_on(value) else PLACES[0]
 
 
-def _labels(
-    tasks: Tasks, axes: Sequence[TaskParameter], trained_on: TaskDistribution
-) -> list[tuple[str, str]]:
-    """Return for every task its values on the axes, and whether it lies in the training range."""
-    labels = []
-    for task in tasks.to_dicts():
-        values = [in_unit(f"{task[p.name]:.3g}", p.unit) for p in axes]
-        where = {_where(trained_on[name], value) for name, value in task.items()}
-        worst = next(word for word in (_BEYOND, _IN_GAP, _IN_RANGE) if word in where)
-        labels.append(("  ·  ".join(values), worst))
-    return labels
-
-
-def _where(parameter: TaskParameter, value: float) -> str:
-    """Say where a value lies, to the 9 digits that survive a logarithm and back."""
-    (low, high), near = parameter.train, 1e-9 * (1 + abs(value))
-    if not low - near <= value <= high + near:
-        return _BEYOND
-    in_gap = any(first < value < last for first, last in parameter.gaps)
-    return _IN_GAP if in_gap else _IN_RANGE
-
-
-def _require_memory(env: TaskVectorEnv, size: GridSize) -> None:
+def _require_memory(camera: Camera, num_tasks: int) -> None:
     """Refuse a film whose frames do not fit into memory: those of one stage are held."""
-    steps = env.horizon + env.settle_steps
-    count = size.columns * size.rows * (steps * FRAMES_PER_STEP + 1)
-    require_memory(
-        {f"{count} frames": count * 3 * env.pictures.width_px * env.pictures.height_px},
-        "film a smaller grid",
-    )
+    env = camera.env
+    count = num_tasks * int((env.horizon + env.settle_steps) * camera.frames_per_step + 1)
+    frame_bytes = 3 * env.pictures.width_px * env.pictures.height_px
+    require_memory({f"{count} frames": count * frame_bytes}, "film a smaller grid")
 
 
-def _frames(
-    env: TaskVectorEnv,
-    trained: TrainedPolicy,
-    cells: _Cells,
-    adapted: Mapping[int, Params],
-    config: RenderConfig,
-    shown: RenderedGrid,
-) -> Iterator[Frame]:
-    """Yield the frames of every stage, one after the other; note in ``shown`` what they show."""
-    start, fps = shown_start(env, config), frames_per_second(env, config.slow_motion)
-    options = {"columns": cells.columns, "control_dt_s": env.control_dt_s, "fps": fps}
-    for number, params in adapted.items():
-        clips = []
-        for row, (values, where) in enumerate(cells.labels):
-            env.set_tasks(cells.tasks.rows([row]))
-            own = {name: leaf[row : row + 1] for name, leaf in params.items()}
-            clip = film(env, trained, own, start, values)
-            colour = BLUE if where == _IN_RANGE else ORANGE
-            clips.append(replace(clip, note=where, colour=colour))
-        shown.returns[number] = float(np.mean([sum(clip.rewards) for clip in clips]))
-        shown.successes[number] = sum(clip.success for clip in clips)
-        title = f"{film_title(env)}, {after_episodes(number)}"
-        words = Words(title=title, parts=[*cells.words, *force_words(env)])
-        yield from compose_film(clips, words, **options)
+def render_policy(
+    policy: AdaptablePolicy,
+    path: Path,
+    task: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> float:
+    """Film one episode of a policy, without action noise; return the episode's return.
 
+    Args:
+        policy: A trained or an adapted policy.
+        path: The film to write, see `write_film`.
+        task: Task parameters to set; those not named stay nominal.
+        seed: Seed of the start.
 
-# The film of a task on which adapting shows, chosen from tasks that were drawn.
-
-
-NUM_DRAWN = 32
-"""Tasks, from the split farthest from training."""
-CHOSEN = "a chosen task"
-"""What is said of it in the film."""
+    Raises:
+        TaskError: The family does not allow the task.
+        VideoError: ffmpeg failed.
+    """
+    trained_with, config = policy.config, RenderConfig(seed=seed)
+    with open_camera(
+        trained_with.env_id,
+        path,
+        1,
+        config,
+        variant=trained_with.variant,
+        observe_task=algorithm_class(trained_with.algorithm).observes_task,
+    ) as camera:
+        distribution = camera.env.distribution
+        given = {name: [value] for name, value in (task or {}).items()}
+        camera.env.set_tasks(distribution.with_values(given) if given else distribution.nominal())
+        start = _draws(camera.env, config, _SHOWN, 1, 1).start
+        clip = camera.film(policy, policy.task_params, start, "the policy at work")
+        _write_clips([clip], camera, path)
+    return float(np.sum(clip.rewards))
 
 
 def film_chosen_task(run: TrainedRun, path: Path) -> str:
@@ -683,78 +418,26 @@ def film_chosen_task(run: TrainedRun, path: Path) -> str:
         VideoError: ffmpeg failed.
     """
     config = RenderConfig()
-    trained = find_shown_policy(run, config)
-    tasks = _drawn(run)
+    trained, distribution = find_shown_policy(run, config), find_family(run.env_id).distribution
+    tasks = _drawn_tasks(distribution, NUM_DRAWN, distribution.splits[-1], config)
     adapted = adapt_to(run.env_id, tasks, trained, config)
-    ends = (adapted[0], adapted[max(adapted)])
-    index, sentence = _choose(*(_episodes(run, tasks, trained, end, config) for end in ends))
-    own = {
-        number: {name: leaf[index : index + 1] for name, leaf in params.items()}
-        for number, params in adapted.items()
-    }
-    film_adapted(run, path, tasks.rows([index]), own, config, note=CHOSEN)
-    return sentence
-
-
-def _drawn(run: TrainedRun) -> Tasks:
-    """Draw the tasks that one is chosen from."""
-    distribution = find_family(run.env_id).distribution
-    rng = numpy_generator(RenderConfig().seed, 0, Phase.EVALUATION_TASKS)
-    return distribution.sample(rng, NUM_DRAWN, distribution.splits[-1])
-
-
-def _episodes(
-    run: TrainedRun,
-    tasks: Tasks,
-    trained: TrainedPolicy,
-    params: Params,
-    config: RenderConfig,
-) -> Episodes:
-    """Collect the episode that would be filmed of each task, (N, 1, T)."""
-    env = make_env(run.env_id, len(tasks), num_threads=1, scene_path=run.scene)
-    with closing(env):
+    with closing(make_env(run.env_id, NUM_DRAWN, num_threads=1, scene_path=run.scene)) as env:
         env.set_tasks(tasks)
-        start = np.repeat(shown_start(env, config), len(tasks), axis=0)
-        return collect(env, trained.policy, params, noise=None, start=start)
-
-
-def _choose(before: Episodes, after: Episodes) -> tuple[int, str]:
-    """Return the place of the task on which adapting shows most, and say how it was chosen."""
+        start = np.repeat(_draws(env, config, _SHOWN, 1, 1).start, NUM_DRAWN, axis=0)
+        before, after = (
+            collect(env, trained.policy, adapted[number], noise=None, start=start)
+            for number in (0, max(adapted))
+        )
     shows = (after.success & ~before.success)[:, 0].numpy()
     gained = (after.returns - before.returns)[:, 0].numpy()
-    index = int(np.lexsort((gained, shows))[-1])
-    number, drawn = int(shows.sum()), f"The task is chosen: of {len(shows)} drawn, "
-    if not number:
-        return index, f"{drawn}none turns from failure to success; the return gains most on this."
-    turn = "turns" if number == 1 else "turn"
-    return index, f"{drawn}{number} {turn} from failure to success; the return gains most on this."
-
-
-# Films of the worst tasks of an evaluation, each of the episodes that it was judged by.
-
-
-MOST_FILMS = 10
-"""In a report."""
-_POSTER_WIDTH_PX = 640
-
-
-@dataclass(frozen=True)
-class Film:
-    """A film for a page."""
-
-    mp4: bytes
-    poster: bytes
-    """JPEG of its end, which shows whether the episodes succeeded."""
-
-
-@dataclass(frozen=True)
-class WorstFilms:
-    """What was filmed of the worst tasks."""
-
-    films: Mapping[int, Film] = field(default_factory=dict)
-    """By place in `Evaluation.worst_tasks`."""
-    problem: str = ""
-    """Why there are none, in one line."""
+    index, number = int(np.lexsort((gained, shows))[-1]), int(shows.sum())
+    own = {number: _rows(params, index) for number, params in adapted.items()}
+    _film_adapted(run, path, tasks.rows([index]), own, config, note=CHOSEN)
+    turn = f"{number} {'turns' if number == 1 else 'turn'}" if number else "none turns"
+    return (
+        f"The task is chosen: of {NUM_DRAWN} drawn, {turn} from failure to success; "
+        "the return gains most on this."
+    )
 
 
 def film_worst_tasks(
@@ -762,78 +445,303 @@ def film_worst_tasks(
 ) -> WorstFilms:
     """Film the worst tasks of the learner that `metarobot render` takes, or say why not.
 
+    Each film is of the first test episode that the task was judged by.
+
     Args:
         runs: One run per seed.
         evaluation: What was measured of them.
         variant: What it was measured on; None for the family as it is.
         most: Films at most: of harmed tasks and of those with the lowest return by turns.
     """
-    places = _chosen(evaluation, runs[0].first_learner, most) if runs[0].learners else []
+    if not (runs[0].learners and most):
+        return WorstFilms()
+    tasks, learner = evaluation.worst_tasks, runs[0].first_learner
+    own = [place for place, task in enumerate(tasks) if task.algorithm == learner]
+    harmed = [place for place in own if tasks[place].harmed]
+    lowest = [place for place in own if not tasks[place].harmed]
+    by_turns = [p for p in chain.from_iterable(zip_longest(harmed, lowest)) if p is not None]
+    films: dict[int, Film] = {}
+    known: dict[tuple[int, str], tuple[TaskSet, dict[int, Params]]] = {}
     try:
-        if places:
+        if by_turns:
             require_opengl()
-        films = _films(runs, evaluation, variant, places)
+        for place in sorted(by_turns[:most]):
+            worst = tasks[place]
+            run = next(run for run in runs if run.seed == worst.seed)
+            trained, key = run.policies[worst.algorithm], (worst.seed, worst.split)
+            if key not in known:  # all tasks of a split adapt at once
+                task_set = TaskSet.of_split(
+                    run.env_id, worst.split, evaluation.config, variant, run.scene
+                )
+                numbers = sorted({0, 1, worst.adaptation_episodes})
+                known[key] = task_set, task_set.adapted(trained, numbers, task_set.block_size)
+            title = split_title(evaluation, worst.split).lower()
+            films[place] = _film_test_episode(run, trained, worst.index, title, *known[key])
     except (OpenGLError, VideoError) as error:
         return WorstFilms(problem=str(error))
     return WorstFilms(films)
 
 
-def _chosen(evaluation: Evaluation, algorithm: str, most: int) -> list[int]:
-    """Return the places of the tasks that are filmed, in their order."""
-    own = [p for p, task in enumerate(evaluation.worst_tasks) if task.algorithm == algorithm]
-    harmed = [place for place in own if evaluation.worst_tasks[place].harmed]
-    lowest = [place for place in own if place not in harmed]
-    by_turns = [p for p in chain.from_iterable(zip_longest(harmed, lowest)) if p is not None]
-    return sorted(by_turns[:most])
-
-
-def _films(
-    runs: Sequence[TrainedRun],
-    evaluation: Evaluation,
-    variant: Variant | None,
-    places: Sequence[int],
-) -> dict[int, Film]:
-    films: dict[int, Film] = {}
-    known: dict[tuple[int, str], tuple[TaskSet, dict[int, Params]]] = {}
-    for place in places:
-        worst = evaluation.worst_tasks[place]
-        run = next(run for run in runs if run.seed == worst.seed)
-        if (worst.seed, worst.split) not in known:  # all tasks of a split adapt at once
-            config, trained = evaluation.config, run.policies[worst.algorithm]
-            task_set = TaskSet.of_split(run.env_id, worst.split, config, variant, run.scene)
-            numbers = sorted({0, 1, worst.adaptation_episodes})
-            adapted = task_set.adapted(trained, numbers, task_set.block_size)
-            known[worst.seed, worst.split] = task_set, adapted
-        task_set, adapted = known[worst.seed, worst.split]
-        films[place] = _film(run, worst, split_title(evaluation, worst.split), task_set, adapted)
-    return films
-
-
-def _film(
+def _film_test_episode(
     run: TrainedRun,
-    worst: WorstTask,
+    trained: TrainedPolicy,
+    index: int,
     split: str,
     task_set: TaskSet,
     adapted: Mapping[int, Params],
 ) -> Film:
-    """Film the first test episode of a task, before and after adapting."""
-    config, trained = RenderConfig(), run.policies[worst.algorithm]
-    with closing(camera_env(run, config, task_set.variant, len(adapted))) as env:
-        env.set_tasks(task_set.tasks.rows([worst.index]))
-        start, own = task_set.first_start(env, worst.index), slice(worst.index, worst.index + 1)
+    """Film the first test episode of a task of a task set, before and after adapting."""
+    with open_camera(
+        run.env_id,
+        Path("film.mp4"),
+        len(adapted),
+        RenderConfig(),
+        variant=task_set.variant,
+        scene_path=run.scene,
+    ) as camera:
+        camera.env.set_tasks(task_set.tasks.rows([index]))
+        start = task_set.first_start(camera.env, index)
         clips = [
-            film(env, trained, {k: leaf[own] for k, leaf in params.items()}, start, name)
-            for name, params in ((after_episodes(n), params) for n, params in adapted.items())
+            camera.film(trained, _rows(params, index), start, after_episodes(number))
+            for number, params in adapted.items()
         ]
-        words = Words(title=f"{film_title(env)}, {split.lower()}", parts=task_words(env))
-        frames = [*side_by_side(clips, env, words, config.slow_motion)]
-        content = mp4_bytes(frames, frames_per_second(env, config.slow_motion))
-    return Film(content, _poster(Image.fromarray(frames[-1])))
-
-
-def _poster(picture: Image.Image) -> bytes:
-    height = round(picture.height * _POSTER_WIDTH_PX / picture.width)
+        words = Words(title=f"{camera.title}, {split}", parts=camera.task_words())
+        frames = [*camera.compose(clips, words, len(clips))]
+        content, end = mp4_bytes(frames, camera.fps), Image.fromarray(frames[-1])
     buffer = BytesIO()
-    small = picture.resize((_POSTER_WIDTH_PX, height), Image.Resampling.LANCZOS)
-    small.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
+    size = _POSTER_WIDTH_PX, round(end.height * _POSTER_WIDTH_PX / end.width)
+    end.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=80)
+    return Film(content, buffer.getvalue())
+
+
+# Tasks and policies that are filmed.
+
+
+def find_shown_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
+    """Return whose adaptation is filmed.
+
+    Raises:
+        RunError: The run does not hold the algorithm; the message names those that adapt.
+    """
+    name = config.algorithm or run.first_learner
+    if name not in run.learners:
+        others = ", ".join(run.learners)
+        raise RunError(f"{run.path} holds no {name} that adapts: --algorithm shows one of {others}")
+    return run.policies[name]
+
+
+def choose_task(
+    distribution: TaskDistribution, config: RenderConfig, task: Mapping[str, float] | None
+) -> Tasks:
+    """Return the given task completed with nominal values, or one drawn from the split.
+
+    Raises:
+        TaskError: The family does not allow the task, or has no such split.
+    """
+    if task is not None:
+        return distribution.with_values({name: [value] for name, value in task.items()})
+    return _drawn_tasks(distribution, 1, config.split or distribution.splits[-1], config)
+
+
+def _drawn_tasks(
+    distribution: TaskDistribution, num_tasks: int, split: Split, config: RenderConfig
+) -> Tasks:
+    rng = numpy_generator(config.seed, 0, Phase.EVALUATION_TASKS)
+    return distribution.sample(rng, num_tasks, split)
+
+
+def adapt_to(
+    env_id: str,
+    tasks: Tasks,
+    trained: TrainedPolicy,
+    config: RenderConfig,
+    variant: Variant | None = None,
+) -> dict[int, Params]:
+    """Adapt an algorithm to tasks from its own exploring episodes on each.
+
+    Returns:
+        Parameters, each leaf (N, ...), by the number of adaptation episodes, the first of one
+        block; 0 is before adapting.
+    """
+    most, num_tasks = max(config.stages), len(tasks)
+    require_evaluation_memory(trained.config, num_tasks, most, "lower adaptation_episodes")
+    params, algorithm = repeat_params(trained.params, num_tasks), trained.algorithm
+    if most == 0:
+        return {0: params}
+    num_envs, scene = algorithm.num_simulations(num_tasks, most), trained.config.scene
+    env = make_env(env_id, num_envs, num_threads=1, variant=variant, scene_path=scene)
+    with closing(env):
+        env.set_tasks(tasks)
+        draws = _draws(env, config, _ADAPTATION, num_tasks, most)
+        explorer = algorithm.exploring_policy
+        block = collect(env, explorer, params, noise=draws.noise, start=draws.start)
+    adapted = {0: params}
+    for number in filter(None, config.stages):
+        adapted[number] = adapt_once(algorithm, params, block.first(number)).params
+    return adapted
+
+
+def _draws(
+    env: TaskVectorEnv, config: RenderConfig, address: int, num_tasks: int, num_episodes: int
+) -> EpisodeDraws:
+    """Return the chance of adaptation episodes, or of the episode that is filmed."""
+    action_size = len(env.action_elements)
+    return draw_episodes(
+        config.seed,
+        address,
+        Phase.RENDERING,
+        tasks=range(num_tasks),
+        episode_shape=(num_episodes, env.horizon, env.start_size, action_size),
+    )
+
+
+def _rows(params: Params, index: int) -> Params:
+    """Return the parameters of one task, each leaf (1, ...)."""
+    return {name: leaf[index : index + 1] for name, leaf in params.items()}
+
+
+def _units(distribution: TaskDistribution) -> dict[str, str]:
+    return {parameter.name: parameter.unit for parameter in distribution.parameters}
+
+
+# The camera.
+
+
+@contextmanager
+def open_camera(
+    env_id: str, path: Path, columns: int, config: RenderConfig, **options: Any
+) -> Iterator[Camera]:
+    """Make one simulation in front of a camera, for a film with so many clips side by side.
+
+    Args:
+        env_id: The family.
+        path: The film; its ending says how large and how fast it may be.
+        columns: Clips side by side.
+        config: Whether contact forces are drawn, and how slowly the film runs.
+        options: More of `make_env`.
+    """
+    env = make_env(env_id, 1, render_mode="rgb_array", num_threads=1, **options)
+    with closing(env):
+        width, height = cell_size(columns, path.suffix.lower())
+        env.pictures = Pictures(
+            width_px=width, height_px=height, contact_forces=config.contact_forces
+        )
+        step_s = env.control_dt_s * config.slow_motion
+        frames_per_step = min(FRAMES_PER_STEP, MOST_FPS[path.suffix.lower()] * step_s)
+        yield Camera(env, frames_per_step, fps=frames_per_step / step_s)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One simulation in front of a camera."""
+
+    env: TaskVectorEnv
+    """The simulation, which holds the task."""
+    frames_per_step: float
+    """Frames a control step; fewer than 1 where the film would be too fast."""
+    fps: float
+    """Frames a second of the film."""
+
+    @property
+    def title(self) -> str:
+        """What is filmed: "Grip", or "Grip, greasy pads"."""
+        title = family_title(self.env.family)
+        return f"{title}, {self.env.variant.words}" if self.env.variant else title
+
+    def task_words(self) -> list[str]:
+        """Return the task that the simulation holds, a parameter each."""
+        return describe_task(self.env.tasks.to_dicts()[0], _units(self.env.distribution))
+
+    def force_words(self) -> list[str]:
+        """Say how long the arrows of contact forces are, if they are drawn."""
+        if not self.env.pictures.contact_forces:
+            return []
+        return [f"arrows: contact forces, 10 cm for {0.1 / self.env.contact_force_m_per_n:.3g} N"]
+
+    def film(
+        self,
+        trained: TrainedPolicy | AdaptablePolicy,
+        params: Params,
+        start: np.ndarray,
+        caption: str,
+    ) -> Clip:
+        """Run one deterministic episode and film it.
+
+        The episode is collected as everywhere else; then its actions are replayed in front of the
+        camera, which repeats it bit for bit.
+
+        Args:
+            trained: Who acts.
+            params: Its parameters, each leaf (1, ...).
+            start: Uniforms that place the start, (1, 1, S).
+            caption: What the clip is called.
+        """
+        episodes = collect(self.env, trained.policy, params, noise=None, start=start)
+        return self.replay(start[0, 0], episodes.actions[0, 0].numpy(), caption)
+
+    def replay(self, start: np.ndarray, actions: np.ndarray, caption: str) -> Clip:
+        """Repeat an episode, with frames of the start, of the end, and evenly between.
+
+        Args:
+            start: Uniforms that place the start, (S,).
+            actions: (T, A), NaN for 0 as in training; the episode ends earlier where the simulation
+                becomes unstable.
+            caption: What the clip is called.
+        """
+        env, rewards, success = self.env, [], False
+        env.reset(options={"start": start[None]})
+        qpos = env.batch.bind("qpos")  # (1, nq), live
+        frames, drawn = [_picture(env)], qpos[0].copy()
+        for t, action in enumerate(actions):
+            path = [qpos[0].copy()]
+            with watched(env, lambda path=path: path.append(qpos[0].copy())):
+                _, reward, terminated, truncated, info = env.step(without_nan(action)[None])
+            if info["sim_unstable"][0]:
+                caption += f", unstable in step {t}"
+                break
+            # A step that settles takes as long as several: its reward comes with the last of them.
+            for before, after in pairwise(path):
+                while (share := len(frames) / self.frames_per_step - len(rewards)) <= 1.0:
+                    qpos[0] = between(env, before, after, share)
+                    if env.pictures.contact_forces or np.abs(qpos[0] - drawn).max() > _STILL:
+                        frames.append(_picture(env))
+                        drawn = qpos[0].copy()
+                    else:
+                        frames.append(frames[-1])
+                rewards.append(0.0)
+            qpos[0], rewards[-1] = path[-1], float(reward[0])
+            success = bool(info["is_success"][0])
+            if terminated[0] or truncated[0]:
+                break
+        if len(frames) - 1 < len(rewards) * self.frames_per_step:
+            frames.append(_picture(env))
+        return Clip(frames=frames, rewards=rewards, success=success, caption=caption)
+
+    def compose(self, clips: Sequence[Clip], words: Words, columns: int) -> Iterator[Frame]:
+        """Return the frames of clips side by side, with words above."""
+        dt_s = self.env.control_dt_s
+        return compose_film(clips, words, columns=columns, control_dt_s=dt_s, fps=self.fps)
+
+
+def _picture(env: TaskVectorEnv) -> Frame:
+    frames = env.render()
+    assert frames, "the environment was made without render_mode"
+    return frames[0]
+
+
+@contextmanager
+def watched(env: TaskVectorEnv, look: Callable[[], None]) -> Iterator[None]:
+    """Let ``look`` be called as the simulation goes on, several times where it settles."""
+    env.on_advance = look
+    try:
+        yield
+    finally:
+        env.on_advance = None
+
+
+def between(env: TaskVectorEnv, before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
+    """Return the configuration at a share of the way, along the shortest turn of every rotation."""
+    velocity, position = np.zeros(env.model.nv), before.copy()
+    _mj.mj_differentiatePos(env.model, velocity, 1.0, before, after)
+    _mj.mj_integratePos(env.model, position, velocity, share)
+    return position

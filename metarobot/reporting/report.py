@@ -35,7 +35,7 @@ from metarobot.reporting.tables import (
     worst_tables,
     worst_words,
 )
-from metarobot.reporting.video import playing_problem
+from metarobot.reporting.video import is_playable
 from metarobot.reporting.words import conditions, verdicts, where_they_hold
 from metarobot.training.load import TrainedRun
 from metarobot.training.run_folder import (
@@ -166,8 +166,8 @@ def evaluate_to_folder(
 def _read_film(video: Path) -> bytes:
     """Return the film for a report; what is no film is refused before anything is measured."""
     data = read_file(video, MAX_VIDEO_BYTES)
-    if problem := playing_problem(data):
-        raise ValueError(f"{video} is not an MP4 that browsers show: {problem}")
+    if not is_playable(data):
+        raise ValueError(f"{video} is not an MP4 that browsers show")
     return data
 
 

@@ -33,6 +33,7 @@ from metarobot.play import (
     Slider,
     serve,
 )
+from metarobot.reporting.films import place_of
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.load import load_run
@@ -168,7 +169,8 @@ def test_sliders_reach_gaps_and_beyond_and_end_there(play):
         parameter = session.env.distribution[name]
         edges = [edge for pair in parameter.extrapolation for edge in pair]
         assert (slider.low, slider.high) == (min(edges), max(edges))
-        places = {slider.place(value) for value in np.geomspace(slider.low, slider.high, 200)}
+        values = np.geomspace(slider.low, slider.high, 200)
+        places = {place_of(slider.parameter, value) for value in values}
         assert places == {"trained on", "in a gap of training", "beyond training"}
         session.set_task({name: 1e9})
         assert session.task[name] == slider.high

@@ -252,10 +252,7 @@ def no_pictures(monkeypatch):
     """Take no pictures: every frame is black; return the headers that are written."""
     headers = []
     monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
-    monkeypatch.setattr(
-        FILM + "_picture",
-        lambda env: (np.zeros((8, 8, 3), np.uint8),),
-    )
+    monkeypatch.setattr(FILM + "_picture", lambda env: np.zeros((8, 8, 3), np.uint8))
     monkeypatch.setattr(FILM + "write_film", lambda frames, path, fps: None)
 
     def compose(clips, words, **kwargs):

@@ -1,59 +1,61 @@
+"""Films as pictures and as files: every ending holds the pictures in order and in time."""
+
+import os
 import subprocess
-from itertools import pairwise
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
+from metarobot.cli.main import main
+from metarobot.reporting import video
+from metarobot.reporting.report import MAX_VIDEO_BYTES
 from metarobot.reporting.video import (
     Clip,
     VideoError,
     Words,
+    cell_size,
     compose_film,
     describe_task,
-    write_mp4,
+    is_playable,
+    mp4_bytes,
+    require_film_name,
+    write_film,
 )
 
+SIZE = (120, 160)
 
-def clip(num_frames: int = 5, success: bool = True, size: tuple[int, int] = (120, 160)) -> Clip:
-    grey = [np.full((*size, 3), 40 * i, dtype=np.uint8) for i in range(num_frames)]
+
+def clip(num_frames=5, success=True):
+    grey = [np.full((*SIZE, 3), 40 * i, dtype=np.uint8) for i in range(num_frames)]
     rewards = [-0.5] * (num_frames - 1)
     return Clip(frames=grey, rewards=rewards, success=success, caption="before adaptation")
 
 
-def compose(left: Clip, right: Clip, **kwargs) -> list[np.ndarray]:
-    arguments = {"control_dt_s": 0.04, "fps": 10.0, "hold_s": 0.5} | kwargs
-    words = Words(title="Grip", parts=["block mass 0.8 kg"])
-    return list(compose_film([left, right], words, columns=2, **arguments))
+def compose(left, right, words=None, **kwargs):
+    arguments = {"columns": 2, "control_dt_s": 0.04, "fps": 10.0, "hold_s": 0.5} | kwargs
+    words = words or Words(title="Grip", parts=["block mass 0.8 kg"])
+    return list(compose_film([left, right], words, **arguments))
 
 
-def decode(path: Path, height: int, width: int) -> np.ndarray:
-    # Not imageio's reader: it leaves its pipes open, and warnings are errors here.
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path)]
-    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    raw = subprocess.run(command, check=True, capture_output=True).stdout
-    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, height, width, 3)
-
-
-def test_frames_are_even_equal_and_held() -> None:
+def test_frames_are_even_equal_and_held():
     frames = compose(clip(), clip(success=False))
     assert len(frames) == 5 + 5  # every frame once, then 0.5 s at 10 frames a second
     assert {(frame.shape, frame.dtype) for frame in frames} == {(frames[0].shape, frames[0].dtype)}
     assert frames[0].shape[0] % 2 == frames[0].shape[1] % 2 == 0
+    assert (frames[2] == 80).all(axis=2).sum() >= 2 * 120 * 160  # image 2, unchanged
     for frame in frames[6:]:
         np.testing.assert_array_equal(frame, frames[5])
+    succeeded = compose(clip(), clip())
+    assert not np.array_equal(frames[-1], succeeded[-1])  # the mark
+    np.testing.assert_array_equal(frames[4], succeeded[4])
+    assert len(compose(clip(1), clip(1))) == 6
 
 
-def test_both_images_are_shown_unchanged_until_the_mark() -> None:
-    left, right = clip(), clip(success=False)
-    frame = compose(left, right)[2]
-    assert (frame == 80).all(axis=2).sum() >= 2 * 120 * 160  # the value of image 2
-    end = compose(left, right)[-1]
-    assert not np.array_equal(end, compose(left, clip())[-1])  # success and failure look different
-
-
-def test_the_shorter_clip_waits() -> None:
+def test_the_shorter_clip_waits():
     frames = compose(clip(2), clip(6))
     assert len(frames) == 6 + 5
     # Left stays at its last image (value 40), right goes on to its own (value 200).
@@ -62,98 +64,126 @@ def test_the_shorter_clip_waits() -> None:
     assert (middle[-80] == 200).all()
 
 
-def test_running_return_and_clock_change_the_picture() -> None:
-    still = [np.zeros((120, 160, 3), dtype=np.uint8)] * 4
-    moving = Clip(frames=still, rewards=[1.0, 1.0, 1.0], success=True, caption="a")
-    frames = compose(moving, moving)
-    assert all(not np.array_equal(a, b) for a, b in pairwise(frames[:4]))
+def test_long_and_unprintable_text_stays_within_the_picture():
+    long = Words(title="→ ✓ " * 60, parts=["block mass −1 µm " * 20] * 5)
+    side = Clip(
+        frames=clip().frames, rewards=[0.0], success=True, caption="→ ✓ " * 60, note="x" * 90
+    )
+    assert compose(side, side, long)[0].shape[1] == 328
 
 
-def test_a_single_frame_and_no_rewards_are_enough() -> None:
-    assert len(compose(clip(1), clip(1))) == 6
+def test_an_animation_is_no_wider_than_a_page():
+    for ending, width in ((".mp4", 1280), (".webp", 800), (".gif", 640)):
+        for columns in (2, 3, 4):
+            assert width - 40 < columns * cell_size(columns, ending)[0] <= width
+    assert cell_size(1, ".mp4") == (640, 480)
 
 
-def test_long_and_unprintable_text_is_survived() -> None:
-    side = Clip(frames=clip().frames, rewards=[0.0], success=True, caption="→ ✓ " * 60)
-    words = Words(title="→ ✓ " * 60, parts=["block mass −1 µm " * 20] * 5)
-    frames = compose_film([side, side], words, columns=2, control_dt_s=0.1, fps=5)
-    assert next(frames).shape[1] >= 320
-
-
-@pytest.mark.parametrize(
-    ("left", "message"),
-    [
-        (Clip(frames=[], rewards=[], success=True, caption="empty"), "'empty' has no frames"),
-        (clip(size=(100, 160)), "differ in size"),
-        (
-            Clip(frames=[np.zeros((120, 160, 3))], rewards=[], success=True, caption=""),
-            "uint8",
-        ),
-    ],
-)
-def test_bad_frames_are_named(left: Clip, message: str) -> None:
-    with pytest.raises(VideoError, match=message):
-        compose(left, clip())
-
-
-@pytest.mark.parametrize("size", [(64, 96), (63, 95)])
-def test_mp4_round_trip(tmp_path: Path, size: tuple[int, int]) -> None:
-    path = tmp_path / "clip.mp4"
-    frames = [np.full((*size, 3), 25 * i, dtype=np.uint8) for i in range(9)]
-    write_mp4(iter(frames), path, fps=12.5)
-    decoded = decode(path, 64, 96)
-    assert decoded.shape == (9, 64, 96, 3)
-    brightness = decoded[:, 10:50, 10:80].mean(axis=(1, 2, 3))
-    np.testing.assert_allclose(brightness, [25 * i for i in range(9)], atol=4)
-    num_frames, duration_s = imageio_ffmpeg.count_frames_and_secs(str(path))
-    assert (num_frames, duration_s) == (9, pytest.approx(9 / 12.5))
-    assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
-
-
-def test_mp4_starts_playing_while_it_loads_and_is_deterministic(tmp_path: Path) -> None:
-    frames = compose(clip(), clip())
-    for name in ("a.mp4", "b.mp4"):
-        write_mp4(frames, tmp_path / name, fps=10)
-    data = (tmp_path / "a.mp4").read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")
-    assert data == (tmp_path / "b.mp4").read_bytes()
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(b"old")
-
-    def broken():
-        yield np.zeros((32, 32, 3), dtype=np.uint8)
-        yield np.zeros((32, 48, 3), dtype=np.uint8)
-
-    with pytest.raises(VideoError, match="differ in size"):
-        write_mp4(broken(), path, fps=10)
-    with pytest.raises(VideoError, match="no frames"):
-        write_mp4([], path, fps=10)
-    assert path.read_bytes() == b"old"
-    assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    frames = [np.zeros((32, 32, 3), dtype=np.uint8)] * 3
-    with pytest.raises((OSError, ValueError), match="file"):
-        write_mp4(frames, tmp_path / "file" / "clip.mp4", fps=10)
-
-
-def test_an_encoder_that_loses_frames_is_found_out(tmp_path: Path, monkeypatch) -> None:
-    def count(path: str) -> tuple[int, float]:
-        return 2, 0.2
-
-    monkeypatch.setattr(imageio_ffmpeg, "count_frames_and_secs", count)
-    frames = [np.zeros((32, 32, 3), dtype=np.uint8)] * 3
-    with pytest.raises(VideoError, match=r"clip\.mp4: it wrote 2 of 3 pictures"):
-        write_mp4(frames, tmp_path / "clip.mp4", fps=10)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_describe_task() -> None:
+def test_describe_task():
     task = {"block_mass_kg": 0.83141, "pad_friction": 0.3}
     units = {"block_mass_kg": "kg", "pad_friction": ""}
     assert describe_task(task, units) == ["block mass 0.831 kg", "pad friction 0.3"]
+
+
+def decoded(path):
+    """Return the brightness of every picture of a film, and the whole duration in seconds."""
+    if path.suffix == ".mp4":
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path)]
+        command += ["-f", "rawvideo", "-pix_fmt", "gray", "-"]
+        raw = subprocess.run(command, check=True, capture_output=True).stdout
+        pictures = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 48, 64)
+        return pictures.mean(axis=(1, 2)), imageio_ffmpeg.count_frames_and_secs(str(path))[1]
+    brightness, durations = [], []
+    with Image.open(path) as film:
+        for index in range(film.n_frames):
+            film.seek(index)
+            film.load()  # a WebP tells its time when it is decoded
+            brightness.append(np.asarray(film.convert("L")).mean())
+            durations.append(film.info["duration"])
+    return brightness, sum(durations) / 1000
+
+
+@pytest.mark.parametrize("ending", ["mp4", "webp", "gif", "GIF"])
+@pytest.mark.parametrize("fps", [12.5, 18.75])
+def test_every_picture_is_shown_in_time_and_alike_each_time(tmp_path, ending, fps):
+    frames = [np.full((48, 64, 3), 40 * i, dtype=np.uint8) for i in range(5)]
+    for name in ("a", "b"):
+        write_film(iter(frames), tmp_path / "new" / f"{name}.{ending}", fps)
+    path = tmp_path / "new" / f"a.{ending}"
+    brightness, duration_s = decoded(path)
+    assert brightness == pytest.approx([0, 40, 80, 120, 160], abs=4)
+    assert duration_s == pytest.approx(len(frames) / fps, abs=0.011)
+    assert path.read_bytes() == path.with_stem("b").read_bytes()
+    assert len([*path.parent.iterdir()]) == 2
+
+
+@pytest.mark.parametrize("ending", ["webp", "gif", "mp4"])
+def test_a_film_that_fails_leaves_the_old_file(tmp_path, ending):
+    (tmp_path / f"film.{ending}").write_bytes(b"old")
+
+    def broken():
+        yield np.zeros((32, 32, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_film(broken(), tmp_path / f"film.{ending}", 10)
+    (file,) = tmp_path.iterdir()
+    assert file.read_bytes() == b"old"
+
+
+def test_an_encoder_that_fails_is_one_line(tmp_path, monkeypatch):
+    writer = MagicMock()
+    writer.append_data.side_effect = OSError("a log\nNo space left on device")
+    writer.__exit__.return_value = False
+    monkeypatch.setattr(video.imageio, "get_writer", lambda *_, **__: writer)
+    frames = [np.zeros((32, 32, 3), np.uint8)] * 3
+    with pytest.raises(VideoError, match=r"^ffmpeg could not .*: No space left on device$"):
+        write_film(frames, tmp_path / "film.mp4", 10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises((OSError, ValueError), match="file"):
+        write_film([np.zeros((32, 32, 3), np.uint8)] * 3, tmp_path / "file" / "clip.mp4", 10)
+
+
+@pytest.mark.parametrize("name", ["film.avi", "film", "mp4", "film.mp4.txt"])
+def test_another_ending_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"^a film must end in \.mp4, \.webp or \.gif, got "):
+        require_film_name(tmp_path / name)
+
+
+def test_a_film_plays_while_it_loads_and_other_files_are_none():
+    film = mp4_bytes([np.zeros((32, 48, 3), np.uint8)] * 5, fps=25.0)
+    assert film.index(b"moov") < film.index(b"mdat")
+    assert is_playable(film)
+    for data in (b"", b"text", film[:40], bytes(1000), film[4:], film.replace(b"avc1", b"mp4v")):
+        assert not is_playable(data)
+
+
+def write_large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(MAX_VIDEO_BYTES + 1)
+
+
+INPUTS = {
+    "text": (lambda path: path.write_text("x"), "is not an MP4 that browsers show"),
+    "folder": (lambda path: path.mkdir(), "must be a file"),
+    "pipe": (lambda path: os.mkfifo(path), "must be a file"),
+    "missing": (lambda path: None, "No such file"),
+    "large": (write_large, "at most 67,108,864 are allowed"),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+@pytest.mark.parametrize(("make", "message"), INPUTS.values(), ids=INPUTS)
+def test_a_report_shows_only_films(make, message, tmp_path, capfd):
+    make(tmp_path / "film.mp4")
+    arguments = ["--out", str(tmp_path / "result"), "--video", str(tmp_path / "film.mp4")]
+    assert main(["evaluate", "slide", *arguments]) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("metarobot: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "result").exists()

@@ -1,12 +1,23 @@
-"""What adaptation has sensed and changed, measured on a policy that was trained."""
+"""What adaptation has sensed and changed: of a policy that was trained, and by hand."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from metarobot.envs import TaskError, Variant, find_family
-from metarobot.evaluation.explain import Explanation, ExplanationConfig, explain
+from metarobot.evaluation.explain import (
+    Band,
+    BelievedTask,
+    Explanation,
+    ExplanationConfig,
+    Probe,
+    compare_readings,
+    explain,
+    weighted_band,
+)
+from metarobot.reporting.explanation import draw_believed_task, values_in_view
 from metarobot.training.load import FOLDER, TrainedRun, load_run
 
 RUN = FOLDER / "slide"
@@ -130,3 +141,89 @@ def test_without_few_episodes_the_fewest_are_told_of(run: TrainedRun) -> None:
 def test_nothing_is_explained_without_adapting() -> None:
     with pytest.raises(ValueError, match="must hold a number above 0"):
         ExplanationConfig(adaptation_episodes=(0,))
+
+
+# By hand.
+
+RNG = np.random.default_rng(0)
+REACH = find_family("metarobot/Reach-v0").distribution
+MASS = find_family("metarobot/Grip-v0").distribution["block_mass_kg"]
+
+
+@pytest.mark.parametrize("num_elements", [3, 400])
+def test_what_is_linear_is_read_exactly(num_elements) -> None:
+    tasks = RNG.normal(size=(60, 2))
+    mixing = RNG.normal(size=(2, num_elements))
+    probe = Probe.fit(tasks[:40] @ mixing + 5.0, tasks[:40])
+    np.testing.assert_allclose(probe.predict(tasks[40:] @ mixing + 5.0), tasks[40:], atol=1e-3)
+    assert probe.error.max() < 1e-3
+
+
+def test_noise_is_not_read() -> None:
+    states, tasks = RNG.normal(size=(50, 300)), RNG.normal(size=(50, 1))
+    probe = Probe.fit(states, tasks)
+    missed = probe.predict(RNG.normal(size=(1000, 300))) - tasks.mean()
+    assert missed.std() < 0.5 * tasks.std()  # it hardly says more than the mean
+    assert probe.error[0] > 0.9 * tasks.std()
+
+
+def test_states_that_are_all_alike_give_the_mean() -> None:
+    tasks = RNG.normal(size=(20, 2))
+    probe = Probe.fit(np.ones((20, 3)), tasks)
+    np.testing.assert_allclose(probe.predict(np.ones((1, 3))), tasks.mean(axis=0)[None])
+
+
+def test_the_truth_is_read_with_1_and_another_task_with_less() -> None:
+    points = RNG.random((6, len(REACH.parameters)))
+    codes = REACH.encode(REACH.spread(points))
+    rows = compare_readings(REACH, "extrapolation", 5, codes, codes)
+    assert {row.parameter: row.r2 for row in rows} == pytest.approx(dict.fromkeys(REACH.names, 1.0))
+    wrong = points.copy()
+    wrong[:, 1] = wrong[::-1, 1]  # the payloads of other tasks
+    rows = compare_readings(REACH, "extrapolation", 5, codes, REACH.encode(REACH.spread(wrong)))
+    found = {row.parameter: row.r2 for row in rows}
+    assert found["payload_kg"] < 0.5
+    assert found["frame_yaw_rad"] == pytest.approx(1.0)
+    assert all(row.low <= row.r2 <= row.high for row in rows)
+
+
+def test_one_task_alone_has_no_variance() -> None:
+    with pytest.raises(ValueError, match="0, or at least 2"):
+        ExplanationConfig(num_identified=1)
+    with pytest.raises(ValueError, match=r"num_identified must be an integer in \[0, 20\]"):
+        ExplanationConfig(num_tasks=20, num_identified=21)
+
+
+def test_quantiles_of_weighted_values() -> None:
+    # In order: 1, 2, 3 with weights 0.2, 0.6, 0.2; their middles lie at 0.1, 0.5 and 0.9.
+    band = weighted_band(MASS, np.array([3.0, 1.0, 2.0]), np.array([0.2, 0.2, 0.6]))
+    assert band == pytest.approx([1.0, 2.0, 3.0])
+    low, median, high = weighted_band(
+        REACH["frame_yaw_rad"], np.array([3.0, -3.0]), np.array([0.5, 0.5])
+    )
+    assert (low, median, high) == pytest.approx(
+        (3.0, np.pi, 2 * np.pi - 3.0)
+    )  # the short way round
+
+
+def believed(*bands: tuple[float, float, float]) -> BelievedTask:
+    """Return a task whose one parameter is believed to lie in these bands."""
+    stages = tuple((Band(low=low, median=median, high=high),) for low, median, high in bands)
+    used = tuple(index > 0 for index in range(len(bands)))
+    return BelievedTask(split="extrapolation", true=(3.0,), bands=stages, is_used=used)
+
+
+@pytest.mark.parametrize(("name", "turns"), [("frame_yaw_rad", 3), ("payload_kg", 1)])
+def test_an_angle_is_drawn_a_turn_higher_and_lower_as_well(name, turns) -> None:
+    task, axes = believed((-2.8, 0.0, 2.8), (2.9, 3.1, 3.3)), Figure().subplots()
+    draw_believed_task(axes, REACH[name], task, 0)
+    lines = [np.asarray(line.get_ydata(), float) for line in axes.lines]
+    medians = [line for line in lines if len(line) == 2 and line[0] != line[1]]
+    np.testing.assert_allclose([line[1] - line[0] for line in medians], [3.1] * turns)
+    assert sorted({round(float(line[0]), 3) for line in medians}) == (
+        [-6.283, 0.0, 6.283] if turns == 3 else [0.0]
+    )
+    faces = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"]
+    assert faces == ["white", "#c65400"] * turns  # hollow where it is not acted on
+    assert any((line == 3.0).all() for line in lines)  # the truth
+    assert values_in_view(believed((0.1, 0.5, 2.5)), 0) == [3.0, 0.1, 2.5]
