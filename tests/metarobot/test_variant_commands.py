@@ -13,12 +13,10 @@ from trained import TRAINED
 from metarobot.algorithms import config_from_dict, train_config
 from metarobot.cli.main import main
 from metarobot.config import PRESETS, RunConfig
-from metarobot.envs import TaskVectorEnv, Variant, find_variant, make_env, shipped_variants
+from metarobot.envs import Variant, find_variant, shipped_variants
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import describe_settings
-from metarobot.rollout.episodes import Episodes
-from metarobot.rollout.seeding import Phase, draw_episodes
 from metarobot.training.load import load_run
 from metarobot.training.run import default_run_folder, resume_run, train_run
 
@@ -44,7 +42,7 @@ FEW = EvaluationConfig(
 FEW_OPTIONS = ["--num-tasks", "2", "--episodes-per-block", "2", "--grid-size", "2"]
 FEW_OPTIONS += ["--num-blocks", "1", "--test-episodes", "1"]
 FEW_OPTIONS += ["--adaptation-episodes", "1", "--heat-map-episodes", "1", "--films", "0"]
-_PRESETS = ("grip", "reach", "slide", "push", "carry", "insert")
+_PRESETS = ("grip", "reach")
 ENV_IDS = {name: PRESETS[name].env_id for name in _PRESETS}
 
 
@@ -102,8 +100,8 @@ def test_a_variant_that_does_not_fit_is_one_line(line, message, runs, capfd):
 # Evaluation.
 
 
-@pytest.mark.parametrize("name", shipped_variants())
-def test_every_shipped_variant_is_evaluated(name, runs):
+@pytest.mark.parametrize("name", ["greasy_pads", "shifting_payload", "noisy_encoder"])
+def test_a_shipped_variant_is_evaluated(name, runs):
     variant = find_variant(name)
     run = load_run(runs[variant.vector_class.family.lower()])
     few = replace(FEW, num_blocks=0)
@@ -139,14 +137,6 @@ def test_a_fixed_task_parameter_is_no_obstacle(runs, tmp_path):
     )
     arguments = ["evaluate", str(runs["grip"]), "--variant", "fixed.toml", "--out", "result"]
     assert main([*arguments, *FEW_OPTIONS]) == 0
-
-
-def test_a_variant_meets_the_starts_and_the_noise_of_the_family(runs):
-    """The same address gives the same start and noise, so that the two can be compared."""
-    envs = [
-        make_env("metarobot/Grip-v0", 2, variant=v) for v in (None, find_variant("heavy_blocks"))
-    ]
-    assert envs[0].start_size == envs[1].start_size
 
 
 # Training.
@@ -274,18 +264,6 @@ def test_a_video_names_the_variant(runs, no_pictures, capfd):
     assert main(command) == 0
     assert no_pictures[0].startswith("Grip, greasy pads · block mass ")
     assert "pad_friction 0." in capfd.readouterr().out
-
-
-def play_zeros(env: TaskVectorEnv) -> Episodes:
-    from metarobot.policies import GaussianMLP, repeat_params
-    from metarobot.rollout.collect import collect
-
-    space = env.single_observation_space
-    policy = GaussianMLP(space.low.tolist(), space.high.tolist(), 1, (2,), 0.3)
-    params = repeat_params(policy.initial_params(torch.Generator().manual_seed(0)), 1)
-    shape = (2, env.horizon, env.start_size, 1)
-    draws = draw_episodes(0, 0, Phase.RENDERING, tasks=range(1), episode_shape=shape)
-    return collect(env, policy, params, noise=None, start=draws.start)
 
 
 def test_list_names_the_variants(capfd):
