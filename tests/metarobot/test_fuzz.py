@@ -223,7 +223,7 @@ def fuzz_options(run, folder, max_examples):
 
     @settings(
         max_examples=max_examples,
-        deadline=10_000,
+        deadline=60_000,
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),
