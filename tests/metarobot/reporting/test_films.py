@@ -9,10 +9,9 @@ import pytest
 import torch
 from evaluations import made_up_evaluation, worst_task
 from fakes import act_alone, untrained_run
-from metarobot.training.functional_policy import make_policy
 from PIL import Image
 
-from metarobot.algorithms import train_config
+from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import FAMILIES, TaskError, find_family, make_env
 from metarobot.envs.grip import DISTRIBUTION
 from metarobot.evaluation.protocol import EvaluationConfig
