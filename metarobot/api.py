@@ -1,6 +1,6 @@
-"""The doors of the package as functions: train, load, evaluate, render.
+"""The doors of the package as functions: train, resume, load, evaluate, render.
 
-`metarobot` exports them by their names; the command line is the same doors with options.
+`metarobot` exports them by their names; the command line calls them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from metarobot.algorithms import (
     require_readers,
 )
 from metarobot.config import COMMON_NAMES, RunConfig, find_preset, require_known
+from metarobot.console import say
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation
+from metarobot.learning.distributed import join_workers
 from metarobot.machine import float32_by_default
-from metarobot.progress import StageDisplay, TrainingDisplay
-from metarobot.reporting.films import render_policy
-from metarobot.reporting.report import evaluate_to_folder
-from metarobot.reporting.video import require_film_name
+from metarobot.progress import StageDisplay, training_display
 from metarobot.rollout.episodes import Episodes
-from metarobot.training.load import load_run
+from metarobot.training.load import choose_variant, find_scene, load_run, require_alike
 
 __all__ = [
     "AdaptablePolicy",
@@ -46,12 +45,13 @@ __all__ = [
 
 @float32_by_default()
 def train(
-    preset: str,
+    preset: str | RunConfig,
     *,
     algorithms: Sequence[str] = (),
-    seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
+    initial_policy: str | Path | None = None,
+    wandb: bool = False,
     **options: Any,
 ) -> Run:
     """Train policies of a task family, as ``metarobot train`` does, and show the progress.
@@ -62,14 +62,15 @@ def train(
 
     Args:
         preset: Settings to begin with: "grip", "slide", .., see ``metarobot list``; or the id of a
-            registered family.
-        algorithms: Who is trained, one after the other; by default latent and maml, and
+            registered family; or a whole configuration.
+        algorithms: Algorithms to train, one after the other; by default latent and maml, and
             their two references.
-        seed: Seed of every draw.
         out: Folder of the run; ``runs/PRESET-seedSEED`` when None.
         overwrite: Replace a run that is there.
-        **options: Other fields of the configuration, such as ``total_steps``, and options of the
-            algorithms, such as ``inner_lr``.
+        initial_policy: File with the parameters to begin with; random when None.
+        wandb: Log every metric to Weights & Biases as well.
+        **options: Fields of the configuration, such as ``seed`` and ``total_steps``, and options of
+            the algorithms, such as ``inner_lr``.
 
     Returns:
         The run, whose policies are read back from its folder.
@@ -79,25 +80,63 @@ def train(
         FileExistsError: There is a run in the folder.
     """
     names = tuple(dict.fromkeys(algorithms)) or STANDARD_ALGORITHMS
-    config = _run_config(preset, names, {"seed": seed, **options})
+    for name in names:
+        algorithm_class(name)  # says which names there are
+    config = _with_fields(preset, names, options)
     from metarobot.training.run import default_run_folder, train_run  # reading needs no trainer
 
     folder = default_run_folder(config) if out is None else Path(out)
     machine.prepare()
-    with TrainingDisplay(names, config.total_steps) as display:
-        train_run(config, names, folder, display, overwrite=overwrite)
+    with (
+        join_workers() as workers,
+        training_display(names, config.total_steps, folder, wandb=wandb) as display,
+    ):
+        train_run(
+            config,
+            names,
+            folder,
+            display,
+            overwrite=overwrite,
+            initial_policy=None if initial_policy is None else Path(initial_policy),
+            workers=workers,
+        )
     return Run(load_run(folder))
 
 
-def _run_config(preset: str, algorithms: Sequence[str], fields: Mapping[str, Any]) -> RunConfig:
+def resume(folder: Path, *, wandb: bool = False, **values: Any) -> tuple[str, ...]:
+    """Go on with a run, as ``metarobot train --resume`` does, and show the progress.
+
+    Args:
+        folder: The run's folder.
+        wandb: Log every metric to Weights & Biases as well.
+        **values: Other arguments of `resume_run`.
+
+    Returns:
+        The algorithms that were not finished, and now are.
+
+    Raises:
+        ValueError: There is no such run, or it cannot go on here.
+    """
+    from metarobot.training.run import resume_run
+
+    machine.prepare()
+    with (
+        join_workers() as workers,
+        training_display((), 0, folder, wandb=wandb) as display,
+    ):
+        return resume_run(folder, display, workers=workers, **values)
+
+
+def _with_fields(
+    preset: str | RunConfig, algorithms: Sequence[str], fields: Mapping[str, Any]
+) -> RunConfig:
     """Return a preset with other values of common fields and of options."""
     common = {name: value for name, value in fields.items() if name in COMMON_NAMES}
     options = {name: value for name, value in fields.items() if name not in COMMON_NAMES}
-    for name in algorithms:
-        algorithm_class(name)  # says which names there are
     require_known(fields, (*COMMON_NAMES, *option_readers()), "field or option")
     require_readers(options, algorithms)
-    return replace(find_preset(preset), **common).with_options(**options)
+    config = find_preset(preset) if isinstance(preset, str) else preset
+    return replace(config, **common).with_options(**options)
 
 
 def load(path: str | Path, *, best: bool = False) -> Any:
@@ -131,6 +170,12 @@ def evaluate(
     *,
     out: str | Path,
     films: int = 4,
+    best: bool = False,
+    variant: str | None = None,
+    scene: Path | None = None,
+    config: EvaluationConfig | None = None,
+    video: Path | None = None,
+    command: str = "",
     **options: Any,
 ) -> Evaluation:
     """Measure adaptation on tasks never trained on, as ``metarobot evaluate`` does.
@@ -143,6 +188,13 @@ def evaluate(
         runs: A run or its folder, or several seeds of one family.
         out: Folder for the numbers, pictures and the report.
         films: Films of the worst tasks in the report, where this machine has OpenGL.
+        best: Of folders, measure the policies with the best smoothed return in training.
+        variant: Variant of the family, a name or a .toml file; "none" for the family itself, None
+            for what the runs were trained on.
+        scene: Place of the runs' scene, if it was one of the user's and has moved.
+        config: Sizes of the measurement; the defaults, with variants measured too, when None.
+        video: MP4 to show in the report.
+        command: Command line that reproduces the report.
         **options: Fields of ``EvaluationConfig``, such as ``num_tasks``.
 
     Returns:
@@ -152,12 +204,29 @@ def evaluate(
         OSError: A file cannot be read or written.
         ValueError: The runs do not go together, or a number is not allowed.
     """
+    from metarobot.reporting.report import evaluate_to_folder  # training needs no pictures
+
     several = [runs] if isinstance(runs, (Run, str, Path)) else runs
-    trained = [run.trained if isinstance(run, Run) else load_run(Path(run)) for run in several]
+    trained = [
+        run.trained if isinstance(run, Run) else load_run(Path(run), best=best) for run in several
+    ]
+    require_alike(trained)
+    trained = [find_scene(run, scene) for run in trained]
+    for run in trained:
+        if run.unfinished:
+            say(f"note: {run.path} was interrupted: {', '.join(run.unfinished)}")
     machine.prepare()
     with StageDisplay() as stages:
-        config = EvaluationConfig(**{"robustness": True, **options})
-        return evaluate_to_folder(trained, Path(out), config, num_films=films, progress=stages)
+        return evaluate_to_folder(
+            trained,
+            Path(out),
+            replace(config or EvaluationConfig(robustness=True), **options),
+            variant=choose_variant(trained[0], variant),
+            num_films=films,
+            video=video,
+            commands=[command] if command else [],
+            progress=stages,
+        )
 
 
 @float32_by_default()
@@ -188,6 +257,9 @@ def render(
         ValueError: The file ends otherwise, the family does not allow the task, or ffmpeg failed.
         OpenGLError: This machine cannot render.
     """
+    from metarobot.reporting.films import render_policy
+    from metarobot.reporting.video import require_film_name
+
     require_film_name(Path(out))
     machine.prepare()
     return render_policy(policy, Path(out), task, seed)

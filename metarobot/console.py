@@ -20,10 +20,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from metarobot.machine import is_first_process
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+LONGEST_LINE = 1400
+"""Characters of what is said on stderr: some of it is from files."""
 _PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
 _SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _UNDECODED = range(0xDC80, 0xDD00)
@@ -55,11 +59,14 @@ def print_line(console: Console, text: str, style: str = "") -> None:
 
 
 def make_console() -> Console:
-    """Return a console on standard output that never wraps in a pipe."""
+    """Return a console that never wraps in a pipe, and says nothing in the others of torchrun."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+    quiet = not is_first_process()
+    console = Console(highlight=False, quiet=quiet)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, width=_PIPE_WIDTH, quiet=quiet)
 
 
 def make_table(headings: Iterable[str], rows: Iterable[Sequence[str]], console: Console) -> Table:
@@ -76,6 +83,13 @@ def make_table(headings: Iterable[str], rows: Iterable[Sequence[str]], console: 
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table
+
+
+def say(message: str) -> None:
+    """Print one line on stderr, of a length that a terminal takes."""
+    line = printable(message)
+    shown = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
+    print(f"metarobot: {shown}", file=sys.stderr)
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

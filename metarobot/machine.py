@@ -248,6 +248,11 @@ def _catches_signals() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks: torchrun starts several, and the first one does."""
+    return not _is_under_torchrun() or os.environ.get("RANK", "0") == "0"
+
+
 def _is_under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -15,6 +20,7 @@ from rich.table import Table
 
 from metarobot.config import TrainConfig
 from metarobot.console import make_console, print_line, printable
+from metarobot.machine import InterruptedCommandError, is_first_process
 from metarobot.training.trainer import Metrics
 
 PLAIN_INTERVAL_S = 10.0
@@ -100,6 +106,7 @@ class TrainingDisplay:
         total_steps: Budget of each in control steps.
         console: Where to write; standard output when None.
         interval_s: Least time between two plain lines, in seconds.
+        stopped: Asked after each meta-iteration; ends the training, which can be resumed.
     """
 
     def __init__(
@@ -108,13 +115,14 @@ class TrainingDisplay:
         total_steps: int,
         console: Console | None = None,
         interval_s: float = PLAIN_INTERVAL_S,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._console = console or make_console()
         self._rows = {
             algorithm: AlgorithmProgress(algorithm, total_steps) for algorithm in algorithms
         }
         self._current: AlgorithmProgress | None = None
-        self._interval_s = interval_s
+        self._interval_s, self._stopped = interval_s, stopped
         self._printed_s = float("-inf")
         self._printed_steps = 0
         self._live: Live | None = None
@@ -151,6 +159,8 @@ class TrainingDisplay:
             self._warn(row, rejected[0])
         if self._live is None and now - self._printed_s >= self._interval_s:
             self._print_line(row, now)
+        if self._stopped():
+            raise InterruptedCommandError(signal.SIGTERM)
 
     def conclude(self, share: float) -> None:
         """Meta-training is over, and a share of what remains is done."""
@@ -195,6 +205,72 @@ class TrainingDisplay:
             cells = row.cells
             table.add_row(*(cells[heading] for heading in headings), bar, style=style)
         return table
+
+
+class WandbDisplay(TrainingDisplay):
+    """Shows training, and sends every metric to Weights & Biases too.
+
+    Each algorithm of a run is one run there, and a training that goes on, goes on there.  Where it
+    goes, or that it stays on this machine, is decided as for every user of wandb:
+    ``WANDB_MODE=offline``, ``WANDB_PROJECT``, ``WANDB_ENTITY``.
+
+    Args:
+        algorithms: As of `TrainingDisplay`.
+        total_steps: As of `TrainingDisplay`.
+        run: The run folder.
+        **shown: Other arguments of `TrainingDisplay`.
+
+    Raises:
+        ValueError: The package wandb is not installed.
+    """
+
+    def __init__(
+        self, algorithms: Sequence[str], total_steps: int, run: Path, **shown: Any
+    ) -> None:
+        super().__init__(algorithms, total_steps, **shown)
+        try:
+            self._wandb: Any = import_module("wandb")
+        except ImportError as error:
+            raise ValueError("--wandb needs `pip install 'metarobot[wandb]'`") from error
+        self._run = run
+        self._tracked: Any = None
+
+    def begin(self, config: TrainConfig, total_steps: int) -> None:
+        """An algorithm starts to train, or goes on after total_steps control steps."""
+        super().begin(config, total_steps)
+        place = f"{self._run.resolve()}/{config.algorithm}"
+        self._tracked = self._wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "metarobot"),
+            name=f"{self._run.name}/{config.algorithm}",
+            id=hashlib.sha256(place.encode()).hexdigest()[:16],
+            resume="allow",
+            config=asdict(config),
+        )
+
+    def update(self, metrics: Metrics, rejected: Sequence[Mapping[str, float]] = ()) -> None:
+        """A meta-iteration is over."""
+        super().update(metrics, rejected)
+        self._tracked.log(dict(metrics), step=int(metrics["time/total_steps"]))
+
+    def end(self) -> None:
+        """The algorithm's budget is spent."""
+        super().end()
+        self._tracked = self._tracked.finish()
+
+    def __exit__(self, *error: object) -> None:
+        """Bring to an end what is being tracked, also of a training that was interrupted."""
+        super().__exit__(*error)
+        if self._tracked is not None:
+            self._tracked.finish()
+
+
+def training_display(
+    algorithms: Sequence[str], total_steps: int, run: Path, *, wandb: bool = False, **shown: Any
+) -> TrainingDisplay:
+    """Return the display of a training: on the terminal, and on Weights & Biases if asked for."""
+    if wandb and is_first_process():
+        return WandbDisplay(algorithms, total_steps, run, **shown)
+    return TrainingDisplay(algorithms, total_steps, **shown)
 
 
 class StageDisplay:

@@ -32,7 +32,7 @@ import update_docs
 from PIL import Image
 from shared import RESULTS, check_names, replace_rows
 
-from metarobot.cli.compare_options import parse_compare, split_words
+from metarobot.cli.compare import parse_compare
 from metarobot.cli.console import prepare
 from metarobot.cli.main import main as metarobot
 from metarobot.cli.parsing import parse
@@ -276,6 +276,24 @@ STEPS: dict[str, Callable[[ReproduceCommand, Sequence[str]], int]] = {
     "tables": lambda *_: update_docs.main(),
 }
 """All steps, in their order."""
+
+
+def split_words(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words of some options and all others, each with the values that follow it.
+
+    Args:
+        words: A command line; what stands before the first option goes with these options.
+        names: The options, such as ``--results``.
+    """
+    own: list[str] = []
+    others: list[str] = []
+    current = own
+    for word in words:
+        if word.startswith("--"):
+            is_own = word.partition("=")[0].replace("_", "-") in {*names, "--help"}
+            current = own if is_own else others
+        current.append(word)
+    return own, others
 
 
 def main(argv: Sequence[str] | None = None) -> int:

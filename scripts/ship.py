@@ -21,7 +21,7 @@ from shared import check_names, markdown_table, number_text, ranges, takes_optio
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
-from metarobot.cli.listing import episode_text, summary
+from metarobot.cli.list import episode_text, summary
 from metarobot.config import PRESETS
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluate import evaluate_runs

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from loading import ROOT, load_script
 
 from metarobot.cli import parsing
-from metarobot.cli.commands.completion import OPTIONS
-from metarobot.cli.compare_options import parse_compare
-from metarobot.cli.outside import import_family
+from metarobot.cli.compare import parse_compare
+from metarobot.cli.main import module_of
+from metarobot.cli.train import ResumeOptions, TrainOptions, parse_training
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
@@ -57,13 +57,16 @@ def parse_shell_command(command: str) -> bool:
         program, *rest = rest[rest.index("-m") + 1 :]
     if Path(program).name == "metarobot":
         name, *options = rest
-        if name == "train":
-            options[:1] = [import_family(word) for word in options[:1]]
-            parsing.parse_train(options, "metarobot train")
+        if name == "train" and options[0].startswith("-"):
+            parsing.parse(ResumeOptions, options, "metarobot train")
+        elif name == "train":
+            parse_training(TrainOptions, options, "metarobot train")
+        elif name == "--tyro-print-completion":
+            assert options[0] in ("bash", "zsh", "fish")
         elif name == "compare":
             parse_compare(options, "metarobot compare")
         else:
-            parsing.parse(OPTIONS[name], options, f"metarobot {name}")
+            parsing.parse(module_of(name).Options, options, f"metarobot {name}")
         return True
     if Path(program).name == "python" and rest[0].startswith("scripts/"):
         script = load_script(Path(rest[0]).stem)

@@ -1,30 +1,35 @@
-"""The demonstration: everything once, small enough for minutes on two cores."""
+"""`metarobot demo`: everything once, small enough for minutes on two cores."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
+from metarobot import api
 from metarobot.algorithms import STANDARD_ALGORITHMS
-from metarobot.cli.shipped import (
-    SHIPPED_HEAT_MAP,
-    SHIPPED_VIDEO,
-    film_if_possible,
-    show_shipped,
-)
+from metarobot.cli.console import conclude, prepare
+from metarobot.cli.list import measured_of
+from metarobot.cli.parsing import parse
 from metarobot.config import PRESETS, RunConfig
 from metarobot.console import print_line
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.evaluation.table import Evaluation
 from metarobot.io import Folder
-from metarobot.progress import StageDisplay, TrainingDisplay
-from metarobot.reporting.films import film_chosen_task
-from metarobot.reporting.report import PRODUCTS, REPORT_FILE, evaluate_to_folder
-from metarobot.training.load import load_run
-from metarobot.training.run import is_there, train_run
+from metarobot.machine import OpenGLError, require_opengl
+from metarobot.progress import StageDisplay
+from metarobot.reporting.films import CHOSEN, film_chosen_task, render_adaptation
+from metarobot.reporting.heat_map import heat_map
+from metarobot.reporting.report import PRODUCTS, REPORT_FILE, Demonstration, evaluate_to_folder
+from metarobot.reporting.video import VideoError
+from metarobot.reporting.words import where_they_hold
+from metarobot.training.load import FOLDER, load_run
+from metarobot.training.run import is_there
 
+SHIPPED_HEAT_MAP, SHIPPED_VIDEO = "shipped_heat_map.png", "shipped_adaptation.mp4"
+Filmed = TypeVar("Filmed")
 FAMILY = "grip"
 SLIPPERY = {"block_mass_kg": 1.5, "pad_friction": 0.21}
 """A task beyond the training range, on which the difference shows."""
@@ -52,50 +57,85 @@ QUICK_EVALUATION = EvaluationConfig(
 )
 
 
-def run_demo(
-    out: Path, console: Console, *, seed: int = 0, quick: bool = False, overwrite: bool = False
-) -> Evaluation:
-    """Show trained policies of Grip, then train, evaluate, film and report on small ones.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train on Grip, evaluate on unseen payloads and frictions, film it and write the report."""
 
-    Args:
-        out: Folder to make: ``shipped_heat_map.png`` and ``shipped_adaptation.mp4``, ``run/``, the
-            evaluation's files, ``adaptation.mp4`` and ``report.html``.
-        console: Where to show the progress.
-        seed: Seed of the training.
-        quick: Only check that everything works.
-        overwrite: Replace a demo that is there already.
+    out: Path = Path("runs/demo")
+    """Folder to make."""
+    seed: int = 0
+    """Seed of the training."""
+    quick: bool = False
+    """Check in about a minute that everything works; far too short to learn much."""
+    overwrite: bool = False
+    """Replace a demo that is there already."""
 
-    Returns:
-        The evaluation, which evaluation.json holds.
 
-    Raises:
-        RunError: The folder is in use.
-        FolderError: Something other than a file or folder is in the place of one of ours.
-    """
-    training: RunConfig = replace(QUICK_TRAINING if quick else TRAINING, seed=seed)
-    evaluation = QUICK_EVALUATION if quick else EVALUATION
+def run(arguments: list[str], prog: str) -> int:
+    """Show trained policies of Grip, then train, evaluate, film and report on small ones."""
+    options = parse(Options, arguments, prog)
+    console, out = prepare(), options.out
+    training: RunConfig = replace(QUICK_TRAINING if options.quick else TRAINING, seed=options.seed)
     folder = Folder(out)
     folder.make()
     folder.require_files(*PRODUCTS, VIDEO_FILE, SHIPPED_HEAT_MAP, SHIPPED_VIDEO)
-    is_there(out / "run", overwrite=overwrite)  # or refuses, before anything is shown
+    is_there(out / "run", overwrite=options.overwrite)  # or refuses, before anything is shown
     shipped = show_shipped(FAMILY, SLIPPERY, out, console)
     print_line(console, "Now a policy of your own, small enough for minutes:")
-    with TrainingDisplay(STANDARD_ALGORITHMS, training.total_steps, console) as display:
-        train_run(training, STANDARD_ALGORITHMS, out / "run", display, overwrite=overwrite)
-    run = load_run(out / "run")
+    run = api.train(
+        training, algorithms=STANDARD_ALGORITHMS, out=out / "run", overwrite=options.overwrite
+    )
     for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run
         folder.remove(file)
     video = out / VIDEO_FILE
-    choice = film_if_possible(lambda: film_chosen_task(run, video), console)
-    flags = f" --seed {seed}" * (seed != 0) + " --quick" * quick
+    choice = film_if_possible(lambda: film_chosen_task(run.trained, video), console)
+    flags = f" --seed {options.seed}" * (options.seed != 0) + " --quick" * options.quick
     with StageDisplay(console) as stages:
-        return evaluate_to_folder(
-            [run],
+        evaluation = evaluate_to_folder(
+            [run.trained],
             out,
-            evaluation,
+            QUICK_EVALUATION if options.quick else EVALUATION,
             video=video if choice else None,
             demonstration=replace(shipped, choice=choice or ""),
-            num_films=0 if quick else NUM_FILMS,
+            num_films=0 if options.quick else NUM_FILMS,
             commands=[f"metarobot demo{flags}"],
             progress=stages,
         )
+    return conclude(evaluation, out)
+
+
+def show_shipped(
+    name: str, task: Mapping[str, float], out: Path, console: Console
+) -> Demonstration:
+    """Draw where a family's shipped policies work, film one of them adapting, and say so.
+
+    Args:
+        name: The preset of the family.
+        task: The task that is filmed; parameters not named are nominal.
+        out: Where the two files go.
+        console: Where to say it.
+
+    Returns:
+        The same, for a report.
+    """
+    measured, folder = measured_of(name), Folder(out)
+    print_line(console, f"First, the {name} policies that come with the package, trained in full:")
+    for sentence in where_they_hold(measured):
+        print_line(console, f"  {sentence}")
+    folder.write(SHIPPED_HEAT_MAP, heat_map(measured))
+    print_line(console, f"  heat map: {out / SHIPPED_HEAT_MAP}")
+    run, path = load_run(FOLDER / name), out / SHIPPED_VIDEO
+    filmed = film_if_possible(lambda: render_adaptation(run, path, task=task, note=CHOSEN), console)
+    if filmed:
+        print_line(console, f"  video: {path}")
+    return Demonstration(shipped=measured, film=folder.read(SHIPPED_VIDEO) if filmed else None)
+
+
+def film_if_possible(film: Callable[[], Filmed], console: Console) -> Filmed | None:
+    """Film, or say why not: a machine without OpenGL does everything else."""
+    try:
+        require_opengl()
+        return film()
+    except (OpenGLError, VideoError) as error:
+        print_line(console, f"no video: {error}")
+        return None

@@ -1,4 +1,4 @@
-"""Checks of the installation, for `metarobot doctor`.
+"""`metarobot doctor`: checks of the installation.
 
 What is checked is imported within the checks, so that whatever is broken is reported, not raised.
 """
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metarobot.console import print_line, printable
+from metarobot.cli.console import BAD_INPUT, OK
+from metarobot.console import make_console, print_line, printable
 from metarobot.machine import opengl_problem, working_gl_backend
 
 if TYPE_CHECKING:
@@ -56,6 +57,23 @@ class Check:
     """What to do if it is not ok."""
     required: bool = True
     """Whether training is impossible without it; otherwise a failure is a warning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Check the installation."""
+
+    runs_folder: Path = Path("runs")
+    """Where runs are to be written."""
+
+
+def run(arguments: list[str], prog: str) -> int:
+    """Run all checks."""
+    from metarobot.cli.parsing import parse  # which needs what is checked
+
+    options = parse(Options, arguments, prog)
+    failed = print_report(make_console(), run_checks(options.runs_folder))
+    return BAD_INPUT if failed else OK
 
 
 def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:

@@ -6,19 +6,26 @@ A command is imported when it is called, so that ``metarobot --help`` does not w
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import reduce
 from importlib import import_module
-from typing import NamedTuple
+from operator import or_
+from typing import Annotated, Any
 
-from metarobot.cli.console import BAD_INPUT, INTERRUPTED, OK, say
-from metarobot.cli.parent import end_with_parent
-from metarobot.console import unfailing_streams
-from metarobot.machine import InterruptedCommandError, OpenGLError, interrupted_by_signals
+from metarobot.cli.console import BAD_INPUT, INTERRUPTED, OK
+from metarobot.console import say, unfailing_streams
+from metarobot.machine import (
+    InterruptedCommandError,
+    OpenGLError,
+    interrupted_by_signals,
+    is_first_process,
+)
 
 _HELP = ("help", "-h", "--help")
+_COMPLETION = "--tyro-print-completion"
 
 _FIRST_SPEAKS_WITHIN_S = 60.0
 """How long other processes wait for the first one to say what is wrong with the input."""
@@ -36,13 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    end_with_parent()
     with unfailing_streams() as output, interrupted_by_signals():
         code = _run(list(sys.argv[1:] if argv is None else argv))
         problem = output.problem()
         if problem and code == OK:
             why = problem.strerror or str(problem)
-            return say(f"error: standard output could not be written: {why}", BAD_INPUT)
+            say(f"error: standard output could not be written: {why}")
+            return BAD_INPUT
         return code
 
 
@@ -53,14 +60,15 @@ def _run(arguments: list[str]) -> int:
     except _EXPECTED as error:
         message, code = _explain(error)
         # What stops all processes of a run is said by the first one.
-        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
+        if not is_first_process():
             if isinstance(error, InterruptedCommandError):
                 return code
             if isinstance(error, ValueError):
                 # Were this one quicker, torchrun would end the first before it has spoken.  As
                 # things are it ends this one here, unless only this one's input is bad.
                 time.sleep(_FIRST_SPEAKS_WITHIN_S)
-        return say(message, code)
+        say(message)
+        return code
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
@@ -92,50 +100,62 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"metarobot {__version__}")
         return OK
+    if name == _COMPLETION:
+        return _print_completion(rest)
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no command {name!r}, allowed: {', '.join(COMMANDS)}{hint}")
     try:
-        command = import_module(f"metarobot.cli.commands.{COMMANDS[name].module}")
-        return command.run(rest, f"metarobot {name}")
+        return module_of(name).run(rest, f"metarobot {name}")
     except SystemExit as exit_:  # help was asked for and printed
         return int(exit_.code or OK)
 
 
-class Command(NamedTuple):
-    """A command of the command line."""
-
-    module: str
-    """Its file in metarobot/cli/commands, which is imported when it is called."""
-    meaning: str
-    """What it does."""
-
-
 COMMANDS = {
-    "demo": Command("demo", "train, evaluate, film and report on one family, in minutes"),
-    "train": Command("train", "train the algorithms of a task family"),
-    "evaluate": Command(
-        "evaluate", "measure adaptation on tasks never trained on, and write the report"
-    ),
-    "compare": Command("compare", "train several algorithms, and evaluate them on the same tasks"),
-    "render": Command("render", "film one task before and after adaptation"),
-    "play": Command("play", "play with a policy in the browser: set the task, adapt, compare"),
-    "explain": Command("explain", "show what adaptation senses of a task, and what it changes"),
-    "adapt": Command("adapt", "adapt a trained policy to a robot, in a few episodes"),
-    "export": Command("export_model", "write a policy as an ONNX file, or as a PPO model"),
-    "import": Command("import_model", "read the policy of a PPO model that you trust"),
-    "diagnose": Command("diagnose", "diagnose a machine from a few recordings of each fault"),
-    "list": Command("list_families", "list the task families, and trained policies of the package"),
-    "runs": Command("list_runs", "list runs: how far they are, what they cost, what they reach"),
-    "completion": Command("completion", "make bash, zsh or fish complete commands and options"),
-    "doctor": Command("doctor", "check the installation"),
+    "demo": "train, evaluate, film and report on one family, in minutes",
+    "train": "train the algorithms of a task family",
+    "evaluate": "measure adaptation on tasks never trained on, and write the report",
+    "compare": "train several algorithms, and evaluate them on the same tasks",
+    "render": "film one task before and after adaptation",
+    "play": "play with a policy in the browser: set the task, adapt, compare",
+    "explain": "show what adaptation senses of a task, and what it changes",
+    "adapt": "adapt a trained policy to a robot, in a few episodes",
+    "export": "write a policy as an ONNX file, or as a PPO model",
+    "import": "read the policy of a PPO model that you trust",
+    "diagnose": "diagnose a machine from a few recordings of each fault",
+    "list": "list the task families, and trained policies of the package",
+    "runs": "list runs: how far they are, what they cost, what they reach",
+    "doctor": "check the installation",
 }
-"""Every command."""
+"""Every command, and what it does; each is a module of its name beside this one."""
+
+
+def module_of(command: str) -> Any:
+    """Import the module of a command: it has its `Options`, and `run`."""
+    return import_module(f"metarobot.cli.{'import_ppo' if command == 'import' else command}")
+
+
+def _print_completion(shell: list[str]) -> int:
+    """Print the script of a shell that completes every command; tyro writes it."""
+    import tyro
+
+    from metarobot.cli.parsing import MARKERS
+
+    if shell not in (["bash"], ["zsh"], ["fish"]):
+        raise ValueError(f"{_COMPLETION} takes bash, zsh or fish, got {' '.join(shell)!r}")
+    named = [
+        Annotated[module_of(name).Options, tyro.conf.subcommand(name, description=meaning)]
+        for name, meaning in COMMANDS.items()
+    ]
+    everything: Any = reduce(or_, named)  # type: ignore[arg-type]
+    with suppress(SystemExit):
+        tyro.cli(everything, args=[_COMPLETION, *shell], prog="metarobot", config=MARKERS)
+    return OK
 
 
 def _help() -> str:
-    lines = [f"  {name:<12}{meaning}" for name, (_, meaning) in COMMANDS.items()]
+    lines = [f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items()]
     return "\n".join(
         [
             "usage: metarobot COMMAND [options]",

@@ -1,47 +1,71 @@
-"""The parser of every command's options: what is wrong with them is said in one line."""
+"""The parser of options: tyro's, with errors in one line, and modules of the user's imported first.
+
+Only what stands on the command line is imported. A module that a file names, such as the
+configuration of a run or a variant, never is: a file may come from a stranger.
+"""
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import io
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import make_dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import tyro
 
-from metarobot.algorithms import ALGORITHMS
-from metarobot.cli.options import ResumeCommand, TrainCommand
-from metarobot.cli.outside import import_outside
-from metarobot.cli.train_options import named_options, preset_choice
-from metarobot.config import MOST_LAYERS, MOST_UNITS, PRESETS, find_preset
-from metarobot.reporting.films import GridSize
+from metarobot.envs import FAMILIES, TaskError, nearest_name
 
-CommandT = TypeVar("CommandT")
+OptionsT = TypeVar("OptionsT")
+RunArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+"""The run that a command is about."""
 MARKERS = (
     tyro.conf.OmitArgPrefixes,
     tyro.conf.OmitSubcommandPrefixes,
-    tyro.conf.CascadeSubcommandArgs,
     tyro.conf.FlagCreatePairsOff,
 )
-"""How options are spelled, and where they may stand."""
+"""How options are spelled."""
 _LONGEST_COMPLAINT = 600
 """Characters of tyro's complaint that an error shows."""
-_WITH_RESUME = ("--algorithms", "--total-steps", "--num-threads", "--wandb", "--module")
-"""Options of a run that goes on by what its folder says."""
 _TAKES_EMPTY_WORDS = "--ignore-label"  # an empty cell
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
+OUTSIDE_MODULES: list[str] = []
+"""Modules of the user's that are imported: a process that trains for this one needs them too."""
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> CommandT:
+@dataclass(frozen=True, kw_only=True)
+class OutsideOptions:
+    """How a command comes to know a task family or an algorithm from outside the package."""
+
+    module: str | None = None
+    """Module that registers a task family or an algorithm of yours, such as my_package.my_family;
+    imported first. A run does not import it by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions(OutsideOptions):
+    """Options that name a policy of a run."""
+
+    run: RunArgument
+    """Run folder, or the name of a run of the package."""
+    algorithm: str | None = None
+    """Whose policy; if not given, latent, then maml, then any other of the run that adapts."""
+    best: bool = False
+    """Take the policy with the best smoothed return in training instead of the last."""
+
+
+def parse(options: type[OptionsT], arguments: Sequence[str], prog: str) -> OptionsT:
     """Parse the arguments of one command.
 
     Args:
-        command: Its options.
-        arguments: What follows the command's name.
-        prog: How the command was called, for its help.
+        options: Its options.
+        arguments: Words after the command's name.
+        prog: The command as it was called, for its help.
 
     Raises:
         ValueError: The arguments are wrong; the message is one line.
@@ -52,95 +76,71 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            return tyro.cli(command, args=list(arguments), prog=prog, config=MARKERS)
+            return tyro.cli(options, args=list(arguments), prog=prog, config=MARKERS)
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise
         raise ValueError(one_line(complaint.getvalue())) from None
 
 
-def parse_train(arguments: Sequence[str], prog: str) -> TrainCommand | ResumeCommand:
-    """Parse the arguments of `metarobot train`: a preset with its options, or a run to resume.
-
-    Raises:
-        ValueError: The arguments are wrong; the message is one line.
-        SystemExit: Help was asked for and printed.
-    """
-    arguments = import_outside(arguments)  # before options are known: an algorithm brings its own
-    has_preset = bool(arguments) and not arguments[0].startswith("-")
-    if not has_preset and "--resume" in map(_option_name, arguments):
-        _check_resume_options(arguments)
-        command = parse(ResumeCommand, arguments, prog)
-    else:
-        _check_preset(arguments)
-        command = parse(train_command(arguments[0]), arguments, prog)
-        command = replace(command, given=named_options(arguments))
-        if "--hidden-sizes" in map(_option_name, arguments):
-            _check_widths(command.config.hidden_sizes)
-    if "--algorithms" in arguments and not command.algorithms:
-        raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHMS)}")
-    return command
-
-
-def _check_widths(hidden_sizes: Sequence[int]) -> None:
-    """Refuse an option that has lost its values: it would ask for a linear policy."""
-    if not hidden_sizes:
-        raise ValueError(
-            f"--hidden-sizes must name the width of every layer: 1 to {MOST_LAYERS} integers in "
-            f"[1, {MOST_UNITS}]"
-        )
-
-
-def _check_resume_options(arguments: Sequence[str]) -> None:
-    """Refuse options that a run has already."""
-    for argument in arguments:
-        name = _option_name(argument)
-        if name.startswith("--") and name not in (*_WITH_RESUME, "--resume", "--help"):
-            raise ValueError(
-                f"{name} does not go with --resume RUN, which goes on with the configuration in "
-                f"the folder: possible are {', '.join(_WITH_RESUME)}"
-            )
-
-
-def _option_name(word: str) -> str:
-    """Return the name of an option without its value, as it is spelled here."""
-    return word.partition("=")[0].replace("_", "-")
+def option_names(arguments: Sequence[str]) -> set[str]:
+    """Return the options among words, as fields are called: ``inner_lr`` for ``--inner-lr=0.1``."""
+    words = (word.partition("=")[0] for word in arguments if word.startswith("--"))
+    return {word[2:].removeprefix("no-").replace("-", "_") for word in words}
 
 
 def _check_words(arguments: Sequence[str]) -> None:
-    """Refuse what a parser would take for something else: nothing, or an option given twice."""
-    given: dict[str, None] = {}
-    for before, word in zip(("", *arguments), arguments, strict=False):
+    """Refuse an empty word, which tyro takes for the working folder, and an option given twice."""
+    given: list[str] = []
+    for word in arguments:
         option, is_set, value = word.partition("=")
-        if not word and [*given][-1:] == [_TAKES_EMPTY_WORDS]:
-            continue
-        if not word or (is_set and not value and option.startswith("--")):
-            of = option or (before if before.startswith("--") else "")
+        is_option = option.startswith("--")
+        is_empty = not word and given[-1:] != [_TAKES_EMPTY_WORDS]
+        if is_empty or (is_option and is_set and not value):
+            of = option or "".join(given[-1:])
             raise ValueError(f"{of} is given an empty word" if of else "an argument is empty")
-        if "\0" in word:
-            raise ValueError(f"{word!r} holds a null byte, which no name can")
-        if option.startswith("--"):
+        if is_option:
             option = option.replace("_", "-")
             if option in given:
                 raise ValueError(f"{option} is given twice")
-            given[option] = None
+            given.append(option)
 
 
-def _check_preset(arguments: Sequence[str]) -> None:
-    """Refuse a missing or unknown preset by naming those there are."""
-    name = arguments[0] if arguments else ""
-    if name in ("-h", "--help"):
-        return
-    if not name or name.startswith("-"):
-        raise ValueError(f"name a preset first, one of {', '.join(PRESETS)}, or --resume a run")
-    find_preset(name)
+def one_line(box: str) -> str:
+    """Condense tyro's boxed complaint to its first paragraph and the name it thinks was meant.
+
+    tyro's hook for errors is private, and may change with any release; a box that changes makes an
+    error less handsome, and nothing else.
+    """
+    first, *others = _paragraphs(box)
+    # The culprit is a field or class of ours unless it is an option, which keeps its name.
+    text = re.sub(r"^Error parsing (\w+: )?", "", " ".join(first)) or "wrong arguments"
+    if len(text) > _LONGEST_COMPLAINT:  # of digits by the thousand
+        text = f"{text[:_LONGEST_COMPLAINT]}..."
+    for paragraph in others:
+        if paragraph[:1] == ["Perhaps you meant:"] and len(paragraph) > 1:
+            text += f", did you mean {paragraph[1].split()[0].rstrip(',')}?"
+    quoted = re.findall(r"'([^']*)'", text)
+    if text.lower().startswith("invalid choice") and len(quoted) > 2:
+        text = text.rstrip(".") + nearest_name(quoted[0], quoted[2:])
+    return text[0].lower() + text[1:]
 
 
-def train_command(name: str = "") -> type[TrainCommand]:
-    """Return the options of `metarobot train`; a family of the user's is one more preset."""
-    presets = PRESETS if not name or name.startswith("-") else {**PRESETS, name: find_preset(name)}
-    fields = [("config", preset_choice(presets))]
-    return make_dataclass("TrainCommand", fields, bases=(TrainCommand,), frozen=True, kw_only=True)
+def _paragraphs(box: str) -> list[list[str]]:
+    """Return the paragraphs between a box's rules, without the help texts that it repeats.
+
+    Where the terminal knows no more than ASCII, rules are hyphens, and the title has one as well.
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    paragraphs: list[list[str]] = [[]]
+    for line in plain.splitlines():
+        text = re.sub(r"^(│ |  )", "", line).rstrip("│ ")
+        if text.strip("─- ") == "" and text:
+            paragraphs.append([])
+        elif text and not text.startswith(("╭", "╰", _HELP_TEXT)):
+            paragraphs[-1].append(text.strip())
+    has_title = len(paragraphs) > 1 and "╭" not in plain
+    return paragraphs[has_title:]
 
 
 def parse_task(settings: Sequence[str]) -> dict[str, float] | None:
@@ -164,55 +164,86 @@ def parse_task(settings: Sequence[str]) -> dict[str, float] | None:
     return task or None
 
 
-def parse_grid(size: str | None, parameters: Sequence[str]) -> GridSize | None:
-    """Parse COLUMNSxROWS; None if it was not given.
+def import_outside_module(name: str) -> None:
+    """Import a module that registers a family or an algorithm, also from the working folder.
+
+    Args:
+        name: Its dotted name, such as ``my_package.my_family``.
 
     Raises:
-        ValueError: It has another form, or is too large.
+        TaskError: There is no such module, or it fails; the message is one line.
     """
-    if size is None:
-        return None
-    found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", size, re.ASCII)
-    if not found:
-        raise ValueError(f"--grid takes COLUMNSxROWS such as 3x3, got {size!r}")
-    columns, rows = map(int, found.groups())
-    return GridSize(columns=columns, rows=rows, parameters=tuple(parameters))
+    if not _MODULE.fullmatch(name):
+        raise TaskError(f"a module's name is like my_package.my_family, got {name!r}")
+    find_in_working_folder()
+    try:
+        importlib.import_module(name)
+    except TaskError:  # of `register_family`, which says what is missing
+        raise
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise TaskError(f"the module {name} cannot be imported: {why}") from error
+    OUTSIDE_MODULES.append(name)
 
 
-def one_line(box: str) -> str:
-    """Condense tyro's boxed complaint to its first paragraph and the name it thinks was meant."""
-    first, *others = _paragraphs(box)
-    # The culprit is a field or class of ours unless it is an option, which keeps its name.
-    text = re.sub(r"^Error parsing (\w+: )?", "", " ".join(first)) or "wrong arguments"
-    if len(text) > _LONGEST_COMPLAINT:  # of digits by the thousand
-        text = f"{text[:_LONGEST_COMPLAINT]}..."
-    for paragraph in others:
-        if paragraph[:1] == ["Perhaps you meant:"] and len(paragraph) > 1:
-            text += f", did you mean {paragraph[1].split()[0].rstrip(',')}?"
-    return text[0].lower() + text[1:] + _nearest_choice(text)
+def find_in_working_folder() -> None:
+    """Let Python find modules in the working folder, last: nothing there hides an installed one."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
-def _paragraphs(box: str) -> list[list[str]]:
-    """Return the paragraphs between a box's rules, without the help texts that it repeats.
+def import_family(word: str) -> str:
+    """Import the module that a word such as ``my_package.my_family:my/Push-v0`` names.
 
-    Where the terminal knows no more than ASCII, rules are hyphens, and the title has one as well.
+    Args:
+        word: A preset, a family's id, or MODULE:ID.
+
+    Returns:
+        The family's id; a word without a colon as it is.
+
+    Raises:
+        TaskError: The module cannot be imported, or registers no such family.
     """
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    paragraphs: list[list[str]] = [[]]
-    for line in plain.splitlines():
-        text = re.sub(r"^(│ |  )", "", line).rstrip("│ ")
-        if text.strip("─- ") == "" and text:
-            paragraphs.append([])
-        elif text and not text.startswith(("╭", "╰", _HELP_TEXT)):
-            paragraphs[-1].append(text.strip())
-    has_title = len(paragraphs) > 1 and "╭" not in plain
-    return paragraphs[has_title:]
+    module, colon, env_id = word.partition(":")
+    if not colon:
+        return word
+    import_outside_module(module)
+    if env_id not in FAMILIES:
+        hint = nearest_name(env_id, FAMILIES)
+        raise TaskError(f"{module} registers no task family {env_id!r}{hint}")
+    return env_id
 
 
-def _nearest_choice(text: str) -> str:
-    """Name the nearest of the choices that a complaint quotes."""
-    quoted = re.findall(r"'([^']*)'", text)
-    if not text.lower().startswith("invalid choice") or len(quoted) < 3:
-        return ""
-    close = difflib.get_close_matches(quoted[0], quoted[2:], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def import_outside(arguments: Sequence[str]) -> list[str]:
+    """Import the modules that ``--module`` and ``--algorithms MODULE:NAME`` name.
+
+    That comes before an option is parsed, because an algorithm brings options of its own.
+
+    Args:
+        arguments: Words after a command's name.
+
+    Returns:
+        The arguments, with every algorithm by its name alone.
+
+    Raises:
+        TaskError: A module cannot be imported.
+        ValueError: A module registers no algorithm of that name.
+    """
+    plain, option = [], ""
+    for word in arguments:  # most commands name no module, and import none
+        head, value = "", word
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            head = option + equals
+        if option == "--module" and value:
+            import_outside_module(value)
+            option = ""
+        elif option in ("--algorithm", "--algorithms") and ":" in value:
+            from metarobot.algorithms import algorithm_class
+
+            module, _, value = value.partition(":")
+            import_outside_module(module)
+            algorithm_class(value)  # says which names there are
+        plain.append(head + value)
+    return plain

@@ -160,9 +160,19 @@ def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
         best: As in load_run.
 
     Raises:
-        RunError: As in load_run, or the runs differ in family or in algorithms, or share a seed.
+        RunError: As in load_run and require_alike.
     """
     runs = [load_run(path, best=best) for path in paths]
+    require_alike(runs)
+    return runs
+
+
+def require_alike(runs: Sequence[TrainedRun]) -> None:
+    """Refuse runs that are not several seeds of one task family.
+
+    Raises:
+        RunError: They differ in family, variant, scene or algorithms, or share a seed.
+    """
     first = runs[0]
     for index, run in enumerate(runs):
         if run.env_id != first.env_id:
@@ -185,7 +195,6 @@ def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
         twin = next((other for other in runs[:index] if other.seed == run.seed), None)
         if twin is not None:
             raise RunError(f"{run.path} and {twin.path} have the same seed, {run.seed}")
-    return runs
 
 
 def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:

@@ -103,6 +103,8 @@ def complete_run(
     algorithms: Sequence[str],
     folder: Path,
     display: Display | None = None,
+    *,
+    initial_policy: Path | None = None,
 ) -> None:
     """Train those algorithms of a run that are not trained yet; make the run if it is not there.
 
@@ -111,6 +113,7 @@ def complete_run(
         algorithms: Who must be trained in the end.
         folder: The run folder.
         display: Shows the progress.
+        initial_policy: A file with the parameters that a new run begins with; random if None.
 
     Raises:
         RunError: The folder holds algorithms of another configuration, or is in use.
@@ -119,7 +122,7 @@ def complete_run(
     with refusals_as_run_errors():
         is_new = not Folder(folder).exists()
     if is_new:
-        train_run(config, algorithms, folder, display)
+        train_run(config, algorithms, folder, display, initial_policy=initial_policy)
         return
     configs = [configure(config, algorithm) for algorithm in dict.fromkeys(algorithms)]
     require_training_memory(configs)

@@ -18,9 +18,9 @@ from trained import TRAINED
 
 import metarobot as mr
 from metarobot.algorithms import configure
-from metarobot.cli.console import LONGEST_LINE
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
+from metarobot.console import LONGEST_LINE
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE

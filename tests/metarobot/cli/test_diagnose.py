@@ -11,11 +11,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from metarobot.cli import diagnosing
-from metarobot.cli.commands import diagnose
-from metarobot.cli.commands.diagnose import LearnerName
+from metarobot.cli import diagnose, diagnosing
+from metarobot.cli.diagnose import LearnerName
+from metarobot.cli.list import DIAGNOSES
 from metarobot.cli.main import main
-from metarobot.cli.pretrained_listing import DIAGNOSES, print_diagnoses
 from metarobot.diagnosis.learners import LEARNERS
 from metarobot.diagnosis.recordings import Channel, Recordings, read_recordings, write_recordings
 from metarobot.diagnosis.run import TRAINED_FOLDER, DiagnosisConfig, Finding, load_diagnosis, train
@@ -269,9 +268,9 @@ def test_simulated_arms_are_trained_on_and_diagnosed_from_folders(tmp_path, caps
 
 def test_the_list_shows_diagnoses_of_the_package(case, capsys, monkeypatch):
     assert DIAGNOSES == TRAINED_FOLDER
-    monkeypatch.setattr("metarobot.cli.pretrained_listing.DIAGNOSES", case)
-    print_diagnoses()
-    heading, row = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr("metarobot.cli.list.DIAGNOSES", case)
+    assert main(["list"]) == 0
+    heading, row = capsys.readouterr().out.splitlines()[-2:]
     assert heading.split("  ")[0] == "trained diagnosis"
     assert re.search(r"run +nearest_mean .*right: known faults \d+\s%, new faults \d+\s%", row)
 

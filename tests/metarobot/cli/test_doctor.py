@@ -72,13 +72,6 @@ def test_an_old_version_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check.remedy == "pip install 'torch>=2.10'"
 
 
-@pytest.mark.parametrize(
-    ("version", "key"), [("2.13.0+cpu", (2, 13, 0)), ("4.0", (4, 0)), ("5.1rc1", (5, 1)), ("", ())]
-)
-def test_version_key(version: str, key: tuple[int, ...]) -> None:
-    assert doctor._version_key(version) == key
-
-
 def test_optional_failures_are_warnings() -> None:
     bad = Check(name="a", ok=False, detail="[bold]not markup", remedy="do this")
     soft = Check(name="b", ok=False, detail="", remedy="or that", required=False)
@@ -95,9 +88,3 @@ def test_runs_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     assert not doctor._check_runs_folder(tmp_path / "runs").ok
     assert doctor._check_runs_folder(tmp_path / "new" / "runs").ok
-
-
-def test_a_missing_package_link_is_seen() -> None:
-    check = doctor._check_package("metarobot.nothing_here")
-    assert not check.ok
-    assert "symlinks" in check.remedy

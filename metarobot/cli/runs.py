@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from metarobot.cli.console import BAD_INPUT, OK, say
-from metarobot.cli.overview_options import RunsCommand
-from metarobot.cli.parsing import parse
-from metarobot.console import make_console, make_table
+import tyro
+
+from metarobot.cli.console import BAD_INPUT, OK
+from metarobot.cli.parsing import OutsideOptions, parse
+from metarobot.console import make_console, make_table, say
 from metarobot.training.run_folder import AlgorithmSummary, RunError, find_runs, summarise_run
 
 _HEADINGS = ("run", "family", "seed", "algorithm", "state", "control steps", "minutes")
 _HEADINGS += ("return", "success")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(OutsideOptions):
+    """List runs: how far each algorithm is, what it cost, and what it earns on training tasks."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
+    """A run folder, or a folder with runs in it or in its folders."""
+
+
 def run(arguments: list[str], prog: str) -> int:
     """List the runs of a folder, and those that cannot be read."""
-    command = parse(RunsCommand, arguments, prog)
-    found, damaged = _read([*find_runs(command.folder)])
-    if not found and not damaged:
-        raise ValueError(f"{command.folder} holds no run: metarobot train makes one")
-    console = make_console()
-    if found:
-        console.print(make_table(_HEADINGS, map(_row, found), console))
-    for line in damaged:
-        say(f"error: {line}", BAD_INPUT)
-    return BAD_INPUT if damaged else OK
-
-
-def _read(runs: list[Path]) -> tuple[list[AlgorithmSummary], list[str]]:
-    """Return what there is of runs, and what is wrong with those that cannot be read."""
+    folder = parse(Options, arguments, prog).folder
     found: list[AlgorithmSummary] = []
     damaged: list[str] = []
-    for each in runs:
+    for each in find_runs(folder):
         try:
             found += summarise_run(each)
         except RunError as error:
             damaged.append(str(error))
-    return found, damaged
+    if not found and not damaged:
+        raise ValueError(f"{folder} holds no run: metarobot train makes one")
+    console = make_console()
+    if found:
+        console.print(make_table(_HEADINGS, map(_row, found), console))
+    for line in damaged:
+        say(f"error: {line}")
+    return BAD_INPUT if damaged else OK
 
 
 def _row(summary: AlgorithmSummary) -> tuple[str, ...]:

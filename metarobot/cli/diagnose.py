@@ -227,7 +227,7 @@ class DiagnoseLife:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiagnoseCommand:
+class Options:
     """Find out what is wrong with a machine from a few recordings of each fault."""
 
     what: (
@@ -248,7 +248,7 @@ def run(arguments: list[str], prog: str) -> int:
     _require_word(arguments, prog, words)
     if arguments[0] == "life":
         _require_word(arguments[1:], f"{prog} life", ("train", "predict"))
-    what = parse(DiagnoseCommand, arguments, prog).what
+    what = parse(Options, arguments, prog).what
     from metarobot.cli.diagnosing import ACTIONS  # after the help, which does not wait for it
 
     command = what.what if isinstance(what, DiagnoseLife) else what

@@ -90,14 +90,6 @@ def test_a_live_table_on_a_terminal():
     assert "300 of 300" in text.getvalue()
 
 
-def test_a_narrow_terminal_gets_fewer_columns_uncut():
-    text = io.StringIO()
-    train(Console(file=text, force_terminal=True, width=80, legacy_windows=False), interval_s=0.0)
-    assert "-2.00 -> -1.25" in text.getvalue()
-    assert "steps/s" not in text.getvalue()
-    assert "…" not in text.getvalue()
-
-
 def test_a_stage_is_named_once_without_a_terminal():
     text = io.StringIO()
     with StageDisplay(Console(file=text)) as stages:

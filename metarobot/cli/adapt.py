@@ -1,0 +1,205 @@
+"""`metarobot adapt`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from metarobot import api
+from metarobot.adaptation.policy import AdaptablePolicy, require_count, require_suffix
+from metarobot.adaptation.robot import Robot
+from metarobot.adaptation.run import Run, choose_policy
+from metarobot.cli.console import OK, announce_learner, prepare
+from metarobot.cli.parsing import PolicyOptions, find_in_working_folder, parse, parse_task
+from metarobot.config import MOST_ADAPTATION_STEPS
+from metarobot.console import print_line, say
+from metarobot.envs import make_env
+from metarobot.io import require_writable
+from metarobot.rollout.episodes import Episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(PolicyOptions):
+    """Adapt a trained policy to a robot, and keep the adapted policy in a file.
+
+    RUN may also be the file of an adapted policy to go on with.
+    """
+
+    out: Path
+    """File to write, ending in .safetensors."""
+    episodes: int
+    """Adaptation episodes before each adaptation step."""
+    steps: int = 1
+    """Adaptation steps."""
+    seed: int = 0
+    """Seed of the action noise, and of the robot's first reset."""
+    env: str | None = None
+    """Gymnasium id of the robot, as my_module:my/Robot-v0; by default the family's simulation."""
+    task: tuple[str, ...] = ()
+    """Task of the family's simulation, as payload_kg=4; those not named are nominal."""
+    variant: str | None = None
+    """Variant of the family's simulation, such as late_network."""
+    what_changed: bool = False
+    """Say what has changed on the robot, from its first adaptation episode; for Reach and
+    Grip."""
+
+    def __post_init__(self) -> None:
+        """Refuse a task for a robot that holds its own, and blocks of different policies."""
+        if self.env is not None and (self.task or self.variant):
+            name = "--task" if self.task else "--variant"
+            raise ValueError(f"{name} sets the family's simulation: leave it out with --env")
+        if self.what_changed and self.steps != 1:
+            raise ValueError("--what-changed reads the episodes before one step: leave out --steps")
+
+
+def run(arguments: list[str], prog: str) -> int:
+    """Adapt a policy and save it."""
+    options = parse(Options, arguments, prog)
+    task = parse_task(options.task)
+    require_suffix(options.out)
+    require_count("steps", options.steps, MOST_ADAPTATION_STEPS)
+    console = prepare()
+    require_writable(options.out)
+    found = api.load(options.run, best=options.best)
+    policy = choose_policy(found, options.algorithm)
+    if isinstance(found, Run) and not policy.algorithm.adapts:
+        able = ", ".join(found.trained.learners) or "none of this run"
+        raise ValueError(f"{policy.config.algorithm} does not adapt: take one of {able}")
+    if options.what_changed:
+        from metarobot.diagnosis.changes import require_recognisable  # only where asked for
+
+        require_recognisable(policy)
+    robot = make_robot(policy, options.env, task, options.variant)
+    if isinstance(found, Run):
+        announce_learner(found.trained, options.algorithm, console)
+    begun_with, ended = policy, list[Episodes]()
+    with closing(robot):
+        try:
+            for _ in range(options.steps):
+                episodes = policy.explore(
+                    robot, episodes=options.episodes, seed=options.seed, on_ended=ended.append
+                )
+                ended.clear()  # learning from them may fail, and would fail again
+                policy = policy.adapt_from(episodes)
+                if options.what_changed:
+                    from metarobot.diagnosis.changes import what_changed
+
+                    print_line(console, f"{what_changed(begun_with, episodes).sentence()}.")
+            policy.save(options.out)
+        except BaseException:
+            if isinstance(robot, WatchedRobot) and robot.num_begun > 1:
+                _keep(policy, begun_with.num_episodes, ended, robot.num_begun, options.out)
+            raise
+    print_line(console, f"adapted by {policy.num_episodes} episodes: {options.out}")
+    return OK
+
+
+def _keep(
+    policy: AdaptablePolicy, num_before: int, ended: list[Episodes], num_begun: int, out: Path
+) -> None:
+    """Save what was learned before a robot failed: its episodes may have been dear.
+
+    No file is replaced: what is there already may know more.
+    """
+    place, number = out, count(1)
+    while os.path.lexists(place):
+        place = out.with_stem(f"{out.stem}-partial-{next(number)}")
+    try:
+        if ended:
+            policy = policy.adapt_from(Episodes.join(ended))
+        learned = policy.num_episodes - num_before
+        if learned:
+            policy.save(place)
+    except (ValueError, OSError):
+        learned = 0
+    stays = "is not written" if place == out else "stays as it was"
+    if not learned:
+        note = f"{out} {stays}, and the robot's {num_begun} episodes are lost"
+    else:
+        note = f"{place} is adapted to what had ended: {learned} of the robot's episodes"
+        note += "" if place == out else f"; {out} {stays}"
+    say(f"note: {note}")
+
+
+def make_robot(
+    policy: AdaptablePolicy,
+    env_id: str | None,
+    task: Mapping[str, float] | None,
+    variant: str | None = None,
+) -> Robot:
+    """Make the environment that was named, or the simulation of the policy's own family.
+
+    Args:
+        policy: Says the family and the variant.
+        env_id: Gymnasium id, with the module that registers it, which may lie in the working
+            directory: ``my_module:my/Robot-v0``.  None for the family's simulation.
+        task: Task parameters of the family's simulation; those not named are nominal.
+        variant: Variant of the family's simulation; None for that of the policy.
+
+    Returns:
+        The family's simulation; or the environment, which is watched: `WatchedRobot`.
+
+    Raises:
+        ValueError: There is no such environment, it fails, or the family does not allow the task.
+    """
+    if env_id is None:
+        env = make_env(
+            policy.config.env_id, 1, num_threads=1, variant=variant or policy.config.variant
+        )
+        env.set_tasks({name: [value] for name, value in (task or {}).items()})
+        return env
+    find_in_working_folder()
+    try:
+        return WatchedRobot(gym.make(env_id))
+    except (ImportError, gym.error.Error) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"--env {env_id}: {line}") from error
+    except Exception as error:  # whatever the user's robot raises
+        raise ValueError(f"--env {env_id}: {_in_one_line(error)}") from error
+
+
+class WatchedRobot(gym.Wrapper):
+    """A robot of the user's, whose errors are one line that names the episode."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.num_begun = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        self.num_begun += 1
+        with self._naming_the_episode():
+            return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step within an episode."""
+        with self._naming_the_episode():
+            return super().step(action)
+
+    def close(self) -> None:
+        """Let go of the robot: nothing is lost if that fails."""
+        try:
+            super().close()
+        except Exception as error:
+            say(f"note: the robot could not be closed: {_in_one_line(error)}")
+
+    @contextmanager
+    def _naming_the_episode(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            where = f"adaptation episode {self.num_begun}"
+            raise ValueError(f"the robot failed in {where}: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,483 @@
+"""`metarobot compare`: train several algorithms and seeds at once, and measure them alike.
+
+Each algorithm and seed is trained in a run folder of its own. When it is done, it moves to the run
+folder of its seed::
+
+    RUNS/grip-seed0/maml                        trained
+    RUNS/trainings/grip-seed0-promp/promp       in training
+
+Trainings run in processes of this machine, or on the workers of a dask cluster. A job of a worker
+that has died is given to another one, which resumes the training.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from metarobot.algorithms import ALGORITHMS, configure, make_policy
+from metarobot.cli.console import conclude, prepare, shell_line
+from metarobot.cli.parsing import (
+    OUTSIDE_MODULES,
+    find_in_working_folder,
+    import_outside_module,
+    option_names,
+)
+from metarobot.cli.train import (
+    TrainingOptions,
+    options_class,
+    parse_training,
+    require_algorithms,
+)
+from metarobot.config import RunConfig, TrainConfig
+from metarobot.envs import Split, file_name
+from metarobot.envs.checks import require_integers
+from metarobot.evaluation.protocol import (
+    UNTRAINED,
+    ActionNoise,
+    EvaluationConfig,
+    Rewards,
+    Untrained,
+)
+from metarobot.evaluation.references import measured_names
+from metarobot.io import Folder
+from metarobot.machine import InterruptedCommandError, choose_num_threads
+from metarobot.progress import StageDisplay, training_display
+from metarobot.reporting.report import evaluate_to_folder, prepare_evaluation
+from metarobot.training.load import TrainedPolicy, TrainedRun, choose_variant, load_runs
+from metarobot.training.memory import require_training_memory
+from metarobot.training.run import complete_run
+from metarobot.training.run_folder import (
+    RunError,
+    algorithms_in,
+    hold_run,
+    is_finished,
+    load_curve,
+    refusals_as_run_errors,
+    unfinished_configs,
+)
+
+TRAININGS = "trainings"
+"""Folder of what is in training."""
+_LOOK_S = 0.5
+"""Time between two looks at a job, in seconds."""
+_MOST_NAMES = 4
+"""Trainings that the display names at the same time."""
+_ENDING_S = 120.0
+"""Time that trainings have to end their meta-iterations when they are asked to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(TrainingOptions):
+    """Train several algorithms with one budget, and evaluate them on the same held-out tasks.
+
+    Options of the configuration, such as --total-steps, hold for every training. What is trained or
+    measured already is kept: the same command goes on with what was interrupted.
+    """
+
+    algorithms: tuple[str, ...] = tuple(ALGORITHMS)
+    """Algorithms to train; one of yours is named MODULE:NAME."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds."""
+    out: Path | None = None
+    """Folder for the evaluation's files; runs/compare-PRESET if not given."""
+    runs: Path | None = None
+    """Folder for a run folder a seed; that of the evaluation if not given."""
+    jobs: int = 1
+    """Trainings at the same time on this machine, each with its share of the threads."""
+    cluster: str | None = None
+    """Address of a dask scheduler, such as tcp://10.0.0.1:8786, whose workers train instead. They
+    need this package, and this folder at the same path. Set --num-threads where a machine has
+    several workers."""
+    test_tasks: int = 40
+    """Held-out tasks per split."""
+    test_episodes: int = 5
+    """Episodes per task by which policies are judged."""
+    adaptation_episodes: tuple[int, ...] = EvaluationConfig.adaptation_episodes
+    """Adaptation episodes per task: policies are measured after one block of each of these numbers,
+    and before adapting in any case."""
+    num_blocks: int = 4
+    """Blocks of adaptation episodes, one after the other, that are measured besides."""
+    episodes_per_block: int = 20
+    """Adaptation episodes per task in each of them."""
+    later_step_length: float = 1.0
+    """How far adapting to every block after the first goes, as a part of the whole way."""
+    action_noise: ActionNoise = "none"
+    """Action noise of the episodes by which policies are judged."""
+    rewards: Rewards = "seen"
+    """Whether policies see rewards while they are measured; hidden, those that adapt and need them
+    are trained and left out."""
+    untrained: tuple[Untrained, ...] = tuple(name for name in UNTRAINED if name != "identification")
+    """References that are measured besides; from_scratch and fine_tuning need domain_randomisation,
+    strategy_search and identification the oracle. The last simulates much more than the others."""
+    splits: tuple[Split, ...] = ()
+    """Splits that are measured; all that the family has if none is named."""
+    heat_map: bool = False
+    """Measure the heat map as well."""
+    grid_size: int = 9
+    """Values along each axis of the heat map."""
+    heat_map_episodes: tuple[int, ...] = EvaluationConfig.heat_map_episodes
+    """Adaptation episodes per task after which the heat map is measured, besides before."""
+    test_seed: int = EvaluationConfig.seed
+    """Seed of the test tasks and of their episodes."""
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown algorithm, and a comparison of none."""
+        require_algorithms(self.algorithms)
+        if not self.algorithms or not self.seeds:
+            raise ValueError(
+                "name at least one algorithm with --algorithms, and one seed with --seeds"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"--seeds names a seed twice: {' '.join(map(str, self.seeds))}")
+        require_integers(self, {"jobs": (1, 1000)})
+
+    @property
+    def evaluation(self) -> EvaluationConfig:
+        """How policies are measured."""
+        alike = (
+            *("adaptation_episodes", "num_blocks", "episodes_per_block", "later_step_length"),
+            *("test_episodes", "action_noise", "rewards", "untrained", "splits", "heat_map"),
+            *("grid_size", "heat_map_episodes"),
+        )
+        values = {name: getattr(self, name) for name in alike}
+        return EvaluationConfig(num_tasks=self.test_tasks, seed=self.test_seed, **values)
+
+
+Options = options_class(CompareOptions, "", "seed")
+
+
+def parse_compare(arguments: Sequence[str], prog: str) -> CompareOptions:
+    """Parse the arguments of `metarobot compare`.
+
+    Raises:
+        ValueError: The arguments are wrong; the message is one line.
+        SystemExit: Help was asked for and printed.
+    """
+    return parse_training(CompareOptions, arguments, prog, "seed")
+
+
+def run(arguments: list[str], prog: str) -> int:
+    """Train what is missing, and evaluate all of it."""
+    options = parse_compare(arguments, prog)
+    given = option_names(arguments)
+    config, measured = options.config(options.algorithms, given), options.evaluation
+    if "num_threads" not in given:
+        share = 0 if options.cluster else max(1, choose_num_threads() // options.jobs)
+        config = replace(config, num_threads=share)
+    console = prepare()
+    out = options.out or Path("runs") / f"compare-{file_name(config.env_id)}"
+    prepare_evaluation(out, keep_scores=True)  # before what takes hours
+    configs = [configure(config, name) for name in options.algorithms]
+    measured.require_memory(configs)
+    if measured.rewards == "hidden":
+        measured_names(_before_training(configs), measured)
+    trainings, folders = plan_trainings(options, config, options.runs or out)
+    with StageDisplay(console) as stages:
+        if trainings:
+            try:
+                with executor(options.jobs, options.cluster) as (found, stop):
+                    run_trainings(trainings, found, stop, stages)
+            except InterruptedCommandError as error:
+                way_on = "the same command goes on with it"
+                raise InterruptedCommandError(error.signal_number, way_on) from None
+        runs = load_runs(folders)
+        evaluation = evaluate_to_folder(
+            runs,
+            out,
+            measured,
+            variant=choose_variant(runs[0], None),
+            commands=[shell_line(prog, arguments)],
+            keep_scores=True,
+            progress=stages,
+        )
+    return conclude(evaluation, out)
+
+
+def _before_training(configs: Sequence[TrainConfig]) -> TrainedRun:
+    """Return what a seed is going to be, with no parameters yet: who adapts, and needs what."""
+    policies = {each.algorithm: TrainedPolicy(make_policy(each), {}, each) for each in configs}
+    return TrainedRun(seed=configs[0].seed, env_id=configs[0].env_id, policies=policies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The training of one algorithm and seed, as it travels to a worker."""
+
+    algorithm: str
+    config: RunConfig
+    run: Path
+    """Run folder of the seed, where the algorithm belongs in the end."""
+    folder: Path
+    """Run folder of this training alone."""
+    initial_policy: Path | None
+    wandb: bool
+    here: Path
+    """Working folder."""
+    modules: tuple[str, ...]
+    """Modules from outside that it needs."""
+
+    @property
+    def name(self) -> str:
+        """Algorithm and seed."""
+        return f"{self.algorithm}, seed {self.config.seed}"
+
+    @property
+    def share(self) -> float:
+        """Share of the budget that is spent, 0 to 1."""
+        try:
+            steps = load_curve(self.folder, self.algorithm, ("total_steps",))["total_steps"]
+        except (OSError, ValueError):  # not begun, or a row is being written
+            return 0.0
+        return min(1.0, steps[-1] / self.config.total_steps) if steps else 0.0
+
+    def place(self) -> None:
+        """Move the trained algorithm to the run folder of its seed.
+
+        Raises:
+            RunError: It is not trained to the end, or something else stands there.
+        """
+        if not is_finished(self.folder, configure(self.config, self.algorithm)):
+            raise RunError(f"{self.folder} is not trained to the end")
+        run, folder = Folder(self.run), Folder(self.folder)
+        run.make()
+        with refusals_as_run_errors(), hold_run(folder):
+            folder.move(self.algorithm, run)
+            folder.remove_if_empty()
+        Folder(self.folder.parent).remove_if_empty()
+
+
+def plan_trainings(
+    options: CompareOptions, config: RunConfig, runs: Path
+) -> tuple[list[Training], list[Path]]:
+    """Return the trainings that are still to be done, and the run folder of every seed.
+
+    Args:
+        options: Algorithms and seeds.
+        config: Configuration that all trainings have in common.
+        runs: Folder of the run folders.
+
+    Raises:
+        RunError: A folder holds a training with another configuration.
+        ValueError: There is not enough memory for a training.
+    """
+    trainings, folders = list[Training](), list[Path]()
+    for seed in options.seeds:
+        run = runs / f"{file_name(config.env_id)}-seed{seed}"
+        folders.append(run)
+        common = replace(config, seed=seed)
+        require_training_memory([configure(common, each) for each in options.algorithms])
+        trained = _trained(run, common)
+        for algorithm in options.algorithms:
+            if algorithm in trained:
+                continue
+            folder = run.parent / TRAININGS / f"{run.name}-{algorithm}"
+            with refusals_as_run_errors():
+                _take_back(algorithm, Folder(run), Folder(folder))
+                if Folder(folder).exists():
+                    unfinished_configs(folder, common)  # refuses another configuration
+            training = Training(
+                algorithm=algorithm,
+                config=common,
+                run=run,
+                folder=folder,
+                initial_policy=options.initial_policy,
+                wandb=options.wandb,
+                here=Path.cwd(),
+                modules=tuple(OUTSIDE_MODULES),
+            )
+            trainings.append(training)
+    return trainings, folders
+
+
+def _trained(run: Path, expected: RunConfig) -> list[str]:
+    """Return the algorithms that are trained; refuse a run of another configuration."""
+    with refusals_as_run_errors():
+        if not Folder(run).exists() or not Folder(run).names():
+            return []
+    unfinished = {each.algorithm for each in unfinished_configs(run, expected)}
+    return [name for name in algorithms_in(run) if name not in unfinished]
+
+
+def _take_back(algorithm: str, run: Folder, folder: Folder) -> None:
+    """Move a training that was interrupted in the run folder of its seed to a folder of its own."""
+    if run.exists() and (run / algorithm).exists() and not folder.exists():
+        with hold_run(run):
+            folder.make()
+            run.move(algorithm, folder)
+
+
+class Stop(Protocol):
+    """An event, of processes or of a cluster, that asks all trainings to stop."""
+
+    def set(self) -> None:
+        """Ask."""
+        ...
+
+    def is_set(self) -> bool:
+        """Whether that was done."""
+        ...
+
+
+@contextmanager
+def executor(jobs: int, cluster: str | None) -> Iterator[tuple[Executor, Stop]]:
+    """Run trainings in processes of this machine, or on the workers of a dask cluster.
+
+    Args:
+        jobs: Number of processes.
+        cluster: Address of a scheduler, such as tcp://10.0.0.1:8786; None for this machine.
+
+    Raises:
+        ValueError: dask is not installed, or there is no scheduler.
+    """
+    if cluster is None:  # not dask's own processes: they would take commands from a local port
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_process)
+        with context.Manager() as manager, pool:
+            yield pool, manager.Event()
+        return
+    try:
+        from distributed import Client, Event
+    except ImportError as error:
+        raise ValueError("--cluster needs `pip install 'metarobot[cluster]'`") from error
+    try:
+        client = Client(cluster, timeout="10s", set_as_default=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no dask scheduler answers at {cluster!r}: {error}") from error
+    with client:
+        stop: Any = Event(f"metarobot-stop-{os.getpid()}-{client.id}", client=client)
+        yield client.get_executor(pure=False), stop
+
+
+def _begin_process() -> None:
+    """Make a process end with its parent, and leave Ctrl-C in the terminal to it."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)  # a training writes its checkpoint
+            time.sleep(_ENDING_S)
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def run_trainings(
+    trainings: Sequence[Training],
+    executor: Executor,
+    stop: Stop,
+    progress: Callable[[str, float], None],
+) -> None:
+    """Run trainings, and put each in its place when it is done.
+
+    Args:
+        trainings: Trainings to run.
+        executor: Where they run.
+        stop: Set when one has failed, or the command is interrupted.
+        progress: Called with those in training and the share of the work done, 0 to 1.
+
+    Raises:
+        ValueError: A training has failed; the others were stopped, and can be resumed.
+    """
+    running: dict[Future[None], Training] = {}
+    try:
+        for training in trainings:
+            running[executor.submit(train_job, training, stop)] = training
+        while running:
+            finished, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+                running.pop(future).place()
+            _show(trainings, list(running.values()), progress)
+    except BrokenExecutor as error:
+        raise ValueError("a process that trained was killed: is there enough memory?") from error
+    finally:
+        stop.set()  # those that have not begun see it, and do nothing
+        wait(running, timeout=_ENDING_S)
+
+
+def _show(
+    trainings: Sequence[Training],
+    left: Sequence[Training],
+    progress: Callable[[str, float], None],
+) -> None:
+    shares = {training.name: training.share for training in left}
+    done = len(trainings) - len(left)
+    begun = [name for name, share in shares.items() if share > 0.0]
+    names = " and ".join(begun[:_MOST_NAMES]) + " and more" * (len(begun) > _MOST_NAMES)
+    text = f"{done} of {len(trainings)} trained" + f"; training {names}" * bool(begun)
+    progress(text, (done + sum(shares.values())) / len(trainings))
+
+
+def train_job(training: Training, stop: Stop) -> None:
+    """Train in this process until it is done, or until all trainings are asked to stop.
+
+    Args:
+        training: The training; its folder decides whether it begins or goes on.
+        stop: Looked at after every meta-iteration.
+
+    Raises:
+        ValueError: The training has failed; the message is one line.
+    """
+    os.chdir(training.here)
+    find_in_working_folder()
+    for module in training.modules:
+        import_outside_module(module)
+    prepare()
+    _wait_until_free(training.folder, stop)
+    if stop.is_set():
+        return
+    shown = training_display(
+        (),
+        0,
+        training.folder,
+        wandb=training.wandb,
+        console=Console(quiet=True),
+        stopped=stop.is_set,
+    )
+    try:
+        with shown as display:
+            complete_run(
+                training.config,
+                [training.algorithm],
+                training.folder,
+                display,
+                initial_policy=training.initial_policy,
+            )
+    except InterruptedCommandError:
+        return
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{training.name}: {error}") from error
+
+
+def _wait_until_free(folder: Path, stop: Stop) -> None:
+    """Wait while another process trains there: that of a worker that has just died, say."""
+    while not stop.is_set():
+        try:
+            if Folder(folder).exists():
+                with Folder(folder).lock():
+                    pass
+            return
+        except BlockingIOError:
+            time.sleep(_LOOK_S)

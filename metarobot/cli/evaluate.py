@@ -1,0 +1,62 @@
+"""`metarobot evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarobot import api
+from metarobot.cli.console import conclude, shell_line
+from metarobot.cli.parsing import OutsideOptions, parse
+from metarobot.envs.checks import require_integers
+from metarobot.evaluation.protocol import EvaluationConfig
+from metarobot.reporting.films import MOST_FILMS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(OutsideOptions):
+    """Measure adaptation on tasks never trained on, and write the report."""
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
+    """Run folders: several seeds of one task family."""
+    out: Path
+    """Folder for evaluation.json, evaluation.csv, the pictures and report.html."""
+    video: Path | None = None
+    """MP4 from `metarobot render` to show in the report, up to 64 MiB."""
+    films: int = 4
+    """Films of the worst tasks in the report; needs OpenGL."""
+    best: bool = False
+    """Measure the policies with the best smoothed return in training instead of the last."""
+    variant: str | None = None
+    """Measure on a variant of the family: a .toml file, or the name of one that `metarobot list`
+    names. Runs trained on a variant are measured on it if not given; none is the family itself."""
+    scene: Path | None = None
+    """Where the scene of the runs is now, if they were trained in one of yours that has moved."""
+    config: EvaluationConfig = field(default_factory=lambda: EvaluationConfig(robustness=True))
+    """How much is measured."""
+
+    def __post_init__(self) -> None:
+        """Refuse to evaluate nothing, and more films than a report has room for."""
+        if not self.runs:
+            raise ValueError("name at least one run folder")
+        require_integers(self, {"films": (0, MOST_FILMS)})
+
+
+def run(arguments: list[str], prog: str) -> int:
+    """Evaluate runs."""
+    options = parse(Options, arguments, prog)
+    evaluation = api.evaluate(
+        options.runs,
+        out=options.out,
+        films=options.films,
+        best=options.best,
+        variant=options.variant,
+        scene=options.scene,
+        config=options.config,
+        video=options.video,
+        command=shell_line(prog, arguments),
+    )
+    return conclude(evaluation, options.out)
