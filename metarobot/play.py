@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import errno
+import logging
 import queue
 import socket
 import sys
@@ -780,6 +781,8 @@ def serve(port: int) -> Iterator[viser.ViserServer]:
     finally:
         websocket_server.serve = original
     server.request_share_url = lambda verbose=True: None  # a browser can ask for a public address
+    # A connection that ends before it has asked for anything would print a traceback.
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     loop = server.get_event_loop()
     loop.call_soon_threadsafe(loop.set_exception_handler, _report_once())
     try:
