@@ -12,7 +12,6 @@ import errno
 import logging
 import queue
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -28,6 +27,7 @@ from gymnasium.vector import AutoresetMode
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import as_adaptable
 from metarobot.algorithms.base import Belief, tasks_of
+from metarobot.console import say
 from metarobot.envs import (
     TaskDistribution,
     TaskError,
@@ -806,7 +806,6 @@ def _report_once() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None
             loop.default_exception_handler(context)
         elif not said:
             said = True
-            words = "too many connections are open: others wait; `ulimit -n` allows more"
-            print(words, file=sys.stderr, flush=True)
+            say("too many connections are open: others wait; `ulimit -n` allows more")
 
     return report

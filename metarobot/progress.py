@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -21,7 +21,9 @@ from rich.table import Table
 from metarobot.config import TrainConfig
 from metarobot.console import make_console, print_line, printable
 from metarobot.machine import InterruptedCommandError, is_first_process
-from metarobot.training.trainer import Metrics
+
+if TYPE_CHECKING:  # reading a run imports no trainer
+    from metarobot.training.trainer import Metrics
 
 PLAIN_INTERVAL_S = 10.0
 """Least time between two plain lines of one algorithm, in seconds; its first and last always

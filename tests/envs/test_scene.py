@@ -1,5 +1,6 @@
 """A user's scene: its files, its limits, its fit to the family; a copy of ours is ours."""
 
+import io
 import os
 import re
 import shutil
@@ -240,14 +241,14 @@ def test_nothing_outside_is_opened_and_mujoco_opens_nothing(folder, monkeypatch)
     (folder / "sub" / "meshes").mkdir(parents=True)
     path = write(folder, scene, sub__part_xml=part, sub__meshes__m_obj=TRIANGLE)
     opened = []
-    really_open = os.open
+    really_open = io.open
 
     def spy(file, *args, **kwargs):
         opened.append(Path(file))
         return really_open(file, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", spy)
+        patch.setattr(io, "open", spy)  # what Path.open calls
         files = SceneFiles(path, SceneLimits())
     assert len(opened) == 4
     assert all(p.is_relative_to(folder) or p.is_relative_to(PACKAGE_FOLDER) for p in opened)

@@ -46,5 +46,5 @@ def test_idle_connections_beyond_all_descriptors_are_one_line(tmp_path):
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=120)
     assert (process.returncode, output) == (0, "")
-    line = "too many connections are open: others wait; `ulimit -n` allows more\n"
+    line = "metarobot: too many connections are open: others wait; `ulimit -n` allows more\n"
     assert errors.read_text() == line

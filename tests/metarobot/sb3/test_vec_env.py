@@ -79,7 +79,7 @@ def test_episodes_that_end_early_are_no_time_limit():
     vec_env.reset()
     infos = {}
     for step in range(50):
-        action = np.clip((env._goal - env._position) / 0.1, -1, 1)  # straight to the goal
+        action = np.clip((env._goal - env._qpos) / 0.1, -1, 1)  # straight to the goal
         observations, _, ended, step_infos = vec_env.step(action)
         for sim in np.flatnonzero(ended):
             infos.setdefault(sim, (step, step_infos[sim], observations[sim]))
