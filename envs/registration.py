@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from metarobot import PACKAGE_FAMILIES, register_id
 from metarobot.envs.checks import after_number, is_integer, nearest_name, show
 from metarobot.envs.family import ObservationElement, TaskFamily
 from metarobot.envs.scene import quiet_mujoco
 from metarobot.envs.tasks import TaskDistribution, TaskError
 from metarobot.envs.vector_env import TaskVectorEnv
+from metarobot.package_families import PACKAGE_FAMILIES, register_id
 
 
 class Preset(Protocol):

@@ -17,13 +17,13 @@ from itertools import pairwise
 from textwrap import dedent
 from typing import Any, NamedTuple, NoReturn, Self
 
-from metarobot import PACKAGE_FAMILIES
 from metarobot.envs import file_name
 from metarobot.envs.checks import is_integer, is_number, keep_plain_integers, nearest_name, show
 from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
 from metarobot.machine import MOST_THREADS
+from metarobot.package_families import PACKAGE_FAMILIES
 from metarobot.policies.gaussian import MIN_STD
 
 Value = bool | int | float | str

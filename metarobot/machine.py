@@ -94,6 +94,10 @@ def version_of(package: str) -> str:
         return "0+unknown"
 
 
+VERSION = version_of("metarobot")
+"""Version of this package."""
+
+
 def _git_revision() -> str | None:
     """Return the commit of the source tree the package runs from, if it runs from one."""
     package = Path(__file__).resolve().parent

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot import __version__
 from metarobot.adaptation.acting import ControlStep
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.robot import LARGEST_REWARD
 from metarobot.algorithms import algorithm_class
 from metarobot.envs import TaskDistribution, find_family
 from metarobot.io import require_absent, write_file
+from metarobot.machine import VERSION
 
 SUFFIX = ".onnx"
 OPSET, IR_VERSION = 18, 8
@@ -87,7 +87,7 @@ def onnx_bytes(policy: AdaptablePolicy) -> bytes:
             f"{policy.config.algorithm} cannot be exported by PyTorch: {': '.join(why)}"
         ) from error
     model.graph.name = policy.config.algorithm
-    model.producer_name, model.producer_version = "metarobot", __version__
+    model.producer_name, model.producer_version = "metarobot", VERSION
     model.ir_version = IR_VERSION
     _leave_out(model)
     if fixed := [each.name for each in model.graph.input if not _rows(each).dim_param]:
@@ -181,7 +181,7 @@ def facts_of(policy: AdaptablePolicy) -> dict[str, Any]:
     config, interface = policy.config, policy.interface
     family = find_family(config.env_id)
     facts = {
-        "metarobot_version": __version__,
+        "metarobot_version": VERSION,
         "family": config.env_id,
         "variant": config.variant.name if config.variant else None,
         "algorithm": config.algorithm,

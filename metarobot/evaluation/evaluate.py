@@ -20,7 +20,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from metarobot import __version__
 from metarobot.envs import (
     SPLITS,
     TaskParameter,
@@ -51,6 +50,7 @@ from metarobot.evaluation.table import (
 )
 from metarobot.evaluation.task_set import GRID, TaskSet
 from metarobot.io import MAX_JSON_BYTES, Folder, json_bytes, parse_json
+from metarobot.machine import VERSION
 from metarobot.training.load import TrainedRun
 from metarobot.training.run_folder import POLICY_FILE, algorithm_folder, read_cost
 
@@ -193,9 +193,7 @@ def _key(name: str, run: TrainedRun, plan: _Plan) -> str:
     config = {**asdict(plan.config), "untrained": ()}
     config.pop("robustness")
     variant = plan.variant and plan.variant.to_dict()
-    digest = hashlib.sha256(
-        repr((__version__, name, run.env_id, run.seed, config, variant)).encode()
-    )
+    digest = hashlib.sha256(repr((VERSION, name, run.env_id, run.seed, config, variant)).encode())
     if name != RANDOM:
         trained = name if name in run.policies else MADE_OF[name]
         digest.update(repr(run.policies[trained].config.decisive_values).encode())

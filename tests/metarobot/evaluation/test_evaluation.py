@@ -236,7 +236,7 @@ def test_scores_are_kept_for_a_policy_its_configuration_and_a_version(
         replace(runs[0], policies={**runs[0].policies, "maml": bolder}),
     ]
     keys = [evaluate._key("maml", run, plan) for run in (runs[0], *others)]
-    monkeypatch.setattr(evaluate, "__version__", "0.0.1")
+    monkeypatch.setattr(evaluate, "VERSION", "0.0.1")
     keys.append(evaluate._key("maml", runs[0], plan))
     assert len({*keys}) == 4
 
