@@ -177,6 +177,7 @@ def parse_compare(arguments: Sequence[str], prog: str) -> CompareOptions:
 
 def run(arguments: list[str], prog: str) -> int:
     """Train what is missing, and evaluate all of it."""
+    OUTSIDE_MODULES.clear()  # of another command in this process
     options = parse_compare(arguments, prog)
     given = option_names(arguments)
     config, measured = options.config(options.algorithms, given), options.evaluation

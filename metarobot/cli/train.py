@@ -163,6 +163,7 @@ def options_class(own: type[TrainingOptions], preset: str = "", *without: str) -
 
 
 Options = options_class(TrainOptions)
+_WITH_RESUME = ("algorithms", "total_steps", "num_threads", "wandb", "module")
 _NOTHING = "nothing to do, all algorithms are trained"
 
 
@@ -197,16 +198,33 @@ def parse_training(
     name = import_family(name)
     rest = import_outside(rest)  # before options are known: an algorithm brings its own
     options = parse(options_class(own, name, *without), [name, *rest], prog)
-    if "algorithms" in option_names(rest) and not options.algorithms:
-        raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHMS)}")
+    _require_names(option_names(rest), options.algorithms)
     return options
+
+
+def _require_names(given: set[str], algorithms: Sequence[str]) -> None:
+    """Refuse ``--algorithms`` that names none."""
+    if "algorithms" in given and not algorithms:
+        raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHMS)}")
+
+
+def _refuse_with_resume(given: set[str]) -> None:
+    """Refuse options of a new run beside ``--resume``."""
+    if others := sorted(given - {"resume", "help", *_WITH_RESUME}):
+        name, *possible = (f"--{each.replace('_', '-')}" for each in (others[0], *_WITH_RESUME))
+        raise ValueError(
+            f"{name} does not go with --resume RUN, which goes on with the configuration in the "
+            f"folder: possible are {', '.join(possible)}"
+        )
 
 
 def run(arguments: list[str], prog: str) -> int:
     """Train a new run, or go on with one."""
     given = option_names(arguments)
     if "resume" in given and arguments[0].startswith("-"):
+        _refuse_with_resume(given)
         resumed = parse(ResumeOptions, arguments, prog)
+        _require_names(given, resumed.algorithms)
         values = {name: getattr(resumed, name) for name in ("total_steps", "num_threads", "wandb")}
         return _resume(resumed.resume, algorithms=resumed.algorithms, **values)
     options = parse_training(TrainOptions, arguments, prog)
