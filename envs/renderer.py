@@ -19,7 +19,6 @@ VIDEO_CAMERA = "video"
 """The camera that every scene is drawn from."""
 
 FRAME_HEIGHT_PX, FRAME_WIDTH_PX = 480, 640
-FRAME_BYTES = FRAME_HEIGHT_PX * FRAME_WIDTH_PX * 3
 _ARROW_WIDTH, _ARROW_RGBA = 0.06, (0.86, 0.07, 0.36, 1.0)
 """Width as a part of the mean size of a body, and colour."""
 

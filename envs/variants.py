@@ -34,7 +34,6 @@ MAX_FILE_BYTES = 16_384
 MAX_FORCE_N = 1000.0
 """Strongest push allowed."""
 _GREATEST_FACTOR = 1000.0
-_HELD_OUT = ("gaps", "extrapolation")
 
 Given = Mapping[str, Any]
 """Values of a variant that were given, of the types of its format."""

@@ -13,7 +13,6 @@ import metarobot.envs
 
 SCENES = Path(metarobot.envs.__file__).parent
 FAMILIES = ("reach", "reach_soft", "grip", "slide", "push", "carry", "insert")
-ACTUATORS = ["x", "y", "z", "rx", "ry", "rz"]
 AXES = ("x", "y", "z")
 GRAVITY_M_PER_S2 = 9.81
 PADS = ("pad_left", "pad_right")

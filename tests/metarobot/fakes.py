@@ -1,7 +1,5 @@
 """Stand-ins: a vector environment that keeps the contract, and made-up episodes in float64."""
 
-import threading
-
 import numpy as np
 import torch
 from gymnasium.spaces import Box
@@ -10,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 from metarobot.algorithms import ALGORITHMS, configure, make_algorithm, make_policy, train_config
 from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
-from metarobot.learning.distributed import ALONE, Workers
+from metarobot.learning.distributed import Workers
 from metarobot.learning.inner_loop import MEASURED, PolicyLoss
 from metarobot.learning.meta_batch import MetaBatch
 from metarobot.policies import log_prob, repeat_params
@@ -191,33 +189,6 @@ class Threads(Workers):
         gathered = torch.cat(self.slots)
         self.barrier.wait(timeout=600)
         return gathered
-
-
-def train_shared(make_trainer, num_steps=2):
-    """Train alone, and in two processes that share the tasks, played by threads.
-
-    Args:
-        make_trainer: Makes a trainer for workers.
-        num_steps: Meta-iterations.
-
-    Returns:
-        The trainer that was alone, and those of the two processes.
-    """
-    barrier, slots = threading.Barrier(2), [None, None]
-    shared = [make_trainer(Threads(rank, barrier, slots)) for rank in range(2)]
-    alone = make_trainer(ALONE)
-
-    def train(trainer):
-        for _ in range(num_steps):
-            trainer.step()
-
-    threads = [threading.Thread(target=train, args=(trainer,)) for trainer in shared]
-    for thread in threads:
-        thread.start()
-    train(alone)
-    for thread in threads:
-        thread.join()
-    return alone, shared
 
 
 def act_alone(policy, params, observations):
