@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metarobot.envs import FAMILIES, TaskEnv, TaskError, Variant, make_env
+from metarobot.envs import TaskEnv, TaskError, Variant, make_env
 from metarobot.envs.disturbances import keys_of, mix, normals, uniforms
 
-REACH, GRIP = "metarobot/Reach-v0", "metarobot/Grip-v0"
+REACH, GRIP, INSERT = (f"metarobot/{name}-v0" for name in ("Reach", "Grip", "Insert"))
 EVERYTHING = {
     REACH: {
         "disturbances": {
@@ -28,17 +28,9 @@ EVERYTHING = {
         },
         "change": {"at_step": 8, "factors": {"block_mass_kg": 1.4}},
     },
+    INSERT: {"disturbances": {"observation_dropout": 0.3, "sensor_noise": {"m": 0.001}}},
 }
-
-
-def everything(env_id):
-    """Return tables of a variant that disturbs a family in all ways that suit it."""
-    if env_id in EVERYTHING:
-        return EVERYTHING[env_id]
-    family = FAMILIES[env_id]
-    noise = {family.observation_elements[0].unit: 0.01}
-    disturbances = {"observation_dropout": 0.3, "sensor_noise": noise, "action_delay_steps": 1}
-    return {"disturbances": disturbances}
+"""What a variant can do to a family; Insert has random numbers of its own."""
 
 
 def disturbed(env_id, num_envs=4, *, num_threads=1, observe_task=False, **tables):
@@ -100,43 +92,27 @@ def test_a_number_depends_on_its_address_alone():
     np.testing.assert_array_equal(uniforms(KEYS, STEPS, 2, np.array([3])), whole[:, [3]])
     assert not np.array_equal(uniforms(KEYS, STEPS, 3, ELEMENTS), whole)
     assert not np.array_equal(uniforms(KEYS, STEPS + 1, 2, ELEMENTS), whole)
-
-
-def test_keys_differ_between_starts():
     assert len(np.unique(KEYS)) == len(KEYS)
-    swapped = START[:, [1, 0, 2]]
-    assert not (keys_of(swapped) == KEYS).any()
+    assert not (keys_of(START[:, [1, 0, 2]]) == KEYS).any()
 
 
-def test_uniforms_are_uniform_and_independent():
-    numbers = np.stack([uniforms(KEYS, STEPS + step, 0, ELEMENTS) for step in range(20)])
-    assert stats.kstest(numbers.ravel(), "uniform").pvalue > 0.01
+@pytest.mark.parametrize(("draw", "name"), [(uniforms, "uniform"), (normals, "norm")])
+def test_numbers_are_uniform_or_normal_and_independent(draw, name):
+    numbers = np.stack([draw(KEYS, STEPS + step, 3, ELEMENTS) for step in range(20)])
+    assert stats.kstest(numbers.ravel(), name).pvalue > 0.01
     columns = [numbers[:, :, element].ravel() for element in ELEMENTS]
     correlations = np.corrcoef([*columns, np.roll(columns[0], 1000)])  # the last: a step later
     assert np.abs(correlations - np.eye(6)).max() < 0.03
-    assert (numbers > 0).all()
-    assert (numbers < 1).all()
-
-
-@pytest.mark.parametrize("stream", [0, 3])
-def test_normals_are_normal(stream):
-    numbers = np.stack([normals(KEYS, STEPS + step, stream, ELEMENTS) for step in range(20)])
-    assert stats.kstest(numbers.ravel(), "norm").pvalue > 0.01
     assert np.isfinite(numbers).all()
+    assert name == "norm" or ((numbers > 0) & (numbers < 1)).all()
 
 
 # Rows, episodes.
 
 
-def test_a_variant_without_disturbances_changes_no_bit(env_id):
-    env, base = disturbed(env_id), plain(env_id)
-    actions, start = draw_actions(env, env.horizon), draw_start(env)
-    for one, other in zip(play(env, actions, start), play(base, actions, start), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
+@pytest.mark.parametrize("env_id", EVERYTHING)
 def test_rows_are_single_environments_and_episodes_repeat_from_their_start(env_id):
-    env = disturbed(env_id, **everything(env_id))
+    env = disturbed(env_id, **EVERYTHING[env_id])
     actions, start = draw_actions(env, env.horizon), draw_start(env)
     observations, rewards = play(env, actions, start)
     for sim in (0, 3):
@@ -153,48 +129,31 @@ def test_rows_are_single_environments_and_episodes_repeat_from_their_start(env_i
         np.testing.assert_array_equal(one, other)
 
 
-# Delay.
-
-
-@pytest.mark.parametrize("delay", [3])
-def test_a_command_acts_so_many_steps_later_and_zeros_before(env_id, delay):
-    late = disturbed(env_id, disturbances={"action_delay_steps": delay})
-    base = plain(env_id)
+@pytest.mark.parametrize("env_id", [REACH, "metarobot/Slide-v0"])
+def test_a_command_acts_so_many_steps_later_and_zeros_before(env_id):
+    delay = 3
+    late, base = disturbed(env_id, disturbances={"action_delay_steps": delay}), plain(env_id)
     actions, start = draw_actions(late, late.horizon), draw_start(late)
     shifted = np.concatenate([np.zeros((delay, *actions.shape[1:])), actions[:-delay]])
     for one, other in zip(play(late, actions, start), play(base, shifted, start), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-# Noise.
-
-
-def test_noise_has_the_standard_deviation_of_its_unit():
-    env = disturbed(GRIP, 400, disturbances={"sensor_noise": {"m/s": 0.02, "m": 1e-4}})
-    base = plain(GRIP, 400)
+def test_noise_has_the_standard_deviation_of_its_unit_and_leaves_physics_and_rewards_alone():
+    env = disturbed(GRIP, 200, disturbances={"sensor_noise": {"m/s": 0.02, "m": 1e-4}})
+    base = plain(GRIP, 200)
     actions, start = draw_actions(env, 4), draw_start(env)
-    noise = play(env, actions, start)[0] - play(base, actions, start)[0]  # (5, N, O)
+    (noisy, rewards), (exact, base_rewards) = (play(e, actions, start) for e in (env, base))
+    np.testing.assert_array_equal(rewards, base_rewards)
+    noise = noisy - exact  # (5, N, O)
     velocity = noise[..., 3].ravel()
     assert velocity.std() == pytest.approx(0.02, rel=0.1)
     assert abs(velocity.mean()) < 0.002
-    assert abs(np.corrcoef(noise[1, :, 3], noise[2, :, 3])[0, 1]) < 0.15
+    assert abs(np.corrcoef(noise[1, :, 3], noise[2, :, 3])[0, 1]) < 0.2
     units = [element.unit for element in env.observation_elements]
     dimensionless = [index for index, unit in enumerate(units) if unit == "1"]
     np.testing.assert_array_equal(noise[..., dimensionless], 0)
-
-
-def test_noise_leaves_physics_and_rewards_alone():
-    env = disturbed(REACH, disturbances={"sensor_noise": {"m": 0.05}})
-    base = plain(REACH)
-    actions, start = draw_actions(env, env.horizon), draw_start(env)
-    noisy, rewards = play(env, actions, start)
-    exact, base_rewards = play(base, actions, start)
-    np.testing.assert_array_equal(rewards, base_rewards)
-    assert (noisy != exact).mean() > 0.9
     assert env.observation_space.contains(noisy[-1])
-
-
-# Dropout.
 
 
 def test_observations_are_lost_at_the_rate_given_and_the_last_one_is_seen_again():
@@ -207,9 +166,6 @@ def test_observations_are_lost_at_the_rate_given_and_the_last_one_is_seen_again(
     fresh = (seen[1:] == there[1:]).all(axis=2)
     assert (repeated ^ fresh).all()
     assert repeated.mean() == pytest.approx(0.25, abs=0.04)
-
-
-# Pushes.
 
 
 def test_a_push_adds_its_impulse_to_a_free_body():
@@ -256,9 +212,6 @@ def test_pushes_begin_at_the_rate_given_and_last_as_long():
     np.testing.assert_array_equal(reset_force, 0)
 
 
-# A change in between.
-
-
 @pytest.mark.parametrize("env_id", [REACH, GRIP])
 def test_after_a_change_the_episode_goes_on_as_in_the_other_task(env_id):
     step = 8
@@ -289,47 +242,18 @@ def test_after_a_change_the_episode_goes_on_as_in_the_other_task(env_id):
     assert env.tasks == before
 
 
-def test_a_changed_mass_moves_as_in_a_model_that_was_never_anything_else():
-    env = disturbed(GRIP, 1, change={"at_step": 6, "values": {"block_mass_kg": 1.1}})
-    env.reset(options={"start": draw_start(env)})
-    actions = draw_actions(env, 12)
-    for action in actions[:6]:
-        env.step(action)
-    fresh = make_env(GRIP, 1, num_threads=1)
-    task = {"block_mass_kg": [1.1], "pad_friction": env.tasks["pad_friction"]}
-    fresh.set_tasks(fresh.distribution.with_values(task))
-    model = fresh.batch.get_model(0)
-    data = mujoco.MjData(model)
-    everything = mujoco.mjtState.mjSTATE_INTEGRATION
-    mujoco.mj_setState(model, data, env.batch.state[0], everything)
-    for action in actions[6:]:
-        env.step(action)
-        data.ctrl[:] = env.batch.bind("ctrl")[0]
-        mujoco.mj_step(model, data, env.substeps)
-        np.testing.assert_allclose(env.batch.bind("qpos")[0], data.qpos, rtol=0, atol=1e-12)
-
-
 def test_the_physics_is_back_at_the_next_reset():
-    env = disturbed(GRIP, change={"at_step": 2, "values": {"block_mass_kg": 1.1}})
+    env = disturbed(GRIP, change={"at_step": 2, "factors": {"block_mass_kg": 1.6}})
     env.reset(seed=0)
-    body = env.model.body("block").id
-    masses = env.batch.expand("body_mass")[:, body]
+    masses = env.batch.expand("body_mass")[:, env.model.body("block").id]
     own = env.tasks["block_mass_kg"]
     for step in range(env.horizon):
-        np.testing.assert_array_equal(masses, own if step <= 2 else 1.1)
+        np.testing.assert_allclose(masses, own if step <= 2 else 1.6 * own)
         env.step(np.zeros((4, 1)))
     env.step(np.zeros((4, 1)))  # the autoreset
     np.testing.assert_array_equal(masses, own)
-    env.step(np.zeros((4, 1)))
-
-
-def test_a_change_to_what_is_not_allowed_is_refused_with_the_tasks():
-    env = disturbed(GRIP, 1, change={"at_step": 2, "factors": {"block_mass_kg": 1.6}})
     with pytest.raises(TaskError, match=r"block_mass_kg = 4.8 kg is not allowed"):
         env.set_tasks(env.distribution.with_values({"block_mass_kg": [3.0]}))
-
-
-# The interface.
 
 
 def test_an_oracle_reads_the_tasks_of_a_variant_on_the_familys_scale():

@@ -22,7 +22,7 @@ from metarobot.envs.grip import (
 
 GRIP = "metarobot/Grip-v0"
 ACTIONS = np.linspace(-1, 1, 41)
-TASKS = [(0.3, 0.5), (0.08, 0.25), (1.2, 1.0), (1.2, 0.25)]  # kg, 1
+TASKS = [(0.08, 0.25), (1.2, 1.0)]  # kg, 1
 
 each_task = pytest.mark.parametrize(("mass_kg", "friction"), TASKS)
 
@@ -48,40 +48,20 @@ def squeeze_constantly(mass_kg, friction):
 
 
 @each_task
-def test_success_falls_with_too_little_and_with_too_much_force(mass_kg, friction):
-    success = squeeze_constantly(mass_kg, friction)[-1]
+def test_force_decides_between_slipping_holding_and_crushing(mass_kg, friction):
+    slip, _, total, success = squeeze_constantly(mass_kg, friction)
     assert success.any()
-    assert not success[0]
-    assert not success[-1]
+    assert not success[[0, -1]].any()
     assert np.abs(np.diff(success.astype(int))).sum() == 2  # one interval of forces holds
-
-
-@each_task
-def test_slip_falls_with_the_force(mass_kg, friction):
-    slip = squeeze_constantly(mass_kg, friction)[0]
     assert (np.diff(slip) < 2e-3).all()
     assert slip[0] > SLIP_LOST_M
     assert slip[-1] < 1e-3
-
-
-@each_task
-def test_the_force_needed_is_the_weight_over_twice_the_friction(mass_kg, friction):
-    slip = squeeze_constantly(mass_kg, friction)[0]
-    needed_n = mass_kg * GRAVITY_M_PER_S2 / (2 * friction)
+    needed_n = mass_kg * GRAVITY_M_PER_S2 / (2 * friction)  # the weight over twice the friction
     weakest_n = FORCE.value(ACTIONS[slip < SLIP_TOLERANCE_M]).min()
     assert needed_n < weakest_n < 1.5 * needed_n  # more than at rest: the lift accelerates
-
-
-def test_too_small_a_force_leaves_the_block_on_the_table():
-    env = make_env(GRIP, 1, num_threads=1)
-    env.reset(seed=0)
-    total = 0.0
-    for _ in range(env.horizon):
-        _, rewards, _, _, info = env.step(np.full((1, 1), -1.0))
-        total += rewards[0]
-    np.testing.assert_allclose(height(env, "block"), 0.03, atol=1e-3)
-    assert not info["is_success"][0]
-    np.testing.assert_allclose(total, -SLIP_PENALTY)
+    cost = CRUSH_PENALTY * crush(FORCE.value(ACTIONS), mass_kg)
+    cost += SLIP_PENALTY * np.clip(slip, 0, SLIP_LOST_M) / SLIP_LOST_M
+    np.testing.assert_allclose(total, -cost, atol=1e-9)
 
 
 def test_a_firm_grip_lifts_the_block_with_the_tool():
@@ -89,22 +69,6 @@ def test_a_firm_grip_lifts_the_block_with_the_tool():
     np.testing.assert_allclose(lift, LIFT_HEIGHT_M, atol=2e-3)
     assert np.abs(slip) < 1e-3
     assert success
-
-
-@each_task
-def test_the_return_is_the_crush_and_the_slip(mass_kg, friction):
-    slip, _, total, _ = squeeze_constantly(mass_kg, friction)
-    cost = CRUSH_PENALTY * crush(FORCE.value(ACTIONS), mass_kg)
-    cost += SLIP_PENALTY * np.clip(slip, 0, SLIP_LOST_M) / SLIP_LOST_M
-    np.testing.assert_allclose(total, -cost, atol=1e-9)
-
-
-def test_the_best_force_grows_with_mass_and_falls_with_friction():
-    def best_n(mass_kg, friction):
-        return FORCE.value(ACTIONS[squeeze_constantly(mass_kg, friction)[2].argmax()])
-
-    assert best_n(0.1, 0.5) < best_n(0.3, 0.5) < best_n(1.0, 0.5)
-    assert best_n(0.3, 1.0) < best_n(0.3, 0.5) < best_n(0.3, 0.25)
 
 
 # Functions.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from metarobot.envs import TaskError, make_env
+from metarobot.envs import make_env
 from metarobot.envs.half_cheetah import SPEED_TOLERANCE_M_PER_S
 
 DIRECTION, VELOCITY = "metarobot/HalfCheetahDirection-v0", "metarobot/HalfCheetahVelocity-v0"
@@ -25,6 +25,8 @@ def test_trajectories_are_those_of_gymnasium(env_id, gymnasiums):
     """Both start from the same state; what is observed saturates, and is compared within."""
     env, rng = make_env(env_id, 1, num_threads=1), np.random.default_rng(0)
     theirs = gymnasiums.unwrapped
+    if env_id == DIRECTION:
+        env.set_tasks({"direction": -1.0})
     env.reset(seed=0)
     qpos, qvel = env.batch.bind("qpos"), env.batch.bind("qvel")
     theirs.set_state(qpos[0].copy(), qvel[0].copy())
@@ -38,7 +40,7 @@ def test_trajectories_are_those_of_gymnasium(env_id, gymnasiums):
         np.testing.assert_allclose(observation[0], np.clip(expected, low, high), atol=1e-6)
         # Gymnasium charges 0.1 for a squared action, MAML half of it.
         cost = info["reward_ctrl"] / 2
-        wanted = info["x_velocity"] if env_id == DIRECTION else -abs(info["x_velocity"] - 1.0)
+        wanted = -info["x_velocity"] if env_id == DIRECTION else -abs(info["x_velocity"] - 1.0)
         assert reward[0] == pytest.approx(wanted + cost, abs=1e-8)
 
 
@@ -50,38 +52,15 @@ def test_the_model_is_the_one_that_gymnasium_installs(gymnasiums):
 
 
 def test_starts_are_uniform_and_normal_around_rest():
-    env = make_env(DIRECTION, 2_000, num_threads=1)
+    env = make_env(DIRECTION, 500, num_threads=1)
     env.reset(seed=0)
     qpos, qvel = env.batch.bind("qpos"), env.batch.bind("qvel")
     for joint in range(9):
         assert kstest(qpos[:, joint], "uniform", (-0.1, 0.2)).pvalue > 1e-3
         assert kstest(qvel[:, joint], "norm", (0.0, 0.1)).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("uniform", [0.0, 1.0 - 2**-24])
-def test_a_start_at_the_end_of_the_uniforms_is_finite(uniform):
-    env = make_env(DIRECTION, 1)
-    env.reset(options={"start": np.full((1, env.start_size), uniform)})
-    assert np.abs(env.batch.bind("qvel")).max() < 0.6
-
-
-def test_opposite_directions_earn_opposite_speeds():
-    env = make_env(DIRECTION, 2, num_threads=1)
-    env.set_tasks(env.distribution.with_values({"direction": [-1.0, 1.0]}))
-    env.reset(options={"start": np.full((2, env.start_size), 0.4)})
-    for _ in range(20):
-        action = np.random.default_rng(0).uniform(-1, 1, 6)
-        _, (backward, forward), *_ = env.step(np.stack([action, action]))
-        assert backward + forward == pytest.approx(-2 * 0.05 * np.square(action).sum())
-
-
-def test_a_direction_is_one_of_two():
-    distribution = make_env(DIRECTION, 1).distribution
-    assert distribution.splits == ("train",)
-    values = distribution.sample(np.random.default_rng(0), 100)["direction"]
-    assert set(values) == {-1.0, 1.0}
-    with pytest.raises(TaskError, match=r"direction = 0\.5 is not allowed: .* one of -1, 1"):
-        distribution.with_values({"direction": [0.5]})
+    for uniform in (0.0, 1.0 - 2**-24):
+        env.reset(options={"start": np.full((500, env.start_size), uniform)})
+        assert np.abs(qvel).max() < 0.6
 
 
 def drag(env, speeds):
@@ -112,10 +91,3 @@ def test_success_of_a_velocity_is_the_error_of_the_second_half():
     assert drag(env, [0.0, 0.0, near, 1.5])[:, 0].tolist() == [False, False, True, True]
     assert drag(env, [1.5, 1.5, far, near])[:, 0].tolist() == [False, False, False, False]
     assert drag(env, [0.0, 0.0, far, 1.5])[:, 0].tolist() == [False, False, False, True]
-
-
-def test_the_horizon_can_be_the_other_one_of_the_literature():
-    env = make_env(VELOCITY, 1, num_threads=1, horizon=100)
-    env.reset(seed=0)
-    ends = [env.step(np.zeros((1, 6)))[3][0] for _ in range(100)]
-    assert ends == [False] * 99 + [True]

@@ -19,7 +19,6 @@ from metarobot.envs import (
     make_env,
     register_family,
 )
-from metarobot.envs.family import TaskFamily
 from metarobot.envs.grip import GripVectorEnv
 from metarobot.envs.physics import set_body_mass
 from metarobot.envs.point_navigation import PointNavigationVectorEnv
@@ -32,10 +31,11 @@ def test_ids_make_the_single_environment_and_the_native_batch(env_id):
     assert type(single.unwrapped.vector_env) is FAMILIES[env_id]
     batch = gym.make_vec(env_id, num_envs=3, horizon=5)
     assert type(batch.unwrapped) is FAMILIES[env_id]
-    assert batch.num_envs == 3
-    assert single.unwrapped.horizon == batch.unwrapped.horizon == 5
+    assert (batch.num_envs, batch.unwrapped.horizon, single.unwrapped.horizon) == (3, 5, 5)
     spec = gym.spec(env_id)
     assert gym.envs.registration.EnvSpec.from_json(spec.to_json()) == spec
+    check_family(env_id, FAMILIES[env_id])
+    try_family(env_id, FAMILIES[env_id])
 
 
 def test_the_prefix_alone_imports_the_package(tmp_path):
@@ -81,54 +81,34 @@ MAKERS = {
         env_id, num_envs=2, vectorization_mode="sync", **kwargs
     ),
 }
-LIMITS = [  # horizon, Gymnasium's limit; as a change to the family's own, None for not given
-    (None, None),
-    (-3, None),
-    (+3, None),
-    (None, -3),
-    (+3, -3),
-    (-3, -5),
-    (-5, -3),
-    (+5, +3),
-]
+LIMITS = [(None, None), (+3, None), (None, -3), (-3, -5), (+5, +3)]
+"""Horizon and Gymnasium's limit; as a change to the family's own, None for not given."""
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-@pytest.mark.parametrize(("horizon", "limit"), LIMITS)
-def test_the_spec_knows_how_long_episodes_are(maker, horizon, limit):
+def test_the_spec_knows_how_long_episodes_are(maker):
     env_id = "metarobot/Grip-v0"
     own = FAMILIES[env_id].default_horizon
-    options = {"horizon": horizon, "max_episode_steps": limit}
-    options = {name: own + change for name, change in options.items() if change is not None}
-    env = MAKERS[maker](env_id, **options)
-    length = min([options.get("horizon", own), options.get("max_episode_steps", own + 99)])
-    assert count_steps(env) == length
-    spec = env.envs[0].spec if maker == "sync" else env.spec
-    if maker != "make_vec":  # Gymnasium's wrapper knows its own limit only, were it the longer one
-        length = options.get("max_episode_steps", length)
-    assert spec.max_episode_steps == length
-    env.close()
+    for changes in LIMITS:
+        options = dict(zip(("horizon", "max_episode_steps"), changes, strict=True))
+        options = {name: own + change for name, change in options.items() if change is not None}
+        env = MAKERS[maker](env_id, **options)
+        length = min([options.get("horizon", own), options.get("max_episode_steps", own + 99)])
+        assert count_steps(env) == length, options
+        spec = env.envs[0].spec if maker == "sync" else env.spec
+        if maker != "make_vec":  # Gymnasium's wrapper knows its own limit only, were it longer
+            length = options.get("max_episode_steps", length)
+        assert spec.max_episode_steps == length, options
+        env.close()
 
 
-@pytest.mark.parametrize("horizon", [None, 3, 40])
-def test_what_is_made_of_a_spec_has_episodes_of_the_same_length(horizon):
-    env_id = "metarobot/Grip-v0"
-    first = gym.make(env_id, horizon=horizon)
-    for again in (gym.make(first.spec), gym.make_vec(first.spec, num_envs=2)):
-        assert again.spec.max_episode_steps == count_steps(again) == first.spec.max_episode_steps
-    batch = gym.make_vec(env_id, num_envs=2, horizon=horizon)
-    again = gym.make_vec(batch.spec)
-    assert again.spec.max_episode_steps == count_steps(again) == batch.spec.max_episode_steps
-
-
-def test_wrappers_that_ask_for_the_length_get_it():
-    env = gym.wrappers.TimeAwareObservation(gym.make("metarobot/Grip-v0"), normalize_time=True)
-    env.reset(seed=0)
-    truncated = False
-    while not truncated:
-        observation, _, _, truncated, _ = env.step(np.zeros(env.action_space.shape, np.float32))
-        assert observation in env.observation_space
-    assert observation[-1] == 1.0
+def test_what_is_made_of_a_spec_has_episodes_of_the_same_length():
+    for horizon in (None, 3, 40):
+        first = gym.make("metarobot/Grip-v0", horizon=horizon)
+        batch = gym.make_vec("metarobot/Grip-v0", num_envs=2, horizon=horizon)
+        for spec, make in ((first.spec, gym.make), (batch.spec, gym.make_vec)):
+            again = make(spec)
+            assert again.spec.max_episode_steps == count_steps(again) == spec.max_episode_steps
 
 
 def test_a_scale_is_linear_in_the_action_or_in_its_logarithm():
@@ -169,10 +149,10 @@ def refusal(env_id, vector_class, preset=None):
     return line
 
 
-@pytest.mark.parametrize("name", [*DECLARED, *IMPLEMENTED])
-def test_what_is_missing_is_named(name):
-    line = refusal(NEW, family_without(name))
-    assert f"it lacks: {name}{'()' if name in IMPLEMENTED else ''};" in line
+def test_what_is_missing_is_named():
+    for name in (*DECLARED, *IMPLEMENTED):
+        line = refusal(NEW, family_without(name))
+        assert f"it lacks: {name}{'()' if name in IMPLEMENTED else ''};" in line
 
 
 @pytest.mark.parametrize(
@@ -198,26 +178,11 @@ def test_a_declaration_of_another_kind_is_refused(name, value):
     assert f"{name} must be" in refusal(NEW, wrong)
 
 
-@pytest.mark.parametrize("ends", [(1.0, -1.0), (1.0, 1.0), (-math.inf, math.inf), (math.nan, 1.0)])
+@pytest.mark.parametrize("ends", [(1.0, 1.0), (-math.inf, math.inf), (math.nan, 1.0)])
 def test_bounds_of_an_observation_that_cannot_be_scaled_are_refused(ends):
     element = ObservationElement("force", "N", *ends, "sensor")
     wrong = type("Wrong", (GripVectorEnv,), {"observation_elements": (element,)})
     assert "low and high of 'force' must be finite, low < high" in refusal(NEW, wrong)
-
-
-@pytest.mark.parametrize("env_id", ["New", "New-v0", "own/New", "own/New-v", "a/b/New-v0", 3, ""])
-def test_an_id_of_another_form_is_refused(env_id):
-    assert "NAMESPACE/Name-vN" in refusal(env_id, GripVectorEnv)
-
-
-@pytest.mark.parametrize("vector_class", [None, GripVectorEnv.family, TaskFamily, gym.Env])
-def test_another_class_is_refused(vector_class):
-    assert "must be a subclass of TaskVectorEnv" in refusal(NEW, vector_class)
-
-
-def test_an_id_is_given_once():
-    taken = refusal("metarobot/Slide-v0", GripVectorEnv)
-    assert taken == "the id 'metarobot/Slide-v0' is registered already: choose another"
 
 
 @dataclass
@@ -225,9 +190,23 @@ class OtherPreset:
     env_id: str = "metarobot/Grip-v0"
 
 
-@pytest.mark.parametrize("preset", [OtherPreset(), "grip"])
-def test_a_preset_of_another_family_is_refused(preset):
-    assert "the preset of 'own/New-v0' must be" in refusal(NEW, GripVectorEnv, preset)
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("New-v0", GripVectorEnv), "NAMESPACE/Name-vN"),
+        (("own/New-v", GripVectorEnv), "NAMESPACE/Name-vN"),
+        (("a/b/New-v0", GripVectorEnv), "NAMESPACE/Name-vN"),
+        ((3, GripVectorEnv), "NAMESPACE/Name-vN"),
+        ((NEW, None), "must be a subclass of TaskVectorEnv"),
+        ((NEW, gym.Env), "must be a subclass of TaskVectorEnv"),
+        (("metarobot/Slide-v0", GripVectorEnv), "is registered already: choose another"),
+        ((NEW, GripVectorEnv, OtherPreset()), "the preset of 'own/New-v0' must be"),
+        ((NEW, GripVectorEnv, "grip"), "the preset of 'own/New-v0' must be"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_registered_is_refused(arguments, why):
+    assert why in refusal(*arguments)
 
 
 # The short episode.
@@ -242,11 +221,6 @@ def refusal_of_point(**changes):
     (line,) = str(error.value).splitlines()
     assert line.startswith("Wrong cannot be registered as 'own/New-v0': ")
     return line
-
-
-def test_every_family_of_the_package_passes(env_id):
-    check_family(env_id, FAMILIES[env_id])
-    try_family(env_id, FAMILIES[env_id])
 
 
 def random_start(env, ids, start):
@@ -299,29 +273,26 @@ def test_a_method_that_does_something_else_is_refused(method, body, why):
 
 
 def test_an_observation_that_is_never_within_its_bounds_is_refused():
-    line = refusal_of_point(_observe=lambda env: np.stack([env._qpos[:, 0], [7.0, 8.5]], axis=1))
+    def observing(second):
+        return lambda env: np.stack([env._qpos[:, 0], second], axis=1)
+
+    line = refusal_of_point(_observe=observing([7.0, 8.5]))
     assert "element 'position, y' is never within its bounds, -1 to 1 m: _observe() gives" in line
     assert line.endswith(" 7 to 8.5; mend its unit or its bounds")
-
-
-def test_an_observation_that_saturates_now_and_then_or_by_rounding_is_none_of_it():
-    for second in ([7.0, 1.0], [1.0 + 1e-9] * 2):
-        observe = {"_observe": lambda env, y=second: np.stack([env._qpos[:, 0], y], axis=1)}
-        try_family(NEW, type("Saturating", (PointNavigationVectorEnv,), observe))
+    for second in ([7.0, 1.0], [1.0 + 1e-9] * 2):  # now and then, or by rounding
+        bodies = {"_observe": observing(second)}
+        try_family(NEW, type("Saturating", (PointNavigationVectorEnv,), bodies))
 
 
 def test_the_method_that_fails_is_named_with_its_line():
     line = refusal_of_point(start_size=3, _start=_start)
     assert f"_start() fails in {__file__}, line " in line
     assert "could not be broadcast" in line
+    assert "declares timestep_s 0.05, its scene has 0.1" in refusal_of_point(timestep_s=0.05)
 
 
 def _start(env, ids, start):
     env._qpos[ids] = start
-
-
-def test_a_scene_with_another_time_step_is_refused():
-    assert "declares timestep_s 0.05, its scene has 0.1" in refusal_of_point(timestep_s=0.05)
 
 
 def test_nothing_is_written_to_the_working_folder(tmp_path, monkeypatch):

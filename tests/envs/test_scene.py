@@ -16,7 +16,6 @@ from metarobot.envs import (
     FAMILIES,
     SceneError,
     SceneLimits,
-    TaskVectorEnv,
     load_user_scene,
     make_env,
 )
@@ -86,49 +85,29 @@ REFUSED = {
     # Paths that lead out of the folder.
     "absolute include": (include("/etc/passwd"), "not allowed"),
     "include above": (include("../outside.xml"), "not allowed"),
-    "include around": (include("a/../../outside.xml"), "not allowed"),
-    "escaped dots": (include("&#46;&#46;/outside.xml"), "not allowed"),
     "backslashes": (include("..\\outside.xml"), "not allowed"),
-    "drive": (include("C:/outside.xml"), "not allowed"),
     "web URL": (mjcf(asset="<model name='a' file='http://a.b/c.xml'/>"), "not allowed"),
     "hidden file": (include(".git/config.xml"), "not allowed"),
     "empty name": (include(""), "not allowed"),
-    "include without file": ("<mujoco><include/></mujoco>", "not allowed"),
-    "newline in a name": (include("a&#10;b.xml"), "not allowed"),
     "mesh above": (mesh("../outside.obj"), "not allowed"),
-    "absolute meshdir": (mesh("outside.obj", "<compiler meshdir='/tmp'/>"), "not allowed"),
     "assetdir above": (mesh("outside.obj", "<compiler assetdir='./../'/>"), "not allowed"),
     "file where none belongs": (mjcf("<geom size='1' file='m.obj'/>"), "may not read a file"),
     "missing mesh": (mesh("reach.obj"), "no file 'reach.obj'"),
-    "missing include": (include("arm2.xml"), "no file 'arm2.xml'"),
     "itself": (include("scene.xml"), "itself"),
     "itself attached": (mjcf(asset="<model name='a' file='scene.xml'/>"), "itself"),
     # Elements and documents.
     "plugin": ("<mujoco><extension><plugin plugin='a.b'/></extension></mujoco>", "'extension'"),
     "flexcomp": (mjcf("<flexcomp type='grid' count='999 999 999' name='f'/>"), "'flexcomp'"),
-    "simulation in the compiler": (
-        mjcf(rest="<compiler><lengthrange mode='all' inttotal='1e12'/></compiler>"),
-        "'lengthrange'",
-    ),
     "name space": ("<mujoco xmlns:a='b'><a:include file='a.xml'/></mujoco>", "not allowed"),
     "billion laughs": (LAUGHS, "DOCTYPE"),
-    "undeclared entity": ("<mujoco model='&x;'/>", "not well-formed"),
-    "blank file": (" \n ", "no element found"),
     "binary junk": (bytes(range(256)) * 9, "not well-formed"),
     "UTF-16": (REACH.encode("utf-16"), "not well-formed"),
-    "truncated": (REACH[:500], "not well-formed"),
     "no MJCF": ("<robot name='urdf'/>", "root element is 'robot'"),
     "nested too deep": (mjcf("<body>" * 120 + "</body>" * 120), "nest deeper"),
-    "too many elements": (mjcf("<body/>" * 30_000), "more than 5000 elements"),
     # What MuJoCo complains of, or compiles though it should not.
     "unknown element": ("<mujoco><wordlbody/></mujoco>", "'wordlbody', line 1"),
-    "arm twice": (
-        "<mujoco><include file='arm.xml'/><include file='arm.xml'/></mujoco>",
-        "MuJoCo refuses it: XML Error",
-    ),
     "own name twice": (mjcf("<body name='a'/><body name='a'/>"), "repeated name 'a'"),
     "negative damping": (mjcf("<body><joint damping='-3'/><geom size='1'/></body>"), "negative"),
-    "negative friction": (mjcf("<geom size='.1' friction='1 -1 1'/>"), "negative"),
     "infinite": (mjcf("<geom size='1' pos='0 -Infinity 0'/>"), ""),
     # What would take too much.
     "huge arena": ("<mujoco><size memory='900M'/></mujoco>", "size memory in bytes is 943718400"),
@@ -137,33 +116,20 @@ REFUSED = {
         "<mujoco><visual><global offwidth='1000000'/></visual></mujoco>",
         "offwidth is 1000000",
     ),
-    "fine spheres": ("<mujoco><visual><quality numslices='9999'/></visual></mujoco>", "numslices"),
     "too many geoms": (mjcf("<geom size='.1'/>" * 1500), "ngeom is 1500, allowed: 0 to 1000"),
-    "too many joints": (mjcf(BODY * 300), "nq is 300"),
     "replicates in replicates": (
         mjcf(TIMES_1000 * 4 + "<geom size='1'/>" + "</replicate>" * 4),
         "more than 5000 elements",
     ),
-    "replicates without end": (mjcf(f"<replicate count='{'9' * 300}'/>"), "more than 5000"),
     "no count": (mjcf("<replicate count='1e9'/>"), "replicate: invalid literal"),
     "huge height field": (
         mjcf("", "<hfield name='h' nrow='30000' ncol='30000' size='1 1 1 1'/>"),
         "more than 5000 elements",
     ),
-    "hidden height field": (
-        mjcf("", "<hfield name='h' nrow='0x7000' ncol='30000' size='1 1 1 1'/>"),
-        "hfield: could not convert",
-    ),
     "huge texture": (
         mjcf("", "<texture name='t' type='2d' builtin='flat' width='60000' height='60000'/>"),
         "more than 5000 elements",
     ),
-    "huge mesh": (
-        mjcf(MESH, "<mesh name='m' builtin='supersphere' params='300000000 1 1'/>"),
-        "more than 5000 elements",
-    ),
-    "many user numbers": ("<mujoco><size nuser_body='2000000000'/></mujoco>", "more than 5000"),
-    "huge sensor": (mjcf(rest="<sensor><user dim='2000000000'/></sensor>"), "more than 5000"),
 }
 
 
@@ -183,13 +149,6 @@ def test_files_are_bounded_in_size_and_number(folder):
     assert "more than 64 files" in refusal(folder / "i0.xml")
 
 
-def test_includes_nest_no_deeper_than_the_limit(folder):
-    for i in range(3):
-        body = "<body>" * 45 + f"<include file='{i + 1}.xml'/>" + "</body>" * 45
-        (folder / f"{i}.xml").write_text(mjcf(body))
-    assert "nest deeper than 100" in refusal(folder / "0.xml")
-
-
 def test_attached_models_multiply_within_the_limit(folder):
     attach = "<attach model='m' body='e' prefix='{}_'/>"
     for i in range(4):
@@ -201,14 +160,11 @@ def test_attached_models_multiply_within_the_limit(folder):
     assert load_user_scene(folder / "3.xml").nbody == 52
 
 
-@pytest.mark.parametrize("target", ["outside.xml", "own/circle.xml", "gone.xml"])
-def test_links_stay_in_the_folder(folder, target):
-    (folder / "circle.xml").symlink_to(folder.parent / target)
-    message = refusal(write(folder, include("circle.xml")))
-    assert "leaves" in message or "cannot read circle.xml" in message
-
-
-def test_linked_folders_and_scenes_stay_in_the_folder(folder):
+def test_links_stay_in_the_folder(folder):
+    (folder / "circle.xml").symlink_to(folder / "circle.xml")
+    assert "cannot read circle.xml" in refusal(write(folder, include("circle.xml")))
+    (folder / "link.xml").symlink_to(folder.parent / "outside.xml")
+    assert "leaves" in refusal(write(folder, include("link.xml")))
     (folder / "sub").symlink_to(folder.parent)
     path = write(folder, include("sub/outside.xml"))
     assert "leaves" in refusal(path)
@@ -271,45 +227,33 @@ def test_meshes_lead_to_no_other_file(folder):
     assert load_user_scene(write(folder, mesh("m.obj"), m_obj=mtl)).nmeshvert == 4
 
 
-BROKEN_MESHES = [
-    ("m.stl", b"\0" * 80 + struct.pack("<I", 2**31 - 1)),
-    ("m.obj", TRIANGLE.replace("f 1 3 2", "f 1 3 999999999")),
-    ("m.obj", TRIANGLE.replace("v 1", "v nan")),
-    ("m.msh", struct.pack("<4i", 2**30, 2**30, 2**30, 2**30)),
-    ("m.obj", ""),
-    ("m.usd", TRIANGLE),
-]
-
-
-@pytest.mark.parametrize(("name", "content"), BROKEN_MESHES)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.stl", b"\0" * 80 + struct.pack("<I", 2**31 - 1)),
+        ("m.obj", TRIANGLE.replace("f 1 3 2", "f 1 3 999999999")),
+        ("m.obj", TRIANGLE.replace("v 1", "v nan")),
+        ("m.obj", ""),
+    ],
+)
 def test_broken_meshes_are_refused(folder, name, content):
     path = write(folder, mesh(name), **{name.replace(".", "_"): content})
     assert "MuJoCo refuses it" in refusal(path)
 
 
-@pytest.mark.parametrize("side_px", [16, 60_000])
-def test_picture_that_unpacks_to_more_than_it_shows_is_refused(folder, side_px):
+def test_picture_that_unpacks_to_more_than_it_shows_is_refused(folder):
     def chunk(kind, data):
         crc = zlib.crc32(kind + data)
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 2, 0, 0, 0))
     image = chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + chunk(b"IEND", b"")
     scene = mjcf("", "<texture name='t' type='2d' file='t.png'/>")
     path = write(folder, scene, t_png=b"\x89PNG\r\n\x1a\n" + header + image)
     assert "unpacks to more than" in refusal(path)
 
 
-# A copy of ours is ours.
-
-
-def scenes_in_a_file():
-    """Families that compile their file as it is; HalfCheetah adds to Gymnasium's."""
-    own = TaskVectorEnv.compile_own_scene.__func__
-    return [e for e, family in FAMILIES.items() if family.compile_own_scene.__func__ is own]
-
-
-@pytest.mark.parametrize("env_id", scenes_in_a_file())
+@pytest.mark.parametrize("env_id", ["metarobot/Grip-v0", "metarobot/Slide-v0"])
 def test_copy_of_a_shipped_scene_is_the_shipped_scene(folder, env_id):
     shipped = FAMILIES[env_id].scene_path
     path = write(folder, shipped.read_bytes())
@@ -353,17 +297,9 @@ UNFIT = {
         reach(("<worldbody>", '<option><flag autoreset="enable"/></option><worldbody>')),
         "option disableflags is .* keep the <option> and its <flag>",
     ),
-    "contact override": (
-        grip(('impratio="20"/>', '><flag override="enable"/></option>')),
-        "option enableflags",
-    ),
     "time step": (
         reach(("<worldbody>", '<option timestep="0.002"/><worldbody>')),
         "option timestep is 0.002, Reach needs 0.004",
-    ),
-    "weightless": (
-        reach(("<worldbody>", '<option gravity="0 0 0"/><worldbody>')),
-        "option gravity",
     ),
     "payload compensated": (
         reach(tool=('name="payload" pos', 'gravcomp="1" name="payload" pos')),
@@ -379,21 +315,17 @@ UNFIT = {
         ),
         "sensor 'block_position' is of another kind.*sensor_type",
     ),
-    "grip by position": (
-        grip(tool=('<motor name="grip"', '<position kp="9" name="grip"')),
-        "actuator 'grip' is of another kind.*actuator_biastype",
-    ),
     "block outranks the pads": (
         grip(('name="block" type="box"', 'name="block" priority="1" type="box"')),
         "priority 1 and may touch geom 'block' of priority 1",
     ),
+    "nothing to grip": (grip(('contype="1"', 'contype="0"')), "'pad_left' can touch nothing"),
     "friction of a pair": (
         grip(
             ("<sensor>", '<contact><pair geom1="block" geom2="pad_left"/></contact><sensor>'),
         ),
         "'pad_left' is in a contact pair",
     ),
-    "nothing to grip": (grip(('contype="1"', 'contype="0"')), "'pad_left' can touch nothing"),
     "no friction at all": (grip(tool=('condim="4"', 'condim="1"')), "condim 1"),
     "friction of nothing": (grip(tool=('friction="0.6', 'friction="0')), "must not be 0"),
     "memory too small": (
@@ -435,8 +367,6 @@ def test_families_that_count_elements_need_the_same_ones(folder, monkeypatch):
     with pytest.raises(SceneError, match="exactly these joints"):
         reach(2, scene_path=path)
 
-
-# The worked example.
 
 TORCH = Path(__file__).parents[2] / "examples" / "welding_torch" / "scene.xml"
 

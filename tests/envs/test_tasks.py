@@ -13,16 +13,15 @@ from scipy.stats import kstest
 from metarobot.envs import FAMILIES, SPLITS, TaskDistribution, TaskError, TaskParameter, Tasks
 
 DISTRIBUTIONS = {env_id: FAMILIES[env_id].distribution for env_id in FAMILIES}
-PARAMETERS = [p for distribution in DISTRIBUTIONS.values() for p in distribution.parameters]
 GRIP = DISTRIBUTIONS["metarobot/Grip-v0"]
 REACH = DISTRIBUTIONS["metarobot/Reach-v0"]
+INSERT = DISTRIBUTIONS["metarobot/Insert-v0"]
 LAW = settings(deadline=None, derandomize=True, max_examples=60)
 
 every_distribution = pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=FAMILIES)
-every_parameter = pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda p: p.name)
-every_range = pytest.mark.parametrize(
-    "parameter", [p for p in PARAMETERS if not p.choices], ids=lambda p: p.name
-)
+PARAMETERS = [GRIP["block_mass_kg"], REACH["frame_yaw_rad"], INSERT["lean_rad"]]
+"""On a scale of logarithms, around a circle, and with several gaps."""
+every_kind = pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda p: p.name)
 SIDE = TaskParameter(
     name="side",
     unit="1",
@@ -74,9 +73,6 @@ def task_parameters(draw):
     )
 
 
-# Splits.
-
-
 @LAW
 @given(parameter=task_parameters(), seed=st.integers(0, 2**32), split=st.sampled_from(SPLITS))
 def test_a_sample_lies_in_its_split_and_in_no_other(parameter, seed, split):
@@ -85,46 +81,49 @@ def test_a_sample_lies_in_its_split_and_in_no_other(parameter, seed, split):
 
 
 @every_distribution
-def test_every_family_keeps_its_splits_apart(distribution):
+def test_every_family_keeps_its_splits_apart_and_is_told_on_its_scale(distribution):
+    low, high = distribution.encoded_bounds
     for split in distribution.splits:
         tasks = distribution.sample(np.random.default_rng(0), 500, split)
         distribution.validate(tasks)
         assert tasks.names == distribution.names
         for parameter in distribution.parameters:
             assert_in_split(parameter, tasks[parameter.name], split)
+        told = distribution.encode(tasks)
+        assert told.shape == (500, len(low))
+        assert ((low <= told) & (told <= high)).all()
+        decoded = distribution.decode(told)
+        assert decoded.names == tasks.names
+        np.testing.assert_allclose(decoded.values, tasks.values, 1e-9, 1e-12)
+    for p in distribution.parameters:
+        if not p.circular:
+            middle = p.unscale(p.scale(np.array(p.train)).mean())
+            told = p.encode(np.array([*p.train, middle]))
+            np.testing.assert_allclose(told, [[-1.0], [1.0], [0.0]], atol=1e-12)
 
 
-@every_range
-def test_every_interval_is_drawn_in_proportion_to_its_scaled_length(parameter):
+@every_kind
+def test_values_are_uniform_on_their_declared_scale(parameter):
     for split in SPLITS:
         values = parameter.sample(np.random.default_rng(0), 20_000, split)
         intervals = parameter.intervals(split)
         lengths = np.array([np.diff(parameter.scale(np.array(pair)))[0] for pair in intervals])
         shares = [in_any(values, [pair], edges=True).mean() for pair in intervals]
         np.testing.assert_allclose(shares, lengths / lengths.sum(), atol=0.02)
-
-
-@every_range
-def test_values_are_uniform_on_their_declared_scale(parameter):
     whole = dataclasses.replace(parameter, gaps=())
     values = parameter.scale(whole.sample(np.random.default_rng(0), 5_000, "train"))
     low, high = parameter.scale(np.array(parameter.train))
     assert kstest((values - low) / (high - low), "uniform").pvalue > 0.01
-    if parameter.log_uniform:
-        low, high = parameter.train
-        linear = (np.exp(values) - low) / (high - low)
-        assert kstest(linear, "uniform").pvalue < 1e-6
+    train = np.log(parameter.train) if parameter.log_uniform else parameter.train
+    assert (low, high) == tuple(train)
 
 
-@every_parameter
+@every_kind
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
 def test_rounding_carries_no_sample_across_an_edge(parameter, uniform):
     class Constant:
         def random(self, size):
             return np.full(size, uniform)
-
-        def choice(self, values, size):
-            return np.full(size, values[int(uniform * len(values))])
 
     for split in SPLITS:
         values = parameter.sample(Constant(), 1, split)
@@ -144,15 +143,16 @@ def test_a_family_has_the_splits_that_hold_values():
     no_gaps = dataclasses.replace(GRIP["pad_friction"], gaps=())
     assert TaskDistribution((no_gaps, SIDE)).splits == ("train", "extrapolation")
     assert TaskDistribution((no_gaps, GRIP["block_mass_kg"])).splits == SPLITS
+    touching = dataclasses.replace(BOB, gaps=((0.2, 0.3), (0.1, 0.2)))
+    assert touching.intervals("train") == ((0.05, 0.1), (0.3, 0.5))
 
 
-@every_distribution
-def test_up_to_five_parameters_take_a_held_out_value_at_once(distribution):
+def test_up_to_five_parameters_take_a_held_out_value_at_once():
     """So the tasks of the package's families are, bit for bit, one draw of each parameter."""
-    for split in distribution.splits:
+    for split in SPLITS:
         rng = np.random.default_rng(3)
-        columns = {p.name: p.sample(rng, 50, split) for p in distribution.parameters}
-        assert distribution.sample(np.random.default_rng(3), 50, split) == Tasks(columns)
+        columns = {p.name: p.sample(rng, 50, split) for p in REACH.parameters}
+        assert REACH.sample(np.random.default_rng(3), 50, split) == Tasks(columns)
 
 
 def test_of_more_parameters_a_task_draws_the_five_that_lie_beyond():
@@ -170,18 +170,6 @@ def test_of_more_parameters_a_task_draws_the_five_that_lie_beyond():
     assert_in_split(mass, values[~beyond], "train")
 
 
-# Scaling.
-
-
-@every_distribution
-def test_the_training_range_is_told_as_minus_one_to_one(distribution):
-    for p in distribution.parameters:
-        if not p.circular:
-            middle = p.unscale(p.scale(np.array(p.train)).mean())
-            told = p.encode(np.array([*p.train, middle]))
-            np.testing.assert_allclose(told, [[-1.0], [1.0], [0.0]], atol=1e-12)
-
-
 def test_both_ends_of_a_turn_are_told_alike():
     yaw = REACH["frame_yaw_rad"]
     half_turn = np.nextafter(np.pi, 0)
@@ -189,43 +177,16 @@ def test_both_ends_of_a_turn_are_told_alike():
     np.testing.assert_allclose(told, [[-1, 0], [-1, 0], [1, 0], [0, 1]], atol=1e-12)
 
 
-@every_distribution
-def test_what_is_told_lies_within_its_bounds(distribution):
-    low, high = distribution.encoded_bounds
-    for split in distribution.splits:
-        tasks = distribution.sample(np.random.default_rng(0), 500, split)
-        told = distribution.encode(tasks)
-        assert told.shape == (500, len(low))
-        assert ((low <= told) & (told <= high)).all()
-
-
-@every_distribution
-def test_decoding_inverts_encoding(distribution):
-    for split in distribution.splits:
-        tasks = distribution.sample(np.random.default_rng(0), 20, split)
-        decoded = distribution.decode(distribution.encode(tasks))
-        assert decoded.names == tasks.names
-        np.testing.assert_allclose(decoded.values, tasks.values, 1e-9, 1e-12)
-
-
-# Tasks.
-
-
-def test_tasks_are_columns_by_name():
-    tasks = Tasks({"a": [1, 2, 3], "b": [4, 5, 6]})
+def test_tasks_are_columns_by_name_that_cannot_be_written():
+    column = np.array([1.0, 2.0, 3.0])
+    tasks = Tasks({"a": column, "b": [4, 5, 6]})
+    column[0] = 9.0
     assert len(tasks) == 3
-    np.testing.assert_array_equal(tasks["b"], [4, 5, 6])
+    np.testing.assert_array_equal(tasks["a"], [1, 2, 3])
     assert tasks.to_dicts()[1] == {"a": 2.0, "b": 5.0}
     assert tasks.rows([2, 0]).to_dicts() == [{"a": 3.0, "b": 6.0}, {"a": 1.0, "b": 4.0}]
     assert tasks.rows(slice(1, 3)) == tasks.rows(np.array([False, True, True]))
     np.testing.assert_array_equal(tasks.rows([0, 1]).repeat(3)["a"], [1, 1, 1, 2, 2, 2])
-
-
-def test_tasks_cannot_be_written():
-    column = np.array([1.0, 2.0])
-    tasks = Tasks({"a": column})
-    column[0] = 9.0
-    assert tasks["a"][0] == 1.0
     with pytest.raises(ValueError, match="read-only"):
         tasks["a"][0] = 9.0
 
@@ -249,26 +210,11 @@ def test_spread_tasks_cover_all_splits_and_are_allowed():
     assert SIDE.spread(np.array([0.0, 0.33, 0.34, 0.99])).tolist() == [-1.0, -1.0, 0.0, 3.0]
 
 
-# Refusals, in one line.
-
-
 def refusal(make):
     with pytest.raises(TaskError) as error:
         make()
     (line,) = str(error.value).splitlines()
     return line
-
-
-@every_parameter
-@pytest.mark.parametrize("value", [np.nan, -1e3, 1e3])
-def test_a_senseless_value_is_refused_by_name_unit_and_range(parameter, value):
-    distribution = next(d for d in DISTRIBUTIONS.values() if parameter in d.parameters)
-    columns = {parameter.name: [parameter.nominal, value]}
-    low, high = parameter.allowed
-    unit = "" if parameter.unit == "1" else f" {parameter.unit}"
-    line = refusal(lambda: distribution.with_values(columns))
-    assert line.startswith(f"{parameter.name} = {value:g}{unit} is not allowed")
-    assert line.endswith(f"it must lie in [{low:g}, {high:g}]")
 
 
 BOTH = {"block_mass_kg": [0.3], "pad_friction": [0.5]}
@@ -285,6 +231,11 @@ BOTH = {"block_mass_kg": [0.3], "pad_friction": [0.5]}
         (lambda: Tasks({}), "columns of one length"),
         (lambda: Tasks({"a": [1, 2], "b": [1]}), "columns of one length"),
         (lambda: Tasks({"a": [[1, 2]]}), "columns of one length"),
+        (
+            lambda: GRIP.with_values({"block_mass_kg": [0.3, -1e3]}),
+            "block_mass_kg = -1000 kg is not allowed: it must lie in [0.01, 3]",
+        ),
+        (lambda: GRIP.with_values({"pad_friction": [np.nan]}), "pad_friction = nan is not allowed"),
         (
             lambda: TaskDistribution((SIDE,)).with_values({"side": [-1.0, 0.5]}),
             "side = 0.5 is not allowed: it must be one of -1, 0, 3",
@@ -316,31 +267,23 @@ BOB = TaskParameter(
 @pytest.mark.parametrize(
     ("parameter", "change", "why"),
     [
-        (SIDE, {"choices": (-1.0,)}, "of 'side' must rise"),
         (SIDE, {"choices": (-1.0, 3.0)}, "of 'side' must rise"),
         (SIDE, {"choices": (0.0, -1.0, 3.0)}, "of 'side' must rise"),
-        (SIDE, {"choices": (-1.0, 0.0, 2.0)}, "of 'side' must rise"),
         (SIDE, {"gaps": ((0.5, 1.0),)}, "of 'side' must rise"),
         (BOB, {"gaps": ((0.01, 0.2),)}, "'bob_kg' do not nest"),
         (BOB, {"extrapolation": ((0.4, 1.0),)}, "'bob_kg' do not nest"),
-        (BOB, {"nominal": 100.0}, "'bob_kg' do not nest"),
         (BOB, {"train": (0.5, 0.1)}, "'bob_kg' do not nest"),
         (BOB, {"allowed": (0.1, 2.0)}, "'bob_kg' do not nest"),
         (BOB, {"gaps": ((0.1, 0.4), (0.2, 0.3))}, "gaps ((0.1, 0.4), (0.2, 0.3)) of 'bob_kg' over"),
-        (BOB, {"gaps": ((0.2, 0.3), (0.1, 0.21))}, "overlap"),
         (BOB, {"extrapolation": ((0.5, 0.7), (0.6, 0.9))}, "overlap"),
         (BOB, {"gaps": ((0.2, 0.5), (0.05, 0.2))}, "leave nothing of train (0.05, 0.5)"),
         (BOB, {"log_uniform": True, "allowed": (0.0, 3.0)}, "must be positive"),
         (BOB, {"circular": True}, "must be a full turn"),
         (BOB, {"train": (0.05,)}, "train of 'bob_kg' must be (low, high), got (0.05,)"),
-        (BOB, {"train": 0.1}, "must be (low, high), got 0.1"),
-        (BOB, {"train": (0.05, math.inf)}, "must be (low, high)"),
         (BOB, {"allowed": ("a", "b")}, "allowed of 'bob_kg' must be (low, high)"),
         (BOB, {"gaps": (0.1, 0.15)}, "must be intervals ((low, high), ...), got (0.1, 0.15)"),
         (BOB, {"unit": None}, 'must be a text, such as "kg", or "1" for a ratio, got None'),
-        (BOB, {"description": None}, "must be a text, got None"),
         (BOB, {"name": "bob kg"}, "must be an identifier, got 'bob kg'"),
-        (BOB, {"nominal": "0.2"}, "must be a finite number, got '0.2'"),
         (BOB, {"nominal": math.nan}, "must be a finite number, got nan"),
     ],
 )
@@ -348,16 +291,10 @@ def test_a_parameter_that_makes_no_sense_is_refused(parameter, change, why):
     assert why in refusal(lambda: dataclasses.replace(parameter, **change))
 
 
-def test_gaps_may_touch():
-    touching = dataclasses.replace(BOB, gaps=((0.2, 0.3), (0.1, 0.2)))
-    assert touching.intervals("train") == ((0.05, 0.1), (0.3, 0.5))
-
-
 @pytest.mark.parametrize(
     ("parameters", "why"),
     [
         ((BOB, BOB), "two task parameters are called 'bob_kg'"),
-        (BOB, "must be a tuple of TaskParameter"),
         (("bob_kg",), "must be a tuple of TaskParameter"),
         ((), "must be a tuple of TaskParameter, at least one"),
     ],

@@ -21,7 +21,6 @@ from metarobot.envs import (
     load_variant,
     make_env,
     shipped_variants,
-    short_names,
 )
 from metarobot.envs.disturbances import Disturbances
 from metarobot.envs.variants import MAX_FILE_BYTES, parse_variant, variant_format
@@ -72,9 +71,6 @@ def complaint(read, *arguments):
     return ""
 
 
-# Reading.
-
-
 def test_everything_in_a_file_is_read():
     variant = parse(EXAMPLE)
     assert (variant.name, variant.env_id) == ("my", "metarobot/Grip-v0")
@@ -89,33 +85,17 @@ def test_everything_in_a_file_is_read():
     assert (what.push.at_steps, what.change.at_step) == ((5, 10), 8)
 
 
-def test_what_a_file_does_not_name_is_the_familys(env_id):
-    (short,) = [name for name, value in short_names().items() if value == env_id]
-    variant = Variant.from_dict({"family": short, "name": "plain"})
-    assert variant.env_id == env_id
-    assert variant.distribution == FAMILIES[env_id].distribution
-    assert variant.disturbances == Disturbances()
-
-
 def test_byte_order_marks_line_ends_and_names_of_files(tmp_path):
     data = b"\xef\xbb\xbf" + EXAMPLE.replace("\n", "\r\n").encode()
     assert parse_variant(data, "my.toml", "my") == parse(EXAMPLE)
     path = tmp_path / "my own variant.toml"
     path.write_text('family = "grip"\n')
-    assert load_variant(path).name == "my_own_variant"
+    plain = load_variant(path)
+    assert (plain.name, plain.env_id) == ("my_own_variant", "metarobot/Grip-v0")
+    assert plain.distribution == FAMILIES[plain.env_id].distribution
+    assert plain.disturbances == Disturbances()
     path.write_text('family = "grip"\nname = "other-1"\n')
     assert load_variant(path).name == "other-1"
-
-
-# Round trips.
-
-
-def test_the_example_survives_json():
-    variant = parse(EXAMPLE)
-    values = json.loads(json.dumps(variant.to_dict()))
-    assert Variant.from_dict(values) == variant
-    assert Variant.from_dict(values).to_dict() == values
-    assert len({variant, Variant.from_dict(values)}) == 1  # hashable, as a configuration is
 
 
 def numbers(low, high):
@@ -159,19 +139,18 @@ def documents(draw):
     return document
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(documents())
 def test_valid_documents_survive_a_round_trip(document):
     variant = Variant.from_dict(document)
     written = json.loads(json.dumps(variant.to_dict()))
     assert Variant.from_dict(written) == variant
+    assert Variant.from_dict(written).to_dict() == written
+    assert len({variant, Variant.from_dict(written)}) == 1  # hashable, as a configuration is
     for split in variant.distribution.splits:
         variant.distribution.validate(
             variant.distribution.sample(np.random.default_rng(0), 3, split)
         )
-
-
-# Refusing.
 
 
 anything = st.recursive(
@@ -201,7 +180,7 @@ def put(document, path, value):
     document[path[-1]] = value
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(places, anything), max_size=3), st.booleans())
 def test_no_document_raises_anything_but_one_line(edits, from_example):
     document = tomllib.loads(EXAMPLE) if from_example else {"family": "grip"}
@@ -217,18 +196,13 @@ BY_HAND = {
     "": ["family = None", "grip"],
     "family grip": ["line 1"],
     'family = "grip"\nfixed = {pad_friction = = 1}': ["line 2, column 25"],
-    'family = "grip': ["Unterminated string"],
     'family = "grib"': ["family = 'grib'", "nearest is 'grip'"],
-    "family = 3": ["family = 3", "grip"],
     'family = "grip"\ndisturbance = {}': ["disturbance = {}", "nearest is 'disturbances'"],
     'family = "grip"\nname = "../../etc"': ["name = '../../etc'", "regex"],
-    'family = "grip"\ndescription = "a\\nb"': ["description = 'a\\nb'", "regex"],
     'family = "grip"\n[fixed]\nblock_mass = 1': ["fixed.block_mass = 1", "'block_mass_kg'"],
     'family = "grip"\n[fixed]\nblock_mass_kg = -1': ["fixed.block_mass_kg = -1", ">= 0.01"],
-    'family = "grip"\n[fixed]\nblock_mass_kg = nan': ["fixed.block_mass_kg = nan"],
     'family = "grip"\n[fixed]\nblock_mass_kg = "1 kg"': ["fixed.block_mass_kg = '1 kg'", "`float`"],
     'family = "grip"\n[ranges.pad_friction]\n': ["ranges.pad_friction", "missing", "`train`"],
-    'family = "grip"\n[ranges.pad_friction]\ntrain = 0.5': ["ranges.pad_friction.train = 0.5"],
     'family = "grip"\n[ranges.pad_friction]\ntrain = [0.5, 0.2]': ["train (0.5, 0.2)", "not nest"],
     'family = "grip"\n[ranges.pad_friction]\ntrain = [0.2, 1]\ngaps = [[0.1, 0.3]]': [
         "ranges.pad_friction: ",
@@ -239,10 +213,8 @@ BY_HAND = {
         "ranges.pad_friction",
     ],
     'family = "grip"\n[disturbances]\naction_delay_steps = 16': ["action_delay_steps = 16", "15"],
-    'family = "grip"\n[disturbances]\naction_delay_steps = 1.5': ["action_delay_steps = 1.5"],
     'family = "grip"\n[disturbances]\nobservation_dropout = -0.1': ["observation_dropout = -0.1"],
     'family = "grip"\n[disturbances.sensor_noise]\nmm = 1.0': ["sensor_noise.mm = 1.0", "'m'"],
-    'family = "grip"\n[disturbances.sensor_noise]\n"m/s" = -1': ['sensor_noise."m/s" = -1'],
     'family = "grip"\n[disturbances.push]\nforce_kn = 1': ["push.force_kn = 1", "'force_n'"],
     'family = "grip"\n[disturbances.push]\nforce_n = 1\nduration_s = 0.1': ["push = {", "one of"],
     'family = "grip"\n[disturbances.push]\nforce_n = 1\nduration_s = 9\nprobability = 0.1': [
@@ -258,7 +230,6 @@ BY_HAND = {
         "<= 0.9",
     ],
     'family = "grip"\n[change]\nat_step = 3': ["change = {", "name a task parameter"],
-    'family = "grip"\n[change]\nvalues = {pad_friction = 0.3}': ["change = {", "at_step"],
     'family = "grip"\n[change]\nat_step = 3\nvalues = {friction = 0.3}': [
         "change.values.friction = 0.3",
         "'pad_friction'",
@@ -269,7 +240,6 @@ BY_HAND = {
     ],
     'family = "point-navigation"\n[disturbances]\npush = {}': ["push = {}: unknown key"],
     'family = "half-cheetah-direction"\nfixed.direction = 0.5': ["one of -1, 1"],
-    'family = "half-cheetah-direction"\nranges.direction.train = [-1, 0]': ["must rise"],
     'family = "half-cheetah-direction"\n[change]\nat_step = 5\nfactors = {direction = 0.5}': [
         "one of -1, 1"
     ],
@@ -289,11 +259,9 @@ def test_a_malformed_file_is_refused_in_one_line(text, named):
     ("data", "named"),
     [
         (b'family = "grip"\nname = "\xff\xfe"', "can't decode byte 0xff"),
-        (b"\x00\x01\x02", "line 1, column 1"),
         (b"a = " + b"[" * 16_000, "recursion"),
         (b"a = " + b"9" * 16_000, "Exceeds the limit"),
         (b'family = "grip"\na = 0x' + b"f" * 16_000, "a = int that is too long"),
-        (b'family = "grip"\n' + ".".join("a" * 8_000).encode() + b" = 1", "unknown key"),
     ],
 )
 def test_what_is_hardly_a_file_is_refused_in_one_line(data, named):
@@ -314,9 +282,6 @@ def test_what_a_file_cannot_be(tmp_path):
         load_variant(tmp_path / "x.toml")
 
 
-# The format and its description.
-
-
 def keys_of(table, path=""):
     """Return all keys of a format, as the documentation writes them."""
     for field in msgspec.structs.fields(table):
@@ -335,46 +300,37 @@ def test_the_documentation_describes_every_key():
     assert found == {*DESCRIBED}
 
 
-def test_times_are_rounded_to_control_steps(env_id):
-    dt_s = FAMILIES[env_id].control_step_s()
-    name = FAMILIES[env_id].distribution.names[0]
-    change = {"at_s": 4.4 * dt_s, "factors": {name: 1.0}}
-    variant = Variant.from_dict({"family": env_id, "name": "x", "change": change})
+def test_times_are_rounded_to_control_steps():
+    dt_s = FAMILIES["metarobot/Reach-v0"].control_step_s()
+    change = {"at_s": 4.4 * dt_s, "factors": {"payload_kg": 1.0}}
+    variant = Variant.from_dict({"family": "reach", "name": "x", "change": change})
     assert variant.disturbances.change.at_step == 4
-    assert math.isclose(dt_s, make_env(env_id, 1, num_threads=1).control_dt_s)
+    assert math.isclose(dt_s, make_env(variant.env_id, 1, num_threads=1).control_dt_s)
 
 
-# What comes with the package.
-
-
-def test_ten_variants_come_with_the_package_and_say_what_they_are():
-    variants = [find_variant(name) for name in shipped_variants()]
-    assert len(variants) >= 10
-    for name, variant in zip(shipped_variants(), variants, strict=True):
+def test_variants_of_the_package_say_what_they_are_and_are_simulated():
+    assert len(shipped_variants()) >= 10
+    for name in shipped_variants():
+        variant = find_variant(name)
+        plain = Variant.from_dict({"family": variant.env_id, "name": name})
         assert variant.name == name
         assert 20 < len(variant.description) < 80
-        plain = Variant.from_dict({"family": variant.env_id, "name": name})
         assert (variant.distribution, variant.disturbances) != (
             plain.distribution,
             plain.disturbances,
         )
-
-
-@pytest.mark.parametrize("name", shipped_variants())
-def test_shipped_variants_are_simulated(name):
-    variant = find_variant(name)
-    env = make_env(variant.env_id, 8, num_threads=1, variant=variant)
-    rng = np.random.default_rng(0)
-    env.set_tasks(env.distribution.sample(rng, 8, "extrapolation"))
-    env.reset(seed=0)
-    for _ in range(env.horizon):
-        observations, rewards, _, truncated, info = env.step(
-            rng.uniform(-1, 1, env.action_space.shape)
-        )
-        assert np.isfinite(rewards).all()
-        assert env.observation_space.contains(observations)
-        assert not info["sim_unstable"].any()
-    assert truncated.all()
+        env = make_env(variant.env_id, 8, num_threads=1, variant=variant)
+        rng = np.random.default_rng(0)
+        env.set_tasks(env.distribution.sample(rng, 8, "extrapolation"))
+        env.reset(seed=0)
+        for _ in range(env.horizon):
+            observations, rewards, _, truncated, info = env.step(
+                rng.uniform(-1, 1, env.action_space.shape)
+            )
+            assert np.isfinite(rewards).all()
+            assert env.observation_space.contains(observations)
+            assert not info["sim_unstable"].any()
+        assert truncated.all()
 
 
 def test_a_variant_is_given_by_name_by_path_or_as_it_is():
@@ -397,7 +353,6 @@ def test_a_variant_is_given_by_name_by_path_or_as_it_is():
         (Path("nowhere") / "my.toml", "there is no such file"),
         ("heavy_tool", "is one of Reach, not of Grip"),
         ("", "no variant ''"),
-        (3, "got a int"),
         ({"name": "mine"}, "got a dict"),
     ],
     ids=str,
