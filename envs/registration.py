@@ -20,7 +20,7 @@ from metarobot.envs.family import ObservationElement, TaskFamily
 from metarobot.envs.scene import quiet_mujoco
 from metarobot.envs.tasks import TaskDistribution, TaskError
 from metarobot.envs.vector_env import TaskVectorEnv
-from metarobot.package_families import PACKAGE_FAMILIES, register_id
+from metarobot.machine import PACKAGE_FAMILIES, register_id
 
 
 class Preset(Protocol):

@@ -18,26 +18,19 @@ Importing the package registers the task families with Gymnasium; PyTorch, MuJoC
 themselves are imported when they are used.
 """
 
-from metarobot import machine
-
-machine.end_in_silence_while_importing()  # before what takes long to import
-
-# isort: split
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from metarobot.console import occupy_closed_descriptors
-from metarobot.package_families import PACKAGE_FAMILIES, register_id
+from metarobot.machine import PACKAGE_FAMILIES, VERSION, register_id
 
 # torch's threads wait for more work by spinning, on the cores that MuJoCo's threads then need: a
 # rollout would take up to a third longer.  OpenMP reads this when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-occupy_closed_descriptors()  # before the first process is started, which imports do
 
-__version__ = machine.VERSION
+__version__ = VERSION
 
 for _env_id in PACKAGE_FAMILIES:
     if _env_id not in gym.registry:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metarobot import machine
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import Run, load_run_or_policy
 from metarobot.algorithms import (
@@ -21,14 +20,14 @@ from metarobot.algorithms import (
     require_readers,
 )
 from metarobot.config import COMMON_NAMES, RunConfig, find_preset, require_known
-from metarobot.console import say
+from metarobot.console import StageDisplay, say
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.learning.distributed import join_workers
-from metarobot.machine import float32_by_default
-from metarobot.progress import StageDisplay, training_display
+from metarobot.machine import float32_by_default, prepare
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import choose_variant, find_scene, load_run, require_alike
+from metarobot.training.progress import training_display
 
 __all__ = [
     "AdaptablePolicy",
@@ -86,7 +85,7 @@ def train(
     from metarobot.training.run import default_run_folder, train_run  # reading needs no trainer
 
     folder = default_run_folder(config) if out is None else Path(out)
-    machine.prepare()
+    prepare()
     with (
         join_workers() as workers,
         training_display(names, config.total_steps, folder, wandb=wandb) as display,
@@ -119,7 +118,7 @@ def resume(folder: Path, *, wandb: bool = False, **values: Any) -> tuple[str, ..
     """
     from metarobot.training.run import resume_run
 
-    machine.prepare()
+    prepare()
     with (
         join_workers() as workers,
         training_display((), 0, folder, wandb=wandb) as display,
@@ -215,7 +214,7 @@ def evaluate(
     for run in trained:
         if run.unfinished:
             say(f"note: {run.path} was interrupted: {', '.join(run.unfinished)}")
-    machine.prepare()
+    prepare()
     with StageDisplay() as stages:
         return evaluate_to_folder(
             trained,
@@ -261,5 +260,5 @@ def render(
     from metarobot.reporting.video import require_film_name
 
     require_film_name(Path(out))
-    machine.prepare()
+    prepare()
     return render_policy(policy, Path(out), task, seed)

@@ -22,8 +22,7 @@ from metarobot.envs.checks import is_integer, is_number, keep_plain_integers, ne
 from metarobot.envs.registration import FAMILIES, OUTSIDE_PRESETS
 from metarobot.envs.scene import SceneRecord
 from metarobot.envs.variants import Variant
-from metarobot.machine import MOST_THREADS
-from metarobot.package_families import PACKAGE_FAMILIES
+from metarobot.machine import MOST_THREADS, PACKAGE_FAMILIES
 from metarobot.policies.gaussian import MIN_STD
 
 Value = bool | int | float | str

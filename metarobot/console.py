@@ -1,4 +1,4 @@
-"""Printing: text from outside made harmless, and streams that never end a command.
+"""The terminal: harmless text, streams that never end a command, signals, and a bar of progress.
 
 A terminal obeys some characters instead of showing them: escape sequences recolour it, a newline
 makes one message look like two, bidirectional marks let a name read backwards.  Whatever is printed
@@ -11,16 +11,16 @@ the end.
 
 from __future__ import annotations
 
-import codecs
-import contextlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-from metarobot.machine import is_first_process
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,10 +38,10 @@ def printable(text: str) -> str:
     r"""Return text in one line that shows every character, "a\x1b[2Jb" with its backslash."""
     if text.isprintable():  # much faster, and the usual case
         return text
-    return "".join(c if _is_harmless(c) else escaped(c) for c in text)
+    return "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else _escaped(c) for c in text)
 
 
-def escaped(character: str) -> str:
+def _escaped(character: str) -> str:
     r"""Write one character in ASCII as Python does: \x1b, \u202e; \xff for a byte not decoded."""
     if ord(character) in _UNDECODED:
         return f"\\x{ord(character) - 0xDC00:02x}"
@@ -98,26 +98,38 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _is_harmless(character: str) -> bool:
-    return character.isprintable() or character == "\N{NO-BREAK SPACE}"
+class StageDisplay:
+    """Shows how far a task with named stages has come; called with (stage, share done, 0 to 1)."""
 
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or make_console()
+        self._stage = ""
+        self._progress: Any = None
 
-_SPELL_OUT = "metarobot.spell_out"
-_SPELLINGS = {
-    **dict.fromkeys("−–—‐‑⁻─━╌╴╶╸╺", "-"),
-    **dict.fromkeys("│┃╎", "|"),
-    **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼┏┓┗┛┡┩┢┪╇╈", "+"),
-    **dict.fromkeys("‘’", "'"),
-    **dict.fromkeys("“”", '"'),
-    **dict.fromkeys("\N{NO-BREAK SPACE}", " "),
-    **dict(
-        zip("→←↓…·•×±≤≥", ["->", "<-", "v", "...", "*", "*", "x", "+/-", "<=", ">="], strict=True)
-    ),
-    **dict(zip("²³½°µμ", ["2", "3", "1/2", "deg", "u", "u"], strict=True)),
-    **dict(zip("αβγδε", ["alpha", "beta", "gamma", "delta", "epsilon"], strict=True)),
-    **dict(zip("θλπστφΣ", ["theta", "lambda", "pi", "sigma", "tau", "phi", "sum"], strict=True)),
-}
-"""ASCII for the characters that the commands print; others are written by their number."""
+    def __enter__(self) -> Self:
+        """Show a bar, if there is a terminal."""
+        if self._console.is_terminal:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            name = TextColumn("{task.description}", markup=False)
+            columns = (name, BarColumn(), TimeElapsedColumn())
+            self._progress = Progress(*columns, console=self._console, transient=True)
+            self._progress.start()
+            self._bar = self._progress.add_task("", total=1.0)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, stage: str, share: float) -> None:
+        """Show the stage and the share of all the work that is done, 0 to 1."""
+        if self._progress is not None:
+            self._progress.update(self._bar, description=printable(stage), completed=share)
+        elif stage != self._stage:
+            print_line(self._console, f"{share:4.0%}  {stage}")
+        self._stage = stage
 
 
 class _EnduringFile(io.FileIO):
@@ -135,73 +147,49 @@ class _EnduringFile(io.FileIO):
         return memoryview(data).nbytes
 
 
-class Output:
-    """Standard output while a command runs.
+@contextmanager
+def unfailing_streams() -> Iterator[Callable[[], OSError | None]]:
+    """Let nothing that is printed raise, until the end of the block.
 
-    Args:
-        file: The descriptor below it, or None where it is not the process's own.
+    A stream that was closed before the process began leads nowhere; one that someone else has put
+    in its place, as tests do, stays.
+
+    Returns:
+        A function that says why some of standard output is lost: None if nothing is, or if its
+        reader has gone.
     """
-
-    def __init__(self, file: _EnduringFile | None) -> None:
-        self._file = file
-
-    def problem(self) -> OSError | None:
-        """Return why some of the output is lost, None if nothing is, or nobody wanted it."""
-        sys.stdout.flush()
-        failure = self._file.failure if self._file else None
-        return None if isinstance(failure, BrokenPipeError) else failure
-
-
-def occupy_closed_descriptors() -> None:
-    """Open what is closed of 0, 1 and 2: whatever is opened next would get that number.
-
-    A file of ours would be printed to, and processes that we start would mix up their pipes.
-    """
-    for descriptor in range(3):
+    old: dict[str, Any] = {"stdout": sys.stdout, "stderr": sys.stderr}
+    for descriptor in range(3):  # what is closed would be given to a file of ours, or a library's
         try:
             os.fstat(descriptor)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-            os.set_inheritable(opened, True)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number
+    enduring: dict[str, _EnduringFile] = {}
+    for descriptor, (name, stream) in enumerate(old.items(), 1):
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  logs keep it
+        elif stream is getattr(sys, f"__{name}__") and _is_plain(stream):
+            enduring[name] = file = _EnduringFile(descriptor, "w", closefd=False)
+            new = io.TextIOWrapper(
+                io.BufferedWriter(file),
+                encoding=stream.encoding,
+                errors="backslashreplace",
+                line_buffering=stream.line_buffering or stream.write_through,
+            )
+            setattr(sys, name, new)
 
+    def problem() -> OSError | None:
+        sys.stdout.flush()
+        failure = enduring["stdout"].failure if "stdout" in enduring else None
+        return None if isinstance(failure, BrokenPipeError) else failure
 
-@contextmanager
-def unfailing_streams() -> Iterator[Output]:
-    """Let nothing that is printed raise, until the end of the block.
-
-    A stream that was closed before the process began leads nowhere.
-    """
-    codecs.register_error(_SPELL_OUT, _spell_out)
-    with _unfailing("stdout", 1) as file, _unfailing("stderr", 2):
-        yield Output(file)
-
-
-@contextmanager
-def _unfailing(name: str, descriptor: int) -> Iterator[_EnduringFile | None]:
-    """Put another stream in the place of one of sys, or change how it encodes where it is not ours.
-
-    Streams that someone else has put there, as tests do, keep their way of writing.
-    """
-    old: Any = getattr(sys, name)
-    file, new = None, old
-    if old is None:
-        new = open(os.devnull, "w", encoding="utf-8", errors=_SPELL_OUT)  # noqa: SIM115  logs keep it
-    elif old is getattr(sys, f"__{name}__") and _is_plain(old):
-        file = _EnduringFile(descriptor, "w", closefd=False)
-        new = io.TextIOWrapper(
-            io.BufferedWriter(file),
-            encoding=old.encoding,
-            errors=_SPELL_OUT,
-            line_buffering=old.line_buffering or old.write_through,
-        )
-    with _spelling(old):
-        setattr(sys, name, new)
-        try:
-            yield file
-        finally:
-            with contextlib.suppress(OSError, ValueError):
+    try:
+        yield problem
+    finally:
+        for name, stream in old.items():
+            with suppress(OSError, ValueError):
                 getattr(sys, name).flush()
-            setattr(sys, name, old)
+            setattr(sys, name, stream)
 
 
 def _is_plain(stream: Any) -> bool:
@@ -210,23 +198,84 @@ def _is_plain(stream: Any) -> bool:
     return type(getattr(buffer, "raw", buffer)) is io.FileIO
 
 
+class InterruptedCommandError(KeyboardInterrupt):
+    """A signal ends the work; partial files are removed on the way out.
+
+    Args:
+        signal_number: The signal.
+        way_on: How the work can go on, if it can.
+    """
+
+    def __init__(self, signal_number: int, way_on: str = "") -> None:
+        self.signal_number = signal_number
+        name = signal.Signals(signal_number).name
+        super().__init__(f"interrupted by {name}: {way_on}" if way_on else f"interrupted by {name}")
+
+
 @contextmanager
-def _spelling(stream: Any) -> Iterator[None]:
-    """Let a stream spell out what it cannot encode, for a while."""
-    if not isinstance(stream, io.TextIOWrapper):
+def interrupted_by_signals() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the block by an exception; a second one ends the process.
+
+    Signals that are ignored stay so (nohup).  torchrun ends its processes itself.
+
+    Raises:
+        InterruptedCommandError: A signal has come.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del frame
+        for each in heard:
+            signal.signal(each, signal.SIG_DFL)
+        raise InterruptedCommandError(number)
+
+    with _handling([] if _is_under_torchrun() else heard, interrupt):
         yield
-        return
-    before = stream.errors
-    stream.reconfigure(errors=_SPELL_OUT)
+
+
+@dataclass
+class StopRequest:
+    """A request to stop."""
+
+    signal_number: int = 0
+    """The signal that asked; 0 if none did."""
+
+
+@contextmanager
+def listen_for_stop() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+    request = StopRequest()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame  # torchrun repeats the signals that it gets
+        if request.signal_number and number == signal.SIGINT and not _is_under_torchrun():
+            raise InterruptedCommandError(number)
+        request.signal_number = request.signal_number or number
+
+    with _handling([signal.SIGINT, signal.SIGTERM], ask):
+        yield request
+
+
+@contextmanager
+def _handling(
+    numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Handle signals; outside the main thread none can be caught."""
+    heard = numbers if threading.current_thread() is threading.main_thread() else []
+    previous = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:
-        stream.reconfigure(errors=before)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
-def _spell_out(error: UnicodeError) -> tuple[str, int]:
-    """Write in ASCII what an encoding lacks: a handler of codecs."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    missing = error.object[error.start : error.end]
-    return "".join(_SPELLINGS.get(c) or escaped(c) for c in missing), error.end
+def is_first_process() -> bool:
+    """Whether this process speaks: torchrun starts several, and the first one does."""
+    return not _is_under_torchrun() or os.environ.get("RANK", "0") == "0"
+
+
+def _is_under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ

@@ -1,4 +1,4 @@
-"""The machine: threads, versions, memory that is kept, signals, and OpenGL.
+"""The machine: threads, versions, memory that is kept, OpenGL; and the ids of the families.
 
 At import only the standard library is needed: `import_mujoco` comes before everything else.
 """
@@ -11,16 +11,12 @@ import functools
 import importlib
 import os
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 MOST_THREADS = 1024
@@ -161,104 +157,36 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
 
 
-# Signals.  torchrun ends its processes itself, and repeats the signals that it gets.
+PACKAGE_FAMILIES = {
+    "metarobot/Reach-v0": "reach:ReachVectorEnv",
+    "metarobot/ReachHiddenGoal-v0": "reach_hidden_goal:ReachHiddenGoalVectorEnv",
+    "metarobot/ReachFeedForward-v0": "reach_feed_forward:ReachFeedForwardVectorEnv",
+    "metarobot/Grip-v0": "grip:GripVectorEnv",
+    "metarobot/Slide-v0": "slide:SlideVectorEnv",
+    "metarobot/Push-v0": "push:PushVectorEnv",
+    "metarobot/Carry-v0": "carry:CarryVectorEnv",
+    "metarobot/Insert-v0": "insert:InsertVectorEnv",
+    "metarobot/HalfCheetahDirection-v0": "half_cheetah:HalfCheetahDirectionVectorEnv",
+    "metarobot/HalfCheetahVelocity-v0": "half_cheetah:HalfCheetahVelocityVectorEnv",
+    "metarobot/PointNavigation-v0": "point_navigation:PointNavigationVectorEnv",
+}
+"""The native batch of every family of the package, as ``module:Class`` within `metarobot.envs`."""
 
 
-def end_in_silence_while_importing() -> None:
-    """Let Ctrl-C end a command at once, as SIGTERM does, until `metarobot.cli.main` handles it.
-
-    A program that imports the package keeps its own handling.
-    """
-    # Python calls the program "-m" until it has found the module, which it does by importing us.
-    program = sys.argv[0] if sys.argv else ""
-    is_command = program == "-m" or Path(program).stem == "metarobot"
-    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if is_command and default and not _is_under_torchrun():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-class InterruptedCommandError(KeyboardInterrupt):
-    """A signal ends the work; partial files are removed on the way out.
+def register_id(env_id: str) -> None:
+    """Let ``gym.make`` and ``gym.make_vec`` know a family; both import it when they make it.
 
     Args:
-        signal_number: The signal.
-        way_on: How the work can go on, if it can.
+        env_id: Its Gymnasium id, ``NAMESPACE/Name-vN``.
     """
+    import gymnasium as gym
 
-    def __init__(self, signal_number: int, way_on: str = "") -> None:
-        self.signal_number = signal_number
-        name = signal.Signals(signal_number).name
-        super().__init__(f"interrupted by {name}: {way_on}" if way_on else f"interrupted by {name}")
-
-
-@contextlib.contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the block by an exception; a second one ends the process.
-
-    Signals that are ignored stay so (nohup).  Outside the main thread none can be caught.
-
-    Raises:
-        InterruptedCommandError: A signal has come.
-    """
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    if not _catches_signals() or _is_under_torchrun():
-        heard = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del frame
-        for each in heard:
-            signal.signal(each, signal.SIG_DFL)
-        raise InterruptedCommandError(number)
-
-    previous = {number: signal.signal(number, interrupt) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@dataclass
-class StopRequest:
-    """A request to stop."""
-
-    signal_number: int = 0
-    """The signal that asked; 0 if none did."""
-
-
-@contextlib.contextmanager
-def listen_for_stop() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
-    request = StopRequest()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        del frame
-        if request.signal_number and number == signal.SIGINT and not _is_under_torchrun():
-            raise InterruptedCommandError(number)
-        request.signal_number = request.signal_number or number
-
-    heard = (signal.SIGINT, signal.SIGTERM) if _catches_signals() else ()
-    previous = {number: signal.signal(number, ask) for number in heard}
-    try:
-        yield request
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _catches_signals() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-def is_first_process() -> bool:
-    """Whether this process speaks: torchrun starts several, and the first one does."""
-    return not _is_under_torchrun() or os.environ.get("RANK", "0") == "0"
-
-
-def _is_under_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
+    gym.register(
+        env_id,
+        entry_point="metarobot.envs.single_env:TaskEnv",
+        vector_entry_point="metarobot.envs.registration:make_env",
+        kwargs={"env_id": env_id},
+    )
 
 
 # OpenGL.  MuJoCo chooses a backend when it is imported: it loads what MUJOCO_GL names, and where

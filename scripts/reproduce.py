@@ -37,12 +37,12 @@ from metarobot.cli.console import prepare
 from metarobot.cli.main import main as metarobot
 from metarobot.cli.parsing import parse
 from metarobot.config import PRESETS
+from metarobot.console import StageDisplay
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import RANDOM, EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.io import read_json, write_file
-from metarobot.progress import StageDisplay
 from metarobot.training.load import load_runs
 from metarobot.training.run_folder import algorithms_in, load_curve
 

@@ -23,15 +23,16 @@ from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
 from metarobot.cli.list import episode_text, summary
 from metarobot.config import PRESETS
+from metarobot.console import StageDisplay
 from metarobot.envs import find_family
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import RANDOM, EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.io import Folder, csv_table, json_bytes, parse_json
-from metarobot.progress import StageDisplay, TrainingDisplay
 from metarobot.reporting.style import algorithm_title, family_title, parameter_label
 from metarobot.reporting.words import where_they_hold
 from metarobot.training.load import EVALUATION_FILE, FOLDER, TrainedRun, load_run
+from metarobot.training.progress import TrainingDisplay
 from metarobot.training.run import complete_run
 from metarobot.training.run_folder import (
     CONFIG_FILE,

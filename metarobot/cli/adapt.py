@@ -12,10 +12,10 @@ from typing import Any
 
 import gymnasium as gym
 
-from metarobot import api
 from metarobot.adaptation.policy import AdaptablePolicy, require_count, require_suffix
 from metarobot.adaptation.robot import Robot
 from metarobot.adaptation.run import Run, choose_policy
+from metarobot.api import load
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.parsing import PolicyOptions, find_in_working_folder, parse, parse_task
 from metarobot.config import MOST_ADAPTATION_STEPS
@@ -67,7 +67,7 @@ def run(arguments: list[str], prog: str) -> int:
     require_count("steps", options.steps, MOST_ADAPTATION_STEPS)
     console = prepare()
     require_writable(options.out)
-    found = api.load(options.run, best=options.best)
+    found = load(options.run, best=options.best)
     policy = choose_policy(found, options.algorithm)
     if isinstance(found, Run) and not policy.algorithm.adapts:
         able = ", ".join(found.trained.learners) or "none of this run"

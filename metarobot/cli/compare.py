@@ -48,6 +48,7 @@ from metarobot.cli.train import (
     require_algorithms,
 )
 from metarobot.config import RunConfig, TrainConfig
+from metarobot.console import InterruptedCommandError, StageDisplay
 from metarobot.envs import Split, file_name
 from metarobot.envs.checks import require_integers
 from metarobot.evaluation.protocol import (
@@ -59,11 +60,11 @@ from metarobot.evaluation.protocol import (
 )
 from metarobot.evaluation.references import measured_names
 from metarobot.io import Folder
-from metarobot.machine import InterruptedCommandError, choose_num_threads
-from metarobot.progress import StageDisplay, training_display
+from metarobot.machine import choose_num_threads
 from metarobot.reporting.report import evaluate_to_folder, prepare_evaluation
 from metarobot.training.load import TrainedPolicy, TrainedRun, choose_variant, load_runs
 from metarobot.training.memory import require_training_memory
+from metarobot.training.progress import training_display
 from metarobot.training.run import complete_run
 from metarobot.training.run_folder import (
     RunError,

@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metarobot import machine
 from metarobot.console import make_console, make_table, print_line
+from metarobot.machine import prepare as prepare_machine
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
 def prepare() -> Console:
     """Make the process ready for work, and return the console."""
-    machine.prepare()
+    prepare_machine()
     return make_console()
 
 

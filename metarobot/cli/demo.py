@@ -9,17 +9,16 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from metarobot import api
 from metarobot.algorithms import STANDARD_ALGORITHMS
+from metarobot.api import train
 from metarobot.cli.console import conclude, prepare
 from metarobot.cli.list import measured_of
 from metarobot.cli.parsing import parse
 from metarobot.config import PRESETS, RunConfig
-from metarobot.console import print_line
+from metarobot.console import StageDisplay, print_line
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.io import Folder
 from metarobot.machine import OpenGLError, require_opengl
-from metarobot.progress import StageDisplay
 from metarobot.reporting.films import CHOSEN, film_chosen_task, render_adaptation
 from metarobot.reporting.heat_map import heat_map
 from metarobot.reporting.report import PRODUCTS, REPORT_FILE, Demonstration, evaluate_to_folder
@@ -82,7 +81,7 @@ def run(arguments: list[str], prog: str) -> int:
     is_there(out / "run", overwrite=options.overwrite)  # or refuses, before anything is shown
     shipped = show_shipped(FAMILY, SLIPPERY, out, console)
     print_line(console, "Now a policy of your own, small enough for minutes:")
-    run = api.train(
+    run = train(
         training, algorithms=STANDARD_ALGORITHMS, out=out / "run", overwrite=options.overwrite
     )
     for file in (REPORT_FILE, VIDEO_FILE):  # which tell of another run

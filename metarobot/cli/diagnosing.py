@@ -15,7 +15,7 @@ from rich.console import Console
 from metarobot.cli import diagnose_options as commands
 from metarobot.cli.console import prepare
 from metarobot.cli.diagnose_options import reading_of
-from metarobot.console import listed, make_console, make_table, print_line
+from metarobot.console import StageDisplay, listed, make_console, make_table, print_line
 from metarobot.diagnosis import recordings as folders
 from metarobot.diagnosis import run as runs
 from metarobot.diagnosis import simulator as sim
@@ -23,7 +23,6 @@ from metarobot.diagnosis.life_table import Columns, read_life_table
 from metarobot.diagnosis.recordings import Recordings, read_recordings, require_new_folder
 from metarobot.envs import nearest_name
 from metarobot.io import Folder, csv_table, json_bytes, require_writable, rounded, write_file
-from metarobot.progress import StageDisplay
 from metarobot.reporting.style import Cell
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from metarobot import api
+from metarobot.api import evaluate
 from metarobot.cli.console import conclude, shell_line
 from metarobot.cli.parsing import OutsideOptions, parse
 from metarobot.envs.checks import require_integers
@@ -48,7 +48,7 @@ class Options(OutsideOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Evaluate runs."""
     options = parse(Options, arguments, prog)
-    evaluation = api.evaluate(
+    evaluation = evaluate(
         options.runs,
         out=options.out,
         films=options.films,

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from metarobot.cli.console import OK, announce_learner, prepare, shell_line
 from metarobot.cli.parsing import PolicyOptions, parse, parse_task
-from metarobot.console import print_line
+from metarobot.console import StageDisplay, print_line
 from metarobot.evaluation.explain import ExplanationConfig
-from metarobot.progress import StageDisplay
 from metarobot.reporting.explanation import (
     PAGE_FILE,
     explain_to_folder,

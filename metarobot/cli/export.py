@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from metarobot import api
+from metarobot.adaptation.onnx import SUFFIX, export_onnx, require_onnx
 from metarobot.adaptation.run import Run, choose_policy
+from metarobot.api import load
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.parsing import PolicyOptions, parse
 from metarobot.console import print_line
 from metarobot.io import require_absent, require_writable
-from metarobot.onnx_export import SUFFIX, export_onnx, require_onnx
 from metarobot.training.load import TrainedPolicy
 
 _SUFFIXES = {"sb3": ".zip", "onnx": SUFFIX}
@@ -52,7 +52,7 @@ def run(arguments: list[str], prog: str) -> int:
     require_writable(options.out)
     if not options.overwrite:
         require_absent(options.out)
-    found = api.load(options.run, best=options.best)
+    found = load(options.run, best=options.best)
     policy = choose_policy(found, options.algorithm, "maml" if kind == "sb3" else None)
     if kind == "onnx":
         if isinstance(found, Run):

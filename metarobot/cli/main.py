@@ -16,13 +16,14 @@ from operator import or_
 from typing import Annotated, Any
 
 from metarobot.cli.console import BAD_INPUT, INTERRUPTED, OK
-from metarobot.console import say, unfailing_streams
-from metarobot.machine import (
+from metarobot.console import (
     InterruptedCommandError,
-    OpenGLError,
     interrupted_by_signals,
     is_first_process,
+    say,
+    unfailing_streams,
 )
+from metarobot.machine import VERSION, OpenGLError
 
 _HELP = ("help", "-h", "--help")
 _COMPLETION = "--tyro-print-completion"
@@ -43,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after a one-line error on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    with unfailing_streams() as output, interrupted_by_signals():
+    with unfailing_streams() as output_problem, interrupted_by_signals():
         code = _run(list(sys.argv[1:] if argv is None else argv))
-        problem = output.problem()
+        problem = output_problem()
         if problem and code == OK:
             why = problem.strerror or str(problem)
             say(f"error: standard output could not be written: {why}")
@@ -96,9 +97,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(_help())
         return OK
     if name == "--version" and not rest:
-        from metarobot import __version__
-
-        print(f"metarobot {__version__}")
+        print(f"metarobot {VERSION}")
         return OK
     if name == _COMPLETION:
         return _print_completion(rest)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from metarobot.cli.console import OK, announce_learner, prepare
 from metarobot.cli.parsing import PolicyOptions, parse, parse_task
-from metarobot.console import print_line
+from metarobot.console import listen_for_stop, print_line
 from metarobot.envs.checks import require_integers
-from metarobot.machine import listen_for_stop
-from metarobot.play import LOOPBACK, PlayPage, PlaySession, serve
+from metarobot.reporting.play import LOOPBACK, PlayPage, PlaySession, serve
 from metarobot.training.load import choose_variant, find_scene, load_run
 
 

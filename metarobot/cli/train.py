@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
-from metarobot import api
 from metarobot.algorithms import (
     ALGORITHMS,
     STANDARD_ALGORITHMS,
@@ -18,6 +17,7 @@ from metarobot.algorithms import (
     option_readers,
     require_readers,
 )
+from metarobot.api import resume, train
 from metarobot.cli.console import OK
 from metarobot.cli.parsing import OutsideOptions, import_family, import_outside, option_names, parse
 from metarobot.config import (
@@ -234,7 +234,7 @@ def run(arguments: list[str], prog: str) -> int:
     if options.resume or (restarted_by_torchrun() and out.exists()):
         besides = options.algorithms if options.resume else ()
         return _resume(out, expected=config, algorithms=besides, wandb=options.wandb)
-    api.train(
+    train(
         config,
         algorithms=algorithms,
         out=out,
@@ -247,7 +247,7 @@ def run(arguments: list[str], prog: str) -> int:
 
 
 def _resume(folder: Path, **values: Any) -> int:
-    trained = api.resume(folder, **values)
+    trained = resume(folder, **values)
     done = f"trained {', '.join(trained)}" if trained else _NOTHING
     print_line(make_console(), f"{done}: {folder}")
     return OK

@@ -6,13 +6,13 @@ of it is checked against the configuration before a policy is built.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
-from metarobot import policies
 from metarobot.algorithms import (
     STANDARD_ALGORITHMS,
     Algorithm,
@@ -279,7 +279,7 @@ def _named(variant: Variant | None) -> str:
 # Trained policies that come with the package: a run of every family, by the name of its preset.
 
 
-FOLDER = Path(policies.__file__).resolve().parent / "pretrained"
+FOLDER = Path(inspect.getfile(GaussianPolicy)).resolve().parent / "pretrained"
 """Where they are: ``pretrained/grip`` is a run folder, with an evaluation and a card."""
 EVALUATION_FILE = "evaluation.json"
 """What was measured of a run when it was added to the package."""

@@ -20,6 +20,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
+from metarobot.console import InterruptedCommandError, StopRequest, listen_for_stop
 from metarobot.envs import make_env
 from metarobot.envs.checks import show
 from metarobot.io import (
@@ -35,13 +36,7 @@ from metarobot.io import (
     typed,
 )
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.machine import (
-    InterruptedCommandError,
-    StopRequest,
-    choose_num_threads,
-    keep_freed_memory,
-    listen_for_stop,
-)
+from metarobot.machine import choose_num_threads, keep_freed_memory
 from metarobot.training.memory import require_training_memory
 from metarobot.training.run_folder import (
     BEST_FILE,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exporting import make_policy
 
-from metarobot.onnx_export import export_onnx
+from metarobot.adaptation.onnx import export_onnx
 
 pytest.importorskip("onnx", reason="needs metarobot[onnx]")
 pytest.importorskip("onnxruntime")

@@ -11,13 +11,8 @@ from pathlib import Path
 import pytest
 
 from metarobot import machine
-from metarobot.machine import (
-    InterruptedCommandError,
-    choose_num_threads,
-    interrupted_by_signals,
-    listen_for_stop,
-    provenance,
-)
+from metarobot.console import InterruptedCommandError, interrupted_by_signals, listen_for_stop
+from metarobot.machine import choose_num_threads, provenance
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 import torch
 from exporting import FAMILY, make_policy
 
+from metarobot.adaptation.onnx import export_onnx, facts_of, onnx_bytes
 from metarobot.envs import find_family
-from metarobot.onnx_export import export_onnx, facts_of, onnx_bytes
 from metarobot.policies import GaussianMLP
 
 onnx = pytest.importorskip("onnx", reason="needs metarobot[onnx]")

@@ -22,7 +22,8 @@ import metarobot as mr
 from metarobot.adaptation.policy import draw_exploration
 from metarobot.cli.main import main
 from metarobot.envs import TaskError, find_family, make_env
-from metarobot.play import (
+from metarobot.reporting.films import place_of
+from metarobot.reporting.play import (
     ADAPTED,
     BEFORE,
     LOOPBACK,
@@ -33,7 +34,6 @@ from metarobot.play import (
     Slider,
     serve,
 )
-from metarobot.reporting.films import place_of
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, numpy_generator
 from metarobot.training.load import load_run

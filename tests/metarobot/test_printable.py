@@ -93,7 +93,7 @@ def test_everything_is_printed_through_print_line_or_as_a_table():
     tables = re.compile(r"\w+.py: console.print\((\w*table\b.*)?\)")
     assert {call for call in calls if not tables.fullmatch(call)} == {
         "main.py: print(_help())",
-        "main.py: print(f'metarobot {__version__}')",
+        "main.py: print(f'metarobot {VERSION}')",
         "console.py: print(f'metarobot: {shown}', file=sys.stderr)",  # made printable before
         "console.py: console.print(Text(printable(text), style), soft_wrap=True)",
         # Numbers of our own, while a policy adapts.

@@ -5,7 +5,8 @@ from rich.console import Console
 from trained import TRAINED
 
 from metarobot.algorithms import train_config
-from metarobot.progress import StageDisplay, TrainingDisplay, duration
+from metarobot.console import StageDisplay
+from metarobot.training.progress import TrainingDisplay, duration
 
 
 def metrics(iteration: int, steps: int) -> dict[str, float]:
@@ -44,7 +45,7 @@ def test_plain_lines_without_a_terminal():
 
 def test_a_resumed_algorithm_counts_the_speed_of_this_session_only(monkeypatch):
     now = iter([0.0, 10.0])
-    monkeypatch.setattr("metarobot.progress.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("metarobot.training.progress.time.monotonic", lambda: next(now))
     text = io.StringIO()
     with TrainingDisplay((), 0, Console(file=text)) as display:
         display.begin(train_config(total_steps=300), 100)

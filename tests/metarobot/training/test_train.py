@@ -9,8 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metarobot.algorithms import config_from_dict, configure
 from metarobot.config import RunConfig
+from metarobot.console import InterruptedCommandError
 from metarobot.io import Folder, read_json
-from metarobot.machine import InterruptedCommandError
 from metarobot.training import train as training
 from metarobot.training import trainer as meta_trainer
 from metarobot.training.load import load_run

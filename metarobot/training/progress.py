@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from metarobot.config import TrainConfig
-from metarobot.console import make_console, print_line, printable
-from metarobot.machine import InterruptedCommandError, is_first_process
+from metarobot.console import (
+    InterruptedCommandError,
+    is_first_process,
+    make_console,
+    print_line,
+)
 
 if TYPE_CHECKING:  # reading a run imports no trainer
     from metarobot.training.trainer import Metrics
@@ -273,38 +276,6 @@ def training_display(
     if wandb and is_first_process():
         return WandbDisplay(algorithms, total_steps, run, **shown)
     return TrainingDisplay(algorithms, total_steps, **shown)
-
-
-class StageDisplay:
-    """Shows how far a task with named stages has come; called with (stage, share done, 0 to 1)."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or make_console()
-        self._stage = ""
-        self._progress: Progress | None = None
-
-    def __enter__(self) -> Self:
-        """Show a bar, if there is a terminal."""
-        if self._console.is_terminal:
-            name = TextColumn("{task.description}", markup=False)
-            columns = (name, BarColumn(), TimeElapsedColumn())
-            self._progress = Progress(*columns, console=self._console, transient=True)
-            self._progress.start()
-            self._bar = self._progress.add_task("", total=1.0)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Take the bar away."""
-        if self._progress is not None:
-            self._progress.stop()
-
-    def __call__(self, stage: str, share: float) -> None:
-        """Show the stage and the share of all the work that is done, 0 to 1."""
-        if self._progress is not None:
-            self._progress.update(self._bar, description=printable(stage), completed=share)
-        elif stage != self._stage:
-            print_line(self._console, f"{share:4.0%}  {stage}")
-        self._stage = stage
 
 
 def duration(seconds: float) -> str:
