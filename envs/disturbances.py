@@ -1,10 +1,8 @@
-"""Disturbances: what stands between a policy and the physics, besides the task.
+"""Disturbances: commands that act late, observations that are noisy or lost, pushes from outside.
 
-Commands that act late, observations that are noisy or stay away, pushes from outside.  All of it is
-vectorised over simulations.  Its random numbers are counter-based: what happens to one simulation
-must not depend on how many others stand in its batch, nor on which process holds it, so no
-generator advances.  Every number is a hash of its address: the start of the episode, the control
-step, a stream and an element.
+Random numbers are counter-based: every number is a hash of its address, which is the start of the
+episode, the control step, a stream and an element.  So no simulation depends on how many others
+stand in its batch, nor on the process that holds it.
 """
 
 from __future__ import annotations
@@ -79,9 +77,6 @@ class Disturber:
         action_size: Elements of an action A.
         control_dt_s: Duration of a control step.
         push_body: Name of the body that pushes act on.
-
-    Raises:
-        TaskError: The scene has no such body.
     """
 
     def __init__(

@@ -138,9 +138,8 @@ class TaskFamily:
     def observation_bounds(cls, observe_task: bool = False) -> np.ndarray:
         """Return the lowest and the highest value of every observation element, (2, O), float32.
 
-        Args:
-            observe_task: Whether the observation ends with the task parameters, on the scale of
-                the family, whatever the variant: a policy of the family understands them.
+        With ``observe_task`` it ends with the task parameters, on the scale of the family whatever
+        the variant: a policy of the family understands them.
         """
         low, high = np.array([(e.low, e.high) for e in cls.observation_elements]).T
         bounds = np.stack([low, high])

@@ -64,25 +64,18 @@ OVERLOADED_RGBA = np.array([0.45, 0.02, 0.10, 1.0])
 
 DISTRIBUTION = TaskDistribution(
     (
-        TaskParameter(
-            name="offset_x_m",
-            unit="m",
-            description="hole off the drawing, forwards",
-            nominal=0.0,
-            train=(-0.014, 0.014),
-            gaps=((-0.009, -0.005), (0.005, 0.009)),
-            extrapolation=((-0.018, -0.014), (0.014, 0.018)),
-            allowed=(-0.03, 0.03),
-        ),
-        TaskParameter(
-            name="offset_y_m",
-            unit="m",
-            description="hole off the drawing, sideways",
-            nominal=0.0,
-            train=(-0.014, 0.014),
-            gaps=((-0.009, -0.005), (0.005, 0.009)),
-            extrapolation=((-0.018, -0.014), (0.014, 0.018)),
-            allowed=(-0.03, 0.03),
+        *(
+            TaskParameter(
+                name=f"offset_{axis}_m",
+                unit="m",
+                description=f"hole off the drawing, {way}",
+                nominal=0.0,
+                train=(-0.014, 0.014),
+                gaps=((-0.009, -0.005), (0.005, 0.009)),
+                extrapolation=((-0.018, -0.014), (0.014, 0.018)),
+                allowed=(-0.03, 0.03),
+            )
+            for axis, way in (("x", "forwards"), ("y", "sideways"))
         ),
         TaskParameter(
             name="lean_rad",

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 
-from metarobot.envs.checks import after_number, is_integer, nearest_name, show
+from metarobot.envs.checks import after_number, nearest_name, show
 from metarobot.envs.family import ObservationElement, TaskFamily
 from metarobot.envs.scene import quiet_mujoco
 from metarobot.envs.tasks import TaskDistribution, TaskError
@@ -44,13 +44,11 @@ def register_family(
 ) -> None:
     """Register a task family: ``gym.make``, ``gym.make_vec`` and every command then know it.
 
-    Call it in the module that holds the family, as Gymnasium's own modules do, so that importing
-    the module registers the family::
+    Call it in the module that holds the family, so that importing the module registers it::
 
         register_family("my/Push-v0", PushVectorEnv)
 
     The first time it runs a short episode, which takes milliseconds, and refuses what is wrong.
-
     On the command line, name that module: ``metarobot train my_package.my_family:my/Push-v0``.
 
     Args:
@@ -60,8 +58,7 @@ def register_family(
 
     Raises:
         TaskError: The id is taken or malformed, the class lacks something, or a short episode shows
-            a mistake; the message is one line that says what.  Registering the same class again
-            changes nothing.
+            a mistake.  Registering the same class again changes nothing.
     """
     check_family(env_id, vector_class)
     if FAMILIES.get(env_id) is vector_class:
@@ -86,11 +83,7 @@ def import_package_families() -> None:
 
 
 def find_family(env_id: str) -> type[TaskVectorEnv]:
-    """Return the native batch of a family.
-
-    Raises:
-        TaskError: No family has that id.
-    """
+    """Return the native batch of a family; TaskError if none has that id."""
     if env_id not in FAMILIES:
         raise TaskError(
             f"no task family {env_id!r}, allowed: {', '.join(FAMILIES)}, or one of yours once "
@@ -102,8 +95,7 @@ def find_family(env_id: str) -> type[TaskVectorEnv]:
 def short_names() -> dict[str, str]:
     """Return the id of every family by its short name, such as ``grip``.
 
-    Where two families have the same short name, it means the one that was registered first: a
-    family from outside never takes the name of one of the package.
+    A family from outside never takes the name of one of the package.
     """
     names: dict[str, str] = {}
     for env_id in FAMILIES:
@@ -123,11 +115,7 @@ def make_env(env_id: str, num_envs: int, **kwargs: Any) -> TaskVectorEnv:
     Args:
         env_id: Gymnasium id, such as ``metarobot/Grip-v0``.
         num_envs: Number of simulations.
-        **kwargs: As for :class:`TaskVectorEnv`: ``scene_path`` puts a user's scene in the place of
-            the family's own.
-
-    Returns:
-        The vector environment.
+        **kwargs: As for :class:`TaskVectorEnv`.
 
     Raises:
         TaskError: No family has that id.
@@ -147,41 +135,20 @@ def _some(values: Any, kind: type) -> bool:
     return isinstance(values, tuple) and values != () and all(isinstance(v, kind) for v in values)
 
 
-_DECLARED: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "family": ("a name", lambda value: isinstance(value, str) and value != ""),
-    "distribution": ("a TaskDistribution", lambda value: isinstance(value, TaskDistribution)),
-    "observation_elements": (
-        "a tuple of ObservationElement, at least one",
-        lambda value: _some(value, ObservationElement),
-    ),
-    "action_elements": ("a tuple of str, at least one", lambda value: _some(value, str)),
-    "default_horizon": ("an integer of at least 1", lambda value: is_integer(value, 1, math.inf)),
-    "substeps": ("an integer of at least 1", lambda value: is_integer(value, 1, math.inf)),
-    "start_size": ("an integer of at least 0", lambda value: is_integer(value, 0, math.inf)),
-    "timestep_s": (
-        "the scene's time step in s",
-        lambda value: isinstance(value, float) and 0 < value < 1,
-    ),
-}
-"""Declarations of a family: their meaning, and whether a value is right."""
+_DECLARED = (
+    *("family", "distribution", "heat_map_axes", "observation_elements", "action_elements"),
+    *("default_horizon", "timestep_s", "substeps", "start_size"),
+)
 
 
 def check_family(env_id: Any, vector_class: Any) -> None:
-    """Refuse a class that is no complete task family.
-
-    Args:
-        env_id: The Gymnasium id that it is to have.
-        vector_class: Its native batch.
-
-    Raises:
-        TaskError: Something is missing or wrong; the message is one line that says what.
-    """
+    """Refuse a class that is no complete task family, by a TaskError that says what is wrong."""
     if not isinstance(env_id, str) or not _ID.fullmatch(env_id):
         raise TaskError(f"a family's id must have the form NAMESPACE/Name-vN, got {env_id!r}")
     if not isinstance(vector_class, type) or not issubclass(vector_class, TaskVectorEnv):
         name = getattr(vector_class, "__name__", repr(vector_class))
         raise TaskError(f"the class of {env_id!r} must be a subclass of TaskVectorEnv, got {name}")
-    missing = [name for name in (*_DECLARED, "heat_map_axes") if not hasattr(vector_class, name)]
+    missing = [name for name in _DECLARED if not hasattr(vector_class, name)]
     compiles = vector_class.compile_own_scene.__func__ is not TaskFamily.compile_own_scene.__func__
     if not compiles and not hasattr(vector_class, "scene_path"):
         missing.append("scene_path")
@@ -197,9 +164,11 @@ def check_family(env_id: Any, vector_class: Any) -> None:
 
 def _mistakes(family: type[TaskVectorEnv]) -> Iterator[str]:
     """Yield the declarations that are not of their kind."""
-    for name, (meaning, is_right) in _DECLARED.items():
-        if not is_right(value := getattr(family, name)):
-            yield f"{name} must be {meaning}, got {value!r}"
+    if not isinstance(family.distribution, TaskDistribution):
+        yield f"distribution must be a TaskDistribution, got {family.distribution!r}"
+    for name, kind in {"observation_elements": ObservationElement, "action_elements": str}.items():
+        if not _some(values := getattr(family, name), kind):
+            yield f"{name} must be a tuple of {kind.__name__}, at least one, got {values!r}"
     for e in family.observation_elements:
         if not -math.inf < e.low < e.high < math.inf:  # a policy maps them to [-1, 1]
             ends = f"got {e.low:g} and {e.high:g}"
@@ -215,14 +184,9 @@ def _mistakes(family: type[TaskVectorEnv]) -> Iterator[str]:
 def try_family(env_id: str, vector_class: type[TaskVectorEnv]) -> None:
     """Run a short episode of two tasks twice; nothing is drawn.
 
-    Args:
-        env_id: The Gymnasium id that it is to have.
-        vector_class: Its native batch, whose declarations are complete.
-
     Raises:
         TaskError: A method fails, returns something else than `TaskFamily` asks for or what is not
-            finite, does not repeat, or an observation element is never within its bounds; the
-            message is one line that says what.
+            finite, does not repeat, or an observation element is never within its bounds.
     """
     try:
         with quiet_mujoco(), np.errstate(all="ignore"):
@@ -321,10 +285,7 @@ def _play(env: TaskVectorEnv, actions: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _check_bounds(family: type[TaskVectorEnv], measured: np.ndarray) -> None:
-    """Refuse an element that is clipped whenever it is measured, (R, O): a policy sees a constant.
-
-    One that is clipped now and then may saturate on purpose.
-    """
+    """Refuse an element that is clipped whenever it is measured, (R, O): it is a constant."""
     for e, values in zip(family.observation_elements, measured.T, strict=True):
         slack = _SLACK * (e.high - e.low)
         if not ((values >= e.low - slack) & (values <= e.high + slack)).any():

@@ -66,13 +66,10 @@ class BatchRenderer:
         self._renderer = make_renderer(self._model, pictures.height_px, pictures.width_px)
 
     def render(self, copy_to: Callable[[int, Any, Any], None]) -> tuple[np.ndarray, ...]:
-        """Draw all simulations.
+        """Draw all simulations, (height, width, 3) uint8 each.
 
         Args:
             copy_to: Copies a simulation, by its number, into a model and its data.
-
-        Returns:
-            One frame a simulation, (height, width, 3) uint8.
 
         Raises:
             OpenGLError: The process was forked since the renderer was made.

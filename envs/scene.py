@@ -14,9 +14,7 @@ import hashlib
 import math
 import os
 import re
-import struct
 import time
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,8 +54,6 @@ _AMOUNTS = re.compile(
 )
 """Attributes whose product says how many values an element takes."""
 _VALUES_OF_AN_ELEMENT = 2**14
-_PNG = b"\x89PNG\r\n\x1a\n"
-_MOST_PICTURE_BYTES = 2**26
 
 _NOT_NEGATIVE = (
     *("body_mass", "body_inertia", "geom_friction", "pair_friction"),
@@ -118,8 +114,8 @@ class SceneLimits:
     total_bytes: int = 32 * 2**20
     """Size of all of them."""
     elements: int = 5_000
-    """XML elements, those that `replicate` and `attach` make included; 16,384 texels, heights,
-    samples or bytes of a mesh count as one."""
+    """XML elements, those that `replicate` and `attach` make included; 16,384 texels, heights or
+    samples count as one."""
     element_depth: int = 100
     """XML elements inside one another, in one model with all that it includes."""
     model_bytes: int = 64 * 2**20
@@ -153,22 +149,14 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @classmethod
     def of(cls, path: Path | str) -> SceneRecord:
-        """Read the files of a scene and record them; nothing is compiled.
-
-        Raises:
-            SceneError: The scene is not allowed.
-        """
+        """Read the files of a scene and record them; SceneError if one is not allowed."""
         with _errors_naming(path):
             sha256 = SceneFiles(Path(path), DEFAULT_LIMITS).sha256
         return cls(path=str(Path(path).absolute()), sha256=sha256)
 
     @classmethod
     def from_dict(cls, values: Any) -> SceneRecord:
-        """Read a record from its two values.
-
-        Raises:
-            SceneError: They are no record.
-        """
+        """Read a record from its two values; SceneError if they are none."""
         try:
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
@@ -180,11 +168,7 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return msgspec.structs.asdict(self)
 
     def moved_to(self, path: Path | str) -> SceneRecord:
-        """Return the record of the same scene at another place.
-
-        Raises:
-            SceneError: Another scene is there.
-        """
+        """Return the record of the same scene at another place; SceneError if another is there."""
         there = SceneRecord.of(path)
         if there.sha256 != self.sha256:
             raise SceneError(
@@ -206,12 +190,8 @@ def quiet_mujoco() -> Iterator[None]:
 
 
 def compile_scene(path: Path) -> Any:
-    """Compile a scene of the package.
-
-    MuJoCo warns that the result may not save to XML, in MUJOCO_LOG.TXT in the working directory;
-    arm.xml says why it does not matter.
-    """
-    with quiet_mujoco():
+    """Compile a scene of the package."""
+    with quiet_mujoco():  # it warns that it may not save to XML: arm.xml says why
         return _mj.MjModel.from_xml_path(str(path))
 
 
@@ -230,8 +210,7 @@ def load_user_scene(
         The compiled model.  A copy of a shipped scene gives the shipped model, bit for bit.
 
     Raises:
-        SceneError: The scene is not allowed, cannot be compiled, or is too large; the message is
-            one line that begins with the path.
+        SceneError: The scene is not allowed, cannot be compiled, or is too large.
     """
     with _errors_naming(path):
         files = SceneFiles(Path(path), limits)
@@ -249,20 +228,11 @@ def load_user_scene(
 def load_family_scene(
     family: type[TaskVectorEnv], scene: Path | str, sha256: str | None = None
 ) -> Any:
-    """Load a user's scene and check that the family can use it.
-
-    Args:
-        family: The family's vector environment.
-        scene: The scene, as for :func:`load_user_scene`.
-        sha256: The hash that its files must have; any when None.
-
-    Returns:
-        The compiled model.
+    """Load a user's scene, as `load_user_scene`, and check that the family can use it.
 
     Raises:
         SceneError: The scene is not allowed, something that the family needs is missing or of
-            another kind, a task would not act as it should, or the simulation is unstable or too
-            slow; the message is one line that begins with the path.
+            another kind, a task would not act as it should, or the simulation is unstable or slow.
     """
     model = load_user_scene(scene, sha256=sha256)
     with _errors_naming(scene):
@@ -280,11 +250,7 @@ def load_family_scene(
 
 @lru_cache(maxsize=4)
 def load_recorded_scene(family: type[TaskVectorEnv], record: SceneRecord) -> Any:
-    """Load the scene of a run, once in a process: its hash says that it is always the same.
-
-    Raises:
-        SceneError: Its files have changed, or as in :func:`load_family_scene`.
-    """
+    """Load the scene of a run, once in a process: its hash says that it is always the same."""
     return load_family_scene(family, record.path, record.sha256)
 
 
@@ -301,15 +267,8 @@ class SceneFiles:
     """The files of a scene by their bare names, the scene itself first.
 
     A file is looked for beside the file that names it, beside the model, and in the model's
-    ``meshdir`` or ``texturedir``; then, a model or an included file, in the package.
-
-    Args:
-        scene: The scene's XML file.
-        limits: Its bounds.
-
-    Raises:
-        SceneError: A path leaves the scene's folder, a limit is exceeded, or an element is not
-            allowed.
+    ``meshdir`` or ``texturedir``; then, a model or an included file, in the package.  SceneError if
+    a path leaves the scene's folder, a limit is exceeded, or an element is not allowed.
     """
 
     def __init__(self, scene: Path, limits: SceneLimits) -> None:
@@ -332,11 +291,7 @@ class SceneFiles:
         return digest.hexdigest()
 
     def compile(self) -> Any:
-        """Compile the scene from the bytes that were read.
-
-        Raises:
-            SceneError: MuJoCo refuses it.
-        """
+        """Compile the scene from the bytes that were read; SceneError if MuJoCo refuses it."""
         scene = next(iter(self.contents.values()))
         try:
             with quiet_mujoco():
@@ -345,11 +300,7 @@ class SceneFiles:
             raise SceneError(f"MuJoCo refuses it: {error}") from None
 
     def _read_model(self, path: Path, chain: tuple[Path, ...]) -> int:
-        """Read a model with all that it includes, attaches and loads.
-
-        Args:
-            path: Its file.
-            chain: The files that attach one another down to this one.
+        """Read a model that a chain of files attaches, with all that it includes and loads.
 
         Returns:
             Its elements, those that replicate and attach make included.
@@ -360,7 +311,7 @@ class SceneFiles:
         for compiler in root.iter("compiler"):
             for attribute in {"assetdir", "meshdir", "texturedir"} & {*compiler.attrib}:
                 folders.append(path.parent / _plain_path(path, compiler.get(attribute, "")))
-        attached = weight = 0
+        attached = 0
         for element in root.iter():
             for attribute, given in element.attrib.items():
                 if not attribute.startswith("file"):
@@ -368,23 +319,18 @@ class SceneFiles:
                 if element.tag == "model":
                     attached = max(attached, self._read_model(Path(given), chain))
                 elif element.tag in ("mesh", "hfield", "texture"):
-                    data = self._read(self._find(path, given, reversed(folders)))
-                    weight += _loaded_bytes(path, data) // _VALUES_OF_AN_ELEMENT
+                    self._read(self._find(path, given, reversed(folders)))
                 else:
                     raise SceneError(f"{path.name}: element {element.tag!r} may not read a file")
-        size = weight + _expanded_size(path, root, attached)
+        size = _expanded_size(path, root, attached)
         if size > self._limits.elements:
             raise SceneError(f"the scene has more than {self._limits.elements} elements")
         return size
 
     def _read_xml(self, path: Path, model: Path, chain: tuple[Path, ...], depth: int) -> Element:
-        """Return the root element of a file, with those that it includes in their place.
+        """Return the root element of a file of a model, with what it includes in its place.
 
-        Args:
-            path: The file.
-            model: The model that it is a part of.
-            chain: The files that lead to this one, itself included: it can lead to none of them.
-            depth: Elements that its own are inside of.
+        A chain of files leads to it, and its elements stand inside of so many others.
         """
         try:
             text = self._read(path).decode()
@@ -485,26 +431,6 @@ def _expanded_size(file: Path, element: Element, attached: int) -> int:
     return max(1, count) * (size + (attached if element.tag == "attach" else 0))
 
 
-def _loaded_bytes(file: Path, data: bytes) -> int:
-    """Return the size of a mesh or picture as it is loaded; a small PNG may hold gigabytes."""
-    if not data.startswith(_PNG):
-        return len(data)
-    width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
-    most = min(8 * (width + 1) * height, _MOST_PICTURE_BYTES)  # 16 bits in each of 4 channels
-    packed, start = b"", len(_PNG)
-    while start + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[start : start + 8])
-        packed += data[start + 8 : start + 8 + length] if kind == b"IDAT" else b""
-        start += 12 + length
-    try:
-        unpacked = len(zlib.decompressobj().decompress(packed, most + 1))
-    except zlib.error as error:
-        raise SceneError(f"{file.name}: a picture cannot be unpacked: {error}") from None
-    if unpacked > most or 4 * width * height > _MOST_PICTURE_BYTES:
-        raise SceneError(f"{file.name}: a picture unpacks to more than {most} bytes")
-    return max(unpacked, 4 * width * height)
-
-
 def _float_arrays(model: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name and the values of each field of a model that holds real numbers."""
     for field in dir(model):
@@ -595,7 +521,7 @@ def _explain(error: Exception, family: str, model: Any, shipped: Any) -> str:
 
 
 def _test_run(family: type[TaskVectorEnv], model: Any, shipped: Any) -> None:
-    """Let the family use the scene as it would in training."""
+    """Let the family use the scene as it would in training; refuse one that is unstable or slow."""
 
     class TestRun(family):
         def _load_model(self, scene_path: Any) -> Any:
@@ -605,7 +531,19 @@ def _test_run(family: type[TaskVectorEnv], model: Any, shipped: Any) -> None:
     model.camera(VIDEO_CAMERA)
     _check_tasks(env, shipped)
     env.set_tasks(env.distribution.nominal())
-    _check_episode(env)
+    start = np.full((_TEST_ENVS, env.start_size), 0.5)
+    observations, _ = env.reset(options={"start": start})
+    begun_s = time.monotonic()
+    for step in range(1, env.horizon + 1):
+        observations, rewards, _, _, info = env.step(np.zeros(env.action_space.shape or ()))
+        if info["sim_unstable"].any():
+            raise SceneError(f"the nominal simulation is unstable in control step {step}")
+        if not (np.isfinite(rewards).all() and np.isfinite(observations).all()):
+            raise SceneError(f"the nominal simulation has no finite reward in control step {step}")
+        if env.batch.warning[:, _FULL_WARNINGS, 1].any():
+            raise SceneError("its memory is too small for its contacts: raise <size memory>")
+        if time.monotonic() - begun_s > DEFAULT_LIMITS.test_run_s:
+            raise SceneError(f"{step} control steps take more than {DEFAULT_LIMITS.test_run_s:g} s")
     env._paint(0, copy.copy(model))
     env.close()
 
@@ -632,11 +570,8 @@ def _check_tasks(env: TaskVectorEnv, shipped: Any) -> None:
 def _check_friction(model: Any, geom: int, rubbed: np.ndarray, shipped: Any) -> None:
     """Refuse contacts of a geom whose friction is the task's, if another friction would count.
 
-    Args:
-        model: The scene.
-        geom: Index of the geom.
-        rubbed: Whether the friction of each geom is the task's, (ngeom,).
-        shipped: The family's own scene: what outranks the geom there may do so here.
+    ``rubbed`` says of which geoms it is the task's, (ngeom,); what outranks the geom in the
+    family's own scene may do so here.
     """
     name, priority = model.geom(geom).name, model.geom_priority
     if model.geom_condim[geom] == 1:
@@ -659,20 +594,3 @@ def _check_friction(model: Any, geom: int, rubbed: np.ndarray, shipped: Any) -> 
                 f"priority {priority[other]}: its own must be higher, or the task's friction would "
                 "not count"
             )
-
-
-def _check_episode(env: TaskVectorEnv) -> None:
-    """Refuse a scene that is unstable or too slow when nothing is commanded."""
-    start = np.full((_TEST_ENVS, env.start_size), 0.5)
-    observations, _ = env.reset(options={"start": start})
-    begun_s = time.monotonic()
-    for step in range(1, env.horizon + 1):
-        observations, rewards, _, _, info = env.step(np.zeros(env.action_space.shape or ()))
-        if info["sim_unstable"].any():
-            raise SceneError(f"the nominal simulation is unstable in control step {step}")
-        if not (np.isfinite(rewards).all() and np.isfinite(observations).all()):
-            raise SceneError(f"the nominal simulation has no finite reward in control step {step}")
-        if env.batch.warning[:, _FULL_WARNINGS, 1].any():
-            raise SceneError("its memory is too small for its contacts: raise <size memory>")
-        if time.monotonic() - begun_s > DEFAULT_LIMITS.test_run_s:
-            raise SceneError(f"{step} control steps take more than {DEFAULT_LIMITS.test_run_s:g} s")

@@ -22,8 +22,7 @@ class TaskEnv(GymnasiumMixin, gym.Env):
 
     Args:
         env_id: Which family, by its Gymnasium id; ``gym.make`` gives the id that it is asked for.
-        **kwargs: As for the family's vector environment, without ``num_envs``: ``scene_path``
-            puts a user's scene in the place of the family's own.
+        **kwargs: As for the family's vector environment, without ``num_envs``.
 
     Raises:
         TaskError: No family has that id.
@@ -57,14 +56,8 @@ class TaskEnv(GymnasiumMixin, gym.Env):
     def set_tasks(self, tasks: Tasks | Mapping[str, Any]) -> None:
         """Set the one task; it stays across resets until the next call.
 
-        Behind the wrappers of ``gym.make`` it is ``env.unwrapped.set_tasks``.
-
-        Args:
-            tasks: One task, or a mapping of some task parameters to their values: the others take
-                their nominal values.
-
-        Raises:
-            TaskError: A value is not allowed, or there are several tasks.
+        Behind the wrappers of ``gym.make`` it is ``env.unwrapped.set_tasks``.  A mapping of some
+        task parameters to values leaves the others nominal; TaskError if it is not allowed.
         """
         self.vector_env.set_tasks(tasks)
 
@@ -86,11 +79,8 @@ class TaskEnv(GymnasiumMixin, gym.Env):
         Raises:
             ValueError: An option is unknown or not what it must be; nothing has changed.
         """
-        given, start_shape = (
-            read_options(options, ("start", "tasks")),
-            (self.vector_env.start_size,),
-        )
-        start = given.get("start")
+        given = read_options(options, ("start", "tasks"))
+        start, start_shape = given.get("start"), (self.vector_env.start_size,)
         if start is not None:
             start = read_start(start, start_shape)
         if "tasks" in given:

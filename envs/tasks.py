@@ -8,6 +8,7 @@ in it that are held out (the interpolation split), and the ranges beyond (the ex
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,9 +32,7 @@ class TaskError(ValueError):
 def parameter_words(name: str, unit: str) -> str:
     """Return a task parameter's name for people, without its unit: "block_mass_kg" -> "block mass".
 
-    Args:
-        name: Identifier that ends in its unit, ``N m`` as ``_nm``, ``m/s`` as ``_m_per_s``.
-        unit: Unit as written on an axis; ``1`` or nothing for a ratio.
+    A name ends in its unit, ``N m`` as ``_nm``, ``m/s`` as ``_m_per_s``; a ratio has none.
     """
     suffix = unit.replace(" ", "").replace("/", "_per_").lower()
     return (name.removesuffix(f"_{suffix}") if suffix else name).replace("_", " ")
@@ -51,27 +50,21 @@ def _overlap(intervals: Iterable[Interval]) -> bool:
     return any(next_low < high for (_, high), (next_low, _) in pairwise(ordered))
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_finite(value: Any) -> bool:
-    return is_number(value, -math.inf, math.inf) and math.isfinite(value)
-
-
 def _is_interval(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_finite, value))
+    finite = isinstance(value, tuple | list) and [is_number(v, -_MOST, _MOST) for v in value]
+    return finite == [True, True]
 
 
 def _are_intervals(value: Any) -> bool:
     return isinstance(value, tuple | list) and all(map(_is_interval, value))
 
 
+_MOST = sys.float_info.max
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (lambda value: _is_text(value) and value.isidentifier(), "an identifier"),
-    "unit": (_is_text, 'a text, such as "kg", or "1" for a ratio'),
-    "description": (_is_text, "a text"),
-    "nominal": (_is_finite, "a finite number"),
+    "name": (lambda value: isinstance(value, str) and value.isidentifier(), "an identifier"),
+    "unit": (lambda value: isinstance(value, str), 'a text, such as "kg", or "1" for a ratio'),
+    "description": (lambda value: isinstance(value, str), "a text"),
+    "nominal": (lambda value: is_number(value, -_MOST, _MOST), "a finite number"),
     "train": (_is_interval, "(low, high)"),
     "allowed": (_is_interval, "(low, high)"),
     "gaps": (_are_intervals, "intervals ((low, high), ...)"),
@@ -110,50 +103,46 @@ class TaskParameter:
     """An angle: both ends of ``allowed``, a full turn apart, are the same task."""
 
     def __post_init__(self) -> None:
-        """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``.
-
-        Raises:
-            TaskError: They do not, intervals overlap, or a field is not of its kind.
-        """
+        """Check that gaps lie inside, extrapolation ranges outside, and all within ``allowed``."""
         for field, (is_right, needed) in _KINDS.items():
             if not is_right(value := getattr(self, field)):
                 raise TaskError(f"{field} of {self.name!r} must be {needed}, got {show(value)}")
-        for problem, there in self._contradictions().items():
-            if there:
-                raise TaskError(problem)
-
-    def _contradictions(self) -> dict[str, bool]:
-        """Return whether there is each contradiction between fields, by its message."""
         name, (low, high), (least, most) = self.name, self.train, self.allowed
-        inside = all(low <= a < b <= high for a, b in self.gaps)
-        outside = all(a < b and (b <= low or a >= high) for a, b in self.extrapolation)
-        values = [self.nominal, low, high, *np.ravel(self.extrapolation)]
-        within = all(least <= value <= most for value in values)
-        ranged = bool(self.gaps or self.extrapolation)
-        rising = len(self.choices) > 1 and all(a < b for a, b in pairwise(self.choices))
-        ends = rising and self.train == (min(self.choices), max(self.choices))
-        return {
-            f"choices {self.choices} of {name!r} must rise from one end of train {self.train} to "
+        gaps, extrapolation, choices = self.gaps, self.extrapolation, self.choices
+        inside = all(low <= a < b <= high for a, b in gaps)
+        outside = all(a < b and (b <= low or a >= high) for a, b in extrapolation)
+        within = all(
+            least <= value <= most for value in (self.nominal, low, high, *np.ravel(extrapolation))
+        )
+        ranged = bool(gaps or extrapolation)
+        rising = len(choices) > 1 and all(a < b for a, b in pairwise(choices))
+        ends = rising and self.train == (min(choices), max(choices))
+        turn = math.isclose(most - least, 2 * math.pi, rel_tol=1e-5)
+        problems = {
+            f"choices {choices} of {name!r} must rise from one end of train {self.train} to "
             f"the other and hold nominal {self.nominal:g}, without gaps or extrapolation": bool(
-                self.choices and (not ends or ranged or self.nominal not in self.choices)
+                choices and (not ends or ranged or self.nominal not in choices)
             ),
             f"ranges of {name!r} do not nest: allowed {self.allowed} must hold train {self.train} "
-            f"and extrapolation {self.extrapolation}, train must hold gaps {self.gaps}": not (
+            f"and extrapolation {extrapolation}, train must hold gaps {gaps}": not (
                 (low < high or (low == high and not ranged)) and inside and outside and within
             ),
-            f"gaps {self.gaps} of {name!r} overlap: join what overlaps": _overlap(self.gaps),
-            f"extrapolation {self.extrapolation} of {name!r} overlap: join what overlaps": _overlap(
-                self.extrapolation
+            f"gaps {gaps} of {name!r} overlap: join what overlaps": _overlap(gaps),
+            f"extrapolation {extrapolation} of {name!r} overlap: join what overlaps": _overlap(
+                extrapolation
             ),
-            f"gaps {self.gaps} of {name!r} leave nothing of train {self.train}: train on a part "
-            "of it": low < high and not without_gaps(self.train, self.gaps),
+            f"gaps {gaps} of {name!r} leave nothing of train {self.train}: train on a part "
+            "of it": low < high and not without_gaps(self.train, gaps),
             f"{name!r} is circular, so allowed {self.allowed} must be a full turn, 2 pi": (
-                self.circular and not math.isclose(most - least, 2 * math.pi, rel_tol=1e-5)
+                self.circular and not turn
             ),
             f"{name!r} is log-uniform, so allowed {self.allowed} must be positive": (
                 self.log_uniform and least <= 0
             ),
         }
+        for problem, there in problems.items():
+            if there:
+                raise TaskError(problem)
 
     @property
     def varies(self) -> bool:
@@ -185,9 +174,9 @@ class TaskParameter:
         return np.exp(values) if self.log_uniform else values
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Return values (N,) as a policy is told them, (N, C): the training range is [-1, 1].
+        """Return the task code of values (N,), (N, C): the training range becomes [-1, 1].
 
-        An angle is told as its cosine and sine, so that the two ends of a turn look alike.
+        An angle becomes its cosine and sine, so that the two ends of a turn look alike.
         """
         if self.circular:
             return np.stack([np.cos(values), np.sin(values)], axis=1)
@@ -196,7 +185,7 @@ class TaskParameter:
         return (2 * (self.scale(values) - low) / width - 1)[:, None]
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Return the values (N,) of what a policy is told, (N, C): the inverse of `encode`."""
+        """Return the values (N,) of task codes (N, C): the inverse of `encode`."""
         if self.circular:
             return np.arctan2(codes[:, 1], codes[:, 0])
         low, high = self.scale(np.asarray(self.train))
@@ -252,9 +241,6 @@ class Tasks:
 
     Args:
         columns: Name of each task parameter to its values, each (N,).
-
-    Raises:
-        TaskError: Columns differ in length, or there is none.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[float] | np.ndarray]) -> None:
@@ -319,11 +305,7 @@ class TaskDistribution:
     parameters: tuple[TaskParameter, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what is no tuple of task parameters, each with a name of its own.
-
-        Raises:
-            TaskError: It is something else; the message is one line.
-        """
+        """Refuse what is no tuple of task parameters, each with a name of its own."""
         given = self.parameters
         is_tuple = isinstance(given, tuple) and given != ()
         if not is_tuple or not all(isinstance(p, TaskParameter) for p in given):
@@ -353,7 +335,7 @@ class TaskDistribution:
         return self.parameters[_index(name, self.names)]
 
     def sample(self, rng: np.random.Generator, num_tasks: int, split: Split = "train") -> Tasks:
-        """Draw tasks of a split.
+        """Draw N tasks of a split.
 
         In a held-out split every parameter that has held-out values takes one, so that no test
         task shares even one of these values with training.  Where more than `MOST_BEYOND`
@@ -364,9 +346,6 @@ class TaskDistribution:
             rng: Source of randomness.
             num_tasks: Number of tasks N.
             split: ``train``, ``interpolation`` (the gaps) or ``extrapolation`` (beyond).
-
-        Returns:
-            N tasks.
 
         Raises:
             TaskError: The split's name is unknown, or no parameter has such values.
@@ -409,11 +388,7 @@ class TaskDistribution:
         return tasks
 
     def read(self, tasks: Tasks | Mapping[str, Any]) -> Tasks:
-        """Return checked tasks, from tasks or from columns to be completed with nominal values.
-
-        Raises:
-            TaskError: They are neither, or not allowed.
-        """
+        """Return checked tasks, from tasks or from columns to be completed with nominal values."""
         if isinstance(tasks, Tasks):
             self.validate(tasks)
             return tasks
@@ -430,7 +405,7 @@ class TaskDistribution:
         return self.with_values({x_name: x.ravel(), y_name: y.ravel()})
 
     def encode(self, tasks: Tasks) -> np.ndarray:
-        """Return tasks as a policy is told them, (N, C): one element a parameter, two an angle.
+        """Return the task codes of tasks, (N, C): one element a parameter, two an angle.
 
         The training range becomes [-1, 1]; what lies beyond all splits saturates.
         """
@@ -460,11 +435,7 @@ class TaskDistribution:
         return tuple(columns[p.name].start for p in self.parameters if p.circular)
 
     def validate(self, tasks: Tasks) -> None:
-        """Refuse tasks whose names or values this family does not allow.
-
-        Raises:
-            TaskError: A name is unknown or missing, or a value is not finite or not allowed.
-        """
+        """Refuse tasks whose names or values this family does not allow, by a TaskError."""
         for name in tasks.names:
             self[name]
         missing = [name for name in self.names if name not in tasks.names]

@@ -76,8 +76,8 @@ class Variant:
 
         Args:
             values: The document.
-            source: What it is called in errors.
-            name: Its name, unless the document gives one.
+            source: Its name in errors.
+            name: The variant's name, unless the document gives one.
 
         Raises:
             VariantError: Something is wrong; the message is one line with the key and the value.
@@ -98,10 +98,21 @@ class Variant:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the variant as values that JSON and TOML can hold, times in control steps."""
-        family = self.vector_class.distribution
+        family, what = self.vector_class.distribution, self.disturbances
         changed = [p for p in self.distribution.parameters if p != family[p.name]]
-        change = self.disturbances.change
-        tables = {
+        disturbances: dict[str, Any] = {
+            "action_delay_steps": what.action_delay_steps,
+            "observation_dropout": what.observation_dropout,
+            "sensor_noise": dict(what.sensor_noise),
+        }
+        if push := what.push:
+            when = {"at_steps": list(push.at_steps)} if push.at_steps else None
+            disturbances["push"] = {
+                "force_n": push.force_n,
+                "duration_s": push.duration_s,
+                **(when or {"probability": push.probability}),
+            }
+        tables: dict[str, dict[str, Any]] = {
             "fixed": {p.name: p.nominal for p in changed if not p.varies},
             "ranges": {
                 p.name: {
@@ -112,15 +123,14 @@ class Variant:
                 for p in changed
                 if p.varies
             },
-            "disturbances": _write_disturbances(self.disturbances),
-            "change": {
+            "disturbances": {name: value for name, value in disturbances.items() if value},
+        }
+        if change := what.change:
+            tables["change"] = {
                 "at_step": change.at_step,
                 "values": dict(change.values),
                 "factors": dict(change.factors),
             }
-            if change
-            else {},
-        }
         words = {"name": self.name, "description": self.description, "family": self.env_id}
         return {**words, **{name: table for name, table in tables.items() if table}}
 
@@ -130,8 +140,8 @@ def shipped_variants() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED_FOLDER.glob("*.toml"))}
 
 
-def find_variant(name: str) -> Variant:
-    """Return a shipped variant by its name, or read one from a file.
+def find_variant(name: Variant | str | Path) -> Variant:
+    """Return the variant that a name or a path stands for; a `Variant` as it is.
 
     Args:
         name: Name of a shipped variant, or the path of a .toml file.
@@ -139,10 +149,16 @@ def find_variant(name: str) -> Variant:
     Raises:
         VariantError: There is none, or something is wrong with it.
     """
-    shipped = shipped_variants()
+    if isinstance(name, Variant):
+        return name
+    if not isinstance(name, str | Path):
+        raise VariantError(
+            "variant must be a Variant, the name of a shipped one or the path of a .toml file, "
+            f"got a {type(name).__name__}"
+        )
+    path, name, shipped = Path(name), str(name), shipped_variants()
     if name in shipped:
         return load_variant(shipped[name])
-    path = Path(name)
     if path.suffix == ".toml" or len(path.parts) > 1 or path.is_file():
         return load_variant(path)
     raise VariantError(
@@ -152,11 +168,7 @@ def find_variant(name: str) -> Variant:
 
 
 def load_variant(path: Path) -> Variant:
-    """Read a variant from a TOML file.
-
-    Raises:
-        VariantError: The file cannot be read, is no TOML, or no variant.
-    """
+    """Read a variant from a TOML file; VariantError if that cannot be read, or is none."""
     try:
         data = read_file(path, MAX_FILE_BYTES)
     except FileNotFoundError:
@@ -169,16 +181,7 @@ def load_variant(path: Path) -> Variant:
 
 
 def parse_variant(data: bytes, source: str, name: str) -> Variant:
-    """Read a variant from the bytes of a TOML file.
-
-    Args:
-        data: The file.
-        source: What it is called in errors.
-        name: The variant's name, unless the file gives one.
-
-    Raises:
-        VariantError: It is no TOML, or no variant.
-    """
+    """Read a variant from the bytes of a TOML file; source and name as of `Variant.from_dict`."""
     try:
         values = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # TOML's own error is a ValueError
@@ -262,12 +265,7 @@ def _text(pattern: str) -> Any:
 
 
 def _convert(values: Given, kind: type[msgspec.Struct]) -> Given:
-    """Return the values that were given, as the types of a format.
-
-    Raises:
-        TaskError: One is of another type or beyond its bounds, or a key is unknown or missing; the
-            message names the key and the value.
-    """
+    """Return the values as the types of a format, or raise a TaskError with key and value."""
     try:
         return msgspec.to_builtins(msgspec.convert(values, kind))
     except msgspec.ValidationError as error:
@@ -390,19 +388,3 @@ def _read_change(table: Given, dt_s: float, distribution: TaskDistribution) -> C
             raise _refusal(["change", "factors", name], str(error), factor) from None
     at_step = table.get("at_step", round(table.get("at_s", 0.0) / dt_s))
     return Change(at_step=at_step, values=tuple(values.items()), factors=tuple(factors.items()))
-
-
-def _write_disturbances(disturbances: Disturbances) -> dict[str, Any]:
-    values = {
-        "action_delay_steps": disturbances.action_delay_steps,
-        "observation_dropout": disturbances.observation_dropout,
-        "sensor_noise": dict(disturbances.sensor_noise),
-    }
-    if push := disturbances.push:
-        when = {"at_steps": list(push.at_steps)} if push.at_steps else None
-        values["push"] = {
-            "force_n": push.force_n,
-            "duration_s": push.duration_s,
-            **(when or {"probability": push.probability}),
-        }
-    return {name: value for name, value in values.items() if value}

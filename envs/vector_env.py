@@ -26,12 +26,12 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch
 
 from metarobot.envs.checks import (
-    check_counts,
+    MOST_HORIZON,
     is_integer,
-    read_actions,
-    read_mask,
+    read_numbers,
     read_options,
     read_start,
+    require_integer,
     require_memory,
     show,
     simulation_bytes,
@@ -41,6 +41,7 @@ from metarobot.envs.family import TaskFamily
 from metarobot.envs.renderer import BatchRenderer, Pictures
 from metarobot.envs.scene import SceneError, SceneRecord, load_family_scene, load_recorded_scene
 from metarobot.envs.tasks import TaskError, Tasks
+from metarobot.machine import MOST_THREADS
 
 if TYPE_CHECKING:
     from metarobot.envs.variants import Variant
@@ -50,6 +51,7 @@ _mj: Any = mujoco
 
 SENSORS_CURRENT: int = _mj.mjtStage.mjSTAGE_VEL.value
 """Stage up to which positions, velocities and their sensors describe the new state."""
+MOST_SIMULATIONS = 100_000
 _NO_STAGE: int = _mj.mjtStage.mjSTAGE_NONE.value
 _BAD_STATE_WARNINGS = [
     _mj.mjtWarning.mjWARN_BADQPOS.value,
@@ -62,14 +64,11 @@ _BAD_STATE_WARNINGS = [
 class GymnasiumMixin:
     """The horizon in the spec of an environment, and copies by ``copy``, ``deepcopy``, ``pickle``.
 
-    The horizon is an argument, so the registered spec cannot say it: Gymnasium would then end
-    episodes after the family's own horizon, however long they were asked to be.  For the same
-    reason ``gym.make(env.spec)`` makes episodes of this length at most, whatever ``horizon`` it is
-    given.
+    The horizon is an argument, which the registered spec cannot say: Gymnasium would end episodes
+    after the family's own.
 
-    A simulation cannot be copied, so a copy is a new environment with the same arguments and tasks.
-    It holds neither the episode nor the random numbers of the first: it must be reset before the
-    first step.
+    A copy is a new environment with the same arguments and tasks, which must be reset before the
+    first step: a simulation cannot be copied.
     """
 
     horizon: Any
@@ -113,10 +112,7 @@ _threaded: weakref.WeakSet[Batch] = weakref.WeakSet()
 
 
 def _keep_batches() -> None:
-    """Let the batches of the parent never come to their end in this process.
-
-    At its end a batch joins its threads, for which a child would wait forever.
-    """
+    """Keep the parent's batches: at its end one joins its threads, and a child waits forever."""
     for batch in _threaded:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(batch))
     _threaded.clear()
@@ -126,56 +122,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_keep_batches)
 
 
-class Starts:
-    """Generators of the uniforms that place each episode's start, one a simulation.
-
-    Args:
-        num_envs: Number of simulations.
-        size: Uniforms per start S.
-    """
-
-    def __init__(self, num_envs: int, size: int) -> None:
-        self._num_envs, self._size = num_envs, size
-        self._generators: list[np.random.Generator] = []
-
-    def seed(self, seed: int | Sequence[int | None]) -> None:
-        """Seed simulation i with ``seed + i``, or with the i-th seed.
-
-        Raises:
-            ValueError: It is none, or there are more or fewer seeds than simulations.
-        """
-        given: Any = seed
-        if is_integer(given, 0, math.inf):
-            given = [int(given) + i for i in range(self._num_envs)]
-        seeds = [*given] if isinstance(given, Iterable) else [given]
-        for each in seeds:
-            if not (each is None or is_integer(each, 0, math.inf)):
-                raise ValueError(
-                    "seed must be an integer of 0 or more, or a list with one for each of the "
-                    f"{self._num_envs} simulations, got {show(each)}"
-                )
-        if len(seeds) != self._num_envs:
-            raise ValueError(f"got {len(seeds)} seeds for {self._num_envs} simulations")
-        self._generators = [make_generator(None if s is None else int(s))[0] for s in seeds]
-
-    def draw(self, ids: np.ndarray) -> np.ndarray:
-        """Return uniforms in [0, 1) for simulations ``ids``, (len(ids), S)."""
-        if not self._generators:
-            self._generators = [make_generator()[0] for _ in range(self._num_envs)]
-        return np.stack([self._generators[i].random(self._size) for i in ids])
-
-
 class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     """A batch of simulations of one task family.
 
-    A family is a subclass that says what ``TaskFamily`` leaves open.
-
-    A copy, also by ``pickle``, is a new batch with the same arguments and tasks, whose episodes
-    have not begun.
+    A family is a subclass that says what ``TaskFamily`` leaves open.  A copy, also by ``pickle``,
+    is a new batch with the same arguments and tasks, whose episodes have not begun.
 
     Args:
-        num_envs: Number of simulations, as many as there is memory for; envs/checks.py has the
-            bounds of all numbers.
+        num_envs: Number of simulations, as many as there is memory for.
         horizon: Control steps per episode T; the family's own when None.
         max_episode_steps: Gymnasium's word for an upper limit of the horizon; none when None.
         num_threads: Native threads of the batch; 0 takes every processor.  Results do not depend
@@ -223,7 +177,10 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         scene_path: Path | str | SceneRecord | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     ) -> None:
-        check_counts(num_envs, num_threads, horizon)
+        require_integer("num_envs", num_envs, 1, MOST_SIMULATIONS)
+        require_integer("num_threads", num_threads, 0, MOST_THREADS)
+        if horizon is not None:
+            require_integer("horizon", horizon, 1, MOST_HORIZON)
         if max_episode_steps is not None and max_episode_steps < 1:
             raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
         if render_mode not in (None, "rgb_array"):
@@ -232,7 +189,9 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self.horizon = min(horizon or self.default_horizon, max_episode_steps or sys.maxsize)
         self.observe_task = observe_task
         self.render_mode = render_mode
-        self.variant = None if variant is None else _read_variant(variant)
+        from metarobot.envs.variants import find_variant  # variants know the families
+
+        self.variant = None if variant is None else find_variant(variant)
         self._change: Change | None = None
         if self.variant is not None:
             if not isinstance(self, self.variant.vector_class):
@@ -261,7 +220,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self._elapsed = np.zeros(num_envs, np.int64)  # control steps since the reset
         self._needs_reset = np.ones(num_envs, bool)
         self._begun = False  # whether there was a reset
-        self._starts = Starts(num_envs, self.start_size)
+        self._generators: list[np.random.Generator] = []  # of the starts, one a simulation
         self._renderer: BatchRenderer | None = None
         self._bind()
         self._disturber = Disturber(
@@ -277,17 +236,12 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self._bounds = spaces[0]
         self._last = np.zeros((num_envs, *spaces[0].shape), np.float32)  # seen last
         self.observation_space, self.action_space = (batch_space(s, num_envs) for s in spaces)
-        self._action_shape = (num_envs, len(self.action_elements))
         self._changed = np.zeros(num_envs, bool)  # whose physics has changed in this episode
         self.set_tasks(self.distribution.nominal())
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """Treatment of simulations whose episode has ended; it can be set at any time.
-
-        Raises:
-            ValueError: Set to ``SAME_STEP``, which a batch cannot do.
-        """
+        """Treatment of simulations whose episode has ended; can be set, but not to SAME_STEP."""
         return self.metadata["autoreset_mode"]
 
     @autoreset_mode.setter
@@ -355,7 +309,12 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         """
         self._require_usable()
         given = read_options(options, ("start", "reset_mask", "tasks"))
-        chosen = read_mask(given.get("reset_mask"), self.num_envs)
+        chosen = np.asarray(given.get("reset_mask", np.ones(self.num_envs, bool)))
+        if chosen.shape != (self.num_envs,) or chosen.dtype != bool or not chosen.any():
+            raise ValueError(
+                f"reset_mask must be ({self.num_envs},) bool and choose a simulation, "
+                f"got {chosen.dtype} {chosen.shape}"
+            )
         ids, start = np.flatnonzero(chosen), given.get("start")
         if start is not None:
             start = read_start(start, (len(ids), self.start_size))
@@ -364,8 +323,8 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
                 raise ValueError("tasks are set in all simulations: leave out reset_mask")
             self.set_tasks(given["tasks"])
         if seed is not None:
-            self._starts.seed(seed)
-        self._reset_rows(ids, self._starts.draw(ids) if start is None else start)
+            self._seed(seed)
+        self._reset_rows(ids, self._draw_starts(ids) if start is None else start)
         self._begun = True
         return self._see(held=~chosen), {}
 
@@ -393,7 +352,14 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self._require_usable()
         if not self._begun:
             raise ResetNeeded("call reset before the first step")
-        actions = read_actions(self.family, actions, self._action_shape)
+        actions = read_numbers("actions", actions, (self.num_envs, len(self.action_elements)))
+        actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
+        if np.isnan(actions).any():
+            sim, element = np.argwhere(np.isnan(actions))[0]
+            raise ValueError(
+                f"actions of {self.family} must be numbers in [-1, 1], "
+                f"got nan in simulation {sim}, element {element}"
+            )
         ended = self._needs_reset.copy()
         running = ~ended
         held = ended & (self.autoreset_mode is AutoresetMode.DISABLED)
@@ -402,14 +368,19 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         actions = self._disturber.delay(actions)
         self._disturber.push(self._elapsed)
         self._command_except(held, actions)
-        self._simulate(running)
+        self._advance(running)
+        settling = running & (self._elapsed == self.horizon - 1)
+        if self.settle_steps and settling.any():
+            self._disturber.release(settling)
+            for _ in range(self.settle_steps):
+                self._advance(settling)
         self._elapsed += running
         rewards, success = self._evaluate(actions)
         unstable = self._find_unstable() & running
         terminated = self._find_finished() & running & ~unstable
         ids = np.flatnonzero(ended & ~held)
         if ids.size:
-            self._reset_rows(ids, self._starts.draw(ids))
+            self._reset_rows(ids, self._draw_starts(ids))
         observations = self._see(held=unstable | held)
         rewards = np.where(running & ~unstable, rewards, 0.0)
         truncated = running & (unstable | (self._elapsed >= self.horizon))
@@ -418,12 +389,10 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         return observations, rewards, terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """Draw every simulation from its ``video`` camera, (height, width, 3) uint8 each.
-
-        `pictures` can ask for another size.
+        """Draw every simulation from its ``video`` camera, as `pictures` says.
 
         Returns:
-            One frame a simulation, or None without a render mode.
+            A frame a simulation, (height, width, 3) uint8, or None without a render mode.
         """
         if self.render_mode is None:
             return None
@@ -434,13 +403,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         return self._renderer.render(self.copy_drawn)
 
     def copy_drawn(self, sim: int, model: Any, data: Any) -> None:
-        """Copy a simulation as it is drawn: its task, its colours and its state.
-
-        Args:
-            sim: Its number.
-            model: A copy of the environment's model, to write to.
-            data: Data of that model, to write to.
-        """
+        """Copy a simulation as it is drawn, its task, colours and state, into a model and data."""
         self.batch.get_model(sim, model)
         self._paint(sim, model)
         self.batch.get_data(sim, data)
@@ -477,6 +440,26 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
                 "forked: make it in the child, start processes by 'spawn', or use num_threads=1"
             )
 
+    def _seed(self, seed: int | Sequence[int | None]) -> None:
+        """Seed the starts of simulation i by ``seed + i``, or by the i-th seed."""
+        given: Any = seed
+        if is_integer(given, 0, math.inf):
+            given = [int(given) + i for i in range(self.num_envs)]
+        seeds = [*given] if isinstance(given, Iterable) else []
+        known = all(each is None or is_integer(each, 0, math.inf) for each in seeds)
+        if not known or len(seeds) != self.num_envs:
+            raise ValueError(
+                "seed must be an integer of 0 or more, or a list with one for each of the "
+                f"{self.num_envs} simulations, got {show(seed)}"
+            )
+        self._generators = [make_generator(None if s is None else int(s))[0] for s in seeds]
+
+    def _draw_starts(self, ids: np.ndarray) -> np.ndarray:
+        """Return uniforms in [0, 1) for simulations ``ids``, (len(ids), S)."""
+        if not self._generators:
+            self._seed([None] * self.num_envs)
+        return np.stack([self._generators[i].random(self.start_size) for i in ids])
+
     def _reset_rows(self, ids: np.ndarray, start: np.ndarray) -> None:
         if self._change:
             self._change_physics(self._changed & np.isin(np.arange(self.num_envs), ids), False)
@@ -498,17 +481,6 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         for field, values in zip(commanded, before, strict=True):
             field[held] = values
 
-    def _simulate(self, running: np.ndarray) -> None:
-        """Simulate a control step, and what follows the last one of an episode."""
-        self._advance(running)
-        if not self.settle_steps:
-            return
-        settling = running & (self._elapsed == self.horizon - 1)
-        if settling.any():
-            self._disturber.release(settling)
-            for _ in range(self.settle_steps):
-                self._advance(settling)
-
     def _advance(self, chosen: np.ndarray) -> None:
         """Let a control step's time pass in the chosen simulations, (num_envs,) bool."""
         ids = None if chosen.all() else np.flatnonzero(chosen)
@@ -519,8 +491,7 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
     def _see(self, held: np.ndarray) -> np.ndarray:
         """Return the observations (num_envs, O), float32: with noise, the task, and in bounds.
 
-        Args:
-            held: Simulations that show what they showed last, (num_envs,) bool.
+        Simulations that are held, (num_envs,) bool, show what they showed last.
         """
         measured = self._disturber.distort(self._observe(), self._elapsed)
         held = held | self._disturber.lost(self._elapsed)
@@ -549,18 +520,3 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         self.batch.set_const(ids)
         # A step goes on from the stage of the last one, which knew the old masses.
         self.batch.forward(ids, stage=SENSORS_CURRENT)
-
-
-def _read_variant(variant: Variant | str | Path) -> Variant:
-    """Return a variant, or the one that a name or path names."""
-    # Variants know the families, so they cannot be imported before them.
-    from metarobot.envs.variants import Variant, find_variant
-
-    if isinstance(variant, (str, Path)):
-        return find_variant(str(variant))
-    if not isinstance(variant, Variant):
-        raise TaskError(
-            "variant must be a Variant, the name of a shipped one or the path of a .toml file, "
-            f"got a {type(variant).__name__}"
-        )
-    return variant

@@ -158,7 +158,6 @@ def test_what_is_missing_is_named():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("family", 3),
         ("distribution", {"mass": 1}),
         ("heat_map_axes", ("block_mass_kg", "colour")),
         ("heat_map_axes", ("block_mass_kg",)),
@@ -167,10 +166,6 @@ def test_what_is_missing_is_named():
         ("observation_elements", ("angle",)),
         ("action_elements", "force"),
         ("action_scales", (ActionScale("force", "N", 0.0, 1.0),) * 2),
-        ("default_horizon", 0),
-        ("timestep_s", 0.0),
-        ("substeps", 2.5),
-        ("start_size", -1),
     ],
 )
 def test_a_declaration_of_another_kind_is_refused(name, value):
