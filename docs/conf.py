@@ -31,6 +31,7 @@ pygments_dark_style = "github-dark"
 html_title = "metarobot"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["tables.js"]
 # The site is read from a folder as well, where a browser fetches no other page: no source, and no
 # excerpt of the pages that a search finds.
 html_use_index = False

@@ -62,10 +62,9 @@ def read(name: str | Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def read_evaluation(name: str | Path) -> Evaluation | None:
-    """Return an evaluation in docs/results, or None where there is no such file; as `read`."""
-    path = RESULTS / name
-    return Evaluation.from_dict(read_json(path)) if path.exists() else None
+def read_evaluation(name: str | Path) -> Evaluation:
+    """Return an evaluation in docs/results."""
+    return Evaluation.from_dict(read_json(RESULTS / name))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -108,20 +107,8 @@ def ranges(pairs: Iterable[tuple[float, float]]) -> str:
     return ", ".join(f"{number_text(low)} to {number_text(high)}" for low, high in pairs) or "none"
 
 
-def rate_text(rate: Interval | None) -> str:
-    """Return a success rate, empty where it was not measured."""
-    return "" if rate is None else f"{rate.value:.2f}"
-
-
 def with_interval(interval: Interval | None) -> str:
     """Return a value with its interval, a dash where there is none."""
     if interval is None:
         return "-"
     return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def captured_text(share: Interval | None) -> str:
-    """Return the fraction captured, or a dash where it would say nothing."""
-    if share is None:
-        return "-"
-    return f"**{share.value:.2f}** [{share.low:.2f}, {share.high:.2f}]"

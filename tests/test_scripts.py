@@ -33,7 +33,6 @@ from metarobot.training.load import FOLDER, load_run
 from metarobot.training.run import train_run
 from metarobot.training.run_folder import load_curve
 
-docs_tables = load_script("docs_tables")
 reproduce = load_script("reproduce")
 life = load_script("life")
 build_site = load_script("build_site")
@@ -209,42 +208,6 @@ def write_evaluation(path, evaluation):
     path.write_bytes(evaluation.to_json())
 
 
-def test_tables_of_results(tmp_path):
-    assert docs_tables.returns("grip") == docs_tables.headroom() == shared.PENDING
-    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
-    assert docs_tables.returns("grip").splitlines()[-1] == (
-        "| train | -6.00 | -2.00 | -2.10 | -1.05 | -1.00 | 0.20 "
-        "| **0.75** [0.70, 0.80] | 0.70, 0.80 |"
-    )
-    train = docs_tables.success("grip").splitlines()[2]
-    assert train == "| train |  (0.70) | 0.90 (0.70) | 0.90 (0.70) | 0.90 (0.70) |  |"
-    assert docs_tables.headroom().splitlines()[-1] == (
-        "| [Grip](families/grip.md) | train | -5.99 [-6.09, -5.89] | -1.99 [-2.09, -1.89] "
-        "| -1.04 [-1.14, -0.94] | - | - | 0.20 | **0.75** [0.70, 0.80] | 0.70, 0.80 |"
-    )
-    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up(meaningful=False))
-    assert docs_tables.returns("grip").splitlines()[-1].endswith("| - | - |")
-
-
-FEW_EPISODES_TABLES = (
-    docs_tables.seeds,
-    docs_tables.headline,
-    docs_tables.best,
-    docs_tables.behind,
-    lambda: docs_tables.by_algorithm("grip"),
-    docs_tables.without_rewards,
-    docs_tables.harm,
-    docs_tables.later_blocks,
-    docs_tables.costs,
-)
-
-
-def test_tables_by_episodes_wait_for_latent(tmp_path):
-    write_evaluation(tmp_path / "grip" / "evaluation.json", made_up())
-    assert {table() for table in FEW_EPISODES_TABLES} == {shared.PENDING}
-    assert docs_tables.fallen() == "_Nowhere._"
-
-
 def with_return(evaluation, number, mean, algorithms):
     """The evaluation, but for the mean return of some algorithms after a number of episodes."""
     return with_rows(
@@ -264,83 +227,61 @@ def with_latent(tmp_path):
     return both
 
 
-@pytest.mark.usefixtures("with_latent")
-def test_tables_by_episodes():
-    assert docs_tables.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 |  |  |"]
-    headings, _, line = docs_tables.headline().splitlines()
-    assert headings.endswith("| told the task | captured after 5 | worse after 5 |")
-    rates = "0.90 |  | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 | 0.90 |  |"
-    assert line == f"| Grip | train | {rates} **0.75** [0.70, 0.80] | 0.12 [0.08, 0.16] |"
+def test_tables_by_episodes(tmp_path, with_latent, monkeypatch):
+    """MAML stands in both evaluations, and is that of the family's own."""
+    monkeypatch.setattr(update_docs, "ARM_FAMILIES", ("grip",))
+    (latent,) = [r for r in update_docs.by_episodes("grip") if r["algorithm"] == "latent"]
+    assert latent == {
+        "split": "train",
+        "algorithm": "latent",
+        **{str(n): Interval(0.9, 0.85, 0.95) for n in (0, 1, 5, 20)} | {"2": None},
+        "captured after 5": Interval(0.75, 0.7, 0.8),
+        "worse after 1": Interval(0.12, 0.08, 0.16),
+        "worse after 5": Interval(0.12, 0.08, 0.16),
+    }
     # What never adapts stays what it is: nothing else was measured after 2 episodes.
     never, both = "domain randomisation", "MAML-TRPO, latent"
-    assert docs_tables.best().splitlines()[2:] == [
-        f"| Grip | train | {never} | {never} | {never} | latent | {both} |"
-    ]
-    assert docs_tables.behind().splitlines()[2:] == [
-        f"| Grip | train | 0 | {never} | 0.10 |",
-        f"| Grip | train | 1 | {never} | 0.30 |",
-    ]
-    latent = "| latent | 0.90 | 0.90 |  | 0.90 | 0.90 |"
-    assert docs_tables.by_algorithm("grip").splitlines()[-2] == latent
-    assert docs_tables.harm().splitlines()[-1] == "| latent | 0.12, -, 0.12 |"
-    (line,) = docs_tables.later_blocks().splitlines()[2:3]
-    assert line == "| Grip | train | latent | -2.10 [-2.30, -1.90] | -1.05 [-1.25, -0.85] |"
-    assert docs_tables.costs().splitlines()[2:] == ["| MAML-TRPO | 150 |", "| latent | 150 |"]
-    assert docs_tables.fallen() == "_Nowhere._"  # -2.3 after one is within the interval of -2.1
-
-
-def test_tables_by_episodes_join_what_was_measured_apart(tmp_path, with_latent):
-    """MAML stands in both, and is that of the family's own evaluation."""
+    assert [*update_docs.best()[0].values()] == [*("Grip", "train"), *[never] * 3, "latent", both]
+    assert [row.get("Grip") for row in update_docs.costs()[1:]] == [150, 150]
     apart = with_return(with_another(made_up(), "prototype"), 5, -0.5, ["prototype", "maml"])
-    apart = replace(apart, seeds=(7,))
     write_evaluation(tmp_path / "grip" / "others" / "evaluation.json", apart)
-    assert docs_tables.seeds().splitlines()[2:] == ["| Grip | 0, 1, 2 | 7 |  |"]
-    names = [line.split(" | ")[0] for line in docs_tables.by_algorithm("grip").splitlines()[2:]]
-    assert [name.removeprefix("| ") for name in names] == [
+    assert [row["algorithm"] for row in update_docs.by_episodes("grip")] == [
         *("random", "domain randomisation", "MAML-TRPO", "latent", "prototypes", "oracle")
     ]
-    assert docs_tables.behind().splitlines()[-1] == "| Grip | train | 5 | prototypes | 0.56 |"
+    assert update_docs.best()[0]["after 5 episodes"] == "prototypes"
     for name in ("prototype", "rl2", "anil", "promp", "reptile", "meta_sgd", "fomaml"):
         with_latent = with_another(with_latent, name)
     write_evaluation(tmp_path / "grip" / "evaluation.json", with_latent)
-    cell = docs_tables.best().splitlines()[2].split(" | ")[-1]  # nine are equally good
-    assert cell.count(",") == 4
-    assert cell.endswith(", 5 more |")
+    assert update_docs.best()[0]["after 20 episodes"].endswith(", 5 more")  # nine are as good
 
 
-def test_the_table_without_rewards_and_of_returns_that_fall(tmp_path, with_latent):
-    write_evaluation(tmp_path / "grip" / "rewards-hidden" / "evaluation.json", with_latent)
-    lines = docs_tables.without_rewards().splitlines()
-    assert lines[0].endswith("| algorithm | 0 | 1 | 2 | 5 | 20 | captured after 5 |")
-    assert len(lines) == 2 + len(with_latent.policies)
-    latent = "| Grip | train | latent | 0.90 | 0.90 |  | 0.90 | 0.90 | **0.75** [0.70, 0.80] |"
-    assert latent in lines
-    assert lines[-1].endswith(" | - |")  # the oracle, which does not adapt
-    worse = with_return(with_latent, 1, -2.5, ["maml", "latent"])
-    write_evaluation(tmp_path / "grip" / "evaluation.json", worse)
-    assert [line.split(" | ")[2:4] for line in docs_tables.fallen().splitlines()[2:]] == [
-        ["MAML-TRPO", "1"],
-        ["latent", "1"],
+def test_a_table_by_blocks_and_its_csv(with_latent):
+    rows = update_docs.by_blocks("grip", ("latent",), family="Grip")
+    assert update_docs.table(rows).splitlines()[2:] == [
+        "| Grip | train | latent | -2.10 | -1.05 | 0.90 | 0.90 | 0.75 |"
     ]
+    headings, line = update_docs.as_csv(rows).splitlines()
+    assert headings.startswith('family,split,algorithm,return 0,"return 0, low","return 0, high",')
+    assert line.endswith(",0.75,0.7,0.8")
 
 
 def test_a_small_evaluation_gives_the_same_tables(tmp_path, with_latent):
     path = tmp_path / "grip" / "evaluation.json"
     Image.new("RGB", (90, 60), "red").save(path.with_name("heat_map.png"))
-    tables = [table() for table in FEW_EPISODES_TABLES]
+    tables = update_docs.by_episodes("grip"), update_docs.by_blocks("grip")
     size = path.stat().st_size
     reproduce.shrink(path.parent, is_thin=True)
     assert path.stat().st_size < 0.9 * size
-    assert [table() for table in FEW_EPISODES_TABLES] == tables
+    assert (update_docs.by_episodes("grip"), update_docs.by_blocks("grip")) == tables
     assert {each.name for each in path.parent.iterdir()} == {"evaluation.json", "heat_map.webp"}
 
 
 def test_update_touches_only_what_is_generated():
     text = "before\n<!-- generated: grip parameters -->\nold\n<!-- end -->\nafter\n"
-    new = update_docs.update(text)
+    new, _ = update_docs.update(text)
     assert new.startswith("before\n<!-- generated: grip parameters -->\n| parameter |")
     assert new.endswith("|\n<!-- end -->\nafter\n")
-    assert update_docs.update(new) == new
+    assert update_docs.update(new) == (new, {})
     with pytest.raises(KeyError):
         update_docs.update(text.replace("grip", "grap"))
 
@@ -376,25 +317,6 @@ def test_reproducing_compares_family_by_family(tmp_path, monkeypatch, capsys):
         error = capsys.readouterr().err
         assert error.startswith("reproduce.py: error: ")
         assert error.count("\n") == 1
-
-
-def test_a_table_of_a_comparison(tmp_path):
-    folder = tmp_path / "grip" / "comparison"
-    policies = [
-        replace(each, total_steps=(100, 300), seconds=(1.0, None)) if each.adapts else each
-        for each in made_up().policies
-    ]
-    compared = replace(made_up(), policies=tuple(policies))
-    write_evaluation(folder / "evaluation.json", compared)
-    table, costs = docs_tables.comparison("grip", tmp_path).split("\n\n")
-    table = table.splitlines()
-    assert len(table) == 2 + 3
-    assert table[2].startswith("| random | -6.00 [-6.20, -5.80] |  |  |  |  |  |")
-    returns = ("-2.10 [-2.30, -1.90]", "-2.30 [-2.50, -2.10]", "-1.26 [-1.46, -1.06]")
-    assert table[4].startswith(f"| MAML-TRPO | {' | '.join(returns)} | -1.05 [-1.25, -0.85] |  | ")
-    assert table[4].endswith(" | 0.75 | 0.75 | 0.75 | 0.12 | 0.12 | 0.12 | > 20 |")
-    assert costs.splitlines()[2:] == ["| MAML-TRPO | 200 | 1 |"]
-    assert docs_tables.comparison("push", tmp_path) == shared.PENDING
 
 
 @pytest.fixture(scope="module")
