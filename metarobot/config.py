@@ -13,6 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from itertools import pairwise
 from textwrap import dedent
 from typing import Any, NamedTuple, NoReturn, Self
@@ -167,6 +168,7 @@ def require_count(name: str, value: int) -> None:
         raise ValueError(f"{name} must be an integer, at least 0: got {show(value)}")
 
 
+@cache
 def docstrings(cls: type) -> dict[str, str]:
     """Return the text below every field of a dataclass and of its bases, by name, in one line."""
     found: dict[str, str] = {}

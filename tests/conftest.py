@@ -1,11 +1,17 @@
 """What the tests share: a quiet MuJoCo, one torch thread, small environments, a working OpenGL."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
+from trained import TINY, TRAINED
 
-from metarobot.envs import FAMILIES, make_env, silence_mujoco
+from metarobot.envs import FAMILIES, TaskVectorEnv, make_env, silence_mujoco
 from metarobot.machine import opengl_problem
 
 silence_mujoco()
@@ -44,11 +50,45 @@ def opengl():
 
 
 @pytest.fixture
-def few_frames(opengl, monkeypatch):
-    """Film one picture a control step, not three: for a test that there is a film, not of how."""
-    # It keeps a copy, which would stay for all tests to come if it was imported meanwhile.
-    import_module("metarobot.reporting.films")
+def quick_pages(monkeypatch):
+    """Coarse pictures, black films, rough intervals: for a test that there is a page or a film."""
+    black = np.zeros((48, 64, 3), np.uint8)
+    for module in ("films", "style"):  # which keep copies of what is patched below
+        import_module(f"metarobot.reporting.{module}")
+    monkeypatch.setattr("metarobot.machine.opengl_problem", lambda: None)
+    monkeypatch.setattr(TaskVectorEnv, "render", lambda env: [black] * env.num_envs)
+    monkeypatch.setattr("metarobot.reporting.style._DPI", 30)
     monkeypatch.setattr("metarobot.reporting.films.FRAMES_PER_STEP", 1)
+    monkeypatch.setattr("scipy.stats.bootstrap", _rough_bootstrap)
+
+
+def _rough_bootstrap(*data, **options):
+    return _BOOTSTRAP(*data, **{**options, "n_resamples": 50})
+
+
+_BOOTSTRAP = scipy.stats.bootstrap
+
+
+@pytest.fixture
+def trainings_here(monkeypatch):
+    """Let `metarobot compare` train in a thread of this process: others start in seconds."""
+
+    @contextmanager
+    def here(jobs, cluster):
+        with ThreadPoolExecutor(jobs) as threads:
+            yield threads, threading.Event()
+
+    monkeypatch.setattr("metarobot.cli.compare.executor", here)
+
+
+@pytest.fixture(scope="session")
+def grip_run(tmp_path_factory):
+    """Make a run of the grip family, as small as can be, once for all tests: leave it as it is."""
+    from metarobot.training.run import train_run
+
+    folder = tmp_path_factory.mktemp("runs") / "grip"
+    train_run(TINY, TRAINED, folder)
+    return folder
 
 
 @pytest.fixture

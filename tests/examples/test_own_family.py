@@ -15,8 +15,6 @@ from trained import TRAINED
 from metarobot.config import RunConfig, find_preset
 from metarobot.envs import FAMILIES, Variant, make_env
 from metarobot.envs.registration import OUTSIDE_PRESETS
-from metarobot.evaluation.evaluate import evaluate_runs
-from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.training.load import load_run
 from metarobot.training.run import train_run
 
@@ -24,7 +22,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "own_family"
 HOIST = "own/Hoist-v0"
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-MEASURED = [*FEW_TASKS, "--episodes-per-block", "3", "--num-blocks", "1"]
+MEASURED = [*FEW_TASKS, "--num-blocks", "0"]
 MEASURED += ["--adaptation-episodes", "1", "3", "--heat-map-episodes", "1", "--films", "0"]
 MEASURED += ["--splits", "extrapolation"]
 
@@ -60,16 +58,16 @@ def run_fresh(capfd, *words):
     return run(capfd, *words)
 
 
-@pytest.mark.usefixtures("few_frames")
+@pytest.mark.usefixtures("quick_pages")
 def test_every_command_takes_it(working_folder, capfd):
-    sizes = ["--algorithms", *TRAINED, "--total-steps", "320", *SIZES]
+    sizes = ["--algorithms", *TRAINED, "--total-steps", "1", *SIZES]
     assert run_fresh(capfd, "train", f"hoist:{HOIST}", "--out", "run", *sizes)[0] == 0
     saved = json.loads((working_folder / "run" / "maml" / "config.json").read_text())
     assert saved["train"]["env_id"] == HOIST
     assert saved["train"]["options"]["inner_objective"] == "likelihood_ratio"  # its own preset's
     assert "module" not in saved["train"]
     known = ("--module", "hoist")
-    assert run_fresh(capfd, "train", "--resume", "run", "--total-steps", 640, *known)[0] == 0
+    assert run_fresh(capfd, "train", "--resume", "run", "--total-steps", 320, *known)[0] == 0
     assert run_fresh(capfd, "evaluate", "run", "--out", "results", *MEASURED, *known)[0] == 0
     assert (working_folder / "results" / "heat_map.png").exists()
     assert (
@@ -79,24 +77,12 @@ def test_every_command_takes_it(working_folder, capfd):
     code, printed = run_fresh(capfd, "list", f"hoist:{HOIST}")
     assert code == 0
     assert "payload_kg" in printed.out
-    own_options = ("--algorithms", "maml", "--seeds", "0", "--total-steps", 1)
-    measured = ("--test-tasks", 2, "--num-blocks", 0, "--adaptation-episodes", 2)
-    assert run_fresh(capfd, "compare", f"hoist:{HOIST}", *own_options, *measured)[0] == 0
-    assert (working_folder / "runs" / "compare-hoist" / "hoist-seed0").is_dir()
 
 
 def test_the_python_interface_takes_it(hoist, tmp_path):
     config = RunConfig(env_id=HOIST, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, TRAINED, tmp_path / "run")
-    sizes = EvaluationConfig(
-        num_tasks=2,
-        adaptation_episodes=(2,),
-        num_blocks=1,
-        episodes_per_block=2,
-        test_episodes=1,
-    )
-    evaluation = evaluate_runs([load_run(tmp_path / "run")], sizes, lambda stage, share: None)
-    assert evaluation.heat_map is not None
+    assert [*load_run(tmp_path / "run").policies] == [*TRAINED]
     assert Variant.from_dict({"family": "hoist", "name": "x"}).vector_class is hoist.HoistVectorEnv
 
 
@@ -150,7 +136,7 @@ def test_what_cannot_be_found_is_said_in_one_line(working_folder, words, message
     assert len(printed.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("named", [HOIST, f"hoist:{HOIST}", "hoist"])
+@pytest.mark.parametrize("named", [HOIST, f"hoist:{HOIST}"])
 @pytest.mark.parametrize(
     "words",
     [

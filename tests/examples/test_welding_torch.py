@@ -18,8 +18,8 @@ FOLDER = Path(__file__).parents[2] / "examples" / "welding_torch"
 REACH = "metarobot/Reach-v0"
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
 FEW_TASKS = ["--num-tasks", "2", "--grid-size", "2", "--test-episodes", "1"]
-MEASURED = [*FEW_TASKS, "--episodes-per-block", "2", "--num-blocks", "1"]
-MEASURED += ["--adaptation-episodes", "1", "2", "--heat-map-episodes", "1"]
+MEASURED = [*FEW_TASKS, "--num-blocks", "0", "--no-heat-map", "--no-robustness"]
+MEASURED += ["--adaptation-episodes", "1"]
 MEASURED += ["--splits", "extrapolation"]
 
 
@@ -51,7 +51,7 @@ def one_error_line(capfd):
     return line
 
 
-@pytest.mark.usefixtures("few_frames")
+@pytest.mark.usefixtures("quick_pages")
 def test_every_command_stays_in_the_scene(torch_folder, scenes, capfd):
     train = ["train", "reach", "--scene", "welding/scene.xml", "--total-steps", "1", *SIZES]
     train += ["--algorithms", "maml"]

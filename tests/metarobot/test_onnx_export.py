@@ -1,7 +1,6 @@
 """An exported policy does in onnxruntime what `AdaptablePolicy.act` does, and says what it is."""
 
 import json
-import sys
 from dataclasses import replace
 from functools import cache
 
@@ -10,18 +9,16 @@ import pytest
 import torch
 from exporting import FAMILY, make_policy
 
-from metarobot.adaptation.onnx import export_onnx, facts_of, onnx_bytes
+from metarobot.adaptation.onnx import facts_of, onnx_bytes
 from metarobot.envs import find_family
-from metarobot.policies import GaussianMLP
 
 onnx = pytest.importorskip("onnx", reason="needs metarobot[onnx]")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-OBSERVATIONS, TOLERANCE = 400, 1e-6
-KINDS = ["maml", "learned_loss", "prototype", "rl2", "recurrent_randomisation"]
-KINDS += ["teacher_student", "latent", "oracle"]
+OBSERVATIONS, TOLERANCE = 150, 1e-6
+KINDS = ["maml", "prototype", "rl2", "teacher_student", "latent"]
 """An algorithm for every kind of policy."""
-REMEMBERING = ["rl2", "recurrent_randomisation", "teacher_student", "latent"]
+REMEMBERING = ["rl2", "teacher_student", "latent"]
 
 
 @cache
@@ -91,17 +88,12 @@ def act_both(algorithm, num_robots, num_steps):
 
 @pytest.mark.parametrize("algorithm", KINDS)
 def test_it_acts_as_the_policy_does_through_episodes(algorithm):
-    num_robots = 1 if algorithm in REMEMBERING else 100
+    num_robots = 3 if algorithm in REMEMBERING else 50
     assert act_both(algorithm, num_robots, OBSERVATIONS // num_robots) < TOLERANCE
 
 
-@pytest.mark.parametrize("algorithm", REMEMBERING)
-def test_it_acts_on_many_robots(algorithm):
-    assert act_both(algorithm, 3, 100) < TOLERANCE
-
-
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-@pytest.mark.parametrize("algorithm", ["maml", "rl2", "latent"])
+@pytest.mark.parametrize("algorithm", ["maml", "rl2"])
 def test_what_a_broken_sensor_shows_is_neither_acted_on_nor_remembered(algorithm, broken):
     policy, content = exported(algorithm)
     seen, rewards, begins = walk(policy, 30, 2)
@@ -154,9 +146,8 @@ def test_what_goes_in_and_out_is_what_the_policy_reads():
         ]
 
     assert names("maml") == [{"observation"}, {"action"}]
-    assert names("oracle") == [{"observation"}, {"action"}]
     assert names("teacher_student")[0] >= {"begins"}
-    assert "reward" not in names("teacher_student")[0] | names("recurrent_randomisation")[0]
+    assert "reward" not in names("teacher_student")[0]
     for algorithm in ("rl2", "latent"):
         inputs, outputs = names(algorithm)
         assert inputs >= {"observation", "begins", "reward", "state_started"}
@@ -204,33 +195,3 @@ def test_the_oracle_says_how_it_is_told_the_task():
     told = names[len(family.observation_elements) :]
     assert len(told) == family.distribution.encoded_bounds.shape[1]
     assert "cosine of frame_yaw_rad" in told
-
-
-def test_a_file_is_replaced_only_on_request(tmp_path):
-    path, policy = tmp_path / "policy.onnx", make_policy("maml")
-    path.write_text("mine")
-    with pytest.raises(ValueError, match=r"policy\.onnx is there already: .*--overwrite"):
-        export_onnx(policy, path)
-    assert path.read_text() == "mine"
-    export_onnx(policy, path, overwrite=True)
-    assert onnx.load(path).graph.name == "maml"
-    assert [each.name for each in tmp_path.iterdir()] == ["policy.onnx"]
-
-
-def test_what_cannot_be_exported_is_refused_in_one_line(monkeypatch):
-    distribution = GaussianMLP.distribution
-
-    def changed(self, params, observations):
-        assert observations.sum() < 0
-        return distribution(self, params, observations)
-
-    monkeypatch.setattr(GaussianMLP, "distribution", changed)
-    with pytest.raises(ValueError, match=r"^maml cannot be exported by PyTorch: .*$") as refusal:
-        onnx_bytes(make_policy("maml"))
-    assert "\n" not in str(refusal.value)
-
-
-def test_without_onnx_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ValueError, match=r"^ONNX files need `pip install 'metarobot\[onnx\]'`$"):
-        onnx_bytes(make_policy("maml"))

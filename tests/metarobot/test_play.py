@@ -282,6 +282,7 @@ def test_text_from_outside_is_escaped(play, server):
     assert "<script>" not in page._status.content
 
 
+@pytest.mark.stress
 @pytest.mark.skipif(MISSING, reason="needs Chromium and bash")
 def test_a_user_plays_in_a_browser(play, tmp_path):
     session, done, widths = play("latent"), threading.Event(), []

@@ -9,25 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trained import TRAINED
 
 import metarobot
-from metarobot.cli.main import main
 from metarobot.machine import working_gl_backend
 
 pytestmark = pytest.mark.stress
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
-TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
+TRAIN = ["train", "grip", "--algorithms", "maml", *SIZES]
 LONG = ["--num-tasks", "40", "--grid-size", "9", "--num-blocks", "9"]
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("signals") / "run"
-    assert main([*TRAIN, "--out", str(path)]) == 0
-    return path
 
 
 def start(arguments: list[str], folder: Path) -> subprocess.Popen:
@@ -72,9 +63,20 @@ def leftovers(folder: Path) -> list[Path]:
     return [*partial, *(folder / "temporary").iterdir()]
 
 
+def test_a_training_can_be_resumed(tmp_path):
+    process = start([*TRAIN, "--total-steps", "100000000", "--out", "run"], tmp_path)
+    wait_for((tmp_path / "run/maml/curve.csv").exists, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    way_on = "`metarobot train --resume run` goes on with it"
+    assert err == f"metarobot: interrupted by SIGTERM: {way_on}\n"
+    assert (tmp_path / "run/maml/policy.safetensors").is_file()
+
+
 @pytest.mark.parametrize("number", SIGNALS)
-def test_evaluate(number, trained, tmp_path):
-    process = start(["evaluate", str(trained), "--out", "result", *LONG], tmp_path)
+def test_evaluate(number, grip_run, tmp_path):
+    process = start(["evaluate", str(grip_run), "--out", "result", *LONG], tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("  0%")
     end(process, number)
@@ -82,9 +84,9 @@ def test_evaluate(number, trained, tmp_path):
 
 
 @pytest.mark.skipif(working_gl_backend() is None, reason="needs OpenGL")
-def test_render_while_ffmpeg_is_at_work(trained, tmp_path):
+def test_render_while_ffmpeg_is_at_work(grip_run, tmp_path):
     film = ["--out", "films/film.mp4", "--slow-motion", "100"]
-    process = start(["render", str(trained), *film], tmp_path)
+    process = start(["render", str(grip_run), *film], tmp_path)
     wait_for(lambda: any(tmp_path.rglob("*.mp4")), process)
     end(process, signal.SIGINT)
     assert leftovers(tmp_path) == []

@@ -16,25 +16,24 @@ from metarobot.evaluation.table import Evaluation
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4", "4"]
 MEASURED = ["--test-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]
-MEASURED += ["--adaptation-episodes", "1", "2", "--splits", "extrapolation"]
+MEASURED += ["--adaptation-episodes", "1", "--splits", "train"]
 TRAINED = ["--algorithms", "maml", "--seeds", "0", "1", "--total-steps", "640"]
 COMPARE = ["compare", "grip", *TRAINED, *SIZES, *MEASURED, "--num-blocks", "1"]
 ROOT = str(Path(metarobot.__file__).parents[1])
 
 
 @pytest.fixture(autouse=True)
-def working_folder(tmp_path, monkeypatch):
+def working_folder(tmp_path, monkeypatch, quick_pages):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", ROOT)  # of the processes that train
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def one_after_the_other(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("compare") / "out"
-    os.environ["PYTHONPATH"] = ROOT
-    assert main([*COMPARE, "--out", str(folder)]) == 0
-    return folder
+@pytest.fixture
+def one_after_the_other(tmp_path):
+    """Trained in a process of its own each."""
+    assert main([*COMPARE, "--out", "one"]) == 0
+    return tmp_path / "one"
 
 
 def policies(folder):
@@ -61,29 +60,16 @@ def one_error_line(capfd):
     return error
 
 
-def test_two_jobs_give_the_same_bits(one_after_the_other, tmp_path):
-    assert main([*COMPARE, "--out", "out", "--jobs", "2"]) == 0
-    assert_same(tmp_path / "out", one_after_the_other)
-
-
-def test_what_is_trained_is_kept(one_after_the_other, capfd):
-    before = policies(one_after_the_other)
-    assert main([*COMPARE, "--out", str(one_after_the_other)]) == 0
-    assert policies(one_after_the_other) == before
+@pytest.mark.usefixtures("trainings_here")
+def test_what_is_trained_is_kept(tmp_path, capfd):
+    assert main([*COMPARE, "--out", "out"]) == 0
+    before = policies(tmp_path / "out")
+    capfd.readouterr()
+    assert main([*COMPARE, "--out", "out"]) == 0
+    assert policies(tmp_path / "out") == before
     assert "of 2 trained" not in capfd.readouterr().out
-    other = ["--discount", "0.5", "--out", str(one_after_the_other)]
-    assert main([*COMPARE, *other]) == 2
+    assert main([*COMPARE, "--discount", "0.5", "--out", "out"]) == 2
     assert "discount was 0.6, is 0.5" in one_error_line(capfd)
-
-
-def test_a_training_that_fails_ends_all_in_one_line(tmp_path, capfd):
-    blocked = tmp_path / "out" / "trainings" / "grip-seed1-maml"
-    blocked.mkdir(parents=True)
-    (blocked / "note.txt").write_text("somebody else's")
-    long = [word.replace("640", "100000000") for word in COMPARE]
-    assert main([*long, "--out", "out", "--jobs", "4"]) == 2
-    assert "grip-seed1-maml" in one_error_line(capfd)
-    assert not (tmp_path / "out" / "evaluation.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +80,7 @@ def test_a_training_that_fails_ends_all_in_one_line(tmp_path, capfd):
         ("--overwrite", "--overwrite"),
         ("--jobs 0", "jobs must be an integer in [1, 1000]"),
         ("--sed 3", "--sed"),
-        ("--cluster tcp://127.0.0.1:1", "127.0.0.1:1"),
+        ("--jobs x", "--jobs"),
     ],
 )
 def test_options_that_do_not_go_with_it_are_refused_in_one_line(option, said, capfd):
@@ -102,22 +88,17 @@ def test_options_that_do_not_go_with_it_are_refused_in_one_line(option, said, ca
     assert said in one_error_line(capfd)
 
 
-def test_it_takes_the_options_of_a_training(tmp_path):
-    one = ["--algorithms", "maml", "--seeds", "1", "--total-steps", "64", *SIZES, *MEASURED]
+@pytest.mark.usefixtures("trainings_here")
+def test_it_takes_the_options_of_a_training_and_hides_rewards(tmp_path):
+    one = ["--algorithms", "maml", "latent", "--seeds", "1", "--total-steps", "1", *SIZES]
     options = ["--variant", "greasy_pads", "--discount", "0.5", "--inner-lr=0.2"]
-    assert main(["compare", "grip", *one, *options, "--out", "out"]) == 0
+    hidden = [*MEASURED, "--num-blocks", "0", "--rewards", "hidden"]
+    assert main(["compare", "grip", *one, *options, *hidden, "--out", "out"]) == 0
     saved = json.loads((tmp_path / "out/grip-seed1/maml/config.json").read_text())["train"]
     assert (saved["seed"], saved["discount"], saved["options"]["inner_lr"]) == (1, 0.5, 0.2)
-    evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert evaluation["variant"]["name"] == "greasy_pads"
-    assert evaluation["variant"] == evaluation["trained_on"]
-
-
-def test_rewards_may_be_hidden_while_policies_are_measured(tmp_path):
-    few = ["--algorithms", "maml", "latent", "--seeds", "0", "--total-steps", "1", *SIZES]
-    hidden = [*few, *MEASURED, "--num-blocks", "0", "--rewards", "hidden"]
-    assert main(["compare", "grip", *hidden, "--out", "out"]) == 0
     evaluation = Evaluation.from_dict(json.loads(Path("out/evaluation.json").read_text()))
+    assert evaluation.variant.name == "greasy_pads"
+    assert evaluation.variant == evaluation.trained_on
     assert evaluation.config.rewards == "hidden"
     assert evaluation.left_out == ("maml",)
     assert evaluation.learners == ("latent",)
@@ -168,6 +149,7 @@ class Killer(threading.Thread):
         return sum(path.read_text().count("\n") > 1 for path in curves)
 
 
+@pytest.mark.stress
 @pytest.mark.skipif(sys.platform != "linux", reason="kills a worker by its process id")
 def test_a_cluster_resumes_what_a_killed_worker_trained(one_after_the_other, tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs metarobot[cluster]")
@@ -181,3 +163,20 @@ def test_a_cluster_resumes_what_a_killed_worker_trained(one_after_the_other, tmp
     sessions = [len([*path.glob("events*")]) for path in (tmp_path / "out").glob("grip-seed*/*/")]
     assert sorted(sessions) == [1, 2]
     assert_same(tmp_path / "out", one_after_the_other)
+
+
+@pytest.mark.stress
+def test_two_jobs_give_the_same_bits(one_after_the_other, tmp_path):
+    assert main([*COMPARE, "--out", "out", "--jobs", "2"]) == 0
+    assert_same(tmp_path / "out", one_after_the_other)
+
+
+@pytest.mark.stress
+def test_a_training_that_fails_ends_all_in_one_line(tmp_path, capfd):
+    blocked = tmp_path / "out" / "trainings" / "grip-seed1-maml"
+    blocked.mkdir(parents=True)
+    (blocked / "note.txt").write_text("somebody else's")
+    long = [word.replace("640", "100000000") for word in COMPARE]
+    assert main([*long, "--out", "out", "--jobs", "4"]) == 2
+    assert "grip-seed1-maml" in one_error_line(capfd)
+    assert not (tmp_path / "out" / "evaluation.json").exists()
