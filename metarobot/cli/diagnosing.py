@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from metarobot.cli import diagnose_options as commands
+from metarobot.cli import diagnose as commands
 from metarobot.cli.console import prepare
-from metarobot.cli.diagnose_options import reading_of
+from metarobot.cli.diagnose import reading_of
 from metarobot.console import StageDisplay, listed, make_console, make_table, print_line
 from metarobot.diagnosis import recordings as folders
 from metarobot.diagnosis import run as runs
@@ -23,10 +23,6 @@ from metarobot.diagnosis.life_table import Columns, read_life_table
 from metarobot.diagnosis.recordings import Recordings, read_recordings, require_new_folder
 from metarobot.envs import nearest_name
 from metarobot.io import Folder, csv_table, json_bytes, require_writable, rounded, write_file
-from metarobot.reporting.style import Cell
-
-if TYPE_CHECKING:
-    from metarobot.reporting.diagnosis_report import Panel, Scores
 
 REPORT_FILE = "report.html"
 _JOINT = 2
@@ -68,9 +64,9 @@ def check_folder(command: commands.DiagnoseCheck) -> None:
     if 1 < len(recordings.machines) <= _MOST_COLUMNS:
         table = pd.concat([table, pd.crosstab(files["label"], files["machine"])], axis=1)
     print_table(("label", *table.columns), table.itertuples(), console)
-    for line in describe(recordings):
+    for line in describe(recordings, len(files)):
         print_line(console, line)
-    left = sorted({*folders.find_files(Folder.named(command.folder))} - {*recordings.name.tolist()})
+    left = sorted({*folders.find_files(Folder.named(command.folder))} - {*files["name"]})
     if left and not (command.ignore_labels or command.drop_duplicates):
         print_line(console, f"not in {folders.LABELS_FILE}: {listed(left)}")
 
@@ -81,17 +77,15 @@ def print_table(headings: Iterable[Any], rows: Iterable[Iterable[Any]], console:
     console.print(make_table(map(str, headings), cells, console))
 
 
-def describe(recordings: Recordings) -> list[str]:
+def describe(recordings: Recordings, num_files: int) -> list[str]:
     """Say what all recordings have in common."""
     samples = [signal.shape[1] for signal in recordings.signals]
     ends = dict.fromkeys((min(samples), max(samples)))
     seconds = " to ".join(f"{count / recordings.rate_hz:.4g}" for count in ends)
-    files, windows = len(np.unique(recordings.name)), len(recordings)
-    channels = [folders.column_name(channel) for channel in recordings.channels]
+    windows = f", {len(recordings)} windows" if len(recordings) > num_files else ""
+    channels = [*map(str, recordings.channels)]
     lines = [
-        f"{files} recordings"
-        + (f", {windows} windows" if windows > files else "")
-        + f" of {seconds} s ({' to '.join(map(str, ends))} samples)",
+        f"{num_files} recordings{windows} of {seconds} s ({' to '.join(map(str, ends))} samples)",
         f"{recordings.rate_hz:g} samples a second",
         f"{len(channels)} channels: {listed(channels)}",
     ]
@@ -117,15 +111,13 @@ def train_run(command: commands.DiagnoseTrain, faults: Sequence[str] = ()) -> ru
     console = prepare()
     require_new_folder(command.out)  # before the work
     with StageDisplay(console) as stages:
-        watch = partial(stages, "comparing learners on held-out recordings")
-        options: dict[str, Any] = {"way": command.way, "seed": command.seed, "watch": watch}
+        options: dict[str, Any] = {"way": command.way, "seed": command.seed}
+        options["watch"] = partial(stages, "comparing learners on held-out recordings")
         if command.learner is not None:
             options["learners"] = (command.learner,)
-        if command.folder is None:
+        if command.folder is None:  # the baseline of an arm is what it did when it was healthy
             arms = record_arms(command.machines, "train", command.seed, stages, faults)
-            trained = runs.train(
-                arms, baseline=sim.HEALTHY, **options
-            )  # what each did when it was healthy
+            trained = runs.train(arms, baseline=sim.HEALTHY, **options)
         else:
             recordings = read_recordings(command.folder, **reading_of(command))
             options |= {"baseline": command.baseline, "folder": str(command.folder.absolute())}
@@ -176,7 +168,7 @@ def announce(config: runs.DiagnosisConfig, console: Console) -> None:
 
     found = pages.panels(config)
     for panel in found:
-        print_accuracy(panel, panel.compared, console)
+        print_table(*pages.accuracy_table(panel, panel.compared), console)
     for panel in found:
         print_line(console, f"{panel.title}: {pages.lead(panel)}")
     machines, held = len(config.machines), len(config.held_out)
@@ -190,15 +182,6 @@ def announce(config: runs.DiagnosisConfig, console: Console) -> None:
         )
     if not held and config.folder:
         print_line(console, "nothing is held out: there are too few recordings")
-
-
-def print_accuracy(panel: Panel, learners: Mapping[str, Scores], console: Console) -> None:
-    """Print accuracy and its interval by learner and number of examples."""
-    cells = [
-        (name, *(" ".join(Cell.in_percent(scores.get(count))) for count in panel.shots))
-        for name, scores in learners.items()
-    ]
-    print_table((f"{panel.title}; examples:", *panel.shots), cells, console)
 
 
 def evaluate_run(command: commands.DiagnoseEvaluate) -> None:
@@ -231,7 +214,7 @@ def report(
     folder.write(REPORT_FILE, pages.render_report(trained.config, rows).encode())
     for panel in pages.panels(trained.config, rows):
         if panel.held_out:
-            print_accuracy(panel, panel.held_out, console)
+            print_table(*pages.accuracy_table(panel, panel.held_out), console)
     print_line(console, f"report: {out / REPORT_FILE}")
 
 
@@ -260,8 +243,7 @@ def predict_folder(command: commands.DiagnosePredict) -> None:
     ]
     headings = ("recording", "shows", "probability", "looks", *(f"p({label})" for label in shown))
     print_table(headings, cells, console)
-    strangers = sum(own.looks_like_none for own in findings)
-    if strangers:
+    if strangers := sum(own.looks_like_none for own in findings):
         print_line(
             console,
             f"{strangers} of {len(findings)} look like none of the labels: they are farther from "
@@ -303,8 +285,8 @@ def write_findings(path: Path, findings: Sequence[runs.Finding]) -> None:
 def show_demo(command: commands.DiagnoseDemo) -> None:
     """Record, train, evaluate and report."""
     count, faults, tasks = (10, _QUICK_FAULTS, 10) if command.quick else (20, (), 60)
-    options = commands.DiagnoseTrain(out=command.out / "run", machines=count, seed=command.seed)
     require_new_folder(command.out)  # before the work
+    options = commands.DiagnoseTrain(out=command.out / "run", machines=count, seed=command.seed)
     trained = train_run(options, faults)
     console = make_console()
     with StageDisplay(console) as stages:
@@ -319,7 +301,7 @@ def train_life(command: commands.LifeTrain) -> None:
     from metarobot.reporting import diagnosis_report as pages  # and matplotlib
 
     console = prepare()
-    life.require_new_life_run(command.out)  # before the work
+    require_new_folder(command.out)  # before the work
     columns = Columns(**{name: getattr(command, name) for name in Columns.__struct_fields__})
     table = read_life_table(command.table, columns)
     with StageDisplay(console) as stages:
@@ -327,13 +309,12 @@ def train_life(command: commands.LifeTrain) -> None:
             table, learner=command.learner, seed=command.seed, progress=stages
         )
     life.save_life_run(run, command.out)
-    write_file(
-        command.out / REPORT_FILE, pages.render_life_report(run.config, predictions).encode()
-    )
+    page = command.out / REPORT_FILE
+    write_file(page, pages.render_life_report(run.config, predictions).encode())
     print_table(*pages.score_table(run.config), console)
     print_line(console, pages.life_verdict(run.config))
     print_line(console, f"run: {command.out}")
-    print_line(console, f"report: {command.out / REPORT_FILE}")
+    print_line(console, f"report: {page}")
 
 
 def predict_life(command: commands.LifePredict) -> None:
@@ -344,9 +325,8 @@ def predict_life(command: commands.LifePredict) -> None:
     if command.out is not None:
         require_writable(command.out)  # before the work
     run = life.load_life_run(command.run)
-    config = run.config
-    table = read_life_table(command.table, config.columns, sensors=config.sensors, fails=False)
-    found = run.predict(table)
+    columns, sensors = run.config.columns, run.config.sensors
+    found = run.predict(read_life_table(command.table, columns, sensors=sensors, fails=False))
     rows = [(row[0], *(f"{value:.4g}" for value in row[1:])) for row in found.itertuples(False)]
     print_table(found.columns, rows, console)
     if command.out is not None:

@@ -206,24 +206,12 @@ def _known(learner: str) -> str:
     return learner
 
 
-def require_new_life_run(path: Path) -> None:
-    """Make sure, before long work, that a run can be written.
-
-    Raises:
-        LifeError: Something is in the folder.
-    """
-    if Folder(path).names():
-        raise LifeError(f"{path} is not empty: name another folder")
-
-
 def save_life_run(run: LifeRun, path: Path) -> None:
     """Write a run folder: config.json, which appears last, and one sealed file of arrays.
 
     Raises:
-        LifeError: Something is in the folder.
         OSError: It cannot be written to.
     """
-    require_new_life_run(path)
     arrays = prefixed("health_index", vars(run.health_index))
     arrays |= prefixed("learner", vars(run.learner))
     write_run(path, run.config, ARRAYS_FILE, arrays, torch.float64)

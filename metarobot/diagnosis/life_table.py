@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,20 @@ import pandas as pd
 
 from metarobot.diagnosis.tables import (
     Kind,
-    ParquetProcess,
     TableError,
+    TableReader,
     errors_as,
     read_frame,
-    read_table,
     refuse,
     require_bounded,
 )
 from metarobot.io import Folder, followed
 
-MAX_ROWS, MAX_COLUMNS = 2_000_000, 1_000
-MAX_NUMBERS = 2**25
-MAX_TIME = 1e12
-MAX_SENSOR = 1e30
+MOST_ROWS = 2_000_000
+_MOST_TIME, _MOST_SENSOR = 1e12, 1e30
 _EVENTS = {"1": True, "true": True, "failed": True, "0": False, "false": False, "running": False}
 _SHOWN = 12
 """Names of columns that an error lists."""
-_NO_NUMBER = (
-    "correct it, or leave the column out with --ignore; of dates, give the time since the start"
-)
 
 
 class LifeError(ValueError):
@@ -95,15 +88,13 @@ class LifeTable:
     def units(self, index: np.ndarray) -> LifeTable:
         """Return some units, given by their places (K,) in rising order, each once."""
         rows = np.isin(self.unit, index)
-        return LifeTable(
+        arrays = {name: getattr(self, name)[rows] for name in ("time", "sensors", "conditions")}
+        return replace(
+            self,
             names=tuple(self.names[place] for place in index),
             unit=np.searchsorted(index, self.unit[rows]),
-            time=self.time[rows],
-            sensors=self.sensors[rows],
-            conditions=self.conditions[rows],
             failed=self.failed[index],
-            sensor_names=self.sensor_names,
-            columns=self.columns,
+            **arrays,
         )
 
 
@@ -117,17 +108,15 @@ def read_life_table(
     """Read and check a table of units.
 
     Args:
-        source: A DataFrame, or a file: .parquet, or text with a header or without.  Columns without
-            a header are named by their number from 1.  Commas, semicolons, tabs or spaces part
-            them; decimal commas are recognised.
-        columns: Names of the columns.
+        source: A DataFrame, or a file: .parquet, or text as `TableReader` reads it.
+        columns: Names of the columns; in a file without a header they are numbers from 1.
         sensors: Sensors that there must be, others are ignored; None for all numeric columns.
         fails: Whether units failed at their last row, where the table has no column of events.
 
     Raises:
         LifeError: It is not valid; one line that names the place, the value and the way out.
     """
-    columns = Columns() if columns is None else columns
+    columns = columns or Columns()
 
     def choose(names: Sequence[str]) -> dict[str, Kind]:
         """Choose the columns that are read."""
@@ -143,38 +132,34 @@ def read_life_table(
         kinds: dict[str, Kind] = {columns.unit: "text", columns.event: "text"}
         return {name: kinds.get(name, "number") for name in names if name in used | {*kinds}}
 
-    where = "the table" if isinstance(source, pd.DataFrame) else source
-    with errors_as(LifeError, where):
-        if isinstance(source, pd.DataFrame):
-            frame = read_frame(source, choose, _NO_NUMBER)
-        else:
-            path = followed(source)
-            with closing(ParquetProcess()) as parquet:
-                folder = Folder.named(path.parent)
-                frame = read_table(folder, path.name, choose, parquet, _NO_NUMBER)
+    way_out = (
+        "correct it, or leave the column out with --ignore; of dates, give the time since the start"
+    )
+    if isinstance(source, pd.DataFrame):
+        with errors_as(LifeError, "the table"):
+            return _checked(read_frame(source, choose, way_out), columns, sensors, fails)
+    with errors_as(LifeError, source), TableReader() as reader:
+        path = followed(source)
+        frame = reader.read(Folder.named(path.parent), path.name, choose, way_out)
         return _checked(frame, columns, sensors, fails)
 
 
 def _checked(
     table: Any, columns: Columns, sensors: tuple[str, ...] | None, fails: bool
 ) -> LifeTable:
-    if not 0 < len(table) <= MAX_ROWS or table.shape[1] > MAX_COLUMNS or table.size > MAX_NUMBERS:
-        raise TableError(
-            f"it has {len(table):,} rows and {table.shape[1]:,} columns, must have 1 to "
-            f"{MAX_ROWS:,} rows, up to {MAX_COLUMNS:,} columns and {MAX_NUMBERS:,} numbers: keep "
-            "fewer rows or units"
-        )
+    """Return the rows of a table in their order."""
+    if not 0 < len(table) <= MOST_ROWS:
+        raise TableError(f"it has {len(table):,} rows, must have 1 to {MOST_ROWS:,}: keep fewer")
     if sensors is None:
         some = table.columns[table.notna().any()]
         sensors = tuple(name for name in some if name not in columns.reserved)
     if not sensors:
         raise TableError("no sensor: a column of numbers besides unit, time, event and conditions")
-    names = _names(table[columns.unit])
-    missing = "fill it, or drop the row"
+    names, missing = _names(table[columns.unit]), "fill it, or drop the row"
     refuse(table, names == "", columns.unit, missing)
-    require_bounded(table[[columns.time]], MAX_TIME, missing)
-    require_bounded(table[[*columns.conditions]], MAX_SENSOR, missing)
-    require_bounded(table[[*sensors]], MAX_SENSOR, None)
+    require_bounded(table[[columns.time]], _MOST_TIME, missing)
+    require_bounded(table[[*columns.conditions]], _MOST_SENSOR, missing)
+    require_bounded(table[[*sensors]], _MOST_SENSOR, None)
     refuse(table, table[columns.time] < 0, columns.time, "an age is at least 0")
     unit, names = pd.factorize(names)
     order = np.lexsort((table[columns.time], unit))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from itertools import compress
@@ -24,35 +23,25 @@ from metarobot.diagnosis.tables import (
     LONGEST_NAME,
     MOST_NUMBERS,
     Kind,
-    ParquetProcess,
     TableError,
+    TableReader,
     errors_as,
-    read_table,
     refuse,
     require_bounded,
 )
 from metarobot.envs import nearest_name
 from metarobot.envs.checks import is_number, require_memory, show
-from metarobot.io import Folder, is_formula
+from metarobot.io import Folder
 
 LABELS_FILE = "labels.csv"
-SUFFIXES = (".csv", ".parquet")
 LEAST_SAMPLES = 4
 TIMES = {"time_s": 1.0, "time_ms": 1e-3, "time_us": 1e-6, "timestamp": 1.0}
 """Columns that hold the time, and their unit in seconds; a timestamp is a date with time."""
-_LONGEST_FILE = 200
-_DEEPEST = 10
+_SUFFIXES = (".csv", ".parquet")
+_LONGEST_FILE, _DEEPEST = 200, 10
 _SAME_RATE = 0.01
 """Fraction by which rates of recordings may differ; clocks differ by less."""
 _LARGEST = float(np.finfo(np.float32).max)  # signals are kept in single precision
-_SPELLING = (
-    "a line above writes it in another way: spell both alike, or let more than case, spaces and "
-    "hyphens differ"
-)
-_NO_NUMBER = (
-    "write a number, leave the cell empty, or drop the row or the column; call a column of dates "
-    "timestamp"
-)
 
 
 class RecordingsError(ValueError):
@@ -65,6 +54,17 @@ class Channel(NamedTuple):
     name: str
     unit: str
     """Empty if unknown."""
+
+    def __str__(self) -> str:
+        """Return it as the first line of a file names it: "current [A]"."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+    @classmethod
+    def of(cls, column: str) -> Channel:
+        """Read the name of a column, with its unit in brackets where it has one."""
+        before, _, unit = column.removesuffix("]").rpartition("[")
+        has_unit = before.strip() and column.endswith("]") and "]" not in unit
+        return cls(before.rstrip(), unit) if has_unit else cls(column, "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +90,7 @@ class Recordings:
         """Return the recordings of a boolean mask, integers or a slice."""
         numbers = np.arange(len(self))[index]
         columns = {f.name: getattr(self, f.name)[numbers] for f in fields(self)[3:]}
-        signals = tuple(self.signals[number] for number in numbers)
-        return Recordings(signals, self.rate_hz, self.channels, **columns)
+        return replace(self, signals=tuple(self.signals[k] for k in numbers), **columns)
 
     def joined(self, other: Recordings) -> Recordings:
         """Return these recordings and others of the same channels and rate."""
@@ -112,11 +111,7 @@ class Recordings:
         return tuple(np.unique(self.machine).tolist())
 
     def stacked(self) -> np.ndarray:
-        """Return all signals as one array, (R, C, T).
-
-        Raises:
-            ValueError: Lengths differ.
-        """
+        """Return all signals as one array, (R, C, T); a ValueError if their lengths differ."""
         lengths = sorted({signal.shape[1] for signal in self.signals})
         if len(lengths) > 1:
             raise ValueError(
@@ -168,29 +163,28 @@ def read_recordings(
     for name, value in (("window_s", window_s), ("resample_hz", resample_hz)):
         if value is not None and not is_number(value, 1e-12, 1e12):
             raise RecordingsError(f"{name} must be a number above 0, got {show(value)}")
-    with errors_as(RecordingsError, path), closing(ParquetProcess()) as parquet:
+    with errors_as(RecordingsError, path), TableReader() as reader:
         place = Folder.named(path)
         if not place.exists():
             raise TableError("there is no such folder")
         if labelled:
-            table = _read_labels(place, parquet, ignore_labels)
+            table = _read_labels(place, reader, ignore_labels)
         else:
             table = pd.DataFrame({"file": find_files(place), "label": "", "machine": ""})
         if not len(table):
             raise TableError(
-                f"it holds no files that end in {' or '.join(SUFFIXES)}: put some there"
+                f"it holds no files that end in {' or '.join(_SUFFIXES)}: put some there"
             )
         files: list[_File] = []
         num_bytes = 0
         for name in table["file"]:
-            file = _read_file(place, name, parquet, fill_missing, resample_hz)
+            file = _read_file(place, name, reader, fill_missing, resample_hz)
             files.append(_ordered_like(files[0], file) if files else file)
             num_bytes += file.signals.nbytes
             require_memory({f"recordings up to {name}": num_bytes}, "name fewer")
     if labelled:
-        first = _first_of_same(
-            table.assign(digest=[file.digest for file in files]), path, drop=drop_duplicates
-        )
+        table = table.assign(digest=[file.digest for file in files])
+        first = _first_of_same(table, path, drop=drop_duplicates)
         table, files = table.loc[first], [*compress(files, first)]
     rate_hz = _common_rate(files)
     windows = [_cut(file, window_s, rate_hz) for file in files]
@@ -220,82 +214,13 @@ def find_files(place: Folder, depth: int = 0) -> list[str]:
 
 
 def _is_recording(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and name != LABELS_FILE
+    return name.lower().endswith(_SUFFIXES) and name != LABELS_FILE
 
 
 def _at(place: Folder, file: str) -> tuple[Folder, str]:
     """Return the folder of a file, and its name there."""
     *folders, name = file.split("/")
     return Folder(place.root, (*place.parts, *folders)), name
-
-
-def _label_columns(names: Sequence[str]) -> dict[str, Kind]:
-    """Choose the columns of the label table; others are ignored."""
-    wanted = [name for name in names if name in ("file", "label", "machine")]
-    similar = any(nearest_name(name, ["machine"]) for name in names[:20])
-    if not {"file", "label"} <= {*wanted} or (similar and "machine" not in wanted):
-        raise TableError(
-            "the first line must name the columns file, label and, where there are several, "
-            f"machine; it names {', '.join(map(show, names[:5]))}: rename columns"
-        )
-    return dict.fromkeys(wanted, "text")
-
-
-def _read_labels(place: Folder, parquet: ParquetProcess, ignore_labels: Sequence[str]) -> Any:
-    """Return the files, labels and machines that the label table names, without what is ignored."""
-    if not place.has(LABELS_FILE):
-        raise TableError(
-            f"it holds no {LABELS_FILE}: a table with the columns file,label, and machine where "
-            "there are several"
-        )
-    with errors_as(RecordingsError, place.path / LABELS_FILE):
-        table: Any = read_table(place, LABELS_FILE, _label_columns, parquet)
-        way_out = "name a file in the folder, such as a.csv or press1/a.parquet"
-        refuse(table, ~table["file"].map(_is_inside), "file", way_out)
-        if "machine" in table:
-            refuse(table, table["machine"] == "", "machine", "fill it, or drop the line")
-        table = table.assign(machine=table.get("machine", ""))
-        for column in ("label", "machine"):
-            table[column] = table[column].map(_plain)
-            bad = (table[column].str.len() > LONGEST_NAME) | ~table[column].map(str.isprintable)
-            refuse(table, bad, column, f"write up to {LONGEST_NAME} printable characters")
-        ignored = {ignore_labels} if isinstance(ignore_labels, str) else {*ignore_labels}
-        for label in ignored - {*table["label"], ""}:
-            near = nearest_name(label[:LONGEST_NAME], {*table["label"]})
-            raise TableError(f"it has no label {show(label)} to ignore{near}")
-        table = table[~table["label"].isin(ignored)]
-        way_out = 'fill it, or leave out such recordings (ignore_labels=[""], --ignore-label "")'
-        refuse(table, table["label"] == "", "label", way_out)
-        refuse(table, table["file"].duplicated(), "file", "it is named above: drop one line")
-        if table["label"].nunique() < 2:
-            raise TableError(
-                "it must name recordings with at least 2 labels, such as healthy and a fault, it "
-                f"has {[*table['label'].unique()]}"
-            )
-        for column in ("label", "machine"):
-            spelling = table[column].str.casefold().str.replace(r"(?<!^)[-_\s]+", " ", regex=True)
-            first = table[column].groupby(spelling).transform("first")
-            refuse(table, table[column] != first, column, _SPELLING)
-        gone = ~table["file"].map(lambda file: Folder.has(*_at(place, file)))
-        if gone.any():
-            near = nearest_name(
-                table["file"][gone].iloc[0], {*find_files(place)} - {*table["file"]}
-            )
-            way_out = f"there is no such file: copy it there, or drop the line{near}"
-            refuse(table, gone, "file", way_out)
-        return table
-
-
-def _plain(cell: str) -> str:
-    """Return a label or a machine as it is meant: in one form of Unicode, see `_cell`."""
-    if cell.startswith("'") and _is_quoted(cell[1:]):
-        cell = cell[1:]
-    return unicodedata.normalize("NFC", cell[: LONGEST_NAME + 1])
-
-
-def _is_quoted(text: str) -> bool:
-    """Return whether an apostrophe is written before a text: before a formula, or another one."""
-    return text.startswith("'") or is_formula(text)
 
 
 def _is_inside(file: str) -> bool:
@@ -312,16 +237,64 @@ def _is_inside(file: str) -> bool:
     )
 
 
-def column_name(channel: Channel) -> str:
-    """Return a channel as the first line of a file names it: "current [A]"."""
-    return f"{channel.name} [{channel.unit}]" if channel.unit else channel.name
+def _label_columns(names: Sequence[str]) -> dict[str, Kind]:
+    """Choose the columns of the label table; others are ignored."""
+    wanted = [name for name in names if name in ("file", "label", "machine")]
+    similar = any(nearest_name(name, ["machine"]) for name in names[:20])
+    if not {"file", "label"} <= {*wanted} or (similar and "machine" not in wanted):
+        raise TableError(
+            "the first line must name the columns file, label and, where there are several, "
+            f"machine; it names {', '.join(map(show, names[:5]))}: rename columns"
+        )
+    return dict.fromkeys(wanted, "text")
 
 
-def _channel(column: str) -> Channel:
-    """Read the name of a column, with its unit in brackets where it has one."""
-    before, _, unit = column.removesuffix("]").rpartition("[")
-    has_unit = before.strip() and column.endswith("]") and "]" not in unit
-    return Channel(before.rstrip(), unit) if has_unit else Channel(column, "")
+def _read_labels(place: Folder, reader: TableReader, ignore_labels: Sequence[str]) -> Any:
+    """Return the files, labels and machines that the label table names, without what is ignored."""
+    if not place.has(LABELS_FILE):
+        raise TableError(
+            f"it holds no {LABELS_FILE}: a table with the columns file,label, and machine where "
+            "there are several"
+        )
+    with errors_as(RecordingsError, place.path / LABELS_FILE):
+        table: Any = reader.read(place, LABELS_FILE, _label_columns)
+        way_out = "name a file in the folder, such as a.csv or press1/a.parquet"
+        refuse(table, ~table["file"].map(_is_inside), "file", way_out)
+        if "machine" in table:
+            refuse(table, table["machine"] == "", "machine", "fill it, or drop the line")
+        table = table.assign(machine=table.get("machine", ""))
+        for column in ("label", "machine"):
+            bad = (table[column].str.len() > LONGEST_NAME) | ~table[column].map(str.isprintable)
+            refuse(table, bad, column, f"write up to {LONGEST_NAME} printable characters")
+            table[column] = [unicodedata.normalize("NFC", cell) for cell in table[column]]
+        ignored = {ignore_labels} if isinstance(ignore_labels, str) else {*ignore_labels}
+        for label in ignored - {*table["label"], ""}:
+            near = nearest_name(label[:LONGEST_NAME], {*table["label"]})
+            raise TableError(f"it has no label {show(label)} to ignore{near}")
+        table = table[~table["label"].isin(ignored)]
+        way_out = 'fill it, or leave out such recordings (ignore_labels=[""], --ignore-label "")'
+        refuse(table, table["label"] == "", "label", way_out)
+        refuse(table, table["file"].duplicated(), "file", "it is named above: drop one line")
+        if table["label"].nunique() < 2:
+            raise TableError(
+                "it must name recordings with at least 2 labels, such as healthy and a fault, it "
+                f"has {[*table['label'].unique()]}"
+            )
+        for column in ("label", "machine"):
+            spelling = table[column].str.casefold().str.replace(r"(?<!^)[-_\s]+", " ", regex=True)
+            first = table[column].groupby(spelling).transform("first")
+            way_out = (
+                "a line above writes it in another way: spell both alike, or let more than case, "
+                "spaces and hyphens differ"
+            )
+            refuse(table, table[column] != first, column, way_out)
+        gone = ~table["file"].map(lambda file: Folder.has(*_at(place, file)))
+        if gone.any():
+            others = {*find_files(place)} - {*table["file"]}
+            near = nearest_name(table["file"][gone].iloc[0], others)
+            way_out = f"there is no such file: copy it there, or drop the line{near}"
+            refuse(table, gone, "file", way_out)
+        return table
 
 
 def _signal_columns(names: Sequence[str]) -> dict[str, Kind]:
@@ -339,13 +312,17 @@ def _signal_columns(names: Sequence[str]) -> dict[str, Kind]:
 
 
 def _read_file(
-    place: Folder, file: str, parquet: ParquetProcess, fill_missing: bool, resample_hz: float | None
+    place: Folder, file: str, reader: TableReader, fill_missing: bool, resample_hz: float | None
 ) -> _File:
     """Read one recording, and resample it if there is a rate."""
     folder, name = _at(place, file)
     path = folder.path / name
     with errors_as(RecordingsError, path):
-        table: Any = read_table(folder, name, _signal_columns, parquet, _NO_NUMBER)
+        way_out = (
+            "write a number, leave the cell empty, or drop the row or the column; call a column of "
+            "dates timestamp"
+        )
+        table: Any = reader.read(folder, name, _signal_columns, way_out)
         if len(table) < LEAST_SAMPLES:
             raise TableError(
                 f"it has {len(table)} rows of numbers, must have at least {LEAST_SAMPLES}: record "
@@ -385,7 +362,7 @@ def _read_file(
             )
             refuse(table.iloc[1:], uneven, time, way_out)
             rate_hz = float(f"{1 / steps.mean():.6g}")
-    return _File(path, tuple(map(_channel, columns)), signals, rate_hz, digest.digest())
+    return _File(path, tuple(map(Channel.of, columns)), signals, rate_hz, digest.digest())
 
 
 def _resampled(time_s: np.ndarray, signals: np.ndarray, rate_hz: float) -> np.ndarray:
@@ -410,7 +387,7 @@ def _ordered_like(first: _File, file: _File) -> _File:
     lacks, has = {*first.channels} - {*file.channels}, {*file.channels} - {*first.channels}
     if lacks or has:
         texts = [
-            f"{name} lacks {', '.join(sorted(repr(column_name(channel)) for channel in some)[:3])}"
+            f"{name} lacks {', '.join(sorted(repr(str(channel)) for channel in some)[:3])}"
             for name, some in ((file.path, lacks), (first.path.name, has))
             if some
         ]
@@ -468,7 +445,7 @@ def _cut(file: _File, window_s: float | None, rate_hz: float) -> list[np.ndarray
 def write_recordings(recordings: Recordings, folder: Path | str) -> None:
     """Write a folder that `read_recordings` reads, with the same numbers bit for bit.
 
-    The folder appears whole or not at all.  File names are new: recording-0000.csv and so on.
+    File names are new: recording-0000.csv and so on.  `labels.csv` appears last.
 
     Args:
         recordings: What is written, a CSV file for each.
@@ -477,31 +454,21 @@ def write_recordings(recordings: Recordings, folder: Path | str) -> None:
     Raises:
         RecordingsError: Something is in the folder, or it cannot be written.
     """
-    path = Path(folder).absolute()
     require_new_folder(folder)
     files = [f"recording-{row:04d}.csv" for row in range(len(recordings))]
-    columns = {
-        name: [_cell(text, name) for text in getattr(recordings, name)]
-        for name in ("label", "machine")
-    }
-    labels = pd.DataFrame({"file": files} | columns)
-    if not any(recordings.machine):
-        del labels["machine"]
-    with errors_as(RecordingsError, path):
-        above = Folder.named(path.parent)
-        partial = above / f".{path.name}.partial"
-        above.make()
-        try:
-            partial.remove_tree()  # left over from a process that was killed
-            partial.make()
-            for name, signals in zip(files, recordings.signals, strict=True):
-                with partial.create(name) as file:
-                    file.write(_csv_bytes(signals, recordings))
-            partial.write(LABELS_FILE, labels.to_csv(index=False, lineterminator="\n").encode())
-            (above / path.name).remove_if_empty()
-            above.move(f".{path.name}.partial", above, path.name)
-        finally:
-            partial.remove_tree()
+    labels = pd.DataFrame({"file": files, "label": recordings.label})
+    if any(recordings.machine):
+        labels["machine"] = recordings.machine
+    with errors_as(RecordingsError, folder):
+        place = Folder(Path(folder))
+        place.make()
+        for name, signals in zip(files, recordings.signals, strict=True):
+            table = pd.DataFrame(signals.T, columns=[*map(str, recordings.channels)])
+            time_s = np.arange(len(table)) / recordings.rate_hz
+            table.insert(0, "time_s", [f"{time:.12g}" for time in time_s])
+            with place.create(name) as file:  # 9 digits name one number of single precision
+                table.to_csv(file, index=False, float_format="%.9g", lineterminator="\n")
+        place.write(LABELS_FILE, labels.to_csv(index=False, lineterminator="\n").encode())
 
 
 def require_new_folder(folder: Path | str) -> None:
@@ -514,26 +481,3 @@ def require_new_folder(folder: Path | str) -> None:
     with errors_as(RecordingsError, path):
         if Folder(path).names():
             raise RecordingsError(f"{path} is not empty: name a new folder")
-
-
-def _cell(text: str, column: str) -> str:
-    """Return a label or a machine as a cell that no spreadsheet computes.
-
-    Raises:
-        RecordingsError: It could not be read again.
-    """
-    cell = f"'{text}" if _is_quoted(text) else str(text)
-    if len(text) > LONGEST_NAME or not text.isprintable() or _plain(cell.strip()) != text:
-        raise RecordingsError(
-            f"{column} must be up to {LONGEST_NAME} printable characters without spaces at an end, "
-            f"got {show(str(text))}: rename it"
-        )
-    return cell
-
-
-def _csv_bytes(signals: np.ndarray, recordings: Recordings) -> bytes:
-    """Return one recording, (C, T), as CSV; 9 digits name one number of single precision."""
-    table = pd.DataFrame(signals.T, columns=[*map(column_name, recordings.channels)])
-    time_s = np.arange(len(table)) / recordings.rate_hz
-    table.insert(0, "time_s", [f"{time:.12g}" for time in time_s])
-    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()

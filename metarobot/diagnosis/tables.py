@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import subprocess
 import sys
 import unicodedata
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Literal, NamedTuple, Self, TextIO
 
 import numpy as np
 import pandas as pd
@@ -25,16 +27,14 @@ from metarobot.console import printable
 from metarobot.envs.checks import show
 from metarobot.io import Folder
 
-MOST_CSV_BYTES = 2**30
-MOST_PARQUET_BYTES = 2**28
-MOST_ROWS = 10_000_000
-MOST_NUMBERS = 2**26
-MOST_COLUMNS = 1_001
+MOST_CSV_BYTES, MOST_PARQUET_BYTES = 2**30, 2**28
+MOST_ROWS, MOST_NUMBERS, MOST_COLUMNS = 10_000_000, 2**26, 1_001
 LONGEST_NAME = 100
 """Characters of a name: of a column, a label, a machine."""
 _LONGEST_LINE = 2 * LONGEST_NAME * MOST_COLUMNS
-_BYTES_AT_ONCE = 2**20
-_CELLS_AT_ONCE = 2**18
+_CHARACTERS_AT_ONCE = 2**20
+_NO_TEXT = re.compile("[\0\udc80-\udcff]")
+"""Characters that no text has; the latter stand for bytes that are no UTF-8."""
 _MISSING = ["", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None"]
 """Cells without a number."""
 
@@ -63,49 +63,83 @@ def errors_as(kind: type[ValueError], path: Path | str) -> Iterator[None]:
         raise kind(printable(str(error))) from error
 
 
-def read_table(
-    folder: Folder, name: str, choose: Choose, parquet: ParquetProcess, way_out: str = ""
-) -> pd.DataFrame:
-    """Read a table.  Its index, called "line" or "row", says where the rows stand in the file.
+class TableReader:
+    """Reads tables, Parquet files by `parquet_reader.py`: a process that starts with the first."""
 
-    CSV is UTF-8.  Semicolons, tabulators, commas or else spaces separate cells.  Decimal commas are
-    recognised.  Lines that begin with # are comments.  Where the first line holds only numbers,
-    columns are named by their number from 1.
+    def __init__(self) -> None:
+        self._process: Any = None
 
-    Args:
-        folder: Where it is.
-        name: The file; Parquet if it ends in .parquet.
-        choose: Chooses the columns.
-        parquet: Reads Parquet files.
-        way_out: What to do about a cell that is no number.
+    def __enter__(self) -> Self:
+        return self
 
-    Returns:
-        The columns: float64, NaN where a cell is empty; text; or dates.
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._folder.cleanup()
 
-    Raises:
-        TableError: It is not what it must be.
-        OSError: It cannot be read.
-        FolderError: It is no regular file, or too long.
-    """
-    if name.lower().endswith(".parquet"):
-        blocks = parquet.blocks(folder.read(name, MOST_PARQUET_BYTES))
-        return _read(_lines(blocks, "row"), choose, way_out)
-    with folder.open(name, MOST_CSV_BYTES) as file:
-        return _read(_lines(_csv_blocks(file), "line"), choose, way_out)
+    def read(self, folder: Folder, name: str, choose: Choose, way_out: str = "") -> pd.DataFrame:
+        """Read a table.  Its index, called "line" or "row", says where rows stand in the file.
+
+        CSV is UTF-8.  Semicolons, tabulators, commas or else spaces separate cells.  Decimal commas
+        are recognised.  Lines that begin with # are comments.  Where the first line holds only
+        numbers, columns are named by their number from 1.
+
+        Args:
+            folder: Where it is.
+            name: The file; Parquet if it ends in .parquet.
+            choose: Chooses the columns.
+            way_out: What to do about a cell that is no number.
+
+        Returns:
+            The columns: float64, NaN where a cell is empty; text; or dates.
+
+        Raises:
+            TableError: It is not what it must be.
+            OSError: It cannot be read.
+            FolderError: It is no regular file, or too long.
+        """
+        if not name.lower().endswith(".parquet"):
+            with folder.open(name, MOST_CSV_BYTES) as file:
+                return _read(file, "line", choose, way_out)
+        folder.open(name, MOST_PARQUET_BYTES).close()
+        with self._as_csv(folder.path / name).open("rb") as file:
+            return _read(file, "row", choose, way_out)
+
+    def _as_csv(self, path: Path) -> Path:
+        """Turn a Parquet file into CSV, which stays until the next one."""
+        if self._process is None:
+            self._folder = TemporaryDirectory()
+            self._csv = Path(self._folder.name, "table.csv")
+            script = Path(__file__).with_name("parquet_reader.py")
+            words = (sys.executable, "-P", script, self._csv, MOST_ROWS, MOST_NUMBERS)
+            self._process = subprocess.Popen(
+                [*map(str, words)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        with suppress(OSError):  # it has ended, and its output has, too
+            self._process.stdin.write(json.dumps(str(path.absolute())) + "\n")
+            self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer and self._process.wait() == 3:
+            raise TableError(
+                "Parquet files need `pip install 'metarobot[parquet]'`: install it, or write CSV"
+            )
+        if reason := json.loads(answer or '"it is damaged, or takes too much memory"'):
+            raise TableError(f"it cannot be read as a Parquet file: {reason}: write it again")
+        return self._csv
 
 
 def read_frame(frame: pd.DataFrame, choose: Choose, way_out: str = "") -> pd.DataFrame:
-    """Read a DataFrame as `read_table` reads its CSV; rows count from 1.
+    """Read a DataFrame as its CSV is read; rows count from 1.
 
     Raises:
         TableError: It is not what it must be.
     """
-    size = max(1, _CELLS_AT_ONCE // max(1, frame.shape[1]))
-    blocks = (
-        frame.iloc[start : start + size].to_csv(index=False, header=start == 0).encode()
-        for start in range(0, max(1, len(frame)), size)
-    )
-    return _read(_lines(blocks, "row"), choose, way_out)
+    return _read(io.BytesIO(frame.to_csv(index=False).encode()), "row", choose, way_out)
 
 
 def refuse(table: pd.DataFrame, bad: Any, column: str, way_out: str) -> None:
@@ -146,171 +180,144 @@ def require_bounded(numbers: pd.DataFrame, most: float, missing: str | None) -> 
         refuse(numbers, np.abs(values) > most, name, way_out)
 
 
-def _csv_blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield a file, some whole lines at a time."""
-    number = 1
-    while block := file.read(_BYTES_AT_ONCE):
-        block += file.readline(_LONGEST_LINE)
-        number += block.count(b"\n")
-        if not block.endswith(b"\n") and file.read(1):
-            raise TableError(
-                f"line {number} has more than {_LONGEST_LINE:,} bytes: save the file as CSV with a "
-                "line for each row"
-            )
-        yield block
-
-
-def _lines(blocks: Iterable[bytes], place: str) -> Iterator[tuple[pd.Index, list[str]]]:
-    """Yield lines and their numbers, without blank lines and comments."""
-    first = 1 if place == "line" else 0  # row 0 holds the names
-    encoding = "utf-8-sig"
-    for block in blocks:
-        text, bad = "", block.find(b"\0")
-        try:
-            text = block.decode(encoding)
-        except UnicodeDecodeError as error:
-            bad = error.start
-        if bad >= 0:
-            number = first + block.count(b"\n", 0, bad)
-            raise TableError(f"{place} {number} is no text in UTF-8: save the file as CSV in UTF-8")
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        comment = "#" if place == "line" else "\n"
-        kept = [k for k, line in enumerate(lines) if line.strip() and line[0] != comment]
-        if kept:
-            numbers = pd.RangeIndex(first + kept[0], first + kept[-1] + 1, name=place)
-            if len(numbers) > len(kept):
-                numbers = pd.Index(np.array(kept) + first, name=place)
-            yield numbers, [lines[k] for k in kept]
-        first, encoding = first + len(lines) - 1, "utf-8"
-
-
-def _read(
-    lines: Iterator[tuple[pd.Index, list[str]]], choose: Choose, way_out: str
-) -> pd.DataFrame:
-    parser, num_rows = None, 0
+def _read(file: BinaryIO, place: str, choose: Choose, way_out: str) -> pd.DataFrame:
+    layout, decimals, num_rows = None, ".,", 0
     tables: list[pd.DataFrame] = []
-    for numbers, texts in lines:
-        if parser is None:
-            parser = _Parser(texts[0], choose, way_out, is_header=numbers.name == "row")
-            numbers, texts = numbers[parser.has_header :], texts[parser.has_header :]
-        num_rows += len(texts)
-        num_columns = len(parser.names)
-        if num_rows > MOST_ROWS or num_rows * num_columns > MOST_NUMBERS:
-            raise TableError(
-                f"it holds {num_rows:,} rows x {num_columns} columns or more, at most "
-                f"{MOST_ROWS:,} rows and {MOST_NUMBERS:,} numbers are allowed: cut it"
-            )
-        size = max(1, _CELLS_AT_ONCE // num_columns)
-        for start in range(0, len(texts), size):
-            part = slice(start, start + size)
-            tables.append(parser.parse(numbers[part], texts[part]))
-    if parser is None:
+    with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape") as text:
+        for lines in _blocks(text, place):
+            if layout is None:
+                layout = _Layout.of(lines.iloc[0], choose, is_header=place == "row")
+                lines = lines.iloc[int(layout.has_header) :]
+            num_rows, num_columns = num_rows + len(lines), len(layout.names)
+            if num_rows > MOST_ROWS or num_rows * num_columns > MOST_NUMBERS:
+                raise TableError(
+                    f"it holds {num_rows:,} rows x {num_columns} columns or more, at most "
+                    f"{MOST_ROWS:,} rows and {MOST_NUMBERS:,} numbers are allowed: cut it"
+                )
+            table, decimals = layout.parse(lines, decimals, way_out)
+            tables.append(table)
+    if layout is None:
         raise TableError("it is empty: its first line must name the columns")
-    if not tables:
-        return pd.DataFrame(columns=[*parser.kinds])
     return pd.concat(tables)
 
 
-class _Parser:
-    """Parses lines by what the first one says."""
+def _blocks(text: TextIO, place: str) -> Iterator[Any]:
+    """Yield some lines at a time, by number, without blank lines and comments."""
+    first = 1 if place == "line" else 0  # row 0 holds the names
+    while lines := text.readlines(_CHARACTERS_AT_ONCE):
+        for number, line in enumerate(lines, first):
+            if len(line) > _LONGEST_LINE:
+                raise TableError(
+                    f"{place} {number} has more than {_LONGEST_LINE:,} characters: save the file "
+                    "as CSV with a line for each row"
+                )
+            if _NO_TEXT.search(line):
+                raise TableError(
+                    f"{place} {number} is no text in UTF-8: save the file as CSV in UTF-8"
+                )
+        comment = "#" if place == "line" else "\n"
+        kept = {k: s for k, s in enumerate(lines, first) if s.strip() and s[0] != comment}
+        first += len(lines)
+        if kept:
+            yield pd.Series(kept, dtype=object).rename_axis(place)
 
-    def __init__(self, line: str, choose: Choose, way_out: str, *, is_header: bool) -> None:
+
+class _Layout(NamedTuple):
+    """Columns of a table, by its first line."""
+
+    separator: str
+    names: list[str]
+    has_header: bool
+    """Whether the first line holds names, not numbers."""
+    kinds: Mapping[str, Kind]
+    """Of the columns that are read, in the order of the file."""
+
+    @classmethod
+    def of(cls, line: str, choose: Choose, *, is_header: bool) -> Self:
+        """Choose columns."""
         several = (mark for mark in ";\t, " if len(_cells(line, mark, strict=False)) > 1)
-        self.separator = next(several, ",")
-        self.names = _cells(line, self.separator)
-        if len(self.names) > MOST_COLUMNS:
+        separator = next(several, ",")
+        names = _cells(line, separator)
+        if len(names) > MOST_COLUMNS:
             raise TableError(
-                f"it has {len(self.names):,} columns, at most {MOST_COLUMNS:,} are allowed: leave "
-                "some out"
+                f"it has {len(names):,} columns, at most {MOST_COLUMNS:,} are allowed: leave some "
+                "out"
             )
-        self.has_header = is_header or not all(
-            _is_number(name, "," if "," in name else ".") for name in self.names
-        )
-        if not self.has_header:
-            self.names = [str(number + 1) for number in range(len(self.names))]
-        for name in self.names:
+        cells = pd.Series(names)
+        numbers: Any = pd.to_numeric(cells.str.replace(",", "."), errors="coerce")
+        if not is_header and (numbers.notna() | cells.isin(_MISSING)).all():
+            names = [str(number + 1) for number in range(len(names))]
+            return cls(separator, names, False, choose(names))
+        for name in names:
             if len(name) > LONGEST_NAME or not name.isprintable():
                 raise TableError(
                     f"{show(name)} is no name of a column: give every column a name of up to "
                     f"{LONGEST_NAME} printable characters, such as current [A]"
                 )
-        self.names = [unicodedata.normalize("NFC", name) for name in self.names]
-        self.kinds = choose(self.names)
-        for name in self.kinds:
-            if self.names.count(name) > 1:
+        names = [unicodedata.normalize("NFC", name) for name in names]
+        kinds = choose(names)
+        for name in kinds:
+            if names.count(name) > 1:
                 raise TableError(f"it has the column {name!r} twice: rename one")
-        self.decimals, self.way_out = ".,", way_out
+        return cls(separator, names, True, {name: kinds[name] for name in names if name in kinds})
 
-    def parse(self, numbers: pd.Index, lines: list[str]) -> pd.DataFrame:
-        """Return lines, whose numbers become the index, as a table."""
-        for decimal in self.decimals:
-            with suppress(ValueError, pd.errors.ParserWarning):
-                table = self._parse(lines, decimal)
-                if decimal == "," or any("." in line for line in lines):
-                    self.decimals = decimal
-                return table.set_axis(numbers)
-        faults = []
-        for decimal in self.decimals:
-            found = ((k, self._fault(line, decimal)) for k, line in enumerate(lines))
-            default = (0, "or one below, holds no numbers: mend it")
-            faults.append(next((each for each in found if each[1]), default))
-        row, fault = max(faults)  # the decimal mark that gets further is meant
-        raise TableError(f"{numbers.name} {numbers[row]}, {fault}")
-
-    def _parse(self, lines: list[str], decimal: str) -> pd.DataFrame:
-        """Let pandas parse lines.
-
-        Raises:
-            ValueError: A line has too many cells or an open quote, or a cell holds no number.
-            ParserWarning: The first line has too many cells.
-        """
-        names = [*self.names, ""]  # a separator may end the lines
-        kinds = {k: self.kinds[name] for k, name in enumerate(names) if name in self.kinds}
-        numbers = [k for k, kind in kinds.items() if kind == "number"]
-        options: dict[str, Any] = {
-            "dtype": {k: float if k in numbers else object for k in range(len(names))},
-            "na_values": dict.fromkeys(numbers, _MISSING),
-            "sep": r"\s+" if self.separator == " " else self.separator,
-        }
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                io.StringIO("\n".join(lines)),
-                decimal=decimal,
-                header=None,
-                names=range(len(names)),
-                index_col=False,
-                skipinitialspace=True,
-                keep_default_na=False,
-                **options,
-            )
-        unnamed = table[[k for k, name in enumerate(names) if k and not name]]
-        if len(table) != len(lines) or (unnamed != "").to_numpy().any():
-            raise ValueError("a quote is not closed, or a column has no name")
-        table = table[[*kinds]].rename(columns={k: names[k] for k in kinds})
-        for name, kind in self.kinds.items():
-            if kind == "text":
-                table[name] = table[name].str.strip()
-            elif kind == "date":
-                dates = {"format": "ISO8601", "utc": True, "errors": "coerce"}
-                table[name] = pd.to_datetime(table[name], **dates)
-        return table
-
-    def _fault(self, line: str, decimal: str) -> str:
-        """Return why pandas does not take a line, nothing if it does."""
+    def parse(self, lines: Any, decimals: str, way_out: str) -> tuple[pd.DataFrame, str]:
+        """Return the columns that are read, and the decimal mark, see `_numbers`."""
+        rows: list[list[str]] = []
         try:
-            cells = _cells(line, self.separator)
+            for line in lines:
+                rows.append(_cells(line, self.separator))
         except TableError as error:
-            return str(error)
-        for place, (name, cell) in enumerate(zip_longest(self.names, cells, fillvalue="")):
-            if cell and place and not name:
-                return (
-                    f"more cells than names of columns: {show(line)}: name them; with decimal "
-                    "commas, separate cells by semicolons"
+            raise TableError(f"{lines.index.name} {lines.index[len(rows)]}, {error}") from None
+        columns = [*zip_longest(*rows, fillvalue="")]
+        columns += [("",) * len(rows)] * (len(self.names) - len(columns))
+        unnamed = [k for k in range(1, len(columns)) if k >= len(self.names) or not self.names[k]]
+        for row, cells in enumerate(zip(*(columns[k] for k in unnamed), strict=True)):
+            if any(cells):  # separators may end lines
+                raise TableError(
+                    f"{lines.index.name} {lines.index[row]}, more cells than names of columns: "
+                    f"{show(lines.iloc[row])}: name them; with decimal commas, separate cells by "
+                    "semicolons"
                 )
-            if self.kinds.get(name) == "number" and not _is_number(cell, decimal):
-                return f"column {name!r} is {show(cell)}: {self.way_out}"
-        return ""
+        texts: Any = pd.DataFrame(
+            {name: columns[self.names.index(name)] for name in self.kinds},
+            lines.index,
+            dtype=object,
+        )
+        named = {kind: [n for n in texts if self.kinds[n] == kind] for kind in ("number", "date")}
+        numbers, decimals = _numbers(texts[named["number"]], decimals, way_out)
+        dates = {
+            name: pd.to_datetime(texts[name], format="ISO8601", utc=True, errors="coerce")
+            for name in named["date"]
+        }
+        return pd.DataFrame({**texts, **numbers, **dates}), decimals
+
+
+def _numbers(texts: Any, decimals: str, way_out: str) -> tuple[Any, str]:
+    """Return cells as numbers, and the decimal mark; both marks while either may be meant."""
+    values: Any = texts
+    faults = []
+    for decimal in decimals:
+        plain = texts if decimal == "." else texts.map(_with_point)
+        values = plain.apply(pd.to_numeric, errors="coerce").astype(float)
+        odd = values.isna()
+        if odd.any(axis=None):
+            values = values.mask(texts.isin(["True", "true"]), 1.0)
+            values = values.mask(texts.isin(["False", "false"]), 0.0)
+            odd = values.isna() & ~texts.isin(_MISSING)
+        if not odd.any(axis=None):
+            is_sure = decimal == "," or any("." in cell for name in texts for cell in texts[name])
+            return values, decimal if is_sure else decimals
+        row = int(odd.any(axis=1).argmax())
+        faults.append((row, odd.iloc[row].idxmax()))
+    row, name = max(faults)  # the decimal mark that gets further is meant
+    refuse(texts.iloc[[row]], True, name, way_out)
+    return values, decimals
+
+
+def _with_point(cell: str) -> str:
+    """Return a number with a decimal comma as one with a point; another one becomes none."""
+    return "." if "." in cell else cell.replace(",", ".")
 
 
 def _cells(line: str, separator: str, *, strict: bool = True) -> list[str]:
@@ -325,62 +332,3 @@ def _cells(line: str, separator: str, *, strict: bool = True) -> list[str]:
         return [cell.strip() for cell in next(reader)]
     except csv.Error as error:
         raise TableError(f"{error}: {show(line)}: mend it") from None
-
-
-def _is_number(cell: str, decimal: str) -> bool:
-    """Whether pandas reads a cell as a number, or as a missing one."""
-    if "_" in cell or not cell.isascii() or (decimal == "," and "." in cell):
-        return False
-    with suppress(ValueError):
-        float(cell.replace(decimal, "."))
-        return True
-    return cell in _MISSING
-
-
-class ParquetProcess:
-    """Reads Parquet files by `parquet_reader.py`, a process that starts with the first of them."""
-
-    def __init__(self) -> None:
-        self._process: Any = None
-
-    def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-
-    def blocks(self, data: bytes) -> Iterator[bytes]:
-        """Yield a file as CSV: the names of the columns, then some rows at a time.
-
-        Raises:
-            TableError: pyarrow is missing, or the file is not what it must be.
-        """
-        if self._process is None:
-            script = str(Path(__file__).with_name("parquet_reader.py"))
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", script, str(MOST_ROWS), str(MOST_NUMBERS)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        with suppress(OSError):  # it has ended, and its output has, too
-            self._process.stdin.write(len(data).to_bytes(8, "little"))
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
-        yield from iter(self._message, b"")
-        if reason := self._message().decode():
-            raise TableError(f"it cannot be read as a Parquet file: {reason}: write it again")
-
-    def _message(self) -> bytes:
-        head = self._process.stdout.read(8)
-        message = self._process.stdout.read(int.from_bytes(head, "little"))
-        if len(head) == 8 and len(message) == int.from_bytes(head, "little"):
-            return message
-        if self._process.wait() == 3:
-            raise TableError(
-                "Parquet files need `pip install 'metarobot[parquet]'`: install it, or write CSV"
-            )
-        raise TableError(
-            "it cannot be read as a Parquet file: it is damaged, or takes too much memory: write "
-            "it again"
-        )

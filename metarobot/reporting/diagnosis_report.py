@@ -17,6 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from metarobot.console import listed, printable
 from metarobot.diagnosis.evaluate import FALSE_ALARM_RATE
 from metarobot.diagnosis.life import LifeConfig
+from metarobot.diagnosis.recordings import Channel
 from metarobot.diagnosis.run import DiagnosisConfig
 from metarobot.evaluation.statistics import Interval
 from metarobot.reporting.report import data_url, page_templates
@@ -54,12 +55,18 @@ class Panel(NamedTuple):
     title: str
     compared: dict[str, Scores]
     """Learners in cross-validation, the chosen one first, then the best."""
-    best: list[str]
-    """The first of these of each kind, such as trees."""
     held_out: dict[str, Scores]
     """The chosen learner on held-out recordings; empty where there are none."""
     rows: list[Mapping[str, Any]]
     """Those of `Diagnosis.evaluate`."""
+
+    @property
+    def best(self) -> dict[str, str]:
+        """The first learner of each kind, such as trees."""
+        found: dict[str, str] = {}
+        for name in self.compared:
+            found.setdefault(name.replace(",", " ").split(" ")[0], name)
+        return found
 
     @property
     def shots(self) -> list[int]:
@@ -72,25 +79,19 @@ def panels(config: DiagnosisConfig, rows: Sequence[Mapping[str, Any]] = ()) -> l
     """Part the comparison of learners, and rows of `Diagnosis.evaluate`, by kind of labels."""
     found = []
     for known in (True, False):
-        compared = accuracies(msgspec.to_builtins(own) for own in config.rows if own.known == known)
+        compared = _accuracies(
+            msgspec.to_builtins(own) for own in config.rows if own.known == known
+        )
         chosen = [own.learner for own in config.chosen if own.known == known]
         compared = dict(sorted(compared.items(), key=lambda own: own[0] not in chosen))
-        best: dict[str, str] = {}
-        for name in compared:
-            best.setdefault(kind_of(name), name)
         own = [row for row in rows if row["known"] == known]
         if compared or own:
             title = f"faults {'known from' if known else 'new to'} training"
-            found.append(Panel(title, compared, [*best.values()], accuracies(own), own))
+            found.append(Panel(title, compared, _accuracies(own), own))
     return found
 
 
-def kind_of(learner: str) -> str:
-    """Return the learner without its variant: "trees, with ..." -> "trees"."""
-    return learner.replace(",", " ").split(" ")[0]
-
-
-def accuracies(rows: Iterable[Mapping[str, Any]]) -> dict[str, Scores]:
+def _accuracies(rows: Iterable[Mapping[str, Any]]) -> dict[str, Scores]:
     """Return accuracies by learner, the best on average first."""
     found: dict[str, Scores] = {}
     for row in rows:
@@ -103,10 +104,19 @@ def _mean(scores: Scores) -> float:
     return float(np.mean([own.value for own in scores.values()]))
 
 
+def accuracy_table(panel: Panel, learners: Mapping[str, Scores]) -> tuple[Sequence[Any], list[Any]]:
+    """Return headings and rows: accuracy and its interval by learner and number of examples."""
+    rows = [
+        (name, *(" ".join(Cell.in_percent(scores.get(count))) for count in panel.shots))
+        for name, scores in learners.items()
+    ]
+    return (f"{panel.title}; examples:", *panel.shots), rows
+
+
 def lead(panel: Panel) -> str:
     """Return which learner was chosen, and by how much it leads the best of another kind."""
-    own, *others = (panel.compared[name] for name in panel.best)
-    name, *following = (name.replace(",", "") for name in panel.best)
+    own, *others = (panel.compared[name] for name in panel.best.values())
+    name, *following = (name.replace(",", "") for name in panel.best.values())
     right = f"{number(100 * _mean(own), 1)}\N{NO-BREAK SPACE}%"
     text = f"{name} is chosen, right in {right} on average over numbers of examples"
     if not others:
@@ -133,11 +143,10 @@ def render_report(config: DiagnosisConfig, rows: Sequence[Mapping[str, Any]]) ->
         matrix_of=f"{first.title}, {examples(measured['shots'])}",
         alarms=alarm_words(rows),
         config=config,
-        channels=[f"{name} [{unit}]" if unit else name for name, unit in config.channels],
+        channels=[str(Channel(*pair)) for pair in config.channels],
         listed=listed,
         percent=percent,
         cell=Cell.in_percent,
-        nominal=FALSE_ALARM_RATE,
     )
 
 
@@ -179,7 +188,7 @@ def _span(shares: Sequence[float]) -> str:
 
 def _draw_accuracies(found: Sequence[Panel]) -> bytes:
     """Draw accuracy over the number of examples: the best learner of each kind."""
-    colour = colours(dict.fromkeys(kind_of(name) for panel in found for name in panel.best))
+    colour = colours(dict.fromkeys(kind for panel in found for kind in panel.best))
     lines = {}
     with matplotlib.style.context(_STYLE):
         figure = make_figure(400)
@@ -189,8 +198,8 @@ def _draw_accuracies(found: Sequence[Panel]) -> bytes:
             curves = [
                 ("chosen, on held-out recordings", INK, own) for own in panel.held_out.values()
             ]
-            for name in panel.best:
-                curves.append((kind_of(name), colour[kind_of(name)], panel.compared[name]))
+            for kind, name in panel.best.items():
+                curves.append((kind, colour[kind], panel.compared[name]))
             for place, (name, own, scores) in enumerate(curves):
                 away = 0.05 * (place - len(curves) / 2)
                 x = [panel.shots.index(count) + away for count in scores]

@@ -11,8 +11,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from metarobot.cli import diagnose_options, diagnosing
-from metarobot.cli.diagnose_options import LearnerName
+from metarobot.cli import diagnose, diagnosing
+from metarobot.cli.diagnose import LearnerName
 from metarobot.cli.list import DIAGNOSES
 from metarobot.cli.main import main
 from metarobot.diagnosis.learners import LEARNERS
@@ -277,4 +277,4 @@ def test_the_list_shows_diagnoses_of_the_package(case, capsys, monkeypatch):
 
 def test_the_options_name_every_learner_and_command():
     assert get_args(LearnerName) == LEARNERS
-    assert {*diagnose_options.Reading.__dataclass_fields__} <= {*DiagnosisConfig.__struct_fields__}
+    assert {*diagnose.Reading.__dataclass_fields__} <= {*DiagnosisConfig.__struct_fields__}

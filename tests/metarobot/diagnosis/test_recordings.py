@@ -15,7 +15,6 @@ import pytest
 from hostile import GIANT_BYTES, needs_posix
 from own_folders import FILES, HEADER, change, lines_of, make_folder, replace_cell, rows, write
 
-from metarobot.diagnosis import recordings as module
 from metarobot.diagnosis.recordings import Channel, Recordings, RecordingsError
 
 from metarobot.diagnosis.recordings import read_recordings, write_recordings  # isort: skip
@@ -51,25 +50,20 @@ def test_what_is_written_comes_back_bit_for_bit(scale):
         assert read.rows(index).joined(read.rows([1])).stacked().shape == (2, 2, 5)
     with pytest.raises(ValueError, match="equally long, got 4 to 800 samples: cut"):
         read.stacked()
-    assert not re.search(r'(^|,)"?[=+@-]', Path("own/labels.csv").read_text(), re.MULTILINE)
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_folder_is_new_and_its_label_table_appears_last(tmp_path, monkeypatch):
     recordings = made_up(["a", "b"], ["", ""], [9, 9])
     Path("note.txt").write_text("mine")
     Path("link").symlink_to("elsewhere")
-    Path(".own.partial").mkdir()  # as a process that was killed leaves it
     for name, words in (("", "not empty: name a new folder"), ("link", "link is a link")):
         with pytest.raises(RecordingsError, match=words):
             write_recordings(recordings, tmp_path / name)
-    contents = iter([b"1"])  # and then the disk is full
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "_csv_bytes", lambda *_: next(contents, None) or os.read(-1, 1))
+    with monkeypatch.context() as patched:  # the disk is full
+        patched.setattr(pd.DataFrame, "insert", lambda *_: os.read(-1, 1))
         with pytest.raises(RecordingsError, match="Bad file descriptor"):
-            write_recordings(recordings, "own")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "note.txt"]
-    with pytest.raises(RecordingsError, match="label must be up to 100"):
-        write_recordings(made_up(["x" * 101, "b"], ["", ""], [9, 9]), "own")
+            write_recordings(recordings, "full")
+    assert not Path("full/labels.csv").exists()
     write_recordings(recordings, "own")
     assert len(read_recordings("own")) == 2
 
@@ -354,7 +348,7 @@ FOLDERS = {
     "too large": (cell(7, 2, "1e39"), f"{VIBRATION}1e\\+39: numbers may be .* 3.4e\\+38: convert"),
     **{x[:20]: (cell(7, 1, x), f"{CURRENT}.*: write a number, .*drop the") for x in NO_NUMBERS},
     **{f"{x}": (raw("b.csv", x + b"\n1"), "line . is no text in UTF-8: save") for x in NO_TEXTS},
-    "endless line": (cell(7, 1, "1" * 2_000_000), "line 7 has more than 200,200 bytes: save"),
+    "endless line": (cell(7, 1, "1" * 2_000_000), "line 7 has more than 200,200 characters: save"),
     "units below the header": (edit("b.csv", lambda t: [t[0], "s,A,", *t[1:]]), "line 2.* 's'"),
     "long row": (edit("b.csv", lambda t: [*t, "0.2,1,1,1"]), "line 22, more cells than names"),
     "decimal commas": (numbers(["0,1,2,1,3"] * 9), "line 2, more cells .*semicolons"),

@@ -101,6 +101,6 @@ def test_frames_are_checked_like_files(monkeypatch):
         read_life_table(frame)
     with pytest.raises(LifeError, match="'x' twice"):
         read_life_table(pd.DataFrame([["a", 1, 2, 3]], columns=["unit", "time", "x", "x"]))
-    monkeypatch.setattr(life_table, "MAX_ROWS", 0)
-    with pytest.raises(LifeError, match="1 rows and 3 columns, must have 1 to 0 rows"):
+    monkeypatch.setattr(life_table, "MOST_ROWS", 0)
+    with pytest.raises(LifeError, match="1 rows, must have 1 to 0: keep"):
         read_life_table(frame.assign(time=1))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from metarobot.diagnosis import sample_machines
 from metarobot.diagnosis.life_table import Columns, read_life_table
+from metarobot.diagnosis.simulator import sample_machines
 from metarobot.diagnosis.wear import INDICATORS, PROCESSES, sample_parts, wear_table
 
 
