@@ -1,8 +1,11 @@
+"""Recurrent policies: their layer is torch's, unrolling is acting, and what memory knows."""
+
 import pytest
 import torch
+from torch import nn
 
 from metarobot.policies import repeat_params
-from metarobot.policies.recurrent import RecurrentPolicy
+from metarobot.policies.recurrent import RecurrentPolicy, gru_sequence
 
 N, L, A = 3, 7, 2
 LOW, HIGH = [-1.0, -2.0], [1.0, 2.0]
@@ -50,20 +53,39 @@ def act(policy, params, steps, counts=None):
     return torch.cat(means, dim=1)
 
 
+def test_the_layer_is_that_of_torch_and_its_chain_rule_by_hand_is_exact():
+    H, generator = 4, torch.Generator().manual_seed(0)
+    shapes = [(N, L, 3 * H), (N, 1, H), (N, 3 * H, H), (N, 1, 3 * H)]
+    leaves = [
+        torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes
+    ]
+    inputs, hidden, weight, bias = leaves
+    states = gru_sequence(*leaves)
+    for n in range(N):
+        reference = nn.GRU(3 * H, H, batch_first=True).double()
+        with torch.no_grad():
+            reference.weight_ih_l0.copy_(torch.eye(3 * H))  # inputs are weighted already
+            reference.bias_ih_l0.zero_()
+            reference.weight_hh_l0.copy_(weight[n])
+            reference.bias_hh_l0.copy_(bias[n, 0])
+            expected, _ = reference(inputs[[n]], hidden[[n]])
+        torch.testing.assert_close(states[n, 1:], expected[0])
+        torch.testing.assert_close(states[n, :1], hidden[n])
+    assert torch.autograd.gradcheck(gru_sequence, leaves)
+
+
 def test_unrolling_is_acting(policy, params, steps):
     unroll = policy.unroll(params, *steps)
     torch.testing.assert_close(act(policy, params, steps), unroll.mean, rtol=0, atol=1e-14)
     log_std = policy.start(params).act(steps[0][:, [0]]).log_std
     assert torch.equal(log_std, policy.log_std_of(params))
-
-
-def test_the_last_memory_carries_on(policy, params, steps):
-    unroll = policy.unroll(params, *steps)
-    for t in range(1, L):
+    for t in (1, 4):  # the last memory carries on
         rest = [block[:, t:] for block in steps]
         resumed = policy.unroll({**params, "memory": unroll.memories[:, t]}, *rest)
         torch.testing.assert_close(resumed.mean, unroll.mean[:, t:])
         torch.testing.assert_close(resumed.memories, unroll.memories[:, t:])
+    with pytest.raises(ValueError, match="hidden_sizes must name one width at least"):
+        RecurrentPolicy(LOW, HIGH, A, hidden_sizes=())
 
 
 def test_steps_that_do_not_count_leave_no_trace(policy, params, steps):
@@ -94,8 +116,3 @@ def test_where_memory_begins_is_not_trained(policy, params, steps):
     gradient = torch.func.grad(total)(params)
     assert not gradient["memory"].any()
     assert all(leaf.any() for name, leaf in gradient.items() if name not in ("memory", "log_std"))
-
-
-def test_a_memory_without_a_width_is_refused():
-    with pytest.raises(ValueError, match="hidden_sizes must name one width at least"):
-        RecurrentPolicy(LOW, HIGH, A, hidden_sizes=())

@@ -3,11 +3,12 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from fakes import FakeEnv, config_of
+from fakes import FakeEnv, Targets, config_of
 
-from metarobot.algorithms import make_algorithm
+from metarobot.algorithms import make_policy
 from metarobot.algorithms.latent import anchors, transitions
 from metarobot.policies import latent, repeat_params
 from metarobot.policies.latent import NUM_LIKELY, UNITS, LatentState
@@ -19,31 +20,38 @@ N, E = 12, 6
 MANY = torch.full((N, 1), 20.0)
 
 
-@pytest.fixture(scope="module")
-def trainer():
-    """Forty meta-batches: the targets of the stand-in are hidden, and only rewards tell."""
+def make_trainer(num_iterations):
+    """A trainer whose tasks are hidden targets: only rewards tell."""
     config = config_of(
         "latent",
         num_tasks=N,
         episodes_per_task=8,
         hidden_sizes=(32,),
-        total_steps=N * 8 * 5 * 40,
+        total_steps=N * 8 * 5 * num_iterations,
         max_kl=0.05,
         num_weighed=256,
     )
     env = FakeEnv(num_simulations(config))
     trainer = MetaTrainer(config, env)
     trainer.policy.horizon = env.horizon  # it is that of the family which the stand-in stands for
+    return trainer
+
+
+def finish(trainer):
     while not trainer.finished:
         trainer.step()
     trainer.conclude(lambda share: None)
     return trainer
 
 
+@pytest.fixture(scope="module")
+def trainer():
+    return finish(make_trainer(40))
+
+
 def ask(trainer, num_episodes=E):
     """Adaptation episodes of fresh tasks, and the tasks' codes."""
-    env = FakeEnv(N)
-    tasks = trainer._sample_tasks()
+    env, tasks = FakeEnv(N), Targets().sample(np.random.default_rng(3), N)
     env.set_tasks(tasks)
     draws = draw_episodes(
         7, 0, Phase.ADAPTATION, tasks=range(N), episode_shape=(num_episodes, 5, 2, 2)
@@ -64,38 +72,26 @@ def estimate(trainer, params):
     return policy.mean_task(policy.log_weights(policy.evidence(params)))
 
 
-def test_it_finds_out_the_task(trainer):
+def test_it_finds_out_the_task_from_rewards_in_one_block_or_in_parts(trainer):
     block, params, codes = ask(trainer)
-    before = (estimate(trainer, params) - codes).norm(dim=1).mean()
-    after = [
-        float(
-            (estimate(trainer, adapt(trainer, params, block.first(e))) - codes).norm(dim=1).mean()
-        )
-        for e in (1, E)
-    ]
-    assert after[1] < 0.35 * before
-    assert after[1] < after[0] < before
-
-
-def test_a_block_in_two_parts_tells_as_much(trainer):
-    block, params, _ = ask(trainer)
-    whole = adapt(trainer, params, block)
+    first, whole = (adapt(trainer, params, block.first(e)) for e in (1, E))
+    before, after_one, after = (
+        float((estimate(trainer, each) - codes).norm(dim=1).mean())
+        for each in (params, first, whole)
+    )
+    assert after < 0.35 * before
+    assert after < after_one < before
     parts = adapt(trainer, adapt(trainer, params, block.first(2)), block.last(E - 2))
     assert torch.equal(parts["num_episodes"], whole["num_episodes"])
     torch.testing.assert_close(estimate(trainer, parts), estimate(trainer, whole))
-
-
-def test_without_rewards_nothing_tells_hidden_targets_apart(trainer):
-    block, params, _ = ask(trainer)
     blind = replace(block, rewards=torch.full_like(block.rewards, torch.nan))
     known = adapt(trainer, params, blind)
     assert all(leaf.isfinite().all() for leaf in known.values())
-    spread = (estimate(trainer, known) - estimate(trainer, params)).norm(dim=1)
-    assert spread.max() < 0.2
+    assert (estimate(trainer, known) - estimate(trainer, params)).norm(dim=1).max() < 0.2
 
 
 def test_a_doubt_of_one_in_twenty_stops_it(trainer, monkeypatch):
-    policy, (_, params, _) = trainer.policy, ask(trainer)
+    policy, (_, params, _) = trainer.policy, ask(trainer, 1)
 
     def returns(_, told, codes):
         return -(told - codes).square().sum(-1), torch.ones_like(told[..., 0])
@@ -115,41 +111,45 @@ def test_a_doubt_of_one_in_twenty_stops_it(trainer, monkeypatch):
         assert not policy.may_act_on(params, known, unknown, unknown, MANY / 20).any()
 
 
-def distrust(monkeypatch):
+@pytest.fixture
+def doubting(monkeypatch):
     """The model's word counts nothing, and nothing is too little."""
     monkeypatch.setattr(latent, "MOST_RISK", -1.0)
     monkeypatch.setattr(latent, "MOST_HARM", 0.0)
 
 
-@pytest.mark.parametrize(
-    ("returns", "proven"),
-    [
-        ((-3.0, -2.0), False),
-        ((-3.0, -2.0, -1.0), True),
-        ((-3.0, -2.0, -5.0), False),
-        ((-3.0, -9.0, -2.0, -3.0), True),
-        ((-3.0, 0.0, -4.0, -3.0), False),
-        ((-3.0,), False),
-        ((torch.nan, -2.0, -1.0), False),
-    ],
-)
-def test_what_questions_have_earned_proves_that_adapting_pays(
-    trainer, monkeypatch, returns, proven
-):
+PROOFS = {
+    (-3.0, -2.0, -1.0): True,
+    (-3.0, -9.0, -2.0, -3.0): True,
+    (-3.0, -2.0): False,
+    (-3.0, -2.0, -5.0): False,
+    (-3.0, 0.0, -4.0, -3.0): False,
+    (-3.0,): False,
+    (torch.nan, -2.0, -1.0): False,
+}
+
+
+@pytest.mark.usefixtures("doubting")
+def test_what_questions_have_earned_proves_that_adapting_pays(trainer, monkeypatch):
     """The later half of them, two at least, against the first; the model doubts all."""
-    _, params, _ = ask(trainer, 1)
-    distrust(monkeypatch)
-    known, returns = trainer.policy.evidence(params), torch.tensor(returns).expand(N, -1)
-    trusts = trainer.algorithm._may_act_on(params, known, returns)
-    assert trusts.tolist() == N * [[proven]]
-    later = {**params, "num_episodes": params["num_episodes"] + 1.0, "trust": trusts.float()}
-    again = trainer.algorithm._may_act_on(later, known, returns)
-    assert torch.equal(again, trusts)  # it begins with guesses: proves nothing
+    monkeypatch.setattr(latent, "MOST_SURPRISE", 1e9)  # these rewards lead to other questions
+    whole, params, _ = ask(trainer, 4)
+    for returns, proven in PROOFS.items():
+        block = whole.first(len(returns))
+        rewards = torch.zeros_like(block.rewards)
+        rewards[..., 0] = torch.tensor(returns)
+        adapted = adapt(trainer, params, replace(block, rewards=rewards))
+        assert adapted["trust"].tolist() == N * [[proven]], returns
+        later = {**params, "num_episodes": params["num_episodes"] + 1.0}
+        for trust in (0.0, 1.0):  # a later block begins with guesses: it proves nothing
+            later["trust"] = torch.full_like(params["trust"], trust)
+            again = adapt(trainer, later, replace(block, rewards=rewards))["trust"]
+            assert again.tolist() == N * [[trust]]
 
 
-def test_episodes_of_others_and_those_cut_short_prove_nothing(trainer, monkeypatch):
+@pytest.mark.usefixtures("doubting")
+def test_episodes_of_others_and_those_cut_short_prove_nothing(trainer):
     block, params, _ = ask(trainer)
-    distrust(monkeypatch)
     own = adapt(trainer, params, block)["trust"]
     assert own.sum() > N / 2
     mask = block.mask.clone()
@@ -157,30 +157,20 @@ def test_episodes_of_others_and_those_cut_short_prove_nothing(trainer, monkeypat
     assert not adapt(trainer, params, replace(block, mask=mask))["trust"].any()
     others = replace(block, actions=-block.actions.sign())
     assert not adapt(trainer, params, others)["trust"].any()
-    written_down = replace(block, log_probs=torch.full_like(block.log_probs, torch.nan))
-    assert torch.equal(adapt(trainer, params, written_down)["trust"], own)
 
 
-def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):
+def test_the_model_reads_blocks_as_it_reads_single_steps(trainer, monkeypatch):
     block, params, _ = ask(trainer, 2)
-    policy, told = trainer.policy, torch.zeros(N, 2, 2)
+    policy, told, seen = trainer.policy, torch.zeros(N, 2, 2), []
     shown = transitions(policy, {name: params[name] for name in UNITS}, block, told)
-    seen = []
+    summarise = policy.model.summarise
 
-    class Spy(LatentState):
-        def _choose(self, begins):
-            return torch.zeros(*begins.shape[:-1], 2)
+    def spy(leaves, inputs, told):
+        seen.append(inputs)
+        return summarise(leaves, inputs, told)
 
-        def _weigh(self, now):
-            model = self._policy.model
-            summarise = model.summarise
-            model.summarise = lambda p, inputs, told: (
-                seen.append(inputs) or summarise(p, inputs, told)
-            )
-            super()._weigh(now)
-            model.summarise = summarise
-
-    state = Spy(policy, params)
+    monkeypatch.setattr(policy.model, "summarise", spy)
+    state = LatentState(policy, params)
     for episode in range(2):
         state.begin()
         for t in range(5):
@@ -193,31 +183,26 @@ def test_the_model_reads_blocks_as_it_reads_single_steps(trainer):
     torch.testing.assert_close(stepwise, shown.inputs)
 
 
-def test_before_its_model_is_fitted_it_recognises_nothing():
-    config = config_of("latent", num_tasks=N, episodes_per_task=E, num_weighed=16)
-    untrained = MetaTrainer(config, FakeEnv(num_simulations(config)))
-    block, params, _ = ask(untrained)
-    assert torch.equal(
-        estimate(untrained, adapt(untrained, params, block)), estimate(untrained, params)
-    )
-
-
-def test_a_task_whose_numbers_are_not_finite_is_left_out(trainer):
-    """In the conclusion: the model is fitted to the others."""
-
-    def fitted(broken):
-        twin = MetaTrainer(trainer.config, FakeEnv(num_simulations(trainer.config)))
-        batches = [twin._collect_batch(concluding=True)[0] for _ in range(2)]
-        for batch, tasks in zip(batches, broken, strict=True):
-            batch.post_episodes.rewards[tasks] = torch.nan
-            batch.post_episodes.observations[tasks] = torch.inf
-        return twin.params, twin.algorithm.conclude(twin.params, batches, lambda share: None)
-
-    before, after = fitted([[3], [0, 7]])
+def test_a_task_whose_numbers_are_not_finite_is_left_out_of_the_fit(monkeypatch):
+    twin, given = make_trainer(3), []
+    before = twin.params  # of a model that is not fitted
+    block, params, _ = ask(twin)
+    assert torch.equal(estimate(twin, adapt(twin, params, block)), estimate(twin, params))
+    conclude = twin.algorithm.conclude
+    monkeypatch.setattr(twin.algorithm, "conclude", lambda *args: given.append(args) or args[0])
+    finish(twin)
+    ((params, batches, watch),) = given
+    for number, batch in enumerate(batches):
+        batch.post_episodes.rewards[[0, 7][: number + 1]] = torch.nan
+        batch.post_episodes.observations[3] = torch.inf
+    after = conclude(params, batches, watch)
     assert all(leaf.isfinite().all() for leaf in after.values())
     assert not torch.equal(after["model.head.weight"], before["model.head.weight"])
+    for batch in batches:
+        batch.post_episodes.rewards[:] = torch.nan
+        batch.post_episodes.observations[:] = torch.nan
     with pytest.raises(ValueError, match=r"cannot be fitted: .* lower model_lr"):
-        fitted([list(range(N))] * 2)
+        conclude(params, batches, watch)
 
 
 def test_at_the_end_half_of_the_episodes_are_told_the_task():
@@ -226,31 +211,19 @@ def test_at_the_end_half_of_the_episodes_are_told_the_task():
     codes = torch.arange(6.0).view(3, 2)
     told = trainer.algorithm.tell(codes, torch.rand(3, 5), concluding=True)
     assert torch.equal(told[:, :3], codes[:, None].expand(3, 3, 2))
-    assert all(
-        any(torch.equal(t, z) for z in trainer.policy.tasks) for t in told[:, 3:].flatten(0, 1)
-    )
+    drawn = told[:, 3:].flatten(0, 1)
+    assert all(any(torch.equal(t, z) for z in trainer.policy.tasks) for t in drawn)
     found = anchors(told)
     assert torch.equal(found[:, :3], told[:, [3, 4, 3]])
     assert torch.equal(found[:, 3:], told[:, 3:])
     plain = trainer.algorithm.tell(codes, torch.rand(3, 5))
     assert torch.equal(plain, codes[:, None].expand(3, 5, 2))
+    with pytest.raises(ValueError, match="latent needs episodes_per_task of 2 or more, got 1"):
+        config_of("latent", episodes_per_task=1)
 
 
 def test_the_tasks_that_are_weighed_cover_all_splits():
-    config = config_of("latent", env_id="metarobot/Slide-v0")
-    tasks = make_algorithm(config, trainer_policy(config)).policy.tasks
+    tasks = make_policy(config_of("latent", env_id="metarobot/Slide-v0")).tasks
     assert tasks.shape == (1024, 2)
     assert tasks.min() < -1.2 < 1.2 < tasks.max()
-    quarter = ((tasks > 0).all(1)).float().mean()
-    assert abs(quarter - 0.25) < 0.05
-
-
-def trainer_policy(config):
-    from metarobot.algorithms import make_policy
-
-    return make_policy(config)
-
-
-def test_one_episode_a_task_is_refused():
-    with pytest.raises(ValueError, match="latent needs episodes_per_task of 2 or more, got 1"):
-        config_of("latent", episodes_per_task=1)
+    assert abs(((tasks > 0).all(1)).float().mean() - 0.25) < 0.05

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 from fakes import FakeEnv, N, made_up_batch, small_policy
-from torch.func import grad
 
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning.prototypes import (
     embedding_moments,
     episode_counts,
+    step_features,
 )
-from metarobot.policies import flatten_params, repeat_params, unflatten_params
+from metarobot.policies import log_prob, repeat_params
 from metarobot.policies.episode_encoder import embed
 from metarobot.policies.prototype import CONTEXT, KNOWN, SPREAD
 from metarobot.training.trainer import MetaTrainer
@@ -58,67 +58,42 @@ def test_episodes_without_a_step_are_no_evidence():
     torch.testing.assert_close(adapted["prototype"][1], first["prototype"][1])
 
 
-def test_the_policys_gradient_agrees_with_finite_differences():
-    algorithm, params, batch = make()
-    objective, blocks = algorithm._policy_objective(params, batch)
-    acting = algorithm.policy.acting_params(params)
-    # Away from the floors of the noise: two of them lie on log_std itself.
-    acting = {**acting, "log_std": acting["log_std"] + 0.4}
-    rows = blocks.post_episodes.num_tasks
-    assert rows == 3 * N
-
-    def loss(vector):
-        theta = repeat_params(unflatten_params(vector, acting), rows)
-        return objective.losses(theta, blocks)[0].mean()
-
-    centre = flatten_params(repeat_params(acting, 1))[0]
-    found = grad(loss)(centre)
-    offsets = 1e-5 * torch.eye(len(centre), dtype=torch.float64)
-    expected = torch.stack([(loss(centre + o) - loss(centre - o)) / 2e-5 for o in offsets])
-    assert (found - expected).norm() <= 1e-5 * expected.norm()
-
-
-def test_rows_are_the_policies_that_acted():
-    """So all probability ratios are 1 before the update, whatever the floor of the noise."""
+def test_all_blocks_count_and_ratios_are_1_before_the_update():
+    """Whatever the floor of the noise: so the surrogate is minus the mean advantage."""
     algorithm, params, batch = make(normalise_outer=True)
-    objective, blocks = algorithm._policy_objective(params, batch)
-    theta = repeat_params(algorithm.policy.acting_params(params), 3 * N)
-    mean, log_std = objective.adapted_distribution(theta, blocks)
-    post = algorithm.adapt(
-        algorithm.adapt(repeat_params(params, N), batch.pre_episodes[0], batch.pre_advantages[0]),
-        batch.pre_episodes[1],
-        batch.pre_advantages[1],
-    )
-    torch.testing.assert_close(objective.context["prototype"][2::3], post["prototype"])
-    assert not objective.context["num_episodes"][0::3].any()
-    assert torch.equal(blocks.post_episodes.actions[1::3], batch.pre_episodes[1].actions)
-    assert mean.shape == blocks.post_episodes.actions.shape
-    floors = torch.tensor([0.9, 0.9, 0.02]).log().repeat(N)
-    expected = params["log_std"].clamp(min=floors[:, None])
-    torch.testing.assert_close(log_std, expected.double(), rtol=1e-6, atol=0.0)
-
-
-def test_an_update_trains_policy_and_encoder_and_leaves_what_is_known():
-    algorithm, params, batch = make()
-    new, report = algorithm.update(params, batch)
-    assert report.accepted
-    assert list(new) == list(params)
-    assert all(torch.equal(new[name], params[name]) for name in KNOWN)
-    moved = [name for name in params if not torch.equal(new[name], params[name])]
-    assert len(moved) == len(params) - len(KNOWN)
+    stage, blocks = repeat_params(params, N), []
+    for block, raw in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
+        mean, log_std = algorithm.exploring_policy.distribution(stage, block.observations)
+        log_probs = log_prob(mean, log_std[:, None, None], block.actions)
+        blocks.append(dataclasses.replace(block, log_probs=log_probs))
+        stage = algorithm.adapt(stage, block, raw)
+    batch = dataclasses.replace(batch, pre_episodes=tuple(blocks))
+    _, report = algorithm.update(params, batch)
+    post = batch.post_episodes
+    terms = [(post.step_weights * batch.post_advantages).sum((1, 2))]
+    for block, raw in zip(batch.pre_episodes, batch.pre_advantages, strict=True):
+        scaled = algorithm.scale_outer(raw, block.mask)
+        terms.append((block.step_weights * scaled).sum((1, 2)))
+    assert report.surrogate_before == pytest.approx(-torch.stack(terms).mean().item())
 
 
 def test_an_update_measures_embeddings_of_episodes_that_the_encoder_has_not_learned_from():
     algorithm, params, batch = make()
-    steps = algorithm._encoder_inputs(batch.pre_episodes)
+    blocks = batch.pre_episodes
+    features = [step_features(algorithm.policy, block, block.rewards) for block in blocks]
+    steps = torch.cat(features, dim=1), torch.cat([block.mask for block in blocks], dim=1)
     theta = repeat_params(algorithm.policy.network_params(params), N)
     moments = embedding_moments(embed(theta, *steps), episode_counts(steps[1]))
-    new, _ = algorithm.update(params, batch)
+    new, report = algorithm.update(params, batch)
     expected = (moments.centres.mean(0), moments.noise.mean()[None], moments.spread.mean()[None])
     for name, value in zip(SPREAD, expected, strict=True):
         torch.testing.assert_close(new[name], value.clamp(min=1e-12) if len(value) == 1 else value)
     later, _ = algorithm.update(new, batch)
     assert not torch.equal(later["embedding_noise"], new["embedding_noise"])
+    assert report.accepted
+    assert list(new) == list(params)
+    moved = {name for name in params if not torch.equal(new[name], params[name])}
+    assert moved == {*params} - {*KNOWN}
 
 
 def test_a_task_that_is_not_finite_stops_the_update():

@@ -10,25 +10,22 @@ from metarobot.learning.distributed import (
 )
 
 
-def test_tasks_are_shared_in_order():
+def test_tasks_are_shared_in_order_and_equally():
     shares = [Workers(rank, 4).share(20) for rank in range(4)]
     assert [task for share in shares for task in share] == list(range(20))
     assert {len(share) for share in shares} == {5}
-    assert list(ALONE.share(3)) == [0, 1, 2]
-    assert list(ALONE.share(1)) == [0]
-
-
-@pytest.mark.parametrize(("count", "num_tasks"), [(3, 20), (20, 20), (40, 20), (2, 3)])
-def test_processes_that_cannot_share_are_told_how_many_could(count, num_tasks):
-    with pytest.raises(WorkerError, match=f"{count} processes cannot .* allowed are 1") as error:
-        Workers(0, count).share(num_tasks)
-    assert "\n" not in str(error.value)
+    for count, num_tasks in ((3, 20), (20, 20), (2, 3)):
+        words = f"{count} processes cannot .* allowed are 1"
+        with pytest.raises(WorkerError, match=words) as error:
+            Workers(0, count).share(num_tasks)
+        assert "\n" not in str(error.value)
 
 
 def test_alone_there_is_nobody_to_tell():
     rows = torch.tensor([[1.0], [3.0]])
     with join_workers() as workers:
         assert workers is ALONE
+        assert [list(ALONE.share(n)) for n in (3, 1)] == [[0, 1, 2], [0]]
         assert workers.gather(rows) is rows
         assert workers.mean(rows).tolist() == [2.0]
         assert workers.largest(7) == 7

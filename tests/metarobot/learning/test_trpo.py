@@ -10,7 +10,6 @@ from torch.func import grad, jacrev
 
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning import trpo
-from metarobot.learning.distributed import ALONE
 from metarobot.learning.inner_loop import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
 from metarobot.learning.meta_gradient import kl_divergences
 from metarobot.learning.trpo import conjugate_gradients, fisher_product, trpo_update
@@ -34,10 +33,6 @@ def maml(config):
 
 def update(batch, config):
     return trpo_update(maml(config), PARAMS, batch, config.options)
-
-
-def search(config, batch):
-    return trpo._Search(maml(config), PARAMS, batch, config.options, ALONE)
 
 
 def distribution_at(theta, batch, config):
@@ -74,7 +69,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("objective", INNER_OBJECTIVES)
-@pytest.mark.parametrize("steps", [0, 1, 2])
+@pytest.mark.parametrize("steps", [1, 2])
 def test_meta_gradient_agrees_with_finite_differences(steps, objective, monkeypatch):
     config, batch = make(steps, inner_objective=objective)
     found = vector_of(grad(loss_of(batch, config))(PARAMS))
@@ -98,13 +93,6 @@ def test_fisher_product_is_the_hessian_of_the_kl_divergence(steps):
     torch.testing.assert_close(found, jacrev(jacrev(kl))(theta) @ v)
 
 
-def test_surrogate_at_the_behaviour_policy_is_minus_the_mean_advantage():
-    config, batch = make()
-    weights = batch.post_episodes.step_weights
-    expected = -(weights * batch.post_advantages).sum((1, 2)).mean()
-    torch.testing.assert_close(loss_of(batch, config)(PARAMS), expected)
-
-
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_a_meta_update_improves_the_surrogate_within_the_trust_region(steps):
     config, batch = make(steps)
@@ -113,47 +101,53 @@ def test_a_meta_update_improves_the_surrogate_within_the_trust_region(steps):
     assert report.surrogate_after < report.surrogate_before
     assert 0.1 * config.options.max_kl < report.kl <= config.options.max_kl
     assert report.surrogate_after == pytest.approx(loss_of(batch, config)(params).item())
+    weights = batch.post_episodes.step_weights
+    expected = -(weights * batch.post_advantages).sum((1, 2)).mean().item()
+    assert report.surrogate_before == pytest.approx(expected)  # at the policies that acted
 
 
 def test_the_step_solves_the_damped_system_at_the_edge_of_the_trust_region():
-    config, batch = make(0, cg_iterations=200, cg_damping=0.1)
+    config, batch = make(0, cg_iterations=200, cg_damping=0.1, max_kl=1e-8)
     gradient = vector_of(grad(loss_of(batch, config))(PARAMS))
-    step = search(config, batch).natural_step(gradient.numpy())
-    step = torch.from_numpy(step)
+    params, report = update(batch, config)
+    step = vector_of(params) - vector_of(PARAMS)
     damped = mean_fisher_product(batch, config)(step) + 0.1 * step
+    assert report.line_search_steps == 1  # so short a step is taken as it is
     assert (step @ damped).item() / 2 == pytest.approx(config.options.max_kl, rel=1e-4)
-    direction = -gradient
-    cosine = (damped @ direction) / (damped.norm() * direction.norm())
+    cosine = -(damped @ gradient) / (damped.norm() * gradient.norm())
     assert cosine.item() == pytest.approx(1.0, abs=1e-6)
 
 
-def test_a_failed_line_search_restores_the_parameters():
+def test_a_line_search_that_fails_restores_the_parameters(monkeypatch):
     config, batch = make()
-    uphill = vector_of(grad(loss_of(batch, config))(PARAMS)).numpy()
-    old = distribution_at(PARAMS, batch, config)
-    before = loss_of(batch, config)(PARAMS).item()
-    params, report = search(config, batch).along(uphill, old, before)
-    assert params is PARAMS
-    assert not report.accepted
-    assert report.line_search_steps == config.options.line_search_steps
-    assert report.surrogate_after == before
 
+    def almost_along_the_slope(product, b, iterations):
+        """A direction that is far too long once it is scaled by what it promises to win."""
+        aside = np.roll(b, 1)
+        return aside - b * (aside @ b) / (b @ b) + 1e-9 * b
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("where", ["pre_advantages", "post_advantages"])
-def test_numbers_that_are_not_finite_never_reach_the_parameters(where, bad):
-    config, batch = make()
-    if where == "post_advantages":
-        broken = batch.post_advantages.clone()
-        broken[0, 0, 0] = bad
-    else:
-        broken = (batch.pre_advantages[0].clone(),)
-        broken[0][0, 0, 0] = bad
-    batch = dataclasses.replace(batch, **{where: broken})
+    monkeypatch.setattr(trpo, "conjugate_gradients", almost_along_the_slope)
     params, report = update(batch, config)
     assert params is PARAMS
     assert not report.accepted
-    assert report.rejected_tasks == (0,)
+    assert report.line_search_steps == config.options.line_search_steps
+    assert report.surrogate_after == loss_of(batch, config)(PARAMS).item()
+
+
+@pytest.mark.parametrize("where", ["pre_advantages", "post_advantages"])
+def test_numbers_that_are_not_finite_never_reach_the_parameters(where):
+    config, batch = make()
+    for bad in (math.nan, math.inf):
+        if where == "post_advantages":
+            broken = batch.post_advantages.clone()
+            broken[0, 0, 0] = bad
+        else:
+            broken = (batch.pre_advantages[0].clone(),)
+            broken[0][0, 0, 0] = bad
+        params, report = update(dataclasses.replace(batch, **{where: broken}), config)
+        assert params is PARAMS
+        assert not report.accepted
+        assert report.rejected_tasks == (0,)
 
 
 def test_an_empty_post_update_task_is_no_part_of_the_update():
@@ -173,12 +167,3 @@ def test_conjugate_gradients_solve_a_positive_definite_system():
     x = conjugate_gradients(lambda v: matrix @ v, b, 30)
     np.testing.assert_allclose(matrix @ x, b, atol=1e-4)
     assert not conjugate_gradients(lambda v: matrix @ v, np.zeros(6), 30).any()
-
-
-def test_the_subsample_takes_whole_episodes_of_every_task_and_block():
-    _, batch = make(2)
-    part = batch.first(2)
-    assert part.post_episodes.rewards.shape == (N, 2, 5)
-    assert [block.num_episodes for block in part.pre_episodes] == [2, 2]
-    assert part.pre_advantages[1].shape == (N, 2, 5)
-    np.testing.assert_array_equal(part.post_advantages, batch.post_advantages[:, :2])

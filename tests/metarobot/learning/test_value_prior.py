@@ -39,20 +39,6 @@ def test_a_prior_counts_as_episodes_of_the_task():
     torch.testing.assert_close(found, whole[:, few])
 
 
-def test_moments_are_the_mean_over_the_episodes_of_a_task():
-    found = episode_moments(POLICY, EPISODES, DISCOUNT)
-    returns = discounted_returns(EPISODES.rewards, EPISODES.mask, DISCOUNT)
-    for task in range(N):
-        expected = 0.0
-        for episode in range(EPISODES.num_episodes):
-            kept = EPISODES.mask[task, episode] > 0
-            seen = POLICY.scale_observations(EPISODES.observations[task, episode])
-            rows = value_features(seen)[kept]
-            column = returns[task, episode][kept].double()
-            expected = expected + torch.cat([rows.T @ rows, (rows.T @ column)[:, None]], dim=1)
-        torch.testing.assert_close(found[task], expected / EPISODES.num_episodes)
-
-
 def learner_with_prior(**options):
     config = config_of("maml", inner_lr=0.3, discount=DISCOUNT, gae_lambda=GAE_LAMBDA, **options)
     moments = episode_moments(POLICY, EPISODES, DISCOUNT)
@@ -69,30 +55,35 @@ def with_values(offsets):
     return dataclasses.replace(EPISODES, rewards=rewards + 0.3 * noise.double())
 
 
-def test_how_far_it_counts_is_that_of_an_explicit_loop():
+def rows_of_episodes(episodes):
+    """Features (T, 8) and returns (T,) of the steps that count, a list of episodes a task."""
+    returns = discounted_returns(episodes.rewards, episodes.mask, DISCOUNT)
+    features = value_features(POLICY.scale_observations(episodes.observations))
+    each = range(episodes.num_episodes)
+    kept = episodes.mask > 0
+    return [
+        [(features[n, e][kept[n, e]], returns[n, e][kept[n, e]]) for e in each] for n in range(N)
+    ]
+
+
+def test_moments_and_how_far_they_count_are_those_of_explicit_loops():
     episodes = with_values([0.0, 1.0, 3.0])
     prior = episode_moments(POLICY, with_values([0.0, 0.0, 0.0]), DISCOUNT).mean(0)
     found = weighed_prior(POLICY, episodes, DISCOUNT, prior.expand(N, -1, -1))
-    returns = discounted_returns(episodes.rewards, episodes.mask, DISCOUNT)
-    for task in range(N):
+    for task, rows in enumerate(rows_of_episodes(episodes)):
+        moments = [torch.cat([x.T @ x, (x.T @ y.double())[:, None]], dim=1) for x, y in rows]
+        mean = torch.stack(moments).mean(0)
+        torch.testing.assert_close(episode_moments(POLICY, episodes, DISCOUNT)[task], mean)
         errors = []
         for strength in STRENGTHS:
             error = 0.0
-            for left_out in range(episodes.num_episodes):
-                gram, vector = strength * prior[:, :-1], strength * prior[:, -1]
-                for episode in range(episodes.num_episodes):
-                    kept = episodes.mask[task, episode] > 0
-                    seen = POLICY.scale_observations(episodes.observations[task, episode])
-                    rows, column = value_features(seen)[kept], returns[task, episode][kept]
-                    if episode == left_out:
-                        rows_left, column_left = rows, column
-                    else:
-                        gram, vector = gram + rows.T @ rows, vector + rows.T @ column
-                w = torch.linalg.solve(gram + 1e-5 * torch.eye(len(gram)).double(), vector)
-                error = error + float((rows_left @ w - column_left).square().sum())
+            for left_out, (x, y) in enumerate(rows):
+                total = strength * prior + sum(m for e, m in enumerate(moments) if e != left_out)
+                gram = total[:, :-1] + 1e-5 * torch.eye(len(total)).double()
+                w = torch.linalg.solve(gram, total[:, -1])
+                error += float((x @ w - y).square().sum())
             errors.append(error)
-        best = STRENGTHS[errors.index(min(errors))]
-        torch.testing.assert_close(found[task], best * prior)
+        torch.testing.assert_close(found[task], STRENGTHS[errors.index(min(errors))] * prior)
 
 
 def test_a_single_episode_predicts_no_other():

@@ -41,17 +41,13 @@ def test_every_part_of_the_address_counts():
     np.testing.assert_array_equal(reference, draw([0]).noise)
 
 
-def test_phases_keep_their_numbers():
-    assert {phase.name: phase.value for phase in Phase} == {
-        "INITIALISATION": 0,
-        "TASKS": 1,
-        "PRE_UPDATE": 2,
-        "POST_UPDATE": 3,
-        "EVALUATION_TASKS": 4,
-        "EVALUATION": 5,
-        "RENDERING": 6,
-        "ADAPTATION": 7,
-        "GUESSES": 8,
-        "NUM_EPISODES": 9,
-        "CONCLUSION": 10,
-    }
+def test_draws_stay_what_they_were():
+    """Golden numbers: saved runs go on with the draws that they began with."""
+    phases = ("INITIALISATION", "TASKS", "PRE_UPDATE", "POST_UPDATE", "EVALUATION_TASKS")
+    phases += ("EVALUATION", "RENDERING", "ADAPTATION", "GUESSES", "NUM_EPISODES", "CONCLUSION")
+    assert [phase.name for phase in Phase] == [*phases]
+    assert [phase.value for phase in Phase] == [*range(11)]
+    start, noise = draw([2])
+    np.testing.assert_allclose(start[0, 0], [0.2843573689460754, 0.5381048321723938], rtol=1e-6)
+    expected = [-0.22856998443603516, 0.7823930382728577, 0.5256034135818481, 2.409466505050659]
+    np.testing.assert_allclose(noise[0, 0, 0], expected, rtol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarobot.policies import latent, task_model
+from metarobot.policies import latent
 from metarobot.policies.latent import NUM_LIKELY, TOLD, ExploringState, LatentPolicy, LatentState
 from metarobot.policies.params import repeat_params, xavier_params
 from metarobot.policies.task_model import FINEST, Evidence, TaskModel, Transitions
@@ -37,10 +37,9 @@ def walk(seed=0, steps=T):
     return (LOW + HIGH) / 2 + np.cumsum(rng.normal(0, 0.05, (steps, SEEN)), axis=0)
 
 
-def play(state, seen, rewards, begin=True):
+def play(state, seen, rewards):
     """Let a policy see an episode (N, M, T, O); return the means of its actions, (N, M, T, A)."""
-    if begin:
-        state.begin()
+    state.begin()
     means = []
     for t in range(seen.shape[2]):
         means.append(state.act(seen[:, :, t]).mean)
@@ -55,16 +54,15 @@ def episode(seed=0):
     return seen, torch.randn(N, M, T, generator=generator, dtype=torch.float64)
 
 
-def test_training_tells_the_policy():
+def test_training_tells_the_policy_the_task():
     policy, params = make_policy()
-    several, (seen, _) = repeat_params(params, N), episode()
+    several, (seen, rewards) = repeat_params(params, N), episode()
     told = policy.tasks[: N * M].view(N, M, C)
-    state = policy.start({**several, TOLD: told})
-    state.begin()
-    mean = state.act(seen[:, :, 0]).mean
-    whole = policy.distribution({**several, TOLD: told}, seen).mean
-    torch.testing.assert_close(mean, whole[:, :, 0])
-    other = policy.distribution({**several, TOLD: told.flip(0)}, seen).mean
+    whole, other = (
+        policy.distribution({**several, TOLD: codes}, seen).mean for codes in (told, told.flip(0))
+    )
+    means = play(policy.start({**several, TOLD: told}), seen, rewards)
+    torch.testing.assert_close(means, whole)
     assert (whole - other).abs().max() > 1e-3
 
 
@@ -78,21 +76,40 @@ def test_the_mean_of_tasks_keeps_angles_on_the_circle():
     assert torch.allclose(mean[:, 2] * expected[:, 3], mean[:, 3] * expected[:, 2])
 
 
+def evidence(squares, log_variances, num_outcomes):
+    parts = (squares, log_variances, [num_outcomes])
+    return Evidence(*(torch.tensor(part, dtype=torch.float64) for part in parts))
+
+
+def test_weights_are_those_of_the_likelihood_and_add_up():
+    a, b = evidence([1.0, 2.0], [0.0, -1.0], 3.0), evidence([0.0, 2.0], [0.0, -1.0], 2.0)
+    both = a.plus(b)
+    density = torch.exp(torch.tensor([-0.5, -2.0 + 1.0], dtype=torch.float64))
+    for power, of_power in ((1.0, density), (0.5, density.sqrt())):
+        torch.testing.assert_close(
+            both.log_weights(power).softmax(-1), of_power / of_power.sum(), rtol=1e-12, atol=0
+        )
+    nothing = both.times(torch.zeros(1, dtype=torch.float64)), Evidence.none(2, 2)
+    assert all((each.log_weights(0.3).softmax(-1) == 0.5).all() for each in nothing)
+    # Errors count less where no task explains them, and more where they are expected.
+    explained, unexplained, certain = (
+        evidence([scale * 2.0, scale * 6.0], [0.0, 0.0], num).log_weights(1.0).softmax(-1)
+        for scale, num in ((1.0, 2.0), (10.0, 2.0), (10.0, 20.0))
+    )
+    torch.testing.assert_close(unexplained, explained)
+    assert certain[0] > 1.0 - 1e-8 > explained[0]
+
+
 def test_the_likeliest_task_never_leaves_some_others_behind_it():
     policy, _ = make_policy()
-    for certainty in (1e2, 1e4, 1e9):
-        known = evidence_of([4.0, 3.0, 2.0, 1.0], certainty)
-        weights = policy.log_weights(known).softmax(-1)
+    for certainty in (1e2, 1e9):
+        squares = torch.arange(K).double().flip(0)
+        weights = policy.log_weights(
+            Evidence(certainty * squares, torch.zeros(K).double(), torch.tensor([1e12]).double())
+        ).softmax(-1)
+        assert torch.equal(weights.argsort(), squares.argsort(descending=True))
         ordered = weights.sort(descending=True).values
-        assert torch.equal(weights.argsort(), (-known.squares).argsort())
-        assert float(ordered[0, 0] / ordered[0, NUM_LIKELY - 1]) == pytest.approx(30.0)
-
-
-def evidence_of(best, certainty=1.0):
-    """Evidence by which the first tasks are likeliest, in this order."""
-    squares = certainty * torch.arange(K, 0, -1).double()[None] / K
-    squares[:, : len(best)] = -certainty * torch.tensor(best).double()
-    return Evidence(squares, torch.zeros(1, K).double(), torch.tensor([[1e12]]).double())
+        assert float(ordered[0] / ordered[NUM_LIKELY - 1]) == pytest.approx(30.0)
 
 
 def test_weighing_is_what_the_definition_says():
@@ -122,32 +139,33 @@ def test_weighing_is_what_the_definition_says():
         torch.testing.assert_close(found.num_outcomes[m], tells.sum()[None])
 
 
-def test_the_gradient_of_the_loss_agrees_with_finite_differences(monkeypatch):
+def test_the_gradient_of_the_loss_agrees_with_finite_differences():
     model = TaskModel(SEEN, A, C, width=4, head_width=3).double()
-    params = {n: leaf.double()[None] for n, leaf in xavier_params(model, torch.Generator()).items()}
     generator = torch.Generator().manual_seed(4)
+    params = {n: leaf.double()[None] for n, leaf in xavier_params(model, generator).items()}
     D, inputs = 1 + SEEN, 2 * SEEN + 2 * A + 2
-    shapes = (1, M, T, inputs), (1, M, T, C), (1, M, T, D)
-    blocks = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    steps = Transitions(
-        *blocks, counts=(torch.rand(1, M, T, D, generator=generator) < 0.8).double()
-    )
-    codes = torch.randn(1, C, generator=generator, dtype=torch.float64)
+    # The weight of an error is a constant to the gradient: so is here the variance, its least.
+    params["head.bias"][:, D:] = -100.0
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    blocks = [normal(1, M, T, size) for size in (inputs, C, D)]
+    steps = Transitions(*blocks, counts=(normal(1, M, T, D) < 0.8).double())
+    codes = normal(1, C)
 
     def loss(**leaves):
         return model.losses({**params, **leaves}, steps, codes).sum()
 
-    # The weight of an error is a constant to the gradient: where all are alike, it is none.
-    monkeypatch.setattr(task_model, "_variance", lambda raw: torch.ones_like(raw) + 0.0 * raw)
     for name, leaf in params.items():
         if name.startswith("return"):
             continue
         moved = leaf.clone().requires_grad_()
         (found,) = torch.autograd.grad(loss(**{name: moved}), moved)
-        direction = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+        direction = normal(*leaf.shape)
         ahead, behind = (loss(**{name: leaf + h * direction}) for h in (1e-6, -1e-6))
         slope = float((ahead - behind) / 2e-6)
-        assert slope == pytest.approx(float((found * direction).sum()), abs=1e-7)
+        assert slope == pytest.approx(float((found * direction).sum()), rel=1e-5), name
     silent = steps._replace(counts=torch.zeros_like(steps.counts))
     assert model.losses(params, silent, codes).item() == 0.0
 
@@ -223,17 +241,14 @@ def ask(state, seen, rewards, off=0.0):
     return told[0][:, 0]
 
 
-def evidence_of_steps(policy, params, seen, rewards, monkeypatch):
-    """What all episodes tell but for their returns."""
-    with monkeypatch.context() as patch:
-        nothing = Evidence.none(N, 1, K)
-        patch.setattr(ExploringState, "_weighed_by_returns", lambda _: nothing)
-        state = ExploringState(policy.exploring(), params)
-        ask(state, seen, rewards)
-        return state.known()
+def evidence_of_steps(policy, params, seen, rewards):
+    """What all episodes tell but for their returns, which do not vary."""
+    state = ExploringState(policy.exploring(), {**params, "return_std": torch.zeros(N, 1)})
+    ask(state, seen, rewards)
+    return state.known()
 
 
-def test_a_question_stays_the_same_and_what_it_earns_tells(monkeypatch):
+def test_a_question_stays_the_same_and_what_it_earns_tells():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
     state = ExploringState(policy.exploring(), several)
@@ -242,24 +257,23 @@ def test_a_question_stays_the_same_and_what_it_earns_tells(monkeypatch):
     model = {name: leaf[:1] for name, leaf in policy.network_params(several).items()}
     counts = torch.ones(N).double()
     returns = policy.model.weigh_returns(model, policy.tasks, told, earned, counts)
-    of_steps = evidence_of_steps(policy, several, seen, rewards, monkeypatch)
+    of_steps = evidence_of_steps(policy, several, seen, rewards)
     for found, steps, extra in zip(state.known(), of_steps, returns, strict=True):
         torch.testing.assert_close(found, steps + extra[:, None])
     assert returns.num_outcomes.min() > 0
     torch.testing.assert_close(torch.cat(state.returns, dim=1), rewards[:, :2].sum(-1))
 
 
-def test_a_return_that_is_not_whole_tells_nothing(monkeypatch):
+def test_a_return_that_is_not_whole_tells_nothing():
     policy, params = make_policy()
     several, (seen, rewards) = repeat_params(params, N), episode()
-    unmeasured, cut = rewards.clone(), seen[:, :, : T - 1]
+    unmeasured = rewards.clone()
     unmeasured[:, 1, 2] = torch.nan
-    for shown, earned in ((seen, unmeasured), (cut, rewards)):
+    for shown, earned in ((seen, unmeasured), (seen[:, :, : T - 1], rewards)):
         state = ExploringState(policy.exploring(), several)
         ask(state, shown, earned)
-        of_steps = evidence_of_steps(policy, several, shown, earned, monkeypatch)
-        for a, b in zip(state.known(), of_steps, strict=True):
-            assert torch.equal(a, b)
+        of_steps = evidence_of_steps(policy, several, shown, earned)
+        assert all(torch.equal(a, b) for a, b in zip(state.known(), of_steps, strict=True))
         assert state.returns[1].isnan().all()
 
 
