@@ -49,6 +49,10 @@ class FolderError(ValueError):
     """An entry of a folder is not what it must be; the message is one line that names it."""
 
 
+class FolderInUseError(FolderError):
+    """Another process holds a folder."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder: a root that the user has named, and the names that lead down from there.
@@ -239,7 +243,7 @@ class Folder:
         """Hold the folder against other processes that lock it; if we die, it is free again.
 
         Raises:
-            BlockingIOError: Another process holds it.
+            FolderInUseError: Another process holds it.
         """
         here = self._here()
         if fcntl is None:
@@ -247,7 +251,10 @@ class Folder:
             return
         descriptor = os.open(here, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FolderInUseError(f"{self} is being trained by another process") from None
             yield
         finally:
             os.close(descriptor)

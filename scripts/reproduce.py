@@ -44,7 +44,7 @@ from metarobot.evaluation.protocol import RANDOM, EvaluationConfig
 from metarobot.evaluation.table import Evaluation
 from metarobot.io import read_json, write_file
 from metarobot.training.load import load_runs
-from metarobot.training.run_folder import algorithms_in, load_curve
+from metarobot.training.run_folder import load_curve, read_run
 
 _FIVE = ("reach", "reach-hidden-goal", "grip", "slide", "push")
 _SEVEN = (*_FIVE, "carry", "insert")
@@ -216,7 +216,7 @@ def curves(command: ReproduceCommand, num_points: int = 13) -> int:
     rows = []
     for preset in command.families:
         for run in sorted((command.results / preset).glob(f"{preset}-seed*")):
-            for algorithm in algorithms_in(run):
+            for algorithm in read_run(run):
                 iterations = load_curve(run, algorithm, ("iteration",))["iteration"]
                 if len(iterations) == iterations[-1]:
                     thinned = thin_curve(run, algorithm, num_points)

@@ -39,7 +39,7 @@ from metarobot.training.run_folder import (
     CURVE_FILE,
     DONE_FILE,
     POLICY_FILE,
-    read_facts,
+    read_run,
 )
 
 CARD_FILE = "README.md"
@@ -116,8 +116,8 @@ def _only(run: TrainedRun, algorithms: Sequence[str]) -> TrainedRun:
 
 def _copy_algorithm(source: Folder, place: Folder) -> None:
     """Copy what is read of a policy: its curve thinned, its command as a person would call it."""
-    facts = read_facts(source.path.parent, source.path.name, CONFIG_FILE)
-    facts["command"] = ["metarobot", *facts["command"][1:]]
+    saved = read_run(source.path.parent)[source.path.name].facts
+    facts = {**saved, "command": ["metarobot", *saved["command"][1:]]}
     place.make()
     place.write_together(
         {
@@ -285,17 +285,18 @@ def _results_table(evaluation: Evaluation) -> str:
 def _versions(evaluation: Evaluation, run: Path) -> str:
     algorithms = [policy.algorithm for policy in evaluation.policies if policy.total_steps]
     found: list[dict[str, Any]]
-    found = [read_facts(run, algorithm, CONFIG_FILE)["versions"] for algorithm in algorithms]
+    saved = read_run(run)
+    found = [saved[algorithm].facts["versions"] for algorithm in algorithms]
     numbers = {name: dict.fromkeys(versions[name] for versions in found) for name in found[0]}
     return ", ".join(f"{name} {' and '.join(each)}" for name, each in numbers.items())
 
 
 def _training_table(evaluation: Evaluation, run: Path) -> str:
-    rows = []
+    rows, saved = [], read_run(run)
     for policy in evaluation.policies:
-        if policy.total_steps:
-            done = read_facts(run, policy.algorithm, DONE_FILE)
-            cost = f"{done['total_steps']:,}", f"{done['seconds']:.0f}"
+        done = saved[policy.algorithm].cost if policy.total_steps else None
+        if done:
+            cost = f"{done.total_steps:,}", f"{done.seconds:.0f}"
             rows.append([algorithm_title(policy.algorithm), *cost])
     return markdown_table(("algorithm", "control steps", "seconds of training"), rows)
 

@@ -59,7 +59,7 @@ from metarobot.evaluation.protocol import (
     Untrained,
 )
 from metarobot.evaluation.references import measured_names
-from metarobot.io import Folder
+from metarobot.io import Folder, FolderInUseError
 from metarobot.machine import choose_num_threads
 from metarobot.reporting.report import evaluate_to_folder, prepare_evaluation
 from metarobot.training.load import TrainedPolicy, TrainedRun, choose_variant, load_runs
@@ -68,12 +68,8 @@ from metarobot.training.progress import training_display
 from metarobot.training.run import complete_run
 from metarobot.training.run_folder import (
     RunError,
-    algorithms_in,
-    hold_run,
-    is_finished,
     load_curve,
-    refusals_as_run_errors,
-    unfinished_configs,
+    read_run,
 )
 
 TRAININGS = "trainings"
@@ -257,11 +253,11 @@ class Training:
         Raises:
             RunError: It is not trained to the end, or something else stands there.
         """
-        if not is_finished(self.folder, configure(self.config, self.algorithm)):
+        if not read_run(self.folder)[self.algorithm].finished:
             raise RunError(f"{self.folder} is not trained to the end")
         run, folder = Folder(self.run), Folder(self.folder)
         run.make()
-        with refusals_as_run_errors(), hold_run(folder):
+        with folder.lock():
             folder.move(self.algorithm, run)
             folder.remove_if_empty()
         Folder(self.folder.parent).remove_if_empty()
@@ -292,10 +288,8 @@ def plan_trainings(
             if algorithm in trained:
                 continue
             folder = run.parent / TRAININGS / f"{run.name}-{algorithm}"
-            with refusals_as_run_errors():
-                _take_back(algorithm, Folder(run), Folder(folder))
-                if Folder(folder).exists():
-                    unfinished_configs(folder, common)  # refuses another configuration
+            _take_back(algorithm, Folder(run), Folder(folder))
+            _trained(folder, common)  # refuses another configuration
             training = Training(
                 algorithm=algorithm,
                 config=common,
@@ -312,17 +306,18 @@ def plan_trainings(
 
 def _trained(run: Path, expected: RunConfig) -> list[str]:
     """Return the algorithms that are trained; refuse a run of another configuration."""
-    with refusals_as_run_errors():
-        if not Folder(run).exists() or not Folder(run).names():
-            return []
-    unfinished = {each.algorithm for each in unfinished_configs(run, expected)}
-    return [name for name in algorithms_in(run) if name not in unfinished]
+    if not Folder(run).names():
+        return []
+    found = read_run(run)
+    for saved in found.values():
+        saved.require_same(expected)
+    return [name for name, saved in found.items() if saved.finished]
 
 
 def _take_back(algorithm: str, run: Folder, folder: Folder) -> None:
     """Move a training that was interrupted in the run folder of its seed to a folder of its own."""
     if run.exists() and (run / algorithm).exists() and not folder.exists():
-        with hold_run(run):
+        with run.lock():
             folder.make()
             run.move(algorithm, folder)
 
@@ -481,5 +476,5 @@ def _wait_until_free(folder: Path, stop: Stop) -> None:
                 with Folder(folder).lock():
                     pass
             return
-        except BlockingIOError:
+        except FolderInUseError:
             time.sleep(_LOOK_S)

@@ -25,7 +25,7 @@ from metarobot.reporting.report import PRODUCTS, REPORT_FILE, Demonstration, eva
 from metarobot.reporting.video import VideoError
 from metarobot.reporting.words import where_they_hold
 from metarobot.training.load import FOLDER, load_run
-from metarobot.training.run import is_there
+from metarobot.training.run import require_free
 
 SHIPPED_HEAT_MAP, SHIPPED_VIDEO = "shipped_heat_map.png", "shipped_adaptation.mp4"
 Filmed = TypeVar("Filmed")
@@ -78,7 +78,8 @@ def run(arguments: list[str], prog: str) -> int:
     folder = Folder(out)
     folder.make()
     folder.require_files(*PRODUCTS, VIDEO_FILE, SHIPPED_HEAT_MAP, SHIPPED_VIDEO)
-    is_there(out / "run", overwrite=options.overwrite)  # or refuses, before anything is shown
+    if not options.overwrite:
+        require_free(out / "run")  # before anything is shown
     shipped = show_shipped(FAMILY, SLIPPERY, out, console)
     print_line(console, "Now a policy of your own, small enough for minutes:")
     run = train(

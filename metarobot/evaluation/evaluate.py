@@ -52,7 +52,6 @@ from metarobot.evaluation.task_set import GRID, TaskSet
 from metarobot.io import MAX_JSON_BYTES, Folder, json_bytes, parse_json
 from metarobot.machine import VERSION
 from metarobot.training.load import TrainedRun
-from metarobot.training.run_folder import POLICY_FILE, algorithm_folder, read_cost
 
 MOST_WORST_TASKS = 5
 """Of each kind, for each policy that adapts."""
@@ -197,7 +196,7 @@ def _key(name: str, run: TrainedRun, plan: _Plan) -> str:
     if name != RANDOM:
         trained = name if name in run.policies else MADE_OF[name]
         digest.update(repr(run.policies[trained].config.decisive_values).encode())
-        digest.update(algorithm_folder(run.path, trained).read(POLICY_FILE))
+        digest.update(run.policies[trained].sha256.encode())
     return digest.hexdigest()
 
 
@@ -418,23 +417,15 @@ def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
     if name not in runs[0].policies:
         return MeasuredPolicy(algorithm=name, adapts=name in MADE_OF)
     trained = runs[0].policies[name]
-    costs = [_cost(run, name) for run in runs]
+    saved = [run.policies[name].saved for run in runs]
+    costs = [each and each.cost for each in saved]  # None where a training was interrupted
     return MeasuredPolicy(
         algorithm=name,
         adapts=trained.algorithm.adapts,
         settings=describe_settings(trained.config.decisive_values),
-        total_steps=tuple(steps for steps, _ in costs),
-        seconds=tuple(seconds for _, seconds in costs),
+        total_steps=tuple(cost and cost.total_steps for cost in costs),
+        seconds=tuple(cost and cost.seconds for cost in costs),
     )
-
-
-def _cost(run: TrainedRun, name: str) -> tuple[int | None, float | None]:
-    """Return control steps and seconds of a training; None where it was interrupted."""
-    try:
-        cost = read_cost(run.path, name)
-    except OSError:
-        return None, None
-    return cost.total_steps, cost.seconds
 
 
 def _conditions(variant: Variant) -> Conditions:

@@ -6,7 +6,6 @@ The report is one HTML file that needs no network, no server and no scripts.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,13 +37,6 @@ from metarobot.reporting.tables import (
 from metarobot.reporting.video import is_playable
 from metarobot.reporting.words import conditions, verdicts, where_they_hold
 from metarobot.training.load import TrainedRun
-from metarobot.training.run_folder import (
-    CONFIG_FILE,
-    POLICY_FILE,
-    algorithm_folder,
-    load_curve,
-    read_facts,
-)
 
 REPORT_FILE = "report.html"
 PRODUCTS = (
@@ -175,8 +167,8 @@ def _curves(run: TrainedRun) -> list[TrainingCurve]:
     """Return the training curves of a run, without empty ones."""
     curves = []
     for algorithm, trained in run.policies.items():
-        columns = load_curve(run.path, algorithm, ("total_steps", "pre_return", "post_return"))
-        if not columns["total_steps"]:
+        columns = trained.saved.curve if trained.saved else {}
+        if not columns.get("total_steps"):
             continue
         # Who does not adapt in training begins an iteration by other means, as told another task.
         before = tuple(columns["pre_return"]) if trained.config.adaptation_steps else None
@@ -194,21 +186,16 @@ def _curves(run: TrainedRun) -> list[TrainingCurve]:
 def _facts(runs: Sequence[TrainedRun]) -> Mapping[str, str]:
     """Return what is worth knowing about how the runs came to be, as text by name."""
     first = runs[0]
-    saved = read_facts(first.path, next(iter(first.policies)), CONFIG_FILE)
+    saved = next(iter(first.policies.values())).saved
+    made = saved.facts if saved else {}
     measured = provenance(choose_num_threads())
-    hashes = {
-        name: [
-            hashlib.sha256(algorithm_folder(run.path, name).read(POLICY_FILE)).hexdigest()[:16]
-            for run in runs
-        ]
-        for name in first.policies
-    }
+    hashes = {name: [run.policies[name].sha256[:16] for run in runs] for name in first.policies}
     facts: dict[str, object] = {
         "runs": [str(run.path) for run in runs],
         "seeds": [run.seed for run in runs],
-        "machine": saved.get("machine", {}),
-        "versions": saved.get("versions", {}),
-        "git_revision": saved.get("git_revision"),
+        "machine": made.get("machine", {}),
+        "versions": made.get("versions", {}),
+        "git_revision": made.get("git_revision"),
         "policies (SHA-256)": hashes,
         "measured with": {key: value for key, value in measured.items() if key != "command"},
     }

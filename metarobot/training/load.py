@@ -6,6 +6,7 @@ of it is checked against the configuration before a policy is built.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,21 +24,20 @@ from metarobot.algorithms import (
 from metarobot.algorithms.base import tasks_of
 from metarobot.config import PRESETS, TrainConfig
 from metarobot.envs import SceneRecord, TaskDistribution, Variant, find_variant, nearest_name
-from metarobot.io import Folder
+from metarobot.io import most_bytes, parse_tensors, typed
 from metarobot.policies import GaussianPolicy, Params
 from metarobot.training.run_folder import (
     BEST_FILE,
     CHECKPOINT_FOLDER,
     POLICY_FILE,
+    Origin,
     RunError,
-    algorithm_folder,
-    algorithms_in,
+    SavedAlgorithm,
     as_run_error,
     brief,
-    is_finished,
+    check_origin,
     keeps_best,
-    load_config,
-    load_policy,
+    read_run,
 )
 
 
@@ -53,6 +53,10 @@ class TrainedPolicy:
     """What it was trained with."""
     finished: bool = True
     """Whether its whole budget was spent."""
+    saved: SavedAlgorithm | None = None
+    """What its folder says of the training, if it was read from one."""
+    sha256: str = ""
+    """Of the file that it was read from."""
 
     @cached_property
     def algorithm(self) -> Algorithm:
@@ -73,19 +77,24 @@ class TrainedRun:
     """Algorithms that are to be trained, and have no policy yet."""
 
     @property
+    def config(self) -> TrainConfig:
+        """The configuration of one of its algorithms, which decides the tasks of all."""
+        return next(iter(self.policies.values())).config
+
+    @property
     def variant(self) -> Variant | None:
         """The variant that it was trained on, if any."""
-        return next(iter(self.policies.values())).config.variant
+        return self.config.variant
 
     @property
     def distribution(self) -> TaskDistribution:
         """The tasks that it was trained on: those of the family, or of its variant."""
-        return tasks_of(next(iter(self.policies.values())).config)
+        return tasks_of(self.config)
 
     @property
     def scene(self) -> SceneRecord | None:
         """The user's scene that it was trained in, if any."""
-        return next(iter(self.policies.values())).config.scene
+        return self.config.scene
 
     @property
     def learners(self) -> tuple[str, ...]:
@@ -130,26 +139,32 @@ def load_run(path: Path, *, best: bool = False) -> TrainedRun:
     path = find_run(path)
     if path.suffix == ".safetensors" and path.is_file():
         raise RunError(f"{path} is a file, must be a run folder: adapt and export take such files")
-    policies: dict[str, TrainedPolicy] = {}
-    untrained: list[str] = []
-    for algorithm in algorithms_in(path):
-        folder, file = _policy_place(path, algorithm, best)
-        if folder.has(file):
-            policies[algorithm] = _load_algorithm(path, algorithm, best)
-        else:
-            untrained.append(algorithm)
+    found = {name: _load_algorithm(saved, best) for name, saved in read_run(path).items()}
+    policies = {name: trained for name, trained in found.items() if trained}
     if not policies:
         file = f"{CHECKPOINT_FOLDER}/{BEST_FILE}" if best else POLICY_FILE
         raise RunError(f"{path} holds no {file} yet: was it interrupted before a checkpoint?")
     _check_same_run(path, policies)
     config = next(iter(policies.values())).config
-    return TrainedRun(
-        path=path,
-        seed=config.seed,
-        env_id=config.env_id,
-        policies=policies,
-        untrained=tuple(untrained),
-    )
+    untrained = tuple(name for name, trained in found.items() if not trained)
+    return TrainedRun(config.seed, config.env_id, policies, path, untrained)
+
+
+def _load_algorithm(saved: SavedAlgorithm, best: bool) -> TrainedPolicy | None:
+    """Read the last policy of an algorithm, or the best if it keeps one; None if there is none."""
+    folder, file, config = saved.folder, POLICY_FILE, saved.config
+    if best and keeps_best(config.algorithm):
+        folder, file = folder / CHECKPOINT_FOLDER, BEST_FILE
+    if not folder.has(file):
+        return None
+    path = folder.path / file
+    with as_run_error(path):
+        policy = make_policy(config)
+        data = folder.read(file, most_bytes(policy.shapes))
+        params, facts = parse_tensors(path, data, policy.shapes)
+        check_origin(path, typed(facts, Origin, path), config)
+    digest = hashlib.sha256(data).hexdigest()
+    return TrainedPolicy(policy, params, config, saved.finished, saved, digest)
 
 
 def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
@@ -241,23 +256,6 @@ def find_scene(run: TrainedRun, path: Path | None) -> TrainedRun:
         for name, trained in run.policies.items()
     }
     return replace(run, policies=policies)
-
-
-def _policy_place(run: Path, algorithm: str, best: bool) -> tuple[Folder, str]:
-    """Return where an algorithm's policy is, the last or the best one, if there is a best one."""
-    folder = algorithm_folder(run, algorithm)
-    if best and keeps_best(algorithm):
-        return folder / CHECKPOINT_FOLDER, BEST_FILE
-    return folder, POLICY_FILE
-
-
-def _load_algorithm(run: Path, algorithm: str, best: bool) -> TrainedPolicy:
-    config = load_config(run, algorithm)
-    folder, file = _policy_place(run, algorithm, best)
-    with as_run_error(folder.path / file):
-        policy = make_policy(config)
-        params = load_policy(folder, file, config, policy.shapes)
-    return TrainedPolicy(policy, params, config, is_finished(run, config))
 
 
 def _check_same_run(path: Path, policies: Mapping[str, TrainedPolicy]) -> None:

@@ -11,7 +11,7 @@ from math import prod
 
 from metarobot.algorithms import algorithm_class, make_policy
 from metarobot.config import TrainConfig
-from metarobot.envs import FAMILIES, find_family
+from metarobot.envs import find_family
 from metarobot.envs.checks import own_simulation_bytes, require_memory
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_batch import STEPS_KEPT, task_chunks
@@ -41,20 +41,19 @@ def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = A
         WorkerError: The tasks cannot be shared equally.
     """
     for config in configs:
-        if config.env_id in FAMILIES:  # else `make_env` says what there is
-            num_tasks, num_episodes = config.block_shape
-            held = len(workers.share(num_tasks))
-            algorithm = algorithm_class(config.algorithm)
-            _require(
-                config,
-                num_tasks=held,
-                num_episodes=num_episodes,
-                num_blocks=config.adaptation_steps + 1,
-                num_sims=algorithm.num_training_simulations(held, num_episodes),
-                num_kept_steps=algorithm.concluding_steps(config.total_steps) // workers.count,
-                way_out="lower num_tasks, episodes_per_task, num_adaptation_steps or hidden_sizes, "
-                "or share the tasks out with torchrun",
-            )
+        num_tasks, num_episodes = config.block_shape
+        held = len(workers.share(num_tasks))
+        algorithm = algorithm_class(config.algorithm)
+        _require(
+            config,
+            num_tasks=held,
+            num_episodes=num_episodes,
+            num_blocks=config.adaptation_steps + 1,
+            num_sims=algorithm.num_training_simulations(held, num_episodes),
+            num_kept_steps=algorithm.concluding_steps(config.total_steps) // workers.count,
+            way_out="lower num_tasks, episodes_per_task, num_adaptation_steps or hidden_sizes, or "
+            "share the tasks out with torchrun",
+        )
 
 
 def require_evaluation_memory(

@@ -49,7 +49,7 @@ class AlgorithmProgress:
     """Time since this session started."""
     metrics: Metrics = field(default_factory=dict)
     """Of the last meta-iteration; empty before the first."""
-    concluded: float | None = None
+    finishing_share: float | None = None
     """Share that is done of what follows meta-training; None before."""
     warned: bool = False
     """Whether it was said that an update was rejected."""
@@ -63,7 +63,7 @@ class AlgorithmProgress:
     def share(self) -> float:
         """Share of the budget that is spent, and of what follows, that is done."""
         spent = min(1.0, self.steps / self.total_steps)
-        return spent + (1.0 - spent) * (self.concluded or 0.0)
+        return spent + (1.0 - spent) * (self.finishing_share or 0.0)
 
     @property
     def _of_budget(self) -> str:
@@ -167,16 +167,16 @@ class TrainingDisplay:
         if self._stopped():
             raise InterruptedCommandError(signal.SIGTERM)
 
-    def conclude(self, share: float) -> None:
+    def finishing(self, share: float) -> None:
         """Meta-training is over, and a share of what remains is done."""
         row, now = self._current, time.monotonic()
         if row is None:
             raise RuntimeError("no algorithm has begun to train")
-        row.concluded = share
+        row.finishing_share = share
         if self._live is None and now - self._printed_s >= self._interval_s:
             self._printed_s = now
             name = row.cells["algorithm"]
-            print_line(self._console, f"{name}: meta-trained, the conclusion is {share:.0%} done")
+            print_line(self._console, f"{name}: meta-trained, what follows is {share:.0%} done")
 
     def end(self) -> None:
         """The algorithm's budget is spent."""

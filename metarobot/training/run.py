@@ -1,18 +1,28 @@
-"""Training: spend a budget of control steps on each algorithm of a run, keep what it learned."""
+"""Training a run: resolve everything into one plan, write it down, train its algorithms in turn.
+
+`train_run` makes a run, `resume_run` goes on with one, perhaps with a larger budget or further
+algorithms, and `complete_run` does whichever is needed.  Each makes a `RunPlan`: configurations
+that are checked, and the content of every file that there must be before training begins.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import replace
-from functools import partial
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
-from metarobot.algorithms import ALGORITHMS, config_from_dict, configure, is_algorithm_name
+from metarobot.algorithms import (
+    ALGORITHMS,
+    config_from_dict,
+    configure,
+    initial_params,
+    is_algorithm_name,
+    make_algorithm,
+    make_policy,
+)
 from metarobot.config import CommonConfig, RunConfig, TrainConfig, find_preset
 from metarobot.envs import file_name
 from metarobot.envs.checks import show
@@ -30,39 +40,46 @@ from metarobot.learning.inner_loop import MEASURED
 from metarobot.machine import choose_num_threads, provenance
 from metarobot.policies import Params
 from metarobot.training.memory import require_training_memory
+from metarobot.training.progress import TrainingDisplay
 from metarobot.training.run_folder import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
-    CURVE_FILE,
-    MAX_CURVE_BYTES,
+    POLICY_FILE,
     RunError,
-    algorithms_in,
+    SavedAlgorithm,
     algorithms_there,
-    differences,
-    hold_run,
-    other_versions,
-    read_facts,
-    read_saved,
-    refusals_as_run_errors,
+    read_run,
     remove_algorithm,
-    run_configs,
-    unfinished_configs,
 )
-from metarobot.training.train import (
-    Display,
-    Progress,
-    make_trainer,
-    save_checkpoint,
-    train_algorithm,
-)
-from metarobot.training.trainer import TrainerState
+from metarobot.training.train import Progress, checkpoint, train_algorithm
+from metarobot.training.trainer import state_of
+
+_PREPARED = ".prepared"
+"""Folder in a run in which algorithms are prepared; what is left over of one is thrown away."""
+_Files = Mapping[str, bytes]
+"""Content of the files of an algorithm, by name."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """All that training a run will do: nothing below checks or completes it."""
+
+    folder: Path
+    trainings: Sequence[TrainConfig]
+    """Algorithms to train, in this order."""
+    files: Mapping[str, _Files]
+    """Files to write before, by algorithm and name."""
+    is_new: bool = False
+    """Whether nothing is there yet: a training that fails at once leaves nothing either."""
+    replaces: bool = False
+    """Whether the algorithms that are there are removed before."""
 
 
 def train_run(
     config: RunConfig,
     algorithms: Sequence[str],
     folder: Path,
-    display: Display | None = None,
+    display: TrainingDisplay | None = None,
     *,
     overwrite: bool = False,
     initial_policy: Path | None = None,
@@ -72,7 +89,7 @@ def train_run(
 
     Args:
         config: What they have in common.
-        algorithms: Who to train.
+        algorithms: Algorithms to train.
         folder: The run folder to make.
         display: Shows the progress.
         overwrite: Replace a run that is there already.
@@ -86,23 +103,19 @@ def train_run(
         InterruptedCommandError: Training was asked to stop; `resume_run` goes on with it.
     """
     configs = [configure(config, algorithm) for algorithm in dict.fromkeys(algorithms)]
-    run = _Run(folder, display, workers)
-    require_training_memory(configs, workers)  # refuses before anything is written
-    undo = None
+    require_training_memory(configs, workers)
+    plan = RunPlan(folder, configs, {})
     if workers.first:
-        initial = run.begin_with(initial_policy, configs) if initial_policy else None
-        existed = is_there(folder, overwrite=overwrite)
-        if not existed or not Folder(folder).names():
-            undo = partial(take_back, folder, configs, keep_folder=existed)
-        create_run_folder(folder, configs, overwrite=overwrite, initial=initial)
-    run.train(configs, undo)
+        plan = plan_new_run(folder, configs, overwrite=overwrite, initial_policy=initial_policy)
+        write_plan(plan)
+    _train(plan, display, workers)
 
 
 def complete_run(
     config: RunConfig,
     algorithms: Sequence[str],
     folder: Path,
-    display: Display | None = None,
+    display: TrainingDisplay | None = None,
     *,
     initial_policy: Path | None = None,
 ) -> None:
@@ -110,7 +123,7 @@ def complete_run(
 
     Args:
         config: What they have in common.
-        algorithms: Who must be trained in the end.
+        algorithms: Algorithms that must be trained in the end.
         folder: The run folder.
         display: Shows the progress.
         initial_policy: A file with the parameters that a new run begins with; random if None.
@@ -119,20 +132,15 @@ def complete_run(
         RunError: The folder holds algorithms of another configuration, or is in use.
         InterruptedCommandError: Training was asked to stop; the same call goes on with it.
     """
-    with refusals_as_run_errors():
-        is_new = not Folder(folder).exists()
-    if is_new:
+    if Folder(folder).exists():
+        resume_run(folder, display, expected=config, algorithms=algorithms)
+    else:
         train_run(config, algorithms, folder, display, initial_policy=initial_policy)
-        return
-    configs = [configure(config, algorithm) for algorithm in dict.fromkeys(algorithms)]
-    require_training_memory(configs)
-    add_algorithms(folder, configs)
-    resume_run(folder, display, expected=config)
 
 
 def resume_run(
     folder: Path,
-    display: Display | None = None,
+    display: TrainingDisplay | None = None,
     *,
     expected: RunConfig | None = None,
     algorithms: Sequence[str] = (),
@@ -166,74 +174,17 @@ def resume_run(
         num_threads = expected.num_threads
     if num_threads is not None:
         CommonConfig(num_threads=num_threads)  # refuses a number that is not allowed
-    plan, run = b"", _Run(folder, display, workers)
+    plan = RunPlan(folder, [], {})
     if workers.first:
-        unfinished_configs(folder, expected)  # refuses before anything is written
-        run.enlarge(expected, algorithms, total_steps)
-        left = unfinished_configs(folder, expected)
-        if num_threads is not None:
-            left = [replace(config, num_threads=num_threads) for config in left]
-        plan = json.dumps([config.to_dict() for config in left]).encode()
-    configs = [config_from_dict(values) for values in json.loads(workers.broadcast(plan) or b"[]")]
-    run.train(configs)
+        plan = plan_resumed_run(folder, expected, algorithms, total_steps)
+        require_training_memory(plan.trainings, workers)
+        write_plan(plan)
+    sent = json.dumps([config.to_dict() for config in plan.trainings]).encode()
+    configs = [config_from_dict(values) for values in json.loads(workers.broadcast(sent) or b"[]")]
+    if num_threads is not None:
+        configs = [replace(config, num_threads=num_threads) for config in configs]
+    _train(replace(plan, trainings=configs), display, workers)
     return tuple(config.algorithm for config in configs)
-
-
-class _Run(NamedTuple):
-    """A run folder, with who shows its training and who shares it."""
-
-    folder: Path
-    display: Display | None
-    workers: Workers
-
-    def train(self, configs: Sequence[TrainConfig], undo: Callable[[], None] | None = None) -> None:
-        """Train algorithms one after the other, each from its newest checkpoint.
-
-        Args:
-            configs: Who is trained.
-            undo: Called where training fails; not where it was asked to stop, and can go on.
-        """
-        folder = Folder(self.folder)
-        with hold_run(folder) if self.workers.first else nullcontext():
-            try:
-                for config in configs:
-                    train_algorithm(config, folder / config.algorithm, self.display, self.workers)
-            except Exception:
-                if undo is not None:
-                    undo()
-                raise
-
-    def begin_with(self, path: Path, configs: Sequence[TrainConfig]) -> InitialPolicy:
-        """Return every trainer's state before it has begun, with the parameters of a file."""
-        states = {}
-        for config in configs:
-            trainer = make_trainer(config, self.workers)
-            with closing(trainer.env):
-                trainer.params = load_initial_policy(path, config, trainer.params)
-                states[config.algorithm] = trainer.state()
-        return InitialPolicy(states, file_source(path))
-
-    def enlarge(
-        self, expected: RunConfig | None, algorithms: Sequence[str], total_steps: int | None
-    ) -> None:
-        """Give it a larger budget and further algorithms; refuse both before either is written."""
-        configs = configs_like(self.folder, algorithms, expected) if algorithms else []
-        if total_steps is not None:
-            configs = [replace(config, total_steps=total_steps) for config in configs]
-        require_training_memory(configs, self.workers)
-        if total_steps is None:
-            level_budgets(self.folder)
-        else:
-            extend_budget(self.folder, total_steps)
-        if configs:
-            add_algorithms(self.folder, configs)
-
-
-# How a run folder comes to be: it appears with every configuration in it, or not at all.
-
-
-PREPARED = ".prepared"
-"""Folder in a run in which algorithms are prepared; what is left over of one is thrown away."""
 
 
 def default_run_folder(config: CommonConfig) -> Path:
@@ -242,243 +193,190 @@ def default_run_folder(config: CommonConfig) -> Path:
     return Path("runs") / f"{file_name(config.env_id)}{variant}-seed{config.seed}"
 
 
-def create_run_folder(
-    run: Path,
+def require_free(run: Path) -> None:
+    """Refuse a folder that holds something, unless it is to be overwritten.
+
+    Raises:
+        RunError: It is not empty.
+    """
+    if Folder(run).names():
+        raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
+
+
+def plan_new_run(
+    folder: Path,
     configs: Sequence[TrainConfig],
     *,
-    overwrite: bool,
-    initial: InitialPolicy | None = None,
-) -> None:
-    """Make a run folder that holds the configuration of every algorithm to be trained.
-
-    It appears in one piece, so that from then on the run can be resumed.
+    overwrite: bool = False,
+    initial_policy: Path | None = None,
+) -> RunPlan:
+    """Return the plan of a run with every algorithm's configuration and first checkpoint.
 
     Args:
-        run: Where; missing parents are made.
+        folder: Where; missing parents are made.
         configs: One configuration an algorithm.
         overwrite: Replace the algorithms of a run that is there already; files of other kinds stay.
-        initial: What the algorithms begin with; their first checkpoints, so that a run that is
-            interrupted before it has any of its own begins with it again.
+        initial_policy: File with the parameters that all begin with, in their first checkpoints.
 
     Raises:
         RunError: Something is there already, and overwrite is not set; or what is there is no run.
-        OSError: The folder cannot be written to; what was there stays.
+        ValueError: The initial policy does not fit an algorithm.
     """
-    folder = Folder(run)
-    if not is_there(run, overwrite=overwrite):
-        _create(folder, configs, initial)
-        return
-    with hold_run(folder):
-        old = algorithms_there(folder)  # refuses before anything is written
-        _prepare(folder / PREPARED, configs, initial)
-        for algorithm in old:
-            remove_algorithm(folder / algorithm)
-        _place_prepared(folder)
+    if not overwrite:
+        require_free(folder)
+    files = {}
+    for turn, config in enumerate(configs):
+        facts = _facts(config, turn)
+        own: dict[str, bytes] = {}
+        if initial_policy is not None:
+            digest = hashlib.sha256(read_file(initial_policy, most_bytes())).hexdigest()
+            facts["initial_policy"] = {"file": str(initial_policy), "sha256": digest}
+            policy = make_policy(config)
+            fresh = initial_params(config, policy)
+            params = load_initial_policy(initial_policy, config, fresh)
+            state = state_of(params, make_algorithm(config, policy))
+            name, own_checkpoint = checkpoint(config, state, Progress())
+            own[f"{CHECKPOINT_FOLDER}/{name}"] = own_checkpoint
+        files[config.algorithm] = {**own, CONFIG_FILE: json_bytes(facts)}
+    is_new = not Folder(folder).names()
+    return RunPlan(folder, configs, files, is_new=is_new, replaces=not is_new)
 
 
-def is_there(run: Path, *, overwrite: bool) -> bool:
-    """Return whether a run folder exists, which a new run would be written to.
+def plan_resumed_run(
+    folder: Path,
+    expected: RunConfig | None = None,
+    algorithms: Sequence[str] = (),
+    total_steps: int | None = None,
+) -> RunPlan:
+    """Return the plan of a run that goes on; arguments as of `resume_run`.
 
-    Raises:
-        RunError: It holds something, and overwrite is not set; or it cannot be read.
+    An extension of the budget that was interrupted is gone on with: it gave some algorithms more.
     """
-    folder = Folder(run)
-    with refusals_as_run_errors():
-        exists = folder.exists()
-        if exists and folder.names() and not overwrite:
-            raise RunError(f"{run} is not empty: name another folder, or pass --overwrite")
-    return exists
-
-
-def take_back(run: Path, configs: Sequence[TrainConfig], *, keep_folder: bool) -> None:
-    """Remove a new run that has failed before its first meta-iteration was written.
-
-    So nothing is in the way of the next try. A run that has begun stays, and so do other files.
-
-    Args:
-        run: The run folder, which held nothing before.
-        configs: One configuration an algorithm.
-        keep_folder: Whether the folder itself was there before.
-    """
-    places = [Folder(run) / config.algorithm for config in configs]
-    if any(_has_begun(place) for place in places):
-        return
-    for place in places:
-        remove_algorithm(place)
-    if not keep_folder:
-        Folder(run).remove_if_empty()
-
-
-def _has_begun(folder: Folder) -> bool:
-    """Whether the curve of an algorithm has a row below its heading."""
-    written = CURVE_FILE in folder.names() and folder.read(CURVE_FILE, MAX_CURVE_BYTES)
-    return bool(written) and written.count(b"\n") > 1
-
-
-def add_algorithms(run: Path, configs: Sequence[TrainConfig]) -> None:
-    """Prepare more algorithms in a run folder, with the configuration of those that are there.
-
-    Algorithms that are there stay as they are, trained or not.
-
-    Args:
-        run: The run folder.
-        configs: One configuration an algorithm, alike in what they have in common.
-
-    Raises:
-        RunError: The folder holds no run, another process trains in it, or its algorithms were made
-            with another configuration; the message names what differs.
-    """
-    folder = Folder(run)
-    unfinished_configs(run)
-    for present, wanted in product(run_configs(run).values(), configs):
-        if found := differences(present, wanted):
-            raise RunError(f"{run} cannot be resumed here: {', '.join(found)}")
-    present = algorithms_in(run)
-    last = max(read_saved(run, algorithm).turn for algorithm in present)
-    with hold_run(folder):
-        new = [config for config in configs if config.algorithm not in present]
-        _prepare(folder / PREPARED, new, None, first_turn=last + 1)
-        _place_prepared(folder)
-
-
-def _place_prepared(run: Folder) -> None:
-    """Move prepared algorithms to their places, and remove what they were prepared in."""
-    prepared = run / PREPARED
-    for algorithm in filter(is_algorithm_name, prepared.names()):
-        if not (run / algorithm).exists():
-            prepared.move(algorithm, run)
-            continue
-        # A folder that somebody else's files have kept.
-        for name in (prepared / algorithm).names():
-            (prepared / algorithm).move(name, run / algorithm)
-    prepared.remove_tree()
-
-
-def _create(folder: Folder, configs: Sequence[TrainConfig], initial: InitialPolicy | None) -> None:
-    """Prepare a new folder beside its place, and give it its name."""
-    above = Folder.named(folder.path.absolute().parent)
-    prepared = above / f".{folder.path.name}.partial"
-    above.make()
-    try:
-        _prepare(prepared, configs, initial)
-        above.move(prepared.path.name, above, folder.path.name)
-    finally:
-        prepared.remove_tree()
-
-
-def _prepare(
-    folder: Folder,
-    configs: Sequence[TrainConfig],
-    initial: InitialPolicy | None,
-    first_turn: int = 0,
-) -> None:
-    folder.remove_tree()  # left over from a process that was killed
-    folder.make()
-    for turn, config in enumerate(configs, first_turn):
-        _prepare_algorithm(folder / config.algorithm, config, initial, turn)
-
-
-def _prepare_algorithm(
-    folder: Folder, config: TrainConfig, initial: InitialPolicy | None, turn: int
-) -> None:
-    """Write down what an algorithm is to be trained with, and what it begins with."""
-    folder.make()
-    facts = provenance(choose_num_threads(config.num_threads))
-    if initial is not None:
-        state = initial.states[config.algorithm]
-        save_checkpoint(folder / CHECKPOINT_FOLDER, config, state, Progress())
-        facts["initial_policy"] = initial.source
-    content = {"train": config.to_dict(), "turn": turn, **facts}
-    folder.write(CONFIG_FILE, json_bytes(content))
-
-
-# A run that goes on beyond what it was started with: a larger budget, further algorithms.
-
-
-def extend_budget(run: Path, total_steps: int) -> None:
-    """Give every algorithm of a run a larger budget, as if it had been that from the beginning.
-
-    Each configuration is replaced in one piece. Where that is interrupted between two of them, the
-    next call of `level_budgets` goes on with it.
-
-    Args:
-        run: The run folder.
-        total_steps: The budget; nothing changes where it is the present one.
-
-    Raises:
-        RunError: It is smaller than the present one, another process trains in the folder, or an
-            algorithm was made with other versions.
-        ValueError: The budget is not allowed.
-    """
-    configs = run_configs(run)
-    present = max(config.total_steps for config in configs.values())
-    if total_steps < present:
+    present = read_run(folder)
+    for saved in present.values():
+        saved.require_same(expected)
+    budget = max(saved.config.total_steps for saved in present.values())
+    if total_steps is not None and total_steps < budget:
         raise RunError(
-            f"the budget of {run} is {present} control steps, and a run can only go on: "
+            f"the budget of {folder} is {budget} control steps, and a run can only go on: "
             f"--total-steps must be at least that, got {show(total_steps)}"
         )
-    shorter = [config for config in configs.values() if config.total_steps < total_steps]
-    for config in shorter:
-        if differences := other_versions(read_saved(run, config.algorithm)):
-            raise RunError(f"{run} cannot be extended here: {', '.join(differences)}")
-    with hold_run(Folder(run)):
-        for config in shorter:
-            longer = replace(config, total_steps=total_steps).to_dict()
-            facts = read_facts(run, config.algorithm, CONFIG_FILE)
-            content = json_bytes({**facts, "train": longer})
-            (Folder(run) / config.algorithm).write(CONFIG_FILE, content)
+    budget = budget if total_steps is None else total_steps
+    files: dict[str, _Files] = {}
+    waiting = []
+    for name, saved in present.items():
+        if saved.config.total_steps < budget:
+            longer = replace(saved, config=replace(saved.config, total_steps=budget))
+            longer.require_same(None, "extended")
+            facts = {**saved.facts, "train": longer.config.to_dict()}
+            files[name] = {CONFIG_FILE: json_bytes(facts)}
+            saved = longer
+        if not saved.finished:
+            waiting.append(saved)
+    trainings = [saved.config for saved in sorted(waiting, key=lambda each: each.place_in_line)]
+    turn = max(saved.saved.turn for saved in present.values())
+    for name in dict.fromkeys(algorithms):
+        if name not in present:
+            turn += 1
+            config = configure(_common_config(present.values(), expected), name)
+            config = replace(config, total_steps=budget)
+            files[name] = {CONFIG_FILE: json_bytes(_facts(config, turn))}
+            trainings.append(config)
+    return RunPlan(folder, trainings, files)
 
 
-def level_budgets(run: Path) -> None:
-    """Go on with an extension that was interrupted, if one was: it gave some algorithms more."""
-    budgets = {config.total_steps for config in run_configs(run).values()}
-    if len(budgets) > 1:
-        extend_budget(run, max(budgets))
+def _facts(config: TrainConfig, turn: int) -> dict[str, object]:
+    """Return what CONFIG_FILE holds of an algorithm that has not begun."""
+    return {
+        "train": config.to_dict(),
+        "turn": turn,
+        **provenance(choose_num_threads(config.num_threads)),
+    }
 
 
-def configs_like(
-    run: Path, algorithms: Sequence[str], given: RunConfig | None = None
-) -> list[TrainConfig]:
-    """Return what further algorithms of a run are trained with.
+def _common_config(present: Iterable[SavedAlgorithm], expected: RunConfig | None) -> RunConfig:
+    """Return what further algorithms of a run are trained with: the options of those there.
 
-    Args:
-        run: The run folder.
-        algorithms: Who they are.
-        given: What they are trained with; None takes what the algorithms there have, and the preset
-            of the family for an option that none of them reads.
-
-    Raises:
-        RunError: The folder holds no run, or one that began with a policy from a file.
-        ValueError: The options do not suit an algorithm.
+    An option that none of them reads is that of the family's preset; what is expected goes first.
     """
-    wanted = given
-    for algorithm, config in run_configs(run).items():
-        if "initial_policy" in read_facts(run, algorithm, CONFIG_FILE):
+    common: RunConfig | None = None
+    for saved in present:
+        config, run = saved.config, saved.folder.path.parent
+        if "initial_policy" in saved.facts:
             raise RunError(
                 f"{run} began with a policy from a file: it can get no further algorithms"
             )
-        if given is None:
-            wanted = _shared_with(config, wanted or find_preset(config.env_id))
-    return [configure(wanted, name) for name in dict.fromkeys(algorithms)] if wanted else []
+        names = ALGORITHMS[config.algorithm].options_class.names(free=True)
+        options = {name: getattr(config.options, name) for name in names}
+        before = common or find_preset(config.env_id)
+        common = RunConfig(**config.common, options={**before.options, **options})
+    return expected or common or RunConfig()
 
 
-def _shared_with(config: TrainConfig, others: RunConfig) -> RunConfig:
-    """Return what an algorithm has in common with others, and their options besides."""
-    chosen = ALGORITHMS[config.algorithm].options_class.names(free=True)
-    options = {name: getattr(config.options, name) for name in chosen}
-    return RunConfig(**config.common, options={**others.options, **options})
+def write_plan(plan: RunPlan) -> None:
+    """Write the files of a plan; a new run folder appears in one piece, and so does an algorithm.
+
+    Raises:
+        RunError: Another process trains in the run; or what is there is no run.
+        OSError: The folder cannot be written to; what was there stays.
+    """
+    run = Folder(plan.folder)
+    if not run.exists():
+        above = Folder.named(run.path.absolute().parent)
+        above.make()
+        prepared = above / f".{run.path.name}.partial"
+        try:
+            _prepare(prepared, plan.files)
+            above.move(prepared.path.name, above, run.path.name)
+        finally:
+            prepared.remove_tree()
+        return
+    with run.lock():
+        old = algorithms_there(run) if plan.replaces else []  # refuses before anything is written
+        prepared = run / _PREPARED
+        _prepare(prepared, plan.files)  # before anything is removed
+        for algorithm in old:
+            remove_algorithm(run / algorithm)
+        for algorithm in filter(is_algorithm_name, prepared.names()):
+            if (run / algorithm).exists():
+                for name in (prepared / algorithm).names():
+                    (prepared / algorithm).move(name, run / algorithm)
+            else:
+                prepared.move(algorithm, run)
+        prepared.remove_tree()
 
 
-# A policy from a file for algorithms to begin with, in place of random parameters.
+def _prepare(folder: Folder, files: Mapping[str, _Files]) -> None:
+    folder.remove_tree()  # left over from a process that was killed
+    folder.make()
+    for algorithm, content in files.items():
+        for path, data in content.items():
+            *below, name = path.split("/")
+            place = folder / algorithm
+            for part in below:
+                place /= part
+            place.make()
+            place.write(name, data)
 
 
-class InitialPolicy(NamedTuple):
-    """What algorithms begin with, and where that comes from."""
+def _train(plan: RunPlan, display: TrainingDisplay | None, workers: Workers) -> None:
+    """Train the algorithms of a plan one after the other, each from its newest checkpoint."""
+    run = Folder(plan.folder)
+    with run.lock() if workers.first else nullcontext():
+        try:
+            for config in plan.trainings:
+                train_algorithm(config, run / config.algorithm, display, workers)
+        except Exception:
+            places = [run / config.algorithm for config in plan.trainings]
+            if plan.is_new and workers.first and not any(map(_has_policy, places)):
+                for place in places:
+                    remove_algorithm(place)
+                run.remove_if_empty()
+            raise
 
-    states: dict[str, TrainerState]
-    """The trainer's state before the first meta-iteration, of every algorithm."""
-    source: dict[str, str]
-    """File and SHA-256, for the record."""
+
+def _has_policy(folder: Folder) -> bool:
+    return folder.has(POLICY_FILE)
 
 
 def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Params:
@@ -509,11 +407,6 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
         )
     params, _ = parse_tensors(path, data, wanted)
     return {name: params.get(name, leaf) for name, leaf in fresh.items()}
-
-
-def file_source(path: Path) -> dict[str, str]:
-    """Return a file's name and its SHA-256."""
-    return {"file": str(path), "sha256": hashlib.sha256(read_file(path, most_bytes())).hexdigest()}
 
 
 def _misfit(found: Shapes, wanted: Shapes, config: TrainConfig) -> str:

@@ -1,4 +1,4 @@
-"""Train one algorithm of a run: meta-iterations, checkpoints, the log, what is displayed."""
+"""Train one algorithm of a run: meta-iterations, the log, checkpoints."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import torch
@@ -27,7 +25,6 @@ from metarobot.io import (
     Count,
     Folder,
     Seconds,
-    Shapes,
     errors_naming,
     json_bytes,
     most_bytes,
@@ -37,7 +34,7 @@ from metarobot.io import (
 )
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.machine import choose_num_threads, keep_freed_memory
-from metarobot.training.memory import require_training_memory
+from metarobot.training.progress import TrainingDisplay
 from metarobot.training.run_folder import (
     BEST_FILE,
     CHECKPOINT_FOLDER,
@@ -51,14 +48,8 @@ from metarobot.training.run_folder import (
     keeps_best,
     origin_of,
     policy_bytes,
-    refusals_as_run_errors,
 )
-from metarobot.training.trainer import (
-    MetaTrainer,
-    Metrics,
-    TrainerState,
-    num_simulations,
-)
+from metarobot.training.trainer import MetaTrainer, Metrics, TrainerState, num_simulations
 
 NUM_KEPT = 3
 """Checkpoints kept, besides the best policy."""
@@ -71,28 +62,11 @@ _SMOOTHING = 0.9
 """Weight of the meta-iterations before in a smoothed return."""
 
 
-class Display(Protocol):
-    """Shows training as it goes."""
-
-    def begin(self, config: TrainConfig, total_steps: int) -> None:
-        """An algorithm starts to train, or goes on after total_steps control steps."""
-        ...
-
-    def update(self, metrics: Metrics, rejected: Sequence[Mapping[str, float]] = ()) -> None:
-        """A meta-iteration is over; rejected are tasks whose numbers were not finite."""
-        ...
-
-    def conclude(self, share: float) -> None:
-        """Meta-training is over, and a share of what remains is done."""
-        ...
-
-    def end(self) -> None:
-        """The algorithm's budget is spent."""
-        ...
-
-
 def train_algorithm(
-    config: TrainConfig, folder: Folder, display: Display | None = None, workers: Workers = ALONE
+    config: TrainConfig,
+    folder: Folder,
+    display: TrainingDisplay | None = None,
+    workers: Workers = ALONE,
 ) -> None:
     """Train one algorithm until its budget is spent, from its newest checkpoint if it has one.
 
@@ -105,37 +79,35 @@ def train_algorithm(
     Raises:
         InterruptedCommandError: Training was asked to stop; the last checkpoint is in place.
     """
-    require_training_memory([config], workers)
-    torch.set_num_threads(choose_num_threads(config.num_threads))
     keep_freed_memory()
     trainer = make_trainer(config, workers)
     with closing(trainer.env), listen_for_stop() as stop, ExitStack() as files:
-        checkpoints = folder / CHECKPOINT_FOLDER
-        progress, log = Progress(), None
+        checkpoints, progress = folder / CHECKPOINT_FOLDER, Progress()
         if found := load_newest_checkpoint(checkpoints, config, trainer.state(), workers):
             state, progress = found
             trainer.restore(state)
+        log = None
         if workers.first:
-            folder.make()
-            log = files.enter_context(
-                closing(TrainingLog(folder, progress.log_bytes, trainer.total_steps))
-            )
+            log = TrainingLog(folder, progress.log_bytes, trainer.total_steps)
+            files.enter_context(closing(log))
             if display is not None:
                 display.begin(config, trainer.total_steps)
         session = _Session(trainer, folder, progress, stop, log, display)
         while not trainer.finished:
             session.keep(trainer.step())
-        trainer.conclude(session.watch)
+        trainer.finish(session.watch)
         workers.require_equal(trainer.params)
         session.finish()
 
 
-def make_trainer(config: TrainConfig, workers: Workers) -> MetaTrainer:
-    """Make a trainer that has not begun, with the environment that it needs."""
+def make_trainer(config: TrainConfig, workers: Workers = ALONE) -> MetaTrainer:
+    """Make a trainer that has not begun, with the threads and the environment that it needs."""
+    threads = choose_num_threads(config.num_threads)
+    torch.set_num_threads(threads)
     env = make_env(
         config.env_id,
         num_simulations(config, workers),
-        num_threads=choose_num_threads(config.num_threads),
+        num_threads=threads,
         observe_task=algorithm_class(config.algorithm).observes_task,
         variant=config.variant,
         scene_path=config.scene,
@@ -162,7 +134,7 @@ class _Session:
         progress: Progress,
         stop: StopRequest,
         log: TrainingLog | None,
-        display: Display | None,
+        display: TrainingDisplay | None,
     ) -> None:
         self._trainer, self._folder, self._progress = trainer, folder, progress
         self._stop, self._log = stop, log
@@ -191,7 +163,13 @@ class _Session:
         waited = workers.largest(time.monotonic() - self._saved_s >= CHECKPOINT_EVERY_S)
         if regular or waited or signal_number or trainer.finished:
             workers.require_equal(trainer.params)
-            self._save()
+            self._saved_s = time.monotonic()
+            if self._log is not None:
+                self._progress.seconds = self._saved_s - self._started_s
+                self._progress.log_bytes = self._log.flush()
+                checkpoints = self._folder / CHECKPOINT_FOLDER
+                save_checkpoint(checkpoints, trainer.config, trainer.state(), self._progress)
+                self._save_policy(self._folder, POLICY_FILE)
         self._stop_if_asked(signal_number)
 
     def watch(self, share: float) -> None:
@@ -201,7 +179,7 @@ class _Session:
             InterruptedCommandError: A process was asked to stop; the checkpoint is in place.
         """
         if self._display is not None:
-            self._display.conclude(share)
+            self._display.finishing(share)
         self._stop_if_asked(self._trainer.workers.largest(self._stop.signal_number))
 
     def finish(self) -> None:
@@ -218,16 +196,6 @@ class _Session:
         self._folder.write(DONE_FILE, json_bytes(cost))
         if self._display is not None:
             self._display.end()
-
-    def _save(self) -> None:
-        """Write a checkpoint, and the policy for those who only want to use it."""
-        self._saved_s = time.monotonic()
-        if self._log is not None:
-            self._progress.seconds = self._saved_s - self._started_s
-            self._progress.log_bytes = self._log.flush()
-            trainer, checkpoints = self._trainer, self._folder / CHECKPOINT_FOLDER
-            save_checkpoint(checkpoints, trainer.config, trainer.state(), self._progress)
-            self._save_policy(self._folder, POLICY_FILE)
 
     def _save_policy(self, folder: Folder, name: str) -> None:
         trainer = self._trainer
@@ -267,18 +235,18 @@ class TrainingLog:
 
     def __init__(self, folder: Folder, num_bytes: int, total_steps: int) -> None:
         self._folder = folder
-        with ExitStack() as stack, refusals_as_run_errors():
+        folder.make()
+        with ExitStack() as stack:
             self._file = stack.enter_context(folder.open_log(CURVE_FILE, num_bytes))
             self._events_file = stack.enter_context(folder.create(_events_name()))
             self._files = stack.pop_all()
         self._events = RecordWriter(self._events_file)
-        with errors_naming(self._folder.path):
-            self._write_event(Event(file_version=_EVENTS_VERSION))
-            if num_bytes:  # TensorBoard forgets what an interrupted session wrote from here on
-                start = SessionLog(status=SessionLog.START)
-                self._write_event(Event(step=total_steps + 1, session_log=start))
-            else:
-                self._write_row(list(CURVE_COLUMNS))
+        self._write_event(Event(file_version=_EVENTS_VERSION))
+        if num_bytes:  # TensorBoard forgets what an interrupted session wrote from here on
+            start = SessionLog(status=SessionLog.START)
+            self._write_event(Event(step=total_steps + 1, session_log=start))
+        else:
+            self._write_row(list(CURVE_COLUMNS))
 
     def close(self) -> None:
         """Close the files.
@@ -373,21 +341,14 @@ class _Checkpoint(Origin, kw_only=True):
     progress: Progress
 
 
-def save_checkpoint(
-    folder: Folder, config: TrainConfig, state: TrainerState, progress: Progress
-) -> None:
-    """Write a checkpoint in one piece, and then remove all but the last NUM_KEPT.
+def checkpoint(config: TrainConfig, state: TrainerState, progress: Progress) -> tuple[str, bytes]:
+    """Return the name and the content of a checkpoint.
 
     Args:
-        folder: Where checkpoints are; made if missing.
         config: What is trained.
         state: The trainer's state.
         progress: How far the log has come.
-
-    Raises:
-        OSError: The disk is full or cannot be written to; the checkpoints before stay.
     """
-    folder.make()
     iteration = state.counters["iteration"]
     facts = {
         **origin_of(config, iteration),
@@ -395,7 +356,19 @@ def save_checkpoint(
         "counters": state.counters,
         "progress": asdict(progress),
     }
-    folder.write(f"iteration-{iteration:06}.safetensors", seal_tensors(state.tensors, facts))
+    return f"iteration-{iteration:06}.safetensors", seal_tensors(state.tensors, facts)
+
+
+def save_checkpoint(
+    folder: Folder, config: TrainConfig, state: TrainerState, progress: Progress
+) -> None:
+    """Write a checkpoint in one piece, and then remove all but the last NUM_KEPT.
+
+    Raises:
+        OSError: The disk is full or cannot be written to; the checkpoints before stay.
+    """
+    folder.make()
+    folder.write(*checkpoint(config, state, progress))
     for old in _checkpoints(folder)[:-NUM_KEPT]:
         folder.remove(old)
 
@@ -403,7 +376,7 @@ def save_checkpoint(
 def load_newest_checkpoint(
     folder: Folder, config: TrainConfig, fresh: TrainerState, workers: Workers
 ) -> tuple[TrainerState, Progress] | None:
-    """Read the newest checkpoint; the first process reads, and tells the others.
+    """Read the newest checkpoint; the first process reads, and sends it to the others.
 
     Args:
         folder: Where checkpoints are.
@@ -416,27 +389,26 @@ def load_newest_checkpoint(
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is damaged, or of another algorithm; the message says how to go on before it.
+        ValueError: It is damaged, or of another run; the message says how to go on before it.
     """
     shapes = {name: tuple(leaf.shape) for name, leaf in fresh.tensors.items()}
     names = _checkpoints(folder) if workers.first else []
     path = folder.path / names[-1] if names else folder.path
     try:
-        read = folder.read(names[-1], most_bytes(shapes)) if names else None
-        data = workers.broadcast(read)
-        return None if data is None else _parse(path, data, shapes, config)
+        data = workers.broadcast(folder.read(names[-1], most_bytes(shapes)) if names else None)
+        if data is None:
+            return None
+        tensors, facts = parse_tensors(path, data, shapes)
+        found = typed(facts, _Checkpoint, path)
+        check_origin(path, found, config)
+        for name, wanted in _state_values(config).items():
+            if (value := found.config.get(name)) != wanted:
+                raise ValueError(
+                    f"{path} is of another run: {name} is {show(value)}, not {show(wanted)}"
+                )
     except ValueError as error:
         hint = f"; delete it to go on from {names[-2]}" if len(names) > 1 else ""
         raise ValueError(f"{error}{hint}") from error
-
-
-def _parse(
-    path: Path, data: bytes, shapes: Shapes, config: TrainConfig
-) -> tuple[TrainerState, Progress]:
-    tensors, facts = parse_tensors(path, data, shapes)
-    found = typed(facts, _Checkpoint, path)
-    check_origin(path, tensors, found, config)
-    _check_config(path, found.config, config)
     return TrainerState(tensors, msgspec.structs.asdict(found.counters)), found.progress
 
 
@@ -445,15 +417,6 @@ def _state_values(config: TrainConfig) -> dict[str, Any]:
     values = config.decisive_values
     del values["total_steps"]
     return values
-
-
-def _check_config(path: Path, found: Mapping[str, Any], config: TrainConfig) -> None:
-    """Refuse a checkpoint that another run has left in the folder."""
-    for name, wanted in _state_values(config).items():
-        if (value := found.get(name)) != wanted:
-            raise ValueError(
-                f"{path} is of another run: {name} is {show(value)}, not {show(wanted)}"
-            )
 
 
 def _checkpoints(folder: Folder) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from metarobot.algorithms import (
+    Algorithm,
     adapt_in_steps,
     algorithm_class,
     fit_policy,
@@ -44,6 +45,17 @@ class TrainerState(NamedTuple):
 
     tensors: dict[str, Tensor]
     counters: dict[str, int]
+
+
+def state_of(
+    params: Params, algorithm: Algorithm[Any], iteration: int = 0, total_steps: int = 0
+) -> TrainerState:
+    """Return the state of a trainer with these parameters; without counts, before it has begun."""
+    parts = {"params": params, "algorithm": algorithm.state()}
+    tensors = {
+        f"{part}.{name}": leaf for part, tree in parts.items() for name, leaf in tree.items()
+    }
+    return TrainerState(tensors, {"iteration": iteration, "total_steps": total_steps})
 
 
 def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
@@ -81,17 +93,9 @@ class MetaTrainer:
             workers: The processes that share the run.
 
         Raises:
-            ValueError: The environment has another number of simulations.
             WorkerError: The tasks cannot be shared equally.
         """
-        num_tasks, num_episodes = config.block_shape
-        self.tasks = workers.share(num_tasks)
-        wanted = num_simulations(config, workers)
-        if env.num_envs != wanted:
-            raise ValueError(
-                f"{config.algorithm} with {len(self.tasks)} tasks x {num_episodes} episodes "
-                f"needs an environment of {wanted} simulations, got {env.num_envs}"
-            )
+        self.tasks = workers.share(config.num_tasks)
         self.config = config
         self.env = env
         self.workers = workers
@@ -105,17 +109,13 @@ class MetaTrainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget of meta-iterations is spent: all but what is kept for `conclude`."""
+        """Whether the budget of meta-iterations is spent: all but what is kept for `finish`."""
         total_steps = self.config.total_steps
         return self.total_steps >= total_steps - self.algorithm.concluding_steps(total_steps)
 
     def state(self) -> TrainerState:
         """Return what `restore` needs to go on as if never interrupted."""
-        parts = {"params": self.params, "algorithm": self.algorithm.state()}
-        tensors = {
-            f"{part}.{name}": leaf for part, tree in parts.items() for name, leaf in tree.items()
-        }
-        return TrainerState(tensors, {"iteration": self.iteration, "total_steps": self.total_steps})
+        return state_of(self.params, self.algorithm, self.iteration, self.total_steps)
 
     def restore(self, state: TrainerState) -> None:
         """Go on from a state: every draw to come is addressed by the iteration."""
@@ -167,7 +167,7 @@ class MetaTrainer:
             "time/fps": num_steps / seconds,
         }
 
-    def conclude(self, watch: Callable[[float], None]) -> None:
+    def finish(self, watch: Callable[[float], None]) -> None:
         """Spend the rest of the budget on what the algorithm learns once the policy is found.
 
         What `state` has returned before goes on with meta-training, if the budget is extended.

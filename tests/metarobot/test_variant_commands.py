@@ -196,7 +196,7 @@ class StopAfter:
         if not self.left:
             raise StoppedError
 
-    def conclude(self, share):
+    def finishing(self, share):
         pass
 
     def end(self):

@@ -9,8 +9,8 @@ import pytest
 
 from metarobot.algorithms import configure
 from metarobot.config import RunConfig
-from metarobot.training.run import add_algorithms, create_run_folder
-from metarobot.training.run_folder import algorithms_in, unfinished_configs
+from metarobot.training.run import plan_new_run, plan_resumed_run, write_plan
+from metarobot.training.run_folder import read_run
 
 OLD = RunConfig(total_steps=64, num_tasks=2, episodes_per_task=2)
 NEW = replace(OLD, seed=1)
@@ -24,7 +24,7 @@ def old(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr("metarobot.training.run_folder.versions", dict)
     run = tmp_path / "run"
     algorithms = ("maml", "reptile", "oracle")
-    create_run_folder(run, [configure(OLD, algorithm) for algorithm in algorithms], overwrite=False)
+    write_plan(plan_new_run(run, [configure(OLD, algorithm) for algorithm in algorithms]))
     for name in ("policy.safetensors", "curve.csv", "done.json", "checkpoints/iteration-000001.x"):
         (run / "maml" / name).parent.mkdir(exist_ok=True)
         (run / "maml" / name).write_text('{"total_steps": 64, "seconds": 1.0}')
@@ -70,8 +70,8 @@ def die_after(number: int, act) -> bool:
 
 def test_new_algorithms_take_the_place_of_all_old_ones_and_files_of_others_stay(old):
     new = [configure(NEW, algorithm) for algorithm in ("maml", "promp")]
-    create_run_folder(old, new, overwrite=True)
-    assert unfinished_configs(old) == new
+    write_plan(plan_new_run(old, new, overwrite=True))
+    assert list(plan_resumed_run(old).trainings) == new
     assert set(content(old)) == {"maml/config.json", "promp/config.json", "reptile/notes.txt"}
 
 
@@ -86,13 +86,17 @@ def test_a_kill_while_algorithms_are_added_leaves_those_that_were_there(old, tmp
     before, number, died = content(old), 0, True
     while died:
         run = Path(shutil.copytree(old, tmp_path / f"run{number}"))
-        more = [configure(OLD, algorithm) for algorithm in ("promp", "rl2")]
-        died = die_after(number, lambda run=run, more=more: add_algorithms(run, more))
+        more = ("promp", "rl2")
+
+        def add(run=run, more=more):
+            write_plan(plan_resumed_run(run, OLD, more))
+
+        died = die_after(number, add)
         found = content(run)
         assert before.items() <= found.items()
-        assert {"maml", "reptile", "oracle"} <= set(algorithms_in(run))
-        add_algorithms(run, more)
-        assert len(algorithms_in(run)) == 5
+        assert {"maml", "reptile", "oracle"} <= set(read_run(run))
+        add()
+        assert len(read_run(run)) == 5
         assert not leftovers(run)
         shutil.rmtree(run)
         number += 5

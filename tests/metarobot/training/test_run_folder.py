@@ -11,8 +11,15 @@ from metarobot.config import RunConfig
 from metarobot.envs import find_family
 from metarobot.io import Folder, read_json, write_json
 from metarobot.training.load import load_run, load_runs
-from metarobot.training.run import complete_run, create_run_folder, resume_run, train_run
-from metarobot.training.run_folder import RunError, hold_run, load_curve, unfinished_configs
+from metarobot.training.run import (
+    complete_run,
+    plan_new_run,
+    plan_resumed_run,
+    resume_run,
+    train_run,
+    write_plan,
+)
+from metarobot.training.run_folder import RunError, load_curve
 
 TINY = RunConfig(
     total_steps=64,
@@ -77,9 +84,9 @@ def test_an_interrupted_algorithm_is_named(run):
 
 def test_a_new_run_appears_with_every_configuration(tmp_path):
     configs = [configure(TINY, algorithm) for algorithm in ("maml", "oracle")]
-    create_run_folder(tmp_path / "runs" / "x", configs, overwrite=False)
+    write_plan(plan_new_run(tmp_path / "runs" / "x", configs))
     assert [entry.name for entry in (tmp_path / "runs").iterdir()] == ["x"]
-    assert unfinished_configs(tmp_path / "runs" / "x") == configs
+    assert list(plan_resumed_run(tmp_path / "runs" / "x").trainings) == configs
     with pytest.raises(RunError, match=r"holds no policy\.safetensors yet"):
         load_run(tmp_path / "runs" / "x")
 
@@ -88,20 +95,20 @@ def test_a_folder_in_use_is_refused_and_only_a_run_is_overwritten(run):
     (run / "notes.txt").write_text("keep me")
     (run / "maml" / "notes.txt").write_text("keep me")
     with pytest.raises(RunError, match="not empty"):
-        create_run_folder(run, [configure(TINY, "maml")], overwrite=False)
+        plan_new_run(run, [configure(TINY, "maml")])
     assert (run / "maml" / "policy.safetensors").exists()
-    create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
+    write_plan(plan_new_run(run, [configure(TINY, "maml")], overwrite=True))
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {"notes.txt", "maml/notes.txt", "maml/config.json"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks of folders")
 def test_a_run_that_is_being_trained_is_left_alone(run):
-    with hold_run(Folder(run)):
+    with Folder(run).lock():
         with pytest.raises(RunError, match="trained by another process"):
             resume_run(run)
         with pytest.raises(RunError, match="trained by another process"):
-            create_run_folder(run, [configure(TINY, "maml")], overwrite=True)
+            write_plan(plan_new_run(run, [configure(TINY, "maml")], overwrite=True))
     assert resume_run(run) == ()
     assert load_run(run).unfinished == ()
 

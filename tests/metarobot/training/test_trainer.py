@@ -158,9 +158,3 @@ def test_a_task_that_is_not_finite_stops_the_update_and_is_named():
     trainer.env = FakeEnv(80)
     assert trainer.step()["update/accepted"] == 1.0
     assert trainer.rejected == []
-
-
-def test_the_environment_must_hold_the_meta_batch():
-    config = train_config(num_tasks=4, episodes_per_task=5)
-    with pytest.raises(ValueError, match=r"maml with 4 tasks x 5 episodes .* 20 .* got 19"):
-        MetaTrainer(config, FakeEnv(19))
