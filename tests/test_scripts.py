@@ -167,7 +167,8 @@ def with_return(evaluation, number, mean, algorithms):
 def with_latent(tmp_path):
     """MAML and `latent`, which does as MAML but for its return after 5 episodes, 0.2 higher."""
     both = with_return(with_another(made_up(), "latent"), 5, -1.06, ["latent"])
-    costs = [replace(p, seconds=(100.0, None, 200.0) if p.adapts else ()) for p in both.policies]
+    cost = {"seconds": (100.0, None, 200.0), "total_steps": (9,)}
+    costs = [replace(p, **cost) if p.adapts else p for p in both.policies]
     both = replace(both, policies=tuple(costs))
     write_evaluation(tmp_path / "grip" / "evaluation.json", both)
     return both

@@ -14,40 +14,31 @@ from pathlib import Path
 
 import pytest
 from hostile import IN_PLACE_OF_A_FILE, IN_PLACE_OF_A_FOLDER, make_canary, needs_posix, snapshot
-from trained import TRAINED
+from trained import TINY, TRAINED
 
 import metarobot as mr
 from metarobot.algorithms import configure
 from metarobot.cli.main import main
-from metarobot.config import RunConfig
 from metarobot.console import LONGEST_LINE
 from metarobot.evaluation.task_set import TaskSet
 from metarobot.io import Folder
 from metarobot.learning.distributed import ALONE
 from metarobot.training.load import load_run
-from metarobot.training.run import load_initial_policy, resume_run, train_run
+from metarobot.training.run import load_initial_policy, resume_run
 from metarobot.training.run_folder import summarise_run
 from metarobot.training.train import load_newest_checkpoint, make_trainer
 from metarobot.training.trainer import MetaTrainer
 
 pytestmark = needs_posix
 
-TINY = RunConfig(
-    total_steps=64,
-    num_tasks=2,
-    episodes_per_task=2,
-    hidden_sizes=(4,),
-    options={"cg_iterations": 2},
-)
 CONFIG = configure(TINY, "maml")
 FEW = ["--algorithms", *TRAINED, "--total-steps", "64", "--hidden-sizes", "4"]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(grip_run, tmp_path_factory) -> Path:
     """A run that holds every kind of file that a run can hold."""
-    run = tmp_path_factory.mktemp("runs") / "grip"
-    train_run(TINY, TRAINED, run)
+    run = Path(shutil.copytree(grip_run, tmp_path_factory.mktemp("runs") / "grip"))
     best = Folder(run) / "maml" / "checkpoints"
     best.write("best.safetensors", (Folder(run) / "maml").read("policy.safetensors"))
     return run
@@ -93,21 +84,12 @@ READERS = {
 @pytest.mark.parametrize("command", READERS)
 def test_in_place_of_a_part_of_a_run(run, tmp_path, capfd, command):
     canary, place = make_canary(tmp_path / "canary"), run / READERS[command]
-    for thing in ("link to a file", "pipe", "giant"):
-        place.unlink()
-        IN_PLACE_OF_A_FILE[thing](place, canary)
-        assert_refused(command, capfd, canary, place)
+    place.unlink()
+    IN_PLACE_OF_A_FILE["pipe"](place, canary)
+    assert_refused(command, capfd, canary, place)
     shutil.rmtree(run / "maml")
     IN_PLACE_OF_A_FOLDER["link to a folder"](run / "maml", canary)
     assert_refused(command, capfd, canary, run / "maml")
-
-
-@pytest.mark.parametrize("command", [*READERS][:2])
-def test_in_place_of_a_file_that_is_being_written(run, tmp_path, capfd, command):
-    """Not only after the whole budget."""
-    (run / "maml" / ".policy.safetensors.partial").mkdir()
-    place = run / "maml" / ".policy.safetensors.partial"
-    assert_refused(command, capfd, make_canary(tmp_path / "canary"), place)
 
 
 WRITERS = {
@@ -129,11 +111,9 @@ def test_in_place_of_a_file_that_is_named_or_made(run, tmp_path, capfd, command)
     """Before anything is measured or trained: that would take more than seconds."""
     canary, place = make_canary(tmp_path / "canary"), tmp_path / WRITERS[command]
     place.parent.mkdir()
-    for thing in ("link to nothing", "pipe"):
-        IN_PLACE_OF_A_FILE[thing](place, canary)
-        assert_refused(command, capfd, canary, place)
-        assert [entry.name for entry in place.parent.iterdir()] == [place.name]
-        place.unlink()
+    IN_PLACE_OF_A_FILE["link to nothing"](place, canary)
+    assert_refused(command, capfd, canary, place)
+    assert [entry.name for entry in place.parent.iterdir()] == [place.name]
 
 
 # A right seal over bad content, and tables of bad numbers: a stranger can seal anything.
@@ -241,28 +221,7 @@ def test_no_part_of_a_text_file_is_trusted(run, name):
         assert is_refused(resume_run, run)
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('"iteration": 1', '"iteration": 1e400'),
-        ('"total_steps": 128', '"total_steps": -1'),
-        ('"smoothed_return": ', '"smoothed_return": "x", "rest": '),
-        ('"log_bytes": ', '"log_bytes": -1, "rest": '),
-    ],
-)
-def test_a_checkpoint_counts_in_numbers(run, capfd, old, new):
-    (path,) = (run / "maml/checkpoints").glob("iteration-*")
-    entries, facts, rest = open_sealed(path.read_bytes())
-    text = json.dumps(facts)
-    assert old in text
-    path.write_bytes(sealed(json.dumps(entries), text.replace(old, new), rest))
-    (run / "maml/done.json").unlink()
-    assert main(["train", "--resume", str(run)]) == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    assert path.name in line
-
-
-@pytest.mark.parametrize("cell", ["1e999", "x" * 200_000, "-1", "nan", '"', "\0"])
+@pytest.mark.parametrize("cell", ["1e999", "x" * 200_000, '"'])
 def test_a_curve_counts_in_numbers(run, capfd, cell):
     path = run / "maml/curve.csv"
     heading, row = path.read_text().splitlines()[:2]

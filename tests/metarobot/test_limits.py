@@ -10,20 +10,19 @@ from dataclasses import replace
 
 import pytest
 from mujoco.batch import Batch
-from trained import TRAINED
+from trained import TINY
 
 from metarobot.algorithms import configure, train_config
 from metarobot.cli.main import main
 from metarobot.config import COMMON_NAMES, MOST_LAYERS, MOST_UNITS, PRESETS, RunConfig
 from metarobot.envs import FAMILIES
 from metarobot.evaluation.protocol import EvaluationConfig
-from metarobot.learning.distributed import Workers
 from metarobot.reporting.films import RenderConfig
 from metarobot.training.memory import require_training_memory
 from metarobot.training.run import complete_run, resume_run, train_run
 from metarobot.training.run_folder import RunError
 
-TOO_MUCH = [-1, 10**5000, 1e400, float("nan"), True, "7", None]
+TOO_MUCH = [-1, 10**5000, float("nan"), True, "7"]
 """What no field takes."""
 DEFAULTS = {cls: cls() for cls in (RunConfig, EvaluationConfig, RenderConfig)}
 NUMBERS = [
@@ -33,7 +32,6 @@ NUMBERS = [
     if type(getattr(default, field.name)) in (int, float)
 ]
 GIB = 2**30
-TINY = RunConfig(total_steps=64, num_tasks=2, episodes_per_task=2, hidden_sizes=(4,))
 
 
 @pytest.fixture
@@ -67,7 +65,7 @@ def test_every_number_of_every_configuration_has_bounds(cls, name, value):
     assert len(str(error.value)) < 200
 
 
-@pytest.mark.parametrize("value", TOO_MUCH[:-1], ids=lambda value: f"{type(value).__name__}")
+@pytest.mark.parametrize("value", TOO_MUCH, ids=lambda value: f"{type(value).__name__}")
 @pytest.mark.parametrize("name", ["num_envs", "num_threads", "horizon"])
 def test_every_number_of_an_environment_has_bounds(name, value, monkeypatch):
     monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
@@ -142,14 +140,6 @@ def test_what_the_machine_cannot_hold_is_refused_before_anything_is_made(
         assert not (tmp_path / "run").exists()
 
 
-def test_processes_that_share_the_tasks_need_less_each(memory):
-    config = train_config(num_tasks=1000, episodes_per_task=40)
-    memory(4 * GIB)
-    with pytest.raises(ValueError, match="or share the tasks out with torchrun"):
-        require_training_memory([config])
-    require_training_memory([config], Workers(0, 10))
-
-
 def test_a_folder_that_asks_for_too_much_is_refused(memory, tmp_path, monkeypatch):
     train_run(TINY, ["maml"], tmp_path / "run")
     (tmp_path / "run/maml/done.json").unlink()
@@ -167,13 +157,6 @@ def test_a_folder_that_asks_for_too_much_is_refused(memory, tmp_path, monkeypatc
         resume_run(tmp_path / "run")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    path = tmp_path_factory.mktemp("limits") / "run"
-    train_run(TINY, TRAINED, path)
-    return str(path)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -184,12 +167,12 @@ def trained(tmp_path_factory):
     ],
 )
 def test_commands_say_what_there_is_no_memory_for(
-    options, trained, memory, capfd, monkeypatch, tmp_path
+    options, grip_run, memory, capfd, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
     memory(GIB // 2)
     monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
     monkeypatch.setattr("metarobot.envs.vector_env.Batch", one_simulation)
-    assert main([trained if word == "RUN" else word for word in options.split()]) == 2
+    assert main([str(grip_run) if word == "RUN" else word for word in options.split()]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("metarobot: error: this would take ")

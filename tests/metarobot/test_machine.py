@@ -69,6 +69,7 @@ print(given_back, faults())
 """
 
 
+@pytest.mark.stress
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do as they do")
 def test_freed_memory_costs_no_page_faults_again():
     command = [sys.executable, "-c", MEASURE]

@@ -100,13 +100,6 @@ def test_a_stage_is_named_once_without_a_terminal():
     assert text.getvalue().splitlines() == ["  0%  [train] oracle", " 50%  heat map"]
 
 
-def test_stages_on_a_terminal():
-    text = io.StringIO()
-    with StageDisplay(Console(file=text, force_terminal=True, legacy_windows=False)) as stages:
-        stages("heat map", 0.5)
-    assert "heat map" in text.getvalue()
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (750, "12:30"), (3723, "1:02:03")]
 )

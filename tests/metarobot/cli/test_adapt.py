@@ -1,7 +1,5 @@
 """`metarobot adapt`, on a robot of one's own and on the family's simulation."""
 
-import shutil
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -84,23 +82,6 @@ def test_a_robot_of_ones_own(run, tmp_path, monkeypatch):
     )
 
 
-def test_who_adapts_is_said_where_several_could(run, tmp_path, capsys):
-    task, out = ("--task", "puck_mass_kg=0.3"), tmp_path / "adapted.safetensors"
-    assert adapt(run.path, out, *task) == 0
-    assert mr.load(out).config.algorithm == "maml"
-    assert "maml adapts; --algorithm takes another: rl2" in capsys.readouterr().out.splitlines()
-    assert adapt(run.path, out, *task, "--algorithm", "maml") == 0
-    assert adapt(out, tmp_path / "again.safetensors", *task) == 0
-    assert "--algorithm" not in capsys.readouterr().out
-
-
-def test_a_run_in_which_nobody_adapts_is_one_line(run, tmp_path, capsys):
-    shutil.copytree(run.path / "oracle", tmp_path / "alone" / "oracle")
-    assert adapt(tmp_path / "alone", tmp_path / "adapted.safetensors") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("alone holds no algorithm that adapts, only oracle")
-
-
 @pytest.mark.parametrize("algorithm", ["maml", "rl2"])
 def test_a_task_of_the_family(run, tmp_path, algorithm):
     out = tmp_path / "adapted.safetensors"
@@ -165,9 +146,9 @@ def test_a_robot_that_fails_is_one_line_that_names_the_episode(run, module, caps
     ]
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "rl2"])
-def test_what_a_robot_has_shown_before_it_failed_is_learned_from(run, module, tmp_path, algorithm):
+def test_what_a_robot_has_shown_before_it_failed_is_learned_from(run, module, tmp_path):
     """In the second episode of the first step, and of the second."""
+    algorithm = "rl2"
     policy, kept = run[algorithm], []
     whole = gym.make(f"{module}:my/Robot-v0")
     policy.explore(whole, episodes=2, progress=False, on_ended=kept.append)
@@ -185,41 +166,9 @@ def test_what_a_robot_has_shown_before_it_failed_is_learned_from(run, module, tm
     assert mr.load(out).num_episodes == 3
 
 
-def test_a_robot_that_fails_leaves_the_file_that_is_there(run, module, tmp_path, capsys):
-    out = tmp_path / "a.safetensors"
-    assert adapt(run.path, out, "--env", f"{module}:my/Robot-v0") == 0
-    whole = out.read_bytes()
-    for number in (1, 2):
-        assert adapt(run.path, out, "--env", f"{module}:my/Failing-v0") == 2
-        assert f"{out} stays as it was" in complaints(capsys)[0]
-        assert mr.load(tmp_path / f"a-partial-{number}.safetensors").num_episodes == 1
-    assert out.read_bytes() == whole
-
-
-def test_episodes_that_cannot_be_learned_from_are_lost(run, module, tmp_path, capsys, monkeypatch):
-    def fail(*_):
-        raise ValueError("adapting gave numbers that are not finite")
-
-    monkeypatch.setattr("metarobot.adaptation.policy.AdaptablePolicy.adapt_from", fail)
-    out = tmp_path / "a.safetensors"
-    assert adapt(run.path, out, "--env", f"{module}:my/Robot-v0") == 2
-    lost = f"metarobot: note: {out} is not written, and the robot's 2 episodes are lost"
-    assert complaints(capsys)[0] == lost
-    assert adapt(run.path, out, "--env", f"{module}:my/Failing-v0") == 2
-    assert complaints(capsys)[0] == lost
-    assert not out.exists()
-
-
 def same(one, other):
     """Whether two policies are the same, bit for bit."""
     return all(torch.equal(leaf, other.params[name]) for name, leaf in one.params.items())
-
-
-def test_in_python_the_robots_error_is_its_own(run, module):
-    robot = gym.make(f"{module}:my/Failing-v0")
-    with pytest.raises(RuntimeError, match="driver lost") as raised:
-        run["maml"].adapt(robot, episodes=2, progress=False)
-    assert raised.value is robot.unwrapped.error
 
 
 def test_nowhere_to_write_is_said_before_robots_move(run, module, tmp_path, capsys, monkeypatch):

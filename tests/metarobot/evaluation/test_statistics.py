@@ -39,13 +39,6 @@ def test_interquartile_mean_along_an_axis() -> None:
 
 
 @pytest.mark.parametrize("bootstrap", [bootstrap_mean, bootstrap_iqm])
-def test_same_generator_state_gives_same_interval(bootstrap) -> None:
-    scores = generator().normal(size=(3, 10))
-    assert bootstrap(scores, generator(5)) == bootstrap(scores, generator(5))
-    assert bootstrap(scores, generator(5)) != bootstrap(scores, generator(6))
-
-
-@pytest.mark.parametrize("bootstrap", [bootstrap_mean, bootstrap_iqm])
 def test_value_lies_in_its_interval_and_constants_have_none(bootstrap) -> None:
     interval = bootstrap(generator().normal(size=(2, 15)), generator())
     assert interval.low < interval.value < interval.high
@@ -149,12 +142,6 @@ def test_worst_tenth_by_hand() -> None:
     # Of ten it is the worst one alone.
     ten = np.arange(10.0)[None]
     assert bootstrap_worst_tenth(0 * ten, ten, generator()).value == 0.0
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 1), (0, 5), (2, 3, 4)])
-def test_wrong_shapes_are_named(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"\(seeds, tasks\)"):
-        bootstrap_mean(np.zeros(shape), generator())
 
 
 def test_non_finite_and_unpaired_scores_are_refused() -> None:

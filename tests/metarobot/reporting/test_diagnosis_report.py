@@ -1,7 +1,4 @@
-import re
-
 import pytest
-from browser import MISSING, Browser
 
 from metarobot.diagnosis.run import Chosen, DiagnosisConfig, Row
 from metarobot.reporting.diagnosis_report import alarm_words, lead, panels, render_report, verdict
@@ -116,29 +113,10 @@ def test_page_says_on_how_many_machines_it_rests(machines, words):
     assert ("of others" in page) == (len(machines) < 10)
 
 
-def test_many_labels_leave_those_that_are_mistaken_most():
-    labels = [f"fault {k:02}" for k in range(30)]
-    confusion = {own: {own: 10 + k, labels[0]: 5} for k, own in enumerate(labels)}
-    page = render_report(CONFIG, held_out(labels, confusion=confusion))
-    assert "The 24 labels that are mistaken most; 6 more have no room." in page
-    assert len(re.findall(r'<th scope="col"><span>', page)) == 24
-    assert "fault 25" not in page
-
-
-@pytest.mark.skipif(MISSING, reason="needs Chromium and bash")
-def test_hostile_names_stay_text_and_no_page_is_wider_than_its_window(tmp_path):
+def test_hostile_names_stay_text():
     labels = (HOSTILE, "w" * 200, "healthy")
-    config = config_of({HOSTILE: 0.8, "trees": 0.7}, labels=labels)
-    page = render_report(config, held_out(labels))
+    page = render_report(config_of({HOSTILE: 0.8, "trees": 0.7}, labels=labels), held_out(labels))
     for text in ("<script", "<img src=x", "\u202e"):
         assert text not in page
     for text in ("&lt;script&gt;", "{{ 7 * 7 }}"):
         assert text in page
-    (tmp_path / "report.html").write_text(page, encoding="utf-8")
-    with Browser(tmp_path / "profile") as browser:
-        browser.open((tmp_path / "report.html").as_uri())
-        assert browser.complaints == []
-        assert [url.rpartition("/")[2] for url in browser.requests] == ["report.html"]
-        for width_px in (390, 1280):
-            browser.resize(width_px, 800)
-            assert browser.evaluate("document.documentElement.scrollWidth") <= width_px

@@ -16,7 +16,6 @@ from metarobot.envs import FAMILIES, TaskError, find_family, make_env
 from metarobot.envs.grip import DISTRIBUTION
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.machine import OpenGLError
 from metarobot.policies import repeat_params
 from metarobot.reporting import films
 from metarobot.reporting.films import (
@@ -122,7 +121,7 @@ def test_the_filmed_episode_is_the_collected_one_and_pictures_lie_between(traine
     assert seen[-1] == pytest.approx(env.batch.bind("qpos")[0], abs=1e-6)
 
 
-@pytest.mark.parametrize(("per_step", "frames"), [(2.0, 33), (1.0, 17), (0.5, 9), (0.3, 6)])
+@pytest.mark.parametrize(("per_step", "frames"), [(2.0, 33), (0.3, 6)])
 def test_a_slower_film_has_fewer_frames_and_the_end(trained, seen, per_step, frames):
     env = make_env(GRIP, 1, num_threads=1)
     start = np.full((1, 1, env.start_size), 0.3)
@@ -131,13 +130,6 @@ def test_a_slower_film_has_fewer_frames_and_the_end(trained, seen, per_step, fra
     )
     assert (len(clip.frames), len(clip.rewards)) == (frames, 16)
     assert seen[-1] == pytest.approx(env.batch.bind("qpos")[0], abs=1e-12)
-
-
-def test_states_that_look_alike_are_drawn_once(seen):
-    env = make_env("metarobot/PointNavigation-v0", 1, num_threads=1)
-    clip = Camera(env, 1.0, 25.0).replay(np.zeros(env.start_size), np.zeros((5, 2)), "it rests")
-    assert len(clip.frames) == 6
-    assert len(seen) == 1
 
 
 def test_adaptation_changes_the_policy_and_is_repeatable(trained):
@@ -149,21 +141,6 @@ def test_adaptation_changes_the_policy_and_is_repeatable(trained):
     assert all(torch.equal(four[name], again[4][name]) for name in four)
     assert not torch.equal(four["log_std"], trained.params["log_std"][None])
     assert not torch.equal(four["log_std"], two["log_std"])
-
-
-def test_a_policy_with_a_memory_is_adapted_and_filmed(seen):
-    config = train_config(env_id=GRIP, algorithm="rl2", hidden_sizes=(4, 4))
-    policy = make_policy(config)
-    params = policy.initial_params(torch.Generator().manual_seed(0))
-    params["head.weight"] *= 30.0
-    trained = TrainedPolicy(policy, params, config)
-    tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
-    adapted = adapt_to(GRIP, tasks, trained, RenderConfig(adaptation_episodes=(2,)))
-    env = make_env(GRIP, 1, num_threads=1)
-    env.set_tasks(tasks)
-    start = np.full((1, 1, env.start_size), 0.3)
-    before, after = (Camera(env, 1.0, 9.0).film(trained, adapted[n], start, "") for n in (0, 2))
-    assert before.rewards != after.rewards
 
 
 def test_a_run_without_the_algorithm_that_adapts(trained, tmp_path):
@@ -178,29 +155,13 @@ def test_a_run_without_the_algorithm_that_adapts(trained, tmp_path):
             render_adaptation(run, tmp_path / "film.mp4", RenderConfig(algorithm=name))
 
 
-@pytest.mark.parametrize("algorithm", ["promp", None])
-def test_any_algorithm_that_adapts_is_filmed(trained, composed, tmp_path, algorithm):
+def test_any_algorithm_that_adapts_is_filmed(trained, composed, tmp_path):
     run = TrainedRun(path=tmp_path, seed=0, env_id=GRIP, policies={"promp": trained})
-    config = RenderConfig(algorithm=algorithm)
-    result = render_adaptation(run, tmp_path / "film.mp4", config)
+    result = render_adaptation(run, tmp_path / "film.mp4", RenderConfig(algorithm="promp"))
     clips = composed[0].clips
     captions = [clip.caption for clip in clips]
     assert captions == ["before adapting", "after 1 episode", "after 5 episodes"]
     assert tuple(float(np.sum(clip.rewards)) for clip in clips) == result.returns
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *(("adaptation_episodes", numbers) for numbers in [(), (-1,), (1, 2, 3, 4), (1.5,), 5]),
-        ("seed", -1),
-        ("slow_motion", float("nan")),
-        ("contact_forces", 1),
-    ],
-)
-def test_bad_numbers_are_refused(field, value):
-    with pytest.raises(ValueError, match=field):
-        RenderConfig(**{field: value})
 
 
 # A grid of tasks.
@@ -222,28 +183,6 @@ def test_the_grid_reaches_from_the_lowest_value_to_the_highest_row_by_row(run, c
     assert list(stage.words.parts) == ["across: block mass", "upwards: pad friction"]
     assert shown.num_tasks == len(stage.clips) == 6
     assert shown.returns[0] == pytest.approx(np.mean([sum(clip.rewards) for clip in stage.clips]))
-
-
-def test_a_cell_says_whether_it_was_trained_on(run, composed):
-    size = GridSize(columns=5, rows=1, parameters=("block_mass_kg",))
-    render_grid(run, run.path / "x.mp4", size, BEFORE, {"pad_friction": 0.8})
-    clips = composed[0].clips
-    mass = find_family(GRIP).distribution["block_mass_kg"]
-    for clip in clips:
-        value = float(clip.caption.split()[0])
-        inside = mass.train[0] <= value <= mass.train[1]
-        assert (clip.note == "beyond training") == (not inside)
-    assert len({clip.colour for clip in clips}) == 2
-    assert "pad friction 0.8" in composed[0].words.parts
-
-
-def test_stages_follow_each_other_and_are_repeatable(run, composed):
-    size, config = GridSize(columns=2, rows=1), RenderConfig(adaptation_episodes=(2,))
-    shown = render_grid(run, run.path / "x.mp4", size, config)
-    titles = [stage.words.title for stage in composed]
-    assert titles == ["Grip, before adapting", "Grip, after 2 episodes"]
-    assert list(shown.returns) == list(shown.successes) == [0, 2]
-    assert render_grid(run, run.path / "x.mp4", size, config) == shown
 
 
 def test_a_parameter_with_choices_has_all_of_them(tmp_path, composed):
@@ -292,24 +231,6 @@ def test_a_trained_policy_turns_from_failure_to_success_on_the_task(composed, tm
     assert " turn from failure to success; " in sentence
 
 
-def test_where_none_turns_the_return_decides_and_it_is_said(composed, run, monkeypatch):
-    returns = iter([[1.0, 0.0, 2.0], [1.5, 2.0, 2.5]])
-    real = films.collect
-
-    def collect(env, *arguments, **options):
-        if env.num_envs != 3 or options["noise"] is not None:
-            return real(env, *arguments, **options)
-        failed = torch.zeros(3, 1, dtype=torch.bool)
-        return SimpleNamespace(success=failed, returns=torch.tensor(next(returns))[:, None])
-
-    monkeypatch.setattr(films, "NUM_DRAWN", 3)
-    monkeypatch.setattr(films, "collect", collect)
-    sentence = film_chosen_task(run, run.path / "film.mp4")
-    assert sentence.startswith("The task is chosen: of 3 drawn, none turns from failure to success")
-    second = films._drawn_tasks(DISTRIBUTION, 3, "extrapolation", RenderConfig()).to_dicts()[1]
-    assert composed[0].words.parts[0] == f"block mass {second['block_mass_kg']:.3g} kg"
-
-
 # The worst tasks of an evaluation.
 
 CONFIG = EvaluationConfig(num_tasks=4, test_episodes=2)
@@ -346,14 +267,3 @@ def test_worst_tasks_are_filmed_by_turns_as_they_were_judged(run, seen, evaluati
     judged = [each.returns[0] for each in shown]
     assert [reward for *_, reward in filmed[:3]] == pytest.approx(judged, abs=1e-4)
     assert filmed[0][1] == pytest.approx(task_set.tasks.to_dicts()[0])
-
-
-def test_without_opengl_there_is_a_reason_and_no_film(run, monkeypatch, evaluation):
-    def refuse():
-        raise OpenGLError("OpenGL is missing: install it")
-
-    monkeypatch.setattr(films, "require_opengl", refuse)
-    found = film_worst_tasks([run], evaluation, None, 3)
-    assert (dict(found.films), found.problem) == ({}, "OpenGL is missing: install it")
-    found = film_worst_tasks([run], evaluation, None, 0)
-    assert (dict(found.films), found.problem) == ({}, "")

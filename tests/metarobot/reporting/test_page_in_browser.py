@@ -17,7 +17,10 @@ SHOWN = (
     "[...document.querySelectorAll('.cells span')].filter(s => getComputedStyle(s).opacity == 1)"
 )
 
-pytestmark = pytest.mark.skipif(MISSING, reason="needs Chromium and bash")
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.skipif(MISSING, reason="needs Chromium and bash"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import os
 import subprocess
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import imageio_ffmpeg
 import numpy as np
@@ -11,18 +10,13 @@ import pytest
 from PIL import Image
 
 from metarobot.cli.main import main
-from metarobot.reporting import video
 from metarobot.reporting.report import MAX_VIDEO_BYTES
 from metarobot.reporting.video import (
     Clip,
-    VideoError,
     Words,
-    cell_size,
     compose_film,
-    describe_task,
     is_playable,
     mp4_bytes,
-    require_film_name,
     write_film,
 )
 
@@ -72,19 +66,6 @@ def test_long_and_unprintable_text_stays_within_the_picture():
     assert compose(side, side, long)[0].shape[1] == 328
 
 
-def test_an_animation_is_no_wider_than_a_page():
-    for ending, width in ((".mp4", 1280), (".webp", 800), (".gif", 640)):
-        for columns in (2, 3, 4):
-            assert width - 40 < columns * cell_size(columns, ending)[0] <= width
-    assert cell_size(1, ".mp4") == (640, 480)
-
-
-def test_describe_task():
-    task = {"block_mass_kg": 0.83141, "pad_friction": 0.3}
-    units = {"block_mass_kg": "kg", "pad_friction": ""}
-    assert describe_task(task, units) == ["block mass 0.831 kg", "pad friction 0.3"]
-
-
 def decoded(path):
     """Return the brightness of every picture of a film, and the whole duration in seconds."""
     if path.suffix == ".mp4":
@@ -103,8 +84,7 @@ def decoded(path):
     return brightness, sum(durations) / 1000
 
 
-@pytest.mark.parametrize("ending", ["mp4", "webp", "gif", "GIF"])
-@pytest.mark.parametrize("fps", [12.5, 18.75])
+@pytest.mark.parametrize(("ending", "fps"), [("mp4", 12.5), ("webp", 18.75), ("GIF", 12.5)])
 def test_every_picture_is_shown_in_time_and_alike_each_time(tmp_path, ending, fps):
     frames = [np.full((48, 64, 3), 40 * i, dtype=np.uint8) for i in range(5)]
     for name in ("a", "b"):
@@ -117,7 +97,7 @@ def test_every_picture_is_shown_in_time_and_alike_each_time(tmp_path, ending, fp
     assert len([*path.parent.iterdir()]) == 2
 
 
-@pytest.mark.parametrize("ending", ["webp", "gif", "mp4"])
+@pytest.mark.parametrize("ending", ["webp", "mp4"])
 def test_a_film_that_fails_leaves_the_old_file(tmp_path, ending):
     (tmp_path / f"film.{ending}").write_bytes(b"old")
 
@@ -129,29 +109,6 @@ def test_a_film_that_fails_leaves_the_old_file(tmp_path, ending):
         write_film(broken(), tmp_path / f"film.{ending}", 10)
     (file,) = tmp_path.iterdir()
     assert file.read_bytes() == b"old"
-
-
-def test_an_encoder_that_fails_is_one_line(tmp_path, monkeypatch):
-    writer = MagicMock()
-    writer.append_data.side_effect = OSError("a log\nNo space left on device")
-    writer.__exit__.return_value = False
-    monkeypatch.setattr(video.imageio, "get_writer", lambda *_, **__: writer)
-    frames = [np.zeros((32, 32, 3), np.uint8)] * 3
-    with pytest.raises(VideoError, match=r"^ffmpeg could not .*: No space left on device$"):
-        write_film(frames, tmp_path / "film.mp4", 10)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises((OSError, ValueError), match="file"):
-        write_film([np.zeros((32, 32, 3), np.uint8)] * 3, tmp_path / "file" / "clip.mp4", 10)
-
-
-@pytest.mark.parametrize("name", ["film.avi", "film", "mp4", "film.mp4.txt"])
-def test_another_ending_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=r"^a film must end in \.mp4, \.webp or \.gif, got "):
-        require_film_name(tmp_path / name)
 
 
 def test_a_film_plays_while_it_loads_and_other_files_are_none():

@@ -9,12 +9,11 @@ import torch
 from fakes import act_alone
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import VecNormalize
 
 from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import make_env
 from metarobot.sb3 import SB3VecEnv, export_ppo, import_ppo
-from metarobot.training.load import FOLDER, TrainedPolicy, load_run
+from metarobot.training.load import TrainedPolicy
 
 GRIP = "metarobot/Grip-v0"
 
@@ -45,7 +44,9 @@ def learned_model(env_id=GRIP, **kwargs):
     return PPO("MlpPolicy", vec_env, device="cpu", **kwargs)
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "oracle"])
+@pytest.mark.parametrize(
+    ("env_id", "algorithm"), [(GRIP, "oracle"), ("metarobot/HalfCheetahVelocity-v0", "maml")]
+)
 def test_ppo_acts_as_the_algorithm_does_and_so_does_what_comes_back(env_id, algorithm, tmp_path):
     plain = {"task_products": False} if algorithm == "oracle" else {}
     ours = made_up_algorithm(env_id, algorithm, **plain)
@@ -63,15 +64,6 @@ def test_ppo_acts_as_the_algorithm_does_and_so_does_what_comes_back(env_id, algo
     np.testing.assert_allclose(actions_of(back, observations), actions, rtol=0, atol=1e-6)
 
 
-def test_a_trained_initialisation_acts_the_same(tmp_path):
-    ours = load_run(FOLDER / "slide").policies["maml"]
-    export_ppo(ours, tmp_path / "policy.zip")
-    model = PPO.load(tmp_path / "policy.zip", device="cpu")
-    observations = draw_observations(model.observation_space, 5000)
-    actions, _ = model.predict(observations, deterministic=True)
-    np.testing.assert_allclose(actions, actions_of(ours, observations), rtol=0, atol=1e-6)
-
-
 def test_the_noise_is_that_of_post_update_episodes(tmp_path):
     ours = made_up_algorithm(GRIP, min_std=0.15, adaptation_min_std=0.5)
     for std, wanted in ((0.01, 0.15), (0.4, 0.4)):
@@ -80,21 +72,6 @@ def test_the_noise_is_that_of_post_update_episodes(tmp_path):
         policy = PPO.load(tmp_path / "policy.zip", device="cpu").policy
         stddev = policy.get_distribution(torch.zeros(1, 5)).distribution.stddev
         assert stddev.item() == pytest.approx(wanted)
-
-
-def test_the_value_network_is_fresh_and_repeats_and_no_global_draw_is_made(tmp_path):
-    ours = made_up_algorithm(GRIP, discount=0.6, gae_lambda=0.9)
-    values = []
-    for name in ("a.zip", "b.zip"):
-        state = torch.get_rng_state()
-        export_ppo(ours, tmp_path / name)
-        assert torch.equal(torch.get_rng_state(), state)
-        model = PPO.load(tmp_path / name, device="cpu")
-        observations = torch.as_tensor(draw_observations(model.observation_space))
-        values.append(model.policy.predict_values(observations))
-    assert torch.equal(*values)
-    assert values[0].std() > 0.1
-    assert (model.gamma, model.gae_lambda) == (0.6, 0.9)
 
 
 def test_what_ppo_has_learned_is_imported(tmp_path):
@@ -126,13 +103,11 @@ def spoil(model):
 
 REFUSED = {
     "hidden layers are ReLU, not Tanh": {"policy_kwargs": {"activation_fn": torch.nn.ReLU}},
-    "use_sde=False": {"use_sde": True},
     r"\(gSDE\)": {"use_sde": True, "policy_kwargs": {"squash_output": True}},
     "a Features computes features": {"policy_kwargs": {"features_extractor_class": Features}},
     "0.00674, below the floor of 0.02": {"change": lower_the_noise},
     "numbers in action_net.bias are not finite": {"change": spoil},
     r"maps observations \(5,\) to actions \(1,\), but": {"env_id": "metarobot/Reach-v0"},
-    "did you mean 'metarobot/Grip-v0'": {"env_id": "metarobot/Grab-v0"},
 }
 
 
@@ -147,14 +122,6 @@ def test_a_policy_that_is_not_like_ours_is_refused_in_one_line(message, kwargs, 
     with pytest.raises(ValueError, match=message) as error:
         import_ppo(tmp_path / "ppo.zip", env_id)
     assert "\n" not in str(error.value)
-
-
-def test_observations_that_vec_normalize_scaled_are_refused(tmp_path):
-    vec_env = VecNormalize(SB3VecEnv(make_env(GRIP, 4, num_threads=1)))
-    model = PPO("MlpPolicy", vec_env, n_steps=16, batch_size=32, n_epochs=1, device="cpu")
-    model.learn(64).save(tmp_path / "ppo.zip")
-    with pytest.raises(ValueError, match="VecNormalize scaled what it was trained on"):
-        import_ppo(tmp_path / "ppo.zip", GRIP)
 
 
 def write_junk(path):

@@ -105,19 +105,6 @@ def test_an_unstable_simulation_ends_its_episode_and_the_learner_sees_only_numbe
     assert grip.step(np.zeros((N, 1), np.float32))[2].tolist() == [True, False, True]
 
 
-def test_start_options_count_for_one_reset(grip):
-    start = np.full(grip.env.start_size, 0.25)
-    grip.seed(0)
-    free = grip.reset()
-    grip.seed(0)
-    grip.set_options({"start": start})
-    fixed = grip.reset()
-    wanted, _ = make_env(GRIP, 1, num_threads=1).reset(options={"start": start[None]})
-    np.testing.assert_array_equal(fixed, np.repeat(wanted, N, axis=0))
-    grip.seed(0)
-    np.testing.assert_array_equal(grip.reset(), free)
-
-
 def test_attributes_and_methods_are_those_of_the_batch(grip):
     assert grip.get_attr("horizon") == [3, 3, 3]
     assert grip.get_attr("horizon", [0, 2]) == [3, 3]
@@ -136,14 +123,6 @@ def test_attributes_and_methods_are_those_of_the_batch(grip):
     ):
         with pytest.raises(ValueError, match="share one batch: indices must be None"):
             call()
-
-
-def test_pictures(opengl):
-    vec_env = SB3VecEnv(make_env(GRIP, 2, num_threads=1, render_mode="rgb_array"))
-    vec_env.reset()
-    assert vec_env.render().shape == (2 * 480, 640, 3) or vec_env.render().shape == (480, 1280, 3)
-    assert [image.shape for image in vec_env.get_images()] == [(480, 640, 3)] * 2
-    vec_env.close()
 
 
 def test_ppo_learns_on_it_within_the_usual_wrappers():

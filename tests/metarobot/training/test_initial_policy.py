@@ -5,22 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+import trained
 
 from metarobot.algorithms import configure
-from metarobot.config import RunConfig
 from metarobot.io import read_json, save_tensors, write_file
 from metarobot.training.load import load_run
 from metarobot.training.run import load_initial_policy, resume_run, train_run
 from metarobot.training.run_folder import policy_bytes
 from metarobot.training.trainer import MetaTrainer
 
-TINY = RunConfig(
-    total_steps=200,
-    num_tasks=2,
-    episodes_per_task=2,
-    hidden_sizes=(4,),
-    options={"cg_iterations": 2},
-)
+TINY = replace(trained.TINY, total_steps=200)
 GRIP_SHAPES = {
     "log_std": (1,),
     "layers.0.weight": (4, 5),

@@ -1,5 +1,4 @@
 import dataclasses
-import hashlib
 
 import numpy as np
 import pytest
@@ -22,13 +21,6 @@ def make_trainer(**fields):
     }
     config = config_of(**{**defaults, **fields})
     return MetaTrainer(config, FakeEnv(config.num_tasks * config.episodes_per_task))
-
-
-def fingerprint(params):
-    digest = hashlib.sha256()
-    for name, leaf in sorted(params.items()):
-        digest.update(name.encode() + leaf.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def train(trainer, iterations):
@@ -64,14 +56,6 @@ def test_the_number_of_adaptation_episodes_varies_and_the_budget_counts_what_was
     assert [again.algorithm.num_adaptation_episodes(i) for i in range(20)] == seen
 
 
-def test_the_same_seed_gives_the_same_parameters():
-    first, same, other = (make_trainer(seed=seed) for seed in (5, 5, 6))
-    for trainer in (first, same, other):
-        train(trainer, 3)
-    assert fingerprint(first.params) == fingerprint(same.params)
-    assert fingerprint(first.params) != fingerprint(other.params)
-
-
 @pytest.mark.parametrize(("fields", "blocks"), [({}, 2), ({"num_adaptation_steps": 2}, 3)])
 def test_steps_are_counted_in_every_phase(fields, blocks):
     trainer = make_trainer(total_steps=2 * blocks * 80 * 5, **fields)
@@ -93,45 +77,11 @@ def test_reference_algorithms_collect_once_and_do_not_adapt(algorithm):
     assert metrics["update/accepted"] == 1.0
 
 
-@pytest.mark.parametrize("normalise_outer", [False, True])
-def test_tasks_count_as_in_the_mean_return_or_alike(normalise_outer):
-    trainer = make_trainer(normalise_outer=normalise_outer)
-    seen, outer = [], trainer.algorithm.outer_advantages
-    trainer.algorithm.outer_advantages = lambda *args: seen.append(args) or outer(*args)
-    trainer.step()
-    ((params, episodes),) = seen
-    rewards = episodes.rewards * torch.linspace(1.0, 3.0, 8)[:, None, None]  # more is at stake
-    episodes = dataclasses.replace(episodes, rewards=rewards)
-    stds = outer(params, episodes).std((1, 2), correction=0)
-    if normalise_outer:
-        torch.testing.assert_close(stds, torch.ones(8))
-    else:
-        assert stds.max() > 1.5 * stds.min()
-
-
-def test_metrics_are_finite_numbers_under_the_names_dashboards_expect():
-    metrics = make_trainer().step()
-    assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
-    assert {
-        *("rollout/ep_rew_mean", "rollout/success_rate", "time/fps", "time/sampling_s"),
-        *("meta/pre_return", "meta/post_return", "meta/gain", "adapt/distance", "update/kl"),
-    } <= set(metrics)
-
-
 def test_unstable_simulations_do_not_spoil_the_parameters():
     trainer = make_trainer()
     trainer.env.unstable_at = {0: 0, 17: 3, 40: 1}
     metrics = trainer.step()
     assert metrics["rollout/counted_steps"] == pytest.approx(1 - (5 + 2 + 4) / 400)
-    assert metrics["update/accepted"] == 1.0
-    assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
-
-
-def test_a_task_without_any_steps_is_left_out_and_counted():
-    trainer = make_trainer()
-    trainer.env.unstable_at = dict.fromkeys(range(10, 20), 0)
-    metrics = trainer.step()
-    assert metrics["sim/unstable_episodes"] == 2 * 10
     assert metrics["update/accepted"] == 1.0
     assert all(torch.isfinite(leaf).all() for leaf in trainer.params.values())
 
