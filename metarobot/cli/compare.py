@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
-    Executor,
     Future,
     ProcessPoolExecutor,
     wait,
@@ -192,8 +191,8 @@ def run(arguments: list[str], prog: str) -> int:
     with StageDisplay(console) as stages:
         if trainings:
             try:
-                with executor(options.jobs, options.cluster) as (found, stop):
-                    run_trainings(trainings, found, stop, stages)
+                with workers(options.jobs, options.cluster) as (submit, stop):
+                    run_trainings(trainings, submit, stop, stages)
             except InterruptedCommandError as error:
                 way_on = "the same command goes on with it"
                 raise InterruptedCommandError(error.signal_number, way_on) from None
@@ -334,9 +333,13 @@ class Stop(Protocol):
         ...
 
 
+Submit = Callable[["Training"], "Future[None]"]
+"""Gives a training to a worker."""
+
+
 @contextmanager
-def executor(jobs: int, cluster: str | None) -> Iterator[tuple[Executor, Stop]]:
-    """Run trainings in processes of this machine, or on the workers of a dask cluster.
+def workers(jobs: int, cluster: str | None) -> Iterator[tuple[Submit, Stop]]:
+    """Start processes on this machine that train, or connect to the workers of a dask cluster.
 
     Args:
         jobs: Number of processes.
@@ -347,9 +350,9 @@ def executor(jobs: int, cluster: str | None) -> Iterator[tuple[Executor, Stop]]:
     """
     if cluster is None:  # not dask's own processes: they would take commands from a local port
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_process)
-        with context.Manager() as manager, pool:
-            yield pool, manager.Event()
+        event = context.Event()
+        with ProcessPoolExecutor(jobs, context, _begin_process, (event,)) as pool:
+            yield lambda training: pool.submit(_train_in_process, training), event
         return
     try:
         from distributed import Client, Event
@@ -361,11 +364,18 @@ def executor(jobs: int, cluster: str | None) -> Iterator[tuple[Executor, Stop]]:
         raise ValueError(f"no dask scheduler answers at {cluster!r}: {error}") from error
     with client:
         stop: Any = Event(f"metarobot-stop-{os.getpid()}-{client.id}", client=client)
-        yield client.get_executor(pure=False), stop
+        executor = client.get_executor(pure=False)
+        yield lambda training: executor.submit(train_job, training, stop), stop
 
 
-def _begin_process() -> None:
+_process_stop: Stop
+"""The event of this process of the pool: it is inherited, as it cannot be sent with a training."""
+
+
+def _begin_process(stop: Stop) -> None:
     """Make a process end with its parent, and leave Ctrl-C in the terminal to it."""
+    global _process_stop
+    _process_stop = stop
     if hasattr(os, "setsid"):
         os.setsid()
     parent = multiprocessing.parent_process()
@@ -380,9 +390,13 @@ def _begin_process() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
+def _train_in_process(training: Training) -> None:
+    train_job(training, _process_stop)
+
+
 def run_trainings(
     trainings: Sequence[Training],
-    executor: Executor,
+    submit: Submit,
     stop: Stop,
     progress: Callable[[str, float], None],
 ) -> None:
@@ -390,7 +404,7 @@ def run_trainings(
 
     Args:
         trainings: Trainings to run.
-        executor: Where they run.
+        submit: Gives one to a worker.
         stop: Set when one has failed, or the command is interrupted.
         progress: Called with those in training and the share of the work done, 0 to 1.
 
@@ -400,7 +414,7 @@ def run_trainings(
     running: dict[Future[None], Training] = {}
     try:
         for training in trainings:
-            running[executor.submit(train_job, training, stop)] = training
+            running[submit(training)] = training
         while running:
             finished, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
             for future in finished:
