@@ -10,7 +10,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from metarobot.diagnosis.learners import Learner, Whitening, group_means, squared_distances
+from metarobot.diagnosis.learners import (
+    Learner,
+    Whitening,
+    group_means,
+    mean_squared_distance,
+    squared_distances,
+)
 from metarobot.diagnosis.tasks import (
     Data,
     Task,
@@ -193,11 +199,10 @@ def _log_distances(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores of queries (Q,) and of examples (n,) in one space."""
     examples = task.examples
-    labels, place, counts = np.unique(examples.label, return_inverse=True, return_counts=True)
+    _, place, counts = np.unique(examples.label, return_inverse=True, return_counts=True)
     own = space(examples.features)
     means = group_means(own, place)
-    between = squared_distances(means, means)[np.triu_indices(len(labels), 1)]
-    scale = max(between.mean() if len(between) else 1.0, 1e-12)
+    scale = mean_squared_distance(means)
 
     def scores(distances: np.ndarray) -> np.ndarray:
         return np.log(np.maximum(distances.min(1), 1e-12) / scale)

@@ -124,6 +124,12 @@ def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.stack([((one - row) ** 2).sum(1) for row in other], axis=1)
 
 
+def mean_squared_distance(means: np.ndarray) -> float:
+    """Return how far rows (m, F) are from each other, squared, on average; 1 for a single row."""
+    between = squared_distances(means, means)[np.triu_indices(len(means), 1)]
+    return max(float(between.mean()), 1e-12) if len(between) else 1.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class NearestMean(Learner):
     """The nearest mean of examples, in whitened coordinates: linear discriminants, closed form.
@@ -146,7 +152,10 @@ class NearestMean(Learner):
         return {**Whitening.fit(training, self.shrinkage)._asdict(), "means": means}
 
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
-        """Return minus half the mean squared distance of coordinates to each mean."""
+        """Return minus half the squared distance to each mean, over that between the means.
+
+        So one temperature serves machines whose recordings scatter more or less than in training.
+        """
         whitening = Whitening(*(self.arrays[name] for name in Whitening._fields))
         labels, place, counts = np.unique(examples.label, return_inverse=True, return_counts=True)
         means = group_means(examples.features, place)
@@ -156,7 +165,7 @@ class NearestMean(Learner):
                 total = count * means[row] + PRIOR_EXAMPLES * prior
                 means[row] = total / (count + PRIOR_EXAMPLES)
         seen, own = whitening(queries.features), whitening(means)
-        return -0.5 * squared_distances(seen, own) / own.shape[1]
+        return -0.5 * squared_distances(seen, own) / mean_squared_distance(own)
 
 
 @dataclass(frozen=True, kw_only=True)

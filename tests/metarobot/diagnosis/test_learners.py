@@ -83,8 +83,8 @@ def test_the_nearest_mean_is_that_of_examples_and_training_by_their_number():
     learner = NearestMean(shrinkage=1.0, uses_training=True).fit(training)
     prior = [training.features[training.label == label].mean(0) for label in "abc"]
     means = (examples.features + PRIOR_EXAMPLES * np.array(prior)) / (1 + PRIOR_EXAMPLES)
-    scale = learner.arrays["rest"]
-    expected = -0.5 * scale**2 * ((queries.features - means) ** 2).sum(1) / 6
+    between = np.mean([((means[i] - means[j]) ** 2).sum() for i, j in ((0, 1), (0, 2), (1, 2))])
+    expected = -0.5 * ((queries.features - means) ** 2).sum(1) / between
     np.testing.assert_allclose(learner.scores(examples, queries)[0], expected)
 
 
