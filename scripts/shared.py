@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,8 @@ from metarobot.io import read_json, write_json
 CommandT = TypeVar("CommandT")
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
+Rows = Sequence[Mapping[str, Any]]
+"""A table: each row has the same columns, by their headings."""
 PENDING = "_No committed result yet: the commands on this page make it._"
 
 
@@ -93,6 +95,20 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
     """Return a Markdown table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def table(rows: Rows) -> str:
+    """Return rows as a Markdown table."""
+    return markdown_table([*rows[0]], [[*map(cell_text, row.values())] for row in rows])
+
+
+def cell_text(value: Any) -> str:
+    """Return a value as a table shows it; of an interval the value alone."""
+    if isinstance(value, Interval):
+        value = value.value
+    if isinstance(value, float):
+        return f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else value or ""
 
 
 def number_text(value: Any) -> str:

@@ -13,11 +13,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import false_discovery_control, fisher_exact
-from shared import check_names, markdown_table, number_text, ranges, takes_options, with_interval
+from shared import (
+    Rows,
+    check_names,
+    number_text,
+    ranges,
+    table,
+    takes_options,
+    with_interval,
+)
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.cli.console import prepare
@@ -88,7 +96,9 @@ def ship(family: str, command: ShipCommand) -> None:
     algorithms = shipped_algorithms(family)
     with TrainingDisplay(algorithms, config.total_steps, console) as display:
         complete_run(config, algorithms, folder, display)
-    evaluation = measure(_only(load_run(folder), algorithms), MEASURED)
+    run = load_run(folder)
+    run = replace(run, policies={name: run.policies[name] for name in algorithms})
+    evaluation = measure(run, MEASURED)
     place = Folder(command.out) / family
     for algorithm in algorithms:
         _copy_algorithm(Folder(folder) / algorithm, place / algorithm)
@@ -107,11 +117,6 @@ def measure(run: TrainedRun, config: EvaluationConfig) -> Evaluation:
 def shipped_algorithms(family: str) -> tuple[str, ...]:
     """Return whose policies of a family come with the package."""
     return tuple(n for n in STANDARD_ALGORITHMS if n != "latent" or family not in WITHOUT_LATENT)
-
-
-def _only(run: TrainedRun, algorithms: Sequence[str]) -> TrainedRun:
-    """Return a run with the policies of some algorithms alone."""
-    return replace(run, policies={name: run.policies[name] for name in algorithms})
 
 
 def _copy_algorithm(source: Folder, place: Folder) -> None:
@@ -227,6 +232,11 @@ def card(preset: str, evaluation: Evaluation, run: Path, command: str) -> str:
     """
     family = find_family(evaluation.family)
     config = evaluation.config
+    trained = [policy.algorithm for policy in evaluation.policies if policy.total_steps]
+    found = [read_run(run)[algorithm].facts["versions"] for algorithm in trained]
+    versions = ", ".join(
+        f"{name} {' and '.join(dict.fromkeys(each[name] for each in found))}" for name in found[0]
+    )
     return "\n\n".join(
         (
             f"# {family_title(evaluation.family)}",
@@ -237,68 +247,61 @@ def card(preset: str, evaluation: Evaluation, run: Path, command: str) -> str:
             f"metarobot evaluate {preset} --out results/{preset}\n"
             f"metarobot explain {preset} --out explained/{preset}\n```",
             "## The tasks",
-            _task_table(evaluation),
+            table(_task_rows(evaluation)),
             "## What they reach",
             f"Deterministic episodes on {config.num_tasks} tasks of each split that nobody was "
             f"trained on (`--seed {config.seed}`), with 95 % intervals over tasks.",
             *where_they_hold(evaluation),
-            _results_table(evaluation),
+            table(_result_rows(evaluation)),
             "## How they were made",
-            f"`{command}`, training seed {evaluation.seeds[0]}, with {_versions(evaluation, run)}. "
+            f"`{command}`, training seed {evaluation.seeds[0]}, with {versions}. "
             "`curve.csv` of each algorithm is its learning curve, thinned.",
-            _training_table(evaluation, run),
+            table(_training_rows(evaluation)),
             "",
         )
     )
 
 
-def _task_table(evaluation: Evaluation) -> str:
-    rows = [
-        [
-            parameter_label(each.name, each.unit),
-            ", ".join(map(number_text, each.choices)) or number_text(each.train),
-            ranges(each.gaps),
-            ranges(each.extrapolation),
-        ]
+def _task_rows(evaluation: Evaluation) -> Rows:
+    return [
+        {
+            "task parameter": parameter_label(each.name, each.unit),
+            "train": ", ".join(map(number_text, each.choices)) or number_text(each.train),
+            "interpolation": ranges(each.gaps),
+            "extrapolation": ranges(each.extrapolation),
+        }
         for each in evaluation.task_parameters
     ]
-    return markdown_table(("task parameter", "train", "interpolation", "extrapolation"), rows)
 
 
-def _results_table(evaluation: Evaluation) -> str:
-    rows = [
-        [
-            algorithm_title(policy.algorithm),
-            split,
-            str(number),
-            *map(with_interval, (row.success, row.return_mean, row.captured, row.worse)),
-        ]
+def _result_rows(evaluation: Evaluation) -> Rows:
+    return [
+        {
+            "algorithm": algorithm_title(policy.algorithm),
+            "split": split,
+            "episodes": number,
+            "success": with_interval(row.success),
+            "return": with_interval(row.return_mean),
+            "captured": with_interval(row.captured),
+            "became worse": with_interval(row.worse),
+        }
         for policy in evaluation.policies
         for split in evaluation.splits
         for number in (NUMBERS if policy.adapts else (0,))
         if (row := evaluation.after(policy.algorithm, split, number))
     ]
-    headings = ("algorithm", "split", "episodes", "success", "return", "captured", "became worse")
-    return markdown_table(headings, rows)
 
 
-def _versions(evaluation: Evaluation, run: Path) -> str:
-    algorithms = [policy.algorithm for policy in evaluation.policies if policy.total_steps]
-    found: list[dict[str, Any]]
-    saved = read_run(run)
-    found = [saved[algorithm].facts["versions"] for algorithm in algorithms]
-    numbers = {name: dict.fromkeys(versions[name] for versions in found) for name in found[0]}
-    return ", ".join(f"{name} {' and '.join(each)}" for name, each in numbers.items())
-
-
-def _training_table(evaluation: Evaluation, run: Path) -> str:
-    rows, saved = [], read_run(run)
-    for policy in evaluation.policies:
-        done = saved[policy.algorithm].cost if policy.total_steps else None
-        if done:
-            cost = f"{done.total_steps:,}", f"{done.seconds:.0f}"
-            rows.append([algorithm_title(policy.algorithm), *cost])
-    return markdown_table(("algorithm", "control steps", "seconds of training"), rows)
+def _training_rows(evaluation: Evaluation) -> Rows:
+    return [
+        {
+            "algorithm": algorithm_title(policy.algorithm),
+            "control steps": policy.total_steps[0],
+            "seconds of training": round(policy.seconds[0] or 0),
+        }
+        for policy in evaluation.policies
+        if policy.total_steps
+    ]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import inspect
 import io
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -24,7 +24,7 @@ import shared
 from changes import table as changes_table
 from diagnosis import accuracy, calibration
 from life import table as life_table
-from shared import ROOT, markdown_table, number_text, ranges, read, read_evaluation
+from shared import ROOT, Rows, cell_text, number_text, ranges, read, read_evaluation, table
 
 from metarobot.config import PRESETS
 from metarobot.envs import (
@@ -39,9 +39,6 @@ from metarobot.evaluation.protocol import in_order
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import FEW_EPISODES, Evaluation, Row
 from metarobot.reporting.style import after_episodes, algorithm_title, family_title
-
-Rows = Sequence[Mapping[str, Any]]
-"""A table: each row has the same columns, by their headings."""
 
 PAGES = [
     str(path.relative_to(ROOT))
@@ -93,19 +90,6 @@ def update(text: str, page: str = "") -> tuple[str, dict[str, str]]:
         return f"{match[1]}{shown}\n{match[3]}"
 
     return _BLOCK.sub(block, text), files
-
-
-def table(rows: Rows) -> str:
-    """Return rows as a Markdown table."""
-    return markdown_table([*rows[0]], [[*map(_text, row.values())] for row in rows])
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Interval):
-        value = value.value
-    if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else value or ""
 
 
 def as_csv(rows: Rows) -> str:
@@ -167,7 +151,7 @@ def headline() -> Rows:
 
     def success(evaluation: Evaluation, name: str, number: int) -> str:
         rows = (_after(evaluation, name, s, number) for s in ("train", "extrapolation"))
-        return " / ".join(_text(row and row.success) for row in rows)
+        return " / ".join(cell_text(row and row.success) for row in rows)
 
     return [
         {"success": f"[{family_title(each.family)}](families/{file_name(each.family)}.md)"}
@@ -275,7 +259,9 @@ def costs() -> Rows:
     policies = [each for family in found.values() for each in family]
     rows: list[dict[str, Any]] = [{"training": "control steps"}]
     for preset, family in found.items():
-        rows[0][_title(preset)] = max(n or 0 for each in family for n in each.total_steps)
+        rows[0][_title(preset)] = max(
+            (n or 0 for each in family for n in each.total_steps), default=0
+        )
     for name in dict.fromkeys(each.algorithm for each in policies if each.seconds):
         rows.append({"training": f"{algorithm_title(name)}, seconds"})
         for preset, family in found.items():

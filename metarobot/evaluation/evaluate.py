@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -161,15 +161,14 @@ def _kept_or_measured(
         path = folder.path / file
         content = parse_json(folder.read(file, MAX_JSON_BYTES), path)
         try:
-            kept = msgspec.convert(content, _Kept, dec_hook=_array)
+            kept = msgspec.convert(content, _Kept, dec_hook=lambda _, values: _array(values))
         except msgspec.ValidationError as error:
             raise ValueError(f"{path} holds no scores: {error}") from error
         if kept.key == key:
             return kept.scores
-    scores = _measure(name, run, plan)
-    kept = msgspec.to_builtins(_Kept(key, scores), enc_hook=np.ndarray.tolist)
-    folder.write(file, json_bytes(kept))
-    return scores
+    kept = _Kept(key, _measure(name, run, plan))
+    folder.write(file, json_bytes(msgspec.to_builtins(kept, enc_hook=np.ndarray.tolist)))
+    return kept.scores
 
 
 @dataclass(frozen=True)
@@ -180,9 +179,7 @@ class _Kept:
     scores: list[Scores]
 
 
-def _array(kind: type, numbers: Any) -> np.ndarray:
-    """Return the array that a file holds as a list of numbers, (N,)."""
-    del kind  # the only one that msgspec does not know
+def _array(numbers: Any) -> np.ndarray:
     return np.array(msgspec.convert(numbers, list[float]))
 
 
@@ -204,13 +201,16 @@ def _measure(name: str, run: TrainedRun, plan: _Plan) -> list[Scores]:
     """Measure one policy of a seed on all task sets; random actions on those of splits."""
     if name == RANDOM:
         return [found for each in plan.sets if each.split != GRID for found in each.score_random()]
-    trained, found = find_policy(name, run, plan.config), list[Scores]()
-    for each in plan.sets:
-        if each.split == GRID:
-            found += each.score_by_episodes(name, trained, plan.config.heat_map_episodes)
-        else:
-            found += each.score(name, trained)
-    return found
+    trained, numbers = find_policy(name, run, plan.config), plan.config.heat_map_episodes
+    return [
+        scores
+        for each in plan.sets
+        for scores in (
+            each.score_by_episodes(name, trained, numbers)
+            if each.split == GRID
+            else each.score(name, trained)
+        )
+    ]
 
 
 def variants_of(env_id: str) -> list[Variant]:
@@ -225,15 +225,16 @@ def _under_variant(variant: Variant, task_set: TaskSet, plan: _Plan) -> list[Sco
     A variant that leaves the ranges of tasks alone is measured on the same tasks as the family:
     those of the split train, drawn with the same seed.
     """
-    found = list[Scores]()
-    for name in plan.names:
-        if name in (NEVER_ADAPTS, *plan.runs[0].learners):
-            seeds = [
-                task_set.score_by_episodes(name, run.policies[name], ROBUSTNESS_EPISODES)
-                for run in plan.runs
-            ]
-            found += [each._replace(variant=variant.name) for each in _joined(seeds)]
-    return found
+    names = [name for name in plan.names if name in (NEVER_ADAPTS, *plan.runs[0].learners)]
+    seeds = [
+        [
+            scores
+            for name in names
+            for scores in task_set.score_by_episodes(name, run.policies[name], ROBUSTNESS_EPISODES)
+        ]
+        for run in plan.runs
+    ]
+    return [each._replace(variant=variant.name) for each in _joined(seeds)]
 
 
 def _joined(seeds: Sequence[Sequence[Scores]]) -> list[Scores]:
@@ -266,7 +267,12 @@ def _evaluation(plan: _Plan, found: Sequence[Scores]) -> Evaluation:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=plan.config,
         seeds=seeds,
-        task_parameters=tuple(_describe(parameter) for parameter in distribution.parameters),
+        task_parameters=tuple(
+            MeasuredParameter(
+                **{each.name: getattr(p, each.name) for each in fields(MeasuredParameter)}
+            )
+            for p in distribution.parameters
+        ),
         policies=tuple(_policy(name, plan.runs) for name in plan.names),
         left_out=tuple(names_left_out(first, plan.config)),
         rows=tuple(rows),
@@ -366,25 +372,30 @@ class Grid:
 def make_grid(run: TrainedRun, size: int, variant: Variant | None) -> Grid | None:
     """Return the grid for a run, None for a family without two parameters to draw it over.
 
-    The grid covers the family, what was trained on and what is measured; the axes carry the ranges
-    trained on.
-
-    Args:
-        run: What was trained.
-        size: Values along each axis.
-        variant: What is measured on; None for the family as it is.
+    The grid, of ``size`` values along each axis, covers the family, what was trained on and what is
+    measured; the axes carry the ranges trained on.
     """
     family = find_family(run.env_id)
     if not family.heat_map_axes:
         return None
     measured = (variant or family).distribution
-    trained = run.distribution
-    x, y = (trained[name] for name in family.heat_map_axes)
+    x, y = (run.distribution[name] for name in family.heat_map_axes)
     x_values, y_values = (
         grid_values([p, measured[p.name], family.distribution[p.name]], size) for p in (x, y)
     )
     tasks = measured.grid(x.name, x_values, y.name, y_values)
-    return Grid(_axis(x, x_values), _axis(y, y_values), tasks)
+    x_axis, y_axis = (
+        Axis(
+            name=p.name,
+            unit=p.unit,
+            values=tuple(values.tolist()),
+            train=p.train,
+            gaps=p.gaps,
+            log=p.log_uniform,
+        )
+        for p, values in ((x, x_values), (y, y_values))
+    )
+    return Grid(x_axis, y_axis, tasks)
 
 
 def grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:
@@ -399,17 +410,6 @@ def grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:
     low, high = scale(np.array([edges.min(), edges.max()]))
     # Within the range in spite of rounding: an allowed range may end right there.
     return np.clip(unscale(np.linspace(low, high, size)), edges.min(), edges.max())
-
-
-def _axis(parameter: TaskParameter, values: np.ndarray) -> Axis:
-    return Axis(
-        name=parameter.name,
-        unit=parameter.unit,
-        values=tuple(values.tolist()),
-        train=parameter.train,
-        gaps=parameter.gaps,
-        log=parameter.log_uniform,
-    )
 
 
 def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
@@ -432,17 +432,3 @@ def _conditions(variant: Variant) -> Conditions:
     values = variant.to_dict()
     named = {key: values.pop(key) for key in ("name", "description")}
     return Conditions(**named, settings=describe_settings(values))
-
-
-def _describe(parameter: TaskParameter) -> MeasuredParameter:
-    return MeasuredParameter(
-        name=parameter.name,
-        unit=parameter.unit,
-        description=parameter.description,
-        nominal=parameter.nominal,
-        train=parameter.train,
-        gaps=parameter.gaps,
-        extrapolation=parameter.extrapolation,
-        choices=parameter.choices,
-        log_uniform=parameter.log_uniform,
-    )

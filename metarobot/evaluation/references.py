@@ -50,7 +50,7 @@ def measured_names(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     """
     left_out = names_left_out(run, config)
     there = [name for name in _asked_for(run, config) if name not in left_out]
-    if left_out and not any(_adapts(name, run) for name in there):
+    if left_out and not {*there} & {*run.learners}:
         needing = ", ".join(left_out)
         raise ValueError(f"without rewards nobody adapts: they are needed by {needing}")
     return there
@@ -63,20 +63,13 @@ def names_left_out(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     """
     if config.rewards == "seen":
         return []
-    return [
-        name
-        for name in _asked_for(run, config)
-        if name in MADE_OF or (_adapts(name, run) and run.policies[name].algorithm.needs_rewards)
-    ]
+    needing = [n for n in run.learners if run.policies[n].algorithm.needs_rewards]
+    return [name for name in _asked_for(run, config) if name in MADE_OF or name in needing]
 
 
 def _asked_for(run: TrainedRun, config: EvaluationConfig) -> list[str]:
     asked = [name for name in config.untrained if name == RANDOM or MADE_OF[name] in run.policies]
     return in_order([*asked, *run.policies])
-
-
-def _adapts(name: str, run: TrainedRun) -> bool:
-    return name in run.policies and run.policies[name].algorithm.adapts
 
 
 def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedPolicy:
@@ -93,15 +86,11 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
         return make_told_oracle(name, run.policies[ORACLE])
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
     task_set = TaskSet.of_split(run.env_id, "train", tuning, scene=run.scene)
-    start = STARTS[name](run.policies[NEVER_ADAPTS], _maml_options(run))
+    # As MAML adapts in the run; as the family's preset says where it was not trained.
+    maml = run.policies["maml"].config if "maml" in run.policies else None
+    options = (maml or configure(find_preset(run.env_id), "maml")).options
+    start = STARTS[name](run.policies[NEVER_ADAPTS], cast(MamlOptions, options))
     return prepare(start, task_set, config.episodes_per_block)
-
-
-def _maml_options(run: TrainedRun) -> MamlOptions:
-    """Return how MAML adapts in a run; as the family's preset says where it was not trained."""
-    if "maml" in run.policies:
-        return cast(MamlOptions, run.policies["maml"].config.options)
-    return cast(MamlOptions, configure(find_preset(run.env_id), "maml").options)
 
 
 TOLD_ORACLES: dict[str, type[StrategySearch]] = {
@@ -168,7 +157,6 @@ def prepare(start: TrainedPolicy, task_set: TaskSet, num_episodes: int) -> Train
         num_episodes: E, adaptation episodes on each of them, in one block.
     """
     episodes = task_set.explore(start, num_episodes)
-
     candidates = [with_measured_leaves(each, episodes) for each in with_step_sizes(start)]
     return max(candidates, key=lambda each: task_set.return_after(each, episodes))
 
@@ -176,10 +164,8 @@ def prepare(start: TrainedPolicy, task_set: TaskSet, num_episodes: int) -> Train
 def with_step_sizes(start: TrainedPolicy) -> list[TrainedPolicy]:
     """Return the policy with each of the step sizes that it may get."""
     inner_lr = cast(MamlOptions, start.config.options).inner_lr
-    return [
-        replace(start, config=start.config.with_options(inner_lr=factor * inner_lr))
-        for factor in STEP_SIZE_FACTORS
-    ]
+    sizes = [factor * inner_lr for factor in STEP_SIZE_FACTORS]
+    return [replace(start, config=start.config.with_options(inner_lr=size)) for size in sizes]
 
 
 def with_measured_leaves(start: TrainedPolicy, episodes: Episodes) -> TrainedPolicy:

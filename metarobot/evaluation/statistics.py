@@ -3,7 +3,8 @@
 Scores are arrays (S, N): S training seeds, N tasks. Every interval is a stratified percentile
 bootstrap: the seeds are the strata, and the tasks are resampled within each seed. So it says how
 much the number depends on which tasks were drawn; with the seeds held fixed, it does *not* say
-how much the number would change with another training seed.
+how much the number would change with another training seed. The same state of a generator gives
+the same interval.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import numpy as np
 Array = np.ndarray
 
 NUM_RESAMPLES = 2000
-CONFIDENCE = 0.95
 HARM = 0.05
 """Part of the headroom that a task must lose by adapting to count as harmed."""
 # Resampled scores held in memory at once: 4 million float64 are 32 MB.
@@ -41,8 +41,8 @@ class Interval(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError(f"[{self.low}, {self.high}] is no interval around {self.value}")
 
 
-def interquartile_mean(scores: Array, axis: int | None = None) -> Array:
-    """Return the mean of the middle half of the scores: robust, and less jumpy than the median.
+def interquartile_mean(scores: Array) -> Array:
+    """Return the mean of the middle half of the scores (..., n), (...): more robust than the mean.
 
     The ⌊n / 4⌋ lowest and the ⌊n / 4⌋ highest of n scores are left out.
 
@@ -50,56 +50,19 @@ def interquartile_mean(scores: Array, axis: int | None = None) -> Array:
     """
     from scipy.stats import trim_mean  # half a second, for which no option or name waits
 
-    if axis is None:
-        return trim_mean(np.ravel(scores), 0.25)
-    return trim_mean(scores, 0.25, axis=axis)
+    return trim_mean(scores, 0.25, axis=-1)
 
 
 def bootstrap_mean(
     scores: Array, generator: np.random.Generator, num_resamples: int = NUM_RESAMPLES
 ) -> Interval:
-    """Return the mean of scores (S, N) with its 95 % interval.
-
-    Raises:
-        ValueError: scores is not (S, N) with S >= 1 and N >= 2, or not finite.
-    """
-    return _interval(_mean, (scores,), generator, num_resamples)
+    """Return the mean of scores (S, N) with its 95 % interval."""
+    return _bootstrap(_mean, (scores,), generator, num_resamples)
 
 
-def bootstrap_iqm(
-    scores: Array, generator: np.random.Generator, num_resamples: int = NUM_RESAMPLES
-) -> Interval:
-    """Return the interquartile mean of scores (S, N), over all seeds, with its 95 % interval.
-
-    Raises:
-        ValueError: scores is not (S, N) with S >= 1 and N >= 2, or not finite.
-    """
-
-    def middle_mean(resampled: Array) -> Array:
-        return interquartile_mean(resampled, axis=-1)
-
-    return _interval(middle_mean, (scores,), generator, num_resamples)
-
-
-def bootstrap_headroom(
-    domain_randomisation: Array,
-    oracle: Array,
-    generator: np.random.Generator,
-    num_resamples: int = NUM_RESAMPLES,
-) -> Interval:
-    """Return the mean of oracle - domain randomisation, paired by task, with its 95 % interval.
-
-    Args:
-        domain_randomisation: Scores (S, N) of the policy that never adapts.
-        oracle: Scores (S, N) of the policy told the task, on the same tasks.
-        generator: Source of the resamples; the same state gives the same interval.
-        num_resamples: Bootstrap resamples.
-
-    Raises:
-        ValueError: Shapes differ, are not (S, N >= 2), or a score is not finite.
-    """
-    _check_same_tasks(domain_randomisation, oracle)
-    return bootstrap_mean(np.subtract(oracle, domain_randomisation), generator, num_resamples)
+def bootstrap_iqm(scores: Array, generator: np.random.Generator) -> Interval:
+    """Return the interquartile mean of scores (S, N), over all seeds, with its 95 % interval."""
+    return _bootstrap(interquartile_mean, (scores,), generator)
 
 
 def captured_is_meaningful(gap: Interval, oracle: float, random: float | None) -> bool:
@@ -113,18 +76,12 @@ def captured_is_meaningful(gap: Interval, oracle: float, random: float | None) -
         oracle: Mean return of the oracle.
         random: Mean return of random actions; None where they were not measured.
     """
-    if random is None:
-        return gap.low > _ROUNDING * abs(oracle)
-    rounding = _ROUNDING * max(abs(oracle), abs(random))
-    return gap.low > rounding and oracle - random > rounding
+    rounding = _ROUNDING * max(abs(oracle), abs(random or 0.0))
+    return gap.low > rounding and (random is None or oracle - random > rounding)
 
 
 def bootstrap_captured(
-    adapted: Array,
-    domain_randomisation: Array,
-    oracle: Array,
-    generator: np.random.Generator,
-    num_resamples: int = NUM_RESAMPLES,
+    adapted: Array, domain_randomisation: Array, oracle: Array, generator: np.random.Generator
 ) -> Interval | None:
     """Return the fraction of the headroom captured, with its 95 % interval.
 
@@ -138,21 +95,15 @@ def bootstrap_captured(
         adapted: Scores (S, N) of the adapted policy.
         domain_randomisation: Scores (S, N) of the policy that never adapts.
         oracle: Scores (S, N) of the policy told the task.
-        generator: Source of the resamples; the same state gives the same interval.
-        num_resamples: Bootstrap resamples.
+        generator: Source of the resamples.
 
     Returns:
         The fraction, or None where the 95 % interval of the headroom on the same
         resamples reaches zero: a part of nothing means nothing.
-
-    Raises:
-        ValueError: Shapes differ, are not (S, N >= 2), or a score is not finite.
     """
-    _check_same_tasks(adapted, domain_randomisation, oracle)
-    gain = np.subtract(adapted, domain_randomisation)
-    headroom = np.subtract(oracle, domain_randomisation)
+    gain, headroom = adapted - domain_randomisation, oracle - domain_randomisation
     state = generator.bit_generator.state
-    if bootstrap_mean(headroom, generator, num_resamples).low <= 0.0:
+    if bootstrap_mean(headroom, generator).low <= 0.0:
         return None
     generator.bit_generator.state = state  # the fraction sees the resamples just tested
     floor = _SMALLEST_HEADROOM * float(np.mean(headroom))
@@ -160,15 +111,11 @@ def bootstrap_captured(
     def fraction(resampled_gain: Array, resampled_headroom: Array) -> Array:
         return _mean(resampled_gain) / np.maximum(_mean(resampled_headroom), floor)
 
-    return _interval(fraction, (gain, headroom), generator, num_resamples)
+    return _bootstrap(fraction, (gain, headroom), generator)
 
 
 def bootstrap_harmed(
-    before: Array,
-    after: Array,
-    headroom: float,
-    generator: np.random.Generator,
-    num_resamples: int = NUM_RESAMPLES,
+    before: Array, after: Array, headroom: float, generator: np.random.Generator
 ) -> Interval:
     """Return the share of tasks that adapting made clearly worse, with its 95 % interval.
 
@@ -178,26 +125,12 @@ def bootstrap_harmed(
         before: Scores (S, N) of a policy before adapting.
         after: Scores (S, N) of the adapted policy, on the same tasks.
         headroom: Mean of oracle - domain randomisation, positive.
-        generator: Source of the resamples; the same state gives the same interval.
-        num_resamples: Bootstrap resamples.
-
-    Raises:
-        ValueError: Shapes differ, are not (S, N >= 2), or a score is not finite.
+        generator: Source of the resamples.
     """
-    _check_same_tasks(before, after)
-
-    def share(resampled_losses: Array) -> Array:
-        return _mean(resampled_losses > HARM * headroom)
-
-    return _interval(share, (np.subtract(before, after),), generator, num_resamples)
+    return bootstrap_mean(1.0 * (before - after > HARM * headroom), generator)
 
 
-def bootstrap_worst_tenth(
-    before: Array,
-    after: Array,
-    generator: np.random.Generator,
-    num_resamples: int = NUM_RESAMPLES,
-) -> Interval:
+def bootstrap_worst_tenth(before: Array, after: Array, generator: np.random.Generator) -> Interval:
     """Return the mean of after - before over the worst tenth of all tasks, with its 95 % interval.
 
     The worst tenth of n pairs (seed, task) are the ⌈n / 10⌉ with the smallest change.
@@ -205,30 +138,25 @@ def bootstrap_worst_tenth(
     Args:
         before: Scores (S, N) of a policy before adapting.
         after: Scores (S, N) of the adapted policy, on the same tasks.
-        generator: Source of the resamples; the same state gives the same interval.
-        num_resamples: Bootstrap resamples.
-
-    Raises:
-        ValueError: Shapes differ, are not (S, N >= 2), or a score is not finite.
+        generator: Source of the resamples.
     """
-    _check_same_tasks(before, after)
-    return _interval(_worst_tenth, (np.subtract(after, before),), generator, num_resamples)
+
+    def worst_tenth(changes: Array) -> Array:
+        number = -(-changes.shape[-1] // 10)
+        return _mean(np.partition(changes, number - 1, axis=-1)[..., :number])
+
+    return _bootstrap(worst_tenth, (after - before,), generator)
 
 
-def _worst_tenth(changes: Array) -> Array:
-    number = -(-changes.shape[-1] // 10)
-    return np.mean(np.partition(changes, number - 1, axis=-1)[..., :number], axis=-1)
+def _mean(scores: Array) -> Array:
+    return np.mean(scores, axis=-1)
 
 
-def _mean(resampled: Array) -> Array:
-    return np.mean(resampled, axis=-1)
-
-
-def _interval(
+def _bootstrap(
     statistic: Callable[..., Array],  # each array (..., S * N) to one number each, (...)
     scores: tuple[Array, ...],
     generator: np.random.Generator,
-    num_resamples: int,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
     """Bootstrap a statistic of paired score arrays, each (S, N).
 
@@ -238,46 +166,17 @@ def _interval(
     """
     from scipy.stats import bootstrap  # half a second, for which no option or name waits
 
-    arrays = [_checked(array) for array in scores]
-    num_seeds, num_tasks = arrays[0].shape
-    flat = [array.ravel() for array in arrays]
-    indices = np.arange(num_seeds * num_tasks).reshape(num_seeds, num_tasks)
-
-    def of_indices(*strata: Array, axis: int) -> Array:
-        picked = np.concatenate(strata, axis=axis)  # (..., S * N)
-        return statistic(*(array[picked] for array in flat))
-
+    flat = [array.ravel() for array in scores]
+    indices = np.arange(scores[0].size).reshape(scores[0].shape)
     result = bootstrap(
         tuple(indices),
-        of_indices,
+        lambda *strata, axis: statistic(*(a[np.concatenate(strata, axis=axis)] for a in flat)),
         n_resamples=num_resamples,
         batch=max(1, _MAX_RESAMPLED_SCORES // indices.size),
         vectorized=True,
         axis=-1,
-        confidence_level=CONFIDENCE,
         method="percentile",
         rng=generator,
     )
     low, high = result.confidence_interval
     return Interval(float(statistic(*flat)), float(low), float(high))
-
-
-def _checked(scores: Array) -> Array:
-    array = np.asarray(scores, dtype=np.float64)
-    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
-        raise ValueError(
-            "scores must be (seeds, tasks) with at least 1 seed and 2 tasks (an interval needs "
-            f"something to resample), got shape {array.shape}"
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"scores hold {int((~np.isfinite(array)).sum())} non-finite numbers")
-    return array
-
-
-def _check_same_tasks(*scores: Array) -> None:
-    shapes = {np.shape(array) for array in scores}
-    if len(shapes) > 1:
-        raise ValueError(
-            "algorithms must be evaluated on the same tasks, (seeds, tasks) each, got shapes "
-            + ", ".join(str(np.shape(array)) for array in scores)
-        )

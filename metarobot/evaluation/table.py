@@ -27,7 +27,6 @@ from metarobot.evaluation.statistics import (
     Interval,
     bootstrap_captured,
     bootstrap_harmed,
-    bootstrap_headroom,
     bootstrap_iqm,
     bootstrap_mean,
     bootstrap_worst_tenth,
@@ -592,7 +591,7 @@ def _headroom(
         random=None if random is None else float(random.mean()),
         domain_randomisation=float(never.mean()),
         oracle=float(oracle.mean()),
-        gap=bootstrap_headroom(never, oracle, np.random.default_rng(seed)),
+        gap=bootstrap_mean(oracle - never, np.random.default_rng(seed)),
     )
 
 

@@ -140,12 +140,7 @@ class TaskSet:
         )
 
     def first_start(self, env: TaskVectorEnv, index: int) -> np.ndarray:
-        """Return the start of the first test episode on a task, uniforms (1, 1, S).
-
-        Args:
-            env: An environment of the family.
-            index: Place of the task.
-        """
+        """Return the start of the first test episode on a task, uniforms (1, 1, S)."""
         start = self._draws(env, self.config.test_episodes, None).start
         return start[index : index + 1, :1]
 
@@ -162,13 +157,29 @@ class TaskSet:
             name: What it is called.
             trained: The policy. One that never adapts has but one stage, and one exploring.
         """
-        config, params = self.config, repeat_params(trained.params, len(self.tasks))
-        size = config.episodes_per_block
-        numbers = config.adaptation_episodes if trained.algorithm.adapts else ()
-        first = self._explore(trained, params, self.block_size if numbers else size)
-        by_episodes = self._by_episodes(name, trained, params, first, numbers)
-        num_blocks = config.num_blocks if trained.algorithm.adapts else 0
-        return by_episodes + self._by_blocks(name, trained, params, first, numbers, num_blocks)
+        config, adapts = self.config, trained.algorithm.adapts
+        size, numbers = config.episodes_per_block, config.adaptation_episodes if adapts else ()
+        first = self.explore(trained, self.block_size if numbers else size)
+        params, trials = repeat_params(trained.params, len(self.tasks)), list[np.ndarray]()
+        found = self._by_episodes(name, trained, first, numbers)
+
+        def explore(block: int, _: Policy | None, params: Params, /) -> Episodes:
+            more = self.explore(trained, size, params, block) if block else first.first(size)
+            trials.append(_means(more))
+            found.append(self._scores(name, block * size, block, more, exploring=True))
+            return self._shown(more)
+
+        num_blocks = config.num_blocks if adapts else 0
+        steps = adapt_in_steps(
+            trained.algorithm, params, num_blocks, explore, config.later_step_length
+        )
+        for block, step in enumerate(steps, start=1):
+            params = step.params
+            if block > 1 or size not in numbers:
+                judged = self._judged(trained, params)
+                found.append(self._scores(name, block * size, block, judged, trials))
+        explore(num_blocks, None, params)
+        return found
 
     def score_by_episodes(
         self, name: str, trained: TrainedPolicy, numbers: Sequence[int]
@@ -180,31 +191,27 @@ class TaskSet:
             trained: The policy. One that never adapts has but one stage.
             numbers: Numbers of adaptation episodes on each task, increasing.
         """
-        params = repeat_params(trained.params, len(self.tasks))
-        if not (trained.algorithm.adapts and any(numbers)):
-            return [self._scores(name, 0, 0, self._judged(trained, params))]
-        first = self._explore(trained, params, max(numbers))
-        return self._by_episodes(name, trained, params, first, numbers)
+        numbers = numbers if trained.algorithm.adapts else ()
+        first = self.explore(trained, max(numbers)) if any(numbers) else None
+        return self._by_episodes(name, trained, first, numbers)
 
     def return_after(self, trained: TrainedPolicy, episodes: Episodes) -> float:
         """Return the mean return after adapting to episodes (N, E, T) that a policy explored."""
-        params = repeat_params(trained.params, len(self.tasks))
-        return float(_means(self._judged(trained, self._adapt(trained, params, episodes))).mean())
+        number = episodes.num_episodes
+        adapted = self.adapted_to(trained, episodes, (number,))[number]
+        return float(_means(self._judged(trained, adapted)).mean())
 
     def _by_episodes(
-        self,
-        name: str,
-        trained: TrainedPolicy,
-        params: Params,
-        first: Episodes,
-        numbers: Sequence[int],
+        self, name: str, trained: TrainedPolicy, first: Episodes | None, numbers: Sequence[int]
     ) -> list[Scores]:
         """Score before adapting, and after adapting to the first episodes of a block alone."""
+        params = repeat_params(trained.params, len(self.tasks))
         found = [self._scores(name, 0, 0, self._judged(trained, params))]
         for number in filter(None, numbers):
-            episodes = first.first(number)
-            adapted = self._judged(trained, self._adapt(trained, params, episodes))
-            found.append(self._scores(name, number, 1, adapted, [_means(episodes)]))
+            assert first
+            adapted = self.adapted_to(trained, first, (number,))[number]
+            judged, trial = self._judged(trained, adapted), _means(first.first(number))
+            found.append(self._scores(name, number, 1, judged, [trial]))
         return found
 
     @property
@@ -212,71 +219,43 @@ class TaskSet:
         """Adaptation episodes that `score` collects at once, and then learns from the first of."""
         return max(self.config.episodes_per_block, *self.config.adaptation_episodes)
 
-    def adapted(
-        self, trained: TrainedPolicy, numbers: Sequence[int], block_size: int = 1
-    ) -> dict[int, Params]:
-        """Return the parameters after one block of each number of adaptation episodes.
+    def explore(
+        self,
+        trained: TrainedPolicy,
+        num_episodes: int,
+        params: Params | None = None,
+        block: int = 0,
+    ) -> Episodes:
+        """Collect a block of adaptation episodes (N, E, T); of who never adapts, as it acts.
 
         Args:
-            trained: Who adapts.
-            numbers: Numbers of adaptation episodes on each task; 0 is before adapting.
-            block_size: Episodes that are collected at once, if more. What a learner asks in one
-                depends on how many there are, so `self.block_size` adapts as `score` does.
-
-        Returns:
-            By number, each leaf (N, ...).
+            trained: The policy.
+            num_episodes: E. What a learner asks in one depends on how many there are.
+            params: What it has adapted to so far; those before adapting if not given.
+            block: Blocks before.
         """
-        return self.adapted_to(trained, self.explore(trained, max(*numbers, block_size)), numbers)
-
-    def explore(self, trained: TrainedPolicy, num_episodes: int) -> Episodes:
-        """Collect adaptation episodes of who has not adapted yet, (N, E, T)."""
-        params = repeat_params(trained.params, len(self.tasks))
-        return self._explore(trained, params, num_episodes)
+        algorithm = trained.algorithm
+        return self.collect(
+            algorithm.exploring_policy if algorithm.adapts else trained.policy,
+            repeat_params(trained.params, len(self.tasks)) if params is None else params,
+            num_episodes=num_episodes,
+            noisy=True,
+            block=block,
+            observe_task=algorithm.observes_task,
+            num_envs=algorithm.num_simulations(len(self.tasks), num_episodes),
+        )
 
     def adapted_to(
         self, trained: TrainedPolicy, first: Episodes, numbers: Sequence[int]
     ) -> dict[int, Params]:
-        """Return the parameters after the first episodes of a block, by their number."""
+        """Return the parameters (N, ...) after the first episodes of a block, by their number."""
         params = repeat_params(trained.params, len(self.tasks))
         return {
-            number: self._adapt(trained, params, first.first(number)) if number else params
+            number: adapt_once(trained.algorithm, params, self._shown(first.first(number))).params
+            if number
+            else params
             for number in numbers
         }
-
-    def _adapt(self, trained: TrainedPolicy, params: Params, episodes: Episodes) -> Params:
-        """Adapt to a block of episodes, as far as they may be seen."""
-        seen = self._shown(episodes)
-        return adapt_once(trained.algorithm, params, seen).params
-
-    def _by_blocks(
-        self,
-        name: str,
-        trained: TrainedPolicy,
-        params: Params,
-        first: Episodes,
-        known: Sequence[int],
-        num_blocks: int,
-    ) -> list[Scores]:
-        """Score after 1..K blocks, unless known, and the exploring episodes that follow each."""
-        size, trials, found = self.config.episodes_per_block, list[np.ndarray](), list[Scores]()
-
-        def explore(block: int, policy: Policy, params: Params, /) -> Episodes:
-            del policy  # _explore knows it
-            more = self._explore(trained, params, size, block) if block else first.first(size)
-            trials.append(_means(more))
-            found.append(self._scores(name, block * size, block, more, exploring=True))
-            return self._shown(more)
-
-        steps = adapt_in_steps(
-            trained.algorithm, params, num_blocks, explore, self.config.later_step_length
-        )
-        for block, step in enumerate(steps, start=1):
-            params = step.params
-            if block > 1 or size not in known:
-                judged = self._judged(trained, params)
-                found.append(self._scores(name, block * size, block, judged, trials))
-        explore(num_blocks, trained.algorithm.exploring_policy, params)
-        return found
 
     def _scores(
         self,
@@ -313,25 +292,6 @@ class TaskSet:
             num_episodes=self.config.test_episodes,
             noisy=self.config.action_noise == "trained",
             observe_task=trained.algorithm.observes_task,
-        )
-
-    def _explore(
-        self,
-        trained: TrainedPolicy,
-        params: Params,
-        num_episodes: int,
-        block: int = 0,
-    ) -> Episodes:
-        """Collect a block of adaptation episodes; of a policy that never adapts, as it acts."""
-        algorithm = trained.algorithm
-        return self.collect(
-            algorithm.exploring_policy if algorithm.adapts else trained.policy,
-            params,
-            num_episodes=num_episodes,
-            noisy=True,
-            block=block,
-            observe_task=algorithm.observes_task,
-            num_envs=algorithm.num_simulations(len(self.tasks), num_episodes),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
 from itertools import chain, pairwise, zip_longest
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.algorithms import adapt_once, algorithm_class
-from metarobot.config import MOST_EPISODES, MOST_SEED
+from metarobot.config import MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.envs import (
     Split,
     TaskDistribution,
@@ -185,9 +186,6 @@ class WorstFilms:
     """Why there are none, in one line."""
 
 
-# Films: one task, a grid of tasks, one policy, a chosen task, the worst tasks of an evaluation.
-
-
 def render_adaptation(
     run: TrainedRun,
     path: Path,
@@ -218,38 +216,54 @@ def render_adaptation(
     trained = find_shown_policy(run, config)
     tasks = choose_task((variant or find_family(run.env_id)).distribution, config, task)
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
-    return _film_adapted(run, path, tasks, adapted, config, variant, note)
-
-
-def _film_adapted(
-    run: TrainedRun,
-    path: Path,
-    tasks: Tasks,
-    adapted: Mapping[int, Params],
-    config: RenderConfig,
-    variant: Variant | None = None,
-    note: str = "",
-) -> RenderedAdaptation:
-    """Film one task with what `adapt_to` returned for it."""
-    trained = find_shown_policy(run, config)
-    with open_camera(
-        run.env_id, path, len(adapted), config, variant=variant, scene_path=run.scene
-    ) as camera:
-        camera.env.set_tasks(tasks)
-        start = _draws(camera.env, config, _SHOWN, 1, 1).start
-        clips = [
-            camera.film(trained, params, start, after_episodes(number))
-            for number, params in adapted.items()
-        ]
-        _write_clips(clips, camera, path, note)
+    clips, frames, fps = _film(
+        trained, path, tasks, _captioned(adapted), config, variant, note=note
+    )
+    write_film(frames, path, fps)
     returns = tuple(float(np.sum(clip.rewards)) for clip in clips)
     return RenderedAdaptation(task=tasks.to_dicts()[0], returns=returns)
 
 
-def _write_clips(clips: Sequence[Clip], camera: Camera, path: Path, note: str = "") -> None:
-    parts = [*camera.task_words(), note, *camera.force_words()]
-    words = Words(title=camera.title, parts=[*filter(None, parts)])
-    write_film(camera.compose(clips, words, len(clips)), path, camera.fps)
+def _film(
+    trained: TrainedPolicy | AdaptablePolicy,
+    path: Path,
+    tasks: Tasks,
+    stages: Mapping[str, Params],
+    config: RenderConfig,
+    variant: Variant | None = None,
+    *,
+    start: Callable[[TaskVectorEnv], np.ndarray] | None = None,
+    where: str = "",
+    note: str = "",
+) -> tuple[list[Clip], Iterator[Frame], float]:
+    """Film one task with several parameters side by side.
+
+    Args:
+        trained: Who acts.
+        path: The film; nothing is written yet.
+        tasks: The one task.
+        stages: Parameters of the policy, each leaf (1, ...), by the captions of their clips.
+        config: How it is filmed, and what seed the start has.
+        variant: What it is filmed on; None for the family as it is.
+        start: What returns the start, (1, 1, S); one of the seed if not given.
+        where: What follows the title.
+        note: What is to be known of the task besides.
+
+    Returns:
+        The clips, and the frames of the film and how many there are in a second.
+    """
+    with open_camera(trained.config, path, len(stages), config, variant) as camera:
+        camera.env.set_tasks(tasks)
+        begin = start(camera.env) if start else _shown_start(camera.env, config)
+        clips = [camera.film(trained, params, begin, caption) for caption, params in stages.items()]
+        parts = [*camera.task_words(), note, *camera.force_words()]
+        words = Words(title=camera.title + where, parts=[*filter(None, parts)])
+        return clips, camera.compose(clips, words, len(clips)), camera.fps
+
+
+def _captioned(adapted: Mapping[int, Params], index: int = 0) -> dict[str, Params]:
+    """Return the parameters of one of the tasks adapted to, each leaf (1, ...), by captions."""
+    return {after_episodes(number): _rows(params, index) for number, params in adapted.items()}
 
 
 def render_grid(
@@ -286,17 +300,20 @@ def render_grid(
     parts += describe_task(task, _units(measured))
     shown = RenderedGrid(len(tasks))
     adapted = adapt_to(run.env_id, tasks, trained, config, variant)
-    with open_camera(
-        run.env_id, path, size.columns, config, variant=variant, scene_path=run.scene
-    ) as camera:
-        _require_memory(camera, len(tasks))
-        start = _draws(camera.env, config, _SHOWN, 1, 1).start
+    with open_camera(trained.config, path, size.columns, config, variant) as camera:
+        env = camera.env  # the frames of one stage are held
+        steps = env.horizon + env.settle_steps
+        num_frames = len(tasks) * int(steps * camera.frames_per_step + 1)
+        frame_bytes = 3 * env.pictures.width_px * env.pictures.height_px
+        frames_words = f"{num_frames} frames"
+        require_memory({frames_words: num_frames * frame_bytes}, "film a smaller grid")
+        start = _shown_start(env, config)
 
         def frames() -> Iterator[Frame]:
             for number, params in adapted.items():
                 clips = []
                 for row, values in enumerate(tasks.to_dicts()):
-                    camera.env.set_tasks(tasks.rows([row]))
+                    env.set_tasks(tasks.rows([row]))
                     caption = "  ·  ".join(in_unit(f"{values[p.name]:.3g}", p.unit) for p in axes)
                     places = {place_of(run.distribution[name], values[name]) for name in values}
                     note = min(places, key=PLACES.index)
@@ -359,14 +376,6 @@ def place_of(parameter: TaskParameter, value: float) -> str:
     return PLACES[1] if parameter.gaps and parameter.trained_on(value) else PLACES[0]
 
 
-def _require_memory(camera: Camera, num_tasks: int) -> None:
-    """Refuse a film whose frames do not fit into memory: those of one stage are held."""
-    env = camera.env
-    count = num_tasks * int((env.horizon + env.settle_steps) * camera.frames_per_step + 1)
-    frame_bytes = 3 * env.pictures.width_px * env.pictures.height_px
-    require_memory({f"{count} frames": count * frame_bytes}, "film a smaller grid")
-
-
 def render_policy(
     policy: AdaptablePolicy,
     path: Path,
@@ -385,21 +394,12 @@ def render_policy(
         TaskError: The family does not allow the task.
         VideoError: ffmpeg failed.
     """
-    trained_with, config = policy.config, RenderConfig(seed=seed)
-    with open_camera(
-        trained_with.env_id,
-        path,
-        1,
-        config,
-        variant=trained_with.variant,
-        observe_task=algorithm_class(trained_with.algorithm).observes_task,
-    ) as camera:
-        distribution = camera.env.distribution
-        given = {name: [value] for name, value in (task or {}).items()}
-        camera.env.set_tasks(distribution.with_values(given) if given else distribution.nominal())
-        start = _draws(camera.env, config, _SHOWN, 1, 1).start
-        clip = camera.film(policy, policy.task_params, start, "the policy at work")
-        _write_clips([clip], camera, path)
+    variant, config = policy.config.variant, RenderConfig(seed=seed)
+    distribution = (variant or find_family(policy.config.env_id)).distribution
+    tasks = choose_task(distribution, config, task) if task else distribution.nominal()
+    stages = {"the policy at work": policy.task_params}
+    (clip,), frames, fps = _film(policy, path, tasks, stages, config, variant)
+    write_film(frames, path, fps)
     return float(np.sum(clip.rewards))
 
 
@@ -423,7 +423,7 @@ def film_chosen_task(run: TrainedRun, path: Path) -> str:
     adapted = adapt_to(run.env_id, tasks, trained, config)
     with closing(make_env(run.env_id, NUM_DRAWN, num_threads=1, scene_path=run.scene)) as env:
         env.set_tasks(tasks)
-        start = np.repeat(_draws(env, config, _SHOWN, 1, 1).start, NUM_DRAWN, axis=0)
+        start = np.repeat(_shown_start(env, config), NUM_DRAWN, axis=0)
         before, after = (
             collect(env, trained.policy, adapted[number], noise=None, start=start)
             for number in (0, max(adapted))
@@ -431,8 +431,9 @@ def film_chosen_task(run: TrainedRun, path: Path) -> str:
     shows = (after.success & ~before.success)[:, 0].numpy()
     gained = (after.returns - before.returns)[:, 0].numpy()
     index, number = int(np.lexsort((gained, shows))[-1]), int(shows.sum())
-    own = {number: _rows(params, index) for number, params in adapted.items()}
-    _film_adapted(run, path, tasks.rows([index]), own, config, note=CHOSEN)
+    stages = _captioned(adapted, index)
+    _, frames, fps = _film(trained, path, tasks.rows([index]), stages, config, note=CHOSEN)
+    write_film(frames, path, fps)
     turn = f"{number} {'turns' if number == 1 else 'turn'}" if number else "none turns"
     return (
         f"The task is chosen: of {NUM_DRAWN} drawn, {turn} from failure to success; "
@@ -474,47 +475,30 @@ def film_worst_tasks(
                     run.env_id, worst.split, evaluation.config, variant, run.scene
                 )
                 numbers = sorted({0, 1, worst.adaptation_episodes})
-                known[key] = task_set, task_set.adapted(trained, numbers, task_set.block_size)
-            title = split_title(evaluation, worst.split).lower()
-            films[place] = _film_test_episode(run, trained, worst.index, title, *known[key])
+                episodes = task_set.explore(trained, task_set.block_size)
+                known[key] = task_set, task_set.adapted_to(trained, episodes, numbers)
+            task_set, adapted = known[key]
+            _, frames, fps = _film(
+                trained,
+                Path("film.mp4"),
+                task_set.tasks.rows([worst.index]),
+                _captioned(adapted, worst.index),
+                RenderConfig(),
+                variant,
+                start=partial(task_set.first_start, index=worst.index),
+                where=f", {split_title(evaluation, worst.split).lower()}",
+            )
+            films[place] = _with_poster([*frames], fps)
     except (OpenGLError, VideoError) as error:
         return WorstFilms(problem=str(error))
     return WorstFilms(films)
 
 
-def _film_test_episode(
-    run: TrainedRun,
-    trained: TrainedPolicy,
-    index: int,
-    split: str,
-    task_set: TaskSet,
-    adapted: Mapping[int, Params],
-) -> Film:
-    """Film the first test episode of a task of a task set, before and after adapting."""
-    with open_camera(
-        run.env_id,
-        Path("film.mp4"),
-        len(adapted),
-        RenderConfig(),
-        variant=task_set.variant,
-        scene_path=run.scene,
-    ) as camera:
-        camera.env.set_tasks(task_set.tasks.rows([index]))
-        start = task_set.first_start(camera.env, index)
-        clips = [
-            camera.film(trained, _rows(params, index), start, after_episodes(number))
-            for number, params in adapted.items()
-        ]
-        words = Words(title=f"{camera.title}, {split}", parts=camera.task_words())
-        frames = [*camera.compose(clips, words, len(clips))]
-        content, end = mp4_bytes(frames, camera.fps), Image.fromarray(frames[-1])
-    buffer = BytesIO()
+def _with_poster(frames: Sequence[Frame], fps: float) -> Film:
+    end, buffer = Image.fromarray(frames[-1]), BytesIO()
     size = _POSTER_WIDTH_PX, round(end.height * _POSTER_WIDTH_PX / end.width)
     end.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=80)
-    return Film(content, buffer.getvalue())
-
-
-# Tasks and policies that are filmed.
+    return Film(mp4_bytes(frames, fps), buffer.getvalue())
 
 
 def find_shown_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
@@ -595,6 +579,11 @@ def _draws(
     )
 
 
+def _shown_start(env: TaskVectorEnv, config: RenderConfig) -> np.ndarray:
+    """Return the uniforms (1, 1, S) that place the start of what is filmed."""
+    return _draws(env, config, _SHOWN, 1, 1).start
+
+
 def _rows(params: Params, index: int) -> Params:
     """Return the parameters of one task, each leaf (1, ...)."""
     return {name: leaf[index : index + 1] for name, leaf in params.items()}
@@ -604,23 +593,32 @@ def _units(distribution: TaskDistribution) -> dict[str, str]:
     return {parameter.name: parameter.unit for parameter in distribution.parameters}
 
 
-# The camera.
-
-
 @contextmanager
 def open_camera(
-    env_id: str, path: Path, columns: int, config: RenderConfig, **options: Any
+    trained_with: TrainConfig,
+    path: Path,
+    columns: int,
+    config: RenderConfig,
+    variant: Variant | None,
 ) -> Iterator[Camera]:
     """Make one simulation in front of a camera, for a film with so many clips side by side.
 
     Args:
-        env_id: The family.
+        trained_with: The configuration of who is filmed.
         path: The film; its ending says how large and how fast it may be.
         columns: Clips side by side.
         config: Whether contact forces are drawn, and how slowly the film runs.
-        options: More of `make_env`.
+        variant: What is filmed; None for the family as it is.
     """
-    env = make_env(env_id, 1, render_mode="rgb_array", num_threads=1, **options)
+    env = make_env(
+        trained_with.env_id,
+        1,
+        render_mode="rgb_array",
+        num_threads=1,
+        observe_task=algorithm_class(trained_with.algorithm).observes_task,
+        variant=variant,
+        scene_path=trained_with.scene,
+    )
     with closing(env):
         width, height = cell_size(columns, path.suffix.lower())
         env.pictures = Pictures(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.style
@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
@@ -56,28 +55,25 @@ _BETWEEN = 0.1
 """Room between two maps, in widths of a map."""
 
 
-def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
-    """Draw the return (or success) over two task parameters, one panel an algorithm, one scale.
+def heat_map(evaluation: Evaluation) -> bytes:
+    """Draw the return over two task parameters, one panel an algorithm, one scale.
 
     The box is the training range, the hatched bands in it are held out of training, the red line
     surrounds the tasks in which at least half of the episodes succeed.
 
     Args:
         evaluation: The evaluation.
-        quantity: "return" or "success".
 
     Raises:
-        ValueError: quantity is neither, or there is no map.
+        ValueError: There is no map.
     """
-    if quantity not in ("return", "success"):
-        raise ValueError(f"quantity must be 'return' or 'success', got {quantity!r}")
     data = evaluation.heat_map
     if data is None or not data.maps:
         raise ValueError("the evaluation has no map to draw")
     rows = _rows(evaluation, data.maps)
-    panels = list(chain.from_iterable(rows))
-    maps = [_matrix(p.success if quantity == "success" else p.returns) for p in panels]
-    limits = (0.0, 1.0) if quantity == "success" else colour_limits(maps)
+    panels = [*chain.from_iterable(rows)]
+    maps = [_matrix(panel.returns) for panel in panels]
+    limits = colour_limits(maps)
     height_px = _ABOVE_PX + _PANEL_PX * len(rows)
     with matplotlib.style.context(["default", STYLE]):
         figure = make_figure(height_px)
@@ -87,21 +83,31 @@ def heat_map(evaluation: Evaluation, quantity: str = "return") -> bytes:
         figure.subplots_adjust(
             left=_LEFT, right=_RIGHT, top=top, bottom=bottom, wspace=_BETWEEN, hspace=0.28
         )
-        places = _used_places(grid, rows)
-        meshes = _draw_panels(evaluation, data, places, panels, maps, limits)
-        _name_axes(figure, grid, data, height_px)
-        clipped = quantity == "return" and min(np.nanmin(m) for m in maps) < limits[0]
+        gaps = {parameter.name: parameter.gaps for parameter in evaluation.task_parameters}
+        gaps |= {axis.name: axis.gaps for axis in (data.x, data.y)}
+        colour_of, mesh = colours(evaluation.learners), None
+        for axes, panel, values in zip(_used_places(grid, rows), panels, maps, strict=True):
+            mesh = _draw_map(axes, data, values, limits)
+            _draw_success_line(axes, data, _matrix(panel.success))
+            _draw_training_box(axes, data.x, data.y, gaps)
+            heading, note = _heading(panel, evaluation, number(float(np.nanmean(values))))
+            panel_heading(axes, heading, note, colour_of.get(panel.algorithm, INK))
+        for axes in grid[:, 0]:
+            axes.set_ylabel(parameter_label(data.y.name, data.y.unit))
+        below = parameter_label(data.x.name, data.x.unit)
+        figure.text((_LEFT + _RIGHT) / 2, 5 / height_px, below, ha="center", color=FAINT)
+        assert mesh
         bar = figure.colorbar(
-            meshes[0],
+            mesh,
             cax=figure.add_axes((_RIGHT + 0.014, bottom, 0.014, top - bottom)),
-            extend="min" if clipped else "neither",
+            extend="min" if min(np.nanmin(m) for m in maps) < limits[0] else "neither",
         )
         bar.outline.set_visible(False)
-        bar.set_label(quantity)
+        bar.set_label("return")
         keyed = {(p.algorithm, p.adaptation_episodes): m for p, m in zip(panels, maps, strict=True)}
         write_title(
             figure,
-            _heat_map_title(evaluation, keyed, quantity),
+            _heat_map_title(evaluation, keyed),
             "Box: training range, hatched bands in it held out. "
             "Red line: half of the episodes succeed.",
         )
@@ -135,48 +141,13 @@ def _rows_of(maps: Sequence[GridMap], num_columns: int) -> list[list[GridMap]]:
 
 
 def _used_places(grid: np.ndarray, rows: Sequence[Sequence[GridMap]]) -> list[Axes]:
-    """Return the places of all panels; hide the others.
-
-    The lowest panel of a column has the numbers, also above an empty place.
-    """
+    """Return the places of all panels; hide the others, and number the lowest of each column."""
     for column in range(grid.shape[1]):
         used = [index for index, row in enumerate(rows) if column < len(row)]
         for index, axes in enumerate(grid[:, column]):
             axes.set_visible(index in used)
             axes.tick_params(labelbottom=index == used[-1])
     return [grid[i, j] for i, row in enumerate(rows) for j in range(len(row))]
-
-
-def _draw_panels(
-    evaluation: Evaluation,
-    data: HeatMap,
-    places: Sequence[Axes],
-    panels: Sequence[GridMap],
-    maps: Sequence[np.ndarray],
-    limits: tuple[float, float],
-) -> list[QuadMesh]:
-    gaps = {parameter.name: parameter.gaps for parameter in evaluation.task_parameters}
-    gaps |= {axis.name: axis.gaps for axis in (data.x, data.y)}
-    colour_of, meshes = colours(evaluation.learners), []
-    for axes, panel, values in zip(places, panels, maps, strict=True):
-        meshes.append(_draw_map(axes, data, values, limits))
-        _draw_success_line(axes, data, _matrix(panel.success))
-        _draw_training_box(axes, data.x, data.y, gaps)
-        heading, note = _heading(panel, evaluation, number(float(np.nanmean(values))))
-        panel_heading(axes, heading, note, colour_of.get(panel.algorithm, INK))
-    return meshes
-
-
-def _name_axes(figure: Figure, grid: np.ndarray, data: HeatMap, height_px: int) -> None:
-    for axes in grid[:, 0]:
-        axes.set_ylabel(parameter_label(data.y.name, data.y.unit))
-    figure.text(
-        (_LEFT + _RIGHT) / 2,
-        5 / height_px,
-        parameter_label(data.x.name, data.x.unit),
-        ha="center",
-        color=FAINT,
-    )
 
 
 def _heading(panel: GridMap, evaluation: Evaluation, mean: str) -> tuple[str, str]:
@@ -279,15 +250,13 @@ def _draw_training_box(
     axes.add_patch(box)
 
 
-def _heat_map_title(
-    evaluation: Evaluation, maps: Mapping[tuple[str, int], np.ndarray], quantity: str
-) -> str:
+def _heat_map_title(evaluation: Evaluation, maps: Mapping[tuple[str, int], np.ndarray]) -> str:
     """Say what the picture shows: its mean is better, worse, or about the same."""
     family = evaluation_title(evaluation)
     learners = {name for name, _ in maps if name in evaluation.learners}
     told_of = evaluation.heat_map and evaluation.heat_map.headline
     if (NEVER_ADAPTS, 0) not in maps or len(learners) != 1 or told_of is None:
-        return f"{family}: {quantity} over the task parameters"
+        return f"{family}: return over the task parameters"
     (learner,) = learners
     never = float(np.nanmean(maps[NEVER_ADAPTS, 0]))
     adapted = float(np.nanmean(maps[learner, told_of]))
@@ -307,50 +276,8 @@ _LIGHT = 0.45
 _NO_NUMBER = "#9aa1ad"
 
 
-@dataclass(frozen=True)
-class MapCell:
-    """One task of a map."""
-
-    colour: str
-    ink: str
-    success: str
-    """Success in percent, without the sign."""
-    figures: str
-    """The task and what was reached on it, in words."""
-
-
-@dataclass(frozen=True)
-class PageMap:
-    """What one policy reaches over two task parameters."""
-
-    title: str
-    note: str
-    rows: Sequence[Sequence[MapCell]]
-    """From the highest value of the vertical parameter down."""
-
-
-@dataclass(frozen=True)
-class PageHeatMap:
-    """All maps, on one scale of colours."""
-
-    x_label: str
-    y_label: str
-    x_ticks: Sequence[str]
-    """The lowest and the highest value."""
-    y_ticks: Sequence[str]
-    box: Sequence[float]
-    """Where the training range is, in percent of a map: left, top, width, height."""
-    gaps: str
-    """What is held out of the training range, in words."""
-    scale: Sequence[str]
-    """Colours from the lowest to the highest return."""
-    limits: Sequence[str]
-    """The returns that they stand for."""
-    maps: Sequence[PageMap]
-
-
-def page_heat_map(evaluation: Evaluation) -> PageHeatMap | None:
-    """Return the heat map for a page, None where there is none.
+def page_heat_map(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Return the heat map as the report's template shows it, None where there is none.
 
     Args:
         evaluation: The evaluation.
@@ -358,62 +285,50 @@ def page_heat_map(evaluation: Evaluation) -> PageHeatMap | None:
     data = evaluation.heat_map
     if data is None or not data.maps:
         return None
-    low, high = colour_limits([np.array(each.returns, dtype=np.float64) for each in data.maps])
+    limits = colour_limits([_matrix(each.returns) for each in data.maps])
     order = [policy.algorithm for policy in evaluation.policies]
-    maps = sorted(data.maps, key=lambda each: order.index(each.algorithm))
     x, y = data.x, data.y
     left, right = _inside(x, x.train)
     below, above = _inside(y, y.train)
-    return PageHeatMap(
-        x_label=parameter_label(x.name, x.unit),
-        y_label=parameter_label(y.name, y.unit),
-        x_ticks=_ends(x),
-        y_ticks=_ends(y),
-        box=(left, 100 - above, right - left, above - below),
-        gaps=" and ".join(filter(None, map(_gaps, (x, y)))),
-        scale=[_colour(share) for share in np.linspace(0, 1, 9).tolist()],
-        limits=(number(low), number(high)),
-        maps=[_page_map(evaluation, data, each, low, high) for each in maps],
-    )
-
-
-def _page_map(
-    evaluation: Evaluation, data: HeatMap, each: GridMap, low: float, high: float
-) -> PageMap:
-    learns = each.algorithm in evaluation.learners
-    note = REFERENCE_NOTES.get(each.algorithm, "")
-    rows = [
-        [
-            _cell(data, place, each.returns[row][column], each.success[row][column], low, high)
-            for column in range(len(data.x.values))
-            for place in [(column, row)]
+    maps = []
+    for each in sorted(data.maps, key=lambda each: order.index(each.algorithm)):
+        learns = each.algorithm in evaluation.learners
+        stage, note = after_episodes(each.adaptation_episodes), REFERENCE_NOTES.get(each.algorithm)
+        rows = [  # from the highest value of y down
+            [_cell(data, column, row, each, limits) for column in range(len(x.values))]
+            for row in reversed(range(len(y.values)))
         ]
-        for row in reversed(range(len(data.y.values)))
-    ]
-    return PageMap(
-        title=algorithm_title(each.algorithm),
-        note=after_episodes(each.adaptation_episodes) if learns else note,
-        rows=rows,
-    )
+        title = algorithm_title(each.algorithm)
+        maps.append({"title": title, "note": stage if learns else note or "", "rows": rows})
+    return {
+        "x_label": parameter_label(x.name, x.unit),
+        "y_label": parameter_label(y.name, y.unit),
+        "x_ticks": _ends(x),
+        "y_ticks": _ends(y),
+        # The training range in percent of a map: left, top, width, height.
+        "box": (left, 100 - above, right - left, above - below),
+        "gaps": " and ".join(filter(None, map(_gaps, (x, y)))),
+        "scale": [_colour(share) for share in np.linspace(0, 1, 9).tolist()],
+        "limits": [*map(number, limits)],
+        "maps": maps,
+    }
 
 
 def _cell(
-    data: HeatMap,
-    place: tuple[int, int],
-    returned: float | None,
-    success: float | None,
-    low: float,
-    high: float,
-) -> MapCell:
-    values = zip((data.x, data.y), place, strict=True)
+    data: HeatMap, column: int, row: int, drawn: GridMap, limits: tuple[float, float]
+) -> dict[str, str]:
+    """Return colours, success and figures of one task of a map."""
+    values = ((data.x, column), (data.y, row))
     task = ", ".join(value_words(axis.name, axis.values[i], axis.unit) for axis, i in values)
+    returned, success = drawn.returns[row][column], drawn.success[row][column]
     figures = f"{task}: success {percent(success)}, return {number(returned)}"
     if returned is None or success is None:
-        return MapCell(_NO_NUMBER, "#000000", "", figures)
-    colour = _colour((returned - low) / (high - low))
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    dark = 0.299 * red + 0.587 * green + 0.114 * blue > _LIGHT
-    return MapCell(colour, "#000000" if dark else "#ffffff", number(100 * success, 0), figures)
+        return {"colour": _NO_NUMBER, "ink": "#000000", "success": "", "figures": figures}
+    colour = _colour((returned - limits[0]) / (limits[1] - limits[0]))
+    red, green, blue = to_rgb(colour)
+    ink = "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > _LIGHT else "#ffffff"
+    percentage = number(100 * success, 0)
+    return {"colour": colour, "ink": ink, "success": percentage, "figures": figures}
 
 
 def _colour(share: float) -> str:

@@ -6,7 +6,6 @@ viser scene, `PlayPage` the sliders, buttons and numbers beside it, and keeps th
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import errno
 import logging
@@ -27,7 +26,6 @@ from gymnasium.vector import AutoresetMode
 from metarobot.adaptation.policy import AdaptablePolicy
 from metarobot.adaptation.run import as_adaptable
 from metarobot.algorithms.base import Belief, tasks_of
-from metarobot.console import say
 from metarobot.envs import (
     TaskDistribution,
     TaskError,
@@ -783,29 +781,8 @@ def serve(port: int) -> Iterator[viser.ViserServer]:
     server.request_share_url = lambda verbose=True: None  # a browser can ask for a public address
     # A connection that ends before it has asked for anything would print a traceback.
     logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
-    loop = server.get_event_loop()
-    loop.call_soon_threadsafe(loop.set_exception_handler, _report_once())
     try:
         yield server
     finally:
         with redirect_stdout(quiet):
             server.stop()
-
-
-def _report_once() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
-    """Return a handler that says once, in one line, that there is no descriptor for a connection.
-
-    asyncio would print a traceback for each connection that waits.
-    """
-    said = False
-
-    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal said
-        error = context.get("exception")
-        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
-            loop.default_exception_handler(context)
-        elif not said:
-            said = True
-            say("too many connections are open: others wait; `ulimit -n` allows more")
-
-    return report

@@ -27,9 +27,8 @@ from metarobot.reporting.heat_map import page_heat_map
 from metarobot.reporting.style import evaluation_title
 from metarobot.reporting.tables import (
     episode_tables,
-    headroom_table,
     parameter_table,
-    return_tables,
+    returns_table,
     robustness_table,
     worst_tables,
     worst_words,
@@ -242,8 +241,7 @@ def render_report(
             video=_film_url(video),
             shown=None if demonstration is None else _shown_besides(demonstration),
             episode_tables=episode_tables(evaluation),
-            tables=return_tables(evaluation),
-            headroom=headroom_table(evaluation),
+            returns=returns_table(evaluation),
             heat_map=page_heat_map(evaluation),
             worst_tables=worst_tables(evaluation),
             films=_films(evaluation, worst),

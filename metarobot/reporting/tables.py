@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
-from metarobot.evaluation.protocol import RANDOM
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation, Row, WorstTask
 from metarobot.reporting.style import (
-    ALGORITHM_COLOURS,
     Cell,
     after_blocks,
     after_episodes,
     algorithm_title,
+    interval,
     number,
     parameter_label,
     percent,
@@ -35,21 +35,11 @@ _QUANTITIES = (
 """Title, name in a row and whether in percent: what is told by adaptation episodes."""
 
 
-class Bar(NamedTuple):
-    """A return on the scale of its split, from 0 (and below) to 100."""
-
-    low: float
-    mean: float
-    high: float
-
-
 class Line(NamedTuple):
     """One line of a table."""
 
     label: str
-    cells: Sequence[Cell | Bar | str]
-    kind: str = ""
-    """The CSS class of its colour."""
+    cells: Sequence[Cell | str]
 
 
 class Group(NamedTuple):
@@ -125,77 +115,30 @@ def episodes_to_90(evaluation: Evaluation, algorithm: str, split: str) -> str:
     return f"> {last.episodes}" if last.captured else "–"
 
 
-def headroom_table(evaluation: Evaluation) -> Table | None:
-    """Return the headroom of each split and how much of it each block of every learner captures."""
-    several, lines, most = len(evaluation.learners) > 1, [], 0
-    for entry in evaluation.headroom:
-        for name in evaluation.learners:
-            rows = evaluation.blocks.get((name, entry.split, False), ())
-            cells = [
-                Cell(number(entry.domain_randomisation)),
-                Cell(number(entry.oracle)),
-                Cell.of(entry.gap),
-                *(Cell.in_percent(row.captured) for row in rows),
-            ]
-            label = split_title(evaluation, entry.split)
-            lines.append(Line(label + f", {algorithm_title(name)}" * several, cells))
-            most = max(most, len(rows))
-    stages = ["Captured before", *map(after_blocks, range(1, most))]
-    headings = ["Split", "Domain randomisation", "Oracle", "Headroom", *stages]
-    title = "Headroom and what was captured of it"
-    return Table(title, "", headings, [Group("", "", lines)]) if lines else None
-
-
-def return_tables(evaluation: Evaluation) -> list[Table]:
-    """Return one table for deterministic and one for exploring episodes, grouped by split."""
-    headings = ("Algorithm", "Episodes used", "Mean return", "low to high", "Interquartile mean")
-    kinds, tables = ("number wide", "number", "bar", "number", "number"), []
-    for exploring, title in ((False, "Deterministic episodes"), (True, "Exploring episodes")):
-        groups = []
-        for split in evaluation.splits:
-            keys = [(policy.algorithm, split, exploring) for policy in evaluation.policies]
-            found = {key[0]: evaluation.blocks[key] for key in keys if key in evaluation.blocks}
-            if found:
-                note, lines = split_note(evaluation, split), _return_lines(evaluation, found)
-                groups.append(Group(split_title(evaluation, split), note, lines))
-        if groups:
-            tables.append(Table(title, "", (*headings, "Success"), groups, kinds))
-    return tables
-
-
-def _return_lines(evaluation: Evaluation, found: dict[str, tuple[Row, ...]]) -> list[Line]:
-    # Random actions score so low that their place would squeeze all others together.
-    means = [row.return_mean for name, rows in found.items() if name != RANDOM for row in rows]
-    means = means or [row.return_mean for row in found[RANDOM]]
-    low = min(mean.low for mean in means)
-    span = max(max(mean.high for mean in means) - low, 1e-9)
-
-    def place(value: float) -> float:
-        return round(100 * min(max((value - low) / span, 0.0), 1.0), 2)
-
-    return [
-        Line(
-            _label(evaluation, name, row.blocks),
-            [
-                Cell(str(row.episodes)),
-                Cell.of(mean),
-                Bar(place(mean.low), place(mean.value), place(mean.high)),
-                Cell.of(row.return_iqm),
-                Cell.in_percent(row.success),
-            ],
-            name if name in ALGORITHM_COLOURS else "adapted",
-        )
-        for name, rows in found.items()
-        for row in rows
-        for mean in [row.return_mean]
-    ]
-
-
-def _label(evaluation: Evaluation, algorithm: str, num_blocks: int) -> str:
-    name, stage = algorithm_title(algorithm), after_blocks(num_blocks)
-    if algorithm not in evaluation.learners:
-        return name
-    return f"{name}, {stage}" if len(evaluation.learners) > 1 else stage
+def returns_table(evaluation: Evaluation) -> Table:
+    """Return what every policy reaches by blocks of episodes, and what there is to win."""
+    stages, groups = range(evaluation.config.num_blocks + 1), []
+    for split in evaluation.splits:
+        lines, note = [], split_note(evaluation, split)
+        for name, block in product((each.algorithm for each in evaluation.policies), stages):
+            if row := evaluation.after_blocks(name, split, block):
+                exploring = evaluation.blocks.get((name, split, True), ())[block : block + 1]
+                stage = f", {after_blocks(block)}" * (name in evaluation.learners)
+                cells = [
+                    Cell(str(row.episodes)),
+                    Cell.of(row.return_mean),
+                    Cell.of(row.return_iqm),
+                    Cell.in_percent(row.success),
+                    Cell.in_percent(row.captured),
+                    Cell.of(exploring[0].return_mean if exploring else None),
+                ]
+                lines.append(Line(algorithm_title(name) + stage, cells))
+        if entry := evaluation.headroom_of(split):
+            note += f"; headroom {number(entry.gap.value)} {interval(entry.gap)}"
+        groups.append(Group(split_title(evaluation, split), note, lines))
+    headings = ("Algorithm", "Episodes used", "Mean return", "Interquartile mean")
+    headings += ("Success", "Captured", "Return of exploring episodes")
+    return Table("Deterministic episodes", "", headings, groups)
 
 
 def worst_tables(evaluation: Evaluation) -> list[Table]:
@@ -209,7 +152,7 @@ def worst_tables(evaluation: Evaluation) -> list[Table]:
             words, *why = worst_words(evaluation, task)
             returns = map(number, (task.return_before, task.return_after))
             success = map(percent, (task.success_before, task.success_after))
-            lines.append(Line(words, [*why, *map(Cell, (*returns, *success))], "task"))
+            lines.append(Line(words, [*why, *map(Cell, (*returns, *success))]))
         if own:
             title = f"{algorithm_title(name)}, {after_episodes(own[0].adaptation_episodes)}"
             tables.append(Table(title, "", headings, [Group("", "", lines)], kinds))
@@ -229,35 +172,34 @@ def worst_words(evaluation: Evaluation, worst: WorstTask) -> tuple[str, str, str
 
 def robustness_table(evaluation: Evaluation) -> Table | None:
     """Return what policies reach on the family as it is, then under each variant measured."""
-    groups, names = [], dict[str, None]()
+    variants = [variant.name for variant in evaluation.robustness]
+    rows = [row for row in evaluation.rows if row.variant in variants]
+    names = dict.fromkeys(row.algorithm for row in rows)
+    parts = [
+        ("as it is", "no variant", {n: evaluation.curves.get((n, "train"), ()) for n in names})
+    ]
     for variant in evaluation.robustness:
-        found = dict[str, list[Row]]()
-        for row in evaluation.rows:
-            if row.variant == variant.name:
-                found.setdefault(row.algorithm, []).append(row)
-        names |= dict.fromkeys(found)
+        own = [row for row in rows if row.variant == variant.name]
         note = variant.description + ", tasks of its own" * bool(variant.ranges)
-        groups.append(Group(variant.name.replace("_", " "), note, _under_lines(found)))
-    own = {name: evaluation.curves.get((name, "train"), ()) for name in names}
-    if any(own.values()):
-        groups.insert(0, Group("as it is", "no variant", _under_lines(own)))
+        found = {n: tuple(row for row in own if row.algorithm == n) for n in names}
+        parts.append((variant.name.replace("_", " "), note, found))
+    groups = []
+    for title, note, found in parts:
+        lines = [
+            Line(
+                algorithm_title(name),
+                [
+                    *_by_episodes(own, "success", ROBUSTNESS_EPISODES, in_percent=True),
+                    *_by_episodes(own, "return_mean", ROBUSTNESS_EPISODES, in_percent=False),
+                ],
+            )
+            for name, own in found.items()
+            if own
+        ]
+        groups += [Group(title, note, lines)] if lines else []
     stages = ["before", *map(after_episodes, ROBUSTNESS_EPISODES[1:])]
     headings = ["Policy", *(f"{what} {each}" for what in ("Success", "Return") for each in stages)]
     return Table("Under other conditions", "", headings, groups) if groups else None
-
-
-def _under_lines(found: dict[str, list[Row]] | dict[str, tuple[Row, ...]]) -> list[Line]:
-    return [
-        Line(
-            algorithm_title(name),
-            [
-                *_by_episodes(rows, "success", ROBUSTNESS_EPISODES, in_percent=True),
-                *_by_episodes(rows, "return_mean", ROBUSTNESS_EPISODES, in_percent=False),
-            ],
-        )
-        for name, rows in found.items()
-        if rows
-    ]
 
 
 def parameter_table(evaluation: Evaluation) -> Table:

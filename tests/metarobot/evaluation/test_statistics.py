@@ -5,7 +5,6 @@ from metarobot.evaluation.statistics import (
     Interval,
     bootstrap_captured,
     bootstrap_harmed,
-    bootstrap_headroom,
     bootstrap_iqm,
     bootstrap_mean,
     bootstrap_worst_tenth,
@@ -28,14 +27,14 @@ def three_algorithms(num_seeds: int = 3, num_tasks: int = 20, seed: int = 7):
 
 def test_interquartile_mean_by_hand() -> None:
     # 8 scores: leave out the 2 lowest (-100, 1) and the 2 highest (7, 900); (2+3+4+5)/4 = 3.5
-    assert interquartile_mean(np.array([[7.0, 2.0, -100.0, 4.0], [900.0, 3.0, 1.0, 5.0]])) == 3.5
+    assert interquartile_mean(np.array([7.0, 2.0, -100.0, 4.0, 900.0, 3.0, 1.0, 5.0])) == 3.5
     # 5 scores: floor(5/4) = 1 off each side; (2+3+4)/3 = 3
     assert interquartile_mean(np.array([1.0, 2.0, 3.0, 4.0, 99.0])) == 3.0
 
 
 def test_interquartile_mean_along_an_axis() -> None:
     scores = np.array([[0.0, 1.0, 3.0, 50.0], [4.0, 4.0, 6.0, 6.0]])
-    np.testing.assert_array_equal(interquartile_mean(scores, axis=-1), [2.0, 5.0])
+    np.testing.assert_array_equal(interquartile_mean(scores), [2.0, 5.0])
 
 
 @pytest.mark.parametrize("bootstrap", [bootstrap_mean, bootstrap_iqm])
@@ -73,7 +72,7 @@ def test_coverage_at_small_n() -> None:
 
 def test_headroom_is_paired() -> None:
     dr, oracle = three_algorithms()
-    headroom = bootstrap_headroom(dr, oracle, generator())
+    headroom = bootstrap_mean(oracle - dr, generator())
     assert headroom.value == pytest.approx(np.mean(oracle - dr))
     # Task difficulty has std 5 and would give a width of over 2 if the pairing were lost.
     assert headroom.high - headroom.low < 0.2
@@ -142,17 +141,6 @@ def test_worst_tenth_by_hand() -> None:
     # Of ten it is the worst one alone.
     ten = np.arange(10.0)[None]
     assert bootstrap_worst_tenth(0 * ten, ten, generator()).value == 0.0
-
-
-def test_non_finite_and_unpaired_scores_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 non-finite"):
-        bootstrap_iqm(np.array([[1.0, np.nan, 2.0]]), generator())
-    with pytest.raises(ValueError, match="1 non-finite"):
-        bootstrap_harmed(np.zeros((1, 2)), np.array([[1.0, np.nan]]), 1.0, generator())
-    with pytest.raises(ValueError, match="same tasks"):
-        bootstrap_worst_tenth(np.zeros((1, 3)), np.zeros((1, 4)), generator())
-    with pytest.raises(ValueError, match="same tasks"):
-        bootstrap_captured(np.zeros((1, 3)), np.zeros((1, 4)), np.zeros((1, 3)), generator())
 
 
 def scores(algorithm, episodes, returns, success=None, trial=None, *, exploring=False) -> Scores:
