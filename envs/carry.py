@@ -160,7 +160,8 @@ class CarryVectorEnv(TaskVectorEnv):
     def _evaluate(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         at_rest = self._elapsed >= self.horizon
         self._time_lost += np.where(at_rest, 0.0, (self._to_go_m() / self._distance_m) ** 2)
-        swing_m_per_s, off_m = self._swing_m_per_s(), self._off_m()
+        swing_m_per_s = self._swing_m_per_s()
+        off_m = np.hypot(*(self._sensor("tool_position") - self._goal)[:, :2].T)  # of the tool
         cost = miss_cost(swing_m_per_s, off_m)
         cost += TIME_COST * self._time_lost / max(self.horizon - 1, 1)
         success = (swing_m_per_s < SWING_TOLERANCE_M_PER_S) & (off_m < PATH_TOLERANCE_M)
@@ -169,10 +170,6 @@ class CarryVectorEnv(TaskVectorEnv):
     def _to_go_m(self) -> np.ndarray:
         """Return how far the set-point is from the goal along the path, (num_envs,)."""
         return self._goal[:, 1] - self._act[:, self._y]
-
-    def _off_m(self) -> np.ndarray:
-        """Return the horizontal distance of the tool from the goal, (num_envs,)."""
-        return np.hypot(*(self._sensor("tool_position") - self._goal)[:, :2].T)
 
     def _swing_m_per_s(self) -> np.ndarray:
         """Return the speed of the load at its lowest, which is its energy of swing, (num_envs,).

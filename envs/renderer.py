@@ -75,21 +75,16 @@ class BatchRenderer:
             OpenGLError: The process was forked since the renderer was made.
         """
         require_own_process()
-        return tuple(self._picture(sim, copy_to) for sim in range(self._num_simulations))
-
-    def _picture(self, sim: int, copy_to: Callable[[int, Any, Any], None]) -> np.ndarray:
-        copy_to(sim, self._model, self._data)
-        self._scale_forces()
-        self._renderer.update_scene(self._data, VIDEO_CAMERA, self._option)
-        return self._renderer.render()
-
-    def _scale_forces(self) -> None:
-        """Let arrows be as long as asked for: MuJoCo divides forces by the mean mass of a body."""
-        if self._forces:
-            visual = self._model.vis
-            visual.map.force = self._force_m_per_n * self._model.stat.meanmass
-            visual.scale.forcewidth = _ARROW_WIDTH
-            visual.rgba.contactforce = _ARROW_RGBA
+        visual, pictures = self._model.vis, []
+        for sim in range(self._num_simulations):
+            copy_to(sim, self._model, self._data)
+            if self._forces:  # MuJoCo divides forces by the mean mass of a body
+                visual.map.force = self._force_m_per_n * self._model.stat.meanmass
+                visual.scale.forcewidth = _ARROW_WIDTH
+                visual.rgba.contactforce = _ARROW_RGBA
+            self._renderer.update_scene(self._data, VIDEO_CAMERA, self._option)
+            pictures.append(self._renderer.render())
+        return tuple(pictures)
 
     def close(self) -> None:
         """Free the renderer."""

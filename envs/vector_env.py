@@ -376,7 +376,8 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
                 self._advance(settling)
         self._elapsed += running
         rewards, success = self._evaluate(actions)
-        unstable = self._find_unstable() & running
+        warned = self.batch.warning[:, _BAD_STATE_WARNINGS, 1].any(axis=1)
+        unstable = (warned | ~np.isfinite(self.batch.state).all(axis=1)) & running
         terminated = self._find_finished() & running & ~unstable
         ids = np.flatnonzero(ended & ~held)
         if ids.size:
@@ -502,11 +503,6 @@ class TaskVectorEnv(GymnasiumMixin, TaskFamily, VectorEnv):
         observations[held] = self._last[held]
         self._last = observations
         return observations.copy()
-
-    def _find_unstable(self) -> np.ndarray:
-        """Return which simulations have left the numbers that physics can continue from."""
-        warned = self.batch.warning[:, _BAD_STATE_WARNINGS, 1].any(axis=1)
-        return warned | ~np.isfinite(self.batch.state).all(axis=1)
 
     def _change_physics(self, chosen: np.ndarray, changed: bool) -> None:
         """Let the chosen simulations, (num_envs,) bool, go on with changed physics or their own."""

@@ -1,8 +1,4 @@
-"""Episodes as points in a small space, and the features of their steps.
-
-Nothing here knows of policies, or of how an encoder is trained: any sequence of steps can be
-embedded.
-"""
+"""Episodes as points in a small space, and the features of their steps."""
 
 import torch
 from torch import Tensor, nn
@@ -16,20 +12,13 @@ CHANGE_UNIT = 0.01
 class EpisodeEncoder(nn.Module):
     """z = tanh(C tanh(B mean_t[(U x_t + u) ∘ (V x_t + v)] + b) + c), in [-1, 1]^D.
 
-    What tells tasks apart is how that which was done goes with that which came of it: the second
-    moments of a step's features. The products are a sketch of them, and the mean over the steps
-    takes episodes of any length. Like `GaussianMLP`, the module is functional: it is called with
-    parameters from outside.
+    Second moments of a step's features tell tasks apart: which outcome goes with which action. The
+    products are a sketch of them, and the mean over the steps takes episodes of any length. Like
+    `GaussianMLP`, the module is called with parameters from outside.
     """
 
     def __init__(self, feature_size: int, embedding_size: int, hidden_size: int = 64) -> None:
-        """Lay out the network.
-
-        Args:
-            feature_size: F, features of a step.
-            embedding_size: D.
-            hidden_size: Number of products, and width of the tanh layer behind their mean.
-        """
+        """Lay out the network for F features, D embedding elements and `hidden_size` products."""
         super().__init__()
         self.left = nn.Linear(feature_size, hidden_size, device="meta")
         self.right = nn.Linear(feature_size, hidden_size, device="meta")
@@ -38,10 +27,10 @@ class EpisodeEncoder(nn.Module):
 
 
 def embed(params: Params, features: Tensor, mask: Tensor) -> Tensor:
-    """Embed every task's episodes by that task's parameters.
+    """Embed every task's episodes by that task's parameters, each leaf (N, ...).
 
     Args:
-        params: Those of an `EpisodeEncoder`, each leaf (N, ...).
+        params: Those of an `EpisodeEncoder`.
         features: (N, E, T, F).
         mask: 1.0 where a step counts, (N, E, T).
 
@@ -57,7 +46,7 @@ def embed(params: Params, features: Tensor, mask: Tensor) -> Tensor:
 def transition_features(
     observations: Tensor, following: Tensor, actions: Tensor, rewards: Tensor, mask: Tensor
 ) -> Tensor:
-    """Describe every step by where it was, what was done, and what came of it.
+    """Describe every step by its observation, its action and its outcome: (..., T, 2 O + 2 A + 3).
 
     [o_t, log(o_{t+1} - o_t), whether o_{t+1} was seen, a_t, a_{t-1}, log(r_t), t / T], where log
     is the symmetric logarithm sign(x) log(1 + |x|), of changes in units of 0.01: what an action
@@ -65,13 +54,10 @@ def transition_features(
 
     Args:
         observations: Scaled to [-1, 1], (..., T, O).
-        following: What was seen after each step, scaled as well, (..., T, O); NaN if not seen.
+        following: Those after each step, scaled as well, (..., T, O); NaN if not seen.
         actions: In half action ranges, clipped here as the environment clips them, (..., T, A).
         rewards: (..., T).
         mask: 1.0 where a step counts, (..., T).
-
-    Returns:
-        Features (..., T, 2 O + 2 A + 3).
 
     Source: Hafner et al. 2023, arXiv:2301.04104, for the symmetric logarithm.
     """

@@ -50,20 +50,15 @@ class PolicyState(ABC):
     The one implementation of a control step: it collects episodes, acts on robots, and is exported.
 
     Attributes:
-        memory: What it carries from `act` to the `observe` and `begin` before the next `act`, by
-            name, (N, M, X) each; (N, 1, X) at first, and empty where it remembers nothing.  On a
-            robot and in an exported file, nothing else is carried.
+        memory: All that it carries from `act` to the `observe` and `begin` before the next `act`,
+            by name, (N, M, X) each; (N, 1, X) at first, and empty where it remembers nothing.
     """
 
     def __init__(self) -> None:
         self.memory: dict[str, Tensor] = {}
 
     def begin(self, begins: Tensor | None = None) -> None:  # noqa: B027
-        """Begin episodes; what came before may be remembered.
-
-        Args:
-            begins: In which simulations, (N, M) bool; in all if None.
-        """
+        """Begin episodes in some simulations, (N, M) bool, or in all; memory may stay."""
 
     @abstractmethod
     def act(self, observations: Tensor) -> Distribution:
@@ -89,14 +84,9 @@ class ReactivePolicy(ABC):
 
     @abstractmethod
     def distribution(self, params: Params, observations: Tensor) -> Distribution:
-        """Evaluate every task's policy on that task's observations.
+        """Evaluate every task's policy, leaves (N, ...), on its observations (N, ..., O).
 
-        Args:
-            params: One policy per task, each leaf (N, ...).
-            observations: (N, ..., O), with at least one dimension between.
-
-        Returns:
-            mean (N, ..., A) and log_std (N, A).
+        There is at least one dimension between N and O.  Returns mean (N, ..., A), log_std (N, A).
         """
 
     def start(self, params: Params) -> PolicyState:

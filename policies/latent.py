@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState
 from metarobot.policies.mlp import ConditionedMLP, conditioned
-from metarobot.policies.params import TOLD, Params, xavier_params
-from metarobot.policies.task_model import Evidence, TaskModel
+from metarobot.policies.params import TASK_CODE, Params, xavier_params
+from metarobot.policies.task_model import LogLikelihood, TaskModel
 
 BELIEF = ("squares", "log_variances", "num_outcomes", "num_episodes", "trust")
 """Leaves that hold what is known of the task; adaptation sets them, and nothing trains them."""
@@ -43,14 +43,14 @@ class LatentPolicy(ConditionedMLP):
     """π_θ(a | o, z): a `ConditionedMLP` on a task code z, and a model by which it is estimated.
 
     On a robot z is the mean of K tasks, spread over all splits, by their weights: the likelihood of
-    what has been seen, updated in every step.  While it explores, z is a task drawn by weight.
+    all observed outcomes, updated in every step.  While it explores, z is a task drawn by weight.
 
     The inputs also reach the action directly, through one more matrix: tanh layers level off beyond
     the tasks that they are trained on.
 
     The parameters are those of the perceptron, of the model (`TaskModel`), the model's units, and
-    what is known: `Evidence` for the K tasks, from how many episodes it comes (`num_episodes`), and
-    whether the policy acts on it (`trust`, 1.0 or 0.0).
+    the posterior: `LogLikelihood` of the K tasks, from how many episodes it comes (`num_episodes`),
+    and whether the policy acts on it (`trust`, 1.0 or 0.0).
     """
 
     tasks: Tensor  # (K, C)
@@ -71,10 +71,10 @@ class LatentPolicy(ConditionedMLP):
 
         Args:
             layout: As of `GaussianMLP`.
-            tasks: The K tasks that are weighted, encoded, (K, C).
+            tasks: Codes of the K tasks that are weighted, (K, C).
             horizon: T, control steps of a whole episode.
             angles: Where in a code an angle begins, which is its cosine and its sine.
-            likelihood_power: Power of the likelihood of what is seen.
+            likelihood_power: Power of the likelihood.
             options: As of `GaussianMLP`.
         """
         num_tasks, code_size = tasks.shape
@@ -101,39 +101,38 @@ class LatentPolicy(ConditionedMLP):
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; nothing is known of the task.
 
-        All units are 0, so that nothing seems to vary: a model that is not fitted tells nothing.
+        All units are 0, so that nothing seems to vary: a model that is not fitted says nothing.
         """
         params = super().initial_params(generator)
         return self.with_network(params, xavier_params(self.model, generator))
 
     @staticmethod
-    def evidence(params: Params) -> Evidence:
-        """Return the evidence of the parameters, (N, .) each."""
-        return Evidence(params["squares"], params["log_variances"], params["num_outcomes"])
+    def log_likelihood(params: Params) -> LogLikelihood:
+        """Return the log-likelihood of the parameters, (N, .) each."""
+        return LogLikelihood(params["squares"], params["log_variances"], params["num_outcomes"])
 
     def start(self, params: Params) -> PolicyState:
-        """Begin to act: by what it is told, in training, or else by what it finds out."""
-        if TOLD in params:
+        """Begin to act: by the task code in training, or else by its own estimate."""
+        if TASK_CODE in params:
             return ReactiveState(self, params)
         return (ExploringState if self.explores else LatentState)(self, params)
 
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
         """Return the first layer's inputs for observations (N, L, O), L / M steps of M episodes."""
-        scaled, told = super().inputs(observations, params), params[TOLD]
-        told = told.repeat_interleave(scaled.shape[1] // told.shape[1], dim=1)
-        return conditioned(scaled, told)
+        scaled, task_codes = super().inputs(observations, params), params[TASK_CODE]
+        task_codes = task_codes.repeat_interleave(scaled.shape[1] // task_codes.shape[1], dim=1)
+        return conditioned(scaled, task_codes)
 
     def mean(self, inputs: Tensor, params: Params) -> Tensor:
         """Return the means of the actions (N, M, A) for inputs of the first layer, (N, M, I)."""
         return super().mean(inputs, params) + inputs @ params["direct.weight"].mT
 
-    def log_weights(self, known: Evidence) -> Tensor:
+    def log_weights(self, known: LogLikelihood) -> Tensor:
         """Return the logarithm of the weight of each task, but for a constant, (..., K).
 
-        The tasks are points, and the true one lies between them.  The better it is known, the
-        fewer points explain what was seen, in the end a single one, which is not it.  So the
-        weights are levelled, until the likeliest task is no farther ahead of some others than
-        `MOST_AHEAD`.
+        The tasks are points, and the true one lies between them: with ever more evidence a single
+        point would be left, which is not it.  So the weights are levelled, until the likeliest task
+        is no farther ahead of some others than `MOST_AHEAD`.
         """
         log_weights = known.log_weights(self.likelihood_power)
         likely = log_weights.topk(min(NUM_LIKELY, len(self.tasks)), dim=-1).values
@@ -149,16 +148,12 @@ class LatentPolicy(ConditionedMLP):
             mean = torch.cat([before, pair / length, after], dim=-1)
         return mean
 
-    def drawn_task(self, log_weights: Tensor, question: Tensor) -> Tensor:
-        """Return one task drawn by weight, (..., C).
+    def drawn_task(self, log_weights: Tensor, number: Tensor) -> Tensor:
+        """Return one task drawn by weight (..., K), with numbers of the draw (...): (..., C).
 
         Successive draws follow the golden ratio, so that none lies near those before it.
-
-        Args:
-            log_weights: (..., K).
-            question: Number of the draw, (...).
         """
-        place = torch.frac(0.5 + question * _GOLDEN_RATIO)
+        place = torch.frac(0.5 + number * _GOLDEN_RATIO)
         up_to = log_weights.softmax(-1).cumsum(-1)
         chosen = torch.searchsorted(up_to, place[..., None]).clamp(max=len(self.tasks) - 1)
         return self.tasks[chosen[..., 0]]
@@ -174,22 +169,26 @@ class LatentPolicy(ConditionedMLP):
         """Return returns (N, M) in the unit in which the model sees them."""
         return (returns - params["return_mean"]) / params["return_std"].clamp(min=CONSTANT)
 
-    def may_act_on(
-        self, params: Params, known: Evidence, first: Tensor, later: Tensor, num_episodes: Tensor
+    def opens_gate(
+        self,
+        params: Params,
+        known: LogLikelihood,
+        first: Tensor,
+        later: Tensor,
+        num_episodes: Tensor,
     ) -> Tensor:
-        """Return whether the policy may act on what is known, (N, 1) bool.
+        """Return whether the policy may act on the posterior, (N, 1) bool.
 
-        It may not where that would be worse than what it does without, and by more than `MOST_HARM`
-        of what telling the task would win, with a probability above `MOST_RISK`; nor where there is
-        no more than that to win, unless the questions have won as much.  Where they have won that
-        much more it may, whatever the model expects: they were guesses, and it knows better now.
+        It may not where that would be worse than acting without, and by more than `MOST_HARM` of
+        what the true task code would win, with a probability above `MOST_RISK`; nor where no more
+        than that is to be won, unless exploring has won as much.  Where exploring has won that much
+        more it may, whatever the model expects: candidates are worse than the posterior.
 
         Args:
             params: Each leaf (N, ...).
             known: (N, .) each.
-            first: What an episode has returned in which nothing was known, (N, 1); NaN where
-                nobody measured it.
-            later: Mean of what later questions have returned, (N, 1), or NaN.
+            first: Return of an episode without a candidate, (N, 1); NaN where it was not measured.
+            later: Mean return of later episodes with candidates, (N, 1), or NaN.
             num_episodes: From how many episodes that is known, (N, 1).
         """
         log_weights = self.log_weights(known)
@@ -197,16 +196,18 @@ class LatentPolicy(ConditionedMLP):
         model = {name: leaf[:1] for name, leaf in self.network_params(params).items()}
         codes = self.tasks.expand(len(log_weights), -1, -1)
 
-        def expected(told: Tensor) -> Tensor:
-            pairs = (each.reshape(1, -1, each.shape[-1]) for each in (told.expand_as(codes), codes))
+        def expected(task_codes: Tensor) -> Tensor:
+            pairs = (
+                each.reshape(1, -1, each.shape[-1]) for each in (task_codes.expand_as(codes), codes)
+            )
             return self.model.returns(model, *pairs)[0].view(codes.shape[:2])
 
         before = expected(self.mean_task(torch.zeros_like(log_weights))[:, None])
-        if_told = expected(codes)
-        much = MOST_HARM * (if_told - before).clamp(min=0.0).mean(1, keepdim=True)
+        if_known = expected(codes)
+        much = MOST_HARM * (if_known - before).clamp(min=0.0).mean(1, keepdim=True)
         is_harm = expected(self.mean_task(log_weights)[:, None]) < before - much
         risk = (weights * is_harm).sum(1, keepdim=True)
-        most = (weights * if_told).sum(1, keepdim=True)
+        most = (weights * if_known).sum(1, keepdim=True)
         first, later = self.return_in_units(params, first), self.return_in_units(params, later)
         little_to_win = (first >= most - much) & ~(later >= first - much)
         return (later >= first + much) | (risk <= MOST_RISK) & ~little_to_win
@@ -218,10 +219,10 @@ def when(step: Tensor) -> Tensor:
 
 
 class LatentState(PolicyState):
-    """Acts in M simulations of each task, each of which finds out the task by itself.
+    """Acts in M simulations of each task, each of which estimates the task by itself.
 
-    The model is the same for all tasks: it is taken from the first.  What came of a step is weighed
-    with the next observation; where that begins an episode, by the reward alone.
+    The model is the same for all tasks: it is taken from the first.  The outcome of a step is
+    in the weights with the next observation; where that begins an episode, by the reward alone.
     """
 
     def __init__(self, policy: LatentPolicy, params: Params) -> None:
@@ -229,7 +230,7 @@ class LatentState(PolicyState):
         self._policy, self._params = policy, params
         self._model = {name: leaf[:1] for name, leaf in policy.network_params(params).items()}
         self._bare = {name: leaf[0] for name, leaf in self._model.items()}
-        known = policy.evidence(params)
+        known = policy.log_likelihood(params)
         if not policy.explores:
             known = known.times(params["trust"])
         num_observations, code_size = policy.observation_centre.numel(), policy.tasks.shape[1]
@@ -238,7 +239,7 @@ class LatentState(PolicyState):
             "change": num_observations,
             "action": policy.action_size,
             "action_before": policy.action_size,
-            "told": code_size,
+            "task_codes": code_size,
             "total": policy.model.width,
             "step": 1,
         }
@@ -259,15 +260,15 @@ class LatentState(PolicyState):
         self._reward, self._counts, begins = (
             flags.expand(*shape, 1) for flags in (self._reward, self._counts, self._begins)
         )
-        self._weigh(torch.where(begins, torch.nan, shown - self.memory["observation"]))
+        self._update(torch.where(begins, torch.nan, shown - self.memory["observation"]))
         for name in ("step", "total", "change", "action"):
             leaf = self.memory[name]
             self.memory[name] = torch.where(begins, torch.zeros_like(leaf), leaf)
-        told = self._choose(begins)
+        task_codes = self._choose(begins)
         distribution = self._policy.distribution(
-            {**self._params, TOLD: told}, observations.nan_to_num()
+            {**self._params, TASK_CODE: task_codes}, observations.nan_to_num()
         )
-        self.memory |= {"observation": shown.nan_to_num(), "told": told}
+        self.memory |= {"observation": shown.nan_to_num(), "task_codes": task_codes}
         self._begins = torch.zeros_like(begins)
         return distribution
 
@@ -277,71 +278,68 @@ class LatentState(PolicyState):
         self.memory |= done
         self._reward, self._counts = rewards[..., None], counts[..., None]
 
-    def known(self) -> Evidence:
-        """Return the evidence by now, (N, M, .) each."""
-        self._weigh(torch.full_like(self.memory["observation"], torch.nan))
-        return self._evidence()
+    def known(self) -> LogLikelihood:
+        """Return the log-likelihood by now, (N, M, .) each."""
+        self._update(torch.full_like(self.memory["observation"], torch.nan))
+        return self._log_likelihood()
 
-    def _evidence(self) -> Evidence:
-        return Evidence(*(self.memory[name] for name in Evidence._fields))
+    def _log_likelihood(self) -> LogLikelihood:
+        return LogLikelihood(*(self.memory[name] for name in LogLikelihood._fields))
 
     def _choose(self, begins: Tensor) -> Tensor:
         """Return the task codes of the policy now, (N, M, C)."""
         del begins
-        return self._policy.mean_task(self._policy.log_weights(self._evidence()))
+        return self._policy.mean_task(self._policy.log_weights(self._log_likelihood()))
 
-    def _weigh(self, change: Tensor) -> None:
-        """Weigh the tasks by the outcome of the last step: its reward, and a change (N, M, O)."""
+    def _update(self, change: Tensor) -> None:
+        """Weight the tasks by the outcome of the last step: its reward, and a change (N, M, O)."""
         policy, memory = self._policy, self.memory
         parts = [memory[name] for name in ("observation", "action", "change", "action_before")]
         inputs = _in_a_row(torch.cat([*parts, when(memory["step"][..., 0])], dim=-1))
-        told = _in_a_row(memory["told"])
-        added = policy.model.summarise(self._model, inputs, told)
+        task_codes = _in_a_row(memory["task_codes"])
+        added = policy.model.summarise(self._model, inputs, task_codes)
         total, step = memory["total"] + added.view_as(memory["total"]), memory["step"] + 1.0
-        read = policy.model.read_steps(self._model, inputs, told, _in_a_row(total / step))
+        read = policy.model.read_steps(self._model, inputs, task_codes, _in_a_row(total / step))
         raw = torch.cat([self._reward, change], dim=-1)
         outcomes, varies = policy.in_units(self._params, raw.nan_to_num())
         counts = (~raw.isnan() & self._counts) * varies
-        rows = read[0], told[0], outcomes.flatten(0, 1), counts.flatten(0, 1)
-        weigh = partial(policy.model.weigh, self._bare, policy.tasks)
-        self._add(self._held_against_tasks(weigh, read.shape[2], *rows))
+        rows = read[0], task_codes[0], outcomes.flatten(0, 1), counts.flatten(0, 1)
+        log_likelihood = partial(policy.model.log_likelihood, self._bare, policy.tasks)
+        self._add(self._over_tasks(log_likelihood, read.shape[2], *rows))
         self.memory |= {"total": total, "step": step, "change": (outcomes * counts)[..., 1:]}
         self._counts = torch.zeros_like(self._counts)
 
-    def _add(self, evidence: Evidence) -> None:
-        self.memory |= self._evidence().plus(evidence)._asdict()
+    def _add(self, log_likelihood: LogLikelihood) -> None:
+        self.memory |= self._log_likelihood().plus(log_likelihood)._asdict()
 
-    def _held_against_tasks(
-        self, weigh: Callable[..., Evidence], size: int, *rows: Tensor
-    ) -> Evidence:
-        """Weigh all tasks by N M rows, some at a time, which bounds the memory; (N, M, .).
+    def _over_tasks(
+        self, log_likelihood: Callable[..., LogLikelihood], size: int, *rows: Tensor
+    ) -> LogLikelihood:
+        """Weight all tasks by rows (N M, .), some at a time, which bounds the memory; (N, M, .).
 
-        Args:
-            weigh: Maps rows to evidence.
-            size: Numbers that it makes for each row and task.
-            rows: (N M, .) each.
+        The function makes `size` numbers for each row and task.
         """
         shape = self.memory["step"].shape[:-1]
         if torch.compiler.is_exporting():  # for any number of robots
-            return weigh(*rows).reshaped(*shape)
+            return log_likelihood(*rows).reshaped(*shape)
         at_once = max(2, NUMBERS_AT_ONCE // (size * len(self._policy.tasks)))
         blocks = zip(*(each.split(at_once) for each in rows), strict=True)
-        parts = [weigh(*block) for block in blocks]
-        joined = Evidence(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        parts = [log_likelihood(*block) for block in blocks]
+        joined = LogLikelihood(*(torch.cat(each) for each in zip(*parts, strict=True)))
         return joined.reshaped(*shape)
 
 
 class ExploringState(LatentState):
-    """Explores: each episode but the first is told one task all through, drawn by weight.
+    """Explores: each episode but the first has one task code all through, drawn by weight.
 
     Attributes:
-        returns: What each episode has returned, (N, M); NaN where it is not whole, or another
-            policy has acted: of a log of that nobody knows what it was told.
+        returns: Return of each episode, (N, M); NaN where it is not whole, or another policy has
+            acted, whose task code is unknown.
     """
 
     def __init__(self, policy: LatentPolicy, params: Params) -> None:
         super().__init__(policy, params)
-        self._question = params["num_episodes"] - 1.0  # (N, 1)
+        self._number = params["num_episodes"] - 1.0  # (N, 1)
         self._waiting = False  # whether the outcome of a step is still to be seen
         self.returns: list[Tensor] = []
 
@@ -349,7 +347,7 @@ class ExploringState(LatentState):
         """Begin episodes in all simulations; what has been found out stays."""
         if self._waiting:
             self._end_episode()
-        self._question = self._question + 1.0
+        self._number = self._number + 1.0
         super().begin(begins)
 
     def act(self, observations: Tensor) -> Distribution:
@@ -367,44 +365,41 @@ class ExploringState(LatentState):
         self._sums = self._sums + torch.where(counts, step, 0.0)
         self._waiting = True
 
-    def known(self) -> Evidence:
-        """Return the evidence by now, (N, M, .) each."""
+    def known(self) -> LogLikelihood:
+        """Return the log-likelihood by now, (N, M, .) each."""
         if self._waiting:
             self._end_episode()
-        return self._evidence()
+        return self._log_likelihood()
 
     def _end_episode(self) -> None:
-        """Weigh the tasks by the last outcome, and by what a question has returned.
-
-        A question is told one task all through the episode: what that earns tells something, too.
-        """
+        """Weight the tasks by the last outcome, and by the return of the candidate."""
         super().known()
         self._waiting = False
         num_steps, returns, surprise = self._sums
         own = (num_steps == self._policy.horizon) & (surprise <= MOST_SURPRISE * num_steps)
         self.returns.append(torch.where(own, returns, torch.nan))
-        self._add(self._weighed_by_returns())
+        self._add(self._return_log_likelihood())
 
     def _choose(self, begins: Tensor) -> Tensor:
         """Return the task codes of the policy now, (N, M, C)."""
         policy, shape = self._policy, begins.shape[:-1]
-        log_weights = policy.log_weights(self._evidence())
-        question = self._question.expand(shape)
+        log_weights = policy.log_weights(self._log_likelihood())
+        number = self._number.expand(shape)
         if bool(begins.any()):
-            self._asked = policy.drawn_task(log_weights, question)
+            self._candidate = policy.drawn_task(log_weights, number)
             # Of steps, rewards, and squared distances from what was meant, in units of its noise.
             self._sums = log_weights.new_zeros(3, *shape)
-        return torch.where((question > 0)[..., None], self._asked, policy.mean_task(log_weights))
+        return torch.where((number > 0)[..., None], self._candidate, policy.mean_task(log_weights))
 
-    def _weighed_by_returns(self) -> Evidence:
-        """Hold what the last question has returned against all tasks, (N, M, .)."""
+    def _return_log_likelihood(self) -> LogLikelihood:
+        """Return the log-likelihood of the last return, (N, M, .) each."""
         policy = self._policy
         returns = policy.return_in_units(self._params, self.returns[-1])
         varies = self._params["return_std"] > CONSTANT
-        tells = (returns.isfinite() & (self._question > 0) & varies).to(returns.dtype)
-        rows = (each.flatten(0, 1) for each in (self._asked, returns.nan_to_num(), tells))
-        weigh = partial(policy.model.weigh_returns, self._model, policy.tasks)
-        return self._held_against_tasks(weigh, policy.model.width, *rows)
+        tells = (returns.isfinite() & (self._number > 0) & varies).to(returns.dtype)
+        rows = (each.flatten(0, 1) for each in (self._candidate, returns.nan_to_num(), tells))
+        log_likelihood = partial(policy.model.return_log_likelihood, self._model, policy.tasks)
+        return self._over_tasks(log_likelihood, policy.model.width, *rows)
 
 
 def _in_a_row(block: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from metarobot.policies.episode_encoder import transition_feature_size
 from metarobot.policies.mlp import ConditionedMLP, conditioned, repeated
@@ -17,53 +16,35 @@ CONTEXT = "context"
 class DirectionNetwork(nn.Module):
     """d = C tanh(B [(U x + u) ∘ (V x + v), x] + b) + c, for every step x of an episode.
 
-    What tells tasks apart is how that which was done goes with that which came of it; the products
-    are a sketch of that.  Like `GaussianMLP`, the module is functional: it is called with
-    parameters from outside.
+    The products are a sketch of which outcome goes with which action.  Like `GaussianMLP`, the
+    module is called with parameters from outside.
     """
 
     def __init__(self, feature_size: int, action_size: int, hidden_size: int = 64) -> None:
-        """Lay out the network.
-
-        Args:
-            feature_size: F, features of a step.
-            action_size: A, elements of a direction.
-            hidden_size: Number of products, and width of the tanh layer behind them.
-        """
+        """Lay out the network for F features and A action elements, with `hidden_size` products."""
         super().__init__()
         self.left = nn.Linear(feature_size, hidden_size, device="meta")
         self.right = nn.Linear(feature_size, hidden_size, device="meta")
         self.hidden = nn.Linear(hidden_size + feature_size, hidden_size, device="meta")
         self.last = nn.Linear(hidden_size, action_size, device="meta")
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return directions (..., A) for features (..., F)."""
-        products = self.left(features) * self.right(features)
-        return self.last(torch.tanh(self.hidden(torch.cat([products, features], dim=-1))))
 
+def directions(params: Params, features: Tensor) -> Tensor:
+    """Return the directions (N, ..., A) of features (N, ..., F) by every task's leaves (N, ...)."""
+    rows = features.flatten(1, -2)
 
-def directions(network: DirectionNetwork, params: Params, features: Tensor) -> Tensor:
-    """Return the directions of every task's steps by that task's parameters.
+    def layer(name: str, inputs: Tensor) -> Tensor:
+        return inputs @ params[f"{name}.weight"].mT + params[f"{name}.bias"][:, None]
 
-    Args:
-        network: Its functional module.
-        params: Each leaf (N, ...).
-        features: (N, ..., F).
-
-    Returns:
-        (N, ..., A).
-    """
-
-    def of_one_task(task_params: Params, task_features: Tensor) -> Tensor:
-        return functional_call(network, task_params, (task_features,))
-
-    return vmap(of_one_task)(params, features)
+    products = layer("left", rows) * layer("right", rows)
+    hidden = torch.tanh(layer("hidden", torch.cat([products, rows], dim=-1)))
+    return layer("last", hidden).unflatten(1, features.shape[1:-1])
 
 
 class LearnedLossPolicy(ConditionedMLP):
     """π_θ(a | o, z): a `ConditionedMLP` whose context z is a leaf of its parameters, and adapts.
 
-    Its parameters hold those of the `DirectionNetwork` as well.  It acts as if they were not there.
+    Its parameters hold those of the `DirectionNetwork`, which does not act.
 
     Source: Zintgraf et al. 2019, CAVIA, arXiv:1810.03642, for a context that adapts alone.
     """
@@ -71,7 +52,7 @@ class LearnedLossPolicy(ConditionedMLP):
     network = "direction."
 
     def __init__(self, *layout: Any, context_size: int = 8, **options: Any) -> None:
-        """Lay out the networks; all arguments are those of `ConditionedMLP`."""
+        """Lay out the networks; see `ConditionedMLP`."""
         super().__init__(*layout, context_size=context_size, **options)
         self.context = nn.Parameter(torch.empty(context_size, device="meta"))
         feature_size = transition_feature_size(self.observation_centre.numel(), self.action_size)
@@ -85,8 +66,8 @@ class LearnedLossPolicy(ConditionedMLP):
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw fresh parameters; the context begins at 0.
 
-        The first directions mean nothing, but they differ from task to task: with small ones the
-        policy learns to do without them first.
+        First directions mean nothing, but differ between tasks: with small ones the policy would
+        learn to do without them first.
         """
         params = super().initial_params(generator)
         return self.with_network(params, xavier_params(self.direction, generator))

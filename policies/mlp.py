@@ -14,7 +14,7 @@ from metarobot.policies.gaussian import (
     ReactivePolicy,
     products,
 )
-from metarobot.policies.params import TOLD, Params, under_prefix, with_prefix
+from metarobot.policies.params import TASK_CODE, Params, under_prefix, with_prefix
 
 
 class GaussianMLP(ReactivePolicy, GaussianPolicy):
@@ -28,18 +28,7 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         hidden_sizes: Sequence[int] = (64, 64),
         initial_std: float = 0.5,
     ) -> None:
-        """Lay out the network.
-
-        Args:
-            observation_low: Lower bound of every observation element, (O,).
-            observation_high: Upper bound of every observation element, (O,).
-            action_size: A, number of action elements.
-            hidden_sizes: Width of each tanh layer.
-            initial_std: Standard deviation of the initial action noise, in half action ranges.
-
-        Raises:
-            ValueError: Bounds are not finite or not ordered, or initial_std is below the floor.
-        """
+        """Lay out the network, as `GaussianPolicy`; `hidden_sizes` are widths of tanh layers."""
         super().__init__(observation_low, observation_high, action_size, initial_std)
         sizes = (len(observation_low), *hidden_sizes, action_size)
         self.num_inputs, self._first_width = sizes[:2]
@@ -56,15 +45,7 @@ class GaussianMLP(ReactivePolicy, GaussianPolicy):
         return self.scale_observations(observations)
 
     def distribution(self, params: Params, observations: Tensor) -> Distribution:
-        """Evaluate every task's policy on that task's observations.
-
-        Args:
-            params: One policy per task, each leaf (N, ...).
-            observations: (N, ..., O), with at least one dimension between.
-
-        Returns:
-            mean (N, ..., A) and log_std (N, A).
-        """
+        """Return mean (N, ..., A) and log_std (N, A); as of `ReactivePolicy`."""
         mean = self.mean(self.inputs(observations.flatten(1, -2), params), params)
         return Distribution(mean.unflatten(1, observations.shape[1:-1]), self.log_std_of(params))
 
@@ -104,7 +85,7 @@ class ConditionedMLP(GaussianMLP):
     """Leaves that are set from data, and never trained."""
 
     def __init__(self, *layout: Any, context_size: int, **options: Any) -> None:
-        """Lay out the network; all arguments but Z, `context_size`, are those of `GaussianMLP`."""
+        """Lay out the network for contexts of Z = `context_size` elements; see `GaussianMLP`."""
         super().__init__(*layout, **options)
         self.widen(context_size * (1 + self.num_inputs))
 
@@ -124,7 +105,7 @@ class ConditionedMLP(GaussianMLP):
         return {
             name: leaf
             for name, leaf in params.items()
-            if not name.startswith(cls.network) and name not in (*cls.measured, TOLD)
+            if not name.startswith(cls.network) and name not in (*cls.measured, TASK_CODE)
         }
 
 
@@ -141,13 +122,10 @@ def repeated(context: Tensor, observations: Tensor) -> Tensor:
 
 
 class LearnedStepsMLP(GaussianMLP):
-    """A `GaussianMLP` with a step size for every element of every parameter.
-
-    It acts as if they were not there.
-    """
+    """A `GaussianMLP` with a step size for every element of every parameter, which does not act."""
 
     def __init__(self, *layout: Any, initial_step_size: float = 0.1, **options: Any) -> None:
-        """Lay out the network; all arguments but the step size are those of `GaussianMLP`."""
+        """Lay out the network; see `GaussianMLP`."""
         super().__init__(*layout, **options)
         self.initial_step_size = initial_step_size
         steps = {_key(name): torch.empty_like(leaf) for name, leaf in self.named_parameters()}
@@ -181,14 +159,7 @@ class TaskMLP(GaussianMLP):
     def __init__(
         self, *layout: Any, task_size: int, task_products: bool = True, **options: Any
     ) -> None:
-        """Lay out the network; further arguments are those of `GaussianMLP`.
-
-        Args:
-            layout: As of `GaussianMLP`.
-            task_size: C, elements of the task z.
-            task_products: Whether the first layer sees the products of observation and task.
-            options: As of `GaussianMLP`.
-        """
+        """Lay out the network for tasks of C = `task_size` elements; see `GaussianMLP`."""
         super().__init__(*layout, **options)
         self.task_size, self.task_products = task_size, task_products
         if task_products:
@@ -200,20 +171,3 @@ class TaskMLP(GaussianMLP):
         if not self.task_products:
             return scaled
         return conditioned(scaled[..., : -self.task_size], scaled[..., -self.task_size :])
-
-
-class ToldPolicy(TaskMLP):
-    """π_θ(a | o, z) that observes o, and whose z is the leaf `told` (C,).
-
-    Its other parameters are those of a `TaskMLP`, which observes [o, z].
-    """
-
-    def __init__(self, *layout: Any, **options: Any) -> None:
-        """Lay out the network; all arguments are those of `TaskMLP`, with the task's bounds."""
-        super().__init__(*layout, **options)
-        self.told = nn.Parameter(torch.empty(self.task_size, device="meta"))
-
-    def inputs(self, observations: Tensor, params: Params) -> Tensor:
-        """Return the inputs of the first layer for observations (N, M, O)."""
-        told = repeated(params[TOLD], observations)
-        return super().inputs(torch.cat([observations, told], dim=-1), params)

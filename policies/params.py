@@ -9,8 +9,8 @@ Params = dict[str, Tensor]
 """Policy parameters by name; leaves are (N, ...) where every task has its own policy."""
 
 
-TOLD = "told"
-"""The leaf that holds what a policy is told of the task, (C,); in training (N, E, C)."""
+TASK_CODE = "task_code"
+"""The leaf that holds the task code of a policy, (C,); in training (N, E, C)."""
 
 
 def with_prefix(prefix: str, params: Params) -> Params:

@@ -21,7 +21,7 @@ CONTEXT = (*KNOWN, *SPREAD)
 class PrototypePolicy(ConditionedMLP):
     """π_θ(a | o, c): a `ConditionedMLP` on the prototype c, which also sees whether there is one.
 
-    In meta-training a prototype is the mean of E* episodes. That of fewer is noisier, so it is seen
+    In meta-training a prototype is the mean of E* episodes. That of fewer is noisier, so it is
     shrunk towards the mean m of all tasks:
 
         c = m + s_E / s_E* (prototype - m),    s_E = S / (S + σ² / E),
@@ -29,10 +29,10 @@ class PrototypePolicy(ConditionedMLP):
     for E < E* episodes, σ² the variance of one embedding about its task, and S that of the tasks.
     s_E is the part of a deviation from m that is not noise; a policy learns to expect s_E*.
 
-    Its parameters hold those of the encoder as well, and what is known of the task: the leaf
-    `prototype` (D,), and `num_episodes` (1,), of how many episodes E it is the mean. Meta-training
-    measures `embedding_mean` (D,), `embedding_noise` (1,), σ², and `embedding_spread` (1,), S, both
-    summed over D; 0 while they are unknown, when nothing is shrunk.
+    Its parameters hold those of the encoder, the leaf `prototype` (D,), and `num_episodes` (1,), of
+    how many episodes it is the mean. Meta-training measures `embedding_mean` (D,),
+    `embedding_noise` (1,), σ², and `embedding_spread` (1,), S; 0 while they are unknown, when
+    nothing is shrunk.
 
     Source: Efron and Morris 1973, "Stein's estimation rule and its competitors: an empirical Bayes
     approach", for the shrinkage.
@@ -44,13 +44,9 @@ class PrototypePolicy(ConditionedMLP):
     def __init__(
         self, *layout: Any, embedding_size: int = 8, trained_episodes: int = 20, **options: Any
     ) -> None:
-        """Lay out the networks; further arguments are those of `GaussianMLP`.
+        """Lay out the networks for prototypes of D = `embedding_size` elements; see `GaussianMLP`.
 
-        Args:
-            layout: As of `GaussianMLP`.
-            embedding_size: D, elements of a prototype.
-            trained_episodes: E*, episodes of a prototype in meta-training.
-            options: As of `GaussianMLP`.
+        In meta-training a prototype is of E* = `trained_episodes` episodes.
         """
         super().__init__(*layout, context_size=embedding_size, **options)
         self.widen(1)

@@ -49,11 +49,11 @@ class Unroll(NamedTuple):
 class RecurrentPolicy(GaussianPolicy):
     """π_θ(a_t | o_1, a_1, r_1, .., o_t): a gated recurrent unit between two layers.
 
-    What it sees, o_t, o_t - o_{t-1}, a_{t-1}, r_{t-1} and whether an episode begins, passes tanh
-    layers; the unit and the last layer read their output, the last layer also what the unit makes
-    of it. Where an episode begins, nothing has changed. Two products are told as well, since sums
-    stand for them badly: a_{t-1} times the change, by which one learns what actions do, to the
-    first layer; and what is remembered times o_t, by which one uses it, to the last.
+    Its inputs o_t, o_t - o_{t-1}, a_{t-1}, r_{t-1} and whether an episode begins pass tanh layers;
+    the unit and the last layer read their output, the last layer also the unit's state. Where an
+    episode begins, nothing has changed. Two products are inputs too, as sums stand for them badly:
+    a_{t-1} times the change, which shows what actions do, of the first layer; and the state times
+    o_t, of the last.
 
     The parameters of a task are the weights, the same for all, and the leaf `memory`
     (H + O + A + 1), with which a block of episodes begins: the state of the unit, and the last
@@ -70,18 +70,10 @@ class RecurrentPolicy(GaussianPolicy):
         hidden_sizes: Sequence[int] = (64, 64),
         initial_std: float = 0.5,
     ) -> None:
-        """Lay out the network.
+        """Lay out the network, as `GaussianPolicy`.
 
-        Args:
-            observation_low: Lower bound of every observation element, (O,).
-            observation_high: Upper bound of every observation element, (O,).
-            action_size: A, number of action elements.
-            hidden_sizes: Widths of the tanh layers, and H of the recurrent unit, the last.
-            initial_std: Standard deviation of the initial action noise, in half action ranges.
-
-        Raises:
-            ValueError: Bounds are not finite or not ordered, initial_std is below the floor, or
-                hidden_sizes is empty.
+        The last of `hidden_sizes` is H of the recurrent unit, those before are widths of tanh
+        layers.
         """
         super().__init__(observation_low, observation_high, action_size, initial_std)
         if not hidden_sizes:
@@ -127,7 +119,8 @@ class RecurrentPolicy(GaussianPolicy):
     ) -> Unroll:
         """Unroll through steps that were taken with these parameters, or with others.
 
-        With M sequences of L steps on each task, their steps follow each other in each of the L.
+        With M = `num_sequences` sequences of L steps on each task, which begin with the same
+        memory, their steps follow each other in each of the L.
 
         Args:
             params: Parameters of every task, each leaf (N, ...); no gradient reaches `memory`.
@@ -135,10 +128,7 @@ class RecurrentPolicy(GaussianPolicy):
             actions: (N, L M, A), as the policy asked for them.
             rewards: (N, L M).
             first: 1.0 where an episode begins, (N, L M).
-            num_sequences: M, all of which begin with the same memory.
-
-        Returns:
-            Means and memories.
+            num_sequences: M.
         """
         M = num_sequences
         state, last_step = self._split(params["memory"].detach()[:, None].expand(-1, M, -1))
@@ -154,11 +144,8 @@ class RecurrentPolicy(GaussianPolicy):
     ) -> tuple[Tensor, Tensor]:
         """Return means (N, M, A) and states (N, M, H) for one step in M simulations of each task.
 
-        Args:
-            params: Parameters of every task, each leaf (N, ...).
-            observations: (N, M, O).
-            memory: (N, M, H + O + A + 1).
-            first: 1.0 where an episode begins, (N, M).
+        The observations are (N, M, O), the memory (N, M, H + O + A + 1), and `first` is 1.0 where
+        an episode begins, (N, M).
         """
         state, last_step = self._split(memory)
         scaled = self.scale_observations(observations)
@@ -167,16 +154,7 @@ class RecurrentPolicy(GaussianPolicy):
         return self._mean(params, scaled, seen, state), state
 
     def remember(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
-        """Join what was seen, what was done within the action range, and what was earned.
-
-        Args:
-            observations: (..., O).
-            actions: (..., A), as the policy asked for them.
-            rewards: (...).
-
-        Returns:
-            Steps, (..., O + A + 1).
-        """
+        """Join observations (..., O), actions (..., A) within their range, and rewards (...)."""
         scaled = self.scale_observations(observations)
         return torch.cat([scaled, actions.clamp(-1.0, 1.0), rewards[..., None]], dim=-1)
 
@@ -199,8 +177,8 @@ class RecurrentPolicy(GaussianPolicy):
         return torch.baddbmm(bias, seen, params["unit.weight_ih"].mT)
 
     def _mean(self, params: Params, scaled: Tensor, seen: Tensor, states: Tensor) -> Tensor:
-        told = torch.cat([seen, states, products(states, scaled)], dim=-1)
-        return linear(params, "head", told)
+        seen = torch.cat([seen, states, products(states, scaled)], dim=-1)
+        return linear(params, "head", seen)
 
 
 class RecurrentState(PolicyState):
@@ -245,10 +223,7 @@ class RecurrentState(PolicyState):
 
 
 class EpisodicPolicy(RecurrentPolicy):
-    """π_θ(a_t | o_1, a_1, .., o_t): a `RecurrentPolicy` whose memory is cleared as episodes begin.
-
-    Instead of the rewards it remembers 0.
-    """
+    """A `RecurrentPolicy` whose memory is cleared as episodes begin, and which sees no rewards."""
 
     def start(self, params: Params) -> RecurrentState:
         """Begin to act with one policy per task, each leaf (N, ...)."""
@@ -270,17 +245,7 @@ class EpisodicState(RecurrentState):
 
 
 def gru_step(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Take one step.
-
-    Args:
-        inputs: x_t, (N, M, 3 H).
-        hidden: h_{t-1}, (N, M, H).
-        weight: W, (N, 3 H, H).
-        bias: b, (N, 1, 3 H).
-
-    Returns:
-        h_t, (N, M, H).
-    """
+    """Return h_t (N, M, H) from x_t (N, M, 3 H) and h_{t-1}; W is (N, 3 H, H) and b (N, 1, 3 H)."""
     size = hidden.shape[-1]
     a = torch.baddbmm(bias, hidden, weight.mT)
     gates = torch.sigmoid(inputs[..., : 2 * size] + a[..., : 2 * size])
@@ -292,14 +257,9 @@ def gru_step(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Te
 def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Take L steps on M sequences for each of N weights.
 
-    Args:
-        inputs: x_1 .. x_L, (N, L M, 3 H); those of the M sequences follow each other in each step.
-        hidden: h_0, (N, M, H).
-        weight: W, (N, 3 H, H).
-        bias: b, (N, 1, 3 H).
-
-    Returns:
-        h_0 .. h_L, (N, (L + 1) M, H), in the same order.
+    Inputs x_1 .. x_L (N, L M, 3 H) and the states h_0 .. h_L that are returned, (N, (L + 1) M, H),
+    have those of the M sequences one after the other in each step.  h_0 is (N, M, H), W (N, 3 H, H)
+    and b (N, 1, 3 H).
     """
     return _Sequence.apply(inputs, hidden, weight, bias)  # pyright: ignore[reportReturnType]
 
@@ -307,8 +267,8 @@ def gru_sequence(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -
 class _Sequence(torch.autograd.Function):
     """All steps, with the chain rule by hand.
 
-    Every sequence has a gradient of W. Autograd would add it up step by step, N matrices each time;
-    here it is one product over all steps, and training takes less than half the time.
+    Autograd would add up the gradient of W step by step, N matrices each time; here it is one
+    product over all steps, and training takes less than half the time.
     """
 
     @staticmethod

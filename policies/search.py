@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from metarobot.policies.gaussian import Distribution, PolicyState, ReactiveState
-from metarobot.policies.mlp import ToldPolicy
-from metarobot.policies.params import TOLD, Params
+from metarobot.policies.mlp import TaskMLP, repeated
+from metarobot.policies.params import TASK_CODE, Params
 
 WIDTH = 0.35
 """Width of the squared-exponential kernel, in units of the box."""
@@ -46,12 +46,8 @@ def similarities(places: Tensor) -> Tensor:
 def predict(kernel: Tensor, tried: Tried) -> tuple[Tensor, Tensor]:
     """Predict the return of every candidate, and its uncertainty, (N, Q) each.
 
-    Args:
-        kernel: `similarities` of the points, (Q, Q).
-        tried: At least one candidate a task.
-
-    Returns:
-        Means and standard deviations, in standard deviations of the returns from their mean.
+    In standard deviations of the returns from their mean, by the kernel (Q, Q), from at least one
+    candidate a task.
     """
     candidates, returns = tried
     spread = returns.std(dim=1, correction=0, keepdim=True)
@@ -67,10 +63,7 @@ def predict(kernel: Tensor, tried: Tried) -> tuple[Tensor, Tensor]:
 def next_candidate(kernel: Tensor, tried: Tried, num_design: int) -> Tensor:
     """Return the point that is tried next on each task, (N,) int64.
 
-    Args:
-        kernel: `similarities` of the points, (Q, Q).
-        tried: So far, perhaps nothing.
-        num_design: The first candidates are the first points, this many; they cover the box.
+    The first `num_design` are the first points, which cover the box.
     """
     num_tasks, count = tried.candidates.shape
     if count < num_design:
@@ -79,31 +72,32 @@ def next_candidate(kernel: Tensor, tried: Tried, num_design: int) -> Tensor:
     return (mean + OPTIMISM * std).argmax(1)
 
 
-class SearchingPolicy(ToldPolicy):
-    """A `ToldPolicy` whose task code is one of Q candidates.
+class SearchingPolicy(TaskMLP):
+    """π_θ(a | o, z): a `TaskMLP` that observes o, and whose task code z is one of Q candidates.
 
     As it explores, each episode has the next candidate, which depends on the returns of the
     episodes before; actions have no noise.  The candidates and their returns are the leaves `tried`
     and `earned` (`MOST_TRIED`,), and their number is `num_tried` (1,).
     """
 
-    guesses: Tensor  # (Q, C)
+    candidates: Tensor  # (Q, C)
     kernel: Tensor  # (Q, Q)
 
-    def __init__(self, *layout: Any, guesses: Tensor, num_design: int, **options: Any) -> None:
-        """Lay out the network; further arguments are those of `TaskMLP`.
+    def __init__(self, *layout: Any, candidates: Tensor, num_design: int, **options: Any) -> None:
+        """Lay out the network; see `TaskMLP`.
 
         Args:
-            layout: As of `GaussianMLP`.
-            guesses: Candidates, (Q, C); the first of them cover the box evenly.
+            layout: As of `TaskMLP`.
+            candidates: (Q, C); the first of them cover the box evenly.
             num_design: How many of the first candidates are tried before any is chosen.
             options: As of `TaskMLP`.
         """
         super().__init__(*layout, **options)
         self.num_design, self.explores = num_design, False
+        self.task_code = nn.Parameter(torch.empty(self.task_size, device="meta"))
         low, high = (torch.as_tensor(bounds)[-self.task_size :] for bounds in layout[:2])
-        self.register_buffer("guesses", guesses, persistent=False)
-        kernel = similarities((guesses - low) / (high - low))
+        self.register_buffer("candidates", candidates, persistent=False)
+        kernel = similarities((candidates - low) / (high - low))
         self.register_buffer("kernel", kernel, persistent=False)
         for name, size in {"tried": MOST_TRIED, "earned": MOST_TRIED, "num_tried": 1}.items():
             self.register_parameter(name, nn.Parameter(torch.empty(size, device="meta")))
@@ -111,6 +105,11 @@ class SearchingPolicy(ToldPolicy):
     def exploring(self) -> Self:
         """Return the same policy as it explores."""
         return self.altered(explores=True)
+
+    def inputs(self, observations: Tensor, params: Params) -> Tensor:
+        """Return the inputs of the first layer for observations (N, M, O)."""
+        task_codes = repeated(params[TASK_CODE], observations)
+        return super().inputs(torch.cat([observations, task_codes], dim=-1), params)
 
     def start(self, params: Params) -> PolicyState:
         """Begin to act, and to try candidates if the policy explores."""
@@ -125,7 +124,7 @@ class SearchingPolicy(ToldPolicy):
         """Return the parameters with the next candidate as the task code."""
         candidate = next_candidate(self.kernel, _tried(params), self.num_design)
         params = _with_newest(params, "tried", candidate)
-        return {**params, TOLD: self.guesses[candidate]}
+        return {**params, TASK_CODE: self.candidates[candidate]}
 
     def record(self, params: Params, returns: Tensor) -> Params:
         """Return the parameters that hold the return with the last candidate, (N,)."""
@@ -135,7 +134,7 @@ class SearchingPolicy(ToldPolicy):
     def finish(self, params: Params) -> Params:
         """Return the parameters with the candidate of the highest prediction as the task code."""
         best = predict(self.kernel, _tried(params))[0].argmax(1)
-        return {**params, TOLD: self.guesses[best]}
+        return {**params, TASK_CODE: self.candidates[best]}
 
 
 class SearchingState(PolicyState):

@@ -1,4 +1,4 @@
-"""A teacher that knows the task as a latent, and a student that estimates it from its moves.
+"""A teacher that is given the task as a latent, and a student that estimates it from its moves.
 
 The student sees the last H moves of the present episode, before each of its steps.
 """
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from metarobot.policies.episode_encoder import CHANGE_UNIT, EpisodeEncoder, embed, shift, symlog
 from metarobot.policies.gaussian import Distribution, PolicyState
 from metarobot.policies.mlp import ConditionedMLP, conditioned
-from metarobot.policies.params import TOLD, Params, xavier_params
+from metarobot.policies.params import TASK_CODE, Params, xavier_params
 
 WINDOW = 10
 """H, moves that are looked back on."""
 
-_LATENT = "latent"
+LATENT = "latent"
+"""Leaf of a latent that is given, (N, M, Z)."""
 _LOOK_BACK = WINDOW + 1
 """Steps that are remembered: a move also holds the action before it."""
 
@@ -33,16 +34,9 @@ class TeacherStudentPolicy(ConditionedMLP):
     def __init__(
         self, *layout: Any, code_size: int = 2, latent_size: int = 8, **options: Any
     ) -> None:
-        """Lay out the networks; further arguments are those of `GaussianMLP`.
-
-        Args:
-            layout: As of `GaussianMLP`.
-            code_size: C, elements of an encoded task.
-            latent_size: Z, elements of the latent.
-            options: As of `GaussianMLP`.
-        """
+        """Lay out the networks for C = `code_size` and Z = `latent_size`; see `GaussianMLP`."""
         super().__init__(*layout, context_size=latent_size, **options)
-        size = move_size(self.observation_centre.numel(), self.action_size)
+        size = 2 * (self.observation_centre.numel() + self.action_size)  # of a move
         self.teacher = nn.Linear(code_size, latent_size, device="meta")
         self.student = EpisodeEncoder(size, latent_size)
 
@@ -57,10 +51,6 @@ class TeacherStudentPolicy(ConditionedMLP):
         bias, weight = params["teacher.bias"][:, None], params["teacher.weight"]
         return torch.tanh(torch.baddbmm(bias, codes, weight.mT))
 
-    def recognise(self, student: Params, seen: Tensor, there: Tensor) -> Tensor:
-        """Return the student's latents (N, L, Z) for windows (N, L, H, F) and masks (N, L, H)."""
-        return embed(student, seen, there)
-
     def look_back(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return windows (N, M, T, H, F) and masks for episodes (N, M, T, O) and (N, M, T, A)."""
         return windows(moves(self.scale_observations(observations), actions))
@@ -68,16 +58,12 @@ class TeacherStudentPolicy(ConditionedMLP):
     def inputs(self, observations: Tensor, params: Params) -> Tensor:
         """Return the first layer's inputs for observations (N, L, O), L / M steps of M episodes."""
         scaled = super().inputs(observations, params)
-        latent = params[_LATENT] if _LATENT in params else self.teach(params, params[TOLD])
+        latent = params[LATENT] if LATENT in params else self.teach(params, params[TASK_CODE])
         latent = latent.repeat_interleave(scaled.shape[1] // latent.shape[1], dim=1)
         return conditioned(scaled, latent)
 
-    def act_on(self, params: Params, observations: Tensor, latent: Tensor) -> Distribution:
-        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O) and (N, M, Z)."""
-        return self.distribution({**params, _LATENT: latent}, observations)
-
     def start(self, params: Params) -> PolicyState:
-        """Begin to act, as the teacher where the task is told and as the student elsewhere."""
+        """Begin to act, as the teacher where there is a task code and as the student elsewhere."""
         return TeacherStudentState(self, params)
 
 
@@ -114,13 +100,13 @@ class TeacherStudentState(PolicyState):
         made = moves(policy.scale_observations(recent), done)[..., -WINDOW:, :]
         ages = torch.arange(WINDOW, 0, -1)
         there = (memory["steps"] >= ages).to(made.dtype)
-        latent = policy.recognise(self._student, made * there[..., None], there)
-        if TOLD in params:
-            told = params[TOLD]
-            taught = policy.teach(params, told.nan_to_num())
-            latent = torch.where(told.isnan().any(-1, keepdim=True), latent, taught)
+        latent = embed(self._student, made * there[..., None], there)
+        if TASK_CODE in params:
+            task_codes = params[TASK_CODE]
+            taught = policy.teach(params, task_codes.nan_to_num())
+            latent = torch.where(task_codes.isnan().any(-1, keepdim=True), latent, taught)
         self.memory = {**memory, "observations": recent[..., 1:, :].flatten(-2)}
-        return policy.act_on(params, observations, latent)
+        return policy.distribution({**params, LATENT: latent}, observations)
 
     def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
         """Take note of actions (N, M, A)."""
@@ -130,21 +116,12 @@ class TeacherStudentState(PolicyState):
         self.memory["steps"] = self.memory["steps"] + 1.0
 
 
-def move_size(observation_size: int, action_size: int) -> int:
-    """Return F, the number of features of a move."""
-    return 2 * (observation_size + action_size)
-
-
 def moves(observations: Tensor, actions: Tensor) -> Tensor:
-    """Describe the moves from each of T steps to the next: where, what came of it, what was done.
+    """Describe the moves from each of T steps to the next: where, what was done, and the outcome.
 
-    Args:
-        observations: Scaled to [-1, 1], (..., T, O).
-        actions: In half action ranges, clipped here as the environment clips them, (..., T, A).
-
-    Returns:
-        Features (..., T - 1, F): [o_t, log(o_{t+1} - o_t), a_t, a_{t-1}], with the logarithm of
-        `transition_features`.
+    [o_t, log(o_{t+1} - o_t), a_t, a_{t-1}], (..., T - 1, F), with the logarithm of
+    `transition_features`, for scaled observations (..., T, O) and actions (..., T, A), clipped
+    here.
     """
     clipped = actions.clamp(-1.0, 1.0)
     changes = symlog((observations[..., 1:, :] - observations[..., :-1, :]) / CHANGE_UNIT)
@@ -155,13 +132,9 @@ def moves(observations: Tensor, actions: Tensor) -> Tensor:
 
 
 def windows(made: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the windows of moves before each of T steps.
+    """Return the last H moves before each of T steps, (..., T, H, F), of moves (..., T - 1, F).
 
-    Args:
-        made: Moves (..., T - 1, F).
-
-    Returns:
-        The last H moves (..., T, H, F), and 1.0 where there is one, (..., T, H).
+    And 1.0 where there is one, (..., T, H).
     """
     there = torch.ones_like(made[..., :1])
     rows = torch.cat([made, there], dim=-1)

@@ -17,24 +17,12 @@ ATTEMPTS = 8
 
 
 def value_features(observations: Tensor) -> Tensor:
-    """Features [o, o², t/100, (t/100)², (t/100)³, 1] in float64.
-
-    Args:
-        observations: Scaled observations (..., T, O).
-
-    Returns:
-        Features (..., T, 2 O + 4).
-    """
+    """Features [o, o², t/100, (t/100)², (t/100)³, 1], float64 (..., T, 2 O + 4) of (..., T, O)."""
     clipped = observations.double().clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
     t = torch.arange(observations.shape[-2], dtype=torch.float64) / TIME_SCALE  # (T,)
     time_features = torch.stack([t, t**2, t**3, torch.ones_like(t)], dim=-1)  # (T, 4)
     time_features = time_features.expand(*observations.shape[:-1], 4)
     return torch.cat([clipped, clipped.square(), time_features], dim=-1)
-
-
-def num_value_features(observation_size: int) -> int:
-    """Return F, the number of `value_features` of observations (O,)."""
-    return 2 * observation_size + 4
 
 
 def fit_values(
@@ -67,10 +55,7 @@ def fit_values(
 def normal_equations(features: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """Return XᵀX and Xᵀy of every task side by side, (N, F, F + 1) in float64.
 
-    Args:
-        features: X, (N, ..., F).
-        targets: y, (N, ...).
-        mask: 1.0 where a row counts (N, ...).
+    X is (N, ..., F), y (N, ...), and the mask is 1.0 where a row counts, (N, ...).
     """
     counted = mask.double()[..., None]
     rows = (features * counted).flatten(1, -2)
@@ -81,12 +66,7 @@ def normal_equations(features: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 def solve_ridge(gram: Tensor, moments: Tensor) -> Tensor:
     """Solve (gram + ridge I) w = moments per task, with a larger ridge for the tasks that fail.
 
-    Args:
-        gram: Xᵀ X, (N, F, F).
-        moments: Xᵀ R, (N, F, 1).
-
-    Returns:
-        Coefficients w (N, F, 1); 0 for a task that no ridge can solve.
+    Coefficients w are (N, F, 1) for XᵀX (N, F, F) and XᵀR (N, F, 1); 0 where no ridge is enough.
     """
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype)
     coefficients = torch.zeros_like(moments)

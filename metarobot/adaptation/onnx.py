@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarobot.adaptation.acting import ControlStep
-from metarobot.adaptation.policy import AdaptablePolicy
+from metarobot.adaptation.policy import AdaptablePolicy, ControlStep
 from metarobot.adaptation.robot import LARGEST_REWARD
 from metarobot.algorithms import algorithm_class
 from metarobot.envs import TaskDistribution, find_family

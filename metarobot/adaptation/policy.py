@@ -1,4 +1,4 @@
-"""A policy that acts on a robot and adapts to it: from a robot, a log, or in a session.
+"""A policy that acts on a robot and adapts to it: from episodes on it, a log, or in a session.
 
 Its file is sealed, and holds the parameters and all that is needed to act and to adapt on. Nothing
 in it is unpickled or executed; everything is checked before it is used.
@@ -6,6 +6,7 @@ in it is unpickled or executed; everything is checked before it is used.
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Callable
@@ -18,9 +19,8 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from metarobot.adaptation.acting import Acting
 from metarobot.adaptation.robot import Interface, Robot, read_flags, read_reward, rollout_env
 from metarobot.algorithms import (
     ALGORITHMS,
@@ -32,7 +32,7 @@ from metarobot.algorithms import (
 )
 from metarobot.config import MOST_ADAPTATION_STEPS, MOST_EPISODES, MOST_SEED, TrainConfig
 from metarobot.envs import FAMILIES
-from metarobot.envs.checks import MOST_HORIZON, is_integer, show
+from metarobot.envs.checks import MOST_HORIZON, is_integer, require_integer, show
 from metarobot.io import (
     Count,
     most_bytes,
@@ -42,8 +42,14 @@ from metarobot.io import (
     save_tensors,
     typed,
 )
-from metarobot.policies import Distribution, Params, PolicyState, log_prob, repeat_params
-from metarobot.policies.gaussian import GaussianPolicy
+from metarobot.policies import (
+    Distribution,
+    GaussianPolicy,
+    Params,
+    PolicyState,
+    log_prob,
+    repeat_params,
+)
 from metarobot.rollout.collect import collect, replay
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes
@@ -113,16 +119,11 @@ class AdaptablePolicy:
         return Acting(self.interface, self.policy, self.params)
 
     def begin(self, reward: float | np.ndarray | None = None) -> None:
-        """Tell a policy that remembers that an episode of the same robot begins.
-
-        What acting has shown of the robot may stay: call `forget` before an episode of another one.
+        """Begin an episode of the same robot; call `forget` before an episode of another one.
 
         Args:
-            reward: Reward of the last step of the episode before; None if there was none, or nobody
-                measured it.
-
-        Raises:
-            ValueError: The reward is not finite.
+            reward: Reward of the last step of the episode before; None if there was none, or it was
+                not measured.
         """
         self._acting.begin(reward)
 
@@ -140,11 +141,11 @@ class AdaptablePolicy:
         another number of robots, these are others: the episode begins without memory.
 
         Args:
-            observation: What one robot shows, (O,) in the family's units, or M ≥ 1 robots, (M, O).
+            observation: Of one robot, (O,) in the family's units, or of M ≥ 1 robots, (M, O).
                 Elements beyond the family's bounds are clipped, as the family does.
             reward: Reward of the step before, or (M,); only a policy that learns from episode to
-                episode reads it.  None in the first step of an episode, and where nobody measures
-                it: RL² then goes on with the reward that it was told last.
+                episode reads it.  None in the first step of an episode, and where it is not
+                measured: RL² then goes on with the last reward that it knows.
 
         Returns:
             Action (A,) or (M, A), float32 in half action ranges, within [-1, 1].
@@ -166,7 +167,7 @@ class AdaptablePolicy:
         seed: int = 0,
         progress: bool = True,
     ) -> AdaptablePolicy:
-        """Run adaptation episodes on a robot and learn from them.
+        """Run adaptation episodes on a robot and learn from them; this policy stays as it is.
 
         The robot is reset and stepped by Gymnasium's rules alone, and stays open.  Actions have the
         noise of exploration and are clipped to the bounds of its action space.  The result depends
@@ -177,23 +178,20 @@ class AdaptablePolicy:
                 ``VectorEnv`` hold the same task.  ``latent`` and ``rl2``, whose episodes follow
                 each other, use the first of them: the others are commanded 0, the middle of the
                 action range.  ``is_success`` in its infos is optional.  Rewards may be NaN where
-                nobody measures them, if the algorithm can do without.
+                they are not measured, if the algorithm can do without.
             episodes: E, episodes before each adaptation step.
             steps: Adaptation steps, with other episodes each.
             seed: Seed of the action noise, and of the robot's first reset.
             progress: Show each episode's return.
-
-        Returns:
-            The adapted policy; this one stays as it is.
 
         Raises:
             ValueError: A number is out of bounds, the spaces do not fit, the robot shows numbers
                 that are not finite, a batch of this package holds several tasks, or the algorithm
                 does not adapt.
             TypeError: The robot is neither a ``gymnasium.Env`` nor a ``VectorEnv``.
-            Exception: What the robot raises, as it is; see `explore` for the episodes before.
+            Exception: An error of the robot, as it is; see `explore` for the episodes before.
         """
-        require_count("steps", steps, MOST_ADAPTATION_STEPS)
+        require_integer("steps", steps, 1, MOST_ADAPTATION_STEPS)
         self._require_adapting(episodes, seed)
         with closing(EpisodeDisplay(episodes * steps, shown=progress)) as display:
             policy, numbers = self, (int(episodes), int(seed))
@@ -221,7 +219,7 @@ class AdaptablePolicy:
             return self._collect(robot, int(episodes), int(seed), display.add, on_ended)
 
     def adapt_from(self, episodes: Episodes) -> AdaptablePolicy:
-        """Learn from adaptation episodes that were recorded elsewhere.
+        """Learn from adaptation episodes that were recorded elsewhere; this policy stays as it is.
 
         Example::
 
@@ -231,9 +229,6 @@ class AdaptablePolicy:
         Args:
             episodes: Episodes (1, E, T) on one task, of this policy while it explored; gradients
                 are biased if another policy acted.
-
-        Returns:
-            The adapted policy; this one stays as it is.
 
         Raises:
             ValueError: The episodes do not fit the family or are of several tasks, the algorithm
@@ -257,28 +252,12 @@ class AdaptablePolicy:
         )
 
     def session(self, *, episodes: int, seed: int = 0) -> AdaptationSession:
-        """Begin to adapt within a loop of the caller's own; see `AdaptationSession`.
-
-        Args:
-            episodes: E, adaptation episodes before each adaptation step.
-            seed: Seed of the action noise.
-
-        Raises:
-            ValueError: A number is out of bounds, or the algorithm does not adapt.
-        """
+        """Begin to adapt within a loop of the caller's own; see `AdaptationSession`."""
         self._require_adapting(episodes, seed)
         return AdaptationSession(self, int(episodes), int(seed))
 
     def save(self, path: str | Path) -> None:
-        """Keep the policy in a sealed file, from which `metarobot.load` brings it back.
-
-        Args:
-            path: File to write, ending in .safetensors.
-
-        Raises:
-            ValueError: It ends otherwise.
-            OSError: It cannot be written.
-        """
+        """Keep the policy in a sealed .safetensors file, which `metarobot.load` reads."""
         path = Path(path)
         require_suffix(path)
         interface = self.interface
@@ -316,7 +295,7 @@ class AdaptablePolicy:
         return collect(env, explorer, self.task_params, noise=noise, start=start, on_ended=on_ended)
 
     def _require_adapting(self, episodes: int, seed: int) -> None:
-        require_count("episodes", episodes, MOST_EPISODES)
+        require_integer("episodes", episodes, 1, MOST_EPISODES)
         if not is_integer(seed, 0, MOST_SEED - MOST_ADAPTATION_STEPS):
             raise ValueError(f"seed must be an integer of 0 or more, got {show(seed)}")
         if not self.algorithm.adapts:
@@ -324,19 +303,8 @@ class AdaptablePolicy:
             raise ValueError(f"{self.config.algorithm} does not adapt: take one of {able}")
 
 
-def require_count(name: str, value: int, most: int) -> None:
-    """Refuse a number that is no integer in [1, most]."""
-    if not is_integer(value, 1, most):
-        raise ValueError(f"{name} must be an integer in [1, {most}], got {show(value)}")
-
-
 def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[Any]) -> Episodes:
-    """Check episodes (1, E, .) and return them with T steps, as the family reports them.
-
-    Raises:
-        ValueError: They are of several tasks, do not fit the family, or lack what the algorithm
-            reads.
-    """
+    """Check episodes (1, E, .) and return them with T steps, as the family reports them."""
     name = algorithm.config.algorithm
     if episodes.num_tasks != 1:
         raise ValueError(f"episodes must be of one task, got {episodes.num_tasks}")
@@ -368,31 +336,24 @@ def fit_episodes(episodes: Episodes, interface: Interface, algorithm: Algorithm[
 
 
 class EpisodeDisplay:
-    """Writes how many episodes have ended, and the last return.
-
-    Args:
-        total: Episodes to come.
-        shown: Whether to write anything.
-    """
+    """Writes how many of a total of episodes have ended, and the last return."""
 
     def __init__(self, total: int, *, shown: bool) -> None:
-        self._total, self._shown = total, shown
-        self._done, self._told_s = 0, float("-inf")
+        self._total, self._shown = total, shown and sys.stderr is not None
+        self._done, self._written_s = 0, float("-inf")
 
     def close(self) -> None:
         """End the line that is written over."""
-        if self._shown and self._done and sys.stderr is not None and sys.stderr.isatty():
+        if self._shown and self._done and sys.stderr.isatty():
             print(file=sys.stderr)
 
     def add(self, returns: np.ndarray) -> None:
         """Count episodes that have ended, by their returns."""
         self._done += len(returns)
         now, last = time.monotonic(), self._done == self._total
-        if not self._shown or sys.stderr is None:
+        if not self._shown or (not last and now - self._written_s < PLAIN_INTERVAL_S):
             return
-        if not last and now - self._told_s < PLAIN_INTERVAL_S:
-            return
-        self._told_s = now
+        self._written_s = now
         earned = "" if np.isnan(returns[-1]) else f", return {returns[-1]:.2f}"
         line = f"adapting: episode {self._done} of {self._total}{earned}"
         live = sys.stderr.isatty()
@@ -419,7 +380,7 @@ class SessionError(RuntimeError):
 
 
 class AdaptationSession:
-    """Records adaptation episodes that somebody else's loop runs, and learns from them.
+    """Records adaptation episodes that a loop of the user's runs, and learns from them.
 
     Example::
 
@@ -433,10 +394,11 @@ class AdaptationSession:
         adapted = session.adapt()
 
     The adapted parameters are, bit for bit, those that ``policy.adapt`` finds in the same episodes.
-    After `adapt` the session goes on with the adapted policy and another block of episodes.
+    After `adapt` the session goes on with the adapted policy and another block of episodes.  A call
+    in another order is a `SessionError`.
 
     Args:
-        policy: Who explores, and adapts.
+        policy: It explores, and adapts.
         episodes: E, adaptation episodes before each adaptation step.
         seed: Seed of the action noise.
     """
@@ -459,41 +421,34 @@ class AdaptationSession:
     @property
     def running(self) -> bool:
         """Whether an episode has begun and not ended; one ends by its horizon at the latest."""
-        return self._steps is not None
+        return self._running
+
+    @property
+    def _waiting(self) -> bool:
+        """Whether the last action has no reward yet."""
+        return len(self._steps) > len(self._rewards)
 
     @property
     def recorded(self) -> Episodes:
-        """The episodes that have ended since the last adaptation step, (1, E, T).
-
-        Raises:
-            SessionError: There is none.
-        """
+        """The episodes that have ended since the last adaptation step, (1, E, T)."""
         if not self._episodes:
             raise SessionError("no episode has ended yet: call begin, act and record")
         return Episodes.join(self._episodes)
 
     @property
     def adapted(self) -> AdaptablePolicy:
-        """The policy as the last adaptation step has left it.
-
-        Raises:
-            SessionError: There was none.
-        """
+        """The policy as the last adaptation step has left it."""
         if self._adapted is None:
             raise SessionError("nothing has been adapted yet: call adapt after the last episode")
         return self._adapted
 
     def begin(self) -> None:
-        """Begin an episode: the robot stands at its start.
-
-        Raises:
-            SessionError: One is running, or there are enough.
-        """
+        """Begin an episode: the robot stands at its start."""
         if self.running:
             raise SessionError("an episode is running: record its end, or discard it, before begin")
         if self.complete:
             raise SessionError(f"all {self._num_episodes} episodes are recorded: call adapt")
-        self._steps = _Steps()
+        self._steps, self._rewards, self._running = [], [], True
         self._state.begin()
 
     @torch.no_grad()
@@ -501,25 +456,20 @@ class AdaptationSession:
         """Return a command, with the action noise of exploration.
 
         Args:
-            observation: What the robot shows, (O,) in the family's units.
+            observation: Of the robot, (O,) in the family's units.
 
         Returns:
             Action (A,) float32 in half action ranges, within [-1, 1].
-
-        Raises:
-            SessionError: No episode is running, or the last action has no reward yet.
-            ValueError: The observation has another shape, or numbers that are not finite.
         """
-        steps = self._steps
-        if steps is None:
+        if not self.running:
             raise SessionError("no episode is running: call begin once the robot is at its start")
-        if steps.waiting:
+        if self._waiting:
             raise SessionError("the last action has no reward yet: call record before act")
         seen = torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
         distribution = mean, log_std = self._state.act(seen)
-        noise = torch.from_numpy(self._noise[:, [self.num_recorded], len(steps.observations)])
+        noise = torch.from_numpy(self._noise[:, [self.num_recorded], len(self._rewards)])
         action = mean + log_std.exp().unsqueeze(1) * noise
-        steps.add(seen, distribution, action)
+        self._steps.append((seen, distribution, action))
         return np.clip(action[0, 0].numpy(), -1.0, 1.0)
 
     @torch.no_grad()
@@ -532,16 +482,15 @@ class AdaptationSession:
         success: bool = False,
         final_observation: np.ndarray | None = None,
     ) -> None:
-        """Record what the last action brought.
+        """Record the outcome of the last action.
 
         Args:
-            reward: Reward of the step, in the family's unit.  None where nobody measures it, if the
+            reward: Reward of the step, in the family's unit.  None where it is not measured, if the
                 algorithm can do without.
             terminated: Whether the episode has come to its end.
             truncated: Whether it was cut short.
             success: Whether the task is solved now.
-            final_observation: What the robot shows now, (O,), read where the episode ends.  None
-                where nobody knows: then what came of the last action is unknown.
+            final_observation: Of the robot now, (O,), read where the episode ends; None if unknown.
 
         Raises:
             SessionError: There was no action.
@@ -549,34 +498,42 @@ class AdaptationSession:
                 neither true nor false; or the observation has another shape, or numbers that are
                 not finite.  Nothing is recorded then.
         """
-        steps = self._steps
-        if steps is None or not steps.waiting:
+        if not self._waiting:
             raise SessionError("there is no action to record a reward of: call act before record")
         may_be_missing = not self._policy.algorithm.needs_rewards
         known = float(read_reward(reward, may_be_missing=may_be_missing))
         ended = read_flags("terminated", terminated) | read_flags("truncated", truncated)
         solved = bool(read_flags("success", success))
-        final = self._read_final(final_observation)
-        steps.rewards.append(known)
+        final = None if final_observation is None else self._observe(final_observation)
+        self._rewards.append(known)
+        action, horizon = self._steps[-1][2], self._policy.interface.horizon
         earned = torch.full((1, 1), known, dtype=torch.float32)
-        self._state.observe(steps.actions[-1], earned, torch.ones(1, 1, dtype=torch.bool))
-        horizon = self._policy.interface.horizon
-        if ended or len(steps.rewards) == horizon:
-            self._episodes.append(steps.to_episodes(horizon, final, solved))
-            self._steps = None
-            if len(steps.rewards) < horizon:  # else it knows that the episode has ended
-                self._state.act(final)
+        self._state.observe(action, earned, torch.ones(1, 1, dtype=torch.bool))
+        if ended or len(self._rewards) == horizon:
+            self._episodes.append(self._to_episodes(final, solved))
+            self._running = False
+            if len(self._rewards) < horizon:  # else it knows that the episode has ended
+                lost = np.full(len(self._policy.interface.observation_low), np.nan, np.float32)
+                last = torch.from_numpy(lost if final is None else final)
+                self._state.act(last.reshape(1, 1, -1))
                 nothing = torch.zeros(1, 1)
-                self._state.observe(torch.zeros_like(steps.actions[-1]), nothing, nothing > 0)
+                self._state.observe(torch.zeros_like(action), nothing, nothing > 0)
 
-    def _read_final(self, observation: np.ndarray | None) -> Tensor:
-        """Return the observation after the last step, (1, 1, O); NaN if unknown."""
-        interface = self._policy.interface
-        if observation is None:
-            return torch.full(
-                (1, 1, len(interface.observation_low)), torch.nan, dtype=torch.float32
-            )
-        return torch.from_numpy(self._observe(observation)).reshape(1, 1, -1)
+    def _to_episodes(self, final: np.ndarray | None, success: bool) -> Episodes:
+        """Return the episode that has ended, (1, 1, T)."""
+        seen, distributions, actions = zip(*self._steps, strict=True)
+        means = torch.stack([each.mean for each in distributions], dim=2)
+        taken = torch.stack(actions, dim=2)
+        log_probs = log_prob(means, distributions[-1].log_std[:, None, None], taken)
+        shown = torch.cat(seen, dim=1)[0].numpy()
+        episode = Episodes.from_log(
+            [shown if final is None else np.concatenate([shown, final[None]])],
+            [taken[0, 0].numpy()],
+            [self._rewards],
+            log_probs=[log_probs[0, 0].numpy()],
+            success=[success],
+        )
+        return episode.pad(self._policy.interface.horizon)
 
     def _observe(self, observation: np.ndarray) -> np.ndarray:
         """Return an observation of one robot, (O,), as the family reports it."""
@@ -587,24 +544,16 @@ class AdaptationSession:
 
     @torch.no_grad()
     def discard(self) -> None:
-        """Discard the episode that is running, as after an emergency stop: begin it anew.
-
-        Raises:
-            SessionError: None is running.
-        """
+        """Discard the episode that is running, as after an emergency stop: begin it anew."""
         if not self.running:
             raise SessionError("no episode is running: there is none to discard")
-        self._steps = None
+        self._steps, self._rewards, self._running = [], [], False
         self._state = self._new_state()
         for episode in self._episodes:  # which the policy remembers
             replay(self._state, episode)
 
     def adapt(self) -> AdaptablePolicy:
-        """Take an adaptation step from the episodes, and return the adapted policy.
-
-        Raises:
-            SessionError: There are too few episodes, or one is still running.
-        """
+        """Take an adaptation step from the episodes, and return the adapted policy."""
         if not self.complete:
             state = "one is still running" if self.running else "call begin for the next one"
             raise SessionError(
@@ -620,63 +569,17 @@ class AdaptationSession:
         self._state = self._new_state()
         self._noise = draw_exploration(policy, self._num_episodes, self._seed).noise
         self._episodes: list[Episodes] = []
-        self._steps: _Steps | None = None
+        self._steps: list[tuple[Tensor, Distribution, Tensor]] = []  # seen, meant and done
+        self._rewards: list[float] = []
+        self._running = False
 
     def _new_state(self) -> PolicyState:
         policy = self._policy
         return policy.algorithm.exploring_policy.start(policy.task_params)
 
 
-class _Steps:
-    """The steps of an episode so far."""
-
-    def __init__(self) -> None:
-        self.observations: list[Tensor] = []
-        self.distributions: list[Distribution] = []
-        self.actions: list[Tensor] = []
-        self.rewards: list[float] = []
-
-    @property
-    def waiting(self) -> bool:
-        """Whether the last action has no reward yet."""
-        return len(self.actions) > len(self.rewards)
-
-    def add(self, seen: Tensor, distribution: Distribution, action: Tensor) -> None:
-        """Add what was seen, (1, 1, O), and done, (1, 1, A)."""
-        self.observations.append(seen)
-        self.distributions.append(distribution)
-        self.actions.append(action)
-
-    def to_episodes(self, horizon: int, final: Tensor, success: bool) -> Episodes:
-        """Return the episode as a block (1, 1, T): what it lacks does not count."""
-        missing = horizon - len(self.rewards)
-        mask = [1.0] * len(self.rewards) + [0.0] * missing
-        means, log_std = [mean for mean, _ in self.distributions], self.distributions[-1].log_std
-        taken = _stack(self.actions, missing)
-        return Episodes(
-            observations=_stack(self.observations, missing),
-            final_observations=final,
-            actions=taken,
-            log_probs=log_prob(_stack(means, missing), log_std[:, None, None], taken),
-            rewards=torch.tensor([[self.rewards + [0.0] * missing]], dtype=torch.float32),
-            mask=torch.tensor([[mask]], dtype=torch.float32),
-            success=torch.tensor([[success]]),
-            unstable=torch.tensor([[False]]),
-            start=torch.zeros(1, 1, 0),
-        )
-
-
-def _stack(steps: list[Tensor], missing: int) -> Tensor:
-    """Join steps (1, 1, X) and 0 for those that are missing: (1, 1, T, X)."""
-    return torch.stack([*steps, *[torch.zeros_like(steps[0])] * missing], dim=2)
-
-
 def require_suffix(path: Path) -> None:
-    """Refuse a file of another kind.
-
-    Raises:
-        ValueError: Its name does not end in .safetensors.
-    """
+    """Refuse a file whose name does not end in .safetensors."""
     if path.suffix != SUFFIX:
         raise ValueError(f"a policy's file must end in {SUFFIX}, got {path}")
 
@@ -698,8 +601,7 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
 
     Raises:
         OSError: The file is missing or cannot be read.
-        ValueError: It is damaged, holds something else, or numbers that do not fit together, or
-            its family is to be imported first.
+        ValueError: It is damaged or no policy, or its family is to be imported first.
     """
     data = read_file(path, most_bytes())
     _, facts = open_tensors(path, data)
@@ -723,3 +625,120 @@ def load_policy_file(path: Path) -> AdaptablePolicy:
         raise ValueError(f"{path} does not fit: {' '.join(str(error).split())}") from error
     params, _ = parse_tensors(path, data, shapes)
     return replace(policy, params=params)
+
+
+class ControlStep(nn.Module):
+    """A control step of M robots, in double precision: it acts here, and is exported.
+
+    The memory goes in and comes out; every leaf of it is (M, X), and 0 before a robot's first step
+    of all, whatever it begins with.  In single precision the sums of `latent` over all steps would
+    lose what a step adds, once a robot has acted for a while.
+    """
+
+    def __init__(self, interface: Interface, policy: GaussianPolicy, params: Params) -> None:
+        super().__init__()
+        self._low = torch.tensor(interface.observation_low, dtype=torch.float64)
+        self._high = torch.tensor(interface.observation_high, dtype=torch.float64)
+        own = {name: leaf.detach().double() for name, leaf in params.items()}
+        self._state = copy.deepcopy(policy).double().start(repeat_params(own, 1))
+        first = {name: leaf[0] for name, leaf in self._state.memory.items()}
+        self._first = {name: leaf for name, leaf in first.items() if leaf.any()}
+        sizes = {name: leaf.shape[-1] for name, leaf in first.items()}
+        self.sizes = {"started": 1, "command": interface.action_size, **sizes} if sizes else {}
+        """Elements of each leaf of the memory; none where the policy remembers nothing."""
+
+    def blank(self, num_robots: int) -> dict[str, Tensor]:
+        """Return the memory before the first step of all."""
+        sizes = self.sizes.items()
+        return {n: torch.zeros(num_robots, size, dtype=torch.float64) for n, size in sizes}
+
+    def forward(
+        self, observation: Tensor, reward: Tensor, begins: Tensor, memory: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Take a step.
+
+        Args:
+            observation: (M, O).
+            reward: Of the step before, (M, 1); NaN where it was not measured.
+            begins: 1.0 where an episode begins, (M, 1).
+            memory: As `blank`, or from the step before.
+
+        Returns:
+            Actions within [-1, 1], (M, A), and the memory after the step.
+        """
+        state = self._state
+        if memory:
+            started = memory["started"] > 0.5
+            for name in state.memory:
+                leaf, first = memory[name], self._first.get(name)
+                leaf = leaf if first is None else torch.where(started, leaf, first)
+                state.memory[name] = leaf[None]
+            state.observe(memory["command"][None], reward[None, :, 0], started[None, :, 0])
+            state.begin(((begins > 0.5) | ~started)[None, :, 0])
+        seen = observation.clamp(self._low, self._high)
+        action = state.act(seen[None]).mean[0].clamp(-1.0, 1.0)
+        if not memory:
+            return action, {}
+        after = {name: leaf[0] for name, leaf in state.memory.items()}
+        return action, {"started": torch.ones_like(begins), "command": action, **after}
+
+
+class Acting:
+    """A policy at work on one robot, or on the same M robots."""
+
+    def __init__(self, interface: Interface, policy: GaussianPolicy, params: Params) -> None:
+        self._interface = interface
+        self._step = ControlStep(interface, policy, params)
+        self.forget()
+
+    def forget(self) -> None:
+        """Act on other robots from now on."""
+        self._memory: dict[str, Tensor] = {}
+        self._robots: tuple[int, ...] | None = None  # (), or (M,), once it has acted
+        self._begins, self._reward = True, np.asarray(np.nan)
+
+    def begin(self, reward: Any = None) -> None:
+        """Begin an episode; see `AdaptablePolicy.begin`."""
+        if reward is not None:
+            self._reward = read_reward(reward, self._robots or ())
+        self._begins = True
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray, reward: Any = None) -> np.ndarray:
+        """Return a command; see `AdaptablePolicy.act`."""
+        seen, size = np.asarray(observation, np.float64), len(self._interface.observation_low)
+        if seen.shape[-1:] != (size,) or not np.isfinite(seen).all():
+            self._interface.observe(seen)  # says what is wrong
+        robots = seen.shape[:-1]
+        if robots == (0,) or len(robots) > 1:
+            raise ValueError(
+                f"observation must have shape ({size},), or (M, {size}) for M robots, M at least "
+                f"1, got {seen.shape}"
+            )
+        earned = None if reward is None else read_reward(reward, robots)
+        if robots != self._robots:
+            self._take(robots)
+        rows = torch.from_numpy(seen.reshape(-1, size))
+        before = np.broadcast_to(self._reward if earned is None else earned, robots)
+        action, self._memory = self._step(
+            rows,
+            torch.from_numpy(before.reshape(-1, 1).copy()),
+            torch.full((len(rows), 1), float(self._begins), dtype=torch.float64),
+            self._memory,
+        )
+        self._begins, self._reward = False, np.asarray(np.nan)
+        return action.numpy().reshape(*robots, -1).astype(np.float32)
+
+    def _take(self, robots: tuple[int, ...]) -> None:
+        """Act on another number of robots, which are others."""
+        if self._robots is not None and self._step.sizes:
+            if not self._begins:
+                size = len(self._interface.observation_low)
+                before, now = ((*shape, size) for shape in (self._robots, robots))
+                raise ValueError(
+                    f"observation must have shape {before}, as in the last step, got {now}: "
+                    "call begin before the first step of other robots"
+                )
+            self.forget()
+        self._robots = robots
+        self._memory = self._step.blank(robots[0] if robots else 1)

@@ -17,8 +17,6 @@ from metarobot.rollout.collect import RolloutEnv
 
 _RELATIVE_TOLERANCE = 1e-5
 """Bounds that differ by less are equal: single precision, or a unit converted and back."""
-
-
 LARGEST_REWARD = float(np.finfo(np.float32).max)
 """Rewards are kept in single precision."""
 
@@ -37,11 +35,7 @@ class Interface:
     """T, control steps of an episode at most."""
 
     def observe(self, observations: np.ndarray, where: str = "observation") -> np.ndarray:
-        """Return observations (..., O) as the family reports them: float32, within the bounds.
-
-        Raises:
-            ValueError: They have another number of elements, or one is not finite.
-        """
+        """Return observations (..., O) as the family reports them: float32, within the bounds."""
         observations = np.asarray(observations, np.float64)
         size = len(self.observation_low)
         if observations.ndim == 0 or observations.shape[-1] != size:
@@ -58,9 +52,6 @@ class Interface:
 
         Observation bounds must be the family's, or infinite: then observations are clipped to the
         family's.  Actions must be of floats; their bounds lie within [-1, 1], or are infinite.
-
-        Raises:
-            ValueError: One does not fit; the message holds both.
         """
         low, high = (np.array(b, np.float32) for b in (self.observation_low, self.observation_high))
         if not (isinstance(observations, Box) and _same(observations, low, high)):
@@ -105,15 +96,12 @@ def _words(space: Space) -> str:
 def read_reward(
     reward: Any, shape: tuple[int, ...] = (), *, may_be_missing: bool = True
 ) -> np.ndarray:
-    """Return the reward of a step in double precision; NaN where nobody measured it.
+    """Return the reward of a step in double precision; NaN where it was not measured.
 
     Args:
-        reward: A number, or an array with one for each robot; NaN or None where nobody measured it.
+        reward: A number, or an array with one for each robot; NaN or None if not measured.
         shape: Shape of such an array; () for one robot.
         may_be_missing: Whether it may be NaN or None.
-
-    Raises:
-        ValueError: It is no real number, has another shape, or is not finite in single precision.
     """
     values = _to_array(np.nan if reward is None else reward)
     fits = values.dtype.kind in "fiub" and values.shape in ((), shape)
@@ -122,26 +110,17 @@ def read_reward(
         is_known = is_known | np.isnan(values)
     if not is_known.all():
         each = f", or {shape} of them" if shape else ""
-        raise ValueError(f"reward must be a finite number{each}, got {_in_a_line(reward)}")
+        raise ValueError(f"reward must be a finite number{each}, got {show(reward)}")
     return values.astype(np.float64)
 
 
 def read_flags(name: str, flags: Any, shape: tuple[int, ...] = ()) -> np.ndarray:
-    """Return flags, such as whether an episode has ended; 0 and 1 are flags too.
-
-    Args:
-        name: What it is called in errors.
-        flags: Of one robot, or an array with one for each.
-        shape: Shape of the array; () for one robot.
-
-    Raises:
-        ValueError: It is neither, or has another shape.
-    """
+    """Return flags of one robot or several, such as whether an episode has ended; 0 and 1 are."""
     values = _to_array(flags)
     fits = values.dtype.kind in "fiub" and values.shape == shape
     if not fits or not ((values == 0) | (values == 1)).all():
         each = f" for each of {shape[0]} robots" if shape else ""
-        raise ValueError(f"{name} must be true or false{each}, got {_in_a_line(flags)}")
+        raise ValueError(f"{name} must be true or false{each}, got {show(flags)}")
     return values.astype(bool)
 
 
@@ -150,10 +129,6 @@ def _to_array(values: Any) -> np.ndarray:
         return np.asarray(values)
     except Exception:  # whatever the conversion of an unknown type raises
         return np.asarray(None)
-
-
-def _in_a_line(value: Any) -> str:
-    return " ".join(show(value).split())
 
 
 Robot = gym.Env | VectorEnv
@@ -180,14 +155,11 @@ class RobotEnv:
 
     Args:
         robot: The environment; it stays the caller's, who closes it.
-        interface: What the policy needs.
+        interface: Of the policy.
         num_used: M, robots in which episodes count; all by default.
         seed: Seed of the first reset; none when None.
         needs_rewards: Whether the robot must know its rewards; else they may be NaN.
         on_episodes: Called with the returns of the episodes that have ended together.
-
-    Raises:
-        ValueError: The spaces are not the family's.
     """
 
     start_size = 0
@@ -362,19 +334,13 @@ def rollout_env(
     needs_rewards: bool = True,
     on_episodes: Callable[[np.ndarray], None] | None = None,
 ) -> RolloutEnv:
-    """Return an environment in which episodes on one task can be collected.
+    """Return an environment in which episodes on one task can be collected; see `RobotEnv`.
 
-    Args:
-        robot: A ``gymnasium.Env`` or ``VectorEnv``; a native batch of this package is taken as it
-            is, and places the starts itself.
-        interface: What the policy needs.
-        one_after_the_other: Whether each episode must come after the one before, on one robot.
-        seed: Seed of the first reset.
-        needs_rewards: Whether the robot must know its rewards; else they may be NaN.
-        on_episodes: Called with the returns of the episodes that have ended together.
+    A native batch of this package is taken as it is, and places the starts itself.  With
+    `one_after_the_other`, each episode must come after the one before, on one robot.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: It is neither a ``gymnasium.Env`` nor a ``VectorEnv``.
         ValueError: Its spaces are not the family's, or a batch of this package holds several tasks.
     """
     if not isinstance(robot, (gym.Env, VectorEnv)):

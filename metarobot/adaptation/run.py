@@ -21,9 +21,6 @@ class Run(Mapping[str, AdaptablePolicy]):
         run = mr.load("runs/grip-seed0")
         print(list(run))  # ["maml", "latent", "domain_randomisation", "oracle"]
         policy = run["latent"]
-
-    Args:
-        trained: What was read from the run's folder.
     """
 
     def __init__(self, trained: TrainedRun) -> None:
@@ -40,15 +37,7 @@ class Run(Mapping[str, AdaptablePolicy]):
         return as_adaptable(self.trained.policies[algorithm])
 
     def choose(self, named: str | None, default: str | None = None) -> AdaptablePolicy:
-        """Return the policy of the algorithm that was named.
-
-        Args:
-            named: Its name; None takes the default.
-            default: Another name; None is the first that adapts.
-
-        Raises:
-            ValueError: The run holds none of that name, or none that adapts.
-        """
+        """Return the policy of the algorithm named, of the default, or the first that adapts."""
         name = named or default or self.trained.first_learner
         if name not in self:
             raise ValueError(f"{self.path} holds no {name}, only {', '.join(self)}")
@@ -99,16 +88,7 @@ def load_run_or_policy(path: Path, *, best: bool = False) -> Run | AdaptablePoli
 def choose_policy(
     found: Run | AdaptablePolicy, named: str | None, default: str | None = None
 ) -> AdaptablePolicy:
-    """Return the policy of the algorithm that was named; a file holds one alone.
-
-    Args:
-        found: What was read.
-        named: Name of the algorithm; None takes the default of a run, or what the file holds.
-        default: As of `Run.choose`.
-
-    Raises:
-        ValueError: There is none of that name, or none that adapts.
-    """
+    """Return the policy of the algorithm named, as `Run.choose`; a file holds one alone."""
     if isinstance(found, Run):
         return found.choose(named, default)
     held = found.config.algorithm

@@ -16,22 +16,21 @@ from metarobot.envs.checks import show
 from metarobot.learning.adam import AdamState
 from metarobot.learning.advantages import estimate_advantages, normalise_per_task, scale_over_tasks
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import SurrogateObjective
+from metarobot.learning.meta_update import MetaBatch, SurrogateObjective, UpdateReport
 from metarobot.learning.trpo import trpo_update
 from metarobot.policies import Distribution, GaussianMLP, GaussianPolicy, Params
 from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.mlp import ConditionedMLP
-from metarobot.policies.params import TOLD
+from metarobot.policies.params import TASK_CODE
 from metarobot.rollout.episodes import Episodes
 
 PolicyT = TypeVar("PolicyT", bound=GaussianPolicy)
-MOST_CONCLUDING_STEPS = 1_000_000
+MOST_FINISH_STEPS = 1_000_000
 """Control steps that are kept in memory at the end of a training, at most."""
 
 
 class Belief(NamedTuple):
-    """Posterior of an algorithm over many candidate tasks, for each of N tasks."""
+    """Posterior of an algorithm over K candidate tasks, for each of N tasks."""
 
     codes: Tensor
     """K tasks as the oracle observes them, (K, C)."""
@@ -66,10 +65,10 @@ class Algorithm(ABC, Generic[PolicyT]):
     """Whether `adapt` reads the rewards of the episodes; if not, its policy takes NaN too."""
     observes_task: ClassVar[bool] = False
     """Whether the task parameters are part of what its policy observes."""
-    is_told: ClassVar[bool] = False
-    """Whether training gives its policy a task code in each episode, by `tell`."""
-    concluding_share: ClassVar[float] = 0.0
-    """Part of the budget that is kept for `conclude`, if it is not too large."""
+    gives_task_codes: ClassVar[bool] = False
+    """Whether training gives its policy a task code in each episode, by `task_codes`."""
+    finish_share: ClassVar[float] = 0.0
+    """Part of the budget that is kept for `finish`, if it is not too large."""
 
     def __init__(self, config: TrainConfig, policy: PolicyT, workers: Workers = ALONE) -> None:
         self.config = config
@@ -100,18 +99,13 @@ class Algorithm(ABC, Generic[PolicyT]):
             initial_std=config.initial_std,
             **cls.policy_options(config),
         )
-        return policy.with_min_std(cls.min_std(config))
+        return policy.with_min_std(getattr(config.options, "min_std", MIN_STD))
 
     @classmethod
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
         """Return further arguments of `policy_class`."""
         del config
         return {}
-
-    @classmethod
-    def min_std(cls, config: TrainConfig) -> float:
-        """Return the floor of the action noise, in half action ranges."""
-        return getattr(config.options, "min_std", MIN_STD)
 
     @classmethod
     def num_simulations(cls, num_tasks: int, num_episodes: int) -> int:
@@ -123,14 +117,14 @@ class Algorithm(ABC, Generic[PolicyT]):
         """Return how many simulations a block takes in training: with task codes, one each."""
         return (
             num_tasks * num_episodes
-            if cls.is_told
+            if cls.gives_task_codes
             else cls.num_simulations(num_tasks, num_episodes)
         )
 
     @classmethod
-    def concluding_steps(cls, total_steps: int) -> int:
-        """Return how many control steps of a budget are kept for `conclude`."""
-        return min(int(cls.concluding_share * total_steps), MOST_CONCLUDING_STEPS)
+    def finish_steps(cls, total_steps: int) -> int:
+        """Return how many control steps of a budget are kept for `finish`."""
+        return min(int(cls.finish_share * total_steps), MOST_FINISH_STEPS)
 
     def num_adaptation_episodes(self, iteration: int) -> int:
         """Return the episodes of a task that an adaptation step of a meta-iteration learns from."""
@@ -149,12 +143,7 @@ class Algorithm(ABC, Generic[PolicyT]):
         return self.policy if floor is None else self.policy.with_min_std(floor)
 
     def adaptation_advantages(self, params: Params, episodes: Episodes) -> Tensor:
-        """Advantages (N, E, T) for adaptation, in the unit of the return.
-
-        Args:
-            params: Parameters the episodes were collected with, each leaf (N, ...).
-            episodes: Adaptation episodes (N, E, T).
-        """
+        """Advantages (N, E, T) for adaptation, in the unit of the return; see `adapt`."""
         del params
         if not self.reads_advantages:
             return torch.zeros_like(episodes.rewards)
@@ -171,15 +160,15 @@ class Algorithm(ABC, Generic[PolicyT]):
             value_prior=value_prior,
         )
 
-    def tell(self, codes: Tensor, uniforms: Tensor, *, concluding: bool = False) -> Tensor:
-        """Return the task codes that training gives the policy in post-update episodes, (N, E, C).
+    def task_codes(self, codes: Tensor, uniforms: Tensor, *, finishing: bool = False) -> Tensor:
+        """Return the task codes of the policy in training's post-update episodes, (N, E, C).
 
         Args:
             codes: The tasks as the oracle observes them, (N, C).
             uniforms: In [0, 1), (N, E), for those episodes that are given another task's code.
-            concluding: Whether `conclude` learns from the episodes.
+            finishing: Whether `finish` learns from the episodes.
         """
-        del concluding
+        del finishing
         return codes[:, None].expand(*uniforms.shape, -1)
 
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
@@ -197,12 +186,7 @@ class Algorithm(ABC, Generic[PolicyT]):
         return params
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
-        """Return the changes of adaptation as a row for every task, (N, F).
-
-        Args:
-            before: Parameters before adapting, each leaf (N, ...).
-            adapted: Parameters after, likewise.
-        """
+        """Return the changes of adaptation as a row for every task, (N, F), by leaves (N, ...)."""
         changes = [
             (adapted[name] - leaf).flatten(1)
             for name, leaf in before.items()
@@ -219,9 +203,8 @@ class Algorithm(ABC, Generic[PolicyT]):
     def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T) that a meta-update climbs, on the scale that is configured.
 
-        Args:
-            params: Parameters the episodes were collected with, each leaf (N, ...).
-            episodes: Post-update episodes (N, E, T) of this process' tasks.
+        The episodes are post-update ones of this process' tasks, of parameters with leaves (N,
+        ...).
         """
         del params
         return self.scale_outer(self.advantages(episodes), episodes.mask)
@@ -248,7 +231,7 @@ class Algorithm(ABC, Generic[PolicyT]):
             The new θ and a report. Where a number is not finite, θ is returned as it came.
         """
 
-    def conclude(
+    def finish(
         self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
     ) -> Params:
         """Learn what has to wait until the policy stays as it is; here, nothing.
@@ -257,9 +240,6 @@ class Algorithm(ABC, Generic[PolicyT]):
             params: θ as meta-training has left it.
             batches: Of the last part of the budget, all collected with θ.
             watch: Takes the share of the work that is done, now and then.
-
-        Returns:
-            The trained parameters.
         """
         del batches, watch
         return params
@@ -290,41 +270,41 @@ class TrpoLearner(SurrogateObjective, Algorithm[PolicyT]):
 ConditionedT = TypeVar("ConditionedT", bound=ConditionedMLP)
 
 
-class ToldLearner(TrpoLearner[ConditionedT]):
+class TaskCodeLearner(TrpoLearner[ConditionedT]):
     """Improves its policy by TRPO on those episodes that have the task's code, which come first.
 
-    The others show something else, from which the policy's second network learns.
+    The policy's second network learns from the others.
     """
 
-    is_told = True
+    gives_task_codes = True
 
     @abstractmethod
-    def num_told(self, num_episodes: int) -> int:
+    def num_with_code(self, num_episodes: int) -> int:
         """Return how many episodes of a task have its code."""
 
     def outer_advantages(self, params: Params, episodes: Episodes) -> Tensor:
         """Advantages (N, E, T); 0 in episodes without the task's code."""
-        told = episodes.first(self.num_told(episodes.num_episodes))
-        advantages = super().outer_advantages(params, told)
-        others = torch.zeros_like(episodes.rewards[:, told.num_episodes :])
+        task_codes = episodes.first(self.num_with_code(episodes.num_episodes))
+        advantages = super().outer_advantages(params, task_codes)
+        others = torch.zeros_like(episodes.rewards[:, task_codes.num_episodes :])
         return torch.cat([advantages, others], dim=1)
 
     def adapted_distribution(self, params: Params, batch: MetaBatch) -> Distribution:
         """θ_n -> π_θ given the task codes: mean (N, E, T, A) and log_std (N, A)."""
-        return super().adapted_distribution({**params, TOLD: told_in(batch)}, batch)
+        return super().adapted_distribution({**params, TASK_CODE: task_codes_of(batch)}, batch)
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step on the parameters that decide how the policy acts."""
-        told = batch.first(self.num_told(batch.post_episodes.num_episodes))
-        acting, report = super().update(self.policy.acting_params(params), told)
+        task_codes = batch.first(self.num_with_code(batch.post_episodes.num_episodes))
+        acting, report = super().update(self.policy.acting_params(params), task_codes)
         return {**params, **acting}, report
 
 
-def told_in(batch: MetaBatch) -> Tensor:
+def task_codes_of(batch: MetaBatch) -> Tensor:
     """Return the task codes in post-update episodes, (N, E, C)."""
-    if batch.told is None:
-        raise ValueError("the policy must be told the task in training")
-    return batch.told
+    if batch.task_codes is None:
+        raise ValueError("the policy needs task codes in training")
+    return batch.task_codes
 
 
 def tasks_of(config: TrainConfig) -> TaskDistribution:
@@ -368,7 +348,7 @@ def adapt_in_steps(
     collect: Collect,
     later_step_length: float = 1.0,
 ) -> Iterator[AdaptationStep]:
-    """Collect adaptation episodes and adapt to them, again and again.
+    """Collect adaptation episodes and adapt to them, again and again; yield every step.
 
     Args:
         algorithm: How a block of episodes is learned from.
@@ -376,9 +356,6 @@ def adapt_in_steps(
         num_steps: K, adaptation steps.
         collect: Collects the episodes of a step.
         later_step_length: How far every step after the first goes, as a part of the whole step.
-
-    Yields:
-        Every adaptation step, as soon as it is taken.
     """
     for step in range(num_steps):
         taken = adapt_once(algorithm, params, collect(step, algorithm.exploring_policy, params))
@@ -393,34 +370,21 @@ def adapt_in_steps(
 
 
 def adapt_once(algorithm: Algorithm[Any], params: Params, episodes: Episodes) -> AdaptationStep:
-    """Learn from one block of adaptation episodes.
-
-    Args:
-        algorithm: How it is learned from.
-        params: Parameters the episodes were collected with, each leaf (N, ...).
-        episodes: Adaptation episodes (N, E, T).
+    """Learn from one block of adaptation episodes (N, E, T), collected with leaves (N, ...).
 
     Raises:
         ValueError: The algorithm returns other names or shapes than those of the parameters.
     """
     advantages = algorithm.adaptation_advantages(params, episodes)
     adapted = algorithm.adapt(params, episodes, advantages)
-    if wrong := _misfit(params, adapted):
-        raise ValueError(f"{algorithm.config.algorithm}.adapt must return {wrong}")
+    shapes = {name: tuple(leaf.shape) for name, leaf in params.items()}
+    leaves = adapted.items() if isinstance(adapted, Mapping) else ()
+    found = {name: tuple(getattr(leaf, "shape", ())) for name, leaf in leaves}
+    for name in {**shapes, **found}:
+        is_now, wanted = found.get(name, "missing"), shapes.get(name, "left out")
+        if is_now != wanted:
+            raise ValueError(
+                f"{algorithm.config.algorithm}.adapt must return the leaves of the parameters in "
+                f"their shapes: {show(name)} is {is_now}, must be {wanted}"
+            )
     return AdaptationStep(episodes, advantages, adapted)
-
-
-def _misfit(params: Params, adapted: Any) -> str | None:
-    """Say in which name or shape adapted parameters differ from those before; None for nothing."""
-    if not isinstance(adapted, Mapping):
-        return f"the adapted parameters as a dict, got a {type(adapted).__name__}"
-    if lacking := [name for name in params if name not in adapted]:
-        return f"every leaf of the parameters, but {lacking[0]} is missing"
-    if unknown := [name for name in adapted if name not in params]:
-        return f"the leaves of the parameters alone, got {show(unknown[0])} as well"
-    for name, leaf in params.items():
-        found = getattr(adapted[name], "shape", None)
-        if found != leaf.shape:
-            got = type(adapted[name]).__name__ if found is None else tuple(found)
-            return f"{name} as a tensor of shape {tuple(leaf.shape)}, got {got}"
-    return None

@@ -7,18 +7,24 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.base import Belief, ToldLearner, sobol_points, spread_codes, told_in
+from metarobot.algorithms.base import (
+    Belief,
+    TaskCodeLearner,
+    sobol_points,
+    spread_codes,
+    task_codes_of,
+)
 from metarobot.config import AlgorithmOptions, TrainConfig, fixed, integer, number
 from metarobot.envs import find_family
 from metarobot.learning.adam import AdamState, descend, loss_rows
 from metarobot.learning.distributed import Workers, mean_over_tasks
-from metarobot.learning.meta_batch import MetaBatch, chunks_of_steps
+from metarobot.learning.meta_update import MetaBatch, chunks_of_steps
 from metarobot.learning.trpo import TrustRegion
 from metarobot.policies import Params
 from metarobot.policies.episode_encoder import shift
 from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.latent import UNITS, ExploringState, LatentPolicy, when
-from metarobot.policies.task_model import Evidence, Transitions
+from metarobot.policies.task_model import LogLikelihood, Transitions
 from metarobot.rollout.collect import replay
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, torch_generator
@@ -41,9 +47,9 @@ class LatentOptions(AlgorithmOptions, TrustRegion):
     """K, blocks of episodes before those that training learns from: none, as it tells the task."""
     min_std: float = fixed(MIN_STD)
     """Floor of the action noise, in half action ranges: the lowest, as for the oracle. What it
-    tries it varies by what it is told, not by noise."""
+    tries it varies by its task code, not by noise."""
     num_weighed: int = integer(1024, 2, 65_536)
-    """K, tasks that are weighed on a robot."""
+    """K, tasks that are weighted on a robot."""
     likelihood_power: float = number(0.3, 1e-6, 1.0)
     """Power of the likelihood of what is seen: the model errs alike in one step and the next."""
 
@@ -56,22 +62,22 @@ class LatentOptions(AlgorithmOptions, TrustRegion):
             )
 
 
-class Latent(ToldLearner[LatentPolicy]):
-    """Gives the policy the task code in training, and learns a model of what tasks show.
+class Latent(TaskCodeLearner[LatentPolicy]):
+    """Gives the policy the task code in training, and learns a model of the outcomes of tasks.
 
     First the policy learns to act on the code, by TRPO, as the oracle does.  Then it stays as it
-    is, and the last part of the budget shows the model what comes of it: half of these episodes
-    have the code of their task, the others that of another one, drawn over all splits.
+    is, and the model learns from the last part of the budget: half of these episodes have the code
+    of their task, the others that of another one, drawn over all splits.
 
     A robot's episodes follow each other.  In each of them the policy tries a task that is likely by
-    then.  Adapting is to weight the tasks by what the block has shown, with rewards or without.
+    then.  Adapting is to weight the tasks by their likelihood, with rewards or without.
     """
 
     title = "latent"
     in_sequence = True
     needs_rewards = False
     reads_advantages = False
-    concluding_share = 0.4
+    finish_share = 0.4
     options_class = LatentOptions
     policy_class = LatentPolicy
 
@@ -99,8 +105,8 @@ class Latent(ToldLearner[LatentPolicy]):
         del advantages
         state = ExploringState(self.exploring_policy, params)
         replay(state, episodes)
-        known = Evidence(*(part[:, 0] for part in state.known()))
-        trusts = self._may_act_on(params, known, torch.cat(state.returns, dim=1))
+        known = LogLikelihood(*(part[:, 0] for part in state.known()))
+        trusts = self._opens_gate(params, known, torch.cat(state.returns, dim=1))
         return {
             **params,
             **known._asdict(),
@@ -108,17 +114,17 @@ class Latent(ToldLearner[LatentPolicy]):
             "trust": trusts.to(params["trust"].dtype),
         }
 
-    def _may_act_on(self, params: Params, known: Evidence, returns: Tensor) -> Tensor:
+    def _opens_gate(self, params: Params, known: LogLikelihood, returns: Tensor) -> Tensor:
         """Return whether the policy may act on the posterior now, (N, 1) bool.
 
-        The first episode tries no task: it shows what the policy earns without adapting.  The later
-        half of the others shows what the tasks that were tried have led to; one alone can be luck.
-        A later block begins with candidates, and there what was allowed before stays so.
+        The first episode tries no task: its return is that without adapting.  The later half of the
+        others has the returns of the tasks that were tried; one alone can be luck.  A later block
+        begins with candidates, and there what was allowed before stays so.
 
         Args:
             params: Before this block, each leaf (N, ...).
             known: After it, (N, .) each.
-            returns: What its episodes have returned, (N, E), or NaN.
+            returns: Of its episodes, (N, E), or NaN.
         """
         begins, later = params["num_episodes"] == 0.0, returns[:, max(1, returns.shape[1] // 2) :]
         first = torch.where(begins, returns[:, :1], torch.nan)
@@ -127,13 +133,13 @@ class Latent(ToldLearner[LatentPolicy]):
         trusted = ~begins & (params["trust"] > 0.0)
         later = later.mean(1, keepdim=True)
         num_episodes = params["num_episodes"] + returns.shape[1]
-        return trusted | self.policy.may_act_on(params, known, first, later, num_episodes)
+        return trusted | self.policy.opens_gate(params, known, first, later, num_episodes)
 
     def adapted_state(self, before: Params, adapted: Params) -> Tensor:
         """Return mean and standard deviation of the tasks by their weights, (N, 2 C)."""
         del before
         policy, tasks = self.policy, self.policy.tasks
-        log_weights = policy.log_weights(policy.evidence(adapted))
+        log_weights = policy.log_weights(policy.log_likelihood(adapted))
         mean, weights = policy.mean_task(log_weights), log_weights.softmax(-1)
         variance = weights @ tasks.square() - (weights @ tasks).square()
         return torch.cat([mean, variance.clamp(min=0.0).sqrt()], dim=1)
@@ -141,27 +147,27 @@ class Latent(ToldLearner[LatentPolicy]):
     def belief(self, params: Params) -> Belief:
         """Return the tasks and their weights."""
         policy = self.policy
-        log_weights = policy.log_weights(policy.evidence(params))
+        log_weights = policy.log_weights(policy.log_likelihood(params))
         return Belief(policy.tasks, log_weights.softmax(-1), params["trust"][:, 0] > 0.0)
 
-    def num_told(self, num_episodes: int) -> int:
+    def num_with_code(self, num_episodes: int) -> int:
         """Return how many episodes of a task have its code: all, while the policy learns to act."""
         return num_episodes
 
-    def tell(self, codes: Tensor, uniforms: Tensor, *, concluding: bool = False) -> Tensor:
+    def task_codes(self, codes: Tensor, uniforms: Tensor, *, finishing: bool = False) -> Tensor:
         """Return the task's code; for the model, another one in the second half of the episodes."""
-        told = super().tell(codes, uniforms).clone()
-        if concluding:
+        task_codes = super().task_codes(codes, uniforms).clone()
+        if finishing:
             num_true, tasks = _num_true(uniforms.shape[1]), self.policy.tasks
-            told[:, num_true:] = tasks[(uniforms[:, num_true:] * len(tasks)).long()]
-        return told
+            task_codes[:, num_true:] = tasks[(uniforms[:, num_true:] * len(tasks)).long()]
+        return task_codes
 
-    def conclude(
+    def finish(
         self, params: Params, batches: Sequence[MetaBatch], watch: Callable[[float], None]
     ) -> Params:
         """Fit the model to what the policy leads to, now that it stays as it is."""
         params = {**params, **find_units(self.policy, batches, self.workers)}
-        generator = torch_generator(self.config.seed, 0, Phase.CONCLUSION)
+        generator = torch_generator(self.config.seed, 0, Phase.FINISH)
         return fit_model(self.policy, params, batches, self.options, generator, self.workers, watch)
 
 
@@ -170,27 +176,27 @@ def _num_true(num_episodes: int) -> int:
     return (num_episodes + 1) // 2
 
 
-def anchors(told: Tensor) -> Tensor:
+def anchors(task_codes: Tensor) -> Tensor:
     """Return the codes that the model of steps takes for those of the policy, (N, E, C).
 
     For half of the episodes they are wrong.  While the policy estimates the task, its code changes
     in every step, and a log may be of another policy: so the model must not rely on the code.
     """
-    num_true, num_episodes = _num_true(told.shape[1]), told.shape[1]
+    num_true, num_episodes = _num_true(task_codes.shape[1]), task_codes.shape[1]
     others = torch.arange(num_true) % (num_episodes - num_true) + num_true
-    return torch.cat([told[:, others], told[:, num_true:]], dim=1)
+    return torch.cat([task_codes[:, others], task_codes[:, num_true:]], dim=1)
 
 
 def transitions(
-    policy: LatentPolicy, params: Params, episodes: Episodes, told: Tensor
+    policy: LatentPolicy, params: Params, episodes: Episodes, task_codes: Tensor
 ) -> Transitions:
     """Return episodes as the model reads them, the same as `LatentState` does step by step.
 
     Args:
-        policy: Knows how observations are scaled.
+        policy: Scales the observations.
         params: The units of outcomes, each leaf (N, D) or (1, D).
         episodes: (N, E, T); rewards are NaN where they were not measured.
-        told: The task code of each, (N, E, C).
+        task_codes: The task code of each, (N, E, C).
     """
     mask, rewards = episodes.mask, episodes.rewards
     seen, done = policy.scale_observations(episodes.observations), episodes.actions.clamp(-1.0, 1.0)
@@ -203,7 +209,7 @@ def transitions(
     before = shift(outcomes[..., 1:], 1), shift(done, 1)
     return Transitions(
         inputs=torch.cat([seen, done, *before, when(step)], dim=-1),
-        told=told[:, :, None].expand(*mask.shape, -1),
+        task_codes=task_codes[:, :, None].expand(*mask.shape, -1),
         outcomes=outcomes,
         counts=counts,
     )
@@ -225,7 +231,7 @@ def _sums(policy: LatentPolicy, batch: MetaBatch) -> Tensor:
     """Return count, sum and sum of squares of each outcome and return of a task, (N, 3 (D + 1))."""
     size = policy.model.outcome_size
     plain = {"outcome_mean": torch.zeros(1, size), "outcome_std": torch.ones(1, size)}
-    shown = transitions(policy, plain, batch.post_episodes, told_in(batch))
+    shown = transitions(policy, plain, batch.post_episodes, task_codes_of(batch))
     counts, outcomes = shown.counts.double(), shown.outcomes.double()
     returns = batch.post_episodes.returns.double()[..., None, None]
     pairs = (outcomes, counts), (returns, torch.ones_like(returns))
@@ -247,7 +253,7 @@ class _Data(NamedTuple):
 
     steps: Transitions
     """(B, N, E, T, .) each."""
-    told: Tensor
+    task_codes: Tensor
     """Task codes of the policy, (B, N, E, C)."""
     codes: Tensor
     """The tasks, (B, N, C)."""
@@ -258,16 +264,16 @@ class _Data(NamedTuple):
     def of(cls, policy: LatentPolicy, params: Params, batches: Sequence[MetaBatch]) -> "_Data":
         """Read meta-batches in the units of the parameters."""
         units = {name: params[name][None] for name in UNITS}
-        told = [told_in(batch) for batch in batches]
+        task_codes = [task_codes_of(batch) for batch in batches]
         shown = [
             transitions(policy, units, batch.post_episodes, anchors(codes))
-            for batch, codes in zip(batches, told, strict=True)
+            for batch, codes in zip(batches, task_codes, strict=True)
         ]
         returns = [policy.return_in_units(units, batch.post_episodes.returns) for batch in batches]
         return cls(
             steps=Transitions(*(torch.stack(parts) for parts in zip(*shown, strict=True))),
-            told=torch.stack(told),
-            codes=torch.stack(told)[:, :, 0],
+            task_codes=torch.stack(task_codes),
+            codes=torch.stack(task_codes)[:, :, 0],
             returns=torch.stack(returns),
         )
 
@@ -276,7 +282,7 @@ class _Data(NamedTuple):
         tasks = batches[:, None], torch.arange(len(batches))[:, None]
         return _Data(
             steps=Transitions(*(block[(*tasks, episodes)] for block in self.steps)),
-            told=self.told[(*tasks, episodes)],
+            task_codes=self.task_codes[(*tasks, episodes)],
             codes=self.codes[tasks][:, 0],
             returns=self.returns[(*tasks, episodes)],
         )
@@ -291,23 +297,11 @@ def fit_model(
     workers: Workers,
     watch: Callable[[float], None],
 ) -> Params:
-    """Fit the model to B meta-batches.
+    """Fit the model to B meta-batches; the parameters are in their own shapes, with the units.
 
     A step of Adam sees as many tasks as a meta-batch has: the first one of any of the meta-batches,
     the second one of any, and so on, and some episodes of each.  Tasks whose numbers are not finite
-    are left out.
-
-    Args:
-        policy: The functional module.
-        params: Each leaf in its own shape, with the units.
-        batches: Data of this process' tasks.
-        options: Learning rate and epochs.
-        generator: Draws which tasks and episodes a step sees, in all processes alike.
-        workers: The processes that hold the other tasks.
-        watch: Takes the share that is done, before every step.
-
-    Returns:
-        The parameters with the model fitted.
+    are left out.  The generator draws the same tasks and episodes in all processes.
 
     Raises:
         ValueError: The numbers of all tasks of a step are not finite.
@@ -338,10 +332,10 @@ def fit_model(
 
 def _model_rows(policy: LatentPolicy, model: Params, data: _Data) -> Tensor:
     """Return loss and gradient of every task held here, (n, 1 + P), in chunks of tasks."""
-    rows, (steps, told, codes, returns) = [], data
+    rows, (steps, task_codes, codes, returns) = [], data
     for tasks in chunks_of_steps(steps.counts[..., 0]):
         part = Transitions(*(block[tasks] for block in steps))
-        of_returns = told[tasks], codes[tasks], returns[tasks]
+        of_returns = task_codes[tasks], codes[tasks], returns[tasks]
 
         def losses(theta: Params, part: Transitions = part, of_returns: Any = of_returns) -> Tensor:
             expected = policy.model.return_losses(theta, *of_returns)

@@ -70,7 +70,10 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
     ) -> Params:
         """Take one adaptation step that stays attached to the graph; as `adapt`."""
         del advantages
-        weights, wanted = _weights(episodes), self.directions(params, episodes)
+        seen = ~episodes.next_observations.isnan().any(-1)  # the outcomes, (N, E, T)
+        weights = seen.to(episodes.mask.dtype)
+        weights = weights / weights.sum((1, 2), keepdim=True).clamp(min=1.0)
+        wanted = self.directions(params, episodes)
 
         def total_loss(context: Tensor) -> Tensor:
             acting = {**params, CONTEXT: context}
@@ -82,11 +85,4 @@ class LearnedLoss(DifferentiableLearner[LearnedLossPolicy]):
     def directions(self, params: Params, episodes: Episodes) -> Tensor:
         """Return the direction in which each mean action should have been, (N, E, T, A)."""
         came = step_features(self.policy, episodes, torch.zeros_like(episodes.rewards))
-        return directions(self.policy.direction, self.policy.network_params(params), came)
-
-
-def _weights(episodes: Episodes) -> Tensor:
-    """Return the weight of each step in the mean over those of which it was seen what came."""
-    seen = ~episodes.next_observations.isnan().any(-1)  # (N, E, T)
-    followed = seen.to(episodes.mask.dtype)
-    return followed / followed.sum((1, 2), keepdim=True).clamp(min=1.0)
+        return directions(self.policy.network_params(params), came)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarobot.algorithms.base import TrpoLearner
 from metarobot.config import (
@@ -33,25 +33,25 @@ from metarobot.learning.inner_loop import (
     INNER_OBJECTIVES,
     STEP_SIGNAL,
     STEP_VARIANCE,
+    STEPS_TAKEN,
     VALUE_PRIOR,
     InnerObjective,
     PolicyLoss,
     StepSizes,
     adapt,
     adapt_shrunk,
-    add_step_lengths,
-    add_value_prior,
     learn_mean,
     measured_steps,
 )
-from metarobot.learning.meta_batch import (
+from metarobot.learning.meta_update import (
     MetaBatch,
     UpdateReport,
     chunks_of_steps,
     join_params,
+    likelihood_ratios,
     params_of,
+    surrogates,
 )
-from metarobot.learning.meta_gradient import likelihood_ratios, surrogates
 from metarobot.learning.trpo import TrustRegion, trpo_update
 from metarobot.policies import Distribution, GaussianMLP, GaussianPolicy, Params, repeat_params
 from metarobot.policies.gaussian import MIN_STD
@@ -156,9 +156,8 @@ class GradientOptions(AdaptationStepOptions):
 class GradientLearner(DifferentiableLearner[GaussianMLP]):
     """Adapts by gradient steps on the return of its adaptation episodes.
 
-    With `shrink_steps` and `value_prior` its policy has further leaves, in which meta-training
-    keeps how noisy a step from one episode is, how long steps would be without noise, and what
-    values are like, and adaptation how many steps were taken.
+    With `shrink_steps` and `value_prior` its policy has further leaves, `MEASURED`: estimates of
+    meta-training, and how many steps adaptation has taken.
     """
 
     options_class = AdaptationStepOptions
@@ -173,11 +172,14 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
     ) -> GaussianPolicy:
         """Lay out the policy for observations within bounds (O,) and A action elements."""
         policy = super().make_policy(config, observation_low, observation_high, action_size)
-        options = cast(AdaptationStepOptions, config.options)
+        options, size = cast(AdaptationStepOptions, config.options), 2 * len(observation_low) + 4
+        leaves: dict[str, tuple[int, ...]] = {}
         if options.shrink_steps:
-            add_step_lengths(policy)
+            leaves = dict.fromkeys((STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN), (1,))
         if options.value_prior:
-            add_value_prior(policy)
+            leaves[VALUE_PRIOR] = (size, size + 1)  # of `value_features`
+        for name, shape in leaves.items():
+            policy.register_parameter(name, nn.Parameter(torch.empty(shape, device="meta")))
         return policy
 
     def num_adaptation_episodes(self, iteration: int) -> int:
@@ -244,15 +246,12 @@ class GradientLearner(DifferentiableLearner[GaussianMLP]):
         return improved, report
 
     def measured(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
-        """Return the adaptation statistics after more episodes from θ.
+        """Return the adaptation statistics of the policy after more episodes from θ.
 
         Args:
             params: θ, each leaf in its own shape; those of `MEASURED` are what is known so far.
             episodes: Adaptation episodes (N, E, T).
             advantages: Their advantages (N, E, T).
-
-        Returns:
-            The leaves of `MEASURED` that are measured, as far as the policy has them.
         """
         leaves: Params = {}
         if STEP_VARIANCE in params:

@@ -9,8 +9,7 @@ from metarobot.config import TrainConfig, fixed, number
 from metarobot.learning.adam import AdamOptions, AdamState, adam_update
 from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.inner_loop import InnerObjective
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import clipped_surrogates, kl_estimates
+from metarobot.learning.meta_update import MetaBatch, UpdateReport, clipped_surrogates, kl_estimates
 from metarobot.policies import Distribution, GaussianMLP, Params
 
 

@@ -1,4 +1,4 @@
-"""Adaptation by recognition: episodes are embedded, and their mean tells the policy the task."""
+"""Adaptation by recognition: the mean embedding of the episodes is an input of the policy."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,13 @@ from metarobot.config import MOST_ADAPTATION_STEPS, AlgorithmOptions, TrainConfi
 from metarobot.learning.adam import AdamState, descend
 from metarobot.learning.distributed import ALONE, Workers, running_mean
 from metarobot.learning.inner_loop import LEARNING_RATE, learn_mean
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport, chunks_of_steps, params_of
-from metarobot.learning.meta_gradient import surrogates
+from metarobot.learning.meta_update import (
+    MetaBatch,
+    UpdateReport,
+    chunks_of_steps,
+    params_of,
+    surrogates,
+)
 from metarobot.learning.prototypes import (
     embed_all,
     embedding_moments,
@@ -60,11 +65,11 @@ class PrototypeOptions(AlgorithmOptions, TrustRegion):
 
 
 class Prototype(Algorithm[PrototypePolicy]):
-    """A policy that is told the prototype of its episodes, and an encoder that learns by distances.
+    """A policy conditioned on the prototype of its episodes, whose encoder learns by distances.
 
     The encoder learns to put the episodes of one task together and those of different tasks apart,
     from episodes alone; no return reaches it. Within a meta-update embeddings stay near where they
-    were, lest the policy lose track. The policy learns by TRPO, in adaptation episodes and after
+    were, so that the policy can follow. The policy learns by TRPO, in adaptation episodes and after
     them, and takes prototypes for data.
 
     Source: Snell et al. 2017, arXiv:1703.05175, for the encoder; Rakelly et al. 2019, PEARL,
@@ -135,7 +140,12 @@ class Prototype(Algorithm[PrototypePolicy]):
         blocks = MetaBatch(
             pre_episodes=(),
             pre_advantages=(),
-            post_episodes=_rows_of_episodes(batch.blocks),
+            post_episodes=Episodes(
+                **{
+                    field.name: _rows([getattr(block, field.name) for block in batch.blocks])
+                    for field in fields(Episodes)
+                }
+            ),
             post_advantages=_rows([*advantages, batch.post_advantages]),
         )
         return objective, blocks
@@ -143,16 +153,11 @@ class Prototype(Algorithm[PrototypePolicy]):
     def _train_encoder(
         self, params: Params, steps: tuple[Tensor, Tensor], anchors: Tensor
     ) -> tuple[Params, float]:
-        """Take the epochs of one meta-batch.
+        """Take the epochs of one meta-batch, of features (n, E, T, F) and mask (n, E, T).
 
-        Args:
-            params: Parameters, each leaf in its own shape.
-            steps: Features (n, E, T, F) and mask (n, E, T) of the episodes.
-            anchors: Their embeddings by these parameters (n, E, D).
-
-        Returns:
-            The encoder's leaves of the parameters, and the loss before the first epoch: that of
-            telling the tasks apart, as nothing has moved yet.
+        Anchors are their embeddings by these parameters, (n, E, D). Returns the encoder's leaves,
+        and its loss before the first epoch: that of telling the tasks apart, as nothing has moved
+        yet.
         """
         encoder, options = self.policy.network_params(params), self.options
 
@@ -169,11 +174,7 @@ class Prototype(Algorithm[PrototypePolicy]):
         return self.policy.with_network({}, found.params), found.losses[0]
 
     def _measure_spread(self, params: Params, embeddings: Tensor, mask: Tensor) -> Params:
-        """Return the leaves that say how embeddings spread, after one more meta-batch.
-
-        Episodes tell this of an encoder that has not been trained on them yet: they are like those
-        of a new task.
-        """
+        """Return `SPREAD` after one more meta-batch, before its embeddings are trained on."""
         counts = self.workers.gather(episode_counts(mask))
         moments = embedding_moments(self.workers.gather(embeddings), counts)
         mean, noise, spread = (params[name] for name in SPREAD)
@@ -227,12 +228,3 @@ class EveryBlock(NamedTuple):
 def _rows(blocks: Sequence[Tensor]) -> Tensor:
     """Join K + 1 blocks (N, ...) to rows (N (K + 1), ...), all blocks of a task together."""
     return torch.stack(list(blocks), dim=1).flatten(0, 1)
-
-
-def _rows_of_episodes(blocks: Sequence[Episodes]) -> Episodes:
-    return Episodes(
-        **{
-            field.name: _rows([getattr(block, field.name) for block in blocks])
-            for field in fields(Episodes)
-        }
-    )

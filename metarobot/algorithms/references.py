@@ -1,8 +1,8 @@
 """References that learners are compared with.
 
 Domain randomisation never adapts, and with memory uses the present episode alone. The oracle
-observes the task. Strategy search and identification are a trained oracle that is given a task
-estimate instead: the candidate that returned most, or the one that simulation fits best.
+observes the task. Strategy search and identification are a trained oracle with an estimate of the
+task instead: the candidate that returned most, or the one that simulation fits best.
 """
 
 from contextlib import closing
@@ -17,12 +17,12 @@ from metarobot.algorithms.base import Algorithm, TrpoLearner, sobol_points, spre
 from metarobot.algorithms.rl2 import RecurrentLearner
 from metarobot.config import AlgorithmOptions, TrainConfig, fixed, switch
 from metarobot.envs import find_family, make_env
-from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.meta_update import MetaBatch
 from metarobot.learning.trpo import TrustRegion
 from metarobot.policies import Distribution, GaussianMLP, Params, PolicyState
 from metarobot.policies.gaussian import MIN_STD
 from metarobot.policies.mlp import TaskMLP
-from metarobot.policies.params import TOLD
+from metarobot.policies.params import TASK_CODE
 from metarobot.policies.recurrent import EpisodicPolicy
 from metarobot.policies.search import SearchingPolicy, sum_of_rewards
 from metarobot.rollout.collect import collect
@@ -131,19 +131,16 @@ class StrategySearch(Algorithm[SearchingPolicy]):
         points = sobol_points(num_parameters, 2 * NUM_CANDIDATES)[1 : 1 + NUM_CANDIDATES]
         return {
             **Oracle.policy_options(config),
-            "guesses": spread_codes(config, points),
+            "candidates": spread_codes(config, points),
             "num_design": DESIGN_OF_A_PARAMETER * num_parameters,
         }
 
     def beginning(self, oracle: Params) -> Params:
-        """Return the parameters of the trained oracle before anything is known of the task.
-
-        Its task code is the middle of the box that holds all splits.
-        """
+        """Return parameters of the trained oracle, with the middle of all splits as task code."""
         shapes = self.policy.shapes
         state = {name: torch.zeros(shapes[name]) for name in shapes if name not in oracle}
         middle = spread_codes(self.config, np.full((1, len(tasks_of(self.config).parameters)), 0.5))
-        return {**oracle, **state, TOLD: middle[0]}
+        return {**oracle, **state, TASK_CODE: middle[0]}
 
     @property
     def exploring_policy(self) -> SearchingPolicy:
@@ -159,11 +156,7 @@ class StrategySearch(Algorithm[SearchingPolicy]):
         return self.policy.finish(params)
 
     def update(self, params: Params, batch: MetaBatch) -> NoReturn:
-        """Refuse to train.
-
-        Raises:
-            NotImplementedError: Always.
-        """
+        """Refuse to train."""
         raise NotImplementedError(f"{self.title} is made of a trained oracle: train the oracle")
 
 
@@ -204,7 +197,7 @@ def misfits(
 
     Args:
         config: The family, variant and scene that the episodes are from.
-        episodes: What was recorded, (N, E, T).
+        episodes: Recorded episodes, (N, E, T).
         points: Candidates for each task in the box of all splits, (N, Q, P).
         scales: Units of the differences, (N, O + 1), from an earlier call; those of these
             candidates if there was none.
@@ -264,10 +257,10 @@ class Identification(StrategySearch):
     """Fits the task to the recorded episodes by simulation, and gives the fit to a trained oracle.
 
     Its episodes have candidates that cover the box of all splits, whatever the returns: where only
-    the outcome tells, as on Slide, trying the same again would tell nothing new.
+    the outcome tells tasks apart, the same candidate again would show nothing new.
 
-    It has the simulator itself, starts and disturbances included, so it is an upper bound of what
-    recognition can do with the same episodes.
+    It has the simulator itself, starts and disturbances included, so it is an upper bound of
+    recognition from the same episodes.
     """
 
     title = "identification"
@@ -277,14 +270,14 @@ class Identification(StrategySearch):
     def policy_options(cls, config: TrainConfig) -> dict[str, Any]:
         """Return those of the search, with all candidates from the design."""
         options = super().policy_options(config)
-        return {**options, "num_design": len(options["guesses"])}
+        return {**options, "num_design": len(options["candidates"])}
 
     @torch.no_grad()
     def adapt(self, params: Params, episodes: Episodes, advantages: Tensor) -> Params:
         """Give the oracle the task under which simulation repeats the episodes best."""
         params = super().adapt(params, episodes, advantages)  # counts the candidates
         points = self._fit(episodes.first(MOST_EPISODES))
-        return {**params, TOLD: spread_codes(self.config, points)}
+        return {**params, TASK_CODE: spread_codes(self.config, points)}
 
     def _fit(self, episodes: Episodes) -> np.ndarray:
         """Fit the tasks, but only once: of 5, 10, 20 episodes it reads the same first ones."""
@@ -298,17 +291,9 @@ class Identification(StrategySearch):
 
 
 def fit_tasks(config: TrainConfig, episodes: Episodes) -> np.ndarray:
-    """Fit the tasks of N blocks of episodes by cross-entropy search over the box of all splits.
+    """Fit tasks to episodes (N, E, T) by cross-entropy search over the box of all splits.
 
-    Args:
-        config: The family, variant and scene that the episodes are from.
-        episodes: (N, E, T), with the starts that they were placed by.
-
-    Returns:
-        Points (N, P) of the box, as of `TaskDistribution.spread`.
-
-    Raises:
-        ValueError: The episodes do not hold their starts, as those of a log.
+    Returns points (N, P) of the box, as of `TaskDistribution.spread`.
 
     Source: Rubinstein 1999, doi:10.1023/A:1010091220143.
     """
@@ -330,10 +315,7 @@ def fit_tasks(config: TrainConfig, episodes: Episodes) -> np.ndarray:
         away = elites - best[:, None]
         away = np.where(circular, (away + 0.5) % 1.0 - 0.5, away)  # the short way round
         std = np.sqrt((away**2).mean(1))
-        points = _into_box(best[:, None] + std[:, None] * steps, circular)
+        drawn = best[:, None] + std[:, None] * steps
+        inside = drawn.clip(0.0, np.nextafter(1.0, 0.0))
+        points = np.where(circular, drawn % 1.0, inside)  # angles go round
     return best
-
-
-def _into_box(points: np.ndarray, circular: np.ndarray) -> np.ndarray:
-    """Bring points (N, Q, P) into [0, 1): angles by going round, all else to the edge."""
-    return np.where(circular, points % 1.0, points.clip(0.0, np.nextafter(1.0, 0.0)))

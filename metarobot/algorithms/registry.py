@@ -75,7 +75,7 @@ def register_algorithm(name: str, algorithm_class: type[Algorithm[Any]]) -> None
         metarobot.train("grip", algorithms=["my_maml"])
 
     Args:
-        name: Letters, digits and _; what it is called on the command line and in run folders.
+        name: Letters, digits and _; its name on the command line and in run folders.
         algorithm_class: A subclass of `Algorithm` with a title and an options_class.
 
     Raises:
@@ -113,11 +113,7 @@ def _require_complete(name: str, algorithm_class: type[Algorithm[Any]]) -> None:
 
 
 def algorithm_class(name: Any) -> type[Algorithm[Any]]:
-    """Return the class of an algorithm.
-
-    Raises:
-        ValueError: There is none of that name; the message names those there are.
-    """
+    """Return the class of an algorithm; ValueError, which names all, where there is none."""
     if not isinstance(name, str) or name not in ALGORITHMS:
         hint = nearest_name(str(name)[:100], ALGORITHMS)
         raise ValueError(
@@ -137,15 +133,7 @@ def option_readers() -> dict[str, tuple[str, ...]]:
 
 
 def require_readers(options: Iterable[str], algorithms: Sequence[str]) -> None:
-    """Refuse an option that none of some algorithms reads.
-
-    Args:
-        options: Names of options.
-        algorithms: Names of those that are trained.
-
-    Raises:
-        ValueError: An option is unknown, or read by others alone; the message says by whom.
-    """
+    """Refuse an option that is unknown, or that none of the algorithms that are trained reads."""
     readers = option_readers()
     require_known(options, readers, "option")
     for name in options:
@@ -157,12 +145,7 @@ def require_readers(options: Iterable[str], algorithms: Sequence[str]) -> None:
 
 
 def configure(run: RunConfig, algorithm: str) -> TrainConfig:
-    """Return the configuration of one algorithm of a run.
-
-    Args:
-        run: What the algorithms of the run have in common; options that this one does not read are
-            left out.
-        algorithm: Its name.
+    """Return the configuration of one algorithm of a run; options of others are left out.
 
     Raises:
         ValueError: The algorithm or an option is unknown, or a value is not allowed.
@@ -194,15 +177,12 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         ValueError: A key is missing or unknown, or a value is not allowed.
     """
-    names = (*COMMON_NAMES, "algorithm", "options")
-    require_known(values, names, "configuration field")
-    _require_all(values, names)
+    _require_names(values, (*COMMON_NAMES, "algorithm", "options"), "configuration field")
     options_class = algorithm_class(values["algorithm"]).options_class
     options = values["options"]
     if not isinstance(options, Mapping):
         raise ValueError(f"options must be a table, got {show(options)}")
-    require_known(options, options_class.names(), "option")
-    _require_all(options, options_class.names())
+    _require_names(options, options_class.names(), "option")
     common = {name: values[name] for name in COMMON_NAMES}
     if isinstance(common["hidden_sizes"], list):
         common["hidden_sizes"] = tuple(common["hidden_sizes"])
@@ -215,7 +195,8 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     )
 
 
-def _require_all(values: Mapping[str, Value], names: tuple[str, ...]) -> None:
+def _require_names(values: Mapping[str, Value], names: tuple[str, ...], kind: str) -> None:
+    require_known(values, names, kind)
     if missing := [name for name in names if name not in values]:
         raise ValueError(f"the configuration lacks {missing[0]}")
 
@@ -228,25 +209,14 @@ def make_algorithm(
 
 
 def make_policy(config: TrainConfig) -> GaussianPolicy:
-    """Lay out the policy's functional module that fits the family's observations and actions.
-
-    Args:
-        config: What is trained; the oracle also observes the task parameters.
-
-    Raises:
-        TaskError: No family has the configuration's id.
-    """
+    """Lay out the policy's functional module that fits the family's observations and actions."""
     family = find_family(config.env_id)
     observe_task = algorithm_class(config.algorithm).observes_task
     return fit_policy(config, *family.spaces(observe_task=observe_task))
 
 
 def fit_policy(config: TrainConfig, observations: Space, actions: Space) -> GaussianPolicy:
-    """Lay out the policy's functional module that fits an environment's spaces, (O,) and (A,).
-
-    Raises:
-        ValueError: A space is no box.
-    """
+    """Lay out the policy's functional module that fits boxes of shape (O,) and (A,)."""
     if not isinstance(observations, Box) or not isinstance(actions, Box):
         raise ValueError(f"observations and actions must be boxes, got {observations}, {actions}")
     return algorithm_class(config.algorithm).make_policy(

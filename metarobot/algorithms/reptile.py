@@ -1,22 +1,23 @@
 """Reptile: move towards where several adaptation steps lead."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from metarobot.algorithms.maml import AdaptationStepOptions, GradientLearner
-from metarobot.config import TrainConfig, integer, number
+from metarobot.config import integer, number
 from metarobot.learning.distributed import mean_over_tasks
 from metarobot.learning.inner_loop import MEASURED
-from metarobot.learning.meta_batch import (
+from metarobot.learning.meta_update import (
     MetaBatch,
     UpdateReport,
     chunks_of_batch,
     join_distributions,
+    losses_and_divergences,
+    rejected_rows,
+    surrogates,
 )
-from metarobot.learning.meta_gradient import losses_and_divergences, rejected_rows, surrogates
 from metarobot.policies import Distribution, Params, flatten_params, repeat_params, unflatten_params
 from metarobot.policies.gaussian import MIN_STD
 
@@ -41,6 +42,11 @@ class ReptileOptions(AdaptationStepOptions):
     """Bound on the mean KL divergence of a move between adapted policies, in nats."""
 
     @property
+    def min_std(self) -> float:
+        """Floor of the action noise: that of adaptation episodes, everywhere."""
+        return self.adaptation_min_std
+
+    @property
     def adaptation_steps(self) -> int:
         """Adaptation steps before the post-update episodes, on which the last one is taken."""
         return self.reptile_steps - 1
@@ -58,11 +64,6 @@ class Reptile(GradientLearner):
 
     title = "Reptile"
     options_class = ReptileOptions
-
-    @classmethod
-    def min_std(cls, config: TrainConfig) -> float:
-        """Return the floor of adaptation episodes, everywhere."""
-        return cast(ReptileOptions, config.options).adaptation_min_std
 
     @torch.no_grad()
     def improve(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:

@@ -9,7 +9,7 @@ from metarobot.algorithms.base import TrpoLearner
 from metarobot.config import MOST_EPISODES, AlgorithmOptions, fixed, integer, number
 from metarobot.learning.advantages import discounted_returns, gae
 from metarobot.learning.distributed import mean_over_tasks
-from metarobot.learning.meta_batch import MetaBatch, chunks_of_steps, params_of
+from metarobot.learning.meta_update import MetaBatch, chunks_of_steps, params_of
 from metarobot.learning.trpo import TrustRegion
 from metarobot.policies import Distribution, Params
 from metarobot.policies.gaussian import MIN_STD

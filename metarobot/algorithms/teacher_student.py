@@ -1,4 +1,4 @@
-"""Teacher and student: a policy that is told the task, and a reading of it off the last moves."""
+"""Teacher and student: a policy with the task code, and an estimate from its last moves."""
 
 import math
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from metarobot.algorithms.base import ToldLearner, told_in
+from metarobot.algorithms.base import TaskCodeLearner, task_codes_of
 from metarobot.algorithms.references import ReferenceOptions
 from metarobot.config import TrainConfig, integer, number
 from metarobot.envs import find_family
 from metarobot.learning.adam import AdamState, descend, loss_rows
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport, chunks_of_steps
+from metarobot.learning.meta_update import MetaBatch, UpdateReport, chunks_of_steps
 from metarobot.policies import Params, repeat_params
+from metarobot.policies.episode_encoder import embed
 from metarobot.policies.teacher_student import TeacherStudentPolicy
 from metarobot.rollout.episodes import Episodes
 
@@ -34,8 +35,8 @@ class TeacherStudentOptions(ReferenceOptions):
     """Learning rate of the student's Adam."""
 
 
-class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
-    """TRPO on a teacher that is told the task as a latent, and a student trained by regression.
+class TeacherStudent(TaskCodeLearner[TeacherStudentPolicy]):
+    """TRPO on a teacher whose input is the task as a latent, and a student trained by regression.
 
     The student learns the teacher's latent from the last moves of the present episode, in episodes
     in which it acts itself. It sees no reward, and needs no adaptation episode.
@@ -59,25 +60,25 @@ class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
         latent_size = cast(TeacherStudentOptions, config.options).latent_size
         return {"code_size": code_size, "latent_size": latent_size}
 
-    def tell(self, codes: Tensor, uniforms: Tensor, *, concluding: bool = False) -> Tensor:
+    def task_codes(self, codes: Tensor, uniforms: Tensor, *, finishing: bool = False) -> Tensor:
         """Return the task codes for the teacher; NaN in the episodes of the student."""
-        told = super().tell(codes, uniforms, concluding=concluding).clone()
-        told[:, self.num_told(told.shape[1]) :] = math.nan
-        return told
+        task_codes = super().task_codes(codes, uniforms, finishing=finishing).clone()
+        task_codes[:, self.num_with_code(task_codes.shape[1]) :] = math.nan
+        return task_codes
 
-    def num_told(self, num_episodes: int) -> int:
+    def num_with_code(self, num_episodes: int) -> int:
         """Return in how many of a task's episodes the teacher acts, which come first."""
         return max(1, num_episodes - self.options.student_episodes)
 
     def first_and_last(self, batch: MetaBatch) -> tuple[Episodes, Episodes]:
         """Return the episodes of the teacher, and those of the student."""
         block = batch.post_episodes
-        num_taught = self.num_told(block.num_episodes)
+        num_taught = self.num_with_code(block.num_episodes)
         return block.first(num_taught), self._of_student(block)
 
     def _of_student(self, block: Episodes) -> Episodes:
         """Return the episodes that the student learns from; the teacher's if there is no other."""
-        return block.last(max(1, block.num_episodes - self.num_told(block.num_episodes)))
+        return block.last(max(1, block.num_episodes - self.num_with_code(block.num_episodes)))
 
     def update(self, params: Params, batch: MetaBatch) -> tuple[Params, UpdateReport]:
         """Take a natural-gradient step on the teacher, and Adam's steps on the student."""
@@ -88,12 +89,8 @@ class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
         return {**acting, **student}, report._replace(encoder_loss=loss)
 
     def _train_student(self, params: Params, batch: MetaBatch) -> tuple[Params, float]:
-        """Take the epochs of one meta-batch.
-
-        Returns:
-            The student's leaves of the parameters, and its mean loss.
-        """
-        episodes, codes = self._of_student(batch.post_episodes), told_in(batch)[:, :1]
+        """Take the epochs of one meta-batch; return the student's leaves and its mean loss."""
+        episodes, codes = self._of_student(batch.post_episodes), task_codes_of(batch)[:, :1]
         latents = self.policy.teach(repeat_params(params, len(codes)), codes)
 
         def gradients(student: Params, step: int) -> Tensor:
@@ -116,12 +113,9 @@ class TeacherStudent(ToldLearner[TeacherStudentPolicy]):
     def student_losses(self, episodes: Episodes, latents: Tensor, student: Params) -> Tensor:
         """Return the student's squared error of each task (N,), mean over the steps that count.
 
-        Args:
-            episodes: (N, E, T).
-            latents: The teacher's latents, (N, 1, Z).
-            student: Its parameters, each leaf (N, ...).
+        Of episodes (N, E, T), the teacher's latents (N, 1, Z), and the student's leaves (N, ...).
         """
         seen, there = self.policy.look_back(episodes.observations, episodes.actions)
-        found = self.policy.recognise(student, seen.flatten(1, 2), there.flatten(1, 2))
+        found = embed(student, seen.flatten(1, 2), there.flatten(1, 2))
         errors = (found - latents).square().sum(-1)
         return (errors * episodes.step_weights.flatten(1)).sum(1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from metarobot.adaptation.policy import AdaptablePolicy, require_count, require_suffix
+from metarobot.adaptation.policy import AdaptablePolicy, require_suffix
 from metarobot.adaptation.robot import Robot
 from metarobot.adaptation.run import Run, choose_policy
 from metarobot.api import load
@@ -21,6 +21,7 @@ from metarobot.cli.parsing import PolicyOptions, find_in_working_folder, parse, 
 from metarobot.config import MOST_ADAPTATION_STEPS
 from metarobot.console import print_line, say
 from metarobot.envs import make_env
+from metarobot.envs.checks import require_integer
 from metarobot.io import require_writable
 from metarobot.rollout.episodes import Episodes
 
@@ -64,7 +65,7 @@ def run(arguments: list[str], prog: str) -> int:
     options = parse(Options, arguments, prog)
     task = parse_task(options.task)
     require_suffix(options.out)
-    require_count("steps", options.steps, MOST_ADAPTATION_STEPS)
+    require_integer("steps", options.steps, 1, MOST_ADAPTATION_STEPS)
     console = prepare()
     require_writable(options.out)
     found = load(options.run, best=options.best)

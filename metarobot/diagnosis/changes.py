@@ -30,7 +30,7 @@ from metarobot.envs.checks import show
 from metarobot.envs.tasks import Split
 from metarobot.machine import float32_by_default
 from metarobot.policies import repeat_params
-from metarobot.rollout.collect import RewardBlindPolicy, collect
+from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
 
@@ -162,8 +162,6 @@ def run_trials(
     """
     require_recognisable(policy)
     env_id, explorer = policy.config.env_id, policy.algorithm.exploring_policy
-    if rewards_hidden:
-        explorer = RewardBlindPolicy(explorer)
     family = find_family(env_id).distribution
     robots = family.sample(numpy_generator(seed, 0, Phase.EVALUATION_TASKS), num_robots, split)
     blocks, rows = [], []
@@ -186,7 +184,8 @@ def run_trials(
                     seed, 1 + place, Phase.ADAPTATION, tasks=own.tolist(), episode_shape=shape
                 )
                 params = repeat_params(policy.params, len(own))
-                blocks.append(collect(env, explorer, params, noise=draws.noise, start=draws.start))
+                shown = {"start": draws.start, "rewards_hidden": rewards_hidden}
+                blocks.append(collect(env, explorer, params, noise=draws.noise, **shown))
             rows.append(own * len(changes) + place)
     order = np.argsort(np.concatenate(rows)).tolist()
     names = [field.name for field in fields(Episodes)]

@@ -30,7 +30,7 @@ from metarobot.policies import (
     ReactivePolicy,
     repeat_params,
 )
-from metarobot.rollout.collect import RewardBlindPolicy, collect, hide_rewards
+from metarobot.rollout.collect import collect, hide_rewards
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import EpisodeDraws, Phase, draw_episodes, numpy_generator
 from metarobot.training.load import TrainedPolicy
@@ -124,9 +124,10 @@ class TaskSet:
             if isinstance(policy, UniformPolicy):
                 rng = numpy_generator(self.config.seed, self.key, Phase.EVALUATION, task=num_tasks)
                 noise = rng.uniform(-1, 1, draws.noise.shape).astype(np.float32)
-            if self.config.rewards == "hidden":
-                policy = RewardBlindPolicy(policy)
-            return collect(env, policy, params, noise=noise, start=draws.start)
+            hidden = self.config.rewards == "hidden"
+            return collect(
+                env, policy, params, noise=noise, start=draws.start, rewards_hidden=hidden
+            )
 
     def _draws(self, env: TaskVectorEnv, num_episodes: int, block: int | None) -> EpisodeDraws:
         """Draw starts and noise of episodes on every task, see `collect`."""

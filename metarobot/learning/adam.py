@@ -15,9 +15,10 @@ from torch.optim.adam import adam
 
 from metarobot.config import Checked, integer, number
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
-from metarobot.learning.meta_gradient import (
+from metarobot.learning.meta_update import (
+    MetaBatch,
     MetaObjective,
+    UpdateReport,
     kl_divergences,
     per_task_gradients,
     rejected_rows,
@@ -71,16 +72,9 @@ class AdamState(NamedTuple):
 def adam_step(
     params: Params, gradient: Params, state: AdamState, learning_rate: float
 ) -> tuple[Params, AdamState]:
-    """Take one step; all arguments stay as they are.
+    """Take one step from θ, each leaf in its own shape; return the new θ and moments.
 
-    Args:
-        params: θ, each leaf in its own shape.
-        gradient: Of what is to be lowered, like params.
-        state: Moments so far.
-        learning_rate: Step size, about the change of every element in one step.
-
-    Returns:
-        The new θ and the new moments.
+    The learning rate is about the change of every element.  All arguments stay as they are.
     """
     trees = (params, state.first, state.second)
     new, first, second = ({name: tree[name].clone() for name in params} for tree in trees)
@@ -115,14 +109,10 @@ class Descent(NamedTuple):
 
 
 def loss_rows(losses: Callable[[Params], Tensor], params: Params, num_tasks: int) -> Tensor:
-    """Return loss and gradient of every task, (N, 1 + P).
+    """Return loss and gradient of every task, (N, 1 + P), of parameters in their own shapes.
 
-    Every task has its own copy of the parameters, so that one reverse pass gives all gradients.
-
-    Args:
-        losses: Maps parameters, each leaf (N, ...), to a loss of every task, (N,).
-        params: Each leaf in its own shape.
-        num_tasks: N.
+    Every task has its own copy of the parameters, so that one reverse pass gives all gradients:
+    `losses` maps leaves (N, ...) to a loss of every task, (N,).
     """
 
     def total(theta: Params) -> tuple[Tensor, Tensor]:
@@ -141,7 +131,7 @@ def descend(
     num_steps: int,
     learning_rate: Callable[[AdamState], float],
 ) -> Descent | None:
-    """Take steps of Adam on the mean of per-task losses.
+    """Take steps of Adam on the mean of per-task losses; None where a number is not finite.
 
     Args:
         per_task_gradients: Maps parameters and the number of a step to loss and gradient of every
@@ -150,9 +140,6 @@ def descend(
         moments: Those of Adam so far.
         num_steps: Steps that are taken.
         learning_rate: Of a step, by the moments before it.
-
-    Returns:
-        None where a number is not finite: nothing should move then.
     """
     losses = []
     for step in range(num_steps):
@@ -178,19 +165,7 @@ def adam_update(
 
     A step that would lead farther than `outer_max_kl` from the policies that the data are from is
     not taken, and those after it are half as long: ratios that are clipped end the gradient of an
-    action, and bound no policy.
-
-    Args:
-        objective: What is improved.
-        params: θ, each leaf in its own shape.
-        batch: Data of this process' tasks, collected with θ and with the policies adapted from it.
-        state: Moments so far.
-        options: Epochs, learning rate and bound.
-        workers: The processes that hold the other tasks.
-
-    Returns:
-        The new θ, a report and the new moments. Where a number is not finite, θ and moments are
-        returned as they came.
+    action, and bound no policy.  As `trpo_update`; it returns the new moments too.
     """
     rows, old = per_task_gradients(objective, params, batch, workers)
     if rejected := rejected_rows(rows):

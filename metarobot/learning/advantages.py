@@ -5,8 +5,7 @@ from, once the mask is 0.
 
 A value baseline fits a task's own few episodes too well, and then says little about which actions
 were better than expected. So the fit of each task counts the mean over all tasks of meta-training
-as some episodes more. As how many is decided on each task, by how well its episodes are predicted
-that were left out of the fit: where tasks differ much in their values, the mean says little.
+as some episodes more: as many as predict best those of its episodes that are left out of the fit.
 
 Source of the prior: Stone 1974, "Cross-validatory choice and assessment of statistical
 predictions".
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.meta_batch import chunks_of_steps
+from metarobot.learning.meta_update import chunks_of_steps
 from metarobot.policies import GaussianPolicy
 from metarobot.policies.value_baseline import (
     fit_values,
@@ -32,34 +31,15 @@ _TINY = 1e-8  # keeps a task whose advantages are all equal finite
 
 
 def discounted_returns(r_t: Tensor, mask_t: Tensor, discount: float) -> Tensor:
-    """Discounted return to go: R_t = m_t (r_t + γ R_{t+1}), with R_T = 0.
-
-    Args:
-        r_t: Rewards (..., T).
-        mask_t: 1.0 where a step counts (..., T).
-        discount: γ in [0, 1].
-
-    Returns:
-        R_t, (..., T).
-    """
+    """Discounted return to go: R_t = m_t (r_t + γ R_{t+1}), with R_T = 0; all (..., T)."""
     return _backward_sum(r_t * mask_t, mask_t, discount)
 
 
 def gae(r_t: Tensor, v_t: Tensor, mask_t: Tensor, *, discount: float, gae_lambda: float) -> Tensor:
-    """Generalised advantage estimates.
+    """Generalised advantage estimates, (..., T) as rewards, values and mask.
 
     δ_t = m_t (r_t + γ m_{t+1} v_{t+1} - v_t)
     A_t = δ_t + γ λ m_t A_{t+1}, with m_T = A_T = 0: an episode ends at its horizon, without value.
-
-    Args:
-        r_t: Rewards (..., T).
-        v_t: Values of the observations that precede each step (..., T).
-        mask_t: 1.0 where a step counts (..., T).
-        discount: γ in [0, 1].
-        gae_lambda: λ in [0, 1]; 1 gives R_t - v_t.
-
-    Returns:
-        A_t, (..., T).
 
     Source: Schulman et al. 2016, arXiv:1506.02438, equation 16.
     """
@@ -77,17 +57,14 @@ def estimate_advantages(
     gae_lambda: float,
     value_prior: Tensor | None = None,
 ) -> Tensor:
-    """Advantages of all episodes in the unit of the return, from a value baseline fitted per task.
+    """Advantages (N, E, T) in the unit of the return, from a value baseline fitted per task.
 
     Args:
-        policy: Knows how observations are scaled.
+        policy: Scales the observations.
         episodes: (N, E, T).
         discount: γ.
         gae_lambda: λ.
-        value_prior: What is known of the values before, (N, F, F + 1): see `fit_values`.
-
-    Returns:
-        Advantages (N, E, T), 0 where the mask is 0.
+        value_prior: XᵀX and XᵀR that count in the fit, (N, F, F + 1): see `fit_values`.
     """
     rewards, mask = episodes.rewards, episodes.mask
     returns = discounted_returns(rewards, mask, discount)
@@ -104,15 +81,7 @@ def estimate_advantages(
 
 
 def normalise_per_task(a_t: Tensor, mask: Tensor) -> Tensor:
-    """Shift and scale the advantages of each task to mean 0 and standard deviation 1.
-
-    Args:
-        a_t: Advantages (N, E, T).
-        mask: 1.0 where a step counts (N, E, T).
-
-    Returns:
-        Normalised advantages (N, E, T), 0 where the mask is 0.
-    """
+    """Shift and scale the advantages (N, E, T) of each task to mean 0 and standard deviation 1."""
     count = mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
     centred = (a_t - (a_t * mask).sum(dim=(1, 2), keepdim=True) / count) * mask
     variance = centred.square().sum(dim=(1, 2), keepdim=True) / count
@@ -120,20 +89,12 @@ def normalise_per_task(a_t: Tensor, mask: Tensor) -> Tensor:
 
 
 def scale_over_tasks(a_t: Tensor, mask: Tensor, workers: Workers = ALONE) -> Tensor:
-    """Divide all advantages by one number, their root mean square over the whole meta-batch.
+    """Divide all advantages (N, E, T) by their root mean square over the whole meta-batch.
 
     The meta-objective is the mean return over tasks, so a meta-update must keep the proportions
     between tasks: a scale for each would count a task in which little is at stake as much as one in
-    which everything is, and train another objective than the one reported.
-
-    Args:
-        a_t: Advantages of this process' tasks (N, E, T), 0 where the mask is 0.
-        mask: 1.0 where a step counts (N, E, T).
-        workers: The processes that hold the other tasks.
-
-    Returns:
-        Scaled advantages (N, E, T). A task with a number that is not finite stays so, and does not
-        spoil the scale of the others.
+    which everything is, and train another objective than the one reported.  A task with a number
+    that is not finite stays so, and does not spoil the scale of the others.
     """
     sums = torch.stack([a_t.square().sum((1, 2)), mask.sum((1, 2))], dim=1)
     sums = workers.gather(sums).double()  # (all tasks, 2)
@@ -165,13 +126,7 @@ closely."""
 def episode_moments(policy: GaussianPolicy, episodes: Episodes, discount: float) -> Tensor:
     """Return XᵀX and XᵀR of the baseline's fit, the mean over the episodes of each task.
 
-    Args:
-        policy: Knows how observations are scaled.
-        episodes: (N, E, T).
-        discount: γ.
-
-    Returns:
-        Side by side, (N, F, F + 1) in float64.
+    Side by side, (N, F, F + 1) in float64.
     """
     returns = discounted_returns(episodes.rewards, episodes.mask, discount)
     parts = []
@@ -185,17 +140,7 @@ def episode_moments(policy: GaussianPolicy, episodes: Episodes, discount: float)
 def weighed_prior(
     policy: GaussianPolicy, episodes: Episodes, discount: float, prior: Tensor
 ) -> Tensor:
-    """Return the prior as often as it counts in the fit of each task.
-
-    Args:
-        policy: Knows how observations are scaled.
-        episodes: (N, E, T).
-        discount: γ.
-        prior: XᵀX and XᵀR of one episode, (N, F, F + 1).
-
-    Returns:
-        (N, F, F + 1) in float64, as `fit_values` takes it.
-    """
+    """Return the prior of one episode (N, F, F + 1), as often as it counts on each task."""
     returns = discounted_returns(episodes.rewards, episodes.mask, discount)
     prior, parts = prior.double(), []
     for tasks in chunks_of_steps(episodes.rewards):

@@ -1,8 +1,8 @@
-"""The processes that share one training run: who holds which tasks, and what they tell each other.
+"""The processes that share one training run: each holds some tasks of the meta-batch.
 
-Every process holds some tasks of the meta-batch and computes their gradients.  What the update
-needs from all tasks is gathered, one row a task, in the order of the tasks, and summed by every
-process alike.  No sum depends on how the tasks are shared out, so neither do the parameters.
+What the update needs from all tasks is gathered, one row a task, in the order of the tasks, and
+summed by every process alike.  No sum depends on how the tasks are shared out, so neither do the
+parameters.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Workers:
     def share(self, num_tasks: int) -> range:
         """Return the tasks of the meta-batch that this process holds.
 
-        Raises:
-            WorkerError: The tasks cannot be shared equally, two or more to each process.
+        WorkerError where they cannot be shared equally, two or more to each process.
         """
-        allowed = [n for n in range(1, num_tasks + 1) if _can_share(num_tasks, n)]
+        several = [n for n in range(2, num_tasks // 2 + 1) if num_tasks % n == 0]
+        allowed = [1, *several]
         if self.count not in allowed:
             # A batch of one matrix takes another path through the libraries, and rounds otherwise.
             raise WorkerError(
@@ -79,11 +79,7 @@ class Workers:
         return int(self.gather(torch.tensor([number])).max())
 
     def require_equal(self, params: Mapping[str, Tensor]) -> None:
-        """Make sure that all processes hold the same parameters, bit for bit.
-
-        Raises:
-            WorkerError: They do not.
-        """
+        """Make sure that all processes hold the same parameters, bit for bit; else WorkerError."""
         digest = hashlib.sha256()
         for leaf in params.values():
             digest.update(leaf.detach().contiguous().numpy().tobytes())
@@ -135,7 +131,11 @@ def join_workers() -> Iterator[Workers]:
         return
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    store = _meeting_place(count)
+    # torchrun keeps one store through its restarts, and with it the addresses of processes that
+    # have died.  So those of each start meet under a name of their own.
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(host, port, count, is_master=False, timeout=_TIMEOUT)
+    store = PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_TIMEOUT)
     try:
         yield Workers(rank, count)
@@ -148,28 +148,12 @@ def restarted_by_torchrun() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
-def _meeting_place(count: int) -> PrefixStore:
-    """Return the store in which processes find each other.
-
-    torchrun keeps one store through its restarts, and with it the addresses of processes that have
-    died.  So those of each start meet under a name of their own.
-    """
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(host, port, count, is_master=False, timeout=_TIMEOUT)
-    return PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-
-
-def _can_share(num_tasks: int, count: int) -> bool:
-    return count == 1 or (num_tasks % count == 0 and num_tasks // count >= 2)
-
-
 def running_mean(known: Tensor, samples: Tensor, rate: float, least: float = -math.inf) -> Tensor:
     """Return a running mean after one more meta-batch.
 
     Args:
         known: The mean so far (...), 0 while it is unknown.
-        samples: One of every task, (N, ...); tasks with a number that is not finite are
-            left out.
+        samples: One of every task, (N, ...); those that are not finite are left out.
         rate: Weight of the meta-batch, unless it is the first.
         least: Lower bound of the mean of a meta-batch.
     """

@@ -190,7 +190,7 @@ class Learner(ABC, Generic[OptionsT]):
         validate: FewShotTasks | None = None,
         patience: int = 200,
     ) -> list[float]:
-        """Take meta-updates, each on a meta-batch of its own.
+        """Take meta-updates, each on a meta-batch of its own; return the mean losses before each.
 
         The seed and the number of an update name the generator of its meta-batch. So fitting twice
         for 100 updates equals fitting for 200.
@@ -204,9 +204,6 @@ class Learner(ABC, Generic[OptionsT]):
             validate: Held-out tasks. Their mean loss after adapting is measured before training,
                 after every 10 updates and after the last.
             patience: Updates after the best one at which training stops.
-
-        Returns:
-            The mean loss over the tasks after adapting, before each update taken.
 
         Raises:
             ValueError: A number is not finite; the updates before are kept, or the best of them.
@@ -285,12 +282,7 @@ class Learner(ABC, Generic[OptionsT]):
         save_tensors(path, self.state(), self.facts())
 
     def load(self, path: Path) -> Self:
-        """Go on from a file that a learner of the same kind, module and options has saved.
-
-        Raises:
-            OSError: It cannot be read.
-            ValueError: It is damaged, or of another learner.
-        """
+        """Go on from a file that a learner of the same kind, module and options has saved."""
         own_state, own = self.state(), self.facts()
         shapes = {name: tuple(leaf.shape) for name, leaf in own_state.items()}
         dtypes = {name: leaf.dtype for name, leaf in own_state.items()}
@@ -369,15 +361,7 @@ class Maml(Learner[MamlOptions]):
 
     @torch.no_grad()
     def adapt(self, support: Examples, num_steps: int | None = None) -> AdaptedModel:
-        """Adapt to N tasks, each from its own support examples.
-
-        Args:
-            support: (N, S, ...).
-            num_steps: Adaptation steps, at least 0; None for as many as in meta-training.
-
-        Raises:
-            ValueError: There is no such number of steps.
-        """
+        """Adapt to N tasks from support examples (N, S, ...); by default as in meta-training."""
         if num_steps is None:
             return super().adapt(support)
         require_count("num_steps", num_steps)
@@ -401,10 +385,9 @@ class _ModuleLoss(NamedTuple):
 
 
 class Anil(Maml):
-    """MAML that adapts the head only; the features stay.
+    """MAML that adapts the head only, the submodule of that name with all parameters below it.
 
-    `head` is the name of the submodule that adapts, with all parameters below it, such as "4" in an
-    `nn.Sequential`. One that shares a parameter with the rest of the module is refused.
+    In an `nn.Sequential` a name is "4". A head that shares a parameter with the rest is refused.
 
     Source: Raghu et al. 2020, arXiv:1909.09157.
     """

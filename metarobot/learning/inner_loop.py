@@ -10,17 +10,14 @@ its noise. Of a noisy step, the part
 
     s = S / (S + V),    V = σ² / E,    σ² the variance of a d_e, summed over parameters,
 
-comes nearest to the step without noise, whose squared length is S: Wiener's factor. A task's own
-estimate of S is max(0, |d|² - V), with which s is the factor of James and Stein: where V exceeds
-|d|², nothing has been learned, and no step is taken.
+comes nearest to the step without noise, whose squared length is S: Wiener's factor. With a task's
+own estimate max(0, |d|² - V) of S, s is the factor of James and Stein: where V exceeds |d|², no
+step is taken. Few episodes tell little about σ² and S, so what meta-training has found on all tasks
+counts as much as `PRIOR_EPISODES` episodes more.
 
-Few episodes tell little about σ² and S, and one tells nothing: where it is an outlier, its |d|²
-looks like a signal. So what meta-training has found on all tasks counts as much as `PRIOR_EPISODES`
-episodes more.
-
-A later step starts nearer to its end than the first. With normalised advantages it is as long, and
-overshoots. So it is divided by 1 + the sum of all s before. Where every step is taken whole, the
-result is the mean of where they lead, in which their noise averages out.
+A later step starts nearer to its end than the first, but with normalised advantages it is as long.
+So it is divided by 1 + the sum of all s before. Where every step is taken whole, the result is the
+mean of where they lead, in which their noise averages out.
 
 Source: James and Stein 1961, "Estimation with quadratic loss"; Efron and Morris 1973, "Stein's
 estimation rule and its competitors: an empirical Bayes approach", for what is learned from all
@@ -32,12 +29,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, Self, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import grad
 
 from metarobot.learning.distributed import running_mean
-from metarobot.policies import GaussianPolicy, Params, ReactivePolicy, log_prob
-from metarobot.policies.value_baseline import num_value_features
+from metarobot.policies import Params, ReactivePolicy, log_prob
 from metarobot.rollout.episodes import Episodes
 
 STEP_VARIANCE = "step_variance"
@@ -64,18 +60,10 @@ INNER_OBJECTIVES: tuple[InnerObjective, ...] = get_args(InnerObjective)
 
 
 def likelihood_ratio(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> Tensor:
-    """π_θ(a|o) / π_behaviour(a|o) · A.
+    """π_θ(a|o) / π_behaviour(a|o) · A, to be maximised; all (..., T).
 
     Its gradient is weighted by importance, and its derivatives remain those of the function that it
     computes, so that a small enough step along a descent direction always passes a line search.
-
-    Args:
-        log_probs: log π_θ(a|o), (..., T).
-        behaviour_log_probs: Log-probabilities stored with the episodes.
-        advantages: A.
-
-    Returns:
-        The objective of each step, to be maximised.
     """
     return torch.exp(log_probs - behaviour_log_probs) * advantages
 
@@ -96,7 +84,7 @@ def dice(log_probs: Tensor, behaviour_log_probs: Tensor, advantages: Tensor) -> 
     """(☐_t - ☐_{t-1}) A_t with ☐_t = exp(Σ_{i ≤ t} (log π_i - ⊥ log π_i)), whose value is 1.
 
     It has the gradient of `lvc`, and a Hessian that counts how an action changes the odds of what
-    follows: without bias over whole episodes, where the others leave out the products of different
+    follows: without bias over whole episodes, where the others leave out products of different
     steps; at the price of more variance.
 
     Source: Foerster et al. 2018, DiCE, arXiv:1802.05098, with advantages as in Farquhar et al.
@@ -133,10 +121,7 @@ class PolicyLoss(NamedTuple):
     """Objective of a step."""
 
     def gradient(self, params: Params, adapting: Sequence[str]) -> Params:
-        """Return ∇ L_n of every task, for the leaves (N, ...) that adapt.
-
-        It is that of Σ_n L_n, as L_n depends on the row n alone.
-        """
+        """Return ∇ L_n of every task, by leaves (N, ...) that adapt."""
         per_step, episodes = OBJECTIVES[self.objective], self.episodes
 
         def total_loss(leaves: Params) -> Tensor:
@@ -189,13 +174,7 @@ class StepMoments(NamedTuple):
 
     @classmethod
     def of(cls, parts: Params, whole: Params, mask: Tensor) -> Self:
-        """Measure steps.
-
-        Args:
-            parts: d_e / E, leaves (N, E, ...); 0 for an episode without steps that count.
-            whole: Their sums d, leaves (N, ...).
-            mask: 1.0 where a step counts (N, E, T).
-        """
+        """Measure steps d_e / E, leaves (N, E, ...), and their sums d (N, ...), by a mask."""
         count = (mask.sum(-1) > 0).to(mask.dtype).sum(1)
         squares = _sum_of_each([leaf.square().flatten(2).sum(2).sum(1) for leaf in parts.values()])
         length = _sum_of_each([leaf.square().flatten(1).sum(1) for leaf in whole.values()])
@@ -212,11 +191,9 @@ class StepMoments(NamedTuple):
         return self.length - self.sample_variances() / self.num_episodes
 
     def factors(self, variance: Tensor | None = None, signal: Tensor | None = None) -> Tensor:
-        """Return s of every task, (N,); 0 where σ² cannot be told.
+        """Return s of every task, (N,); 0 where σ² is unknown.
 
-        Args:
-            variance: σ² from meta-training (N, 1), 0 where it is unknown; None if there is none.
-            signal: S from meta-training, likewise.
+        `variance` σ² and `signal` S are from meta-training (N, 1), 0 where unknown; None for none.
         """
         freedom = (self.num_episodes - 1.0).clamp(min=0.0)
         deviations, known = _with_learned(self.deviations, freedom, variance)
@@ -244,12 +221,7 @@ def _sum_of_each(leaves: list[Tensor]) -> Tensor:
 
 
 def learn_mean(learned: Tensor, samples: Tensor) -> Tensor:
-    """Return a learned number after one more meta-batch, (1,): a running mean.
-
-    Args:
-        learned: The number so far (1,), 0 while it is unknown.
-        samples: One of every task, (N,); those that are not finite are left out.
-    """
+    """Return a learned number (1,), 0 while unknown, after one more meta-batch of samples (N,)."""
     return running_mean(learned, samples[:, None], LEARNING_RATE, _LEAST)
 
 
@@ -261,12 +233,7 @@ class InnerLoss(Protocol):
     """L_n(θ_n) of every task, which an adaptation step lowers."""
 
     def gradient(self, params: Params, adapting: Sequence[str]) -> Params:
-        """Return ∇ L_n of every task, for those leaves (N, ...) that adapt.
-
-        Args:
-            params: θ_n, each leaf (N, ...).
-            adapting: Names of leaves.
-        """
+        """Return ∇ L_n of every task, for those leaves (N, ...) of θ_n that adapt, by name."""
         ...
 
 
@@ -281,9 +248,6 @@ def adapt(
         step_sizes: α; leaves without one stay.
         first_order: Treat the step as a constant, so that dθ'/dθ = 1.
 
-    Returns:
-        Adapted parameters, same keys and shapes as params.
-
     Source: Finn et al. 2017, arXiv:1703.03400, Algorithms 1 and 3.
     """
     sizes = _size_of_each(params, step_sizes)
@@ -295,21 +259,11 @@ def adapt(
 def adapt_shrunk(
     loss: PolicyLoss, params: Params, step_sizes: StepSizes, *, first_order: bool = False
 ) -> Params:
-    """Take one shrunk step on every task: θ'_n = θ_n - s_n α ∇ L_n(θ_n).
+    """Take one shrunk step on every task: θ'_n = θ_n - s_n α ∇ L_n(θ_n); arguments as of `adapt`.
 
     s_n shrinks the step by its noise and by the steps already taken, see above.  The leaves
     `STEP_VARIANCE` and `STEP_SIGNAL` hold the estimates of meta-training, and `STEPS_TAKEN` the
-    steps taken, if there are such leaves.
-
-    Args:
-        loss: L_n.
-        params: As for `adapt`.
-        step_sizes: As for `adapt`.
-        first_order: As for `adapt`.
-
-    Returns:
-        Adapted parameters, same keys and shapes as params; those of a task whose mask selects no
-        step are as they came.
+    steps taken, if there are such leaves.  A task whose mask selects no step stays as it was.
     """
     steps, moments = measured_steps(loss, params, step_sizes)
     lengths = factors = moments.factors(params.get(STEP_VARIANCE), params.get(STEP_SIGNAL))
@@ -354,16 +308,3 @@ def _size_of_each(params: Params, step_sizes: StepSizes) -> Mapping[str, float |
     if isinstance(step_sizes, Mapping):
         return step_sizes
     return {name: step_sizes for name in params if name not in MEASURED}
-
-
-def add_step_lengths(policy: GaussianPolicy) -> None:
-    """Give a policy the leaves that decide how far its steps go."""
-    for name in (STEP_VARIANCE, STEP_SIGNAL, STEPS_TAKEN):
-        policy.register_parameter(name, nn.Parameter(torch.empty(1, device="meta")))
-
-
-def add_value_prior(policy: GaussianPolicy) -> None:
-    """Give a policy the leaf `VALUE_PRIOR`."""
-    size = num_value_features(policy.observation_centre.numel())
-    leaf = nn.Parameter(torch.empty(size, size + 1, device="meta"))
-    policy.register_parameter(VALUE_PRIOR, leaf)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vjp
 
 from metarobot.learning.distributed import Workers
-from metarobot.learning.meta_batch import chunks_of_steps
+from metarobot.learning.meta_update import chunks_of_steps
 from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_params
 from metarobot.policies.episode_encoder import embed, transition_features
 from metarobot.rollout.episodes import Episodes
@@ -24,15 +24,7 @@ NEVER = -1e9
 
 
 def prototypes(embeddings: Tensor, counts: Tensor) -> Tensor:
-    """Return the mean embedding of every task, or of every class.
-
-    Args:
-        embeddings: (..., E, D).
-        counts: 1.0 where an episode, or an example, counts (..., E).
-
-    Returns:
-        Prototypes (..., D), 0 for a task of which no episode counts.
-    """
+    """Return the mean (..., D) of embeddings (..., E, D) that count (..., E); 0 without any."""
     total = (embeddings * counts[..., None]).sum(-2)
     return total / counts.sum(-1, keepdim=True).clamp(min=1.0)
 
@@ -53,8 +45,8 @@ def embedding_moments(embeddings: Tensor, counts: Tensor) -> EmbeddingMoments:
 
     Tasks of which fewer than two episodes count are left out.
     """
-    told = counts.sum(1) > 1.0
-    embeddings, counts = embeddings[told], counts[told]
+    several = counts.sum(1) > 1.0
+    embeddings, counts = embeddings[several], counts[several]
     centres, number = prototypes(embeddings, counts), counts.sum(1)
     deviations = (embeddings - centres[:, None]).square().sum(-1)
     noise = (deviations * counts).sum(1) / (number - 1.0)
@@ -68,15 +60,9 @@ def embedding_moments(embeddings: Tensor, counts: Tensor) -> EmbeddingMoments:
 def prototypical_losses(embeddings: Tensor, counts: Tensor) -> Tensor:
     """-log p(n | z) of every task's queries, with p(m | z) ∝ exp(-‖z - c_m‖² / temperature).
 
-    Every other episode supports its task's prototype c_n, the rest are queries.
-
-    Args:
-        embeddings: z of all tasks that are told apart (N, E, D).
-        counts: 1.0 where an episode counts (N, E).
-
-    Returns:
-        The mean over the queries of every task (N,), to be minimised; 0 for a task without queries
-        or without support, which is no candidate for the queries of the others either.
+    Every other episode supports its task's prototype c_n, the rest are queries.  Of embeddings
+    (N, E, D), which count (N, E): the mean over a task's queries, (N,).  It is 0 for a task without
+    queries or support, which is no candidate for the queries of the others either.
     """
     support, queries = embeddings[:, 0::2], embeddings[:, 1::2]
     known = counts[:, 0::2].any(1)
@@ -91,8 +77,8 @@ def prototypical_losses(embeddings: Tensor, counts: Tensor) -> Tensor:
 def proximity_losses(embeddings: Tensor, anchors: Tensor) -> Tensor:
     """Mean of ‖z - anchor‖² / temperature over the episodes of every task, (N,).
 
-    Distances between embeddings say nothing of where all of them lie, so that they would wander,
-    and whoever reads them could not follow.
+    Distances between embeddings do not say where all of them lie: they would wander, and the
+    policy could not follow.
     """
     return (embeddings - anchors).square().sum(-1).mean(1) / TEMPERATURE
 
@@ -149,12 +135,7 @@ def step_features(policy: GaussianPolicy, episodes: Episodes, rewards: Tensor) -
 def embed_all(params: Params, steps: tuple[Tensor, Tensor]) -> Tensor:
     """Embed the episodes of all tasks by the same parameters, in chunks; no graph is kept.
 
-    Args:
-        params: Those of an `EpisodeEncoder`, each leaf in its own shape.
-        steps: Features (N, E, T, F) and mask (N, E, T).
-
-    Returns:
-        Embeddings (N, E, D).
+    Steps are features (N, E, T, F) and mask (N, E, T), embeddings (N, E, D).
     """
     features, mask = steps
     parts = [

@@ -17,17 +17,15 @@ from torch.func import vjp
 
 from metarobot.config import Checked, integer, number
 from metarobot.learning.distributed import ALONE, Workers, mean_over_tasks
-from metarobot.learning.meta_batch import (
+from metarobot.learning.meta_update import (
     MetaBatch,
+    MetaObjective,
     UpdateReport,
     chunks_of_batch,
     join_params,
+    losses_and_divergences,
     num_kept,
     params_of,
-)
-from metarobot.learning.meta_gradient import (
-    MetaObjective,
-    losses_and_divergences,
     per_task_gradients,
     rejected_rows,
 )
@@ -76,9 +74,6 @@ def fisher_product(
         objective: Maps θ to the adapted policies.
         params: θ, once for every task, each leaf (N, ...).
         batch: Data, usually a subsample of the meta-batch.
-
-    Returns:
-        A function from a tree like params to a tree like params.
     """
     chunks = chunks_of_batch(batch)
 
@@ -163,14 +158,7 @@ class _Search(NamedTuple):
     workers: Workers
 
     def natural_step(self, gradient: np.ndarray) -> np.ndarray | None:
-        """Solve (F + damping I) s = -g, scaled to the edge of the trust region.
-
-        Args:
-            gradient: g, the mean over all tasks, (D,) float64.
-
-        Returns:
-            s, (D,); None where that fails.
-        """
+        """Solve (F + damping I) s = -g, scaled to the edge of the trust region, or None."""
         if not gradient.any():
             return None
         batch, options = self.batch.first(self.options.fisher_episodes), self.options
@@ -209,18 +197,10 @@ class _Search(NamedTuple):
 def conjugate_gradients(
     product: Callable[[np.ndarray], np.ndarray], b: np.ndarray, iterations: int
 ) -> np.ndarray:
-    """Solve A x = b from x = 0, for a positive definite A.
+    """Solve A x = b from x = 0, for a positive definite A, with so many products at most.
 
     scipy's solver takes its inner products from BLAS, whose sums depend on the number of threads;
     these do not, and the parameters that come of it are the same on every machine of a kind.
-
-    Args:
-        product: x -> A x.
-        b: Right-hand side, (D,) float64.
-        iterations: Products at most; fewer where the residual has become noise.
-
-    Returns:
-        x, (D,).
 
     Source: Hestenes and Stiefel 1952, doi:10.6028/jres.049.044.
     """

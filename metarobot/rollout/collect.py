@@ -1,15 +1,14 @@
 """Collects episodes: one loop over T, in which every policy acts in all simulations of its task."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
-from torch import Tensor
 
-from metarobot.policies import Distribution, Params, Policy, PolicyState, log_prob
+from metarobot.policies import Params, Policy, PolicyState, log_prob
 from metarobot.rollout.episodes import Episodes
 
 
@@ -84,13 +83,14 @@ def collect(
     *,
     noise: np.ndarray | None,
     start: np.ndarray,
+    rewards_hidden: bool = False,
     on_ended: Callable[[Episodes], None] | None = None,
 ) -> Episodes:
     """Run E episodes on every task: a_t = μ(o_t) + σ · noise_t.
 
-    With M / N simulations for each task, that many episodes run side by side, in rounds; what the
-    policy remembers passes from one round to the next.  A simulation whose episode has ended, or
-    that the last round does not need, is held: it is neither commanded nor simulated.
+    With M / N simulations for each task, that many episodes run side by side, in rounds; the memory
+    of the policy passes from one round to the next.  A simulation whose episode has ended, or that
+    the last round does not need, is held: it is neither commanded nor simulated.
 
     A step counts until its episode ends or its simulation becomes unstable; success is that of the
     last step that counts, and an unstable episode never succeeds.
@@ -101,22 +101,26 @@ def collect(
         params: One policy per task, each leaf (N, ...).
         noise: Standard normals (N, E, T, A), or None for deterministic episodes.
         start: Uniforms in [0, 1) that place each episode's start, (N, E, S).
+        rewards_hidden: Whether the policy sees NaN for its rewards, which it must accept.
         on_ended: Called with the episodes of every round, as soon as they have ended.
-
-    Returns:
-        N tasks, E episodes each, T = env.horizon steps.
 
     Raises:
         ValueError: The N tasks cannot share the simulations equally.
     """
-    E, side_by_side = start.shape[1], _simulations_per_task(env, start)
+    N, E = start.shape[:2]
+    if env.num_envs % N:
+        raise ValueError(
+            f"start holds {N} x {E} episodes, but the environment has {env.num_envs} simulations, "
+            f"which {N} tasks cannot share"
+        )
+    side_by_side = env.num_envs // N
     state, rounds = policy.start(params), []
     mode, env.autoreset_mode = env.autoreset_mode, AutoresetMode.DISABLED
     try:
         for first in range(0, E, side_by_side):
             chosen = slice(first, first + side_by_side)
             noises = None if noise is None else noise[:, chosen]
-            rounds.append(_run_side_by_side(env, state, noises, start[:, chosen]))
+            rounds.append(_run_side_by_side(env, state, noises, start[:, chosen], rewards_hidden))
             if on_ended:
                 on_ended(rounds[-1])
     finally:
@@ -124,18 +128,12 @@ def collect(
     return rounds[0] if len(rounds) == 1 else Episodes.join(rounds)
 
 
-def _simulations_per_task(env: RolloutEnv, start: np.ndarray) -> int:
-    N, E = start.shape[:2]
-    if env.num_envs % N:
-        raise ValueError(
-            f"start holds {N} x {E} episodes, but the environment has {env.num_envs} simulations, "
-            f"which {N} tasks cannot share"
-        )
-    return env.num_envs // N
-
-
 def _run_side_by_side(
-    env: RolloutEnv, state: PolicyState, noise: np.ndarray | None, start: np.ndarray
+    env: RolloutEnv,
+    state: PolicyState,
+    noise: np.ndarray | None,
+    start: np.ndarray,
+    rewards_hidden: bool,
 ) -> Episodes:
     """Run one episode in the first E simulations of each task; arguments as of `collect`."""
     N, E = start.shape[:2]
@@ -164,6 +162,7 @@ def _run_side_by_side(
         masks.append(counts)
         rewards.append(np.where(counts, reward, 0.0).astype(np.float32))
         earned, counted = torch.from_numpy(rewards[-1]), torch.from_numpy(counts)
+        earned = torch.full_like(earned, torch.nan) if rewards_hidden else earned
         state.observe(action, earned.view(N, M), counted.view(N, M))
         success = np.where(alive, infos["is_success"] & counts, success)
         alive = counts & ~(terminated | truncated)
@@ -187,10 +186,7 @@ def _run_side_by_side(
 
 
 def _seen(observation: np.ndarray, shown: np.ndarray) -> torch.Tensor:
-    """Return observations (M, O), with 0 for simulations that showed nothing since the last step.
-
-    What a held simulation shows may be anything, and NaN would pass through any mask.
-    """
+    """Return observations (M, O), with 0 for held simulations: NaN would pass through any mask."""
     if not shown.all():
         observation = np.where(shown[:, None], observation, np.float32(0.0))
     return torch.from_numpy(observation)
@@ -199,10 +195,8 @@ def _seen(observation: np.ndarray, shown: np.ndarray) -> torch.Tensor:
 def _final(seen: torch.Tensor, last: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return the observation after the last step that counts, (N, M, O).
 
-    Args:
-        seen: Observations before each step, (N, M, T, O): also that after an early end.
-        last: Observations after the T-th step, (N, M, O).
-        mask: 1.0 where a step counts, (N, M, T).
+    Of observations before each step (N, M, T, O), which include that after an early end, those
+    after the T-th step (N, M, O), and the mask (N, M, T).
     """
     horizon, length = mask.shape[-1], mask.sum(-1).long()[..., None]  # (N, M, 1)
     if bool((length == horizon).all()):
@@ -225,20 +219,13 @@ def replay(state: PolicyState, episodes: Episodes) -> None:
 
 
 def without_nan(actions: np.ndarray) -> np.ndarray:
-    """Return actions as an environment takes them, with 0 for NaN.
-
-    It would refuse NaN, and a policy that has diverged on one task must not stop the others.
-    """
+    """Return actions with 0 for NaN: divergence on one task must not stop the others."""
     lost = np.isnan(actions)
     return np.where(lost, actions.dtype.type(0.0), actions) if lost.any() else actions
 
 
 def _begin(env: RolloutEnv, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Begin an episode in the first E simulations of each task.
-
-    Returns:
-        Observations (M, O), and which simulations run, (M,) bool.
-    """
+    """Begin an episode in the first E simulations of each task; return (M, O), and which, (M,)."""
     N, E = start.shape[:2]
     runs = np.arange(env.num_envs) % (env.num_envs // N) < E
     options: dict[str, np.ndarray] = {"start": start.reshape(N * E, -1)}
@@ -263,35 +250,3 @@ def _block(steps: list[np.ndarray], num_tasks: int) -> torch.Tensor:
 def hide_rewards(episodes: Episodes) -> Episodes:
     """Return episodes (N, E, T) whose rewards are NaN."""
     return replace(episodes, rewards=torch.full_like(episodes.rewards, torch.nan))
-
-
-@dataclass(frozen=True)
-class RewardBlindPolicy:
-    """A policy that is never told its rewards, whatever the environment pays."""
-
-    policy: Policy
-    """The acting policy; it must accept rewards of NaN."""
-
-    def start(self, params: Params) -> PolicyState:
-        """Begin to act with one policy per task, each leaf (N, ...)."""
-        return _RewardBlindState(self.policy.start(params))
-
-
-class _RewardBlindState(PolicyState):
-    """The policy at work."""
-
-    def __init__(self, state: PolicyState) -> None:
-        super().__init__()
-        self._state = state
-
-    def begin(self, begins: Tensor | None = None) -> None:
-        """Begin episodes."""
-        self._state.begin(begins)
-
-    def act(self, observations: Tensor) -> Distribution:
-        """Return mean (N, M, A) and log_std (N, A) for observations (N, M, O)."""
-        return self._state.act(observations)
-
-    def observe(self, actions: Tensor, rewards: Tensor, counts: Tensor) -> None:
-        """Pass on actions (N, M, A) and what counts (N, M), and NaN for the rewards (N, M)."""
-        self._state.observe(actions, torch.full_like(rewards, torch.nan), counts)

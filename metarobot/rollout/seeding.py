@@ -23,9 +23,9 @@ class Phase(IntEnum):
     EVALUATION = 5
     RENDERING = 6
     ADAPTATION = 7
-    GUESSES = 8
+    CANDIDATES = 8
     NUM_EPISODES = 9
-    CONCLUSION = 10
+    FINISH = 10
 
 
 class EpisodeDraws(NamedTuple):
@@ -61,7 +61,7 @@ def draw_episodes(
     episode_shape: tuple[int, int, int, int],
     adaptation_step: int = 0,
 ) -> EpisodeDraws:
-    """Draw starts and action noise for some tasks, each task from its own generator.
+    """Draw starts (N, E, S) and action noise (N, E, T, A), each task from its own generator.
 
     Args:
         seed: Seed of the run.
@@ -70,9 +70,6 @@ def draw_episodes(
         tasks: Indices of the N tasks within the meta-batch.
         episode_shape: (E, T, S, A): episodes, steps, start uniforms and action elements.
         adaptation_step: Number of adaptation steps taken before these episodes.
-
-    Returns:
-        Start uniforms (N, E, S) and action noise (N, E, T, A).
     """
     num_episodes, horizon, start_size, action_size = episode_shape
     starts, noises = [], []

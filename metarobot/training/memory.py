@@ -14,7 +14,7 @@ from metarobot.config import TrainConfig
 from metarobot.envs import find_family
 from metarobot.envs.checks import own_simulation_bytes, require_memory
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.meta_batch import STEPS_KEPT, task_chunks
+from metarobot.learning.meta_update import STEPS_KEPT, task_chunks
 
 _BYTES_PER_STEP = 16
 """Of a control step that is computed now, for every input and output of a layer: what derivatives
@@ -50,7 +50,7 @@ def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = A
             num_episodes=num_episodes,
             num_blocks=config.adaptation_steps + 1,
             num_sims=algorithm.num_training_simulations(held, num_episodes),
-            num_kept_steps=algorithm.concluding_steps(config.total_steps) // workers.count,
+            num_kept_steps=algorithm.finish_steps(config.total_steps) // workers.count,
             way_out="lower num_tasks, episodes_per_task, num_adaptation_steps or hidden_sizes, or "
             "share the tasks out with torchrun",
         )

@@ -256,7 +256,7 @@ def _is_ours(name: str) -> bool:
 
 def keeps_best(algorithm: str) -> bool:
     """Return whether the best policy so far is kept: not where only the last one is concluded."""
-    return not algorithm_class(algorithm).concluding_share
+    return not algorithm_class(algorithm).finish_share
 
 
 class Origin(msgspec.Struct, kw_only=True):

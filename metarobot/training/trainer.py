@@ -20,9 +20,9 @@ from metarobot.algorithms import (
 )
 from metarobot.config import TrainConfig
 from metarobot.learning.distributed import ALONE, Workers
-from metarobot.learning.meta_batch import MetaBatch, UpdateReport
+from metarobot.learning.meta_update import MetaBatch, UpdateReport
 from metarobot.policies import GaussianPolicy, Params, flatten_params, repeat_params
-from metarobot.policies.params import TOLD
+from metarobot.policies.params import TASK_CODE
 from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes, numpy_generator
@@ -111,7 +111,7 @@ class MetaTrainer:
     def finished(self) -> bool:
         """Whether the budget of meta-iterations is spent: all but what is kept for `finish`."""
         total_steps = self.config.total_steps
-        return self.total_steps >= total_steps - self.algorithm.concluding_steps(total_steps)
+        return self.total_steps >= total_steps - self.algorithm.finish_steps(total_steps)
 
     def state(self) -> TrainerState:
         """Return what `restore` needs to go on as if never interrupted."""
@@ -176,22 +176,22 @@ class MetaTrainer:
             watch: Takes the share of the work that is done, now and then.
         """
         algorithm, batches = self.algorithm, []
-        if not algorithm.concluding_share:
+        if not algorithm.finish_share:
             return
         watch(0.0)
         first, budget = self.total_steps, self.config.total_steps
         while not batches or self.total_steps < budget:
-            batch, _ = self._collect_batch(concluding=True)
+            batch, _ = self._collect_batch(finishing=True)
             batches.append(batch)
             self.iteration += 1
             self.total_steps += self._num_steps(batch)
             spent = (self.total_steps - first) / max(budget - first, 1)
             watch(_COLLECTING * min(1.0, spent))
-        self.params = algorithm.conclude(
+        self.params = algorithm.finish(
             self.params, batches, lambda share: watch(_COLLECTING + (1.0 - _COLLECTING) * share)
         )
 
-    def _collect_batch(self, *, concluding: bool = False) -> tuple[MetaBatch, Params]:
+    def _collect_batch(self, *, finishing: bool = False) -> tuple[MetaBatch, Params]:
         """Collect a meta-batch, and return the adapted parameters of its tasks as well."""
         algorithm, K = self.algorithm, self.config.adaptation_steps
         tasks = self._sample_tasks()
@@ -199,15 +199,15 @@ class MetaTrainer:
         adapted = repeat_params(self.params, len(self.tasks))
         steps = list(adapt_in_steps(algorithm, adapted, K, self._collect_pre_update))
         adapted = steps[-1].params if steps else adapted
-        told = self._tell(tasks, concluding)
-        acting = adapted if told is None else {**adapted, TOLD: told}
+        task_codes = self._task_codes(tasks, finishing)
+        acting = adapted if task_codes is None else {**adapted, TASK_CODE: task_codes}
         post_episodes = self._collect(self.policy, acting, Phase.POST_UPDATE, K)
         batch = MetaBatch(
             pre_episodes=tuple(step.episodes for step in steps),
             pre_advantages=tuple(step.advantages for step in steps),
             post_episodes=post_episodes,
             post_advantages=algorithm.outer_advantages(adapted, post_episodes),
-            told=told,
+            task_codes=task_codes,
         )
         return batch, adapted
 
@@ -215,18 +215,18 @@ class MetaTrainer:
         rng = numpy_generator(self.config.seed, self.iteration, Phase.TASKS)
         return self.env.distribution.sample(rng, self.config.block_shape[0]).rows(self.tasks)
 
-    def _tell(self, tasks: Tasks, concluding: bool) -> Tensor | None:
-        """Return what post-update episodes are told of the tasks, (N, E, C); None if nothing."""
-        if not self.algorithm.is_told:
+    def _task_codes(self, tasks: Tasks, finishing: bool) -> Tensor | None:
+        """Return the task codes of post-update episodes, (N, E, C); None if there are none."""
+        if not self.algorithm.gives_task_codes:
             return None
         codes = torch.from_numpy(type(self.env).distribution.encode(tasks)).float()
         seed, num_episodes = self.config.seed, self.config.block_shape[1]
-        guesses = [
-            numpy_generator(seed, self.iteration, Phase.GUESSES, task=task).random(num_episodes)
+        candidates = [
+            numpy_generator(seed, self.iteration, Phase.CANDIDATES, task=task).random(num_episodes)
             for task in self.tasks
         ]
-        uniforms = torch.from_numpy(np.stack(guesses)).float()
-        return self.algorithm.tell(codes, uniforms, concluding=concluding)
+        uniforms = torch.from_numpy(np.stack(candidates)).float()
+        return self.algorithm.task_codes(codes, uniforms, finishing=finishing)
 
     def _collect_pre_update(self, step: int, policy: GaussianPolicy, params: Params) -> Episodes:
         return self._collect(policy, params, Phase.PRE_UPDATE, step)

@@ -221,10 +221,9 @@ def test_seeds_may_be_given_one_by_one(grip):
     for seed in ([5, 6, 7, 8], np.arange(5, 9), (np.int64(5), 6, 7, 8)):
         starts = [grip.reset(seed=given) and grip.batch.state.copy() for given in (5, seed)]
         np.testing.assert_array_equal(*starts)
-    for seed in (1.5, "ab", -1, True, [1, 2.5, 3, 4], [1, -1, 2, 3]):
+    for seed in (1.5, "ab", -1, True, [1, 2.5, 3, 4], [1, -1, 2, 3], [1, 2]):
         line = refusal(lambda seed=seed: grip.reset(seed=seed))
         assert line.startswith("seed must be an integer of 0 or more")
-    assert "got 2 seeds for" in refusal(lambda: grip.reset(seed=[1, 2]))
 
 
 def test_masks_that_choose_none_or_are_none_are_refused(grip):

@@ -10,7 +10,7 @@ from metarobot.config import COMMON_NAMES, RunConfig
 from metarobot.envs import Tasks
 from metarobot.learning.distributed import Workers
 from metarobot.learning.inner_loop import MEASURED, PolicyLoss
-from metarobot.learning.meta_batch import MetaBatch
+from metarobot.learning.meta_update import MetaBatch
 from metarobot.policies import log_prob, repeat_params
 from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import TrainedPolicy, TrainedRun

@@ -7,9 +7,15 @@ import pytest
 import torch
 
 from metarobot.policies import latent
-from metarobot.policies.latent import NUM_LIKELY, TOLD, ExploringState, LatentPolicy, LatentState
+from metarobot.policies.latent import (
+    NUM_LIKELY,
+    TASK_CODE,
+    ExploringState,
+    LatentPolicy,
+    LatentState,
+)
 from metarobot.policies.params import repeat_params, xavier_params
-from metarobot.policies.task_model import FINEST, Evidence, TaskModel, Transitions
+from metarobot.policies.task_model import FINEST, LogLikelihood, TaskModel, Transitions
 
 SEEN, A, C, K, N, M, T = 3, 2, 4, 32, 2, 3, 6  # SEEN: observation elements
 LOW, HIGH = np.array([-1.0, -2.0, 0.0]), np.array([1.0, 2.0, 3.0])
@@ -59,9 +65,10 @@ def test_training_tells_the_policy_the_task():
     several, (seen, rewards) = repeat_params(params, N), episode()
     told = policy.tasks[: N * M].view(N, M, C)
     whole, other = (
-        policy.distribution({**several, TOLD: codes}, seen).mean for codes in (told, told.flip(0))
+        policy.distribution({**several, TASK_CODE: codes}, seen).mean
+        for codes in (told, told.flip(0))
     )
-    means = play(policy.start({**several, TOLD: told}), seen, rewards)
+    means = play(policy.start({**several, TASK_CODE: told}), seen, rewards)
     torch.testing.assert_close(means, whole)
     assert (whole - other).abs().max() > 1e-3
 
@@ -78,7 +85,7 @@ def test_the_mean_of_tasks_keeps_angles_on_the_circle():
 
 def evidence(squares, log_variances, num_outcomes):
     parts = (squares, log_variances, [num_outcomes])
-    return Evidence(*(torch.tensor(part, dtype=torch.float64) for part in parts))
+    return LogLikelihood(*(torch.tensor(part, dtype=torch.float64) for part in parts))
 
 
 def test_weights_are_those_of_the_likelihood_and_add_up():
@@ -89,7 +96,7 @@ def test_weights_are_those_of_the_likelihood_and_add_up():
         torch.testing.assert_close(
             both.log_weights(power).softmax(-1), of_power / of_power.sum(), rtol=1e-12, atol=0
         )
-    nothing = both.times(torch.zeros(1, dtype=torch.float64)), Evidence.none(2, 2)
+    nothing = both.times(torch.zeros(1, dtype=torch.float64)), LogLikelihood.none(2, 2)
     assert all((each.log_weights(0.3).softmax(-1) == 0.5).all() for each in nothing)
     # Errors count less where no task explains them, and more where they are expected.
     explained, unexplained, certain = (
@@ -105,7 +112,9 @@ def test_the_likeliest_task_never_leaves_some_others_behind_it():
     for certainty in (1e2, 1e9):
         squares = torch.arange(K).double().flip(0)
         weights = policy.log_weights(
-            Evidence(certainty * squares, torch.zeros(K).double(), torch.tensor([1e12]).double())
+            LogLikelihood(
+                certainty * squares, torch.zeros(K).double(), torch.tensor([1e12]).double()
+            )
         ).softmax(-1)
         assert torch.equal(weights.argsort(), squares.argsort(descending=True))
         ordered = weights.sort(descending=True).values
@@ -123,7 +132,7 @@ def test_weighing_is_what_the_definition_says():
     D, rows = 1 + SEEN, 3 + 2 * (1 + SEEN)
     read, told, codes, outcomes = normal(M, rows, C + 1), normal(M, C), normal(K, C), normal(M, D)
     counts = torch.tensor([1.0, 0.0, 1.0, 1.0]).double().expand(M, D)
-    found = model.weigh(params, codes, read, told, outcomes, counts)
+    found = model.log_likelihood(params, codes, read, told, outcomes, counts)
     for m in range(M):
         mean, variance = torch.empty(2, K, D, dtype=torch.float64)
         for k in range(K):
@@ -196,7 +205,7 @@ def test_the_first_adaptation_episode_is_as_any_other_and_asks_nothing():
     first = acting.known()
     for found, expected in zip(asking.known(), first, strict=True):
         torch.testing.assert_close(found, expected)
-    known = {**several, **Evidence(*(part[:, 0] for part in first))._asdict()}
+    known = {**several, **LogLikelihood(*(part[:, 0] for part in first))._asdict()}
     known["num_episodes"] = several["num_episodes"] + 1
     later = ExploringState(policy.exploring(), known)
     for state in (asking, later):
@@ -211,7 +220,7 @@ def test_without_trust_it_acts_as_if_nothing_were_known_and_still_asks():
     several, (seen, rewards) = repeat_params(params, N), episode()
     state = LatentState(policy, several)
     play(state, seen[:, :1], rewards[:, :1])
-    known = Evidence(*(part[:, 0] for part in state.known()))._asdict()
+    known = LogLikelihood(*(part[:, 0] for part in state.known()))._asdict()
     distrusted = {**several, **known, "trust": torch.zeros(N, 1).double()}
     fresh, doubtful, trusting = (
         play(LatentState(policy, each), seen, rewards)
@@ -233,7 +242,7 @@ def ask(state, seen, rewards, off=0.0):
     told = []
     for t in range(seen.shape[2]):
         mean = state.act(seen[:, 1:2, t]).mean.clamp(-1.0, 1.0)
-        told.append(state.memory["told"])
+        told.append(state.memory["task_codes"])
         state.observe(
             mean - off * mean.sign(), rewards[:, 1:2, t], torch.ones(N, 1, dtype=torch.bool)
         )
@@ -256,7 +265,7 @@ def test_a_question_stays_the_same_and_what_it_earns_tells():
     earned = policy.return_in_units(several, rewards[:, 1].sum(-1, keepdim=True))[:, 0]
     model = {name: leaf[:1] for name, leaf in policy.network_params(several).items()}
     counts = torch.ones(N).double()
-    returns = policy.model.weigh_returns(model, policy.tasks, told, earned, counts)
+    returns = policy.model.return_log_likelihood(model, policy.tasks, told, earned, counts)
     of_steps = evidence_of_steps(policy, several, seen, rewards)
     for found, steps, extra in zip(state.known(), of_steps, returns, strict=True):
         torch.testing.assert_close(found, steps + extra[:, None])

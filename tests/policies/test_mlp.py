@@ -7,7 +7,6 @@ import torch
 from fakes import act_alone
 from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as reference_kl
-from torch.func import functional_call
 
 from metarobot.algorithms import make_policy, train_config
 from metarobot.envs import find_family
@@ -186,7 +185,11 @@ def test_directions_are_of_each_task_and_do_not_begin_at_zero():
     drawn = [xavier_params(network, generator) for _ in range(2)]
     params = {name: torch.stack([one[name] for one in drawn]) for name in drawn[0]}
     features = torch.randn(2, 5, 6, network.left.in_features, generator=generator)
-    found = directions(network, params, features)
+    found = directions(params, features)
     for task, own in enumerate(drawn):
-        torch.testing.assert_close(found[task], functional_call(network, own, (features[task],)))
+        x = features[task]
+        left, right = (x @ own[f"{n}.weight"].T + own[f"{n}.bias"] for n in ("left", "right"))
+        seen = torch.cat([left * right, x], dim=-1)
+        hidden = torch.tanh(seen @ own["hidden.weight"].T + own["hidden.bias"])
+        torch.testing.assert_close(found[task], hidden @ own["last.weight"].T + own["last.bias"])
     assert found.std() > 0.1

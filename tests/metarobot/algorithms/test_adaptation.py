@@ -37,20 +37,11 @@ WEIGHT, BIAS = torch.zeros(2, 3), torch.zeros(2)
 @pytest.mark.parametrize(
     ("adapted", "words"),
     [
-        (None, "must return the adapted parameters as a dict, got a NoneType"),
-        ({"weight": WEIGHT}, "must return every leaf of the parameters, but bias is"),
-        (
-            {"weight": WEIGHT, "bias": BIAS, "scale": BIAS},
-            "must return the leaves of the parameters alone, got 'scale' as well",
-        ),
-        (
-            {"weight": torch.zeros(3), "bias": BIAS},
-            r"must return weight as a tensor of shape \(2, 3\), got \(3,\)",
-        ),
-        (
-            {"weight": WEIGHT, "bias": 1.0},
-            r"must return bias as a tensor of shape \(2,\), got float",
-        ),
+        (None, "'weight' is missing"),
+        ({"weight": WEIGHT}, "'bias' is missing"),
+        ({"weight": WEIGHT, "bias": BIAS, "scale": BIAS}, "'scale' is .* must be left out"),
+        ({"weight": torch.zeros(3), "bias": BIAS}, r"'weight' is \(3,\), must be \(2, 3\)"),
+        ({"weight": WEIGHT, "bias": 1.0}, r"'bias' is \(\), must be \(2,\)"),
     ],
 )
 def test_what_an_algorithm_returns_must_be_like_the_parameters(adapted, words):
@@ -61,5 +52,5 @@ def test_what_an_algorithm_returns_must_be_like_the_parameters(adapted, words):
         adapt=lambda *_: adapted,
     )
     params = {"weight": WEIGHT, "bias": BIAS}
-    with pytest.raises(ValueError, match=rf"^own\.adapt {words}"):
+    with pytest.raises(ValueError, match=rf"^own\.adapt must return .*{words}"):
         next(adapt_in_steps(algorithm, params, 1, lambda *_: None))

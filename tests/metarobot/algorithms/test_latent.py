@@ -40,7 +40,7 @@ def make_trainer(num_iterations):
 def finish(trainer):
     while not trainer.finished:
         trainer.step()
-    trainer.conclude(lambda share: None)
+    trainer.finish(lambda share: None)
     return trainer
 
 
@@ -69,7 +69,7 @@ def adapt(trainer, params, block):
 
 def estimate(trainer, params):
     policy = trainer.policy
-    return policy.mean_task(policy.log_weights(policy.evidence(params)))
+    return policy.mean_task(policy.log_weights(policy.log_likelihood(params)))
 
 
 def test_it_finds_out_the_task_from_rewards_in_one_block_or_in_parts(trainer):
@@ -100,15 +100,15 @@ def test_a_doubt_of_one_in_twenty_stops_it(trainer, monkeypatch):
     far = policy.tasks[policy.tasks.norm(dim=1).argmax()]
     order = (policy.tasks @ far).argsort(descending=True)
     likely, opposite = order[:NUM_LIKELY], order[-NUM_LIKELY:]  # telling likely ones does harm
-    known, unknown = policy.evidence(params), torch.full((N, 1), torch.nan)
+    known, unknown = policy.log_likelihood(params), torch.full((N, 1), torch.nan)
     for doubt, allowed in ((0.03, True), (0.08, False)):
         known = known._replace(squares=torch.full_like(known.squares, 1e9))
         known.squares[:, likely] = 0.0
         known.squares[:, opposite] = 2 * math.log((1 - doubt) / doubt) / policy.likelihood_power
-        may = policy.may_act_on(params, known, unknown, unknown, MANY)
+        may = policy.opens_gate(params, known, unknown, unknown, MANY)
         assert may.tolist() == N * [[allowed]]
         # A single episode is believed less: the same doubt is a greater one.
-        assert not policy.may_act_on(params, known, unknown, unknown, MANY / 20).any()
+        assert not policy.opens_gate(params, known, unknown, unknown, MANY / 20).any()
 
 
 @pytest.fixture
@@ -188,35 +188,35 @@ def test_a_task_whose_numbers_are_not_finite_is_left_out_of_the_fit(monkeypatch)
     before = twin.params  # of a model that is not fitted
     block, params, _ = ask(twin)
     assert torch.equal(estimate(twin, adapt(twin, params, block)), estimate(twin, params))
-    conclude = twin.algorithm.conclude
-    monkeypatch.setattr(twin.algorithm, "conclude", lambda *args: given.append(args) or args[0])
+    fit = twin.algorithm.finish
+    monkeypatch.setattr(twin.algorithm, "finish", lambda *args: given.append(args) or args[0])
     finish(twin)
     ((params, batches, watch),) = given
     for number, batch in enumerate(batches):
         batch.post_episodes.rewards[[0, 7][: number + 1]] = torch.nan
         batch.post_episodes.observations[3] = torch.inf
-    after = conclude(params, batches, watch)
+    after = fit(params, batches, watch)
     assert all(leaf.isfinite().all() for leaf in after.values())
     assert not torch.equal(after["model.head.weight"], before["model.head.weight"])
     for batch in batches:
         batch.post_episodes.rewards[:] = torch.nan
         batch.post_episodes.observations[:] = torch.nan
     with pytest.raises(ValueError, match=r"cannot be fitted: .* lower model_lr"):
-        conclude(params, batches, watch)
+        fit(params, batches, watch)
 
 
 def test_at_the_end_half_of_the_episodes_are_told_the_task():
     config = config_of("latent", num_tasks=3, episodes_per_task=5, num_weighed=16)
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
     codes = torch.arange(6.0).view(3, 2)
-    told = trainer.algorithm.tell(codes, torch.rand(3, 5), concluding=True)
+    told = trainer.algorithm.task_codes(codes, torch.rand(3, 5), finishing=True)
     assert torch.equal(told[:, :3], codes[:, None].expand(3, 3, 2))
     drawn = told[:, 3:].flatten(0, 1)
     assert all(any(torch.equal(t, z) for z in trainer.policy.tasks) for t in drawn)
     found = anchors(told)
     assert torch.equal(found[:, :3], told[:, [3, 4, 3]])
     assert torch.equal(found[:, 3:], told[:, 3:])
-    plain = trainer.algorithm.tell(codes, torch.rand(3, 5))
+    plain = trainer.algorithm.task_codes(codes, torch.rand(3, 5))
     assert torch.equal(plain, codes[:, None].expand(3, 5, 2))
     with pytest.raises(ValueError, match="latent needs episodes_per_task of 2 or more, got 1"):
         config_of("latent", episodes_per_task=1)

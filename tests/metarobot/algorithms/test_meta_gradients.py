@@ -12,7 +12,7 @@ from metarobot.algorithms import make_algorithm
 from metarobot.algorithms.maml import CreditedExploration, exploration_credits
 from metarobot.learning.distributed import ALONE
 from metarobot.learning.inner_loop import OBJECTIVES, likelihood_ratio
-from metarobot.learning.meta_gradient import (
+from metarobot.learning.meta_update import (
     clipped_surrogates,
     kl_divergences,
     kl_estimates,

@@ -62,7 +62,7 @@ def learned(algorithm, **options):
     trainer = MetaTrainer(config, FakeEnv(num_simulations(config)))
     trainer.step()
     trainer.step()
-    trainer.conclude(lambda share: None)
+    trainer.finish(lambda share: None)
     return {name: leaf for name, leaf in trainer.params.items() if name not in MEASURED}
 
 

@@ -10,8 +10,7 @@ from fakes import FakeEnv, Targets
 from metarobot.algorithms import make_algorithm, rl2, train_config
 from metarobot.algorithms.rl2 import one_after_the_other, pack, side_by_side, unpack
 from metarobot.envs import Tasks
-from metarobot.learning.meta_batch import MetaBatch
-from metarobot.learning.meta_gradient import kl_divergences
+from metarobot.learning.meta_update import MetaBatch, kl_divergences
 from metarobot.learning.trpo import fisher_product
 from metarobot.policies import flatten_params, log_prob, repeat_params
 from metarobot.policies.recurrent import EpisodicPolicy, RecurrentPolicy

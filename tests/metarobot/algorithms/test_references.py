@@ -49,12 +49,12 @@ def test_it_begins_in_the_middle_and_acts_as_the_oracle_that_observes_the_task(p
     algorithm, oracle, params = made_of_an_oracle(StrategySearch, task_products=products)
     begin, policy = algorithm.beginning(params), algorithm.policy
     low, high = torch.from_numpy(FAMILY.distribution.encoded_bounds).float()
-    torch.testing.assert_close(begin["told"], (low + high) / 2)
-    torch.testing.assert_close(policy.guesses[0], begin["told"])  # which is asked first
-    assert ((policy.guesses >= low) & (policy.guesses <= high)).all()
+    torch.testing.assert_close(begin["task_code"], (low + high) / 2)
+    torch.testing.assert_close(policy.candidates[0], begin["task_code"])  # which is asked first
+    assert ((policy.candidates >= low) & (policy.candidates <= high)).all()
     assert {*begin} == {*policy.shapes}
     told, seen = torch.tensor([[0.1, 0.5], [-1.2, 0.3]]), torch.rand(N, 4, 3)
-    found = policy.distribution({**repeat_params(begin, N), "told": told}, seen)
+    found = policy.distribution({**repeat_params(begin, N), "task_code": told}, seen)
     with_task = torch.cat([seen, told[:, None].expand(N, 4, 2)], dim=-1)
     expected = oracle.distribution(repeat_params(params, N), with_task)
     torch.testing.assert_close(found.mean, expected.mean)
@@ -77,10 +77,10 @@ def test_adapting_asks_again_what_the_episodes_were_asked():
     rest = algorithm.adapt(half, block.last(E - 4), block.rewards)
     assert all(torch.equal(rest[name], leaf) for name, leaf in whole.items())
     # The actions are those of the oracle that was told each candidate.
-    told = algorithm.policy.guesses[whole["tried"][:, :E].long()]
+    told = algorithm.policy.candidates[whole["tried"][:, :E].long()]
     mean = torch.stack(
         [
-            algorithm.policy.distribution({**begin, "told": told[:, e]}, seen).mean
+            algorithm.policy.distribution({**begin, "task_code": told[:, e]}, seen).mean
             for e, seen in enumerate(block.observations.unbind(1))
         ],
         dim=1,
@@ -120,10 +120,10 @@ def test_the_task_is_found_and_told_and_the_same_episodes_are_fitted_once(record
     advantages = algorithm.adaptation_advantages(begin, block)
     adapted = algorithm.adapt(begin, block, advantages)
     true = torch.from_numpy(FAMILY.distribution.encode(FAMILY.distribution.spread(POINTS))).float()
-    before = (begin["told"] - true).abs().max()
-    assert (adapted["told"][:, 1] - true[:, 1]).abs().max() < 0.1 < before  # friction decides
+    before = (begin["task_code"] - true).abs().max()
+    assert (adapted["task_code"][:, 1] - true[:, 1]).abs().max() < 0.1 < before  # friction decides
     changed = {name for name, leaf in adapted.items() if not torch.equal(leaf, begin[name])}
-    assert changed == {"told", "tried", "earned", "num_tried"}
+    assert changed == {"task_code", "tried", "earned", "num_tried"}
     assert adapted["tried"][:, :2].tolist() == [[0.0, 1.0]] * N  # in the order of the design
     monkeypatch.setattr(references, "fit_tasks", lambda *args: fitted.append(args[1]) or POINTS)
     for again, count in ((block, 1), (block.first(1), 2), (block.first(1), 2), (block, 3)):

@@ -10,6 +10,7 @@ from metarobot.algorithms import make_algorithm, train_config
 from metarobot.envs import Tasks
 from metarobot.learning.adam import loss_rows
 from metarobot.policies import log_prob, repeat_params
+from metarobot.policies.episode_encoder import embed
 from metarobot.policies.teacher_student import WINDOW, TeacherStudentPolicy, moves, windows
 from metarobot.rollout.collect import collect
 from metarobot.rollout.seeding import Phase, draw_episodes
@@ -32,29 +33,27 @@ def collect_block(algorithm, params, told=None):
     env.set_tasks(Tasks({"x": CODES[:, 0].numpy(), "y": CODES[:, 1].numpy()}))
     draws = draw_episodes(0, 0, Phase.POST_UPDATE, tasks=range(N), episode_shape=(E, T, 2, 2))
     acting = repeat_params(params, N)
-    acting = acting if told is None else {**acting, "told": told}
+    acting = acting if told is None else {**acting, "task_code": told}
     return collect(env, algorithm.policy, acting, noise=draws.noise, start=draws.start)
 
 
 def test_the_teacher_acts_first_and_the_student_in_the_last_episodes():
     algorithm, params = small_algorithm()
-    told = algorithm.tell(CODES, torch.zeros(N, E))
+    told = algorithm.task_codes(CODES, torch.zeros(N, E))
     assert torch.equal(told[:, :2], CODES[:, None].expand(N, 2, 2))
     assert told[:, 2:].isnan().all()
     mixed, alone = (collect_block(algorithm, params, each) for each in (told, None))
     assert torch.equal(mixed.actions[:, 2:], alone.actions[:, 2:])
     assert (mixed.actions[:, :2] != alone.actions[:, :2]).any()
     policy, theta = algorithm.policy, repeat_params(params, N)
-    teacher = {**theta, "told": told[:, :2]}
+    teacher = {**theta, "task_code": told[:, :2]}
     mean, log_std = policy.distribution(teacher, mixed.observations[:, :2])
     again = log_prob(mean, log_std[:, None, None], mixed.actions[:, :2])
     torch.testing.assert_close(again, mixed.log_probs[:, :2])
     # What the student learns from is what it acted on.
     seen, there = policy.look_back(alone.observations, alone.actions)
-    latents = policy.recognise(
-        policy.network_params(theta), seen.flatten(1, 2), there.flatten(1, 2)
-    )
-    mean = policy.act_on(theta, alone.observations.flatten(1, 2), latents).mean
+    latents = embed(policy.network_params(theta), seen.flatten(1, 2), there.flatten(1, 2))
+    mean = policy.distribution({**theta, "latent": latents}, alone.observations.flatten(1, 2)).mean
     again = log_prob(mean.unflatten(1, (E, T)), params["log_std"], alone.actions)
     torch.testing.assert_close(again, alone.log_probs)
 

@@ -6,7 +6,7 @@ from fakes import made_up_batch, small_policy
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning.adam import AdamOptions, AdamState, adam_step, adam_update
 from metarobot.learning.distributed import ALONE
-from metarobot.learning.meta_gradient import per_task_gradients
+from metarobot.learning.meta_update import per_task_gradients
 from metarobot.policies import unflatten_params
 
 SHAPES = {"a": (2, 3), "b": ()}

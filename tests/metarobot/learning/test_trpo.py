@@ -11,7 +11,7 @@ from torch.func import grad, jacrev
 from metarobot.algorithms import make_algorithm, train_config
 from metarobot.learning import trpo
 from metarobot.learning.inner_loop import INNER_OBJECTIVES, OBJECTIVES, likelihood_ratio
-from metarobot.learning.meta_gradient import kl_divergences
+from metarobot.learning.meta_update import kl_divergences
 from metarobot.learning.trpo import conjugate_gradients, fisher_product, trpo_update
 from metarobot.policies import (
     flatten_params,

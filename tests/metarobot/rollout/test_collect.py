@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 
 from metarobot.envs import Tasks, make_env
 from metarobot.policies import Distribution, GaussianMLP, log_prob
-from metarobot.rollout.collect import RewardBlindPolicy, collect
+from metarobot.rollout.collect import collect
 from metarobot.rollout.episodes import Episodes
 from metarobot.rollout.seeding import Phase, draw_episodes
 
@@ -124,16 +124,16 @@ class Greedy:
 
 
 def test_a_reward_blind_policy_is_told_nan_and_its_episodes_hold_what_it_earned():
-    def run(policy):
+    def run(policy, hidden=True):
         env = FakeEnv(N * E, T)
         env.set_tasks(Tasks({"x": TARGETS[:, 0], "y": TARGETS[:, 1]}))
-        return collect(env, policy, {}, noise=None, start=DRAWS.start)
+        return collect(env, policy, {}, noise=None, start=DRAWS.start, rewards_hidden=hidden)
 
     policy = Greedy()
-    episodes = run(RewardBlindPolicy(policy))
+    episodes = run(policy)
     assert len(policy.told) == T + 1
     assert torch.stack(policy.told[1:]).isnan().all()
     assert not episodes.actions.any()
-    assert run(Greedy()).actions.any()
+    assert run(Greedy(), hidden=False).actions.any()
     expected = (1 - torch.tensor(TARGETS).square().sum(-1))[:, None, None].expand(N, E, T)
     torch.testing.assert_close(episodes.rewards, expected.float())

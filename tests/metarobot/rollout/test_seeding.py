@@ -44,7 +44,7 @@ def test_every_part_of_the_address_counts():
 def test_draws_stay_what_they_were():
     """Golden numbers: saved runs go on with the draws that they began with."""
     phases = ("INITIALISATION", "TASKS", "PRE_UPDATE", "POST_UPDATE", "EVALUATION_TASKS")
-    phases += ("EVALUATION", "RENDERING", "ADAPTATION", "GUESSES", "NUM_EPISODES", "CONCLUSION")
+    phases += ("EVALUATION", "RENDERING", "ADAPTATION", "CANDIDATES", "NUM_EPISODES", "FINISH")
     assert [phase.name for phase in Phase] == [*phases]
     assert [phase.value for phase in Phase] == [*range(11)]
     start, noise = draw([2])

@@ -1,24 +1,25 @@
-"""Objectives of a meta-update, and their gradient for each task.
+"""A meta-update: its data and report, objectives, and their gradient for each task.
 
 Every task has its own copy of θ, so that one reverse pass gives the gradient of every task. The
-rows of all processes are gathered, and their mean does not depend on who held which task. Tasks
-are computed in chunks, which bounds the memory and changes no number.
+rows of all processes are gathered, and their mean does not depend on who held which task.
+
+Tasks are computed in chunks, which bound the memory. The numbers of a task depend on no other task,
+and not on how many tasks are computed together, as long as there are two: a batch of one matrix
+takes another path through the libraries. So no chunk holds a single task, unless there is only one.
 """
 
+import math
 from abc import ABC, abstractmethod
-from typing import Protocol, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
 from metarobot.learning.distributed import Workers
-from metarobot.learning.meta_batch import (
-    MetaBatch,
-    chunks_of_batch,
-    distribution_of,
-    join_distributions,
-)
 from metarobot.policies import (
     Distribution,
     Params,
@@ -28,6 +29,128 @@ from metarobot.policies import (
     repeat_params,
 )
 from metarobot.rollout.episodes import Episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaBatch:
+    """All the data of one meta-update: N tasks before and after adaptation."""
+
+    pre_episodes: tuple[Episodes, ...]
+    """K blocks (N, E, T); block k was collected after k adaptation steps."""
+    pre_advantages: tuple[Tensor, ...]
+    """Their advantages, K times (N, E, T)."""
+    post_episodes: Episodes
+    """Episodes (N, E, T) of the adapted policies."""
+    post_advantages: Tensor
+    """Their advantages (N, E, T)."""
+    task_codes: Tensor | None = None
+    """Task code of the policy in each of them, (N, E, C); None if it has none."""
+
+    @property
+    def blocks(self) -> tuple[Episodes, ...]:
+        """All K + 1 blocks of episodes."""
+        return (*self.pre_episodes, self.post_episodes)
+
+    def rows(self, tasks: slice) -> "MetaBatch":
+        """Return the data of some tasks, as views."""
+        return self._of_each(lambda block: block.rows(tasks), lambda block: block[tasks])
+
+    def first(self, num_episodes: int) -> "MetaBatch":
+        """Return the first episodes of every task and block."""
+        return self._of_each(lambda b: b.first(num_episodes), lambda b: b[:, :num_episodes])
+
+    def _of_each(
+        self, episodes: Callable[[Episodes], Episodes], tensor: Callable[[Tensor], Tensor]
+    ) -> "MetaBatch":
+        return MetaBatch(
+            pre_episodes=tuple(map(episodes, self.pre_episodes)),
+            pre_advantages=tuple(map(tensor, self.pre_advantages)),
+            post_episodes=episodes(self.post_episodes),
+            post_advantages=tensor(self.post_advantages),
+            task_codes=None if self.task_codes is None else tensor(self.task_codes),
+        )
+
+
+class UpdateReport(NamedTuple):
+    """Result of a meta-update."""
+
+    surrogate_before: float
+    surrogate_after: float
+    kl: float
+    """Mean KL divergence between adapted policies, before and after the update."""
+    line_search_steps: int
+    """Step lengths tried; 0 where there is no line search."""
+    accepted: bool
+    rejected_tasks: tuple[int, ...] = ()
+    """Tasks of the meta-batch whose loss or gradient is not finite: one stops the update."""
+    encoder_loss: float | None = None
+    """Of a task encoder, before its part of the update; None where there is none to learn."""
+
+    @classmethod
+    def rejection(cls, rejected_tasks: tuple[int, ...]) -> "UpdateReport":
+        """Report an update that these tasks have stopped before it began."""
+        return cls(math.nan, math.nan, 0.0, 0, False, rejected_tasks)
+
+
+STEPS_AT_ONCE = 32_768
+"""Control steps of a chunk, in all blocks of its tasks, if two tasks do not hold more.
+
+Second derivatives keep about 4 KB of each step for a policy of two layers of 64 units.
+"""
+
+STEPS_KEPT = 2 * STEPS_AT_ONCE
+"""Control steps whose graphs are kept from one Fisher product to the next."""
+
+
+def task_chunks(num_tasks: int, steps_per_task: int) -> list[slice]:
+    """Share N tasks out into chunks of nearly equal size, by the control steps of each task.
+
+    Slices cover 0 .. N - 1 in order. Each holds two tasks or more, unless N is 1.
+    """
+    wanted = -(-num_tasks * steps_per_task // STEPS_AT_ONCE)
+    count = max(1, min(wanted, num_tasks // 2))
+    edges = [num_tasks * index // count for index in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]
+
+
+def chunks_of_batch(batch: MetaBatch) -> list[slice]:
+    """Share out the tasks of a meta-batch by the control steps in all of its blocks."""
+    steps = sum(block.num_episodes * block.horizon for block in batch.blocks)
+    return task_chunks(batch.post_episodes.num_tasks, steps)
+
+
+def num_kept(batch: MetaBatch) -> int:
+    """Return how many chunks of a meta-batch keep their graphs, the first one always."""
+    chunks = chunks_of_batch(batch)
+    steps = sum(block.rewards.numel() for block in batch.blocks)
+    return max(1, len(chunks) * STEPS_KEPT // steps)
+
+
+def chunks_of_steps(block: Tensor) -> list[slice]:
+    """Share out the tasks of one block (N, E, T)."""
+    return task_chunks(block.shape[0], block.shape[1] * block.shape[2])
+
+
+def params_of(params: Params, tasks: slice) -> Params:
+    """Return the leaves (n, ...) of some tasks, from leaves (N, ...); the same ones if of all."""
+    return {
+        name: leaf if tasks == slice(0, len(leaf)) else leaf[tasks] for name, leaf in params.items()
+    }
+
+
+def join_params(parts: Sequence[Params]) -> Params:
+    """Join the leaves of chunks, in the order of the tasks: (N, ...)."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def join_distributions(parts: Sequence[Distribution]) -> Distribution:
+    """Join the distributions of chunks: mean (N, ..., A) and log_std (N, A)."""
+    if len(parts) == 1:
+        return parts[0]
+    means, log_stds = zip(*parts, strict=True)
+    return Distribution(torch.cat(means), torch.cat(log_stds))
 
 
 def likelihood_ratios(distribution: Distribution, episodes: Episodes) -> Tensor:
@@ -139,13 +262,7 @@ def _gradients_of_chunk(
 def losses_and_divergences(
     objective: MetaObjective, params: Params, batch: MetaBatch, old: Distribution
 ) -> Tensor:
-    """Measure a candidate θ on the tasks that are held here.
-
-    Args:
-        objective: What a meta-update improves.
-        params: θ, each leaf in its own shape.
-        batch: Data of these tasks.
-        old: π_{θ'} before the update, mean (n, E, T, A) and log_std (n, A).
+    """Measure a candidate θ, each leaf in its own shape, on the tasks that are held here.
 
     Returns:
         Loss, and KL divergence from the old to the new adapted policy, of every task: (n, 2).
@@ -155,7 +272,8 @@ def losses_and_divergences(
         part = batch.rows(tasks)
         theta = repeat_params(params, part.post_episodes.num_tasks)
         losses, new = objective.of_tasks(tasks).losses(theta, part)
-        divergences = kl_divergences(distribution_of(old, tasks), new, part.post_episodes)
+        before = Distribution(old.mean[tasks], old.log_std[tasks])
+        divergences = kl_divergences(before, new, part.post_episodes)
         rows.append(torch.stack([losses, divergences], dim=1))
     return torch.cat(rows)
 
