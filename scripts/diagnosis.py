@@ -148,46 +148,39 @@ def _trained(recordings: Recordings, baseline: str, name: str, seed: int) -> Dia
     return train(recordings, learners=(name,), baseline=baseline, way=WAY, seed=seed)
 
 
-def _row(shots: int, tasks: list[Any], figures: dict[str, Any]) -> dict[str, Any]:
-    way = max(len(task.examples.labels) for task in tasks)
-    return {"way": way, "shots": shots} | {name: figures.get(name) for name in FIGURES}
-
-
 def _reference(case: Case, name: str, command: DiagnosisCommand) -> list[dict[str, Any]]:
     """Measure what needs no training: nothing is calibrated."""
     if name == UNTRAINED:
         trained = _trained(case.training, case.baseline, "nearest_mean", command.seed)
         data = trained.read(case.test, case.baselines)
-        network = Network(way=WAY, seed=command.seed, num_updates=0).fit(data)
-
-        def answer(examples: Data, queries: Data) -> np.ndarray:
-            return examples.labels[network.scores(examples, queries).argmax(1)]
-
+        scores = Network(way=WAY, seed=command.seed, num_updates=0).fit(data).scores
     else:
         recordings, blank = case.test, np.zeros((len(case.test), 0))
         features = _features(recordings, case.baselines)
         data = Data(features, blank, recordings.label, recordings.machine, recordings.name)
-        answer = _by_forest if name == FOREST else _by_mean
+        scores = _by_forest if name == FOREST else _by_mean
     rows = []
     for shots in REFERENCE_SHOTS:
         if tasks := draw_tasks(data, shots, WAY, command.tasks, command.seed):
-            scores = [float((answer(*task) == task.queries.label).mean()) for task in tasks]
-            own = bootstrap_mean(np.array([scores]), np.random.default_rng(0))
-            figures = {"accuracy": own.value, "accuracy_ci": [own.low, own.high]}
-            rows.append(_row(shots, tasks, figures))
+            found = [task.examples.labels[scores(*task).argmax(1)] for task in tasks]
+            right = [(own == t.queries.label).mean() for own, t in zip(found, tasks, strict=True)]
+            own = bootstrap_mean(np.array([right]), np.random.default_rng(0))
+            way = max(len(task.examples.labels) for task in tasks)
+            row = {"way": way, "shots": shots, **dict.fromkeys(FIGURES)}
+            rows.append(row | {"accuracy": own.value, "accuracy_ci": [own.low, own.high]})
     return rows
 
 
 def _by_forest(examples: Data, queries: Data) -> np.ndarray:
     model = make_pipeline(StandardScaler(), RandomForestClassifier(random_state=0))
-    return model.fit(examples.features, examples.label).predict(queries.features)
+    return model.fit(examples.features, examples.label).predict_proba(queries.features)
 
 
 def _by_mean(examples: Data, queries: Data) -> np.ndarray:
     scaler = StandardScaler().fit(examples.features)
     known, asked = (scaler.transform(each.features) for each in (examples, queries))
     means: Any = pd.DataFrame(known).groupby(examples.label).mean()
-    return means.index.to_numpy()[cdist(asked, means).argmin(1)]
+    return -cdist(asked, means)
 
 
 def _features(recordings: Recordings, baselines: Recordings | None) -> np.ndarray:

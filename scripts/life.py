@@ -86,7 +86,7 @@ def _fleet(command: LifeCommand, split: Any, count: int, seed: int) -> LifeTable
     path = command.tables / f"{split}_{count}_{seed}.csv"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        wear_table(count, split, seed=seed, num_threads=1).to_csv(path, index=False)
+        wear_table(count, split, seed=seed).to_csv(path, index=False)
     return read_life_table(path, Columns(time="cycle"))
 
 

@@ -38,7 +38,7 @@ def record_folder(command: commands.DiagnoseRecord) -> None:
     require_new_folder(command.out)  # before the work
     faults, shape = [*dict.fromkeys(command.faults)], (command.machines, command.checks)
     rng = np.random.default_rng(command.seed)
-    severities = [rng.uniform(*sim.find_fault(name).severity.train, shape) for name in faults]
+    severities = [rng.uniform(*sim.find_fault(name).train, shape) for name in faults]
     machine, check = np.indices((1 + len(faults), *shape)).reshape(3, -1)[1:]
     recordings = sim.record(
         sim.sample_machines(command.machines, "test", seed=command.seed).rows(machine),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -75,22 +74,17 @@ class Distances(NamedTuple):
     num_examples: int
 
 
-@dataclass
-class Measured:
+class Measured(NamedTuple):
     """What was measured under one condition, task by task."""
 
     answers: list[list[Answers]]
     """Of each of L learners, in every task; none of a learner that needs known labels."""
-    inside: list[Distances] = field(default_factory=list)
-    """Of queries with one of the labels of their task."""
-    outside: list[Distances] = field(default_factory=list)
-    """The same of queries whose label has no examples."""
+    distances: list[Distances]
 
     def accuracies(self) -> np.ndarray:
         """Return the mean accuracy of each learner, (L,); NaN where it was not measured."""
-        return np.array(
-            [np.mean([own.accuracy for own in row]) if row else np.nan for row in self.answers]
-        )
+        rows = ([own.accuracy for own in row] for row in self.answers)
+        return np.array([np.mean(row) if row else np.nan for row in rows])
 
 
 def answer(learner: Learner, task: Task) -> Answers:
@@ -125,7 +119,7 @@ def cross_validate(
     for known in (True, False):
         for number, held in enumerate(parts):
             watch((number + (0 if known else len(parts))) / (2 * len(parts)))
-            hidden = _hidden_labels(data, held, known, np.random.default_rng((seed, number)))
+            hidden = data.label[:0] if known else _hidden_labels(data, held, (seed, number))
             training = data.rows(~held & ~np.isin(data.label, hidden))
             test = data.rows(held & np.isin(data.label, training.labels if known else hidden))
             if not len(training) or len(test.labels) < 2:
@@ -137,26 +131,22 @@ def cross_validate(
             for shots in SHOTS:
                 count = -(-num_tasks // len(parts))
                 if tasks := draw_tasks(test, shots, way, count, seed + number):
-                    blank = Measured([[] for _ in learners])
+                    blank = Measured([[] for _ in learners], [])
                     own = found.setdefault(Condition(shots, known), blank)
                     for row, learner in zip(own.answers, fitted, strict=True):
                         row += [answer(learner, task) for task in tasks if learner is not None]
-                    own.inside += map(space.distances, tasks)
-                    own.outside += map(space.distances, without_labels(tasks))
+                    own.distances.extend(map(space.distances, tasks))
     return found
 
 
-def _hidden_labels(
-    data: Data, held: np.ndarray, known: bool, rng: np.random.Generator
-) -> np.ndarray:
+def _hidden_labels(data: Data, held: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
     """Return labels that training must not see, so that they are new on the machines held out."""
     own, others = np.unique(data.label[held]), np.unique(data.label[~held])
-    if known:
-        return own[:0]
     if len(np.setdiff1d(others, own)) > 1:
         return own
     # In the order of names, in which those of one kind are often neighbours: new kinds are new.
-    return np.roll(own, -int(rng.integers(len(own))))[: max(2, len(own) // 2)]
+    first = int(np.random.default_rng(seed).integers(len(own)))
+    return np.roll(own, -first)[: max(2, len(own) // 2)]
 
 
 class Space(NamedTuple):
@@ -282,11 +272,9 @@ class Calibration(NamedTuple):
 
 def calibrate(measured: Measured, chosen: int) -> Calibration:
     """Fit the temperature, and keep how scores are distributed."""
-    scores = np.concatenate([own.queries for own in measured.inside])
-    quantiles = np.quantile(scores, _LEVELS, axis=0).round(4).T
-    return Calibration(
-        fit_temperature(measured.answers[chosen]), tuple(map(tuple, quantiles.tolist()))
-    )
+    scores = np.concatenate([own.queries for own in measured.distances])
+    quantiles = np.quantile(scores, _LEVELS, axis=0).round(4).T.tolist()
+    return Calibration(fit_temperature(measured.answers[chosen]), tuple(map(tuple, quantiles)))
 
 
 def reliability(probability: np.ndarray, right: np.ndarray) -> list[list[float]]:
@@ -297,11 +285,8 @@ def reliability(probability: np.ndarray, right: np.ndarray) -> list[list[float]]
         right: Whether it was right, (Q,) bool.
     """
     place = np.minimum((probability * _BINS).astype(int), _BINS - 1)
-    rows = []
-    for each in np.unique(place):
-        own = place == each
-        rows.append([float(probability[own].mean()), float(right[own].mean()), int(own.sum())])
-    return rows
+    bins = [place == each for each in np.unique(place)]
+    return [[float(probability[b].mean()), float(right[b].mean()), int(b.sum())] for b in bins]
 
 
 def calibration_error(probability: np.ndarray, right: np.ndarray) -> float:
@@ -309,8 +294,8 @@ def calibration_error(probability: np.ndarray, right: np.ndarray) -> float:
 
     Source: Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602.
     """
-    rows = np.array(reliability(probability, right))
-    return float((np.abs(rows[:, 0] - rows[:, 1]) * rows[:, 2]).sum() / rows[:, 2].sum())
+    said, true, count = np.transpose(reliability(probability, right))
+    return float((np.abs(said - true) * count).sum() / count.sum())
 
 
 def figures(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any, Self
 
 import numpy as np
@@ -76,15 +77,15 @@ class FeatureMap:
             mean=np.zeros(0),
             std=np.zeros(0),
         )
-        kinds = [recordings.signals, _differences(recordings, baselines)]
-        power = [
-            np.mean([own._bands(signal, recordings.rate_hz) for signal in signals], axis=0)
-            if signals
-            else np.zeros(own.power.shape[1:])
-            for signals in kinds
-        ]
-        own = replace(own, power=np.array(power))
-        raw = own._raw(recordings, baselines, kinds[1])
+        differences = _differences(recordings, baselines)
+        power = own.power.copy()
+        for kind, signals in zip(power, (recordings.signals, differences), strict=True):
+            if signals:
+                kind[:] = np.mean(
+                    [own._bands(each, recordings.rate_hz) for each in signals], axis=0
+                )
+        own = replace(own, power=power)
+        raw = own._raw(recordings, baselines, differences)
         std = raw.std(0)
         return replace(own, mean=raw.mean(0), std=np.where(std > 1e-9, std, 0.0))
 
@@ -213,28 +214,20 @@ class Kernels:
     @classmethod
     def fit(cls, recordings: Recordings, seed: int) -> Self | None:
         """Draw convolutions for recordings; None without aeon."""
-        try:
-            from aeon.transformations.collection.convolution_based import (  # pyright: ignore
-                MiniRocket,
-            )
-        except ImportError:
+        if find_spec("aeon") is None:
             return None
         middle = int(np.median([signal.shape[1] for signal in recordings.signals]))
         joined = np.concatenate(recordings.signals, axis=1)
         scale = {"centre": joined.mean(1), "spread": np.maximum(joined.std(1), 1e-12)}
         own = cls({"length": np.array(np.clip(middle, 9, MOST_SAMPLES)), **scale})
-        model = MiniRocket(NUM_KERNELS, random_state=seed).fit(own._resampled(recordings))
+        model = _mini_rocket(own._resampled(recordings), seed)
         parameters = {f"{place}": np.asarray(each) for place, each in enumerate(model.parameters)}
         return cls({**own.arrays, **parameters})
 
     def __call__(self, recordings: Recordings) -> np.ndarray:
         """Return the features (R, G) of recordings."""
-        from aeon.transformations.collection.convolution_based import (  # pyright: ignore
-            MiniRocket,
-        )
-
         signals = self._resampled(recordings)
-        model: Any = MiniRocket(NUM_KERNELS, random_state=0).fit(signals[:1])
+        model = _mini_rocket(signals[:1], 0)
         model.parameters = tuple(
             self.arrays[f"{place}"].astype(np.asarray(each).dtype)
             for place, each in enumerate(model.parameters)
@@ -245,14 +238,17 @@ class Kernels:
         """Return signals of one length, on the scale of their channel, (R, C, length)."""
         place = np.linspace(0.0, 1.0, int(np.clip(self.arrays["length"], 9, MOST_SAMPLES)))
         rows = [
-            [
-                np.interp(place, np.linspace(0.0, 1.0, signal.shape[1]), channel)
-                for channel in signal
-            ]
+            [np.interp(place, np.linspace(0.0, 1.0, len(each)), each) for each in signal]
             for signal in recordings.signals
         ]
         centre, spread = (self.arrays[name][:, None] for name in ("centre", "spread"))
         return (np.array(rows) - centre) / spread
+
+
+def _mini_rocket(signals: np.ndarray, seed: int) -> Any:
+    from aeon.transformations.collection.convolution_based import MiniRocket  # pyright: ignore
+
+    return MiniRocket(NUM_KERNELS, random_state=seed).fit(signals)
 
 
 def read_data(

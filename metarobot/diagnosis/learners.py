@@ -9,8 +9,12 @@ from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import torch
+from torch import nn
 
 from metarobot.diagnosis.tasks import Data, draw_tasks, folds
+from metarobot.learning import few_shot
+from metarobot.learning.few_shot import Examples, FewShotTasks
 
 PRIOR_EXAMPLES = 5.0
 """Examples that the mean of a label in training counts for, where the label is known from there."""
@@ -19,7 +23,6 @@ MOST_DIRECTIONS = 128
 NUM_TREES = 100
 _LEAST_SHARE = 0.02
 """Added to the share of trees that vote for a label: one that no tree names is not impossible."""
-_PENALTIES = np.logspace(-3, 3, 7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,21 +98,16 @@ class Whitening(NamedTuple):
 def _scatter(training: Data) -> tuple[np.ndarray, np.ndarray]:
     """Return variances (r,) within labels and their directions (r, F); none for one recording."""
     pairs = np.char.add(np.char.add(training.machine, "\n"), training.label)
-    within = _deviations(training.features, pairs)
-    if len(within) < 2:
-        within = _deviations(training.features, training.label)
-    if len(within) < 2:
-        return np.zeros(0), np.zeros((0, training.features.shape[1]))
-    _, spread, directions = np.linalg.svd(within, full_matrices=False)
-    return spread**2 / len(within), directions
-
-
-def _deviations(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the deviations of features from the mean of their group, without bias, (n, F)."""
-    _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    away = features - group_means(features, place)[place]
-    several = counts[place] > 1
-    return away[several] * np.sqrt(counts / np.maximum(counts - 1, 1))[place][several, None]
+    for groups in (pairs, training.label):
+        _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+        several = counts[place] > 1
+        if several.sum() > 1:
+            away = training.features - group_means(training.features, place)[place]
+            unbiased = np.sqrt(counts / np.maximum(counts - 1, 1))[place]
+            within = away[several] * unbiased[several, None]
+            _, spread, directions = np.linalg.svd(within, full_matrices=False)
+            return spread**2 / len(within), directions
+    return np.zeros(0), np.zeros((0, training.features.shape[1]))
 
 
 def group_means(features: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -230,7 +228,7 @@ class MiniRocket(_Classifier):
         """Return the distances to the planes that part the labels."""
         from sklearn.linear_model import RidgeClassifierCV
 
-        model = self.fitted(RidgeClassifierCV(alphas=_PENALTIES), examples)
+        model = self.fitted(RidgeClassifierCV(alphas=np.logspace(-3, 3, 7)), examples)
         found = model.decision_function(queries.kernels)
         return np.stack([-found, found], axis=1) if found.ndim == 1 else found
 
@@ -266,12 +264,7 @@ class Network(Learner):
             )
         return {name: leaf.numpy() for name, leaf in learner.params.items()}
 
-    def _make(self, num_features: int) -> Any:
-        import torch
-        from torch import nn
-
-        from metarobot.learning import few_shot
-
+    def _make(self, num_features: int) -> few_shot.PrototypicalNetwork | few_shot.Maml:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             body = [nn.Linear(num_features, 64), nn.ReLU(), nn.Linear(64, 32)]
@@ -284,10 +277,6 @@ class Network(Learner):
 
     def scores(self, examples: Data, queries: Data) -> np.ndarray:
         """Return the logits of the adapted network."""
-        import torch
-
-        from metarobot.learning.few_shot import Examples
-
         labels, place = np.unique(examples.label, return_inverse=True)
         if self.name == "maml" and len(labels) > self.way:
             return np.zeros((len(queries), len(labels)))  # its head has no place for them
@@ -298,27 +287,19 @@ class Network(Learner):
         return adapted.predict(asked)[0, :, : len(labels)].double().numpy()
 
 
-def _tensor(array: np.ndarray) -> Any:
-    import torch
-
+def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array.astype(np.float32))
 
 
-def _batch(data: Data, way: int, count: int, rng: np.random.Generator) -> Any:
+def _batch(data: Data, way: int, count: int, rng: np.random.Generator) -> FewShotTasks:
     """Draw a meta-batch of tasks with one example and three queries of each label."""
-    import torch
-
-    from metarobot.learning.few_shot import Examples, FewShotTasks
-
     tasks = draw_tasks(data, 1, way, count, int(rng.integers(2**31)))
     fewest = min(len(task.examples.labels) for task in tasks)
     support = [_evenly(task.examples, fewest, 1, rng) for task in tasks]
     query = [_evenly(task.queries, fewest, 3, rng) for task in tasks]
     targets = [torch.arange(fewest).repeat_interleave(n).expand(count, -1) for n in (1, 3)]
-    return FewShotTasks(
-        Examples(_tensor(np.stack(support)), targets[0]),
-        Examples(_tensor(np.stack(query)), targets[1]),
-    )
+    sides = zip((support, query), targets, strict=True)
+    return FewShotTasks(*(Examples(_tensor(np.stack(rows)), own) for rows, own in sides))
 
 
 def _evenly(data: Data, way: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -334,11 +315,7 @@ def candidates(names: Sequence[str], way: int, seed: int) -> list[Learner]:
     """Return the learners that are compared, simple ones first."""
     found: list[Learner] = []
     for own in (False, True):
-        if "nearest_mean" in names:
-            found += [NearestMean(shrinkage=each, uses_training=own) for each in (0.1, 0.3, 1.0)]
-        if "trees" in names:
-            found.append(Trees(uses_training=own))
-        if "minirocket" in names:
-            found.append(MiniRocket(uses_training=own))
-    nets = [name for name in ("prototypes", "maml") if name in names]
-    return found + [Network(name=name, way=way, seed=seed) for name in nets]
+        found += [NearestMean(shrinkage=each, uses_training=own) for each in (0.1, 0.3, 1.0)]
+        found += [Trees(uses_training=own), MiniRocket(uses_training=own)]
+    found += [Network(name=name, way=way, seed=seed) for name in ("prototypes", "maml")]
+    return [each for each in found if each.name in names]

@@ -26,15 +26,13 @@ from metarobot.diagnosis.life_learners import (
     Learner,
     fit_health_index,
 )
-from metarobot.diagnosis.life_table import Columns, LifeError, LifeTable, read_life_table
-from metarobot.diagnosis.run_folder import CONFIG_FILE, prefixed, read_run, under, write_run
+from metarobot.diagnosis.life_table import Columns, LifeError, LifeTable
+from metarobot.diagnosis.run_folder import CONFIG_FILE, read_run, write_run
 from metarobot.io import Folder
 
 ALL_CHECKS = "all checks"
 ARRAYS_FILE = "life.safetensors"
 MIN_FAILED = 5
-_SHARES = (0.25, 0.5, 0.75, 1.0)
-"""Fixed ages over the median life."""
 _FOLDS = 5
 _LEAST_HALF = 0.02
 """Least half of an interval before it is calibrated, in typical lives."""
@@ -111,27 +109,31 @@ def cross_validate(
     names: tuple[str, ...] = tuple(LEARNERS),
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = lambda text, share: None,
 ) -> pd.DataFrame:
     """Predict every unit by learners that are trained on the others, in five folds of units.
 
     The intervals of each fold are calibrated on the others.
 
-    Returns:
-        A table of predictions.
-
     Raises:
         LifeError: Too few units have failed.
     """
-    fold = _folds(table, seed)
+    num_whole = int((table.failed & (np.bincount(table.unit) > 1)).sum())
+    if num_whole < MIN_FAILED:
+        raise LifeError(
+            f"{num_whole} of {len(table)} units failed and have several rows, at least "
+            f"{MIN_FAILED} must: add units of known life, or correct column {table.columns.event!r}"
+        )
+    order = np.lexsort((np.random.default_rng(seed).random(len(table)), ~table.failed))
+    fold = np.empty(len(table), int)
+    fold[order] = np.arange(len(table)) % _FOLDS  # each has units that failed
     parts = []
     for place in range(_FOLDS):
         own = table.units(np.flatnonzero(fold == place))
         health_index, rows = fit_health_index(table.units(np.flatnonzero(fold != place)), seed)
         for number, name in enumerate(names):
-            if progress is not None:
-                done = (place + number / len(names)) / _FOLDS
-                progress(f"cross-validation, part {place + 1} of {_FOLDS}: {name}", done)
+            done = (place + number / len(names)) / _FOLDS
+            progress(f"cross-validation, part {place + 1} of {_FOLDS}: {name}", done)
             found = predict_with(health_index, LEARNERS[name].fit(rows, seed), own)
             parts.append(found.assign(learner=name, fold=place))
     found: Any = pd.concat(parts)
@@ -143,27 +145,12 @@ def cross_validate(
     return pd.concat(calibrated, ignore_index=True)
 
 
-def _folds(table: LifeTable, seed: int) -> np.ndarray:
-    """Return the fold of each unit, (U,); each has units that failed."""
-    count = len(table)
-    num_whole = int((table.failed & (np.bincount(table.unit) > 1)).sum())
-    if num_whole < MIN_FAILED:
-        raise LifeError(
-            f"{num_whole} of {count} units failed and have several rows, at least {MIN_FAILED} "
-            f"must: add units of known life, or correct column {table.columns.event!r}"
-        )
-    fold = np.empty(count, int)
-    order = np.lexsort((np.random.default_rng(seed).random(count), ~table.failed))
-    fold[order] = np.arange(count) % _FOLDS
-    return fold
-
-
 def train(
     table: LifeTable,
     *,
     learner: str | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = lambda text, share: None,
 ) -> tuple[LifeRun, pd.DataFrame]:
     """Choose a learner by cross-validation over units, and train it on all of them.
 
@@ -181,7 +168,8 @@ def train(
     Raises:
         LifeError: Too few units have failed, or there is no such learner.
     """
-    names = tuple(LEARNERS) if learner is None else (_known(learner),)
+    names = tuple(LEARNERS) if learner is None else (learner,)
+    _require_known(names[0])
     predictions = cross_validate(table, names, seed=seed, progress=progress)
     scores = score(predictions, fixed_ages(table.end[table.failed]), seed=seed).to_dict("records")
     errors = {row["learner"]: row["mae"] for row in scores if row["ages"] == ALL_CHECKS}
@@ -200,10 +188,9 @@ def train(
     return LifeRun(config, health_index, LEARNERS[chosen].fit(rows, seed)), predictions
 
 
-def _known(learner: str) -> str:
+def _require_known(learner: str) -> None:
     if learner not in LEARNERS:
         raise LifeError(f"no learner {learner!r}, allowed: {', '.join(LEARNERS)}")
-    return learner
 
 
 def save_life_run(run: LifeRun, path: Path) -> None:
@@ -212,9 +199,8 @@ def save_life_run(run: LifeRun, path: Path) -> None:
     Raises:
         OSError: It cannot be written to.
     """
-    arrays = prefixed("health_index", vars(run.health_index))
-    arrays |= prefixed("learner", vars(run.learner))
-    write_run(path, run.config, ARRAYS_FILE, arrays, torch.float64)
+    parts = {"health_index": vars(run.health_index), "learner": vars(run.learner)}
+    write_run(path, run.config, ARRAYS_FILE, parts, torch.float64)
 
 
 def load_life_run(path: Path) -> LifeRun:
@@ -236,26 +222,21 @@ def load_life_run(path: Path) -> LifeRun:
         raise LifeError(f"{path} is no run of remaining life, or damaged: {error}") from error
 
 
-def _restored(config: LifeConfig, arrays: dict[str, np.ndarray]) -> LifeRun:
-    """Build a run of its arrays, and let it predict a made-up unit: what does not fit fails."""
-    health_index = HealthIndex(**under("health_index", arrays))
-    columns, sensors = config.columns, config.sensors
-    sizes = len(columns.conditions), len(sensors)
+def _restored(config: LifeConfig, parts: dict[str, dict[str, np.ndarray]]) -> LifeRun:
+    """Build a run of its arrays."""
+    health_index = HealthIndex(**parts["health_index"])
+    sizes = len(config.columns.conditions), len(config.sensors)
     if (health_index.condition_range.shape[1], len(health_index.sensor_gain)) != sizes:
         raise LifeError(f"{ARRAYS_FILE} has other sensors or conditions than {CONFIG_FILE}")
-    learner: Any = LEARNERS[_known(config.learner)]
-    run = LifeRun(config, health_index, learner(**under("learner", arrays)))
-    names = [columns.unit, columns.time, *columns.conditions, *sensors]
-    frame = pd.DataFrame(0.0, index=range(2), columns=names).assign(**{columns.time: [0.0, 1.0]})
-    table = read_life_table(frame, columns, sensors=sensors, fails=False)
-    if not np.isfinite(run.predict(table)[["median", "low", "high"]]).all(axis=None):
-        raise LifeError(f"{ARRAYS_FILE} is damaged: it predicts no number")
-    return run
+    _require_known(config.learner)
+    learner: Any = LEARNERS[config.learner]
+    return LifeRun(config, health_index, learner(**parts["learner"]))
 
 
 def fixed_ages(lives: np.ndarray) -> tuple[float, ...]:
     """Return ages of 25 to 100 % of the median life, to two digits."""
-    return tuple(dict.fromkeys(float(f"{share * np.median(lives):.2g}") for share in _SHARES))
+    shares = (0.25, 0.5, 0.75, 1.0)
+    return tuple(dict.fromkeys(float(f"{share * np.median(lives):.2g}") for share in shares))
 
 
 def calibrate(predictions: pd.DataFrame) -> tuple[float, float]:
@@ -290,7 +271,8 @@ def score(
     """Return figures of each learner at all checks and at each age, of units that outlive it.
 
     Both can be repeated on units that are still running: never at a share of a life, which nobody
-    knows before its end.  At an age, what counts is the unit's last row up to there.
+    knows before its end.  At an age, what counts is the unit's last row up to there.  Of a unit
+    that still runs, an error is only what falls short of its bound.
 
     Args:
         predictions: A table of predictions; a learner may lack ``low`` and ``high``.
@@ -301,19 +283,15 @@ def score(
     Returns:
         A row for each learner and age: ``learner``, ``ages``, ``units``, ``mae`` (mean absolute
         error of the median), ``rmse`` (root mean square error of the mean), ``coverage`` (share of
-        the 90 % intervals that hold the truth, of units that failed), and ``mae_ci``, ``rmse_ci``,
-        ``mae_above_best`` and ``rmse_above_best``: 95 % bootstrap intervals over units, the latter
-        of the difference.
+        the 90 % intervals that hold the truth, of units that failed), and 95 % bootstrap intervals
+        over units: ``mae_ci``, ``rmse_ci`` and ``mae_above_best``, of the difference.
     """
-    errors: Any = predictions.assign(
-        mae=_error(predictions, "median").abs(),
-        rmse=_error(predictions, "mean") ** 2,
-        rows=1.0,
-        held=predictions["left"]
-        .between(predictions["low"], predictions["high"])
-        .astype(float)
-        .where(predictions["failed"] & predictions["low"].notna()),
-    )
+    left, failed = predictions["left"], predictions["failed"]
+    error: Any = predictions[["median", "mean"]].sub(left, axis=0)
+    error = error.where(failed, error.clip(upper=0.0))
+    held = left.between(predictions["low"], predictions["high"]).astype(float)
+    held = held.where(failed & predictions["low"].notna())
+    errors: Any = predictions.assign(mae=error["median"].abs(), rmse=error["mean"] ** 2, held=held)
     best = errors.groupby("learner")["mae"].mean().idxmin() if best is None else best
     rows = []
     for age in (None, *ages):
@@ -324,52 +302,35 @@ def score(
         if own["unit"].nunique() < 2:
             continue
         coverage = own.groupby("learner")["held"].mean()
-        sums = own.groupby(["learner", "unit"])[["mae", "rmse", "rows"]].sum()
+        units = own.assign(rows=1.0).groupby(["learner", "unit"])[["mae", "rmse", "rows"]].sum()
         for name in own["learner"].unique():
+            mae, rmse, number = units.loc[name].to_numpy().T
             row = {"learner": name, "ages": ALL_CHECKS if age is None else f"{age:g}"}
-            row |= {"units": len(sums.loc[name]), "coverage": coverage[name]}
-            for figure, power in (("mae", 1.0), ("rmse", 0.5)):
-                row |= _figures(figure, power, sums.loc[name], sums.loc[best], seed)
+            row |= {"units": len(number), "coverage": coverage[name]}
+            row["mae"], row["mae_ci"] = _bootstrapped(lambda e, n: e / n, (mae, number), seed)
+            row["rmse"], row["rmse_ci"] = _bootstrapped(
+                lambda squares, n: (squares / n) ** 0.5, (rmse, number), seed
+            )
+            sums = (mae, units.loc[best]["mae"].to_numpy(), number)
+            _, row["mae_above_best"] = _bootstrapped(lambda e, b, n: e / n - b / n, sums, seed)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _error(predictions: pd.DataFrame, figure: str) -> Any:
-    """Return predicted less true; of a running unit, only what is less than its bound."""
-    error = predictions[figure] - predictions["left"]
-    return error.where(predictions["failed"], error.clip(upper=0.0))
-
-
-def _figures(figure: str, power: float, own: Any, best: Any, seed: int) -> dict[str, Any]:
-    """Return a figure from sums of units (U,), its interval, and that of its lag behind the best.
-
-    Intervals are of 95 %, by a bootstrap over units.
-    """
-
-    def mean(total: np.ndarray, number: np.ndarray) -> np.ndarray:
-        return (total / number) ** power
-
-    def lag(total: np.ndarray, best_total: np.ndarray, number: np.ndarray) -> np.ndarray:
-        return mean(total, number) - mean(best_total, number)
-
-    def interval(statistic: Callable[..., np.ndarray], *sums: np.ndarray) -> tuple[float, float]:
-        found: Any = bootstrap(
-            sums,
-            lambda *each, axis: statistic(*(part.sum(axis=axis) for part in each)),
-            paired=True,
-            vectorized=True,
-            n_resamples=2000,
-            batch=max(1, 4_000_000 // len(own)),
-            method="percentile",
-            rng=seed,
-        )
-        return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-    total, number, best_total = (
-        each.to_numpy() for each in (own[figure], own["rows"], best[figure])
+def _bootstrapped(
+    statistic: Callable[..., np.ndarray], sums: tuple[np.ndarray, ...], seed: int
+) -> tuple[float, tuple[float, float]]:
+    """Return a statistic of sums over units (U,), and its 95 % bootstrap interval."""
+    found: Any = bootstrap(
+        sums,
+        lambda *each, axis: statistic(*(part.sum(axis=axis) for part in each)),
+        paired=True,
+        vectorized=True,
+        n_resamples=2000,
+        batch=max(1, 4_000_000 // len(sums[0])),
+        method="percentile",
+        rng=seed,
     )
-    return {
-        figure: float(mean(total.sum(), number.sum())),
-        f"{figure}_ci": interval(mean, total, number),
-        f"{figure}_above_best": interval(lag, total, best_total, number),
-    }
+    interval = found.confidence_interval
+    value = float(statistic(*(part.sum() for part in sums)))
+    return value, (float(interval.low), float(interval.high))

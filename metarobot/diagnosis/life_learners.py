@@ -144,14 +144,16 @@ def fit_health_index(table: LifeTable, seed: int = 0) -> tuple[HealthIndex, Rows
     remaining life; that of a unit which still runs is drawn, see `impute_lives`.
     """
     life = impute_lives(table, seed)
-    size = table.sensors.shape[1]
     condition_range = np.stack([table.conditions.min(axis=0), np.ptp(table.conditions, axis=0)])
     terms = _terms(table.conditions, condition_range)
-    sensors = pd.DataFrame(table.sensors)
-    sensors = sensors.fillna(sensors.mean()).fillna(0.0).to_numpy()
+    frame: Any = pd.DataFrame(table.sensors)
+    within, total = frame.groupby(table.unit).std(ddof=0).mean(), frame.std(ddof=0)
+    constant = np.flatnonzero((total > 0) & (within < 1e-3 * total))
+    sensors = frame.fillna(frame.mean()).fillna(0.0).to_numpy()
     effect = np.linalg.lstsq(terms, sensors)[0]
     scale = (sensors - terms @ effect).std(axis=0)
     varies = scale > 1e-9 * np.abs(sensors).max(axis=0)
+    size = table.sensors.shape[1]
     unfitted = HealthIndex(
         typical_life=np.array(np.median(life[life > 0])),
         window=np.array(np.clip(np.median(np.bincount(table.unit)) // 12, 1.0, 20.0)),
@@ -160,7 +162,7 @@ def fit_health_index(table: LifeTable, seed: int = 0) -> tuple[HealthIndex, Rows
         sensor_gain=np.where(varies, 1 / np.where(varies, scale, 1.0), 0.0),
         weights=np.zeros(2 * size + 1),
         directions=np.zeros((size, 0)),
-        constant=_constant_sensors(table),
+        constant=constant[:_MOST_CONSTANT].astype(np.float64),
         feature_scale=np.array([[0.0], [1.0]]),
     )
     inputs = unfitted.inputs(table)
@@ -170,10 +172,16 @@ def fit_health_index(table: LifeTable, seed: int = 0) -> tuple[HealthIndex, Rows
     folds = list(GroupKFold(min(_FOLDS, len(table))).split(inputs, groups=table.unit))
     ridge: Any = RidgeCV(_PENALTIES, cv=folds).fit(inputs, target)
     index: Any = cross_val_predict(Ridge(ridge.alpha_), inputs, target, cv=folds)
+    # Directions in which ends have changed most, over the noise of early life.
+    change = inputs[:, size:]
+    early = change[table.time < 0.25 * table.end[table.unit]]
+    noise = shrunk_covariance(early.T @ early / max(len(early), 1), 0.1)
+    ends = change[table.last[table.failed]]
+    _, vectors = eigh(ends.T @ ends, noise + 1e-9 * np.eye(len(noise)))
     fitted = replace(
         unfitted,
         weights=np.append(ridge.coef_, ridge.intercept_),
-        directions=_end_directions(inputs[:, size:], table),
+        directions=vectors[:, ::-1][:, :_NUM_DIRECTIONS].copy(),  # torch reads no reversed array
     )
     rows = fitted.rows(table, index, life)
     mean, scale = rows.features.mean(axis=0), rows.features.std(axis=0)
@@ -211,27 +219,6 @@ def _trailing_mean(values: np.ndarray, unit: np.ndarray, window: int) -> np.ndar
     """Return means over the last rows of the unit, as many as there are, (R, ...)."""
     rolling = pd.DataFrame(values).groupby(unit).rolling(window, min_periods=1)
     return rolling.mean().to_numpy().reshape(values.shape)
-
-
-def _constant_sensors(table: LifeTable) -> np.ndarray:
-    """Return the places of sensors that differ between units and not within one, (K,)."""
-    frame = pd.DataFrame(table.sensors)
-    within = frame.groupby(table.unit).std(ddof=0).mean().to_numpy()
-    total = frame.std(ddof=0).to_numpy()
-    constant = (total > 0) & (within < 1e-3 * total)
-    return np.flatnonzero(constant)[:_MOST_CONSTANT].astype(np.float64)
-
-
-def _end_directions(change: np.ndarray, table: LifeTable) -> np.ndarray:
-    """Return the directions in which ends have changed most, over the noise of early life, (S, D).
-
-    These are generalised eigenvectors: of a variance at the ends, over a shrunk one before.
-    """
-    early = change[table.time < 0.25 * table.end[table.unit]]
-    noise = shrunk_covariance(early.T @ early / max(len(early), 1), 0.1)
-    ends = change[table.last[table.failed]]
-    _, vectors = eigh(ends.T @ ends, noise + 1e-9 * np.eye(len(noise)))
-    return vectors[:, ::-1][:, :_NUM_DIRECTIONS].copy()  # torch reads no reversed array
 
 
 def _terms(conditions: np.ndarray, condition_range: np.ndarray) -> np.ndarray:
@@ -338,24 +325,22 @@ class BayesianCurve:
     def predict(self, rows: Rows) -> np.ndarray:
         """Weigh the draws by the rows of each unit so far."""
         quantiles = np.empty((len(rows), len(LEVELS)))
+        life = np.exp(self.curves[:, 0])
         for own in _by_unit(rows):
-            likelihood = np.zeros((1, len(self.curves)))
+            likelihood = np.zeros((1, len(life)))
             for batch in np.split(own, range(_BATCH, len(own), _BATCH)):
-                errors = rows.index[batch, None] - _curve(self.curves, rows.age[batch, None])
-                squares = np.minimum((errors / self.noise) ** 2, 16.0)
+                age = rows.age[batch, None]
+                errors = (rows.index[batch, None] - _curve(self.curves, age)) / self.noise
+                squares = np.minimum(errors**2, 16.0)
                 likelihood = likelihood[-1] - 0.5 * self.weight * np.cumsum(squares, axis=0)
-                quantiles[batch] = self._quantiles(likelihood, rows.age[batch, None])
+                # Draws that end before the age count only where all do: then the latest.
+                left = life - age
+                late = likelihood + np.where(left < 0, 200.0 * left - 30.0, 0.0)
+                total = np.cumsum(np.exp(late - late.max(axis=1, keepdims=True)), axis=1)
+                places = [(total >= level * total[:, -1:]).argmax(axis=1) for level in LEVELS]
+                found = np.take_along_axis(left, np.stack(places, axis=1), axis=1)
+                quantiles[batch] = np.maximum(found, 0.0)
         return quantiles
-
-    def _quantiles(self, likelihood: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Return quantiles of life less age (R, 1) over draws with log-likelihoods (R, D)."""
-        left = np.exp(self.curves[:, 0]) - age
-        # Draws that end before the age count only where all do: then the latest.
-        likelihood = likelihood + np.where(left < 0, 200.0 * left - 30.0, 0.0)
-        weights = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
-        total = np.cumsum(weights, axis=1)
-        places = [(total >= level * total[:, -1:]).argmax(axis=1) for level in LEVELS]
-        return np.maximum(np.take_along_axis(left, np.stack(places, axis=1), axis=1), 0.0)
 
 
 def _by_unit(rows: Rows) -> list[np.ndarray]:

@@ -38,7 +38,7 @@ LEAST_SAMPLES = 4
 TIMES = {"time_s": 1.0, "time_ms": 1e-3, "time_us": 1e-6, "timestamp": 1.0}
 """Columns that hold the time, and their unit in seconds; a timestamp is a date with time."""
 _SUFFIXES = (".csv", ".parquet")
-_LONGEST_FILE, _DEEPEST = 200, 10
+_LONGEST_FILE = 200
 _SAME_RATE = 0.01
 """Fraction by which rates of recordings may differ; clocks differ by less."""
 _LARGEST = float(np.finfo(np.float32).max)  # signals are kept in single precision
@@ -196,18 +196,12 @@ def read_recordings(
     return Recordings(signals, rate_hz, files[0].channels, label, machine, name)
 
 
-def find_files(place: Folder, depth: int = 0) -> list[str]:
-    """Return the names of all recordings; folders that begin with a dot belong to programs.
-
-    Raises:
-        RecordingsError: They are too deep.
-    """
-    if depth > _DEEPEST:
-        raise RecordingsError(f"{place} is deeper than {_DEEPEST} folders: move it up")
+def find_files(place: Folder) -> list[str]:
+    """Return the names of all recordings; folders that begin with a dot belong to programs."""
     found = []
     for name, kind in place.kinds().items():
         if kind == "folder" and not name.startswith("."):
-            found += [f"{name}/{file}" for file in find_files(place / name, depth + 1)]
+            found += [f"{name}/{file}" for file in find_files(place / name)]
         elif kind != "folder" and _is_recording(name):
             found.append(name)
     return sorted(found)
@@ -228,7 +222,6 @@ def _is_inside(file: str) -> bool:
     parts = file.split("/")
     return (
         len(file) <= _LONGEST_FILE
-        and len(parts) <= _DEEPEST
         and file.isprintable()
         and not {"", ".", ".."} & {*parts}
         and "\\" not in file

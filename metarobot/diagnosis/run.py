@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from metarobot.diagnosis.evaluate import (
 from metarobot.diagnosis.features import FeatureMap, Kernels, part_baseline, read_data
 from metarobot.diagnosis.learners import LEARNERS, Learner, Whitening, candidates
 from metarobot.diagnosis.recordings import Channel, Recordings
-from metarobot.diagnosis.run_folder import CONFIG_FILE, prefixed, read_run, under, write_run
+from metarobot.diagnosis.run_folder import CONFIG_FILE, read_run, write_run
 from metarobot.diagnosis.tasks import Data, Task, draw_tasks
 from metarobot.envs import nearest_name
 from metarobot.io import Folder
@@ -58,16 +58,13 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
     known: bool
     learner: str
-    labels: tuple[str, ...]
-    """Labels that it was fitted to."""
     calibration: dict[str, Calibration]
     """By the number of examples of each label."""
 
     def calibration_for(self, shots: int) -> Calibration:
         """Return the calibration for the next lower number of examples that was measured."""
-        counts = sorted(int(key) for key in self.calibration)
-        fitting = [count for count in counts if count <= shots] or counts[:1]
-        return self.calibration[str(fitting[-1])]
+        counts = sorted(map(int, self.calibration))
+        return self.calibration[str(max((n for n in counts if n <= shots), default=counts[0]))]
 
 
 class DiagnosisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,28 +131,26 @@ class Diagnosis:
         Raises:
             DiagnosisError: They have other channels or another rate than those of training.
         """
-        config = self.config
-        own = tuple((channel.name, channel.unit) for channel in recordings.channels)
-        if own != config.channels:
-            odd = sorted(set(own) ^ set(config.channels))[:3]
-            words = ", ".join(f"{name} [{unit}]" if unit else name for name, unit in odd)
+        channels = tuple(Channel(*pair) for pair in self.config.channels)
+        if recordings.channels != channels:
+            odd = sorted(map(str, {*recordings.channels} ^ {*channels}))[:3]
             raise DiagnosisError(
                 "the recordings have other channels than those of training: "
-                + (words or "their order")
+                + (", ".join(odd) or "their order")
             )
-        if abs(recordings.rate_hz / config.rate_hz - 1.0) > 0.01:
+        rate_hz = self.config.rate_hz
+        if abs(recordings.rate_hz / rate_hz - 1.0) > 0.01:
             raise DiagnosisError(
                 f"the recordings have {recordings.rate_hz:g} samples a second, those of training "
-                f"{config.rate_hz:g}: resample them with --resample-hz {config.rate_hz:g}"
+                f"{rate_hz:g}: resample them with --resample-hz {rate_hz:g}"
             )
         return read_data(recordings, baselines, self.feature_map, self.kernels)
 
     def choose(self, labels: Sequence[str]) -> tuple[Chosen, Learner]:
         """Return the learner for examples with these labels."""
-        known = set(labels) <= set(self.config.labels)
-        pairs = list(zip(self.config.chosen, self.learners, strict=True))
-        fitting = [pair for pair in pairs if pair[0].known == known]
-        return (fitting or pairs)[0]
+        known = {*labels} <= {*self.config.labels}
+        pairs = zip(self.config.chosen, self.learners, strict=True)
+        return max(pairs, key=lambda pair: pair[0].known == known)
 
     def predict(self, examples: Recordings, recordings: Recordings) -> list[Finding]:
         """Say what each recording shows, by the examples of the same machine.
@@ -261,19 +256,19 @@ class Diagnosis:
         return rows
 
     def save(self, path: Path) -> None:
-        """Write the run folder; config.json appears last, so that a folder that has one is whole.
+        """Write the run folder.
 
         Raises:
             OSError: It cannot be written to.
         """
         whitening, discriminants = self.space
-        arrays = prefixed("features", vars(self.feature_map))
-        arrays |= prefixed("space", {**whitening._asdict(), "discriminants": discriminants})
+        parts: dict[str, Any] = {"features": vars(self.feature_map)}
+        parts["space"] = {**whitening._asdict(), "discriminants": discriminants}
         if self.kernels and any(learner.name == "minirocket" for learner in self.learners):
-            arrays |= prefixed("kernels", self.kernels.arrays)
+            parts["kernels"] = self.kernels.arrays
         for place, learner in enumerate(self.learners):
-            arrays |= prefixed(f"learner{place}", learner.arrays)
-        write_run(path, self.config, TENSORS_FILE, arrays)
+            parts[f"learner{place}"] = learner.arrays
+        write_run(path, self.config, TENSORS_FILE, parts)
 
 
 def hold_out(
@@ -401,13 +396,10 @@ def train(
         if own:  # the best on average over the numbers of examples
             mean = np.mean([each.accuracies() for each in own.values()], axis=0)
             place = int(np.nanargmax(mean))
-            learner = compared[place].fit(data)
             kept = {str(shots): calibrate(each, place) for shots, each in own.items()}
-            labels = tuple(data.labels.tolist())
-            chosen.append(
-                Chosen(known=known, learner=learner.title, labels=labels, calibration=kept)
-            )
-            fitted.append(learner)
+            title = compared[place].title
+            chosen.append(Chosen(known=known, learner=title, calibration=kept))
+            fitted.append(compared[place].fit(data))
     config = DiagnosisConfig(
         channels=tuple((channel.name, channel.unit) for channel in recordings.channels),
         rate_hz=float(recordings.rate_hz),
@@ -425,26 +417,20 @@ def train(
     return Diagnosis(config, feature_map, kernels, Space.fit(data), tuple(fitted))
 
 
-def _rows(measured: Mapping[Condition, Measured], learners: Sequence[Any]) -> list[Row]:
-    rows = []
+def _rows(measured: Mapping[Condition, Measured], learners: Sequence[Learner]) -> Iterator[Row]:
     for condition, own in measured.items():
         for learner, answers in zip(learners, own.answers, strict=True):
-            if not answers:
-                continue
-            scores = np.array([each.accuracy for each in answers])
-            half = float(1.96 * scores.std() / len(scores) ** 0.5)
-            mean = float(scores.mean())
-            rows.append(
-                Row(
-                    shots=condition.shots,
-                    known=condition.known,
+            if answers:
+                scores = np.array([each.accuracy for each in answers])
+                mean, half = scores.mean(), 1.96 * scores.std() / len(scores) ** 0.5
+                accuracy, *ends = (round(float(x), 4) for x in (mean, mean - half, mean + half))
+                yield Row(
+                    **condition._asdict(),
                     learner=learner.title,
-                    accuracy=round(mean, 4),
-                    accuracy_ci=(round(mean - half, 4), round(mean + half, 4)),
+                    accuracy=accuracy,
+                    accuracy_ci=(ends[0], ends[1]),
                     tasks=len(scores),
                 )
-            )
-    return rows
 
 
 def load_diagnosis(path: Path) -> Diagnosis:
@@ -475,42 +461,26 @@ def trained_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in TRAINED_FOLDER.glob(f"*/{CONFIG_FILE}")))
 
 
-def _restored(config: DiagnosisConfig, arrays: Mapping[str, np.ndarray]) -> Diagnosis:
-    """Build a diagnosis of its arrays, and let it diagnose: what does not fit fails here."""
+def _restored(config: DiagnosisConfig, parts: Mapping[str, dict[str, np.ndarray]]) -> Diagnosis:
+    """Build a diagnosis of its arrays."""
     by_title = {own.title: own for own in candidates(config.learners, config.way, config.seed)}
     learners = [
-        replace(by_title[own.learner], known=own.labels, arrays=under(f"learner{place}", arrays))
+        replace(by_title[own.learner], known=config.labels, arrays=parts.get(f"learner{place}", {}))
         for place, own in enumerate(config.chosen)
     ]
-    if not all(own.calibration for own in config.chosen):
-        raise ValueError("a learner is not calibrated")
-    kernels, space = under("kernels", arrays), under("space", arrays)
+    if not learners or not all(own.calibration for own in config.chosen):
+        raise ValueError("it holds no learner, or one that is not calibrated")
+    feature_map, space = FeatureMap(**parts["features"]), {**parts["space"]}
+    if feature_map.scale.shape != (len(config.channels),):
+        raise ValueError(f"its features are not of {len(config.channels)} channels")
     discriminants = space.pop("discriminants")
-    found = Diagnosis(
+    return Diagnosis(
         config=config,
-        feature_map=FeatureMap(**under("features", arrays)),
-        kernels=Kernels(kernels) if kernels else None,
+        feature_map=feature_map,
+        kernels=Kernels(parts["kernels"]) if "kernels" in parts else None,
         space=Space(Whitening(**space), discriminants),
         learners=tuple(learners),
     )
-    made_up = Recordings(
-        signals=tuple(np.random.default_rng(0).normal(size=(4, len(config.channels), 64))),
-        rate_hz=config.rate_hz,
-        channels=tuple(Channel(*pair) for pair in config.channels),
-        label=np.array(["a", "b"] * 2),
-        machine=np.full(4, ""),
-        name=np.array(list("1234")),
-    )
-    data = found.read(made_up, made_up if config.baseline else None)
-    answers = [found.space.distances(Task(data, data)).queries]
-    for chosen, learner in zip(config.chosen, learners, strict=True):
-        labelled = replace(data, label=np.array([*chosen.labels, "a", "b"])[[0, -1, 0, -1]])
-        answers.append(learner.scores(labelled, labelled))
-    if found.feature_map.scale.shape != (len(config.channels),):
-        raise ValueError(f"its features are not of {len(config.channels)} channels")
-    if len(answers) < 2 or not all(np.isfinite(own).all() for own in answers):
-        raise ValueError("it holds no learner, or its numbers are too large")
-    return found
 
 
 def _of_one_machine(recordings: Recordings) -> Recordings:

@@ -23,7 +23,7 @@ from metarobot.io import (
 
 CONFIG_FILE = "config.json"
 _MAX_CONFIG_BYTES = 16 * 2**20
-_DAMAGES = (ValueError, TypeError, LookupError, ArithmeticError, AssertionError, RuntimeError)
+_DAMAGES = (ValueError, TypeError, LookupError, ArithmeticError)
 ConfigT = TypeVar("ConfigT", bound=msgspec.Struct)
 RunT = TypeVar("RunT")
 
@@ -32,15 +32,26 @@ def write_run(
     path: Path,
     config: msgspec.Struct,
     file: str,
-    arrays: Mapping[str, np.ndarray],
+    parts: Mapping[str, Mapping[str, np.ndarray]],
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a run; config.json appears last, so that a folder that has one is whole.
 
+    Args:
+        path: Its folder.
+        config: Its configuration.
+        file: Name of the file of arrays.
+        parts: Arrays by the name of what holds them, and their own.
+        dtype: Of the arrays in the file.
+
     Raises:
         OSError: It cannot be written to.
     """
-    tensors = {name: torch.tensor(np.array(array), dtype=dtype) for name, array in arrays.items()}
+    tensors = {
+        f"{part}.{name}": torch.tensor(np.array(array), dtype=dtype)
+        for part, arrays in parts.items()
+        for name, array in arrays.items()
+    }
     folder = Folder(path)
     folder.make()
     files = {file: seal_tensors(tensors, {}), CONFIG_FILE: json_bytes(msgspec.to_builtins(config))}
@@ -51,7 +62,7 @@ def read_run(
     path: Path,
     kind: type[ConfigT],
     file: str,
-    build: Callable[[ConfigT, dict[str, np.ndarray]], RunT],
+    build: Callable[[ConfigT, dict[str, dict[str, np.ndarray]]], RunT],
     dtype: torch.dtype = torch.float32,
 ) -> RunT:
     """Read a run that may be a stranger's.
@@ -60,7 +71,7 @@ def read_run(
         path: Its folder, which has a config.json.
         kind: Of the configuration.
         file: Name of the file of arrays.
-        build: Makes the run of its configuration and float64 arrays, and tries it.
+        build: Makes the run of its configuration and the parts, as float64.
         dtype: Of the arrays in the file.
 
     Raises:
@@ -69,25 +80,15 @@ def read_run(
     """
     folder = Folder.named(path)
     where = folder.path / file
+    parts: dict[str, dict[str, np.ndarray]] = {}
     try:
         values = parse_json(folder.read(CONFIG_FILE, _MAX_CONFIG_BYTES), folder.path / CONFIG_FILE)
         data = folder.read(file, most_bytes())
         shapes, _ = open_tensors(where, data)
         tensors, _ = parse_tensors(where, data, shapes, dict.fromkeys(shapes, dtype))
-        arrays = {name: leaf.numpy().astype(float) for name, leaf in tensors.items()}
-        return build(msgspec.convert(values, kind), arrays)
+        for key, leaf in tensors.items():
+            part, _, name = key.partition(".")
+            parts.setdefault(part, {})[name] = leaf.numpy().astype(float)
+        return build(msgspec.convert(values, kind), parts)
     except _DAMAGES as error:
         raise ValueError(printable(" ".join(str(error).split()))) from error
-
-
-def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays whose names begin with a prefix and a point, by the rest."""
-    start = f"{prefix}."
-    return {
-        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
-    }
-
-
-def prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return arrays with a prefix and a point before their names."""
-    return {f"{prefix}.{name}": array for name, array in arrays.items()}

@@ -32,7 +32,7 @@ from metarobot.envs import scene
 from metarobot.envs.checks import after_number, is_integer, nearest_name, require_memory, show
 from metarobot.envs.disturbances import keys_of, normals, uniforms
 from metarobot.envs.physics import set_body_mass, set_body_position
-from metarobot.envs.tasks import TaskError, TaskParameter
+from metarobot.envs.tasks import TaskError
 
 _mj: Any = mujoco
 """MuJoCo, whose compiled names type checkers cannot see."""
@@ -50,66 +50,54 @@ class Fault(NamedTuple):
     """One way in which a machine can be at fault."""
 
     name: str
-    severity: TaskParameter
-    """Its quantity and unit, the range to train on and the range beyond (extrapolation)."""
+    unit: str
+    """Of a severity."""
+    description: str
+    """What a severity is."""
+    train: tuple[float, float]
+    """Severities to train on; 0 is no fault."""
+    most: float
+    """Greatest severity that can be simulated."""
     joints: tuple[int, ...]
     """Numbers of the joints that it can sit in; none where it is at the tool."""
 
 
-# Unit, what a severity is, its ends (trained on from the first to the second, allowed up to the
-# third), and the joints.
-_FAULTS: dict[str, tuple[str, str, tuple[float, float, float], tuple[int, ...]]] = {
+_FAULTS = (
     # A worn bearing or seal adds Coulomb friction; healthy joints have 0.15 to 0.65 N m (Gaz et al.
     # 2019).
-    "dry_friction": ("N m", "dry friction over that as built", (0.8, 3.0, 5.0), _ALL),
+    Fault("dry_friction", "N m", "dry friction over that as built", (0.8, 3.0), 5.0, _ALL),
     # Thickened or lost grease adds friction that grows with speed (Bittencourt et al. 2010).
-    "lost_lubricant": ("N m s/rad", "viscous damping over that as built", (1.5, 5.0, 8.0), _ALL),
+    Fault("lost_lubricant", "N m s/rad", "damping over that as built", (1.5, 5.0), 8.0, _ALL),
     # The disc of a brake that does not release rubs where it is warped, once a turn of the rotor.
-    "dragging_brake": ("N m", "greatest friction over a turn of the rotor", (1.5, 5.0, 8.0), _ALL),
+    Fault("dragging_brake", "N m", "greatest friction in a turn", (1.5, 5.0), 8.0, _ALL),
     # New gears of robots have 1 to 3 arc minutes, 0.3 to 0.9 mrad; worn ones ten times that.
-    "backlash": ("rad", "free play of the gear", (0.003, 0.012, 0.020), _ALL),
+    Fault("backlash", "rad", "free play of the gear", (0.003, 0.012), 0.020, _ALL),
     # A belt under too little tension is a soft spring; 2 mrad/N m lower the first resonance of the
     # arm to about 3 Hz.
-    "loose_belt": ("mrad/N m", "how far the belt gives way", (0.4, 2.0, 3.5), _LOADED),
+    Fault("loose_belt", "mrad/N m", "how far the belt gives way", (0.4, 2.0), 3.5, _LOADED),
     # Demagnetised rotor or an open phase; drives as built differ by 4 %.
-    "weak_drive": ("1", "share of the torque that is lost", (0.1, 0.3, 0.45), _ALL),
+    Fault("weak_drive", "1", "share of the torque that is lost", (0.1, 0.3), 0.45, _ALL),
     # Strain-wave gears ripple twice a turn of the wave generator, at 1:100 two hundred times a turn
     # of the joint.
-    "gear_ripple": ("N m", "amplitude of the ripple", (0.5, 2.5, 4.0), _ALL),
+    Fault("gear_ripple", "N m", "amplitude of the ripple", (0.5, 2.5), 4.0, _ALL),
     # One tooth of an intermediate wheel, which turns twenty times as fast as the joint.
-    "chipped_tooth": ("N m", "greatest torque as it meshes", (2.0, 6.0, 9.0), _ALL),
+    Fault("chipped_tooth", "N m", "greatest torque as it meshes", (2.0, 6.0), 9.0, _ALL),
     # A coupling that has slipped; the check begins on the marks, so it shows as a jump.
-    "encoder_bias": ("rad", "angle shown on the marks", (0.005, 0.020, 0.035), _ALL),
+    Fault("encoder_bias", "rad", "angle shown on the marks", (0.005, 0.020), 0.035, _ALL),
     # A coupling that slips while the joint moves.
-    "encoder_drift": ("rad/s", "speed of the drift", (0.004, 0.015, 0.025), _ALL),
+    Fault("encoder_drift", "rad/s", "speed of the drift", (0.004, 0.015), 0.025, _ALL),
     # A broken shield or contact: the controller goes on with the last reading.
-    "encoder_dropouts": ("1", "probability that a reading is lost", (0.03, 0.15, 0.30), _ALL),
+    Fault("encoder_dropouts", "1", "probability of losing a reading", (0.03, 0.15), 0.30, _ALL),
     # A resolver whose signal is weak; as built the noise is 0.002 to 0.006 rad/s.
-    "noisy_speed_sensor": ("rad/s", "noise that is added", (0.01, 0.05, 0.08), _ALL),
+    Fault("noisy_speed_sensor", "rad/s", "noise that is added", (0.01, 0.05), 0.08, _ALL),
     # A strain gauge that comes off its shaft.
-    "torque_sensor_gain": ("1", "share of the torque not shown", (0.06, 0.25, 0.40), _LOADED),
+    Fault("torque_sensor_gain", "1", "share of the torque not shown", (0.06, 0.25), 0.40, _LOADED),
     # A load gripped off its place; as built it is within 1 cm of the tool's axis.
-    "shifted_payload": ("m", "how far the payload has moved", (0.03, 0.08, 0.12), ()),
+    Fault("shifted_payload", "m", "how far the payload has moved", (0.03, 0.08), 0.12, ()),
     # A load that a worn gripper does not hold fast slides to and fro.
-    "loose_payload": ("m", "how far the payload can slide", (0.001, 0.006, 0.010), ()),
-}
-
-FAULTS = {
-    name: Fault(
-        name,
-        TaskParameter(
-            name=name,
-            unit=unit,
-            description=description,
-            nominal=0.0,
-            train=(least, greatest),
-            extrapolation=((greatest, beyond),),
-            allowed=(0.0, beyond),
-        ),
-        joints,
-    )
-    for name, (unit, description, (least, greatest, beyond), joints) in _FAULTS.items()
-}
+    Fault("loose_payload", "m", "how far the payload can slide", (0.001, 0.006), 0.010, ()),
+)
+FAULTS = {fault.name: fault for fault in _FAULTS}
 """All faults by name."""
 
 HELD_OUT_FAULTS = ("dragging_brake", "backlash", "chipped_tooth", "encoder_drift", "loose_payload")
@@ -120,15 +108,10 @@ that knocks."""
 
 
 def find_fault(name: str) -> Fault:
-    """Return a fault by its name.
-
-    Raises:
-        TaskError: There is none of that name.
-    """
+    """Return a fault by its name; a TaskError if there is none."""
     if name not in FAULTS:
-        raise TaskError(
-            f"no fault {name!r}, allowed: {', '.join(FAULTS)}" + nearest_name(name, FAULTS)
-        )
+        near = nearest_name(name, FAULTS)
+        raise TaskError(f"no fault {name!r}, allowed: {', '.join(FAULTS)}{near}")
     return FAULTS[name]
 
 
@@ -148,10 +131,9 @@ class FaultClass(NamedTuple):
 
 def classes_of(faults: Iterable[str]) -> tuple[FaultClass, ...]:
     """Return the classes of some faults, in the order of `FAULTS`; ``healthy`` comes first."""
-    wanted = set(faults)
-    healthy = (FaultClass(HEALTHY, 0),) if HEALTHY in wanted else ()
-    found = [fault for name, fault in FAULTS.items() if name in wanted]
-    return healthy + tuple(FaultClass(f.name, joint) for f in found for joint in f.joints or (0,))
+    wanted = {*faults}
+    classes = [FaultClass(f.name, joint) for f in _FAULTS for joint in f.joints or (0,)]
+    return tuple(each for each in (FaultClass(HEALTHY, 0), *classes) if each.fault in wanted)
 
 
 SAMPLES_PER_S = 250
@@ -541,8 +523,18 @@ class Simulation:
             + _SPEED_GAIN_NMS_PER_RAD * (motion.velocity_rad_per_s[sample] - read_velocity)
         )
         command_nm = np.clip(wanted_nm, -self._limit_nm, self._limit_nm)
-        rotor_nm = self._at_rotor(command_nm, angle)
-        turn = GEAR_RATIO * angle + self._machines.gear_phase_rad  # of the rotor
+        # On each rotor act, besides friction, the drive, the ripple of the teeth, and a chipped
+        # tooth, which pulls the wheel into its gap, and holds it back on the way out.
+        phase = self._machines.gear_phase_rad
+        strength = self._machines.drive_strength * (1 - own["weak_drive"])
+        ripple_nm = self._machines.ripple_nm + own["gear_ripple"] * ROTOR_RATIO
+        teeth = np.sin(RIPPLES_PER_TURN * angle + phase)
+        pitch = 2 * np.pi / CHIPS_PER_TURN
+        off = ((angle + phase / CHIPS_PER_TURN + pitch / 2) % pitch - pitch / 2) / _CHIP_WIDTH_RAD
+        chip = -off * np.exp((1 - off**2) / 2)
+        rotor_nm = strength * command_nm + ripple_nm * teeth
+        rotor_nm = rotor_nm + own["chipped_tooth"] * ROTOR_RATIO * chip
+        turn = GEAR_RATIO * angle + phase  # of the rotor
         rubbing_nm = own["dragging_brake"] * ROTOR_RATIO * (1 + np.cos(turn)) / 2
         self._friction[:, motors] = self._friction_nm + rubbing_nm
         self.batch.bind("qfrc_applied")[:, motors] = rotor_nm
@@ -558,19 +550,6 @@ class Simulation:
         read_acceleration = self.batch.bind("sensordata") + noise[:, 21:]
         channels = (read_angle, read_velocity, command_nm, read_nm, read_acceleration)
         return np.concatenate(channels, axis=1)
-
-    def _at_rotor(self, command_nm: np.ndarray, angle: np.ndarray) -> np.ndarray:
-        """Return the torque that acts on each rotor besides friction, (R, 7)."""
-        machines, own = self._machines, self._severity
-        strength = machines.drive_strength * (1 - own["weak_drive"])
-        ripple_nm = machines.ripple_nm + own["gear_ripple"] * ROTOR_RATIO
-        teeth = RIPPLES_PER_TURN * angle + machines.gear_phase_rad
-        torque = strength * command_nm + ripple_nm * np.sin(teeth)
-        # A chipped tooth pulls the wheel into its gap, and holds it back on the way out.
-        turn = angle + machines.gear_phase_rad / CHIPS_PER_TURN
-        pitch = 2 * np.pi / CHIPS_PER_TURN
-        off = ((turn + pitch / 2) % pitch - pitch / 2) / _CHIP_WIDTH_RAD  # from the chip's middle
-        return torque + own["chipped_tooth"] * ROTOR_RATIO * (-off * np.exp((1 - off**2) / 2))
 
 
 NUM_BASELINES = 3
@@ -609,21 +588,19 @@ def record(
         RuntimeError: A simulation became unstable.
     """
     count = len(machines)
-    given = {"faults": faults, "severities": severities, "joints": joints, "checks": checks}
-    for name, values in given.items():
-        if np.shape(values) not in ((), (count,)):
-            raise TaskError(f"{name} must be one or {count}, got the shape {np.shape(values)}")
-    fault, severity, joint, check = (np.broadcast_to(each, (count,)) for each in given.values())
+    _check_seed(seed)
+    fault, severity, joint, check = (
+        np.broadcast_to(each, (count,)) for each in (faults, severities, joints, checks)
+    )
     severity = severity.astype(np.float64)
     for name in sorted(set(fault.tolist())):
         _check_fault(name, severity[fault == name], joint[fault == name])
     joint = np.where([name != HEALTHY and bool(FAULTS[name].joints) for name in fault], joint, 0)
-    _check_seed(seed)
     visit = [np.full(count, seed), np.full(count, machines.seed), machines.number, check]
     named = np.array([zlib.crc32(name.encode()) for name in fault])
     keys = keys_of(np.stack([*visit, named, severity, joint], axis=1))
     _, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    for row in np.flatnonzero(first[place] < np.arange(count))[:1]:
+    for row in np.flatnonzero(first[place] < np.arange(count)):
         raise TaskError(
             f"recordings {first[place[row]]} and {row} would be the same: give each check of a "
             "machine another number in checks"
@@ -632,21 +609,19 @@ def record(
     draws = uniforms(keys_of(np.stack(visit, axis=1)), np.zeros(count), _TEMPERATURE, np.arange(1))
     oil_c = low + (high - low) * draws  # the same in one check of a machine, with any fault
     thin = np.exp(-_OIL_THINNING_PER_DEGREE * (oil_c - _OIL_NOMINAL_C))  # (R, 1)
+    warm = replace(machines, joint_damping_ratio=thin * machines.joint_damping_ratio)
     shape = (count, len(CHANNELS), NUM_SAMPLES)
     require_memory({f"{count} recordings": 4 * math.prod(shape)}, "record fewer at a time")
-    warm = replace(machines, joint_damping_ratio=thin * machines.joint_damping_ratio)
     signals = np.empty(shape, np.float32)
     for begin in range(0, count, _RECORDINGS_AT_ONCE):
         part = slice(begin, begin + _RECORDINGS_AT_ONCE)
-        simulation = Simulation(
-            warm.rows(part), fault[part], severity[part], joint[part], keys[part], num_threads
-        )
-        signals[part] = simulation.run()
+        own = (each[part] for each in (fault, severity, joint, keys))
+        signals[part] = Simulation(warm.rows(part), *own, num_threads=num_threads).run()
     labels = [
         str(FaultClass(name, int(number))) if severe else HEALTHY
         for name, number, severe in zip(fault, joint, severity, strict=True)
     ]
-    for row in np.flatnonzero(~np.isfinite(signals).all(axis=(1, 2)))[:1]:
+    for row in np.flatnonzero(~np.isfinite(signals).all(axis=(1, 2))):
         raise RuntimeError(
             f"simulation of {labels[row]} (severity {severity[row]:g}) of machine "
             f"{machines.number[row]} became unstable"
@@ -667,37 +642,26 @@ def _check_fault(name: str, severity: np.ndarray, joint: np.ndarray) -> None:
             raise TaskError("a healthy machine has the severity 0")
         return
     fault = find_fault(name)
-    misplaced = joint[~np.isin(joint, fault.joints or joint)]
-    if misplaced.size:
+    for misplaced in joint[~np.isin(joint, fault.joints or joint)]:
         allowed = ", ".join(map(str, fault.joints))
-        raise TaskError(f"{name} can sit in the joints {allowed}, got {misplaced[0]}")
-    most, unit = fault.severity.allowed[1], fault.severity.unit
-    beyond = severity[~((severity >= 0) & (severity <= most))]
-    if beyond.size:
+        raise TaskError(f"{name} can sit in the joints {allowed}, got {misplaced}")
+    for beyond in severity[~((severity >= 0) & (severity <= fault.most))]:
         raise TaskError(
-            f"severity of {name} ({fault.severity.description}) must be in [0, {most:g}]"
-            f"{after_number(unit)}, got {beyond[0]:g}"
+            f"severity of {name} ({fault.description}) must be in [0, {fault.most:g}]"
+            f"{after_number(fault.unit)}, got {beyond:g}"
         )
 
 
 def record_pool(
-    num_machines: int,
-    classes: Sequence[FaultClass],
-    *,
-    split: MachineSplit,
-    severities: Literal["train", "extrapolation"] = "train",
-    seed: int = 0,
-    num_threads: int = 0,
+    num_machines: int, classes: Sequence[FaultClass], *, split: MachineSplit, seed: int = 0
 ) -> tuple[Recordings, Recordings]:
     """Record machines that have every class once, so no two recordings of a class share a machine.
 
     Args:
         num_machines: M.
-        classes: C classes, healthy or a fault in a joint.
+        classes: C classes, healthy or a fault in a joint; severities are drawn from `Fault.train`.
         split: Whether the machines are to be trained on or to be tested on.
-        severities: Range that severities are drawn from: that to train on, or beyond it.
         seed: Seed of machines, severities and noise.
-        num_threads: Native threads; 0 takes every processor.
 
     Returns:
         M C recordings, all classes of a machine one after the other, and their baselines: M B
@@ -705,12 +669,13 @@ def record_pool(
         other.  Every recording is of another check, and so at another temperature.
     """
     machines = sample_machines(num_machines, split, seed=seed)
-    rng = np.random.default_rng((seed, severities == "extrapolation"))
+    rng = np.random.default_rng((seed, 0))
     severity = np.zeros((num_machines, len(classes)))
     for column, (fault, _) in enumerate(classes):
         if fault != HEALTHY:
-            parameter = FAULTS[fault].severity
-            severity[:, column] = parameter.sample(rng, num_machines, severities)
+            least, most = FAULTS[fault].train
+            span = most - least
+            severity[:, column] = most - (span - rng.random(num_machines) * span)
     machine, column = np.indices(severity.shape).reshape(2, -1)
     recordings = record(
         machines.rows(machine),
@@ -719,10 +684,6 @@ def record_pool(
         seed,
         joints=np.array([own.joint for own in classes])[column],
         checks=NUM_BASELINES + column,
-        num_threads=num_threads,
     )
     machine, check = np.indices((num_machines, NUM_BASELINES)).reshape(2, -1)
-    baselines = record(
-        machines.rows(machine), HEALTHY, 0.0, seed, checks=check, num_threads=num_threads
-    )
-    return recordings, baselines
+    return recordings, record(machines.rows(machine), HEALTHY, 0.0, seed, checks=check)

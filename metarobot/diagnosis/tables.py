@@ -298,7 +298,9 @@ def _numbers(texts: Any, decimals: str, way_out: str) -> tuple[Any, str]:
     values: Any = texts
     faults = []
     for decimal in decimals:
-        plain = texts if decimal == "." else texts.map(_with_point)
+        plain = texts
+        if decimal == ",":  # a number with a point becomes none
+            plain = texts.map(lambda cell: "." if "." in cell else cell.replace(",", "."))
         values = plain.apply(pd.to_numeric, errors="coerce").astype(float)
         odd = values.isna()
         if odd.any(axis=None):
@@ -315,17 +317,14 @@ def _numbers(texts: Any, decimals: str, way_out: str) -> tuple[Any, str]:
     return values, decimals
 
 
-def _with_point(cell: str) -> str:
-    """Return a number with a decimal comma as one with a point; another one becomes none."""
-    return "." if "." in cell else cell.replace(",", ".")
-
-
 def _cells(line: str, separator: str, *, strict: bool = True) -> list[str]:
     """Return the cells of a line, without the spaces around them.
 
     Raises:
         TableError: A quote is not closed, if strict, or a cell is endless.
     """
+    if '"' not in line:
+        return [cell.strip() for cell in line.split(None if separator == " " else separator)]
     line = line.strip() if separator == " " else line
     reader = csv.reader([line], delimiter=separator, skipinitialspace=True, strict=strict)
     try:

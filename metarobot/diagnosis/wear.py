@@ -66,8 +66,9 @@ _MACHINE, _PART, _PATH, _DAY = 101, 102, 103, 104  # streams of random numbers
 _BATCH = 500  # recordings, of 100 kB each
 
 
-# Processes: wear (m, C) of m parts after C cycles, from their age in expected lives (m, C), a
-# constant of each machine in [0, 1) (m,), and uniforms (m, C), one a cycle.
+Process = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Returns the wear (m, C) of m parts after C cycles, from their age in expected lives (m, C), a
+constant of each machine in [0, 1) (m,), and uniforms (m, C), one a cycle."""
 
 
 def exponential(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -93,8 +94,6 @@ def sudden_onset(age: np.ndarray, own: np.ndarray, noise: np.ndarray) -> np.ndar
     start = 0.4 + 0.3 * own[:, None] + 0.05 * noise[:, :1]
     return (np.maximum(age - start, 0.0) / (1 - start)) ** 1.5
 
-
-Process = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 PROCESSES: dict[str, Process] = {
     "dry_friction": sudden_onset,
@@ -152,7 +151,7 @@ def sample_parts(machines: Machines) -> Parts:
     draws = uniforms(keys, zero, _MACHINE, np.arange(4))
     fault = np.array(list(PROCESSES))[(draws[:, 0] * len(PROCESSES)).astype(int)]
     joint = np.array(WORN_JOINTS)[(draws[:, 1] * len(WORN_JOINTS)).astype(int)]
-    most = np.array([FAULTS[name].severity.train[1] for name in fault])
+    most = np.array([FAULTS[name].train[1] for name in fault])
     limit = most * (TOLERATED[0] + (TOLERATED[1] - TOLERATED[0]) * draws[:, 3])
     own = np.clip(normals(keys, zero, _MACHINE, np.array([10])), -MOST_SPREADS, MOST_SPREADS)
     each = np.clip(normals(keys, zero, _PART, np.arange(1)), -MOST_SPREADS, MOST_SPREADS)
@@ -167,16 +166,13 @@ def sample_parts(machines: Machines) -> Parts:
     return Parts(machines, keys, fault, joint, most, limit, wear)
 
 
-def wear_table(
-    count: int, split: MachineSplit = "train", *, seed: int = 0, num_threads: int = 0
-) -> pd.DataFrame:
+def wear_table(count: int, split: MachineSplit = "train", *, seed: int = 0) -> pd.DataFrame:
     """Record the checks of the first machines of a split until their parts are worn out.
 
     Args:
         count: Machines M.
         split: ``train`` or ``test``; no machine is in both.
         seed: Of the series, and of the sensors' noise.
-        num_threads: Native threads; 0 takes every processor.
 
     Returns:
         Columns ``unit``, ``cycle``, ``payload_kg``, the 63 indicators and ``event``, which is 1:
@@ -201,7 +197,6 @@ def wear_table(
             seed,
             joints=parts.joint[own],
             checks=check[rows],
-            num_threads=num_threads,
         )
         seen.append(indicators(recordings.stacked()))
     columns = [f"{joint} {name}" for joint in JOINTS for name in INDICATORS]
@@ -235,44 +230,41 @@ _ROUGH_HZ = 20.0
 
 def indicators(signals: np.ndarray) -> np.ndarray:
     """Return the indicators of recordings (R, C, T), (R, 7 x 9): joint by joint."""
-    return np.concatenate([_of_joint(signals, joint) for joint in range(NUM_JOINTS)], axis=1)
-
-
-def _of_joint(signals: np.ndarray, joint: int) -> np.ndarray:
-    """Return the indicators of one joint, (R, 9)."""
-    motion = health_check()
+    motion, found = health_check(), []
     channels = (POSITION, VELOCITY, COMMANDED_TORQUE, DELIVERED_TORQUE)
-    position, velocity, commanded, delivered = (
-        signals[:, channel][:, joint].astype(np.float64) for channel in channels
-    )
-    teeth = RIPPLES_PER_TURN * position
-    causes = np.stack(
-        [
-            np.tanh(velocity / _STANDSTILL_RAD_PER_S),
-            velocity,
-            np.gradient(velocity, 1 / SAMPLES_PER_S, axis=1),
-            commanded,
-            np.sin(teeth),
-            np.cos(teeth),
-            np.ones_like(velocity),
-        ],
-        axis=2,
-    )  # (R, T, 7)
-    lost_nm = commanded - delivered
-    products = causes.mT @ causes
-    scale = np.trace(products, axis1=1, axis2=2)[:, None, None] / causes.shape[2]
-    products += _RIDGE * scale * np.eye(causes.shape[2])
-    amounts = np.linalg.solve(products, causes.mT @ lost_nm[:, :, None])
-    unplanned_nm = delivered - motion.torque_nm[:, joint]
-    rest = (
-        lost_nm - (causes @ amounts)[:, :, 0],
-        _slow(unplanned_nm - unplanned_nm.mean(axis=1, keepdims=True)),
-        delivered - _slow(delivered),
-        velocity - motion.velocity_rad_per_s[:, joint],
-    )
-    rms = np.stack([np.sqrt(np.mean(part**2, axis=1)) for part in rest], axis=1)
-    ripple = np.hypot(amounts[:, 4], amounts[:, 5])
-    return np.concatenate([amounts[:, :4, 0], ripple, np.log(rms + 1e-6)], axis=1)
+    for joint in range(NUM_JOINTS):
+        position, velocity, commanded, delivered = (
+            signals[:, channel][:, joint].astype(np.float64) for channel in channels
+        )
+        teeth = RIPPLES_PER_TURN * position
+        causes = np.stack(
+            [
+                np.tanh(velocity / _STANDSTILL_RAD_PER_S),
+                velocity,
+                np.gradient(velocity, 1 / SAMPLES_PER_S, axis=1),
+                commanded,
+                np.sin(teeth),
+                np.cos(teeth),
+                np.ones_like(velocity),
+            ],
+            axis=2,
+        )  # (R, T, 7)
+        lost_nm = commanded - delivered
+        products = causes.mT @ causes
+        scale = np.trace(products, axis1=1, axis2=2)[:, None, None] / causes.shape[2]
+        products += _RIDGE * scale * np.eye(causes.shape[2])
+        amounts = np.linalg.solve(products, causes.mT @ lost_nm[:, :, None])
+        unplanned_nm = delivered - motion.torque_nm[:, joint]
+        rest = (
+            lost_nm - (causes @ amounts)[:, :, 0],
+            _slow(unplanned_nm - unplanned_nm.mean(axis=1, keepdims=True)),
+            delivered - _slow(delivered),
+            velocity - motion.velocity_rad_per_s[:, joint],
+        )
+        rms = np.stack([np.sqrt(np.mean(part**2, axis=1)) for part in rest], axis=1)
+        ripple = np.hypot(amounts[:, 4], amounts[:, 5])
+        found += [amounts[:, :4, 0], ripple, np.log(rms + 1e-6)]
+    return np.concatenate(found, axis=1)
 
 
 def _slow(signal: np.ndarray) -> np.ndarray:

@@ -75,8 +75,8 @@ def test_every_condition_has_answers_and_those_who_need_known_labels_none_of_new
     }
     for condition, own in measured.items():
         with_training, *others = (len(row) for row in own.answers)
-        assert all(count == len(own.inside) >= 30 for count in others)
-        assert with_training == (len(own.inside) if condition.known else 0)
+        assert all(count == len(own.distances) >= 30 for count in others)
+        assert with_training == (len(own.distances) if condition.known else 0)
 
 
 def test_hidden_labels_are_hidden(data):

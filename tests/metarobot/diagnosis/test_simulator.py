@@ -48,8 +48,7 @@ def recordings():
 
 
 def sizes_of(name):
-    severity = FAULTS[name].severity
-    return np.array([*severity.train, severity.allowed[1]])
+    return np.array([*FAULTS[name].train, FAULTS[name].most])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,7 @@ def edit_spec(spec, name, severity):
 @pytest.mark.parametrize("name", [*LOOSE, "dry_friction", "lost_lubricant", "shifted_payload"])
 def test_a_fault_in_the_model_is_that_of_a_recompiled_one(name):
     """Of the wrist, whose torques are scaled by the size of its rotors."""
-    severity = FAULTS[name].severity.train[1]
+    severity = FAULTS[name].train[1]
     simulation = simulation_of(name, severity, joint=6)
     spec = sim.arm_spec()
     edit_spec(spec, name, severity)
@@ -259,7 +258,7 @@ def test_machines_depend_on_nothing_but_seed_and_number():
 def record_all(order, num_threads):
     """Record every fault, in an order, on three machines."""
     names = np.array([*FAULTS, HEALTHY, HEALTHY])[order]
-    severities = [0.0 if n == HEALTHY else FAULTS[n].severity.train[1] for n in names]
+    severities = [0.0 if n == HEALTHY else FAULTS[n].train[1] for n in names]
     machines = sim.sample_machines(3).rows(np.array(order) % 3)
     return sim.record(
         machines, names, severities, 7, joints=4, checks=order, num_threads=num_threads
@@ -283,7 +282,7 @@ def test_any_order_threads_and_batches_give_the_same_bits(monkeypatch):
 
 def test_a_pool_has_every_class_of_every_machine_once_and_healthy_baselines():
     classes = (*classes_of([HEALTHY, "backlash"])[:3], FaultClass("loose_payload", 0))
-    recordings, baselines = sim.record_pool(2, classes, split="test", severities="extrapolation")
+    recordings, baselines = sim.record_pool(2, classes, split="test")
     assert recordings.label.tolist() == [str(each) for each in classes] * 2
     assert recordings.machine.tolist() == ["arm 1000000"] * 4 + ["arm 1000001"] * 4
     assert baselines.labels == (HEALTHY,)

@@ -23,7 +23,7 @@ def test_wear_begins_low_never_heals_and_ends_at_one():
 
 
 def test_table_is_one_that_users_have():
-    table = wear_table(11, "test", num_threads=1)
+    table = wear_table(11, "test")
     parts = sample_parts(sample_machines(11, "test"))
     units = table.groupby("unit")
     assert units["cycle"].max().tolist() == parts.life_cycles.tolist()

@@ -18,7 +18,7 @@ def config_of(compared, machines=("press 1", "press 2"), labels=("healthy", "loo
         way=5,
         seed=0,
         learners=("nearest_mean", "trees", "prototypes"),
-        chosen=(Chosen(known=True, learner=first, labels=labels, calibration={}),),
+        chosen=(Chosen(known=True, learner=first, calibration={}),),
         rows=tuple(
             Row(
                 shots=shots,
