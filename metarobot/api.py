@@ -1,6 +1,6 @@
-"""The doors of the package as functions: train, resume, load, evaluate, render.
+"""The doors of the package as functions: train, load, adapt, evaluate, film, explain, play, export.
 
-`metarobot` exports them by their names; the command line calls them.
+`metarobot` exports most of them by their names; the command line calls them.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from metarobot.adaptation.policy import AdaptablePolicy
-from metarobot.adaptation.run import Run, load_run_or_policy
+from metarobot.adaptation.run import Run, as_adaptable, load_run_or_policy
 from metarobot.algorithms import (
     STANDARD_ALGORITHMS,
     algorithm_class,
@@ -20,14 +20,26 @@ from metarobot.algorithms import (
     require_readers,
 )
 from metarobot.config import COMMON_NAMES, RunConfig, find_preset, require_known
-from metarobot.console import StageDisplay, say
+from metarobot.console import StageDisplay, listen_for_stop, make_console, print_line, say
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import Evaluation
+from metarobot.io import require_absent, require_writable
 from metarobot.learning.distributed import join_workers
 from metarobot.machine import float32_by_default, prepare
 from metarobot.rollout.episodes import Episodes
-from metarobot.training.load import choose_variant, find_scene, load_run, require_alike
-from metarobot.training.progress import training_display
+from metarobot.training.load import (
+    TrainedPolicy,
+    TrainedRun,
+    choose_variant,
+    find_scene,
+    load_run,
+    require_alike,
+)
+from metarobot.training.progress import TrainingDisplay
+
+if TYPE_CHECKING:
+    from metarobot.evaluation.explain import Explanation, ExplanationConfig
+    from metarobot.reporting.films import GridSize, RenderConfig, RenderedAdaptation, RenderedGrid
 
 __all__ = [
     "AdaptablePolicy",
@@ -88,7 +100,7 @@ def train(
     prepare()
     with (
         join_workers() as workers,
-        training_display(names, config.total_steps, folder, wandb=wandb) as display,
+        TrainingDisplay(names, config.total_steps, wandb=folder if wandb else None) as display,
     ):
         train_run(
             config,
@@ -121,7 +133,7 @@ def resume(folder: Path, *, wandb: bool = False, **values: Any) -> tuple[str, ..
     prepare()
     with (
         join_workers() as workers,
-        training_display((), 0, folder, wandb=wandb) as display,
+        TrainingDisplay(wandb=folder if wandb else None) as display,
     ):
         return resume_run(folder, display, workers=workers, **values)
 
@@ -262,3 +274,218 @@ def render(
     require_film_name(Path(out))
     prepare()
     return render_policy(policy, Path(out), task, seed)
+
+
+def choose_learner(run: TrainedRun, named: str | None, *, adapts: bool = True) -> str:
+    """Return the algorithm of a run that is named, or the first that adapts; say if others could.
+
+    Args:
+        run: The run.
+        named: Name of the algorithm, if one is.
+        adapts: Whether it must adapt.
+
+    Raises:
+        ValueError: The run holds none of that name, or none that adapts.
+    """
+    name, able = named or run.first_learner, run.learners if adapts else tuple(run.policies)
+    if name not in able:
+        what = f"{name} that adapts" if adapts else name
+        raise ValueError(f"{run.path} holds no {what}, only {', '.join(able) or 'others'}")
+    others = ", ".join(each for each in run.learners if each != name)
+    if named is None and others:
+        print_line(make_console(), f"{name} adapts; --algorithm takes another: {others}")
+    return name
+
+
+def choose_policy(
+    path: Path, named: str | None = None, *, best: bool = False, adapts: bool = False
+) -> AdaptablePolicy:
+    """Return the policy of a file, or that of a run as `choose_learner` chooses it.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is damaged, or holds no such policy.
+    """
+    found = load_run_or_policy(path, best=best)
+    if isinstance(found, Run):
+        trained = found.trained
+        return as_adaptable(trained.policies[choose_learner(trained, named, adapts=adapts)])
+    held = found.config.algorithm
+    if named not in (None, held):
+        raise ValueError(f"the file holds a policy of {held} alone: {named} needs a run")
+    return found
+
+
+def film(
+    run: Path,
+    out: Path,
+    *,
+    config: RenderConfig,
+    task: Mapping[str, float] | None = None,
+    grid: GridSize | None = None,
+    best: bool = False,
+    variant: str | None = None,
+    scene: Path | None = None,
+) -> RenderedAdaptation | RenderedGrid:
+    """Film a task before and after adaptation, or a grid of tasks: ``metarobot render``.
+
+    Args:
+        run: Run folder, or the name of a run of the package.
+        out: File to write, ending in .mp4, .webp or .gif.
+        config: What is filmed.
+        task: Task parameters to set; a task is drawn if None.
+        grid: Number of tasks, and their parameters; None for one task.
+        best: As of `load`.
+        variant: As of `evaluate`, and so is ``scene``.
+        scene: Place of the run's scene, if it has moved.
+
+    Raises:
+        OpenGLError: This machine cannot render.
+        ValueError: The run cannot be read, the family does not allow the task, or ffmpeg failed.
+    """
+    from metarobot.machine import require_opengl
+    from metarobot.reporting.films import render_adaptation, render_grid
+    from metarobot.reporting.video import VideoError, require_film_name
+
+    require_film_name(out)
+    prepare()
+    if out.parent.exists():  # else it is made
+        require_writable(out)
+    found = find_scene(load_run(run, best=best), scene)
+    require_opengl()
+    choose_learner(found, config.algorithm)
+    shown = choose_variant(found, variant)
+    try:
+        if grid is None:
+            return render_adaptation(found, out, config, task, shown)
+        return render_grid(found, out, grid, config, task, shown)
+    except VideoError as error:
+        raise ValueError(str(error)) from error
+
+
+def explain(
+    run: Path,
+    out: Path,
+    *,
+    config: ExplanationConfig,
+    algorithm: str | None = None,
+    best: bool = False,
+    scene: Path | None = None,
+    task: Mapping[str, float] | None = None,
+    command: str = "",
+) -> Explanation:
+    """Show what adaptation senses of a task, and what it changes: ``metarobot explain``.
+
+    Args:
+        run: Run folder, or the name of a run of the package.
+        out: Folder for the numbers, the pictures and the page.
+        config: How much is measured.
+        algorithm: Algorithm that adapts; the first if None.
+        best: As of `load`.
+        scene: Place of the run's scene, if it has moved.
+        task: One task to look at more closely.
+        command: Command line that reproduces the page.
+
+    Raises:
+        ValueError: The run cannot be read, or the family does not allow the task.
+    """
+    from metarobot.reporting.explanation import explain_to_folder
+
+    prepare()
+    found = find_scene(load_run(run, best=best), scene)
+    name = choose_learner(found, algorithm)
+    with StageDisplay() as stages:
+        return explain_to_folder(
+            found, name, out, config, task=task, command=command, progress=stages
+        )
+
+
+def play(
+    run: Path,
+    *,
+    port: int,
+    algorithm: str | None = None,
+    best: bool = False,
+    task: Mapping[str, float] | None = None,
+    variant: str | None = None,
+    scene: Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Play with a policy in the browser until Ctrl-C: ``metarobot play``.
+
+    Args:
+        run: Run folder, or the name of a run of the package.
+        port: TCP port on the loopback address; 0 takes any that is free.
+        algorithm: Algorithm whose policy acts; the first that adapts if None.
+        best: As of `load`.
+        task: Where the sliders stand in the beginning.
+        variant: As of `evaluate`, and so is ``scene``.
+        scene: Place of the run's scene, if it has moved.
+        seed: Seed of the starts, and of the action noise of trials.
+
+    Raises:
+        ValueError: The run cannot be read, or the family does not allow the task.
+    """
+    from metarobot.reporting.play import LOOPBACK, PlayPage, PlaySession, serve
+
+    prepare()
+    console = make_console()
+    found = find_scene(load_run(run, best=best), scene)
+    name = choose_learner(found, algorithm, adapts=False)
+    if not found.policies[name].finished:
+        print_line(console, f"the training of {name} is not finished yet")
+    shown = choose_variant(found, variant)
+    session = PlaySession(found.policies[name], task=task, variant=shown, seed=seed)
+    with serve(port) as server, listen_for_stop() as request:
+        page, port = PlayPage(session, server), server.get_port()
+        elsewhere = f"ssh -L {port}:{LOOPBACK}:{port} THIS_MACHINE"
+        print_line(console, f"open http://{LOOPBACK}:{port}")
+        print_line(console, f"from another machine, first: {elsewhere}")
+        print_line(console, "Ctrl-C ends it")
+        page.run(stopped=lambda: bool(request.signal_number))
+
+
+def export(
+    run: Path,
+    out: Path,
+    *,
+    format: Literal["sb3", "onnx"],
+    algorithm: str | None = None,
+    best: bool = False,
+    overwrite: bool = False,
+) -> str:
+    """Write a policy as an ONNX file or a PPO model: ``metarobot export``.
+
+    Args:
+        run: Run folder, the name of a run of the package, or the file of an adapted policy.
+        out: File to write.
+        format: An ONNX file, for every policy, or a PPO model of Stable-Baselines3.
+        algorithm: Algorithm whose policy is written; if None maml for PPO, else the first that
+            adapts.
+        best: As of `load`.
+        overwrite: Replace a file that is there already.
+
+    Returns:
+        The algorithm.
+
+    Raises:
+        ValueError: There is no such policy, or the format has no place for it.
+    """
+    from metarobot.adaptation.onnx import export_onnx, require_onnx
+
+    if format == "onnx":
+        require_onnx()
+    prepare()
+    require_writable(out)
+    if not overwrite:
+        require_absent(out)
+    is_run = run.suffix != ".safetensors" or run.is_dir()
+    named = algorithm or ("maml" if format == "sb3" and is_run else None)
+    policy = choose_policy(run, named, best=best)
+    if format == "onnx":
+        export_onnx(policy, out, overwrite=overwrite)
+    else:
+        from metarobot.sb3 import export_ppo  # Stable-Baselines3 takes seconds to import
+
+        export_ppo(TrainedPolicy(policy.policy, policy.params, policy.config), out)
+    return policy.config.algorithm

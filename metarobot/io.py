@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 256 * 2**20
 """The longest file that is read or replaced; those of this package are much shorter."""
 MAX_JSON_BYTES = 16 * 2**20
-_MOST_ENTRIES = 100_000
 
 Kind = Literal["file", "folder", "link", "pipe, a socket or a device"]
 """Kind of an entry of a folder."""
@@ -101,26 +100,18 @@ class Folder:
         """Return the kind of each entry, in order of their names; none if the folder is missing."""
         with suppress(FileNotFoundError):
             here = self._here()
-            names = sorted(os.listdir(here))
-            if len(names) > _MOST_ENTRIES:
-                raise FolderError(f"{self} holds {len(names):,} entries, which no run does")
-            return {name: _kind(os.lstat(here / name)) for name in names}
+            return {name: _kind(os.lstat(here / name)) for name in sorted(os.listdir(here))}
         return {}
 
     def names(self) -> list[str]:
         """Return the names of its entries; as `kinds`."""
         return [*self.kinds()]
 
-    def require_files(self, *names: str, most_bytes: int = MAX_FILE_BYTES) -> None:
-        """Make sure that files can be read or written: nothing else has their names.
-
-        Args:
-            names: Their names; they need not be there.
-            most_bytes: Longest that each may be.
-        """
+    def require_files(self, *names: str) -> None:
+        """Make sure that files can be read or written: nothing else has their names."""
         for name in names:
             if status := self._status(name):
-                _require_length(self.path / name, status, most_bytes)
+                _require_length(self.path / name, status, MAX_FILE_BYTES)
             self._status(_partial(name))
 
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
@@ -176,7 +167,6 @@ class Folder:
                         self._remove(name)
                     else:
                         os.replace(self.path / _partial(name), self.path / name)
-            self._sync()
         finally:
             for name in files:
                 self._remove(_partial(name))
@@ -235,8 +225,6 @@ class Folder:
             self._status(name, kind)
             target._status(new_name, kind)
             os.replace(source, target.path / new_name)
-            target._sync()
-            self._sync()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -258,6 +246,14 @@ class Folder:
             yield
         finally:
             os.close(descriptor)
+
+    def is_locked(self) -> bool:
+        """Whether a process holds the folder."""
+        try:
+            with self.lock():
+                return False
+        except FolderInUseError:
+            return True
 
     def _here(self) -> Path:
         """Return its path, on which nothing from the root down is a link."""
@@ -287,15 +283,6 @@ class Folder:
     def _remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self.path / name)
-
-    def _sync(self) -> None:
-        """Bring its entries to the disk: without, a file that was renamed may come back."""
-        if fcntl is not None:  # Windows needs no such thing
-            descriptor = os.open(self.path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _partial(name: str) -> str:
@@ -358,11 +345,7 @@ def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         FolderError: It is no regular file, or longer than ``max_bytes``.
     """
     place = followed(path)
-    try:
-        with errors_naming(path):
-            return Folder.named(place.parent).read(place.name, max_bytes)
-    except FolderError as error:
-        raise FolderError(str(error).replace(str(place), str(path), 1)) from None
+    return Folder.named(place.parent).read(place.name, max_bytes)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -395,11 +378,7 @@ def require_writable(path: Path) -> None:
 
 
 def require_absent(path: Path) -> None:
-    """Make sure that a file that the user names replaces none.
-
-    Raises:
-        FolderError: Something is there already.
-    """
+    """Refuse to replace a file that the user names."""
     if Folder.named(path.parent).has(path.name):
         raise FolderError(f"{path} is there already: name another file, or pass --overwrite")
 
@@ -410,8 +389,6 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 """An integer in a file that counts something: more than a budget allows."""
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 Word = Annotated[str, msgspec.Meta(max_length=200)]
-_LONGEST_REASON = 200
-"""Characters that an error shows of a library's message."""
 
 
 def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
@@ -426,24 +403,19 @@ def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
 
 def _laid_out(value: Any, line: str, *, in_list: bool) -> str:
     """Return a value as JSON; ``line`` begins a line at its depth."""
-    items = value.values() if isinstance(value, dict) and in_list else value
-    if not isinstance(value, dict | list) or not value:
-        is_row = True
-    elif isinstance(value, dict):
-        is_row = in_list and not any(map(_holds_object, items))
-    else:
-        is_row = not any(map(_holds_object, items))
-    if is_row:
+    items = value.values() if isinstance(value, dict) else value
+    is_plain = not isinstance(value, dict | list) or not value
+    may_be_row = in_list or isinstance(value, list)
+    if is_plain or (may_be_row and not any(map(_holds_object, items))):
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     below = f"{line}  "
-    if isinstance(value, list):
-        parts = [_laid_out(item, below, in_list=True) for item in value]
-        return f"[{below}{f',{below}'.join(parts)}{line}]"
-    parts = [
-        f"{json.dumps(key, ensure_ascii=False)}: {_laid_out(item, below, in_list=False)}"
-        for key, item in value.items()
-    ]
-    return f"{{{below}{f',{below}'.join(parts)}{line}}}"
+    parts = [_laid_out(item, below, in_list=isinstance(value, list)) for item in items]
+    opened, closed = "[]"
+    if isinstance(value, dict):
+        opened, closed = "{}"
+        keys = [json.dumps(key, ensure_ascii=False) for key in value]
+        parts = [f"{key}: {part}" for key, part in zip(keys, parts, strict=True)]
+    return f"{opened}{below}{f',{below}'.join(parts)}{line}{closed}"
 
 
 def _holds_object(value: Any) -> bool:
@@ -459,7 +431,7 @@ def _finite_or_none(value: Any) -> Any:
 
 
 def rounded(value: Any) -> Any:
-    """Return values for JSON with every fraction to 6 significant digits, 3 more than are read."""
+    """Return values for JSON with every fraction to 6 significant digits."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -508,12 +480,7 @@ def parse_json(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file that the user has named.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: It is no regular file, is too long, or holds something else.
-    """
+    """Read a JSON object from a file that the user has named; as `read_file` and `parse_json`."""
     return parse_json(read_file(path, MAX_JSON_BYTES), path)
 
 
@@ -531,7 +498,7 @@ def typed(values: Any, kind: type[T], path: Path) -> T:
     try:
         return msgspec.convert(values, kind, str_keys=True)
     except (msgspec.ValidationError, RecursionError) as error:
-        reason = printable(str(error))[:_LONGEST_REASON]
+        reason = printable(str(error))[:200]
         raise ValueError(f"{path} does not fit: {reason}") from None
 
 
@@ -562,12 +529,8 @@ def csv_table(rows: Sequence[dict[str, Any]]) -> str:
 def _plain_text(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
-    return ("'" if is_formula(cell) else "") + printable(cell)
-
-
-def is_formula(cell: str) -> bool:
-    """Return whether a spreadsheet would compute a cell, in wide letters too."""
-    return normalize("NFKC", cell[:1]).startswith(tuple("=+-@\t\r\n"))
+    is_formula = normalize("NFKC", cell[:1]).startswith(tuple("=+-@\t\r\n"))  # or in wide letters
+    return ("'" if is_formula else "") + printable(cell)
 
 
 # Tensors and a few facts in one sealed safetensors file, checked before they are used.  The seal is

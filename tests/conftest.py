@@ -73,12 +73,15 @@ _BOOTSTRAP = scipy.stats.bootstrap
 def trainings_here(monkeypatch):
     """Let `metarobot compare` train in a thread of this process: others start in seconds."""
 
+    from metarobot.cli.compare import train_job
+
     @contextmanager
     def here(jobs, cluster):
+        stop = threading.Event()
         with ThreadPoolExecutor(jobs) as threads:
-            yield threads, threading.Event()
+            yield lambda training: threads.submit(train_job, training, stop), stop
 
-    monkeypatch.setattr("metarobot.cli.compare.executor", here)
+    monkeypatch.setattr("metarobot.cli.compare.workers", here)
 
 
 @pytest.fixture(scope="session")

@@ -36,13 +36,6 @@ class Run(Mapping[str, AdaptablePolicy]):
             raise KeyError(f"{self.path} holds no {algorithm!r}, only {', '.join(self)}")
         return as_adaptable(self.trained.policies[algorithm])
 
-    def choose(self, named: str | None, default: str | None = None) -> AdaptablePolicy:
-        """Return the policy of the algorithm named, of the default, or the first that adapts."""
-        name = named or default or self.trained.first_learner
-        if name not in self:
-            raise ValueError(f"{self.path} holds no {name}, only {', '.join(self)}")
-        return self[name]
-
     def __iter__(self) -> Iterator[str]:
         return iter(self.trained.policies)
 
@@ -83,18 +76,6 @@ def load_run_or_policy(path: Path, *, best: bool = False) -> Run | AdaptablePoli
             raise ValueError(f"{path} holds one policy: best goes with a run's folder")
         return load_policy_file(path)
     return Run(load_run(path, best=best))
-
-
-def choose_policy(
-    found: Run | AdaptablePolicy, named: str | None, default: str | None = None
-) -> AdaptablePolicy:
-    """Return the policy of the algorithm named, as `Run.choose`; a file holds one alone."""
-    if isinstance(found, Run):
-        return found.choose(named, default)
-    held = found.config.algorithm
-    if named not in (None, held):
-        raise ValueError(f"the file holds a policy of {held} alone: {named} needs a run")
-    return found
 
 
 def _floats(bounds: np.ndarray) -> tuple[float, ...]:

@@ -14,9 +14,8 @@ import gymnasium as gym
 
 from metarobot.adaptation.policy import AdaptablePolicy, require_suffix
 from metarobot.adaptation.robot import Robot
-from metarobot.adaptation.run import Run, choose_policy
-from metarobot.api import load
-from metarobot.cli.console import OK, announce_learner, prepare
+from metarobot.api import choose_policy
+from metarobot.cli.console import OK, prepare
 from metarobot.cli.parsing import PolicyOptions, find_in_working_folder, parse, parse_task
 from metarobot.config import MOST_ADAPTATION_STEPS
 from metarobot.console import print_line, say
@@ -68,18 +67,12 @@ def run(arguments: list[str], prog: str) -> int:
     require_integer("steps", options.steps, 1, MOST_ADAPTATION_STEPS)
     console = prepare()
     require_writable(options.out)
-    found = load(options.run, best=options.best)
-    policy = choose_policy(found, options.algorithm)
-    if isinstance(found, Run) and not policy.algorithm.adapts:
-        able = ", ".join(found.trained.learners) or "none of this run"
-        raise ValueError(f"{policy.config.algorithm} does not adapt: take one of {able}")
+    policy = choose_policy(options.run, options.algorithm, best=options.best, adapts=True)
     if options.what_changed:
         from metarobot.diagnosis.changes import require_recognisable  # only where asked for
 
         require_recognisable(policy)
     robot = make_robot(policy, options.env, task, options.variant)
-    if isinstance(found, Run):
-        announce_learner(found.trained, options.algorithm, console)
     begun_with, ended = policy, list[Episodes]()
     with closing(robot):
         try:

@@ -1,13 +1,8 @@
 """`metarobot compare`: train several algorithms and seeds at once, and measure them alike.
 
-Each algorithm and seed is trained in a run folder of its own. When it is done, it moves to the run
-folder of its seed::
-
-    RUNS/grip-seed0/maml                        trained
-    RUNS/trainings/grip-seed0-promp/promp       in training
-
-Trainings run in processes of this machine, or on the workers of a dask cluster. A job of a worker
-that has died is given to another one, which resumes the training.
+Each seed is a run folder, which is planned and written first. Then its algorithms are trained in
+processes of this machine, or on the workers of a dask cluster, each in its own folder of the run. A
+job of a worker that has died is given to another one, which resumes the training.
 """
 
 from __future__ import annotations
@@ -28,17 +23,17 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 
 from metarobot.algorithms import ALGORITHMS, configure, make_policy
-from metarobot.cli.console import conclude, prepare, shell_line
+from metarobot.cli.console import prepare, print_evaluation, shell_line
 from metarobot.cli.parsing import (
-    OUTSIDE_MODULES,
     find_in_working_folder,
     import_outside_module,
     option_names,
+    outside_modules,
 )
 from metarobot.cli.train import (
     TrainingOptions,
@@ -58,21 +53,16 @@ from metarobot.evaluation.protocol import (
     Untrained,
 )
 from metarobot.evaluation.references import measured_names
-from metarobot.io import Folder, FolderInUseError
+from metarobot.io import Folder
 from metarobot.machine import choose_num_threads
 from metarobot.reporting.report import evaluate_to_folder, prepare_evaluation
 from metarobot.training.load import TrainedPolicy, TrainedRun, choose_variant, load_runs
 from metarobot.training.memory import require_training_memory
-from metarobot.training.progress import training_display
-from metarobot.training.run import complete_run
-from metarobot.training.run_folder import (
-    RunError,
-    load_curve,
-    read_run,
-)
+from metarobot.training.progress import TrainingDisplay
+from metarobot.training.run import RunPlan, plan_new_run, plan_resumed_run, write_plan
+from metarobot.training.run_folder import load_curve
+from metarobot.training.train import train_algorithm
 
-TRAININGS = "trainings"
-"""Folder of what is in training."""
 _LOOK_S = 0.5
 """Time between two looks at a job, in seconds."""
 _MOST_NAMES = 4
@@ -173,7 +163,6 @@ def parse_compare(arguments: Sequence[str], prog: str) -> CompareOptions:
 
 def run(arguments: list[str], prog: str) -> int:
     """Train what is missing, and evaluate all of it."""
-    OUTSIDE_MODULES.clear()  # of another command in this process
     options = parse_compare(arguments, prog)
     given = option_names(arguments)
     config, measured = options.config(options.algorithms, given), options.evaluation
@@ -187,7 +176,22 @@ def run(arguments: list[str], prog: str) -> int:
     measured.require_memory(configs)
     if measured.rewards == "hidden":
         measured_names(_before_training(configs), measured)
-    trainings, folders = plan_trainings(options, config, options.runs or out)
+    plans = plan_runs(options, config, options.runs or out)
+    modules = outside_modules(arguments)
+    trainings = [
+        Training(
+            config=replace(each, num_threads=config.num_threads),
+            run=plan.folder,
+            wandb=options.wandb,
+            here=Path.cwd(),
+            modules=modules,
+        )
+        for plan in plans
+        for each in plan.trainings
+        if each.algorithm in options.algorithms
+    ]
+    for plan in plans:
+        write_plan(plan)
     with StageDisplay(console) as stages:
         if trainings:
             try:
@@ -196,7 +200,7 @@ def run(arguments: list[str], prog: str) -> int:
             except InterruptedCommandError as error:
                 way_on = "the same command goes on with it"
                 raise InterruptedCommandError(error.signal_number, way_on) from None
-        runs = load_runs(folders)
+        runs = load_runs([plan.folder for plan in plans])
         evaluation = evaluate_to_folder(
             runs,
             out,
@@ -206,7 +210,7 @@ def run(arguments: list[str], prog: str) -> int:
             keep_scores=True,
             progress=stages,
         )
-    return conclude(evaluation, out)
+    return print_evaluation(evaluation, out)
 
 
 def _before_training(configs: Sequence[TrainConfig]) -> TrainedRun:
@@ -219,53 +223,32 @@ def _before_training(configs: Sequence[TrainConfig]) -> TrainedRun:
 class Training:
     """The training of one algorithm and seed, as it travels to a worker."""
 
-    algorithm: str
-    config: RunConfig
+    config: TrainConfig
     run: Path
-    """Run folder of the seed, where the algorithm belongs in the end."""
-    folder: Path
-    """Run folder of this training alone."""
-    initial_policy: Path | None
+    """Run folder of the seed."""
     wandb: bool
     here: Path
     """Working folder."""
-    modules: tuple[str, ...]
+    modules: Sequence[str]
     """Modules from outside that it needs."""
 
     @property
     def name(self) -> str:
         """Algorithm and seed."""
-        return f"{self.algorithm}, seed {self.config.seed}"
+        return f"{self.config.algorithm}, seed {self.config.seed}"
 
     @property
     def share(self) -> float:
         """Share of the budget that is spent, 0 to 1."""
         try:
-            steps = load_curve(self.folder, self.algorithm, ("total_steps",))["total_steps"]
+            curve = load_curve(self.run, self.config.algorithm, ("total_steps",))
         except (OSError, ValueError):  # not begun, or a row is being written
             return 0.0
-        return min(1.0, steps[-1] / self.config.total_steps) if steps else 0.0
-
-    def place(self) -> None:
-        """Move the trained algorithm to the run folder of its seed.
-
-        Raises:
-            RunError: It is not trained to the end, or something else stands there.
-        """
-        if not read_run(self.folder)[self.algorithm].finished:
-            raise RunError(f"{self.folder} is not trained to the end")
-        run, folder = Folder(self.run), Folder(self.folder)
-        run.make()
-        with folder.lock():
-            folder.move(self.algorithm, run)
-            folder.remove_if_empty()
-        Folder(self.folder.parent).remove_if_empty()
+        return min(1.0, max(curve["total_steps"], default=0.0) / self.config.total_steps)
 
 
-def plan_trainings(
-    options: CompareOptions, config: RunConfig, runs: Path
-) -> tuple[list[Training], list[Path]]:
-    """Return the trainings that are still to be done, and the run folder of every seed.
+def plan_runs(options: CompareOptions, config: RunConfig, runs: Path) -> list[RunPlan]:
+    """Return the plan of the run of every seed: of a new one, or of one that goes on.
 
     Args:
         options: Algorithms and seeds.
@@ -273,66 +256,24 @@ def plan_trainings(
         runs: Folder of the run folders.
 
     Raises:
-        RunError: A folder holds a training with another configuration.
+        RunError: A folder holds a run of another configuration.
         ValueError: There is not enough memory for a training.
     """
-    trainings, folders = list[Training](), list[Path]()
+    plans = []
     for seed in options.seeds:
         run = runs / f"{file_name(config.env_id)}-seed{seed}"
-        folders.append(run)
         common = replace(config, seed=seed)
-        require_training_memory([configure(common, each) for each in options.algorithms])
-        trained = _trained(run, common)
-        for algorithm in options.algorithms:
-            if algorithm in trained:
-                continue
-            folder = run.parent / TRAININGS / f"{run.name}-{algorithm}"
-            _take_back(algorithm, Folder(run), Folder(folder))
-            _trained(folder, common)  # refuses another configuration
-            training = Training(
-                algorithm=algorithm,
-                config=common,
-                run=run,
-                folder=folder,
-                initial_policy=options.initial_policy,
-                wandb=options.wandb,
-                here=Path.cwd(),
-                modules=tuple(OUTSIDE_MODULES),
-            )
-            trainings.append(training)
-    return trainings, folders
+        configs = [configure(common, name) for name in options.algorithms]
+        require_training_memory(configs)
+        if Folder(run).names():
+            plans.append(plan_resumed_run(run, common, options.algorithms))
+        else:
+            plans.append(plan_new_run(run, configs, initial_policy=options.initial_policy))
+    return plans
 
 
-def _trained(run: Path, expected: RunConfig) -> list[str]:
-    """Return the algorithms that are trained; refuse a run of another configuration."""
-    if not Folder(run).names():
-        return []
-    found = read_run(run)
-    for saved in found.values():
-        saved.require_same(expected)
-    return [name for name, saved in found.items() if saved.finished]
-
-
-def _take_back(algorithm: str, run: Folder, folder: Folder) -> None:
-    """Move a training that was interrupted in the run folder of its seed to a folder of its own."""
-    if run.exists() and (run / algorithm).exists() and not folder.exists():
-        with run.lock():
-            folder.make()
-            run.move(algorithm, folder)
-
-
-class Stop(Protocol):
-    """An event, of processes or of a cluster, that asks all trainings to stop."""
-
-    def set(self) -> None:
-        """Ask."""
-        ...
-
-    def is_set(self) -> bool:
-        """Whether that was done."""
-        ...
-
-
+Stop = Any
+"""An event, of processes or of a cluster, that asks all trainings to stop."""
 Submit = Callable[["Training"], "Future[None]"]
 """Gives a training to a worker."""
 
@@ -400,7 +341,7 @@ def run_trainings(
     stop: Stop,
     progress: Callable[[str, float], None],
 ) -> None:
-    """Run trainings, and put each in its place when it is done.
+    """Run trainings until all are done.
 
     Args:
         trainings: Trainings to run.
@@ -419,7 +360,7 @@ def run_trainings(
             finished, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
             for future in finished:
                 future.result()
-                running.pop(future).place()
+                running.pop(future)
             _show(trainings, list(running.values()), progress)
     except BrokenExecutor as error:
         raise ValueError("a process that trained was killed: is there enough memory?") from error
@@ -445,7 +386,7 @@ def train_job(training: Training, stop: Stop) -> None:
     """Train in this process until it is done, or until all trainings are asked to stop.
 
     Args:
-        training: The training; its folder decides whether it begins or goes on.
+        training: The training, which begins, or goes on from its newest checkpoint.
         stop: Looked at after every meta-iteration.
 
     Raises:
@@ -456,39 +397,20 @@ def train_job(training: Training, stop: Stop) -> None:
     for module in training.modules:
         import_outside_module(module)
     prepare()
-    _wait_until_free(training.folder, stop)
+    folder = Folder(training.run) / training.config.algorithm
+    while not stop.is_set() and folder.is_locked():  # by a worker that has just died, say
+        time.sleep(_LOOK_S)
     if stop.is_set():
         return
-    shown = training_display(
-        (),
-        0,
-        training.folder,
-        wandb=training.wandb,
+    display = TrainingDisplay(
         console=Console(quiet=True),
         stopped=stop.is_set,
+        wandb=training.run if training.wandb else None,
     )
     try:
-        with shown as display:
-            complete_run(
-                training.config,
-                [training.algorithm],
-                training.folder,
-                display,
-                initial_policy=training.initial_policy,
-            )
+        with display:
+            train_algorithm(training.config, folder, display)
     except InterruptedCommandError:
         return
     except (ValueError, OSError) as error:
         raise ValueError(f"{training.name}: {error}") from error
-
-
-def _wait_until_free(folder: Path, stop: Stop) -> None:
-    """Wait while another process trains there: that of a worker that has just died, say."""
-    while not stop.is_set():
-        try:
-            if Folder(folder).exists():
-                with Folder(folder).lock():
-                    pass
-            return
-        except FolderInUseError:
-            time.sleep(_LOOK_S)

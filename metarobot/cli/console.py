@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from metarobot.evaluation.table import Evaluation
-    from metarobot.training.load import TrainedRun
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
 """Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
@@ -25,14 +24,7 @@ def prepare() -> Console:
     return make_console()
 
 
-def announce_learner(run: TrainedRun, named: str | None, console: Console) -> None:
-    """Say which algorithm adapts where several of a run could, and none was named."""
-    if named is None and len(run.learners) > 1:
-        chosen, *others = run.learners
-        print_line(console, f"{chosen} adapts; --algorithm takes another: {', '.join(others)}")
-
-
-def conclude(evaluation: Evaluation, out: Path) -> int:
+def print_evaluation(evaluation: Evaluation, out: Path) -> int:
     """Print an evaluation by adaptation episodes, its verdict, and where its report is."""
     from metarobot.reporting.report import REPORT_FILE
     from metarobot.reporting.tables import episode_tables

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from metarobot.algorithms import STANDARD_ALGORITHMS
 from metarobot.api import train
-from metarobot.cli.console import conclude, prepare
+from metarobot.cli.console import prepare, print_evaluation
 from metarobot.cli.list import measured_of
 from metarobot.cli.parsing import parse
 from metarobot.config import PRESETS, RunConfig
@@ -101,7 +101,7 @@ def run(arguments: list[str], prog: str) -> int:
             commands=[f"metarobot demo{flags}"],
             progress=stages,
         )
-    return conclude(evaluation, out)
+    return print_evaluation(evaluation, out)
 
 
 def show_shipped(

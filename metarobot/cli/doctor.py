@@ -82,21 +82,47 @@ def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:
     Args:
         runs_folder: Where runs are to be written; it is not created.
     """
+    wanted = ".".join(map(str, MINIMUM_PYTHON))
+    python = Check(
+        name="Python",
+        ok=sys.version_info[:2] >= MINIMUM_PYTHON,
+        detail=f"{platform.python_version()} (needs {wanted})",
+        remedy=f"install Python {wanted} or newer",
+    )
+    problem = _import_problem("mujoco.batch")
+    batch = Check(
+        name="mujoco.batch",
+        ok=not problem,
+        detail=problem or "steps all simulations at once",
+        remedy="pip install 'mujoco>=4.0'",
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found, threads = _attempt(lambda: str(importlib.import_module("torch").get_num_threads()))
+    used = f"{cores} cores, {threads if found else 'unknown'} torch threads"
+    ffmpeg, version = _attempt(
+        lambda: f"version {importlib.import_module('imageio_ffmpeg').get_ffmpeg_version()}"
+    )
     return [
-        _check_python(),
+        python,
         *(_check_dependency(name, *wanted) for name, wanted in DEPENDENCIES.items()),
-        _check_batch(),
+        batch,
         _check_package("metarobot.envs"),
         _check_package("metarobot.policies"),
         _check_runs_folder(runs_folder),
-        _check_cores(),
-        _check_ffmpeg(),
+        Check(name="processor", ok=True, detail=used),
+        Check(
+            name="ffmpeg",
+            ok=ffmpeg,
+            detail=version,
+            remedy="pip install 'imageio[ffmpeg]' (only videos need it)",
+            required=False,
+        ),
         _check_opengl(),
     ]
 
 
 def print_report(console: Console, checks: list[Check]) -> int:
-    """Print the checks as a table, with the remedies below, and return the exit status.
+    """Print the checks as a table, with the remedies below, and return how many failed.
 
     Returns:
         The number of required checks that failed; warnings do not count.
@@ -104,61 +130,36 @@ def print_report(console: Console, checks: list[Check]) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    marks = {(True, True): ("ok", "green"), (True, False): ("ok", "green")}
-    marks |= {(False, True): ("FAILED", "bold red"), (False, False): ("warning", "yellow")}
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "check", "found"):
         table.add_column(heading, overflow="fold")
     for check in checks:
+        mark = ("FAILED", "bold red") if check.required else ("warning", "yellow")
+        mark = ("ok", "green") if check.ok else mark
         # Text, not markup: an error message may hold square brackets.
-        mark = Text(*marks[check.ok, check.required])
-        table.add_row(mark, Text(check.name), Text(printable(check.detail)))
+        table.add_row(Text(*mark), Text(check.name), Text(printable(check.detail)))
     console.print(table)
-    for check in checks:
-        if not check.ok:
-            print_line(console, f"{check.name}: {check.remedy}")
-    failed = sum(not check.ok and check.required for check in checks)
-    warned = sum(not check.ok and not check.required for check in checks)
-    print_line(console, f"{len(checks) - failed - warned} ok, {warned} warnings, {failed} failed")
+    wrong = [check for check in checks if not check.ok]
+    for check in wrong:
+        print_line(console, f"{check.name}: {check.remedy}")
+    failed = sum(check.required for check in wrong)
+    counts = f"{len(checks) - len(wrong)} ok, {len(wrong) - failed} warnings, {failed} failed"
+    print_line(console, counts)
     return failed
-
-
-def _check_python() -> Check:
-    wanted = ".".join(map(str, MINIMUM_PYTHON))
-    return Check(
-        name="Python",
-        ok=sys.version_info[:2] >= MINIMUM_PYTHON,
-        detail=f"{platform.python_version()} (needs {wanted})",
-        remedy=f"install Python {wanted} or newer",
-    )
 
 
 def _check_dependency(module: str, distribution: str, minimum: str) -> Check:
     wanted = f"{distribution}>={minimum}" if minimum else distribution
-    remedy = f"pip install '{wanted}'"
-    problem = _import_problem(module)
-    if problem:
-        return Check(name=distribution, ok=False, detail=problem, remedy=remedy)
-    try:
-        version = importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return Check(name=distribution, ok=not minimum, detail="version unknown", remedy=remedy)
-    return Check(
-        name=distribution,
-        ok=_version_key(version) >= _version_key(minimum),
-        detail=f"{version} (needs {minimum})" if minimum else version,
-        remedy=remedy,
-    )
-
-
-def _check_batch() -> Check:
-    problem = _import_problem("mujoco.batch")
-    return Check(
-        name="mujoco.batch",
-        ok=not problem,
-        detail=problem or "steps all simulations at once",
-        remedy="pip install 'mujoco>=4.0'",
-    )
+    detail, ok = _import_problem(module), False
+    if not detail:
+        try:
+            version = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            detail, ok = "version unknown", not minimum
+        else:
+            detail = f"{version} (needs {minimum})" if minimum else version
+            ok = _version_key(version) >= _version_key(minimum)
+    return Check(name=distribution, ok=ok, detail=detail, remedy=f"pip install '{wanted}'")
 
 
 def _check_package(name: str) -> Check:
@@ -187,28 +188,6 @@ def _check_runs_folder(folder: Path) -> Check:
     )
 
 
-def _check_cores() -> Check:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = "unknown"
-    if not _import_problem("torch"):
-        threads = str(importlib.import_module("torch").get_num_threads())
-    return Check(name="processor", ok=True, detail=f"{cores} cores, {threads} torch threads")
-
-
-def _check_ffmpeg() -> Check:
-    def version() -> str:
-        return f"version {importlib.import_module('imageio_ffmpeg').get_ffmpeg_version()}"
-
-    found, detail = _attempt(version)
-    return Check(
-        name="ffmpeg",
-        ok=found,
-        detail=detail,
-        remedy="pip install 'imageio[ffmpeg]' (only videos need it)",
-        required=False,
-    )
-
-
 def _check_opengl() -> Check:
     backend = working_gl_backend()
     return Check(
@@ -233,8 +212,7 @@ def _attempt(look: Callable[[], str]) -> tuple[bool, str]:
             warnings.simplefilter("ignore")
             return True, look()
     except Exception as error:
-        lines = str(error).splitlines()
-        return False, f"{type(error).__name__}: {lines[0] if lines else ''}"
+        return False, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _version_key(version: str) -> tuple[int, ...]:

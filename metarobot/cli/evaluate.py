@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 
 from metarobot.api import evaluate
-from metarobot.cli.console import conclude, shell_line
-from metarobot.cli.parsing import OutsideOptions, parse
+from metarobot.cli.console import print_evaluation, shell_line
+from metarobot.cli.parsing import OutsideOptions, arguments_of, parse
 from metarobot.envs.checks import require_integers
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.reporting.films import MOST_FILMS
@@ -48,15 +48,5 @@ class Options(OutsideOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Evaluate runs."""
     options = parse(Options, arguments, prog)
-    evaluation = evaluate(
-        options.runs,
-        out=options.out,
-        films=options.films,
-        best=options.best,
-        variant=options.variant,
-        scene=options.scene,
-        config=options.config,
-        video=options.video,
-        command=shell_line(prog, arguments),
-    )
-    return conclude(evaluation, options.out)
+    evaluation = evaluate(**arguments_of(options), command=shell_line(prog, arguments))
+    return print_evaluation(evaluation, options.out)

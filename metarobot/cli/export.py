@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from metarobot.adaptation.onnx import SUFFIX, export_onnx, require_onnx
-from metarobot.adaptation.run import Run, choose_policy
-from metarobot.api import load
-from metarobot.cli.console import OK, announce_learner, prepare
-from metarobot.cli.parsing import PolicyOptions, parse
-from metarobot.console import print_line
-from metarobot.io import require_absent, require_writable
-from metarobot.training.load import TrainedPolicy
+from metarobot.api import export
+from metarobot.cli.console import OK
+from metarobot.cli.parsing import PolicyOptions, arguments_of, parse
+from metarobot.console import make_console, print_line
 
-_SUFFIXES = {"sb3": ".zip", "onnx": SUFFIX}
+_SUFFIXES = {"sb3": ".zip", "onnx": ".onnx"}
 """How the file ends."""
 
 
@@ -46,21 +42,6 @@ def run(arguments: list[str], prog: str) -> int:
         raise ValueError(
             f"--out must end in {_SUFFIXES[kind]} for --format {kind}, got {options.out}"
         )
-    if kind == "onnx":
-        require_onnx()
-    console = prepare()
-    require_writable(options.out)
-    if not options.overwrite:
-        require_absent(options.out)
-    found = load(options.run, best=options.best)
-    policy = choose_policy(found, options.algorithm, "maml" if kind == "sb3" else None)
-    if kind == "onnx":
-        if isinstance(found, Run):
-            announce_learner(found.trained, options.algorithm, console)
-        export_onnx(policy, options.out, overwrite=options.overwrite)
-    else:
-        from metarobot.sb3 import export_ppo  # Stable-Baselines3 takes seconds to import
-
-        export_ppo(TrainedPolicy(policy.policy, policy.params, policy.config), options.out)
-    print_line(console, f"exported {policy.config.algorithm}: {options.out}")
+    algorithm = export(**arguments_of(options, format=kind))
+    print_line(make_console(), f"exported {algorithm}: {options.out}")
     return OK

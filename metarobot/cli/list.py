@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from metarobot.cli.console import OK
 from metarobot.cli.parsing import OutsideOptions, import_family, parse
@@ -54,31 +53,23 @@ def run(arguments: list[str], prog: str) -> int:
     for env_id in env_ids:
         print_family(env_id, console)
     variants = [v for v in map(find_variant, shipped_variants()) if v.env_id in env_ids]
-    print_table(
-        ("variant", "of", "what is special about it"),
-        [(v.name, v.env_id, v.description) for v in variants],
-        console,
-    )
     measured = {name: measured_of(name) for name in pretrained_names()}
-    print_table(
-        ("trained policies", "of", "algorithms", after_episodes(FEW_EPISODES)),
-        [_policy_row(n, each) for n, each in measured.items() if each.family in env_ids],
-        console,
-    )
-    if name is None:
-        configs = sorted(DIAGNOSES.glob("*/config.json"))
-        print_table(
-            ("trained diagnosis", "learner", f"after {_EXAMPLES} example of each fault"),
-            [_diagnosis_row(path.parent.name, read_json(path)) for path in configs],
-            console,
-        )
+    configs = sorted(DIAGNOSES.glob("*/config.json")) if name is None else []
+    tables = {
+        ("variant", "of", "what is special about it"): [
+            (v.name, v.env_id, v.description) for v in variants
+        ],
+        ("trained policies", "of", "algorithms", after_episodes(FEW_EPISODES)): [
+            _policy_row(n, each) for n, each in measured.items() if each.family in env_ids
+        ],
+        ("trained diagnosis", "learner", f"after {_EXAMPLES} example of each fault"): [
+            _diagnosis_row(path.parent.name, read_json(path)) for path in configs
+        ],
+    }
+    for headings, rows in tables.items():
+        if rows:
+            console.print(make_table(headings, rows, console))
     return OK
-
-
-def print_table(headings: Iterable[str], rows: list[tuple[str, ...]], console: Console) -> None:
-    """Print a table that has rows."""
-    if rows:
-        console.print(make_table(headings, rows, console))
 
 
 def find_env_id(name: str) -> str:
@@ -105,8 +96,16 @@ def print_family(env_id: str, console: Console) -> None:
     print_line(console, f"{env_id}  {summary(family)}", style="bold")
     action = ", ".join(family.action_elements)
     print_line(console, f"{episode_text(family)}, action: {action}", style="dim")
-    console.print(parameter_table(family, console))
-    console.print(observation_table(family, console))
+    headings = ("task parameter", "unit", "nominal", "trained on", "held-out gaps")
+    headings += ("extrapolation", "scale", "meaning")
+    rows = map(_parameter_row, family.distribution.parameters)
+    console.print(make_table(headings, rows, console))
+    elements = (
+        (str(index), element.quantity, _unit(element.unit), f"{element.low:g} to {element.high:g}")
+        for index, element in enumerate(family.observation_elements)
+    )
+    headings = ("observation", "quantity", "unit", "range")
+    console.print(make_table(headings, elements, console))
     console.print()
 
 
@@ -124,24 +123,6 @@ def episode_text(family: type[TaskVectorEnv]) -> str:
     if family.settle_steps:
         text += f", then {family.settle_steps * step_s:.4g} s until all is at rest"
     return text
-
-
-def parameter_table(family: type[TaskVectorEnv], console: Console) -> Table:
-    """Return the task parameters with their ranges."""
-    headings = ("task parameter", "unit", "nominal", "trained on", "held-out gaps")
-    headings += ("extrapolation", "scale", "meaning")
-    return make_table(
-        headings, (_parameter_row(p) for p in family.distribution.parameters), console
-    )
-
-
-def observation_table(family: type[TaskVectorEnv], console: Console) -> Table:
-    """Return the elements of the observation."""
-    rows = (
-        (str(index), element.quantity, _unit(element.unit), f"{element.low:g} to {element.high:g}")
-        for index, element in enumerate(family.observation_elements)
-    )
-    return make_table(("observation", "quantity", "unit", "range"), rows, console)
 
 
 def _parameter_row(parameter: TaskParameter) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -33,8 +33,6 @@ _LONGEST_COMPLAINT = 600
 """Characters of tyro's complaint that an error shows."""
 _TAKES_EMPTY_WORDS = "--ignore-label"  # an empty cell
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
-OUTSIDE_MODULES: list[str] = []
-"""Modules of the user's that are imported: a process that trains for this one needs them too."""
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -81,6 +79,18 @@ def parse(options: type[OptionsT], arguments: Sequence[str], prog: str) -> Optio
         if exit_.code in (0, None):
             raise
         raise ValueError(one_line(complaint.getvalue())) from None
+
+
+def arguments_of(options: Any, *without: str, **changed: Any) -> dict[str, Any]:
+    """Return options as arguments of the function that a command calls.
+
+    Args:
+        options: The options, whose names are those of the arguments.
+        without: Options that are no arguments; that of modules never is.
+        changed: Arguments that are not as the options say them.
+    """
+    names = (field.name for field in fields(options))
+    return {n: getattr(options, n) for n in names if n not in ("module", *without)} | changed
 
 
 def option_names(arguments: Sequence[str]) -> set[str]:
@@ -164,33 +174,53 @@ def parse_task(settings: Sequence[str]) -> dict[str, float] | None:
     return task or None
 
 
-def import_outside_module(name: str) -> None:
-    """Import a module that registers a family or an algorithm, also from the working folder.
+def outside_modules(arguments: Sequence[str]) -> list[str]:
+    """Return the modules of the user's that a command's words name.
+
+    A process that trains for this one needs them too.
+    """
+    preset = arguments[0] if arguments else ""
+    family = [preset.partition(":")[0]] if ":" in preset and not preset.startswith("-") else []
+    return [*family, *_split_modules(arguments)[1]]
+
+
+def import_outside(arguments: Sequence[str]) -> list[str]:
+    """Import the modules that ``--module`` and ``--algorithms MODULE:NAME`` name.
+
+    That comes before an option is parsed, because an algorithm brings options of its own.
 
     Args:
-        name: Its dotted name, such as ``my_package.my_family``.
+        arguments: Words after a command's name.
+
+    Returns:
+        The arguments, with every algorithm by its name alone.
 
     Raises:
-        TaskError: There is no such module, or it fails; the message is one line.
+        TaskError: A module cannot be imported.
+        ValueError: There is no algorithm of such a name.
     """
-    if not _MODULE.fullmatch(name):
-        raise TaskError(f"a module's name is like my_package.my_family, got {name!r}")
-    find_in_working_folder()
-    try:
-        importlib.import_module(name)
-    except TaskError:  # of `register_family`, which says what is missing
-        raise
-    except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise TaskError(f"the module {name} cannot be imported: {why}") from error
-    OUTSIDE_MODULES.append(name)
+    plain, modules = _split_modules(arguments)
+    for module in modules:
+        import_outside_module(module)
+    return plain
 
 
-def find_in_working_folder() -> None:
-    """Let Python find modules in the working folder, last: nothing there hides an installed one."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
+def _split_modules(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words without the modules of algorithms, and all modules."""
+    plain, modules, option = list[str](), list[str](), ""
+    for word in arguments:
+        head, value = "", word
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            head = option + equals
+        if option == "--module" and value:
+            modules.append(value)
+            option = ""
+        elif option in ("--algorithm", "--algorithms") and ":" in value:
+            module, _, value = value.partition(":")
+            modules.append(module)
+        plain.append(head + value)
+    return plain, modules
 
 
 def import_family(word: str) -> str:
@@ -215,35 +245,26 @@ def import_family(word: str) -> str:
     return env_id
 
 
-def import_outside(arguments: Sequence[str]) -> list[str]:
-    """Import the modules that ``--module`` and ``--algorithms MODULE:NAME`` name.
-
-    That comes before an option is parsed, because an algorithm brings options of its own.
-
-    Args:
-        arguments: Words after a command's name.
-
-    Returns:
-        The arguments, with every algorithm by its name alone.
+def import_outside_module(name: str) -> None:
+    """Import a module that registers a family or an algorithm, also from the working folder.
 
     Raises:
-        TaskError: A module cannot be imported.
-        ValueError: A module registers no algorithm of that name.
+        TaskError: There is no such module, or it fails; the message is one line.
     """
-    plain, option = [], ""
-    for word in arguments:  # most commands name no module, and import none
-        head, value = "", word
-        if word.startswith("--"):
-            option, equals, value = word.partition("=")
-            head = option + equals
-        if option == "--module" and value:
-            import_outside_module(value)
-            option = ""
-        elif option in ("--algorithm", "--algorithms") and ":" in value:
-            from metarobot.algorithms import algorithm_class
+    if not _MODULE.fullmatch(name):
+        raise TaskError(f"a module's name is like my_package.my_family, got {name!r}")
+    find_in_working_folder()
+    try:
+        importlib.import_module(name)
+    except TaskError:  # of `register_family`, which says what is missing
+        raise
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise TaskError(f"the module {name} cannot be imported: {why}") from error
 
-            module, _, value = value.partition(":")
-            import_outside_module(module)
-            algorithm_class(value)  # says which names there are
-        plain.append(head + value)
-    return plain
+
+def find_in_working_folder() -> None:
+    """Let Python find modules in the working folder, last: nothing there hides an installed one."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)

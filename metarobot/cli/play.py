@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from metarobot.cli.console import OK, announce_learner, prepare
-from metarobot.cli.parsing import PolicyOptions, parse, parse_task
-from metarobot.console import listen_for_stop, print_line
+from metarobot.api import play
+from metarobot.cli.console import OK
+from metarobot.cli.parsing import PolicyOptions, arguments_of, parse, parse_task
 from metarobot.envs.checks import require_integers
-from metarobot.reporting.play import LOOPBACK, PlayPage, PlaySession, serve
-from metarobot.training.load import choose_variant, find_scene, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,23 +36,5 @@ class Options(PolicyOptions):
 def run(arguments: list[str], prog: str) -> int:
     """Play with a policy in the browser until Ctrl-C."""
     options = parse(Options, arguments, prog)
-    task = parse_task(options.task)
-    console = prepare()
-    found = find_scene(load_run(options.run, best=options.best), options.scene)
-    name = options.algorithm or found.first_learner
-    if name not in found.policies:
-        raise ValueError(f"{found.path} holds no {name}, only {', '.join(found.policies)}")
-    variant = choose_variant(found, options.variant)
-    announce_learner(found, options.algorithm, console)
-    if not found.policies[name].finished:
-        print_line(console, f"the training of {name} is not finished yet")
-    session = PlaySession(found.policies[name], task=task, variant=variant, seed=options.seed)
-    with serve(options.port) as server, listen_for_stop() as request:
-        page, port = PlayPage(session, server), server.get_port()
-        print_line(console, f"open http://{LOOPBACK}:{port}")
-        print_line(
-            console, f"from another machine, first: ssh -L {port}:{LOOPBACK}:{port} THIS_MACHINE"
-        )
-        print_line(console, "Ctrl-C ends it")
-        page.run(stopped=lambda: bool(request.signal_number))
+    play(**arguments_of(options, task=parse_task(options.task)))
     return OK

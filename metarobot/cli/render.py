@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metarobot.cli.console import OK, announce_learner, prepare
-from metarobot.cli.parsing import OutsideOptions, RunArgument, parse, parse_task
-from metarobot.console import print_line
-from metarobot.io import require_writable
-from metarobot.machine import require_opengl
-from metarobot.reporting.films import GridSize, RenderConfig, render_adaptation, render_grid
+from metarobot.api import film
+from metarobot.cli.console import OK
+from metarobot.cli.parsing import OutsideOptions, RunArgument, arguments_of, parse, parse_task
+from metarobot.console import make_console, print_line
+from metarobot.reporting.films import GridSize, RenderConfig, RenderedAdaptation
 from metarobot.reporting.style import after_episodes
-from metarobot.reporting.video import VideoError, require_film_name
-from metarobot.training.load import TrainedRun, choose_variant, find_scene, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,40 +48,24 @@ class Options(OutsideOptions):
 
 
 def run(arguments: list[str], prog: str) -> int:
-    """Film an adaptation, or a grid of them."""
+    """Film an adaptation, or a grid of them, and say what is seen."""
     options = parse(Options, arguments, prog)
     task, grid = parse_task(options.task), parse_grid(options.grid, options.grid_parameters)
-    require_film_name(options.out)
-    console = prepare()
-    if options.out.parent.exists():  # else it is made
-        require_writable(options.out)
-    found = find_scene(load_run(options.run, best=options.best), options.scene)
-    require_opengl()
-    announce_learner(found, options.config.algorithm, console)
-    try:
-        lines = _film(found, options, task, grid)
-    except VideoError as error:
-        raise ValueError(str(error)) from error
+    shown = film(**arguments_of(options, "grid_parameters", task=task, grid=grid))
+    if isinstance(shown, RenderedAdaptation):
+        values = ", ".join(f"{name} {value:.3g}" for name, value in shown.task.items())
+        returns = " -> ".join(f"{value:z.2f}" for value in shown.returns)
+        lines = [f"{values}: return {returns}"]
+    else:
+        lines = [
+            f"{after_episodes(number)}: {shown.successes[number]} of {shown.num_tasks} tasks "
+            f"succeed, mean return {value:z.2f}"
+            for number, value in shown.returns.items()
+        ]
+    console = make_console()
     for line in (*lines, f"video: {options.out}"):
         print_line(console, line)
     return OK
-
-
-def _film(
-    run: TrainedRun, options: Options, task: dict[str, float] | None, grid: GridSize | None
-) -> list[str]:
-    """Film, and say what is seen."""
-    variant = choose_variant(run, options.variant)
-    if grid is None:
-        shown = render_adaptation(run, options.out, options.config, task, variant)
-        values = ", ".join(f"{name} {value:.3g}" for name, value in shown.task.items())
-        return [f"{values}: return {' -> '.join(f'{value:z.2f}' for value in shown.returns)}"]
-    filmed = render_grid(run, options.out, grid, options.config, task, variant)
-    return [
-        f"{after_episodes(number)}: {filmed.successes[number]} of {filmed.num_tasks} tasks "
-        f"succeed, mean return {value:z.2f}"
-        for number, value in filmed.returns.items()
-    ]
 
 
 def parse_grid(size: str | None, parameters: Sequence[str]) -> GridSize | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -331,8 +331,12 @@ def write_plan(plan: RunPlan) -> None:
         finally:
             prepared.remove_tree()
         return
-    with run.lock():
+    with ExitStack() as locks:
+        locks.enter_context(run.lock())
         old = algorithms_there(run) if plan.replaces else []  # refuses before anything is written
+        for algorithm in dict.fromkeys((*old, *plan.files)):
+            if (run / algorithm).exists():
+                locks.enter_context((run / algorithm).lock())
         prepared = run / _PREPARED
         _prepare(prepared, plan.files)  # before anything is removed
         for algorithm in old:
@@ -362,21 +366,16 @@ def _prepare(folder: Folder, files: Mapping[str, _Files]) -> None:
 def _train(plan: RunPlan, display: TrainingDisplay | None, workers: Workers) -> None:
     """Train the algorithms of a plan one after the other, each from its newest checkpoint."""
     run = Folder(plan.folder)
-    with run.lock() if workers.first else nullcontext():
-        try:
-            for config in plan.trainings:
-                train_algorithm(config, run / config.algorithm, display, workers)
-        except Exception:
-            places = [run / config.algorithm for config in plan.trainings]
-            if plan.is_new and workers.first and not any(map(_has_policy, places)):
-                for place in places:
-                    remove_algorithm(place)
-                run.remove_if_empty()
-            raise
-
-
-def _has_policy(folder: Folder) -> bool:
-    return folder.has(POLICY_FILE)
+    try:
+        for config in plan.trainings:
+            train_algorithm(config, run / config.algorithm, display, workers)
+    except Exception:
+        places = [run / config.algorithm for config in plan.trainings]
+        if plan.is_new and workers.first and not any(place.has(POLICY_FILE) for place in places):
+            for place in places:
+                remove_algorithm(place)
+            run.remove_if_empty()
+        raise
 
 
 def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Params:
@@ -410,26 +409,14 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
 
 
 def _misfit(found: Shapes, wanted: Shapes, config: TrainConfig) -> str:
-    """Say what differs, and the way out."""
+    """Name what differs, and the way out."""
+    name = min(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     leave_out = f"leave {config.algorithm} out with --algorithms"
-    sizes, wanted_sizes = _layer_sizes(found), _layer_sizes(wanted)
-    if sizes == wanted_sizes or not sizes:
-        name = min(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-        if name not in wanted:
-            return f"it holds {name}, for which there is no place; {leave_out}"
+    if name not in wanted:
+        return f"it holds {name}, for which there is no place; {leave_out}"
+    if name not in found:
         return f"it lacks {name} of shape {wanted[name]}; {leave_out}"
-    text = f"its layers are {'-'.join(map(str, sizes))}, not {'-'.join(map(str, wanted_sizes))}; "
-    if (sizes[0], sizes[-1]) != (wanted_sizes[0], wanted_sizes[-1]):
-        return text + leave_out
-    return text + " ".join(["pass --hidden-sizes", *map(str, sizes[1:-1])])
-
-
-def _layer_sizes(shapes: Shapes) -> list[int]:
-    """Return the observation's size and that of every layer's output; none for no perceptron."""
-    layers: Mapping[int, tuple[int, ...]] = {
-        int(name.split(".")[1]): shape
-        for name, shape in shapes.items()
-        if name.startswith("layers.") and name.endswith(".weight") and len(shape) == 2
-    }
-    weights = [layers[index] for index in sorted(layers)]
-    return [weights[0][1], *(shape[0] for shape in weights)] if weights else []
+    return (
+        f"{name} has the shape {found[name]}, must have {wanted[name]}; pass the --hidden-sizes of "
+        f"the policy, or {leave_out}"
+    )

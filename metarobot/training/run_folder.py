@@ -42,7 +42,6 @@ from metarobot.io import (
     Count,
     Folder,
     FolderError,
-    FolderInUseError,
     Seconds,
     Word,
     parse_json,
@@ -359,7 +358,7 @@ class AlgorithmSummary:
     finished: bool
     """Whether its budget is spent."""
     training: bool
-    """Whether a process trains in the run now."""
+    """Whether a process trains it now."""
     steps: int
     """Control steps simulated so far."""
     seconds: float
@@ -394,11 +393,10 @@ def summarise_run(run: Path) -> list[AlgorithmSummary]:
     Raises:
         RunError: The run cannot be read.
     """
-    found, training = read_run(run), _is_held(run)
-    return [_summarise(run, each, training) for each in found.values()]
+    return [_summarise(run, each) for each in read_run(run).values()]
 
 
-def _summarise(run: Path, saved: SavedAlgorithm, training: bool) -> AlgorithmSummary:
+def _summarise(run: Path, saved: SavedAlgorithm) -> AlgorithmSummary:
     begun = saved.folder.has(CURVE_FILE)
     curve = load_curve(run, saved.config.algorithm, _COLUMNS) if begun else {}
     steps, *columns = (curve.get(name, []) for name in _COLUMNS)
@@ -408,7 +406,7 @@ def _summarise(run: Path, saved: SavedAlgorithm, training: bool) -> AlgorithmSum
         run=run,
         config=saved.config,
         finished=saved.finished,
-        training=training and not saved.finished,
+        training=not saved.finished and saved.folder.is_locked(),
         steps=int(steps[-1]) if steps else 0,
         seconds=sum(map(sum, columns[2:])),
         post_return=post_return,
@@ -421,11 +419,3 @@ def _is_run(folder: Path) -> bool:
         return bool(algorithms_there(Folder.named(folder)))
     except RunError:
         return True  # a damaged one, of which summarise_run says what is wrong
-
-
-def _is_held(run: Path) -> bool:
-    try:
-        with Folder.named(run).lock():
-            return False
-    except FolderInUseError:
-        return True

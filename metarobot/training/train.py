@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import socket
 import time
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -13,8 +12,7 @@ from typing import Any
 
 import msgspec
 import torch
-from tensorboard.compat.proto import event_pb2, summary_pb2
-from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard import SummaryWriter
 
 from metarobot.algorithms import algorithm_class
 from metarobot.config import TrainConfig
@@ -41,7 +39,6 @@ from metarobot.training.run_folder import (
     CURVE_COLUMNS,
     CURVE_FILE,
     DONE_FILE,
-    EVENTS_PREFIX,
     POLICY_FILE,
     Origin,
     check_origin,
@@ -78,10 +75,15 @@ def train_algorithm(
 
     Raises:
         InterruptedCommandError: Training was asked to stop; the last checkpoint is in place.
+        RunError: Another process trains it.
     """
     keep_freed_memory()
-    trainer = make_trainer(config, workers)
-    with closing(trainer.env), listen_for_stop() as stop, ExitStack() as files:
+    with ExitStack() as held, listen_for_stop() as stop:
+        if workers.first:
+            folder.make()
+            held.enter_context(folder.lock())
+        trainer = make_trainer(config, workers)
+        held.enter_context(closing(trainer.env))
         checkpoints, progress = folder / CHECKPOINT_FOLDER, Progress()
         if found := load_newest_checkpoint(checkpoints, config, trainer.state(), workers):
             state, progress = found
@@ -89,7 +91,7 @@ def train_algorithm(
         log = None
         if workers.first:
             log = TrainingLog(folder, progress.log_bytes, trainer.total_steps)
-            files.enter_context(closing(log))
+            held.enter_context(closing(log))
             if display is not None:
                 display.begin(config, trainer.total_steps)
         session = _Session(trainer, folder, progress, stop, log, display)
@@ -209,19 +211,10 @@ class _Session:
             raise InterruptedCommandError(signal_number, way_on)
 
 
-# The log of a training run: curve.csv and TensorBoard, cut back to the checkpoint on resuming.
-
-# Generated classes, which type checkers cannot see.
-Event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
-SessionLog: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-Summary: Any = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
-
-_EVENTS_VERSION = "brain.Event:2"
-"""What the first record of a file says to TensorBoard."""
-
-
 class TrainingLog:
     """Adds the metrics of every meta-iteration to curve.csv and to a file of TensorBoard events.
+
+    A full disk is an error that names the folder.
 
     Args:
         folder: The algorithm's folder.
@@ -234,64 +227,34 @@ class TrainingLog:
     """
 
     def __init__(self, folder: Folder, num_bytes: int, total_steps: int) -> None:
-        self._folder = folder
-        folder.make()
-        with ExitStack() as stack:
-            self._file = stack.enter_context(folder.open_log(CURVE_FILE, num_bytes))
-            self._events_file = stack.enter_context(folder.create(_events_name()))
-            self._files = stack.pop_all()
-        self._events = RecordWriter(self._events_file)
-        self._write_event(Event(file_version=_EVENTS_VERSION))
-        if num_bytes:  # TensorBoard forgets what an interrupted session wrote from here on
-            start = SessionLog(status=SessionLog.START)
-            self._write_event(Event(step=total_steps + 1, session_log=start))
-        else:
+        self._folder, self._file = folder, folder.open_log(CURVE_FILE, num_bytes)
+        # TensorBoard forgets what an interrupted session wrote from this step on.
+        purge_step = total_steps + 1 if num_bytes else None
+        self._events = SummaryWriter(str(folder.path), purge_step=purge_step, flush_secs=10)
+        if not num_bytes:
             self._write_row(list(CURVE_COLUMNS))
 
     def close(self) -> None:
-        """Close the files.
-
-        Raises:
-            OSError: The disk is full; the message names the folder.
-        """
-        with errors_naming(self._folder.path):
-            self._files.close()
+        """Close the files."""
+        with errors_naming(self._folder.path), self._file:
+            self._events.close()
 
     def write(self, metrics: Metrics) -> None:
-        """Add one meta-iteration.
-
-        Raises:
-            OSError: The disk is full; the message names the folder.
-        """
+        """Add one meta-iteration."""
         with errors_naming(self._folder.path):
             self._write_row([f"{metrics[name]:.9g}" for name in CURVE_COLUMNS.values()])
-            values = [Summary.Value(tag=name, simple_value=v) for name, v in metrics.items()]
-            step = int(metrics["time/total_steps"])
-            self._write_event(Event(step=step, summary=Summary(value=values)))
+            for name, value in metrics.items():
+                self._events.add_scalar(name, value, int(metrics["time/total_steps"]))
 
     def flush(self) -> int:
-        """Bring curve.csv to the disk, and return its length in bytes.
-
-        Raises:
-            OSError: The disk is full; the message names the folder.
-        """
+        """Bring curve.csv to the disk, and return its length in bytes."""
         with errors_naming(self._folder.path):
             os.fsync(self._file.fileno())
             return self._file.tell()
 
-    def _write_event(self, event: Any) -> None:
-        event.wall_time = time.time()
-        self._events.write(event.SerializeToString())
-        self._events.flush()
-
     def _write_row(self, cells: list[str]) -> None:
         self._file.write((",".join(cells) + "\n").encode())
         self._file.flush()
-
-
-def _events_name() -> str:
-    """Return a name that TensorBoard looks for, and that no other session takes."""
-    return f"{EVENTS_PREFIX}{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
 
 
 # Checkpoints: all that training needs to go on as if never interrupted.

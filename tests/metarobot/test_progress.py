@@ -44,7 +44,7 @@ def test_plain_lines_without_a_terminal():
 
 
 def test_a_resumed_algorithm_counts_the_speed_of_this_session_only(monkeypatch):
-    now = iter([0.0, 10.0])
+    now = iter([0.0, 10.0, 10.0, 10.0])
     monkeypatch.setattr("metarobot.training.progress.time.monotonic", lambda: next(now))
     text = io.StringIO()
     with TrainingDisplay((), 0, Console(file=text)) as display:

@@ -97,7 +97,7 @@ def test_render_while_ffmpeg_is_at_work(grip_run, tmp_path):
 def test_a_comparison_stops_politely_while_it_trains(number, tmp_path):
     arguments = ["compare", "grip", "--algorithms", "maml", "--total-steps", "100000000"]
     process = start([*arguments, "--out", "result"], tmp_path)
-    training = tmp_path / "result/trainings/grip-seed0-maml/maml"
+    training = tmp_path / "result/grip-seed0/maml"
     wait_for((training / "curve.csv").exists, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)

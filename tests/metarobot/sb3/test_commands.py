@@ -55,10 +55,9 @@ def test_the_oracle_comes_back_as_the_oracle(run, capfd):
     assert main([*TRAIN, *PLAIN, "--algorithms", "oracle", *begin]) == 0
     capfd.readouterr()
     assert main([*TRAIN, "--algorithms", "maml", *begin, "--out", "x"]) == 2
-    assert error_line(capfd) == (
-        "p.safetensors does not fit maml: its layers are 7-4-1, not 5-4-1; "
-        "leave maml out with --algorithms"
-    )
+    line = error_line(capfd)
+    assert line.startswith("p.safetensors does not fit maml: layers.0.weight has the shape (4, 7)")
+    assert line.endswith("leave maml out with --algorithms")
     assert not Path("x").exists()
 
 

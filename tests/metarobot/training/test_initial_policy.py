@@ -88,11 +88,11 @@ def shapes_with(**layers):
     [
         (
             shapes_with(layers_0_weight=(9, 5), layers_0_bias=(9,), layers_1_weight=(1, 9)),
-            "its layers are 5-9-1, not 5-4-1; pass --hidden-sizes 9",
+            r"layers.0.bias has the shape \(9,\), must have \(4,\); pass the --hidden-sizes",
         ),
         (
             shapes_with(layers_0_weight=(4, 7)),
-            "its layers are 7-4-1, not 5-4-1; leave maml out with --algorithms",
+            r"layers.0.weight has the shape \(4, 7\), must have \(4, 5\).* leave maml out",
         ),
         (
             {**GRIP_SHAPES, "context": (3,)},

@@ -47,7 +47,7 @@ def test_a_run_that_was_stopped_and_one_that_goes_on(run, capfd):
     (summary,) = summarise_run(run)
     assert (summary.finished, summary.training) == (False, False)
     assert summary.steps == int(rows[2].split(",")[1])
-    with Folder.named(run).lock():
+    with (Folder.named(run) / "oracle").lock():
         (held,) = summarise_run(run)
         assert held.training
         assert main(["runs", str(run)]) == 0
