@@ -330,7 +330,7 @@ def predict_life(command: commands.LifePredict) -> None:
     rows = [(row[0], *(f"{value:.4g}" for value in row[1:])) for row in found.itertuples(False)]
     print_table(found.columns, rows, console)
     if command.out is not None:
-        write_file(command.out, found.to_csv(index=False).encode())
+        write_file(command.out, csv_table(found.to_dict("records")).encode())
         print_line(console, f"written: {command.out}")
 
 

@@ -26,7 +26,7 @@ from metarobot.diagnosis.life_learners import (
     Learner,
     fit_health_index,
 )
-from metarobot.diagnosis.life_table import Columns, LifeError, LifeTable
+from metarobot.diagnosis.life_table import Columns, LifeError, LifeTable, read_life_table
 from metarobot.diagnosis.run_folder import CONFIG_FILE, read_run, write_run
 from metarobot.io import Folder
 
@@ -223,14 +223,21 @@ def load_life_run(path: Path) -> LifeRun:
 
 
 def _restored(config: LifeConfig, parts: dict[str, dict[str, np.ndarray]]) -> LifeRun:
-    """Build a run of its arrays."""
+    """Build a run of its arrays, and let it predict a made-up unit: what does not fit fails."""
     health_index = HealthIndex(**parts["health_index"])
     sizes = len(config.columns.conditions), len(config.sensors)
     if (health_index.condition_range.shape[1], len(health_index.sensor_gain)) != sizes:
         raise LifeError(f"{ARRAYS_FILE} has other sensors or conditions than {CONFIG_FILE}")
     _require_known(config.learner)
     learner: Any = LEARNERS[config.learner]
-    return LifeRun(config, health_index, learner(**parts["learner"]))
+    run = LifeRun(config, health_index, learner(**parts["learner"]))
+    columns, sensors = config.columns, config.sensors
+    names = [columns.unit, columns.time, *columns.conditions, *sensors]
+    frame = pd.DataFrame(0.0, index=range(2), columns=names).assign(**{columns.time: [0.0, 1.0]})
+    table = read_life_table(frame, columns, sensors=sensors, fails=False)
+    if not np.isfinite(run.predict(table)[["median", "low", "high"]]).all(axis=None):
+        raise LifeError(f"{ARRAYS_FILE} is damaged: it predicts no number")
+    return run
 
 
 def fixed_ages(lives: np.ndarray) -> tuple[float, ...]:

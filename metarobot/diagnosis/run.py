@@ -462,7 +462,7 @@ def trained_names() -> tuple[str, ...]:
 
 
 def _restored(config: DiagnosisConfig, parts: Mapping[str, dict[str, np.ndarray]]) -> Diagnosis:
-    """Build a diagnosis of its arrays."""
+    """Build a diagnosis of its arrays, and let it diagnose: what does not fit fails here."""
     by_title = {own.title: own for own in candidates(config.learners, config.way, config.seed)}
     learners = [
         replace(by_title[own.learner], known=config.labels, arrays=parts.get(f"learner{place}", {}))
@@ -474,13 +474,23 @@ def _restored(config: DiagnosisConfig, parts: Mapping[str, dict[str, np.ndarray]
     if feature_map.scale.shape != (len(config.channels),):
         raise ValueError(f"its features are not of {len(config.channels)} channels")
     discriminants = space.pop("discriminants")
-    return Diagnosis(
+    found = Diagnosis(
         config=config,
         feature_map=feature_map,
         kernels=Kernels(parts["kernels"]) if "kernels" in parts else None,
         space=Space(Whitening(**space), discriminants),
         learners=tuple(learners),
     )
+    signals = np.random.default_rng(0).normal(size=(4, len(config.channels), 64))
+    channels = tuple(Channel(*pair) for pair in config.channels)
+    label, names = np.resize([*config.labels, "other"], 4), np.array(list("1234"))
+    trial = Recordings(tuple(signals), config.rate_hz, channels, label, np.full(4, ""), names)
+    data = found.read(trial, trial if config.baseline else None)
+    answers = [found.space.distances(Task(data, data)).queries]
+    answers += [learner.scores(data, data) for learner in learners]
+    if not all(np.isfinite(own).all() for own in answers):
+        raise ValueError("its numbers are too large")
+    return found
 
 
 def _of_one_machine(recordings: Recordings) -> Recordings:

@@ -23,7 +23,7 @@ from metarobot.io import (
 
 CONFIG_FILE = "config.json"
 _MAX_CONFIG_BYTES = 16 * 2**20
-_DAMAGES = (ValueError, TypeError, LookupError, ArithmeticError)
+_DAMAGES = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
 ConfigT = TypeVar("ConfigT", bound=msgspec.Struct)
 RunT = TypeVar("RunT")
 
@@ -71,7 +71,7 @@ def read_run(
         path: Its folder, which has a config.json.
         kind: Of the configuration.
         file: Name of the file of arrays.
-        build: Makes the run of its configuration and the parts, as float64.
+        build: Makes the run of its configuration and the parts, as float64, and tries it.
         dtype: Of the arrays in the file.
 
     Raises:

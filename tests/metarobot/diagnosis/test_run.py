@@ -1,5 +1,6 @@
 """A diagnosis from recordings to findings: chosen on held-out machines, kept, and read back."""
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -178,11 +179,16 @@ def test_a_folder_that_is_no_diagnosis_is_one_line(tmp_path, run):
         assert "\n" not in str(refusal.value)
 
 
-def test_a_lacking_array_is_one_line(run):
-    """Sealed again by whoever took it out."""
+def test_arrays_that_do_not_fit_together_are_one_line(run):
+    """Sealed again by whoever changed them."""
     file = run / TENSORS_FILE
     shapes, facts = open_tensors(file, file.read_bytes())
     tensors, _ = parse_tensors(file, file.read_bytes(), shapes)
+    for name, leaf in tensors.items():
+        for changed in (leaf[..., :-1] if leaf.ndim else leaf * float("nan"), leaf * 1e38 * 10):
+            file.write_bytes(seal_tensors({**tensors, name: changed}, facts))
+            with contextlib.suppress(DiagnosisError):  # nothing else
+                load_diagnosis(run)
     file.write_bytes(seal_tensors({n: t for n, t in tensors.items() if n != "space.rest"}, facts))
     with pytest.raises(DiagnosisError, match="no diagnosis, or damaged"):
         load_diagnosis(run)
