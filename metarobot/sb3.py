@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -184,12 +184,13 @@ def export_ppo(trained: TrainedPolicy, path: Path) -> None:
         torch.manual_seed(0)
         model = _fresh_model(trained)
     network = model.policy
-    layers = _actor_layers(network)
+    layers = _linear([*network.mlp_extractor.policy_net, network.action_net])
     with torch.no_grad():
         for index, layer in enumerate(layers):
             layer.weight.copy_(params[f"layers.{index}.weight"])
             layer.bias.copy_(params[f"layers.{index}.bias"])
-        for layer in (layers[0], _critic_layers(network)[0]):
+        critic, *_ = _linear([*network.mlp_extractor.value_net, network.value_net])
+        for layer in (layers[0], critic):
             _take_raw_observations(layer, policy)
         network.log_std.copy_(params["log_std"].clamp(min=policy.min_log_std))
     content = io.BytesIO()
@@ -219,7 +220,7 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
     for problem in _misfits(model):
         raise ValueError(f"{path} cannot be imported: {problem}")
     network = model.policy
-    layers = _actor_layers(network)
+    layers = _linear([*network.mlp_extractor.policy_net, network.action_net])
     algorithm = _find_algorithm(path, model, env_id)
     hidden_sizes = tuple(layer.out_features for layer in layers[:-1])
     options = _PLAIN_OPTIONS[algorithm]
@@ -271,13 +272,7 @@ def _fresh_model(trained: TrainedPolicy) -> PPO:
         )
 
 
-def _actor_layers(network: ActorCriticPolicy) -> list[nn.Linear]:
-    modules = [*network.mlp_extractor.policy_net, network.action_net]
-    return [module for module in modules if isinstance(module, nn.Linear)]
-
-
-def _critic_layers(network: ActorCriticPolicy) -> list[nn.Linear]:
-    modules = [*network.mlp_extractor.value_net, network.value_net]
+def _linear(modules: Iterable[nn.Module]) -> list[nn.Linear]:
     return [module for module in modules if isinstance(module, nn.Linear)]
 
 

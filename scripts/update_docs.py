@@ -227,7 +227,7 @@ def by_blocks(folder: str, names: Sequence[str] = (), **columns: str) -> Rows:
 def later_blocks() -> Rows:
     """Return what block after block leads `latent` and MAML to, family by family."""
     return [
-        row
+        {name: cell for name, cell in row.items() if not name.startswith("success")}
         for preset in ARM_FAMILIES
         for row in by_blocks(preset, ("latent", "maml"), family=_title(preset))
     ]
@@ -243,8 +243,8 @@ def headroom() -> Rows:
             "domain randomisation": entry.domain_randomisation,
             "oracle": entry.oracle,
             "headroom": entry.gap,
-            "headroom / (oracle - random)": entry.over_random,
-            "MAML: captured by 1 block": one and one.captured,
+            "of oracle - random": entry.over_random,
+            "captured by MAML": one and one.captured,
         }
         for preset in (*ARM_FAMILIES, *OTHER_FAMILIES)
         for evaluation in [read_evaluation(f"{preset}/evaluation.json")]
@@ -257,13 +257,13 @@ def costs() -> Rows:
     """Return the budget of every family, and the mean seconds of a training by algorithm."""
     found = {preset: measured(preset).policies for preset in ARM_FAMILIES}
     policies = [each for family in found.values() for each in family]
-    rows: list[dict[str, Any]] = [{"training": "control steps"}]
+    rows: list[dict[str, Any]] = [{"seconds": "(control steps)"}]
     for preset, family in found.items():
         rows[0][_title(preset)] = max(
             (n or 0 for each in family for n in each.total_steps), default=0
         )
     for name in dict.fromkeys(each.algorithm for each in policies if each.seconds):
-        rows.append({"training": f"{algorithm_title(name)}, seconds"})
+        rows.append({"seconds": algorithm_title(name)})
         for preset, family in found.items():
             seconds = [s for each in family if each.algorithm == name for s in each.seconds if s]
             rows[-1][_title(preset)] = round(sum(seconds) / len(seconds)) if seconds else None
@@ -402,8 +402,8 @@ TABLES: dict[str, Callable[[], Rows | str]] = {
     "longer comparison": lambda: by_blocks("longer/half-cheetah-velocity/comparison"),
     "speed": lambda: pick(
         "benchmark.json",
-        "family nsim horizon rollout_over_physics update_over_sampling iteration_over_physics "
-        "rollout_steps_per_s cpu threads",
+        "family horizon rollout_over_physics update_over_sampling iteration_over_physics "
+        "rollout_steps_per_s",
     ),
     "scaling": lambda: pick("scaling.json", "family processes iteration_s speed_up cpu"),
     "diagnosis of arms": lambda: accuracy(arms=True),

@@ -89,7 +89,8 @@ def onnx_bytes(policy: AdaptablePolicy) -> bytes:
     model.producer_name, model.producer_version = "metarobot", VERSION
     model.ir_version = IR_VERSION
     _leave_out(model)
-    if fixed := [each.name for each in model.graph.input if not _rows(each).dim_param]:
+    shapes = {each.name: each.type.tensor_type.shape for each in model.graph.input}
+    if fixed := [name for name, shape in shapes.items() if not shape.dim[0].dim_param]:
         raise ValueError(
             f"{policy.config.algorithm} cannot be exported: its {fixed[0]} has a fixed number of "
             "rows (len of a tensor fixes it, and its shape does not)"
@@ -165,10 +166,6 @@ def _leave_out(model: Any) -> None:
     for each in [*noted, *graph.initializer]:
         del each.metadata_props[:]
         each.doc_string = ""
-
-
-def _rows(tensor: Any) -> Any:
-    return tensor.type.tensor_type.shape.dim[0]
 
 
 def facts_of(policy: AdaptablePolicy) -> dict[str, Any]:

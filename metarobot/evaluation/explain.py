@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from metarobot.algorithms.base import Belief
 from metarobot.algorithms.references import fit_tasks
@@ -297,7 +298,7 @@ def explain(
     for split, each in judged.items():
         codes = distribution.encode(each.task_set.tasks)
         for number, probe in probes.items():
-            read = probe.predict(each.states[number])
+            read = probe.model.predict(each.states[number])
             readings += compare_readings(distribution, split, number, codes, read)
     for index, (split, each) in enumerate(held_out.items() if config.num_identified else ()):
         done = (1 + len(judged) + index) * share
@@ -331,7 +332,10 @@ def explain(
         narrowing=tuple(_narrowing(varying, [*held_out.values()], few)),
         state_map=_state_map(in_range.states[few], few),
         sensitivities=tuple(_sensitivities(varying, in_range, few, run.policies.get(ORACLE))),
-        updates=tuple(_layer_updates(before, after)),
+        updates=tuple(
+            LayerUpdate(layer=name, size=_moved_part(before[name], after[name]))
+            for name in _moved_layers(before, after)
+        ),
         one_task=None
         if one_task is None
         else _one_task(distribution, fitted, probes[few], one_task, few),
@@ -418,41 +422,29 @@ class Probe(NamedTuple):
         missed = ridge.cv_results_.mean(axis=0)  # squared, (C, strengths)
         return cls(model, np.sqrt(missed.min(axis=1)))
 
-    def predict(self, states: np.ndarray) -> np.ndarray:
-        """Return the codes of tasks, (N, C), for states (N, F)."""
-        return self.model.predict(states)
-
 
 def compare_readings(
     distribution: TaskDistribution, split: Split, number: int, codes: np.ndarray, read: np.ndarray
-) -> list[Reading]:
-    """Compare the codes that were read with the truth, (N, C) each, for every parameter."""
-    wrong, spread, found = read - codes, codes - codes.mean(axis=0), []
+) -> Iterator[Reading]:
+    """Compare the codes that were read with the truth, (N, C) each, for every parameter.
+
+    The interval of an R² is a bootstrap over tasks, of what each adds to both sums.
+    """
+    wrong, spread = np.square(read - codes), np.square(codes - codes.mean(axis=0))
+    drawn = np.random.default_rng(0).integers(len(codes), size=(_NUM_RESAMPLES, len(codes)))
     for parameter, columns in distribution.encoded_columns.items():
         if distribution[parameter].varies:  # else there is nothing to read
-            errors = np.square(wrong[:, columns]).sum(axis=1)
-            variances = np.square(spread[:, columns]).sum(axis=1)
-            r2, low, high = _explained(errors, variances)
-            found.append(
-                Reading(
-                    parameter=parameter,
-                    split=split,
-                    adaptation_episodes=number,
-                    r2=r2,
-                    low=low,
-                    high=high,
-                )
+            errors, variances = wrong[:, columns].sum(axis=1), spread[:, columns].sum(axis=1)
+            total = np.maximum(variances[drawn].sum(axis=1), 1e-30)
+            low, high = np.quantile(1.0 - errors[drawn].sum(axis=1) / total, [0.025, 0.975])
+            yield Reading(
+                parameter=parameter,
+                split=split,
+                adaptation_episodes=number,
+                r2=1.0 - float(errors.sum() / max(variances.sum(), 1e-30)),
+                low=float(low),
+                high=float(high),
             )
-    return found
-
-
-def _explained(errors: np.ndarray, variances: np.ndarray) -> tuple[float, float, float]:
-    """Return R² and its 95 % bootstrap interval over tasks, from what each adds to both sums."""
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(errors), size=(_NUM_RESAMPLES, len(errors)))
-    total = np.maximum(variances[drawn].sum(axis=1), 1e-30)
-    low, high = np.quantile(1.0 - errors[drawn].sum(axis=1) / total, [0.025, 0.975])
-    return 1.0 - float(errors.sum() / max(variances.sum(), 1e-30)), float(low), float(high)
 
 
 def _one_task(
@@ -461,7 +453,7 @@ def _one_task(
     """Adapt to one task, and read what was sensed of it and what has changed."""
     task_set, trained = replace(fitted.task_set, tasks=tasks), fitted.trained
     adapted = AdaptedTasks(task_set, trained, (0, number))
-    read, estimates = probe.predict(adapted.states[number]), []
+    read, estimates = probe.model.predict(adapted.states[number]), []
     for parameter in distribution.parameters:
         own, true = distribution.encoded_columns[parameter.name], float(tasks[parameter.name][0])
         low, value, high = map(float, _with_bounds(parameter, read[:, own], probe.error[own]))
@@ -645,12 +637,10 @@ def _moved_layers(before: Params, after: Params) -> list[str]:
     ]
 
 
-def _layer_updates(before: Params, after: Params) -> Iterator[LayerUpdate]:
-    """Yield how far each layer is moved."""
-    for name in _moved_layers(before, after):
-        moved = (after[name] - before[name]).flatten(1).norm(dim=1)
-        length = before[name].flatten(1).norm(dim=1).clamp(min=1e-30)
-        yield LayerUpdate(layer=name, size=float((moved / length).mean()))
+def _moved_part(before: Tensor, after: Tensor) -> float:
+    """Return the length of a layer's change as a part of its length; mean over tasks."""
+    length = before.flatten(1).norm(dim=1).clamp(min=1e-30)
+    return float(((after - before).flatten(1).norm(dim=1) / length).mean())
 
 
 def _similarity(

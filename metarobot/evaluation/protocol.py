@@ -106,9 +106,14 @@ class EvaluationConfig:
         require_integers(self, _BOUNDS)
         for name in ("adaptation_episodes", "heat_map_episodes"):
             _require_increasing(name, getattr(self, name))
-        if not isinstance(self.splits, tuple) or not set(self.splits) <= set(SPLITS):
-            allowed = ", ".join(SPLITS)
-            raise ValueError(f"splits must name some of {allowed}, got {show(self.splits)}")
+        for name, names in (("splits", SPLITS), ("untrained", UNTRAINED)):
+            given, allowed = getattr(self, name), ", ".join(names)
+            if not isinstance(given, tuple) or not set(given) <= set(names):
+                raise ValueError(f"{name} must name some of {allowed}, got {show(given)}")
+        for name, words in (("action_noise", ActionNoise), ("rewards", Rewards)):
+            given, allowed = getattr(self, name), get_args(words)
+            if given not in allowed:
+                raise ValueError(f"{name} must be {' or '.join(allowed)}, got {show(given)}")
         for name in ("heat_map", "robustness"):
             if not isinstance(getattr(self, name), bool):
                 shown = show(getattr(self, name))
@@ -116,13 +121,6 @@ class EvaluationConfig:
         if not is_number(self.later_step_length, 0.0, 10.0):
             shown = show(self.later_step_length)
             raise ValueError(f"later_step_length must be a number in [0, 10], got {shown}")
-        if self.action_noise not in get_args(ActionNoise):
-            raise ValueError(f"action_noise must be none or trained, got {show(self.action_noise)}")
-        if self.rewards not in get_args(Rewards):
-            raise ValueError(f"rewards must be seen or hidden, got {show(self.rewards)}")
-        if not isinstance(self.untrained, tuple) or not set(self.untrained) <= set(UNTRAINED):
-            allowed = ", ".join(UNTRAINED)
-            raise ValueError(f"untrained must name some of {allowed}, got {show(self.untrained)}")
 
     def require_memory(self, algorithms: Iterable[TrainConfig], most_tasks: int = 0) -> None:
         """Refuse to measure on more at once than this machine has memory for.

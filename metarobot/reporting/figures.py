@@ -95,8 +95,6 @@ def adaptation_curve(evaluation: Evaluation) -> bytes:
             hspace=0.16,
         )
         _draw_panels(evaluation, grid, rows)
-        _mark_axes(evaluation, grid, rows)
-        _mark_what_leaves(evaluation, grid, rows)
         _write_words(evaluation, figure, names, height_px)
         return png_bytes(figure)
 
@@ -111,12 +109,22 @@ def _height_px(row: PanelRow, num_policies: int) -> int:
 
 def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[PanelRow]) -> None:
     colour_of = colours(dict.fromkeys(row.algorithm for row in rows))
-    few = any(row.success for row in rows)
+    few, limits = any(row.success for row in rows), _return_limits(evaluation, rows)
+    used = sorted(
+        {
+            point.episodes
+            for row in rows
+            for split in evaluation.splits
+            for point in _points(evaluation, row.algorithm, split)
+        }
+    )
+    places = [place(number) for number in used]
     for row, panels in zip(rows, grid, strict=True):
         colour = colour_of[row.algorithm]
-        for split, axes in zip(evaluation.splits, panels, strict=True):
-            draw_references(axes, evaluation, split, row)
-            if curve := evaluation.curves.get((row.algorithm, split)):
+        for column, (split, axes) in enumerate(zip(evaluation.splits, panels, strict=True)):
+            _draw_references(axes, evaluation, split, row)
+            curve = evaluation.curves.get((row.algorithm, split))
+            if curve:
                 further = further_blocks(evaluation, row.algorithm, split)
                 draw_curve(axes, curve, further, row, colour)
                 if few and not row.success:
@@ -124,6 +132,15 @@ def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[PanelR
                     write_captured(axes, curve, blocks, colour)
                 elif not few:
                     write_one_captured(axes, curve, evaluation.headline)
+            light_grid(axes)
+            axes.set_ylim(*(_SUCCESS_LIMITS if row.success else limits))
+            axes.tick_params(labelleft=column == 0)
+            if row.success:
+                axes.set_yticks([0.0, 0.5, 1.0])
+            axes.set_xticks(places, _labels(used))
+            axes.set_xlim(-0.06 * places[-1] - 0.1, 1.08 * places[-1] + 0.1)
+            if curve:
+                mark_the_lowest(axes, curve, row, colour)
         name = algorithm_title(row.algorithm).replace(" ", "\n")
         panels[-1].text(
             1.03,
@@ -137,6 +154,13 @@ def _draw_panels(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[PanelR
         )
     for split, axes in zip(evaluation.splits, grid[0], strict=True):
         panel_heading(axes, split_title(evaluation, split), split_note(evaluation, split), INK)
+
+
+def _draw_references(axes: Axes, evaluation: Evaluation, split: str, row: PanelRow) -> None:
+    for name, dashes in REFERENCE_DASHES.items():
+        if curve := evaluation.curves.get((name, split)):
+            height = row.value(curve[0]).value
+            axes.axhline(height, color=GREY, linestyle=dashes, linewidth=1.0, zorder=1)
 
 
 def _return_limits(evaluation: Evaluation, rows: Iterable[PanelRow]) -> tuple[float, float]:
@@ -168,36 +192,6 @@ def _return_limits(evaluation: Evaluation, rows: Iterable[PanelRow]) -> tuple[fl
 def _points(evaluation: Evaluation, name: str, split: str) -> tuple[Row, ...]:
     curve = evaluation.curves.get((name, split), ())
     return (*curve, *further_blocks(evaluation, name, split))
-
-
-def _mark_axes(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[PanelRow]) -> None:
-    """Mark the adaptation episodes below the panels, and draw faint lines of equal height."""
-    used = sorted(
-        {
-            point.episodes
-            for row in rows
-            for split in evaluation.splits
-            for point in _points(evaluation, row.algorithm, split)
-        }
-    )
-    places, returns = [place(number) for number in used], _return_limits(evaluation, rows)
-    for row, panels in zip(rows, grid, strict=True):
-        for column, axes in enumerate(panels):
-            light_grid(axes)
-            axes.set_ylim(*(_SUCCESS_LIMITS if row.success else returns))
-            axes.tick_params(labelleft=column == 0)
-            if row.success:
-                axes.set_yticks([0.0, 0.5, 1.0])
-            axes.set_xticks(places, _labels(used))
-            axes.set_xlim(-0.06 * places[-1] - 0.1, 1.08 * places[-1] + 0.1)
-
-
-def _mark_what_leaves(evaluation: Evaluation, grid: np.ndarray, rows: Sequence[PanelRow]) -> None:
-    colour_of = colours(dict.fromkeys(row.algorithm for row in rows))
-    for row, panels in zip(rows, grid, strict=True):
-        for split, axes in zip(evaluation.splits, panels, strict=True):
-            if curve := evaluation.curves.get((row.algorithm, split)):
-                mark_the_lowest(axes, curve, row, colour_of[row.algorithm])
 
 
 def _labels(used: Sequence[int]) -> list[str]:
@@ -249,14 +243,6 @@ class PanelRow:
     def value(self, point: Row) -> Interval:
         """Return what is shown of a point."""
         return point.success if self.success else point.return_mean
-
-
-def draw_references(axes: Axes, evaluation: Evaluation, split: str, row: PanelRow) -> None:
-    """Draw the references of a split as thin grey lines."""
-    for name, dashes in REFERENCE_DASHES.items():
-        if curve := evaluation.curves.get((name, split)):
-            height = row.value(curve[0]).value
-            axes.axhline(height, color=GREY, linestyle=dashes, linewidth=1.0, zorder=1)
 
 
 def further_blocks(evaluation: Evaluation, name: str, split: str) -> tuple[Row, ...]:

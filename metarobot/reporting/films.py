@@ -115,9 +115,6 @@ class RenderConfig:
             )
         if not is_number(self.slow_motion, 0.1, 100.0):
             raise ValueError(f"slow_motion must lie in [0.1, 100], got {show(self.slow_motion)}")
-        if not isinstance(self.contact_forces, bool):
-            shown = show(self.contact_forces)
-            raise ValueError(f"contact_forces must be true or false, got {shown}")
 
     @property
     def stages(self) -> tuple[int, ...]:

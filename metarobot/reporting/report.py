@@ -131,7 +131,9 @@ def evaluate_to_folder(
         OSError: The folder cannot be written to, or the video cannot be read. What is in the folder
             is then of one evaluation: the old one, or the new one whose report may be missing.
     """
-    film = None if video is None else _read_film(video)
+    film = None if video is None else read_file(video, MAX_VIDEO_BYTES)
+    if film is not None and not is_playable(film):
+        raise ValueError(f"{video} is not an MP4 that browsers show")
     curves = [curve for run in runs for curve in _curves(run)]
     folder, facts = prepare_evaluation(out, keep_scores=keep_scores), _facts(runs)
     scores = folder / SCORES if keep_scores else None
@@ -152,14 +154,6 @@ def evaluate_to_folder(
         }
     )
     return evaluation
-
-
-def _read_film(video: Path) -> bytes:
-    """Return the film for a report; what is no film is refused before anything is measured."""
-    data = read_file(video, MAX_VIDEO_BYTES)
-    if not is_playable(data):
-        raise ValueError(f"{video} is not an MP4 that browsers show")
-    return data
 
 
 def _curves(run: TrainedRun) -> list[TrainingCurve]:
@@ -238,13 +232,27 @@ def render_report(
                 for each in PICTURES
                 if each.heading and (data := pictures.get(each.name))
             ],
-            video=_film_url(video),
-            shown=None if demonstration is None else _shown_besides(demonstration),
+            video=data_url(video, "video/mp4"),
+            shown=demonstration
+            and {
+                "choice": demonstration.choice,
+                "film": data_url(demonstration.film, "video/mp4"),
+                "sentences": where_they_hold(demonstration.shipped),
+                "heat_map": page_heat_map(demonstration.shipped),
+            },
             episode_tables=episode_tables(evaluation),
             returns=returns_table(evaluation),
             heat_map=page_heat_map(evaluation),
             worst_tables=worst_tables(evaluation),
-            films=_films(evaluation, worst),
+            films=[
+                {
+                    **dict(zip(("task", "where", "why"), words, strict=True)),
+                    "film": data_url(film.mp4, "video/mp4"),
+                    "poster": data_url(film.poster, "image/jpeg"),
+                }
+                for place, film in worst.films.items()
+                for words in [worst_words(evaluation, evaluation.worst_tasks[place])]
+            ],
             no_films=worst.problem,
             robustness=robustness_table(evaluation),
             episodes_per_block=evaluation.config.episodes_per_block,
@@ -275,50 +283,28 @@ def _costs(evaluation: Evaluation) -> list[tuple[str, str]]:
     ]
 
 
-def _film_url(film: bytes | None) -> str | None:
-    return None if film is None else data_url(film, "video/mp4")
-
-
-def _shown_besides(demonstration: Demonstration) -> dict[str, Any]:
-    """Return what the template shows of a demonstration."""
-    return {
-        "choice": demonstration.choice,
-        "film": _film_url(demonstration.film),
-        "sentences": where_they_hold(demonstration.shipped),
-        "heat_map": page_heat_map(demonstration.shipped),
-    }
-
-
-def _films(evaluation: Evaluation, worst: WorstFilms) -> list[dict[str, str | None]]:
-    """Return what the template shows of the films of the worst tasks."""
-    found = []
-    for place, film in worst.films.items():
-        task, where, why = worst_words(evaluation, evaluation.worst_tasks[place])
-        words = {"task": task, "where": where, "why": why}
-        poster = data_url(film.poster, "image/jpeg")
-        found.append({**words, "film": _film_url(film.mp4), "poster": poster})
-    return found
-
-
 def page_templates() -> Environment:
     """Return the templates of all pages, in which text from outside cannot turn a page."""
+
+    def shown(value: Any) -> Any:
+        is_text = isinstance(value, str) and not isinstance(value, Markup)  # what a macro returns
+        return printable(value) if is_text else value
+
     # A template named .j2 is outside jinja2's default rule, so escaping is switched on for all.
     return Environment(
         loader=FileSystemLoader(TEMPLATE_FOLDER),
         autoescape=True,
-        finalize=_shown,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
 
 
-def _shown(value: Any) -> Any:
-    """Return what the template writes for a value: text from outside must not turn the page."""
-    is_text = isinstance(value, str) and not isinstance(value, Markup)  # what a macro returns
-    return printable(value) if is_text else value
-
-
-def data_url(data: bytes, media_type: str) -> str:
-    """Return a file as an address that holds all of it."""
-    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+def data_url(data: bytes | None, media_type: str) -> str | None:
+    """Return a file as an address that holds all of it; None if there is none."""
+    return (
+        None
+        if data is None
+        else f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+    )

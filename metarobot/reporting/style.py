@@ -31,18 +31,21 @@ SPLIT_TITLES = {
     "interpolation": "Interpolation",
     "extrapolation": "Extrapolation",
 }
-SPLIT_NOTES = {
-    "train": "new tasks from the training range",
-    "interpolation": "gaps in it, never trained on",
-    "extrapolation": "beyond it, never trained on",
+_SPLITS = {
+    "train": ("new tasks from the training range", "new tasks from the training range"),
+    "interpolation": (
+        "gaps in it, never trained on",
+        "tasks in the gaps held out of the training range",
+    ),
+    "extrapolation": ("beyond it, never trained on", "tasks beyond the training range"),
 }
-# Where the policies were trained on something else, the splits say nothing about training.
-_OTHER_TITLES = {**SPLIT_TITLES, "train": "Main range"}
-_OTHER_NOTES = {
-    "train": "of what is measured here",
-    "interpolation": "gaps in that range",
-    "extrapolation": "beyond that range",
+"""Of each split a note below its title, and its tasks in a sentence."""
+_OTHER_SPLITS = {
+    "train": ("of what is measured here", "tasks from the main range"),
+    "interpolation": ("gaps in that range", "tasks in the gaps of the main range"),
+    "extrapolation": ("beyond that range", "tasks beyond the main range"),
 }
+"""The same where the policies were trained on something else: they say nothing about training."""
 REFERENCE_TITLES = {
     "random": "random",
     "fine_tuning": "fine-tuning",
@@ -153,12 +156,18 @@ def after_blocks(number: int) -> str:
 
 def split_title(evaluation: Evaluation, split: str) -> str:
     """Return the heading of a split."""
-    return (SPLIT_TITLES if evaluation.tasks_as_trained else _OTHER_TITLES)[split]
+    is_other = split == "train" and not evaluation.tasks_as_trained
+    return "Main range" if is_other else SPLIT_TITLES[split]
 
 
 def split_note(evaluation: Evaluation, split: str) -> str:
     """Return what a split is, in a few words."""
-    return (SPLIT_NOTES if evaluation.tasks_as_trained else _OTHER_NOTES)[split]
+    return (_SPLITS if evaluation.tasks_as_trained else _OTHER_SPLITS)[split][0]
+
+
+def split_tasks(evaluation: Evaluation, split: str) -> str:
+    """Return what the tasks of a split are, for a sentence."""
+    return (_SPLITS if evaluation.tasks_as_trained else _OTHER_SPLITS)[split][1]
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -34,6 +34,7 @@ from metarobot.reporting.style import (
     parameter_words,
     percent,
     percent_interval,
+    split_tasks,
 )
 
 ENOUGH = 0.5
@@ -45,17 +46,6 @@ _LEAST_FAILING = 0.5
 """Part of the tasks in a place that fail, at least: else the place is no place."""
 SMALL_HEADROOM = 0.1
 """Headroom below this part of (oracle - random) is called small."""
-_WHERE = {
-    "train": "new tasks from the training range",
-    "interpolation": "tasks in the gaps held out of the training range",
-    "extrapolation": "tasks beyond the training range",
-}
-_WHERE_ELSE = {
-    "train": "tasks from the main range",
-    "interpolation": "tasks in the gaps of the main range",
-    "extrapolation": "tasks beyond the main range",
-}
-"""The same where the policies were trained on something else."""
 
 
 def verdicts(evaluation: Evaluation) -> list[str]:
@@ -87,31 +77,19 @@ def conditions(evaluation: Evaluation) -> str:
     Args:
         evaluation: The evaluation.
     """
-    return f"{_which_variants(evaluation)} {_what_was_hidden(evaluation)}".strip()
-
-
-def _what_was_hidden(evaluation: Evaluation) -> str:
-    if evaluation.config.rewards == "seen":
-        return ""
-    text = "Rewards were hidden: policies adapt and act by what they see alone."
-    names = ", ".join(map(algorithm_title, evaluation.left_out))
-    return f"{text} Left out, as they need rewards: {names}." if names else text
-
-
-def _which_variants(evaluation: Evaluation) -> str:
-    measured, trained = evaluation.variant, evaluation.trained_on
-    if measured is None and trained is None:
-        return ""
-    if measured == trained:
-        return f"Trained and measured on {_named(measured)}."
-    text = f"Measured on {_named(measured)}. The policies were trained on {_named(trained)}"
-    if evaluation.tasks_as_trained:
-        return f"{text}, with the same ranges of tasks."
-    return f"{text}: the splits below are those of what is measured."
-
-
-def _tasks(evaluation: Evaluation, split: str) -> str:
-    return (_WHERE if evaluation.tasks_as_trained else _WHERE_ELSE)[split]
+    measured, trained, told = evaluation.variant, evaluation.trained_on, list[str]()
+    if measured == trained and measured is not None:
+        told.append(f"Trained and measured on {_named(measured)}.")
+    elif measured != trained:
+        text = f"Measured on {_named(measured)}. The policies were trained on {_named(trained)}"
+        same = ", with the same ranges of tasks."
+        other = ": the splits below are those of what is measured."
+        told.append(text + (same if evaluation.tasks_as_trained else other))
+    if evaluation.config.rewards == "hidden":
+        told.append("Rewards were hidden: policies adapt and act by what they see alone.")
+        names = ", ".join(map(algorithm_title, evaluation.left_out))
+        told += [f"Left out, as they need rewards: {names}."] if names else []
+    return " ".join(told)
 
 
 def _named(variant: Conditions | None) -> str:
@@ -132,7 +110,7 @@ def _without_headroom(evaluation: Evaluation) -> list[str]:
             if after:
                 start, end = (number(row.return_mean.value) for row in (rows[0], after))
                 sentences.append(
-                    f"{_stage(after)} on {_tasks(evaluation, split)}, the mean return of "
+                    f"{_stage(after)} on {split_tasks(evaluation, split)}, the mean return of "
                     f"{algorithm_title(name)} is {end}; before adapting it was {start}."
                 )
     there = {policy.algorithm for policy in evaluation.policies}
@@ -157,7 +135,7 @@ def _stage(row: Row) -> str:
 
 
 def _verdict(evaluation: Evaluation, headroom: Headroom, rows: Sequence[Row]) -> str:
-    after, where = _after_few(evaluation, rows), _tasks(evaluation, headroom.split)
+    after, where = _after_few(evaluation, rows), split_tasks(evaluation, headroom.split)
     name = algorithm_title(rows[0].algorithm)
     if after is None:
         return f"On {where}, no adaptation of {name} was evaluated."

@@ -137,18 +137,20 @@ def test_what_is_linear_is_read_exactly(num_elements) -> None:
     tasks = RNG.normal(size=(60, 2))
     mixing = RNG.normal(size=(2, num_elements))
     probe = Probe.fit(tasks[:40] @ mixing + 5.0, tasks[:40])
-    np.testing.assert_allclose(probe.predict(tasks[40:] @ mixing + 5.0), tasks[40:], atol=1e-3)
+    np.testing.assert_allclose(
+        probe.model.predict(tasks[40:] @ mixing + 5.0), tasks[40:], atol=1e-3
+    )
     assert probe.error.max() < 1e-3
 
 
 def test_the_truth_is_read_with_1_and_another_task_with_less() -> None:
     points = RNG.random((6, len(REACH.parameters)))
     codes = REACH.encode(REACH.spread(points))
-    rows = compare_readings(REACH, "extrapolation", 5, codes, codes)
+    rows = [*compare_readings(REACH, "extrapolation", 5, codes, codes)]
     assert {row.parameter: row.r2 for row in rows} == pytest.approx(dict.fromkeys(REACH.names, 1.0))
     wrong = points.copy()
     wrong[:, 1] = wrong[::-1, 1]  # the payloads of other tasks
-    rows = compare_readings(REACH, "extrapolation", 5, codes, REACH.encode(REACH.spread(wrong)))
+    rows = [*compare_readings(REACH, "extrapolation", 5, codes, REACH.encode(REACH.spread(wrong)))]
     found = {row.parameter: row.r2 for row in rows}
     assert found["payload_kg"] < 0.5
     assert found["frame_yaw_rad"] == pytest.approx(1.0)
