@@ -9,7 +9,6 @@ import benchmark
 import numpy as np
 import pytest
 import shared
-import torch
 from evaluations import (
     around,
     changed,
@@ -22,14 +21,11 @@ from evaluations import (
 from loading import load_script
 from PIL import Image
 
-from metarobot.algorithms import adapt_in_steps
 from metarobot.config import PRESETS
 from metarobot.diagnosis.recordings import Channel, Recordings, write_recordings
 from metarobot.evaluation.statistics import Interval
 from metarobot.evaluation.table import Evaluation
-from metarobot.evaluation.task_set import TaskSet
-from metarobot.policies import repeat_params
-from metarobot.training.load import FOLDER, load_run
+from metarobot.training.load import FOLDER
 from metarobot.training.run import train_run
 from metarobot.training.run_folder import load_curve
 
@@ -265,37 +261,6 @@ def test_reproducing_compares_family_by_family(tmp_path, monkeypatch, capsys):
         error = capsys.readouterr().err
         assert error.startswith("reproduce.py: error: ")
         assert error.count("\n") == 1
-
-
-@pytest.fixture(scope="module")
-def point_run():
-    return load_run(FOLDER / "point-navigation")
-
-
-@pytest.fixture
-def small_task_set(point_run):
-    config = reproduce.authors_protocol(point_run.env_id, num_tasks=2, num_blocks=3)
-    return TaskSet.of_split(point_run.env_id, "train", replace(config, episodes_per_block=3))
-
-
-def test_literature_takes_later_steps_half_as_long(point_run, small_task_set):
-    """As the authors do, who do not shrink steps: by how much would depend on inner_lr."""
-    trained = point_run.policies["maml"]
-    trained = replace(trained, config=trained.config.with_options(shrink_steps=False))
-    algorithm, params = trained.algorithm, repeat_params(trained.params, 2)
-    inner_lr = trained.config.options.inner_lr
-    halved = replace(trained, config=trained.config.with_options(inner_lr=inner_lr / 2))
-
-    def explore(step, policy, params):
-        return small_task_set.collect(policy, params, num_episodes=3, noisy=True, block=step)
-
-    length = small_task_set.config.later_step_length
-    first, second = adapt_in_steps(algorithm, params, 2, explore, length)
-    whole = algorithm.adapt(params, first.episodes, first.advantages)
-    half = halved.algorithm.adapt(first.params, second.episodes, second.advantages)
-    torch.testing.assert_close(first.params, whole, rtol=0, atol=0)
-    torch.testing.assert_close(second.params, half)
-    assert any((half[name] != whole[name]).any() for name in half)
 
 
 def test_literature_is_one_evaluation(tmp_path):

@@ -91,15 +91,6 @@ def test_their_options_are_in_the_help(capfd):
     assert "Read by bias_maml." in " ".join(printed.out.replace("│", " ").split())
 
 
-@pytest.mark.usefixtures("quick_pages")
-def test_the_python_interface_takes_them(registered, tmp_path):
-    sizes = {"total_steps": 1, "num_tasks": 2, "episodes_per_task": 4, "hidden_sizes": (4,)}
-    run = mr.train("slide", algorithms=list(OWN), bias_factor=2.0, out="run", **sizes)
-    assert list(run) == list(OWN)
-    assert mr.load("run")["bias_maml"].config.options.bias_factor == 2.0
-    mr.render(run["elite_shift"], "film.mp4")
-
-
 def test_a_run_of_them_says_how_it_is_read(working_folder, capfd):
     words = ("train", "slide", "--algorithms", "own_algorithms:elite_shift", *SIZES)
     assert run_fresh(capfd, *words, "--total-steps", 1, "--out", "run")[0] == 0
@@ -137,18 +128,3 @@ def test_the_biases_alone_adapt(registered):
     )
     changed = {name for name, leaf in adapted.items() if not torch.equal(leaf, start[name])}
     assert changed == {name for name in params if name.endswith(".bias")}
-
-
-def test_the_elite_share_decides_whose_noise_is_repeated(registered):
-    policy, params = small_policy(algorithm="elite_shift")
-    batch = made_up_batch(policy, params, config_of("maml", hidden_sizes=(4,)))
-    episodes, start = batch.pre_episodes[0], repeat_params(params, 3)
-    config = config_of("elite_shift", hidden_sizes=(4,), elite_share=0.01)
-    adapted = make_algorithm(config, policy).adapt(start, episodes, batch.pre_advantages[0])
-    best = episodes.returns.argmax(1)
-    mean = policy.distribution(start, episodes.observations).mean
-    for task, episode in enumerate(best.tolist()):
-        counted = episodes.mask[task, episode].bool()
-        noise = (episodes.actions - mean)[task, episode][counted].mean(0)
-        moved = adapted["layers.1.bias"][task] - params["layers.1.bias"]
-        torch.testing.assert_close(moved, noise)

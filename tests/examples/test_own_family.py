@@ -6,14 +6,13 @@ import warnings
 from pathlib import Path
 
 import gymnasium as gym
-import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from outside_modules import copy_modules, run
 from trained import TRAINED
 
 from metarobot.config import RunConfig, find_preset
-from metarobot.envs import FAMILIES, Variant, make_env
+from metarobot.envs import FAMILIES, Variant
 from metarobot.envs.registration import OUTSIDE_PRESETS
 from metarobot.training.load import load_run
 from metarobot.training.run import train_run
@@ -94,20 +93,6 @@ def test_gymnasium_makes_and_checks_it(hoist):
     assert type(env.unwrapped.vector_env) is hoist.HoistVectorEnv
     batch = gym.make_vec(HOIST, num_envs=3)
     assert type(batch.unwrapped) is hoist.HoistVectorEnv
-
-
-def test_no_torque_suits_all_payloads(hoist):
-    """The family's headroom: the best torque of each task beats the best one for all."""
-    torques, N = np.linspace(-1, 1, 41), 12
-    env = make_env(HOIST, N, num_threads=1)
-    env.set_tasks(env.distribution.sample(np.random.default_rng(0), N))
-    returns = np.zeros((len(torques), N))
-    for row, torque in zip(returns, torques, strict=True):
-        env.reset(options={"start": np.full((N, 1), 0.5)})
-        for _ in range(env.horizon):
-            row += env.step(np.full((N, 1), torque))[1]
-    assert returns.max(axis=0).mean() > -0.01
-    assert returns.mean(axis=1).max() < -0.1
 
 
 def test_the_example_has_a_preset_and_another_family_the_defaults(hoist):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from metarobot.algorithms import config_from_dict, train_config
 from metarobot.cli.main import main
 from metarobot.config import RunConfig
 from metarobot.envs import SceneError, SceneRecord, TaskVectorEnv, make_env
@@ -87,30 +86,8 @@ def test_a_scene_that_has_changed_is_refused(torch_folder, capfd):
     assert "another scene than that of the run" in one_error_line(capfd)
 
 
-def test_the_hash_is_that_of_the_content_not_of_the_place(torch_folder):
-    assert SceneRecord.of("welding/scene.xml").sha256 == SceneRecord.of(FOLDER / "scene.xml").sha256
-
-
 def test_a_run_in_the_familys_own_scene_takes_no_other(torch_folder, capfd):
     config = RunConfig(env_id=REACH, total_steps=1, num_tasks=2, episodes_per_task=2)
     train_run(config, ["maml"], torch_folder / "run")
     assert main(["render", "run", "--scene", "welding/scene.xml"]) == 2
     assert "was trained in the family's own scene" in one_error_line(capfd)
-
-
-@pytest.mark.parametrize(
-    "scene",
-    [
-        {"path": "scene.xml"},
-        {"path": "scene.xml", "sha256": "12"},
-        {"path": "", "sha256": "0" * 64},
-        {"path": 3, "sha256": "0" * 64},
-        {"path": "scene.xml", "sha256": "0" * 64, "more": 1},
-        "scene.xml",
-    ],
-)
-def test_another_record_is_refused_in_one_line(scene):
-    values = train_config(env_id=REACH).to_dict() | {"scene": scene}
-    with pytest.raises(ValueError, match="scene") as error:
-        config_from_dict(values)
-    assert len(str(error.value).splitlines()) == 1

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 import metarobot as mr
-from metarobot.io import read_json
-from metarobot.training.load import EVALUATION_FILE, FOLDER
 
 SIZES = {"num_tasks": 2, "episodes_per_task": 2, "total_steps": 64, "hidden_sizes": (4,)}
 
@@ -31,18 +29,6 @@ def test_a_native_batch_is_a_robot_too():
     policy = mr.load("slide")["maml"]
     adapted = policy.adapt(gym.make_vec("metarobot/Slide-v0", num_envs=3), episodes=5)
     assert adapted.num_episodes == 5
-
-
-def test_what_is_shown_of_an_object_is_one_short_line():
-    policy = mr.load("slide")["maml"]
-    episodes = policy.explore(gym.make("metarobot/Slide-v0"), episodes=2)
-    measured = mr.Evaluation.from_dict(read_json(FOLDER / "slide" / EVALUATION_FILE))
-    assert [repr(each) for each in (policy, policy.adapt_from(episodes), episodes, measured)] == [
-        "AdaptablePolicy(maml on metarobot/Slide-v0, seed 0, adapted to 0 episodes)",
-        "AdaptablePolicy(maml on metarobot/Slide-v0, seed 0, adapted to 2 episodes)",
-        "Episodes(1 tasks x 2 episodes x 8 steps)",
-        "Evaluation(metarobot/Slide-v0: random, domain_randomisation, latent, maml, oracle)",
-    ]
 
 
 def test_every_public_name_is_there_and_says_how_it_is_used():

@@ -238,4 +238,4 @@ def test_some_options(grip_run, checks_only, tmp_path):
 
 @pytest.mark.stress
 def test_many_options(grip_run, checks_only, tmp_path):
-    fuzz_options(grip_run, tmp_path, 300)
+    fuzz_options(grip_run, tmp_path, 150)

@@ -92,30 +92,6 @@ def test_in_place_of_a_part_of_a_run(run, tmp_path, capfd, command):
     assert_refused(command, capfd, canary, run / "maml")
 
 
-WRITERS = {
-    "evaluate run --out out": "out/report.html",
-    "compare grip --out out --algorithms maml --seeds 0": "out/scores",
-    "demo --quick --overwrite --out out": "out/adaptation.mp4",
-    "render run --out out/x.mp4": "out/x.mp4",
-    "export run --out out/x.zip": "out/x.zip",
-    "import x.zip --env-id metarobot/Grip-v0 --out out/x.safetensors": "out/x.safetensors",
-    "train grip --out out --variant out/x.toml": "out/x.toml",
-    "train grip --out new --initial-policy out/x": "out/x",
-    "evaluate run --out new --video out/x": "out/x",
-    "import out/x.zip --env-id metarobot/Grip-v0 --out x.safetensors": "out/x.zip",
-}
-
-
-@pytest.mark.parametrize("command", WRITERS)
-def test_in_place_of_a_file_that_is_named_or_made(run, tmp_path, capfd, command):
-    """Before anything is measured or trained: that would take more than seconds."""
-    canary, place = make_canary(tmp_path / "canary"), tmp_path / WRITERS[command]
-    place.parent.mkdir()
-    IN_PLACE_OF_A_FILE["link to nothing"](place, canary)
-    assert_refused(command, capfd, canary, place)
-    assert [entry.name for entry in place.parent.iterdir()] == [place.name]
-
-
 # A right seal over bad content, and tables of bad numbers: a stranger can seal anything.
 
 WILD = (

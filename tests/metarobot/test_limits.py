@@ -65,26 +65,6 @@ def test_every_number_of_every_configuration_has_bounds(cls, name, value):
     assert len(str(error.value)) < 200
 
 
-@pytest.mark.parametrize("value", TOO_MUCH, ids=lambda value: f"{type(value).__name__}")
-@pytest.mark.parametrize("name", ["num_envs", "num_threads", "horizon"])
-def test_every_number_of_an_environment_has_bounds(name, value, monkeypatch):
-    monkeypatch.setattr("metarobot.envs.vector_env.Batch", refuse_to_allocate)
-    family = FAMILIES["metarobot/PointNavigation-v0"]
-    with pytest.raises(ValueError, match=f"^{name} must be an integer in"):
-        family(**{"num_envs": 1, name: value})
-
-
-@pytest.mark.parametrize(
-    "sizes",
-    [(MOST_UNITS + 1,), (0,), (True,), (4.0,), ((4,),), (10**5000,), (4,) * (MOST_LAYERS + 1)],
-    ids=lambda sizes: f"{len(sizes)} {type(sizes[0]).__name__}",
-)
-def test_layers_are_bounded_in_number_and_width(sizes):
-    with pytest.raises(ValueError, match=r"^hidden_sizes must be up to 16 integers in") as error:
-        train_config(hidden_sizes=sizes)
-    assert len(str(error.value)) < 200
-
-
 # What they multiply to.
 
 

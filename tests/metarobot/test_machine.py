@@ -1,11 +1,8 @@
 """Threads, versions, memory that is kept, and signals; OpenGL has a file of its own."""
 
 import os
-import platform
 import signal
-import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -48,36 +45,6 @@ def test_provenance_names_versions_and_the_commit_of_the_source_tree(monkeypatch
     assert provenance(threads=1)["git_revision"] is None
 
 
-MEASURE = """
-import resource
-import torch
-from metarobot.machine import keep_freed_memory
-
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        blocks = [torch.ones(5_000_000) for _ in range(4)]  # 20 MB each
-        del blocks
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-
-given_back = faults()
-keep_freed_memory()
-faults()  # takes it once
-print(given_back, faults())
-"""
-
-
-@pytest.mark.stress
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do as they do")
-def test_freed_memory_costs_no_page_faults_again():
-    command = [sys.executable, "-c", MEASURE]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    given_back, kept = map(int, done.stdout.split())
-    assert kept < given_back / 10
-
-
 # Signals.
 
 
@@ -113,19 +80,6 @@ def test_under_torchrun_signals_may_be_repeated(monkeypatch, handlers):
             assert request.signal_number == signal.SIGINT
 
 
-def test_outside_the_main_thread_nothing_is_caught(handlers):
-    seen = []
-
-    def listen() -> None:
-        with listen_for_stop() as request, interrupted_by_signals():
-            seen.append((request.signal_number, signal.getsignal(signal.SIGTERM)))
-
-    thread = threading.Thread(target=listen)
-    thread.start()
-    thread.join()
-    assert seen == [(0, signal.SIG_DFL)]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_unwinds_a_command_and_a_second_one_ends_it(number, handlers):
     cleaned = []
@@ -141,10 +95,3 @@ def test_a_signal_unwinds_a_command_and_a_second_one_ends_it(number, handlers):
         command()
     assert cleaned == [signal.SIG_DFL]
     assert error.value.signal_number == number
-
-
-def test_signals_that_are_ignored_stay_so(handlers):
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
-    with interrupted_by_signals():
-        os.kill(os.getpid(), signal.SIGHUP)
-    assert signal.signal(signal.SIGHUP, signal.SIG_DFL) == signal.SIG_IGN

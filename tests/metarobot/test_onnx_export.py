@@ -112,20 +112,6 @@ def test_what_a_broken_sensor_shows_is_neither_acted_on_nor_remembered(algorithm
         np.testing.assert_allclose(found[[0]], expected, 0, 1e-12)
 
 
-@pytest.mark.parametrize("reward", [np.inf, 1e300])
-@pytest.mark.parametrize("algorithm", ["rl2"])
-def test_a_reward_that_act_refuses_counts_as_not_measured(algorithm, reward):
-    policy, content = exported(algorithm)
-    seen, rewards, begins = walk(policy, 30, 1)
-    session = session_of(content)
-    robots, unmeasured = Robots(session), Robots(session)
-    for t in range(30):
-        with_reward, without = (reward, np.nan) if t % 7 == 3 else (rewards[t], rewards[t])
-        found = robots.act(seen[t], with_reward, float(begins[t]))
-        np.testing.assert_array_equal(found, unmeasured.act(seen[t], without, float(begins[t])))
-        assert np.isfinite(found).all()
-
-
 @pytest.mark.parametrize("algorithm", KINDS)
 def test_it_is_checked_and_old_runtimes_read_it(algorithm):
     content = exported(algorithm)[1]
@@ -187,11 +173,3 @@ def test_it_tells_the_task_where_adaptation_has_found_out_something():
     doubtful = {**policy.params, "trust": torch.zeros(1)}
     assert "task_estimate" not in facts_of(replace(policy, params=doubtful))
     assert "task_estimate" not in facts_of(make_policy("maml"))
-
-
-def test_the_oracle_says_how_it_is_told_the_task():
-    names = [each["name"] for each in facts_of(make_policy("oracle"))["observation"]]
-    family = find_family(FAMILY)
-    told = names[len(family.observation_elements) :]
-    assert len(told) == family.distribution.encoded_bounds.shape[1]
-    assert "cosine of frame_yaw_rad" in told

@@ -30,50 +30,6 @@ def test_no_opengl_names_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not check.required
 
 
-def test_osmesa_is_tried_after_egl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opengl, "_probe", lambda backend: "" if backend == "osmesa" else "broken")
-    assert opengl.working_gl_backend() == "osmesa"
-    assert opengl.opengl_problem() is None
-    monkeypatch.setenv("MUJOCO_GL", "egl")
-    assert opengl.working_gl_backend() is None
-    assert "set MUJOCO_GL=osmesa" in (opengl.opengl_problem() or "")
-
-
-def test_a_probe_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opengl, "_PROBE", "import time; time.sleep(60)")
-    monkeypatch.setattr(opengl, "_PROBE_TIMEOUT_S", 0.2)
-    assert "no picture within" in opengl._probe("egl")
-
-
-@pytest.mark.parametrize(
-    ("value", "allowed"),
-    [
-        *((name, "all") for name in ("", "Enable")),
-        *((name, "none") for name in ("off", "eg1")),
-        *((name, "egl") for name in ("EGL", " egl ")),
-        ("glx", "glfw"),
-    ],
-)
-def test_mujoco_gl_is_read_as_mujoco_does(
-    monkeypatch: pytest.MonkeyPatch, value: str, allowed: str
-) -> None:
-    monkeypatch.setenv("MUJOCO_GL", value)
-    monkeypatch.setattr(opengl, "BACKENDS", ("egl", "osmesa", "glfw"))
-    expected = {"all": opengl.BACKENDS, "none": ()}.get(allowed, (allowed,))
-    assert opengl._allowed_backends() == expected
-
-
-def test_the_module_needs_only_the_standard_library() -> None:
-    script = (
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('opengl', {opengl.__file__!r})\n"
-        "module = sys.modules['opengl'] = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(module)\n"
-        "assert not {'mujoco', 'numpy', 'torch', 'rich'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
-
-
 # Real processes: any order of imports, any MUJOCO_GL, with and without the libraries.
 
 IMPORTS = {
@@ -191,54 +147,3 @@ def test_commands_that_do_not_render_need_no_opengl(tmp_path: Path) -> None:
     done = run_python(["-c", COMMANDS], "egl", False, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "metarobot/Grip-v0" in done.stdout
-
-
-@pytest.mark.stress
-@pytest.mark.usefixtures("opengl")
-def test_mujocos_own_renderer_works_after_ours_is_imported(tmp_path: Path) -> None:
-    code = (
-        "import metarobot.envs, mujoco\n"
-        "mujoco.GLContext(16, 16).free()\n"
-        "model = mujoco.MjModel.from_xml_string('<mujoco/>')\n"
-        "print(mujoco.Renderer(model, 16, 16).render().shape)\n"
-    )
-    done = run_python(["-W", "error", "-c", code], None, True, tmp_path)
-    assert (done.stdout, done.stderr) == ("(16, 16, 3)\n", "")
-
-
-FORK = """
-import multiprocessing, sys
-from metarobot.envs import make_env
-from metarobot.machine import OpenGLError
-POINT = "metarobot/PointNavigation-v0"
-envs = [make_env(POINT, 1, render_mode="rgb_array") for _ in range(2)]
-for env in envs:
-    env.reset(seed=0)
-envs[0].render()
-
-def child(env, outcome):
-    try:
-        outcome.put(env.render()[0].shape)
-    except OpenGLError as error:
-        outcome.put(str(error))
-
-context = multiprocessing.get_context("fork")
-for env in envs:
-    outcome = context.SimpleQueue()
-    process = context.Process(target=child, args=(env, outcome))
-    process.start()
-    process.join(20)
-    print(outcome.get() if process.exitcode == 0 else "it hangs")
-    process.kill()
-"""
-
-
-@pytest.mark.stress
-@pytest.mark.usefixtures("opengl")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_process_forked_from_one_that_renders_is_told_so(tmp_path: Path) -> None:
-    done = run_python(["-c", FORK], None, True, tmp_path)
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2
-    assert all("was forked from one that has rendered" in line for line in lines)

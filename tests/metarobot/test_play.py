@@ -1,20 +1,17 @@
 """`metarobot play`: the session, its drawing, the page in a browser, the server and the command."""
 
-import math
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 import torch
-from browser import MISSING, Browser
 from fakes import untrained_run
 
 import metarobot as mr
@@ -27,7 +24,6 @@ from metarobot.reporting.play import (
     LOOPBACK,
     MOST_TRIALS,
     Drawing,
-    PlayPage,
     PlaySession,
     serve,
 )
@@ -144,16 +140,6 @@ def test_a_slider_changes_the_physics_at_once(play):
     assert session.outcomes[BEFORE] == []  # of another task than the present one
 
 
-def test_a_task_that_is_refused_changes_nothing(play):
-    with pytest.raises(TaskError, match="puck_mass_kg = -1 kg is not allowed"):
-        play(task={"puck_mass_kg": -1.0})
-    session = play()
-    before = session.task
-    with pytest.raises(TaskError):
-        session.set_task({"puck_mass_kg": math.nan})
-    assert session.task == before
-
-
 def test_trials_run_to_their_end_and_are_forgotten(play):
     session = play("maml")
     adapt(session, 1)
@@ -216,41 +202,6 @@ def test_the_drawing_is_where_the_physics_is(env_id, server, tmp_path):
 
 
 # The page.
-
-
-@pytest.mark.stress
-@pytest.mark.skipif(MISSING, reason="needs Chromium and bash")
-def test_a_user_plays_in_a_browser(play, tmp_path):
-    session, done, widths = play("latent"), threading.Event(), []
-    thumb = "document.querySelector('[role=slider]')"
-
-    def visit(server):
-        try:
-            with Browser(tmp_path) as page:
-                page.resize(390, 844)
-                page.open(f"http://{LOOPBACK}:{server.get_port()}")
-                page.wait(f"{thumb}.focus() || true")
-                widths.append(page.evaluate("document.documentElement.scrollWidth"))
-                page.press("ArrowRight")
-                page.wait(f"{thumb}.getAttribute('aria-valuenow') == '0.61'")
-                button = "[...document.querySelectorAll('button')].find(b => b.textContent == '%s')"
-                page.wait(f"({button % 'Adapt to 1 trial'}).click() || true")
-                page.wait("document.body.textContent.includes('adapted to 1')")
-                page.wait("document.body.textContent.includes('believed')")
-                page.resize(1280, 800)
-                widths.append(page.evaluate("document.documentElement.scrollWidth"))
-        finally:
-            done.set()
-
-    with serve(0) as server:
-        visitor = threading.Thread(target=visit, args=(server,))
-        page = PlayPage(session, server)
-        visitor.start()  # this thread simulates, as in the command
-        page.run(done.is_set)
-        visitor.join()
-    assert widths == [390, 1280]
-    assert session.task["puck_mass_kg"] == pytest.approx(0.61)
-    assert session.adapted.num_episodes == 1
 
 
 # The server.

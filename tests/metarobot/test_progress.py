@@ -1,12 +1,11 @@
 import io
 
-import pytest
 from rich.console import Console
 from trained import TRAINED
 
 from metarobot.algorithms import train_config
 from metarobot.console import StageDisplay
-from metarobot.training.progress import TrainingDisplay, duration
+from metarobot.training.progress import TrainingDisplay
 
 
 def metrics(iteration: int, steps: int) -> dict[str, float]:
@@ -43,28 +42,6 @@ def test_plain_lines_without_a_terminal():
     assert "\x1b" not in text.getvalue()
 
 
-def test_a_resumed_algorithm_counts_the_speed_of_this_session_only(monkeypatch):
-    now = iter([0.0, 10.0, 10.0, 10.0])
-    monkeypatch.setattr("metarobot.training.progress.time.monotonic", lambda: next(now))
-    text = io.StringIO()
-    with TrainingDisplay((), 0, Console(file=text)) as display:
-        display.begin(train_config(total_steps=300), 100)
-        display.update(metrics(2, 200))
-    assert "200 of 300 steps" in text.getvalue()
-    assert "10 steps/s, 0:10 left" in text.getvalue()
-
-
-def test_a_budget_that_is_passed_is_no_longer_the_total():
-    """By the rest of the meta-iteration that reached it."""
-    text = io.StringIO()
-    with TrainingDisplay((), 0, Console(file=text, width=200), interval_s=0.0) as display:
-        display.begin(train_config(total_steps=300), 0)
-        for steps in (300, 320):
-            display.update(metrics(1, steps))
-    assert "300 of 300 steps" in text.getvalue()
-    assert "iteration 1, 320 steps, return" in text.getvalue()
-
-
 def test_refused_updates_are_mentioned_once():
     text = io.StringIO()
     with TrainingDisplay((), 0, Console(file=text), interval_s=3600.0) as display:
@@ -98,10 +75,3 @@ def test_a_stage_is_named_once_without_a_terminal():
         stages("[train] oracle", 0.1)
         stages("heat map", 0.5)
     assert text.getvalue().splitlines() == ["  0%  [train] oracle", " 50%  heat map"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (750, "12:30"), (3723, "1:02:03")]
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text

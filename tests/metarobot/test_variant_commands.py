@@ -5,21 +5,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from trained import TINY, TRAINED
 
 from metarobot.algorithms import config_from_dict, train_config
 from metarobot.cli.main import main
-from metarobot.envs import Variant, find_variant
+from metarobot.envs import find_variant
 from metarobot.evaluation.evaluate import evaluate_runs
 from metarobot.evaluation.protocol import EvaluationConfig
 from metarobot.evaluation.table import describe_settings
 from metarobot.training.load import load_run
-from metarobot.training.run import default_run_folder, resume_run, train_run
-
-FILM = "metarobot.reporting.films."
+from metarobot.training.run import default_run_folder, train_run
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "4", "--hidden-sizes", "4"]
 FEW = EvaluationConfig(
@@ -148,54 +144,6 @@ def test_runs_on_different_variants_are_not_mixed(runs, tmp_path, capfd):
     assert "greasy was trained on the variant 'greasy_pads', but" in one_error_line(capfd)
 
 
-class StoppedError(Exception):
-    """Stands for a kill."""
-
-
-class StopAfter:
-    """A display that kills the training after some meta-iterations."""
-
-    def __init__(self, iterations):
-        self.left = iterations
-
-    def begin(self, config, total_steps):
-        pass
-
-    def update(self, metrics, rejected=()):
-        self.left -= 1
-        if not self.left:
-            raise StoppedError
-
-    def finishing(self, share):
-        pass
-
-    def end(self):
-        pass
-
-
-def test_a_run_on_a_variant_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("metarobot.training.train.CHECKPOINT_EVERY", 1)
-    disturbances = {
-        "action_delay_steps": 1,
-        "observation_dropout": 0.2,
-        "sensor_noise": {"m": 0.001},
-        "push": {"force_n": 2.0, "duration_s": 0.1, "probability": 0.2},
-    }
-    change = {"at_step": 8, "factors": {"block_mass_kg": 1.3}}
-    variant = Variant.from_dict(
-        {"family": "grip", "name": "all", "disturbances": disturbances, "change": change}
-    )
-    config = replace(TINY, total_steps=6 * 128, variant=variant)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train_run(config, ["maml"], whole)
-    with pytest.raises(StoppedError):
-        train_run(config, ["maml"], stopped, StopAfter(3))
-    resume_run(stopped)
-    one, other = (load_run(path).policies["maml"].params for path in (whole, stopped))
-    for name, leaf in one.items():
-        assert torch.equal(leaf, other[name])
-
-
 def test_a_configuration_knows_the_family_of_its_variant():
     with pytest.raises(ValueError, match="'heavy_tool' is one of metarobot/Reach-v0"):
         train_config(variant=find_variant("heavy_tool"))
@@ -205,32 +153,3 @@ def test_a_configuration_knows_the_family_of_its_variant():
 
 
 # Videos.
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Take no pictures: every frame is black; return the headers that are written."""
-    headers = []
-    monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
-    monkeypatch.setattr(FILM + "_picture", lambda env: np.zeros((8, 8, 3), np.uint8))
-    monkeypatch.setattr(FILM + "write_film", lambda frames, path, fps: None)
-
-    def compose(clips, words, **kwargs):
-        headers.append(" · ".join([words.title, *words.parts]))
-
-    monkeypatch.setattr(FILM + "compose_film", compose)
-    return headers
-
-
-def test_a_video_names_the_variant(runs, no_pictures, capfd):
-    command = [
-        "render",
-        str(runs["grip"]),
-        "--variant",
-        "greasy_pads",
-        "--adaptation-episodes",
-        "3",
-    ]
-    assert main(command) == 0
-    assert no_pictures[0].startswith("Grip, greasy pads · block mass ")
-    assert "pad_friction 0." in capfd.readouterr().out

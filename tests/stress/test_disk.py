@@ -1,17 +1,14 @@
 """A full disk ends a command in one line: no success without a whole product, none lost."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import imageio_ffmpeg
 import pytest
 from small_training import ENVIRONMENT, METAROBOT, curve, execute, fingerprint, resume, train
-from trained import TRAINED
 
 pytestmark = pytest.mark.stress
 
@@ -25,7 +22,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 def test_training_that_can_no_longer_write_ends_in_one_line_and_goes_on_later(tmp_path):
-    run, iterations = tmp_path / "run", 24
+    run, iterations = tmp_path / "run", 14
     command = [sys.executable, "-c", WITH_SMALL_FILES, "12000", *train(run, iterations)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -42,38 +39,15 @@ def test_training_that_can_no_longer_write_ends_in_one_line_and_goes_on_later(tm
 # A small file system, of every command.
 
 SIZES = ["--num-tasks", "2", "--episodes-per-task", "2", "--hidden-sizes", "4"]
-TRAIN = ["train", "grip", "--algorithms", *TRAINED, "--total-steps", "64", *SIZES]
-MEASURE = ["--num-tasks", "2", "--episodes-per-block", "2", "--test-episodes", "1"]
-MEASURE += ["--grid-size", "2", "--num-blocks", "1", "--adaptation-episodes", "2"]
-MEASURE += ["--heat-map-episodes", "2"]
+MEASURE = ["--num-tasks", "2", "--test-episodes", "1", "--num-blocks", "0", "--films", "0"]
+MEASURE += ["--grid-size", "2", "--adaptation-episodes", "2", "--heat-map-episodes", "2"]
 COMMANDS = {
-    "train": [*TRAIN, "--out", "DISK/new"],
-    "overwrite": [*TRAIN, "--seed", "1", "--out", "DISK/run", "--overwrite"],
-    "resume": ["train", "--resume", "DISK/run"],
-    "evaluate": ["evaluate", "RUN", "--out", "DISK/results", *MEASURE, "--films", "0"],
-    "compare": [
-        *("compare", "grip", "--algorithms", "domain_randomisation", "--seeds", "0"),
-        *("--out", "DISK/comparison", "--total-steps", "6400", "--test-tasks", "2"),
-        *("--num-blocks", "0", "--hidden-sizes", "4"),
-    ],
-    "render": ["render", "RUN", "--out", "DISK/film.mp4", "--adaptation-episodes", "2"],
+    "train": ["train", "grip", "--total-steps", "64", *SIZES, "--out", "DISK/new"],
+    "evaluate": ["evaluate", "RUN", "--out", "DISK/results", *MEASURE],
     "export": ["export", "RUN", "--out", "DISK/model.zip"],
-    "record": [
-        "diagnose",
-        "record",
-        "--out",
-        "DISK/recordings",
-        "--machines",
-        "1",
-        "--checks",
-        "1",
-    ],
-    "import": ["import", "MODEL", "--env-id", "metarobot/Grip-v0", "--out", "DISK/p.safetensors"],
 }
-NEEDED = {"train": 200, "overwrite": 200, "resume": 60, "evaluate": 900, "compare": 300}
-NEEDED |= {"render": 400, "export": 150, "import": 30, "record": 1200}
-"""About what each command writes, KiB; disks of up to this size, and a bit more, are tried."""
-NUM_SIZES = 3
+MORE_KIB = 1500
+"""More than any command writes."""
 
 
 @contextmanager
@@ -89,32 +63,13 @@ def small_disk(folder: Path, kib: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.fixture(scope="module")
-def products(tmp_path_factory) -> Path:
-    """What a full disk must not take away: a run, an evaluation, a film, a model, a policy."""
-    folder = tmp_path_factory.mktemp("products")
-    names = {"DISK": folder, "RUN": folder / "run", "MODEL": folder / "model.zip"}
-    call([*TRAIN, "--out", "DISK/run"], names)
-    for command in ("evaluate", "render", "export", "import"):
-        call(COMMANDS[command], names)
-    return folder
-
-
-def used_kib(products: Path, folder: Path) -> int:
-    """Return how much of a file system the products take."""
-    with small_disk(folder, 2**15) as disk:
-        shutil.copytree(products, disk, dirs_exist_ok=True)
-        status = os.statvfs(disk)
-        return (status.f_blocks - status.f_bfree) * status.f_frsize // 1024
-
-
-def call(command: list[str], names: Mapping[str, Path], check=True) -> subprocess.CompletedProcess:
+def call(command: list[str], names: Mapping[str, Path]) -> subprocess.CompletedProcess:
     words = []
     for word in command:
         first, _, rest = word.partition("/")
         words.append(str(names[first] / rest) if first in names else word)
     return subprocess.run(
-        [*METAROBOT, *words], env=ENVIRONMENT, capture_output=True, text=True, check=check
+        [*METAROBOT, *words], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
 
 
@@ -126,43 +81,21 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def assert_whole(disk: Path, command: str) -> None:
-    """What a command that reports success has written can be used."""
-    names = {"DISK": disk, "RUN": disk / "run", "MODEL": disk / "model.zip"}
-    if command == "render":
-        frames, _ = imageio_ffmpeg.count_frames_and_secs(str(disk / "film.mp4"))
-        assert frames > 10
-    if command == "export":
-        other = disk.parent / "again.safetensors"
-        call(["import", "MODEL", "--env-id", "metarobot/Grip-v0", "--out", str(other)], names)
-    if command == "evaluate":
-        text = (disk / "results" / "report.html").read_text(encoding="utf-8")
-        assert text.rstrip().endswith("</html>")
-
-
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_disk_that_fills_up(products, tmp_path, command):
-    there, outcomes = used_kib(products, tmp_path / "disk"), set()
-    for index in range(NUM_SIZES):
-        # The first disk is full.
-        kib = there + int(NEEDED[command] * 1.3 * index / (NUM_SIZES - 1))
-        with small_disk(tmp_path / "disk", kib) as disk:
-            shutil.copytree(products, disk, dirs_exist_ok=True)
-            (disk / "run" / "maml" / "done.json").unlink()  # there is something to resume
+def test_a_disk_that_fills_up(grip_run, tmp_path, command):
+    """A command on a full disk, beside what an earlier one has written, and on one with room."""
+    for more, code in ((0, 2), (MORE_KIB, 0)):
+        with small_disk(tmp_path / "disk", 8 + more) as disk:
+            (disk / "results").mkdir()
+            (disk / "results" / "report.html").write_text("old")
             before = content(disk)
-            names = {"DISK": disk, "RUN": products / "run", "MODEL": products / "model.zip"}
-            done = call(COMMANDS[command], names, check=False)
+            done = call(COMMANDS[command], {"DISK": disk, "RUN": grip_run})
             after = content(disk)
-            outcomes.add(done.returncode)
-            if done.returncode == 0:
-                assert_whole(disk, command)
-                continue
-            assert done.returncode == 2, done.stderr
+        assert done.returncode == code, done.stderr
+        if code:
             assert len(done.stderr.splitlines()) == 1, done.stderr
-            assert str(disk) in done.stderr
-            if command not in ("overwrite", "resume"):
-                assert before.items() <= after.items()
-            assert not [name for name in after if name.endswith(".partial")]
-    assert 0 in outcomes
-    # A small policy takes a page, and a run that goes on what it took before.
-    assert 2 in outcomes or command in ("import", "resume")
+            assert str(tmp_path / "disk") in done.stderr
+            assert before == after
+        else:
+            assert done.stderr == ""
+            assert before != after

@@ -19,7 +19,7 @@ from small_training import (
 
 pytestmark = pytest.mark.stress
 
-ITERATIONS, KILLS = 20, 5
+ITERATIONS, KILLS = 20, 2
 LONGEST_LIFE_S = 4.5
 """A little longer than it takes to start, and to train half of the run."""
 MOST_FILE_OPERATIONS = 25

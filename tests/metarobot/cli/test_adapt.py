@@ -82,13 +82,6 @@ def test_a_robot_of_ones_own(run, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "rl2"])
-def test_a_task_of_the_family(run, tmp_path, algorithm):
-    out = tmp_path / "adapted.safetensors"
-    assert adapt(run.path, out, "--algorithm", algorithm, "--task", "puck_mass_kg=0.3") == 0
-    assert mr.load(out).num_episodes == 2
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -179,24 +172,3 @@ def test_nowhere_to_write_is_said_before_robots_move(run, module, tmp_path, caps
     monkeypatch.setattr("os.access", lambda *_: False)
     assert adapt(run.path, tmp_path / "a.safetensors", *robot) == 2
     assert complaints(capsys) == [f"metarobot: error: {tmp_path}: Permission denied"]
-
-
-def test_a_file_holds_one_policy(run, tmp_path, capsys):
-    out, again = tmp_path / "adapted.safetensors", tmp_path / "again.safetensors"
-    assert adapt(run.path, out, "--algorithm", "maml") == 0
-    assert adapt(out, again, "--algorithm", "maml") == 0
-    again.unlink()
-    capsys.readouterr()
-    held = "the file holds a policy of maml alone: rl2 needs a run"
-    for options in (["--algorithm", "rl2"], ["--best"]):
-        alone = f"{out} holds one policy: best goes with a run's folder"
-        words = held if "rl2" in options else alone
-        assert adapt(out, again, *options) == 2
-        assert complaints(capsys) == [f"metarobot: error: {words}"]
-        assert main(["export", str(out), "--out", str(tmp_path / "p.zip"), *options]) == 2
-        assert complaints(capsys) == [f"metarobot: error: {words}"]
-    for command in ("evaluate", "render"):
-        assert main([command, str(out), "--out", str(tmp_path / "film.mp4")]) == 2
-        words = f"{out} is a file, must be a run folder: adapt and export take such files"
-        assert complaints(capsys) == [f"metarobot: error: {words}"]
-    assert [each.name for each in tmp_path.iterdir()] == [out.name]

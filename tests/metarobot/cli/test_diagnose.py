@@ -152,13 +152,6 @@ def test_predict_names_faults_and_strangers(case, tmp_path, capsys, ending):
     assert float(first) > 0.5
 
 
-def test_examples_of_several_machines_need_a_name(case, capsys):
-    words = ("predict", case / "run", "--examples", case / "plant", "--recordings", case / "new")
-    assert "with --machine: press 0, press 1, press 2" in refused(capsys, *words)
-    assert "has no machine 'press 9'" in refused(capsys, *words, "--machine", "press 9")
-    assert run(*words, "--machine", "press 0") == 0
-
-
 WRONG = {
     ("train", "PLANT", "--out", "NEW", "--unseen-machines", "press 7"): "no machine 'press 7'",
     ("train", "PLANT", "--out", "NEW", "--unseen-labels", "healthy"): "hold out two at least",
@@ -198,6 +191,7 @@ def test_what_cannot_be_done_is_said_in_one_line(case, tmp_path, capsys, words):
     assert not list((tmp_path / "empty").iterdir())
 
 
+@pytest.mark.stress
 def test_simulated_arms_are_trained_on_and_diagnosed_from_folders(tmp_path, capsys, monkeypatch):
     """Trained on a few faults, evaluated on one more, listed, and used on files of one arm."""
     monkeypatch.setattr(diagnosing, "_QUICK_FAULTS", ("shifted_payload",))

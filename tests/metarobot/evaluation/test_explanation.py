@@ -5,14 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metarobot.envs import TaskError, Variant, find_family
+from metarobot.envs import Variant, find_family
 from metarobot.evaluation.explain import (
     Explanation,
     ExplanationConfig,
     Probe,
     compare_readings,
     explain,
-    weighted_band,
 )
 from metarobot.training.load import FOLDER, TrainedRun, load_run
 
@@ -87,15 +86,6 @@ def test_who_moves_no_layer_has_no_updates_and_its_belief_narrows(run: TrainedRu
     assert min(mass.holds_truth, friction.holds_truth) > 0.5
 
 
-def test_gradient_learners_believe_nothing(explanation: Explanation) -> None:
-    assert explanation.believed == explanation.narrowing == explanation.identified == ()
-
-
-def test_a_task_that_the_family_does_not_allow(run: TrainedRun) -> None:
-    with pytest.raises(TaskError, match="table_frictoin"):
-        explain(run, "maml", CONFIG, lambda *_: None, {"table_frictoin": 0.1})
-
-
 OILY = Variant.from_dict(
     {"family": "slide", "name": "oily", "ranges": {"table_friction": {"train": [0.04, 0.07]}}}
 )
@@ -129,7 +119,6 @@ def test_ranges_and_splits_are_those_of_the_variant_trained_on(run: TrainedRun) 
 
 RNG = np.random.default_rng(0)
 REACH = find_family("metarobot/Reach-v0").distribution
-MASS = find_family("metarobot/Grip-v0").distribution["block_mass_kg"]
 
 
 @pytest.mark.parametrize("num_elements", [3, 400])
@@ -155,15 +144,3 @@ def test_the_truth_is_read_with_1_and_another_task_with_less() -> None:
     assert found["payload_kg"] < 0.5
     assert found["frame_yaw_rad"] == pytest.approx(1.0)
     assert all(row.low <= row.r2 <= row.high for row in rows)
-
-
-def test_quantiles_of_weighted_values() -> None:
-    # In order: 1, 2, 3 with weights 0.2, 0.6, 0.2; their middles lie at 0.1, 0.5 and 0.9.
-    band = weighted_band(MASS, np.array([3.0, 1.0, 2.0]), np.array([0.2, 0.2, 0.6]))
-    assert band == pytest.approx([1.0, 2.0, 3.0])
-    low, median, high = weighted_band(
-        REACH["frame_yaw_rad"], np.array([3.0, -3.0]), np.array([0.5, 0.5])
-    )
-    assert (low, median, high) == pytest.approx(
-        (3.0, np.pi, 2 * np.pi - 3.0)
-    )  # the short way round

@@ -32,11 +32,6 @@ def test_interquartile_mean_by_hand() -> None:
     assert interquartile_mean(np.array([1.0, 2.0, 3.0, 4.0, 99.0])) == 3.0
 
 
-def test_interquartile_mean_along_an_axis() -> None:
-    scores = np.array([[0.0, 1.0, 3.0, 50.0], [4.0, 4.0, 6.0, 6.0]])
-    np.testing.assert_array_equal(interquartile_mean(scores), [2.0, 5.0])
-
-
 @pytest.mark.parametrize("bootstrap", [bootstrap_mean, bootstrap_iqm])
 def test_value_lies_in_its_interval_and_constants_have_none(bootstrap) -> None:
     interval = bootstrap(generator().normal(size=(2, 15)), generator())
@@ -51,12 +46,6 @@ def test_strata_keep_every_seed_in_every_resample() -> None:
     scores = np.stack([np.zeros(8), np.full(8, 100.0)])
     interval = bootstrap_mean(scores, generator())
     assert (interval.low, interval.value, interval.high) == (50.0, 50.0, 50.0)
-
-
-def test_mean_interval_matches_the_normal_theory() -> None:
-    # The standard error of a mean of n = 400 draws of std 2 is 0.1: the interval is about 4 * 0.1.
-    interval = bootstrap_mean(generator(3).normal(0.0, 2.0, (1, 400)), generator(), 4000)
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.1, rel=0.12)
 
 
 def test_coverage_at_small_n() -> None:
@@ -104,15 +93,6 @@ def test_captured_is_undefined_without_headroom() -> None:
     assert noise is None
 
 
-def test_captured_stays_finite_with_one_negative_task() -> None:
-    dr = np.zeros((1, 12))
-    oracle = np.ones((1, 12))
-    oracle[0, 0] = -1.0
-    captured = bootstrap_captured(dr + 0.5, dr, oracle, generator())
-    assert captured is not None
-    assert 0.0 < captured.low <= captured.value <= captured.high
-
-
 def test_harmed_by_hand() -> None:
     # The headroom is 2, so a loss above 0.1 counts: 0.11 and 5 of the six do, 0.1 does not.
     before = np.zeros((2, 3))
@@ -122,12 +102,6 @@ def test_harmed_by_hand() -> None:
     assert 0.0 <= harmed.low < harmed.value < harmed.high <= 1.0
     # Only what was lost counts, not where it began.
     assert bootstrap_harmed(before - 7.0, after - 7.0, 2.0, generator()).value == harmed.value
-
-
-def test_nobody_is_harmed_by_what_changes_nothing() -> None:
-    scores = generator().normal(size=(3, 10))
-    harmed = bootstrap_harmed(scores, scores, 1.0, generator())
-    assert (harmed.low, harmed.value, harmed.high) == (0.0, 0.0, 0.0)
 
 
 def test_worst_tenth_by_hand() -> None:

@@ -17,7 +17,7 @@ from metarobot.evaluation.references import (
     with_step_sizes,
 )
 from metarobot.evaluation.task_set import TaskSet
-from metarobot.learning.inner_loop import STEP_SIGNAL, STEP_VARIANCE, STEPS_TAKEN, VALUE_PRIOR
+from metarobot.learning.inner_loop import VALUE_PRIOR
 from metarobot.policies import repeat_params
 from metarobot.training.load import TrainedPolicy
 
@@ -50,25 +50,6 @@ def test_fine_tuning_starts_where_domain_randomisation_ended(randomised):
     assert torch.equal(weights, from_scratch(randomised, OPTIONS).params["layers.0.weight"])
 
 
-def test_the_noise_of_its_steps_is_that_of_single_episodes(randomised, task_set):
-    """The step that each episode alone asks for, taken without shrinking."""
-    start = fine_tuning(randomised, OPTIONS)
-    episodes = task_set.explore(start, NUM_EPISODES)
-    known = with_measured_leaves(start, episodes)
-    assert known.params[STEPS_TAKEN] == 0.0
-    assert known.params[STEP_SIGNAL] > 0.0
-
-    tasks = repeat_params(known.params, episodes.num_tasks)
-    advantages = known.algorithm.adaptation_advantages(tasks, episodes)
-    whole = replace(start, config=start.config.with_options(shrink_steps=False)).algorithm
-    alone = {name: leaf.repeat_interleave(NUM_EPISODES, 0) for name, leaf in tasks.items()}
-    adapted = whole.adapt(alone, episodes.each_alone(), advantages.flatten(0, 1)[:, None])
-    moved = [(adapted[name] - leaf).flatten(1) for name, leaf in alone.items()]
-    steps = torch.cat(moved, dim=1).unflatten(0, (episodes.num_tasks, NUM_EPISODES))
-    variance = steps.var(dim=1).sum(1).mean()
-    torch.testing.assert_close(known.params[STEP_VARIANCE].squeeze(), variance, rtol=1e-3, atol=0.0)
-
-
 def test_a_single_episode_moves_it_only_with_what_was_measured(randomised, task_set):
     start = fine_tuning(randomised, OPTIONS)
     episodes = task_set.explore(start, NUM_EPISODES)
@@ -80,12 +61,6 @@ def test_a_single_episode_moves_it_only_with_what_was_measured(randomised, task_
 
     assert not moves(start)
     assert moves(with_measured_leaves(start, episodes))
-
-
-def test_without_those_options_nothing_is_measured(randomised, task_set):
-    start = fine_tuning(randomised, replace(OPTIONS, shrink_steps=False, value_prior=False))
-    known = with_measured_leaves(start, task_set.explore(start, NUM_EPISODES))
-    assert not {STEP_VARIANCE, STEP_SIGNAL, VALUE_PRIOR} & known.params.keys()
 
 
 def test_it_gets_the_step_size_that_suits_it(randomised, task_set):

@@ -99,20 +99,6 @@ def test_alarms_are_set_beside_their_nominal_rate():
     assert "not measured" in alarm_words(held_out(noticed=None))
 
 
-@pytest.mark.parametrize(
-    ("machines", "words"),
-    [
-        (("",), "Trained on 1 machine, figures say nothing of others."),
-        (tuple("abcdefghij"), "10: a, b, c, d, e, f, g, h and 2 more"),
-    ],
-)
-def test_page_says_on_how_many_machines_it_rests(machines, words):
-    config = config_of({"trees": 0.8}, machines=machines)
-    page = render_report(config, held_out())
-    assert words in page
-    assert ("of others" in page) == (len(machines) < 10)
-
-
 def test_hostile_names_stay_text():
     labels = (HOSTILE, "w" * 200, "healthy")
     page = render_report(config_of({HOSTILE: 0.8, "trees": 0.7}, labels=labels), held_out(labels))

@@ -121,17 +121,6 @@ def test_the_filmed_episode_is_the_collected_one_and_pictures_lie_between(traine
     assert seen[-1] == pytest.approx(env.batch.bind("qpos")[0], abs=1e-6)
 
 
-@pytest.mark.parametrize(("per_step", "frames"), [(2.0, 33), (0.3, 6)])
-def test_a_slower_film_has_fewer_frames_and_the_end(trained, seen, per_step, frames):
-    env = make_env(GRIP, 1, num_threads=1)
-    start = np.full((1, 1, env.start_size), 0.3)
-    clip = Camera(env, per_step, 25.0).film(
-        trained, repeat_params(trained.params, 1), start, "before"
-    )
-    assert (len(clip.frames), len(clip.rewards)) == (frames, 16)
-    assert seen[-1] == pytest.approx(env.batch.bind("qpos")[0], abs=1e-12)
-
-
 def test_adaptation_changes_the_policy_and_is_repeatable(trained):
     tasks = choose_task(DISTRIBUTION, RenderConfig(), {"block_mass_kg": 1.5})
     config = RenderConfig(adaptation_episodes=(2, 4))

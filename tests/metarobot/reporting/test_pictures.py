@@ -117,13 +117,6 @@ def test_heat_map_survives_missing_numbers_and_algorithms(evaluation, monkeypatc
         assert len(heat_map.heat_map(picture)) > 1000
 
 
-def test_cell_edges_by_hand() -> None:
-    np.testing.assert_allclose(heat_map.edges([1.0, 2.0, 4.0], log=False), [0.5, 1.5, 3.0, 5.0])
-    np.testing.assert_allclose(
-        heat_map.edges([1.0, 100.0], log=True), [0.1, 10.0, 1000.0]
-    )  # half a step on each side, in the logarithm
-
-
 def test_errors_name_what_is_wrong(evaluation: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no training curve"):
         training_curve([])
@@ -143,21 +136,6 @@ def test_pictures_need_no_reference_and_nobody_who_adapts(names: tuple, monkeypa
     for draw in ("adaptation_curve", "heat_map"):
         picture = DRAW[draw](without(made_up_evaluation(), *names))
         assert picture != DRAW[draw](made_up_evaluation())
-
-
-def test_words_and_numbers() -> None:
-    assert plot_style.parameter_label("joint_friction_nm", "N m") == "joint friction [N m]"
-    assert plot_style.parameter_label("block_mass_kg", "kg") == "block mass [kg]"
-    assert plot_style.parameter_label("pad_friction", "1") == "pad friction"
-    assert plot_style.family_title("metarobot/Grip-v0") == "Grip"
-    assert plot_style.family_title("metarobot/ReachHiddenGoal-v0") == "Reach hidden goal"
-    assert [plot_style.number(value) for value in (-1.234, -0.001, None, float("nan"))] == [
-        "−1.23",
-        "0.00",
-        "–",
-        "–",
-    ]
-    assert plot_style.percent(-0.061) == "−6\N{NO-BREAK SPACE}%"
 
 
 def test_every_cell_tells_its_task_and_its_figures(evaluation):

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metarobot.evaluation.statistics import Interval
-from metarobot.evaluation.table import Conditions, Evaluation, headline_episodes
+from metarobot.evaluation.table import Conditions, Evaluation
 from metarobot.reporting.films import Film, WorstFilms
 from metarobot.reporting.report import Demonstration, Origin, render_report
 from metarobot.reporting.tables import episode_tables
@@ -264,12 +264,6 @@ def test_verdict_on_small_headroom(evaluation: Evaluation) -> None:
     )
 
 
-def test_the_number_that_a_sentence_tells_of() -> None:
-    """The most up to five, or the fewest; 0 is no adaptation."""
-    told = [headline_episodes(n) for n in ([0, 1, 2, 5, 10], [0, 20, 40], [3, 0, 6], [0], [])]
-    assert told == [5, 20, 3, None, None]
-
-
 def test_the_table_by_episodes_has_what_was_measured(evaluation: Evaluation) -> None:
     train, *_ = episode_tables(evaluation)
     assert (train.title, *train.headings[1:]) == ("Training", "0", "1", "5", "20", "for 90 %")
@@ -285,14 +279,6 @@ def test_the_table_by_episodes_has_what_was_measured(evaluation: Evaluation) -> 
     lost = with_rows(evaluation, lambda row: True, captured=None)
     assert episode_tables(lost)[0].groups[0].title == "Success"
     assert episode_tables(without(evaluation, "maml")) == []
-
-
-def test_verdicts_speak_of_held_out_splits(evaluation: Evaluation) -> None:
-    sentences = verdicts(evaluation)
-    assert len(sentences) == 2
-    assert "gaps held out" in sentences[0]
-    only = with_headroom(evaluation, headroom("train"))
-    assert "new tasks from the training range" in verdicts(only)[0]
 
 
 def test_every_algorithm_has_its_verdict_and_its_lines(evaluation: Evaluation) -> None:

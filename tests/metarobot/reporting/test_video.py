@@ -49,15 +49,6 @@ def test_frames_are_even_equal_and_held():
     assert len(compose(clip(1), clip(1))) == 6
 
 
-def test_the_shorter_clip_waits():
-    frames = compose(clip(2), clip(6))
-    assert len(frames) == 6 + 5
-    # Left stays at its last image (value 40), right goes on to its own (value 200).
-    middle = frames[5][frames[5].shape[0] // 2]
-    assert (middle[80] == 40).all()
-    assert (middle[-80] == 200).all()
-
-
 def test_long_and_unprintable_text_stays_within_the_picture():
     long = Words(title="→ ✓ " * 60, parts=["block mass −1 µm " * 20] * 5)
     side = Clip(

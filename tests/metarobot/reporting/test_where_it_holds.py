@@ -100,11 +100,3 @@ def test_before_adapting_nothing_is_said_and_without_a_heat_map_neither() -> Non
     evaluation = made_up_evaluation()
     assert where_they_hold(replace(evaluation, heat_map=None)) == []
     assert where_they_hold(without(evaluation, "maml")) == []
-
-
-def test_of_a_map_without_a_value_in_the_training_range_nothing_is_said() -> None:
-    evaluation = made_up_evaluation()
-    heat_map = evaluation.heat_map
-    assert heat_map is not None
-    narrow = replace(heat_map.x, train=(0.2, 0.25))
-    assert where_they_hold(replace(evaluation, heat_map=replace(heat_map, x=narrow))) == []

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from stable_baselines3 import PPO
 
 from metarobot.cli.main import main
 
@@ -44,21 +42,6 @@ def test_a_run_is_exported_imported_and_begun_with(run, capfd):
     ]
     assert main([*TRAIN, "--algorithms", "maml", "--initial-policy", "p.safetensors"]) == 0
     assert Path("runs/grip-seed0/maml/done.json").is_file()
-
-
-def test_the_oracle_comes_back_as_the_oracle(run, capfd):
-    assert main(["export", str(run), "--algorithm", "oracle", "--out", "oracle.zip"]) == 0
-    model = PPO.load("oracle.zip", device="cpu")
-    assert model.predict(np.zeros(7, np.float32), deterministic=True)[0].shape == (1,)
-    assert main(["import", "oracle.zip", *GRIP, "--out", "p.safetensors"]) == 0
-    begin = ["--initial-policy", "p.safetensors"]
-    assert main([*TRAIN, *PLAIN, "--algorithms", "oracle", *begin]) == 0
-    capfd.readouterr()
-    assert main([*TRAIN, "--algorithms", "maml", *begin, "--out", "x"]) == 2
-    line = error_line(capfd)
-    assert line.startswith("p.safetensors does not fit maml: layers.0.weight has the shape (4, 7)")
-    assert line.endswith("leave maml out with --algorithms")
-    assert not Path("x").exists()
 
 
 BAD_INPUT = {

@@ -146,16 +146,6 @@ def test_a_file_that_is_no_ppo_model_is_one_line(write, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_what_ppo_has_no_place_for_is_not_exported(tmp_path):
-    ours = made_up_algorithm(GRIP)
-    more = replace(ours, params={**ours.params, "context": torch.zeros(3)})
-    other = replace(ours, policy=torch.nn.GRU(1, 1))
-    for algorithm, what in ((more, "context"), (other, "GRU")):
-        with pytest.raises(ValueError, match=f"maml cannot be exported: .* no place for {what}"):
-            export_ppo(algorithm, tmp_path / "policy.zip")
-    assert not list(tmp_path.iterdir())
-
-
 def test_an_oracle_with_products_is_refused_and_the_message_says_how_to_train_one_without(tmp_path):
     with pytest.raises(ValueError, match="train it with --no-task-products"):
         export_ppo(made_up_algorithm(GRIP, "oracle"), tmp_path / "policy.zip")

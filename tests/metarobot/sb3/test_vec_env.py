@@ -1,10 +1,8 @@
 """The bridge against Stable-Baselines3's own vector environment of single environments."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from metarobot.envs import TaskEnv, find_variant, make_env
@@ -19,12 +17,6 @@ def grip():
     env = SB3VecEnv(make_env(GRIP, N, horizon=3, num_threads=1))
     yield env
     env.close()
-
-
-@pytest.mark.parametrize("make", [lambda: gym.make(GRIP), lambda: None, lambda: GRIP])
-def test_what_is_no_batch_is_refused_in_one_line(make):
-    with pytest.raises(TypeError, match=r"^SB3VecEnv needs a native batch, .*, got "):
-        SB3VecEnv(make())
 
 
 def both(env_id, **kwargs):
@@ -103,26 +95,6 @@ def test_an_unstable_simulation_ends_its_episode_and_the_learner_sees_only_numbe
     assert np.isfinite(rewards).all()
     assert grip.step(np.zeros((N, 1), np.float32))[2].tolist() == [False, False, False]
     assert grip.step(np.zeros((N, 1), np.float32))[2].tolist() == [True, False, True]
-
-
-def test_attributes_and_methods_are_those_of_the_batch(grip):
-    assert grip.get_attr("horizon") == [3, 3, 3]
-    assert grip.get_attr("horizon", [0, 2]) == [3, 3]
-    assert grip.get_attr("horizon", 1) == [3]
-    assert grip.has_attr("horizon")
-    assert not grip.has_attr("horizons")
-    tasks = grip.env.distribution.sample(np.random.default_rng(0), N)
-    assert VecMonitor(grip).env_method("set_tasks", tasks) == [None] * N
-    assert grip.env.tasks == tasks
-    grip.set_attr("horizon", 7, indices=range(N))
-    assert grip.env.horizon == 7
-    assert grip.env_is_wrapped(Monitor, [0, 1]) == [False, False]
-    for call in (
-        lambda: grip.set_attr("horizon", 1, indices=0),
-        lambda: grip.env_method("set_tasks", tasks, indices=[1]),
-    ):
-        with pytest.raises(ValueError, match="share one batch: indices must be None"):
-            call()
 
 
 def test_ppo_learns_on_it_within_the_usual_wrappers():

@@ -9,8 +9,7 @@ import trained
 
 from metarobot.algorithms import configure
 from metarobot.io import read_json, save_tensors, write_file
-from metarobot.training.load import load_run
-from metarobot.training.run import load_initial_policy, resume_run, train_run
+from metarobot.training.run import load_initial_policy, train_run
 from metarobot.training.run_folder import policy_bytes
 from metarobot.training.trainer import MetaTrainer
 
@@ -37,14 +36,6 @@ def file(tmp_path):
     return path
 
 
-class KilledError(BaseException):
-    """Like a kill, it runs no handler."""
-
-
-def kill_in_the_first_iteration(self):
-    raise KilledError
-
-
 def test_all_algorithms_begin_with_it(file, tmp_path, monkeypatch):
     begun = {}
 
@@ -62,21 +53,6 @@ def test_all_algorithms_begin_with_it(file, tmp_path, monkeypatch):
     source = read_json(tmp_path / "run/maml/config.json")["initial_policy"]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert source == {"file": str(file), "sha256": digest}
-
-
-def test_a_run_that_was_killed_at_once_begins_with_it_again(file, tmp_path, monkeypatch):
-    train_run(TINY, ["maml"], tmp_path / "whole", initial_policy=file)
-    with monkeypatch.context() as patch:
-        patch.setattr(MetaTrainer, "step", kill_in_the_first_iteration)
-        with pytest.raises(KilledError):
-            train_run(TINY, ["maml"], tmp_path / "run", initial_policy=file)
-    file.unlink()
-    assert resume_run(tmp_path / "run") == ("maml",)
-    whole, run = (load_run(tmp_path / name).policies["maml"].params for name in ("whole", "run"))
-    assert all(torch.equal(run[name], leaf) for name, leaf in whole.items())
-    train_run(TINY, ["maml"], tmp_path / "other")
-    other = load_run(tmp_path / "other").policies["maml"].params
-    assert not torch.equal(run["layers.0.weight"], other["layers.0.weight"])
 
 
 def shapes_with(**layers):

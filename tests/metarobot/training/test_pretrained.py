@@ -3,7 +3,6 @@
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import ship
 
@@ -48,24 +47,3 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch) -> None:
     assert find_run(Path(name)) == Path(name)
     with pytest.raises(RunError, match="is not a run folder"):
         mr.load(name)
-
-
-def test_a_name_that_is_nearly_right() -> None:
-    name = pretrained_names()[0]
-    words = f"no run folder at {name}x, nor policies of that name in the package, did you mean "
-    with pytest.raises(RunError, match=f"^{words}'{name}'"):
-        load_run(Path(f"{name}x"))
-    with pytest.raises(RunError, match="no run folder at missing: `metarobot runs` lists "):
-        load_run(Path("missing"))
-
-
-def test_a_check_allows_for_chance() -> None:
-    """Of 300 figures of 60 tasks each, none of which differs, and of some that do."""
-    rng = np.random.default_rng(5)
-    chances = rng.uniform(0, 1, 300)
-    by_chance = [ship.Figure("alike", *rng.binomial(60, chance, 2) / 60) for chance in chances]
-    assert max(abs(each.card - each.here) for each in by_chance) > 0.2
-    assert not ship.differing(by_chance, 60)
-    broken = [ship.Figure("broken", 1.0, 0.6), ship.Figure("broken", 0.9, 0.4)]
-    assert ship.differing([*by_chance, *broken], 60) == broken
-    assert not ship.differing([], 60)

@@ -45,13 +45,6 @@ def test_a_run_is_read_back_as_it_was_trained(grip_run):
     assert observed == 2 + 2 * size  # the two task parameters of Grip, and their products
 
 
-def test_the_learner_to_take_first_is_the_first_of_the_standard_ones(grip_run):
-    run = load_run(grip_run)
-    assert run.learners == ("maml",)
-    run.policies.update(dict.fromkeys(("prototype", "latent", "anil"), run.policies["maml"]))
-    assert run.learners == ("latent", "maml", "prototype", "anil")
-
-
 def test_a_new_run_appears_with_every_configuration(tmp_path):
     configs = [configure(TINY, algorithm) for algorithm in ("maml", "oracle")]
     write_plan(plan_new_run(tmp_path / "runs" / "x", configs))
@@ -145,13 +138,3 @@ def test_a_policy_of_an_unknown_algorithm_is_found_and_named(run):
     with pytest.raises(RunError, match=r"got 'my_maml'") as error:
         load_run(run)
     assert "--module" in str(error.value)
-
-
-@pytest.mark.parametrize("content", ['{"train": {"algorithm": "maml"}}', '{"train": []}', "{"])
-def test_a_folder_of_somebody_else_is_left_alone(run, content):
-    (run / "notes").mkdir()
-    (run / "notes" / "config.json").write_text(content)
-    assert "notes" not in load_run(run).policies
-    (run / "notes" / "config.json").unlink()
-    (run / "notes" / "config.json").symlink_to("/dev/zero")
-    assert "notes" not in load_run(run).policies
