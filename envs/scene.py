@@ -116,8 +116,6 @@ class SceneLimits:
     elements: int = 5_000
     """XML elements, those that `replicate` and `attach` make included; 16,384 texels, heights or
     samples count as one."""
-    element_depth: int = 100
-    """XML elements inside one another, in one model with all that it includes."""
     model_bytes: int = 64 * 2**20
     """Size of the compiled model, meshes and textures included."""
     simulation_bytes: int = 16 * 2**20
@@ -130,8 +128,6 @@ class SceneLimits:
     """Iterations of any solver within a step."""
     picture_px: int = 4096
     """Sides of the off-screen picture and of the shadow map, pixels."""
-    slices: int = 200
-    """Slices and stacks of drawn spheres; sides of the grid of drawn planes, likewise."""
     test_run_s: float = 20.0
     """Wall-clock time of two simulated episodes, s."""
 
@@ -279,7 +275,10 @@ class SceneFiles:
         self._places: dict[str, Path] = {}
         self._reads = self._bytes = 0
         self.contents: dict[str, bytes] = {}
-        self._read_model(self._folder / scene.name, ())
+        try:
+            self._read_model(self._folder / scene.name, ())
+        except RecursionError:
+            raise SceneError("its elements nest too deep") from None
 
     @property
     def sha256(self) -> str:
@@ -306,7 +305,7 @@ class SceneFiles:
             Its elements, those that replicate and attach make included.
         """
         chain = (*chain, path)
-        root = self._read_xml(path, path, chain, 1)
+        root = self._read_xml(path, path, chain)
         folders = [path.parent]
         for compiler in root.iter("compiler"):
             for attribute in {"assetdir", "meshdir", "texturedir"} & {*compiler.attrib}:
@@ -327,11 +326,8 @@ class SceneFiles:
             raise SceneError(f"the scene has more than {self._limits.elements} elements")
         return size
 
-    def _read_xml(self, path: Path, model: Path, chain: tuple[Path, ...], depth: int) -> Element:
-        """Return the root element of a file of a model, with what it includes in its place.
-
-        A chain of files leads to it, and its elements stand inside of so many others.
-        """
+    def _read_xml(self, path: Path, model: Path, chain: tuple[Path, ...]) -> Element:
+        """Return the root element of a file of a model, with what it includes in its place."""
         try:
             text = self._read(path).decode()
             if "<!DOCTYPE" in text:  # the only place to define entities
@@ -343,21 +339,17 @@ class SceneFiles:
             raise SceneError(f"{path.name} is not well-formed XML in UTF-8: {error}") from None
         if root.tag != "mujoco":  # MuJoCo would read others, which name files in other ways
             raise SceneError(f"{path.name}: the root element is {root.tag!r}, need 'mujoco'")
-        self._include(root, path, model, chain, depth)
+        self._include(root, path, model, chain)
         return root
 
-    def _include(
-        self, element: Element, path: Path, model: Path, chain: tuple[Path, ...], depth: int
-    ) -> None:
-        """Put what an element of a file includes in its place; arguments as for `_read_xml`."""
-        if depth > self._limits.element_depth:
-            raise SceneError(f"{path.name}: elements nest deeper than {depth - 1}")
+    def _include(self, element: Element, path: Path, model: Path, chain: tuple[Path, ...]) -> None:
+        """Put what an element of a file includes in its place; `chain` leads to the file."""
         children: list[Element] = []
         for child in element:
             if child.tag in _FORBIDDEN_TAGS or "{" in child.tag:  # a name space hides a tag
                 raise SceneError(f"{path.name}: element {child.tag!r} is not allowed")
             if child.tag not in ("include", "model"):
-                self._include(child, path, model, chain, depth + 1)
+                self._include(child, path, model, chain)
                 children.append(child)
                 continue
             folders = (path.parent, model.parent, PACKAGE_FOLDER)
@@ -365,7 +357,7 @@ class SceneFiles:
             if found in chain:
                 raise SceneError(f"{found.name} includes or attaches itself")
             if child.tag == "include":
-                children += self._read_xml(found, model, (*chain, found), depth)
+                children += self._read_xml(found, model, (*chain, found))
             else:
                 child.set("file", str(found))
                 children.append(child)
@@ -449,20 +441,16 @@ def _check_model(model: Any, limits: SceneLimits) -> None:
             raise SceneError(f"the compiled {field} has numbers that are not finite")
         if field in _NOT_NEGATIVE and (values < 0).any():
             raise SceneError(f"the compiled {field} is negative: {values.min():g}")
-    picture, quality = model.vis.global_, model.vis.quality
+    picture = model.vis.global_
     bounds = [(name, getattr(model, name), 0, limits.positions) for name in ("nq", "nv")]
     bounds += [(name, getattr(model, name), 0, limits.geoms) for name in _COUNTS]
     bounds += [
         (f"option {name}", getattr(model.opt, name), 0, limits.iterations) for name in _ITERATIONS
     ]
     bounds += [
-        (f"visual quality {name}", getattr(quality, name), least, limits.slices)
-        for name, least in (("numslices", 3), ("numstacks", 2), ("numquads", 1))
-    ]
-    bounds += [
         ("visual global offwidth", picture.offwidth, 640, limits.picture_px),
         ("visual global offheight", picture.offheight, 480, limits.picture_px),
-        ("visual quality shadowsize", quality.shadowsize, 0, limits.picture_px),
+        ("visual quality shadowsize", model.vis.quality.shadowsize, 0, limits.picture_px),
         ("size memory in bytes", model.narena, 0, limits.simulation_bytes),
         ("size of the model in bytes", _mj.mj_sizeModel(model), 0, limits.model_bytes),
     ]

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
 from torch.nn.functional import one_hot, pad
 
 from metarobot.config import Checked, fixed, integer, number, require_count, require_known, switch
@@ -355,8 +355,11 @@ class Maml(Learner[MamlOptions]):
         """Take an adaptation step on each block of examples; as `adapt_params`."""
         sizes = self.step_sizes(params)
         for block in blocks:
-            loss = _ModuleLoss(self, block)
-            params = adapt(loss, params, sizes, first_order=self.options.first_order)
+
+            def total_loss(leaves: Params, block: Examples = block) -> Tensor:
+                return self.losses(leaves, block).sum()
+
+            params = adapt(total_loss, params, sizes, first_order=self.options.first_order)
         return params
 
     @torch.no_grad()
@@ -367,21 +370,6 @@ class Maml(Learner[MamlOptions]):
         require_count("num_steps", num_steps)
         theta = repeat_params(self.params, support.num_tasks)
         return AdaptedModel(self, self.take_steps(theta, [support] * num_steps))
-
-
-class _ModuleLoss(NamedTuple):
-    """L_n(θ_n) of a module: the mean loss over the examples of a task, for the inner loop."""
-
-    learner: Maml
-    examples: Examples
-
-    def gradient(self, params: Params, adapting: Sequence[str]) -> Params:
-        """Return ∇ Σ_n L_n for the leaves (N, ...) that adapt: L_n depends on the row n alone."""
-
-        def total_loss(leaves: Params) -> Tensor:
-            return self.learner.losses({**params, **leaves}, self.examples).sum()
-
-        return grad(total_loss)({name: params[name] for name in adapting})
 
 
 class Anil(Maml):
@@ -459,9 +447,6 @@ class Reptile(Maml):
     Source: Nichol et al. 2018, arXiv:1803.02999, algorithms 1 and 2.
     """
 
-    def __init__(self, module: nn.Module, loss: ExampleLoss, options: ReptileOptions) -> None:
-        super().__init__(module, loss, options)
-
     @torch.no_grad()
     def per_task_gradients(self, params: Params, tasks: FewShotTasks) -> Tensor:
         """Return the loss of the query after adapting to the support, and θ - φ_n, (N, 1 + P)."""
@@ -529,15 +514,9 @@ def _require_vectorisable(module: nn.Module) -> None:
     """Refuse a layer that one call cannot compute for all tasks, by what to take instead."""
     for name, layer in module.named_modules():
         if isinstance(layer, nn.RNNBase | nn.LSTMCell):
-            why = (
-                "torch cannot vectorise its recurrent layers over tasks; take a convolution over "
-                "time, or a cell of your own from linear layers"
-            )
+            why = "torch cannot vectorise it over tasks; take a convolution over time"
         elif layer.training and getattr(layer, "running_mean", None) is not None:
-            why = (
-                "its running statistics would change in every pass, for all tasks at once; take "
-                "track_running_stats=False or LayerNorm, or call eval() on the module first"
-            )
+            why = "its running statistics would change; take LayerNorm, or call eval() on it first"
         elif layer.training and isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
             why = "it draws random numbers; leave it out, or call eval() on the module first"
         else:

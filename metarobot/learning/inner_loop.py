@@ -1,7 +1,6 @@
 """The inner loop: one gradient step on every task, all tasks in one vectorised call.
 
-A step asks of a loss only its gradient: `PolicyLoss` is that of a policy on its episodes; the
-few-shot learners have that of any module on examples.
+`PolicyLoss` is the loss of a policy on its episodes; few-shot learners have that of any module.
 
 How much of a step is taken
 ---------------------------
@@ -26,7 +25,7 @@ stochastic approximation method", for steps whose lengths fall so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol, Self, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
@@ -120,17 +119,13 @@ class PolicyLoss(NamedTuple):
     objective: InnerObjective = "lvc"
     """Objective of a step."""
 
-    def gradient(self, params: Params, adapting: Sequence[str]) -> Params:
-        """Return ∇ L_n of every task, by leaves (N, ...) that adapt."""
-        per_step, episodes = OBJECTIVES[self.objective], self.episodes
-
-        def total_loss(leaves: Params) -> Tensor:
-            mean, log_std = self.policy.distribution({**params, **leaves}, episodes.observations)
-            log_probs = log_prob(mean, log_std[:, None, None], episodes.actions)
-            objective = per_step(log_probs, episodes.log_probs, self.advantages)
-            return -(self.weights * objective).sum()
-
-        return grad(total_loss)({name: params[name] for name in adapting})
+    def __call__(self, params: Params) -> Tensor:
+        """Return Σ_n L_n, for leaves (N, ...)."""
+        mean, log_std = self.policy.distribution(params, self.episodes.observations)
+        log_probs = log_prob(mean, log_std[:, None, None], self.episodes.actions)
+        per_step = OBJECTIVES[self.objective]
+        objective = per_step(log_probs, self.episodes.log_probs, self.advantages)
+        return -(self.weights * objective).sum()
 
     def gradients_of_episodes(self, params: Params, adapting: Sequence[str]) -> Params:
         """Return the part of every episode in ∇ L_n: leaves (N, E, ...), whose sums it is.
@@ -148,7 +143,7 @@ class PolicyLoss(NamedTuple):
             advantages=self.advantages.flatten(0, 1)[:, None],
             weights=self.weights.flatten(0, 1)[:, None],
         )
-        gradients = alone.gradient(copies, adapting)
+        gradients = _gradient(alone, copies, adapting)
         return {name: leaf.unflatten(0, shape) for name, leaf in gradients.items()}
 
 
@@ -229,21 +224,17 @@ StepSizes = float | Mapping[str, float | Tensor]
 """α, dimensionless: one number, or one for each leaf that adapts, which broadcasts with it."""
 
 
-class InnerLoss(Protocol):
-    """L_n(θ_n) of every task, which an adaptation step lowers."""
-
-    def gradient(self, params: Params, adapting: Sequence[str]) -> Params:
-        """Return ∇ L_n of every task, for those leaves (N, ...) of θ_n that adapt, by name."""
-        ...
-
-
 def adapt(
-    loss: InnerLoss, params: Params, step_sizes: StepSizes, *, first_order: bool = False
+    loss: Callable[[Params], Tensor],
+    params: Params,
+    step_sizes: StepSizes,
+    *,
+    first_order: bool = False,
 ) -> Params:
     """Take one adaptation step on every task: θ'_n = θ_n - α ∇ L_n(θ_n).
 
     Args:
-        loss: L_n.
+        loss: Σ_n L_n(θ_n), where L_n depends on the row n of each leaf alone.
         params: Parameters, each leaf (N, ...); stay attached to the graph.
         step_sizes: α; leaves without one stay.
         first_order: Treat the step as a constant, so that dθ'/dθ = 1.
@@ -251,9 +242,15 @@ def adapt(
     Source: Finn et al. 2017, arXiv:1703.03400, Algorithms 1 and 3.
     """
     sizes = _size_of_each(params, step_sizes)
-    gradient = loss.gradient(params, [*sizes])
+    gradient = _gradient(loss, params, [*sizes])
     steps = {name: size * gradient[name] for name, size in sizes.items()}
     return _moved(params, steps, first_order)
+
+
+def _gradient(loss: Callable[[Params], Tensor], params: Params, adapting: Sequence[str]) -> Params:
+    """Return the gradient of a loss by those leaves that adapt."""
+    chosen = {name: params[name] for name in adapting}
+    return grad(lambda leaves: loss({**params, **leaves}))(chosen)
 
 
 def adapt_shrunk(

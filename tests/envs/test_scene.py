@@ -102,7 +102,7 @@ REFUSED = {
     "binary junk": (bytes(range(256)) * 9, "not well-formed"),
     "UTF-16": (REACH.encode("utf-16"), "not well-formed"),
     "no MJCF": ("<robot name='urdf'/>", "root element is 'robot'"),
-    "nested too deep": (mjcf("<body>" * 120 + "</body>" * 120), "nest deeper"),
+    "nested too deep": (mjcf("<body>" * 2000 + "</body>" * 2000), "nest too deep"),
     # What MuJoCo complains of, or compiles though it should not.
     "unknown element": ("<mujoco><wordlbody/></mujoco>", "'wordlbody', line 1"),
     "own name twice": (mjcf("<body name='a'/><body name='a'/>"), "repeated name 'a'"),
