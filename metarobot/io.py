@@ -117,10 +117,9 @@ class Folder:
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
         """Return a file, open for reading; one that is longer than ``max_bytes`` is an error."""
         path = self.path / name
-        with errors_naming(path):
-            if status := self._status(name):
-                _require_length(path, status, max_bytes)
-            return path.open("rb")
+        if status := self._status(name):
+            _require_length(path, status, max_bytes)
+        return path.open("rb")
 
     def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return the content of a file; as `open`."""
@@ -132,7 +131,7 @@ class Folder:
         self.root.mkdir(parents=True, exist_ok=True)
         for depth, name in enumerate(self.parts):
             path = Folder(self.root, self.parts[:depth])._here() / name
-            with errors_naming(path), suppress(FileExistsError):
+            with suppress(FileExistsError):
                 path.mkdir()
         self._here()
 
@@ -173,9 +172,8 @@ class Folder:
 
     def create(self, name: str) -> BinaryIO:
         """Return a new file, open for writing; a name that is taken is an error."""
-        with errors_naming(self.path / name):
-            self._status(name)
-            return (self.path / name).open("xb")
+        self._status(name)
+        return (self.path / name).open("xb")
 
     def open_log(self, name: str, keep_bytes: int) -> BinaryIO:
         """Return a file, open for writing at its end, which is made if it is missing.
@@ -193,38 +191,34 @@ class Folder:
             raise FolderError(
                 f"{path} has lost rows since the checkpoint: it must be {keep_bytes} long"
             )
-        with errors_naming(path):
-            file = path.open("r+b" if status else "xb")
-            file.truncate(keep_bytes)
-            file.seek(keep_bytes)
+        file = path.open("r+b" if status else "xb")
+        file.truncate(keep_bytes)
+        file.seek(keep_bytes)
         return file
 
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there is no error."""
         if self.has(name):
-            with errors_naming(self.path / name):
-                self._remove(name)
+            self._remove(name)
 
     def remove_tree(self) -> None:
         """Remove the folder and all that is in it; what links lead to stays."""
-        with suppress(FileNotFoundError), errors_naming(self.path):
+        with suppress(FileNotFoundError):
             shutil.rmtree(self._here())
 
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is in it."""
         if self.exists() and not self.names():
-            with errors_naming(self.path):
-                self.path.rmdir()
+            self.path.rmdir()
 
     def move(self, name: str, target: Folder, new_name: str | None = None) -> None:
         """Move an entry to another folder: a file, which may replace one, or a folder."""
         new_name = name if new_name is None else new_name
         source = self._here() / _checked_name(name)
-        with errors_naming(source):
-            kind: Kind = "folder" if _kind(os.lstat(source)) == "folder" else "file"
-            self._status(name, kind)
-            target._status(new_name, kind)
-            os.replace(source, target.path / new_name)
+        kind: Kind = "folder" if _kind(os.lstat(source)) == "folder" else "file"
+        self._status(name, kind)
+        target._status(new_name, kind)
+        os.replace(source, target.path / new_name)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -349,12 +343,7 @@ def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file that the user names, in one piece.
-
-    Raises:
-        OSError: It cannot be written; the old file stays.
-        FolderError: Something other than a regular file is in its place.
-    """
+    """Write a file that the user names, in one piece; if that fails, the old file stays."""
     with errors_naming(path):
         Folder.named(path.parent).write(path.name, data)
 
@@ -364,8 +353,7 @@ def require_writable(path: Path) -> None:
 
     Raises:
         OSError: Its folder is missing, or cannot be opened or written to.
-        FolderError: Something other than a regular file is in its place, or something other than a
-            folder in that of its folder.
+        FolderError: Something else is in the place of the file or of its folder.
     """
     folder = Folder.named(path.parent)
     if not folder.exists():

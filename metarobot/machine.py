@@ -56,9 +56,9 @@ def choose_num_threads(wanted: int = 0) -> int:
     """
     if wanted > 0:
         return wanted
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if told.isdecimal() and told.isascii() and len(told) < 10 and int(told) > 0:
-        return min(int(told), MOST_THREADS)
+    wish = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wish.isdecimal() and wish.isascii() and len(wish) < 10 and int(wish) > 0:
+        return min(int(wish), MOST_THREADS)
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     return min(_physical_cores(), len(usable) or sys.maxsize)
 

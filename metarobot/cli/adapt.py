@@ -128,17 +128,13 @@ def make_robot(
     task: Mapping[str, float] | None,
     variant: str | None = None,
 ) -> Robot:
-    """Make the environment that was named, or the simulation of the policy's own family.
+    """Make the environment that was named, which is watched, or the family's simulation.
 
     Args:
         policy: Says the family and the variant.
-        env_id: Gymnasium id, with the module that registers it, which may lie in the working
-            directory: ``my_module:my/Robot-v0``.  None for the family's simulation.
+        env_id: Gymnasium id, with the module that registers it: ``my_module:my/Robot-v0``.
         task: Task parameters of the family's simulation; those not named are nominal.
         variant: Variant of the family's simulation; None for that of the policy.
-
-    Returns:
-        The family's simulation; or the environment, which is watched: `WatchedRobot`.
 
     Raises:
         ValueError: There is no such environment, it fails, or the family does not allow the task.

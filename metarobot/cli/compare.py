@@ -152,12 +152,7 @@ Options = options_class(CompareOptions, "", "seed")
 
 
 def parse_compare(arguments: Sequence[str], prog: str) -> CompareOptions:
-    """Parse the arguments of `metarobot compare`.
-
-    Raises:
-        ValueError: The arguments are wrong; the message is one line.
-        SystemExit: Help was asked for and printed.
-    """
+    """Parse the arguments of `metarobot compare`."""
     return parse_training(CompareOptions, arguments, prog, "seed")
 
 
@@ -248,17 +243,7 @@ class Training:
 
 
 def plan_runs(options: CompareOptions, config: RunConfig, runs: Path) -> list[RunPlan]:
-    """Return the plan of the run of every seed: of a new one, or of one that goes on.
-
-    Args:
-        options: Algorithms and seeds.
-        config: Configuration that all trainings have in common.
-        runs: Folder of the run folders.
-
-    Raises:
-        RunError: A folder holds a run of another configuration.
-        ValueError: There is not enough memory for a training.
-    """
+    """Return the plan of the run of every seed: of a new one, or of one that goes on."""
     plans = []
     for seed in options.seeds:
         run = runs / f"{file_name(config.env_id)}-seed{seed}"
@@ -280,11 +265,7 @@ Submit = Callable[["Training"], "Future[None]"]
 
 @contextmanager
 def workers(jobs: int, cluster: str | None) -> Iterator[tuple[Submit, Stop]]:
-    """Start processes on this machine that train, or connect to the workers of a dask cluster.
-
-    Args:
-        jobs: Number of processes.
-        cluster: Address of a scheduler, such as tcp://10.0.0.1:8786; None for this machine.
+    """Start processes that train, or connect to the workers of a dask cluster by its address.
 
     Raises:
         ValueError: dask is not installed, or there is no scheduler.
@@ -341,13 +322,7 @@ def run_trainings(
     stop: Stop,
     progress: Callable[[str, float], None],
 ) -> None:
-    """Run trainings until all are done.
-
-    Args:
-        trainings: Trainings to run.
-        submit: Gives one to a worker.
-        stop: Set when one has failed, or the command is interrupted.
-        progress: Called with those in training and the share of the work done, 0 to 1.
+    """Run trainings until all are done, and show the share of the work done, 0 to 1.
 
     Raises:
         ValueError: A training has failed; the others were stopped, and can be resumed.
@@ -384,10 +359,6 @@ def _show(
 
 def train_job(training: Training, stop: Stop) -> None:
     """Train in this process until it is done, or until all trainings are asked to stop.
-
-    Args:
-        training: The training, which begins, or goes on from its newest checkpoint.
-        stop: Looked at after every meta-iteration.
 
     Raises:
         ValueError: The training has failed; the message is one line.

@@ -107,13 +107,7 @@ def run(arguments: list[str], prog: str) -> int:
 def show_shipped(
     name: str, task: Mapping[str, float], out: Path, console: Console
 ) -> Demonstration:
-    """Draw where a family's shipped policies work, film one of them adapting, and say so.
-
-    Args:
-        name: The preset of the family.
-        task: The task that is filmed; parameters not named are nominal.
-        out: Where the two files go.
-        console: Where to say it.
+    """Draw where a family's shipped policies work, film one adapting to a task, and say so.
 
     Returns:
         The same, for a report.

@@ -73,14 +73,7 @@ def run(arguments: list[str], prog: str) -> int:
 
 
 def find_env_id(name: str) -> str:
-    """Return the id of a task family.
-
-    Args:
-        name: A preset, such as ``grip``, or the id itself.
-
-    Raises:
-        TaskError: There is none.
-    """
+    """Return the id of a task family, by its preset or its id."""
     ids = short_names()
     if name in FAMILIES:
         return name

@@ -58,12 +58,7 @@ class PolicyOptions(OutsideOptions):
 
 
 def parse(options: type[OptionsT], arguments: Sequence[str], prog: str) -> OptionsT:
-    """Parse the arguments of one command.
-
-    Args:
-        options: Its options.
-        arguments: Words after the command's name.
-        prog: The command as it was called, for its help.
+    """Parse the words after a command's name; ``prog`` is the command as it was called.
 
     Raises:
         ValueError: The arguments are wrong; the message is one line.
@@ -82,13 +77,7 @@ def parse(options: type[OptionsT], arguments: Sequence[str], prog: str) -> Optio
 
 
 def arguments_of(options: Any, *without: str, **changed: Any) -> dict[str, Any]:
-    """Return options as arguments of the function that a command calls.
-
-    Args:
-        options: The options, whose names are those of the arguments.
-        without: Options that are no arguments; that of modules never is.
-        changed: Arguments that are not as the options say them.
-    """
+    """Return options, except some, as arguments of the function that a command calls."""
     names = (field.name for field in fields(options))
     return {n: getattr(options, n) for n in names if n not in ("module", *without)} | changed
 
@@ -189,15 +178,8 @@ def import_outside(arguments: Sequence[str]) -> list[str]:
 
     That comes before an option is parsed, because an algorithm brings options of its own.
 
-    Args:
-        arguments: Words after a command's name.
-
     Returns:
-        The arguments, with every algorithm by its name alone.
-
-    Raises:
-        TaskError: A module cannot be imported.
-        ValueError: There is no algorithm of such a name.
+        The words, with every algorithm by its name alone.
     """
     plain, modules = _split_modules(arguments)
     for module in modules:
@@ -224,13 +206,7 @@ def _split_modules(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def import_family(word: str) -> str:
-    """Import the module that a word such as ``my_package.my_family:my/Push-v0`` names.
-
-    Args:
-        word: A preset, a family's id, or MODULE:ID.
-
-    Returns:
-        The family's id; a word without a colon as it is.
+    """Import the module of a family, as in ``my_package.my_family:my/Push-v0``; return its id.
 
     Raises:
         TaskError: The module cannot be imported, or registers no such family.

@@ -69,11 +69,7 @@ def run(arguments: list[str], prog: str) -> int:
 
 
 def parse_grid(size: str | None, parameters: Sequence[str]) -> GridSize | None:
-    """Parse COLUMNSxROWS; None if it was not given.
-
-    Raises:
-        ValueError: It has another form, or is too large.
-    """
+    """Parse COLUMNSxROWS; None if it was not given."""
     if size is None:
         return None
     found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", size, re.ASCII)

@@ -137,9 +137,6 @@ def options_class(own: type[TrainingOptions], preset: str = "", *without: str) -
         own: Options that the command has besides.
         preset: The preset, or a family's id; the defaults of all where it is empty.
         without: Fields of the configuration that are no options of it.
-
-    Raises:
-        ValueError: There is no such preset.
     """
     values = find_preset(preset) if preset else RunConfig()
     names = tuple(dict.fromkeys([*PRESETS, *filter(None, [preset])]))
@@ -180,15 +177,7 @@ def parse_training(
 ) -> Any:
     """Parse the arguments of a command that trains, which begin with a preset.
 
-    Args:
-        own: Options that the command has besides.
-        arguments: Words after the command's name.
-        prog: The command as it was called, for its help.
-        without: Fields of the configuration that are no options of it.
-
-    Raises:
-        ValueError: The arguments are wrong; the message is one line.
-        SystemExit: Help was asked for and printed.
+    Its options are those of `options_class`.
     """
     name, *rest = arguments or [""]
     if name in ("-h", "--help"):

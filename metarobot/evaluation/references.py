@@ -84,11 +84,11 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
         return run.policies[name]
     if name in TOLD_ORACLES:
         return make_told_oracle(name, run.policies[ORACLE])
-    tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
-    task_set = TaskSet.of_split(run.env_id, "train", tuning, scene=run.scene)
     # As MAML adapts in the run; as the family's preset says where it was not trained.
     maml = run.policies["maml"].config if "maml" in run.policies else None
     options = (maml or configure(find_preset(run.env_id), "maml")).options
+    tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
+    task_set = TaskSet.of_split(run.env_id, "train", tuning, scene=run.scene)
     start = STARTS[name](run.policies[NEVER_ADAPTS], cast(MamlOptions, options))
     return prepare(start, task_set, config.episodes_per_block)
 

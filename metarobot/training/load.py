@@ -168,15 +168,7 @@ def _load_algorithm(saved: SavedAlgorithm, best: bool) -> TrainedPolicy | None:
 
 
 def load_runs(paths: Sequence[Path], *, best: bool = False) -> list[TrainedRun]:
-    """Read several seeds of one task family.
-
-    Args:
-        paths: The run folders.
-        best: As in load_run.
-
-    Raises:
-        RunError: As in load_run and require_alike.
-    """
+    """Read several seeds of one task family; as `load_run` and `require_alike`."""
     runs = [load_run(path, best=best) for path in paths]
     require_alike(runs)
     return runs
@@ -236,11 +228,7 @@ def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:
 
 
 def find_scene(run: TrainedRun, path: Path | None) -> TrainedRun:
-    """Return a run whose scene is read from another place than the recorded one.
-
-    Args:
-        run: The run.
-        path: Where its scene is now; None leaves it where it was.
+    """Return a run whose scene is read from another place, if one is given.
 
     Raises:
         RunError: The run was trained in the family's own scene.

@@ -30,11 +30,7 @@ _BYTES_PER_PARAMETER = 32
 
 
 def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = ALONE) -> None:
-    """Refuse configurations that this machine has no memory for.
-
-    Args:
-        configs: What is to be trained, one after the other.
-        workers: The processes that share each; the check is of what this one holds.
+    """Refuse configurations that this machine has no memory for; each process checks its share.
 
     Raises:
         ValueError: One takes too much; the message names its sizes.
@@ -59,16 +55,10 @@ def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = A
 def require_evaluation_memory(
     config: TrainConfig, num_tasks: int, num_episodes: int, way_out: str
 ) -> None:
-    """Refuse to put an algorithm through more episodes at once than this machine has memory for.
-
-    Args:
-        config: What it was trained with.
-        num_tasks: N.
-        num_episodes: E, on each task at once.
-        way_out: What to make smaller.
+    """Refuse to run more episodes of an algorithm at once, N x E, than there is memory for.
 
     Raises:
-        ValueError: It takes too much; the message names the sizes.
+        ValueError: It takes too much; the message names the sizes and the way out.
     """
     _require(
         config,

@@ -210,16 +210,12 @@ def plan_new_run(
     overwrite: bool = False,
     initial_policy: Path | None = None,
 ) -> RunPlan:
-    """Return the plan of a run with every algorithm's configuration and first checkpoint.
+    """Return the plan of a new run; arguments as of `train_run`.
 
-    Args:
-        folder: Where; missing parents are made.
-        configs: One configuration an algorithm.
-        overwrite: Replace the algorithms of a run that is there already; files of other kinds stay.
-        initial_policy: File with the parameters that all begin with, in their first checkpoints.
+    The parameters of an initial policy are in the first checkpoint of every algorithm.
 
     Raises:
-        RunError: Something is there already, and overwrite is not set; or what is there is no run.
+        RunError: Something is there already, and overwrite is not set.
         ValueError: The initial policy does not fit an algorithm.
     """
     if not overwrite:

@@ -254,7 +254,7 @@ def _is_ours(name: str) -> bool:
 
 
 def keeps_best(algorithm: str) -> bool:
-    """Return whether the best policy so far is kept: not where only the last one is concluded."""
+    """Return whether the best policy so far is kept: not where training ends by learning more."""
     return not algorithm_class(algorithm).finish_share
 
 

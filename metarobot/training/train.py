@@ -118,15 +118,9 @@ def make_trainer(config: TrainConfig, workers: Workers = ALONE) -> MetaTrainer:
 
 
 class _Session:
-    """Keeps and shows a training as it goes; only the first process has a log, and writes.
+    """Keeps and shows a training, from the checkpoint on that its trainer has been restored to.
 
-    Args:
-        trainer: At the checkpoint that training goes on from.
-        folder: The algorithm's.
-        progress: As of that checkpoint.
-        stop: Whether this process is asked to stop.
-        log: None in all processes but the first.
-        display: Shows the progress, in the first process.
+    Only the first process has a log, and writes; all stop after the same meta-iteration.
     """
 
     def __init__(
@@ -305,13 +299,7 @@ class _Checkpoint(Origin, kw_only=True):
 
 
 def checkpoint(config: TrainConfig, state: TrainerState, progress: Progress) -> tuple[str, bytes]:
-    """Return the name and the content of a checkpoint.
-
-    Args:
-        config: What is trained.
-        state: The trainer's state.
-        progress: How far the log has come.
-    """
+    """Return the name and the content of a checkpoint."""
     iteration = state.counters["iteration"]
     facts = {
         **origin_of(config, iteration),
