@@ -211,7 +211,7 @@ def authors_protocol(env_id: str, num_tasks: int, num_blocks: int) -> Evaluation
     )
 
 
-def curves(command: ReproduceCommand, num_points: int = 13) -> int:
+def curves(command: ReproduceCommand) -> int:
     """Keep the thinned learning curve and the cost of each training: curves.json."""
     rows = []
     for preset in command.families:
@@ -219,7 +219,7 @@ def curves(command: ReproduceCommand, num_points: int = 13) -> int:
             for algorithm in read_run(run):
                 iterations = load_curve(run, algorithm, ("iteration",))["iteration"]
                 if len(iterations) == iterations[-1]:
-                    thinned = thin_curve(run, algorithm, num_points)
+                    thinned = thin_curve(run, algorithm)
                     rows.append({"preset": preset, **thinned})
                 else:  # those in the package are thinned already
                     print(f"{run.name}: the curve of {algorithm} lacks meta-iterations: left out")
@@ -227,21 +227,18 @@ def curves(command: ReproduceCommand, num_points: int = 13) -> int:
     return 0
 
 
-def thin_curve(run: Path, algorithm: str, num_points: int) -> dict[str, Any]:
-    """Return the cost and the thinned curve of one training.
+def thin_curve(run: Path, algorithm: str) -> dict[str, Any]:
+    """Return the cost of one training and its curve, thinned to 13 points at most.
 
-    Args:
-        run: Run folder.
-        algorithm: Whose training.
-        num_points: The curve's meta-iterations are joined into at most so many groups of equal
-            size.  Of each group the last number of steps and the mean returns are kept.
+    A point is a group of meta-iterations, all of equal size: the last number of steps and the mean
+    returns.
     """
     columns = load_curve(
         run, algorithm, ("total_steps", "pre_return", "post_return", "sampling_s", "update_s")
     )
     done = json.loads((run / algorithm / "done.json").read_text(encoding="utf-8"))
     length = len(columns["total_steps"])
-    size = -(-length // num_points)
+    size = -(-length // 13)
     groups = [slice(start, start + size) for start in range(0, length, size)]
     after = columns["post_return"]
 

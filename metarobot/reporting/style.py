@@ -199,12 +199,12 @@ def percent_interval(bounds: Interval | None) -> str:
     return f"[{number(100 * bounds.low, 0)}, {number(100 * bounds.high, 0)}]"
 
 
-def make_figure(height_px: int, width_px: int = 900) -> Figure:
-    """Return a figure to be shown at width_px: 100 of its pixels an inch, two stored for each."""
+def make_figure(height_px: int) -> Figure:
+    """Return a figure to be shown 900 pixels wide: 100 of them an inch, two stored for each."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width_px / 100, height_px / 100), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(9.0, height_px / 100), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

@@ -146,7 +146,12 @@ def _verdict(evaluation: Evaluation, headroom: Headroom, rows: Sequence[Row]) ->
         text += f"; {percent(after.worse.value)} {percent_interval(after.worse)} of the tasks"
         text += " became worse"
     needed = evaluation.episodes_to_90.get((after.algorithm, after.split))
-    return f"{text}. {_way(rows, needed)}{_small_headroom_note(headroom)}"
+    text = f"{text}. {_way(rows, needed)}"
+    part = headroom.over_random
+    if part is not None and 0.0 < part < SMALL_HEADROOM:
+        text += f" The headroom itself is small: {percent(part)} of the distance from random"
+        text += " actions to the oracle."
+    return text
 
 
 def _closing(share: Interval, name: str) -> str:
@@ -196,16 +201,6 @@ def _no_headroom(headroom: Headroom, name: str, after: Row) -> str:
     return (
         "there is no measurable gap between domain randomisation and the oracle (headroom "
         f"{gap}), so there is nothing for adaptation to gain. {returns}"
-    )
-
-
-def _small_headroom_note(headroom: Headroom) -> str:
-    part = headroom.over_random
-    if part is None or not 0.0 < part < SMALL_HEADROOM:
-        return ""
-    return (
-        f" The headroom itself is small: {percent(part)} of the distance from random actions to "
-        "the oracle."
     )
 
 
@@ -341,8 +336,10 @@ def _place_words(part: Part, place: FailingPlace) -> str:
         (part.x, _condition(part.x, part.along_x, place.columns)),
         (part.y, _condition(part.y, part.along_y, place.rows)),
     )
-    told = [f"the {axis_name(axis)} {{}}{words}" for axis, words in sides if words]
-    return " and ".join(told).replace("{}", "is ", 1).replace("{}", "")
+    told = [(parameter_words(axis.name, axis.unit), words) for axis, words in sides if words]
+    return " and ".join(
+        f"the {name} {'' if index else 'is '}{words}" for index, (name, words) in enumerate(told)
+    )
 
 
 def _condition(axis: Axis, along: Sequence[int], place: slice) -> str:
@@ -365,11 +362,6 @@ def _worst(part: Part) -> str:
     return f"with {x} and {y}, where {percent(part.success[row, column])} of the episodes succeed"
 
 
-def axis_name(axis: Axis) -> str:
-    """Return the task parameter's name for people: "block mass"."""
-    return parameter_words(axis.name, axis.unit)
-
-
 def axis_range(axis: Axis, values: Sequence[float], between: str = " to ") -> str:
     """Return the ends of values with their unit, one if they are the same: "0.05 to 1.8 kg"."""
     ends = dict.fromkeys((f"{values[0]:.3g}", f"{values[-1]:.3g}"))
@@ -379,5 +371,5 @@ def axis_range(axis: Axis, values: Sequence[float], between: str = " to ") -> st
 def axis_ends(axis: Axis, run: Sequence[int]) -> str:
     """Return a parameter with the ends of a run of its values: "a block mass of 0.05 to 1.8 kg"."""
     values = [axis.values[run[0]], axis.values[run[-1]]]
-    words = axis_name(axis)
+    words = parameter_words(axis.name, axis.unit)
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words} of {axis_range(axis, values)}"
