@@ -14,7 +14,9 @@ import hashlib
 import math
 import os
 import re
+import struct
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +56,9 @@ _AMOUNTS = re.compile(
 )
 """Attributes whose product says how many values an element takes."""
 _VALUES_OF_AN_ELEMENT = 2**14
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_PICTURE_BYTES = 2**26
 
 _NOT_NEGATIVE = (
     *("body_mass", "body_inertia", "geom_friction", "pair_friction"),
@@ -393,8 +398,28 @@ class SceneFiles:
         self._bytes += len(data)
         if self._places.setdefault(path.name.lower(), place) != place:
             raise SceneError(f"two files are called {path.name}: rename one of them")
+        _require_small_picture(path, data)
         self.contents[path.name] = data
         return data
+
+
+def _require_small_picture(file: Path, data: bytes) -> None:
+    """Refuse a PNG that unpacks to more than it says, or to more than 64 MiB: a few kB may."""
+    if not data.startswith(_PNG):
+        return
+    width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+    most = min(8 * (width + 1) * height, _MOST_PICTURE_BYTES)  # 16 bits in each of 4 channels
+    packed, start = b"", len(_PNG)
+    while start + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[start : start + 8])
+        packed += data[start + 8 : start + 8 + length] if kind == b"IDAT" else b""
+        start += 12 + length
+    try:
+        unpacked = len(zlib.decompressobj().decompress(packed, most + 1))
+    except zlib.error as error:
+        raise SceneError(f"{file.name}: a picture cannot be unpacked: {error}") from None
+    if unpacked > most or 4 * width * height > _MOST_PICTURE_BYTES:
+        raise SceneError(f"{file.name}: a picture unpacks to more than {most} bytes")
 
 
 def _plain_path(file: Path, given: str) -> Path:

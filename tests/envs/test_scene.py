@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import struct
+import zlib
 from pathlib import Path
 
 import gymnasium as gym
@@ -238,6 +239,19 @@ def test_meshes_lead_to_no_other_file(folder):
 def test_broken_meshes_are_refused(folder, name, content):
     path = write(folder, mesh(name), **{name.replace(".", "_"): content})
     assert "MuJoCo refuses it" in refusal(path)
+
+
+@pytest.mark.parametrize("side_px", [16, 60_000])
+def test_picture_that_unpacks_to_more_than_it_shows_is_refused(folder, side_px):
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0))
+    image = chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + chunk(b"IEND", b"")
+    scene = mjcf("", "<texture name='t' type='2d' file='t.png'/>")
+    path = write(folder, scene, t_png=b"\x89PNG\r\n\x1a\n" + header + image)
+    assert "unpacks to more than" in refusal(path)
 
 
 @pytest.mark.parametrize("env_id", ["metarobot/Grip-v0", "metarobot/Slide-v0"])
