@@ -279,8 +279,9 @@ def test_adapting_shows_in_the_first_film_of_the_commands(monkeypatch, tmp_path)
     monkeypatch.setattr("metarobot.machine.require_opengl", lambda: None)
     black = np.zeros((48, 64, 3), np.uint8)
     monkeypatch.setattr("metarobot.reporting.films._picture", lambda env: black)
-    name = "metarobot.reporting.films._write_clips"
-    monkeypatch.setattr(name, lambda clips, *_: films.append(clips))
+    compose = "metarobot.reporting.films.compose_film"
+    monkeypatch.setattr(compose, lambda clips, words, **_: films.append(clips))
+    monkeypatch.setattr("metarobot.reporting.films.write_film", lambda *_: None)
     command = next(c for c in commands("docs/commands.md") if c.startswith("metarobot render"))
     assert main(shlex.split(command)[1:]) == 0
     assert [clip.success for clip in films[0]] == [False, True, True]
