@@ -16,8 +16,8 @@ CONTEXT = "context"
 class DirectionNetwork(nn.Module):
     """d = C tanh(B [(U x + u) ∘ (V x + v), x] + b) + c, for every step x of an episode.
 
-    The products are a sketch of which outcome goes with which action.  Like `GaussianMLP`, the
-    module is called with parameters from outside.
+    The products are a sketch of which outcome goes with which action.  The module lays out the
+    parameters; `directions` computes with those of every task.
     """
 
     def __init__(self, feature_size: int, action_size: int, hidden_size: int = 64) -> None:

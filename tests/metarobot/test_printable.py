@@ -79,6 +79,7 @@ def test_everything_is_printed_through_print_line_or_as_a_table():
         "main.py: print(f'metarobot {VERSION}')",
         "console.py: print(f'metarobot: {shown}', file=sys.stderr)",  # made printable before
         "console.py: console.print(Text(printable(text), style), soft_wrap=True)",
+        "parquet_reader.py: print(json.dumps(reason), flush=True)",  # read by the parent process
         # Numbers of our own, while a policy adapts.
         "policy.py: print(file=sys.stderr)",
         "policy.py: print(f'\\r{line}' if live else line, end='' if live else '\\n', "

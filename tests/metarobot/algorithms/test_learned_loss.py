@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from derivatives import numerical_gradient, relative_error
 from fakes import N, act_alone, config_of, made_up_batch, small_policy
-from torch.func import functional_call, grad
+from torch.func import grad
 
 from metarobot.algorithms import make_algorithm
 from metarobot.policies import repeat_params
@@ -28,6 +28,10 @@ def adapt(algorithm, params, episodes):
 def context_by_hand(policy, params, episodes, task):
     """z + mean_t J_tᵀ d_t, over the steps of which it was seen what came, by a loop over them."""
     network = policy.network_params(params)
+
+    def layer(name, inputs):
+        return network[f"{name}.weight"] @ inputs + network[f"{name}.bias"]
+
     scaled = policy.scale_observations(episodes.observations)
     no_rewards = torch.zeros_like(episodes.rewards)
     following = policy.scale_observations(episodes.next_observations)
@@ -42,7 +46,9 @@ def context_by_hand(policy, params, episodes, task):
             def mean(context, seen=seen):
                 return act_alone(policy, {**params, "context": context}, seen)[0][0]
 
-            wanted = functional_call(policy.direction, network, (came[task, episode, t],))
+            x = came[task, episode, t]
+            products = layer("left", x) * layer("right", x)
+            wanted = layer("last", torch.tanh(layer("hidden", torch.cat([products, x]))))
             jacobian = torch.autograd.functional.jacobian(mean, params["context"])
             steps.append(jacobian.T @ wanted)
     return params["context"] + torch.stack(steps).mean(0)
