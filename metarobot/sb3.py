@@ -1,8 +1,8 @@
 """The bridge to Stable-Baselines3: the batch as its `VecEnv`, policies to its PPO and back.
 
-A policy of ours scales an observation o from its bounds to (o - c) / h before its first layer, a
-PPO model takes it as it comes.  So the scale moves into that layer: W (o - c) / h + b = W' o + b'
-with W' = W / h and b' = b - W' c.
+A policy of this package scales an observation o by its bounds to (o - c) / h before the first
+layer; a PPO model does not.  So export moves the scale into that layer:
+W (o - c) / h + b = W' o + b' with W' = W / h and b' = b - W' c.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _ROUNDING = 1e-6
 """Relative error of a standard deviation that went through a logarithm in single precision."""
 
 _PLAIN_OPTIONS: dict[str, dict[str, bool]] = {"maml": {}, "oracle": {"task_products": False}}
-"""Algorithms whose policy can be a Gaussian perceptron, and the options with which it is one."""
+"""Algorithms that can have a Gaussian perceptron as policy, and the options for it."""
 
 
 class SB3VecEnv(VecEnv):
-    """A native batch, for the learners of Stable-Baselines3.
+    """A native batch as vector environment of Stable-Baselines3.
 
-    A simulation whose episode has ended is reset in the same step, as they expect; its last
-    observation is in its info. Everything stays in the batch's arrays: only the infos, of which
-    they want a list, are written one by one, and only those of episodes that have ended.
+    A simulation is reset in the step that ends its episode, as Stable-Baselines3 expects; the last
+    observation is in its info. All data stay in the batch's arrays; only the infos of ended
+    episodes are written one by one.
 
     Tasks stay across resets. After ``set_tasks`` of the environment, call ``reset``.
 
@@ -58,14 +58,14 @@ class SB3VecEnv(VecEnv):
         env: The batch; closed with this.
 
     Raises:
-        TypeError: It is no native batch.
+        TypeError: ``env`` is not a native batch.
     """
 
     def __init__(self, env: TaskVectorEnv) -> None:
         if not isinstance(getattr(env, "unwrapped", None), TaskVectorEnv):
             raise TypeError(
-                "SB3VecEnv needs a native batch, as gym.make_vec or metarobot.envs.make_env makes "
-                f"it, got {show(env)}"
+                "SB3VecEnv needs a native batch, made by gym.make_vec or metarobot.envs.make_env, "
+                f"got {show(env)}"
             )
         self.env = env
         self._actions = np.zeros(env.action_space.shape or (), np.float32)
@@ -82,7 +82,7 @@ class SB3VecEnv(VecEnv):
         starts = [options["start"] for options in self._options if "start" in options]
         options = {"start": np.stack(starts)} if starts else None
         observations, _ = self.env.reset(seed=seeds, options=options)
-        self._reset_seeds()  # they count for one reset
+        self._reset_seeds()  # seeds are valid for one reset
         self._reset_options()
         return observations
 
@@ -94,9 +94,9 @@ class SB3VecEnv(VecEnv):
         """Advance every simulation by one control step.
 
         Returns:
-            Observations (num_envs, O), the first of the next episode where one has ended; rewards
+            Observations (num_envs, O), the first of the next episode after an end; rewards
             (num_envs,), float32; whether an episode has ended (num_envs,); and the infos, empty
-            but for those episodes: ``terminal_observation``, ``TimeLimit.truncated``,
+            except for ended episodes: ``terminal_observation``, ``TimeLimit.truncated``,
             ``is_success`` and ``sim_unstable``.
         """
         observations, rewards, terminated, truncated, info = self.env.step(self._actions)
@@ -117,7 +117,7 @@ class SB3VecEnv(VecEnv):
         self.env.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """Return one frame a simulation, (480, 640, 3) uint8."""
+        """Return one frame per simulation, (480, 640, 3) uint8."""
         return self.env.render() or [None] * self.num_envs
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
@@ -158,24 +158,25 @@ class SB3VecEnv(VecEnv):
     def _require_all(self, name: str, indices: VecEnvIndices) -> None:
         if indices is not None and list(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ValueError(
-                f"{name!r} is of all {self.num_envs} simulations, which share one batch: "
+                f"{name!r} applies to all {self.num_envs} simulations, which share one batch: "
                 f"indices must be None, got {indices!r}"
             )
 
 
 def export_ppo(trained: TrainedPolicy, path: Path) -> None:
-    """Write a policy as a PPO model that acts as it does; `PPO.load` reads it.
+    """Write a policy as a PPO model with the same actions; `PPO.load` reads it.
 
     The noise is that of post-update episodes, floor included.  Discount and λ are the algorithm's,
-    all else is PPO's default.  The value network has the policy's sizes and is fresh, always from
-    the same seed: the algorithm's value baseline is fitted to each batch anew, and leaves nothing.
+    all other options have PPO's defaults.  The value network has the policy's sizes and is
+    initialised from a fixed seed: the algorithm's value baseline is refitted to each batch and
+    cannot be exported.
 
     Args:
-        trained: Whose initialisation; `dataclasses.replace` puts adapted parameters in its place.
-        path: The .zip to write or to replace, in one piece.
+        trained: The policy; `dataclasses.replace` its parameters to export adapted ones.
+        path: The .zip to write or replace, in one piece.
 
     Raises:
-        ValueError: The policy has more than layers and a noise.
+        ValueError: The policy has parameters besides layers and noise.
         OSError: The file cannot be written.
     """
     policy, params = trained.policy, trained.params
@@ -199,22 +200,23 @@ def export_ppo(trained: TrainedPolicy, path: Path) -> None:
 
 
 def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
-    """Read the policy of a PPO model that Stable-Baselines3 has saved.
+    """Read the policy of a PPO model saved by Stable-Baselines3.
 
-    Stable-Baselines3 unpickles parts of the file, which can run any code: read only files that you
-    trust.
+    Stable-Baselines3 unpickles parts of the file, which can run any code: read only files from
+    trusted sources.
 
     Args:
         path: The .zip.
         env_id: The task family that it was trained on.
 
     Returns:
-        A policy that acts as it does: the oracle's where its observation holds the task, else an
-        initialisation of MAML.  Its sizes are in the configuration; all else there is a default.
+        A policy with the same actions: the oracle's if its observation holds the task, else an
+        initialisation of MAML.  Its sizes are in the configuration, beside defaults.
 
     Raises:
         OSError: The file is missing or cannot be read.
-        ValueError: It is no PPO model, or its policy is not like ours; the message says why.
+        ValueError: The file is not a PPO model, or its policy is not supported; the message says
+            why.
     """
     model = _load_model(path)
     for problem in _misfits(model):
@@ -239,20 +241,20 @@ def import_ppo(path: Path, env_id: str) -> TrainedPolicy:
 
 
 def _require_plain(trained: TrainedPolicy) -> None:
-    """Refuse a policy that is more than a Gaussian perceptron: PPO has no place for the rest."""
-    policy, what = trained.policy, type(trained.policy).__name__
+    """Require that the policy is a Gaussian perceptron, as PPO's policy is."""
+    policy, excess = trained.policy, type(trained.policy).__name__
     way_out = "choose another algorithm"
     if type(policy) is GaussianMLP or (type(policy) is TaskMLP and not policy.task_products):
         layers = range(len(policy.layers))
         plain = {"log_std", *(f"layers.{i}.{part}" for i in layers for part in ("weight", "bias"))}
-        plain |= {*MEASURED}  # which decide how it adapts, not how it acts
-        what = min(set(trained.params) - plain, default=None)
+        plain |= {*MEASURED}  # they affect adaptation only, not actions
+        excess = min(set(trained.params) - plain, default=None)
     elif type(policy) is TaskMLP:
-        what, way_out = "products of observation and task", "train it with --no-task-products"
-    if what is not None:
+        excess, way_out = "products of observation and task", "train it with --no-task-products"
+    if excess is not None:
         raise ValueError(
-            f"{trained.config.algorithm} cannot be exported: PPO's policy has no place for {what}; "
-            f"{way_out}"
+            f"{trained.config.algorithm} cannot be exported: PPO's policy does not support "
+            f"{excess}; {way_out}"
         )
 
 
@@ -279,7 +281,7 @@ def _linear(modules: Iterable[nn.Module]) -> list[nn.Linear]:
 def _take_raw_observations(layer: nn.Linear, policy: GaussianPolicy) -> None:
     """Move the scale of the observations into a layer, in double precision."""
     layer.weight.copy_(layer.weight.double() / policy.observation_half_range.double())
-    # From W' as it is rounded: then its rounding counts from the centre, not from zero.
+    # From the rounded W': its rounding error is then relative to the centre, not to zero.
     shift = layer.weight.double() @ policy.observation_centre.double()
     layer.bias.copy_(layer.bias.double() - shift)
 
@@ -293,10 +295,10 @@ def _take_scaled_observations(params: Params, policy: GaussianPolicy) -> None:
 
 
 def _load_model(path: Path) -> PPO:
-    """Let Stable-Baselines3 read its file: whatever fails there is said in one line."""
+    """Load the file by Stable-Baselines3; report any failure in one line."""
     file = io.BytesIO(read_file(path))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on what of the model is lost: the policy is checked
+        warnings.simplefilter("ignore")  # on lost parts of the model: the policy is checked
         try:
             return PPO.load(cast(io.BufferedIOBase, file), device="cpu")
         except Exception as error:
@@ -305,11 +307,11 @@ def _load_model(path: Path) -> PPO:
 
 
 def _misfits(model: PPO) -> Iterator[str]:
-    """Say how a model's policy differs from ours, and what to do about it."""
+    """Yield each unsupported property of a model's policy, with a way out."""
     network = model.policy
     if type(network) is not ActorCriticPolicy:
         yield f"its policy is a {type(network).__name__}: train 'MlpPolicy'"
-        return  # nothing else is known about it
+        return  # its other properties are unknown
     if network.use_sde:
         yield "its noise depends on the state (gSDE): train with use_sde=False"
     if type(network.features_extractor) is not FlattenExtractor:
@@ -319,9 +321,9 @@ def _misfits(model: PPO) -> Iterator[str]:
         if not isinstance(module, nn.Linear | nn.Tanh):
             name = type(module).__name__
             yield f"its hidden layers are {name}, not Tanh: train with activation_fn=torch.nn.Tanh"
-    # What VecNormalize does to observations is in a file of its own.
+    # VecNormalize saves its scaling in a separate file.
     if getattr(model, "_last_original_obs", None) is not None:
-        yield "VecNormalize scaled what it was trained on, and is not in the file: train without"
+        yield "VecNormalize scaled its observations and is not in the file: train without"
     for name, leaf in network.named_parameters():
         if not bool(leaf.isfinite().all()):
             yield f"numbers in {name} are not finite"
@@ -334,7 +336,7 @@ def _misfits(model: PPO) -> Iterator[str]:
 
 
 def _find_algorithm(path: Path, model: PPO, env_id: str) -> str:
-    """Return the algorithm that acts in the model's spaces."""
+    """Return the algorithm with the spaces of the model."""
     found = model.observation_space, model.action_space
     allowed = []
     for algorithm in _PLAIN_OPTIONS:
@@ -348,7 +350,7 @@ def _find_algorithm(path: Path, model: PPO, env_id: str) -> str:
         raise ValueError(f"{path} cannot be imported: {why} wrappers that change them")
     raise ValueError(
         f"{path} cannot be imported: it maps {_sizes(found)}, but {env_id} needs {allowed[0]}, "
-        f"or {allowed[1]} for a policy that is told the task"
+        f"or {allowed[1]} for a policy that observes the task"
     )
 
 

@@ -1,24 +1,24 @@
-"""How much of the time goes into physics: rollouts, the meta-update, and whole iterations.
+"""Measure the share of physics in the time of rollouts, meta-updates and whole iterations.
 
-All three are ratios of durations taken in one process on the same trajectories, so that they say
-the same on a slow machine as on a fast one:
+All three results are ratios of durations in one process on the same trajectories, so that they do
+not depend on the machine's speed:
 
 - ``rollout_over_physics``: environment steps per second of ``collect`` over those of the bare
   ``Batch.step``.  The controls of the rollout are recorded and replayed from the same start states
-  on the same simulations, with the same tasks: the contacts to be solved are the same ones.
+  on the same simulations, with the same tasks, so both solve the same contacts.
 - ``update_over_sampling``: seconds of a meta-update (advantages, adaptation, TRPO) over seconds of
   collecting its pre- and post-update episodes.
 - ``iteration_over_physics``: seconds of a whole meta-iteration over those of the bare
   ``Batch.step`` on the trajectories of that iteration.
 
 Other options measure something else: ``--scaling`` a meta-iteration on one and on more processes,
-``--acting`` acting on one observation, by each kind of policy, and ``--update`` how the time and
-the memory of a meta-update grow with its size.
+``--acting`` acting on one observation, by each kind of policy, and ``--update`` the growth of a
+meta-update's time and memory with its size.
 """
 
 from __future__ import annotations
 
-import metarobot  # noqa: F401  before torch: it says how torch's threads are to wait
+import metarobot  # noqa: F401  before torch: it sets how torch's threads wait
 
 # isort: split
 import multiprocessing
@@ -60,13 +60,13 @@ Row = dict[str, Any]
 Bars = dict[str, tuple[str, float]]
 
 PASSES = 2
-"""How often a rollout and its bare physics are timed in one repetition."""
+"""Timed runs of a rollout, and of its bare physics, in one repetition."""
 _mj: Any = mujoco  # type checkers cannot see its compiled names
 
 
 @dataclass
 class Take:
-    """The controls of one block of episodes: enough to repeat its physics."""
+    """The controls of one block of episodes, which repeat its physics."""
 
     start: np.ndarray
     """Uniforms that place the start of every simulation, (N * E, S)."""
@@ -77,10 +77,10 @@ class Take:
 
 
 class Recorder:
-    """Sits between an environment and its batch, and writes down the controls of every step.
+    """Wrap the batch of an environment and record the controls of every step.
 
     Args:
-        env: The environment to listen to, for the rest of its life.
+        env: The environment to record; it keeps the recorder.
     """
 
     def __init__(self, env: TaskVectorEnv) -> None:
@@ -104,12 +104,12 @@ class Recorder:
         return self._batch.step(*args, **kwargs)
 
     def pop(self) -> list[Take]:
-        """Return what was recorded since the last call."""
+        """Return the takes recorded since the last call."""
         takes, self.takes = self.takes, []
         return takes
 
     def replay(self, take: Take) -> float:
-        """Repeat the physics of a take and return the seconds that ``Batch.step`` alone took."""
+        """Repeat the physics of a take and return the seconds of ``Batch.step`` alone."""
         self._reset(options={"start": take.start})
         seconds = 0.0
         for ctrl, act in zip(take.ctrl, take.act, strict=True):
@@ -150,7 +150,7 @@ class FamilyBenchmark:
         }
 
     def iterate(self) -> tuple[float, float, float, float]:
-        """Take one meta-iteration: seconds of update, sampling, all of it, and its bare physics."""
+        """Take one meta-iteration: seconds of update, sampling, in total, and of bare physics."""
         started = time.perf_counter()
         metrics = self.trainer.step()
         seconds = time.perf_counter() - started
@@ -158,9 +158,9 @@ class FamilyBenchmark:
         return metrics["time/update_s"], metrics["time/sampling_s"], seconds, physics_s
 
     def _roll_out(self, repetition: int) -> tuple[float, float]:
-        """Collect one block of episodes: seconds of `PASSES` rollouts, and of as much bare physics.
+        """Collect one block of episodes: seconds of `PASSES` rollouts and of their bare physics.
 
-        They take turns, so that a machine that slows down meanwhile favours neither.
+        They take turns, so that a machine that slows down favours neither.
 
         Raises:
             RuntimeError: The replay did not end in the state, bit for bit, of the rollout.
@@ -250,8 +250,8 @@ def measure_updates(command: BenchmarkCommand) -> list[Row]:
     """Measure a meta-iteration of Reach by MAML at two sizes, on one thread.
 
     Returns:
-        One row for each size: seconds of the update, how many times those of the first size that
-        is, and the peak of the process in 10^9 bytes.
+        One row for each size: seconds of the update, their ratio to those of the first size, and
+        the peak memory of the process in 10^9 bytes.
     """
     rows: list[Row] = []
     for size in ((2, 3, 4), (4, 6, 4)) if command.quick else (SMALL, LARGE):
@@ -324,16 +324,16 @@ def _train_with(family: str, count: int, run: Path, iterations: int, *, quick: b
 
 HORIZONS = {"half-cheetah-direction": 100, "half-cheetah-velocity": 100}
 HORIZONS |= {"slide": 8, "push": 12, "carry": 12, "insert": 16}
-"""Control steps per episode, by preset; strokes have the length that they have, all others 40."""
+"""Control steps per episode, by preset; strokes have a fixed length, all others 40."""
 MOST_UPDATE = {"half-cheetah-direction": 0.50, "half-cheetah-velocity": 0.50, "insert": 0.50}
-"""Bar of `update_over_sampling`, by preset; physics is so cheap there that it weighs more than the
-0.35 of all others."""
+"""Bar of `update_over_sampling`, by preset, where cheap physics makes it higher than the 0.35 of
+all others."""
 WITHOUT_PHYSICS = ("point-navigation",)
-"""Presets that cannot be measured: nothing is to be solved for, and episodes end anywhere."""
+"""Presets without a benchmark: they have no physics, and their episodes vary in length."""
 DEFAULT_FAMILIES = tuple(
     name for name in PRESETS if name not in (*WITHOUT_PHYSICS, "half-cheetah-velocity")
 )
-"""All others but one of the two that share their physics."""
+"""All other presets, with one of the two that share their physics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,13 +345,13 @@ class BenchmarkCommand:
     families: tuple[str, ...] = DEFAULT_FAMILIES
     """Presets of the families to measure."""
     repetitions: int = 5
-    """Meta-iterations and rollouts that count; one more comes first, to warm up."""
+    """Measured meta-iterations and rollouts; one more comes first, to warm up."""
     threads: int = 0
     """Threads of the simulator and of torch; 0 chooses as training does."""
     quick: bool = False
-    """Only check that it works: tiny sizes, whose numbers mean nothing."""
+    """Only check that it works: tiny sizes with meaningless numbers."""
     check: bool = False
-    """Exit with 1 where a bar is missed."""
+    """Exit with 1 if a bar is missed."""
     scaling: Path | None = None
     """Measure several processes instead, of one thread each, and write the rows to this file."""
     processes: tuple[int, ...] = (1, 2)
@@ -366,13 +366,13 @@ class BenchmarkCommand:
         check_names("family", self.families, PRESETS)
         for family in self.families:
             if family in WITHOUT_PHYSICS:
-                raise ValueError(f"{family} has no physics that its time could be compared with")
+                raise ValueError(f"{family} has no physics to compare its time with")
         if self.repetitions < 1 or self.threads < 0:
             raise ValueError("--repetitions must be at least 1 and --threads at least 0")
 
 
 def measure_families(command: BenchmarkCommand) -> list[Row]:
-    """Measure every family; families take turns, so that all meet the same machine.
+    """Measure every family; families take turns, so that all run under the same load.
 
     Returns:
         One row per family: medians over the repetitions.
@@ -411,16 +411,16 @@ def missed_bars(rows: Sequence[Row], bars: Bars | None = None) -> list[str]:
     """Return a line for every number that misses its bar.
 
     Args:
-        rows: What was measured; the first column says of what.
+        rows: Measured rows; the first column names their subject.
         bars: "<=" or ">=" and a number by column; those of a family's ratios if not given.
     """
     lines = []
     for row in rows:
-        what, *_ = row.values()
-        own = _bars_of(what) if bars is None else bars
+        subject, *_ = row.values()
+        own = _bars_of(subject) if bars is None else bars
         for name, (sign, bar) in own.items():
             if row[name] > bar if sign == "<=" else row[name] < bar:
-                lines.append(f"{what}: {name} {row[name]:.2f}, wanted {sign} {bar:.2f}")
+                lines.append(f"{subject}: {name} {row[name]:.2f}, wanted {sign} {bar:.2f}")
     return lines
 
 
@@ -431,7 +431,7 @@ def _bars_of(family: str) -> Bars:
 
 @takes_options(BenchmarkCommand, "benchmark.py")
 def main(command: BenchmarkCommand) -> int:
-    """Run the benchmark; return 0, or 1 where --check finds a bar missed."""
+    """Run the benchmark; return 0, or 1 if --check finds a missed bar."""
     silence_mujoco()
     measurements = [
         (command.acting, measure_acting, {"p99_us": ("<=", MOST_P99_US)}),

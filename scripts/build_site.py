@@ -1,7 +1,7 @@
 """Build the documentation site and check that it works from a folder: ``make docs``.
 
-Warnings of Sphinx are errors.  Every link within the site must lead somewhere, and nothing may be
-loaded from another address.
+Warnings of Sphinx are errors.  Every link within the site must have a target, and no page may
+load anything from another address.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared import takes_options
 
 ROOT = Path(__file__).resolve().parents[1]
 _LOADING = {"img": "src", "script": "src", "link": "href", "source": "srcset", "iframe": "src"}
-"""Which attribute of an element names what a browser loads at once."""
+"""Attribute of an element that names a resource which a browser loads at once."""
 _STYLE_URL = re.compile(r"url\(\s*[\"']?([^\"')]+)|@import\s+[\"']([^\"']+)")
 
 
@@ -32,7 +32,7 @@ class SiteCommand:
 
 @dataclass
 class Page(HTMLParser):
-    """What a page links to, loads and can be linked to by."""
+    """Links, loaded resources and anchors of a page."""
 
     links: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ def read_pages(site: Path) -> dict[Path, Page]:
 
 
 def dead_links(site: Path) -> list[str]:
-    """Return what pages name within the site and it does not have, one line each."""
+    """Return the links within the site without a target, one line each."""
     pages = read_pages(site)
     dead = []
     for path, page in pages.items():
@@ -73,12 +73,12 @@ def dead_links(site: Path) -> list[str]:
             found = (path.parent / unquote(name)).resolve() if name else path
             lost = found in pages and anchor and unquote(anchor) not in pages[found].anchors
             if not found.is_file() or lost:
-                dead.append(f"{path.relative_to(site.resolve())}: {target} leads nowhere")
+                dead.append(f"{path.relative_to(site.resolve())}: {target} does not exist")
     return dead
 
 
 def outside_loads(site: Path) -> list[str]:
-    """Return what pages and styles load from other addresses, one line each."""
+    """Return the resources that pages and styles load from other addresses, one line each."""
     loaded = {path: page.loaded for path, page in read_pages(site).items()}
     for path in sorted(site.resolve().rglob("*.css")):
         found = _STYLE_URL.findall(path.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""Measure how often `what_changed` is right, on robots whose parameters lie in the gaps.
+"""Measure the accuracy of `what_changed`, on robots with parameters in the gaps.
 
-Rows go to docs/results/recognised_changes.json, in place of those of the same family.
+Rows in docs/results/recognised_changes.json are replaced family by family.
 
     python scripts/changes.py
 """
@@ -23,19 +23,19 @@ from metarobot.io import write_json
 ROWS = Path(__file__).resolve().parent.parent / "docs/results/recognised_changes.json"
 FAMILIES = {"grip": "Grip episodes", "reach": "Reach episodes"}
 NUM_UNLISTED = 5
-"""Last changes of each family that are taken out of the list, once all were measured."""
+"""Number of last changes of each family that a second measurement leaves out of the list."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangesCommand:
-    """Measure how often changes are noticed and named."""
+    """Measure the rates at which changes are noticed and named."""
 
     families: tuple[str, ...] = tuple(FAMILIES)
-    """Families, whose `latent` policies make the trials."""
+    """Families; their `latent` policies run the trials."""
     robots: int = 100
     """Robots with each change."""
     seed: int = 7
-    """Of the robots."""
+    """Seed of the robots."""
     out: Path = ROWS
     """File of rows."""
 
@@ -80,7 +80,7 @@ def _mean(values: list[Any]) -> float:
 
 
 def table() -> str:
-    """Return a row for each change: how often it is noticed, and called by its name."""
+    """Return a table row for each change: the rates at which it is noticed and named."""
     rows = read_rows(ROWS)
     columns = {
         "called_changed": "called changed",

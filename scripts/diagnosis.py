@@ -1,8 +1,8 @@
 """Measure learners of faults on simulated arms, and on recordings of real machines.
 
-All learners of `metarobot diagnose train`, and references that it cannot choose, answer the same
-tasks.  Rows are written to docs/results/diagnosis.json as they are found; what is there is not
-measured again.  MiniRocket needs ``pip install metarobot[diagnosis]``.
+All learners of `metarobot diagnose train`, and references that it cannot choose, get the same
+tasks.  Each row is written to docs/results/diagnosis.json at once; existing rows are not measured
+again.  MiniRocket needs ``pip install metarobot[diagnosis]``.
 
     python scripts/diagnosis.py
     python scripts/diagnosis.py --data "robot failures=runs/lp" --drop-duplicates
@@ -67,21 +67,21 @@ class DiagnosisCommand(Reading):
 
 
 class Case(NamedTuple):
-    """Recordings to train on, and recordings to be diagnosed."""
+    """Recordings to train on, and recordings to diagnose."""
 
     data: str
     split: str
     training: Recordings
     test: Recordings
     baseline: str = ""
-    """Label of the recordings that are the baseline of their machine, in training."""
+    """Label of the baseline recordings of each machine in training."""
     baselines: Recordings | None = None
-    """Those of the machines to be diagnosed."""
+    """Baselines of the machines to diagnose."""
 
 
 @takes_options(DiagnosisCommand, "diagnosis.py")
 def main(command: DiagnosisCommand) -> None:
-    """Measure what the file lacks."""
+    """Measure the rows that the file lacks."""
     torch.set_num_threads(1)  # the networks are small
     names = [name for name in command.learners if name != "minirocket" or find_spec("aeon")]
     for case in _real(command) if command.data else _arms(command):
@@ -97,7 +97,7 @@ def main(command: DiagnosisCommand) -> None:
             facts = {"chosen": False, "tasks": command.tasks, "seed": command.seed, **about}
             rows = [*read_rows(command.out), *(facts | rounded(row) for row in found)]
             own = [row for row in rows if (row["data"], row["split"]) == case[:2]]
-            # What `train` chooses by cross-validation.
+            # The learner that `train` chooses by cross-validation.
             best = max((row["validated"] for row in own if "validated" in row), default=2.0)
             marked = [row | {"chosen": row.get("validated") == best} for row in own]
             replace_rows(command.out, marked, KEYS)
@@ -105,7 +105,7 @@ def main(command: DiagnosisCommand) -> None:
 
 
 def _arms(command: DiagnosisCommand) -> Iterator[Case]:
-    """Yield simulated arms; the baseline of each is what it did when it was healthy."""
+    """Yield simulated arms; the baseline of each is its healthy recording."""
     training = record_arms(TRAIN_ARMS, "train", command.seed)
     test, baselines = part_baseline(record_arms(TEST_ARMS, "test", command.seed), HEALTHY)
     new = np.isin(test.label, [str(each) for each in classes_of(HELD_OUT_FAULTS)])
@@ -116,7 +116,7 @@ def _arms(command: DiagnosisCommand) -> Iterator[Case]:
 
 
 def _real(command: DiagnosisCommand) -> Iterator[Case]:
-    """Yield every machine of the folders: alone, and after training on the others."""
+    """Yield every machine of the folders, alone and after training on the others."""
     for text in command.data:
         name, _, folder = text.partition("=")
         recordings = read_recordings(folder or name, **reading_of(command))
@@ -149,7 +149,7 @@ def _trained(recordings: Recordings, baseline: str, name: str, seed: int) -> Dia
 
 
 def _reference(case: Case, name: str, command: DiagnosisCommand) -> list[dict[str, Any]]:
-    """Measure what needs no training: nothing is calibrated."""
+    """Measure a reference without training, uncalibrated."""
     if name == UNTRAINED:
         trained = _trained(case.training, case.baseline, "nearest_mean", command.seed)
         data = trained.read(case.test, case.baselines)
@@ -184,7 +184,7 @@ def _by_mean(examples: Data, queries: Data) -> np.ndarray:
 
 
 def _features(recordings: Recordings, baselines: Recordings | None) -> np.ndarray:
-    """Return what forest and mean read of recordings, (R, F), less the mean of the baselines."""
+    """Return features of recordings for forest and mean, (R, F), minus the baselines' mean."""
     fewest = min(signal.shape[1] for signal in recordings.signals) // 2  # frequencies
     edges = np.unique(np.geomspace(1, fewest + 1, BANDS + 1).round() - 1) / fewest
     found = np.array([_statistics(signal, edges) for signal in recordings.signals])

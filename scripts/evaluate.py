@@ -1,4 +1,4 @@
-"""Measure adaptation on tasks never trained on: the same as ``metarobot evaluate``."""
+"""Measure adaptation on held-out tasks: the same as ``metarobot evaluate``."""
 
 import sys
 

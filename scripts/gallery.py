@@ -1,9 +1,9 @@
 """Film every task family for the gallery: short animations, two episodes side by side.
 
 A family with a policy in FILMS is filmed before and after adapting, the others without training: a
-short search finds the linear controller that earns most on the nominal task (left) and on the task
-that is shown (right), both from the start that is shown.  The difference is what there is to win by
-knowing the task.  All draws have the seed 0.
+short search finds the linear controller with the highest return on the nominal task (left) and on
+the filmed task (right), both from the filmed start.  The difference is the gain from knowing the
+task.  All draws have the seed 0.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from metarobot.training.load import FOLDER, load_run
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 48_000
-"""Of a film; eleven of them and the rest of docs share one limit, which tests check."""
+"""Most bytes of a film; eleven films and the rest of docs share one limit, which tests check."""
 SIDE_PX = (240, 180)
 CAPTION_PX = 24
 HOLD_S = 1.2
 NUM_CANDIDATES, NUM_ELITES = 48, 8
 FRAME_S = 0.12
-"""Of simulated time, between two pictures."""
+"""Simulated time between two pictures, in seconds."""
 _GROUND, _INK = (20, 24, 31), (238, 240, 245)
 _GOOD, _BAD = (53, 196, 150), (240, 98, 98)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """What is filmed of a family."""
+    """Film settings of a family."""
 
     task: dict[str, float]
     """Task parameters; those not named are nominal."""
     algorithm: str | None = None
-    """Whose policy of the package is filmed; None for controllers that are searched for."""
+    """Algorithm of the shipped policy to film; None for searched controllers."""
     episodes: int = 5
     """Adaptation episodes before the second side of a trained policy."""
     rounds: int = 25
-    """Rounds of the search for them."""
+    """Rounds of the search for controllers."""
     seconds: float | None = None
-    """How much of an episode is shown; all of it when None."""
+    """Filmed time of an episode, in seconds; all of it when None."""
 
 
 FILMS: dict[str, Shown] = {
@@ -76,7 +76,7 @@ FILMS: dict[str, Shown] = {
         task={"goal_x_m": -0.3, "goal_y_m": 0.4}, algorithm="maml", episodes=20
     ),
 }
-"""By preset."""
+"""Film settings by preset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def act(env: TaskVectorEnv, controllers: np.ndarray, start: np.ndarray) -> tuple
     """Run one episode of each linear controller, u = [o, 1] W with o in [-1, 1].
 
     Args:
-        env: M simulations that hold their tasks; episodes that have ended are not reset.
+        env: M simulations with their tasks; ended episodes are not reset.
         controllers: W, (M, O + 1, A).
         start: Uniforms that place the start of every simulation, (S,).
 
@@ -119,7 +119,7 @@ def act(env: TaskVectorEnv, controllers: np.ndarray, start: np.ndarray) -> tuple
 
 
 def search(env: TaskVectorEnv, start: np.ndarray, shown: Shown) -> np.ndarray:
-    """Return the controller that earns most, see `act`, by the cross-entropy method."""
+    """Return the controller with the highest return, see `act`, by the cross-entropy method."""
     rng = np.random.default_rng(0)
     shape = (len(env.observation_elements) + 1, len(env.action_elements))
     mean, std = np.zeros(shape), np.ones(shape)
@@ -136,7 +136,7 @@ def search(env: TaskVectorEnv, start: np.ndarray, shown: Shown) -> np.ndarray:
 
 
 def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str, np.ndarray]:
-    """Return what the best controllers for the nominal task and for the task shown do on it."""
+    """Return actions on the filmed task: of the best controllers for the nominal and this task."""
     start, tasks = first_start(env), env.tasks
     batch = make_env(
         PRESETS[preset].env_id,
@@ -156,7 +156,7 @@ def searched_episodes(preset: str, env: TaskVectorEnv, shown: Shown) -> dict[str
 
 
 def trained_episodes(preset: str, shown: Shown, env: TaskVectorEnv) -> dict[str, np.ndarray]:
-    """Return what a policy of the package does on the task before and after adapting."""
+    """Return actions of a shipped policy on the task before and after adapting."""
     run = load_run(FOLDER / preset)
     trained = run.policies[shown.algorithm or ""]
     config = RenderConfig(algorithm=shown.algorithm, adaptation_episodes=(shown.episodes,))
@@ -212,7 +212,7 @@ def compose(clips: Sequence[Clip]) -> list[Image.Image]:
 
 
 def _write_caption(draw: ImageDraw.ImageDraw, clip: Clip, left: int, *, ended: bool) -> None:
-    """Write what a side shows below it; at the end, a mark of success or failure."""
+    """Write a caption below a side; at the end, with a mark of success or failure."""
     middle = SIDE_PX[1] + CAPTION_PX / 2
     draw.text((left + 8, middle), clip.caption, _INK, ImageFont.load_default(14), anchor="lm")
     if ended:

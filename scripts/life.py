@@ -1,7 +1,7 @@
 """Measure predictions of remaining life on simulated machines, for docs/remaining-life.md.
 
 Writes docs/results/remaining_life.json and docs/remaining-life.png.  Learners are chosen and
-trained on one fleet, and measured once on another one, beside references of scikit-learn.
+trained on one fleet, and measured once on another one, together with references of scikit-learn.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class LifeCommand:
     """Measure predictions of remaining life, for docs/remaining-life.md."""
 
     num_train: int = 600
-    """Machines that learners are trained and chosen on."""
+    """Machines for training and choosing learners."""
     num_test: int = 300
-    """Machines that are predicted."""
+    """Machines to predict."""
     train_seed: int = 100
     test_seed: int = 2
-    """Seeds of both series; machines of the second were not looked at before."""
+    """Seeds of both fleets; the second fleet was not used in development."""
     seed: int = 0
     """Seed of folds and of parameters."""
     tables: Path = Path("runs/life")
@@ -82,7 +82,7 @@ def main(command: LifeCommand) -> None:
 
 
 def _fleet(command: LifeCommand, split: Any, count: int, seed: int) -> LifeTable:
-    """Return the table of a fleet, which is recorded unless its folder has it."""
+    """Return the table of a fleet; simulate it unless its folder has it."""
     path = command.tables / f"{split}_{count}_{seed}.csv"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

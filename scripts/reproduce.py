@@ -1,16 +1,16 @@
-"""Make the published tables again: train and measure what is missing, then write the tables.
+"""Reproduce the published tables: train and measure missing results, then write the tables.
 
-``python scripts/reproduce.py`` takes all steps, one after the other; interrupted, the same command
-goes on where it was. It trains for days: few trained policies are committed, and git ignores the
-run folders that it makes in docs/results. Steps that compare algorithms run `metarobot compare`
-family by family; further options go there::
+``python scripts/reproduce.py`` takes all steps in sequence; after an interruption, the same command
+continues. It trains for days: few trained policies are committed, and git ignores the run folders
+that it makes in docs/results. Steps that compare algorithms run `metarobot compare` family by
+family and pass further options to it::
 
     python scripts/reproduce.py learners --families grip --jobs 2
 
-The step ``literature`` measures the benchmark families as the authors of MAML measured theirs. By
-their published scripts, a return is that of the policy with its own action noise, each block of
-adaptation episodes holds 4,000 control steps, and the adaptation steps after the first are half as
-long. Only the episodes learned from differ here: they have the noise of exploring, as in training.
+The step ``literature`` measures the benchmark families by the protocol of MAML's authors. In their
+published scripts, test episodes have the policy's own action noise, each block of adaptation
+episodes holds 4,000 control steps, and the adaptation steps after the first are half as long. Only
+the adaptation episodes differ here: they have exploration noise, as in training.
 
 Source: `test_maml_cheetah.py`, `test_maml_cheetah_direc.py` and `test_maml_point.py` in https://github.com/cbfinn/maml_rl.
 """
@@ -56,13 +56,13 @@ class Comparison(NamedTuple):
 
     families: tuple[str, ...]
     options: str
-    """Of `metarobot compare`."""
+    """Options of `metarobot compare`."""
     folder: str = ""
-    """Where in FAMILY the evaluation goes; beside the run folders if not given."""
+    """Folder of the evaluation in FAMILY; beside the run folders if not given."""
     results: str = ""
-    """Where in the results FAMILY is."""
+    """Folder of FAMILY in the results."""
     is_thin: bool = False
-    """Whether to keep of the evaluation only rows that policies are judged by."""
+    """Whether to keep only the rows of test episodes."""
 
 
 COMPARISONS = {
@@ -116,14 +116,14 @@ COMPARISONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceCommand:
-    """Make the published tables again; further options go to `metarobot compare`."""
+    """Reproduce the published tables; further options go to `metarobot compare`."""
 
     steps: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Steps to take; all if none is named."""
     results: Path = RESULTS
-    """Folder that holds, or is to hold, FAMILY/FAMILY-seedSEED and the evaluations."""
+    """Folder of FAMILY/FAMILY-seedSEED and the evaluations; made if missing."""
     families: tuple[str, ...] = tuple(PRESETS)
-    """Presets of the families, of those that a step is about."""
+    """Presets of the families; each step uses its own among them."""
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -132,7 +132,7 @@ class ReproduceCommand:
 
 
 def compare_words(name: str, command: ReproduceCommand, options: Sequence[str]) -> list[list[str]]:
-    """Return the words of `metarobot compare` for each family of a step, all of them checked.
+    """Return the checked arguments of `metarobot compare` for each family of a step.
 
     Raises:
         ValueError: An option is wrong.
@@ -147,7 +147,7 @@ def compare_words(name: str, command: ReproduceCommand, options: Sequence[str]) 
 
 
 def compare(name: str, command: ReproduceCommand, options: Sequence[str]) -> int:
-    """Take a step of comparisons, family by family; return 0, or the exit code of a failure."""
+    """Run a comparison step, family by family; return 0, or the exit code of a failure."""
     for words in compare_words(name, command, options):
         if code := metarobot(["compare", *words]):
             return code
@@ -156,11 +156,11 @@ def compare(name: str, command: ReproduceCommand, options: Sequence[str]) -> int
 
 
 def shrink(folder: Path, *, is_thin: bool) -> None:
-    """Make an evaluation small enough to commit: pictures as WebP, and no worst tasks.
+    """Shrink an evaluation for a commit: pictures as WebP, and no worst tasks.
 
     Args:
         folder: The evaluation's folder.
-        is_thin: Whether to keep only rows that policies are judged by.
+        is_thin: Whether to keep only the rows of test episodes.
     """
     for path in folder.glob("*.png"):
         with Image.open(path) as image:
@@ -176,7 +176,7 @@ def shrink(folder: Path, *, is_thin: bool) -> None:
 
 
 def literature(command: ReproduceCommand, num_tasks: int = 40, num_blocks: int = 3) -> int:
-    """Measure the benchmark families as the authors of MAML did: FAMILY/literature.json."""
+    """Measure the benchmark families by the protocol of MAML's authors: FAMILY/literature.json."""
     folders = [
         command.results / part / family
         for family in _LITERATURE
@@ -195,7 +195,7 @@ def literature(command: ReproduceCommand, num_tasks: int = 40, num_blocks: int =
 
 
 def authors_protocol(env_id: str, num_tasks: int, num_blocks: int) -> EvaluationConfig:
-    """Return how the authors of MAML measured a family: tasks of the training range, drawn anew."""
+    """Return the protocol of MAML's authors: tasks of the training range, drawn anew."""
     episodes = 4000 // find_family(env_id).default_horizon
     return EvaluationConfig(
         num_tasks=num_tasks,
@@ -212,7 +212,7 @@ def authors_protocol(env_id: str, num_tasks: int, num_blocks: int) -> Evaluation
 
 
 def curves(command: ReproduceCommand) -> int:
-    """Keep the thinned learning curve and the cost of each training: curves.json."""
+    """Write the thinned learning curve and the cost of each training to curves.json."""
     rows = []
     for preset in command.families:
         for run in sorted((command.results / preset).glob(f"{preset}-seed*")):
@@ -276,10 +276,10 @@ STEPS: dict[str, Callable[[ReproduceCommand, Sequence[str]], int]] = {
 
 
 def split_words(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words of some options and all others, each with the values that follow it.
+    """Split a command line into given options and all others, each with its values.
 
     Args:
-        words: A command line; what stands before the first option goes with these options.
+        words: A command line; words before the first option belong to the given options.
         names: The options, such as ``--results``.
     """
     own: list[str] = []
@@ -294,13 +294,13 @@ def split_words(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Take the steps; return 0, or the exit code of a failure."""
+    """Run the steps; return 0, or the exit code of a failure."""
     words = sys.argv[1:] if argv is None else argv
     own, options = split_words(words, ["--results", "--families"])
     try:
         command = parse(ReproduceCommand, own, "reproduce.py")
         steps = command.steps or tuple(STEPS)
-        for name in steps:  # a wrong option ends it before what takes days
+        for name in steps:  # a wrong option must fail before days of work
             if name in COMPARISONS:
                 compare_words(name, command, options)
     except ValueError as error:

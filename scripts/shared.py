@@ -1,4 +1,4 @@
-"""What scripts share: options, committed results and rows of them, and Markdown tables."""
+"""Helpers of the scripts: options, committed results and their rows, and Markdown tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 Rows = Sequence[Mapping[str, Any]]
 """A table: each row has the same columns, by their headings."""
-PENDING = "_No committed result yet: the commands on this page make it._"
+PENDING = "_No committed result yet: the commands on this page produce it._"
 
 
 def takes_options(
@@ -26,8 +26,8 @@ def takes_options(
 ) -> Callable[[Callable[[CommandT], int | None]], Callable[..., int]]:
     """Make the main function of a script from one that takes the parsed options.
 
-    It is called with what follows the script's name, or with nothing for what the script was called
-    with.  It returns the exit code of the work, 0 for None, or 2 after one line on bad input.
+    It takes command-line arguments, by default those of the process.  It returns the exit code of
+    the work, 0 for None, or 2 after a one-line error on bad input.
 
     Args:
         command: The options.
@@ -48,17 +48,17 @@ def takes_options(
 
 
 def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    """Refuse a name that there is not."""
+    """Require that all names are allowed."""
     for name in given:
         if name not in allowed:
             raise ValueError(f"no {kind} {name!r}, allowed: {', '.join(allowed)}")
 
 
 def read(name: str | Path) -> Any:
-    """Return the content of a JSON file in docs/results, or None where there is no such file.
+    """Return the content of a JSON file in docs/results, or None if it does not exist.
 
     Args:
-        name: Path of the file relative to docs/results; an absolute path is taken as it is.
+        name: Path of the file, absolute or relative to docs/results.
     """
     path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -70,17 +70,17 @@ def read_evaluation(name: str | Path) -> Evaluation:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON file; none where there is no such file."""
+    """Return the rows of a JSON file, empty if it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def replace_rows(path: Path, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """Put rows into a file, in place of those about the same, and sort all of them.
+    """Put rows into a file, replace rows with the same key, and sort all of them.
 
     Args:
         path: File of rows; made if missing.
-        rows: The new ones.
-        names: Columns that tell what a row is about, in the order of sorting.
+        rows: The new rows.
+        names: Columns of a row's key, in the order of sorting.
     """
 
     def about(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -103,7 +103,7 @@ def table(rows: Rows) -> str:
 
 
 def cell_text(value: Any) -> str:
-    """Return a value as a table shows it; of an interval the value alone."""
+    """Return a value as text for a table, an interval without its bounds."""
     if isinstance(value, Interval):
         value = value.value
     if isinstance(value, float):
@@ -119,12 +119,12 @@ def number_text(value: Any) -> str:
 
 
 def ranges(pairs: Iterable[tuple[float, float]]) -> str:
-    """Return ranges as text, "none" if there is none."""
+    """Return ranges as text, "none" if empty."""
     return ", ".join(f"{number_text(low)} to {number_text(high)}" for low, high in pairs) or "none"
 
 
 def with_interval(interval: Interval | None) -> str:
-    """Return a value with its interval, a dash where there is none."""
+    """Return a value with its interval, a dash for None."""
     if interval is None:
         return "-"
     return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"

@@ -1,8 +1,8 @@
-"""Make policies/pretrained: the trained policies that come with the package, and their cards.
+"""Make policies/pretrained: the shipped policies and their cards.
 
-``python scripts/ship.py`` trains what the run folders lack, measures it, and copies of
-each run what a policy needs to act and to be judged.  ``--check`` measures the policies of the
-package on other test tasks instead, and says where the success differs from that on their cards.
+``python scripts/ship.py`` trains the policies that the run folders lack, measures them, and copies
+the files of each run that acting and evaluation need.  ``--check`` measures the shipped policies on
+other test tasks instead, and lists success rates that differ from those on their cards.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from metarobot.training.run_folder import (
 
 CARD_FILE = "README.md"
 NUMBERS = (0, 1, 2, 5, 20)
-"""Adaptation episodes that a card tells of."""
+"""Adaptation episodes on a card."""
 MEASURED = EvaluationConfig(
     num_tasks=60, adaptation_episodes=NUMBERS, num_blocks=0, grid_size=7, heat_map_episodes=(1, 5)
 )
@@ -66,23 +66,23 @@ WITHOUT_LATENT = (
 OTHER_TASKS = 20_000_007
 """Seed of the tasks of --check."""
 _MOST_ROWS = 50
-"""Of a learning curve."""
+"""Most points of a learning curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShipCommand:
-    """Make the policies that come with the package."""
+    """Make the shipped policies."""
 
     families: tuple[str, ...] = tuple(PRESETS)
     """Presets of the families."""
     runs: Path = Path("runs")
     """Folder of the run folders, FAMILY-seed0."""
     out: Path = FOLDER
-    """Where the policies go."""
+    """Folder of the shipped policies."""
     num_threads: int = 0
     """Threads of training; 0 chooses as `metarobot train` does."""
     check: bool = False
-    """Measure the policies there on other test tasks, and compare."""
+    """Measure the shipped policies on other test tasks, and compare with their cards."""
 
     def __post_init__(self) -> None:
         """Check the families."""
@@ -109,18 +109,18 @@ def ship(family: str, command: ShipCommand) -> None:
 
 
 def measure(run: TrainedRun, config: EvaluationConfig) -> Evaluation:
-    """Return what the policies of a run reach."""
+    """Evaluate the policies of a run."""
     with StageDisplay(prepare()) as stages:
         return evaluate_runs([run], config, stages)
 
 
 def shipped_algorithms(family: str) -> tuple[str, ...]:
-    """Return whose policies of a family come with the package."""
+    """Return the algorithms with a shipped policy of a family."""
     return tuple(n for n in STANDARD_ALGORITHMS if n != "latent" or family not in WITHOUT_LATENT)
 
 
 def _copy_algorithm(source: Folder, place: Folder) -> None:
-    """Copy what is read of a policy: its curve thinned, its command as a person would call it."""
+    """Copy the files of a policy, with a thinned curve and a command that users can run."""
     saved = read_run(source.path.parent)[source.path.name].facts
     facts = {**saved, "command": ["metarobot", *saved["command"][1:]]}
     place.make()
@@ -135,9 +135,9 @@ def _copy_algorithm(source: Folder, place: Folder) -> None:
 
 
 def thinned(curve: str) -> str:
-    """Return a learning curve of few rows: the means of equally many meta-iterations each.
+    """Return a learning curve of few rows: means over groups of meta-iterations of equal size.
 
-    Of counts that grow, which are the meta-iteration and the control steps, it is the last one.
+    The meta-iteration and the control steps, which grow, are the last of each group.
     """
     rows = list(csv.DictReader(io.StringIO(curve, newline="")))
     length = -(-len(rows) // _MOST_ROWS)
@@ -156,7 +156,7 @@ def _joined(rows: list[dict[str, str]]) -> dict[str, float]:
 
 
 class Figure(NamedTuple):
-    """A share of tasks solved, as it stands on a card and as it is measured here."""
+    """A share of solved tasks, on a card and as measured here."""
 
     name: str
     card: float
@@ -166,12 +166,12 @@ class Figure(NamedTuple):
 def figures(family: str, place: Path) -> list[Figure]:
     """Measure a family's policies on other tasks than those of their card."""
     data = (Folder.named(place) / family).read(EVALUATION_FILE)
-    told = Evaluation.from_dict(parse_json(data, place / family / EVALUATION_FILE))
-    config = replace(told.config, seed=OTHER_TASKS, heat_map=False)
+    shipped = Evaluation.from_dict(parse_json(data, place / family / EVALUATION_FILE))
+    config = replace(shipped.config, seed=OTHER_TASKS, heat_map=False)
     here = _success(measure(load_run(place / family), config))
     return [
         Figure(f"{family}, {', '.join(map(str, at))} episodes", success, here[at])
-        for at, success in _success(told).items()
+        for at, success in _success(shipped).items()
     ]
 
 
@@ -186,11 +186,10 @@ def _success(evaluation: Evaluation) -> dict[tuple[str, str, int], float]:
 
 
 def differing(compared: Sequence[Figure], num_tasks: int) -> list[Figure]:
-    """Return the figures that differ by more than the choice of tasks explains.
+    """Return the figures that differ significantly.
 
-    Each is a share of ``num_tasks`` tasks on either side.  Of hundreds of figures some would
-    differ by chance at any fixed level, so the level is set for all of them together: where
-    nothing differs, something is returned once in twenty times.
+    Both sides of each are shares of ``num_tasks`` tasks.  Hundreds of figures are compared, so the
+    level of significance holds for all together: if none differs, 5 % of the calls return any.
 
     Source: Benjamini and Hochberg 1995, of the p-values of Fisher's exact test.
     """
@@ -204,7 +203,7 @@ def differing(compared: Sequence[Figure], num_tasks: int) -> list[Figure]:
 
 @takes_options(ShipCommand, "ship.py")
 def main(command: ShipCommand) -> int:
-    """Ship or check; return 0, or 1 where --check finds a difference."""
+    """Ship or check; return 0, or 1 if --check finds a difference."""
     if not command.check:
         for family in command.families:
             ship(family, command)
@@ -214,7 +213,7 @@ def main(command: ShipCommand) -> int:
     for each in found:
         print(f"{each.name}: success {each.card:.2f} on the card, {each.here:.2f} here")
     if not found:
-        print("all as on the cards")
+        print("all success rates agree with the cards")
     return 1 if found else 0
 
 
@@ -226,9 +225,9 @@ def card(preset: str, evaluation: Evaluation, run: Path, command: str) -> str:
 
     Args:
         preset: The family's preset.
-        evaluation: What was measured of them.
+        evaluation: Their evaluation.
         run: Folder of their run.
-        command: What makes them again.
+        command: Command that reproduces them.
     """
     family = find_family(evaluation.family)
     config = evaluation.config

@@ -1,9 +1,9 @@
 """Write the tables of the documentation, from the code and the committed results.
 
-A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything else is left
-alone. `TABLES` has the rows of each. A measured value has an interval: the page shows the value,
-and links to docs/results/tables/NAME.csv, which has its bounds and all digits. The tests fail when
-a table is not what this script would write.
+A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; all other text stays as it
+is. `TABLES` has the rows of each. A measured value has an interval: the page shows the value, and
+links to docs/results/tables/NAME.csv, which has its bounds and all digits. The tests fail if a
+table differs from the output of this script.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ PAGES = [
     if "<!-- generated:" in path.read_text(encoding="utf-8")
 ]
 ARM_FAMILIES = ("reach", "reach-hidden-goal", "grip", "slide", "push", "carry", "insert")
-"""Presets whose families hide a task of an arm."""
+"""Presets of the arm families."""
 OTHER_FAMILIES = (
     *("half-cheetah-direction", "half-cheetah-velocity", "point-navigation"),
     "reach-feed-forward",
 )
 NUMBERS = (0, 1, 2, FEW_EPISODES, 20)
-"""Adaptation episodes that the tables show."""
+"""Adaptation episodes in the tables."""
 AS_GOOD = 0.05
-"""Difference of return, as a part of the headroom, below which two are called equally good."""
+"""Difference of return, as a part of the headroom, below which two policies are equally good."""
 PUBLISHED = {
     "half-cheetah-direction": (-50.7, 293.2, 313.5, 315.7, 442.7),
     "half-cheetah-velocity": (-129.5, -78.6, -66.6, -60.8, -54.5),
     "point-navigation": (-40.4, -11.7, -3.3, -3.2, None),
 }
 """Returns of MAML after 0 to 3 adaptation steps, means over 40 tasks, and of its oracle: from the
-data that the authors of arXiv:1703.03400 have published with their code."""
+data that the authors of arXiv:1703.03400 published with their code."""
 _BLOCK = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def update(text: str, page: str = "") -> tuple[str, dict[str, str]]:
-    """Return a page with every table written anew, and the CSV files of those, by name.
+    """Return a page with all tables updated, and their CSV files by name.
 
     Args:
         text: The page.
@@ -93,7 +93,7 @@ def update(text: str, page: str = "") -> tuple[str, dict[str, str]]:
 
 
 def as_csv(rows: Rows) -> str:
-    """Return rows as CSV; an interval has two columns more, its bounds."""
+    """Return rows as CSV; an interval adds two columns for its bounds."""
     bounded = {name for row in rows for name, value in row.items() if isinstance(value, Interval)}
     lines = []
     for row in rows:
@@ -113,9 +113,9 @@ def as_csv(rows: Rows) -> str:
 
 
 def measured(folder: str) -> Evaluation:
-    """Return an evaluation in docs/results, joined by those of policies that were measured apart.
+    """Return an evaluation in docs/results, merged with those of separately measured policies.
 
-    Headroom is of the folder's own evaluation, and so is a policy that is in several.
+    The folder's own evaluation gives the headroom, and the rows of a policy that is in several.
     """
     whole = read_evaluation(f"{folder}/evaluation.json")
     for name in ("others", "identification"):
@@ -134,7 +134,7 @@ def measured(folder: str) -> Evaluation:
 
 
 def _after(evaluation: Evaluation, name: str, split: str, number: int) -> Row | None:
-    """Return what a policy reaches after so many episodes: one that never adapts, as before."""
+    """Return a policy's row after a number of episodes; one that never adapts has one row."""
     rows = evaluation.curves.get((name, split), ())
     return rows[0] if len(rows) == 1 else evaluation.after(name, split, number)
 
@@ -146,7 +146,7 @@ def headline() -> Rows:
         "MAML after 20": ("maml", 20),
         "latent after 1": ("latent", 1),
         "latent after 5": ("latent", 5),
-        "told the task": ("oracle", 0),
+        "oracle": ("oracle", 0),
     }
 
     def success(evaluation: Evaluation, name: str, number: int) -> str:
@@ -161,7 +161,7 @@ def headline() -> Rows:
 
 
 def by_episodes(folder: str) -> Rows:
-    """Return success by adaptation episodes, and what few of them win and spoil."""
+    """Return success by adaptation episodes, with the captured headroom and the harmed share."""
     evaluation, rows = measured(folder), []
     for split, policy in product(evaluation.splits, evaluation.policies):
         after = {n: _after(evaluation, policy.algorithm, split, n) for n in NUMBERS}
@@ -177,7 +177,7 @@ def by_episodes(folder: str) -> Rows:
 
 
 def best() -> Rows:
-    """Return who is best after 0, 1, 2, .. episodes, family by family and split by split."""
+    """Return the best policies after 0, 1, 2, .. episodes, by family and split."""
     return [
         {"family": family_title(each.family), "split": split}
         | {after_episodes(number): _best(each, split, number) for number in NUMBERS}
@@ -187,7 +187,7 @@ def best() -> Rows:
 
 
 def _best(evaluation: Evaluation, split: str, number: int) -> str:
-    """Return who is within `AS_GOOD` of the best, the best first; without headroom the best."""
+    """Return the policies within `AS_GOOD` of the best, best first; without headroom the best."""
     names = [each.algorithm for each in evaluation.policies if each.algorithm != "oracle"]
     rows = {name: _after(evaluation, name, split, number) for name in names}
     returns = {name: row.return_mean.value for name, row in rows.items() if row}
@@ -200,12 +200,12 @@ def _best(evaluation: Evaluation, split: str, number: int) -> str:
 
 
 def by_blocks(folder: str, names: Sequence[str] = (), **columns: str) -> Rows:
-    """Return return and success after 0, 1, 2, .. blocks of episodes, each by the policy so far.
+    """Return mean return and success after 0, 1, 2, .. blocks of adaptation episodes.
 
     Args:
-        folder: Of the evaluation.
+        folder: Folder of the evaluation.
         names: Policies; all if none is named.
-        columns: What comes first in each row.
+        columns: First columns of each row.
     """
     evaluation, rows = read_evaluation(f"{folder}/evaluation.json"), []
     stages = range(evaluation.config.num_blocks + 1)
@@ -225,7 +225,7 @@ def by_blocks(folder: str, names: Sequence[str] = (), **columns: str) -> Rows:
 
 
 def later_blocks() -> Rows:
-    """Return what block after block leads `latent` and MAML to, family by family."""
+    """Return the results of `latent` and MAML block by block, for each family."""
     return [
         {name: cell for name, cell in row.items() if not name.startswith("success")}
         for preset in ARM_FAMILIES
@@ -234,7 +234,7 @@ def later_blocks() -> Rows:
 
 
 def headroom() -> Rows:
-    """Return what knowing the task is worth, in every family and split."""
+    """Return the headroom of every family and split."""
     return [
         {
             "family": f"[{_title(preset)}](families/{preset}.md)",
@@ -302,7 +302,7 @@ def pick(file: str, names: str, **where: str) -> Rows:
     Args:
         file: Its name.
         names: Columns to show.
-        where: Values that a row must have to be shown.
+        where: Values that select the rows.
     """
     return [
         {name.replace("_over_", " / ").replace("_", " "): row[name] for name in names.split()}
@@ -316,7 +316,7 @@ def families() -> Rows:
     return [
         {
             "family": f"[`{env_id}`](families/{file_name(env_id)}.md)",
-            "what differs between its tasks": ", ".join(
+            "task parameters": ", ".join(
                 p.description + ("" if p.unit == "1" else f" ({p.unit})")
                 for p in family.distribution.parameters
             ),
@@ -368,24 +368,24 @@ def constants(family: type[TaskVectorEnv]) -> Rows:
 
 
 def scene_limits() -> Rows:
-    """Return how large a user's scene may be: the fields of SceneLimits with their docstrings."""
+    """Return the limits of a user's scene: the fields of SceneLimits with their docstrings."""
     body = ast.parse(inspect.getsource(SceneLimits)).body[0]
     assert isinstance(body, ast.ClassDef)
     texts = [ast.literal_eval(n.value) for n in body.body[1:] if isinstance(n, ast.Expr)]
     values = vars(SceneLimits()).items()
     return [
-        {"limit": f"`{name}`", "value": f"{value:,}", "what it bounds": text}
+        {"limit": f"`{name}`", "value": f"{value:,}", "meaning": text}
         for (name, value), text in zip(values, texts, strict=True)
     ]
 
 
 def variants() -> Rows:
-    """Return one line per variant that comes with the package."""
+    """Return one line per shipped variant."""
     return [
         {
             "variant": f"[`{name}`](../envs/shipped_variants/{name}.toml)",
             "of": (variant := find_variant(name)).vector_class.family,
-            "what is special about it": variant.description,
+            "description": variant.description,
         }
         for name in shipped_variants()
     ]
@@ -428,8 +428,8 @@ for _preset in OTHER_FAMILIES:
         algorithm="maml",
     )
 for _env_id, _family in FAMILIES.items():
-    for _what in (parameters, observation, constants):
-        TABLES[f"{file_name(_env_id)} {_what.__name__}"] = partial(_what, _family)
+    for _content in (parameters, observation, constants):
+        TABLES[f"{file_name(_env_id)} {_content.__name__}"] = partial(_content, _family)
 
 
 def main() -> int:

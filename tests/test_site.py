@@ -14,9 +14,9 @@ def test_dead_links_and_loads_from_outside_are_found(tmp_path):
     (tmp_path / "b.html").write_text('<a id="there" href="a%2Ehtml">A</a><img src="data:,">')
     (tmp_path / "c.css").write_text('a { background: url("//example.org/c.png") } b { url(c.png) }')
     assert build_site.dead_links(tmp_path) == [
-        "a.html: #no leads nowhere",
-        "a.html: b.html#gone leads nowhere",
-        "a.html: gone.png leads nowhere",
+        "a.html: #no does not exist",
+        "a.html: b.html#gone does not exist",
+        "a.html: gone.png does not exist",
     ]
     assert build_site.outside_loads(tmp_path) == [
         "a.html: loads https://example.org/a.js",

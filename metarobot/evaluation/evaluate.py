@@ -1,12 +1,12 @@
 """Measure adaptation: every policy of some runs, on the same held-out tasks.
 
-Those that adapt are measured before adapting, after one block of each of several numbers of
-adaptation episodes, and after several blocks; the others once. Headroom is oracle (which is told
-the task) minus domain randomisation (which never adapts); adaptation is read as the fraction
-captured. Where one of the two is missing, the fraction cannot be told.
+Policies that adapt are measured before adapting, after one block of each of several numbers of
+adaptation episodes, and after several blocks; the others once. Headroom is the return of the
+oracle (which observes the task) minus that of domain randomisation (which never adapts). The
+score of adaptation is the fraction of the headroom captured; it needs both references.
 
-Scores do not depend on who else is measured. Kept in files, an evaluation that is interrupted, or
-gets another policy, measures only what is new.
+Scores of a policy do not depend on the other policies. Score files let an evaluation that was
+interrupted, or that gets another policy, measure only the missing scores.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ from metarobot.machine import VERSION
 from metarobot.training.load import TrainedRun
 
 MOST_WORST_TASKS = 5
-"""Of each kind, for each policy that adapts."""
+"""Most worst tasks of each kind, for each policy that adapts."""
 ROBUSTNESS_EPISODES = (1, 5)
 """Adaptation episodes after which policies are measured under other variants, besides before."""
 
 Progress = Callable[[str, float], None]
-"""Called with what is being measured and the share of the work done, 0 to 1."""
+"""Called with a name of the measurement and the share of the work done, 0 to 1."""
 
 
 def evaluate_runs(
@@ -73,14 +73,14 @@ def evaluate_runs(
 
     Args:
         runs: One run per seed, of one task family, with the same algorithms each.
-        config: How much is measured.
+        config: Extent of the measurement.
         progress: Called as the work goes on.
-        variant: What to measure on; None for the family as it is.
-        scores: Folder where measured scores are kept; what is there is not measured again.
+        variant: Variant to measure on; None for the family itself.
+        scores: Folder of score files; scores found there are not measured again.
 
     Raises:
-        ValueError: There is not enough memory for it, a file of scores holds something else, or
-            rewards are hidden and nobody adapts without.
+        ValueError: Memory does not suffice, a score file is invalid, or rewards are hidden and
+            every policy that adapts needs them.
     """
     plan = _Plan.of(runs, config, variant)
     found = list[Scores]()
@@ -100,25 +100,25 @@ def evaluate_runs(
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """All that an evaluation measures."""
+    """Policies and task sets of one evaluation."""
 
     runs: Sequence[TrainedRun]
     config: EvaluationConfig
     variant: Variant | None
     names: Sequence[str]
-    """Who is measured, in the order of tables."""
+    """Names of the measured policies, in the order of tables."""
     sets: Sequence[TaskSet]
     """The tasks of every split, then those of the heat map."""
     grid: Grid | None
     """The heat map's tasks; None for a family without."""
     others: Sequence[tuple[Variant, TaskSet]]
-    """Variants of the family that are measured besides, on the split train."""
+    """Further variants of the family, measured on the split train."""
 
     @classmethod
     def of(
         cls, runs: Sequence[TrainedRun], config: EvaluationConfig, variant: Variant | None
     ) -> _Plan:
-        """Resolve what is measured, and refuse what there is no memory for."""
+        """Resolve policies and task sets, and check that memory suffices."""
         first, names = runs[0], measured_names(runs[0], config)
         env_id, scene = first.env_id, first.scene
         grid = make_grid(first, config.grid_size, variant) if config.heat_map else None
@@ -148,10 +148,10 @@ class _Plan:
 def _kept_or_measured(
     folder: Folder | None, name: str, run: TrainedRun, plan: _Plan
 ) -> list[Scores]:
-    """Return the scores of one policy of a seed: those in a file, or measure and keep them.
+    """Read the scores of one policy of a seed from its file, or measure and write them.
 
     Raises:
-        ValueError: The file holds something else.
+        ValueError: The file is not a valid score file.
     """
     if folder is None:
         return _measure(name, run, plan)
@@ -163,7 +163,7 @@ def _kept_or_measured(
         try:
             kept = msgspec.convert(content, _Kept, dec_hook=lambda _, values: _array(values))
         except msgspec.ValidationError as error:
-            raise ValueError(f"{path} holds no scores: {error}") from error
+            raise ValueError(f"{path} is not a valid score file: {error}") from error
         if kept.key == key:
             return kept.scores
     kept = _Kept(key, _measure(name, run, plan))
@@ -173,7 +173,7 @@ def _kept_or_measured(
 
 @dataclass(frozen=True)
 class _Kept:
-    """What a file of scores holds."""
+    """Content of a score file."""
 
     key: str
     scores: list[Scores]
@@ -184,8 +184,8 @@ def _array(numbers: Any) -> np.ndarray:
 
 
 def _key(name: str, run: TrainedRun, plan: _Plan) -> str:
-    """Return what scores depend on, as one word; another version may measure otherwise."""
-    # Neither who else is measured, nor on which variants besides, matters.
+    """Return a digest of everything that scores depend on, including the package's version."""
+    # Scores do not depend on the other policies, nor on the further variants.
     config = {**asdict(plan.config), "untrained": ()}
     config.pop("robustness")
     variant = plan.variant and plan.variant.to_dict()
@@ -214,15 +214,15 @@ def _measure(name: str, run: TrainedRun, plan: _Plan) -> list[Scores]:
 
 
 def variants_of(env_id: str) -> list[Variant]:
-    """Return the variants of a family that come with the package."""
+    """Return the shipped variants of a family."""
     variants = [find_variant(name) for name in shipped_variants()]
     return [variant for variant in variants if variant.env_id == env_id]
 
 
 def _under_variant(variant: Variant, task_set: TaskSet, plan: _Plan) -> list[Scores]:
-    """Measure who adapts, and the policy that never does, under a variant of the family.
+    """Measure the policies that adapt, and domain randomisation, under a variant of the family.
 
-    A variant that leaves the ranges of tasks alone is measured on the same tasks as the family:
+    A variant that does not change the task ranges is measured on the same tasks as the family:
     those of the split train, drawn with the same seed.
     """
     names = [name for name in plan.names if name in (NEVER_ADAPTS, *plan.runs[0].learners)]
@@ -252,7 +252,7 @@ def _joined(seeds: Sequence[Sequence[Scores]]) -> list[Scores]:
 
 
 def _evaluation(plan: _Plan, found: Sequence[Scores]) -> Evaluation:
-    """Return the evaluation of what was measured."""
+    """Build the evaluation from all scores."""
     first, variant = plan.runs[0], plan.variant
     of_splits = [each for each in found if each.split != GRID]
     rows, headroom = summarise(of_splits, plan.config.seed)
@@ -298,15 +298,15 @@ def find_worst_tasks(
 ) -> list[WorstTask]:
     """Return the worst tasks of a policy that adapts, after few episodes, over all splits.
 
-    First those that adapting has harmed, the most harmed first, where the headroom says what harm
-    is; then those of the lowest tenth, the lowest return first, that are not among them.
+    Harmed tasks come first, the most harmed first, on splits with a meaningful headroom. The other
+    tasks of the lowest tenth follow, the lowest return first.
 
     Args:
-        algorithm: Who adapts.
+        algorithm: Name of the policy that adapts.
         seeds: Training seeds, (S,).
-        scores: What policies reached on all splits, arrays (S, N).
+        scores: Scores on all splits, arrays (S, N).
         tasks: The tasks of each split.
-        headroom: What there is to win, where that is known.
+        headroom: Headroom of each split where it is known.
     """
     own = [each for each in scores if each.algorithm == algorithm and each.blocks <= 1]
     judged = {(e.split, e.episodes): e for e in own if not (e.exploring or e.variant)}
@@ -370,10 +370,10 @@ class Grid:
 
 
 def make_grid(run: TrainedRun, size: int, variant: Variant | None) -> Grid | None:
-    """Return the grid for a run, None for a family without two parameters to draw it over.
+    """Return the grid for a run, None for a family without two heat map axes.
 
-    The grid, of ``size`` values along each axis, covers the family, what was trained on and what is
-    measured; the axes carry the ranges trained on.
+    The grid has ``size`` values along each axis. It covers the ranges of the family, of training
+    and of the measurement; the axes carry the training ranges.
     """
     family = find_family(run.env_id)
     if not family.heat_map_axes:
@@ -399,21 +399,21 @@ def make_grid(run: TrainedRun, size: int, variant: Variant | None) -> Grid | Non
 
 
 def grid_values(parameters: Sequence[TaskParameter], size: int) -> np.ndarray:
-    """Return values from the lowest to the highest that any split of any of them draws, (size,).
+    """Return evenly spaced values over all splits of all given parameters, (size,).
 
-    The last one is the family's, whose choices are all values where it has some.
+    If the last parameter, which is the family's, has choices, return these instead.
     """
     if choices := parameters[-1].choices:
         return np.array(choices)
     edges = np.array([pair for p in parameters for pair in (p.train, *p.extrapolation)])
     scale, unscale = parameters[0].scale, parameters[0].unscale
     low, high = scale(np.array([edges.min(), edges.max()]))
-    # Within the range in spite of rounding: an allowed range may end right there.
+    # Clip against rounding: an allowed range may end at the same value.
     return np.clip(unscale(np.linspace(low, high, size)), edges.min(), edges.max())
 
 
 def _policy(name: str, runs: Sequence[TrainedRun]) -> MeasuredPolicy:
-    """Describe a policy, and what its training cost."""
+    """Describe a policy and the cost of its training."""
     if name not in runs[0].policies:
         return MeasuredPolicy(algorithm=name, adapts=name in MADE_OF)
     trained = runs[0].policies[name]

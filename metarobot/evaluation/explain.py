@@ -1,4 +1,4 @@
-"""Measures of what adaptation has sensed and changed, on held-out tasks.
+"""Measure how adaptation identifies tasks and changes the policy, on held-out tasks.
 
 Letters: N tasks, P task parameters, C elements of encoded tasks, K weighed tasks, A elements of
 actions.
@@ -27,13 +27,13 @@ from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 _FIT_SEED = 1
-"""Added to the seed of the test tasks: those that probes are fitted to are others."""
+"""Added to the seed of the test tasks, so that probes are fitted to different tasks."""
 _FOLLOWED_TASKS = 4
-"""Held-out tasks whose belief is followed episode by episode."""
+"""Number of held-out tasks with a belief for every episode."""
 _MOST_FOLLOWED = 20
-"""Adaptation episodes, at most, up to which it is."""
+"""Most adaptation episodes of these beliefs."""
 _STRENGTHS = np.logspace(-6, 2, 25)
-"""Strengths of a probe's ridge that are tried, as parts of the mean squared length of a state."""
+"""Candidate ridge strengths of a probe, as parts of the mean squared length of a state."""
 _NUM_RESAMPLES = 500
 _QUANTILES = (0.05, 0.5, 0.95)
 _BAND = ("low", "median", "high")
@@ -41,15 +41,15 @@ _BAND = ("low", "median", "high")
 
 @dataclass(frozen=True, kw_only=True)
 class ExplanationConfig:
-    """How much is measured."""
+    """Extent of an explanation."""
 
     num_tasks: int = 200
-    """Tasks that probes are fitted to, and tasks of each split that they are judged on."""
+    """Tasks that probes are fitted to, and tasks of each split that they are tested on."""
     adaptation_episodes: tuple[int, ...] = (0, 1, 2, 5, 20)
     """Adaptation episodes of each task, in one block."""
     num_identified: int = 0
-    """Tasks of each held-out split that simulation is fitted to, from the same episodes: what it
-    reads was there to be read. 10 take a minute or two; nothing is fitted if not given."""
+    """Tasks of each held-out split that simulation is fitted to, on the same episodes. The fit
+    shows how much information the episodes contain. 10 take a minute or two; 0 fits none."""
     seed: int = EvaluationConfig.seed
     """Seed of the test tasks and of their episodes."""
 
@@ -62,12 +62,12 @@ class ExplanationConfig:
             raise ValueError("num_identified must be 0, or at least 2: one task has no variance")
         EvaluationConfig(adaptation_episodes=self.adaptation_episodes, seed=self.seed)
         if headline_episodes(self.adaptation_episodes) is None:
-            raise ValueError("adaptation_episodes must hold a number above 0: nothing would adapt")
+            raise ValueError("adaptation_episodes must hold a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How well a task parameter can be read: from what adaptation has changed, or by simulation."""
+    """Accuracy of a task parameter's estimate, from the adapted state or by simulation."""
 
     parameter: str
     """Its name."""
@@ -76,7 +76,7 @@ class Reading:
     adaptation_episodes: int
     """Adaptation episodes that it was adapted by."""
     r2: float
-    """1 - (squared error of the reading) / (variance of the parameter); 0 or less: not at all."""
+    """1 - (squared error of the estimate) / (variance of the parameter), at most 1."""
     low: float
     """Lower end of its 95 % interval over tasks."""
     high: float
@@ -85,47 +85,47 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """Where a task parameter is believed to lie, in its own unit."""
+    """Belief about a task parameter, in its own unit."""
 
     low: float
-    """5 % of the belief lies below."""
+    """Quantile 0.05."""
     median: float
-    """Half of the belief lies below."""
+    """Quantile 0.5."""
     high: float
-    """5 % of the belief lies above."""
+    """Quantile 0.95."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BelievedTask:
-    """What is believed of one held-out task, episode by episode."""
+class TaskBelief:
+    """Belief about one held-out task, episode by episode."""
 
     split: Split
-    """Where the task is from."""
+    """Split of the task."""
     true: tuple[float, ...]
-    """Its parameters in the simulation that vary, (P,)."""
+    """True values of the parameters that vary, (P,)."""
     bands: tuple[tuple[Band, ...], ...]
     """After 0, 1, 2, .. adaptation episodes, for each of them."""
     is_used: tuple[bool, ...]
-    """Whether the policy acts on it, after 0, 1, 2, .. episodes."""
+    """Whether the policy acts on the belief, after 0, 1, 2, .. episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Narrowing:
-    """How far the belief about a parameter has narrowed, over all held-out tasks."""
+    """Width and coverage of the belief about a parameter, over all held-out tasks."""
 
     parameter: str
     """Its name."""
     adaptation_episodes: int
     """Adaptation episodes that it was adapted by."""
     width: float
-    """Width of the band as a part of that before adapting, on the scale of the parameter; mean."""
+    """Mean width of the band as a part of that before adapting, on the parameter's scale."""
     holds_truth: float
-    """Share of the tasks whose true value lies in the band."""
+    """Share of the tasks with the true value in the band."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateMap:
-    """What adaptation has changed on every task, in the two directions in which most of it lies."""
+    """Adapted states of all tasks, on their first two principal components."""
 
     adaptation_episodes: int
     """Adaptation episodes that it was adapted by."""
@@ -137,62 +137,62 @@ class StateMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """How an element of the action depends on a task parameter, once adapted."""
+    """Effect of a task parameter on an element of the action, after adaptation."""
 
     parameter: str
     """Name of the parameter."""
     element: str
     """Name of the element."""
     change: float
-    """Change of its mean over an episode, in half action ranges, from the lowest value trained on
-    to the highest, all else alike."""
+    """Change of the element's mean over an episode, in half action ranges, from the parameter's
+    lowest training value to its highest, all else equal."""
     of_oracle: float | None
-    """The same of the policy that is told the task; None where there is none."""
+    """Change of the oracle; None without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerUpdate:
-    """How far adaptation moves a layer."""
+    """Size of a layer's change by adaptation."""
 
     layer: str
     """Name of the leaf."""
     size: float
-    """Length of the change, as a part of the length of the leaf; mean over tasks."""
+    """Norm of the change, as a part of the norm of the leaf; mean over tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What adaptation to one task has sensed of a parameter, in its own unit."""
+    """Estimate of a parameter after adaptation to one task, in its own unit."""
 
     parameter: str
     """Its name."""
     true: float
     """Its value in the simulation."""
     value: float
-    """The value read."""
+    """Estimated value."""
     low: float
-    """Lower end of where 95 % of the tasks in the training range lie that read alike."""
+    """Lower end of its 95 % interval, by the probe's error on training-range tasks."""
     high: float
-    """Upper end."""
+    """Upper end of the interval."""
     is_trained: bool
     """Whether the true value lies in the training range."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionChange:
-    """What adaptation to one task has changed in an element of the action, in half ranges."""
+    """Change of an element of the action by adaptation to one task, in half ranges."""
 
     element: str
     """Its name."""
     before: float
     """Mean over an episode, before adapting."""
     after: float
-    """The same after."""
+    """Mean over an episode after adapting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneTask:
-    """What adaptation to one task has sensed and changed."""
+    """Explanation of adaptation to one task."""
 
     adaptation_episodes: int
     """Adaptation episodes that it was adapted by."""
@@ -204,49 +204,49 @@ class OneTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What adaptation of one policy has sensed and changed."""
+    """Explanation of how one policy adapts."""
 
     family: str
     """Id of the family."""
     variant: str | None
-    """Words for the variant of it that was trained on, if any; ranges and splits are its own."""
+    """Description of the variant trained on, if any; ranges and splits are those of the variant."""
     parameters: tuple[TaskParameter, ...]
     """The task parameters, with the ranges trained on."""
     algorithm: str
-    """How it adapts."""
+    """Name of the algorithm."""
     config: ExplanationConfig
-    """How much was measured."""
+    """Extent of the measurement."""
     tasks: tuple[tuple[float, ...], ...]
     """The test tasks of the training range, (N, P), each parameter that varies in its own unit."""
     readings: tuple[Reading, ...]
     """By parameter, split and adaptation episodes."""
     identified: tuple[Reading, ...]
-    """The same of a fit of simulation to the same episodes, on the first tasks of each held-out
-    split, after the few episodes alone; empty if none was asked for."""
-    believed: tuple[BelievedTask, ...]
-    """What is believed of a few held-out tasks; empty where nothing weighs tasks."""
+    """Readings of simulation fitted to the same episodes, on the first tasks of each held-out
+    split, after the headline number of episodes only; empty if not requested."""
+    believed: tuple[TaskBelief, ...]
+    """Beliefs about a few held-out tasks; empty for a policy without a belief."""
     narrowing: tuple[Narrowing, ...]
-    """By parameter, after the few episodes; empty likewise."""
+    """By parameter, after the headline number of episodes; empty likewise."""
     state_map: StateMap | None
-    """After the few episodes that somebody with a robot is glad to run."""
+    """Map after the headline number of episodes: few enough for a real robot."""
     sensitivities: tuple[Sensitivity, ...]
     """By parameter and element of the action."""
     updates: tuple[LayerUpdate, ...]
-    """By layer; empty where adaptation moves no layer."""
+    """By layer; empty if adaptation changes no layer."""
     one_task: OneTask | None
-    """Of the task that was asked about, if one was."""
+    """Explanation of the requested task, if any."""
     similarity: tuple[tuple[float, float], ...]
-    """Distance of two tasks in the training range, and the cosine between their updates; for
-    pairs, where adaptation moves layers."""
+    """For pairs of tasks in the training range: their distance and the cosine between their
+    updates; empty if adaptation changes no layer."""
 
     @property
     def varying(self) -> tuple[TaskParameter, ...]:
-        """The task parameters in which tasks differ: of the others there is nothing to sense."""
+        """The task parameters that differ between tasks."""
         return tuple(parameter for parameter in self.parameters if parameter.varies)
 
 
 Progress = Callable[[str, float], None]
-"""Called with a stage, and the share of the work that is done."""
+"""Called with a stage and the share of the work done."""
 
 
 def explain(
@@ -256,14 +256,14 @@ def explain(
     progress: Progress,
     task: Mapping[str, float] | None = None,
 ) -> Explanation:
-    """Measure what adaptation of one policy senses and changes.
+    """Measure how adaptation of one policy identifies tasks and changes actions.
 
     Args:
-        run: The run that holds it; the oracle in it is compared with.
-        algorithm: Whose adaptation.
-        config: How much is measured.
+        run: The run of the policy; its oracle is the reference.
+        algorithm: Name of the policy's algorithm.
+        config: Extent of the measurement.
         progress: Called with a stage and the share of the work done.
-        task: Parameters of one task that is looked at more closely, all others nominal.
+        task: Parameters of one task to explain in detail, all others nominal.
 
     Raises:
         TaskError: The family does not allow the task.
@@ -274,7 +274,7 @@ def explain(
     varying = tuple(parameter for parameter in distribution.parameters if parameter.varies)
     numbers = tuple(sorted({0, *config.adaptation_episodes}))
     few = headline_episodes(numbers) or 0
-    # The tasks of one split are a share of the work; fitting simulation to them is as much.
+    # Each split is an equal share of the work, and so is fitting simulation to it.
     share = 0.9 / (1 + len(distribution.splits) * (2 if config.num_identified else 1))
 
     def adapted_tasks(split: Split, further_seed: int = 0) -> AdaptedTasks:
@@ -290,7 +290,7 @@ def explain(
     for split in distribution.splits:
         progress(f"tasks of the split {split}", (1 + len(judged)) * share)
         judged[split] = adapted_tasks(split)
-    # Of a family that holds nothing out, the one split there is.
+    # A family without held-out splits has one split only.
     held_out: dict[Split, AdaptedTasks] = {
         s: each for s, each in judged.items() if s != "train" or len(judged) == 1
     }
@@ -303,22 +303,22 @@ def explain(
     for index, (split, each) in enumerate(held_out.items() if config.num_identified else ()):
         done = (1 + len(judged) + index) * share
         progress(f"simulation fitted to the split {split}", done)
-        # Simulation is exact and starts where the episodes did: what it reads was there to be read.
+        # The simulation is exact and has the episodes' starts: its fit is an upper bound.
         rows = slice(0, config.num_identified)
         fits = fit_tasks(trained.config, each.episodes.rows(rows).first(few))
         read = distribution.encode(distribution.spread(fits))
         codes = distribution.encode(each.task_set.tasks.rows(rows))
         identified += compare_readings(distribution, split, few, codes, read)
 
-    progress("what it changes", 0.9)
+    progress("changes by adaptation", 0.9)
     in_range = judged["train"]
     tasks, before, after = in_range.task_set.tasks, in_range.params[0], in_range.params[few]
     numbers_followed = range(min(few, _MOST_FOLLOWED) + 1)
-    believed = list[BelievedTask]()
+    believed = list[TaskBelief]()
     for split, each in held_out.items():
         if each.belief(0) is not None:
             followed = each.first(_FOLLOWED_TASKS // len(held_out), numbers_followed)
-            believed += _believed_tasks(varying, split, followed)
+            believed += _task_beliefs(varying, split, followed)
     explanation = Explanation(
         family=run.env_id,
         variant=run.variant and run.variant.words,
@@ -350,8 +350,8 @@ class AdaptedTasks:
 
     Args:
         task_set: The tasks.
-        trained: Who adapts.
-        numbers: Numbers of adaptation episodes; 0 among them.
+        trained: The policy that adapts.
+        numbers: Numbers of adaptation episodes, including 0.
         episodes: The episodes to adapt to; collected if not given.
     """
 
@@ -382,24 +382,23 @@ class AdaptedTasks:
         return self.trained.algorithm.belief(self.params[number])
 
     def bands(self, parameter: TaskParameter, number: int) -> np.ndarray:
-        """Return low, median and high of a parameter, (N, 3); of an angle, without a jump."""
+        """Return low, median and high of a parameter, (N, 3); angles are unwrapped."""
         belief = self.belief(number)
         assert belief is not None
-        # The policy is told tasks on the scale of the family, also where trained on a variant.
+        # Task codes use the family's scale, also for a policy trained on a variant.
         family = find_family(self.task_set.env_id).distribution
         values = family.decode(belief.codes.double().numpy())[parameter.name]  # (K,)
         weights = belief.weights.double().numpy()
         return np.array([weighted_band(parameter, values, row) for row in weights])
 
 
-# Readings: what can be read from what adaptation has changed, and from its episodes.
+# Readings of task parameters, from the adapted state and from its episodes.
 
 
 class Probe(NamedTuple):
     """A ridge regression from the state of F elements to codes of the task.
 
-    How much it is held back is chosen for each code, by how well each task is predicted by the
-    others.
+    The ridge strength of each code is the one with the smallest leave-one-out error.
 
     Source: Alain and Bengio 2016, arXiv:1610.01644.
     """
@@ -407,12 +406,12 @@ class Probe(NamedTuple):
     model: Any
     """scikit-learn's."""
     error: np.ndarray
-    """Standard deviation of what each task is missed by, as predicted by the others, (C,)."""
+    """Standard deviation of the leave-one-out residuals, (C,)."""
 
     @classmethod
     def fit(cls, states: np.ndarray, codes: np.ndarray) -> Self:
         """Fit a probe to states (N, F) and codes (N, C)."""
-        from sklearn.linear_model import RidgeCV  # which takes a second to import
+        from sklearn.linear_model import RidgeCV  # takes a second to import
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
@@ -426,14 +425,14 @@ class Probe(NamedTuple):
 def compare_readings(
     distribution: TaskDistribution, split: Split, number: int, codes: np.ndarray, read: np.ndarray
 ) -> Iterator[Reading]:
-    """Compare the codes that were read with the truth, (N, C) each, for every parameter.
+    """Compare estimated codes with the true ones, (N, C) each, for every parameter.
 
-    The interval of an R² is a bootstrap over tasks, of what each adds to both sums.
+    The interval of an R² is a bootstrap over tasks, of each task's terms of both sums.
     """
     wrong, spread = np.square(read - codes), np.square(codes - codes.mean(axis=0))
     drawn = np.random.default_rng(0).integers(len(codes), size=(_NUM_RESAMPLES, len(codes)))
     for parameter, columns in distribution.encoded_columns.items():
-        if distribution[parameter].varies:  # else there is nothing to read
+        if distribution[parameter].varies:  # else R² is undefined
             errors, variances = wrong[:, columns].sum(axis=1), spread[:, columns].sum(axis=1)
             total = np.maximum(variances[drawn].sum(axis=1), 1e-30)
             low, high = np.quantile(1.0 - errors[drawn].sum(axis=1) / total, [0.025, 0.975])
@@ -450,7 +449,7 @@ def compare_readings(
 def _one_task(
     distribution: TaskDistribution, fitted: AdaptedTasks, probe: Probe, tasks: Tasks, number: int
 ) -> OneTask:
-    """Adapt to one task, and read what was sensed of it and what has changed."""
+    """Adapt to one task, and measure its estimates and the changes of the actions."""
     task_set, trained = replace(fitted.task_set, tasks=tasks), fitted.trained
     adapted = AdaptedTasks(task_set, trained, (0, number))
     read, estimates = probe.model.predict(adapted.states[number]), []
@@ -480,29 +479,29 @@ def _one_task(
 
 
 def _with_bounds(parameter: TaskParameter, read: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return the value that was read, (1, C), between the ends of its 95 % interval, (3,)."""
+    """Return the estimate with the ends of its 95 % interval, (3,); ``read`` is (1, C)."""
     if parameter.circular:
         width = 1.96 * error.mean() / max(float(np.linalg.norm(read)), 1e-6)
         return parameter.decode(read) + np.array([-width, 0.0, width])
-    # A linear probe knows no bounds, but a friction below 0 is none.
+    # A linear probe has no bounds, but friction cannot be below 0.
     ends = parameter.decode(read + 1.96 * error * np.array([[-1.0], [0.0], [1.0]]))
     return np.clip(ends, *parameter.allowed)
 
 
-# Beliefs of policies that weigh tasks.
+# Beliefs of policies with a posterior over tasks.
 
 
-def _believed_tasks(
+def _task_beliefs(
     parameters: Sequence[TaskParameter], split: Split, adapted: AdaptedTasks
-) -> list[BelievedTask]:
-    """Return what is believed of tasks after each number of episodes that they were adapted to."""
+) -> list[TaskBelief]:
+    """Return the beliefs about tasks after each number of adaptation episodes."""
     bands = [
         [adapted.bands(each, number).tolist() for each in parameters] for number in adapted.params
     ]
     beliefs = [belief for number in adapted.params if (belief := adapted.belief(number))]
     tasks = adapted.task_set.tasks
     return [
-        BelievedTask(
+        TaskBelief(
             split=split,
             true=tuple(float(tasks[each.name][row]) for each in parameters),
             bands=tuple(
@@ -518,7 +517,7 @@ def _believed_tasks(
 def _narrowing(
     parameters: Sequence[TaskParameter], held_out: Sequence[AdaptedTasks], number: int
 ) -> Iterator[Narrowing]:
-    """Yield how far the belief has narrowed, and on how many tasks it holds the truth."""
+    """Yield the width of the belief and its coverage of the true value, by parameter."""
     if held_out[0].belief(0) is None:
         return
     for parameter in parameters:
@@ -560,7 +559,7 @@ def _turned(angles: np.ndarray) -> np.ndarray:
 
 
 def _state_map(states: np.ndarray, number: int) -> StateMap | None:
-    """Return the states in the two directions in which most of their variance lies."""
+    """Return the states on their first two principal components."""
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
 
@@ -579,7 +578,7 @@ def _state_map(states: np.ndarray, number: int) -> StateMap | None:
 
 
 def _mean_actions(task_set: TaskSet, trained: TrainedPolicy, params: Params) -> np.ndarray:
-    """Return the mean action on every task, over the episodes as judged, (N, A)."""
+    """Return the mean action on every task, over test episodes, (N, A)."""
     episodes = task_set.collect(
         trained.policy,
         params,
@@ -597,7 +596,7 @@ def _sensitivities(
     number: int,
     oracle: TrainedPolicy | None,
 ) -> Iterator[Sensitivity]:
-    """Yield how the action depends on the task, once adapted, beside that of the oracle."""
+    """Yield the effect of the task on the adapted policy's action and on the oracle's."""
     task_set = adapted.task_set
     scaled = _scaled(parameters, task_set.tasks)  # (N, P)
     centred = np.column_stack([np.ones(len(scaled)), scaled])
@@ -606,16 +605,16 @@ def _sensitivities(
         means = _mean_actions(task_set, trained, params)
         return np.linalg.lstsq(centred, means, rcond=None)[0][1:]
 
-    own, told = slopes(adapted.trained, adapted.params[number]), None
+    own, of_oracle = slopes(adapted.trained, adapted.params[number]), None
     if oracle is not None:
-        told = slopes(oracle, repeat_params(oracle.params, len(scaled)))
+        of_oracle = slopes(oracle, repeat_params(oracle.params, len(scaled)))
     for row, parameter in enumerate(parameters):
         for column, element in enumerate(find_family(task_set.env_id).action_elements):
             yield Sensitivity(
                 parameter=parameter.name,
                 element=element,
                 change=float(own[row, column]),
-                of_oracle=None if told is None else float(told[row, column]),
+                of_oracle=None if of_oracle is None else float(of_oracle[row, column]),
             )
 
 
@@ -629,7 +628,7 @@ def _scaled(parameters: Sequence[TaskParameter], tasks: Tasks) -> np.ndarray:
 
 
 def _moved_layers(before: Params, after: Params) -> list[str]:
-    """Return the layers that adaptation moves: those that training does as well."""
+    """Return the names of the layers that adaptation changes."""
     return [
         name
         for name, leaf in before.items()
@@ -638,7 +637,7 @@ def _moved_layers(before: Params, after: Params) -> list[str]:
 
 
 def _moved_part(before: Tensor, after: Tensor) -> float:
-    """Return the length of a layer's change as a part of its length; mean over tasks."""
+    """Return the norm of a layer's change as a part of its norm; mean over tasks."""
     length = before.flatten(1).norm(dim=1).clamp(min=1e-30)
     return float(((after - before).flatten(1).norm(dim=1) / length).mean())
 

@@ -1,4 +1,4 @@
-"""The evaluation protocol: how much is measured, the same for every policy."""
+"""The evaluation protocol: the extent of the measurement, the same for every policy."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from metarobot.envs.tasks import Split
 from metarobot.training.memory import require_evaluation_memory
 
 ActionNoise = Literal["none", "trained"]
-"""Action noise of the episodes by which policies are judged."""
+"""Action noise of test episodes."""
 Rewards = Literal["seen", "hidden"]
-"""Whether policies see rewards while they are measured."""
+"""Whether policies see rewards during the evaluation."""
 Untrained = Literal["random", "from_scratch", "fine_tuning", "strategy_search", "identification"]
-"""A reference that is not trained for itself."""
+"""A reference without training of its own."""
 UNTRAINED: tuple[Untrained, ...] = get_args(Untrained)
 
 RANDOM = "random"
@@ -38,21 +38,21 @@ RANDOM = "random"
 NEVER_ADAPTS = "domain_randomisation"
 """One policy for all tasks: the lower end of the headroom."""
 ORACLE = "oracle"
-"""The policy that is told the task: the upper end of the headroom."""
+"""The policy that observes the task: the upper end of the headroom."""
 MADE_OF = {
     "from_scratch": NEVER_ADAPTS,
     "fine_tuning": NEVER_ADAPTS,
     "strategy_search": ORACLE,
     "identification": ORACLE,
 }
-"""Which trained policy each reference is made of that adapts and is not trained itself."""
+"""Trained policy behind each reference that adapts without training of its own."""
 
 
 def in_order(algorithms: Iterable[str]) -> list[str]:
     """Return algorithms and references in the order of tables and pictures.
 
-    References that are not told the task come first and the oracle last; the learners stand between
-    them, in the order given; before the oracle come those that are made of it.
+    References that do not observe the task come first, then the learners in the order given, then
+    the references made from the oracle, then the oracle.
     """
     first, given = [RANDOM, "from_scratch", NEVER_ADAPTS, "fine_tuning"], list(algorithms)
     last = ["strategy_search", "identification", ORACLE]
@@ -62,7 +62,7 @@ def in_order(algorithms: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How much is measured.  None of it changes a policy."""
+    """Extent of an evaluation. No field changes a policy."""
 
     num_tasks: int = 100
     """Tasks per split."""
@@ -70,38 +70,38 @@ class EvaluationConfig:
     """Adaptation episodes per task: policies are measured after one block of each of these numbers,
     and before adapting in any case."""
     num_blocks: int = 4
-    """Blocks of adaptation episodes, one after the other, that are measured besides."""
+    """Blocks of adaptation episodes, measured one after the other."""
     episodes_per_block: int = 20
-    """Adaptation episodes per task in each of them."""
+    """Adaptation episodes per task in each block."""
     later_step_length: float = 1.0
-    """How far adapting to every block after the first goes, as a part of the whole way."""
+    """Length of the adaptation steps after the first block, as a part of the full step."""
     test_episodes: int = 5
-    """Episodes per task by which policies are judged."""
+    """Test episodes per task."""
     action_noise: ActionNoise = "none"
-    """Action noise of these episodes: none, or that which the policy was trained with."""
+    """Action noise of test episodes: none, or that of training."""
     rewards: Rewards = "seen"
-    """Whether policies see rewards. Hidden, no episode shows them, neither one to adapt to nor one
-    to be judged by; who adapts and needs them is left out."""
+    """Whether policies see rewards. If hidden, neither adaptation episodes nor test episodes show
+    them, and policies that need rewards to adapt are left out."""
     untrained: tuple[Untrained, ...] = ("random",)
-    """Who is measured besides those that were trained: random actions; where domain randomisation
-    is there, MAML's adaptation of its policy and of one that never learned; where the oracle is
-    there, the search for what to tell it, and the fit of the task by simulation."""
+    """References without training: random actions; with domain randomisation, MAML's adaptation of
+    its policy and of an untrained policy; with the oracle, the search for its task input and the
+    fit of the task by simulation."""
     splits: tuple[Split, ...] = ()
-    """Splits that are measured; all that the family has if none is named."""
+    """Splits to measure; all of the family if none is named."""
     heat_map: bool = True
-    """Whether the heat map is measured."""
+    """Whether to measure the heat map."""
     grid_size: int = 9
     """Values along each axis of the heat map."""
     heat_map_episodes: tuple[int, ...] = (1, 5, 20)
-    """Adaptation episodes per task after which the heat map is measured, besides before."""
+    """Adaptation episodes per task after which the heat map is measured, in addition to before."""
     robustness: bool = False
-    """Whether the variants of the family that come with the package are measured as well, before
-    adapting and after 1 and 5 episodes."""
+    """Whether to measure the shipped variants of the family too, before adapting and after 1 and 5
+    episodes."""
     seed: int = 20_000_003
     """Seed of the test tasks and of their episodes, the same for every policy."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that measure nothing, or that no machine has the time for."""
+        """Check values and their limits."""
         keep_plain_integers(self)
         require_integers(self, _BOUNDS)
         for name in ("adaptation_episodes", "heat_map_episodes"):
@@ -123,14 +123,14 @@ class EvaluationConfig:
             raise ValueError(f"later_step_length must be a number in [0, 10], got {shown}")
 
     def require_memory(self, algorithms: Iterable[TrainConfig], most_tasks: int = 0) -> None:
-        """Refuse to measure on more at once than this machine has memory for.
+        """Check that this machine has enough memory for the largest collection.
 
         Args:
-            algorithms: What those who are measured were trained with.
-            most_tasks: Tasks that one of them is put on at once, if more than `num_tasks`.
+            algorithms: Training configurations of the measured policies.
+            most_tasks: Most tasks of one task set, if more than `num_tasks`.
 
         Raises:
-            ValueError: It takes too much; the message names the sizes.
+            ValueError: Memory does not suffice; the message names the sizes.
         """
         numbers = (*self.adaptation_episodes, *self.heat_map_episodes)
         for algorithm in algorithms:
@@ -151,11 +151,11 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "grid_size": (2, 100),  # 10,000 tasks
     "seed": (0, MOST_SEED),
 }
-"""Least and most of every field of an EvaluationConfig."""
+"""Limits of the integer fields of an EvaluationConfig."""
 
 
 def _require_increasing(name: str, numbers: Any) -> None:
-    """Refuse what are no increasing numbers of episodes."""
+    """Require increasing numbers of episodes."""
     if not (
         isinstance(numbers, tuple)
         and all(is_integer(number, 0, MOST_EPISODES) for number in numbers)

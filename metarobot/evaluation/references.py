@@ -1,11 +1,11 @@
-"""The references of the protocol: what adaptation is held against, made of trained policies.
+"""The references of the protocol, made from trained policies.
 
-Domain randomisation and the oracle are trained; the others are not trained for themselves.
-`TOLD_ORACLES` estimate the task input of a trained oracle. `STARTS` adapt by MAML's inner loop on
-the same adaptation episodes as the learners do: from what domain randomisation has learned, and
-from the parameters that training began with. What MAML measures while it is trained, how noisy a
-step is, how long one would be without noise, and what values are like, is measured for them on
-tasks of the training range that nothing is reported on. Their step size is chosen there too.
+Domain randomisation and the oracle are trained; the others need no training of their own.
+`ORACLE_REFERENCES` estimate the task input of a trained oracle. `STARTS` adapt by MAML's inner
+loop on the same adaptation episodes as the learners: from the policy of domain randomisation, and
+from initial parameters. Their adaptation statistics, which MAML measures in training (noise and
+noise-free length of a step, values), are measured on training-range tasks that no result uses.
+Their step size is chosen on the same tasks.
 """
 
 from __future__ import annotations
@@ -35,31 +35,33 @@ from metarobot.rollout.episodes import Episodes
 from metarobot.training.load import TrainedPolicy, TrainedRun
 
 _TUNING_SEED_SHIFT = 1
-"""Tasks on which references are prepared are drawn with another seed than those reported on."""
+"""Added to the seed of the test tasks, so that references are prepared on different tasks."""
 _TUNING_TASKS = 20
 
 
 def measured_names(run: TrainedRun, config: EvaluationConfig) -> list[str]:
-    """Return who is measured: everybody in a run, and those asked for that need no training.
+    """Return the names of the measured policies: all of a run and the requested references.
 
-    A reference needs the trained policy that it is made of. Where rewards are hidden, those that
-    need them are left out.
+    A reference needs the trained policy that it is made from. Hidden rewards exclude policies that
+    need them to adapt.
 
     Raises:
-        ValueError: Nobody who adapts is left.
+        ValueError: No policy that adapts is left.
     """
     left_out = names_left_out(run, config)
     there = [name for name in _asked_for(run, config) if name not in left_out]
     if left_out and not {*there} & {*run.learners}:
         needing = ", ".join(left_out)
-        raise ValueError(f"without rewards nobody adapts: they are needed by {needing}")
+        raise ValueError(
+            f"rewards 'hidden' leaves no policy that adapts: {needing} need rewards; use 'seen'"
+        )
     return there
 
 
 def names_left_out(run: TrainedRun, config: EvaluationConfig) -> list[str]:
-    """Return who would be measured if rewards were not hidden, in the order of tables.
+    """Return the policies that hidden rewards exclude, in the order of tables.
 
-    The references that adapt though nobody has trained them for that all need rewards.
+    All references that adapt without training need rewards.
     """
     if config.rewards == "seen":
         return []
@@ -73,18 +75,18 @@ def _asked_for(run: TrainedRun, config: EvaluationConfig) -> list[str]:
 
 
 def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> TrainedPolicy:
-    """Return who goes by a name; a reference that is not trained gets the step size that suits it.
+    """Return a policy by name; prepare the step size of an untrained reference.
 
     Args:
-        name: A name of `measured_names`, but not that of random actions.
-        run: Where the trained policies are.
-        config: How policies are measured.
+        name: A name of `measured_names` other than random actions.
+        run: Source of the trained policies.
+        config: Extent of the measurement.
     """
     if name in run.policies:
         return run.policies[name]
-    if name in TOLD_ORACLES:
-        return make_told_oracle(name, run.policies[ORACLE])
-    # As MAML adapts in the run; as the family's preset says where it was not trained.
+    if name in ORACLE_REFERENCES:
+        return make_oracle_reference(name, run.policies[ORACLE])
+    # Options of MAML in the run, or of the family's preset if the run has no MAML.
     maml = run.policies["maml"].config if "maml" in run.policies else None
     options = (maml or configure(find_preset(run.env_id), "maml")).options
     tuning = replace(config, seed=config.seed + _TUNING_SEED_SHIFT, num_tasks=_TUNING_TASKS)
@@ -93,87 +95,87 @@ def find_policy(name: str, run: TrainedRun, config: EvaluationConfig) -> Trained
     return prepare(start, task_set, config.episodes_per_block)
 
 
-TOLD_ORACLES: dict[str, type[StrategySearch]] = {
+ORACLE_REFERENCES: dict[str, type[StrategySearch]] = {
     "strategy_search": StrategySearch,
     "identification": Identification,
 }
-"""Those there are, by name."""
+"""References that estimate the oracle's task input, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedToldOracle(TrainedPolicy):
-    """A trained oracle that adapts though nobody has trained it for that."""
+class OracleReference(TrainedPolicy):
+    """A trained oracle that adapts by estimating its task input, without further training."""
 
     reference: type[StrategySearch]
-    """How it finds out what to tell the oracle."""
+    """Algorithm that estimates the task input."""
 
     @cached_property
     def algorithm(self) -> Algorithm:
-        """How it adapts."""
+        """The algorithm that adapts it."""
         return self.reference(self.config, cast(SearchingPolicy, self.policy))
 
 
-def make_told_oracle(name: str, oracle: TrainedPolicy) -> TrainedPolicy:
-    """Return the reference of this name, made of a trained oracle."""
-    reference, config = TOLD_ORACLES[name], oracle.config
+def make_oracle_reference(name: str, oracle: TrainedPolicy) -> TrainedPolicy:
+    """Return the reference of this name, made from a trained oracle."""
+    reference, config = ORACLE_REFERENCES[name], oracle.config
     family = find_family(config.env_id)
     low, high = family.observation_bounds(observe_task=True).tolist()
     policy = reference.make_policy(config, low, high, len(family.action_elements))
     search = reference(config, cast(SearchingPolicy, policy))
     own = {field.name: getattr(oracle, field.name) for field in fields(oracle)}
     own.update(policy=policy, params=search.beginning(oracle.params))
-    return TrainedToldOracle(**own, reference=reference)
+    return OracleReference(**own, reference=reference)
 
 
 STEP_SIZE_FACTORS = (0.1, 0.3, 1.0, 3.0)
-"""Multiples of inner_lr among which a reference's step size is chosen."""
+"""Candidate step sizes of a reference, as multiples of inner_lr."""
 
 
 def from_scratch(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
-    """Return the policy that starts from the parameters that training began with."""
+    """Return the policy that adapts from initial parameters."""
     config = replace(domain_randomisation.config, algorithm="maml", options=options)
     policy = make_policy(config)
     return TrainedPolicy(policy, initial_params(config, policy), config)
 
 
 def fine_tuning(domain_randomisation: TrainedPolicy, options: MamlOptions) -> TrainedPolicy:
-    """Return the policy that starts from the policy of domain randomisation, and adapts it."""
+    """Return the policy that adapts from the parameters of domain randomisation."""
     start = from_scratch(domain_randomisation, options)
     return replace(start, params={**start.params, **domain_randomisation.params})
 
 
 STARTS = {"from_scratch": from_scratch, "fine_tuning": fine_tuning}
-"""What each starts from, made of domain randomisation."""
+"""Functions that make the start of a reference from domain randomisation, by name."""
 
 
 def prepare(start: TrainedPolicy, task_set: TaskSet, num_episodes: int) -> TrainedPolicy:
-    """Return a reference with the step size that suits it best, and what is measured of its steps.
+    """Return a reference with its best step size and its adaptation statistics.
 
-    The presets' step size was chosen for MAML, and learned with; a reference gets its own.
+    The presets' step size is tuned for MAML, so each reference gets its own.
 
     Args:
         start: A policy of `STARTS`.
-        task_set: Tasks that nothing is reported on.
+        task_set: Tasks that no result uses.
         num_episodes: E, adaptation episodes on each of them, in one block.
     """
     episodes = task_set.explore(start, num_episodes)
-    candidates = [with_measured_leaves(each, episodes) for each in with_step_sizes(start)]
+    candidates = [with_adaptation_statistics(each, episodes) for each in with_step_sizes(start)]
     return max(candidates, key=lambda each: task_set.return_after(each, episodes))
 
 
 def with_step_sizes(start: TrainedPolicy) -> list[TrainedPolicy]:
-    """Return the policy with each of the step sizes that it may get."""
+    """Return a copy of the policy for each candidate step size."""
     inner_lr = cast(MamlOptions, start.config.options).inner_lr
     sizes = [factor * inner_lr for factor in STEP_SIZE_FACTORS]
     return [replace(start, config=start.config.with_options(inner_lr=size)) for size in sizes]
 
 
-def with_measured_leaves(start: TrainedPolicy, episodes: Episodes) -> TrainedPolicy:
-    """Return a policy that knows of its adaptation steps what training measures.
+def with_adaptation_statistics(start: TrainedPolicy, episodes: Episodes) -> TrainedPolicy:
+    """Return a policy with the adaptation statistics that training would measure.
 
     Args:
         start: A policy of `STARTS`.
-        episodes: Adaptation episodes of its own (N, E, T), on other tasks than it is used on.
+        episodes: Its own adaptation episodes (N, E, T), on other tasks than the test tasks.
     """
     algorithm = cast(GradientLearner, start.algorithm)
 
@@ -183,6 +185,6 @@ def with_measured_leaves(start: TrainedPolicy, episodes: Episodes) -> TrainedPol
         advantages = algorithm.adaptation_advantages(tasks, episodes)
         return algorithm.measured(params, episodes, advantages)
 
-    # Values first: advantages rest on them, and steps on advantages.
+    # Values first: advantages need values, and steps need advantages.
     values = {name: leaf for name, leaf in measured({}).items() if name == VALUE_PRIOR}
     return replace(start, params={**start.params, **measured(values)})

@@ -1,10 +1,9 @@
 """Interquartile means and bootstrap intervals of scores, and of the captured headroom.
 
 Scores are arrays (S, N): S training seeds, N tasks. Every interval is a stratified percentile
-bootstrap: the seeds are the strata, and the tasks are resampled within each seed. So it says how
-much the number depends on which tasks were drawn; with the seeds held fixed, it does *not* say
-how much the number would change with another training seed. The same state of a generator gives
-the same interval.
+bootstrap: the seeds are the strata, and the tasks are resampled within each seed. The interval
+shows the uncertainty from the drawn tasks. It does *not* show the uncertainty from the training
+seeds, which are held fixed. The same generator state gives the same interval.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ HARM = 0.05
 """Part of the headroom that a task must lose by adapting to count as harmed."""
 # Resampled scores held in memory at once: 4 million float64 are 32 MB.
 _MAX_RESAMPLED_SCORES = 4_000_000
-# A resample without headroom must not flip the fraction's sign: its divisor stays this positive
-# part of the measured headroom, so that it lands at the far end of its own side.
+# A resample without headroom must not flip the fraction's sign: its divisor is at least this
+# positive part of the measured headroom.
 _SMALLEST_HEADROOM = 1e-9
-# Part of a return by which two that are equal may differ as they are computed.
+# Relative rounding error between two equal returns.
 _ROUNDING = 1e-9
 
 
@@ -38,7 +37,7 @@ class Interval(msgspec.Struct, frozen=True, array_like=True):
     def __post_init__(self) -> None:
         """Check the numbers."""
         if not np.isfinite([self.value, self.low, self.high]).all() or self.low > self.high:
-            raise ValueError(f"[{self.low}, {self.high}] is no interval around {self.value}")
+            raise ValueError(f"[{self.low}, {self.high}] is not an interval around {self.value}")
 
 
 def interquartile_mean(scores: Array) -> Array:
@@ -48,7 +47,7 @@ def interquartile_mean(scores: Array) -> Array:
 
     Source: Agarwal et al. 2021, arXiv:2108.13264.
     """
-    from scipy.stats import trim_mean  # half a second, for which no option or name waits
+    from scipy.stats import trim_mean  # takes half a second to import
 
     return trim_mean(scores, 0.25, axis=-1)
 
@@ -66,10 +65,10 @@ def bootstrap_iqm(scores: Array, generator: np.random.Generator) -> Interval:
 
 
 def captured_is_meaningful(gap: Interval, oracle: float, random: float | None) -> bool:
-    """Whether a fraction of the headroom says anything about adaptation on a split.
+    """Whether the fraction of the headroom is meaningful on a split.
 
-    The oracle must clearly beat domain randomisation, and random actions: one that is lost itself,
-    as it may be far outside its training range, is no measure of what there is to win.
+    The oracle must clearly beat domain randomisation, and random actions: an oracle that fails
+    itself, such as far outside its training range, is not an upper reference.
 
     Args:
         gap: Mean return of the oracle - that of domain randomisation.
@@ -87,19 +86,19 @@ def bootstrap_captured(
 
         captured = (mean adapted - mean dr) / (mean oracle - mean dr)
 
-    One resample takes the same tasks for all three algorithms (they were evaluated on the same
-    tasks), so what makes a task hard for all of them cancels. The fraction is negative where domain
-    randomisation wins, and above 1 where the adapted policy passes the oracle.
+    One resample takes the same tasks for all three algorithms, so the difficulty of a task cancels.
+    The fraction is negative if domain randomisation wins, and above 1 if the adapted policy beats
+    the oracle.
 
     Args:
         adapted: Scores (S, N) of the adapted policy.
         domain_randomisation: Scores (S, N) of the policy that never adapts.
-        oracle: Scores (S, N) of the policy told the task.
+        oracle: Scores (S, N) of the policy that observes the task.
         generator: Source of the resamples.
 
     Returns:
-        The fraction, or None where the 95 % interval of the headroom on the same
-        resamples reaches zero: a part of nothing means nothing.
+        The fraction, or None if the 95 % interval of the headroom on the same resamples reaches
+        zero.
     """
     gain, headroom = adapted - domain_randomisation, oracle - domain_randomisation
     state = generator.bit_generator.state
@@ -160,11 +159,11 @@ def _bootstrap(
 ) -> Interval:
     """Bootstrap a statistic of paired score arrays, each (S, N).
 
-    scipy resamples its samples independently of each other, which is what strata need, but it
-    cannot pair several algorithms within a stratum. So its samples are the *indices* of each seed's
-    tasks, and the statistic looks every algorithm's scores up with them.
+    scipy resamples its samples independently of each other, as strata require, but it cannot pair
+    several algorithms within a stratum. So its samples are the *indices* of each seed's tasks, and
+    the statistic looks up every algorithm's scores with them.
     """
-    from scipy.stats import bootstrap  # half a second, for which no option or name waits
+    from scipy.stats import bootstrap  # takes half a second to import
 
     flat = [array.ravel() for array in scores]
     indices = np.arange(scores[0].size).reshape(scores[0].shape)

@@ -1,8 +1,8 @@
-"""The table that an evaluation ends in, and what goes with it.
+"""The result of an evaluation: scores, their summary and references.
 
-Policies are measured task by task: `Scores`. `Evaluation.to_dataframe` has them as one tidy table.
-`Evaluation.rows` sums that table up over seeds and tasks, with intervals; every picture, page,
-printed line and table of the documentation is made from these rows alone.
+`Scores` hold returns task by task; `Evaluation.to_dataframe` returns them as one tidy table.
+`Evaluation.rows` summarise that table over seeds and tasks, with intervals. All pictures, pages,
+printed lines and tables of the documentation are made from these rows alone.
 
 Shape letters: S training seeds, N tasks of a split, X and Y values along the axes of the heat map.
 """
@@ -34,62 +34,62 @@ from metarobot.evaluation.statistics import (
 )
 from metarobot.io import json_bytes, rounded
 
-if TYPE_CHECKING:  # half a second, for which no option or name waits
+if TYPE_CHECKING:  # takes half a second to import
     import pandas as pd
 
 Range = tuple[float, float]
 Cells = tuple[tuple[float | None, ...], ...]
-"""A number for every task of a heat map, (Y, X); None where there is none."""
+"""A number for every task of a heat map, (Y, X); None where missing."""
 
 NEARLY_ALL = 0.9
-"""Fraction of the headroom that `episodes_to_90` asks for."""
+"""Fraction of the headroom that `episodes_to_90` requires."""
 FEW_EPISODES = 5
-"""Adaptation episodes that somebody with a robot is glad to run."""
+"""Headline number of adaptation episodes: few enough for a real robot."""
 _LONGEST_MESSAGE = 300
 
 
 class Scores(NamedTuple):
-    """What a policy reached on each task at one stage, averaged over the episodes of a task.
+    """Scores of a policy on each task at one stage, averaged over the episodes of a task.
 
     The arrays are (N,) of one seed, and (S, N) of all.
     """
 
     variant: str
-    """Name of a variant that is measured besides; else empty."""
+    """Name of a further variant; else empty."""
     split: str
-    """Where the tasks are from; ``grid`` for those of the heat map."""
+    """Split of the tasks; ``grid`` for the heat map."""
     algorithm: str
-    """Whose they are."""
+    """Name of the algorithm or reference."""
     exploring: bool
-    """Whether episodes have the action noise of adaptation episodes; else they are as judged."""
+    """Whether the episodes have the action noise of adaptation episodes; else test episodes."""
     episodes: int
-    """Adaptation episodes of each task before."""
+    """Number of adaptation episodes of each task so far."""
     blocks: int
-    """Blocks that these were collected in, one after the other."""
+    """Number of blocks of adaptation episodes, collected one after the other."""
     returns: np.ndarray
     """Mean returns."""
     success: np.ndarray
     """Success rates, 0 to 1."""
     trial_returns: np.ndarray | None
-    """Mean returns of the adaptation episodes themselves; None before the first, and of exploring
-    episodes."""
+    """Mean returns of the adaptation episodes themselves; None before the first, and if
+    exploring."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line of the table, summed up over S x N tasks: what a policy reaches at one stage."""
+    """Summary of a policy's scores at one stage, over S x N tasks."""
 
     variant: str = ""
-    """Name of a variant that was measured besides; else empty."""
+    """Name of a further variant; else empty."""
     split: Split
-    """Where the tasks are from."""
+    """Split of the tasks."""
     algorithm: str
-    """Whose it is."""
+    """Name of the algorithm or reference."""
     exploring: bool = False
-    """Whether episodes have the action noise of adaptation episodes; else they are as judged."""
+    """Whether the episodes have the action noise of adaptation episodes; else test episodes."""
     episodes: int
-    """Adaptation episodes of each task used so far."""
+    """Number of adaptation episodes of each task so far."""
     blocks: int
-    """Blocks that these were collected in, one after the other: each by the policy so far."""
+    """Number of blocks of adaptation episodes, each collected by the policy adapted so far."""
     return_mean: Interval
     """Mean return."""
     return_iqm: Interval
@@ -97,39 +97,39 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     success: Interval
     """Success rate, 0 to 1."""
     captured: Interval | None = None
-    """Fraction of the headroom captured; None where the headroom says nothing, or is not known."""
+    """Fraction of the headroom captured; None if the headroom is not meaningful or not known."""
     captured_per_seed: tuple[float | None, ...] = ()
-    """The fraction of each seed, (S,); None for one without headroom."""
+    """The fraction of each seed, (S,); None for a seed without headroom."""
     worse: Interval | None = None
-    """Share of tasks, 0 to 1, whose mean return adapting made worse by more than 0.05 of the mean
-    headroom; None before adapting, and where `captured` is."""
+    """Share of tasks, 0 to 1, on which adapting lowered the mean return by more than 0.05 of the
+    mean headroom; None before adapting, and where `captured` is None."""
     worst_tenth: Interval | None = None
     """Mean change of return by adapting over the tenth of the tasks that lost most; None before
     adapting."""
     trial_cost: Interval | None = None
-    """Return given up in each adaptation episode: that before adapting minus the mean return of the
-    adaptation episodes; None before adapting."""
+    """Cost of an adaptation episode: return before adapting - mean return of the adaptation
+    episodes; None before adapting."""
 
     def __post_init__(self) -> None:
         """Check the counts."""
         if min(self.episodes, self.blocks) < 0 or (self.episodes == 0) != (self.blocks == 0):
-            raise ValueError(f"there are no {self.episodes} episodes in {self.blocks} blocks")
+            raise ValueError(f"{self.episodes} episodes do not fit {self.blocks} blocks")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """A variant of the family, as an evaluation remembers it."""
+    """A variant of the family in an evaluation."""
 
     name: str
     """The variant's name."""
     description: str = ""
-    """What is special about it."""
+    """One-line description."""
     settings: dict[str, str] = field(default_factory=dict)
     """Every other key of its TOML file with its value as text: ``ranges.payload_kg``, .."""
 
     @property
     def ranges(self) -> dict[str, str]:
-        """The settings that say which tasks there are."""
+        """The settings that define the tasks."""
         return {
             key: value
             for key, value in self.settings.items()
@@ -139,14 +139,14 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredParameter:
-    """A task parameter, with the values that the splits draw; all in its own unit."""
+    """A task parameter with its ranges in the splits, all in its own unit."""
 
     name: str
     """Identifier that ends in its unit."""
     unit: str
     """Unit as written on an axis; ``1`` for a ratio."""
     description: str = ""
-    """What it is."""
+    """Description in words."""
     nominal: float = 0.0
     """Value of the robot as built."""
     train: Range
@@ -156,40 +156,40 @@ class MeasuredParameter:
     extrapolation: tuple[Range, ...] = ()
     """Intervals beyond ``train`` of the split extrapolation."""
     choices: tuple[float, ...] = ()
-    """The only values there are; empty where any value of the ranges is one."""
+    """The allowed values of a discrete parameter; empty for a continuous one."""
     log_uniform: bool = False
-    """Whether it is drawn on a logarithmic scale."""
+    """Whether values are drawn on a logarithmic scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredPolicy:
-    """A policy that was measured, and what its training cost."""
+    """A measured policy and the cost of its training."""
 
     algorithm: str
-    """How it learned, or which reference it is."""
+    """Name of the algorithm or reference."""
     adapts: bool
-    """Whether it takes adaptation steps."""
+    """Whether the policy adapts."""
     settings: dict[str, str] = field(default_factory=dict)
-    """What decided what it learned, as text by option, of the first seed; empty where not kept."""
+    """Training options of the first seed that affect results, as text; empty if not kept."""
     total_steps: tuple[int | None, ...] = ()
-    """Control steps of each seed's training, (S,); None for one that was interrupted. Empty for a
-    reference that is not trained for itself."""
+    """Control steps of each seed's training, (S,); None for an interrupted training. Empty for a
+    reference without training of its own."""
     seconds: tuple[float | None, ...] = ()
     """Time of each seed's training, (S,), likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Headroom:
-    """What there is to win by adaptation on a split, in mean returns as judged."""
+    """Return to gain by adaptation on a split, in mean returns of test episodes."""
 
     split: Split
-    """Where the tasks are from."""
+    """Split of the tasks."""
     random: float | None
-    """Return of random actions; None where they were not measured."""
+    """Return of random actions; None if not measured."""
     domain_randomisation: float
     """Return of the policy that never adapts."""
     oracle: float
-    """Return of the policy that is told the task."""
+    """Return of the policy that observes the task."""
     gap: Interval
     """Oracle - domain randomisation, paired by task."""
 
@@ -200,13 +200,13 @@ class Headroom:
 
     @property
     def over_random(self) -> float | None:
-        """The gap as a part of oracle - random; None where that says nothing."""
+        """The gap as a part of oracle - random; None if that is not meaningful."""
         span = None if self.random is None else self.oracle - self.random
         return self.gap.value / span if span else None
 
     @property
     def is_meaningful(self) -> bool:
-        """Whether a fraction of it says anything about adaptation."""
+        """Whether the captured fraction is meaningful."""
         return captured_is_meaningful(self.gap, self.oracle, self.random)
 
 
@@ -223,7 +223,7 @@ class Axis:
     train: Range
     """Range that the policies were trained on, without its gaps."""
     gaps: tuple[Range, ...] = ()
-    """Intervals in it that they were not trained on."""
+    """Intervals in ``train`` without training tasks."""
     log: bool = False
     """Whether the scale is logarithmic."""
 
@@ -238,12 +238,12 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class GridMap:
-    """What one policy reaches on the tasks of a heat map, averaged over the seeds."""
+    """Scores of one policy on the tasks of a heat map, averaged over the seeds."""
 
     algorithm: str
-    """Whose it is."""
+    """Name of the algorithm or reference."""
     adaptation_episodes: int
-    """Adaptation episodes of each task used before, in one block."""
+    """Number of adaptation episodes of each task, in one block."""
     returns: Cells
     """Mean return, (Y, X)."""
     success: Cells
@@ -270,26 +270,26 @@ class HeatMap:
 
     @property
     def headline(self) -> int | None:
-        """The number of adaptation episodes that sentences tell of."""
+        """The headline number of adaptation episodes."""
         return headline_episodes(each.adaptation_episodes for each in self.maps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorstTask:
-    """A task on which a policy does badly after a few adaptation episodes."""
+    """A task with a low return after a few adaptation episodes."""
 
     algorithm: str
-    """Who adapted."""
+    """Name of the policy that adapted."""
     seed: int
     """Its training seed."""
     split: Split
-    """Where the task is from."""
+    """Split of the task."""
     index: int
-    """Its place among the tasks of the split."""
+    """Index of the task in the split."""
     task: dict[str, float]
-    """The task."""
+    """Task parameters."""
     adaptation_episodes: int
-    """Adaptation episodes, in one block."""
+    """Number of adaptation episodes, in one block."""
     return_before: float
     """Return before adapting."""
     return_after: float
@@ -299,40 +299,40 @@ class WorstTask:
     success_after: float
     """Success rate after these episodes, 0 to 1."""
     harmed: bool
-    """Whether adapting made it worse by more than 0.05 of the mean headroom of the split."""
+    """Whether adapting lowered the return by more than 0.05 of the split's mean headroom."""
 
     @property
     def change(self) -> float:
-        """What adapting did to the return."""
+        """Return after adapting - return before."""
         return self.return_after - self.return_before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What policies of one task family reach on tasks that they were not trained on.
+    """Results of the policies of one task family on tasks that they were not trained on.
 
-    `to_json` gives what evaluation.json holds; `from_dict` reads it back and checks it, so that a
-    file from a stranger is a valid evaluation or an error in one line.
+    `to_json` returns the content of evaluation.json; `from_dict` reads it back and checks it: an
+    invalid file is an error in one line.
     """
 
     family: str
     """Id of the family."""
     variant: Conditions | None = None
-    """What it was measured on; None for the family as it is."""
+    """Variant of the measurement; None for the family itself."""
     trained_on: Conditions | None = None
-    """What the policies were trained on; None for the family as it is."""
+    """Variant of training; None for the family itself."""
     created: str
-    """When, in UTC, by ISO 8601."""
+    """Time of creation, in UTC, by ISO 8601."""
     config: EvaluationConfig
-    """How much was measured."""
+    """Extent of the measurement."""
     seeds: tuple[int, ...]
     """Training seeds, (S,)."""
     task_parameters: tuple[MeasuredParameter, ...] = ()
-    """What differs between tasks."""
+    """Parameters of the tasks."""
     policies: tuple[MeasuredPolicy, ...]
-    """Who was measured, in the order of tables."""
+    """Measured policies, in the order of tables."""
     left_out: tuple[str, ...] = ()
-    """Who was not measured, because rewards were hidden and they need them."""
+    """Names of the policies left out because they need rewards and rewards were hidden."""
     rows: tuple[Row, ...]
     """A line for each policy, split, number of adaptation episodes and kind of episodes."""
     headroom: tuple[Headroom, ...] = ()
@@ -343,11 +343,11 @@ class Evaluation:
     """For each policy that adapts: the tasks that adapting harmed, then those of the lowest tenth,
     the worst ones first and few of each."""
     robustness: tuple[Conditions, ...] = ()
-    """Variants of the family that were measured besides; ``variant`` of a row names one of them."""
+    """Further variants of the family; ``variant`` of a row names one of them."""
     scores: tuple[Scores, ...] = field(default=(), compare=False, repr=False)
-    """What the rows sum up, arrays (S, N); no file holds it but evaluation.csv."""
+    """Scores behind the rows, arrays (S, N); saved in evaluation.csv only."""
     tasks: dict[str, Tasks] = field(default_factory=dict, compare=False, repr=False)
-    """The N tasks of each split, and of variants that were measured besides, likewise."""
+    """The N tasks of each split and of each further variant, likewise."""
 
     def __post_init__(self) -> None:
         """Check that the parts belong together."""
@@ -359,7 +359,7 @@ class Evaluation:
         drawn = self.heat_map.maps if self.heat_map else ()
         for part in (*self.rows, *drawn, *self.worst_tasks):
             if part.algorithm not in names:
-                raise ValueError(f"{part.algorithm!r} is measured, but is none of the policies")
+                raise ValueError(f"{part.algorithm!r} is measured, but is not among the policies")
         if not (self.seeds and self.splits):
             raise ValueError("an evaluation needs a seed and a row")
         for row in self.rows:
@@ -375,27 +375,27 @@ class Evaluation:
 
     @cached_property
     def splits(self) -> tuple[Split, ...]:
-        """The splits that were measured, in their usual order."""
+        """The measured splits, in their usual order."""
         measured = {row.split for row in self.rows if not row.variant}
         return tuple(split for split in SPLITS if split in measured)
 
     @property
     def learners(self) -> tuple[str, ...]:
-        """Who adapts, in the order of tables."""
+        """Names of the policies that adapt, in the order of tables."""
         return tuple(policy.algorithm for policy in self.policies if policy.adapts)
 
     @property
     def tasks_as_trained(self) -> bool:
-        """Whether the policies were trained on the ranges of tasks that they are measured on."""
+        """Whether training and measurement have the same task ranges."""
         measured, trained = self.variant, self.trained_on
         return (measured.ranges if measured else {}) == (trained.ranges if trained else {})
 
     @cached_property
     def curves(self) -> dict[tuple[str, str], tuple[Row, ...]]:
-        """What a policy reaches on a split by adaptation episodes, in one block, as it is judged.
+        """Rows of a policy on a split by the number of adaptation episodes in one block.
 
-        Keys are (algorithm, split); the first row is before adapting. Random actions are judged by
-        episodes with noise, all others without exploring.
+        Keys are (algorithm, split); the first row is before adapting. Episodes of random actions
+        have noise, all others do not explore.
         """
         found = defaultdict[tuple[str, str], list[Row]](list)
         for row in sorted(self.rows, key=lambda row: row.episodes):
@@ -406,7 +406,7 @@ class Evaluation:
 
     @cached_property
     def blocks(self) -> dict[tuple[str, str, bool], tuple[Row, ...]]:
-        """What a policy reaches on a split after 0, 1, 2, .. blocks of as many episodes each.
+        """Rows of a policy on a split after 0, 1, 2, .. blocks of equal size.
 
         Keys are (algorithm, split, exploring).
         """
@@ -418,25 +418,25 @@ class Evaluation:
         return {key: tuple(rows) for key, rows in found.items()}
 
     def after(self, algorithm: str, split: str, episodes: int) -> Row | None:
-        """Return what a policy reaches after one block of episodes, None where not measured."""
+        """Return the row of a policy after one block of episodes, None if not measured."""
         rows = self.curves.get((algorithm, split), ())
         return next((row for row in rows if row.episodes == episodes), None)
 
     def after_blocks(self, algorithm: str, split: str, number: int) -> Row | None:
-        """Return what a policy reaches after a number of blocks, None where not measured."""
+        """Return the row of a policy after a number of blocks, None if not measured."""
         rows = self.blocks.get((algorithm, split, algorithm == RANDOM), ())
         return rows[number] if number < len(rows) else None
 
     @cached_property
     def headline(self) -> int | None:
-        """The number of adaptation episodes that sentences tell of, None if nobody adapted."""
+        """The headline number of adaptation episodes, None if no policy adapted."""
         learners = self.learners
         curves = [rows for (name, _), rows in self.curves.items() if name in learners]
         return headline_episodes(row.episodes for rows in curves for row in rows)
 
     @cached_property
     def episodes_to_90(self) -> dict[tuple[str, str], int]:
-        """The fewest episodes of one block that capture 0.9 of the headroom, where any do.
+        """The fewest episodes of one block that capture 0.9 of the headroom, if any do.
 
         Keys are (algorithm, split).
         """
@@ -448,25 +448,25 @@ class Evaluation:
         }
 
     def headroom_of(self, split: str) -> Headroom | None:
-        """Return the headroom of a split, None where it is not known."""
+        """Return the headroom of a split, None if it is not known."""
         return next((entry for entry in self.headroom if entry.split == split), None)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return the table task by task: a row for each policy, seed, task and stage.
 
-        ``return`` and ``success`` are means over the test episodes of a task. ``captured`` is what
-        was won over domain randomisation as a part of the split's mean headroom, so its mean is the
+        ``return`` and ``success`` are means over the test episodes of a task. ``captured`` is the
+        gain over domain randomisation as a part of the split's mean headroom, so its mean is the
         fraction of the headroom captured; ``worse`` is whether adapting lost more than 0.05 of that
         headroom. Task parameters follow, a column each.
 
         Raises:
-            ValueError: The evaluation is one that was read; its evaluation.csv holds the table.
+            ValueError: The evaluation was read from a file; its evaluation.csv holds the table.
         """
         import pandas as pd
 
         if not self.scores:
             raise ValueError(
-                "evaluation.json does not hold single tasks: read evaluation.csv beside it"
+                "evaluation.json has no scores of single tasks: read evaluation.csv beside it"
             )
         before = {_stage(each): each.returns for each in self.scores}
         return pd.concat([self._tidy(each, before) for each in self.scores], ignore_index=True)
@@ -506,12 +506,12 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as values that JSON can hold, without single tasks."""
-        # msgspec leaves out what an evaluation that it has read holds by default.
+        # msgspec omits default values from an evaluation that it has read.
         kept = [each.name for each in fields(self) if each.compare]
         return {name: msgspec.to_builtins(getattr(self, name)) for name in kept}
 
     def to_json(self) -> bytes:
-        """Return what evaluation.json holds: what was measured to 6 significant digits."""
+        """Return the content of evaluation.json, with results to 6 significant digits."""
         values = self.to_dict()
         measured = ("rows", "headroom", "worst_tasks")
         values.update({part: rounded(values[part]) for part in measured})
@@ -521,7 +521,7 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
-        """Rebuild an evaluation from `to_dict`, or from what evaluation.json holds.
+        """Rebuild an evaluation from `to_dict` or from the content of evaluation.json.
 
         Raises:
             ValueError: A value is missing or not allowed; the message is one line with its place.
@@ -530,13 +530,13 @@ class Evaluation:
             return msgspec.convert(values, cls)
         except (msgspec.ValidationError, RecursionError) as error:
             text = printable(str(error))[:_LONGEST_MESSAGE]
-            raise ValueError(f"this is no evaluation: {text}") from None
+            raise ValueError(f"not a valid evaluation: {text}") from None
 
 
 def headline_episodes(numbers: Iterable[int]) -> int | None:
-    """Return the number of adaptation episodes that a sentence tells of, None if there is none.
+    """Return the headline number of adaptation episodes, None if there is none.
 
-    It is the most that somebody with a robot is glad to run, of those measured.
+    It is the highest measured number that is at most `FEW_EPISODES`, few enough for a real robot.
     """
     adapted = sorted(number for number in numbers if number)
     few = [number for number in adapted if number <= FEW_EPISODES]
@@ -547,8 +547,8 @@ def describe_settings(values: Mapping[str, object], prefix: str = "") -> dict[st
     """Return nested settings as text, by their dotted names.
 
     Args:
-        values: What `to_dict` of a configuration or of a variant returns.
-        prefix: What the names begin with.
+        values: Result of `to_dict` of a configuration or variant.
+        prefix: Prefix of the names.
     """
     found: dict[str, str] = {}
     for key, value in values.items():
@@ -562,12 +562,12 @@ def describe_settings(values: Mapping[str, object], prefix: str = "") -> dict[st
 
 
 def summarise(scores: Sequence[Scores], seed: int) -> tuple[list[Row], list[Headroom]]:
-    """Return a row for every stage, and the headroom of the splits on which it is known.
+    """Return a row for every stage, and the headroom of each split where it is known.
 
     Args:
         scores: Of all policies, arrays (S, N).
-        seed: Of the bootstrap. Every interval has a generator of its own, so that none depends on
-            which others are asked for.
+        seed: Seed of the bootstrap. Every interval has its own generator, so that it does not
+            depend on the other intervals.
     """
     known = {_stage(each): each.returns for each in scores}
     found = [_headroom(split, known, seed) for split in SPLITS]
@@ -601,7 +601,7 @@ def _row(
     headroom: Mapping[str, Headroom],
     seed: int,
 ) -> Row:
-    """Sum a stage up: by itself, against what there was before, and against the headroom."""
+    """Summarise a stage: its scores, their change by adapting, and the headroom captured."""
     returns, rng = scores.returns, np.random.default_rng(seed)
     found: dict[str, Any] = {
         "return_mean": bootstrap_mean(returns, rng),
@@ -638,11 +638,11 @@ _KEYS = ("variant", "split", "algorithm", "exploring", "episodes", "blocks")
 
 
 def _stage(row: Row | Scores) -> tuple[str, str, str, bool, int, int]:
-    """Return what tells a row from all others."""
+    """Return the key of a row, unique in an evaluation."""
     return row.variant, row.split, row.algorithm, row.exploring, row.episodes, row.blocks
 
 
 def _require_unique(name: str, keys: Iterable[Any]) -> None:
     keys = list(keys)
     if len(set(keys)) < len(keys):
-        raise ValueError(f"{name} hold something twice")
+        raise ValueError(f"{name} hold duplicates")

@@ -1,4 +1,4 @@
-"""A task set: what policies are measured on, tasks that they have not been trained on."""
+"""Task sets: fixed tasks and episode draws on which policies are measured."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ class UniformPolicy(ReactivePolicy):
 
 @dataclass(frozen=True)
 class TaskSet:
-    """One fixed set of tasks, with the chance of all its episodes: the same for every algorithm."""
+    """One fixed set of tasks, with the draws of all its episodes: the same for every algorithm."""
 
     env_id: str
     tasks: Tasks
     split: str
-    """What the draws of this task set are addressed by: a split, or `GRID`."""
+    """Name that keys the draws of this task set: a split, or `GRID`."""
     config: EvaluationConfig
     variant: Variant | None = None
-    """What disturbs the episodes."""
+    """Variant of the family with the disturbances of the episodes."""
     scene: SceneRecord | None = None
-    """The user's scene that they take place in."""
+    """The user's scene of the episodes, if any."""
 
     @classmethod
     def of_split(
@@ -83,7 +83,7 @@ class TaskSet:
 
     @property
     def key(self) -> int:
-        """What draws are addressed by, besides the seed."""
+        """Integer that keys the draws, together with the seed."""
         return (*SPLITS, GRID).index(self.split)
 
     def collect(
@@ -97,15 +97,15 @@ class TaskSet:
         observe_task: bool = False,
         num_envs: int | None = None,
     ) -> Episodes:
-        """Collect episodes on every task, with chance keyed by the task and by what they are for.
+        """Collect episodes on every task, with draws keyed by the task and by their purpose.
 
         Args:
-            policy: Who acts.
+            policy: The policy that acts.
             params: Its parameters, each leaf (N, ...).
             num_episodes: E, on each task.
-            noisy: Whether it acts with its action noise.
-            block: Blocks adapted to before, if these are adaptation episodes. None for test
-                episodes: they are the same however much was adapted to.
+            noisy: Whether the policy acts with its action noise.
+            block: For adaptation episodes, the number of blocks before. None for test episodes,
+                which have the same draws after any adaptation.
             observe_task: Whether the task parameters are observed.
             num_envs: Simulations; one for each episode if not given.
         """
@@ -152,11 +152,11 @@ class TaskSet:
         return [self._scores(RANDOM, 0, 0, episodes, exploring=True)]
 
     def score(self, name: str, trained: TrainedPolicy) -> list[Scores]:
-        """Score a policy as `config` says: by adaptation episodes, by blocks, and exploring.
+        """Score a policy by adaptation episodes, by blocks, and exploring, as in `config`.
 
         Args:
-            name: What it is called.
-            trained: The policy. One that never adapts has but one stage, and one exploring.
+            name: Name of the policy.
+            trained: The policy. One that never adapts has one stage, and one exploring stage.
         """
         config, adapts = self.config, trained.algorithm.adapts
         size, numbers = config.episodes_per_block, config.adaptation_episodes if adapts else ()
@@ -188,8 +188,8 @@ class TaskSet:
         """Score a policy before adapting, and after one block of each number of episodes.
 
         Args:
-            name: What it is called.
-            trained: The policy. One that never adapts has but one stage.
+            name: Name of the policy.
+            trained: The policy. One that never adapts has one stage.
             numbers: Numbers of adaptation episodes on each task, increasing.
         """
         numbers = numbers if trained.algorithm.adapts else ()
@@ -197,7 +197,7 @@ class TaskSet:
         return self._by_episodes(name, trained, first, numbers)
 
     def return_after(self, trained: TrainedPolicy, episodes: Episodes) -> float:
-        """Return the mean return after adapting to episodes (N, E, T) that a policy explored."""
+        """Return the mean return after adapting to a policy's exploration episodes (N, E, T)."""
         number = episodes.num_episodes
         adapted = self.adapted_to(trained, episodes, (number,))[number]
         return float(_means(self._judged(trained, adapted)).mean())
@@ -205,7 +205,7 @@ class TaskSet:
     def _by_episodes(
         self, name: str, trained: TrainedPolicy, first: Episodes | None, numbers: Sequence[int]
     ) -> list[Scores]:
-        """Score before adapting, and after adapting to the first episodes of a block alone."""
+        """Score before adapting, and after adapting to the first episodes of a block."""
         params = repeat_params(trained.params, len(self.tasks))
         found = [self._scores(name, 0, 0, self._judged(trained, params))]
         for number in filter(None, numbers):
@@ -217,7 +217,7 @@ class TaskSet:
 
     @property
     def block_size(self) -> int:
-        """Adaptation episodes that `score` collects at once, and then learns from the first of."""
+        """Number of adaptation episodes that `score` collects at once, to adapt to the first."""
         return max(self.config.episodes_per_block, *self.config.adaptation_episodes)
 
     def explore(
@@ -227,13 +227,13 @@ class TaskSet:
         params: Params | None = None,
         block: int = 0,
     ) -> Episodes:
-        """Collect a block of adaptation episodes (N, E, T); of who never adapts, as it acts.
+        """Collect a block of adaptation episodes (N, E, T); a policy that never adapts just acts.
 
         Args:
             trained: The policy.
-            num_episodes: E. What a learner asks in one depends on how many there are.
-            params: What it has adapted to so far; those before adapting if not given.
-            block: Blocks before.
+            num_episodes: E. The exploration of a learner may depend on it.
+            params: Parameters adapted so far; those before adapting if not given.
+            block: Number of blocks before.
         """
         algorithm = trained.algorithm
         return self.collect(
@@ -282,11 +282,11 @@ class TaskSet:
         )
 
     def _shown(self, episodes: Episodes) -> Episodes:
-        """Return what who adapts sees of episodes."""
+        """Return episodes as the adapting policy sees them, without hidden rewards."""
         return hide_rewards(episodes) if self.config.rewards == "hidden" else episodes
 
     def _judged(self, trained: TrainedPolicy, params: Params) -> Episodes:
-        """Collect the episodes that a policy is judged by."""
+        """Collect test episodes."""
         return self.collect(
             trained.policy,
             params,

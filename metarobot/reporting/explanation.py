@@ -17,10 +17,10 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from metarobot.envs import TaskParameter, find_family, parameter_words
 from metarobot.evaluation.explain import (
     ActionChange,
-    BelievedTask,
     Explanation,
     ExplanationConfig,
     Progress,
+    TaskBelief,
     explain,
 )
 from metarobot.evaluation.statistics import Interval
@@ -457,7 +457,7 @@ def _draw_belief(explanation: Explanation) -> Figure | None:
         label = parameter_label(parameter.name, parameter.unit)
         axes.set_ylabel(label.replace(" [", "\n["), size=9, color=FAINT)
         for axes, task in zip(axes_of_row, tasks, strict=True):
-            draw_believed_task(axes, parameter, task, row)
+            draw_task_belief(axes, parameter, task, row)
     for axes, task in zip(grid[0], tasks, strict=True):
         axes.set_title(SPLIT_TITLES[task.split], size=10, color=SPLIT_COLOURS[task.split], pad=5)
     figure.align_ylabels(grid[:, 0])
@@ -470,13 +470,13 @@ def _draw_belief(explanation: Explanation) -> Figure | None:
     return figure
 
 
-def values_in_view(task: BelievedTask, row: int) -> list[float]:
+def values_in_view(task: TaskBelief, row: int) -> list[float]:
     """Return the values of a panel that must be in view."""
     bands = [stage[row] for stage in task.bands]
     return [task.true[row], *(end for band in bands for end in (band.low, band.high))]
 
 
-def draw_believed_task(axes: Axes, parameter: TaskParameter, task: BelievedTask, row: int) -> None:
+def draw_task_belief(axes: Axes, parameter: TaskParameter, task: TaskBelief, row: int) -> None:
     """Draw what is believed of a parameter of a task, over the number of episodes."""
     colour, numbers = SPLIT_COLOURS[task.split], np.arange(len(task.bands))
     bands = np.array([[b.low, b.median, b.high] for b in (stage[row] for stage in task.bands)])

@@ -100,7 +100,7 @@ def test_it_takes_the_options_of_a_training_and_hides_rewards(tmp_path):
 
 def test_where_nobody_adapts_without_rewards_nobody_is_trained(tmp_path, capfd):
     assert main([*COMPARE, "--rewards", "hidden", "--out", "out"]) == 2
-    assert "without rewards nobody adapts: they are needed by" in one_error_line(capfd)
+    assert "rewards 'hidden' leaves no policy that adapts: " in one_error_line(capfd)
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -89,7 +89,7 @@ def test_a_file_is_replaced_only_on_request(run, capfd, options):
         (("--out", "x.pt"), "--out must end in .onnx, or in .zip for a PPO model, got x.pt"),
         ((*ONNX, "--out", "x.onnx", "--algorithm", "promp"), "holds no promp, only maml, rl2"),
         ((*ONNX, "--out", "no/folder/x.onnx"), "no/folder: there is no such folder: make it"),
-        (("--out", "x.zip", "--algorithm", "rl2"), "rl2 cannot be exported: PPO's policy has no"),
+        (("--out", "x.zip", "--algorithm", "rl2"), "rl2 cannot be exported: PPO's policy does not"),
         (("--format", "pt", "--out", "x.pt"), "sb3"),
     ],
 )

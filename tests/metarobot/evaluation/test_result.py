@@ -66,7 +66,7 @@ def test_a_changed_file_is_an_evaluation_or_an_error_in_one_line(path, value, ho
         place[key] = value
     found, complaint = read(document)
     if found is None:
-        assert complaint.startswith("this is no evaluation: ")
+        assert complaint.startswith("not a valid evaluation: ")
         assert complaint.isprintable()
         assert len(complaint) < 400
         return
@@ -108,16 +108,16 @@ def test_episodes_to_nine_tenths_are_the_fewest_that_capture_them(shares, needed
 
 
 REFUSED = {
-    "rows hold something twice": lambda d: d["rows"].append(d["rows"][0]),
-    "policies hold something twice": lambda d: d["policies"].append(d["policies"][0]),
-    "seeds hold something twice": lambda d: d["seeds"].append(d["seeds"][0]),
-    "headroom hold something twice": lambda d: d["headroom"].append(d["headroom"][0]),
-    "is none of the policies": lambda d: d["rows"][0].update(algorithm="nobody"),
-    "no -1 episodes in 0 blocks": lambda d: d["rows"][0].update(episodes=-1),
-    "no 5 episodes in 0 blocks": lambda d: d["rows"][0].update(episodes=5),
+    "rows hold duplicates": lambda d: d["rows"].append(d["rows"][0]),
+    "policies hold duplicates": lambda d: d["policies"].append(d["policies"][0]),
+    "seeds hold duplicates": lambda d: d["seeds"].append(d["seeds"][0]),
+    "headroom hold duplicates": lambda d: d["headroom"].append(d["headroom"][0]),
+    "is not among the policies": lambda d: d["rows"][0].update(algorithm="nobody"),
+    "-1 episodes do not fit 0 blocks": lambda d: d["rows"][0].update(episodes=-1),
+    "5 episodes do not fit 0 blocks": lambda d: d["rows"][0].update(episodes=5),
     "no row before adapting": lambda d: d["rows"][0].update(episodes=5, blocks=1),
     "increasing integers": lambda d: d["config"].update(adaptation_episodes=[5, 1]),
-    "no interval": lambda d: d["headroom"][0]["gap"].__setitem__(1, 9.0),
+    "is not an interval": lambda d: d["headroom"][0]["gap"].__setitem__(1, 9.0),
     "must be finite": lambda d: d["headroom"][0].update(oracle=float("nan")),
     "5 rows of 7 numbers": lambda d: d["heat_map"]["maps"][0]["success"].pop(),
     "values, increasing": lambda d: d["heat_map"]["x"]["values"].reverse(),

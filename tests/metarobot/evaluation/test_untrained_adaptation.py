@@ -13,7 +13,7 @@ from metarobot.evaluation.references import (
     fine_tuning,
     from_scratch,
     prepare,
-    with_measured_leaves,
+    with_adaptation_statistics,
     with_step_sizes,
 )
 from metarobot.evaluation.task_set import TaskSet
@@ -60,7 +60,7 @@ def test_a_single_episode_moves_it_only_with_what_was_measured(randomised, task_
         return not torch.equal(adapted["layers.0.weight"], tasks["layers.0.weight"])
 
     assert not moves(start)
-    assert moves(with_measured_leaves(start, episodes))
+    assert moves(with_adaptation_statistics(start, episodes))
 
 
 def test_it_gets_the_step_size_that_suits_it(randomised, task_set):
@@ -70,7 +70,7 @@ def test_it_gets_the_step_size_that_suits_it(randomised, task_set):
     episodes = task_set.explore(start, NUM_EPISODES)
     returns = {}
     for each in with_step_sizes(start):
-        known = with_measured_leaves(each, episodes)
+        known = with_adaptation_statistics(each, episodes)
         _, after = task_set.score_by_episodes("maml", known, (NUM_EPISODES,))
         returns[each.config.options.inner_lr] = after.returns.mean()
     assert len(set(returns.values())) == len(sizes)
