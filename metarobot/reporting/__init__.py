@@ -1,1 +1,1 @@
-"""What people look at: pictures, videos and the HTML report."""
+"""Pictures, videos and HTML reports."""

@@ -37,7 +37,7 @@ from metarobot.reporting.style import (
 )
 
 MOST_LABELS = 24
-"""Labels of a confusion matrix; more have no room."""
+"""Most labels of a confusion matrix."""
 FEW_UNITS = 30
 """Units that failed, below which intervals of lives are wide and their coverage is uncertain."""
 _LIVES, _LIVES_IN_A_ROW = 6, 3
@@ -50,15 +50,15 @@ Scores = dict[int, Interval]
 
 
 class Panel(NamedTuple):
-    """How well labels of one kind are found: those known from training, or those new to it."""
+    """Accuracy on labels of one kind: known from training, or new."""
 
     title: str
     compared: dict[str, Scores]
     """Learners in cross-validation, the chosen one first, then the best."""
     held_out: dict[str, Scores]
-    """The chosen learner on held-out recordings; empty where there are none."""
+    """The chosen learner on held-out recordings; empty without any."""
     rows: list[Mapping[str, Any]]
-    """Those of `Diagnosis.evaluate`."""
+    """Rows of `Diagnosis.evaluate`."""
 
     @property
     def best(self) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Panel(NamedTuple):
 
 
 def panels(config: DiagnosisConfig, rows: Sequence[Mapping[str, Any]] = ()) -> list[Panel]:
-    """Part the comparison of learners, and rows of `Diagnosis.evaluate`, by kind of labels."""
+    """Split the comparison of learners, and rows of `Diagnosis.evaluate`, by kind of labels."""
     found = []
     for known in (True, False):
         compared = _accuracies(
@@ -114,7 +114,7 @@ def accuracy_table(panel: Panel, learners: Mapping[str, Scores]) -> tuple[Sequen
 
 
 def lead(panel: Panel) -> str:
-    """Return which learner was chosen, and by how much it leads the best of another kind."""
+    """Return the chosen learner, and its lead over the best of another kind, in words."""
     own, *others = (panel.compared[name] for name in panel.best.values())
     name, *following = (name.replace(",", "") for name in panel.best.values())
     right = f"{number(100 * _mean(own), 1)}\N{NO-BREAK SPACE}%"
@@ -151,7 +151,7 @@ def render_report(config: DiagnosisConfig, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def verdict(panel: Panel) -> str:
-    """Return what matters most: how good the chosen learner is, and its lead."""
+    """Return a sentence with the accuracy of the chosen learner and its lead."""
     text = "no recordings were held out."
     if panel.rows:
         row = panel.rows[-1]
@@ -171,7 +171,7 @@ def examples(count: int) -> str:
 
 
 def alarm_words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Say what the warning is worth that a recording looks like none of the labels."""
+    """Describe the reliability of the warning that a recording looks like none of the labels."""
     false, (low, high) = [row["false_alarm"] for row in rows], _FALSE_ALARMS
     many = "too many" if max(false) > high else "fewer" if min(false) < low else "near that"
     text = f"False alarms, nominally {percent(FALSE_ALARM_RATE)}, are {many}: {_span(false)}."
@@ -222,7 +222,7 @@ def _draw_accuracies(found: Sequence[Panel]) -> bytes:
 
 
 def _draw_reliability(found: Sequence[Panel]) -> bytes:
-    """Draw how often answers are right over their probability, a panel for each row."""
+    """Draw accuracy over the predicted probability, a panel for each row."""
     pairs = [(panel, row) for panel in found for row in panel.rows]
     lines = -(-len(pairs) // _COLUMNS)
     with matplotlib.style.context(_STYLE):
@@ -246,7 +246,7 @@ def _draw_reliability(found: Sequence[Panel]) -> bytes:
 
 
 def _matrix(confusion: dict[str, dict[str, int]]) -> pd.DataFrame:
-    """Return in percent how often a label (row) was taken for another (column)."""
+    """Return the rates in percent at which a label (row) was taken for another (column)."""
     counts = pd.DataFrame.from_dict(confusion, orient="index").fillna(0)
     shares = counts.div(counts.sum(axis=1), axis=0).reindex(columns=counts.index, fill_value=0)
     right = pd.Series(np.diag(shares), shares.index)
@@ -258,7 +258,7 @@ def render_life_report(config: LifeConfig, predictions: pd.DataFrame) -> str:
     """Return the page of remaining life: verdict, figures of all learners, and some lives.
 
     Args:
-        config: That of the run.
+        config: Configuration of the run.
         predictions: For units that the learners were not trained on, see `life.cross_validate`.
     """
     own = predictions.query("learner == @config.learner")

@@ -63,15 +63,15 @@ _HELD = 0.8
 _SLIGHT = 0.05
 """Change of the action, in half ranges, below which it does not follow a parameter."""
 _ABOVE_PX, _BELOW_PX = 104, 62
-"""Room above and below the panels."""
+"""Space above and below the panels."""
 _MOST_COLUMNS = 4
 _LOWEST_R2 = -0.25
-"""Where a panel ends below: a reading that is worse tells nothing more."""
+"""Lower limit of a panel: worse readings are not informative."""
 _ABOVE_BELIEF_PX, _ROW_PX = 78, 132
 _TRAINED = "#eef0f4"
-"""Behind the values that were trained on."""
+"""Background of the training values."""
 _MARGIN = 0.04
-"""Room beyond the outermost values, as a part of the whole axis."""
+"""Margin beyond the outermost values, as a part of the whole axis."""
 
 
 def explain_to_folder(
@@ -84,15 +84,15 @@ def explain_to_folder(
     command: str = "",
     progress: Progress,
 ) -> Explanation:
-    """Measure what adaptation senses and changes, and write all there is to see into a folder.
+    """Measure how adaptation identifies tasks and changes actions, and write it into a folder.
 
     Args:
         run: The run that holds the policy.
-        algorithm: Whose adaptation.
+        algorithm: Name of the policy's algorithm.
         out: Folder to write to; made if missing.
-        config: How much is measured.
-        task: Parameters of one task that is looked at more closely, all others nominal.
-        command: Command line that makes it again.
+        config: Extent of the measurement.
+        task: Parameters of one task to explain in detail, all others nominal.
+        command: Command line that reproduces it.
         progress: Called with a stage and the share of the work done.
 
     Returns:
@@ -134,7 +134,7 @@ def explain_to_folder(
 
 
 def _title(explanation: Explanation) -> str:
-    """Return whose adaptation was measured on what: "Grip, heavy blocks, latent"."""
+    """Return family, variant and algorithm: "Grip, heavy blocks, latent"."""
     parts = (family_title(explanation.family), explanation.variant)
     return ", ".join(filter(None, (*parts, algorithm_title(explanation.algorithm))))
 
@@ -152,7 +152,7 @@ def reading_table(explanation: Explanation) -> dict[str, Any]:
                 for row in (*explanation.readings, *explanation.identified)
                 if (row.parameter, row.split) == (parameter.name, split)
             ]
-            # There is none of simulation in the range trained on.
+            # Simulation is not fitted in the training range.
             cells += [Cell.of(None)] * (len(headings) - len(cells))
             rows.append({"split": SPLIT_TITLES[split], "cells": cells})
         groups.append({"title": parameter_label(parameter.name, parameter.unit), "rows": rows})
@@ -179,7 +179,7 @@ def sentences(explanation: Explanation) -> dict[str, str]:
 
 
 def one_task_sentences(explanation: Explanation) -> list[str]:
-    """Say of one task what was sensed, how far it lies from training, and what has changed."""
+    """Return the estimates of one task, its distance from training, and the changes, as text."""
     task = explanation.one_task
     if task is None:
         return []
@@ -202,7 +202,7 @@ def one_task_sentences(explanation: Explanation) -> list[str]:
 
 
 def change_words(family: str, changes: Sequence[ActionChange]) -> Iterator[str]:
-    """Say how each element of the action changes, in its unit where the family has one."""
+    """Yield the change of each element of the action, in its unit if the family has one."""
     scales = find_family(family).action_scales
     for index, change in enumerate(changes):
         if scales:
@@ -220,7 +220,7 @@ def _words_of(explanation: Explanation) -> dict[str, str]:
 
 
 def _readings(explanation: Explanation) -> str:
-    """Say what is read after the most episodes, how well elsewhere, and how well by simulation."""
+    """Return sentences on readings after the most episodes, held out, and by simulation."""
     most, words = max(r.adaptation_episodes for r in explanation.readings), _words_of(explanation)
     last = [r for r in explanation.readings if r.adaptation_episodes == most]
     trained = [r for r in last if r.split == "train"]
@@ -237,14 +237,14 @@ def _readings(explanation: Explanation) -> str:
         split: [r.r2 for r in last if r.split == split and r.parameter in known]
         for split in _SPLIT_WORDS
     }
-    if told := [f"{_mean(r2)} {_SPLIT_WORDS[split]}" for split, r2 in means.items() if r2]:
+    if phrases := [f"{_mean(r2)} {_SPLIT_WORDS[split]}" for split, r2 in means.items() if r2]:
         which = "Their mean" if len(known) > 1 else "Its"
-        text += f" {which} R² is {' and '.join(told)}."
+        text += f" {which} R² is {' and '.join(phrases)}."
     if rows := explanation.identified:
         r2 = {name: [r.r2 for r in rows if r.parameter == name] for name in words}
-        told = [f"{_mean(each)} for the {words[name]}" for name, each in r2.items() if each]
+        phrases = [f"{_mean(each)} for the {words[name]}" for name, each in r2.items() if each]
         fitted = f"simulation, fitted to the same {rows[0].adaptation_episodes} episodes"
-        text += f" Of {fitted} of held-out tasks, it is {', '.join(told)}."
+        text += f" Of {fitted} of held-out tasks, it is {', '.join(phrases)}."
     return text
 
 
@@ -253,19 +253,19 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _belief(explanation: Explanation) -> str:
-    words, told = _words_of(explanation), list[str]()
+    words, phrases = _words_of(explanation), list[str]()
     for found in explanation.narrowing:
         width, holds = percent(found.width), percent(found.holds_truth)
-        told += (
+        phrases += (
             [f"that of the {words[found.parameter]} {width} and {holds}"]
-            if told
+            if phrases
             else [
                 f"{after_episodes(found.adaptation_episodes).capitalize()} the 90 % band of the "
                 f"{words[found.parameter]} is {width} as wide as before and holds {holds} of the "
                 "true values"
             ]
         )
-    text = f"{', '.join(told)}, over all held-out tasks."
+    text = f"{', '.join(phrases)}, over all held-out tasks."
     if min(found.holds_truth for found in explanation.narrowing) >= _HELD:
         return text
     return f"{text} A band that holds fewer than 90 % is too sure of itself."
@@ -281,7 +281,7 @@ def _actions(explanation: Explanation) -> str:
         f"{number(most.change)} half ranges from the lowest to the highest value trained on"
     )
     if most.of_oracle is not None:
-        text += f", and that of the policy which is told the task by {number(most.of_oracle)}"
+        text += f", and that of the oracle, which observes the task, by {number(most.of_oracle)}"
     return f"{text}."
 
 
@@ -308,7 +308,7 @@ def draw_pictures(explanation: Explanation) -> dict[str, bytes]:
 
 
 def _draw_readings(explanation: Explanation) -> Figure:
-    """Draw how well each task parameter can be read, over the number of adaptation episodes."""
+    """Draw the R² of each task parameter's reading, over the number of adaptation episodes."""
     parameters, rows = explanation.varying, explanation.readings
     figure, panels = _make_panels(len(parameters), sharey=True)
     numbers = sorted({row.adaptation_episodes for row in rows})
@@ -322,7 +322,7 @@ def _draw_readings(explanation: Explanation) -> Figure:
             axes.plot(places, [row.r2 for row in own], **style)
         write_heading(axes, parameter_words(parameter.name, parameter.unit), INK)
         axes.set_ylim(_LOWEST_R2, 1.05)
-        # What simulation reads from the same episodes; lines of one height share their dashes.
+        # Readings of simulation on the same episodes; lines of one height share their dashes.
         fits = [row for row in explanation.identified if row.parameter == parameter.name]
         for index, row in enumerate(fits):
             dashes = (3.0 * index, (3.0, 3.0 * len(fits) - 3.0)) if len(fits) > 1 else "--"
@@ -376,7 +376,7 @@ def _draw_states(explanation: Explanation) -> Figure | None:
 
 
 def _draw_actions(explanation: Explanation) -> Figure:
-    """Draw how much the action changes over the range of each task parameter."""
+    """Draw the change of the action over the range of each task parameter."""
     rows, words = explanation.sensitivities, _words_of(explanation)
     height = _ABOVE_PX + _BELOW_PX + 34 * len(rows)
     figure = make_figure(height)
@@ -386,8 +386,8 @@ def _draw_actions(explanation: Explanation) -> Figure:
     )
     heights = np.arange(len(rows))[::-1]
     axes.barh(heights + 0.17, [row.change for row in rows], 0.3, color="#0072b2")
-    told = [row.of_oracle or 0.0 for row in rows]
-    axes.barh(heights - 0.17, told, 0.3, color=ALGORITHM_COLOURS["oracle"])
+    of_oracle = [row.of_oracle or 0.0 for row in rows]
+    axes.barh(heights - 0.17, of_oracle, 0.3, color=ALGORITHM_COLOURS["oracle"])
     axes.set_yticks(heights, [f"{words[row.parameter]} → {row.element}" for row in rows])
     axes.axvline(0.0, color=GREY, linewidth=0.8)
     axes.grid(axis="x", color="#e7e9ee", linewidth=0.8)
@@ -395,13 +395,13 @@ def _draw_actions(explanation: Explanation) -> Figure:
     axes.tick_params(length=0)
     below = "change of the mean action, in half ranges"
     figure.text(0.7, 14 / height, below, color=FAINT, ha="center")
-    how = "From the lowest to the highest value trained on. Blue: adapted. Green: told the task."
+    how = "From the lowest to the highest value trained on. Blue: adapted. Green: oracle."
     write_title(figure, f"{_title(explanation)}: how the action follows the task", how)
     return figure
 
 
 def _draw_updates(explanation: Explanation) -> Figure | None:
-    """Draw how far adaptation moves each layer, and whether alike tasks move alike."""
+    """Draw the change of each layer, and the similarity of updates over that of tasks."""
     if not explanation.updates:
         return None
     figure, (layers, pairs) = _make_panels(2)
@@ -425,7 +425,7 @@ def _draw_updates(explanation: Explanation) -> Figure | None:
 
 
 def _draw_belief(explanation: Explanation) -> Figure | None:
-    """Draw what is believed of held-out tasks, episode by episode; None if nothing weighs tasks.
+    """Draw the beliefs about held-out tasks, episode by episode; None without beliefs.
 
     A row for each task parameter, a column for each task.
     """
@@ -471,13 +471,13 @@ def _draw_belief(explanation: Explanation) -> Figure | None:
 
 
 def values_in_view(task: TaskBelief, row: int) -> list[float]:
-    """Return the values of a panel that must be in view."""
+    """Return the values that a panel must show."""
     bands = [stage[row] for stage in task.bands]
     return [task.true[row], *(end for band in bands for end in (band.low, band.high))]
 
 
 def draw_task_belief(axes: Axes, parameter: TaskParameter, task: TaskBelief, row: int) -> None:
-    """Draw what is believed of a parameter of a task, over the number of episodes."""
+    """Draw the belief about a parameter of a task, over the number of episodes."""
     colour, numbers = SPLIT_COLOURS[task.split], np.arange(len(task.bands))
     bands = np.array([[b.low, b.median, b.high] for b in (stage[row] for stage in task.bands)])
     # An angle is drawn a turn higher and lower as well, for bands across the end of the axis.
@@ -516,7 +516,7 @@ def _make_panels(count: int, *, sharey: bool = False) -> tuple[Figure, list[Axes
 
 
 def _write_axes(figure: Figure, below: str, beside: str) -> None:
-    """Write what the axes of all panels are."""
+    """Write the labels of the axes of all panels."""
     figure.text(0.53, 0.02, below, color=FAINT, ha="center", va="bottom")
     figure.supylabel(beside, x=0.008, size="medium", color=FAINT)
 

@@ -47,26 +47,26 @@ from metarobot.reporting.style import (
     write_title,
 )
 
-_ABOVE_PX, _BELOW_PX = 104, 58  # what stands above and below the panels
+_ABOVE_PX, _BELOW_PX = 104, 58  # space above and below the panels
 _FEW = 2
-"""Policies that adapt, up to which there is room for fractions in the panels, and for success."""
+"""Most policies that adapt with fractions in the panels, and with rows of success."""
 _CLOSEST = 0.075
-"""Part of the axis that two numbers of episodes must be apart for both to be written below it."""
+"""Smallest distance of two written numbers of episodes, as a part of the axis."""
 _SUCCESS_LIMITS = (-0.07, 1.1)
 
 
 def adaptation_curve(evaluation: Evaluation) -> bytes:
-    """Draw return and success as judged, over the number of adaptation episodes.
+    """Draw return and success of test episodes, over the number of adaptation episodes.
 
     Bands are 95 % bootstrap intervals, thin grey lines the references, percentages the fraction of
     the headroom captured. Full dots are of one block of episodes, open ones of several blocks.
-    Where nobody adapts, each policy has its row and a single point.
+    Without a policy that adapts, each policy has its row and a single point.
 
     Args:
         evaluation: The evaluation.
 
     Raises:
-        ValueError: The evaluation has no curves of episodes as judged.
+        ValueError: The evaluation has no test episodes.
     """
     names = evaluation.learners or [policy.algorithm for policy in evaluation.policies]
     drawn = {name for name, _ in evaluation.curves} - {RANDOM}
@@ -166,8 +166,8 @@ def _draw_references(axes: Axes, evaluation: Evaluation, split: str, row: PanelR
 def _return_limits(evaluation: Evaluation, rows: Iterable[PanelRow]) -> tuple[float, float]:
     """Return y limits that hold the learners and their references.
 
-    A point that is worse than random actions does not squash the others: the line leaves the panel,
-    and the number of its lowest point is written there. The best point of a learner is always held.
+    A point worse than random actions does not stretch the axis: its line leaves the panel, with the
+    value of its lowest point written there. The best point of a learner is always inside.
     """
     learners = [row.algorithm for row in rows]
     curves = [
@@ -195,7 +195,7 @@ def _points(evaluation: Evaluation, name: str, split: str) -> tuple[Row, ...]:
 
 
 def _labels(used: Sequence[int]) -> list[str]:
-    """Return what is written below the axis: nothing for a number too close to the next one."""
+    """Return the labels of the axis, "" for a number too close to the next one."""
     labels, next_place = [], np.inf
     for episodes in reversed(used):
         far = next_place - place(episodes) >= _CLOSEST * place(used[-1])
@@ -227,26 +227,26 @@ def _write_words(evaluation: Evaluation, figure: Figure, names: list[str], heigh
     )
 
 
-_TOLD = (1, 5, 20)
+_LABELLED = (1, 5, 20)
 """Adaptation episodes after which the fraction captured is written beside the point."""
 
 
 @dataclass(frozen=True)
 class PanelRow:
-    """What a row of panels shows."""
+    """Content of a row of panels."""
 
     algorithm: str
-    """Whose it is."""
+    """Name of the algorithm or reference."""
     success: bool
     """Whether it shows success, not returns."""
 
     def value(self, point: Row) -> Interval:
-        """Return what is shown of a point."""
+        """Return the shown value of a point."""
         return point.success if self.success else point.return_mean
 
 
 def further_blocks(evaluation: Evaluation, name: str, split: str) -> tuple[Row, ...]:
-    """Return where several blocks lead, from the first on; nothing if one block is the most."""
+    """Return the rows after several blocks, from the first on; empty if at most one block."""
     blocks = evaluation.blocks.get((name, split, False), ())
     return blocks[1:] if len(blocks) > 2 else ()
 
@@ -254,7 +254,7 @@ def further_blocks(evaluation: Evaluation, name: str, split: str) -> tuple[Row, 
 def draw_curve(
     axes: Axes, curve: Sequence[Row], further: Sequence[Row], row: PanelRow, colour: str
 ) -> None:
-    """Draw what one block of episodes leads to, and with open dots where further blocks lead."""
+    """Draw the curve of one block of episodes, and of further blocks with open dots."""
     for points, face in ((curve, colour), (further, "white")):
         if not points:
             continue
@@ -277,11 +277,11 @@ def draw_curve(
 
 
 def mark_the_lowest(axes: Axes, curve: Sequence[Row], row: PanelRow, colour: str) -> None:
-    """Where the curve leaves the panel below, write how far down it goes."""
+    """Write the lowest value of a curve that leaves the panel at the bottom."""
     lowest = min(curve, key=lambda point: row.value(point).value)
     value, floor = row.value(lowest).value, axes.get_ylim()[0]
     if value < floor:
-        is_first = lowest is curve[0]  # which stands at the edge of the panel
+        is_first = lowest is curve[0]  # at the edge of the panel
         axes.annotate(
             f"↓ {number(value)}",
             (place(lowest.episodes), floor),
@@ -296,25 +296,25 @@ def mark_the_lowest(axes: Axes, curve: Sequence[Row], row: PanelRow, colour: str
 
 
 def place(num_episodes: int) -> float:
-    """Return where a number of episodes stands on the axis: doublings are about equally far."""
+    """Return the position of a number of episodes on the axis: doublings are about equally far."""
     return float(np.log2(1 + num_episodes))
 
 
 def write_captured(axes: Axes, curve: Sequence[Row], blocks: Sequence[Row], colour: str) -> None:
     """Write the fraction captured beside some points of one block, and the last of the blocks."""
     means = [point.return_mean.value for point in curve]
-    # A label stands on the side that the line does not go to next.
+    # A label is on the side away from the next point.
     slight = 0.1 * (max(means) - min(means))
     falls = [after < mean - slight for mean, after in pairwise(means)] + [False]
-    told = [
+    labelled = [
         (point, fall or point in blocks[1:])
         for point, fall in zip(curve, falls, strict=True)
-        if point.episodes in _TOLD
+        if point.episodes in _LABELLED
     ]
     last = max((*curve, *blocks), key=lambda point: point.episodes)
     if blocks[2:]:
-        told.append((last, True))
-    for point, is_above in told:
+        labelled.append((last, True))
+    for point, is_above in labelled:
         share = point.captured
         if share is None:
             continue
@@ -351,7 +351,7 @@ def write_one_captured(axes: Axes, curve: Sequence[Row], num_episodes: int | Non
 _MOST_COLUMNS = 4
 _MOST_POINTS = 100
 """Points of a line: an algorithm with small meta-batches has thousands, which would make a band."""
-_ABOVE_TRAINING_PX, _BELOW_TRAINING_PX = 92, 58  # what stands above and below the panels
+_ABOVE_TRAINING_PX, _BELOW_TRAINING_PX = 92, 58  # space above and below the panels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,13 +359,13 @@ class TrainingCurve:
     """The training of one algorithm and seed, one number for each of I meta-iterations."""
 
     algorithm: str
-    """Who was trained."""
+    """Name of the algorithm."""
     simulation_steps: tuple[float, ...]
     """Control steps simulated until then, (I,)."""
     return_post: tuple[float, ...]
-    """Return of post-update episodes, (I,): after adapting, for one that adapts in training."""
+    """Return of post-update episodes, (I,)."""
     return_pre: tuple[float, ...] | None = None
-    """The same before adapting, (I,); None for one that does not adapt in training."""
+    """Return of pre-update episodes, (I,); None for an algorithm without an inner loop."""
 
     def __post_init__(self) -> None:
         """Check the lengths."""
@@ -381,8 +381,8 @@ def training_curve(curves: Sequence[TrainingCurve]) -> bytes:
     """Draw the return against simulation steps, a panel for each algorithm that adapts.
 
     A thin line is a seed, the thick one their mean, dashed before adapting. The references are thin
-    grey lines in every panel. Where nobody adapts, each algorithm has its panel. Of many
-    meta-iterations several make one point, their mean.
+    grey lines in every panel. Without an algorithm that adapts, each has its panel. Of many
+    meta-iterations, each point is the mean of several.
 
     Args:
         curves: One for each training.
@@ -474,11 +474,11 @@ class Picture(NamedTuple):
     """A picture of an evaluation, with its words in the report."""
 
     name: str
-    """Of its file, without the ending."""
+    """Name of its file, without the ending."""
     draw: Callable[[Evaluation, Sequence[TrainingCurve]], bytes | None]
-    """Evaluation and training curves -> PNG; None where there is nothing to draw."""
+    """Evaluation and training curves -> PNG; None without data."""
     heading: str = ""
-    """None if the report does not show it."""
+    """Empty if the report does not show it."""
     alt: str = ""
     caption: str = ""
 
@@ -492,7 +492,7 @@ PICTURES = (
         "adapt are horizontal lines. The numbers are in the tables below.",
         "Full dots: after one block of so many episodes of the new task. Open dots: after several "
         "blocks, each collected by the policy adapted so far. Domain randomisation never adapts; "
-        "the oracle is told the task.",
+        "the oracle observes the task.",
     ),
     Picture(
         "heat_map",
@@ -503,8 +503,8 @@ PICTURES = (
         lambda _, curves: training_curve(curves) if curves else None,
         "Training",
         "Return of exploring episodes against simulation steps while training, for each algorithm.",
-        "Returns while training, against all simulation steps used so far. Who is told the task in "
-        "training, such as latent, is so in these episodes.",
+        "Returns in training, against all simulation steps used so far. A policy that observes the "
+        "task in training, such as latent, observes it in these episodes.",
     ),
 )
 """All pictures: the first leads the report, the others follow its tables."""

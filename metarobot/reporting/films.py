@@ -58,7 +58,7 @@ from metarobot.training.memory import require_evaluation_memory
 from metarobot.training.run_folder import RunError
 
 MOST_PICTURES = 3
-"""Pictures of an adapted policy that have room beside the one before adapting."""
+"""Most pictures of an adapted policy beside the one before adapting."""
 MOST_SIDE = 5
 """Tasks along each side of a grid."""
 MOST_FILMS = 10
@@ -66,7 +66,7 @@ MOST_FILMS = 10
 FRAMES_PER_STEP = 3
 """Frames a control step, at most; all but the last are interpolated between two states."""
 NUM_DRAWN = 32
-"""Tasks that one is chosen from, of the split farthest from training."""
+"""Number of tasks to choose one from, of the split farthest from training."""
 CHOSEN = "a chosen task"
 """Note of a film of a task that was chosen."""
 PLACES = ("beyond training", "in a gap of training", "trained on")
@@ -81,13 +81,13 @@ _mj: Any = mujoco
 
 @dataclass(frozen=True, kw_only=True)
 class RenderConfig:
-    """Which task is filmed, and how it is adapted to."""
+    """Task and adaptation of a film."""
 
     algorithm: str | None = None
-    """Who adapts; if not given, latent, then maml, then any other that the run holds."""
+    """Algorithm that adapts; by default latent, then maml, then any other that the run holds."""
     split: Split | None = None
-    """Where the task is drawn from, unless it is given; by default extrapolation, or the split
-    farthest from training that the family has."""
+    """Split of the task, unless it is given; by default extrapolation, or the family's split
+    farthest from training."""
     seed: int = 0
     """Seed of the task, of the adaptation episodes and of the start that is filmed."""
     adaptation_episodes: tuple[int, ...] = (0, 1, 5)
@@ -97,7 +97,7 @@ class RenderConfig:
     contact_forces: bool = False
     """Draw contact forces as arrows, and bodies so that the arrows show through."""
     slow_motion: float = 2.0
-    """How much slower than the world the video runs."""
+    """Slow-down factor of the video."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -124,7 +124,7 @@ class RenderConfig:
 
 @dataclass(frozen=True)
 class RenderedAdaptation:
-    """What the video shows, in numbers."""
+    """Results of a video."""
 
     task: dict[str, float]
     returns: tuple[float, ...]
@@ -133,7 +133,7 @@ class RenderedAdaptation:
 
 @dataclass(frozen=True, kw_only=True)
 class GridSize:
-    """Over how many tasks a policy is filmed."""
+    """Size of a film's grid of tasks."""
 
     columns: int
     """Values from left to right."""
@@ -155,7 +155,7 @@ class GridSize:
 
 @dataclass
 class RenderedGrid:
-    """What the film shows, in numbers."""
+    """Results of a grid film."""
 
     num_tasks: int
     returns: dict[int, float] = field(default_factory=dict)
@@ -175,12 +175,12 @@ class Film:
 
 @dataclass(frozen=True)
 class WorstFilms:
-    """What was filmed of the worst tasks."""
+    """Films of the worst tasks."""
 
     films: Mapping[int, Film] = field(default_factory=dict)
-    """By place in `Evaluation.worst_tasks`."""
+    """Films by index in `Evaluation.worst_tasks`."""
     problem: str = ""
-    """Why there are none, in one line."""
+    """Reason for missing films, in one line."""
 
 
 def render_adaptation(
@@ -196,10 +196,10 @@ def render_adaptation(
     Args:
         run: A run whose meta-learned algorithm is shown.
         path: The film to write, see `write_film`.
-        config: Which task, and how it is adapted to.
+        config: Task and adaptation.
         task: Task parameters to set; those not named stay nominal.  None draws a task.
-        variant: What to film it on; None for the family as it is.
-        note: What is to be known of the task besides; stands beside it.
+        variant: Variant to film; None for the family itself.
+        note: Note on the task, written beside it.
 
     Returns:
         The task and the returns.
@@ -236,18 +236,18 @@ def _film(
     """Film one task with several parameters side by side.
 
     Args:
-        trained: Who acts.
+        trained: The policy that acts.
         path: The film; nothing is written yet.
         tasks: The one task.
         stages: Parameters of the policy, each leaf (1, ...), by the captions of their clips.
-        config: How it is filmed, and what seed the start has.
-        variant: What it is filmed on; None for the family as it is.
-        start: What returns the start, (1, 1, S); one of the seed if not given.
-        where: What follows the title.
-        note: What is to be known of the task besides.
+        config: Settings of the film and the seed of the start.
+        variant: Variant to film; None for the family itself.
+        start: Function that returns the start, (1, 1, S); by default drawn from the seed.
+        where: Text after the title.
+        note: Note on the task.
 
     Returns:
-        The clips, and the frames of the film and how many there are in a second.
+        The clips, the frames of the film, and their rate per second.
     """
     with open_camera(trained.config, path, len(stages), config, variant) as camera:
         camera.env.set_tasks(tasks)
@@ -276,10 +276,10 @@ def render_grid(
     Args:
         run: A run whose meta-learned algorithm is shown.
         path: The film to write, see `write_film`.
-        size: How many tasks, and over which task parameters.
-        config: How they are adapted to.
+        size: Numbers of tasks and the task parameters.
+        config: Settings of the adaptation.
         task: Values of other task parameters; those not named stay nominal.
-        variant: What to film it on; None for the family as it is.
+        variant: Variant to film; None for the family itself.
 
     Raises:
         RunError: The run does not hold the algorithm.
@@ -366,7 +366,7 @@ def _grid_tasks(
 
 
 def place_of(parameter: TaskParameter, value: float) -> str:
-    """Return in words whether a value was trained on, to the 9 digits that a logarithm keeps."""
+    """Return the place of a value beside the training range, to the 9 digits a logarithm keeps."""
     near = 1e-9 * (1 + abs(value))
     if any(low - near <= value <= high + near for low, high in parameter.intervals("train")):
         return PLACES[-1]
@@ -401,10 +401,10 @@ def render_policy(
 
 
 def film_chosen_task(run: TrainedRun, path: Path) -> str:
-    """Film a task on which adapting shows, and return how it was chosen, in a sentence.
+    """Film a task with a visible gain by adapting, and return a sentence about its choice.
 
-    A task that is merely drawn often succeeds before adapting already. So the task whose return
-    gains most is filmed, of those that fail before adapting and succeed after it, or of all.
+    A randomly drawn task often succeeds before adapting. So film the task with the largest gain of
+    return, of those that fail before adapting and succeed after it, or of all.
 
     Args:
         run: A run on a family as it is.
@@ -441,14 +441,14 @@ def film_chosen_task(run: TrainedRun, path: Path) -> str:
 def film_worst_tasks(
     runs: Sequence[TrainedRun], evaluation: Evaluation, variant: Variant | None, most: int
 ) -> WorstFilms:
-    """Film the worst tasks of the learner that `metarobot render` takes, or say why not.
+    """Film the worst tasks of the learner that `metarobot render` takes, or return the reason.
 
-    Each film is of the first test episode that the task was judged by.
+    Each film shows the first test episode of its task.
 
     Args:
         runs: One run per seed.
-        evaluation: What was measured of them.
-        variant: What it was measured on; None for the family as it is.
+        evaluation: Their evaluation.
+        variant: Variant of the evaluation; None for the family itself.
         most: Films at most: of harmed tasks and of those with the lowest return by turns.
     """
     if not (runs[0].learners and most):
@@ -499,7 +499,7 @@ def _with_poster(frames: Sequence[Frame], fps: float) -> Film:
 
 
 def find_shown_policy(run: TrainedRun, config: RenderConfig) -> TrainedPolicy:
-    """Return whose adaptation is filmed.
+    """Return the policy to film.
 
     Raises:
         RunError: The run does not hold the algorithm; the message names those that adapt.
@@ -565,7 +565,7 @@ def adapt_to(
 def _draws(
     env: TaskVectorEnv, config: RenderConfig, address: int, num_tasks: int, num_episodes: int
 ) -> EpisodeDraws:
-    """Return the chance of adaptation episodes, or of the episode that is filmed."""
+    """Return the draws of adaptation episodes, or of the filmed episode."""
     action_size = len(env.action_elements)
     return draw_episodes(
         config.seed,
@@ -577,7 +577,7 @@ def _draws(
 
 
 def _shown_start(env: TaskVectorEnv, config: RenderConfig) -> np.ndarray:
-    """Return the uniforms (1, 1, S) that place the start of what is filmed."""
+    """Return the uniforms (1, 1, S) that place the start of the filmed episode."""
     return _draws(env, config, _SHOWN, 1, 1).start
 
 
@@ -601,11 +601,11 @@ def open_camera(
     """Make one simulation in front of a camera, for a film with so many clips side by side.
 
     Args:
-        trained_with: The configuration of who is filmed.
-        path: The film; its ending says how large and how fast it may be.
+        trained_with: Training configuration of the filmed policy.
+        path: The film; its ending limits its size and frame rate.
         columns: Clips side by side.
-        config: Whether contact forces are drawn, and how slowly the film runs.
-        variant: What is filmed; None for the family as it is.
+        config: Contact forces and slow motion.
+        variant: Variant to film; None for the family itself.
     """
     env = make_env(
         trained_with.env_id,
@@ -639,7 +639,7 @@ class Camera:
 
     @property
     def title(self) -> str:
-        """What is filmed: "Grip", or "Grip, greasy pads"."""
+        """Family and variant: "Grip", or "Grip, greasy pads"."""
         title = family_title(self.env.family)
         return f"{title}, {self.env.variant.words}" if self.env.variant else title
 
@@ -648,7 +648,7 @@ class Camera:
         return describe_task(self.env.tasks.to_dicts()[0], _units(self.env.distribution))
 
     def force_words(self) -> list[str]:
-        """Say how long the arrows of contact forces are, if they are drawn."""
+        """Return the scale of the contact force arrows, if they are drawn."""
         if not self.env.pictures.contact_forces:
             return []
         return [f"arrows: contact forces, 10 cm for {0.1 / self.env.contact_force_m_per_n:.3g} N"]
@@ -666,10 +666,10 @@ class Camera:
         camera, which repeats it bit for bit.
 
         Args:
-            trained: Who acts.
+            trained: The policy that acts.
             params: Its parameters, each leaf (1, ...).
             start: Uniforms that place the start, (1, 1, S).
-            caption: What the clip is called.
+            caption: Caption of the clip.
         """
         episodes = collect(self.env, trained.policy, params, noise=None, start=start)
         return self.replay(start[0, 0], episodes.actions[0, 0].numpy(), caption)
@@ -681,7 +681,7 @@ class Camera:
             start: Uniforms that place the start, (S,).
             actions: (T, A), NaN for 0 as in training; the episode ends earlier where the simulation
                 becomes unstable.
-            caption: What the clip is called.
+            caption: Caption of the clip.
         """
         env, rewards, success = self.env, [], False
         env.reset(options={"start": start[None]})

@@ -43,12 +43,12 @@ from metarobot.reporting.style import (
 _SUCCESS = "#d0003c"
 _MOST_COLUMNS = 4
 _MOST_LEARNERS = 3
-"""Policies that adapt, up to which there is room for a row of each."""
+"""Most policies that adapt with a row of their own."""
 # Map means closer than this part of the map's whole range are called equal.
 _NO_DIFFERENCE = 0.01
 _LOG_TICKS, _SHORT_LOG_TICKS, _SHORT_RATIO = (1.0, 3.0), (1.0, 1.5, 2.0, 3.0, 5.0), 5.0
 
-_ABOVE_PX, _PANEL_PX, _BELOW_PX = 120, 330, 55  # what stands above, a row with its words, below
+_ABOVE_PX, _PANEL_PX, _BELOW_PX = 120, 330, 55  # header, a row with its words, footer
 _LEFT, _RIGHT = 0.09, 0.89
 """Edges of the maps: numbers of four digits and a sign have room beside them."""
 _BETWEEN = 0.1
@@ -115,10 +115,10 @@ def heat_map(evaluation: Evaluation) -> bytes:
 
 
 def _rows(evaluation: Evaluation, maps: Sequence[GridMap]) -> list[list[GridMap]]:
-    """Return the maps that are drawn, row by row.
+    """Return the maps to draw, row by row.
 
-    Where several adapt, each has a row of its own below that of the references; where too many do,
-    each is drawn after the most episodes alone.
+    Several policies that adapt have a row each below that of the references; too many are drawn
+    after the most episodes only.
     """
     order, learners = [policy.algorithm for policy in evaluation.policies], evaluation.learners
     maps = sorted(maps, key=lambda each: order.index(each.algorithm))
@@ -135,7 +135,7 @@ def _rows(evaluation: Evaluation, maps: Sequence[GridMap]) -> list[list[GridMap]
 
 
 def _rows_of(maps: Sequence[GridMap], num_columns: int) -> list[list[GridMap]]:
-    """Return maps in rows of at most so many."""
+    """Return maps in rows of at most ``num_columns``."""
     starts = range(0, len(maps), num_columns)
     return [list(maps[start : start + num_columns]) for start in starts]
 
@@ -151,7 +151,7 @@ def _used_places(grid: np.ndarray, rows: Sequence[Sequence[GridMap]]) -> list[Ax
 
 
 def _heading(panel: GridMap, evaluation: Evaluation, mean: str) -> tuple[str, str]:
-    """Return the heading of a panel and what stands below it."""
+    """Return the heading of a panel and its note."""
     title = algorithm_title(panel.algorithm)
     if panel.algorithm not in evaluation.learners:
         note = REFERENCE_NOTES.get(panel.algorithm)
@@ -168,10 +168,10 @@ def _matrix(values: Sequence[Sequence[float | None]]) -> np.ndarray:
 
 
 def colour_limits(maps: list[np.ndarray]) -> tuple[float, float]:
-    """Return one scale for all maps; the worst 2 % share its end, lest they use up the colours."""
+    """Return one scale for all maps; the worst 2 % share its end and do not stretch it."""
     values = np.concatenate([m[np.isfinite(m)] for m in maps])
     if values.size == 0:
-        raise ValueError("the maps hold no finite number")
+        raise ValueError("the maps have no finite value")
     low, high = float(np.percentile(values, 2)), float(values.max())
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
@@ -200,7 +200,7 @@ def _draw_map(
         vmax=limits[1],
         rasterized=True,
     )
-    axes.set_facecolor("#d9dce1")  # where there is no number
+    axes.set_facecolor("#d9dce1")  # missing values
     for axis, side, name in ((axes.xaxis, x, "x"), (axes.yaxis, y, "y")):
         if side.log:
             axes.set(**{f"{name}scale": "log"})
@@ -225,7 +225,7 @@ def _draw_success_line(axes: Axes, data: HeatMap, success: np.ndarray) -> None:
 def _draw_training_box(
     axes: Axes, x: Axis, y: Axis, gaps: Mapping[str, Sequence[tuple[float, float]]]
 ) -> None:
-    """Outline the training range, with the bands in it that training leaves out dashed."""
+    """Outline the training range, with its held-out bands dashed."""
     (x_low, x_high), (y_low, y_high) = x.train, y.train
     bands = [(low, y_low, high - low, y_high - y_low) for low, high in gaps.get(x.name, [])]
     bands += [(x_low, low, x_high - x_low, high - low) for low, high in gaps.get(y.name, [])]
@@ -251,22 +251,22 @@ def _draw_training_box(
 
 
 def _heat_map_title(evaluation: Evaluation, maps: Mapping[tuple[str, int], np.ndarray]) -> str:
-    """Say what the picture shows: its mean is better, worse, or about the same."""
+    """Return the picture's title: the adapted mean is better, worse, or about the same."""
     family = evaluation_title(evaluation)
     learners = {name for name, _ in maps if name in evaluation.learners}
-    told_of = evaluation.heat_map and evaluation.heat_map.headline
-    if (NEVER_ADAPTS, 0) not in maps or len(learners) != 1 or told_of is None:
+    headline = evaluation.heat_map and evaluation.heat_map.headline
+    if (NEVER_ADAPTS, 0) not in maps or len(learners) != 1 or headline is None:
         return f"{family}: return over the task parameters"
     (learner,) = learners
     never = float(np.nanmean(maps[NEVER_ADAPTS, 0]))
-    adapted = float(np.nanmean(maps[learner, told_of]))
+    adapted = float(np.nanmean(maps[learner, headline]))
     low, high = (bound(list(map(bound, maps.values()))) for bound in (np.nanmin, np.nanmax))
     title = algorithm_title(learner)
     verb = "beats" if adapted > never else "loses to"
     if abs(adapted - never) < _NO_DIFFERENCE * (high - low):
         verb = "equals"
     return (
-        f"{family}: {title} {after_episodes(told_of)} {verb} domain randomisation, "
+        f"{family}: {title} {after_episodes(headline)} {verb} domain randomisation, "
         f"{number(adapted)} against {number(never)}"
     )
 
@@ -277,7 +277,7 @@ _NO_NUMBER = "#9aa1ad"
 
 
 def page_heat_map(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Return the heat map as the report's template shows it, None where there is none.
+    """Return the heat map for the report's template, None without one.
 
     Args:
         evaluation: The evaluation.
@@ -332,12 +332,12 @@ def _cell(
 
 
 def _colour(share: float) -> str:
-    """Return the colour of a share of the scale, 0 to 1; lower ones have its end's."""
+    """Return the colour of a share of the scale, 0 to 1; lower shares are clipped."""
     return to_hex(mpl.colormaps["viridis"](min(max(share, 0.0), 1.0)))
 
 
 def _inside(axis: Axis, values: Sequence[float]) -> list[float]:
-    """Return where values lie along an axis, in percent of its length."""
+    """Return the positions of values along an axis, in percent of its length."""
     ends = np.array(edges(axis.values, axis.log))[[0, -1]]
     scaled = [np.log(part) if axis.log else np.asarray(part) for part in (ends, values)]
     shares = (scaled[1] - scaled[0][0]) / (scaled[0][1] - scaled[0][0])
@@ -354,7 +354,7 @@ def _ends(axis: Axis) -> tuple[str, str]:
 
 
 _MOST_OFF_CENTRE = 0.44
-"""Of the axis: nearer its ends, the numbers of neighbouring panels meet."""
+"""Part of the axis at each end without ticks, where numbers of neighbouring panels would meet."""
 
 
 def inner_ticks(low: float, high: float) -> np.ndarray:

@@ -163,7 +163,7 @@ class PlaySession:
     Two simulations hold the same task and the same starts: in the first acts the meta-learned
     initialisation, in the second the adapted policy.  Trials are run by the initialisation as it
     explores, and adapting always learns from all that are kept: after E trials the policy has seen
-    one block of E adaptation episodes, as in an evaluation.  It is not told when the task changes;
+    one block of E adaptation episodes, as in an evaluation.  It gets no signal of task changes;
     trials of before stay until `forget`.
 
     Args:
@@ -258,7 +258,7 @@ class PlaySession:
         """The episodes of both policies on the present task, the last one last."""
         self._mean_actions: np.ndarray | None = None
         self.note = ""
-        """Why the last command was not done, if it was not."""
+        """Reason why the last command failed, if it did."""
 
     # The episodes.
 
@@ -366,7 +366,7 @@ class PlaySession:
         """Posterior of each parameter after adapting: 5 % quantile, median and 95 % quantile."""
         if (belief := self.belief) is None:
             return {}
-        # The policy is told tasks on the scale of the family, also if it was trained on a variant.
+        # Task codes use the family's scale, also for a policy trained on a variant.
         distribution = find_family(self.policy.config.env_id).distribution
         values = distribution.decode(belief.codes.double().numpy())
         weights = belief.weights[0].double().numpy()
@@ -419,7 +419,7 @@ class Drawing:
         self.data = _mj.MjData(self.model)
         self.frame = scene.add_frame(root, show_axes=False)
         self.geoms: dict[int, Any] = {}
-        """Handles of what is drawn, by geom; their poses are relative to the frame."""
+        """Handles of the drawn geoms, by geom; their poses are relative to the frame."""
         self._sizes = np.zeros((self.model.ngeom, 3))
         self._colours = np.zeros((self.model.ngeom, 4))
         self._poses = np.full((self.model.ngeom, 12), np.nan)  # position and rotation
@@ -589,10 +589,10 @@ class PlayPage:
             client.camera.look_at = look_at  # last, as a new position moves it along
 
     def _camera(self, away: np.ndarray, aspect: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return where a camera is that sees all that is shown, and what it looks at.
+        """Return the position of a camera that sees the whole scene, and its target.
 
         Args:
-            away: Direction from what is shown to the camera, (3,).
+            away: Direction from the scene to the camera, (3,).
             aspect: Width of the picture, as a part of its height.
         """
         both = self._drawings[ADAPTED].frame.visible
@@ -663,7 +663,7 @@ class PlayPage:
         return shown, gui.add_html("")
 
     def _tell(self) -> None:
-        """Bring the page up to what the session is."""
+        """Update the page from the session."""
         session, adapted = self._session, self._session.adapted
         if (adapted is not None) != self._drawings[ADAPTED].frame.visible:
             self._show_adapted(adapted is not None)
@@ -705,7 +705,7 @@ class PlayPage:
                 self._show(self._session.advance())
 
     def _obey(self) -> None:
-        """Do what the user has asked for; the sliders wait until the trials have ended."""
+        """Run the user's commands; the sliders wait until the trials have ended."""
         asked = not self._commands.empty()
         while not self._commands.empty():
             self._commands.get()()
@@ -726,7 +726,7 @@ class PlayPage:
             drawing.update()
         for before, after in pairwise(path):
             if not self._commands.empty() and not session.num_waiting:
-                break  # what comes next is not waited for
+                break  # do not wait for the next picture
             step_s = session.env.control_dt_s / _SPEEDS.get(self._speed.value, 1.0)
             began_s, self._clock_s = self._clock_s, self._clock_s + step_s
             while (now_s := time.monotonic()) < self._clock_s:

@@ -43,43 +43,43 @@ PRODUCTS = (
     *(f"{picture.name}.png" for picture in PICTURES),
     REPORT_FILE,
 )
-"""Files of an evaluation; the report tells of all others."""
+"""Files of an evaluation besides the report."""
 SCORES = "scores"
-"""Folder of what was measured already, where it is kept."""
+"""Folder of score files, if they are kept."""
 MAX_VIDEO_BYTES = 64 * 2**20
-"""Size of a film in a report, which holds all of it."""
+"""Largest film that a report embeds, in bytes."""
 NO_FILMS = WorstFilms()
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """How what is reported came to be."""
+    """Provenance of a report."""
 
     commands: tuple[str, ...] = ()
-    """Command lines that make it again."""
+    """Command lines that reproduce it."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What else is worth knowing about the runs, by name."""
+    """Further facts about the runs, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """What the report of a demonstration shows besides: what policies of the package can do."""
+    """Additions to the report of a demonstration: results of the shipped policies."""
 
     shipped: Evaluation
-    """What was measured of them."""
+    """Evaluation of the shipped policies."""
     film: bytes | None
-    """MP4 of one of them on a chosen task; None where this machine cannot film."""
+    """MP4 of a shipped policy on a chosen task; None if this machine cannot film."""
     choice: str = ""
-    """How the task of the report's own video was chosen, in a sentence."""
+    """Sentence about the choice of the task in the report's own video."""
 
 
 def prepare_evaluation(out: Path, *, keep_scores: bool = False) -> Folder:
-    """Return the folder of an evaluation, made if missing, after a look at all that may be there.
+    """Return the folder of an evaluation, made if missing, after a check of its content.
 
     Args:
         out: The folder.
-        keep_scores: Whether scores are kept in it.
+        keep_scores: Whether to keep score files in it.
 
     Raises:
         FolderError: Something else is in the place of one of its files or folders.
@@ -107,18 +107,18 @@ def evaluate_to_folder(
     keep_scores: bool = False,
     progress: Progress,
 ) -> Evaluation:
-    """Evaluate runs of one family and write everything there is to see into a folder.
+    """Evaluate runs of one family and write results, pictures and report into a folder.
 
     Args:
         runs: Seeds of one task family.
         out: Folder to write to; made if missing.
-        config: How much is measured.
-        variant: What to measure on; None for the family as it is.
+        config: Extent of the measurement.
+        variant: Variant to measure on; None for the family itself.
         video: MP4 to embed in the report.
-        demonstration: What the report of a demonstration shows besides.
-        num_films: Films of the worst tasks in the report, where this machine has OpenGL.
+        demonstration: Additions to the report of a demonstration.
+        num_films: Films of the worst tasks in the report, if this machine has OpenGL.
         commands: Command lines that reproduce the report.
-        keep_scores: Keep what was measured in the folder, and do not measure it again.
+        keep_scores: Keep score files in the folder, and do not measure them again.
         progress: Called with a stage and the share of the work done.
 
     Returns:
@@ -128,12 +128,12 @@ def evaluate_to_folder(
         RunError: A run lacks a training curve.
         ValueError: The video is not one that browsers show.
         FolderError: Something other than a file is in the place of a product.
-        OSError: The folder cannot be written to, or the video cannot be read. What is in the folder
-            is then of one evaluation: the old one, or the new one whose report may be missing.
+        OSError: The folder cannot be written to, or the video cannot be read. The folder then holds
+            one evaluation: the old one, or the new one, possibly without its report.
     """
     film = None if video is None else read_file(video, MAX_VIDEO_BYTES)
     if film is not None and not is_playable(film):
-        raise ValueError(f"{video} is not an MP4 that browsers show")
+        raise ValueError(f"{video} is not an MP4 that browsers can play")
     curves = [curve for run in runs for curve in _curves(run)]
     folder, facts = prepare_evaluation(out, keep_scores=keep_scores), _facts(runs)
     scores = folder / SCORES if keep_scores else None
@@ -163,7 +163,7 @@ def _curves(run: TrainedRun) -> list[TrainingCurve]:
         columns = trained.saved.curve if trained.saved else {}
         if not columns.get("total_steps"):
             continue
-        # Who does not adapt in training begins an iteration by other means, as told another task.
+        # Algorithms without an inner loop have no pre-update return.
         before = tuple(columns["pre_return"]) if trained.config.adaptation_steps else None
         curves.append(
             TrainingCurve(
@@ -177,7 +177,7 @@ def _curves(run: TrainedRun) -> list[TrainingCurve]:
 
 
 def _facts(runs: Sequence[TrainedRun]) -> Mapping[str, str]:
-    """Return what is worth knowing about how the runs came to be, as text by name."""
+    """Return facts about the provenance of the runs, as text by name."""
     first = runs[0]
     saved = next(iter(first.policies.values())).saved
     made = saved.facts if saved else {}
@@ -210,9 +210,9 @@ def render_report(
         pictures: PNG files by the name in `PICTURES`; None, or missing, is left out. The heat map
             is drawn by the page itself.
         video: The before/after MP4 to embed, or None.
-        origin: How the runs and the report came to be.
+        origin: Provenance of the runs and the report.
         worst: Films of the worst tasks.
-        demonstration: What a demonstration shows besides.
+        demonstration: Additions of a demonstration.
     """
     config = describe_settings(asdict(evaluation.config))
     variant = describe_settings(asdict(evaluation.variant)) if evaluation.variant else {}
@@ -267,7 +267,7 @@ def render_report(
 
 
 def _costs(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Return what the training of every seed has cost, policy by policy."""
+    """Return the cost of every seed's training, policy by policy."""
     return [
         (
             f"training.{policy.algorithm}",
@@ -284,7 +284,7 @@ def _costs(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def page_templates() -> Environment:
-    """Return the templates of all pages, in which text from outside cannot turn a page."""
+    """Return the templates of all pages, with text from outside escaped."""
 
     def shown(value: Any) -> Any:
         is_text = isinstance(value, str) and not isinstance(value, Markup)  # what a macro returns
@@ -302,7 +302,7 @@ def page_templates() -> Environment:
 
 
 def data_url(data: bytes | None, media_type: str) -> str | None:
-    """Return a file as an address that holds all of it; None if there is none."""
+    """Return a file as a data URL; None without a file."""
     return (
         None
         if data is None

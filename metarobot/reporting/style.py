@@ -1,7 +1,7 @@
-"""What all pictures share: names, colours, numbers in words, figures and their headings.
+"""Style of all pictures: names, colours, numbers as text, figures and their headings.
 
-Every picture is 1800 pixels wide and meant to be shown at 900. The same evaluation gives the same
-bytes: no date, path or version goes into the file, and matplotlib's global state is left alone.
+Every picture is 1800 pixels wide, for display at 900. The same evaluation gives the same bytes: no
+date, path or version is in the file, and matplotlib's global state does not change.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _SPLITS = {
     ),
     "extrapolation": ("beyond it, never trained on", "tasks beyond the training range"),
 }
-"""Of each split a note below its title, and its tasks in a sentence."""
+"""For each split, a note below its title, and its tasks in a sentence."""
 _OTHER_SPLITS = {
     "train": ("of what is measured here", "tasks from the main range"),
     "interpolation": ("gaps in that range", "tasks in the gaps of the main range"),
     "extrapolation": ("beyond that range", "tasks beyond the main range"),
 }
-"""The same where the policies were trained on something else: they say nothing about training."""
+"""The same for policies trained on another distribution: the words do not mention training."""
 REFERENCE_TITLES = {
     "random": "random",
     "fine_tuning": "fine-tuning",
@@ -53,25 +53,25 @@ REFERENCE_TITLES = {
     "strategy_search": "strategy search",
     "identification": "identification",
 }
-"""Names for people of what is no algorithm."""
+"""Display names of references that are not algorithms."""
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 ALGORITHM_COLOURS = {
     RANDOM: "#7a7a7a",
     NEVER_ADAPTS: "#c65400",
     ORACLE: "#007f5f",
 }
-"""Of those that stand in every picture; all others share out the colours below."""
-REFERENCE_NOTES = {NEVER_ADAPTS: "never adapts", ORACLE: "told the task"}
-"""What a reference is, in a few words."""
+"""Colours of the references in every picture; all others share the colours below."""
+REFERENCE_NOTES = {NEVER_ADAPTS: "never adapts", ORACLE: "observes the task"}
+"""Short description of a reference."""
 REFERENCE_DASHES = {NEVER_ADAPTS: "--", ORACLE: ":"}
-"""How its thin grey line is drawn in the panels of others."""
+"""Dash pattern of its thin grey line in other panels."""
 ADAPTING_COLOURS = (
     *("#0072b2", "#b0498a", "#a07800", "#5b4fb5", "#00889b", "#a33b3b", "#4d7d2f", "#7a4a22"),
     *("#d1418d", "#3f5f8a", "#8f6fc0", "#5c6b00"),
 )
 INK, FAINT, GREY = "#1d2433", "#68707f", "#9aa1ad"
 HEADING_SIZE = 9.25
-"""Of the name above a panel, in points: "domain randomisation" has room above one of four."""
+"""Size of the name above a panel, in points: "domain randomisation" fits above one of four."""
 _DPI = 200
 STYLE = {
     "font.size": 9.5,
@@ -125,7 +125,7 @@ def algorithm_title(algorithm: str) -> str:
 
 
 def evaluation_title(evaluation: Evaluation) -> str:
-    """Return what an evaluation is about: "Grip", "Grip, greasy pads" or "Grip, rewards hidden"."""
+    """Return an evaluation's title: "Grip", "Grip, greasy pads" or "Grip, rewards hidden"."""
     title, variant = family_title(evaluation.family), evaluation.variant
     if variant:
         title += f", {variant.name.replace('_', ' ')}"
@@ -139,18 +139,18 @@ def colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def judged_by(evaluation: Evaluation) -> str:
-    """Return which episodes the numbers are of."""
+    """Return the kind of test episodes, in words."""
     trained = evaluation.config.action_noise == "trained"
     return "Episodes with the policy's own noise" if trained else "Deterministic episodes"
 
 
 def after_episodes(number: int) -> str:
-    """Return what a policy is called after some number of adaptation episodes."""
+    """Return the label of a policy after a number of adaptation episodes."""
     return "before adapting" if number == 0 else f"after {number} episode" + "s" * (number != 1)
 
 
 def after_blocks(number: int) -> str:
-    """Return what a policy is called after some number of blocks of adaptation episodes."""
+    """Return the label of a policy after a number of blocks of adaptation episodes."""
     return "before adapting" if number == 0 else f"after {number} block" + "s" * (number != 1)
 
 
@@ -161,17 +161,17 @@ def split_title(evaluation: Evaluation, split: str) -> str:
 
 
 def split_note(evaluation: Evaluation, split: str) -> str:
-    """Return what a split is, in a few words."""
+    """Return a short description of a split."""
     return (_SPLITS if evaluation.tasks_as_trained else _OTHER_SPLITS)[split][0]
 
 
 def split_tasks(evaluation: Evaluation, split: str) -> str:
-    """Return what the tasks of a split are, for a sentence."""
+    """Return the tasks of a split in words, for a sentence."""
     return (_SPLITS if evaluation.tasks_as_trained else _OTHER_SPLITS)[split][1]
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Write a number with a real minus sign, or an en dash where there is none."""
+    """Write a number with a real minus sign, or an en dash for None."""
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{value:.{digits}f}"
@@ -179,7 +179,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Write a fraction as a percentage, or an en dash where there is none."""
+    """Write a fraction as a percentage, or an en dash for None."""
     return (
         "–"
         if value is None or not math.isfinite(value)
@@ -188,19 +188,19 @@ def percent(value: float | None) -> str:
 
 
 def interval(bounds: Interval | None) -> str:
-    """Write the bounds of an interval, nothing where there is none."""
+    """Write the bounds of an interval, "" for None."""
     return "" if bounds is None else f"[{number(bounds.low)}, {number(bounds.high)}]"
 
 
 def percent_interval(bounds: Interval | None) -> str:
-    """Write the bounds of an interval of fractions in percent, nothing where there is none."""
+    """Write the bounds of an interval of fractions in percent, "" for None."""
     if bounds is None:
         return ""
     return f"[{number(100 * bounds.low, 0)}, {number(100 * bounds.high, 0)}]"
 
 
 def make_figure(height_px: int) -> Figure:
-    """Return a figure to be shown 900 pixels wide: 100 of them an inch, two stored for each."""
+    """Return a figure for display 900 pixels wide: 100 pixels per inch, stored at twice that."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -238,7 +238,7 @@ def with_palette(png: bytes) -> bytes:
 
 
 def write_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write the title of a picture, and in grey below how to read it; smaller if they are long."""
+    """Write the title of a picture and a grey reading aid below; smaller if they are long."""
     top = 1.0 - 0.10 / figure.get_figheight()
     below = top - 0.26 / figure.get_figheight()
     texts = [
@@ -279,7 +279,7 @@ def write_heading(axes: Axes, heading: str, colour: str) -> None:
 
 
 def panel_heading(axes: Axes, heading: str, note: str, colour: str) -> None:
-    """Write above a panel, as wide as it is, its name and what that means.
+    """Write the name and a note above a panel, no wider than the panel.
 
     A name that is too long takes two lines, so that all panels have letters of one size.
     """
@@ -305,12 +305,12 @@ def light_grid(axes: Axes) -> None:
 
 
 class Cell(NamedTuple):
-    """What a table shows of a number."""
+    """Text of a number in a table."""
 
     value: str
-    """The number, a dash where there is none."""
+    """The number, a dash for None."""
     interval: str = ""
-    """Its bounds in brackets, nothing where there is none."""
+    """Its bounds in brackets, "" for None."""
 
     @classmethod
     def of(cls, found: Interval | None) -> Cell:

@@ -1,4 +1,4 @@
-"""The tables of the HTML report and of the command line: all numbers ready to print."""
+"""The tables of the HTML report and of the command line, as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from metarobot.reporting.style import (
 from metarobot.reporting.video import describe_task
 
 ROBUSTNESS_EPISODES = (0, 1, 5)
-"""Adaptation episodes that the table of other variants tells of."""
+"""Adaptation episodes in the table of further variants."""
 _QUANTITIES = (
     ("Headroom captured", "captured", True),
     ("Success", "success", True),
@@ -32,7 +32,7 @@ _QUANTITIES = (
     ("Change of return, worst tenth of the tasks", "worst_tenth", False),
     ("Return given up in each adaptation episode", "trial_cost", False),
 )
-"""Title, name in a row and whether in percent: what is told by adaptation episodes."""
+"""Title, name in a row and whether in percent, of quantities by adaptation episodes."""
 
 
 class Line(NamedTuple):
@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Lines below a heading of their own, if they have one."""
+    """Lines with an optional heading."""
 
     title: str
     note: str
@@ -63,10 +63,10 @@ class Table(NamedTuple):
 
 
 def episode_tables(evaluation: Evaluation, *, percentages_alone: bool = False) -> list[Table]:
-    """Return for each split what every learner reaches by adaptation episodes, in one block.
+    """Return a table for each split: results of all learners by adaptation episodes, in one block.
 
     Args:
-        evaluation: The evaluation; without anybody who adapts there is no table.
+        evaluation: The evaluation; without a policy that adapts there is no table.
         percentages_alone: Whether to leave out returns.
     """
     tables = []
@@ -77,7 +77,7 @@ def episode_tables(evaluation: Evaluation, *, percentages_alone: bool = False) -
         groups = []
         for title, quantity, in_percent in _QUANTITIES:
             if not any(getattr(row, quantity) for rows in curves.values() for row in rows):
-                continue  # measured nowhere
+                continue  # not measured
             lines = [
                 Line(
                     algorithm_title(name),
@@ -100,14 +100,14 @@ def episode_tables(evaluation: Evaluation, *, percentages_alone: bool = False) -
 def _by_episodes(
     rows: Sequence[Row], quantity: str, numbers: Sequence[int], *, in_percent: bool
 ) -> list[Cell]:
-    """Return a quantity after each number of episodes, a dash where it was not measured."""
+    """Return a quantity after each number of episodes, a dash if not measured."""
     found: dict[int, Interval | None] = {row.episodes: getattr(row, quantity) for row in rows}
     write = Cell.in_percent if in_percent else Cell.of
     return [write(found.get(each)) for each in numbers]
 
 
 def episodes_to_90(evaluation: Evaluation, algorithm: str, split: str) -> str:
-    """Return how many episodes 0.9 of the headroom takes: "5", "> 40", or a dash without one."""
+    """Return the episodes that capture 0.9 of the headroom: "5", "> 40", or a dash without one."""
     last = evaluation.curves[algorithm, split][-1]
     needed = evaluation.episodes_to_90.get((algorithm, split))
     if needed is not None:
@@ -116,7 +116,7 @@ def episodes_to_90(evaluation: Evaluation, algorithm: str, split: str) -> str:
 
 
 def returns_table(evaluation: Evaluation) -> Table:
-    """Return what every policy reaches by blocks of episodes, and what there is to win."""
+    """Return the returns of every policy by blocks of episodes, and the headroom."""
     stages, groups = range(evaluation.config.num_blocks + 1), []
     for split in evaluation.splits:
         lines, note = [], split_note(evaluation, split)
@@ -160,7 +160,7 @@ def worst_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def worst_words(evaluation: Evaluation, worst: WorstTask) -> tuple[str, str, str]:
-    """Return what a worst task is, where it is from, and why it is one."""
+    """Return the parameters of a worst task, its split, and the reason why it is one."""
     units = {parameter.name: parameter.unit for parameter in evaluation.task_parameters}
     where = split_title(evaluation, worst.split).lower()
     return (
@@ -171,7 +171,7 @@ def worst_words(evaluation: Evaluation, worst: WorstTask) -> tuple[str, str, str
 
 
 def robustness_table(evaluation: Evaluation) -> Table | None:
-    """Return what policies reach on the family as it is, then under each variant measured."""
+    """Return the results of policies on the family itself, then under each further variant."""
     variants = [variant.name for variant in evaluation.robustness]
     rows = [row for row in evaluation.rows if row.variant in variants]
     names = dict.fromkeys(row.algorithm for row in rows)

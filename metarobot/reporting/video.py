@@ -73,25 +73,25 @@ class Clip:
     success: bool
     """Whether the episode ended in success; marked on the last frames."""
     caption: str
-    """What the cell shows, such as "before adapting"."""
+    """Caption of the cell, such as "before adapting"."""
     note: str = ""
-    """What is to be known of it besides, such as "beyond training"."""
+    """Note on the cell, such as "beyond training"."""
     colour: Colour | None = None
-    """Of its caption; by its place if not given."""
+    """Colour of its caption; by its place if not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What stands above all episodes of a film."""
+    """Text above all episodes of a film."""
 
     title: str
     """The first line, in large letters."""
     parts: Sequence[str] = ()
-    """What follows in as few lines as there is room for, such as the task's parameters."""
+    """Further parts in as few lines as possible, such as the task's parameters."""
 
 
 def require_film_name(path: Path) -> None:
-    """Refuse a file whose name does not end as a film's.
+    """Require a file name with the ending of a film.
 
     Raises:
         ValueError: The message names what is allowed.
@@ -105,7 +105,7 @@ def cell_size(columns: int, ending: str) -> tuple[int, int]:
 
     Args:
         columns: Pictures in a row.
-        ending: How the name of the film ends.
+        ending: Ending of the film's name.
     """
     room = (WIDTHS_PX[ending] - (columns - 1) * _GAP_PX) / columns
     share = min(1.0, room / FRAME_WIDTH_PX)
@@ -138,11 +138,11 @@ def compose_film(
 
     Args:
         clips: The episodes, row by row from the left, with frames of one size.
-        words: What stands above them.
+        words: Text above the episodes.
         columns: Episodes in a row.
         control_dt_s: Duration of a control step, in seconds, for the clock.
         fps: Frames a second of the video, for the length of the hold.
-        hold_s: How long the end stands still, in seconds.
+        hold_s: Duration of the held end, in seconds.
     """
     height, width = clips[0].frames[0].shape[:2]
     columns = min(columns, len(clips))
@@ -164,7 +164,7 @@ def compose_film(
     num_frames = max(len(clip.frames) for clip in clips)
     num_steps = max(len(clip.rewards) for clip in clips)
 
-    # What stands still is drawn once.
+    # Parts that do not change are drawn once.
     canvas = Image.new("RGB", (total_width, total_height), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     clock_width = text_width(_clock(num_steps, num_steps, control_dt_s), 0.9 * letter)
@@ -265,7 +265,7 @@ def in_lines(parts: Sequence[str], between: str, size: float, room: float) -> li
 
 
 def write_film(frames: Iterable[Frame], path: Path, fps: float) -> None:
-    """Write frames as the kind of film that the file's name ends in.
+    """Write frames as a film in the format of the file's ending.
 
     The file appears in one piece or not at all; its folder is made if missing.
 
@@ -275,7 +275,7 @@ def write_film(frames: Iterable[Frame], path: Path, fps: float) -> None:
         fps: Frames a second.
 
     Raises:
-        ValueError: The name ends otherwise.
+        ValueError: The ending is not that of a film.
         VideoError: ffmpeg fails.
         FolderError: Something other than a file is in its place.
         OSError: The disk is full, or the folder cannot be written to; the old file stays.
@@ -318,7 +318,7 @@ def mp4_bytes(frames: Iterable[Frame], fps: float) -> bytes:
 
 
 def is_playable(data: bytes) -> bool:
-    """Whether content is an MP4 with its pictures' description, in a kind that browsers show."""
+    """Whether content is an MP4 with an encoding that browsers can play."""
     return data[4:8] == b"ftyp" and b"mdat" in data and _PLAYED.search(data) is not None
 
 
@@ -329,7 +329,7 @@ def webp_bytes(
 
     Args:
         pictures: All of one size.
-        durations_ms: How long each is shown.
+        durations_ms: Duration of each, in milliseconds.
         quality: 0 to 100.
     """
     options = {"quality": quality, "method": 6, "minimize_size": True}

@@ -1,7 +1,7 @@
 """An evaluation in sentences, made from its numbers alone.
 
-`verdicts` tell what adapting is worth, `where_they_hold` how far a policy works and where it fails,
-`conditions` what was special.
+`verdicts` give the gain by adapting, `where_they_hold` the validity range and the failure regions
+of each policy, `conditions` the special conditions of the measurement.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ ENOUGH = 0.5
 """Success that counts as working."""
 _MOST_PLACES = 2
 _MOST_OF_THE_MAP = 0.5
-"""Part of the map that a place covers at most: a larger one would say nothing."""
+"""Largest failure region, as a part of the map: a larger one is not informative."""
 _LEAST_FAILING = 0.5
-"""Part of the tasks in a place that fail, at least: else the place is no place."""
+"""Smallest part of the tasks in a failure region that fail."""
 SMALL_HEADROOM = 0.1
 """Headroom below this part of (oracle - random) is called small."""
 
 
 def verdicts(evaluation: Evaluation) -> list[str]:
-    """Say for each held-out split and learner what a few adaptation episodes are worth there.
+    """Return a sentence for each held-out split and learner about a few adaptation episodes.
 
-    The sentences come from the numbers alone, and say so where domain randomisation wins, where
-    the difference is within the interval, and where there is little or no headroom. Splits that
-    were trained on are used only if there is no other.
+    The sentences come from the numbers alone. They report a win of domain randomisation, a
+    difference within the interval, and little or no headroom. Splits of training tasks are used
+    only if there is no other.
 
     Args:
         evaluation: The evaluation.
@@ -72,24 +72,24 @@ def verdicts(evaluation: Evaluation) -> list[str]:
 
 
 def conditions(evaluation: Evaluation) -> str:
-    """Say what was special: a variant, or that rewards were hidden; else nothing.
+    """Return sentences about special conditions: a variant, or hidden rewards; else "".
 
     Args:
         evaluation: The evaluation.
     """
-    measured, trained, told = evaluation.variant, evaluation.trained_on, list[str]()
+    measured, trained, parts = evaluation.variant, evaluation.trained_on, list[str]()
     if measured == trained and measured is not None:
-        told.append(f"Trained and measured on {_named(measured)}.")
+        parts.append(f"Trained and measured on {_named(measured)}.")
     elif measured != trained:
         text = f"Measured on {_named(measured)}. The policies were trained on {_named(trained)}"
         same = ", with the same ranges of tasks."
         other = ": the splits below are those of what is measured."
-        told.append(text + (same if evaluation.tasks_as_trained else other))
+        parts.append(text + (same if evaluation.tasks_as_trained else other))
     if evaluation.config.rewards == "hidden":
-        told.append("Rewards were hidden: policies adapt and act by what they see alone.")
+        parts.append("Rewards were hidden: policies adapt and act by what they see alone.")
         names = ", ".join(map(algorithm_title, evaluation.left_out))
-        told += [f"Left out, as they need rewards: {names}."] if names else []
-    return " ".join(told)
+        parts += [f"Left out, as they need rewards: {names}."] if names else []
+    return " ".join(parts)
 
 
 def _named(variant: Conditions | None) -> str:
@@ -99,7 +99,7 @@ def _named(variant: Conditions | None) -> str:
 
 
 def _without_headroom(evaluation: Evaluation) -> list[str]:
-    """Say what changed by adapting where nothing tells what there was to win."""
+    """Return sentences about the change by adapting, without a headroom."""
     if not evaluation.learners:
         return ["No policy in these runs adapts."]
     sentences = []
@@ -120,12 +120,12 @@ def _without_headroom(evaluation: Evaluation) -> list[str]:
     names = " and no ".join(map(algorithm_title, missing))
     return [
         *sentences,
-        f"The runs hold no {names}: which part of the headroom that is cannot be told.",
+        f"The runs hold no {names}: the captured part of the headroom is unknown.",
     ]
 
 
 def _after_few(evaluation: Evaluation, rows: Sequence[Row]) -> Row | None:
-    """Return the row that the sentences are of."""
+    """Return the row after the headline number of episodes."""
     few = evaluation.headline
     return next((row for row in rows if few is not None and row.episodes == few), None)
 
@@ -155,7 +155,7 @@ def _verdict(evaluation: Evaluation, headroom: Headroom, rows: Sequence[Row]) ->
 
 
 def _closing(share: Interval, name: str) -> str:
-    """Say what was captured, judged by the bounds as they are shown."""
+    """Describe the captured part of the headroom, by its bounds as printed."""
     amount = f"{percent(share.value)} {percent_interval(share)} of the headroom"
     low, high = round(100 * share.low), round(100 * share.high)
     if high < 0:
@@ -170,7 +170,7 @@ def _closing(share: Interval, name: str) -> str:
 
 
 def _way(rows: Sequence[Row], needed: int | None) -> str:
-    """Say where it began, and how many episodes nearly all of the headroom takes."""
+    """Describe the captured part before adapting, and the episodes to capture nearly all of it."""
     before, most = rows[0].captured, rows[-1].episodes
     start = f"Before adapting it stood at {percent(before and before.value)}"
     if needed == 0 or most == 0:
@@ -188,7 +188,7 @@ def _no_headroom(headroom: Headroom, name: str, after: Row) -> str:
         f"{name} {after_episodes(after.episodes)} {number(after.return_mean.value)}, "
         f"oracle {number(headroom.oracle)}."
     )
-    if round(headroom.gap.high, 2) < 0.0:  # judged by what is shown
+    if round(headroom.gap.high, 2) < 0.0:  # as printed
         return (
             f"domain randomisation scores above the oracle (headroom {gap}), which is then "
             f"no upper bound: no fraction of a gap can be given. {returns}"
@@ -205,14 +205,14 @@ def _no_headroom(headroom: Headroom, name: str, after: Row) -> str:
 
 
 def where_they_hold(evaluation: Evaluation) -> list[str]:
-    """Say for every learner how far from the training range it works, as measured on the heat map.
+    """Return the validity range of every learner, measured on the heat map, in sentences.
 
-    It works at a value of a parameter if half of the episodes succeed, over all values of the other
-    parameter in the training range. Where both parameters together are too much for it, as in a
-    corner of the map, is said besides.
+    It covers a value of a parameter if half of the episodes succeed, over all values of the other
+    parameter in the training range. Failure regions in it, where both parameters together are too
+    far from training, such as a corner of the map, are named too.
 
     Args:
-        evaluation: The evaluation; without a heat map there is nothing to say.
+        evaluation: The evaluation; without a heat map there are no sentences.
     """
     heat_map = evaluation.heat_map
     if heat_map is None or not all(map(_in_training, (heat_map.x, heat_map.y))):
@@ -220,15 +220,15 @@ def where_they_hold(evaluation: Evaluation) -> list[str]:
     sentences = []
     for name in evaluation.learners:
         maps = [m for m in heat_map.maps if m.algorithm == name and m.adaptation_episodes]
-        told = [m for m in maps if m.adaptation_episodes == heat_map.headline]
-        sentences += [_sentence(heat_map, each) for each in told]
+        at_headline = [m for m in maps if m.adaptation_episodes == heat_map.headline]
+        sentences += [_sentence(heat_map, each) for each in at_headline]
     return sentences
 
 
 def _sentence(heat_map: HeatMap, drawn: GridMap) -> str:
     who = f"{after_episodes(drawn.adaptation_episodes).capitalize()}, "
     who += algorithm_title(drawn.algorithm)
-    # Where nothing could be measured, nothing holds.
+    # Missing values count as failures.
     x, y, success = heat_map.x, heat_map.y, np.nan_to_num(np.array(drawn.success, dtype=float))
     along_x = _works(x, success[_in_training(y)].mean(0))
     along_y = _works(y, success[:, _in_training(x)].mean(1))
@@ -256,12 +256,12 @@ def _works(axis: Axis, success: np.ndarray) -> list[int]:
 
 
 def _in_training(axis: Axis) -> list[int]:
-    """Return which values of an axis lie in the training range."""
+    """Return the indices of the axis values in the training range."""
     low, high = axis.train
     return [index for index, value in enumerate(axis.values) if low <= value <= high]
 
 
-class FailingPlace(NamedTuple):
+class FailureRegion(NamedTuple):
     """Neighbouring tasks that fail, with the box around them."""
 
     rows: slice
@@ -269,53 +269,53 @@ class FailingPlace(NamedTuple):
     columns: slice
     """Along x."""
     num_failing: int
-    """How many fail."""
+    """Number of failing tasks."""
     success: float
     """Mean success in the box."""
 
 
 class Part(NamedTuple):
-    """The part of a heat map where a policy holds on average over each parameter."""
+    """The part of a heat map where a policy works on average over each parameter."""
 
     x: Axis
     """The axis that runs to the right."""
     y: Axis
     """The axis that runs upwards."""
     along_x: Sequence[int]
-    """Which values of x, one after the other."""
+    """Consecutive indices of the values of x."""
     along_y: Sequence[int]
-    """Which values of y."""
+    """Consecutive indices of the values of y."""
     success: np.ndarray
     """Success of each task, (len(along_y), len(along_x))."""
 
 
 def exceptions(part: Part) -> str:
-    """Say where in a part of a heat map a policy fails all the same; nothing if nowhere."""
+    """Describe the failure regions in a part of a heat map; "" if there are none."""
     failing = part.success < ENOUGH
-    places, total = _places(part.success, failing), int(failing.sum())
+    places, total = _failure_regions(part.success, failing), int(failing.sum())
     rest = total - sum(place.num_failing for place in places)
     if total == 0:
         return ""
-    if 2 * rest >= total:  # scattered: to name some places would hide the others
+    if 2 * rest >= total:  # scattered: naming some regions would hide the others
         return (
             f" on average, but fails at {total} of the {failing.size} tasks measured there, as "
             f"{_worst(part)}"
         )
     success = [f"{percent(place.success)} of the episodes succeed" for place in places[:1]]
     success += [percent(place.success) for place in places[1:]]
-    told = [
-        f"{_place_words(part, place)} ({words})"
+    parts = [
+        f"{_region_words(part, place)} ({words})"
         for place, words in zip(places, success, strict=True)
     ]
     besides = f", and at {rest} of {failing.size} tasks besides" if rest else ""
-    return f", except where {' or where '.join(told)}{besides}"
+    return f", except where {' or where '.join(parts)}{besides}"
 
 
-def _places(success: np.ndarray, failing: np.ndarray) -> list[FailingPlace]:
+def _failure_regions(success: np.ndarray, failing: np.ndarray) -> list[FailureRegion]:
     """Return the largest groups of neighbours that fail, each with the box around it.
 
-    The box of a corner that is cut off obliquely holds some tasks that do not fail. To leave them
-    out as well is on the safe side.
+    The box of an oblique corner contains some tasks that do not fail; excluding them too is
+    conservative.
     """
     groups, found = np.zeros(failing.shape, np.int32), []
     ndimage.label(failing, structure=np.ones((3, 3)), output=groups)
@@ -326,24 +326,24 @@ def _places(success: np.ndarray, failing: np.ndarray) -> list[FailingPlace]:
             and success[box].mean() < ENOUGH
             and failing[box].size <= _MOST_OF_THE_MAP * failing.size
         ):
-            found.append(FailingPlace(box[0], box[1], size, float(success[box].mean())))
+            found.append(FailureRegion(box[0], box[1], size, float(success[box].mean())))
     return sorted(found, key=lambda place: -place.num_failing)[:_MOST_PLACES]
 
 
-def _place_words(part: Part, place: FailingPlace) -> str:
-    """Say where a place is: "the block mass is above 1.4 kg and the pad friction below 0.25"."""
+def _region_words(part: Part, place: FailureRegion) -> str:
+    """Describe a region: "the block mass is above 1.4 kg and the pad friction below 0.25"."""
     sides = (
         (part.x, _condition(part.x, part.along_x, place.columns)),
         (part.y, _condition(part.y, part.along_y, place.rows)),
     )
-    told = [(parameter_words(axis.name, axis.unit), words) for axis, words in sides if words]
+    parts = [(parameter_words(axis.name, axis.unit), words) for axis, words in sides if words]
     return " and ".join(
-        f"the {name} {'' if index else 'is '}{words}" for index, (name, words) in enumerate(told)
+        f"the {name} {'' if index else 'is '}{words}" for index, (name, words) in enumerate(parts)
     )
 
 
 def _condition(axis: Axis, along: Sequence[int], place: slice) -> str:
-    """Say which values a place covers, by the nearest at which the policy holds."""
+    """Describe the values of a region by the nearest values at which the policy works."""
     below, above = (along[end] for end in (place.start, place.stop - 1))
     from_low, to_high = below == along[0], above == along[-1]
     low, high = (axis.values[max(below - 1, 0)], axis.values[min(above + 1, len(axis.values) - 1)])

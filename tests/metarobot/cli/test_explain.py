@@ -85,7 +85,7 @@ def test_a_sentence_for_every_picture() -> None:
     assert told["states"].startswith("85 % of what differs")
     assert told["actions"] == (
         "The force follows the block mass most: it changes by 0.93 half ranges from the lowest to "
-        "the highest value trained on, and that of the policy which is told the task by 0.96."
+        "the highest value trained on, and that of the oracle, which observes the task, by 0.96."
     )
     assert "have a mean cosine of 0.85, of others −0.70." in told["updates"]
 

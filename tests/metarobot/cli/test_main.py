@@ -110,7 +110,7 @@ def test_evaluate_measures_a_run_without_references_that_was_interrupted(grip_ru
     assert {row["algorithm"] for row in evaluation["rows"]} == {"random", "maml"}
     assert evaluation["headroom"] == []
     out, err = capfd.readouterr()
-    assert "cannot be told" in out
+    assert "the captured part of the headroom is unknown" in out
     assert err == "metarobot: note: alone was interrupted: maml\n"
 
 

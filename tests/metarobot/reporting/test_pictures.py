@@ -144,7 +144,7 @@ def test_every_cell_tells_its_task_and_its_figures(evaluation):
         ("domain randomisation", "never adapts"),
         ("MAML-TRPO", "before adapting"),
         ("MAML-TRPO", "after 5 episodes"),
-        ("oracle", "told the task"),
+        ("oracle", "observes the task"),
     ]
     first = data.maps[0]
     for row, cells in enumerate(reversed(page["maps"][0]["rows"])):  # upwards

@@ -116,7 +116,7 @@ def write_large(path: Path) -> None:
 
 
 INPUTS = {
-    "text": (lambda path: path.write_text("x"), "is not an MP4 that browsers show"),
+    "text": (lambda path: path.write_text("x"), "is not an MP4 that browsers can play"),
     "folder": (lambda path: path.mkdir(), "must be a file"),
     "pipe": (lambda path: os.mkfifo(path), "must be a file"),
     "missing": (lambda path: None, "No such file"),
