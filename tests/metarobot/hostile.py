@@ -19,26 +19,6 @@ def snapshot(folder: Path) -> Mapping[str, bytes | None]:
     }
 
 
-def _link_to_file(path: Path, canary: Path) -> None:
-    path.symlink_to(canary / "folder" / "file")
-
-
-def _link_to_folder(path: Path, canary: Path) -> None:
-    path.symlink_to(canary / "folder")
-
-
-def _link_to_nothing(path: Path, canary: Path) -> None:
-    path.symlink_to(canary / "missing")
-
-
-def _link_to_itself(path: Path, canary: Path) -> None:
-    path.symlink_to(path)
-
-
-def _pipe(path: Path, canary: Path) -> None:
-    os.mkfifo(path)
-
-
 def _socket(path: Path, canary: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as end:
@@ -53,31 +33,26 @@ def _device(path: Path, canary: Path) -> None:
         pytest.skip("only root makes devices")
 
 
-def _folder(path: Path, canary: Path) -> None:
-    path.mkdir()
-    (path / "note.txt").write_text("kept")
-
-
-def _plain_file(path: Path, canary: Path) -> None:
-    path.write_text("no folder")
-
-
 def _giant(path: Path, canary: Path) -> None:
     with path.open("wb") as file:
         file.truncate(GIANT_BYTES)  # a hole, which takes no space
 
 
-_SPECIAL: dict[str, Callable[[Path, Path], None]] = {
-    "link to a file": _link_to_file,
-    "link to a folder": _link_to_folder,
-    "link to nothing": _link_to_nothing,
-    "link to itself": _link_to_itself,
-    "pipe": _pipe,
+_SPECIAL: dict[str, Callable[[Path, Path], object]] = {
+    "link to a file": lambda path, canary: path.symlink_to(canary / "folder" / "file"),
+    "link to a folder": lambda path, canary: path.symlink_to(canary / "folder"),
+    "link to nothing": lambda path, canary: path.symlink_to(canary / "missing"),
+    "link to itself": lambda path, canary: path.symlink_to(path),
+    "pipe": lambda path, canary: os.mkfifo(path),
     "device": _device,
     "socket": _socket,
 }
-IN_PLACE_OF_A_FILE = {**_SPECIAL, "folder": _folder, "giant": _giant}
-IN_PLACE_OF_A_FOLDER = {**_SPECIAL, "file": _plain_file}
+IN_PLACE_OF_A_FILE = {
+    **_SPECIAL,
+    "folder": lambda path, canary: (path / "below").mkdir(parents=True),
+    "giant": _giant,
+}
+IN_PLACE_OF_A_FOLDER = {**_SPECIAL, "file": lambda path, canary: path.write_text("no folder")}
 
 needs_posix = pytest.mark.skipif(sys.platform != "linux", reason="needs pipes, links and /proc")
 

@@ -48,6 +48,12 @@ def test_strata_keep_every_seed_in_every_resample() -> None:
     assert (interval.low, interval.value, interval.high) == (50.0, 50.0, 50.0)
 
 
+def test_mean_interval_matches_the_normal_theory() -> None:
+    # The standard error of a mean of n = 400 draws of std 2 is 0.1: the interval is about 4 * 0.1.
+    interval = bootstrap_mean(generator(3).normal(0.0, 2.0, (1, 400)), generator(), 4000)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.1, rel=0.12)
+
+
 def test_coverage_at_small_n() -> None:
     # A percentile bootstrap of 2 x 15 normal scores covers a little less than 95 %.
     rng = generator(11)

@@ -176,6 +176,13 @@ def test_what_was_logged_after_the_checkpoint_is_cut_off(tmp_path, monkeypatch):
     assert steps == [64 * n for n in range(1, 11)]
 
 
+def test_the_number_of_threads_changes_no_bit(tmp_path):
+    for threads in (1, 2):
+        train_run(replace(TINY, num_threads=threads), ["maml"], tmp_path / f"{threads}")
+    one, two = (load_run(tmp_path / f"{threads}").policies["maml"].params for threads in (1, 2))
+    assert all(torch.equal(leaf, two[name]) for name, leaf in one.items())
+
+
 def fail(self):
     raise ValueError("the family is broken")
 
