@@ -68,7 +68,7 @@ __all__ = [
 
 
 _ELSEWHERE = {"envs": "metarobot.envs", "register_family": "metarobot.envs.registration"}
-"""Where public names are that `metarobot.api` does not hold."""
+"""Modules of the public names that are not in `metarobot.api`."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The doors of the package as functions: train, load, adapt, evaluate, film, explain, play, export.
+"""Public functions of the package: train, load, adapt, evaluate, film, explain, play, export.
 
 `metarobot` exports most of them by their names; the command line calls them.
 """
@@ -115,7 +115,7 @@ def train(
 
 
 def resume(folder: Path, *, wandb: bool = False, **values: Any) -> tuple[str, ...]:
-    """Go on with a run, as ``metarobot train --resume`` does, and show the progress.
+    """Resume a run, as ``metarobot train --resume`` does, and show the progress.
 
     Args:
         folder: The run's folder.
@@ -123,10 +123,10 @@ def resume(folder: Path, *, wandb: bool = False, **values: Any) -> tuple[str, ..
         **values: Other arguments of `resume_run`.
 
     Returns:
-        The algorithms that were not finished, and now are.
+        The algorithms that this call finished.
 
     Raises:
-        ValueError: There is no such run, or it cannot go on here.
+        ValueError: There is no such run, or it cannot be resumed here.
     """
     from metarobot.training.run import resume_run
 
@@ -201,7 +201,7 @@ def evaluate(
         films: Films of the worst tasks in the report, where this machine has OpenGL.
         best: Of folders, measure the policies with the best smoothed return in training.
         variant: Variant of the family, a name or a .toml file; "none" for the family itself, None
-            for what the runs were trained on.
+            for the tasks that the runs were trained on.
         scene: Place of the runs' scene, if it was one of the user's and has moved.
         config: Sizes of the measurement; the defaults, with variants measured too, when None.
         video: MP4 to show in the report.
@@ -258,7 +258,7 @@ def render(
         policy: A trained or an adapted policy.
         out: File to write, ending in .mp4, .webp or .gif.
         task: Task parameters, in the units of their names; those not named are nominal. Without
-            it the nominal task is filmed, whatever task the policy was adapted to.
+            it the nominal task is filmed, not the task that the policy was adapted to.
         seed: Seed of the start.
 
     Returns:
@@ -277,11 +277,11 @@ def render(
 
 
 def choose_learner(run: TrainedRun, named: str | None, *, adapts: bool = True) -> str:
-    """Return the algorithm of a run that is named, or the first that adapts; say if others could.
+    """Return the named algorithm of a run, or the first that adapts; print the alternatives.
 
     Args:
         run: The run.
-        named: Name of the algorithm, if one is.
+        named: Name of the algorithm; None for the first that adapts.
         adapts: Whether it must adapt.
 
     Raises:
@@ -289,8 +289,8 @@ def choose_learner(run: TrainedRun, named: str | None, *, adapts: bool = True) -
     """
     name, able = named or run.first_learner, run.learners if adapts else tuple(run.policies)
     if name not in able:
-        what = f"{name} that adapts" if adapts else name
-        raise ValueError(f"{run.path} holds no {what}, only {', '.join(able) or 'others'}")
+        wanted = f"{name} that adapts" if adapts else name
+        raise ValueError(f"{run.path} holds no {wanted}, only {', '.join(able) or 'others'}")
     others = ", ".join(each for each in run.learners if each != name)
     if named is None and others:
         print_line(make_console(), f"{name} adapts; --algorithm takes another: {others}")
@@ -332,7 +332,7 @@ def film(
     Args:
         run: Run folder, or the name of a run of the package.
         out: File to write, ending in .mp4, .webp or .gif.
-        config: What is filmed.
+        config: Settings of the film.
         task: Task parameters to set; a task is drawn if None.
         grid: Number of tasks, and their parameters; None for one task.
         best: As of `load`.
@@ -374,12 +374,12 @@ def explain(
     task: Mapping[str, float] | None = None,
     command: str = "",
 ) -> Explanation:
-    """Show what adaptation senses of a task, and what it changes: ``metarobot explain``.
+    """Measure how adaptation depends on the task and changes behaviour: ``metarobot explain``.
 
     Args:
         run: Run folder, or the name of a run of the package.
         out: Folder for the numbers, the pictures and the page.
-        config: How much is measured.
+        config: Sizes of the measurement.
         algorithm: Algorithm that adapts; the first if None.
         best: As of `load`.
         scene: Place of the run's scene, if it has moved.
@@ -418,7 +418,7 @@ def play(
         port: TCP port on the loopback address; 0 takes any that is free.
         algorithm: Algorithm whose policy acts; the first that adapts if None.
         best: As of `load`.
-        task: Where the sliders stand in the beginning.
+        task: Initial values of the sliders.
         variant: As of `evaluate`, and so is ``scene``.
         scene: Place of the run's scene, if it has moved.
         seed: Seed of the starts, and of the action noise of trials.

@@ -1,4 +1,4 @@
-"""Configuration: options with their bounds, what a run and an algorithm are trained with, presets.
+"""Configuration: options with their bounds, configurations of runs and algorithms, presets.
 
 Options are frozen dataclasses whose fields state their bounds beside their values.  A preset is a
 `RunConfig` for one task family; its options go to every algorithm that reads them.
@@ -27,17 +27,17 @@ from metarobot.machine import MOST_THREADS, PACKAGE_FAMILIES
 from metarobot.policies.gaussian import MIN_STD
 
 Value = bool | int | float | str
-"""Of an option; JSON can hold it."""
+"""Value of an option; JSON can hold it."""
 
 
 class Bounds(NamedTuple):
-    """What a field may hold."""
+    """Allowed values of a field."""
 
     allows: Callable[[Any], bool]
     meaning: str
-    """What is allowed, for a message."""
+    """Allowed values, for a message."""
     fixed: bool = False
-    """Whether the algorithm always has this value, whatever a preset says."""
+    """Whether the algorithm always has this value; presets do not change it."""
 
 
 def number(default: float, low: float, high: float) -> Any:
@@ -67,7 +67,7 @@ def choice(default: str, choices: tuple[str, ...]) -> Any:
 
 
 def fixed(value: Value) -> Any:
-    """Declare a field with the only value that the algorithm has: written down, never chosen."""
+    """Declare a field with the only value that the algorithm has: saved, but not an option."""
 
     def allows(other: object) -> bool:
         return type(other) is type(value) and other == value
@@ -90,14 +90,14 @@ def _as_json(value: Value) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A dataclass that refuses values out of the bounds of its fields."""
+    """A dataclass that checks its values against the bounds of its fields."""
 
     def __post_init__(self) -> None:
         """Check every field that states bounds.
 
         Raises:
-            ValueError: A value is not allowed; the message names the field, the value and what is
-                allowed.
+            ValueError: A value is not allowed; the message names the field, the value and the
+                allowed values.
         """
         keep_plain_integers(self)
         for each in fields(self):
@@ -109,7 +109,7 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class AlgorithmOptions(Checked):
-    """What one algorithm reads besides what all have in common; each has its own subclass."""
+    """Options of one algorithm beside the common fields; each algorithm has its own subclass."""
 
     @property
     def adaptation_steps(self) -> int:
@@ -124,12 +124,12 @@ class AlgorithmOptions(Checked):
         """Refuse a number of episodes in a block that the algorithm cannot learn from.
 
         Raises:
-            ValueError: It is too small; the message says what is needed.
+            ValueError: It is too small; the message names the minimum.
         """
 
     @classmethod
     def names(cls, *, free: bool = False) -> tuple[str, ...]:
-        """Return the names of all options, or of those alone that can be chosen."""
+        """Return the names of all options, or only of those that can be chosen."""
         return tuple(field.name for field in fields(cls) if not (free and _is_fixed(field)))
 
     @classmethod
@@ -137,7 +137,7 @@ class AlgorithmOptions(Checked):
         """Build options from those values that this algorithm lets one choose.
 
         Args:
-            values: By name; what the algorithm does not read is left out.
+            values: By name; those that the algorithm does not read are ignored.
 
         Raises:
             ValueError: A value is not allowed.
@@ -145,8 +145,8 @@ class AlgorithmOptions(Checked):
         return cls(**{name: values[name] for name in cls.names(free=True) if name in values})
 
 
-def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Refuse a name that is not known, by naming the nearest.
+def require_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
+    """Refuse an unknown name; the message suggests the nearest known one.
 
     Raises:
         ValueError: A name is unknown.
@@ -155,11 +155,11 @@ def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0.0)
-            raise ValueError(f"unknown {what} {show(name)}: nearest is {near[0]!r}")
+            raise ValueError(f"unknown {kind} {show(name)}: nearest is {near[0]!r}")
 
 
 def require_count(name: str, value: int) -> None:
-    """Refuse a number of times that is none.
+    """Refuse a count that is negative or not an integer.
 
     Raises:
         ValueError: It is no integer, or below 0.
@@ -170,7 +170,7 @@ def require_count(name: str, value: int) -> None:
 
 @cache
 def docstrings(cls: type) -> dict[str, str]:
-    """Return the text below every field of a dataclass and of its bases, by name, in one line."""
+    """Return the docstring of every field of a dataclass and its bases, by name, in one line."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
@@ -201,16 +201,16 @@ _MOST_STEPS = 10**12
 
 @dataclass(frozen=True, kw_only=True)
 class CommonConfig(Checked):
-    """What every algorithm reads."""
+    """Fields that every algorithm reads."""
 
     env_id: str = "metarobot/Grip-v0"
     """Registered id of the task family."""
     variant: Variant | None = None
-    """Other tasks and disturbances of the family, from a file; none for the family as it is."""
+    """Variant with other tasks and disturbances, from a file; none for the family itself."""
     scene: SceneRecord | None = None
-    """A scene of the user's in the place of the family's own, none for that."""
+    """Scene of the user that replaces the family's own; none for the family's own."""
     seed: int = integer(0, 0, MOST_SEED)
-    """Seed of every draw."""
+    """Seed of all random numbers."""
     total_steps: int = integer(2_000_000, 1, _MOST_STEPS)
     """Budget of simulated control steps, summed over all simulations and phases; the meta-iteration
     that reaches it is completed."""
@@ -238,7 +238,7 @@ class CommonConfig(Checked):
         """Check every field.
 
         Raises:
-            ValueError: A field is not allowed; the message names it, its value and what is allowed.
+            ValueError: A value is not allowed; the message names field, value and bounds.
         """
         super().__post_init__()
         if not isinstance(self.env_id, str):
@@ -284,18 +284,18 @@ class CommonConfig(Checked):
 
 
 COMMON_NAMES = tuple(field.name for field in fields(CommonConfig))
-"""Names of what all algorithms have in common."""
+"""Names of the fields that all algorithms have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(CommonConfig):
-    """What the algorithms of one run have in common: a preset, or a change of one.
+    """Configuration that the algorithms of one run share: a preset, or a changed preset.
 
     `metarobot.algorithms.configure` makes the configuration of one algorithm from it.
     """
 
     options: Mapping[str, Value] = field(default_factory=dict)
-    """Options by name, for every algorithm that reads them; each algorithm's own otherwise."""
+    """Options by name, for every algorithm that reads them; missing ones have their defaults."""
 
     def with_options(self, **options: Value) -> Self:
         """Return the same with other values of some options."""
@@ -306,19 +306,19 @@ class RunConfig(CommonConfig):
 class TrainConfig(CommonConfig):
     """Everything that decides the result of training one algorithm, and nothing else.
 
-    `metarobot.algorithms.train_config` makes one; its fields are what config.json holds.
+    `metarobot.algorithms.train_config` makes one; config.json holds its fields.
     """
 
     algorithm: str
-    """Name of who is trained."""
+    """Name of the algorithm."""
     options: AlgorithmOptions
-    """What that algorithm reads besides."""
+    """Options of that algorithm."""
 
     def __post_init__(self) -> None:
         """Check every field.
 
         Raises:
-            ValueError: A field is not allowed; the message names it, its value and what is allowed.
+            ValueError: A value is not allowed; the message names field, value and bounds.
         """
         super().__post_init__()
         if not isinstance(self.algorithm, str):
@@ -339,14 +339,14 @@ class TrainConfig(CommonConfig):
 
     @property
     def decisive_values(self) -> dict[str, Any]:
-        """Every value that decides what is learned, common fields and options side by side."""
+        """Every value that training depends on, common fields and options side by side."""
         values = {**self.common_values(), "algorithm": self.algorithm, **self._options()}
         del values["num_threads"]
         return values
 
     @property
     def chosen_values(self) -> dict[str, Any]:
-        """These values, without those that are the algorithm's nature."""
+        """These values, without the algorithm's name and fixed options."""
         own = {"algorithm", *self.options.names()} - {*self.options.names(free=True)}
         return {name: value for name, value in self.decisive_values.items() if name not in own}
 
@@ -436,7 +436,7 @@ PRESETS: dict[str, RunConfig] = {
         options={"inner_lr": 0.5, "adaptation_min_std": 0.3, "max_kl": 0.03},
     ),
 }
-"""By the name that `metarobot train` takes."""
+"""Presets by the name that `metarobot train` takes."""
 
 for _env_id in PACKAGE_FAMILIES:
     PRESETS.setdefault(file_name(_env_id), RunConfig(env_id=_env_id))
@@ -450,7 +450,7 @@ def find_preset(name: str) -> RunConfig:
             registered without a preset has the defaults of `RunConfig`.
 
     Raises:
-        ValueError: There is none, or what a family was registered with is no `RunConfig`.
+        ValueError: There is none, or the registered preset is not a `RunConfig`.
     """
     if name in PRESETS:
         return PRESETS[name]

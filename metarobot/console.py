@@ -1,12 +1,11 @@
-"""The terminal: harmless text, streams that never end a command, signals, and a bar of progress.
+"""The terminal: escaped text, streams that never raise, signals, and a progress bar.
 
 A terminal obeys some characters instead of showing them: escape sequences recolour it, a newline
-makes one message look like two, bidirectional marks let a name read backwards.  Whatever is printed
-goes through `printable`, which spells such characters out.
+makes one message look like two, bidirectional marks let a name read backwards.  All printed text
+goes through `printable`, which escapes such characters.
 
-A command is for its files and its exit code.  So while it runs, a character that the encoding
-lacks is spelled out, a reader that has gone away is not waited for, and a full disk is reported at
-the end.
+Printing must not stop a command from writing its files.  So a character that the encoding lacks is
+escaped, a closed pipe is ignored, and a full disk is reported at the end.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LONGEST_LINE = 1400
-"""Characters of what is said on stderr: some of it is from files."""
+"""Most characters of a line on stderr, which may quote a file."""
 _PIPE_WIDTH = 1000  # characters; so wide that no cell is ever cut or wrapped
 _SHORT_ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _UNDECODED = range(0xDC80, 0xDD00)
-"""How Python holds the bytes 0x80 to 0xff of a file's name that are no UTF-8."""
+"""Python's code points for bytes 0x80 to 0xff of a file name that is not UTF-8."""
 
 
 def printable(text: str) -> str:
@@ -59,7 +58,7 @@ def print_line(console: Console, text: str, style: str = "") -> None:
 
 
 def make_console() -> Console:
-    """Return a console that never wraps in a pipe, and says nothing in the others of torchrun."""
+    """Return a console that never wraps in a pipe, and is silent in all but the first process."""
     from rich.console import Console
 
     quiet = not is_first_process()
@@ -86,20 +85,20 @@ def make_table(headings: Iterable[str], rows: Iterable[Sequence[str]], console: 
 
 
 def say(message: str) -> None:
-    """Print one line on stderr, of a length that a terminal takes."""
+    """Print one line on stderr, cut to LONGEST_LINE characters."""
     line = printable(message)
     shown = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
     print(f"metarobot: {shown}", file=sys.stderr)
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:
-    """Name the first of many, and say how many more there are."""
+    """Return the first names, and the number of the others."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 class StageDisplay:
-    """Shows how far a task with named stages has come; called with (stage, share done, 0 to 1)."""
+    """Shows the progress of work in named stages; called with (stage, share done, 0 to 1)."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or make_console()
@@ -119,7 +118,7 @@ class StageDisplay:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._progress is not None:
             self._progress.stop()
 
@@ -133,12 +132,12 @@ class StageDisplay:
 
 
 class _EnduringFile(io.FileIO):
-    """A descriptor to write to: what it does not take is lost, and the reason is kept."""
+    """A descriptor to write to: data that it does not take is lost, and the error is kept."""
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write, or lose, all of data; after a first failure nothing is tried any more."""
+        """Write, or lose, all of data; after a first failure nothing more is written."""
         if self.failure is None:
             try:
                 return super().write(data)
@@ -151,15 +150,15 @@ class _EnduringFile(io.FileIO):
 def unfailing_streams() -> Iterator[Callable[[], OSError | None]]:
     """Let nothing that is printed raise, until the end of the block.
 
-    A stream that was closed before the process began leads nowhere; one that someone else has put
-    in its place, as tests do, stays.
+    A stream that was closed before the process began discards its text; a stream that was replaced,
+    as tests do, stays.
 
     Returns:
-        A function that says why some of standard output is lost: None if nothing is, or if its
-        reader has gone.
+        A function that returns the error by which standard output lost text: None if it lost none,
+        or if its reader has closed the pipe.
     """
     old: dict[str, Any] = {"stdout": sys.stdout, "stderr": sys.stderr}
-    for descriptor in range(3):  # what is closed would be given to a file of ours, or a library's
+    for descriptor in range(3):  # else the next file to be opened gets the number
         try:
             os.fstat(descriptor)
         except OSError:
@@ -203,7 +202,7 @@ class InterruptedCommandError(KeyboardInterrupt):
 
     Args:
         signal_number: The signal.
-        way_on: How the work can go on, if it can.
+        way_on: Advice how to continue the work, if it can be.
     """
 
     def __init__(self, signal_number: int, way_on: str = "") -> None:
@@ -214,7 +213,7 @@ class InterruptedCommandError(KeyboardInterrupt):
 
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the block by an exception; a second one ends the process.
+    """Turn Ctrl-C, SIGTERM and SIGHUP into an exception; a second signal ends the process.
 
     Signals that are ignored stay so (nohup).  torchrun ends its processes itself.
 
@@ -240,7 +239,7 @@ class StopRequest:
     """A request to stop."""
 
     signal_number: int = 0
-    """The signal that asked; 0 if none did."""
+    """The signal that requested it; 0 for none."""
 
 
 @contextmanager
@@ -262,7 +261,7 @@ def listen_for_stop() -> Iterator[StopRequest]:
 def _handling(
     numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
-    """Handle signals; outside the main thread none can be caught."""
+    """Handle signals within the block; outside the main thread do nothing."""
     heard = numbers if threading.current_thread() is threading.main_thread() else []
     previous = {number: signal.signal(number, handler) for number in heard}
     try:
@@ -273,7 +272,7 @@ def _handling(
 
 
 def is_first_process() -> bool:
-    """Whether this process speaks: torchrun starts several, and the first one does."""
+    """Whether this process prints: of those that torchrun starts, only the first does."""
     return not _is_under_torchrun() or os.environ.get("RANK", "0") == "0"
 
 

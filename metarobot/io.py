@@ -1,7 +1,7 @@
-"""Files: folders that nothing leads out of, JSON, CSV, and sealed files of tensors.
+"""Files: folders without links, JSON, CSV, and sealed files of tensors.
 
 A folder may come from a stranger.  No link in it is followed, only regular files are read, written,
-replaced and removed, none is read beyond a limit, and what is written appears whole or not at all.
+replaced and removed, none is read beyond a limit, and each file is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_FILE_BYTES = 256 * 2**20
-"""The longest file that is read or replaced; those of this package are much shorter."""
+"""Longest file that is read or replaced; those of this package are much shorter."""
 MAX_JSON_BYTES = 16 * 2**20
 
 Kind = Literal["file", "folder", "link", "pipe, a socket or a device"]
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class FolderError(ValueError):
-    """An entry of a folder is not what it must be; the message is one line that names it."""
+    """An entry of a folder is not valid; the message is one line that names it."""
 
 
 class FolderInUseError(FolderError):
@@ -57,12 +57,12 @@ class Folder:
     """A folder: a root that the user has named, and the names that lead down from there.
 
     Neither the root nor anything below it may be a link.  The folder need not exist yet.  All
-    methods raise `FolderError` where something is not what it must be, and `OSError` where the
-    system refuses; the message names the path.
+    methods raise `FolderError` where an entry is of a wrong kind, and `OSError` where the system
+    refuses; the message names the path.
     """
 
     root: Path
-    """Where it begins.  Links among its parents are the user's own."""
+    """Path that the user has named.  Its parents may be links."""
     parts: tuple[str, ...] = ()
     """Names of the folders from the root down."""
 
@@ -73,7 +73,7 @@ class Folder:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Its path."""
         return self.root.joinpath(*self.parts)
 
     def __truediv__(self, name: str) -> Folder:
@@ -84,14 +84,14 @@ class Folder:
         return str(self.path)
 
     def exists(self) -> bool:
-        """Whether it is there; something else in its place is an error."""
+        """Whether it exists; an entry of another kind in its place is an error."""
         with suppress(FileNotFoundError):
             self._here()
             return True
         return False
 
     def has(self, name: str) -> bool:
-        """Whether a file of this name is in it; something else of this name is an error."""
+        """Whether it holds a file of this name; an entry of another kind is an error."""
         with suppress(FileNotFoundError):
             return self._status(name) is not None
         return False
@@ -108,7 +108,7 @@ class Folder:
         return [*self.kinds()]
 
     def require_files(self, *names: str) -> None:
-        """Make sure that files can be read or written: nothing else has their names."""
+        """Check that files can be read or written: no entry of another kind has their names."""
         for name in names:
             if status := self._status(name):
                 _require_length(self.path / name, status, MAX_FILE_BYTES)
@@ -127,7 +127,7 @@ class Folder:
             return file.read(max_bytes)
 
     def make(self) -> None:
-        """Make the folder, and those that lead to it, unless they are there."""
+        """Make the folder and its parents, unless they exist."""
         self.root.mkdir(parents=True, exist_ok=True)
         for depth, name in enumerate(self.parts):
             path = Folder(self.root, self.parts[:depth])._here() / name
@@ -136,17 +136,17 @@ class Folder:
         self._here()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write or replace a file in one piece: a reader, or a crash, sees the old or the new."""
+        """Write or replace a file atomically: a reader sees the old file or the new one."""
         self.write_together({name: data})
 
     def write_together(self, files: Mapping[str, bytes | None]) -> None:
-        """Write files of which the last tells of all others, and appears last.
+        """Write files of which the last one describes the others, and appears last.
 
         All are on the disk before the first one appears, so that a full disk changes nothing.  The
-        old last one is removed before, so that it is never seen beside others than its own.
+        old last one is removed first, so that it never describes files that it does not belong to.
 
         Args:
-            files: Content by name; None removes a file, which does not belong to the others.
+            files: Content by name; None removes the file.
         """
         self.require_files(*files)
         *others, last = files
@@ -184,7 +184,7 @@ class Folder:
         """
         path, status = self.path / name, self._status(name)
         if status:
-            if status.st_nlink > 1:  # what is written here would be written there
+            if status.st_nlink > 1:  # a write would change that file too
                 raise FolderError(f"{path} has another name elsewhere, as a hard link: copy it")
             _require_length(path, status, MAX_FILE_BYTES)
         if keep_bytes > (status.st_size if status else 0):
@@ -202,12 +202,12 @@ class Folder:
             self._remove(name)
 
     def remove_tree(self) -> None:
-        """Remove the folder and all that is in it; what links lead to stays."""
+        """Remove the folder and its content; targets of links stay."""
         with suppress(FileNotFoundError):
             shutil.rmtree(self._here())
 
     def remove_if_empty(self) -> None:
-        """Remove the folder if nothing is in it."""
+        """Remove the folder if it is empty."""
         if self.exists() and not self.names():
             self.path.rmdir()
 
@@ -222,7 +222,7 @@ class Folder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder against other processes that lock it; if we die, it is free again.
+        """Lock the folder against other processes; the lock ends with this process.
 
         Raises:
             FolderInUseError: Another process holds it.
@@ -242,7 +242,7 @@ class Folder:
             os.close(descriptor)
 
     def is_locked(self) -> bool:
-        """Whether a process holds the folder."""
+        """Whether a process has locked the folder."""
         try:
             with self.lock():
                 return False
@@ -250,7 +250,7 @@ class Folder:
             return True
 
     def _here(self) -> Path:
-        """Return its path, on which nothing from the root down is a link."""
+        """Return its path; from the root down, no part of it may be a link."""
         path = self.root
         for name in ("", *self.parts):
             path = path / name
@@ -284,7 +284,7 @@ def _partial(name: str) -> str:
 
 
 def _checked_name(name: str) -> str:
-    """Return the name of an entry, which leads nowhere else."""
+    """Return the name of an entry, which must not be a path."""
     if name in ("", ".", "..") or not {os.sep, os.altsep, "\0"}.isdisjoint(name):
         raise FolderError(f"{name!r} is not the name of a file")
     return name
@@ -311,7 +311,7 @@ def _require_length(path: Path, status: os.stat_result, most: int) -> None:
 
 @contextmanager
 def errors_naming(path: Path) -> Iterator[None]:
-    """Let an error of the system name a file: that of a full disk does not."""
+    """Add the file's path to an error of the system; that of a full disk has none."""
     try:
         yield
     except OSError as error:
@@ -322,7 +322,7 @@ def errors_naming(path: Path) -> Iterator[None]:
 
 
 def followed(path: Path) -> Path:
-    """Return where a link of the user's leads."""
+    """Return a path that the user names, or its target if it is a link."""
     try:
         return path.resolve() if path.is_symlink() else path
     except RuntimeError:
@@ -349,7 +349,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Make sure, before long work, that nothing is in the way of a file that the user names.
+    """Check, before long work, that a file that the user names can be written.
 
     Raises:
         OSError: Its folder is missing, or cannot be opened or written to.
@@ -383,7 +383,7 @@ def json_bytes(values: Mapping[str, Any] | Sequence[Any]) -> bytes:
     r"""Return values as the content of a JSON file; a number that is not finite becomes null.
 
     Rows of a table stand on one line each: lists, and objects in lists, that hold no other object.
-    What a path holds that is no UTF-8 is written as Python holds it, by JSON's escape ``\udcff``.
+    Bytes of a path that are not UTF-8 are written as Python holds them, as JSON escapes ``\udcff``.
     """
     text = _laid_out(_finite_or_none(values), "\n", in_list=False)
     return text.encode(errors="backslashreplace") + b"\n"
@@ -449,14 +449,14 @@ def _finite(text: str) -> float:
 
 
 def parse_json(data: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object that a file holds, whose numbers are all finite.
+    """Parse the content of a file as a JSON object with finite numbers only.
 
     Args:
         data: Its content.
-        path: Where it is, for messages.
+        path: Its path, for messages.
 
     Raises:
-        ValueError: It holds something else.
+        ValueError: It is not JSON, or not an object.
     """
     try:
         values = _parse(data)
@@ -478,7 +478,7 @@ def typed(values: Any, kind: type[T], path: Path) -> T:
     Args:
         values: JSON values.
         kind: A type that msgspec knows.
-        path: Where they are from, for messages.
+        path: Their file, for messages.
 
     Raises:
         ValueError: They are of another type, or beyond its bounds.
@@ -529,7 +529,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 Dtypes = Mapping[str, "torch.dtype"]
 
 _CODES = {"torch.float32": "F32", "torch.float64": "F64"}
-"""Names that safetensors has for the types of numbers that a file may hold."""
+"""Names in safetensors of the dtypes that a file may hold."""
 _ITEM_BYTES = {"F32": 4, "F64": 8}
 _NOTES = "metarobot"
 _NO_SEAL = "0" * 64
@@ -565,7 +565,7 @@ def seal_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> byt
 
     Args:
         tensors: 32-bit or 64-bit floats by name.
-        facts: What else belongs to them; JSON values.
+        facts: JSON values that are stored beside them.
 
     Raises:
         ValueError: A tensor is of another type, which could not be read again.
@@ -600,8 +600,8 @@ def parse_tensors(
     Its seal is checked before it is parsed, its names and shapes before a tensor is made.
 
     Args:
-        path: Where it is, for messages.
-        data: Its content; `most_bytes` says how much of a file to read.
+        path: Its path, for messages.
+        data: Its content, at most `most_bytes` long.
         shapes: Shape of every tensor by name; -1 for a length that is not known.
         dtypes: Type of every tensor by name; 32-bit floats where None.
 
@@ -637,7 +637,7 @@ def parse_tensors(
 
 
 def most_bytes(shapes: Shapes | None = None, dtypes: Dtypes | None = None) -> int:
-    """Return how long a file of these tensors, or of any, can be."""
+    """Return the greatest length of a file of these tensors, or of any, in bytes."""
     if shapes is None or any(-1 in shape for shape in shapes.values()):
         return MAX_FILE_BYTES
     sizes = [math.prod(shape) * _ITEM_BYTES[_code(dtypes, name)] for name, shape in shapes.items()]
@@ -652,7 +652,7 @@ def _open_seal(path: Path, data: bytes) -> tuple[dict[str, _Entry], dict[str, An
     """Check the seal of a file's content; return the entry of every tensor, and the facts.
 
     Raises:
-        ValueError: The seal is broken, or lies over a header that is none.
+        ValueError: The seal is broken, or the header is not valid.
     """
     broken = f"{path} is damaged or not a file of metarobot: its seal is broken"
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")

@@ -1,4 +1,4 @@
-"""The machine: threads, versions, memory that is kept, OpenGL; and the ids of the families.
+"""The machine: threads, versions, memory, OpenGL; and the ids of the families.
 
 At import only the standard library is needed: `import_mujoco` comes before everything else.
 """
@@ -37,7 +37,7 @@ def prepare() -> None:
 def float32_by_default() -> Iterator[None]:
     """Make new tensors float32; afterwards the caller's own default holds again.
 
-    For the doors of the package: parameters are float32, and torch multiplies no two dtypes.
+    For the public functions: parameters are float32, and torch does not multiply mixed dtypes.
     """
     import torch
 
@@ -50,7 +50,7 @@ def float32_by_default() -> Iterator[None]:
 
 
 def choose_num_threads(wanted: int = 0) -> int:
-    """Return how many threads to use: as wanted, else OMP_NUM_THREADS, else the physical cores.
+    """Return the number of threads: as wanted, else OMP_NUM_THREADS, else the physical cores.
 
     Hyperthreads do not help: the second one of a core waits for the same arithmetic units.
     """
@@ -64,7 +64,7 @@ def choose_num_threads(wanted: int = 0) -> int:
 
 
 def provenance(threads: int) -> dict[str, Any]:
-    """Return what a result may depend on besides its configuration."""
+    """Return versions, machine and command line, on which a result may depend."""
     return {
         "versions": {"python": platform.python_version(), **versions()},
         "git_revision": _git_revision(),
@@ -121,7 +121,7 @@ def _cpu_model() -> str:
 
 def _physical_cores() -> int:
     cores = {(block.get("physical id"), block.get("core id")) for block in _cpuinfo()}
-    if not cores or (None, None) in cores:  # no Linux on x86: nothing says which threads are twins
+    if not cores or (None, None) in cores:  # not Linux on x86: hyperthreads are unknown
         return os.cpu_count() or 1
     return len(cores)
 
@@ -141,7 +141,7 @@ def _cpuinfo() -> list[dict[str, str]]:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MOST_FROM_HEAP_BYTES = 32 * 2**20
-"""Larger blocks come from the kernel: the most that glibc allows."""
+"""Larger blocks come from the kernel: the maximum of glibc."""
 _MOST_KEPT_BYTES = 2**31 - 1
 """Free memory at the end of the heap that is kept: the largest int."""
 
@@ -174,7 +174,7 @@ PACKAGE_FAMILIES = {
 
 
 def register_id(env_id: str) -> None:
-    """Let ``gym.make`` and ``gym.make_vec`` know a family; both import it when they make it.
+    """Register a family with Gymnasium; ``gym.make`` and ``gym.make_vec`` import it on use.
 
     Args:
         env_id: Its Gymnasium id, ``NAMESPACE/Name-vN``.
@@ -189,9 +189,9 @@ def register_id(env_id: str) -> None:
     )
 
 
-# OpenGL.  MuJoCo chooses a backend when it is imported: it loads what MUJOCO_GL names, and where
-# that is missing the import fails, for programs that never render as well.  So this package imports
-# MuJoCo without OpenGL, and gives it a backend only where a picture is wanted.
+# OpenGL.  MuJoCo loads the backend that MUJOCO_GL names when it is imported, and where that is
+# missing the import fails, for programs that never render as well.  So this package imports MuJoCo
+# without OpenGL, and gives it a backend only where a picture is wanted.
 
 _PLATFORM_BACKENDS = {"darwin": ("cgl", "glfw"), "win32": ("glfw",)}
 BACKENDS = _PLATFORM_BACKENDS.get(sys.platform, ("egl", "osmesa", "glfw"))
@@ -224,11 +224,11 @@ _process_that_renders: int | None = None
 
 
 class OpenGLError(RuntimeError):
-    """MuJoCo cannot render here; the message says what to install or to set, in one line."""
+    """MuJoCo cannot render here; the message names the remedy, in one line."""
 
 
 def import_mujoco() -> None:
-    """Import MuJoCo without OpenGL, whatever MUJOCO_GL says, unless it is imported already.
+    """Import MuJoCo without OpenGL, for every value of MUJOCO_GL, unless it is imported already.
 
     ``mujoco.Renderer`` and ``mujoco.GLContext`` work all the same: they look for a backend when
     they are used.
@@ -272,7 +272,7 @@ def working_gl_backend() -> str | None:
 
 
 def opengl_problem() -> str | None:
-    """Return None if this machine can render, else one line saying what to set or install."""
+    """Return None if this machine can render, else one line with the remedy."""
     if working_gl_backend() is not None:
         return None
     chosen = os.environ.get("MUJOCO_GL", "").strip()
@@ -293,7 +293,7 @@ def opengl_problem() -> str | None:
 
 
 def require_opengl() -> None:
-    """Raise before rendering starts, rather than deep within it.
+    """Check that this machine can render.
 
     Raises:
         OpenGLError: No OpenGL backend works.
@@ -304,7 +304,7 @@ def require_opengl() -> None:
 
 
 def require_own_process() -> None:
-    """Raise before a driver waits forever.
+    """Check that this process was not forked from one that has rendered: a driver would hang.
 
     Raises:
         OpenGLError: This process was forked from one that has rendered.

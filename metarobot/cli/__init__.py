@@ -1,1 +1,1 @@
-"""The command line: parse, call, and report what is wrong in one line."""
+"""The command line: parse options, call the function, report an error in one line."""

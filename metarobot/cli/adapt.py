@@ -47,11 +47,11 @@ class Options(PolicyOptions):
     variant: str | None = None
     """Variant of the family's simulation, such as late_network."""
     what_changed: bool = False
-    """Say what has changed on the robot, from its first adaptation episode; for Reach and
-    Grip."""
+    """Print which property of the robot has changed, from its first adaptation episode; for Reach
+    and Grip."""
 
     def __post_init__(self) -> None:
-        """Refuse a task for a robot that holds its own, and blocks of different policies."""
+        """Refuse task options with --env, and several steps with --what-changed."""
         if self.env is not None and (self.task or self.variant):
             name = "--task" if self.task else "--variant"
             raise ValueError(f"{name} sets the family's simulation: leave it out with --env")
@@ -98,9 +98,9 @@ def run(arguments: list[str], prog: str) -> int:
 def _keep(
     policy: AdaptablePolicy, num_before: int, ended: list[Episodes], num_begun: int, out: Path
 ) -> None:
-    """Save what was learned before a robot failed: its episodes may have been dear.
+    """Save the policy adapted so far after a robot failed: its episodes may be expensive.
 
-    No file is replaced: what is there already may know more.
+    No file is replaced: it may be adapted to more episodes.
     """
     place, number = out, count(1)
     while os.path.lexists(place):
@@ -117,7 +117,7 @@ def _keep(
     if not learned:
         note = f"{out} {stays}, and the robot's {num_begun} episodes are lost"
     else:
-        note = f"{place} is adapted to what had ended: {learned} of the robot's episodes"
+        note = f"{place} is adapted to the episodes that the robot completed: {learned}"
         note += "" if place == out else f"; {out} {stays}"
     say(f"note: {note}")
 
@@ -128,10 +128,10 @@ def make_robot(
     task: Mapping[str, float] | None,
     variant: str | None = None,
 ) -> Robot:
-    """Make the environment that was named, which is watched, or the family's simulation.
+    """Make the named environment, with its errors in one line, or the family's simulation.
 
     Args:
-        policy: Says the family and the variant.
+        policy: Policy, which has the family and the variant.
         env_id: Gymnasium id, with the module that registers it: ``my_module:my/Robot-v0``.
         task: Task parameters of the family's simulation; those not named are nominal.
         variant: Variant of the family's simulation; None for that of the policy.
@@ -151,12 +151,12 @@ def make_robot(
     except (ImportError, gym.error.Error) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"--env {env_id}: {line}") from error
-    except Exception as error:  # whatever the user's robot raises
+    except Exception as error:  # the user's robot may raise anything
         raise ValueError(f"--env {env_id}: {_in_one_line(error)}") from error
 
 
 class WatchedRobot(gym.Wrapper):
-    """A robot of the user's, whose errors are one line that names the episode."""
+    """Robot of the user; its errors become one line that names the episode."""
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
@@ -176,7 +176,7 @@ class WatchedRobot(gym.Wrapper):
             return super().step(action)
 
     def close(self) -> None:
-        """Let go of the robot: nothing is lost if that fails."""
+        """Close the robot; an error is only a note."""
         try:
             super().close()
         except Exception as error:

@@ -1,8 +1,8 @@
-"""`metarobot compare`: train several algorithms and seeds at once, and measure them alike.
+"""`metarobot compare`: train several algorithms and seeds, and measure them on the same tasks.
 
 Each seed is a run folder, which is planned and written first. Then its algorithms are trained in
-processes of this machine, or on the workers of a dask cluster, each in its own folder of the run. A
-job of a worker that has died is given to another one, which resumes the training.
+processes of this machine, or on the workers of a dask cluster, each in its own folder of the run.
+If a worker dies, another one resumes its training.
 """
 
 from __future__ import annotations
@@ -64,29 +64,29 @@ from metarobot.training.run_folder import load_curve
 from metarobot.training.train import train_algorithm
 
 _LOOK_S = 0.5
-"""Time between two looks at a job, in seconds."""
+"""Time between two checks of a job, in seconds."""
 _MOST_NAMES = 4
 """Trainings that the display names at the same time."""
 _ENDING_S = 120.0
-"""Time that trainings have to end their meta-iterations when they are asked to stop."""
+"""Time that trainings have to end their meta-iterations after a stop request, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(TrainingOptions):
     """Train several algorithms with one budget, and evaluate them on the same held-out tasks.
 
-    Options of the configuration, such as --total-steps, hold for every training. What is trained or
-    measured already is kept: the same command goes on with what was interrupted.
+    Options of the configuration, such as --total-steps, hold for every training. Finished trainings
+    and measurements are kept: the same command continues an interrupted comparison.
     """
 
     algorithms: tuple[str, ...] = tuple(ALGORITHMS)
-    """Algorithms to train; one of yours is named MODULE:NAME."""
+    """Algorithms to train; MODULE:NAME for one of yours."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     out: Path | None = None
     """Folder for the evaluation's files; runs/compare-PRESET if not given."""
     runs: Path | None = None
-    """Folder for a run folder a seed; that of the evaluation if not given."""
+    """Folder for the run folders, one per seed; that of the evaluation if not given."""
     jobs: int = 1
     """Trainings at the same time on this machine, each with its share of the threads."""
     cluster: str | None = None
@@ -96,7 +96,7 @@ class CompareOptions(TrainingOptions):
     test_tasks: int = 40
     """Held-out tasks per split."""
     test_episodes: int = 5
-    """Episodes per task by which policies are judged."""
+    """Test episodes per task."""
     adaptation_episodes: tuple[int, ...] = EvaluationConfig.adaptation_episodes
     """Adaptation episodes per task: policies are measured after one block of each of these numbers,
     and before adapting in any case."""
@@ -105,23 +105,23 @@ class CompareOptions(TrainingOptions):
     episodes_per_block: int = 20
     """Adaptation episodes per task in each of them."""
     later_step_length: float = 1.0
-    """How far adapting to every block after the first goes, as a part of the whole way."""
+    """Step length of every block after the first, as a share of the full step."""
     action_noise: ActionNoise = "none"
-    """Action noise of the episodes by which policies are judged."""
+    """Action noise of the test episodes."""
     rewards: Rewards = "seen"
-    """Whether policies see rewards while they are measured; hidden, those that adapt and need them
-    are trained and left out."""
+    """Whether policies see rewards during the evaluation; if hidden, policies that need rewards to
+    adapt are trained but not evaluated."""
     untrained: tuple[Untrained, ...] = tuple(name for name in UNTRAINED if name != "identification")
     """References that are measured besides; from_scratch and fine_tuning need domain_randomisation,
     strategy_search and identification the oracle. The last simulates much more than the others."""
     splits: tuple[Split, ...] = ()
-    """Splits that are measured; all that the family has if none is named."""
+    """Splits to measure; all of the family if not given."""
     heat_map: bool = False
     """Measure the heat map as well."""
     grid_size: int = 9
     """Values along each axis of the heat map."""
     heat_map_episodes: tuple[int, ...] = EvaluationConfig.heat_map_episodes
-    """Adaptation episodes per task after which the heat map is measured, besides before."""
+    """Adaptation episodes per task after which the heat map is measured; also before adaptation."""
     test_seed: int = EvaluationConfig.seed
     """Seed of the test tasks and of their episodes."""
 
@@ -138,7 +138,7 @@ class CompareOptions(TrainingOptions):
 
     @property
     def evaluation(self) -> EvaluationConfig:
-        """How policies are measured."""
+        """Settings of the evaluation."""
         alike = (
             *("adaptation_episodes", "num_blocks", "episodes_per_block", "later_step_length"),
             *("test_episodes", "action_noise", "rewards", "untrained", "splits", "heat_map"),
@@ -157,7 +157,7 @@ def parse_compare(arguments: Sequence[str], prog: str) -> CompareOptions:
 
 
 def run(arguments: list[str], prog: str) -> int:
-    """Train what is missing, and evaluate all of it."""
+    """Train the missing algorithms, and evaluate all."""
     options = parse_compare(arguments, prog)
     given = option_names(arguments)
     config, measured = options.config(options.algorithms, given), options.evaluation
@@ -166,7 +166,7 @@ def run(arguments: list[str], prog: str) -> int:
         config = replace(config, num_threads=share)
     console = prepare()
     out = options.out or Path("runs") / f"compare-{file_name(config.env_id)}"
-    prepare_evaluation(out, keep_scores=True)  # before what takes hours
+    prepare_evaluation(out, keep_scores=True)  # before training, which takes hours
     configs = [configure(config, name) for name in options.algorithms]
     measured.require_memory(configs)
     if measured.rewards == "hidden":
@@ -209,14 +209,14 @@ def run(arguments: list[str], prog: str) -> int:
 
 
 def _before_training(configs: Sequence[TrainConfig]) -> TrainedRun:
-    """Return what a seed is going to be, with no parameters yet: who adapts, and needs what."""
+    """Return the run of a seed before training, without parameters."""
     policies = {each.algorithm: TrainedPolicy(make_policy(each), {}, each) for each in configs}
     return TrainedRun(seed=configs[0].seed, env_id=configs[0].env_id, policies=policies)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The training of one algorithm and seed, as it travels to a worker."""
+    """Training of one algorithm and seed, as sent to a worker."""
 
     config: TrainConfig
     run: Path
@@ -225,7 +225,7 @@ class Training:
     here: Path
     """Working folder."""
     modules: Sequence[str]
-    """Modules from outside that it needs."""
+    """Modules of the user that it needs."""
 
     @property
     def name(self) -> str:
@@ -243,7 +243,7 @@ class Training:
 
 
 def plan_runs(options: CompareOptions, config: RunConfig, runs: Path) -> list[RunPlan]:
-    """Return the plan of the run of every seed: of a new one, or of one that goes on."""
+    """Return the plan of the run of every seed, new or resumed."""
     plans = []
     for seed in options.seeds:
         run = runs / f"{file_name(config.env_id)}-seed{seed}"
@@ -258,9 +258,9 @@ def plan_runs(options: CompareOptions, config: RunConfig, runs: Path) -> list[Ru
 
 
 Stop = Any
-"""An event, of processes or of a cluster, that asks all trainings to stop."""
+"""Event, of processes or of a cluster, that stops all trainings."""
 Submit = Callable[["Training"], "Future[None]"]
-"""Gives a training to a worker."""
+"""Function that submits a training to a worker."""
 
 
 @contextmanager
@@ -291,11 +291,11 @@ def workers(jobs: int, cluster: str | None) -> Iterator[tuple[Submit, Stop]]:
 
 
 _process_stop: Stop
-"""The event of this process of the pool: it is inherited, as it cannot be sent with a training."""
+"""Stop event of this process of the pool; it is inherited, as it cannot be pickled."""
 
 
 def _begin_process(stop: Stop) -> None:
-    """Make a process end with its parent, and leave Ctrl-C in the terminal to it."""
+    """Make a process end with its parent; only the parent gets Ctrl-C from the terminal."""
     global _process_stop
     _process_stop = stop
     if hasattr(os, "setsid"):
@@ -358,7 +358,7 @@ def _show(
 
 
 def train_job(training: Training, stop: Stop) -> None:
-    """Train in this process until it is done, or until all trainings are asked to stop.
+    """Train in this process until the budget is spent, or until the stop event is set.
 
     Raises:
         ValueError: The training has failed; the message is one line.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metarobot.evaluation.table import Evaluation
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
-"""Exit codes: all is well; the input or the machine is not fit; Ctrl-C."""
+"""Exit codes: success; invalid input or unsuitable machine; Ctrl-C."""
 
 
 def prepare() -> Console:
@@ -47,5 +47,5 @@ def print_evaluation(evaluation: Evaluation, out: Path) -> int:
 
 
 def shell_line(prog: str, arguments: list[str]) -> str:
-    """Return the command line of a command, as a shell takes it."""
+    """Return the command line, quoted for a shell."""
     return f"{prog} {shlex.join(arguments)}"

@@ -1,4 +1,4 @@
-"""`metarobot demo`: everything once, small enough for minutes on two cores."""
+"""`metarobot demo`: train, evaluate, film and report within minutes on two cores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHIPPED_HEAT_MAP, SHIPPED_VIDEO = "shipped_heat_map.png", "shipped_adaptation.mp
 Filmed = TypeVar("Filmed")
 FAMILY = "grip"
 SLIPPERY = {"block_mass_kg": 1.5, "pad_friction": 0.21}
-"""A task beyond the training range, on which the difference shows."""
+"""Task beyond the training range, on which adaptation makes a visible difference."""
 VIDEO_FILE = "adaptation.mp4"
 NUM_FILMS = 2
 """Films of the worst tasks in the report."""
@@ -107,10 +107,10 @@ def run(arguments: list[str], prog: str) -> int:
 def show_shipped(
     name: str, task: Mapping[str, float], out: Path, console: Console
 ) -> Demonstration:
-    """Draw where a family's shipped policies work, film one adapting to a task, and say so.
+    """Print and draw the results of a family's shipped policies, and film one that adapts.
 
     Returns:
-        The same, for a report.
+        Results and film, for a report.
     """
     measured, folder = measured_of(name), Folder(out)
     print_line(console, f"First, the {name} policies that come with the package, trained in full:")
@@ -126,7 +126,7 @@ def show_shipped(
 
 
 def film_if_possible(film: Callable[[], Filmed], console: Console) -> Filmed | None:
-    """Film, or say why not: a machine without OpenGL does everything else."""
+    """Film, or print the reason if this machine cannot, such as missing OpenGL."""
     try:
         require_opengl()
         return film()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metarobot.diagnosis.run import DiagnosisConfig
 
 LearnerName = Literal["nearest_mean", "trees", "minirocket", "prototypes", "maml"]
-"""Those of `metarobot.diagnosis.learners`, which the help does not wait for."""
+"""Learners of `metarobot.diagnosis.learners`, not imported so that help prints at once."""
 FolderArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
 FolderIfAny = Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="FOLDER")]
 TableArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TABLE")]
@@ -24,14 +24,14 @@ _SEEDS, _MACHINES = (0, 2**31 - 1), (10, 1_000)
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a folder of recordings is read: arguments of `read_recordings`."""
+    """Arguments of `read_recordings`."""
 
     window_s: float | None = None
-    """Cut recordings into windows of so many seconds; without, they are as long as their files."""
+    """Cut recordings into windows of this length, in seconds; whole files if not given."""
     resample_hz: float | None = None
-    """Bring all recordings to this rate; without, their rates must be the same."""
+    """Resample all recordings to this rate, in Hz; if not given, their rates must be equal."""
     fill_missing: bool = False
-    """Interpolate a channel over time where cells are empty."""
+    """Fill empty cells of a channel by interpolation over time."""
     drop_duplicates: bool = False
     """Keep the first of recordings with the same numbers."""
     ignore_labels: Annotated[tuple[str, ...], tyro.conf.arg(name="ignore-label")] = ()
@@ -39,25 +39,25 @@ class Reading:
 
 
 def reading_of(values: Reading | DiagnosisConfig) -> dict[str, Any]:
-    """Return how options, or a training, say that recordings are read."""
+    """Return the arguments of `read_recordings` that are in options or a training."""
     return {name: getattr(values, name) for name in Reading.__dataclass_fields__}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseRecord:
-    """Write an example of a folder of recordings: a few simulated arms, healthy and at fault."""
+    """Write an example folder of recordings: a few simulated arms, healthy and faulty."""
 
     out: Path
     """Folder to make, for labels.csv and a CSV file for each recording."""
     machines: int = 3
-    """Number of arms; each has its own masses, friction, drives and sensors. The diagnosis that
-    comes with the package was trained on none of them."""
+    """Number of arms; each has its own masses, friction, drives and sensors. The diagnosis of the
+    package was not trained on them."""
     faults: tuple[str, ...] = ("dry_friction", "backlash", "weak_drive")
-    """What is wrong with them, beside a healthy state: names of faults."""
+    """Names of faults, recorded beside the healthy state."""
     checks: int = 3
     """Recordings of each arm in each state; their severities and temperatures differ."""
     seed: int = 0
-    """Seed of the arms, of severities and of noise: another one, other arms."""
+    """Seed of the arms, of severities and of noise."""
 
     def __post_init__(self) -> None:
         require_integers(self, {"machines": (1, 100), "checks": (1, 100), "seed": _SEEDS})
@@ -65,7 +65,7 @@ class DiagnoseRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseCheck(Reading):
-    """Read a folder of recordings, and say what is in it, or what is wrong with it."""
+    """Read a folder of recordings, and print its content, or the error in it."""
 
     folder: FolderArgument
     """Folder with labels.csv and a CSV or Parquet file for each recording:
@@ -81,16 +81,16 @@ class DiagnoseTrain(Reading):
     out: Path
     """Run folder to make."""
     learner: LearnerName | None = None
-    """Learner to take; the best on held-out machines if not given."""
+    """Learner to train; the best on held-out machines if not given."""
     unseen_machines: tuple[str, ...] = ()
-    """Machines that are held out, to evaluate on; the last one if nothing is named."""
+    """Machines to hold out for the evaluation; the last one if not given."""
     unseen_labels: tuple[str, ...] = ()
-    """Labels that are held out, two at least, to evaluate on faults never trained on."""
+    """Labels to hold out, at least two, for the evaluation on faults never trained on."""
     baseline: str = ""
-    """Label of recordings, such as healthy, from which the others of their machine are to differ.
-    Each machine needs one then, also to be diagnosed."""
+    """Label of reference recordings, such as healthy; other recordings of a machine are compared
+    with them. Each machine needs one then, also for a diagnosis."""
     way: int = 5
-    """Labels of a task, at most."""
+    """Most labels of a task."""
     machines: int = 40
     """Simulated arms, where no folder is given."""
     seed: int = 0
@@ -105,18 +105,18 @@ class DiagnoseTrain(Reading):
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseEvaluate:
-    """Measure a diagnosis on what its training did not see, and write the report."""
+    """Measure a diagnosis on machines and labels held out from its training; write the report."""
 
     run: RunArgument
     """Run folder, or the name of a diagnosis that comes with the package, such as arm."""
     folder: FolderIfAny = None
-    """Where the recordings are now that it was trained on, if they have moved."""
+    """New place of the recordings that it was trained on, if they have moved."""
     out: Path
     """Folder to make, for evaluation.json and report.html."""
     tasks: int = 60
     """Tasks for each number of examples."""
     machines: int = 30
-    """Simulated arms to evaluate on, for a diagnosis that was trained on such."""
+    """Simulated arms to evaluate on, for a diagnosis trained on simulated arms."""
     seed: int = 0
     """Seed of tasks and of simulated arms."""
 
@@ -126,9 +126,9 @@ class DiagnoseEvaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosePredict(Reading):
-    """Say what recordings of a machine show, given a few labelled recordings of it.
+    """Diagnose recordings of a machine, given a few labelled recordings of it.
 
-    Recordings are read as those of training where options do not say otherwise.
+    Recordings are read with the options of training, unless they are given here.
     """
 
     run: RunArgument
@@ -136,9 +136,9 @@ class DiagnosePredict(Reading):
     examples: Path
     """Folder with labels.csv and a file for each labelled recording of the machine; any labels."""
     recordings: Path
-    """Folder with a CSV or Parquet file for each recording that is to be diagnosed."""
+    """Folder with a CSV or Parquet file for each recording to diagnose."""
     machine: str | None = None
-    """Machine that the recordings are of, if the examples are of several."""
+    """Machine of the recordings, if the examples are of several."""
     out: Path | None = None
     """File to write, ending in .csv or .json."""
 
@@ -156,7 +156,7 @@ class DiagnoseDemo:
     seed: int = 0
     """Seed of arms, tasks and networks."""
     quick: bool = False
-    """Check that everything works, with few arms and faults."""
+    """Use few arms and faults, to check that everything works."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +178,9 @@ class LifeTrain:
     conditions: tuple[str, ...] = ()
     """Columns with operating conditions."""
     ignore: tuple[str, ...] = ()
-    """Columns that are not read."""
+    """Columns to ignore."""
     learner: str | None = None
-    """Learner to take: log-normal, fleet curve, Bayesian curve, network or MAML; the best by
+    """Learner to train: log-normal, fleet curve, Bayesian curve, network or MAML; the best by
     cross-validation if not given."""
     seed: int = 0
     """Seed of folds, parameters and draws."""
@@ -207,20 +207,20 @@ class LifePredict:
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseLife:
-    """Predict how long machines will last, from the lives of others: docs/remaining-life.md."""
+    """Predict the remaining life of machines from the lives of others: docs/remaining-life.md."""
 
-    what: (
+    command: (
         Annotated[LifeTrain, tyro.conf.subcommand("train")]
         | Annotated[LifePredict, tyro.conf.subcommand("predict")]
     )
-    """What to do."""
+    """Subcommand."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Find out what is wrong with a machine from a few recordings of each fault."""
+    """Diagnose the fault of a machine from a few recordings of each fault."""
 
-    what: (
+    command: (
         Annotated[DiagnoseRecord, tyro.conf.subcommand("record")]
         | Annotated[DiagnoseCheck, tyro.conf.subcommand("check")]
         | Annotated[DiagnoseTrain, tyro.conf.subcommand("train")]
@@ -229,4 +229,4 @@ class Options:
         | Annotated[DiagnoseDemo, tyro.conf.subcommand("demo")]
         | Annotated[DiagnoseLife, tyro.conf.subcommand("life")]
     )
-    """What to do."""
+    """Subcommand."""

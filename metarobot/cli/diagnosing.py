@@ -1,4 +1,4 @@
-"""The work of `metarobot diagnose`: each function takes the options of one of its commands."""
+"""Functions of `metarobot diagnose`: each takes the options of one subcommand."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def record_folder(command: commands.DiagnoseRecord) -> None:
 
 
 def check_folder(command: commands.DiagnoseCheck) -> None:
-    """Read a folder and print what is in it."""
+    """Read a folder and print its content."""
     recordings = read_recordings(command.folder, **reading_of(command))
     console = make_console()
     columns = {name: getattr(recordings, name) for name in ("label", "machine", "name")}
@@ -78,7 +78,7 @@ def print_table(headings: Iterable[Any], rows: Iterable[Iterable[Any]], console:
 
 
 def describe(recordings: Recordings, num_files: int) -> list[str]:
-    """Say what all recordings have in common."""
+    """Return lines on length, rate and channels of recordings."""
     samples = [signal.shape[1] for signal in recordings.signals]
     ends = dict.fromkeys((min(samples), max(samples)))
     seconds = " to ".join(f"{count / recordings.rate_hz:.4g}" for count in ends)
@@ -102,7 +102,7 @@ def describe(recordings: Recordings, num_files: int) -> list[str]:
 
 
 def train_run(command: commands.DiagnoseTrain, faults: Sequence[str] = ()) -> runs.Diagnosis:
-    """Train, write the run, and say what was chosen.
+    """Train, write the run, and print the choice of learner.
 
     Args:
         command: The options.
@@ -115,7 +115,7 @@ def train_run(command: commands.DiagnoseTrain, faults: Sequence[str] = ()) -> ru
         options["watch"] = partial(stages, "comparing learners on held-out recordings")
         if command.learner is not None:
             options["learners"] = (command.learner,)
-        if command.folder is None:  # the baseline of an arm is what it did when it was healthy
+        if command.folder is None:  # the baseline of an arm is its healthy recording
             arms = record_arms(command.machines, "train", command.seed, stages, faults)
             trained = runs.train(arms, baseline=sim.HEALTHY, **options)
         else:
@@ -130,7 +130,7 @@ def train_run(command: commands.DiagnoseTrain, faults: Sequence[str] = ()) -> ru
             except runs.DiagnosisError:
                 if any(unseen):
                     raise
-                trained = runs.train(recordings, **options)  # so few that none can be held out
+                trained = runs.train(recordings, **options)  # too few to hold any out
     trained.save(command.out)
     announce(trained.config, console)
     print_line(console, f"run: {command.out}")
@@ -148,10 +148,10 @@ def record_arms(
 
     Args:
         count: Number of arms.
-        split: Which arms; those to be tested on also have faults that are never trained on.
-        seed: Of arms, severities and noise.
-        stages: Takes a stage and the share that is done.
-        faults: Those to be trained on, beside one that is not; if none are named, all.
+        split: Training or test arms; test arms also have faults that are never trained on.
+        seed: Seed of arms, severities and noise.
+        stages: Called with a stage and the share done.
+        faults: Faults to train on, to which the test adds one; all if empty.
     """
     known = faults or [name for name in sim.FAULTS if name not in sim.HELD_OUT_FAULTS]
     classes = sim.classes_of([sim.HEALTHY, *known])
@@ -163,7 +163,7 @@ def record_arms(
 
 
 def announce(config: runs.DiagnosisConfig, console: Console) -> None:
-    """Print the comparison of learners, which one was chosen and by how much, and on what."""
+    """Print the comparison of learners, the chosen one with its margin, and the data set."""
     from metarobot.reporting import diagnosis_report as pages  # and matplotlib
 
     found = pages.panels(config)
@@ -219,7 +219,7 @@ def report(
 
 
 def predict_folder(command: commands.DiagnosePredict) -> None:
-    """Adapt to the examples, and print what each recording shows."""
+    """Adapt to the examples, and print the diagnosis of each recording."""
     console = prepare()
     if command.out is not None:
         require_writable(command.out)  # before the work
@@ -248,7 +248,7 @@ def predict_folder(command: commands.DiagnosePredict) -> None:
             console,
             f"{strangers} of {len(findings)} look like none of the labels: they are farther from "
             "all examples than recordings of known labels are; look at the machine, and add "
-            "examples of what it has",
+            "examples of its state",
         )
     if command.out is not None:
         write_findings(command.out, findings)
@@ -256,7 +256,7 @@ def predict_folder(command: commands.DiagnosePredict) -> None:
 
 
 def of_machine(examples: Recordings, command: commands.DiagnosePredict) -> Recordings:
-    """Return the examples of the machine that is to be diagnosed."""
+    """Return the examples of the machine to diagnose."""
     names = examples.machines
     if command.machine is None and len(names) == 1:
         return examples

@@ -1,6 +1,6 @@
 """`metarobot doctor`: checks of the installation.
 
-What is checked is imported within the checks, so that whatever is broken is reported, not raised.
+Packages are imported within the checks, so that a broken one is reported, not raised.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ DEPENDENCIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     name: str
     ok: bool
     detail: str
-    """What was found: a version, a number, the first line of an error."""
+    """Result: a version, a number, the first line of an error."""
     remedy: str = ""
-    """What to do if it is not ok."""
+    """Advice if it is not ok."""
     required: bool = True
     """Whether training is impossible without it; otherwise a failure is a warning."""
 
@@ -64,12 +64,12 @@ class Options:
     """Check the installation."""
 
     runs_folder: Path = Path("runs")
-    """Where runs are to be written."""
+    """Folder in which runs will be written."""
 
 
 def run(arguments: list[str], prog: str) -> int:
     """Run all checks."""
-    from metarobot.cli.parsing import parse  # which needs what is checked
+    from metarobot.cli.parsing import parse  # imports checked packages
 
     options = parse(Options, arguments, prog)
     failed = print_report(make_console(), run_checks(options.runs_folder))
@@ -77,10 +77,10 @@ def run(arguments: list[str], prog: str) -> int:
 
 
 def run_checks(runs_folder: Path = Path("runs")) -> list[Check]:
-    """Look at everything metarobot needs; takes a few seconds for the imports and the renderer.
+    """Check everything metarobot needs; imports and the renderer take a few seconds.
 
     Args:
-        runs_folder: Where runs are to be written; it is not created.
+        runs_folder: Folder in which runs will be written; it is not created.
     """
     wanted = ".".join(map(str, MINIMUM_PYTHON))
     python = Check(
@@ -167,7 +167,7 @@ def _check_package(name: str) -> Check:
         spec = importlib.util.find_spec(name)
     except ImportError:
         spec = None
-    # A link that git checked out as a text file is found by nobody; a stray folder has no origin.
+    # A link that git checked out as a text file is not found; a stray folder has no origin.
     return Check(
         name=name,
         ok=spec is not None and spec.origin is not None,
@@ -178,7 +178,7 @@ def _check_package(name: str) -> Check:
 
 
 def _check_runs_folder(folder: Path) -> Check:
-    """Check the folder, or the nearest existing folder above it that would have to hold it."""
+    """Check the folder, or its nearest existing parent."""
     existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     return Check(
         name="runs folder",
@@ -200,13 +200,13 @@ def _check_opengl() -> Check:
 
 
 def _import_problem(module: str) -> str:
-    """Import a module; return "" or one line saying why it fails."""
+    """Import a module; return "" or its error in one line."""
     ok, detail = _attempt(lambda: importlib.import_module(module).__name__)
     return "" if ok else detail
 
 
 def _attempt(look: Callable[[], str]) -> tuple[bool, str]:
-    """Run what may fail in any way a broken installation can, and say in one line how it went."""
+    """Call a function that may raise anything; return (True, text) or (False, error line)."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

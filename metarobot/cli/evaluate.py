@@ -34,12 +34,12 @@ class Options(OutsideOptions):
     """Measure on a variant of the family: a .toml file, or the name of one that `metarobot list`
     names. Runs trained on a variant are measured on it if not given; none is the family itself."""
     scene: Path | None = None
-    """Where the scene of the runs is now, if they were trained in one of yours that has moved."""
+    """New place of the scene, if the runs were trained in one of yours that has moved."""
     config: EvaluationConfig = field(default_factory=lambda: EvaluationConfig(robustness=True))
-    """How much is measured."""
+    """Sizes of the measurement."""
 
     def __post_init__(self) -> None:
-        """Refuse to evaluate nothing, and more films than a report has room for."""
+        """Refuse no run folder, and more films than a report holds."""
         if not self.runs:
             raise ValueError("name at least one run folder")
         require_integers(self, {"films": (0, MOST_FILMS)})

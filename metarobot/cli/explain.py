@@ -15,20 +15,20 @@ from metarobot.reporting.explanation import PAGE_FILE, one_task_sentences, sente
 
 @dataclass(frozen=True, kw_only=True)
 class Options(PolicyOptions):
-    """Show what adaptation senses of a task, and what it changes."""
+    """Measure how adaptation depends on the task, and how it changes behaviour."""
 
     out: Path
     """Folder for explanation.json, the pictures and explanation.html."""
     task: tuple[str, ...] = ()
-    """One task to look at more closely, as NAME=VALUE ..., all else nominal."""
+    """One task to explain in detail, as NAME=VALUE ...; other parameters are nominal."""
     scene: Path | None = None
-    """Where the scene of the run is now, if it was trained in one of yours that has moved."""
+    """New place of the scene, if the run was trained in one of yours that has moved."""
     config: ExplanationConfig = field(default_factory=ExplanationConfig)
-    """How much is measured."""
+    """Sizes of the measurement."""
 
 
 def run(arguments: list[str], prog: str) -> int:
-    """Measure what adaptation senses and changes, and write the page."""
+    """Measure the effects of adaptation, and write the page."""
     options = parse(Options, arguments, prog)
     values = arguments_of(options, task=parse_task(options.task))
     explanation = explain(**values, command=shell_line(prog, arguments))

@@ -12,21 +12,21 @@ from metarobot.cli.parsing import PolicyOptions, arguments_of, parse
 from metarobot.console import make_console, print_line
 
 _SUFFIXES = {"sb3": ".zip", "onnx": ".onnx"}
-"""How the file ends."""
+"""Suffix of the file by format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(PolicyOptions):
     """Write a trained or an adapted policy as an ONNX file, or as a Stable-Baselines3 PPO model.
 
-    RUN may also be the file of an adapted policy. A PPO model is of maml if no algorithm is named.
+    RUN may also be the file of an adapted policy. For PPO, --algorithm is maml if not given.
     """
 
     out: Path
     """File to write: the .onnx, or the .zip for PPO.load."""
     format: Literal["sb3", "onnx"] | None = None
-    """What is written: a PPO model of Stable-Baselines3, which has a place for feed-forward
-    policies alone, or an ONNX file, for every policy; as --out ends if not given."""
+    """Format: sb3 for a PPO model of Stable-Baselines3, feed-forward policies only; onnx for every
+    policy; by the suffix of --out if not given."""
     overwrite: bool = False
     """Replace a file that is there already."""
 

@@ -19,15 +19,15 @@ from metarobot.training.run_folder import policy_bytes
 class Options(OutsideOptions):
     """Read the policy of a Stable-Baselines3 PPO model, for `metarobot train --initial-policy`.
 
-    Stable-Baselines3 unpickles the file, which can run any code: import only what you trust.
+    Stable-Baselines3 unpickles the file, which can run any code: import only files that you trust.
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.zip")]
-    """What PPO.save has written."""
+    """File that PPO.save has written."""
     env_id: str
     """Task family that it was trained on, such as metarobot/Grip-v0."""
     out: Path
-    """The .safetensors to write."""
+    """File to write, ending in .safetensors."""
 
 
 def run(arguments: list[str], prog: str) -> int:

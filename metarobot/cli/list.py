@@ -1,4 +1,4 @@
-"""`metarobot list`: task families, their variants, and what comes trained with the package."""
+"""`metarobot list`: task families, their variants, and trained policies of the package."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from metarobot.reporting.style import after_episodes, algorithm_title, percent
 from metarobot.training.load import EVALUATION_FILE, FOLDER, pretrained_names
 
 DIAGNOSES = Path(__file__).parents[1] / "diagnosis/trained"
-"""That of `metarobot.diagnosis.run`, which a list does not wait for."""
+"""Folder of `metarobot.diagnosis.run`, which is slow to import."""
 _EXAMPLES = 1
-"""Of each fault."""
+"""Examples of each fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,7 @@ def run(arguments: list[str], prog: str) -> int:
     measured = {name: measured_of(name) for name in pretrained_names()}
     configs = sorted(DIAGNOSES.glob("*/config.json")) if name is None else []
     tables = {
-        ("variant", "of", "what is special about it"): [
-            (v.name, v.env_id, v.description) for v in variants
-        ],
+        ("variant", "of", "description"): [(v.name, v.env_id, v.description) for v in variants],
         ("trained policies", "of", "algorithms", after_episodes(FEW_EPISODES)): [
             _policy_row(n, each) for n, each in measured.items() if each.family in env_ids
         ],
@@ -103,14 +101,14 @@ def print_family(env_id: str, console: Console) -> None:
 
 
 def summary(family: type[TaskVectorEnv]) -> str:
-    """Return the first sentence of a family's module: what the task is."""
+    """Return the first sentence of a family's module, which describes the task."""
     module = __import__(family.__module__, fromlist=["__doc__"])
     first_line = (module.__doc__ or "").strip().partition("\n")[0]
     return first_line.partition(": ")[2] or first_line
 
 
 def episode_text(family: type[TaskVectorEnv]) -> str:
-    """Say how long an episode is, in control steps and in seconds."""
+    """Return the length of an episode in control steps and in seconds."""
     steps, step_s = family.default_horizon, family.control_step_s()
     text = f"{steps} control steps of {step_s:g} s, {steps * step_s:.4g} s an episode"
     if family.settle_steps:
@@ -140,7 +138,7 @@ def _unit(unit: str) -> str:
 
 
 def measured_of(name: str) -> Evaluation:
-    """Return what was measured of policies that come with the package."""
+    """Return the evaluation of policies that come with the package."""
     return Evaluation.from_dict(read_json(FOLDER / name / EVALUATION_FILE))
 
 

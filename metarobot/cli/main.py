@@ -1,4 +1,4 @@
-"""The command line: parse, call, and say what went wrong in one line.
+"""The command line: run a command, and report its error in one line.
 
 A command is imported when it is called, so that ``metarobot --help`` does not wait for torch.
 """
@@ -28,11 +28,11 @@ from metarobot.machine import VERSION, OpenGLError
 _HELP = ("help", "-h", "--help")
 _COMPLETION = "--tyro-print-completion"
 
-_FIRST_SPEAKS_WITHIN_S = 60.0
-"""How long other processes wait for the first one to say what is wrong with the input."""
+_FIRST_PROCESS_TIMEOUT_S = 60.0
+"""Time that other processes wait for the first one to report an input error, in seconds."""
 
 _EXPECTED = (KeyboardInterrupt, MemoryError, OSError, OpenGLError, ValueError)
-"""What ends a command with one line; anything else is a defect, and shows its traceback."""
+"""Errors that end a command with one line; others are defects and show a traceback."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,25 +55,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    """Run one command, and say in one line what stops it."""
+    """Run one command, and report its error in one line."""
     try:
         return _dispatch(arguments)
     except _EXPECTED as error:
         message, code = _explain(error)
-        # What stops all processes of a run is said by the first one.
+        # An error of all processes of a run is reported by the first one.
         if not is_first_process():
             if isinstance(error, InterruptedCommandError):
                 return code
             if isinstance(error, ValueError):
-                # Were this one quicker, torchrun would end the first before it has spoken.  As
-                # things are it ends this one here, unless only this one's input is bad.
-                time.sleep(_FIRST_SPEAKS_WITHIN_S)
+                # torchrun ends all processes when one fails: let the first one report before.  It
+                # ends this one during the wait, unless the input is bad in this process alone.
+                time.sleep(_FIRST_PROCESS_TIMEOUT_S)
         say(message)
         return code
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """Return the line that says what went wrong, and the exit code."""
+    """Return the error message, and the exit code."""
     if isinstance(error, InterruptedCommandError):
         return str(error), 128 + error.signal_number
     if isinstance(error, KeyboardInterrupt):
@@ -118,20 +118,20 @@ COMMANDS = {
     "compare": "train several algorithms, and evaluate them on the same tasks",
     "render": "film one task before and after adaptation",
     "play": "play with a policy in the browser: set the task, adapt, compare",
-    "explain": "show what adaptation senses of a task, and what it changes",
+    "explain": "measure how adaptation depends on the task and changes behaviour",
     "adapt": "adapt a trained policy to a robot, in a few episodes",
     "export": "write a policy as an ONNX file, or as a PPO model",
     "import": "read the policy of a PPO model that you trust",
     "diagnose": "diagnose a machine from a few recordings of each fault",
     "list": "list the task families, and trained policies of the package",
-    "runs": "list runs: how far they are, what they cost, what they reach",
+    "runs": "list runs with their progress, cost and results",
     "doctor": "check the installation",
 }
-"""Every command, and what it does; each is a module of its name beside this one."""
+"""Description of every command; each is a module of its name beside this one."""
 
 
 def module_of(command: str) -> Any:
-    """Import the module of a command: it has its `Options`, and `run`."""
+    """Import the module of a command, which has `Options` and `run`."""
     return import_module(f"metarobot.cli.{'import_ppo' if command == 'import' else command}")
 
 

@@ -1,6 +1,6 @@
-"""The parser of options: tyro's, with errors in one line, and modules of the user's imported first.
+"""Parser of options: tyro, with errors in one line, and the user's modules imported first.
 
-Only what stands on the command line is imported. A module that a file names, such as the
+Only modules named on the command line are imported. A module that a file names, such as the
 configuration of a run or a variant, never is: a file may come from a stranger.
 """
 
@@ -22,15 +22,15 @@ from metarobot.envs import FAMILIES, TaskError, nearest_name
 
 OptionsT = TypeVar("OptionsT")
 RunArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-"""The run that a command is about."""
+"""Positional argument: the run of a command."""
 MARKERS = (
     tyro.conf.OmitArgPrefixes,
     tyro.conf.OmitSubcommandPrefixes,
     tyro.conf.FlagCreatePairsOff,
 )
-"""How options are spelled."""
-_LONGEST_COMPLAINT = 600
-"""Characters of tyro's complaint that an error shows."""
+"""tyro's markers for the spelling of options."""
+_LONGEST_MESSAGE = 600
+"""Most characters of tyro's message that an error shows."""
 _TAKES_EMPTY_WORDS = "--ignore-label"  # an empty cell
 _HELP_TEXT = " " * 8  # how far tyro indents the help text of an option that it names
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -38,11 +38,11 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 @dataclass(frozen=True, kw_only=True)
 class OutsideOptions:
-    """How a command comes to know a task family or an algorithm from outside the package."""
+    """Option to import a task family or an algorithm from outside the package."""
 
     module: str | None = None
     """Module that registers a task family or an algorithm of yours, such as my_package.my_family;
-    imported first. A run does not import it by itself."""
+    imported first. Name it again for every command: a run does not import it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +52,13 @@ class PolicyOptions(OutsideOptions):
     run: RunArgument
     """Run folder, or the name of a run of the package."""
     algorithm: str | None = None
-    """Whose policy; if not given, latent, then maml, then any other of the run that adapts."""
+    """Algorithm of the policy; if not given, the first of latent, maml, others that adapts."""
     best: bool = False
     """Take the policy with the best smoothed return in training instead of the last."""
 
 
 def parse(options: type[OptionsT], arguments: Sequence[str], prog: str) -> OptionsT:
-    """Parse the words after a command's name; ``prog`` is the command as it was called.
+    """Parse the arguments after a command's name; ``prog`` is the command as it was called.
 
     Raises:
         ValueError: The arguments are wrong; the message is one line.
@@ -83,13 +83,13 @@ def arguments_of(options: Any, *without: str, **changed: Any) -> dict[str, Any]:
 
 
 def option_names(arguments: Sequence[str]) -> set[str]:
-    """Return the options among words, as fields are called: ``inner_lr`` for ``--inner-lr=0.1``."""
+    """Return the field names of the options given: ``inner_lr`` for ``--inner-lr=0.1``."""
     words = (word.partition("=")[0] for word in arguments if word.startswith("--"))
     return {word[2:].removeprefix("no-").replace("-", "_") for word in words}
 
 
 def _check_words(arguments: Sequence[str]) -> None:
-    """Refuse an empty word, which tyro takes for the working folder, and an option given twice."""
+    """Refuse an empty argument, which tyro takes for the working folder, and repeated options."""
     given: list[str] = []
     for word in arguments:
         option, is_set, value = word.partition("=")
@@ -106,16 +106,16 @@ def _check_words(arguments: Sequence[str]) -> None:
 
 
 def one_line(box: str) -> str:
-    """Condense tyro's boxed complaint to its first paragraph and the name it thinks was meant.
+    """Condense tyro's boxed message to its first paragraph and its suggestion.
 
-    tyro's hook for errors is private, and may change with any release; a box that changes makes an
-    error less handsome, and nothing else.
+    tyro's hook for errors is private, and may change with any release; if the box changes, only the
+    layout of errors suffers.
     """
     first, *others = _paragraphs(box)
-    # The culprit is a field or class of ours unless it is an option, which keeps its name.
+    # Remove names of fields and classes; the names of options stay.
     text = re.sub(r"^Error parsing (\w+: )?", "", " ".join(first)) or "wrong arguments"
-    if len(text) > _LONGEST_COMPLAINT:  # of digits by the thousand
-        text = f"{text[:_LONGEST_COMPLAINT]}..."
+    if len(text) > _LONGEST_MESSAGE:  # of digits by the thousand
+        text = f"{text[:_LONGEST_MESSAGE]}..."
     for paragraph in others:
         if paragraph[:1] == ["Perhaps you meant:"] and len(paragraph) > 1:
             text += f", did you mean {paragraph[1].split()[0].rstrip(',')}?"
@@ -128,7 +128,7 @@ def one_line(box: str) -> str:
 def _paragraphs(box: str) -> list[list[str]]:
     """Return the paragraphs between a box's rules, without the help texts that it repeats.
 
-    Where the terminal knows no more than ASCII, rules are hyphens, and the title has one as well.
+    On an ASCII terminal rules are hyphens, and the title has one as well.
     """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     paragraphs: list[list[str]] = [[]]
@@ -164,9 +164,9 @@ def parse_task(settings: Sequence[str]) -> dict[str, float] | None:
 
 
 def outside_modules(arguments: Sequence[str]) -> list[str]:
-    """Return the modules of the user's that a command's words name.
+    """Return the user's modules that the arguments name.
 
-    A process that trains for this one needs them too.
+    A process that trains for this one imports them too.
     """
     preset = arguments[0] if arguments else ""
     family = [preset.partition(":")[0]] if ":" in preset and not preset.startswith("-") else []
@@ -176,10 +176,10 @@ def outside_modules(arguments: Sequence[str]) -> list[str]:
 def import_outside(arguments: Sequence[str]) -> list[str]:
     """Import the modules that ``--module`` and ``--algorithms MODULE:NAME`` name.
 
-    That comes before an option is parsed, because an algorithm brings options of its own.
+    Called before options are parsed, because an algorithm adds options.
 
     Returns:
-        The words, with every algorithm by its name alone.
+        The arguments, with every algorithm by its name alone.
     """
     plain, modules = _split_modules(arguments)
     for module in modules:
@@ -188,7 +188,7 @@ def import_outside(arguments: Sequence[str]) -> list[str]:
 
 
 def _split_modules(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words without the modules of algorithms, and all modules."""
+    """Return the arguments without the modules of algorithms, and all modules."""
     plain, modules, option = list[str](), list[str](), ""
     for word in arguments:
         head, value = "", word
@@ -232,7 +232,7 @@ def import_outside_module(name: str) -> None:
     find_in_working_folder()
     try:
         importlib.import_module(name)
-    except TaskError:  # of `register_family`, which says what is missing
+    except TaskError:  # from `register_family`, already one line
         raise
     except Exception as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
@@ -240,7 +240,7 @@ def import_outside_module(name: str) -> None:
 
 
 def find_in_working_folder() -> None:
-    """Let Python find modules in the working folder, last: nothing there hides an installed one."""
+    """Append the working folder to Python's path: installed modules take precedence."""
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)

@@ -18,18 +18,18 @@ class Options(PolicyOptions):
     port: int = 8741
     """TCP port of the page, on the loopback address; 0 takes any that is free."""
     task: tuple[str, ...] = ()
-    """Where the sliders stand in the beginning, as NAME=VALUE ..., all else nominal."""
+    """Initial values of the sliders, as NAME=VALUE ...; others are nominal."""
     variant: str | None = None
     """Play on a variant of the family: a .toml file, or the name of one that `metarobot list`
     names. A run trained on a variant is played on it if not given; none is the family itself."""
     scene: Path | None = None
-    """Where the scene of the run is now, if it was trained in one of yours that has moved."""
+    """New place of the scene, if the run was trained in one of yours that has moved."""
     seed: int = 0
     """Seed of the starts, and of the action noise of trials."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        # Each time that the policy forgets, another seed follows.
+        # Each reset of the adaptation takes the next seed.
         require_integers(self, {"port": (0, 65_535), "seed": (0, 2**62)})
 
 

@@ -27,7 +27,7 @@ class Options(OutsideOptions):
     """Film a variant of the family: a .toml file, or the name of one that `metarobot list` names.
     A run trained on a variant is filmed on it if not given; none is the family itself."""
     scene: Path | None = None
-    """Where the scene of the run is now, if it was trained in one of yours that has moved."""
+    """New place of the scene, if the run was trained in one of yours that has moved."""
     out: Path = Path("adaptation.mp4")
     """Film to write, ending in .mp4, .webp or .gif."""
     task: tuple[str, ...] = ()
@@ -39,16 +39,16 @@ class Options(OutsideOptions):
     grid_parameters: tuple[str, ...] = ()
     """Task parameters of the columns and the rows of --grid; those of the heat map if not given."""
     config: RenderConfig = field(default_factory=RenderConfig)
-    """What is filmed."""
+    """Settings of the film."""
 
     def __post_init__(self) -> None:
-        """Refuse parameters of no grid."""
+        """Refuse --grid-parameters without --grid."""
         if self.grid_parameters and not self.grid:
             raise ValueError("--grid-parameters goes with --grid, such as --grid 3x3")
 
 
 def run(arguments: list[str], prog: str) -> int:
-    """Film an adaptation, or a grid of them, and say what is seen."""
+    """Film an adaptation, or a grid of them, and print the returns."""
     options = parse(Options, arguments, prog)
     task, grid = parse_task(options.task), parse_grid(options.grid, options.grid_parameters)
     shown = film(**arguments_of(options, "grid_parameters", task=task, grid=grid))

@@ -19,7 +19,7 @@ _HEADINGS += ("return", "success")
 
 @dataclass(frozen=True, kw_only=True)
 class Options(OutsideOptions):
-    """List runs: how far each algorithm is, what it cost, and what it earns on training tasks."""
+    """List runs: progress, cost and return on training tasks of each algorithm."""
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
     """A run folder, or a folder with runs in it or in its folders."""

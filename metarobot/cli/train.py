@@ -1,4 +1,4 @@
-"""`metarobot train`; its options are common fields, and those that any of the algorithms reads."""
+"""`metarobot train`: its options are common fields and the options of all algorithms."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from metarobot.learning.distributed import restarted_by_torchrun
 from metarobot.training.run import default_run_folder
 
 _HIDDEN = ("env_id", "variant", "scene")
-"""Common fields that are no options: the preset names the family; --variant and --scene a file."""
+"""Common fields that are not options: preset, --variant and --scene set them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(OutsideOptions):
-    """Options of whatever trains; `options_class` adds those of the configuration."""
+    """Options of commands that train; `options_class` adds those of the configuration."""
 
     preset: Any
-    """Task family, with the configuration that suits it; MODULE:ID for one of yours, such as
+    """Task family, with its default configuration; MODULE:ID for one of yours, such as
     my_package.my_family:my/Push-v0."""
     variant: str | None = None
     """Train on a variant of the family: a .toml file, or the name of one that `metarobot list`
@@ -62,8 +62,8 @@ class TrainingOptions(OutsideOptions):
         """Return the configuration of a run.
 
         Args:
-            algorithms: Algorithms that are trained.
-            given: Options on the command line: they reach every algorithm that reads them.
+            algorithms: Algorithms to train.
+            given: Options on the command line; every algorithm that reads them gets them.
 
         Raises:
             ValueError: None of the algorithms reads an option that was given.
@@ -94,34 +94,34 @@ class TrainOptions(TrainingOptions):
     variant."""
     algorithms: tuple[str, ...] = ()
     """Meta-learners to train, and references to compare them with; latent, maml,
-    domain_randomisation and oracle if not given. One of yours is named MODULE:NAME. With --resume:
-    those that the run gets besides."""
+    domain_randomisation and oracle if not given. MODULE:NAME for one of yours. With --resume:
+    algorithms to add to the run."""
     overwrite: bool = False
     """Replace a run that is there already."""
     resume: Path | None = None
-    """Run folder to go on with, as if never interrupted; its configuration must be this one.
+    """Run folder to resume exactly; its configuration must be this one.
     `metarobot train --resume RUN` takes the configuration from the folder."""
 
     def __post_init__(self) -> None:
-        """Refuse unknown algorithms, and to begin twice."""
+        """Refuse unknown algorithms, and --initial-policy with --resume."""
         require_algorithms(self.algorithms)
         if self.initial_policy is not None and self.resume is not None:
-            raise ValueError("--initial-policy does not go with --resume, which has begun already")
+            raise ValueError("--initial-policy does not go with --resume: the run has begun")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeOptions(OutsideOptions):
-    """Go on with a run that was interrupted, as if it never had been, or give it more to do."""
+    """Resume an interrupted run exactly, or extend its budget or its algorithms."""
 
     resume: Path
     """Run folder."""
     algorithms: tuple[str, ...] = ()
-    """Algorithms that the run gets besides, trained with its configuration."""
+    """Algorithms to add to the run, trained with its configuration."""
     total_steps: int | None = None
     """New budget of control steps of every algorithm, at least the present one. The result is that
-    of a run which had it from the beginning."""
+    of a run with this budget from the beginning."""
     num_threads: int | None = None
-    """Threads from here on, 0 for every processor; as the run began if not given."""
+    """Threads from now on, 0 for every processor; those of the run if not given."""
     wandb: bool = False
     """Log every metric to Weights & Biases as well, as in a new run."""
 
@@ -134,9 +134,9 @@ def options_class(own: type[TrainingOptions], preset: str = "", *without: str) -
     """Return the options of a command that trains, with a preset's values.
 
     Args:
-        own: Options that the command has besides.
-        preset: The preset, or a family's id; the defaults of all where it is empty.
-        without: Fields of the configuration that are no options of it.
+        own: Class with the other options of the command.
+        preset: The preset, or a family's id; the defaults if empty.
+        without: Fields of the configuration that are not options.
     """
     values = find_preset(preset) if preset else RunConfig()
     names = tuple(dict.fromkeys([*PRESETS, *filter(None, [preset])]))
@@ -165,7 +165,7 @@ _NOTHING = "nothing to do, all algorithms are trained"
 
 
 def require_algorithms(names: Sequence[str]) -> None:
-    """Refuse an unknown algorithm by naming the nearest, and one that is named twice."""
+    """Refuse an unknown algorithm, and one that is named twice."""
     for name in names:
         algorithm_class(name)
         if list(names).count(name) > 1:
@@ -192,13 +192,13 @@ def parse_training(
 
 
 def _require_names(given: set[str], algorithms: Sequence[str]) -> None:
-    """Refuse ``--algorithms`` that names none."""
+    """Refuse ``--algorithms`` without a name."""
     if "algorithms" in given and not algorithms:
         raise ValueError(f"--algorithms must name at least one of {', '.join(ALGORITHMS)}")
 
 
 def _refuse_with_resume(given: set[str]) -> None:
-    """Refuse options of a new run beside ``--resume``."""
+    """Refuse options of a new run with ``--resume``."""
     if others := sorted(given - {"resume", "help", *_WITH_RESUME}):
         name, *possible = (f"--{each.replace('_', '-')}" for each in (others[0], *_WITH_RESUME))
         raise ValueError(
@@ -208,7 +208,7 @@ def _refuse_with_resume(given: set[str]) -> None:
 
 
 def run(arguments: list[str], prog: str) -> int:
-    """Train a new run, or go on with one."""
+    """Train a new run, or resume one."""
     given = option_names(arguments)
     if "resume" in given and arguments[0].startswith("-"):
         _refuse_with_resume(given)

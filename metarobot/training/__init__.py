@@ -1,1 +1,1 @@
-"""Trains runs, and keeps what they learn in run folders."""
+"""Training of runs, and their folders."""

@@ -1,4 +1,4 @@
-"""A run that was trained, read back from its folder: the policies, and what they were trained with.
+"""Trained runs read from their folders: policies and their configurations.
 
 Only tensors and text are read, never a pickle, so a run folder from a stranger can be loaded.  All
 of it is checked against the configuration before a policy is built.
@@ -43,24 +43,24 @@ from metarobot.training.run_folder import (
 
 @dataclass(frozen=True)
 class TrainedPolicy:
-    """A policy with the parameters it was trained to."""
+    """A policy with its trained parameters."""
 
     policy: GaussianPolicy
     """Its functional module."""
     params: Params
     """θ, each leaf in its own shape."""
     config: TrainConfig
-    """What it was trained with."""
+    """Configuration of its training."""
     finished: bool = True
     """Whether its whole budget was spent."""
     saved: SavedAlgorithm | None = None
-    """What its folder says of the training, if it was read from one."""
+    """Facts of its training, if it was read from a folder."""
     sha256: str = ""
-    """Of the file that it was read from."""
+    """SHA-256 of the file that it was read from; empty if none."""
 
     @cached_property
     def algorithm(self) -> Algorithm:
-        """How it adapts."""
+        """Algorithm that adapts it."""
         return make_algorithm(self.config, self.policy)
 
 
@@ -74,7 +74,7 @@ class TrainedRun:
     path: Path = Path()
     """Its folder."""
     untrained: tuple[str, ...] = ()
-    """Algorithms that are to be trained, and have no policy yet."""
+    """Algorithms of the run that have no policy yet."""
 
     @property
     def config(self) -> TrainConfig:
@@ -105,10 +105,10 @@ class TrainedRun:
 
     @property
     def first_learner(self) -> str:
-        """The algorithm that adapts where nobody is named.
+        """The default algorithm for adaptation: the first of `learners`.
 
         Raises:
-            RunError: None does.
+            RunError: No algorithm of the run adapts.
         """
         if not self.learners:
             names = ", ".join(self.policies)
@@ -117,13 +117,13 @@ class TrainedRun:
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """Algorithms whose training was interrupted."""
+        """Algorithms with an interrupted training."""
         interrupted: list[str] = [n for n, trained in self.policies.items() if not trained.finished]
         return (*interrupted, *self.untrained)
 
 
 def load_run(path: Path, *, best: bool = False) -> TrainedRun:
-    """Read all algorithms of a run that have a policy by now.
+    """Read all algorithms of a run that have a policy.
 
     Args:
         path: The run folder, or the name of a run that comes with the package, such as ``grip``.
@@ -205,15 +205,15 @@ def require_alike(runs: Sequence[TrainedRun]) -> None:
 
 
 def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:
-    """Return what a run is measured on.
+    """Return the variant on which a run is measured; None for the family itself.
 
     Args:
         run: The run.
-        name: A shipped variant or a .toml file; ``none`` for the family as it is, None for what
-            the run was trained on.
+        name: A shipped variant or a .toml file; ``none`` for the family itself, None for the
+            variant that the run was trained on.
 
     Raises:
-        VariantError: There is no such variant, or something is wrong with it.
+        VariantError: There is no such variant, or it is not valid.
         RunError: It is a variant of another family.
     """
     if name is None or name == "none":
@@ -228,11 +228,11 @@ def choose_variant(run: TrainedRun, name: str | None) -> Variant | None:
 
 
 def find_scene(run: TrainedRun, path: Path | None) -> TrainedRun:
-    """Return a run whose scene is read from another place, if one is given.
+    """Return a run with its scene read from another place, if one is given.
 
     Raises:
         RunError: The run was trained in the family's own scene.
-        SceneError: What is there is another scene.
+        SceneError: The file there is another scene.
     """
     if path is None:
         return run
@@ -247,7 +247,7 @@ def find_scene(run: TrainedRun, path: Path | None) -> TrainedRun:
 
 
 def _check_same_run(path: Path, policies: Mapping[str, TrainedPolicy]) -> None:
-    """Refuse algorithms that were not trained alike: a comparison would mean nothing."""
+    """Refuse algorithms with different configurations: they cannot be compared."""
     for (first_name, first), (name, trained) in combinations(policies.items(), 2):
         found, wanted = trained.config.chosen_values, first.config.chosen_values
         for field in [name for name in wanted if name in found]:
@@ -266,24 +266,24 @@ def _named(variant: Variant | None) -> str:
 
 
 FOLDER = Path(inspect.getfile(GaussianPolicy)).resolve().parent / "pretrained"
-"""Where they are: ``pretrained/grip`` is a run folder, with an evaluation and a card."""
+"""Folder of them: ``pretrained/grip`` is a run folder, with an evaluation and a card."""
 EVALUATION_FILE = "evaluation.json"
-"""What was measured of a run when it was added to the package."""
+"""Evaluation of a run, measured when it was added to the package."""
 
 
 def pretrained_names() -> tuple[str, ...]:
-    """Return the presets whose policies come with the package."""
+    """Return the presets that have trained policies in the package."""
     return tuple(name for name in PRESETS if (FOLDER / name).is_dir())
 
 
 def find_run(path: Path) -> Path:
-    """Return the folder of a run: what is there under this path, or a run of the package.
+    """Return the folder of a run: this path if it exists, or a run of the package.
 
     Args:
         path: A folder, or the name of one that comes with the package.
 
     Raises:
-        RunError: It is nearly the name of one.
+        RunError: It does not exist, but resembles the name of one.
     """
     name = str(path)
     if path.exists() or len(path.parts) != 1:

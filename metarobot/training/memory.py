@@ -1,7 +1,7 @@
-"""Memory that training and measuring take, estimated before anything is allocated.
+"""Memory for training and evaluation, estimated before anything is allocated.
 
-The numbers of a configuration are bounded one by one where they stand; what they multiply to is
-bounded here, by the memory that there is.
+Each number of a configuration has its own bounds; here their products are bounded by the memory of
+the machine.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from metarobot.learning.distributed import ALONE, Workers
 from metarobot.learning.meta_update import STEPS_KEPT, task_chunks
 
 _BYTES_PER_STEP = 16
-"""Of a control step that is computed now, for every input and output of a layer: what derivatives
-are taken from. Measured: 4 to 20, by algorithm."""
+"""Of a control step that is computed now, for every input and output of a layer: the graph for
+derivatives. Measured: 4 to 20, by algorithm."""
 _BYTES_PER_ELEMENT = 16
 """Of every element of the observation, the action and the outcome of a control step that is stored,
 with copies."""
 _BYTES_PER_KEPT_ELEMENT = 40
-"""Of every element of a control step that is learned from at the end: all of them are there at
-once, as they were seen and as a model reads them."""
+"""Of every element of a control step that `finish` learns from: all are in memory at once, as
+collected and as the model's input."""
 _BYTES_PER_PARAMETER = 32
 """Of every parameter of every task: adapted parameters, gradients, sums in double precision."""
 
 
 def require_training_memory(configs: Iterable[TrainConfig], workers: Workers = ALONE) -> None:
-    """Refuse configurations that this machine has no memory for; each process checks its share.
+    """Refuse configurations that do not fit in memory; each process checks its share.
 
     Raises:
-        ValueError: One takes too much; the message names its sizes.
+        ValueError: One needs too much; the message names its sizes.
         WorkerError: The tasks cannot be shared equally.
     """
     for config in configs:
@@ -58,7 +58,7 @@ def require_evaluation_memory(
     """Refuse to run more episodes of an algorithm at once, N x E, than there is memory for.
 
     Raises:
-        ValueError: It takes too much; the message names the sizes and the way out.
+        ValueError: It needs too much; the message names the sizes and the way out.
     """
     _require(
         config,
@@ -89,7 +89,7 @@ def _require(
     num_elements = len(policy.observation_centre) + policy.action_size + 4
     steps_per_task = num_blocks * num_episodes * family.default_horizon
     num_steps = num_tasks * steps_per_task
-    # Graphs exist of one chunk of tasks at the same time, and of those kept.
+    # Graphs exist for one chunk of tasks at a time, and for the kept steps.
     largest = max(chunk.stop - chunk.start for chunk in task_chunks(num_tasks, steps_per_task))
     at_once = min(largest * steps_per_task + STEPS_KEPT, num_steps)
     blocks = f"{num_blocks} x {num_tasks} x {num_episodes} x {family.default_horizon}"

@@ -1,4 +1,4 @@
-"""Progress of training: a live table or plain lines, and on Weights & Biases if asked."""
+"""Progress of training: a live table or plain lines, and optionally Weights & Biases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ appear."""
 _HEADINGS = ("algorithm", "iteration", "steps", "return", "gain", "success", "steps/s", "time left")
 _NARROW_HEADINGS = ("algorithm", "return", "success", "time left")
 _WIDE = 120
-"""Columns of a terminal from which on all headings fit."""
+"""Least width of a terminal for all headings, in columns."""
 
 
 @dataclass
@@ -47,11 +47,11 @@ class _Row:
     seconds: float = 0.0
     """Time since this session started."""
     metrics: Metrics = field(default_factory=dict)
-    """Of the last meta-iteration; empty before the first."""
+    """Metrics of the last meta-iteration; empty before the first."""
     finish_share: float = 0.0
-    """Share that is done of what follows meta-training."""
+    """Share of the work after meta-training that is done, 0 to 1."""
     warned: bool = False
-    """Whether it was said that an update was rejected."""
+    """Whether a rejected update was reported."""
 
     @property
     def steps(self) -> int:
@@ -60,12 +60,12 @@ class _Row:
 
     @property
     def share(self) -> float:
-        """Share of the budget that is spent, and of what follows, that is done."""
+        """Share of all the work that is done, 0 to 1."""
         spent = min(1.0, self.steps / self.total_steps)
         return spent + (1.0 - spent) * self.finish_share
 
     def cells(self) -> dict[str, str]:
-        """Return what the table and the plain line show, by heading."""
+        """Return the cells of the table and the plain line, by heading."""
         if not self.metrics:
             return dict.fromkeys(_HEADINGS, "") | {"algorithm": self.name}
         m = self.metrics
@@ -100,17 +100,17 @@ class _Row:
 class TrainingDisplay:
     """Shows the training of several algorithms; a context manager.
 
-    With Weights & Biases each algorithm of a run is one run there, and a training that goes on,
-    goes on there.  Where it goes, or that it stays on this machine, is decided as for every user
-    of wandb: ``WANDB_MODE=offline``, ``WANDB_PROJECT``, ``WANDB_ENTITY``.
+    With Weights & Biases each algorithm of a run is one run there, and a resumed training continues
+    it.  The variables of wandb hold, such as ``WANDB_MODE=offline``, ``WANDB_PROJECT`` and
+    ``WANDB_ENTITY``.
 
     Args:
-        algorithms: Algorithms that train, in this order, as far as known before it begins.
+        algorithms: Algorithms in the order of training, as far as known before it begins.
         total_steps: Budget of each in control steps.
-        console: Where to write; standard output when None.
+        console: Console to write to; standard output when None.
         interval_s: Least time between two plain lines, in seconds.
-        stopped: Asked after each meta-iteration; ends the training, which can be resumed.
-        wandb: Folder of the run whose metrics are sent to Weights & Biases too, if any.
+        stopped: Called after each meta-iteration; True ends the training, which can be resumed.
+        wandb: Run folder, if its metrics are sent to Weights & Biases too.
 
     Raises:
         ValueError: The package wandb is not installed.
@@ -148,14 +148,14 @@ class TrainingDisplay:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave the table as it is; end what is tracked, if training was interrupted."""
+        """Stop the table; end the run on Weights & Biases if training was interrupted."""
         if self._live is not None:
             self._live.stop()
         if self._tracked is not None:
             self._tracked.finish()
 
     def begin(self, config: TrainConfig, total_steps: int) -> None:
-        """An algorithm starts to train, or goes on after total_steps control steps."""
+        """Begin an algorithm, or resume it after total_steps control steps."""
         name = config.algorithm
         row = _Row(name.replace("_", " "), config.total_steps)
         row = self._current = self._rows.setdefault(name, row)
@@ -173,10 +173,10 @@ class TrainingDisplay:
             )
 
     def update(self, metrics: Metrics, rejected: Sequence[Mapping[str, float]] = ()) -> None:
-        """A meta-iteration is over; rejected are tasks whose numbers were not finite."""
+        """Show a meta-iteration; rejected tasks gave numbers that are not finite."""
         row = self._current
         row.metrics, row.seconds = metrics, time.monotonic() - row.started_s
-        if rejected and not row.warned:  # said once: curve.csv counts how often
+        if rejected and not row.warned:  # reported once: curve.csv counts them
             row.warned = True
             values = ", ".join(f"{name} {value:.4g}" for name, value in rejected[0].items())
             print_line(
@@ -192,7 +192,7 @@ class TrainingDisplay:
             raise InterruptedCommandError(signal.SIGTERM)
 
     def finishing(self, share: float) -> None:
-        """Meta-training is over, and a share of what remains is done."""
+        """Show the share of the work after meta-training that is done, 0 to 1."""
         row = self._current
         row.finish_share = share
         if self._is_due():
@@ -200,7 +200,7 @@ class TrainingDisplay:
             print_line(self._console, f"{row.name}: meta-trained, the rest is {share:.0%} done")
 
     def end(self) -> None:
-        """The algorithm's budget is spent."""
+        """End an algorithm, when its budget is spent."""
         if self._live is None and self._current.steps > self._printed_steps:
             self._print_line()
         if self._tracked is not None:

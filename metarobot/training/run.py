@@ -1,8 +1,8 @@
-"""Training a run: resolve everything into one plan, write it down, train its algorithms in turn.
+"""Training of a run: make a plan, write its files, train its algorithms in turn.
 
-`train_run` makes a run, `resume_run` goes on with one, perhaps with a larger budget or further
-algorithms, and `complete_run` does whichever is needed.  Each makes a `RunPlan`: configurations
-that are checked, and the content of every file that there must be before training begins.
+`train_run` makes a run, `resume_run` continues one, perhaps with a larger budget or further
+algorithms, and `complete_run` does one or the other.  Each makes a `RunPlan`: checked
+configurations, and the content of every file that must exist before training begins.
 """
 
 from __future__ import annotations
@@ -55,24 +55,24 @@ from metarobot.training.train import Progress, checkpoint, train_algorithm
 from metarobot.training.trainer import state_of
 
 _PREPARED = ".prepared"
-"""Folder in a run in which algorithms are prepared; what is left over of one is thrown away."""
+"""Folder in a run in which algorithms are prepared; an old one is removed."""
 _Files = Mapping[str, bytes]
 """Content of the files of an algorithm, by name."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """All that training a run will do: nothing below checks or completes it."""
+    """Resolved plan of a training; later code does not check or complete it."""
 
     folder: Path
     trainings: Sequence[TrainConfig]
     """Algorithms to train, in this order."""
     files: Mapping[str, _Files]
-    """Files to write before, by algorithm and name."""
+    """Files to write before training, by algorithm and name."""
     is_new: bool = False
-    """Whether nothing is there yet: a training that fails at once leaves nothing either."""
+    """Whether the run does not exist yet: a training that fails at once leaves nothing."""
     replaces: bool = False
-    """Whether the algorithms that are there are removed before."""
+    """Whether existing algorithms are removed before training."""
 
 
 def train_run(
@@ -88,7 +88,7 @@ def train_run(
     """Train algorithms of one family and seed with the same budget, one after the other.
 
     Args:
-        config: What they have in common.
+        config: Their common configuration.
         algorithms: Algorithms to train.
         folder: The run folder to make.
         display: Shows the progress.
@@ -100,7 +100,7 @@ def train_run(
         RunError: The folder is in use.
         ValueError: The initial policy does not fit an algorithm.
         WorkerError: The processes cannot share the tasks equally.
-        InterruptedCommandError: Training was asked to stop; `resume_run` goes on with it.
+        InterruptedCommandError: A signal stopped the training; `resume_run` continues it.
     """
     configs = [configure(config, algorithm) for algorithm in dict.fromkeys(algorithms)]
     require_training_memory(configs, workers)
@@ -119,18 +119,18 @@ def complete_run(
     *,
     initial_policy: Path | None = None,
 ) -> None:
-    """Train those algorithms of a run that are not trained yet; make the run if it is not there.
+    """Train the algorithms of a run that are not trained yet; make the run if it is missing.
 
     Args:
-        config: What they have in common.
-        algorithms: Algorithms that must be trained in the end.
+        config: Their common configuration.
+        algorithms: Algorithms that the run must have in the end.
         folder: The run folder.
         display: Shows the progress.
         initial_policy: A file with the parameters that a new run begins with; random if None.
 
     Raises:
         RunError: The folder holds algorithms of another configuration, or is in use.
-        InterruptedCommandError: Training was asked to stop; the same call goes on with it.
+        InterruptedCommandError: A signal stopped the training; the same call continues it.
     """
     if Folder(folder).exists():
         resume_run(folder, display, expected=config, algorithms=algorithms)
@@ -148,27 +148,27 @@ def resume_run(
     num_threads: int | None = None,
     workers: Workers = ALONE,
 ) -> tuple[str, ...]:
-    """Go on with a run that was interrupted: the result is as if it never had been.
+    """Resume a run: the result is that of a run without the interruption.
 
     Args:
         folder: The run folder.
         display: Shows the progress.
-        algorithms: Algorithms that it gets besides, if it does not have them.
-        total_steps: Its new budget, at least the present one; the result is that of a run which
-            had it from the beginning.
-        expected: What its algorithms must have in common; None takes any.
-        num_threads: Threads from here on, which change no result; None takes those of ``expected``,
+        algorithms: Algorithms to add, if the run does not have them.
+        total_steps: Its new budget, at least the present one; the result is that of a run with
+            this budget from the beginning.
+        expected: Configuration that its algorithms must have; None allows any.
+        num_threads: Threads from now on, which change no result; None takes those of ``expected``,
             or else those that the run began with.
-        workers: The processes that share the run; as many as one likes.
+        workers: The processes that share the run, of any number.
 
     Returns:
-        The algorithms that were not finished, and now are.
+        The algorithms that this call finished.
 
     Raises:
         RunError: There is no such run, it was made with other versions or another configuration,
             or its budget is larger.
         ValueError: The run's options do not suit one of the algorithms.
-        InterruptedCommandError: Training was asked to stop again.
+        InterruptedCommandError: A signal stopped the training again.
     """
     if num_threads is None and expected is not None:
         num_threads = expected.num_threads
@@ -188,13 +188,13 @@ def resume_run(
 
 
 def default_run_folder(config: CommonConfig) -> Path:
-    """Return where a run goes that nobody named: runs/FAMILY-seedSEED, the variant in between."""
+    """Return the default folder of a run: runs/FAMILY-seedSEED or runs/FAMILY-VARIANT-seedSEED."""
     variant = f"-{config.variant.name}" if config.variant else ""
     return Path("runs") / f"{file_name(config.env_id)}{variant}-seed{config.seed}"
 
 
 def require_free(run: Path) -> None:
-    """Refuse a folder that holds something, unless it is to be overwritten.
+    """Refuse a folder that is not empty.
 
     Raises:
         RunError: It is not empty.
@@ -215,7 +215,7 @@ def plan_new_run(
     The parameters of an initial policy are in the first checkpoint of every algorithm.
 
     Raises:
-        RunError: Something is there already, and overwrite is not set.
+        RunError: The folder is not empty, and overwrite is not set.
         ValueError: The initial policy does not fit an algorithm.
     """
     if not overwrite:
@@ -244,9 +244,9 @@ def plan_resumed_run(
     algorithms: Sequence[str] = (),
     total_steps: int | None = None,
 ) -> RunPlan:
-    """Return the plan of a run that goes on; arguments as of `resume_run`.
+    """Return the plan of a resumed run; arguments as of `resume_run`.
 
-    An extension of the budget that was interrupted is gone on with: it gave some algorithms more.
+    An interrupted extension, which gave only some algorithms the larger budget, is completed.
     """
     present = read_run(folder)
     for saved in present.values():
@@ -269,7 +269,7 @@ def plan_resumed_run(
             saved = longer
         if not saved.finished:
             waiting.append(saved)
-    trainings = [saved.config for saved in sorted(waiting, key=lambda each: each.place_in_line)]
+    trainings = [saved.config for saved in sorted(waiting, key=lambda each: each.training_order)]
     turn = max(saved.saved.turn for saved in present.values())
     for name in dict.fromkeys(algorithms):
         if name not in present:
@@ -282,7 +282,7 @@ def plan_resumed_run(
 
 
 def _facts(config: TrainConfig, turn: int) -> dict[str, object]:
-    """Return what CONFIG_FILE holds of an algorithm that has not begun."""
+    """Return the content of CONFIG_FILE for an algorithm that has not begun."""
     return {
         "train": config.to_dict(),
         "turn": turn,
@@ -291,9 +291,9 @@ def _facts(config: TrainConfig, turn: int) -> dict[str, object]:
 
 
 def _common_config(present: Iterable[SavedAlgorithm], expected: RunConfig | None) -> RunConfig:
-    """Return what further algorithms of a run are trained with: the options of those there.
+    """Return the configuration for further algorithms of a run: the options of those present.
 
-    An option that none of them reads is that of the family's preset; what is expected goes first.
+    An option that none of them reads has the preset's value; ``expected`` takes precedence.
     """
     common: RunConfig | None = None
     for saved in present:
@@ -313,8 +313,8 @@ def write_plan(plan: RunPlan) -> None:
     """Write the files of a plan; a new run folder appears in one piece, and so does an algorithm.
 
     Raises:
-        RunError: Another process trains in the run; or what is there is no run.
-        OSError: The folder cannot be written to; what was there stays.
+        RunError: Another process trains in the run; or the folder is not a run.
+        OSError: The folder cannot be written to; its files stay.
     """
     run = Folder(plan.folder)
     if not run.exists():
@@ -377,12 +377,12 @@ def _train(plan: RunPlan, display: TrainingDisplay | None, workers: Workers) -> 
 def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Params:
     """Read the parameters that an algorithm begins with.
 
-    What a gradient learner has measured is taken if the file holds it and the algorithm has a place
-    for it: how a policy acts does not depend on it.
+    Adaptation statistics are read if the file holds them and the algorithm uses them; the policy's
+    actions do not depend on them.
 
     Args:
         path: A policy of any algorithm: policy.safetensors of a run, or an imported one.
-        config: Who is to begin with it.
+        config: Configuration of the algorithm that begins with it.
         fresh: Parameters of that algorithm's own, with the shapes of all leaves.
 
     Raises:
@@ -405,7 +405,7 @@ def load_initial_policy(path: Path, config: TrainConfig, fresh: Params) -> Param
 
 
 def _misfit(found: Shapes, wanted: Shapes, config: TrainConfig) -> str:
-    """Name what differs, and the way out."""
+    """Return the difference and the way out, for a message."""
     name = min(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     leave_out = f"leave {config.algorithm} out with --algorithms"
     if name not in wanted:

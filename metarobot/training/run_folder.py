@@ -1,4 +1,4 @@
-"""What a run folder holds, and what is refused in its place.
+"""Run folders: their files, and checks of a folder from a stranger.
 
 A run is one task family, one seed and some algorithms trained with the same budget::
 
@@ -8,11 +8,11 @@ A run is one task family, one seed and some algorithms trained with the same bud
         policy.safetensors   θ at the last checkpoint
         curve.csv            one row a meta-iteration
         done.json            cost; missing, or of a smaller budget, until the budget is spent
-        checkpoints/         what training needs to go on
+        checkpoints/         state of the training, to resume it
         events.out.tfevents  TensorBoard
 
-A run folder may come from a stranger. So each of these is a plain file or folder of a sensible
-size, or no command touches the run. Other files are left alone.
+Each of these must be a plain file or folder of a sensible size, or no command touches the run.
+Other files are left alone.
 """
 
 from __future__ import annotations
@@ -63,18 +63,18 @@ RunError = FolderError
 
 
 class SavedConfig(msgspec.Struct):
-    """What CONFIG_FILE holds, as far as commands rely on it."""
+    """Content of CONFIG_FILE that commands read."""
 
     train: dict[str, Any]
     """`TrainConfig.to_dict`."""
     versions: dict[str, Word] = {}
-    """Of all that the numbers come from."""
+    """Versions of Python and the packages by name."""
     turn: Count = 0
     """Place in the order in which the algorithms of the run are trained."""
 
 
 class Cost(msgspec.Struct):
-    """What a training has cost: DONE_FILE."""
+    """Cost of a training, in DONE_FILE."""
 
     total_steps: Count
     """Control steps simulated."""
@@ -83,15 +83,15 @@ class Cost(msgspec.Struct):
 
 @dataclass(frozen=True)
 class SavedAlgorithm:
-    """What the folder of an algorithm says of its training."""
+    """Facts of an algorithm's training, from its folder."""
 
     folder: Folder
     config: TrainConfig
     facts: Mapping[str, Any]
-    """All that CONFIG_FILE holds: also versions, machine and command."""
+    """Whole content of CONFIG_FILE: also versions, machine and command."""
     saved: SavedConfig
     cost: Cost | None
-    """Of the budget that was spent last; None before."""
+    """Cost of the last finished training; None before."""
 
     @property
     def finished(self) -> bool:
@@ -105,15 +105,15 @@ class SavedAlgorithm:
         return load_curve(self.folder.path.parent, self.config.algorithm, columns)
 
     @property
-    def place_in_line(self) -> tuple[bool, int]:
-        """Order of training: the one that was interrupted first, then as the run was asked for."""
+    def training_order(self) -> tuple[bool, int]:
+        """Sort key: interrupted algorithms first, then the order in which they were named."""
         return not (self.cost is None and self.folder.has(CURVE_FILE)), self.saved.turn
 
     def require_same(self, expected: RunConfig | None, verb: str = "resumed") -> None:
-        """Refuse to go on with other versions, if it is not finished, or another configuration.
+        """Refuse another configuration and, if the training is not finished, other versions.
 
         Raises:
-            RunError: The message names what differs.
+            RunError: Something differs; the message names it.
         """
         found = [] if self.finished else _differences(self.saved.versions, versions())
         if expected is not None:
@@ -143,8 +143,8 @@ def read_run(run: Path) -> dict[str, SavedAlgorithm]:
     """Return the algorithms of a run, in the order of ALGORITHMS.
 
     Raises:
-        RunError: The folder is missing, is no run, or holds what no run holds, such as links; or a
-            file in it cannot be read.
+        RunError: The folder is missing, is not a run, or holds entries that no run has, such as
+            links; or a file in it cannot be read.
     """
     folder = Folder.named(run)
     if not folder.exists():
@@ -162,7 +162,7 @@ def _read_algorithm(folder: Folder) -> SavedAlgorithm:
         facts = _read_facts(folder, CONFIG_FILE)
         saved = typed(facts, SavedConfig, path)
         named = saved.train.get("algorithm")
-        algorithm_class(named)  # says what there is
+        algorithm_class(named)  # refuses an unknown name
         if named != path.parent.name:
             raise RunError(
                 f"{path} configures {named}, but lies in the folder of {path.parent.name}"
@@ -190,7 +190,7 @@ def _nearest_sibling(path: Path) -> str:
 
 @contextmanager
 def as_run_error(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with a file into a RunError that names it."""
+    """Turn an error while reading a file into a RunError that names the file."""
     try:
         yield
     except RunError:
@@ -203,12 +203,12 @@ def as_run_error(path: Path) -> Iterator[None]:
 
 
 def algorithms_there(run: Folder) -> list[str]:
-    """Return the algorithms that have left something in their folder, in their usual order.
+    """Return the algorithms that have files in the run, in the order of ALGORITHMS.
 
-    A folder is also of an algorithm that is not registered, if its configuration says so.
+    Folders of unregistered algorithms count too, by their configuration.
 
     Raises:
-        RunError: What stands in the place of one of their files or folders is something else.
+        RunError: One of their files or folders is an entry of another kind.
     """
     found = [algorithm for algorithm in ALGORITHMS if (run / algorithm).exists()]
     for name, kind in run.kinds().items():
@@ -217,12 +217,12 @@ def algorithms_there(run: Folder) -> list[str]:
                 if _read_facts(run / name, CONFIG_FILE)["train"]["algorithm"] == name:
                     found.append(name)
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # of somebody else
+                continue  # not a folder of ours
     return [name for name in found if _holds_algorithm(run / name)]
 
 
 def _holds_algorithm(folder: Folder) -> bool:
-    """Whether files of an algorithm are in a folder; refuse what is no file or folder."""
+    """Whether a folder holds files of an algorithm; refuse links, pipes and devices."""
     kinds = folder.kinds()
     ours = [name for name in kinds if _is_ours(name)]
     folder.require_files(*ours)
@@ -236,7 +236,7 @@ def _holds_algorithm(folder: Folder) -> bool:
 
 
 def remove_algorithm(folder: Folder) -> None:
-    """Remove the files of an algorithm; whatever else is in its folder stays."""
+    """Remove the files of an algorithm; other files in its folder stay."""
     for name in filter(_is_ours, folder.names()):
         folder.remove(name)
     checkpoints = folder / CHECKPOINT_FOLDER
@@ -254,12 +254,12 @@ def _is_ours(name: str) -> bool:
 
 
 def keeps_best(algorithm: str) -> bool:
-    """Return whether the best policy so far is kept: not where training ends by learning more."""
+    """Return whether the best policy so far is kept: not for algorithms with a `finish` phase."""
     return not algorithm_class(algorithm).finish_share
 
 
 class Origin(msgspec.Struct, kw_only=True):
-    """What a file says of where its parameters come from."""
+    """Origin of the parameters in a file."""
 
     env_id: Word
     algorithm: Word
@@ -272,15 +272,15 @@ def policy_bytes(config: TrainConfig, params: Params, iteration: int) -> bytes:
 
 
 def origin_of(config: TrainConfig, iteration: int) -> dict[str, str | int]:
-    """Return the origin of parameters, as a file says it."""
+    """Return the origin of parameters, as a file holds it."""
     return {"env_id": config.env_id, "algorithm": config.algorithm, "iteration": iteration}
 
 
 def check_origin(path: Path, found: Origin, config: TrainConfig) -> None:
-    """Refuse what belongs to another algorithm.
+    """Refuse parameters of another family or algorithm.
 
     Raises:
-        ValueError: The message names what differs.
+        ValueError: Something differs; the message names it.
     """
     for name in ("env_id", "algorithm"):
         value, wanted = getattr(found, name), getattr(config, name)
@@ -288,7 +288,7 @@ def check_origin(path: Path, found: Origin, config: TrainConfig) -> None:
             raise ValueError(f"{path} does not fit its configuration: {name} {value!r}, {wanted!r}")
 
 
-# The learning curve in curve.csv, and what a run tells at a glance.
+# The learning curve in curve.csv, and the summary of a run.
 
 CURVE_COLUMNS = {
     "iteration": "time/iteration",
@@ -308,7 +308,7 @@ CURVE_COLUMNS = {
 """Columns of curve.csv, and the metric of a meta-iteration that each holds."""
 _LONGEST_HEADING = 10_000
 _ALWAYS_FINITE = ("iteration", "total_steps", "sampling_s", "update_s")
-"""Columns of a curve that count; whatever goes wrong in training, they are numbers."""
+"""Columns of a curve that are finite also where training diverges."""
 _GREATEST = 1e15
 
 
@@ -329,7 +329,7 @@ def load_curve(run: Path, algorithm: str, columns: Sequence[str]) -> dict[str, l
             raise RunError(f"{path} is not a training curve: it lacks columns")
         numbers = _numbers(rows, [names.index(column) for column in columns])
         for column, cells in zip(columns, numbers, strict=True):
-            # Returns of a rejected task may be anything.
+            # Returns of a rejected task may be infinite or NaN.
             if column in _ALWAYS_FINITE and not ((cells >= 0) & (cells <= _GREATEST)).all():
                 raise RunError(f"{path}: {column} must be from 0 to {_GREATEST:g}")
         return {c: cells.tolist() for c, cells in zip(columns, numbers, strict=True)}
@@ -346,7 +346,7 @@ def _numbers(rows: bytes, columns: Sequence[int]) -> np.ndarray:
 
 _COLUMNS = ("total_steps", "post_return", "post_success_rate", "sampling_s", "update_s")
 _LAST_PART = 10
-"""The figures are means over the last tenth of the meta-iterations: one alone is noisy."""
+"""A summary averages the last tenth of the meta-iterations: a single one is noisy."""
 
 
 @dataclass(frozen=True)
@@ -362,7 +362,7 @@ class AlgorithmSummary:
     steps: int
     """Control steps simulated so far."""
     seconds: float
-    """What they cost."""
+    """Time that they took."""
     post_return: float | None
     """Mean return after adapting, of its last training tasks; None before the first."""
     post_success: float | None
@@ -373,8 +373,8 @@ def find_runs(folder: Path, depth: int = 2) -> Iterator[Path]:
     """Return the run folders there: the folder itself, or those in it and in folders of it.
 
     Args:
-        folder: Where to look; links in it are not followed.
-        depth: How many folders deep to look.
+        folder: Folder to search; links in it are not followed.
+        depth: Depth of the search in folders.
 
     Raises:
         OSError: A folder cannot be read.
@@ -388,7 +388,7 @@ def find_runs(folder: Path, depth: int = 2) -> Iterator[Path]:
 
 
 def summarise_run(run: Path) -> list[AlgorithmSummary]:
-    """Return how far each algorithm of a run is.
+    """Return a summary of each algorithm of a run.
 
     Raises:
         RunError: The run cannot be read.
@@ -418,4 +418,4 @@ def _is_run(folder: Path) -> bool:
     try:
         return bool(algorithms_there(Folder.named(folder)))
     except RunError:
-        return True  # a damaged one, of which summarise_run says what is wrong
+        return True  # a damaged one: summarise_run raises its error

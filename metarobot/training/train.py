@@ -53,10 +53,10 @@ NUM_KEPT = 3
 CHECKPOINT_EVERY = 10
 """Meta-iterations between checkpoints, and between policies compared for the best."""
 CHECKPOINT_EVERY_S = 30.0
-"""Seconds without a checkpoint, at most: more than that is never lost."""
+"""Longest time between checkpoints, in seconds, and so the most that is lost."""
 _CHECKPOINT_NAME = re.compile(r"iteration-(\d{6,})\.safetensors", re.ASCII)
 _SMOOTHING = 0.9
-"""Weight of the meta-iterations before in a smoothed return."""
+"""Weight of earlier meta-iterations in a smoothed return."""
 
 
 def train_algorithm(
@@ -68,13 +68,13 @@ def train_algorithm(
     """Train one algorithm until its budget is spent, from its newest checkpoint if it has one.
 
     Args:
-        config: What to train and how.
-        folder: Where its files go; made if missing.
+        config: Configuration of the training.
+        folder: Folder for its files; made if missing.
         display: Shows the progress.
         workers: The processes that share the run.
 
     Raises:
-        InterruptedCommandError: Training was asked to stop; the last checkpoint is in place.
+        InterruptedCommandError: A signal stopped the training; the last checkpoint is written.
         RunError: Another process trains it.
     """
     keep_freed_memory()
@@ -103,7 +103,7 @@ def train_algorithm(
 
 
 def make_trainer(config: TrainConfig, workers: Workers = ALONE) -> MetaTrainer:
-    """Make a trainer that has not begun, with the threads and the environment that it needs."""
+    """Make a new trainer with its environment, and set the number of threads."""
     threads = choose_num_threads(config.num_threads)
     torch.set_num_threads(threads)
     env = make_env(
@@ -118,7 +118,7 @@ def make_trainer(config: TrainConfig, workers: Workers = ALONE) -> MetaTrainer:
 
 
 class _Session:
-    """Keeps and shows a training, from the checkpoint on that its trainer has been restored to.
+    """Logs, saves and shows a training that begins at the restored checkpoint.
 
     Only the first process has a log, and writes; all stop after the same meta-iteration.
     """
@@ -139,10 +139,10 @@ class _Session:
         self._started_s = self._saved_s - progress.seconds
 
     def keep(self, metrics: Metrics) -> None:
-        """Log and show a meta-iteration; write a checkpoint now and then.
+        """Log and show a meta-iteration; write a checkpoint if one is due.
 
         Raises:
-            InterruptedCommandError: A process was asked to stop; the checkpoint is in place.
+            InterruptedCommandError: A process got a signal; the checkpoint is written.
         """
         trainer, workers = self._trainer, self._trainer.workers
         regular = trainer.iteration % CHECKPOINT_EVERY == 0
@@ -169,17 +169,17 @@ class _Session:
         self._stop_if_asked(signal_number)
 
     def watch(self, share: float) -> None:
-        """Show how much is done of what follows meta-training; it begins anew if stopped.
+        """Show the share of `finish` that is done; an interrupted `finish` begins anew.
 
         Raises:
-            InterruptedCommandError: A process was asked to stop; the checkpoint is in place.
+            InterruptedCommandError: A process got a signal; the checkpoint is written.
         """
         if self._display is not None:
             self._display.finishing(share)
         self._stop_if_asked(self._trainer.workers.largest(self._stop.signal_number))
 
     def finish(self) -> None:
-        """Write down what it cost: from now on the algorithm counts as trained."""
+        """Write the cost, which marks the algorithm as trained."""
         if self._log is None:
             return
         # A kill may have come between the last checkpoint and its policy.
@@ -212,8 +212,8 @@ class TrainingLog:
 
     Args:
         folder: The algorithm's folder.
-        num_bytes: Length of curve.csv at the checkpoint that training goes on from; what was
-            written after it is cut off. 0 begins a new log.
+        num_bytes: Length of curve.csv at the checkpoint from which training resumes; later rows
+            are cut off. 0 begins a new log.
         total_steps: Control steps simulated until then.
 
     Raises:
@@ -222,7 +222,7 @@ class TrainingLog:
 
     def __init__(self, folder: Folder, num_bytes: int, total_steps: int) -> None:
         self._folder, self._file = folder, folder.open_log(CURVE_FILE, num_bytes)
-        # TensorBoard forgets what an interrupted session wrote from this step on.
+        # TensorBoard drops events of an interrupted session from this step on.
         purge_step = total_steps + 1 if num_bytes else None
         self._events = SummaryWriter(str(folder.path), purge_step=purge_step, flush_secs=10)
         if not num_bytes:
@@ -251,12 +251,12 @@ class TrainingLog:
         self._file.flush()
 
 
-# Checkpoints: all that training needs to go on as if never interrupted.
+# Checkpoints: the state from which training resumes exactly.
 
 
 @dataclass
 class Progress:
-    """How far training has come, besides the trainer's state."""
+    """Progress of a training, beside the trainer's state."""
 
     log_bytes: Count = 0
     """Length of curve.csv."""
@@ -274,7 +274,7 @@ class Progress:
             self.smoothed_return = _SMOOTHING * before + (1 - _SMOOTHING) * post_return
 
     def is_best(self) -> bool:
-        """Whether the smoothed return is the highest so far; if so, it is remembered."""
+        """Whether the smoothed return is the highest so far; if so, it becomes the best."""
         if self.smoothed_return is None:
             return False
         better = self.best_return is None or self.smoothed_return > self.best_return
@@ -330,8 +330,8 @@ def load_newest_checkpoint(
     """Read the newest checkpoint; the first process reads, and sends it to the others.
 
     Args:
-        folder: Where checkpoints are.
-        config: What is trained.
+        folder: Folder of the checkpoints.
+        config: Configuration of the training.
         fresh: State of a trainer that has not begun, with the shapes of all tensors.
         workers: The processes that share the run.
 
@@ -340,7 +340,7 @@ def load_newest_checkpoint(
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is damaged, or of another run; the message says how to go on before it.
+        ValueError: It is damaged, or of another run; the message names the checkpoint before it.
     """
     shapes = {name: tuple(leaf.shape) for name, leaf in fresh.tensors.items()}
     names = _checkpoints(folder) if workers.first else []
@@ -364,7 +364,7 @@ def load_newest_checkpoint(
 
 
 def _state_values(config: TrainConfig) -> dict[str, Any]:
-    """Return what the state depends on: not the budget, up to which training is the same."""
+    """Return the values that the state depends on: all but the budget."""
     values = config.decisive_values
     del values["total_steps"]
     return values

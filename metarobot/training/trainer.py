@@ -1,4 +1,4 @@
-"""The outer loop: learn an initialisation from which one adaptation step goes far."""
+"""The outer loop: learn an initialisation from which a few episodes of adaptation suffice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _COLLECTING = 0.25
-"""Part of the work at the end that collecting is, about: what learns from it takes longer."""
+"""Approximate share of collecting in the time of `finish`; learning takes the rest."""
 
 
 Metrics = dict[str, float]
@@ -41,7 +41,7 @@ Metrics = dict[str, float]
 
 
 class TrainerState(NamedTuple):
-    """All that a training run depends on besides its configuration: no generator has a state."""
+    """State of a training beside its configuration; random generators keep none."""
 
     tensors: dict[str, Tensor]
     counters: dict[str, int]
@@ -50,7 +50,7 @@ class TrainerState(NamedTuple):
 def state_of(
     params: Params, algorithm: Algorithm[Any], iteration: int = 0, total_steps: int = 0
 ) -> TrainerState:
-    """Return the state of a trainer with these parameters; without counts, before it has begun."""
+    """Return the state of a trainer with these parameters, by default before the first step."""
     parts = {"params": params, "algorithm": algorithm.state()}
     tensors = {
         f"{part}.{name}": leaf for part, tree in parts.items() for name, leaf in tree.items()
@@ -59,7 +59,7 @@ def state_of(
 
 
 def num_simulations(config: TrainConfig, workers: Workers = ALONE) -> int:
-    """Return how many simulations the tasks take that this process holds.
+    """Return the number of simulations for the tasks of this process.
 
     Raises:
         WorkerError: The tasks cannot be shared equally.
@@ -76,7 +76,8 @@ class MetaTrainer:
         params: θ, each leaf in its own shape.
         iteration: Number of meta-updates taken.
         total_steps: Number of control steps simulated, by all processes.
-        rejected: Tasks held here whose numbers made the last meta-update impossible.
+        rejected: Tasks of this process for which the last meta-update was rejected, as their
+            numbers are not finite.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class MetaTrainer:
         """Prepare a run.
 
         Args:
-            config: What to train and how.
-            env: As many simulations as `num_simulations` says; with observe_task for the oracle.
+            config: Configuration of the training.
+            env: Batch of `num_simulations` simulations; with observe_task for the oracle.
             workers: The processes that share the run.
 
         Raises:
@@ -109,16 +110,16 @@ class MetaTrainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget of meta-iterations is spent: all but what is kept for `finish`."""
+        """Whether the budget of meta-iterations is spent: all but the share for `finish`."""
         total_steps = self.config.total_steps
         return self.total_steps >= total_steps - self.algorithm.finish_steps(total_steps)
 
     def state(self) -> TrainerState:
-        """Return what `restore` needs to go on as if never interrupted."""
+        """Return the state from which `restore` continues exactly."""
         return state_of(self.params, self.algorithm, self.iteration, self.total_steps)
 
     def restore(self, state: TrainerState) -> None:
-        """Go on from a state: every draw to come is addressed by the iteration."""
+        """Continue from a state; all random numbers are addressed by the iteration."""
         tensors = state.tensors
         self.params = {name: tensors[f"params.{name}"] for name in self.params}
         self.algorithm.restore(
@@ -167,18 +168,18 @@ class MetaTrainer:
             "time/fps": num_steps / seconds,
         }
 
-    def finish(self, watch: Callable[[float], None]) -> None:
-        """Spend the rest of the budget on what the algorithm learns once the policy is found.
+    def finish(self, progress: Callable[[float], None]) -> None:
+        """Spend the rest of the budget on learning that needs the final policy.
 
-        What `state` has returned before goes on with meta-training, if the budget is extended.
+        A state from before this call can continue meta-training with a larger budget.
 
         Args:
-            watch: Takes the share of the work that is done, now and then.
+            progress: Called with the share of the work that is done, 0 to 1.
         """
         algorithm, batches = self.algorithm, []
         if not algorithm.finish_share:
             return
-        watch(0.0)
+        progress(0.0)
         first, budget = self.total_steps, self.config.total_steps
         while not batches or self.total_steps < budget:
             batch, _ = self._collect_batch(finishing=True)
@@ -186,9 +187,9 @@ class MetaTrainer:
             self.iteration += 1
             self.total_steps += self._num_steps(batch)
             spent = (self.total_steps - first) / max(budget - first, 1)
-            watch(_COLLECTING * min(1.0, spent))
+            progress(_COLLECTING * min(1.0, spent))
         self.params = algorithm.finish(
-            self.params, batches, lambda share: watch(_COLLECTING + (1.0 - _COLLECTING) * share)
+            self.params, batches, lambda share: progress(_COLLECTING + (1.0 - _COLLECTING) * share)
         )
 
     def _collect_batch(self, *, finishing: bool = False) -> tuple[MetaBatch, Params]:
@@ -232,7 +233,7 @@ class MetaTrainer:
         return self._collect(policy, params, Phase.PRE_UPDATE, step)
 
     def _num_steps(self, batch: MetaBatch) -> int:
-        """Return how many control steps all processes have simulated for a meta-batch."""
+        """Return the number of control steps of all processes in a meta-batch."""
         num_episodes = sum(block.num_episodes for block in batch.blocks)
         return self.config.num_tasks * num_episodes * self.env.horizon
 
@@ -258,9 +259,9 @@ class MetaTrainer:
         return episodes
 
     def _task_metrics(self, batch: MetaBatch, adapted: Params, initial: Params) -> Metrics:
-        """Means over the tasks of all processes: before the first adaptation step, after the last.
+        """Return means over all tasks, before the first adaptation step and after the last.
 
-        A task whose numbers are not finite makes its means so: the log shows what happened.
+        Numbers of a task that are not finite stay in the means, so that the log shows them.
         """
         first, last = self.algorithm.first_and_last(batch)
         unstable = torch.stack([block.unstable.sum(1) for block in batch.blocks]).sum(0)
@@ -284,18 +285,18 @@ class MetaTrainer:
         }
 
     def _rejected(self, rejected_tasks: Sequence[int]) -> list[dict[str, float]]:
-        """Return the rejected tasks that are held here."""
+        """Return the rejected tasks of this process."""
         own = [task - self.tasks.start for task in rejected_tasks if task in self.tasks]
         return self._sample_tasks().rows(own).to_dicts() if own else []
 
 
 def _distances(adapted: Params, initial: Params) -> Tensor:
-    """How far adaptation has moved the parameters of each task, (N,)."""
+    """Return the distance of adapted from initial parameters for each task, (N,)."""
     return (flatten_params(adapted) - flatten_params(repeat_params(initial, 1))).norm(dim=1)
 
 
 def _update_metrics(report: UpdateReport) -> Metrics:
-    """What the meta-update did."""
+    """Return the metrics of a meta-update."""
     encoder = {} if report.encoder_loss is None else {"update/encoder_loss": report.encoder_loss}
     return {
         **encoder,

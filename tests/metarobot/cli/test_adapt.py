@@ -123,7 +123,7 @@ def test_a_robot_that_fails_is_one_line_that_names_the_episode(run, module, caps
     not_closed = "metarobot: note: the robot could not be closed: OSError: port is gone"
     assert complaints(capsys) == [not_closed, failed.format(1, "lost at port 3")]
     assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Failing-v0") == 2
-    kept = "a.safetensors is adapted to what had ended: 1 of the robot's episodes"
+    kept = "a.safetensors is adapted to the episodes that the robot completed: 1"
     expected = [f"metarobot: note: {kept}", not_closed, failed.format(2, "lost at port 3")]
     assert complaints(capsys) == expected
     assert adapt(run.path, "a.safetensors", "--env", f"{module}:my/Stopped-v0") == 130
